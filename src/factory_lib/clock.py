@@ -1,0 +1,153 @@
+"""Time: an injectable clock, UTC instants, and the market day of Europe/Madrid.
+
+Clock changes live here and nowhere else. A market day runs from local midnight to the next, so it has 23, 24 or 25
+hours (92, 96 or 100 quarters). Because Madrid's offset is a whole number of hours, every UTC hour and quarter lies
+inside one local hour: slots are counted in UTC and only the day's ends need the zone. Standard library only: a
+scheduled tick with nothing to do must not pay for numpy.
+"""
+
+from __future__ import annotations
+
+import time as _time
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+from factory_lib.errors import BadInput
+
+MADRID = ZoneInfo("Europe/Madrid")
+HOUR_S = 3600
+QUARTER_S = 900
+DAY_S = 86400
+
+
+class Clock(Protocol):
+    """What may ask for the time or wait; injected, so that no test waits."""
+
+    def now(self) -> datetime:
+        """Return the present instant, UTC."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    def now(self) -> datetime:
+        """Return the present instant, UTC."""
+        return datetime.now(UTC)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for real."""
+        if seconds > 0:
+            _time.sleep(seconds)
+
+
+class SimulatedClock:
+    """A clock that stands still until somebody sleeps or sets it."""
+
+    def __init__(self, start: datetime) -> None:
+        self._now = require_utc(start)
+
+    def now(self) -> datetime:
+        """Return the simulated instant, UTC."""
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        """Advance by ``seconds`` at once."""
+        self._now += timedelta(seconds=max(0.0, seconds))
+
+    def set(self, instant: datetime) -> None:
+        """Jump to ``instant``."""
+        self._now = require_utc(instant)
+
+
+def require_utc(instant: datetime) -> datetime:
+    """Return ``instant`` in UTC; a naive one is an error, never a guess.
+
+    Raises
+    ------
+    BadInput
+        If ``instant`` carries no time zone.
+    """
+    if instant.tzinfo is None:
+        raise BadInput(f"{instant.isoformat()} has no time zone.", next_step="Give it an offset, or Z for UTC.")
+    return instant.astimezone(UTC)
+
+
+def parse_instant(text: str) -> datetime:
+    """Read an ISO instant with offset; a bare date is that market day's local midnight.
+
+    Raises
+    ------
+    BadInput
+        If it is not ISO 8601, or has a time of day and no offset.
+    """
+    try:
+        if len(text) == 10:
+            return day_start(date.fromisoformat(text))
+        instant = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadInput(
+            f"{text!r} is not a date or an instant.", next_step="Write 2026-01-31 or 2026-01-31T12:00:00Z."
+        ) from error
+    return require_utc(instant)
+
+
+def epoch(instant: datetime) -> int:
+    """Seconds since 1970-01-01T00:00Z of an aware instant."""
+    return int(require_utc(instant).timestamp())
+
+
+def from_epoch(seconds: int) -> datetime:
+    """Return the UTC instant of seconds since 1970."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def market_day(instant: datetime) -> date:
+    """Return the local calendar day that ``instant`` falls in."""
+    return require_utc(instant).astimezone(MADRID).date()
+
+
+def local_instant(day: date, at: time) -> datetime:
+    """Return the UTC instant of local wall time ``at`` on ``day``; the first one where it happens twice."""
+    return datetime.combine(day, at, MADRID).astimezone(UTC)
+
+
+def day_start(day: date) -> datetime:
+    """Return the UTC instant of local midnight that begins ``day``."""
+    return local_instant(day, time())
+
+
+def day_bounds(day: date) -> tuple[datetime, datetime]:
+    """Return the half-open UTC interval of the market day."""
+    return day_start(day), day_start(day + timedelta(days=1))
+
+
+def slots_in_day(day: date, resolution_s: int) -> int:
+    """Return how many slots the market day has: 23, 24, 25 hours or 92, 96, 100 quarters."""
+    start, end = day_bounds(day)
+    return int((end - start).total_seconds()) // resolution_s
+
+
+def slot_start(day: date, number: int, resolution_s: int) -> datetime:
+    """Return the UTC start of the ``number``-th slot (from 1) since local midnight, as market operators count them.
+
+    Raises
+    ------
+    BadInput
+        If the day has no such slot.
+    """
+    if not 1 <= number <= slots_in_day(day, resolution_s):
+        raise BadInput(f"{day} has {slots_in_day(day, resolution_s)} slots of {resolution_s} s, not {number}.")
+    return day_start(day) + timedelta(seconds=(number - 1) * resolution_s)
+
+
+def market_days(start: datetime, end: datetime) -> Iterator[date]:
+    """Yield every market day that the half-open window touches."""
+    day = market_day(start)
+    while day_start(day) < require_utc(end):
+        yield day
+        day += timedelta(days=1)

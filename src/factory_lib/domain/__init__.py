@@ -1,0 +1,1 @@
+"""Tariff periods, the documented indices and the plant: pure functions."""

@@ -1,0 +1,113 @@
+"""The plant's physics and calendar on a grid of slots: room air, people present, loads that always run.
+
+All functions take a UTC index named ``start`` and return arrays or frames of its length; local time is Europe/Madrid.
+"""
+
+from __future__ import annotations
+
+from datetime import date, time, timedelta
+from functools import lru_cache
+
+import holidays
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from factory_lib.clock import MADRID, day_start, local_instant
+from factory_lib.settings.plant import WEEKDAYS, Plant, RoomModel, Shift, WorksCalendar
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+
+def saturation_hpa(temperature_c: Floats) -> Floats:
+    """Saturation vapour pressure over water; Magnus form of Alduchov and Eskridge (1996), within 0.4 % in −40…50 °C."""
+    return np.asarray(6.1094 * np.exp(17.625 * temperature_c / (temperature_c + 243.04)))
+
+
+def room(weather: pd.DataFrame, model: RoomModel) -> pd.DataFrame:
+    """Return the production room's air for outdoor ``temperature_c`` and ``humidity_pct``; unknown stays NaN.
+
+    The room keeps its set-point as far as heating and cooling reach. Its water content is the outdoor one, dried towards
+    the humidity set-point by at most ``dries_g_kg``; it is never humidified.
+    """
+    outdoor_c = weather["temperature_c"].to_numpy(float)
+    room_c = np.clip(model.setpoint_c, outdoor_c - model.cools_k, outdoor_c + model.heats_k)
+    outdoor_g_kg = _g_kg(weather["humidity_pct"].to_numpy(float) / 100 * saturation_hpa(outdoor_c), model.pressure_hpa)
+    wanted_g_kg = _g_kg(model.setpoint_humidity_pct / 100 * saturation_hpa(room_c), model.pressure_hpa)
+    room_g_kg = np.maximum(outdoor_g_kg - model.dries_g_kg, np.minimum(outdoor_g_kg, wanted_g_kg))
+    vapour_hpa = room_g_kg * model.pressure_hpa / (621.98 + room_g_kg)
+    humidity = np.minimum(100.0, 100 * vapour_hpa / saturation_hpa(room_c))
+    return pd.DataFrame({"room_temperature_c": room_c, "room_humidity_pct": humidity}, index=weather.index)
+
+
+def _g_kg(vapour_hpa: Floats, pressure_hpa: float) -> Floats:
+    """Grams of water per kilogram of dry air; 621.98 is the ratio of the molar masses of water and air times 1000."""
+    return 621.98 * vapour_hpa / (pressure_hpa - vapour_hpa)
+
+
+@lru_cache(maxsize=64)
+def _public_holidays(region: str, year: int) -> frozenset[date]:
+    return frozenset(holidays.country_holidays("ES", subdiv=region, years=year))
+
+
+def is_open(calendar: WorksCalendar, day: date) -> bool:
+    """Whether the shifts of ``day`` are worked."""
+    if day in calendar.open:
+        return True
+    if day in calendar.closed:
+        return False
+    return not (calendar.public_holidays and day in _public_holidays(calendar.region, day.year))
+
+
+def shifts_on(plant: Plant, day: date) -> tuple[Shift, ...]:
+    """Return the shifts that begin on ``day``, in order; none on a closed day."""
+    if not is_open(plant.calendar, day):
+        return ()
+    weekday = WEEKDAYS[day.weekday()]
+    return tuple(sorted((s for s in plant.shifts if weekday in s.days), key=lambda s: s.begin))
+
+
+def _interval(day: date, begin: time, end: time) -> tuple[float, float]:
+    """Return the UTC seconds of a local wall interval; ``end`` not after ``begin`` lies on the next day."""
+    last = day if end > begin else day + timedelta(days=1)
+    return local_instant(day, begin).timestamp(), local_instant(last, end).timestamp()
+
+
+def local_days(index: pd.DatetimeIndex) -> list[date]:
+    """Return the local days that the index touches, in order."""
+    first, last = index[0].tz_convert(MADRID).date(), index[-1].tz_convert(MADRID).date()
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+def operators(plant: Plant, index: pd.DatetimeIndex, slot_s: int) -> Ints:
+    """Return how many operators are present during the whole of each slot."""
+    starts = index.as_unit("s").asi8
+    present = np.zeros(len(index), dtype=np.int64)
+    days = local_days(index)
+    for day in [days[0] - timedelta(days=1), *days]:
+        for shift in shifts_on(plant, day):
+            begin, end = _interval(day, shift.begin, shift.end)
+            present[(starts >= begin) & (starts + slot_s <= end)] += shift.operators
+    return present
+
+
+def auxiliary_kw(plant: Plant, index: pd.DatetimeIndex) -> Floats:
+    """Return the power of the loads that run whatever is produced, at the start of each slot."""
+    starts = index.as_unit("s").asi8
+    total = np.zeros(len(index))
+    days = local_days(index)
+    for load in plant.auxiliaries:
+        for day in [days[0] - timedelta(days=1), *days]:
+            begin, end = _interval(day, load.begin, load.end)
+            total[(starts >= begin) & (starts < end)] += load.power_kw
+    return total
+
+
+def day_ends(index: pd.DatetimeIndex, slot_s: int) -> tuple[list[date], Ints]:
+    """Return the local days the index touches and, for each, the number of slots that start before its end."""
+    days = local_days(index)
+    ends = np.array([int(day_start(day + timedelta(days=1)).timestamp()) for day in days], dtype=np.int64)
+    slots = (ends - int(index[0].timestamp())) // slot_s
+    return days, np.minimum(slots, len(index)).astype(np.int64)

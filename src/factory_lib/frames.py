@@ -1,0 +1,103 @@
+"""The shapes that frames have when they pass from room to room.
+
+A *tidy* frame holds one value per row with its identity and provenance: what sources return and stores take. A *wide*
+frame has a UTC index named ``start`` and one float column per series: what features, models and pages use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+
+from factory_lib.slots import Slots, to_index
+
+UTC_S = pd.DatetimeTZDtype("s", "UTC")
+TIDY_COLUMNS = (
+    "series", "place", "source", "kind", "resolution_s", "start", "value", "provider_updated_at", "retrieved_at",
+)  # fmt: skip
+FORECAST_COLUMNS = (
+    "series", "place", "model", "issued_at", "target_start", "resolution_s", "p10", "p50", "p90", "tier",
+)  # fmt: skip
+_TEXT = ("series", "place", "source", "kind")
+_TIMES = ("start", "provider_updated_at", "retrieved_at")
+
+
+def tidy(
+    series: str | Sequence[str],
+    starts: Slots | pd.DatetimeIndex,
+    values: Sequence[float] | np.ndarray,
+    *,
+    place: str,
+    source: str,
+    kind: str,
+    resolution_s: int | Sequence[int] | np.ndarray,
+    retrieved_at: datetime,
+    provider_updated_at: datetime | pd.DatetimeIndex | None = None,
+) -> pd.DataFrame:
+    """Build a tidy frame from parallel arrays; values that are not finite are left out, because absent is no row.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``TIDY_COLUMNS``, default index; times are ``datetime64[s, UTC]``.
+    """
+    index = starts if isinstance(starts, pd.DatetimeIndex) else to_index(np.asarray(starts, dtype=np.int64))
+    frame = pd.DataFrame(
+        {
+            "series": series if isinstance(series, str) else list(series),
+            "place": place,
+            "source": source,
+            "kind": kind,
+            "resolution_s": resolution_s,
+            "start": index.as_unit("s"),
+            "value": np.asarray(values, dtype=np.float64),
+            "provider_updated_at": pd.Series(provider_updated_at, index=range(len(index)), dtype=UTC_S)
+            if not isinstance(provider_updated_at, pd.DatetimeIndex)
+            else provider_updated_at.as_unit("s"),
+            "retrieved_at": pd.Timestamp(retrieved_at).as_unit("s"),
+        }
+    )
+    return conform(frame[np.isfinite(frame["value"].to_numpy())].reset_index(drop=True))
+
+
+def empty_tidy() -> pd.DataFrame:
+    """Return a tidy frame without rows."""
+    return conform(pd.DataFrame({name: [] for name in TIDY_COLUMNS}))
+
+
+def concat(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Join tidy frames; none at all gives an empty one."""
+    filled = [part for part in parts if len(part)]
+    return pd.concat(filled, ignore_index=True) if filled else empty_tidy()
+
+
+def conform(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return ``frame`` with the tidy columns in order and with their types.
+
+    Raises
+    ------
+    KeyError
+        If a column is missing.
+    TypeError
+        If a time is naive.
+    """
+    missing = [name for name in TIDY_COLUMNS if name not in frame]
+    if missing:
+        raise KeyError(f"a tidy frame needs {missing}")
+    for name in _TIMES:
+        if len(frame) and not isinstance(frame[name].dtype, pd.DatetimeTZDtype):
+            raise TypeError(f"{name} must be aware UTC times")
+    types = {**dict.fromkeys(_TEXT, "str"), "resolution_s": "int64", "value": "float64", **dict.fromkeys(_TIMES, UTC_S)}
+    return frame[list(TIDY_COLUMNS)].astype(types)
+
+
+def wide(rows: pd.DataFrame, index: pd.DatetimeIndex | None = None) -> pd.DataFrame:
+    """Turn rows with ``series``, ``start`` and ``value`` into one float column per series, indexed by ``start``.
+
+    ``index`` (optional) gives the regular grid to lay them on; what is unknown there is NaN.
+    """
+    frame = rows.pivot(index="start", columns="series", values="value").rename_axis(columns=None)
+    return frame if index is None else frame.reindex(index)

@@ -1,0 +1,66 @@
+"""The hall: settings, state, store, clock and ``as_of`` of one run, opened together and handed from room to room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import uuid4
+
+from factory_lib import settings as _settings
+from factory_lib.clock import Clock, SystemClock, parse_instant
+from factory_lib.settings import Settings
+from factory_lib.state import State
+from factory_lib.store import open_store
+from factory_lib.store.base import Store
+
+
+@dataclass(frozen=True)
+class House:
+    """What every job works with.
+
+    Attributes
+    ----------
+    as_of : datetime
+        UTC; nothing that became available later is read, and due and late are judged at it.
+    run_id : str
+        Stamped on every row this run writes.
+    """
+
+    settings: Settings
+    state: State
+    store: Store
+    clock: Clock
+    as_of: datetime
+    run_id: str
+
+
+@contextmanager
+def open_house(
+    profile: str | None = None,
+    as_of: str | datetime | None = None,
+    *,
+    run_id: str | None = None,
+    settings: Settings | None = None,
+    clock: Clock | None = None,
+) -> Iterator[House]:
+    """Open a profile's state and store, and close them again.
+
+    Raises
+    ------
+    ConfigError, StoreUnavailable, WorldMismatch, SchemaMismatch
+        If the settings cannot be used, or the store not opened.
+    """
+    chosen = settings or _settings.load(profile)
+    ticking = clock or SystemClock()
+    instant = parse_instant(as_of) if isinstance(as_of, str) and as_of else as_of or ticking.now()
+    state = State(chosen.paths.state)
+    try:
+        store = open_store(chosen)
+        try:
+            yield House(chosen, state, store, ticking, instant, run_id or uuid4().hex[:12])  # type: ignore[arg-type]
+        finally:
+            store.close()
+    finally:
+        state.close()

@@ -1,0 +1,1 @@
+"""Asking providers politely: sessions, spacing, circuit breaker, retry."""

@@ -1,0 +1,1 @@
+"""Running jobs: notebooks under papermill, reports, index, alerts, health."""

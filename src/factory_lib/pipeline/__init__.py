@@ -1,0 +1,1 @@
+"""Ingest, quality, gaps and backfill: pure functions on frames, thin orchestration."""

@@ -1,0 +1,1 @@
+"""From prices to a production plan: problem, solve, explain."""

@@ -1,0 +1,177 @@
+"""Environment and ``config/factory.toml`` become one frozen, typed record.
+
+Order of precedence: command line, environment, ``.env``, the profile's table in the file, the file. Imports no room.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from factory_lib.errors import ConfigError
+from factory_lib.settings.loading import build, merge
+from factory_lib.settings.records import (
+    BreakerSettings,
+    GapSettings,
+    JobSettings,
+    ProfileSettings,
+    Site,
+    SourceSettings,
+    StoreSettings,
+    TariffSettings,
+    TrainingSettings,
+)
+from factory_lib.settings.secrets import Secrets, read_dotenv
+
+ROOT = Path(__file__).resolve().parents[3]
+DEFAULT_PROFILE = "live"
+
+
+@dataclass(frozen=True)
+class InfluxSettings:
+    """Where InfluxDB 2.x is; the token is in the secrets."""
+
+    url: str
+    org: str
+    bucket: str
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where a profile's files lie."""
+
+    root: Path
+    data: Path
+    runs: Path
+
+    @property
+    def store(self) -> Path:
+        """The embedded store."""
+        return self.data / "store.db"
+
+    @property
+    def state(self) -> Path:
+        """The state that all processes share."""
+        return self.data / "state.db"
+
+    @property
+    def notebooks(self) -> Path:
+        """The source notebooks."""
+        return self.root / "notebooks"
+
+    @property
+    def mlflow_uri(self) -> str:
+        """MLflow's tracking database."""
+        return f"sqlite:///{self.runs / 'mlflow.db'}"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        """MLflow's artifact folder."""
+        return self.runs / "mlartifacts"
+
+
+@dataclass(frozen=True)
+class _File:
+    """The tables of ``config/factory.toml``."""
+
+    site: Site
+    sources: Mapping[str, SourceSettings]
+    gaps: GapSettings
+    jobs: Mapping[str, JobSettings]
+    store: StoreSettings = StoreSettings()
+    breaker: BreakerSettings = BreakerSettings()
+    tariff: TariffSettings = TariffSettings()
+    training: TrainingSettings = TrainingSettings()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a command or notebook needs to know, for one profile."""
+
+    profile: str
+    world: str
+    paths: Paths
+    site: Site
+    store: StoreSettings
+    sources: Mapping[str, SourceSettings]
+    breaker: BreakerSettings
+    gaps: GapSettings
+    tariff: TariffSettings
+    training: TrainingSettings
+    jobs: Mapping[str, JobSettings]
+    influx: InfluxSettings
+    secrets: Secrets
+
+    @property
+    def simulated(self) -> bool:
+        """Whether this profile lives in the simulator's world."""
+        return self.world == "simulated"
+
+
+def load(
+    profile: str | None = None,
+    *,
+    env: Mapping[str, str] | None = None,
+    root: Path = ROOT,
+) -> Settings:
+    """Load the settings of one profile.
+
+    Parameters
+    ----------
+    profile : str, optional
+        ``live``, ``demo``, ``history`` or another table under ``[profiles]``; default ``FACTORY_PROFILE``, else live.
+    env : mapping, optional
+        The environment; default the process's own, over ``.env`` of the root.
+    root : Path
+        The checkout. ``FACTORY_HOME`` moves ``data/`` and ``runs/`` elsewhere, ``FACTORY_CONFIG`` names another file,
+        ``FACTORY_SIMULATOR_URL`` is where a simulated profile finds its providers.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, not TOML, or has a value that cannot be.
+    """
+    environment = {**read_dotenv(root / ".env"), **(os.environ if env is None else env)}
+    name = profile or environment.get("FACTORY_PROFILE") or DEFAULT_PROFILE
+    file = Path(environment.get("FACTORY_CONFIG") or root / "config" / "factory.toml")
+    table = _for_profile(_read(file), name, str(file))
+    spec = build(ProfileSettings, table.pop("profile"), f"profiles.{name}", file=str(file))
+    home = Path(environment.get("FACTORY_HOME") or root)
+    fixed = {
+        "profile": name,
+        "world": spec.world,
+        "paths": Paths(root, home / "data" / name, home / "runs" if name == "live" else home / "runs" / name),
+        "influx": InfluxSettings(*(environment.get(f"INFLUXDB_V2_{key}", "") for key in ("URL", "ORG", "BUCKET"))),
+        "secrets": Secrets.from_environment(environment),
+    }
+    if spec.world == "simulated":
+        table["sources"] = _simulated_sources(table["sources"], environment.get("FACTORY_SIMULATOR_URL", ""))
+    return Settings(**fixed, **vars(build(_File, table, "file", file=str(file))))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError("file", "is missing", file=str(file)) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError("file", f"is not TOML: {error}", file=str(file)) from error
+
+
+def _for_profile(table: dict[str, Any], name: str, file: str) -> dict[str, Any]:
+    profiles = table.pop("profiles", {})
+    if name not in profiles:
+        raise ConfigError("profiles", f"has no profile {name!r}; there are {', '.join(profiles)}", file=file)
+    own = dict(profiles[name])
+    world = {"world": own.pop("world", "real")}
+    return {**merge(table, own), "profile": world}
+
+
+def _simulated_sources(sources: Mapping[str, Any], url: str) -> dict[str, Any]:
+    """Point every provider at the simulator; without its address nothing can be asked, and no real host ever is."""
+    base = url.rstrip("/") or "http://127.0.0.1:9"  # the discard port: refuses at once
+    return {name: {**spec, "base_url": f"{base}/{name}"} for name, spec in sources.items()}

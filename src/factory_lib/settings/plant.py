@@ -1,0 +1,215 @@
+"""The plant as its engineer would write it down: stages, machines, people, calendar, demand, limits, contract.
+
+Every number of another factory goes into the ``[plant]`` table of ``config/factory.toml``; nothing else changes.
+Local wall times throughout; an interval whose end is not after its begin runs past midnight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, time
+from itertools import pairwise
+from typing import Literal
+
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+@dataclass(frozen=True)
+class RoomLimits:
+    """What the room must keep while a stage runs; absent means no limit. Above ``critical`` the mass is lost."""
+
+    temperature_min_c: float = -273.0
+    temperature_max_c: float = 1000.0
+    temperature_critical_c: float = 1000.0
+    humidity_max_pct: float = 100.0
+
+    def __post_init__(self) -> None:
+        if not self.temperature_min_c < self.temperature_max_c <= self.temperature_critical_c:
+            raise ValueError("temperature_min_c must lie below temperature_max_c, and that not above the critical one")
+        if not 0 < self.humidity_max_pct <= 100:
+            raise ValueError("humidity_max_pct must lie in 0…100")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the process, in the order of the table.
+
+    ``wait_min`` is the longest wait of the finished mass before the next stage, off the machine. ``hold_h`` is how long
+    the machine itself may keep it, staying occupied at ``hold_kw``. ``attended`` says when ``operators`` are needed:
+    ``always``, during the first ``attended_min`` minutes (``start``), or ``never``.
+    """
+
+    name: str
+    machine: str
+    power_kw: float
+    duration_min: int
+    wait_min: int = 0
+    hold_h: float = 0.0
+    hold_kw: float = 0.0
+    attended: Literal["always", "start", "never"] = "never"
+    operators: int = 1
+    attended_min: int = 15
+    room: RoomLimits = RoomLimits()
+
+    def __post_init__(self) -> None:
+        if self.duration_min <= 0:
+            raise ValueError(f"stage {self.name} must last at least a minute")
+        if min(self.power_kw, self.wait_min, self.hold_h, self.hold_kw, self.operators) < 0 or self.attended_min < 1:
+            raise ValueError(f"stage {self.name}: power, waits, holding and operators must not be negative")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A product: how large its batches are and where its stages last longer or shorter than the stage's own time."""
+
+    batch_min_kg: float
+    batch_max_kg: float
+    duration_min: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.batch_min_kg <= self.batch_max_kg:
+            raise ValueError("batch_min_kg must be above 0 and not above batch_max_kg")
+        if any(minutes <= 0 for minutes in self.duration_min.values()):
+            raise ValueError("every duration_min must be at least a minute")
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Operators present on some weekdays; a shift past midnight belongs to the day it begins on."""
+
+    name: str
+    days: tuple[Weekday, ...]
+    begin: time
+    end: time
+    operators: int
+
+    def __post_init__(self) -> None:
+        if self.operators < 1:
+            raise ValueError(f"shift {self.name} needs at least one operator")
+
+
+@dataclass(frozen=True)
+class WorksCalendar:
+    """Days without shifts: public holidays of the country and region, plus ``closed``, minus ``open``."""
+
+    public_holidays: bool = True
+    region: str = "AN"  # ISO 3166-2:ES code of the autonomous community
+    closed: tuple[date, ...] = ()
+    open: tuple[date, ...] = ()
+
+
+@dataclass(frozen=True)
+class Demand:
+    """Kilograms by variant and weekday. The week's sum is due; its days are preferences.
+
+    ``preference_eur_kg_day`` is what one kilogram finished one day early or late is worth.
+    """
+
+    kg: Mapping[str, Mapping[str, float]]
+    preference_eur_kg_day: float = 0.05
+
+    def __post_init__(self) -> None:
+        for variant, days in self.kg.items():
+            if unknown := set(days) - set(WEEKDAYS):
+                raise ValueError(f"demand of {variant} names {sorted(unknown)}; weekdays are {', '.join(WEEKDAYS)}")
+            if min(days.values(), default=0.0) < 0:
+                raise ValueError(f"demand of {variant} must not be negative")
+
+
+@dataclass(frozen=True)
+class Auxiliary:
+    """A load that runs whatever is produced, daily from ``begin`` to ``end``; both equal means around the clock."""
+
+    name: str
+    power_kw: float
+    begin: time = time()
+    end: time = time()
+
+
+@dataclass(frozen=True)
+class Power:
+    """The contract: above ``contracted_kw`` each kW costs ``excess_eur_kw`` per quarter-hour; ``limit_kw`` is physical.
+
+    The legal excess rule of the six-period tariffs is quadratic over the month; a linear charge stands in for it.
+    """
+
+    contracted_kw: float
+    excess_eur_kw: float
+    limit_kw: float = 1e6
+
+    def __post_init__(self) -> None:
+        if not 0 < self.contracted_kw <= self.limit_kw:
+            raise ValueError("contracted_kw must be above 0 and not above limit_kw")
+        if self.excess_eur_kw < 0:
+            raise ValueError("excess_eur_kw must not be negative")
+
+
+@dataclass(frozen=True)
+class RoomModel:
+    """How far heating, cooling and drying reach from outdoor air; see :func:`factory_lib.domain.plant.room`."""
+
+    setpoint_c: float = 20.0
+    heats_k: float = 25.0
+    cools_k: float = 14.0
+    setpoint_humidity_pct: float = 45.0
+    dries_g_kg: float = 4.0
+    pressure_hpa: float = 953.0
+
+
+@dataclass(frozen=True)
+class Risk:
+    """What uncertainty and heat cost in the objective, in stated prices rather than hidden margins.
+
+    ``band_weight`` adds that share of ``p90 − p50`` to the expected price. An hour of a stage in a room closer than
+    ``heat_margin_k`` to its upper limit costs ``heat_eur_k_h`` per missing kelvin.
+    """
+
+    band_weight: float = 0.0
+    heat_eur_k_h: float = 0.5
+    heat_margin_k: float = 1.0
+
+
+@dataclass(frozen=True)
+class Plant:
+    """The whole plant; validated when built, so that what uses it need not look twice."""
+
+    name: str
+    stages: tuple[Stage, ...]
+    machines: Mapping[str, int]
+    variants: Mapping[str, Variant]
+    shifts: tuple[Shift, ...]
+    demand: Demand
+    power: Power
+    calendar: WorksCalendar = WorksCalendar()
+    auxiliaries: tuple[Auxiliary, ...] = ()
+    room: RoomModel = RoomModel()
+    risk: Risk = Risk()
+    slot_min: Literal[15, 60] = 15
+    lead_in: time = time(14)  # a day's plan may begin at this local time of the day before
+
+    def __post_init__(self) -> None:
+        names = [stage.name for stage in self.stages]
+        if not names or len(set(names)) < len(names):
+            raise ValueError("stages must be given, each with a name of its own")
+        for stage in self.stages:
+            if self.machines.get(stage.machine, 0) < 1:
+                raise ValueError(f"stage {stage.name} runs on {stage.machine!r}, of which machines lists none")
+        if self.stages[-1].hold_h:
+            raise ValueError(f"stage {names[-1]} is the last: it has nothing to hold mass for")
+        for name, variant in self.variants.items():
+            if unknown := set(variant.duration_min) - set(names):
+                raise ValueError(f"variant {name} names stages that do not exist: {sorted(unknown)}")
+        if unknown := set(self.demand.kg) - set(self.variants):
+            raise ValueError(f"demand names variants that do not exist: {sorted(unknown)}")
+        self._check_people()
+
+    def _check_people(self) -> None:
+        most = max((shift.operators for shift in self.shifts), default=0)
+        for stage in self.stages:
+            if stage.attended != "never" and stage.operators > most:
+                raise ValueError(f"stage {stage.name} needs {stage.operators} operators, no shift has more than {most}")
+        for before, after in pairwise(sorted(self.shifts, key=lambda s: s.begin)):
+            if before.begin < before.end and after.begin < before.end and set(before.days) & set(after.days):
+                raise ValueError(f"shifts {before.name} and {after.name} overlap; write their operators as one shift")

@@ -1,0 +1,129 @@
+"""The typed records behind ``config/factory.toml``; units in names, every value checked when loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the site's values come from, most trusted place first."""
+
+    prices: tuple[str, ...]
+    weather: tuple[str, ...]
+    climate: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Site:
+    """The factory's location."""
+
+    name: str
+    latitude: float
+    longitude: float
+    altitude_m: float
+    municipality: str
+    places: Places
+    time_zone: Literal["Europe/Madrid"] = "Europe/Madrid"
+
+    def __post_init__(self) -> None:
+        if not (-90 <= self.latitude <= 90 and -180 <= self.longitude <= 180):
+            raise ValueError("latitude must lie in -90…90 and longitude in -180…180")
+
+    @property
+    def grid_place(self) -> str:
+        """The site's own coordinates as a place, for providers that answer for any point."""
+        return f"{self.latitude:.3f},{self.longitude:.3f}"
+
+
+@dataclass(frozen=True)
+class StoreSettings:
+    """Which backend holds the values."""
+
+    backend: Literal["sqlite", "influx"] = "sqlite"
+
+
+@dataclass(frozen=True)
+class SourceSettings:
+    """How one provider may be asked."""
+
+    base_url: str
+    attribution: str
+    requests_per_minute: int
+    spacing_s: float
+    max_range_days: int
+    requests_per_day: int = 0  # 0: no daily quota
+    retries: int = 3
+    backoff: Literal["none", "linear", "exponential", "fixed"] = "exponential"
+    connect_timeout_s: float = 5.0
+    read_timeout_s: float = 60.0
+    enabled: bool = True
+
+    def __post_init__(self) -> None:
+        if self.spacing_s < 0 or self.retries < 0 or self.max_range_days < 1 or self.requests_per_minute < 1:
+            raise ValueError("spacing_s and retries must not be negative, limits at least 1")
+
+
+@dataclass(frozen=True)
+class BreakerSettings:
+    """When a host is left alone, and for how long."""
+
+    failures: int = 5
+    open_s: float = 300.0
+
+
+@dataclass(frozen=True)
+class SeverityRule:
+    """One row of the severity table; ``up_to_h`` is inclusive, absent means no upper end."""
+
+    name: Literal["minor", "moderate", "critical"]
+    strategy: str
+    priority: Literal["low", "medium", "high"]
+    passes_at_min: tuple[int, ...]
+    up_to_h: float | None = None
+
+
+@dataclass(frozen=True)
+class GapSettings:
+    """What counts as which gap, and from when on it is filled without being asked."""
+
+    severities: tuple[SeverityRule, ...]
+    automatic_above_h: float = 3.0
+    look_back_days: int = 30
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """When a training is worth it and what it is judged on."""
+
+    minimum_rows: int = 1000
+    history_days: int = 1095
+    folds: int = 5
+    seed: int = 20210601
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """A scheduled job: which notebook, how often it looks, how long it may take."""
+
+    notebook: str
+    cron: str
+    timeout_s: int = 900
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ProfileSettings:
+    """What a profile lives in; other keys of its table replace those of the whole file."""
+
+    world: Literal["real", "simulated"]
+
+
+@dataclass(frozen=True)
+class TariffSettings:
+    """What the factory pays for a kWh beside the market price; an unset toll makes every euro "energy only"."""
+
+    price_basis: Literal["spot", "pvpc"] = "spot"
+    access: Literal["2.0TD", "3.0TD", "6.1TD"] = "3.0TD"

@@ -1,0 +1,68 @@
+"""Keys and passwords: from the environment or ``.env``, and never readable by accident."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+
+class Secret:
+    """A string that shows itself only when asked by ``reveal()``."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text.strip()
+
+    def __repr__(self) -> str:
+        return "Secret(***)" if self._text else "Secret(unset)"
+
+    __str__ = __repr__
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __reduce__(self) -> str:
+        raise TypeError("a secret is not serialised")
+
+    def reveal(self) -> str:
+        """Return the plain text, for the one header or query that needs it."""
+        return self._text
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """Every secret the library may be given; the environment variable's name is the field's name in capitals."""
+
+    aemet_api_key: Secret
+    openweathermap_api_key: Secret
+    esios_token: Secret
+    siar_user: Secret
+    siar_password: Secret
+    influxdb_v2_token: Secret
+
+    @classmethod
+    def from_environment(cls, env: Mapping[str, str]) -> Secrets:
+        """Read the known names; what is not set is an empty secret, which is false."""
+        return cls(**{f.name: Secret(env.get(f.name.upper(), "")) for f in fields(cls)})
+
+    def mask(self, text: str) -> str:
+        """Return ``text`` with every known secret replaced, for whatever leaves the process."""
+        for spec in fields(self):
+            plain = getattr(self, spec.name).reveal()
+            if len(plain) >= 4:
+                text = text.replace(plain, "***")
+        return text
+
+
+def read_dotenv(file: Path) -> dict[str, str]:
+    """Return the ``NAME=value`` lines of a ``.env`` file; comments and blank lines are skipped, quotes removed."""
+    if not file.is_file():
+        return {}
+    pairs = (
+        line.removeprefix("export ").partition("=")
+        for line in map(str.strip, file.read_text(encoding="utf-8").splitlines())
+        if line and not line.startswith("#") and "=" in line
+    )
+    return {name.strip(): value.strip().strip("'\"") for name, _, value in pairs}

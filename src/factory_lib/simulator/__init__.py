@@ -1,0 +1,1 @@
+"""A seeded world and a local server that speaks every provider's wire format, faults included."""
