@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -90,8 +91,8 @@ def conform(frame: pd.DataFrame) -> pd.DataFrame:
     for name in _TIMES:
         if len(frame) and not isinstance(frame[name].dtype, pd.DatetimeTZDtype):
             raise TypeError(f"{name} must be aware UTC times")
-    types = {**dict.fromkeys(_TEXT, "str"), "resolution_s": "int64", "value": "float64", **dict.fromkeys(_TIMES, UTC_S)}
-    return frame[list(TIDY_COLUMNS)].astype(types)
+    types: dict[str, Any] = {**dict.fromkeys(_TEXT, "str"), "resolution_s": "int64", "value": "float64"}
+    return frame[list(TIDY_COLUMNS)].astype(types | dict.fromkeys(_TIMES, UTC_S))
 
 
 def wide(rows: pd.DataFrame, index: pd.DatetimeIndex | None = None) -> pd.DataFrame:

@@ -54,12 +54,12 @@ def open_house(
     """
     chosen = settings or _settings.load(profile)
     ticking = clock or SystemClock()
-    instant = parse_instant(as_of) if isinstance(as_of, str) and as_of else as_of or ticking.now()
+    instant = parse_instant(as_of) if isinstance(as_of, str) else as_of or ticking.now()
     state = State(chosen.paths.state)
     try:
         store = open_store(chosen)
         try:
-            yield House(chosen, state, store, ticking, instant, run_id or uuid4().hex[:12])  # type: ignore[arg-type]
+            yield House(chosen, state, store, ticking, instant, run_id or uuid4().hex[:12])
         finally:
             store.close()
     finally:

@@ -29,13 +29,15 @@ CREATE TABLE IF NOT EXISTS mark (topic TEXT, entity TEXT, at INTEGER NOT NULL, n
     PRIMARY KEY (topic, entity)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tick (job TEXT, day TEXT, outcome TEXT, count INTEGER NOT NULL, last_at INTEGER NOT NULL,
     PRIMARY KEY (job, day, outcome)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS spacing (host TEXT PRIMARY KEY, next_at REAL NOT NULL, day TEXT NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS breaker (host TEXT PRIMARY KEY, failures INTEGER NOT NULL, open_until REAL NOT NULL, probing INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS spacing (host TEXT PRIMARY KEY, next_at REAL NOT NULL, day TEXT NOT NULL,
+    used INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS breaker (host TEXT PRIMARY KEY, failures INTEGER NOT NULL, open_until REAL NOT NULL,
+    probing INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS call (at REAL NOT NULL, room TEXT NOT NULL, target TEXT NOT NULL, status TEXT NOT NULL,
     rows INTEGER NOT NULL, bytes INTEGER NOT NULL, ms REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS call_at ON call (at);
-CREATE TABLE IF NOT EXISTS import_ledger (sha256 TEXT, member TEXT, format TEXT NOT NULL, state TEXT NOT NULL, at INTEGER NOT NULL,
-    report TEXT NOT NULL, PRIMARY KEY (sha256, member)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS import_ledger (sha256 TEXT, member TEXT, format TEXT NOT NULL, state TEXT NOT NULL,
+    at INTEGER NOT NULL, report TEXT NOT NULL, PRIMARY KEY (sha256, member)) WITHOUT ROWID;
 """
 
 
@@ -104,7 +106,8 @@ class State:
         """Count one look of a job: ``not_due``, ``ok``, ``failed``, ``locked``."""
         with self.transaction() as sql:
             sql.execute(
-                "INSERT INTO tick VALUES (?, ?, ?, 1, ?) ON CONFLICT DO UPDATE SET count = count + 1, last_at = excluded.last_at",
+                "INSERT INTO tick VALUES (?, ?, ?, 1, ?)"
+                " ON CONFLICT DO UPDATE SET count = count + 1, last_at = excluded.last_at",
                 (job, at.date().isoformat(), outcome, epoch(at)),
             )
 

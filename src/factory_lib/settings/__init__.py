@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from factory_lib.errors import ConfigError
 from factory_lib.settings.loading import build, merge
@@ -74,35 +74,27 @@ class Paths:
         return self.runs / "mlartifacts"
 
 
-@dataclass(frozen=True)
-class _File:
-    """The tables of ``config/factory.toml``."""
+@dataclass(frozen=True, kw_only=True)
+class FileSettings:
+    """The tables of ``config/factory.toml``, the profile's own laid on top."""
 
     site: Site
     sources: Mapping[str, SourceSettings]
     gaps: GapSettings
     jobs: Mapping[str, JobSettings]
-    store: StoreSettings = StoreSettings()
-    breaker: BreakerSettings = BreakerSettings()
-    tariff: TariffSettings = TariffSettings()
-    training: TrainingSettings = TrainingSettings()
+    store: StoreSettings = field(default_factory=StoreSettings)
+    breaker: BreakerSettings = field(default_factory=BreakerSettings)
+    tariff: TariffSettings = field(default_factory=TariffSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
 
 
-@dataclass(frozen=True)
-class Settings:
+@dataclass(frozen=True, kw_only=True)
+class Settings(FileSettings):
     """Everything a command or notebook needs to know, for one profile."""
 
     profile: str
-    world: str
+    world: Literal["real", "simulated"]
     paths: Paths
-    site: Site
-    store: StoreSettings
-    sources: Mapping[str, SourceSettings]
-    breaker: BreakerSettings
-    gaps: GapSettings
-    tariff: TariffSettings
-    training: TrainingSettings
-    jobs: Mapping[str, JobSettings]
     influx: InfluxSettings
     secrets: Secrets
 
@@ -141,16 +133,16 @@ def load(
     table = _for_profile(_read(file), name, str(file))
     spec = build(ProfileSettings, table.pop("profile"), f"profiles.{name}", file=str(file))
     home = Path(environment.get("FACTORY_HOME") or root)
-    fixed = {
-        "profile": name,
-        "world": spec.world,
-        "paths": Paths(root, home / "data" / name, home / "runs" if name == "live" else home / "runs" / name),
-        "influx": InfluxSettings(*(environment.get(f"INFLUXDB_V2_{key}", "") for key in ("URL", "ORG", "BUCKET"))),
-        "secrets": Secrets.from_environment(environment),
-    }
     if spec.world == "simulated":
         table["sources"] = _simulated_sources(table["sources"], environment.get("FACTORY_SIMULATOR_URL", ""))
-    return Settings(**fixed, **vars(build(_File, table, "file", file=str(file))))
+    return Settings(
+        **vars(build(FileSettings, table, "file", file=str(file))),
+        profile=name,
+        world=spec.world,
+        paths=Paths(root, home / "data" / name, home / "runs" if name == "live" else home / "runs" / name),
+        influx=InfluxSettings(*(environment.get(f"INFLUXDB_V2_{key}", "") for key in ("URL", "ORG", "BUCKET"))),
+        secrets=Secrets.from_environment(environment),
+    )
 
 
 def _read(file: Path) -> dict[str, Any]:

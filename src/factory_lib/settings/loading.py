@@ -22,8 +22,9 @@ T = TypeVar("T")
 def build(cls: type[T], table: Mapping[str, Any], where: str, *, file: str = "config/factory.toml") -> T:
     """Build the dataclass ``cls`` from ``table``.
 
-    Supported field types: ``str int float bool date time datetime``, ``Enum``, ``Literal``, optional, ``tuple[T, ...]``,
-    ``Mapping[str, T]`` and nested dataclasses. A ``ValueError`` raised by ``__post_init__`` is reported with its place.
+    Supported field types: ``str int float bool date time datetime``, ``Enum``, ``Literal``, optional,
+    ``tuple[T, ...]``, ``Mapping[str, T]`` and nested dataclasses. A ``ValueError`` raised by ``__post_init__`` is
+    reported with its place.
 
     Raises
     ------
@@ -76,7 +77,7 @@ def _value(hint: Any, raw: Any, where: str, file: str) -> Any:
     if hint is Any:
         return raw
     if is_dataclass(hint):
-        return build(hint, raw, where, file=file)  # type: ignore[arg-type]
+        return build(hint, raw, where, file=file)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return hint(_one_of(raw, tuple(member.value for member in hint), where, file))
     return _scalar(hint, raw, where, file)
