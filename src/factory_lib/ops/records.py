@@ -1,0 +1,109 @@
+"""Run records: one ``run.json`` beside each executed notebook, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+Status = Literal["started", "ok", "failed", "killed"]
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What is known of one run; times are ISO 8601 UTC."""
+
+    job: str
+    profile: str
+    notebook: str
+    status: Status
+    as_of: str
+    started_at: str
+    pid: int
+    parameters: Mapping[str, Any]
+    finished_at: str | None = None
+    seconds: float | None = None
+    verdict: str = ""
+    level: str = ""
+    simulated: bool = False
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    mlflow_run_id: str | None = None
+    error: str | None = None
+    cpu_seconds: float | None = None
+    peak_memory_mb: float | None = None
+    version: int = VERSION
+
+    def finish(self, status: Status, at: datetime, **known: Any) -> RunRecord:
+        """Return the record of the same run, ended."""
+        started = datetime.fromisoformat(self.started_at)
+        seconds = round((at - started).total_seconds(), 2)
+        return replace(self, status=status, finished_at=stamp(at), seconds=seconds, **known)
+
+
+def stamp(instant: datetime) -> str:
+    """Return an instant as ISO 8601 with Z."""
+    return instant.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def write_atomically(file: Path, text: str) -> None:
+    """Write beside and rename: a reader sees the old file or the new one, never half of it."""
+    part = file.with_name(f".{file.name}.{os.getpid()}")
+    part.write_text(text, encoding="utf-8")
+    part.replace(file)
+
+
+def save(folder: Path, record: RunRecord) -> None:
+    """Write ``run.json``."""
+    write_atomically(folder / "run.json", json.dumps(asdict(record), indent=2, ensure_ascii=False) + "\n")
+
+
+def load(folder: Path) -> RunRecord:
+    """Read ``run.json`` of a run folder."""
+    return RunRecord(**json.loads((folder / "run.json").read_text(encoding="utf-8")))
+
+
+def new_folder(runs: Path, job: str, at: datetime) -> Path:
+    """Create ``YYYY-MM-DD/HHMMSSZ-<job>``, with ``-2``, ``-3``, … where that second is taken."""
+    day = runs / f"{at:%Y-%m-%d}"
+    day.mkdir(parents=True, exist_ok=True)
+    base = f"{at:%H%M%SZ}-{job}"
+    for suffix in range(1, 1000):
+        folder = day / (base if suffix == 1 else f"{base}-{suffix}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise FileExistsError(day / base)
+
+
+def folders(runs: Path) -> Iterator[Path]:
+    """Yield the folders of one profile's runs, newest first."""
+    for day in sorted(runs.glob("[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"), reverse=True):
+        yield from sorted((f for f in day.iterdir() if (f / "run.json").is_file()), reverse=True)
+
+
+def reap(runs: Path, at: datetime) -> int:
+    """Mark runs that say ``started`` though their process is gone as ``killed``; return how many."""
+    reaped = 0
+    for folder in folders(runs):
+        record = load(folder)
+        if record.status == "started" and not _alive(record.pid):
+            save(folder, record.finish("killed", at, error="The process ended before the notebook did."))
+            reaped += 1
+    return reaped
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,208 @@
+"""Run a job: its notebook under papermill, into a dated folder with notebook, report and record.
+
+The source notebook and the parameters are never changed; the output notebook is log, report and re-run input at once.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from factory_lib.clock import Clock, SystemClock
+from factory_lib.errors import NotebookFailed, UnknownParameter
+from factory_lib.ops import index, records, report
+from factory_lib.ops.records import RunRecord, stamp
+from factory_lib.settings import Settings
+from factory_lib.settings.records import JobSettings
+from factory_lib.state import State, locked
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+KERNEL_STARTS = 2  # about one start in a hundred loses a race for its ports when several run at once
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived: unwind, so that the record says ``killed``."""
+
+
+def run(
+    settings: Settings,
+    job: str,
+    spec: JobSettings,
+    *,
+    as_of: datetime,
+    parameters: Mapping[str, Any] | None = None,
+    clock: Clock | None = None,
+    code: bool = False,
+) -> tuple[Path, RunRecord]:
+    """Execute the job's notebook and leave its folder behind, whatever happens.
+
+    Parameters
+    ----------
+    as_of : datetime
+        UTC; handed to the notebook, which reads nothing that became available later.
+    parameters : mapping, optional
+        On top of the job's own; every name must be declared by the notebook.
+    code : bool
+        Show the cells' source in the report.
+
+    Returns
+    -------
+    (Path, RunRecord)
+        The run's folder and its record; ``status`` is ok, failed or killed.
+
+    Raises
+    ------
+    JobLocked
+        If the same job is running.
+    UnknownParameter
+        If a parameter is not the notebook's own; nothing was run.
+    """
+    ticking = clock or SystemClock()
+    source = settings.paths.notebooks / f"{spec.notebook}.ipynb"
+    given = {"profile": settings.profile, "as_of": stamp(as_of), **spec.parameters, **(parameters or {})}
+    with locked(settings.paths.data / "locks", job):
+        notebook = _read(source, given)
+        records.reap(settings.paths.runs, ticking.now())
+        started = ticking.now()
+        folder = records.new_folder(settings.paths.runs, job, started)
+        record = RunRecord(
+            job, settings.profile, spec.notebook, "started", stamp(as_of), stamp(started), os.getpid(), given,
+            simulated=settings.simulated,
+        )  # fmt: skip
+        records.save(folder, record)
+        record = _finish(settings, folder, record, *_execute(notebook, folder, given, spec, settings), ticking, code)
+        _remember(settings, record, ticking.now())
+    index.write(settings.paths)
+    return folder, record
+
+
+def _read(source: Path, given: Mapping[str, Any]) -> NotebookNode:
+    _skip_slow_import()
+    import nbformat
+
+    try:
+        notebook = nbformat.read(source, as_version=4)
+    except FileNotFoundError:
+        raise NotebookFailed(f"{source} is missing.", next_step="Check [jobs] in config/factory.toml.") from None
+    known = report.declared_parameters(notebook)
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise UnknownParameter(source.name, unknown, sorted(known))
+    return notebook
+
+
+def _skip_slow_import() -> None:
+    """Leave out the grammar of internationalised names, 1.4 s of every start; nothing here validates such a format."""
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+
+
+def _execute(
+    notebook: NotebookNode, folder: Path, given: Mapping[str, Any], spec: JobSettings, settings: Settings
+) -> tuple[NotebookNode, records.Status, str | None]:
+    """Return the executed notebook, how it ended, and what went wrong."""
+    import nbformat
+    import papermill
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from traitlets.config import Config
+
+    part = folder / ".running.ipynb"
+    nbformat.write(notebook, part)
+    status: records.Status = "ok"
+    error = None
+    for attempt in range(1, KERNEL_STARTS + 1):
+        try:
+            with _terminable():
+                papermill.execute_notebook(
+                    str(part), str(part), parameters=dict(given), cwd=str(settings.paths.root), kernel_name="python3",
+                    progress_bar=sys.stderr.isatty(), execution_timeout=spec.timeout_s, log_output=False,
+                    config=Config(KernelManager={"transport_encryption": "required"}),
+                )  # fmt: skip
+        except papermill.PapermillExecutionError as failure:
+            status, error = "failed", f"{failure.ename}: {failure.evalue}"
+        except CellTimeoutError:
+            status, error = "failed", f"A cell took longer than {spec.timeout_s} s."
+        except DeadKernelError as failure:
+            status, error = "failed", f"The kernel died: {failure}"
+        except RuntimeError as failure:
+            # nbclient's word for a kernel that did not come up; nothing has been executed yet.
+            if attempt < KERNEL_STARTS:
+                continue
+            status, error = "failed", f"The kernel did not start: {failure}"
+        except (KeyboardInterrupt, Terminated):
+            status, error = "killed", "Stopped by a signal."
+        break
+    executed = nbformat.read(part, as_version=4)
+    part.unlink()
+    return executed, status, error
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    def raise_terminated(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, raise_terminated)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _finish(
+    settings: Settings,
+    folder: Path,
+    record: RunRecord,
+    notebook: NotebookNode,
+    status: records.Status,
+    error: str | None,
+    clock: Clock,
+    code: bool,
+) -> RunRecord:
+    import nbformat
+
+    told = report.figures(notebook)
+    if status == "ok" and told.get("level") == "fail":
+        status, error = "failed", str(told.get("verdict", ""))
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    mask = settings.secrets.mask
+    record = record.finish(
+        status,
+        clock.now(),
+        error=mask(error) if error else None,
+        verdict=mask(str(told.pop("verdict", ""))),
+        level=str(told.pop("level", "")),
+        mlflow_run_id=told.pop("mlflow_run_id", None),
+        figures=told,
+        cpu_seconds=round(children.ru_utime + children.ru_stime, 2),
+        peak_memory_mb=round(children.ru_maxrss / 1024, 1),
+    )
+    text = mask(nbformat.writes(notebook))
+    records.write_atomically(folder / "notebook.ipynb", text)
+    records.write_atomically(
+        folder / "report.html", report.render(nbformat.reads(text, as_version=4), record, code=code)
+    )
+    records.save(folder, record)
+    if record.mlflow_run_id and status == "ok":
+        from factory_lib.models import registry
+
+        registry.log_notebook(settings, record.mlflow_run_id, folder / "notebook.ipynb")
+    return record
+
+
+def _remember(settings: Settings, record: RunRecord, at: datetime) -> None:
+    state = State(settings.paths.state)
+    try:
+        state.tick(record.job, record.status, at)
+        state.mark("job", record.job, at, {"status": record.status, "verdict": record.verdict, "error": record.error})
+    finally:
+        state.close()

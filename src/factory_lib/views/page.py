@@ -1,0 +1,78 @@
+"""The head of a page: what and when, and one verdict line that says whether all is well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from html import escape
+from typing import Any, Protocol
+
+from factory_lib.clock import MADRID
+from factory_lib.views.palette import LEVEL
+
+FIGURES_MIME = "application/vnd.factory.figures+json"
+_MARK = {"ok": "✓", "warn": "!", "fail": "✗"}
+
+
+class Outcome(Protocol):
+    """What every job returns: a sentence, how good it is, and its key figures."""
+
+    @property
+    def verdict(self) -> str:
+        """One sentence a person can act on."""
+
+    @property
+    def level(self) -> str:
+        """``ok``, ``warn`` or ``fail``."""
+
+    @property
+    def figures(self) -> Mapping[str, Any]:
+        """Key figures, kept in the run's record."""
+
+
+class Html:
+    """HTML that Jupyter shows, with the figures that the run's record keeps beside it."""
+
+    def __init__(self, html: str, *, text: str, figures: Mapping[str, Any] | None = None) -> None:
+        self.html = html
+        self.text = text
+        self.figures = figures
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        bundle: dict[str, Any] = {"text/html": self.html, "text/plain": self.text}
+        return bundle if self.figures is None else {**bundle, FIGURES_MIME: dict(self.figures)}
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def local(instant: datetime) -> str:
+    """Return an instant in local and UTC time, for people."""
+    there = instant.astimezone(MADRID)
+    return f"{there:%A %-d %B %Y, %H:%M} in Linares ({instant:%Y-%m-%d %H:%MZ})"
+
+
+def heading(title: str, *, profile: str, as_of: datetime, simulated: bool) -> Html:
+    """Return the title of a page with profile and as-of; a simulated store says so in words that cannot be missed."""
+    badge = '<strong style="color:#8a4b00">SIMULATED</strong> · ' if simulated else ""
+    line = f"{badge}profile <code>{escape(profile)}</code> · as of {escape(local(as_of))}"
+    text = f"{title}\n{'SIMULATED · ' if simulated else ''}profile {profile}, as of {local(as_of)}"
+    return Html(f'<h1>{escape(title)}</h1><div style="opacity:.75">{line}</div>', text=text)
+
+
+def verdict(outcome: Outcome, **more: Any) -> Html:
+    """Return the verdict line; its figures (and ``more``) go into the run's record."""
+    colour = LEVEL[outcome.level]
+    html = (
+        f'<div style="border-left:5px solid {colour};background:{colour}1a;padding:.7em 1em;margin:.8em 0;'
+        f'border-radius:0 4px 4px 0;font-size:1.08em"><strong style="color:{colour}">{_MARK[outcome.level]}</strong> '
+        f"{escape(outcome.verdict)}</div>"
+    )
+    told = {"verdict": outcome.verdict, "level": outcome.level, **outcome.figures, **more}
+    return Html(html, text=f"[{outcome.level}] {outcome.verdict}", figures=told)
+
+
+def notes(lines: list[str] | tuple[str, ...]) -> Html:
+    """Return remarks as a list; nothing where there are none."""
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return Html(f"<ul>{items}</ul>" if items else "", text="\n".join(f"- {line}" for line in lines))
