@@ -25,3 +25,53 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	touch $@
 
 setup: $(VENV)/.ready  ## Build .venv from the lock (other targets do it by themselves)
+
+lab: $(VENV)/.ready  ## Open JupyterLab on the notebooks
+	$(VENV)/bin/jupyter lab --notebook-dir=.
+
+demo: $(VENV)/.ready  ## The whole job on simulated data: offline, no key, a few minutes
+	$(FACTORY) demo $(ARGS)
+
+history: $(VENV)/.ready  ## Import the real files of DATA=… and run the five notebooks as of 2017 and 2024
+	$(FACTORY) history $(DATA) $(ARGS)
+
+# A tick must not wait for make to compare time stamps of the environment: only that it is there.
+run:  ## Run JOB=… (what cron calls); does nothing when nothing new can exist
+	@test -x $(FACTORY) || $(MAKE) --no-print-directory setup
+	@$(FACTORY) run $(JOB) $(JOB_ARGS)
+
+ingest: $(VENV)/.ready  ## Fetch new prices and weather; SOURCE=… asks one provider
+	$(FACTORY) run ingest $(if $(SOURCE),--param sources=$(SOURCE)) $(JOB_ARGS)
+
+gaps: $(VENV)/.ready  ## Account for every slot
+	$(FACTORY) run gap_analysis $(JOB_ARGS)
+
+backfill: $(VENV)/.ready  ## Fill what is missing; SINCE=2022-01-01 for a first load
+	$(FACTORY) run auto_backfill_check $(if $(SINCE),--param since=$(SINCE)) $(JOB_ARGS)
+
+features: $(VENV)/.ready  ## Build and describe the feature set
+	$(FACTORY) run feature_engineering $(JOB_ARGS)
+
+train: $(VENV)/.ready  ## Train, judge and register the models
+	$(FACTORY) run ml_training $(JOB_ARGS)
+
+mlflow: $(VENV)/.ready  ## Open the MLflow pages on 127.0.0.1:$(PORT)
+	$(FACTORY) mlflow --port $(PORT)
+
+check: $(VENV)/.ready  ## Ruff, mypy and the notebooks' house rules
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(PY) tools/check_notebooks.py
+
+test: $(VENV)/.ready  ## Every test, in random order, on all cores
+	$(PY) -m pytest -n auto $(ARGS)
+
+bench: $(VENV)/.ready  ## Run one benchmark: NAME=store_io ARGS="--quick"
+	$(PY) -m benchmarks.$(NAME) $(ARGS)
+
+lock:  ## Resolve the dependencies again (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate --output-file requirements.lock
+
+clean:  ## Remove the environment and the demo's data and runs; live and imported data stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis data/demo runs/demo

@@ -25,7 +25,9 @@ def bench(
     goes to standard error. The exit code is 0 even when a figure is poor: a benchmark measures, it does not judge.
     """
     parser = argparse.ArgumentParser(description=doc)
-    parser.add_argument("--data", type=Path, default=DEFAULT_DATA, help="folder of real public data (default %(default)s)")
+    parser.add_argument(
+        "--data", type=Path, default=DEFAULT_DATA, help="folder of real public data (default %(default)s)"
+    )
     parser.add_argument("--out", type=Path, help="file for the raw rows behind the figures")
     parser.add_argument("--quick", action="store_true", help="a smaller run, for a first look")
     if arguments:

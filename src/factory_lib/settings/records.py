@@ -109,7 +109,7 @@ class JobSettings:
     """A scheduled job: which notebook, how often it looks, how long it may take."""
 
     notebook: str
-    cron: str
+    cron: str = ""
     timeout_s: int = 900
     parameters: Mapping[str, Any] = field(default_factory=dict)
 

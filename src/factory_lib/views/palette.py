@@ -16,7 +16,7 @@ SEVERITY = {"minor": SKY, "moderate": ORANGE, "critical": RED}
 STATUS = {"present": GREEN, "late": SKY, "quarantined": PURPLE, "missing": RED, "unfillable": GREY}
 RECOMMENDATION = {"Optimal": GREEN, "Moderate": SKY, "Reduced": ORANGE, "Halt Production": RED}
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {  # matplotlib types its keys as one literal of 300 names
     "figure.dpi": 110,
     "figure.constrained_layout.use": True,
     "font.size": 9.5,

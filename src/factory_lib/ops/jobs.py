@@ -1,0 +1,162 @@
+"""The jobs of ``config/factory.toml``: run them when something new can exist, list them, show the settings."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from factory_lib import settings as _settings
+from factory_lib.clock import SystemClock, parse_instant
+from factory_lib.errors import BadInput, JobLocked
+from factory_lib.pipeline import due
+from factory_lib.settings import Settings
+from factory_lib.settings.records import JobSettings
+from factory_lib.state import State
+
+
+def job_settings(settings: Settings, job: str) -> JobSettings:
+    """Return a job's settings.
+
+    Raises
+    ------
+    BadInput
+        If there is no such job; the message lists those there are.
+    """
+    try:
+        return settings.jobs[job]
+    except KeyError:
+        raise BadInput(f"There is no job {job!r}.", next_step=f"Known: {', '.join(settings.jobs)}.") from None
+
+
+def run(
+    profile: str | None,
+    names: Sequence[str],
+    *,
+    as_of: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    force: bool = False,
+    code: bool = False,
+    as_json: bool = False,
+) -> int:
+    """Run jobs one after the other and return the worst exit code.
+
+    A replay (``as_of``), explicit parameters and ``force`` always run; otherwise a job with nothing due is one row in
+    the state and ends without starting a kernel.
+    """
+    settings = _settings.load(profile)
+    specs = {name: job_settings(settings, name) for name in names}
+    instant = parse_instant(as_of) if as_of else SystemClock().now()
+    asked = force or bool(as_of) or bool(parameters)
+    return max(
+        _run_one(settings, name, spec, instant, parameters, asked, code, as_json) for name, spec in specs.items()
+    )
+
+
+def _run_one(
+    settings: Settings,
+    name: str,
+    spec: JobSettings,
+    as_of: datetime,
+    parameters: Mapping[str, Any] | None,
+    asked: bool,
+    code: bool,
+    as_json: bool,
+) -> int:
+    if not asked and (nothing := _nothing_due(settings, name, as_of)):
+        _say({"job": name, "status": "not_due", "verdict": nothing}, as_json)
+        return 0
+    from factory_lib.ops import runner
+
+    try:
+        folder, record = runner.run(settings, name, spec, as_of=as_of, parameters=parameters, code=code)
+    except JobLocked as locked:
+        _tick(settings, name, "locked", as_of)
+        _say({"job": name, "status": "skipped", "verdict": str(locked)}, as_json)
+        return locked.exit_code
+    _say({**asdict(record), "folder": str(folder)} if as_json else _line(settings, record, folder), as_json)
+    return 0 if record.status == "ok" else 1
+
+
+def _nothing_due(settings: Settings, name: str, now: datetime) -> str | None:
+    """Return why there is nothing to do, after counting the tick; None when the job is due."""
+    state = State(settings.paths.state)
+    try:
+        reason = due.nothing_due(settings, state, name, now)
+        if reason:
+            state.tick(name, "not_due", now)
+        return reason
+    finally:
+        state.close()
+
+
+def _tick(settings: Settings, name: str, outcome: str, at: datetime) -> None:
+    state = State(settings.paths.state)
+    try:
+        state.tick(name, outcome, at)
+    finally:
+        state.close()
+
+
+def _line(settings: Settings, record: Any, folder: Any) -> dict[str, Any]:
+    told = record.error or record.verdict
+    return {"job": record.job, "status": record.status, "verdict": told, "report": folder / "report.html"}
+
+
+def _say(fields: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(fields, default=str) + "\n")
+        return
+    report = f"\n  {fields['report']}" if "report" in fields else ""
+    sys.stdout.write(f"{fields['job']}: {fields['status']}. {fields['verdict']}{report}\n")
+    sys.stdout.flush()
+
+
+def show(profile: str | None, *, as_json: bool = False) -> int:
+    """Print every job with notebook, cadence and last run."""
+    settings = _settings.load(profile)
+    state = State(settings.paths.state)
+    try:
+        last = state.marks("job")
+    finally:
+        state.close()
+    rows = [
+        {
+            "job": name,
+            "notebook": spec.notebook,
+            "cron": spec.cron or "on demand",
+            "last_run": last[name][0].isoformat() if name in last else None,
+            "status": last[name][1]["status"] if name in last else None,
+        }
+        for name, spec in settings.jobs.items()
+    ]
+    if as_json:
+        sys.stdout.write(json.dumps(rows) + "\n")
+    else:
+        for row in rows:
+            ran = f"{row['status']} at {row['last_run']}" if row["last_run"] else "never run"
+            sys.stdout.write(f"{row['job']:<28}{row['notebook']:<24}{row['cron']:<16}{ran}\n")
+    return 0
+
+
+def config(profile: str | None, action: str, *, as_json: bool = False) -> int:
+    """Check the settings (loading them is the check) or print them, secrets masked."""
+    settings = _settings.load(profile)
+    if action == "check":
+        sys.stdout.write(f"config/factory.toml is sound for profile {settings.profile}.\n")
+        return 0
+    shown = {key: value for key, value in vars(settings).items() if key != "secrets"}
+    plain = {key: _plain(value) for key, value in shown.items()}
+    sys.stdout.write(json.dumps(plain, indent=None if as_json else 2, default=str, ensure_ascii=False) + "\n")
+    return 0
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "__dataclass_fields__"):
+        return {key: _plain(item) for key, item in vars(value).items()}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value

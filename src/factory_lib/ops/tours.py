@@ -1,0 +1,92 @@
+"""Guided tours: the whole job on simulated data, and the five notebooks on real files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from factory_lib import settings as _settings
+from factory_lib.clock import parse_instant
+from factory_lib.errors import JobError
+from factory_lib.ops import jobs, runner
+from factory_lib.settings import Settings
+
+# A fixed instant, so that the demo's figures are the same on every machine and day. It lies after a clock change.
+DEMO_AS_OF = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
+CHAIN = ("ingest", "gap_analysis", "auto_backfill_check", "feature_engineering", "ml_training")
+# The last market days of the two periods for which the public files hold prices together with weather or climate.
+HISTORY_AS_OF = ("2017-12-31", "2024-12-31")
+
+
+def demo(days: int) -> int:
+    """Run the chain in profile ``demo`` against a simulator of its own and print where the reports are."""
+    with simulator(DEMO_AS_OF) as url:
+        os.environ["FACTORY_SIMULATOR_URL"] = url
+        settings = _settings.load("demo")
+        return _chain(settings, DEMO_AS_OF, {"ingest": {"days": days}, "auto_backfill_check": {"days": days}})
+
+
+def history(folder: Path) -> int:
+    """Import the real files of ``folder`` into profile ``history`` and run the chain at two instants."""
+    from factory_lib.ops import data
+
+    code = data.import_paths("history", [folder], None)
+    if code:
+        return code
+    settings = _settings.load("history")
+    codes = [_chain(settings, parse_instant(day), {}) for day in HISTORY_AS_OF]
+    return max(codes)
+
+
+def _chain(settings: Settings, as_of: datetime, parameters: dict[str, dict[str, object]]) -> int:
+    """Run the five jobs; each is run even when one before it failed, because each says what it could not do."""
+    failed = 0
+    for name in CHAIN:
+        folder, record = runner.run(
+            settings, name, jobs.job_settings(settings, name), as_of=as_of, parameters=parameters.get(name)
+        )
+        failed += record.status != "ok"
+        sys.stdout.write(f"{name:<22}{record.status:<8}{record.seconds:>5.0f} s  {record.error or record.verdict}\n")
+        sys.stdout.write(f"{'':<22}{folder / 'report.html'}\n")
+        sys.stdout.flush()
+    sys.stdout.write(f"\nAll runs: {settings.paths.runs / 'index.html'}\n")
+    return 1 if failed else 0
+
+
+@contextmanager
+def simulator(now: datetime, options: Sequence[str] = ("--holes", "demo")) -> Iterator[str]:
+    """Run the simulator as a process of its own on a free port; yield its address and stop it afterwards.
+
+    Raises
+    ------
+    JobError
+        If it does not say that it is ready.
+    """
+    command = [sys.executable, "-m", "factory_lib.simulator", "--port", "0", "--now", now.isoformat(), *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        ready = process.stdout.readline()
+        if not ready:
+            raise JobError(f"The simulator did not start (exit code {process.wait()}).")
+        yield json.loads(ready)["url"]
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def mlflow_pages(profile: str | None, port: int) -> int:
+    """Serve MLflow's own pages over the profile's tracking database until interrupted."""
+    settings = _settings.load(profile)
+    command = [
+        str(Path(sys.executable).with_name("mlflow")), "server", "--host", "127.0.0.1", "--port", str(port),
+        "--backend-store-uri", settings.paths.mlflow_uri,
+        "--artifacts-destination", str(settings.paths.mlflow_artifacts),
+    ]  # fmt: skip
+    return subprocess.call(command)
