@@ -36,7 +36,7 @@ class Recommendation(StrEnum):
 
 
 CLASSES: tuple[str, ...] = tuple(str(name) for name in Recommendation)
-CLASS_DTYPE = pd.CategoricalDtype(list(CLASSES))
+_CLASS_INDEX = pd.Index(CLASSES)
 _LOWEST_CPI = np.array([75.0, 50.0, 25.0])  # of all classes but the last
 
 
@@ -124,7 +124,7 @@ def production_recommendation(production_index: ArrayLike) -> pd.Categorical[str
     """Return the class of each production index: Optimal from 75, Moderate from 50, Reduced from 25, else Halt."""
     cpi = np.atleast_1d(np.asarray(production_index, dtype=np.float64))
     codes = (cpi[:, np.newaxis] < _LOWEST_CPI).sum(axis=1)
-    return pd.Categorical.from_codes(np.where(np.isnan(cpi), -1, codes), dtype=CLASS_DTYPE)
+    return pd.Categorical.from_codes(np.where(np.isnan(cpi), -1, codes), categories=_CLASS_INDEX)
 
 
 def _clip(values: Floats) -> Floats:

@@ -27,7 +27,7 @@ _HOURS_SIX = "VVVVVVVVSPPPPPSSSSPPPPSS"
 _HOURS_THREE = "VVVVVVVVSSPPPPSSSSPPPPSS"
 # Months 1…12: the period of the peak hours; the shoulder is the next one, the valley always P6.
 _PEAK_PERIOD_BY_MONTH = (1, 1, 2, 4, 4, 3, 1, 3, 3, 4, 2, 1)
-_LABELS = pd.CategoricalDtype([f"P{n}" for n in range(1, 7)], ordered=True)
+_LABELS = pd.Index([f"P{n}" for n in range(1, 7)])
 _EPIPHANY = (1, 6)  # named by the circular beside the national holidays, although regions may replace it
 
 
@@ -77,7 +77,7 @@ def periods(index: pd.DatetimeIndex, access: Access = "3.0TD") -> Periods:
 
 def labels(numbers: Periods) -> pd.Categorical[str]:
     """Return period numbers as the ordered labels P1…P6."""
-    return pd.Categorical.from_codes(numbers.astype(np.int64) - 1, dtype=_LABELS)
+    return pd.Categorical.from_codes(numbers.astype(np.int64) - 1, categories=_LABELS, ordered=True)
 
 
 @cache
