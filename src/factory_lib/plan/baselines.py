@@ -1,0 +1,207 @@
+"""Doing it simply: schedules of the same kilograms, under the same constraints, that a plan is measured against.
+
+Each lays batch after batch on a shop floor that remembers what is taken. One batch on a given floor is a shortest path
+over its stages, found exactly by going backwards from the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+
+from factory_lib.clock import MADRID
+from factory_lib.domain.plant import Bools, Floats, shifts_on
+from factory_lib.plan.problem import Problem, on_grid
+from factory_lib.plan.program import ahead, start_cost, startable
+from factory_lib.plan.schedule import Batch, Schedule, filled
+
+LOOK_BACK = timedelta(days=28)
+DAY_OFF_EUR = 1e4  # keeps "on its day" before everything else for who does not weigh it
+
+
+class _Floor:
+    """What is still free while batches are laid one after another."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.free = {name: count.copy() for name, count in problem.capacity.items()}
+        self.people = problem.people.copy()
+        self.kw = problem.base_kw.copy()
+
+    def best_chain(self, j: int, masks: list[Bools], price: list[Floats], *, excess: bool) -> tuple[int, ...] | None:
+        """Return the starts of the cheapest chain of one batch of job ``j``, if any fits; ``price[s]`` by start slot."""
+        problem, job = self.problem, self.problem.jobs[j]
+        size = len(problem.index)
+        best: Floats = np.zeros(size)
+        choice: list[np.ndarray] = []  # type: ignore[type-arg]
+        for s in range(len(problem.stages) - 1, -1, -1):
+            after = np.zeros(size, dtype=np.int64)
+            if s < len(problem.stages) - 1:
+                best, after = self._follow(best, s, job.duration[s])
+            choice.append(after)
+            fits = masks[s] & (self._fits(j, s) | bool(job.facts[s]))
+            extra = self._excess_eur(s, job.duration[s]) if excess else 0.0
+            best = np.where(fits, best + price[s] + extra, np.inf)
+        slot = int(np.argmin(best))
+        if not np.isfinite(best[slot]):
+            return None
+        chain = [slot]
+        for after in reversed(choice[1:]):
+            chain.append(int(after[chain[-1]]))
+        return tuple(chain)
+
+    def _follow(self, best: Floats, s: int, span: int) -> tuple[Floats, np.ndarray]:  # type: ignore[type-arg]
+        """Return, for each start of stage ``s``, the best value of the next stage in reach and the slot it begins in."""
+        stage, size = self.problem.stages[s], len(best)
+        padded = np.concatenate([best, np.full(size, np.inf)])
+        taken = np.concatenate([[0], np.cumsum(self.free[stage.machine] < 1), np.full(size, 0)])
+        taken[size + 1 :] = taken[size]
+        slots = np.arange(size)
+        value, after = np.full(size, np.inf), np.zeros(size, dtype=np.int64)
+        for gap in range(min(self.problem.wait[s], size - span) + 1):
+            candidate = padded[slots + span + gap]
+            if stage.hold_h and gap:
+                candidate = np.where(taken[slots + span + gap] == taken[slots + span], candidate, np.inf)
+            better = candidate < value
+            value, after = np.where(better, candidate, value), np.where(better, slots + span + gap, after)
+        return value, after
+
+    def _fits(self, j: int, s: int) -> Bools:
+        problem, stage = self.problem, self.problem.stages[s]
+        job = problem.jobs[j]
+        lack = (self.free[stage.machine] < 1) | (self.kw + stage.power_kw > problem.plant.power.limit_kw + 1e-9)
+        alone = ahead(lack.astype(float), job.duration[s]) == 0
+        return alone & (ahead((self.people < stage.operators).astype(float), problem.attention(job, s)) == 0)
+
+    def _excess_eur(self, s: int, span: int) -> Floats:
+        """Return what a stage begun in each slot adds to the excess charge on this floor."""
+        power = self.problem.plant.power
+        before = np.maximum(0.0, self.kw - power.contracted_kw)
+        added = np.maximum(0.0, self.kw + self.problem.stages[s].power_kw - power.contracted_kw) - before
+        return ahead(added * power.excess_eur_kw * self.problem.slot_h * 4, span)
+
+    def take(self, j: int, chain: tuple[int, ...]) -> None:
+        """Occupy the floor with a batch."""
+        job = self.problem.jobs[j]
+        for s, stage in enumerate(self.problem.stages):
+            start, end = chain[s], chain[s] + job.duration[s]
+            until = chain[s + 1] if stage.hold_h else end
+            self.free[stage.machine][start:until] -= 1
+            self.people[start : start + self.problem.attention(job, s)] -= stage.operators
+            self.kw[start:end] += stage.power_kw
+            self.kw[end:until] += stage.hold_kw
+
+
+Preferred = Callable[[int], Iterator[Bools]]
+
+
+def greedy(problem: Problem) -> Schedule | None:
+    """Batch after batch at its cheapest feasible start, energy, excess and day's preference weighed."""
+    off = problem.plant.demand.preference_eur_kg_day
+
+    def money(j: int, day: int) -> list[Floats]:
+        job = problem.jobs[j]
+        price = [start_cost(problem, job, s) for s in range(len(problem.stages))]
+        price[-1] = price[-1] + off * (job.min_kg + job.max_kg) / 2 * _days_off(problem, j, day)
+        return price
+
+    return _lay(problem, money, lambda _: iter(()), excess=True)
+
+
+def shift_begin(problem: Problem) -> Schedule | None:
+    """Begin each chain with a shift of the day it is due, else of the day before, and go on as soon as possible."""
+    begins = np.zeros(len(problem.index), dtype=bool)
+    local = problem.index.tz_convert(MADRID)
+    minute = np.asarray(local.hour * 60 + local.minute)
+    for day in {stamp.date() for stamp in local}:
+        for shift in shifts_on(problem.plant, day):
+            begins |= (minute == shift.begin.hour * 60 + shift.begin.minute) & np.asarray(local.date == day)
+    return _simple(problem, lambda _: iter([begins]))
+
+
+def fixed_start(problem: Problem) -> Schedule | None:
+    """Begin each chain at the time of day that was cheapest over the last 28 days; None without their prices."""
+    prices = problem.request.prices
+    past = prices[(prices.index < problem.index[0]) & (prices.index >= problem.index[0] - LOOK_BACK)]
+    if len(past) < 2 or past.index[0] > problem.index[0] - LOOK_BACK / 2:
+        return None
+    index = pd.date_range(past.index[0], problem.index[0], freq=problem.index.freq, inclusive="left", unit="s")
+    frame = on_grid(past.select_dtypes("number"), index)
+    price = frame["p50" if "p50" in frame else frame.columns[0]].to_numpy(float)
+    clock, here = (
+        np.asarray(i.tz_convert(MADRID).hour * 60 + i.tz_convert(MADRID).minute) for i in (index, problem.index)
+    )
+
+    def ranked(j: int) -> Iterator[Bools]:
+        kw = np.repeat([stage.power_kw for stage in problem.stages], problem.jobs[j].duration)
+        cost = pd.Series(np.convolve(price, kw[::-1], mode="valid"))
+        for minute in cost.groupby(clock[: len(cost)]).mean().sort_values().index:
+            yield here == minute
+
+    return _simple(problem, ranked)
+
+
+def _simple(problem: Problem, preferred: Preferred) -> Schedule | None:
+    def soonest(j: int, day: int) -> list[Floats]:
+        price = [np.arange(len(problem.index), dtype=float) for _ in problem.stages]
+        price[-1] = price[-1] + DAY_OFF_EUR * _days_off(problem, j, day)
+        return price
+
+    return _lay(problem, soonest, preferred, excess=False)
+
+
+def _days_off(problem: Problem, j: int, day: int) -> Floats:
+    """Return how many days before or after ``day`` a batch is finished whose last stage begins in each slot."""
+    ends = np.arange(len(problem.index)) + problem.jobs[j].duration[-1]
+    return np.abs(np.searchsorted(problem.day_end, ends) - day).astype(float)
+
+
+def _due_days(problem: Problem, j: int) -> list[int]:
+    """Return the day each batch of a job is due on, as the weekly demand lays them; spare batches come last."""
+    job = problem.jobs[j]
+    wanted = problem.wanted_kg[job.variant]
+    days = [day for day, kg in enumerate(wanted) for _ in range(int(np.ceil(kg / job.max_kg - 1e-9)))]
+    if not job.fresh:
+        return [days[0] if days else 0]
+    spared = sum(other.count for other in problem.jobs if other.variant == job.variant and not other.fresh)
+    return (days[spared:] + [days[-1]] * job.count)[: job.count]
+
+
+def _lay(
+    problem: Problem, price: Callable[[int, int], list[Floats]], preferred: Preferred, *, excess: bool
+) -> Schedule | None:
+    """Lay every batch in order of its day; a first stage tries the preferred slots on its day, then any slot."""
+    floor, masks, laid = _Floor(problem), startable(problem), []
+    todo = sorted((not job.fresh, day, j) for j, job in enumerate(problem.jobs) for day in _due_days(problem, j))
+    for _, day, j in sorted(todo, key=lambda item: (not item[0], item[1])):
+        chain = None
+        for only in _attempts(problem, masks[j], preferred(j), day):
+            chain = floor.best_chain(j, only, price(j, day), excess=excess)
+            if chain:
+                break
+        if chain is None:
+            return None
+        floor.take(j, chain)
+        laid.append(Batch(j, 0.0, chain))
+    return filled(problem, tuple(sorted(laid, key=lambda batch: batch.starts[-1])))
+
+
+def _attempts(problem: Problem, masks: list[Bools], preferred: Iterator[Bools], day: int) -> Iterator[list[Bools]]:
+    slots = np.arange(len(problem.index))
+    ends = [0, *problem.day_end]
+    on_day = (slots >= ends[day]) & (slots < ends[day + 1])
+    day_before = slots < ends[day]
+    for first in preferred:
+        yield [masks[0] & first & on_day, *masks[1:]]
+        yield [masks[0] & first & day_before, *masks[1:]]
+    yield masks
+
+
+ALL: dict[str, Callable[[Problem], Schedule | None]] = {
+    "shift begin": shift_begin,
+    "fixed start": fixed_start,
+    "greedy": greedy,
+}

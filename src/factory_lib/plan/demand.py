@@ -1,0 +1,67 @@
+"""Which kilograms a horizon owes: the weekly demand laid on the days that can finish a batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from datetime import date, timedelta
+
+from factory_lib.clock import local_instant
+from factory_lib.domain.plant import shifts_on
+from factory_lib.settings.plant import WEEKDAYS, Plant
+
+Kilograms = Mapping[date, Mapping[str, float]]
+
+
+def can_finish(plant: Plant, variant: str, day: date) -> bool:
+    """Whether a chain fits before the last shift of ``day`` ends, begun on it or, if worked, the afternoon before."""
+    today, yesterday = shifts_on(plant, day), shifts_on(plant, day - timedelta(days=1))
+    if not today:
+        return False
+    begin = local_instant(day, today[0].begin)
+    if any(shift.end > plant.lead_in or shift.end <= shift.begin for shift in yesterday):
+        begin = local_instant(day - timedelta(days=1), plant.lead_in)
+    last = today[-1]
+    end = local_instant(day if last.end > last.begin else day + timedelta(days=1), last.end)
+    minutes = plant.variants[variant].duration_min
+    return end - begin >= timedelta(minutes=sum(minutes.get(s.name, s.duration_min) for s in plant.stages))
+
+
+def by_day(plant: Plant, first: date, last: date) -> Kilograms:
+    """Return the preferred kilograms of each day in ``first … last`` by variant.
+
+    What falls on a day that cannot finish a batch moves to days of the same week that can: first into the room left in
+    their batches, then as batches of its own on the nearest of them. Nothing is dropped: where no day can, it stays
+    where it is and the plan says that it is infeasible. A week is laid out whole, whatever part of it is asked for.
+    """
+    monday, sunday = first - timedelta(days=first.weekday()), last + timedelta(days=6 - last.weekday())
+    owed: dict[date, dict[str, float]] = {first + timedelta(days=n): {} for n in range((last - first).days + 1)}
+    for start in range(0, (sunday - monday).days, 7):
+        week = [monday + timedelta(days=start + n) for n in range(7)]
+        for variant in plant.demand.kg:
+            for day, kg in _week(plant, variant, week).items():
+                if day in owed and kg > 0:
+                    owed[day][variant] = kg
+    return owed
+
+
+def _week(plant: Plant, variant: str, week: list[date]) -> dict[date, float]:
+    wanted = {day: plant.demand.kg[variant].get(WEEKDAYS[day.weekday()], 0.0) for day in week}
+    able = [day for day in week if can_finish(plant, variant, day)]
+    largest = plant.variants[variant].batch_max_kg
+    for day in week:
+        if not wanted[day] or day in able or not able:
+            continue
+        near = sorted(able, key=lambda other: abs(other - day))
+        for other in near:
+            moved = min(math.ceil(wanted[other] / largest) * largest - wanted[other], wanted[day])
+            wanted[other] += moved
+            wanted[day] -= moved
+        wanted[near[0]] += wanted[day]
+        wanted[day] = 0.0
+    return wanted
+
+
+def batches(plant: Plant, variant: str, kg_of_days: Iterable[float]) -> int:
+    """Return how many batches a variant is made in: the fewest of each day, so that no plan saves by dropping some."""
+    return sum(math.ceil(kg / plant.variants[variant].batch_max_kg - 1e-9) for kg in kg_of_days)

@@ -1,0 +1,154 @@
+"""A schedule on a problem's grid: batches with their starts, their kilograms, power and money.
+
+Plans and baselines are priced here by the same code, whoever made them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import linprog
+
+from factory_lib.domain.plant import Floats
+from factory_lib.plan.problem import Problem, on_grid
+from factory_lib.plan.program import ahead
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch: the job it belongs to, its kilograms, and the slot in which each stage begins."""
+
+    job: int
+    kg: float
+    starts: tuple[int, ...]
+
+
+Schedule = tuple[Batch, ...]
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a schedule costs from ``now`` on, EUR; loads that always run are not in it.
+
+    ``energy`` is market price, ``tolls`` its adder, ``excess`` power above the contract; they are paid. ``preferences``,
+    ``heat`` and ``band`` are stated prices that only steer the choice.
+    """
+
+    energy: float
+    tolls: float
+    excess: float
+    preferences: float
+    heat: float
+    band: float
+
+    @property
+    def paid(self) -> float:
+        """Return what appears on a bill."""
+        return self.energy + self.tolls + self.excess
+
+    @property
+    def objective(self) -> float:
+        """Return what the optimiser minimises."""
+        return self.paid + self.preferences + self.heat + self.band
+
+
+def production_kw(problem: Problem, schedule: Schedule) -> Floats:
+    """Return the kilowatts of stages and holding in each slot."""
+    step = np.zeros(len(problem.index) + 1)
+    for batch in schedule:
+        ends = [start + span for start, span in zip(batch.starts, problem.jobs[batch.job].duration, strict=True)]
+        for s, stage in enumerate(problem.stages):
+            step[batch.starts[s]] += stage.power_kw
+            step[ends[s]] -= stage.power_kw
+            if stage.hold_kw and s + 1 < len(ends):
+                step[ends[s]] += stage.hold_kw
+                step[batch.starts[s + 1]] -= stage.hold_kw
+    return np.cumsum(step)[:-1]
+
+
+def excess_kw(problem: Problem, kw: Floats) -> Floats:
+    """Return the kilowatts above the contract that production, not the loads that always run, is the cause of."""
+    contract = np.maximum(problem.plant.power.contracted_kw, problem.base_kw)
+    over = np.maximum(0.0, kw + problem.base_kw - contract)
+    over[: problem.now] = 0.0
+    return over
+
+
+def costs(problem: Problem, schedule: Schedule, prices: pd.DataFrame | None = None) -> Costs:
+    """Price a schedule at the request's own prices, or at ``prices`` (what was really charged)."""
+    kw, hours = production_kw(problem, schedule), problem.slot_h
+    frame = on_grid((problem.request.prices if prices is None else prices).select_dtypes("number"), problem.index)
+    own = next(name for name in frame.columns if name not in ("p10", "p90", "toll_eur_mwh"))
+    toll = frame["toll_eur_mwh"].fillna(0).to_numpy() if "toll_eur_mwh" in frame else np.zeros(len(kw))
+    ahead_of_now = slice(problem.now, None)
+    energy = float((frame[own].to_numpy(float) * kw)[ahead_of_now].sum()) * hours / 1000
+    tolls = float((toll * kw)[ahead_of_now].sum()) * hours / 1000
+    heat = sum(
+        float(ahead(problem.heat_eur[s], problem.jobs[batch.job].duration[s])[start])
+        for batch in schedule
+        for s, start in enumerate(batch.starts)
+        if start >= problem.now
+    )
+    return Costs(
+        energy=energy,
+        tolls=tolls,
+        excess=float(excess_kw(problem, kw).sum()) * problem.plant.power.excess_eur_kw * hours * 4,
+        preferences=_preference_eur(problem, schedule),
+        heat=heat,
+        band=float((problem.price * kw).sum()) * hours / 1000 - energy - tolls if prices is None else 0.0,
+    )
+
+
+def _finish_days(problem: Problem, schedule: Schedule) -> list[int]:
+    """Return, for each batch, the number of the local day on which it is finished."""
+    ends = [batch.starts[-1] + problem.jobs[batch.job].duration[-1] for batch in schedule]
+    return [int(np.searchsorted(problem.day_end, end)) for end in ends]
+
+
+def _preference_eur(problem: Problem, schedule: Schedule) -> float:
+    off = 0.0
+    for variant, wanted in problem.wanted_kg.items():
+        made = np.zeros(len(wanted))
+        for batch, day in zip(schedule, _finish_days(problem, schedule), strict=True):
+            if problem.jobs[batch.job].variant == variant:
+                made[day] += batch.kg
+        off += float(np.abs(np.cumsum(made - wanted)).sum())
+    return off * problem.plant.demand.preference_eur_kg_day
+
+
+def filled(problem: Problem, schedule: Schedule) -> Schedule:
+    """Return the schedule with the kilograms that follow the daily preferences best, within each batch's limits."""
+    days = _finish_days(problem, schedule)
+    kg = [problem.jobs[batch.job].min_kg for batch in schedule]
+    for variant, wanted in problem.wanted_kg.items():
+        mine = [i for i, batch in enumerate(schedule) if problem.jobs[batch.job].variant == variant]
+        if not mine:
+            continue
+        jobs = [problem.jobs[schedule[i].job] for i in mine]
+        size = len(wanted)  # unknowns: kilograms of each batch, then how far each day's total is off
+        totals = np.array([[days[i] <= day for i in mine] for day in range(size)], dtype=float)
+        near = np.block([[totals, -np.eye(size)], [-totals, -np.eye(size)]])
+        goal = np.cumsum(wanted)
+        enough = np.concatenate([-np.ones(len(mine)), np.zeros(size)])
+        found = linprog(
+            np.concatenate([np.zeros(len(mine)), np.ones(size)]),
+            A_ub=np.vstack([near, enough]),
+            b_ub=np.concatenate([goal, -goal, [-goal[-1]]]),
+            bounds=[(job.min_kg, job.max_kg) for job in jobs] + [(0, None)] * size,
+        )
+        for i in mine:  # like batches of one day share its kilograms evenly
+            alike = [n for n, k in enumerate(mine) if (days[k], schedule[k].job) == (days[i], schedule[i].job)]
+            kg[i] = float(found.x[alike].mean())
+    return tuple(replace(batch, kg=amount) for batch, amount in zip(schedule, kg, strict=True))
+
+
+def chains(problem: Problem, starts: list[list[np.ndarray]]) -> Schedule:  # type: ignore[type-arg]
+    """Pair the k-th starts of all stages of each job into batches, in order of their end, and fill them."""
+    found = [
+        Batch(j, 0.0, tuple(int(slot) for slot in chain))
+        for j, job in enumerate(starts)
+        for chain in zip(*job, strict=True)
+    ]
+    return filled(problem, tuple(sorted(found, key=lambda batch: batch.starts[-1])))

@@ -1,0 +1,112 @@
+"""From a request to a plan: the program's answer, the simple schedules it must not be worse than, and a proven gap."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from factory_lib.plan import baselines
+from factory_lib.plan.diagnose import Obstacle, diagnose
+from factory_lib.plan.problem import Problem, Request, lay_out
+from factory_lib.plan.program import Program
+from factory_lib.plan.schedule import Costs, Schedule, chains, costs, excess_kw, production_kw
+
+HIGHS_INFEASIBLE = 2
+SMALLEST_EUR = 1.0  # a plan worth less than this is compared with this: a ratio to nothing proves nothing
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """An answer: a schedule with the gap proven against ``bound_eur``, or the obstacles in the way of any.
+
+    ``status`` is ``solved`` (to the gap asked), ``time_out`` (the best found, its gap beside it) or ``infeasible``.
+    ``baselines`` are the simple schedules that exist for the same request; none is cheaper than the plan.
+    """
+
+    problem: Problem
+    status: Literal["solved", "time_out", "infeasible"]
+    schedule: Schedule
+    baselines: Mapping[str, Schedule]
+    bound_eur: float
+    seconds: float
+    obstacles: tuple[Obstacle, ...] = ()
+
+    @property
+    def costs(self) -> Costs:
+        """Return what the plan costs at the prices it was made with."""
+        return costs(self.problem, self.schedule)
+
+    @property
+    def gap(self) -> float:
+        """Return how much cheaper, relatively, any plan could be at most; NaN where nothing was proven."""
+        objective = self.costs.objective
+        return max(0.0, objective - self.bound_eur) / max(abs(objective), SMALLEST_EUR)
+
+    def table(self) -> pd.DataFrame:
+        """Return one row for each stage of each batch: batch, variant, kg, stage, start, end, held_until, power_kw, begun."""
+        problem, rows = self.problem, []
+        stamps = problem.index.append(problem.index[-1:] + problem.index.freq)
+        for number, batch in enumerate(self.schedule, start=1):
+            job = problem.jobs[batch.job]
+            for s, stage in enumerate(problem.stages):
+                end = batch.starts[s] + job.duration[s]
+                until = batch.starts[s + 1] if stage.hold_h else end
+                rows.append(
+                    (number, job.variant, batch.kg, stage.name, stamps[batch.starts[s]], stamps[end], stamps[until])
+                    + (stage.power_kw, batch.starts[s] < problem.now)
+                )
+        names = ["batch", "variant", "kg", "stage", "start", "end", "held_until", "power_kw", "begun"]
+        times = dict.fromkeys(("start", "end", "held_until"), "datetime64[s, UTC]")
+        return pd.DataFrame(rows, columns=names).astype({"kg": float, "power_kw": float, "begun": bool, **times})
+
+    def power(self) -> pd.DataFrame:
+        """Return production, auxiliary, total and excess kilowatts by slot of the window."""
+        problem = self.problem
+        kw = production_kw(problem, self.schedule)
+        frame = {
+            "production_kw": kw,
+            "auxiliary_kw": problem.base_kw,
+            "total_kw": kw + problem.base_kw,
+            "excess_kw": excess_kw(problem, kw),
+        }
+        return pd.DataFrame(frame, index=problem.index).iloc[problem.now :]
+
+
+def solve(request: Request, *, gap: float = 0.01, time_limit_s: float = 60.0) -> Plan:
+    """Return the cheapest plan to ``gap``, the best found in ``time_limit_s``, or what makes any plan impossible.
+
+    Raises
+    ------
+    BadInput
+        If the request contradicts itself or its frames do not cover it; see :func:`factory_lib.plan.problem.lay_out`.
+    """
+    clock = time.perf_counter()
+    problem = lay_out(request)
+    if not problem.jobs:
+        return Plan(problem, "solved", (), {}, 0.0, time.perf_counter() - clock)
+    program = Program(problem)
+    if not program.feasible:
+        return _infeasible(problem, clock)
+    result = program.solve(time_limit_s, gap)
+    if result.status == HIGHS_INFEASIBLE:
+        return _infeasible(problem, clock)
+    simple = {name: schedule for name, make in baselines.ALL.items() if (schedule := make(problem)) is not None}
+    found = list(simple.values()) if not problem.pins else []
+    if result.x is not None:
+        found.insert(0, chains(problem, program.starts(result.x)))
+    if not found:
+        return Plan(problem, "time_out", (), simple, -np.inf, time.perf_counter() - clock)
+    best = min(found, key=lambda schedule: costs(problem, schedule).objective)
+    bound = -np.inf if result.mip_dual_bound is None else float(result.mip_dual_bound)
+    plan = Plan(problem, "solved", best, simple, bound, time.perf_counter() - clock)
+    return plan if plan.gap <= gap + 1e-6 else Plan(problem, "time_out", best, simple, bound, plan.seconds)
+
+
+def _infeasible(problem: Problem, clock: float) -> Plan:
+    obstacles = diagnose(problem)
+    return Plan(problem, "infeasible", (), {}, np.inf, time.perf_counter() - clock, obstacles)
