@@ -1,6 +1,19 @@
 """What notebooks and pages show: headings, verdict lines, tables, charts. Frames in, pictures out."""
 
+from factory_lib.views import continuity_charts, learning_charts, series_charts
 from factory_lib.views.page import heading, local, notes, verdict
+from factory_lib.views.palette import SEVERITY, STATUS
 from factory_lib.views.tables import table
 
-__all__ = ["heading", "local", "notes", "table", "verdict"]
+__all__ = [
+    "SEVERITY",
+    "STATUS",
+    "continuity_charts",
+    "heading",
+    "learning_charts",
+    "local",
+    "notes",
+    "series_charts",
+    "table",
+    "verdict",
+]

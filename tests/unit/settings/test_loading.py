@@ -1,0 +1,111 @@
+"""The strict loader: a mistake in the file names its place and what was expected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from factory_lib import settings
+from factory_lib.errors import ConfigError
+from factory_lib.settings.loading import build, merge
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+@dataclass(frozen=True)
+class Inner:
+    power_kw: float
+    mode: Literal["on", "off"] = "on"
+
+    def __post_init__(self) -> None:
+        if self.power_kw < 0:
+            raise ValueError("power_kw must not be negative")
+
+
+@dataclass(frozen=True)
+class Outer:
+    name: str
+    starts: time
+    inner: Inner
+    stages: tuple[Inner, ...] = ()
+    by_name: Mapping[str, Inner] | None = None
+    limit: int | None = None
+    colour: Colour = Colour.RED
+
+
+GOOD: dict[str, Any] = {"name": "a", "starts": "06:00", "inner": {"power_kw": 3}}
+
+
+def test_a_good_table_becomes_typed_records() -> None:
+    built = build(
+        Outer, {**GOOD, "stages": [{"power_kw": 1}], "colour": "red", "by_name": {"x": {"power_kw": 2}}}, "plant"
+    )
+    assert built.starts == time(6)
+    assert built.inner.power_kw == 3.0
+    assert built.stages[0].power_kw == 1.0
+    assert built.by_name == {"x": Inner(2.0)}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param({"nmae": "b"}, "did you mean 'name'", id="unknown key"),
+        pytest.param({"name": 3}, "must be str", id="wrong type"),
+        pytest.param({"limit": True}, "must be int", id="a bool is no int"),
+        pytest.param({"starts": "6h"}, "is not a time", id="not a time"),
+        pytest.param({"inner": {}}, "'power_kw' is missing", id="missing"),
+        pytest.param({"inner": {"power_kw": -1}}, "must not be negative", id="range"),
+        pytest.param({"inner": {"power_kw": 1, "mode": "idle"}}, "must be one of 'on', 'off'", id="literal"),
+        pytest.param({"colour": "blue"}, "must be one of 'red'", id="enum"),
+        pytest.param({"stages": {"power_kw": 1}}, "must be a list", id="table for a list"),
+        pytest.param({"stages": [{"power_kw": "x"}]}, r"stages\[0\]\.power_kw", id="place inside a list"),
+        pytest.param({"inner": 3}, "must be a table", id="value for a table"),
+    ],
+)
+def test_a_mistake_names_its_place(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build(Outer, {**GOOD, **change}, "plant")
+
+
+def test_merging_lays_tables_over_tables() -> None:
+    assert merge({"a": {"x": 1, "y": 2}, "b": 3}, {"a": {"y": 5}}) == {"a": {"x": 1, "y": 5}, "b": 3}
+
+
+@pytest.mark.parametrize("profile", ["live", "demo", "history"])
+def test_the_committed_file_is_sound(profile: str, tmp_path: Path) -> None:
+    loaded = settings.load(profile, env={"FACTORY_HOME": str(tmp_path)})
+    assert loaded.profile == profile
+    assert loaded.paths.data == tmp_path / "data" / profile
+
+
+def test_a_simulated_profile_never_points_at_a_real_host(tmp_path: Path) -> None:
+    demo = settings.load("demo", env={"FACTORY_HOME": str(tmp_path)})
+    assert demo.simulated
+    assert all(spec.base_url.startswith("http://127.0.0.1:9/") for spec in demo.sources.values())
+    url = "http://127.0.0.1:4321"
+    pointed = settings.load("demo", env={"FACTORY_SIMULATOR_URL": url})
+    assert all(spec.base_url == f"{url}/{name}" for name, spec in pointed.sources.items())
+
+
+def test_an_unknown_profile_names_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="live, demo, history"):
+        settings.load("prod", env={})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [pytest.param(None, "is missing", id="absent"), pytest.param("[x", "is not TOML", id="broken")]
+)
+def test_a_file_that_cannot_be_read_says_so(tmp_path: Path, text: str | None, message: str) -> None:
+    file = tmp_path / "other.toml"
+    if text is not None:
+        file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=message):
+        settings.load("live", env={"FACTORY_CONFIG": str(file)})

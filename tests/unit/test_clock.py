@@ -1,0 +1,70 @@
+"""Market days, clock changes and instants."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+
+import pytest
+
+from factory_lib import clock
+from factory_lib.errors import BadInput
+
+SPRING, AUTUMN, PLAIN = date(2026, 3, 29), date(2026, 10, 25), date(2026, 4, 15)
+
+
+@pytest.mark.parametrize(
+    ("day", "hours"),
+    [
+        pytest.param(SPRING, 23, id="clock forward"),
+        pytest.param(AUTUMN, 25, id="clock back"),
+        pytest.param(PLAIN, 24, id="plain day"),
+    ],
+)
+def test_market_days_have_23_24_or_25_hours(day: date, hours: int) -> None:
+    assert clock.slots_in_day(day, clock.HOUR_S) == hours
+    assert clock.slots_in_day(day, clock.QUARTER_S) == 4 * hours
+
+
+def test_slots_are_counted_from_local_midnight_in_elapsed_time() -> None:
+    first, third, fourth = (clock.slot_start(AUTUMN, n, clock.HOUR_S) for n in (1, 3, 4))
+    assert first == datetime(2026, 10, 24, 22, tzinfo=UTC)
+    assert third.astimezone(clock.MADRID).hour == fourth.astimezone(clock.MADRID).hour == 2
+    assert fourth - third == timedelta(hours=1)
+
+
+def test_a_slot_the_day_does_not_have_is_refused() -> None:
+    with pytest.raises(BadInput, match="23 slots"):
+        clock.slot_start(SPRING, 24, clock.HOUR_S)
+
+
+@pytest.mark.parametrize("text", ["2026-04-15T10:00:00", "yesterday", "2026-13-01", ""])
+def test_what_is_not_an_instant_is_refused(text: str) -> None:
+    with pytest.raises(BadInput):
+        clock.parse_instant(text)
+
+
+def test_a_bare_date_is_its_local_midnight() -> None:
+    assert clock.parse_instant("2026-04-15") == datetime(2026, 4, 14, 22, tzinfo=UTC)
+    assert clock.parse_instant("2026-04-15T10:00+02:00") == datetime(2026, 4, 15, 8, tzinfo=UTC)
+
+
+def test_market_days_cover_a_window_that_touches_them() -> None:
+    start, end = clock.day_bounds(PLAIN)
+    assert list(clock.market_days(start, end)) == [PLAIN]
+    assert list(clock.market_days(start, end + timedelta(seconds=1))) == [PLAIN, date(2026, 4, 16)]
+
+
+def test_local_wall_time_becomes_utc_across_the_seasons() -> None:
+    assert clock.local_instant(date(2026, 1, 15), time(13, 45)).hour == 12
+    assert clock.local_instant(date(2026, 7, 15), time(13, 45)).hour == 11
+
+
+def test_the_simulated_clock_moves_only_when_told() -> None:
+    ticking = clock.SimulatedClock(datetime(2026, 4, 15, tzinfo=UTC))
+    ticking.sleep(90)
+    ticking.sleep(-5)
+    assert ticking.now() == datetime(2026, 4, 15, 0, 1, 30, tzinfo=UTC)
+
+
+def test_the_system_clock_is_aware() -> None:
+    assert clock.SystemClock().now().tzinfo is UTC

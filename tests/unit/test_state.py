@@ -1,0 +1,75 @@
+"""The shared state: marks, ticks, locks, and what several processes do to it at once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from factory_lib.errors import JobLocked, SchemaMismatch
+from factory_lib.state import State, locked
+
+NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> State:
+    return State(tmp_path / "state.db")
+
+
+def test_marks_remember_the_last_instant_and_note(state: State) -> None:
+    state.mark("latest", "spot", NOW, {"rows": 96})
+    assert state.marked("latest", "spot") == (NOW, {"rows": 96})
+    assert state.marked("latest", "pvpc") is None
+    assert state.marks("latest") == {"spot": (NOW, {"rows": 96})}
+
+
+def test_ticks_are_rolled_up_by_day(state: State) -> None:
+    for _ in range(3):
+        state.tick("ingest", "not_due", NOW)
+    assert state.query("SELECT job, outcome, count FROM tick") == [("ingest", "not_due", 3)]
+
+
+def test_a_failed_transaction_leaves_nothing(state: State) -> None:
+    with pytest.raises(sqlite3.IntegrityError), state.transaction() as sql:
+        sql.execute("INSERT INTO meta VALUES ('half', 'written')")
+        sql.execute("INSERT INTO meta VALUES ('half', 'again')")
+    assert state.query("SELECT * FROM meta WHERE key = 'half'") == []
+
+
+def test_another_schema_is_refused(tmp_path: Path) -> None:
+    first = State(tmp_path / "state.db")
+    with first.transaction() as sql:
+        sql.execute("UPDATE meta SET value = '999' WHERE key = 'schema'")
+    first.close()
+    with pytest.raises(SchemaMismatch, match="999"):
+        State(tmp_path / "state.db")
+
+
+def test_a_lock_is_exclusive_and_released(tmp_path: Path) -> None:
+    with locked(tmp_path, "job"), pytest.raises(JobLocked), locked(tmp_path, "job"):
+        pass
+    with locked(tmp_path, "job"):
+        pass
+
+
+def _count(file: Path, times: int) -> None:
+    state = State(file)
+    for _ in range(times):
+        state.tick("job", "ok", NOW)
+    state.close()
+
+
+def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    file = tmp_path / "state.db"
+    State(file).close()
+    workers = [context.Process(target=_count, args=(file, 50)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert State(file).query("SELECT count FROM tick") == [(150,)]
