@@ -1,1 +1,6 @@
-"""Asking providers politely: sessions, spacing, circuit breaker, retry."""
+"""How the house speaks HTTP: one session per host; spacing, quota and circuit breaker shared by all processes."""
+
+from factory_lib.net.http import Http, masked
+from factory_lib.net.reply import Check, Reply
+
+__all__ = ["Check", "Http", "Reply", "masked"]
