@@ -35,6 +35,16 @@ class House:
     as_of: datetime
     run_id: str
 
+    @property
+    def profile(self) -> str:
+        """The profile's name."""
+        return self.settings.profile
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the store is stamped as simulated; the stamp decides, not the settings."""
+        return self.store.world == "simulated"
+
 
 @contextmanager
 def open_house(

@@ -76,9 +76,8 @@ def run(
         started = ticking.now()
         folder = records.new_folder(settings.paths.runs, job, started)
         record = RunRecord(
-            job, settings.profile, spec.notebook, "started", stamp(as_of), stamp(started), os.getpid(), given,
-            simulated=settings.simulated,
-        )  # fmt: skip
+            job, settings.profile, spec.notebook, "started", stamp(as_of), stamp(started), os.getpid(), given
+        )
         records.save(folder, record)
         record = _finish(settings, folder, record, *_execute(notebook, folder, given, spec, settings), ticking, code)
         _remember(settings, record, ticking.now())
@@ -181,6 +180,7 @@ def _finish(
         error=mask(error) if error else None,
         verdict=mask(str(told.pop("verdict", ""))),
         level=str(told.pop("level", "")),
+        simulated=bool(told.pop("simulated", False)),
         mlflow_run_id=told.pop("mlflow_run_id", None),
         figures=told,
         cpu_seconds=round(children.ru_utime + children.ru_stime, 2),
