@@ -11,7 +11,7 @@ import numpy as np
 
 from factory_lib.clock import DAY_S, HOUR_S
 from factory_lib.series import get
-from factory_lib.simulator.noise import Floats, Ints, Noise
+from factory_lib.simulator.noise import Floats, Ints, Noise, floats
 
 LATITUDE_DEG = 38.151
 LONGITUDE_DEG = -3.629
@@ -47,7 +47,7 @@ class Climate:
     def hourly(self, name: str, starts: Ints) -> Floats:
         """Return a weather series of the catalogue at hours that begin at ``starts``, as the station has it."""
         low, high = get(name).low, get(name).high
-        return np.clip(getattr(self, name)(starts), low, high)
+        return floats(np.clip(getattr(self, name)(starts), low, high))
 
     def as_seen_by(self, source: str, name: str, starts: Ints) -> Floats:
         """Return what ``source`` says about the same hours: the station itself, or a grid with errors of its own."""
@@ -70,7 +70,7 @@ class Climate:
 
     def season(self, at_s: Ints, peak_day: float) -> Floats:
         """Return a yearly cosine, 1 on the ``peak_day`` of the year."""
-        return np.cos(2 * np.pi * ((at_s - _EPOCH_2000_S) / YEAR_S - peak_day / 365.25))
+        return floats(np.cos(2 * np.pi * ((at_s - _EPOCH_2000_S) / YEAR_S - peak_day / 365.25)))
 
     def sun(self, at_s: Ints, latitude_deg: float = LATITUDE_DEG, longitude_deg: float = LONGITUDE_DEG) -> Floats:
         """Return the sine of the sun's height, 0 below the horizon."""
@@ -78,7 +78,7 @@ class Climate:
         hour_angle = 2 * np.pi * ((at_s % DAY_S) / DAY_S - 0.5) + np.radians(longitude_deg)
         latitude = np.radians(latitude_deg)
         height = np.sin(latitude) * np.sin(declination) + np.cos(latitude) * np.cos(declination) * np.cos(hour_angle)
-        return np.maximum(height, 0.0)
+        return floats(np.maximum(height, 0.0))
 
     def cloud_share(self, at_s: Ints) -> Floats:
         """Return the share of the sky that is covered, 0 to 1; weather systems pass in two to five days."""
@@ -111,7 +111,7 @@ class Climate:
         """Return the rain of the hour: seldom, from thick cloud, most in the cool half of the year."""
         wet = self.cloud_share(starts) - 0.78 - 0.08 * self.season(starts, 205.0)
         shower = np.maximum(self._noise.layers("rain", starts, {6 * HOUR_S: 0.7, 2 * HOUR_S: 0.8}), 0.0)
-        return np.round(np.maximum(wet, 0.0) * 4.5 * shower**2, 1)
+        return floats(np.round(np.maximum(wet, 0.0) * 4.5 * shower**2, 1))
 
     def pressure_sea_level_hpa(self, at_s: Ints) -> Floats:
         """Return the air pressure at sea level, lower where clouds are."""
@@ -149,9 +149,8 @@ class Climate:
         what, statistic = _DAILY[name]
         values = self.hourly(what, hours).reshape(-1, 24)
         if statistic == "energy":  # W/m² over 24 h -> MJ/m²
-            return values.mean(axis=1) * DAY_S / 1e6
-        result: Floats = getattr(values, statistic)(axis=1)
-        return result
+            return floats(values.mean(axis=1) * DAY_S / 1e6)
+        return floats(getattr(values, statistic)(axis=1))
 
 
 _DAILY = {

@@ -12,7 +12,7 @@ import pandas as pd
 
 from factory_lib.clock import DAY_S, HOUR_S, MADRID, QUARTER_S
 from factory_lib.simulator.climate import Climate
-from factory_lib.simulator.noise import Floats, Ints, Noise
+from factory_lib.simulator.noise import Floats, Ints, Noise, floats
 from factory_lib.slots import to_index
 
 # Load of a working day by local hour, relative to its mean: night, morning ramp, midday, siesta, evening peak.
@@ -51,7 +51,7 @@ class Market:
         day_mean = self._climate.temperature_c((at_s // DAY_S) * DAY_S + 8 * HOUR_S)
         thermal = 190 * np.maximum(day_mean - 21, 0) + 230 * np.maximum(11 - day_mean, 0)
         noise = self._noise.layers("load", at_s, {5 * DAY_S: 0.012, DAY_S: 0.010, 2 * HOUR_S: 0.004})
-        return (26_500 * week * shape + thermal) * (1 + noise)
+        return floats((26_500 * week * shape + thermal) * (1 + noise))
 
     def wind_mw(self, at_s: Ints) -> Floats:
         """Return the wind generation; fronts pass in days."""
@@ -67,7 +67,9 @@ class Market:
 
     def gas_eur_mwh(self, at_s: Ints) -> Floats:
         """Return the gas price: slow, without a pull to any year's season."""
-        slow = self._noise.layers("gas", at_s, {500 * DAY_S: 0.22, 120 * DAY_S: 0.14, 25 * DAY_S: 0.07, 5 * DAY_S: 0.03})
+        slow = self._noise.layers(
+            "gas", at_s, {500 * DAY_S: 0.22, 120 * DAY_S: 0.14, 25 * DAY_S: 0.07, 5 * DAY_S: 0.03}
+        )
         return 31.0 * np.exp(slow)
 
     def residual_gw(self, at_s: Ints) -> Floats:
@@ -82,7 +84,7 @@ class Market:
         first = np.cumsum(counts) - counts  # position of each day's first hour when all are laid end to end
         hours = np.repeat(starts - first * HOUR_S, counts) + np.arange(counts.sum()) * HOUR_S
         burnt = np.maximum(self.residual_gw(hours) - 3, 0) * 450
-        return np.round(np.add.reduceat(burnt, first), 3)
+        return floats(np.round(np.add.reduceat(burnt, first), 3))
 
     # -- prices ----------------------------------------------------------------------------------------------------
 
@@ -90,7 +92,7 @@ class Market:
         """Return the day-ahead price of hours or quarters, to the cent; an hour is the mean of its quarters."""
         if resolution_s == HOUR_S:
             quarters = (starts[:, None] + np.arange(4) * QUARTER_S).ravel()
-            return np.round(self._quarter_price(quarters).reshape(-1, 4).mean(axis=1), 2) + 0.0
+            return floats(np.round(self._quarter_price(quarters).reshape(-1, 4).mean(axis=1), 2) + 0.0)
         return self._quarter_price(starts)
 
     def _quarter_price(self, starts: Ints) -> Floats:
@@ -102,16 +104,16 @@ class Market:
         price += 140 * np.maximum(self._noise.smooth("scarcity", starts, 4 * HOUR_S) - 2.45, 0) * (residual > 8)
         # Bids pile up at zero: a price close to it is zero, one below stays negative.
         price = np.where(np.abs(price - 1.0) < 2.5, 0.0, price)
-        return np.round(price, 2) + 0.0
+        return floats(np.round(price, 2) + 0.0)
 
     def pvpc_eur_mwh(self, starts: Ints, spot_hour_eur_mwh: Floats) -> Floats:
         """Return the regulated tariff of hours: the market's hour and what the 2.0TD period adds."""
         services = 7.0 + 1.5 * self._noise.smooth("services", starts, 12 * HOUR_S)
-        return np.round(1.015 * spot_hour_eur_mwh + services + _PVPC_ADDER[period_20td(starts)], 2) + 0.0
+        return floats(np.round(1.015 * spot_hour_eur_mwh + services + _PVPC_ADDER[period_20td(starts)], 2) + 0.0)
 
 
 def period_20td(starts: Ints) -> Ints:
-    """Return the period 1, 2 or 3 of the 2.0TD tariff (peninsula), written out apart from the library's own calendar."""
+    """Return the period 1, 2 or 3 of the 2.0TD tariff (peninsula); on purpose not the library's own calendar."""
     local = _local(starts)
     hour = local.hour.to_numpy()
     peak = ((hour >= 10) & (hour < 14)) | ((hour >= 18) & (hour < 22))

@@ -1,6 +1,6 @@
 """The simulated world: every series of the catalogue at any instant, from a seed alone.
 
-The one synthetic data generator of the project. It never enters an evaluation: it serves the demo, tests and benchmarks.
+The one synthetic data generator of the project: for the demo, tests and benchmarks, never for an evaluation.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class World:
         return self.market.spot_eur_mwh(starts, resolution_s)
 
     def pvpc(self, starts: Ints) -> Floats:
-        """Return the regulated tariff (EUR/MWh) of hours: from the published price, mean of quarters where there are any."""
+        """Return the regulated tariff (EUR/MWh) of hours, made from the mean price of the hour."""
         return self.market.pvpc_eur_mwh(starts, self.spot(starts, HOUR_S))
 
     def window(self, name: str, start: datetime, end: datetime) -> tuple[Ints, Floats]:
