@@ -36,6 +36,8 @@ def expected(series: Series, start: datetime, end: datetime) -> Slots:
         else:
             step = cadence.resolution_s
             parts.append(np.arange(-(-epoch(first) // step) * step, epoch(last), step, dtype=np.int64))
+    if len(parts) == 1:
+        return parts[0]
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
 
