@@ -1,0 +1,1 @@
+"""Features: pure functions from frames known at an issue time to what a model sees."""

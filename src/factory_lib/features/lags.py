@@ -1,0 +1,143 @@
+"""Market days as a matrix, and the lags and trailing statistics taken from it.
+
+A day-ahead market publishes whole local days, so a price series is a matrix: one row per local day, one column per
+local hour (24) or quarter (96). Row shifts are then lags in days, and "known at the issue time" is one rule: a feature
+of target day d, forecast ``lead`` days ahead, may only use rows up to d - ``lead``. Every function here takes that
+distance as an argument and none can look nearer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from factory_lib.clock import HOUR_S, MADRID, QUARTER_S, day_bounds, slots_in_day
+from factory_lib.features.calendar import Days, Matrix
+from factory_lib.slots import from_index, to_index
+
+_SPRING_HOUR = 2  # the local hour that the spring clock change leaves out
+
+
+@dataclass(frozen=True)
+class DayMatrix:
+    """A series by local day and local time of day.
+
+    Attributes
+    ----------
+    days : array of datetime64[D]
+        Consecutive local days.
+    values : array, shape (days, 24) or (days, 96)
+        NaN where unknown. The hour that a 25-hour day has twice is its mean, the one that a 23-hour day lacks is the
+        mean of its neighbours: a matrix for learning, not for storage.
+    """
+
+    days: Days
+    values: Matrix
+
+    @property
+    def resolution_s(self) -> int:
+        """Seconds per column."""
+        return 24 * HOUR_S // self.values.shape[1]
+
+    def row(self, day: date | np.datetime64) -> int:
+        """Return the row number of ``day``, which may lie outside the matrix."""
+        return int((np.datetime64(day, "D") - self.days[0]).astype(int))
+
+    def spanning(self, first: date | np.datetime64, last: date | np.datetime64) -> DayMatrix:
+        """Return the same series on the days ``first`` … ``last``, unknown where it does not reach."""
+        days = np.arange(np.datetime64(first, "D"), np.datetime64(last, "D") + 1)
+        values = np.full((len(days), self.values.shape[1]), np.nan)
+        rows = (days - self.days[0]).astype(int)
+        inside = (rows >= 0) & (rows < len(self.days))
+        values[inside] = self.values[rows[inside]]
+        return DayMatrix(days, values)
+
+    def until(self, day: date | np.datetime64) -> DayMatrix:
+        """Return the rows up to and including ``day``: what is known once that day is published."""
+        end = self.row(day) + 1
+        return DayMatrix(self.days[:end], self.values[:end])
+
+
+def day_matrix(series: pd.Series, resolution_s: int = HOUR_S) -> DayMatrix:
+    """Lay a series out by local day and time of day.
+
+    Parameters
+    ----------
+    series : Series
+        Indexed by slot start, aware; hours, quarters, or hours first and quarters later. An hour is the mean of its four
+        quarters, and unknown unless all four are there.
+    resolution_s : int
+        3600 or 900; quarters are only known where the series has them.
+    """
+    known = series.dropna().sort_index()
+    starts = from_index(pd.DatetimeIndex(known.index))
+    values = known.to_numpy(dtype=np.float64)
+    if resolution_s == HOUR_S:
+        starts, values = _hourly(starts, values)
+    local = to_index(starts).tz_convert(MADRID).tz_localize(None).to_numpy().astype("datetime64[s]")
+    day = local.astype("datetime64[D]")
+    columns = 24 * HOUR_S // resolution_s
+    days = np.arange(day[0], day[-1] + 1)
+    cell = (day - days[0]).astype(int) * columns + (local - day).astype(int) // resolution_s
+    count = np.bincount(cell, minlength=len(days) * columns)
+    total = np.bincount(cell, weights=values, minlength=len(days) * columns)
+    matrix = np.where(count > 0, total / np.maximum(count, 1), np.nan).reshape(len(days), columns)
+    return DayMatrix(days, _bridge_spring(days, matrix))
+
+
+def to_slots(day: date, row: Matrix) -> pd.Series:
+    """Return one row of a matrix as the slots that the market day really has, indexed by ``start`` (UTC).
+
+    Both passes of the repeated autumn hour take the same value.
+    """
+    step = 24 * HOUR_S // len(row)
+    start, end = (int(bound.timestamp()) for bound in day_bounds(day))
+    index = to_index(np.arange(start, end, step, dtype=np.int64))
+    local = index.tz_convert(MADRID)
+    return pd.Series(row[np.asarray((local.hour * HOUR_S + local.minute * 60) // step)], index=index)
+
+
+def lag(values: Matrix, days: int) -> Matrix:
+    """Return each row's predecessor ``days`` earlier; unknown where there is none."""
+    moved = np.full_like(values, np.nan)
+    moved[days:] = values[: len(values) - days]
+    return moved
+
+
+def trailing_mean(values: Matrix, window: int, lead: int, *, at_least: int = 1) -> Matrix:
+    """Return the mean of the ``window`` rows that end ``lead`` rows earlier, over what is known of them."""
+    frame = pd.DataFrame(values)
+    return lag(frame.rolling(window, min_periods=at_least).mean().to_numpy(dtype=np.float64), lead)
+
+
+def known_mean(parts: npt.ArrayLike, axis: int = 0) -> Matrix:
+    """Return the mean over what is known along ``axis``; NaN where nothing is."""
+    stack = np.asarray(parts, dtype=np.float64)
+    count = np.isfinite(stack).sum(axis=axis)
+    total = np.nansum(stack, axis=axis)
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan), dtype=np.float64)
+
+
+def _hourly(starts: npt.NDArray[np.int64], values: Matrix) -> tuple[npt.NDArray[np.int64], Matrix]:
+    hours, place, count = np.unique(starts // HOUR_S, return_inverse=True, return_counts=True)
+    quarters = starts[starts % HOUR_S != 0]
+    since = quarters[0] // HOUR_S if len(quarters) else np.inf
+    complete = count == np.where(hours >= since, HOUR_S // QUARTER_S, 1)
+    mean = np.bincount(place, weights=values) / count
+    return hours[complete] * HOUR_S, mean[complete]
+
+
+def _bridge_spring(days: Days, matrix: Matrix) -> Matrix:
+    per_hour = matrix.shape[1] // 24
+    gap = slice(_SPRING_HOUR * per_hour, (_SPRING_HOUR + 1) * per_hour)
+    before, after = gap.start - 1, gap.stop
+    for row in np.flatnonzero(
+        np.isnan(matrix[:, gap]).all(axis=1) & np.isfinite(matrix[:, [before, after]]).all(axis=1)
+    ):
+        if slots_in_day(days[row].astype(date), HOUR_S) == 23:
+            matrix[row, gap] = matrix[row, [before, after]].mean()
+    return matrix

@@ -1,0 +1,143 @@
+"""What a price forecast for market day d can know ``lead`` days ahead, normalised by the recent level and spread.
+
+Spanish prices went from 30 to 300 and back within the years a model learns from. Every lag is therefore expressed in
+units of its own moment: minus the mean of the last seven known days, divided by their usual spread within the day. A
+day of 2019 and a day of 2022 then teach the same shapes, and long windows stop hurting. The spread is a trailing mean
+of daily standard deviations plus a share of the price level plus one euro, so that it is positive on flat or negative days.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from factory_lib.errors import BadInput
+from factory_lib.features.calendar import Matrix, day_calendar
+from factory_lib.features.lags import DayMatrix, known_mean, lag, trailing_mean
+
+LONGEST_LEAD_DAYS = 7
+LEVEL_DAYS = 7
+SPREAD_DAYS = 14
+PRICE_LEVEL_DAYS = 28
+PRICE_LEVEL_SHARE = 0.15
+SPREAD_FLOOR_EUR_MWH = 1.0
+_ANCHOR_HOURS = (3, 8, 14, 20, 23)  # night, morning peak, solar valley, evening peak, last known hour
+
+
+@dataclass(frozen=True)
+class DayFeatures:
+    """Features of every target day, for one lead.
+
+    Attributes
+    ----------
+    hourly : array, shape (days, features, 24)
+        One value per local hour: lags and trailing means, in units of ``spread`` around ``level``.
+    daily : array, shape (days, features)
+        One value per day: daily means and extremes, calendar.
+    level, spread : array, shape (days,)
+        EUR/MWh; known at the issue time, NaN in the first days of a history.
+    """
+
+    hourly: Matrix
+    daily: Matrix
+    level: Matrix
+    spread: Matrix
+    hourly_names: tuple[str, ...]
+    daily_names: tuple[str, ...]
+
+    def normalised(self, prices: Matrix) -> Matrix:
+        """Express prices (days, columns) in units of spread around the level."""
+        return (prices - self.level[:, None]) / self.spread[:, None]
+
+    def restored(self, values: Matrix) -> Matrix:
+        """Undo ``normalised``."""
+        return values * self.spread[:, None] + self.level[:, None]
+
+    def flat(self) -> Matrix:
+        """Return one row per day for a model per hour; what is unknown sits at the level (0)."""
+        return np.nan_to_num(np.hstack([self.hourly.reshape(len(self.hourly), -1), self.daily]))
+
+    def pooled(self) -> Matrix:
+        """Return (days, 24, features) for one model of all hours: its own hour, the neighbours, the day, the hour."""
+        last = self.hourly[:, 0]
+        own = [*np.moveaxis(self.hourly, 1, 0), np.roll(last, 1, axis=1), np.roll(last, -1, axis=1)]
+        shared = np.hstack([self.daily, last[:, _ANCHOR_HOURS]])
+        hours = np.broadcast_to(np.arange(24.0), last.shape)
+        return np.concatenate(
+            [np.stack([*own, hours], axis=2), np.repeat(shared[:, None, :], 24, axis=1)], axis=2
+        )  # fmt: skip
+
+
+def price_features(prices: DayMatrix, lead: int, exogenous: Mapping[str, DayMatrix] | None = None) -> DayFeatures:
+    """Build the features of every day of ``prices`` as a target, from what is known ``lead`` days earlier.
+
+    Parameters
+    ----------
+    prices : DayMatrix
+        Hourly, EUR/MWh. Rows after the last known day may be there, unknown: they are the targets to come.
+    lead : int
+        1 for the day after the issue day. Prices are known up to and including the issue day (target day - ``lead``).
+    exogenous : mapping of str to DayMatrix, optional
+        The system operator's day-ahead forecasts, hourly. On the issue day they are known up to the following day,
+        so the target day's own (lead 1), else the day after issue.
+
+    Raises
+    ------
+    BadInput
+        If ``lead`` is not 1 … 7: a lag of one week would look past the issue day.
+    """
+    if not 1 <= lead <= LONGEST_LEAD_DAYS:
+        raise BadInput(f"A lead of {lead} days cannot be served.", next_step=f"Choose 1 … {LONGEST_LEAD_DAYS}.")
+    known = prices.values
+    level = trailing_mean(known.mean(axis=1, keepdims=True), LEVEL_DAYS, lead)[:, 0]
+    spread = _spread(known, lead)
+    own, names = _price_lags(known, lead)
+    hourly = [(part - level[:, None]) / spread[:, None] for part in own]
+    daily, daily_names = _day_shapes(known, lead, level, spread)
+    for name, matrix in (exogenous or {}).items():
+        parts = _exogenous(matrix.spanning(prices.days[0], prices.days[-1]).values, lead)
+        hourly += parts
+        names += [f"{name}_{what}" for what in ("above_usual", "since_day_before", "since_week_before")]
+        daily.append(parts[1].mean(axis=1))
+        daily_names.append(f"{name}_mean_since_day_before")
+    calendar, calendar_names = day_calendar(prices.days, lead)
+    return DayFeatures(
+        np.stack(hourly, axis=1),
+        np.column_stack([*daily, calendar]),
+        level,
+        spread,
+        tuple(names),
+        (*daily_names, *calendar_names),
+    )
+
+
+def _spread(known: Matrix, lead: int) -> Matrix:
+    within_day = trailing_mean(known.std(axis=1, keepdims=True), SPREAD_DAYS, lead, at_least=3)[:, 0]
+    price_level = trailing_mean(known.mean(axis=1, keepdims=True), PRICE_LEVEL_DAYS, lead, at_least=3)[:, 0]
+    return np.asarray(within_day + PRICE_LEVEL_SHARE * np.abs(price_level) + SPREAD_FLOOR_EUR_MWH)
+
+
+def _price_lags(known: Matrix, lead: int) -> tuple[list[Matrix], list[str]]:
+    days_back = sorted({lead, lead + 1, lead + 2, 7, lead + 6})
+    same_weekday = known_mean([lag(known, days) for days in (7, 14, 21, 28)])
+    parts = [lag(known, days) for days in days_back]
+    parts += [trailing_mean(known, 7, lead), trailing_mean(known, 28, lead), same_weekday]
+    return parts, [f"lag_{days}d" for days in days_back] + ["mean_7d", "mean_28d", "same_weekday_mean"]
+
+
+def _day_shapes(known: Matrix, lead: int, level: Matrix, spread: Matrix) -> tuple[list[Matrix], list[str]]:
+    columns: dict[str, Matrix] = {f"mean_lag_{days}d": lag(known, days).mean(axis=1) for days in range(lead, lead + 7)}
+    for days in (lead, lead + 1):
+        columns[f"min_lag_{days}d"] = lag(known, days).min(axis=1)
+        columns[f"max_lag_{days}d"] = lag(known, days).max(axis=1)
+    shapes = {name: (values - level) / spread for name, values in columns.items()}
+    shapes |= {"level_in_spreads": level / spread, "spread_inverse": 1 / spread}
+    return list(shapes.values()), list(shapes)
+
+
+def _exogenous(forecast: Matrix, lead: int) -> list[Matrix]:
+    latest = lag(forecast, lead - 1)
+    usual = trailing_mean(forecast, PRICE_LEVEL_DAYS, lead - 1)
+    return [latest - usual, latest - lag(forecast, lead), latest - lag(forecast, lead + 6)]

@@ -1,0 +1,1 @@
+"""Models: baselines, forecasters and how they are judged."""

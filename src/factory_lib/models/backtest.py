@@ -1,0 +1,105 @@
+"""Rolling origin: what the forecaster would have said on every day, had it been run then.
+
+Every market day of the test is forecast once for each lead, by models fitted on what was known at the issue time of
+the first day of their block (four weeks; in production models are younger, so this errs to the careful side). Features
+are taken row by row from known rows only, see ``features.lags``; bands come from the errors of earlier forecasts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import date, timedelta
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+
+from factory_lib.features.calendar import Matrix
+from factory_lib.features.lags import DayMatrix, to_slots
+from factory_lib.features.prices import price_features
+from factory_lib.models.baselines import NAMES, naive_forecasts
+from factory_lib.models.calibration import WINDOW_DAYS, band, trailing_bands
+from factory_lib.models.forecasters import LEADS, LeadModel, Recipe
+
+REFIT_DAYS = 28
+
+
+def rolling_origin(first: int, end: int, step: int) -> Iterator[range]:
+    """Split the rows ``first`` … ``end`` - 1 into consecutive blocks of at most ``step``."""
+    for start in range(first, end, step):
+        yield range(start, min(start + step, end))
+
+
+def backtest(
+    prices: DayMatrix,
+    first: date,
+    last: date,
+    exogenous: Mapping[str, DayMatrix] | None = None,
+    *,
+    recipe: Recipe = Recipe(),  # noqa: B008 - frozen
+    leads: tuple[int, ...] = LEADS,
+    refit_days: int = REFIT_DAYS,
+    jobs: int = 1,
+) -> pd.DataFrame:
+    """Forecast every market day from ``first`` to ``last`` (inclusive) at every lead, beside the naive forecasts.
+
+    Parameters
+    ----------
+    prices : DayMatrix
+        Hourly, with at least 35 + 112 + 60 days before ``first``: look-back, calibration, training.
+    jobs : int
+        Leads are independent, and share the cores.
+
+    Returns
+    -------
+    DataFrame
+        One row per slot and lead: ``start`` (UTC), ``market_day``, ``lead``, ``p10``, ``p50``, ``p90`` and one column per
+        naive forecast; EUR/MWh.
+
+    Raises
+    ------
+    TooFewRows
+        If the history before ``first`` is too short.
+    """
+    known = prices.spanning(prices.days[0], last)
+    work = (delayed(_one_lead)(known, first, exogenous, recipe, lead, refit_days) for lead in leads)
+    return pd.concat(Parallel(n_jobs=jobs)(work), ignore_index=True)
+
+
+def point_forecasts(
+    prices: DayMatrix,
+    first: int,
+    lead: int,
+    exogenous: Mapping[str, DayMatrix] | None,
+    recipe: Recipe,
+    refit_days: int,
+) -> tuple[Matrix, Matrix]:
+    """Return the forecasts of all rows (unknown before ``first``) and the spread they are scaled by."""
+    features = price_features(prices, lead, exogenous)
+    forecast = np.full_like(prices.values, np.nan)
+    for block in rolling_origin(first, len(prices.days), refit_days):
+        model = LeadModel(recipe).fit(features, prices.values, block.start - lead + 1)
+        forecast[block] = model.predict(features, block)
+    return forecast, features.spread
+
+
+def _one_lead(
+    prices: DayMatrix,
+    first_day: date,
+    exogenous: Mapping[str, DayMatrix] | None,
+    recipe: Recipe,
+    lead: int,
+    refit_days: int,
+) -> pd.DataFrame:
+    first = prices.row(first_day)
+    forecast, spread = point_forecasts(prices, first - WINDOW_DAYS - lead, lead, exogenous, recipe, refit_days)
+    errors = (prices.values - forecast) / spread[:, None]
+    quantiles = trailing_bands(errors, first, lead)
+    rows = dict(zip(("p10", "p50", "p90"), band(forecast[first:], quantiles, spread[first:, None]), strict=True))
+    rows |= {name: naive_forecasts(prices, lead)[name][first:] for name in NAMES}
+    days = [first_day + timedelta(days=n) for n in range(len(prices.days) - first)]
+    parts = [
+        pd.DataFrame({name: to_slots(day, values[n]) for name, values in rows.items()}).assign(market_day=str(day))
+        for n, day in enumerate(days)
+    ]
+    return pd.concat(parts).rename_axis("start").reset_index().assign(lead=lead)

@@ -1,0 +1,191 @@
+"""The price forecaster: LASSO per hour on several windows, averaged with boosted trees of all hours, per lead.
+
+Linear models see the whole of the last days and extrapolate; trees see thresholds (solar valley, holidays, level) and
+do not. Their errors differ, so their mean beats each. LASSO per hour on lagged prices is the field's reference (LEAR:
+Lago, Marcjasz, De Schutter, Weron, Applied Energy 293 (2021) 116983, also for averaging over windows); here on
+normalised prices, see ``features.prices``. The same class is fitted in production and in the backtest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.linear_model import Lasso
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from factory_lib.errors import TooFewRows
+from factory_lib.features.calendar import Matrix
+from factory_lib.features.lags import DayMatrix, to_slots
+from factory_lib.features.prices import DayFeatures, price_features
+from factory_lib.models.calibration import WINDOW_DAYS, band, error_quantiles
+
+LEADS = tuple(range(1, 8))
+LEAST_TRAINING_DAYS = 60
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a forecaster is made of; every figure was chosen on the year before the published backtest.
+
+    Attributes
+    ----------
+    lasso_windows_days : tuple of int
+        One LASSO model per hour and window.
+    lasso_penalty : float
+        In units of the standardised features.
+    tree_window_days : int
+        How far back the trees learn.
+    tree_weight : float
+        Share of the trees in the mean; the LASSO models share the rest equally.
+    clip_spreads : float
+        Targets further than this from the level are pulled in before a linear fit.
+    """
+
+    lasso_windows_days: tuple[int, ...] = (364, 728, 1456)
+    lasso_penalty: float = 0.01
+    tree_window_days: int = 1456
+    tree_weight: float = 0.4
+    clip_spreads: float = 6.0
+    seed: int = 0
+
+
+class LeadModel(BaseEstimator):  # type: ignore[misc]
+    """The members for one lead, on normalised prices; knows nothing of dates.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Windows, weights and seed.
+    """
+
+    def __init__(self, recipe: Recipe = Recipe()) -> None:  # noqa: B008 - frozen
+        self.recipe = recipe
+
+    def fit(self, features: DayFeatures, prices: Matrix, end: int) -> Self:
+        """Fit on the target rows before ``end``, the first row whose price is not known.
+
+        Raises
+        ------
+        TooFewRows
+            If fewer than ``LEAST_TRAINING_DAYS`` of them have a price and a level.
+        """
+        target = features.normalised(prices[: len(features.level)])
+        usable = np.flatnonzero(np.isfinite(target[:end]).all(axis=1))
+        if len(usable) < LEAST_TRAINING_DAYS:
+            raise TooFewRows("price model", len(usable), LEAST_TRAINING_DAYS)
+        flat, bound = features.flat(), self.recipe.clip_spreads
+        self.lassos_ = []
+        for window in self.recipe.lasso_windows_days:
+            rows = usable[usable >= end - window]
+            # One Gram matrix serves the 24 hours: this is what makes daily recalibration cheap.
+            lasso = make_pipeline(StandardScaler(), Lasso(self.recipe.lasso_penalty, precompute=True, tol=1e-3))
+            self.lassos_.append(lasso.fit(flat[rows], np.clip(target[rows], -bound, bound)))
+        rows = usable[usable >= end - self.recipe.tree_window_days]
+        pooled = features.pooled()[rows]
+        self.trees_ = HistGradientBoostingRegressor(
+            loss="absolute_error", max_iter=200, learning_rate=0.05, max_leaf_nodes=24, min_samples_leaf=50,
+            l2_regularization=5.0, max_features=0.3, early_stopping=False, random_state=self.recipe.seed,
+        ).fit(pooled.reshape(-1, pooled.shape[2]), target[rows].ravel())  # fmt: skip
+        return self
+
+    def predict(self, features: DayFeatures, rows: Sequence[int] | np.ndarray) -> Matrix:
+        """Return the forecast (EUR/MWh) of the target rows, shape (rows, 24); NaN where the level is unknown."""
+        chosen = np.asarray(rows, dtype=int)
+        flat, pooled = features.flat()[chosen], features.pooled()[chosen]
+        linear = np.mean([lasso.predict(flat) for lasso in self.lassos_], axis=0)
+        trees = self.trees_.predict(pooled.reshape(-1, pooled.shape[2])).reshape(len(chosen), -1)
+        weight = self.recipe.tree_weight
+        mixed = (1 - weight) * linear + weight * trees
+        return np.asarray(mixed * features.spread[chosen, None] + features.level[chosen, None])
+
+
+class PriceForecaster(BaseEstimator):  # type: ignore[misc]
+    """Hourly or quarter-hourly day-ahead prices for the coming market days, with a calibrated 10-90 % band.
+
+    The last row of the prices handed in is the issue day I; the forecast is for I+1 … I+7. It is issued at noon of I,
+    when the prices of I (published the day before) are known and those of I+1 are not.
+
+    Attributes
+    ----------
+    models_ : dict of int to LeadModel
+    errors_ : dict of int to array, shape (days, 24)
+        By lead, out-of-sample errors in spreads of the sixteen weeks before the fit, by models that had not seen them.
+    fitted_until_ : datetime64[D]
+        The last day whose prices the models have learnt.
+    """
+
+    def __init__(self, recipe: Recipe = Recipe(), leads: tuple[int, ...] = LEADS) -> None:  # noqa: B008 - frozen
+        self.recipe = recipe
+        self.leads = leads
+
+    def fit(self, prices: DayMatrix, exogenous: Mapping[str, DayMatrix] | None = None) -> Self:
+        """Fit every lead on all of ``prices`` (hourly), after measuring its errors on the last sixteen weeks.
+
+        Raises
+        ------
+        TooFewRows
+            If the history is too short for both.
+        """
+        self.models_, self.errors_ = {}, {}
+        end = len(prices.days)
+        for lead in self.leads:
+            features = price_features(prices, lead, exogenous)
+            held_out = np.arange(end - WINDOW_DAYS, end)
+            blind = LeadModel(self.recipe).fit(features, prices.values, end - WINDOW_DAYS - lead + 1)
+            self.errors_[lead] = errors_in_spreads(blind, features, prices.values, held_out)
+            self.models_[lead] = LeadModel(self.recipe).fit(features, prices.values, end)
+        self.fitted_until_ = prices.days[-1]
+        return self
+
+    def predict(
+        self, prices: DayMatrix, exogenous: Mapping[str, DayMatrix] | None = None, quarters: DayMatrix | None = None
+    ) -> pd.DataFrame:
+        """Forecast the days after the last day of ``prices``.
+
+        Parameters
+        ----------
+        prices : DayMatrix
+            Hourly, up to and including the issue day; at least five weeks, or back to the fit where that is longer.
+        quarters : DayMatrix, optional
+            Known quarter-hourly prices up to the issue day; given, the forecast is quarter-hourly.
+
+        Returns
+        -------
+        DataFrame
+            Indexed by ``start`` (UTC): ``p10``, ``p50``, ``p90`` (EUR/MWh; NaN where the history is too broken to
+            say) and ``lead`` (days).
+        """
+        issue_day = prices.days[-1]
+        parts = []
+        for lead in self.leads:
+            future = prices.spanning(prices.days[0], issue_day + lead)
+            features = price_features(future, lead, exogenous)
+            target = len(future.days) - 1
+            point, spread = self.models_[lead].predict(features, [target]), features.spread[target]
+            errors = np.vstack([self.errors_[lead], self._errors_since_fit(lead, features, future)])
+            quantiles = error_quantiles(errors[-WINDOW_DAYS:])
+            day = (issue_day + lead).astype(date)
+            rows = band(point[0], quantiles, spread)
+            columns = dict(zip(("p10", "p50", "p90"), rows, strict=True))
+            parts.append(pd.DataFrame({name: to_slots(day, row) for name, row in columns.items()}).assign(lead=lead))
+        return pd.concat(parts)
+
+    def _errors_since_fit(self, lead: int, features: DayFeatures, prices: DayMatrix) -> Matrix:
+        # A forecast issued before the fit would have known less than this model does: leave it out.
+        first = prices.row(self.fitted_until_) + lead
+        return errors_in_spreads(self.models_[lead], features, prices.values, np.arange(first, len(prices.days) - lead))
+
+
+def errors_in_spreads(model: LeadModel, features: DayFeatures, prices: Matrix, rows: np.ndarray) -> Matrix:
+    """Return actual minus forecast of the target rows, in units of the spread known at issue: shape (rows, 24)."""
+    if not len(rows):
+        return np.empty((0, prices.shape[1]))
+    return np.asarray((prices[rows] - model.predict(features, rows)) / features.spread[rows, None])
