@@ -80,48 +80,6 @@ def heading(title: str, page: Page) -> Html:
     return Html(html, text=text, figures={"simulated": page.simulated})
 
 
-def verdict(self) -> str:
-        """One sentence a person can act on."""
-
-    @property
-    def level(self) -> str:
-        """``ok``, ``warn`` or ``fail``."""
-
-    @property
-    def figures(self) -> Mapping[str, Any]:
-        """Key figures, kept in the run's record."""
-
-
-class Html:
-    """HTML that Jupyter shows, with the figures that the run's record keeps beside it."""
-
-    def __init__(self, html: str, *, text: str, figures: Mapping[str, Any] | None = None) -> None:
-        self.html = html
-        self.text = text
-        self.figures = figures
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        bundle: dict[str, Any] = {"text/html": self.html, "text/plain": self.text}
-        return bundle if self.figures is None else {**bundle, FIGURES_MIME: dict(self.figures)}
-
-    def __repr__(self) -> str:
-        return self.text
-
-
-def local(instant: datetime) -> str:
-    """Return an instant in local and UTC time, for people."""
-    there = instant.astimezone(MADRID)
-    return f"{there:%A %-d %B %Y, %H:%M} in Linares ({instant:%Y-%m-%d %H:%MZ})"
-
-
-def heading(title: str, *, profile: str, as_of: datetime, simulated: bool) -> Html:
-    """Return the title of a page with profile and as-of; a simulated store says so in words that cannot be missed."""
-    badge = '<strong style="color:#8a4b00">SIMULATED</strong> · ' if simulated else ""
-    line = f"{badge}profile <code>{escape(profile)}</code> · as of {escape(local(as_of))}"
-    text = f"{title}\n{'SIMULATED · ' if simulated else ''}profile {profile}, as of {local(as_of)}"
-    return Html(f'<h1>{escape(title)}</h1><div style="opacity:.75">{line}</div>', text=text)
-
-
 def verdict(outcome: Outcome, **more: Any) -> Html:
     """Return the verdict line; its figures (and ``more``) go into the run's record."""
     colour = LEVEL[outcome.level]
