@@ -1,0 +1,117 @@
+"""Judging what was read: what can be stored, what only repeats, what contradicts or cannot be. Frames in, frames out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+
+from factory_lib import frames
+from factory_lib.clock import from_epoch
+from factory_lib.pipeline.imports import absences, suspects
+from factory_lib.pipeline.imports.reading import REJECTED_COLUMNS, Reading
+from factory_lib.series import Grid, Kind, Series, get
+from factory_lib.slots import Slots, expected, from_index, resolutions
+
+_IDENTITY = ["place", "source", "start", "edition"]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What may be stored, and what was found on the way.
+
+    Attributes
+    ----------
+    rows : DataFrame
+        Tidy rows with ``member`` and ``edition`` beside.
+    rejected : DataFrame
+        One row per value or line that is not stored, and why (``reading.REJECTED_COLUMNS``).
+    marks : DataFrame
+        Stored values that are not to be trusted (``suspects.MARK_COLUMNS``).
+    accounts, missing : DataFrame
+        What is not there, by place and by day (``absences``).
+    values_read, duplicate_values : int
+        Cells that held something, and those of lines that only repeat another line.
+    """
+
+    rows: pd.DataFrame
+    rejected: pd.DataFrame
+    marks: pd.DataFrame
+    accounts: pd.DataFrame
+    missing: pd.DataFrame
+    values_read: int
+    duplicate_values: int
+
+
+def check(reading: Reading, retrieved_at: datetime) -> Checked:
+    """Separate what can be stored from what cannot, and count what is not there."""
+    table, values = reading.table, reading.series
+    twice = table.duplicated(_IDENTITY, keep=False)
+    rows = _long(table[~twice], values, retrieved_at)
+    first, repeated, contradicting = _duplicates(_long(table[twice], values, retrieved_at))
+    rows = pd.concat([rows, first], ignore_index=True) if len(first) else rows
+    reasons = _impossible(rows)
+    wrong = reasons != ""
+    good = rows[~wrong].reset_index(drop=True)
+    frozen = suspects.frozen(table.drop_duplicates(_IDENTITY))
+    accounts, missing = absences.count(reading)
+    for column, lines in (("duplicates", table[table.duplicated(_IDENTITY)]), ("frozen_hours", frozen)):
+        accounts[column] = accounts["place"].map(lines["place"].value_counts()).fillna(0).astype("int64")
+    unusable = (
+        _offending(contradicting, "contradicts an earlier line of the same slot"),
+        _offending(rows[wrong], reasons[wrong]),
+    )
+    return Checked(
+        good,
+        pd.concat([reading.rejected, *unusable], ignore_index=True),
+        suspects.marks(good, frozen),
+        accounts,
+        missing,
+        len(rows) + repeated + len(contradicting) + len(reading.rejected),
+        repeated,
+    )
+
+
+def _duplicates(rows: pd.DataFrame) -> tuple[pd.DataFrame, int, pd.DataFrame]:
+    """Return the first value of each slot, how many only repeat one, and those that contradict it."""
+    again = rows.duplicated(["series", *_IDENTITY])
+    same = rows.duplicated(["series", *_IDENTITY, "value"])
+    return rows[~again], int(same.sum()), rows[again & ~same]
+
+
+def _long(table: pd.DataFrame, values: list[str], retrieved_at: datetime) -> pd.DataFrame:
+    """Return one row per value: the tidy columns, then member, line and edition."""
+    beside = ["member", "line", "edition"]
+    long = table.melt([*beside, "place", "source", "resolution_s", "start"], values, "series", "value")
+    long = long[np.isfinite(long["value"].to_numpy())].reset_index(drop=True)
+    unknown = pd.Series(pd.NaT, index=long.index, dtype=frames.UTC_S)
+    now = pd.Series(pd.Timestamp(retrieved_at), index=long.index, dtype=frames.UTC_S)
+    long = long.assign(kind=Kind.OBSERVED.value, provider_updated_at=unknown, retrieved_at=now)
+    return pd.concat([frames.conform(long), long[beside]], axis=1)
+
+
+def _offending(rows: pd.DataFrame, reason: str | np.ndarray) -> pd.DataFrame:
+    text = rows["value"].map("{:g}".format).astype("str")
+    return rows.assign(text=text, reason=reason)[list(REJECTED_COLUMNS)].reset_index(drop=True)
+
+
+def _impossible(rows: pd.DataFrame) -> np.ndarray:
+    """Return for each row why it cannot be stored, or an empty string."""
+    reasons = np.full(len(rows), "", dtype=object)
+    for name, at in rows.groupby("series", sort=False).indices.items():
+        series, part = get(str(name)), rows.iloc[at]
+        value, starts = part["value"].to_numpy(), from_index(part["start"])
+        reasons[at[~_on_grid(series, starts)]] = "does not begin where a slot does"
+        reasons[at[part["resolution_s"].to_numpy() != resolutions(series, starts)]] = "not the resolution of that time"
+        reasons[at[(value < series.low) | (value > series.high)]] = (
+            f"outside {series.low:g} to {series.high:g} {series.unit}"
+        )
+    return reasons
+
+
+def _on_grid(series: Series, starts: Slots) -> np.ndarray:
+    if series.cadences[0].grid is Grid.LOCAL_DAY:
+        return np.isin(starts, expected(series, from_epoch(int(starts.min())), from_epoch(int(starts.max()) + 1)))
+    return np.asarray(starts % resolutions(series, starts) == 0)

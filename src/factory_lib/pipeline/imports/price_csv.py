@@ -1,0 +1,58 @@
+"""Tables of prices by UTC instant: the market in hours or quarters, and the regulated tariff."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from factory_lib.clock import HOUR_S, MADRID, QUARTER_S
+from factory_lib.pipeline.imports.files import Member
+from factory_lib.pipeline.imports.reading import Lines, Reading, join
+
+PLACE = "ES"
+KWH_PER_MWH = 1000.0
+PRICE_DECIMALS = 5  # of EUR/MWh: as many as the files carry, so that the change of unit adds no digit of its own
+_SOURCE_WORDS = {"ree": "ree", "esios": "esios", "omie": "omie", "entsoe": "entsoe"}
+
+
+def read_spot(members: Sequence[Member]) -> Reading:
+    """Read ``time_utc,spot_eur_mwh[,src]``; a table without ``src`` is the market operator's own."""
+    return join([_spot(member) for member in members])
+
+
+def _spot(member: Member) -> Reading:
+    lines = Lines(member, ["time_utc", "spot_eur_mwh"])
+    start = lines.instants("time_utc")
+    source: str | pd.Series = "omie"
+    if "src" in lines.text:
+        source = lines.text["src"].str.extract(r"^(\w+)", expand=False).map(_SOURCE_WORDS)
+        lines.reject(source.isna(), lines.text["src"], "unknown source")
+    return lines.reading(
+        start,
+        {"spot_eur_mwh": lines.numbers("spot_eur_mwh")},
+        place=PLACE,
+        source=source,
+        resolution_s=_resolution(start),
+    )
+
+
+def _resolution(start: pd.Series) -> np.ndarray:
+    """A market day with any value off the full hour is one in quarters; the catalogue judges later whether it may be."""
+    off_hour = start.dt.minute != 0
+    in_quarters = off_hour.groupby(start.dt.tz_convert(MADRID).dt.date).transform("any")
+    return np.where(in_quarters.to_numpy(dtype=bool, na_value=False), QUARTER_S, HOUR_S)
+
+
+def read_pvpc(members: Sequence[Member]) -> Reading:
+    """Read ``time_utc,pvpc_eur_kwh``, the archive's values as a table."""
+    return join([_pvpc(member) for member in members])
+
+
+def _pvpc(member: Member) -> Reading:
+    lines = Lines(member, ["time_utc", "pvpc_eur_kwh"])
+    price = np.round(lines.numbers("pvpc_eur_kwh") * KWH_PER_MWH, PRICE_DECIMALS)
+    return lines.reading(
+        lines.instants("time_utc"), {"pvpc_eur_mwh": price}, place=PLACE, source="esios", resolution_s=HOUR_S
+    )

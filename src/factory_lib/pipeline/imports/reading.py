@@ -1,0 +1,152 @@
+"""What a format module returns, and the reader of delimited text that most of them share."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from factory_lib.errors import ImportFileError
+from factory_lib.frames import UTC_S
+from factory_lib.pipeline.imports.files import Member
+
+KEY_COLUMNS = ("member", "line", "place", "source", "resolution_s", "edition", "start")
+FIRST_LINE = 2  # of a table's values: the header is line 1
+REJECTED_COLUMNS = ("member", "line", "place", "start", "series", "text", "reason")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One or more members of one format, read but not yet judged.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row per line of the file: ``KEY_COLUMNS``, then one float column per series; NaN is an empty cell.
+        ``edition`` counts republications of the same day, the highest being the last word.
+    rejected : DataFrame
+        What could not be read (``REJECTED_COLUMNS``).
+    forecasts : DataFrame, optional
+        Forecast rows (``frames.FORECAST_COLUMNS``) with their ``member``.
+    notes : tuple of str
+        Assumptions made and columns left out, for the reader of the report.
+    continuous : bool
+        Whether every day between the first and the last is expected; else each day is judged by itself.
+    shared_window : bool
+        Whether every place should report over the whole file, so that late ones show.
+    """
+
+    table: pd.DataFrame
+    rejected: pd.DataFrame = field(default_factory=lambda: rejected())
+    forecasts: pd.DataFrame | None = None
+    notes: tuple[str, ...] = ()
+    continuous: bool = True
+    shared_window: bool = False
+
+    @property
+    def series(self) -> list[str]:
+        """The series the table has columns for."""
+        return [name for name in self.table if name not in KEY_COLUMNS]
+
+
+def rejected(**columns: Any) -> pd.DataFrame:
+    """Return a frame of offending rows; columns that are not given stay empty."""
+    length = max((len(value) for value in columns.values() if not isinstance(value, str)), default=0)
+    unknown = pd.Series(pd.NaT, index=range(length), dtype=UTC_S)
+    text = dict.fromkeys(("member", "place", "series", "text", "reason"), "")
+    frame = pd.DataFrame({"line": 0, "start": unknown, **text, **columns}, index=range(length))
+    return frame[list(REJECTED_COLUMNS)].astype({"line": "int64", **dict.fromkeys(text, "str")})
+
+
+def join(readings: Sequence[Reading]) -> Reading:
+    """Join what was read of several members of one format."""
+    first = readings[0]
+    forecasts = [reading.forecasts for reading in readings if reading.forecasts is not None]
+    return Reading(
+        pd.concat([reading.table for reading in readings], ignore_index=True),
+        pd.concat([reading.rejected for reading in readings], ignore_index=True),
+        pd.concat(forecasts, ignore_index=True) if forecasts else None,
+        tuple(dict.fromkeys(note for reading in readings for note in reading.notes)),
+        first.continuous,
+        first.shared_window,
+    )
+
+
+class Lines:
+    """The lines of one delimited member, still text; what cannot be read of them is collected, never dropped."""
+
+    def __init__(self, member: Member, needed: Sequence[str], *, encoding: str = "utf-8", separator: str = ",") -> None:
+        self.member = member
+        content = member.text(encoding)
+        try:
+            self.text = pd.read_csv(io.StringIO(content), sep=separator, dtype=str, na_filter=False, index_col=False)
+        except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+            raise ImportFileError(member.label, str(error).strip()) from error
+        absent = [name for name in needed if name not in self.text]
+        if absent:
+            raise ImportFileError(member.label, f"has no column {', '.join(absent)}")
+        self.notes = [] if content.endswith("\n") else [f"{member.label} ends in mid-line: it may have been cut."]
+        self._rejected: list[pd.DataFrame] = []
+
+    def numbers(self, name: str, *, decimal: str = ".", words: Mapping[str, float] | None = None) -> np.ndarray:
+        """Return a column as floats, NaN where empty; ``words`` says what a provider's word is worth."""
+        texts = self.text[name].str.strip()
+        plain = texts.replace(dict(words or {"": np.nan}), regex=False).astype("str") if words else texts
+        values = pd.to_numeric(plain.str.replace(decimal, "."), errors="coerce").to_numpy(np.float64)
+        bad = ~np.isfinite(values) & (plain != "").to_numpy() & ~texts.isin(list(words or ())).to_numpy()
+        self.reject(bad, texts, "not a number", series=name)
+        return np.where(np.isfinite(values), values, np.nan)
+
+    def instants(self, name: str) -> pd.Series:
+        """Return a column of ISO instants as UTC; one without offset is rejected, never guessed."""
+        texts = self.text[name].str.strip()
+        aware = texts.where(texts.str.contains(r"\d(?:Z|[+-]\d\d:?\d\d)$"))
+        times = pd.to_datetime(aware, utc=True, format="ISO8601", errors="coerce").dt.as_unit("s")
+        self.reject(times.isna(), texts, "not an instant with time zone")
+        return times
+
+    def days(self, texts: pd.Series, layout: str) -> pd.Series:
+        """Return dates as the UTC midnight of that day."""
+        times = pd.to_datetime(texts, utc=True, format=layout, errors="coerce").dt.as_unit("s")
+        self.reject(times.isna(), texts, "not a date")
+        return times
+
+    def reject(self, where: Any, texts: pd.Series, reason: str, *, series: str = "") -> None:
+        """Note the offending lines."""
+        at = np.flatnonzero(np.asarray(where))
+        if len(at):
+            self._rejected.append(
+                rejected(member=self.member.label, line=at + FIRST_LINE, text=texts.iloc[at].to_numpy(), series=series, reason=reason)
+            )
+
+    def reading(
+        self,
+        start: pd.Series,
+        values: Mapping[str, np.ndarray],
+        *,
+        place: str | pd.Series,
+        source: str | pd.Series,
+        resolution_s: int | np.ndarray,
+        notes: Sequence[str] = (),
+        **more: Any,
+    ) -> Reading:
+        """Return the readable lines as a ``Reading``."""
+        table = pd.DataFrame(
+            {
+                "member": self.member.label,
+                "line": np.arange(len(self.text)) + FIRST_LINE,
+                "place": place,
+                "source": source,
+                "resolution_s": resolution_s,
+                "edition": 0,
+                "start": start,
+                **values,
+            }
+        )
+        bad = pd.concat([rejected(), *self._rejected], ignore_index=True)
+        usable = table[["start", "place", "source"]].notna().all(axis=1)
+        return Reading(table[usable].reset_index(drop=True), bad, notes=(*notes, *self.notes), **more)
