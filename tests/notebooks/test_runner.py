@@ -1,0 +1,184 @@
+"""The runner: what a run leaves behind, whatever happens in its notebook."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from factory_lib.clock import SimulatedClock
+from factory_lib.errors import JobLocked, NotebookFailed, UnknownParameter
+from factory_lib.ops import records, runner
+from factory_lib.settings import Settings
+from factory_lib.settings.records import JobSettings
+from factory_lib.state import State, locked
+
+MakeNotebook = Callable[..., None]
+NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
+VERDICT = """
+class Told:
+    def _repr_mimebundle_(self, **_):
+        figures = {"verdict": "All is well.", "level": LEVEL, "answer": answer, "simulated": False}
+        return {"text/html": "<b>All is well.</b>", "application/vnd.factory.figures+json": figures}
+Told()
+"""
+
+
+def run(settings: Settings, name: str, **given: object) -> tuple[Path, records.RunRecord]:
+    spec = JobSettings(notebook=name, timeout_s=60)
+    return runner.run(settings, "job", spec, as_of=NOW, parameters=given, clock=SimulatedClock(NOW))
+
+
+def test_a_good_run_leaves_notebook_report_and_record(checkout: Settings, make_notebook: MakeNotebook) -> None:
+    make_notebook("good", VERDICT.replace("LEVEL", "'ok'"))
+    folder, record = run(checkout, "good", answer=42)
+    assert folder == checkout.paths.runs / "2026-04-15" / "100000Z-job"
+    assert sorted(file.name for file in folder.iterdir()) == ["notebook.ipynb", "report.html", "run.json"]
+    assert records.load(folder) == record
+    assert (record.status, record.verdict, record.figures) == ("ok", "All is well.", {"answer": 42})
+    assert record.parameters == {"profile": "live", "as_of": "2026-04-15T10:00:00Z", "answer": 42}
+
+
+def test_the_report_is_self_contained_and_shows_no_code(checkout: Settings, make_notebook: MakeNotebook) -> None:
+    make_notebook("good", VERDICT.replace("LEVEL", "'ok'"))
+    folder, _ = run(checkout, "good")
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "All is well." in page
+    assert "Told" not in page
+    assert not re.search(r"<script|<link|https?://|src=\"(?!data:)", page)
+    assert "default-src 'none'" in page
+
+
+def test_a_second_run_in_the_same_second_gets_a_suffix(checkout: Settings, make_notebook: MakeNotebook) -> None:
+    make_notebook("good", "1 + 1")
+    run(checkout, "good")
+    folder, _ = run(checkout, "good")
+    assert folder.name == "100000Z-job-2"
+    index = (checkout.paths.runs / "index.html").read_text(encoding="utf-8")
+    assert index.index("100000Z-job-2/report.html") < index.index("100000Z-job/report.html")
+
+
+def test_a_failing_cell_is_shown_where_it_failed(checkout: Settings, make_notebook: MakeNotebook) -> None:
+    make_notebook("bad", "print('before')", "raise ValueError('no such price')", "print('never')")
+    folder, record = run(checkout, "bad")
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert record.status == "failed"
+    assert record.error == "ValueError: no such price"
+    assert "This run failed." in page
+    assert "no such price" in page
+    assert "before" in page
+    assert "never" not in page
+
+
+def test_a_verdict_of_fail_fails_the_run(checkout: Settings, make_notebook: MakeNotebook) -> None:
+    make_notebook("poor", VERDICT.replace("LEVEL", "'fail'"))
+    assert run(checkout, "poor")[1].status == "failed"
+
+
+def test_a_cell_that_takes_too_long_fails_the_run(checkout: Settings, make_notebook: MakeNotebook) -> None:
+    make_notebook("slow", "import threading\nthreading.Event().wait(60)")
+    spec = JobSettings(notebook="slow", timeout_s=1)
+    _, record = runner.run(checkout, "job", spec, as_of=NOW, clock=SimulatedClock(NOW))
+    assert record.status == "failed"
+    assert "longer than 1 s" in str(record.error)
+
+
+def test_an_unknown_parameter_runs_nothing(checkout: Settings, make_notebook: MakeNotebook) -> None:
+    make_notebook("good", "1 + 1")
+    with pytest.raises(UnknownParameter, match="no parameter anser") as caught:
+        run(checkout, "good", anser=1)
+    assert "answer" in str(caught.value)
+    assert not list(records.folders(checkout.paths.runs))
+
+
+def test_a_notebook_without_parameters_is_refused(checkout: Settings, make_notebook: MakeNotebook) -> None:
+    make_notebook("bare", "1 + 1", parameters=None)
+    with pytest.raises(NotebookFailed, match="tagged"):
+        run(checkout, "bare")
+
+
+def test_a_locked_job_is_not_run_twice(checkout: Settings, make_notebook: MakeNotebook) -> None:
+    make_notebook("good", "1 + 1")
+    with locked(checkout.paths.data / "locks", "job"), pytest.raises(JobLocked, match="skipped: locked"):
+        run(checkout, "good")
+
+
+def test_a_planted_secret_reaches_neither_notebook_nor_report(
+    checkout: Settings, make_notebook: MakeNotebook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "planted-key-7731"
+    monkeypatch.setenv("PLANTED", key)
+    object.__setattr__(checkout.secrets, "esios_token", type(checkout.secrets.esios_token)(key))
+    make_notebook("leaky", "import os\nprint(os.environ['PLANTED'])", "raise ValueError(os.environ['PLANTED'])")
+    folder, record = run(checkout, "leaky")
+    assert record.status == "failed"
+    assert all(key not in file.read_text(encoding="utf-8") for file in folder.iterdir())
+
+
+def test_a_run_whose_process_is_gone_is_reaped(checkout: Settings) -> None:
+    folder = records.new_folder(checkout.paths.runs, "job", NOW)
+    gone = subprocess.Popen([sys.executable, "-c", "pass"])
+    gone.wait()
+    started = records.RunRecord("job", "live", "good", "started", "", records.stamp(NOW), gone.pid, {})
+    records.save(folder, started)
+    assert records.reap(checkout.paths.runs, NOW + timedelta(minutes=5)) == 1
+    assert records.load(folder).status == "killed"
+    assert records.reap(checkout.paths.runs, NOW) == 0
+
+
+def test_a_terminated_run_says_so(checkout: Settings, make_notebook: MakeNotebook, tmp_path: Path) -> None:
+    make_notebook(
+        "slow", f"open({str(tmp_path / 'running')!r}, 'w').close()", "import threading\nthreading.Event().wait(60)"
+    )
+    program = textwrap.dedent(
+        f"""
+        from dataclasses import replace
+        from datetime import UTC, datetime
+        from pathlib import Path
+        from factory_lib import settings
+        from factory_lib.ops import runner
+        from factory_lib.settings.records import JobSettings
+        loaded = settings.load("live")
+        loaded = replace(loaded, paths=replace(loaded.paths, root=Path({str(tmp_path)!r})))
+        runner.run(loaded, "job", JobSettings(notebook="slow"), as_of=datetime(2026, 4, 15, tzinfo=UTC))
+        """
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, "FACTORY_HOME": str(tmp_path)})
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "running").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    process.wait(60)
+    (folder,) = records.folders(tmp_path / "runs")
+    assert json.loads((folder / "run.json").read_text(encoding="utf-8"))["status"] == "killed"
+
+
+def test_the_state_remembers_the_last_run(checkout: Settings, make_notebook: MakeNotebook) -> None:
+    make_notebook("good", "1 + 1")
+    run(checkout, "good")
+    state = State(checkout.paths.state)
+    marked = state.marked("job", "job")
+    state.close()
+    assert marked is not None
+    assert marked[0] == NOW
+    assert marked[1]["status"] == "ok"
+
+
+def test_the_source_notebook_is_not_touched(checkout: Settings, make_notebook: MakeNotebook) -> None:
+    make_notebook("good", "answer + 1")
+    source = checkout.paths.notebooks / "good.ipynb"
+    before = source.read_bytes()
+    folder, _ = run(checkout, "good", answer=2)
+    assert source.read_bytes() == before
+    assert nbformat.read(folder / "notebook.ipynb", as_version=4).cells[-1].outputs[0].data["text/plain"] == "3"
