@@ -60,6 +60,7 @@ class SourceSettings:
     connect_timeout_s: float = 5.0
     read_timeout_s: float = 60.0
     enabled: bool = True
+    subscribed: bool = False  # a paid plan that opens more of the provider, where there is one
 
     def __post_init__(self) -> None:
         if self.spacing_s < 0 or self.retries < 0 or self.max_range_days < 1 or self.requests_per_minute < 1:

@@ -1,1 +1,119 @@
-"""One file per provider: ``fetch(window)`` returns tidy rows. No storage, no clock of its own."""
+"""The providers: one file each, ``fetch(window) -> tidy frame``; no storage, no clock of their own.
+
+Adding a provider is one file, one line in ``SOURCES``, one table ``[sources.NAME]`` and its name in the catalogue
+entries it serves. This module imports none of them, so that asking which sources there are costs nothing.
+
+Slots of hourly weather, the same for every provider so that they can be compared: a reading of an instant T is the
+slot that starts at T; a value over the preceding hour (precipitation, radiation) stamped T is the slot that starts at
+T − 1 h.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from factory_lib.clock import Clock
+from factory_lib.errors import BadInput
+from factory_lib.series import Measurement, of
+from factory_lib.settings import Settings
+from factory_lib.state import State
+
+if TYPE_CHECKING:
+    from factory_lib.sources.base import Source
+
+_PRICES = ("spot_eur_mwh", "pvpc_eur_mwh")
+_WEATHER = tuple(entry.name for entry in of(Measurement.WEATHER))
+_CLIMATE = tuple(entry.name for entry in of(Measurement.CLIMATE))
+_DAILY_EXTREMES = (
+    "temperature_mean_c", "temperature_max_c", "temperature_min_c", "precipitation_sum_mm", "wind_speed_mean_ms",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a provider gives.
+
+    Attributes
+    ----------
+    path : str
+        ``module:class`` of the client, below this package.
+    serves : tuple of str
+        Series it has values of.
+    keys : tuple of str
+        Secrets without which it cannot be asked at all.
+    keyed : mapping of str to str
+        Series that need a further secret; without it the others are still served.
+    forecasts : tuple of str
+        Series it has forecasts of.
+    """
+
+    path: str
+    serves: tuple[str, ...]
+    keys: tuple[str, ...] = ()
+    keyed: tuple[tuple[str, str], ...] = ()
+    forecasts: tuple[str, ...] = ()
+
+    def served(self, settings: Settings) -> tuple[str, ...]:
+        """Return the series it can be asked for with the keys that are set."""
+        closed = {series for series, key in self.keyed if not getattr(settings.secrets, key)}
+        return tuple(series for series in self.serves if series not in closed)
+
+
+SOURCES: Mapping[str, Spec] = {
+    "ree": Spec("ree:Ree", _PRICES),
+    "omie": Spec("omie:Omie", ("spot_eur_mwh",)),
+    "esios": Spec("esios:Esios", _PRICES, keyed=(("spot_eur_mwh", "esios_token"),)),
+    "aemet": Spec(
+        "aemet:Aemet",
+        tuple(name for name in _WEATHER if name != "solar_radiation_wm2")
+        + tuple(name for name in _CLIMATE if name != "solar_radiation_mj_m2"),
+        keys=("aemet_api_key",),
+        forecasts=("temperature_c", "humidity_pct"),
+    ),
+    "openweathermap": Spec(
+        "openweathermap:OpenWeatherMap",
+        tuple(name for name in _WEATHER if name != "solar_radiation_wm2"),
+        keys=("openweathermap_api_key",),
+        forecasts=("temperature_c", "humidity_pct"),
+    ),
+    "open_meteo": Spec("open_meteo:OpenMeteoArchive", _WEATHER),
+    "open_meteo_recent": Spec("open_meteo:OpenMeteoRecent", _WEATHER, forecasts=_WEATHER),
+    "siar": Spec("siar:Siar", _CLIMATE, keys=("siar_user", "siar_password")),
+    "datosclima": Spec("datosclima:Datosclima", _DAILY_EXTREMES),
+}
+
+
+def configured(settings: Settings) -> list[str]:
+    """Return the sources that are switched on and have the keys they need."""
+    return [name for name in SOURCES if not missing(name, settings)]
+
+
+def missing(name: str, settings: Settings) -> str:
+    """Return why a source cannot be asked, or an empty string if it can."""
+    spec, limits = SOURCES[name], settings.sources.get(name)
+    if limits is None:
+        return f"there is no [sources.{name}]"
+    if not limits.enabled:
+        return f"[sources.{name}] enabled = false"
+    unset = [key.upper() for key in spec.keys if not getattr(settings.secrets, key)]
+    return f"{' and '.join(unset)} not set" if unset else ""
+
+
+def open_source(name: str, settings: Settings, state: State, clock: Clock) -> Source:
+    """Return the client of one provider.
+
+    Raises
+    ------
+    BadInput
+        If there is no such provider, or it cannot be asked as things are set.
+    """
+    if name not in SOURCES:
+        raise BadInput(f"There is no source {name!r}.", next_step=f"Known: {', '.join(SOURCES)}.")
+    if why := missing(name, settings):
+        raise BadInput(f"Source {name} cannot be asked: {why}.", next_step="Set it, or leave this source out.")
+    module, _, cls = SOURCES[name].path.partition(":")
+    source: Source = getattr(import_module(f"{__name__}.{module}"), cls)(name, settings, state, clock)
+    return source

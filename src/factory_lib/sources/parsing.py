@@ -1,0 +1,245 @@
+"""What all parsers share: strict JSON, numbers as they are written, and a door at which every value is judged.
+
+A parser ends in rows, in rejected rows with a reason, or in ``MalformedResponse``; it guesses nothing. One value that
+cannot be right loses that value; a structure that cannot be right loses the answer.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from itertools import groupby
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from factory_lib import frames, series
+from factory_lib.clock import HOUR_S, MADRID, QUARTER_S, epoch, from_epoch, market_day, slots_in_day
+from factory_lib.errors import MalformedResponse
+from factory_lib.net import Reply
+
+T = TypeVar("T")
+Starts = Sequence[int] | np.ndarray[Any, np.dtype[np.int64]]
+Column = np.ndarray[Any, np.dtype[np.float64]]
+LAST_SUMMED_OCTOBER = 2022  # up to that year REE gives the repeated hour once, as the sum of both
+
+
+class Rejected(NamedTuple):
+    """A value or row that was read and not believed."""
+
+    text: str
+    reason: str
+    line: int | None = None
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What a parser made of one body: tidy rows, and what it rejected."""
+
+    rows: pd.DataFrame
+    rejected: tuple[Rejected, ...] = ()
+
+    def __add__(self, other: Parsed) -> Parsed:
+        return Parsed(frames.concat([self.rows, other.rows]), self.rejected + other.rejected)
+
+
+class Door:
+    """Gathers values of one answer and lets in those that can be true.
+
+    Parameters
+    ----------
+    source, place, kind : str
+        Provenance of everything that comes through.
+    retrieved_at : datetime
+        UTC.
+    updated_at : datetime, optional
+        When the provider says it last changed the values; an instant still to come is not believed.
+    """
+
+    def __init__(
+        self, source: str, place: str, kind: str, retrieved_at: datetime, updated_at: datetime | None = None
+    ) -> None:
+        self.source, self.place, self.kind, self.retrieved_at = source, place, kind, retrieved_at
+        self.updated_at = updated_at
+        self._parts: list[pd.DataFrame] = []
+        self._rejected: list[Rejected] = []
+
+    def add(self, name: str, starts: Starts, values: Sequence[float] | Column, resolution_s: Any) -> None:
+        """Let in the finite values inside the catalogue's range; absent ones (NaN) are no rows."""
+        entry, column = series.get(name), np.asarray(values, dtype=np.float64)
+        index = np.asarray(starts, dtype=np.int64)
+        steps = np.broadcast_to(np.asarray(resolution_s, dtype=np.int64), index.shape)
+        outside = (column < entry.low) | (column > entry.high) | np.isinf(column)
+        for start, value in zip(index[outside], column[outside], strict=True):
+            self.reject(
+                f"{name} {from_epoch(int(start)):%Y-%m-%dT%H:%MZ} {value:g}", f"outside {entry.low}…{entry.high}"
+            )
+        believed = self.updated_at if self.updated_at and self.updated_at <= self.retrieved_at else None
+        self._parts.append(
+            frames.tidy(
+                name,
+                index[~outside],
+                column[~outside],
+                place=self.place,
+                source=self.source,
+                kind=self.kind,
+                resolution_s=steps[~outside],
+                retrieved_at=self.retrieved_at,
+                provider_updated_at=believed,
+            )
+        )
+
+    def reject(self, text: str, reason: str, line: int | None = None) -> None:
+        """Note what was not believed."""
+        self._rejected.append(Rejected(text[:200], reason, line))
+
+    def parsed(self) -> Parsed:
+        """Return everything gathered."""
+        return Parsed(frames.concat(self._parts), tuple(self._rejected))
+
+
+def json_of(source: str, body: Reply | bytes | str) -> Any:
+    """Return a JSON body; NaN and Infinity are no JSON.
+
+    Raises
+    ------
+    MalformedResponse
+        If it is not JSON.
+    """
+    try:
+        text = body.text if isinstance(body, Reply) else body.decode() if isinstance(body, bytes) else body
+        return json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise MalformedResponse(source, "the answer is not JSON") from None
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def at(source: str, container: Any, key: str, kind: type[T]) -> T:
+    """Return ``container[key]``, which must be there and a ``kind``.
+
+    Raises
+    ------
+    MalformedResponse
+        If it is not.
+    """
+    found = container.get(key) if isinstance(container, dict) else None
+    if not isinstance(found, kind) or (isinstance(found, bool) and kind is not bool):
+        raise MalformedResponse(source, f"{key!r} is missing or no {kind.__name__}")
+    return found
+
+
+def number(raw: Any) -> float:
+    """Return a JSON number; None is NaN.
+
+    Raises
+    ------
+    ValueError
+        If it is something else, a boolean or text included.
+    """
+    if raw is None:
+        return math.nan
+    if isinstance(raw, bool) or not isinstance(raw, int | float):
+        raise ValueError(f"{raw!r} is no number")
+    try:
+        return float(raw)
+    except OverflowError:
+        raise ValueError("the number is too large") from None
+
+
+def comma_number(text: str) -> float:
+    """Return a number written the Spanish way, ``1.234,5`` excepted: no service writes thousands; empty is NaN.
+
+    Raises
+    ------
+    ValueError
+        If it is not one.
+    """
+    bare = text.strip()
+    if not bare:
+        return math.nan
+    if not set(bare) <= set("0123456789,-+") or bare.count(",") > 1:
+        raise ValueError(f"{text!r} is no number with a decimal comma")
+    return float(bare.replace(",", "."))
+
+
+def instant(source: str, text: str) -> datetime:
+    """Return an ISO instant that carries its offset.
+
+    Raises
+    ------
+    MalformedResponse
+        If it is not one.
+    """
+    try:
+        found = datetime.fromisoformat(text)
+        if found.tzinfo is not None and 1900 <= found.year <= 2200:
+            return found
+    except ValueError:
+        pass
+    raise MalformedResponse(source, f"{text[:40]!r} is no instant with an offset")
+
+
+def madrid_epoch(source: str, text: str) -> int:
+    """Return seconds since 1970 of an ISO instant whose offset is the one Madrid has then.
+
+    Raises
+    ------
+    MalformedResponse
+        If it has another offset: then either the offset or the hour is wrong, and nobody knows which.
+    """
+    found = instant(source, text)
+    if found.utcoffset() != found.astimezone(MADRID).utcoffset():
+        raise MalformedResponse(source, f"{text[:40]!r} is no instant of Madrid")
+    return epoch(found)
+
+
+def require_ascending(source: str, starts: Starts) -> None:
+    """Raise ``MalformedResponse`` unless each start lies after the one before it."""
+    if len(starts) > 1 and not (np.diff(np.asarray(starts, dtype=np.int64)) > 0).all():
+        raise MalformedResponse(source, "the values are not in order of time, or two have the same time")
+
+
+def add_prices(door: Door, name: str, starts: Sequence[int], values: Sequence[float]) -> None:
+    """Let whole market days of prices through ``door``, as published, and reject the days that cannot be.
+
+    Starts are ascending seconds. Rejected: a slot off the catalogue's grid; hours where quarters are due; a day of
+    nothing but zeros, which is how an unpublished day looks; the repeated October hour given once, which is a sum.
+    """
+    points = zip(map(int, starts), map(float, values), strict=True)
+    for day, part in groupby(points, key=lambda point: market_day(from_epoch(point[0]))):
+        table = np.array(list(part))
+        column, prices = table[:, 0].astype(np.int64), table[:, 1]
+        step = series.get(name).resolution_at(from_epoch(int(column[0])))
+        if reason := _unlike_a_day(day, column, prices, step):
+            door.reject(f"{name} {day}", reason)
+            continue
+        once = _summed_hours(day, column) if step == HOUR_S else set()
+        for start in once:
+            door.reject(f"{name} {from_epoch(start):%Y-%m-%dT%H:%MZ}", "the repeated hour, given once as a sum")
+        kept = ~np.isin(column, list(once))
+        door.add(name, column[kept], prices[kept], step)
+
+
+def _unlike_a_day(day: date, starts: np.ndarray[Any, Any], values: np.ndarray[Any, Any], step: int) -> str:
+    if (starts % step).any():
+        return f"values off the grid of {step} s"
+    if step == QUARTER_S and len(starts) > 1 and not (starts % HOUR_S).any():
+        return "hourly values where quarters of an hour are due"
+    if len(starts) == slots_in_day(day, step) and not values.any():
+        return "all zero: not published yet"
+    return ""
+
+
+def _summed_hours(day: date, starts: np.ndarray[Any, Any]) -> set[int]:
+    if day.year > LAST_SUMMED_OCTOBER or slots_in_day(day, HOUR_S) != 25:
+        return set()
+    first = epoch(datetime(day.year, day.month, day.day, 2, tzinfo=MADRID))
+    present = {first, first + HOUR_S} & set(starts.tolist())
+    return present if len(present) == 1 else set()

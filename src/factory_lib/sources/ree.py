@@ -1,0 +1,109 @@
+"""REE's public data service (apidatos): day-ahead spot price and regulated tariff, keyless.
+
+https://www.ree.es/es/datos/apidatos. Series are matched by id, since their names changed between 2021 and 2025. Both
+ends of a request are inclusive wall times of Madrid; 28 local days are always accepted at hourly resolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+
+from factory_lib import series as catalogue
+from factory_lib.clock import day_start, market_day
+from factory_lib.errors import BadRange, NoDataYet, ServerError, SourceError
+from factory_lib.net import Reply
+from factory_lib.sources.base import MARKET_AREA, Source, Window, local_days
+from factory_lib.sources.parsing import (
+    Door,
+    Parsed,
+    add_prices,
+    at,
+    instant,
+    json_of,
+    madrid_epoch,
+    number,
+    require_ascending,
+)
+
+PRICES = "/es/datos/mercados/precios-mercados-tiempo-real"
+IDS = {"pvpc_eur_mwh": "1001", "spot_eur_mwh": "600"}
+HISTORY_SINCE = day_start(date(2014, 1, 1))
+LONGEST_DAYS = 31  # a calendar month at hourly resolution
+TRY_LATER = "no están disponibles"  # said for a range too long, for geography, and for what is not published
+
+
+class Ree(Source):
+    """Spot and PVPC in one request."""
+
+    def reach(self, series: str) -> Window:
+        """Return from when on the service has values, and until when they can be published by now."""
+        entry = catalogue.get(series)
+        return max(HISTORY_SINCE, entry.since), entry.publication[self.kind].known_until(self.clock.now())
+
+    def windows(self, start: datetime, end: datetime, series: Sequence[str] = ()) -> list[Window]:
+        """Split at the service's range limit, counted in market days."""
+        return local_days(start, end, self.limits.max_range_days)
+
+    def ask(self, series: Sequence[str], place: str, start: datetime, end: datetime) -> Parsed:
+        """Ask for the market days that the window touches."""
+        first, last = market_day(start), market_day(end - timedelta(seconds=1))
+        reply = self.http.get(
+            PRICES,
+            {"start_date": f"{first}T00:00", "end_date": f"{last}T23:59", "time_trunc": "hour"},
+            {"Accept": "application/json", "Content-Type": "application/json"},
+            check=lambda reply: meaning(reply, (last - first).days + 1, self.name),
+        )
+        return parse_prices(reply, series, self.clock.now(), source=self.name)
+
+
+def meaning(reply: Reply, days: int, source: str = "ree") -> SourceError | None:
+    """Return the error a reply stands for, given how many days were asked for.
+
+    One text says "try later" for a range too long and for values not published: our own request tells which.
+    """
+    if reply.status == 400 and TRY_LATER in reply.text:
+        if days > LONGEST_DAYS:
+            return BadRange(source, f"{days} days in one request", status=400)
+        return NoDataYet(source, "not published", status=400)
+    if "Incapsula" in reply.text[:2000] and reply.is_html:
+        return ServerError(source, "its firewall refused the request", status=reply.status)
+    return None
+
+
+def parse_prices(body: Reply | bytes, series: Sequence[str], retrieved_at: datetime, *, source: str = "ree") -> Parsed:
+    """Return the wanted series of a price answer.
+
+    Raises
+    ------
+    NoDataYet
+        If none of them is in it.
+    MalformedResponse
+        If it is not the documented structure.
+    """
+    included = at(source, json_of(source, body), "included", list)
+    found = {str(item["id"]): item for item in included if isinstance(item, dict) and "id" in item}
+    parts = [_parse_serie(found[IDS[name]], name, retrieved_at, source) for name in series if IDS[name] in found]
+    if not parts:
+        raise NoDataYet(source, f"{' and '.join(series)} not in the answer")
+    return sum(parts[1:], start=parts[0])
+
+
+def _parse_serie(item: object, name: str, retrieved_at: datetime, source: str) -> Parsed:
+    attributes = at(source, item, "attributes", dict)
+    updated = attributes.get("last-update")
+    updated_at = instant(source, updated) if isinstance(updated, str) else None
+    door = Door(source, MARKET_AREA, Source.kind, retrieved_at, updated_at)
+    starts, values = [], []
+    for point in at(source, attributes, "values", list):
+        start = madrid_epoch(source, at(source, point, "datetime", str))
+        try:
+            value = number(point.get("value"))
+        except ValueError as error:
+            door.reject(f"{name} {point['datetime']}", str(error))
+            value = float("nan")
+        starts.append(start)
+        values.append(value)
+    require_ascending(source, starts)
+    add_prices(door, name, starts, values)
+    return door.parsed()
