@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from itertools import groupby
 from typing import Any, NamedTuple, TypeVar
 
@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from factory_lib import frames, series
-from factory_lib.clock import HOUR_S, MADRID, QUARTER_S, epoch, from_epoch, market_day, slots_in_day
+from factory_lib.clock import DAY_S, HOUR_S, MADRID, QUARTER_S, epoch, from_epoch, market_day, slots_in_day
 from factory_lib.errors import MalformedResponse
 from factory_lib.net import Reply
 
@@ -204,6 +204,20 @@ def require_ascending(source: str, starts: Starts) -> None:
     """Raise ``MalformedResponse`` unless each start lies after the one before it."""
     if len(starts) > 1 and not (np.diff(np.asarray(starts, dtype=np.int64)) > 0).all():
         raise MalformedResponse(source, "the values are not in order of time, or two have the same time")
+
+
+def add_days(door: Door, name: str, raw: Mapping[date, T], read: Callable[[T], float]) -> None:
+    """Let one value per UTC day through ``door``; what ``read`` cannot read is rejected."""
+    starts, values = [], []
+    for day, text in raw.items():
+        try:
+            value = read(text)
+        except ValueError as error:
+            door.reject(f"{name} {day}", str(error))
+            continue
+        starts.append(epoch(datetime(day.year, day.month, day.day, tzinfo=UTC)))
+        values.append(value)
+    door.add(name, starts, values, DAY_S)
 
 
 def add_prices(door: Door, name: str, starts: Sequence[int], values: Sequence[float]) -> None:
