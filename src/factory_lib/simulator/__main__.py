@@ -1,4 +1,7 @@
-"""``python -m factory_lib.simulator``, the same as ``factory simulate``: start the local server and serve."""
+"""``python -m factory_lib.simulator``, the same as ``factory simulate``: start the local server and serve.
+
+Declaring the options imports nothing heavy, because the command line declares those of every command.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,7 @@ from typing import Any
 
 from factory_lib.clock import parse_instant
 from factory_lib.errors import FactoryError
-from factory_lib.simulator.faults import LINE, read_rules, read_script
-from factory_lib.simulator.holes import demo_holes, read_holes
-from factory_lib.simulator.server import PROVIDERS, Simulator, WorldClock, http_server
-from factory_lib.simulator.world import DEFAULT_SEED, World
+from factory_lib.simulator import DEFAULT_SEED
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,10 +41,13 @@ def main(arguments: argparse.Namespace) -> int:
     BadInput
         If the instant or the script cannot be read.
     """
+    from factory_lib.simulator.engine import assemble, fault_names
+    from factory_lib.simulator.server import http_server
+
     if arguments.list_faults:
-        return _list_faults()
+        return _say(fault_names(), indent=1)
     now = parse_instant(arguments.now) if arguments.now else None
-    simulator = build(arguments.seed, now=now, speed=arguments.speed, script=arguments.faults, holes=arguments.holes)
+    simulator = assemble(arguments.seed, now=now, speed=arguments.speed, script=arguments.faults, holes=arguments.holes)
     with http_server(simulator, arguments.port) as server:
         address = f"http://127.0.0.1:{server.server_address[1]}"
         _say({"url": address, "seed": arguments.seed, "now": simulator.clock.now().isoformat(), "pid": os.getpid()})
@@ -57,35 +60,15 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def build(
-    seed: int, *, now: Any = None, speed: float = 0.0, script: Path | None = None, holes: str | None = None
-) -> Simulator:
-    """Return a simulator with its clock set, its faults read and its holes cut."""
-    clock = WorldClock()
-    if now is not None:
-        clock.set(now, speed)
-    simulator = Simulator(World(seed), clock)
-    wanted = read_script(script) if script else {}
-    simulator.set_rules(read_rules(wanted.get("rules", []), PROVIDERS))
-    cut = demo_holes(clock.now()) if holes == "demo" else ()
-    simulator.set_holes((*cut, *read_holes(wanted.get("holes", []))))
-    return simulator
-
-
 def _stop_with_stdin(server: ThreadingHTTPServer) -> None:
     sys.stdin.read()
     server.shutdown()
 
 
-def _list_faults() -> int:
-    quirks = {name: dict(provider.quirks) for name, provider in PROVIDERS.items()}
-    _say({"any source": dict(LINE), **quirks}, indent=1)
-    return 0
-
-
-def _say(content: dict[str, Any], indent: int | None = None) -> None:
+def _say(content: dict[str, Any], indent: int | None = None) -> int:
     sys.stdout.write(json.dumps(content, indent=indent) + "\n")
     sys.stdout.flush()
+    return 0
 
 
 if __name__ == "__main__":
@@ -94,4 +77,4 @@ if __name__ == "__main__":
     try:
         sys.exit(main(parser.parse_args()))
     except FactoryError as error:
-        sys.exit(f"{error}")
+        sys.exit(str(error))

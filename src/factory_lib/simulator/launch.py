@@ -14,7 +14,7 @@ from typing import Any
 from urllib.request import ProxyHandler, Request, build_opener
 
 from factory_lib.errors import FactoryError
-from factory_lib.simulator.world import DEFAULT_SEED
+from factory_lib.simulator import DEFAULT_SEED
 
 # The simulator is on this machine: no proxy of the environment applies.
 _open = build_opener(ProxyHandler({})).open

@@ -109,7 +109,12 @@ class Market:
     def pvpc_eur_mwh(self, starts: Ints, spot_hour_eur_mwh: Floats) -> Floats:
         """Return the regulated tariff of hours: the market's hour and what the 2.0TD period adds."""
         services = 7.0 + 1.5 * self._noise.smooth("services", starts, 12 * HOUR_S)
-        return floats(np.round(1.015 * spot_hour_eur_mwh + services + _PVPC_ADDER[period_20td(starts)], 2) + 0.0)
+        return floats(np.round(1.015 * spot_hour_eur_mwh + services + pvpc_adder_eur_mwh(starts), 2) + 0.0)
+
+
+def pvpc_adder_eur_mwh(starts: Ints) -> Floats:
+    """Return what tolls and charges add to the market price in each hour."""
+    return _PVPC_ADDER[period_20td(starts)]
 
 
 def period_20td(starts: Ints) -> Ints:

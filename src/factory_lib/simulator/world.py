@@ -12,12 +12,12 @@ import numpy as np
 
 from factory_lib.clock import DAY_S, HOUR_S, epoch
 from factory_lib.series import CATALOGUE, QUARTERS_SINCE, Measurement, get
+from factory_lib.simulator import DEFAULT_SEED
 from factory_lib.simulator.climate import Climate
 from factory_lib.simulator.market import Market
 from factory_lib.simulator.noise import Floats, Ints, Noise
 from factory_lib.slots import expected, local_midnights, to_index
 
-DEFAULT_SEED = 20210601
 _QUARTERS_SINCE_S = epoch(QUARTERS_SINCE)
 
 
