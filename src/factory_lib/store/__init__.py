@@ -1,1 +1,33 @@
 """The store: one contract, an embedded backend and InfluxDB 2.x."""
+
+from __future__ import annotations
+
+from factory_lib.settings import Settings
+from factory_lib.store.base import Backend, Store
+
+
+def open_store(settings: Settings) -> Store:
+    """Open the profile's store; the backend is imported only when it is chosen.
+
+    Raises
+    ------
+    StoreUnavailable
+        If it cannot be reached.
+    WorldMismatch, SchemaMismatch
+        If it belongs to another world or version.
+    ConfigError
+        If the environment does not say where InfluxDB is.
+    """
+    from factory_lib.store.keeper import Keeper
+
+    return Keeper(_backend(settings))
+
+
+def _backend(settings: Settings) -> Backend:
+    if settings.store.backend == "influx":
+        from factory_lib.store.influx import InfluxBackend
+
+        return InfluxBackend(settings.influx, settings.secrets.influxdb_v2_token, settings.world, settings.paths.data)
+    from factory_lib.store.sqlite import SqliteBackend
+
+    return SqliteBackend(settings.paths.store, settings.world)

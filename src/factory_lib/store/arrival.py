@@ -1,0 +1,161 @@
+"""What happens to values at the door: which are refused, which are new, which revise, and when each could be known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from factory_lib import series as catalogue
+from factory_lib.clock import from_epoch
+from factory_lib.frames import conform
+from factory_lib.series import Grid, Kind
+from factory_lib.slots import Slots, available_at, local_midnights
+from factory_lib.store.base import WriteResult
+from factory_lib.store.rows import FORECAST, MAX_LEAD_S, NAT, Channel, Rows, encode, seconds
+
+
+def admit(frame: pd.DataFrame, run_id: str) -> tuple[Rows, int]:
+    """Return a tidy frame as rows, ordered by channel, start and arrival, and how many were refused.
+
+    Column ``available_at`` holds the publication rule, as if every value were a first one; ``rev`` is 1.
+
+    Raises
+    ------
+    BadInput
+        If the catalogue does not know a series.
+    """
+    frame = conform(frame)
+    distinct, code = encode(frame, Channel._fields)
+    rows = Rows(
+        tuple(Channel(*parts) for parts in distinct),
+        (run_id,),
+        {
+            "channel": code,
+            "start": seconds(frame["start"]),
+            "rev": np.ones(len(frame), dtype=np.int64),
+            "value": frame["value"].to_numpy(),
+            "retrieved_at": seconds(frame["retrieved_at"]),
+            "provider_updated_at": seconds(frame["provider_updated_at"]),
+            "run": np.zeros(len(frame), dtype=np.int64),
+        },
+    )
+    good = np.zeros(len(rows), dtype=bool)
+    known = np.full(len(rows), NAT, dtype=np.int64)
+    for number, channel in enumerate(rows.channels):
+        mine = np.flatnonzero(code == number) if len(rows.channels) > 1 else slice(None)
+        good[mine] = _possible(channel, rows["start"][mine], rows["value"][mine]) & (rows["retrieved_at"][mine] > NAT)
+        known[mine] = _rule(channel, rows["start"][mine], rows["retrieved_at"][mine])
+    rows = rows.having(available_at=known)
+    return _in_order(rows if good.all() else rows.take(good)), int((~good).sum())
+
+
+def _possible(channel: Channel, starts: Slots, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Finite, within the catalogue's range and on the grid; NaN fails every comparison."""
+    entry = catalogue.get(channel.series)
+    good = (values >= entry.low) & (values <= entry.high)
+    if any(c.grid is Grid.LOCAL_DAY and c.resolution_s == channel.resolution_s for c in entry.cadences):
+        if not len(starts):
+            return np.asarray(good)
+        midnights = local_midnights(from_epoch(int(starts.min())), from_epoch(int(starts.max()) + 1))
+        return np.asarray(good & np.isin(starts, midnights))
+    return np.asarray(good & (starts % channel.resolution_s == 0))
+
+
+def _rule(channel: Channel, starts: Slots, retrieved: Slots) -> Slots:
+    entry = catalogue.get(channel.series)
+    if Kind(channel.kind) not in entry.publication:  # a kind that no view shows was known when it was made
+        return retrieved
+    return available_at(entry.rule(channel.kind, channel.source), starts, channel.resolution_s)
+
+
+def _in_order(rows: Rows) -> Rows:
+    key = rows.keys()
+    if (key[1:] > key[:-1]).all():
+        return rows
+    return rows.take(np.lexsort((rows["retrieved_at"], key)))
+
+
+def settle(rows: Rows, held: Rows) -> tuple[Rows, WriteResult]:
+    """Compare what arrives with what is held, and return what is to be appended, with its ``rev`` and ``available_at``.
+
+    ``rows`` come from ``admit``; ``held`` are the stored values of the same window, ordered by channel, start and rev.
+    """
+    if not len(rows):
+        return rows, WriteResult()
+    key, value = rows.keys(), rows["value"]
+    first = np.r_[True, key[1:] != key[:-1]]
+    last_rev, last_value = _latest(held, key, rows.channels)
+    before = np.where(first, last_value, np.r_[np.nan, value[:-1]])
+    changed = value != before  # NaN: nothing there before
+    so_far = np.cumsum(changed)
+    group_start = np.maximum.accumulate(np.where(first, np.arange(len(key)), 0))
+    rev = last_rev + so_far - (so_far - changed)[group_start]
+    revised = changed & (rev > 1)
+    told = np.where(rows["provider_updated_at"] > NAT, rows["provider_updated_at"], rows["retrieved_at"])
+    known = np.where(revised, np.maximum(rows["available_at"], told), rows["available_at"])
+    result = WriteResult(int((changed & ~revised).sum()), int(revised.sum()), int((~changed).sum()))
+    return rows.having(rev=rev, available_at=known).take(slice(None) if changed.all() else changed), result
+
+
+def _latest(held: Rows, key: Slots, channels: tuple[Channel, ...]) -> tuple[Slots, np.ndarray[Any, Any]]:
+    """Return the highest stored rev (0 if none) and its value (NaN if none) for each key."""
+    rev, value = np.zeros(len(key), dtype=np.int64), np.full(len(key), np.nan)
+    if not len(held):
+        return rev, value
+    held_key = held.keys(channels)
+    order = np.lexsort((held["rev"], held_key))
+    at = np.searchsorted(held_key, key, side="right", sorter=order) - 1
+    at = order[np.maximum(at, 0)]
+    found = held_key[at] == key
+    rev[found], value[found] = held["rev"][at][found], held["value"][at][found]
+    return rev, value
+
+
+def absent(rows: Rows, held: Rows) -> np.ndarray[Any, Any]:
+    """Return a mask of ``rows`` that ``held`` does not have with the same channel, start, rev and value."""
+    if not len(held) or not len(rows):
+        return np.ones(len(rows), dtype=bool)
+    have = pd.MultiIndex.from_arrays([held.keys(rows.channels), held["rev"], held["value"]])
+    want = pd.MultiIndex.from_arrays([rows.keys(), rows["rev"], rows["value"]])
+    return np.asarray(~want.isin(have))
+
+
+def admit_forecasts(frame: pd.DataFrame, run_id: str) -> tuple[Rows, int]:
+    """Return forecast rows (the last of each identity) as ``Rows`` and how many were refused."""
+    identity = frame[["series", "place", "model", "resolution_s"]].assign(kind=FORECAST)
+    distinct, code = encode(identity, ("series", "place", "model", "kind", "resolution_s"))
+    tiers, labels = pd.factorize(frame["tier"].astype("str").fillna(""))
+    rows = Rows(
+        tuple(Channel(*parts) for parts in distinct),
+        (*map(str, labels), run_id),
+        {
+            "channel": code,
+            "start": seconds(frame["target_start"]),
+            "issued_at": seconds(frame["issued_at"]),
+            **{name: frame[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("p10", "p50", "p90")},
+            "tier": tiers.astype(np.int64),
+            "run": np.full(len(frame), len(labels), dtype=np.int64),
+        },
+    )
+    lead = rows["start"] + rows.dimension("resolution_s") - rows["issued_at"]
+    good = np.isfinite(rows["p50"]) & (lead > 0) & (lead <= MAX_LEAD_S)
+    kept = rows.take(good)
+    last = ~pd.MultiIndex.from_arrays([kept.keys(), kept["issued_at"]]).duplicated(keep="last")
+    return kept.take(last), int((~good).sum())
+
+
+def settle_forecasts(rows: Rows, held: Rows) -> tuple[Rows, WriteResult]:
+    """Return the forecasts that are new or different, and the count."""
+
+    def table(of: Rows) -> pd.DataFrame:
+        index = pd.MultiIndex.from_arrays([of.keys(rows.channels), of["issued_at"]])
+        return pd.DataFrame({**{name: of[name] for name in ("p10", "p50", "p90")}, "tier": of.texts("tier")}, index)
+
+    want, have = table(rows), table(held)
+    known = np.asarray(want.index.isin(have.index))
+    have = have.reindex(want.index)
+    equal = known & np.asarray(((want == have) | (want.isna() & have.isna())).all(axis=1))
+    result = WriteResult(int((~known).sum()), int((known & ~equal).sum()), int(equal.sum()))
+    return rows.take(~equal), result
