@@ -58,7 +58,8 @@ class Account:
 
     def where(self, state: SlotState) -> Slots:
         """Return the starts of the slots in ``state``."""
-        return self.starts[self.states == state]
+        found: Slots = self.starts[self.states == state]
+        return found
 
     def runs(self, state: SlotState) -> Runs:
         """Return the maximal stretches of neighbouring slots in ``state``."""
@@ -132,7 +133,7 @@ def runs(mask: Mask, starts: Slots, ends: Slots, step_s: int | None) -> Runs:
 
 
 def contained(slots: Slots, among: Slots, step_s: int) -> Mask:
-    """Return which of the ascending ``slots`` are in ``among``; every slot lies a multiple of ``step_s`` from the first.
+    """Return which of the ascending ``slots``, all multiples of ``step_s`` from the first, are in ``among``.
 
     One pass over a table of the grid; values of ``among`` off the grid or outside it match nothing.
     """

@@ -1,0 +1,130 @@
+"""Providers asked side by side: one thread each, so that a slow or failing one holds up no other.
+
+Threads only ask. What they get is written by the caller, in its own thread, as it arrives: a run that is killed keeps
+everything it had already received.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from queue import SimpleQueue
+from threading import Event
+
+import pandas as pd
+
+from factory_lib import frames
+from factory_lib.clock import Clock
+from factory_lib.errors import AuthError, CircuitOpen, NoDataYet, QuotaError, SourceError
+from factory_lib.house import House
+from factory_lib.pipeline.scope import clients
+from factory_lib.settings import Settings
+from factory_lib.state import State
+
+GIVE_UP = (AuthError, CircuitOpen, QuotaError)  # the next request of this run would fare no better
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request to one provider: several series of one place in a half-open window."""
+
+    source: str
+    place: str
+    series: tuple[str, ...]
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of a request: rows, or why there are none.
+
+    Attributes
+    ----------
+    error : SourceError or None
+        ``NoDataYet`` says that the provider was reached and has nothing there.
+    sent : bool
+        False where the provider was not asked, because an earlier answer of this run made it pointless.
+    """
+
+    request: Request
+    rows: pd.DataFrame
+    error: SourceError | None = None
+    sent: bool = True
+
+    @property
+    def settled(self) -> bool:
+        """Whether the provider has spoken: what is not in the rows, it does not have."""
+        return self.error is None or isinstance(self.error, NoDataYet)
+
+
+def ask_all(house: House, requests: Sequence[Request]) -> Iterator[Answer]:
+    """Yield the answers of all requests as they arrive; each provider is asked in the order given.
+
+    Leaving the iteration early stops the providers after the request they are at.
+    """
+    by_source: dict[str, list[Request]] = {}
+    for request in requests:
+        by_source.setdefault(request.source, []).append(request)
+    if not by_source:
+        return
+    answers: SimpleQueue[Answer | None] = SimpleQueue()
+    stop = Event()
+    with ThreadPoolExecutor(len(by_source), thread_name_prefix="ask") as pool:
+        askers = _start(pool, house, by_source, answers, stop)
+        try:
+            running = len(askers)
+            while running:
+                answer = answers.get()
+                if answer is None:
+                    running -= 1
+                else:
+                    yield answer
+        finally:
+            stop.set()
+    for asker in askers:
+        asker.result()  # an error that is no provider's is ours, and is raised here
+
+
+def _start(
+    pool: ThreadPoolExecutor,
+    house: House,
+    by_source: Mapping[str, list[Request]],
+    answers: SimpleQueue[Answer | None],
+    stop: Event,
+) -> list[Future[None]]:
+    return [
+        pool.submit(_ask, house.settings, house.state, house.clock, source, requests, answers, stop)
+        for source, requests in by_source.items()
+    ]
+
+
+def _ask(
+    settings: Settings,
+    shared: State,
+    clock: Clock,
+    source: str,
+    requests: Sequence[Request],
+    answers: SimpleQueue[Answer | None],
+    stop: Event,
+) -> None:
+    try:
+        with closing(State(shared.file)) as state, clients(settings, state, clock, [source]) as opened:
+            hopeless: SourceError | None = None
+            for request in requests:
+                if stop.is_set():
+                    return
+                if hopeless is not None:
+                    answers.put(Answer(request, frames.empty_tidy(), hopeless, sent=False))
+                    continue
+                try:
+                    rows = opened[source].fetch(request.series, request.place, request.start, request.end)
+                    answers.put(Answer(request, rows))
+                except SourceError as error:
+                    answers.put(Answer(request, frames.empty_tidy(), error))
+                    hopeless = error if isinstance(error, GIVE_UP) else None
+    finally:
+        answers.put(None)

@@ -1,0 +1,235 @@
+"""Gaps: what is not there, how bad that is, and what is to be done about it.
+
+``analyse`` reads nothing but slots, verdicts and what is remembered as unfillable. A store that cannot be reached
+raises; it is never read as "no gaps".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from factory_lib.clock import HOUR_S, from_epoch
+from factory_lib.house import House
+from factory_lib.pipeline import unfillable
+from factory_lib.pipeline.accounting import NO_SLOTS, Account, Runs, SlotState, account, local_days
+from factory_lib.pipeline.scope import Target, targets
+from factory_lib.series import ALWAYS, Series
+from factory_lib.settings.records import GapSettings, SeverityRule
+from factory_lib.slots import Slots, to_index
+
+GAP_COLUMNS = ("series", "place", "start", "end", "slots", "duration_h", "severity", "strategy", "priority", "state")
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """A target and the account of its slots."""
+
+    target: Target
+    account: Account
+
+
+@dataclass(frozen=True)
+class GapReport:
+    """The account of every series that is expected here.
+
+    Attributes
+    ----------
+    ledgers : tuple of Ledger
+        One per series and place that has slots in the window.
+    as_of : datetime
+        The instant at which due and late were judged.
+    """
+
+    ledgers: tuple[Ledger, ...]
+    as_of: datetime
+    policy: GapSettings = field(repr=False)
+
+    @cached_property
+    def accounting(self) -> pd.DataFrame:
+        """One row per series: window, slots in each of the five states, and their sum."""
+        return pd.DataFrame(
+            [
+                {
+                    "series": book.target.name,
+                    "place": book.target.place,
+                    "start": from_epoch(int(book.account.starts[0])),
+                    "end": from_epoch(int(book.account.ends[-1])),
+                    "expected": len(book.account.starts),
+                    **book.account.counts(),
+                }
+                for book in self.ledgers
+            ],
+            columns=["series", "place", "start", "end", "expected", *(state.name.lower() for state in SlotState)],
+        )
+
+    @cached_property
+    def gaps(self) -> pd.DataFrame:
+        """One row per gap (``GAP_COLUMNS``), most severe first; ``state`` is missing, unfillable or quarantined."""
+        parts = [
+            gap_table(book.target, book.account.runs(state), self.policy, state)
+            for book in self.ledgers
+            for state in (SlotState.MISSING, SlotState.UNFILLABLE, SlotState.QUARANTINED)
+        ]
+        filled = [part for part in parts if len(part)]
+        if not filled:
+            return gap_table_empty()
+        table = pd.concat(filled, ignore_index=True)
+        return table.sort_values(["state", "duration_h", "start"], ascending=[True, False, False], ignore_index=True)
+
+    @cached_property
+    def calendar(self) -> pd.DataFrame:
+        """Share (0 to 1) of the due slots that are present, per market day (index ``day``) and series."""
+        columns = {book.target.name: completeness(book.account) for book in self.ledgers}
+        return pd.DataFrame(columns).sort_index().rename_axis("day")
+
+    @property
+    def figures(self) -> dict[str, int | float | str]:
+        """Key figures for the run record."""
+        totals = self.accounting[["expected", *(state.name.lower() for state in SlotState)]].sum()
+        found = self.gaps[self.gaps["state"] == "missing"]
+        return {
+            **{str(name): int(total) for name, total in totals.items()},
+            "gaps": len(found),
+            "critical_gaps": int((found["severity"] == "critical").sum()),
+            "longest_gap_h": float(found["duration_h"].max()) if len(found) else 0.0,
+        }
+
+    @property
+    def level(self) -> str:
+        """``ok`` where nothing is missing, else ``warn``; ``fail`` where nothing at all was expected."""
+        if not self.ledgers:
+            return "fail"
+        return "warn" if self.figures["missing"] or self.figures["quarantined"] else "ok"
+
+    @property
+    def verdict(self) -> str:
+        """One sentence for the top of the page."""
+        if not self.ledgers:
+            return "No series is expected here: no source is configured and nothing was imported."
+        found = self.figures
+        due = int(found["expected"]) - int(found["late"])
+        share = f"{int(found['present']):,} of {due:,} due slots of {len(self.ledgers)} series are present"
+        if self.level == "ok":
+            rest = f"; the other {found['unfillable']:,} are with no source" if found["unfillable"] else ""
+            return f"{share}{rest}."
+        return (
+            f"{share}; {found['missing']:,} are missing in {found['gaps']} gaps ({found['critical_gaps']} critical, "
+            f"longest {found['longest_gap_h']:g} h), {found['quarantined']:,} quarantined, "
+            f"{found['unfillable']:,} with no source."
+        )
+
+
+def analyse(
+    house: House, since: datetime | None = None, until: datetime | None = None, *, series: Sequence[str] | None = None
+) -> GapReport:
+    """Account for every expected slot.
+
+    Parameters
+    ----------
+    since : datetime, optional
+        Default: each series' first stored slot, or the look-back of the settings where nothing is stored.
+    until : datetime, optional
+        Default: the end of what can be known at ``house.as_of``.
+
+    Raises
+    ------
+    StoreUnavailable
+        If nothing can be known about what is stored.
+    """
+    suspects = quarantined_slots(house)
+    books = (_ledger(house, target, since, until, suspects) for target in targets(house, series))
+    return GapReport(tuple(book for book in books if book is not None), house.as_of, house.settings.gaps)
+
+
+def _ledger(
+    house: House, target: Target, since: datetime | None, until: datetime | None, suspects: Mapping[str, pd.DataFrame]
+) -> Ledger | None:
+    end = until or known_until(target.series, house.as_of)
+    present = house.store.slots(target.name, places=target.places, start=since or ALWAYS, end=end, as_of=house.as_of)
+    if not len(present) and not target.doors:
+        return None  # neither imported nor served: not expected here
+    look_back = house.as_of - timedelta(days=house.settings.gaps.look_back_days)
+    start = since or (from_epoch(int(present[0])) if len(present) else look_back)
+    books = account(
+        target.series,
+        start,
+        end,
+        present,
+        as_of=house.as_of,
+        quarantined=suspects_of(suspects, target),
+        unfillable=unfillable.recall(house.state, target.name, target.doors, house.as_of),
+    )
+    return Ledger(target, books) if len(books.starts) else None
+
+
+def quarantined_slots(house: House) -> dict[str, pd.DataFrame]:
+    """Return the open quarantines known at ``as_of``, by series."""
+    verdicts = house.store.read_verdicts(open_only=True)
+    return {str(name): part for name, part in verdicts[verdicts["at"] <= house.as_of].groupby("series")}
+
+
+def suspects_of(suspects: Mapping[str, pd.DataFrame], target: Target) -> Slots:
+    """Return the slots of ``target`` with an open verdict, as seconds since 1970."""
+    found = suspects.get(target.name)
+    if found is None:
+        return NO_SLOTS
+    starts = pd.DatetimeIndex(found.loc[found["place"].isin(target.places), "start"])
+    return np.unique(starts.as_unit("s").asi8)
+
+
+def known_until(series: Series, as_of: datetime) -> datetime:
+    """Return the end of the slots to account for: tomorrow's too once they can be published, else up to ``as_of``."""
+    return max(as_of, *(rule.known_until(as_of) for rule in series.publication.values()))
+
+
+def gap_table(target: Target, found: Runs, policy: GapSettings, state: SlotState = SlotState.MISSING) -> pd.DataFrame:
+    """Return one row per run (``GAP_COLUMNS``); duration is missing slots times cadence."""
+    hours = found.seconds / HOUR_S
+    rules = [policy.severities[n] for n in severity_index(hours, policy)]
+    return pd.DataFrame(
+        {
+            "series": target.name,
+            "place": target.place,
+            "start": to_index(found.starts),
+            "end": to_index(found.ends),
+            "slots": found.slots,
+            "duration_h": hours,
+            "severity": [rule.name for rule in rules],
+            "strategy": [rule.strategy for rule in rules],
+            "priority": [rule.priority for rule in rules],
+            "state": state.name.lower(),
+        },
+        columns=list(GAP_COLUMNS),
+    )
+
+
+def gap_table_empty() -> pd.DataFrame:
+    """Return a gap table without rows."""
+    return pd.DataFrame({name: [] for name in GAP_COLUMNS}).astype(
+        {"slots": "int64", "duration_h": "float64", "start": "datetime64[s, UTC]", "end": "datetime64[s, UTC]"}
+    )
+
+
+def severity_index(hours: np.ndarray, policy: GapSettings) -> np.ndarray:
+    """Return for each duration (h) which of the policy's severities it is; upper ends are inclusive."""
+    return np.searchsorted(upper_ends(policy.severities), hours, side="left")
+
+
+def upper_ends(rules: Sequence[SeverityRule]) -> list[float]:
+    """Return the upper ends (h) of all severities but the last, which has none."""
+    return [rule.up_to_h for rule in rules if rule.up_to_h is not None]
+
+
+def completeness(books: Account) -> pd.Series:
+    """Return the share of due slots that are present, indexed by market day (a naive calendar date)."""
+    due = books.states != SlotState.LATE
+    days = local_days(books.starts[due])
+    names, groups = np.unique(days, return_inverse=True)
+    share = np.bincount(groups, weights=books.states[due] == SlotState.PRESENT) / np.bincount(groups)
+    return pd.Series(share, index=pd.DatetimeIndex(names.astype("datetime64[s]"), name="day"), dtype="float64")

@@ -1,0 +1,217 @@
+"""What a backfill is after, slot by slot: who was asked for it, who had it, and why it is still missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from factory_lib.clock import from_epoch
+from factory_lib.house import House
+from factory_lib.pipeline.accounting import Mask, Runs, SlotState, contained, grid_step, runs
+from factory_lib.pipeline.asking import Answer
+from factory_lib.pipeline.gaps import GapReport, Ledger, severity_index
+from factory_lib.pipeline.requests import Wanted, in_order, reachable
+from factory_lib.pipeline.scope import Door
+from factory_lib.slots import Slots, from_index, to_index
+
+if TYPE_CHECKING:
+    from factory_lib.sources.base import Source
+
+NOBODY = "no configured source reaches it"
+NO_SOURCE_HAS_IT = "no source has it"
+
+
+class Hunt:
+    """The missing slots of one target.
+
+    Attributes
+    ----------
+    starts, ends, severity : int64 arrays
+        The slots, and the position of their gap's severity in the settings.
+    asked, answered : bool arrays, doors × slots
+        Asked in this pass; answered by a provider that was reached, whether it had the value or not.
+    found : bool array
+        Present in the store when it was last read.
+    """
+
+    def __init__(self, ledger: Ledger, starts: Slots, ends: Slots, severity: Slots, gaps: int) -> None:
+        self.ledger, self.target, self.gaps = ledger, ledger.target, gaps
+        self.starts, self.ends, self.severity = starts, ends, severity
+        self.doors = in_order(self.target)
+        shape = (len(self.doors), len(starts))
+        self.asked, self.answered, self.brought = (np.zeros(shape, dtype=np.bool_) for _ in range(3))
+        self.in_reach = np.zeros(shape, dtype=np.bool_)
+        self.found = np.zeros(len(starts), dtype=np.bool_)
+        self.errors: dict[Door, str] = {}
+
+    def wanted(self, opened: Mapping[str, Source]) -> list[Wanted]:
+        """Return, for each door, the slots whose next door it is."""
+        open_ = ~self.found
+        parts = []
+        for row, door in enumerate(self.doors):
+            if door.source not in opened:
+                continue
+            self.in_reach[row] = reachable(opened[door.source], self.target, self.starts, self.ends)
+            now = open_ & self.in_reach[row] & ~self.asked[row]
+            open_ &= ~now
+            parts.append(Wanted(self.target, door, self.starts[now], self.ends[now], self.severity[now]))
+        return parts
+
+    def note(self, answer: Answer) -> None:
+        """Take down an answer to a request that included this series."""
+        request = answer.request
+        row = self.doors.index(Door(request.source, request.place))
+        inside = (self.starts >= int(request.start.timestamp())) & (self.starts < int(request.end.timestamp()))
+        self.asked[row] |= inside
+        if answer.settled:
+            self.answered[row] |= inside
+            came = from_index(answer.rows.loc[answer.rows["series"] == self.target.name, "start"])
+            self.brought[row] |= contained(self.starts, came, grid_step(self.target.series))
+        elif answer.error is not None:
+            self.errors[self.doors[row]] = answer.error.message
+
+    def read_again(self, house: House) -> None:
+        """Ask the store which of the slots it holds now."""
+        if not len(self.starts):
+            return
+        window = from_epoch(int(self.starts[0])), from_epoch(int(self.ends[-1]))
+        present = house.store.slots(
+            self.target.name, places=self.target.places, start=window[0], end=window[1], as_of=house.as_of
+        )
+        self.found = contained(self.starts, present, grid_step(self.target.series))
+
+    def failed(self, severity: int | None = None) -> Mask:
+        """Return the slots that a provider may have and could not be asked for."""
+        doubtful = (self.asked & ~self.answered).any(axis=0) & ~self.found
+        return doubtful if severity is None else doubtful & (self.severity == severity)
+
+    def try_again(self, severity: int) -> None:
+        """Open the doors that failed to the slots of one severity."""
+        self.asked &= self.answered | (self.severity != severity)
+
+    def unfillable(self) -> Mask:
+        """Return the slots that every provider within reach was asked for and none has."""
+        return ~self.found & self.in_reach.any(axis=0) & (self.answered | ~self.in_reach).all(axis=0)
+
+    @property
+    def missing(self) -> int:
+        """Slots that were missing at the start."""
+        return len(self.starts)
+
+    @property
+    def recovered(self) -> int:
+        """Slots of them that are present now."""
+        return int(self.found.sum())
+
+    def reasons(self) -> Iterator[tuple[str, Mask]]:
+        """Yield why slots are still missing, each reason with its slots."""
+        blocking = self.in_reach & ~self.answered
+        for pattern in np.unique(blocking[:, ~self.found], axis=1).T:
+            alike = ~self.found & (blocking == pattern[:, None]).all(axis=0)
+            said = [
+                self.errors.get(door, "not asked") for door, blocks in zip(self.doors, pattern, strict=True) if blocks
+            ]
+            reached = self.in_reach.any(axis=0)
+            if said:
+                yield "; ".join(dict.fromkeys(said)), alike
+            else:
+                yield from ((why, alike & mask) for why, mask in ((NOBODY, ~reached), (NO_SOURCE_HAS_IT, reached)))
+
+    def stretches(self, mask: Mask) -> Runs:
+        """Return slots of the hunt as maximal stretches of neighbours."""
+        books = self.ledger.account
+        whole = np.zeros(len(books.starts), dtype=np.bool_)
+        whole[np.searchsorted(books.starts, self.starts[mask])] = True
+        return runs(whole, books.starts, books.ends, None)
+
+
+def hunts(report: GapReport, *, automatic: bool) -> list[Hunt]:
+    """Return what to go after; ``automatic``: only in gaps longer than the settings' limit."""
+    return [found for ledger in report.ledgers if (found := _hunt(ledger, report, automatic=automatic)).missing]
+
+
+def _hunt(ledger: Ledger, report: GapReport, *, automatic: bool) -> Hunt:
+    books, gaps = ledger.account, ledger.account.runs(SlotState.MISSING)
+    hours = gaps.seconds / 3600
+    taken = hours > report.policy.automatic_above_h if automatic else np.ones(len(gaps), dtype=np.bool_)
+    at = np.flatnonzero(books.states == SlotState.MISSING)
+    gap = np.repeat(np.arange(len(gaps)), gaps.slots)  # the runs are in the order of their slots
+    at, gap = at[taken[gap]], gap[taken[gap]]
+    severity = severity_index(hours, report.policy)[gap]
+    return Hunt(ledger, books.starts[at], books.ends[at], severity, int(taken.sum()))
+
+
+def by_series(quarry: Sequence[Hunt]) -> pd.DataFrame:
+    """Return missing, recovered and rate per series."""
+    return _with_rate(
+        [{"series": each.target.name, "missing": each.missing, "recovered": each.recovered} for each in quarry],
+        "series",
+    )
+
+
+def by_severity(quarry: Sequence[Hunt], severities: Sequence[str]) -> pd.DataFrame:
+    """Return missing, recovered and rate per severity of the gap the slots lay in."""
+    lines: list[dict[str, object]] = []
+    for position, name in enumerate(severities):
+        masks = [each.severity == position for each in quarry]
+        missing = sum(int(mask.sum()) for mask in masks)
+        recovered = sum(int(each.found[mask].sum()) for each, mask in zip(quarry, masks, strict=True))
+        lines.append({"severity": name, "missing": missing, "recovered": recovered})
+    return _with_rate(lines, "severity")
+
+
+def by_source(quarry: Sequence[Hunt], counted: Mapping[str, Mapping[str, int | str]]) -> pd.DataFrame:
+    """Return, per source, the slots it was asked for, those that are there because it brought them, and its requests.
+
+    A slot that two sources brought counts for the first.
+    """
+    missing, recovered = dict.fromkeys(counted, 0), dict.fromkeys(counted, 0)
+    for each in quarry:
+        credited = np.zeros(each.missing, dtype=np.bool_)
+        for row, door in enumerate(each.doors):
+            if door.source in counted:
+                mine = each.brought[row] & each.found & ~credited
+                credited |= mine
+                missing[door.source] += int(each.asked[row].sum())
+                recovered[door.source] += int(mine.sum())
+    lines = [
+        {"source": name, "missing": missing[name], "recovered": recovered[name], **line}
+        for name, line in counted.items()
+    ]
+    extra = ("requests", "failed", "new", "revised", "unchanged", "rejected", "error")
+    return _with_rate(lines, "source", *extra)
+
+
+def _with_rate(lines: Sequence[Mapping[str, object]], key: str, *extra: str) -> pd.DataFrame:
+    table = pd.DataFrame(lines, columns=[key, "missing", "recovered", *extra])
+    table.insert(3, "rate", table["recovered"].astype("float64") / table["missing"].where(table["missing"] > 0))
+    return table
+
+
+def remaining_table(quarry: Sequence[Hunt], severities: Sequence[str]) -> pd.DataFrame:
+    """Return the stretches that are still missing, with severity of the gap they lay in and the reason."""
+    parts = [
+        _stretches(each, mask, severities).assign(reason=reason)
+        for each in quarry
+        for reason, mask in each.reasons()
+        if mask.any()
+    ]
+    columns = ["series", "place", "start", "end", "slots", "severity", "reason"]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({name: [] for name in columns})
+
+
+def _stretches(each: Hunt, mask: Mask, severities: Sequence[str]) -> pd.DataFrame:
+    left = each.stretches(mask)
+    return pd.DataFrame(
+        {
+            "series": each.target.name,
+            "place": each.target.place,
+            "start": to_index(left.starts),
+            "end": to_index(left.ends),
+            "slots": left.slots,
+            "severity": [severities[s] for s in each.severity[np.searchsorted(each.starts, left.starts)]],
+        }
+    )

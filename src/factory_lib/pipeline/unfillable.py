@@ -1,0 +1,66 @@
+"""What no source has: remembered in the shared state, so that it is reported as such and not asked for every time.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from factory_lib.clock import epoch
+from factory_lib.state import State
+
+# A hole is asked for again once it is twice as old: an hour that a provider fills late costs little to look for
+# again, and a day lost years ago is looked for once a month.
+SOONEST = timedelta(hours=2)
+LATEST = timedelta(days=30)
+
+_SCHEMA = """CREATE TABLE IF NOT EXISTS unfillable (series TEXT, first INTEGER, last INTEGER, asked TEXT,
+    asked_at INTEGER NOT NULL, again_at INTEGER NOT NULL, PRIMARY KEY (series, first, last, asked)) WITHOUT ROWID"""
+
+
+def remember(
+    state: State, series: str, stretches: Iterable[tuple[int, int]], asked: Iterable[tuple[str, str]], now: datetime
+) -> None:
+    """Remember half-open stretches (seconds since 1970) of ``series`` that nobody ``asked`` (source, place) has."""
+    at = epoch(now)
+    rows = [(series, first, last, _key(asked), at, at + _wait_s(at - last)) for first, last in stretches]
+    with state.transaction() as sql:
+        sql.execute(_SCHEMA)
+        sql.execute("DELETE FROM unfillable WHERE series = ? AND again_at <= ?", (series, at))
+        sql.executemany("INSERT OR REPLACE INTO unfillable VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+
+def recall(state: State, series: str, doors: Iterable[tuple[str, str]], as_of: datetime) -> list[tuple[int, int]]:
+    """Return the stretches known at ``as_of`` to be behind none of ``doors`` (source, place).
+
+    A door that was not asked makes a stretch missing again.
+    """
+    at, able = epoch(as_of), set(_key(doors).split())
+    return [
+        (first, last)
+        for first, last, asked, asked_at, again_at in _rows(state, series)
+        if asked_at <= at < again_at and able <= set(asked.split())
+    ]
+
+
+def next_look(state: State, series: str) -> int | None:
+    """Return when (seconds since 1970) the first of the remembered stretches is to be asked for again."""
+    return min((again_at for *_, again_at in _rows(state, series)), default=None)
+
+
+def _rows(state: State, series: str) -> list[tuple[int, int, str, int, int]]:
+    with state.transaction() as sql:
+        sql.execute(_SCHEMA)
+        return sql.execute(
+            "SELECT first, last, asked, asked_at, again_at FROM unfillable WHERE series = ? ORDER BY first", (series,)
+        ).fetchall()
+
+
+def _key(doors: Iterable[tuple[str, str]]) -> str:
+    return " ".join(sorted(f"{source}@{place}" for source, place in doors))
+
+
+def _wait_s(age_s: int) -> int:
+    return int(min(max(age_s, SOONEST.total_seconds()), LATEST.total_seconds()))
