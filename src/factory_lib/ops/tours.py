@@ -34,9 +34,12 @@ def demo(days: int) -> int:
 
 def history(folder: Path) -> int:
     """Import the real files of ``folder`` into profile ``history`` and run the chain at two instants."""
+    from factory_lib.house import open_house
     from factory_lib.ops import data
+    from factory_lib.pipeline.imports import import_history
 
-    code = data.import_paths("history", [folder], None)
+    with open_house("history") as house:
+        code = data.report_imports(import_history(house, folder))
     if code:
         return code
     settings = _settings.load("history")

@@ -1,0 +1,134 @@
+"""The notebooks' door: one line for each thing a data scientist wants, and one for each job a notebook tells.
+
+>>> from factory_lib import lab, views
+>>> here = lab.house("demo")
+>>> prices = lab.series(here, "spot_eur_mwh", since="2026-03-01")
+>>> lab.runs(here).head()
+"""
+
+from __future__ import annotations
+
+import atexit
+from contextlib import ExitStack
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from factory_lib import series as catalogue
+from factory_lib.clock import HOUR_S, parse_instant
+from factory_lib.errors import BadInput
+from factory_lib.frames import wide
+from factory_lib.house import House, open_house
+from factory_lib.pipeline import gaps as _gaps
+from factory_lib.pipeline.scope import places_of
+from factory_lib.slots import expected, to_index
+
+if TYPE_CHECKING:
+    from factory_lib.pipeline.backfill import BackfillOutcome
+    from factory_lib.pipeline.ingest import IngestOutcome
+
+_open = ExitStack()
+atexit.register(_open.close)
+
+
+def house(profile: str | None = None, as_of: str = "") -> House:
+    """Open a profile for as long as the kernel lives; ``as_of`` (ISO, or a date) replays a past instant."""
+    _show_figures()
+    return _open.enter_context(open_house(profile, as_of or None))
+
+
+def _show_figures() -> None:
+    """Let Jupyter draw matplotlib figures that were made without pyplot's global state."""
+    from IPython.core.getipython import get_ipython
+    from IPython.core.pylabtools import select_figure_formats
+
+    if shell := get_ipython():
+        select_figure_formats(shell, {"png"})
+
+
+def series(
+    here: House,
+    *names: str,
+    since: str | datetime | None = None,
+    until: str | datetime | None = None,
+    hourly: bool = False,
+) -> pd.DataFrame:
+    """Return series as a wide frame on their own regular grid, the best value of each slot, holes as NaN.
+
+    Parameters
+    ----------
+    names : str
+        Catalogue names; all of one cadence, unless ``hourly``.
+    since, until : str or datetime, optional
+        Default: the last 14 days, and everything published ahead.
+    hourly : bool
+        Quarters as hourly means; an hour that lacks a quarter is NaN.
+
+    Raises
+    ------
+    BadInput
+        If a name is unknown, or the series differ in cadence and ``hourly`` is not asked for.
+    """
+    start = _instant(since) or here.as_of - timedelta(days=14)
+    entries = [catalogue.get(name) for name in names]
+    end = _instant(until) or max(_gaps.known_until(entry, here.as_of) for entry in entries)
+    grids = [expected(entry, start, end) for entry in entries]
+    if hourly:
+        grids = [grid[grid % HOUR_S == 0] for grid in grids]
+    if any(len(grid) != len(grids[0]) for grid in grids):
+        raise BadInput(
+            f"{', '.join(names)} differ in cadence.", next_step="Pass hourly=True, or ask for one at a time."
+        )
+    rows = pd.concat([_read(here, entry, start, end, hourly) for entry in entries], ignore_index=True)
+    return wide(rows, to_index(grids[0])).reindex(columns=list(names))
+
+
+def _read(here: House, entry: catalogue.Series, start: datetime, end: datetime, hourly: bool) -> pd.DataFrame:
+    return here.store.read(
+        entry.name,
+        places=places_of(here.settings, entry),
+        start=start,
+        end=end,
+        as_of=here.as_of,
+        grid_s=HOUR_S if hourly else None,
+    )
+
+
+def _instant(given: str | datetime | None) -> datetime | None:
+    return parse_instant(given) if isinstance(given, str) else given
+
+
+def ingest(here: House, sources: str = "all", days: int | None = None) -> IngestOutcome:
+    """Fetch what is new; see ``pipeline.ingest``."""
+    from factory_lib.pipeline.ingest import ingest as run
+
+    return run(here, sources=sources, days=days)
+
+
+def gaps(here: House, since: str | datetime | None = None) -> _gaps.GapReport:
+    """Account for every slot; see ``pipeline.gaps``."""
+    return _gaps.analyse(here, _instant(since))
+
+
+def backfill(here: House, since: str = "", days: int | None = None) -> BackfillOutcome:
+    """Fill the holes; ``since`` or ``days`` make everything from there on expected."""
+    from factory_lib.pipeline.backfill import backfill as run
+
+    first = _instant(since or None) or (here.as_of - timedelta(days=days) if days else None)
+    return run(here, first)
+
+
+def inventory(here: House) -> pd.DataFrame:
+    """Return what the store holds: one row per series, place, source and kind."""
+    return here.store.inventory()
+
+
+def runs(here: House, most: int = 100) -> pd.DataFrame:
+    """Return the newest runs of the profile, one row each, with their folder."""
+    from factory_lib.ops import records
+
+    found = islice(records.folders(here.settings.paths.runs), most)
+    return pd.DataFrame([{**asdict(records.load(folder)), "folder": folder} for folder in found])

@@ -1,0 +1,100 @@
+"""The data commands: import, gaps, backfill, export, in words for a person or JSON for a machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+from tqdm import tqdm
+
+from factory_lib.clock import parse_instant
+from factory_lib.house import open_house
+from factory_lib.pipeline import backfill as filling
+from factory_lib.pipeline import gaps as accounting
+from factory_lib.pipeline import imports
+
+SHOWN_ROWS = 20
+
+
+class Outcome(Protocol):
+    """What every data command returns to a person."""
+
+    @property
+    def verdict(self) -> str:
+        """One sentence."""
+
+    @property
+    def level(self) -> str:
+        """``ok``, ``warn`` or ``fail``."""
+
+    @property
+    def figures(self) -> Mapping[str, Any]:
+        """Key figures."""
+
+
+def import_paths(profile: str | None, paths: Sequence[Path], fmt: str | None, *, as_json: bool = False) -> int:
+    """Import files or folders; say for each what was read, stored, rejected and why."""
+    with open_house(profile) as house:
+        return report_imports([imports.import_path(house, path, format=fmt) for path in paths], as_json=as_json)
+
+
+def report_imports(reports: Sequence[imports.ImportReport], *, as_json: bool = False) -> int:
+    """Print import reports and return the exit code: 1 where something could not be read."""
+    for told in reports:
+        _say(told, {"missing": told.missing, "rejected": told.rejected}, as_json)
+    return int(any(told.level == "fail" for told in reports))
+
+
+def gaps(profile: str | None, since: str | None, as_of: str | None, *, as_json: bool = False) -> int:
+    """Account for every slot; list the gaps."""
+    with open_house(profile, as_of) as house:
+        told = accounting.analyse(house, parse_instant(since) if since else None)
+        _say(told, {"accounting": told.accounting, "gaps": told.gaps}, as_json)
+    return int(told.level == "fail")
+
+
+def backfill(
+    profile: str | None,
+    since: str | None,
+    until: str | None,
+    as_of: str | None,
+    *,
+    dry_run: bool = False,
+    as_json: bool = False,
+) -> int:
+    """Fill what is missing and count in the store what was recovered."""
+    with open_house(profile, as_of) as house, tqdm(unit="request", disable=not sys.stderr.isatty()) as bar:
+        told = filling.backfill(
+            house,
+            parse_instant(since) if since else None,
+            parse_instant(until) if until else None,
+            automatic=False,
+            dry_run=dry_run,
+            progress=lambda at: _advance(bar, at),
+        )
+    _say(told, {"plan": told.plan, "by_source": told.by_source, "remaining": told.remaining}, as_json)
+    return int(told.level == "fail")
+
+
+def _advance(bar: Any, at: filling.Progress) -> None:
+    bar.total, bar.n = at.planned, at.done
+    bar.set_postfix_str(f"about {at.remaining_s:.0f} s left at the rate limits")
+
+
+def _say(told: Outcome, frames: Mapping[str, pd.DataFrame], as_json: bool) -> None:
+    if as_json:
+        tables = {
+            name: json.loads(frame.to_json(orient="records", date_format="iso")) for name, frame in frames.items()
+        }
+        fields = {"level": told.level, "verdict": told.verdict, "figures": dict(told.figures), **tables}
+        sys.stdout.write(json.dumps(fields, default=str) + "\n")
+        return
+    sys.stdout.write(f"{told.verdict}\n")
+    for name, frame in frames.items():
+        if len(frame):
+            more = f" (first {SHOWN_ROWS} of {len(frame):,})" if len(frame) > SHOWN_ROWS else ""
+            sys.stdout.write(f"\n{name}{more}:\n{frame.head(SHOWN_ROWS).to_string(index=False)}\n")
