@@ -30,36 +30,35 @@ class DayMatrix:
     ----------
     days : array of datetime64[D]
         Consecutive local days.
-    values : array, shape (days, 24) or (days, 96)
+    grid : array, shape (days, 24) or (days, 96)
         NaN where unknown. The hour that a 25-hour day has twice is its mean, the one that a 23-hour day lacks is the
         mean of its neighbours: a matrix for learning, not for storage.
     """
 
     days: Days
-    values: Matrix
+    grid: Matrix
 
     @property
     def resolution_s(self) -> int:
         """Seconds per column."""
-        return 24 * HOUR_S // self.values.shape[1]
+        return 24 * HOUR_S // int(self.grid.shape[1])
 
     def row(self, day: date | np.datetime64) -> int:
         """Return the row number of ``day``, which may lie outside the matrix."""
-        return int((np.datetime64(day, "D") - self.days[0]).astype(int))
+        return int((np.datetime64(day).astype("datetime64[D]") - self.days[0]) // np.timedelta64(1, "D"))
 
     def spanning(self, first: date | np.datetime64, last: date | np.datetime64) -> DayMatrix:
         """Return the same series on the days ``first`` … ``last``, unknown where it does not reach."""
-        days = np.arange(np.datetime64(first, "D"), np.datetime64(last, "D") + 1)
-        values = np.full((len(days), self.values.shape[1]), np.nan)
-        rows = (days - self.days[0]).astype(int)
+        rows = np.arange(self.row(first), self.row(last) + 1)
+        grid = np.full((len(rows), self.grid.shape[1]), np.nan)
         inside = (rows >= 0) & (rows < len(self.days))
-        values[inside] = self.values[rows[inside]]
-        return DayMatrix(days, values)
+        grid[inside] = self.grid[rows[inside]]
+        return DayMatrix(self.days[0] + rows.astype("timedelta64[D]"), grid)
 
     def until(self, day: date | np.datetime64) -> DayMatrix:
         """Return the rows up to and including ``day``: what is known once that day is published."""
         end = self.row(day) + 1
-        return DayMatrix(self.days[:end], self.values[:end])
+        return DayMatrix(self.days[:end], self.grid[:end])
 
 
 def day_matrix(series: pd.Series, resolution_s: int = HOUR_S) -> DayMatrix:
@@ -68,8 +67,8 @@ def day_matrix(series: pd.Series, resolution_s: int = HOUR_S) -> DayMatrix:
     Parameters
     ----------
     series : Series
-        Indexed by slot start, aware; hours, quarters, or hours first and quarters later. An hour is the mean of its four
-        quarters, and unknown unless all four are there.
+        Indexed by slot start, aware; hours, quarters, or hours first and quarters later. An hour is the mean of its
+        four quarters, and unknown unless all four are there.
     resolution_s : int
         3600 or 900; quarters are only known where the series has them.
     """

@@ -3,7 +3,8 @@
 Spanish prices went from 30 to 300 and back within the years a model learns from. Every lag is therefore expressed in
 units of its own moment: minus the mean of the last seven known days, divided by their usual spread within the day. A
 day of 2019 and a day of 2022 then teach the same shapes, and long windows stop hurting. The spread is a trailing mean
-of daily standard deviations plus a share of the price level plus one euro, so that it is positive on flat or negative days.
+of daily standard deviations plus a share of the price level plus one euro, so that it is positive on flat or negative
+days too.
 """
 
 from __future__ import annotations
@@ -90,14 +91,14 @@ def price_features(prices: DayMatrix, lead: int, exogenous: Mapping[str, DayMatr
     """
     if not 1 <= lead <= LONGEST_LEAD_DAYS:
         raise BadInput(f"A lead of {lead} days cannot be served.", next_step=f"Choose 1 … {LONGEST_LEAD_DAYS}.")
-    known = prices.values
+    known = prices.grid
     level = trailing_mean(known.mean(axis=1, keepdims=True), LEVEL_DAYS, lead)[:, 0]
     spread = _spread(known, lead)
     own, names = _price_lags(known, lead)
     hourly = [(part - level[:, None]) / spread[:, None] for part in own]
     daily, daily_names = _day_shapes(known, lead, level, spread)
     for name, matrix in (exogenous or {}).items():
-        parts = _exogenous(matrix.spanning(prices.days[0], prices.days[-1]).values, lead)
+        parts = _exogenous(matrix.spanning(prices.days[0], prices.days[-1]).grid, lead)
         hourly += parts
         names += [f"{name}_{what}" for what in ("above_usual", "since_day_before", "since_week_before")]
         daily.append(parts[1].mean(axis=1))
@@ -132,9 +133,7 @@ def _day_shapes(known: Matrix, lead: int, level: Matrix, spread: Matrix) -> tupl
     for days in (lead, lead + 1):
         columns[f"min_lag_{days}d"] = lag(known, days).min(axis=1)
         columns[f"max_lag_{days}d"] = lag(known, days).max(axis=1)
-    shapes = {name: (values - level) / spread for name, values in columns.items()}
-    shapes |= {"level_in_spreads": level / spread, "spread_inverse": 1 / spread}
-    return list(shapes.values()), list(shapes)
+    return [(values - level) / spread for values in columns.values()], list(columns)
 
 
 def _exogenous(forecast: Matrix, lead: int) -> list[Matrix]:

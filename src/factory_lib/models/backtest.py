@@ -12,7 +12,7 @@ from datetime import date, timedelta
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
+from sklearn.utils.parallel import Parallel, delayed
 
 from factory_lib.features.calendar import Matrix
 from factory_lib.features.lags import DayMatrix, to_slots
@@ -53,8 +53,8 @@ def backtest(
     Returns
     -------
     DataFrame
-        One row per slot and lead: ``start`` (UTC), ``market_day``, ``lead``, ``p10``, ``p50``, ``p90`` and one column per
-        naive forecast; EUR/MWh.
+        One row per slot and lead: ``start`` (UTC), ``market_day``, ``lead``, and in EUR/MWh ``p10``, ``p50``, ``p90``
+        and one column per naive forecast.
 
     Raises
     ------
@@ -63,7 +63,8 @@ def backtest(
     """
     known = prices.spanning(prices.days[0], last)
     work = (delayed(_one_lead)(known, first, exogenous, recipe, lead, refit_days) for lead in leads)
-    return pd.concat(Parallel(n_jobs=jobs)(work), ignore_index=True)
+    parts: list[pd.DataFrame] = Parallel(n_jobs=jobs)(work)
+    return pd.concat(parts, ignore_index=True)
 
 
 def point_forecasts(
@@ -76,9 +77,9 @@ def point_forecasts(
 ) -> tuple[Matrix, Matrix]:
     """Return the forecasts of all rows (unknown before ``first``) and the spread they are scaled by."""
     features = price_features(prices, lead, exogenous)
-    forecast = np.full_like(prices.values, np.nan)
+    forecast = np.full_like(prices.grid, np.nan)
     for block in rolling_origin(first, len(prices.days), refit_days):
-        model = LeadModel(recipe).fit(features, prices.values, block.start - lead + 1)
+        model = LeadModel(recipe, lead).fit(features, prices.grid, block.start - lead + 1)
         forecast[block] = model.predict(features, block)
     return forecast, features.spread
 
@@ -93,7 +94,7 @@ def _one_lead(
 ) -> pd.DataFrame:
     first = prices.row(first_day)
     forecast, spread = point_forecasts(prices, first - WINDOW_DAYS - lead, lead, exogenous, recipe, refit_days)
-    errors = (prices.values - forecast) / spread[:, None]
+    errors = (prices.grid - forecast) / spread[:, None]
     quantiles = trailing_bands(errors, first, lead)
     rows = dict(zip(("p10", "p50", "p90"), band(forecast[first:], quantiles, spread[first:, None]), strict=True))
     rows |= {name: naive_forecasts(prices, lead)[name][first:] for name in NAMES}

@@ -1,8 +1,8 @@
 """The naive forecasts that every model has to beat, and that stand in when there is none.
 
-A naive forecast repeats a published day: the latest (`day_before`: the issue day, whatever the lead), the same weekday
-of the latest full week (`week_before`), or the field's standard (Monday, Saturday and Sunday repeat last week, the other
-days repeat the latest day). A day that is missing is stood in for by the last one known before it.
+A naive forecast repeats a published day: the latest (`day_before`: the issue day, whatever the lead), the same day of
+the week before the target (`week_before`), or the field's standard (Monday, Saturday and Sunday repeat last week, the
+other days the latest day). A day that is missing is stood in for by the last one known before it.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ def naive_forecasts(prices: DayMatrix, lead: int) -> dict[str, Matrix]:
     Returns
     -------
     dict of str to array
-        By name, each of the shape of ``prices.values``.
+        By name, each of the shape of ``prices.grid``.
     """
-    known = pd.DataFrame(prices.values).ffill().to_numpy(dtype=float)
+    known = pd.DataFrame(prices.grid).ffill().to_numpy(dtype=float)
     latest, week = lag(known, lead), lag(known, 7)
     standard = latest.copy()
     from_week = pd.Series(weekdays(prices.days)).isin(_LIKE_LAST_WEEK).to_numpy()

@@ -80,8 +80,8 @@ def score(rows: pd.DataFrame) -> dict[str, Any]:
     -------
     dict
         ``days``, ``mae``, ``rmse``, ``naive_mae`` (the standard naive), ``best_naive``, ``best_naive_mae``, ``rmae``,
-        ``rmae_best``, ``pinball`` (mean of 10, 50, 90 %), ``coverage_80``, ``save8``, ``p_value`` (see ``diebold_mariano``, against
-        the best naive forecast).
+        ``rmae_best``, ``pinball`` (mean of 10, 50, 90 %), ``coverage_80``, ``save8``, ``p_value`` (``diebold_mariano``
+        against the best naive forecast).
     """
     known = rows.dropna(subset=["actual", "p50", *NAMES])
     actual, median = known["actual"].to_numpy(), known["p50"].to_numpy()

@@ -39,8 +39,9 @@ class Recipe:
     ----------
     lasso_windows_days : tuple of int
         One LASSO model per hour and window.
-    lasso_penalty : float
-        In units of the standardised features.
+    lasso_penalty, lasso_penalty_per_day : float
+        In units of the standardised features; the second is added for each day of lead beyond the first, because less
+        can be known and more would be imagined.
     tree_window_days : int
         How far back the trees learn.
     tree_weight : float
@@ -51,6 +52,7 @@ class Recipe:
 
     lasso_windows_days: tuple[int, ...] = (364, 728, 1456)
     lasso_penalty: float = 0.01
+    lasso_penalty_per_day: float = 0.005
     tree_window_days: int = 1456
     tree_weight: float = 0.4
     clip_spreads: float = 6.0
@@ -64,10 +66,13 @@ class LeadModel(BaseEstimator):  # type: ignore[misc]
     ----------
     recipe : Recipe
         Windows, weights and seed.
+    lead : int
+        Days between issue and target.
     """
 
-    def __init__(self, recipe: Recipe = Recipe()) -> None:  # noqa: B008 - frozen
+    def __init__(self, recipe: Recipe = Recipe(), lead: int = 1) -> None:
         self.recipe = recipe
+        self.lead = lead
 
     def fit(self, features: DayFeatures, prices: Matrix, end: int) -> Self:
         """Fit on the target rows before ``end``, the first row whose price is not known.
@@ -82,11 +87,12 @@ class LeadModel(BaseEstimator):  # type: ignore[misc]
         if len(usable) < LEAST_TRAINING_DAYS:
             raise TooFewRows("price model", len(usable), LEAST_TRAINING_DAYS)
         flat, bound = features.flat(), self.recipe.clip_spreads
+        penalty = self.recipe.lasso_penalty + self.recipe.lasso_penalty_per_day * (self.lead - 1)
         self.lassos_ = []
         for window in self.recipe.lasso_windows_days:
             rows = usable[usable >= end - window]
             # One Gram matrix serves the 24 hours: this is what makes daily recalibration cheap.
-            lasso = make_pipeline(StandardScaler(), Lasso(self.recipe.lasso_penalty, precompute=True, tol=1e-3))
+            lasso = make_pipeline(StandardScaler(), Lasso(penalty, precompute=True, tol=1e-3))
             self.lassos_.append(lasso.fit(flat[rows], np.clip(target[rows], -bound, bound)))
         rows = usable[usable >= end - self.recipe.tree_window_days]
         pooled = features.pooled()[rows]
@@ -122,7 +128,7 @@ class PriceForecaster(BaseEstimator):  # type: ignore[misc]
         The last day whose prices the models have learnt.
     """
 
-    def __init__(self, recipe: Recipe = Recipe(), leads: tuple[int, ...] = LEADS) -> None:  # noqa: B008 - frozen
+    def __init__(self, recipe: Recipe = Recipe(), leads: tuple[int, ...] = LEADS) -> None:
         self.recipe = recipe
         self.leads = leads
 
@@ -139,9 +145,9 @@ class PriceForecaster(BaseEstimator):  # type: ignore[misc]
         for lead in self.leads:
             features = price_features(prices, lead, exogenous)
             held_out = np.arange(end - WINDOW_DAYS, end)
-            blind = LeadModel(self.recipe).fit(features, prices.values, end - WINDOW_DAYS - lead + 1)
-            self.errors_[lead] = errors_in_spreads(blind, features, prices.values, held_out)
-            self.models_[lead] = LeadModel(self.recipe).fit(features, prices.values, end)
+            blind = LeadModel(self.recipe, lead).fit(features, prices.grid, end - WINDOW_DAYS - lead + 1)
+            self.errors_[lead] = errors_in_spreads(blind, features, prices.grid, held_out)
+            self.models_[lead] = LeadModel(self.recipe, lead).fit(features, prices.grid, end)
         self.fitted_until_ = prices.days[-1]
         return self
 
@@ -181,7 +187,7 @@ class PriceForecaster(BaseEstimator):  # type: ignore[misc]
     def _errors_since_fit(self, lead: int, features: DayFeatures, prices: DayMatrix) -> Matrix:
         # A forecast issued before the fit would have known less than this model does: leave it out.
         first = prices.row(self.fitted_until_) + lead
-        return errors_in_spreads(self.models_[lead], features, prices.values, np.arange(first, len(prices.days) - lead))
+        return errors_in_spreads(self.models_[lead], features, prices.grid, np.arange(first, len(prices.days) - lead))
 
 
 def errors_in_spreads(model: LeadModel, features: DayFeatures, prices: Matrix, rows: np.ndarray) -> Matrix:
