@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import repeat
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -28,7 +31,8 @@ def count(reading: Reading) -> tuple[pd.DataFrame, pd.DataFrame]:
     """
     table, series = reading.table.drop_duplicates(["place", "start"]), get(reading.series[0])
     starts, filled = from_index(table["start"]), np.isfinite(table[reading.series].to_numpy())
-    accounts, missing = [], [np.empty((0, 4), dtype=object)]
+    accounts: list[tuple[Any, ...]] = []
+    missing: list[tuple[Any, ...]] = []
     for place, at in table.groupby("place").indices.items():
         own, valued = starts[at], starts[at][filled[at].any(axis=1)]
         seen = starts if reading.shared_window else own
@@ -39,11 +43,11 @@ def count(reading: Reading) -> tuple[pd.DataFrame, pd.DataFrame]:
         whole = absent == expected_slots
         numbers = (len(days), whole.sum(), ((absent > 0) & ~whole).sum(), empty, (~filled[at]).sum())
         accounts.append((place, own.min(), own.max(), *map(int, numbers)))
-        lacking = np.column_stack([days, absent, expected_slots])[absent > 0]
-        missing.append(np.insert(lacking.astype(object), 0, place, axis=1))
+        lacks = absent > 0
+        missing += zip(repeat(place), days[lacks], absent[lacks], expected_slots[lacks], strict=False)
     frame = pd.DataFrame(accounts, columns=list(ACCOUNT_COLUMNS))
-    lacks = pd.DataFrame(np.concatenate(missing), columns=list(MISSING_COLUMNS))
-    return _timed(frame, "first", "last"), _timed(lacks, "day").astype({"place": "str"}).infer_objects()
+    lacking = pd.DataFrame(missing, columns=list(MISSING_COLUMNS)).astype({"place": "str"})
+    return _timed(frame, "first", "last"), _timed(lacking, "day")
 
 
 def _timed(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:

@@ -33,18 +33,21 @@ _WORDS = {"Ip": 0.0, "Acum": np.nan, "Varias": np.nan}
 
 
 def read_hourly(members: Sequence[Member]) -> Reading:
-    """Read ``fint,idema,measure,value``; ``fint`` is the end of the hour, a slot is named by its start."""
+    """Read ``fint,idema,measure,value``.
+
+    As for every provider, a reading of instant ``fint`` is the slot that starts there, and the precipitation of the
+    hour before it the slot that ends there.
+    """
     return join([_hourly(member) for member in members])
 
 
 def _hourly(member: Member) -> Reading:
     lines = Lines(member, ["fint", "idema", "measure", "value"])
-    end, value = lines.instants("fint"), pd.Series(lines.numbers("value"))
+    start, value = lines.instants("fint"), pd.Series(lines.numbers("value"))
     station, measure = lines.text["idema"].str.strip(), lines.text["measure"].str.strip()
     values = {series: value.where(measure == name).to_numpy() for name, series in _MEASURES.items()}
-    reading = lines.reading(
-        end - pd.Timedelta(hours=1), values, place=station, source=SOURCE, resolution_s=HOUR_S, shared_window=True
-    )
+    start = start.mask(measure == "prec", start - pd.Timedelta(seconds=HOUR_S))
+    reading = lines.reading(start, values, place=station, source=SOURCE, resolution_s=HOUR_S, shared_window=True)
     other = sorted(set(measure) - set(_MEASURES))
     notes = (f"Left out, as no series of ours: {', '.join(other)}.",) if other else ()
     return replace(reading, table=_by_hour(reading.table, measure), notes=(*reading.notes, *notes))

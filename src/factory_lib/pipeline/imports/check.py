@@ -1,4 +1,4 @@
-"""Judging what was read: what can be stored, what only repeats, what contradicts or cannot be. Frames in, frames out."""
+"""Judging what was read: what can be stored, what only repeats, what contradicts or cannot be."""
 
 from __future__ import annotations
 
@@ -94,7 +94,8 @@ def _long(table: pd.DataFrame, values: list[str], retrieved_at: datetime) -> pd.
 
 def _offending(rows: pd.DataFrame, reason: str | np.ndarray) -> pd.DataFrame:
     text = rows["value"].map("{:g}".format).astype("str")
-    return rows.assign(text=text, reason=reason)[list(REJECTED_COLUMNS)].reset_index(drop=True)
+    offending: pd.DataFrame = rows.assign(text=text, reason=reason).reset_index(drop=True)
+    return offending[list(REJECTED_COLUMNS)]
 
 
 def _impossible(rows: pd.DataFrame) -> np.ndarray:

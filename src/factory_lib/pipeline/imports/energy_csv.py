@@ -14,6 +14,7 @@ from factory_lib.pipeline.imports.files import Member
 from factory_lib.pipeline.imports.price_csv import PLACE
 from factory_lib.pipeline.imports.reading import Lines, Reading, join
 from factory_lib.slots import from_index, local_midnights, to_index
+from factory_lib.sources.forecasts import TIER
 
 ISSUED_AT = time(11)  # local wall time on the day before; the file itself does not say
 _OBSERVED = {"total load actual": "load_mw", "price day ahead": "spot_eur_mwh"}
@@ -62,7 +63,7 @@ def _forecast(member: Member, start: pd.Series, series: str, values: np.ndarray)
             "p10": np.nan,
             "p50": point,
             "p90": np.nan,
-            "tier": "provider",
+            "tier": TIER,
         }
     )
     return frame.drop_duplicates(["series", "target_start"])[list(FORECAST_COLUMNS)].assign(member=member.label)

@@ -11,7 +11,7 @@ from factory_lib.pipeline.imports.reading import Lines, Reading, join
 
 
 def read(members: Sequence[Member]) -> Reading:
-    """Read ``date,datetime,gas_gen_mwh,…``; a day begins at its local midnight, which ``datetime`` gives with offset."""
+    """Read ``date,datetime,gas_gen_mwh,…``; ``datetime`` is the local midnight that begins the day, with its offset."""
     return join([_read(member) for member in members])
 
 

@@ -25,10 +25,10 @@ def begin(state: State, members: Sequence[Member], fmt: str, at: datetime) -> No
 
 def finish(state: State, members: Sequence[Member], at: datetime, figures: dict[str, dict[str, int]]) -> None:
     """Note that they are stored in full; ``figures`` by label goes with each."""
-    rows = [(COMPLETE, epoch(at), json.dumps(figures.get(m.label, {})), m.sha256, m.name, COMPLETE) for m in members]
+    rows = [(COMPLETE, epoch(at), json.dumps(figures.get(m.label, {})), m.sha256, m.name, STARTED) for m in members]
     with state.transaction() as sql:
         sql.executemany(
-            "UPDATE import_ledger SET state = ?, at = ?, report = ? WHERE sha256 = ? AND member = ? AND state <> ?", rows
+            "UPDATE import_ledger SET state = ?, at = ?, report = ? WHERE sha256 = ? AND member = ? AND state = ?", rows
         )
 
 

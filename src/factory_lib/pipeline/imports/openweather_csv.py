@@ -12,7 +12,7 @@ ZERO_CELSIUS_K = 273.15
 _PLACES = {"Seville": "Sevilla"}  # the name the site knows the city by
 _COLUMNS = {"humidity": "humidity_pct", "wind_speed": "wind_speed_ms", "rain_1h": "precipitation_mm"}
 _NOTES = (
-    "Pressure was left out: the column holds station and sea-level values (Madrid: 967 hPa in spring 2015, 1017 later).",
+    "Pressure was left out: the column holds station and sea-level values (Madrid: 967 hPa in early 2015, then 1017).",
     "rain_1h comes in classes (0.3, 0.9, 3.0 mm), not as measured amounts.",
 )
 

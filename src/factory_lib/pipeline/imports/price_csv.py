@@ -39,7 +39,7 @@ def _spot(member: Member) -> Reading:
 
 
 def _resolution(start: pd.Series) -> np.ndarray:
-    """A market day with any value off the full hour is one in quarters; the catalogue judges later whether it may be."""
+    """Return quarters for a market day with any value off the full hour; the catalogue judges whether that may be."""
     off_hour = start.dt.minute != 0
     in_quarters = off_hour.groupby(start.dt.tz_convert(MADRID).dt.date).transform("any")
     return np.where(in_quarters.to_numpy(dtype=bool, na_value=False), QUARTER_S, HOUR_S)

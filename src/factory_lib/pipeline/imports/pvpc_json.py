@@ -22,7 +22,7 @@ _SKIPPED_HOUR = 2  # 02:00 does not exist on the day the clocks go forward, and 
 
 def read(members: Sequence[Member]) -> Reading:
     """Read daily files; keys are elapsed hours, except that the 23-hour day leaves out the hour that is skipped."""
-    good: list[tuple[str, str, int, float]] = []
+    good: list[tuple[str, int, float]] = []
     bad: list[tuple[str, str, str]] = []
     for member in members:
         day, data = _parse(member)
@@ -34,22 +34,21 @@ def read(members: Sequence[Member]) -> Reading:
             elif not isinstance(price, int | float):
                 bad.append((member.label, f"{key}: {price}", "not a number"))
             else:
-                good.append((member.label, key, midnight + elapsed * HOUR_S, price))
-    label, key, starts, prices = zip(*good, strict=True) if good else ((), (), (), ())
-    table = pd.DataFrame(
-        {
-            "member": pd.Series(label, dtype="str"),
-            "line": np.array([int(k) for k in key], dtype=np.int64),
-            "place": PLACE,
-            "source": "esios",
-            "resolution_s": HOUR_S,
-            "edition": 0,
-            "start": to_index(np.array(starts, dtype=np.int64)),
-            "pvpc_eur_mwh": np.round(np.array(prices, dtype=np.float64) * KWH_PER_MWH, PRICE_DECIMALS),
-        }
+                good.append((member.label, midnight + elapsed * HOUR_S, price))
+    frame = pd.DataFrame(good, columns=["member", "start", "price"]).astype({"member": "str"})
+    table = frame[["member"]].assign(
+        line=0,
+        place=PLACE,
+        source="esios",
+        resolution_s=HOUR_S,
+        edition=0,
+        start=to_index(frame["start"].to_numpy(dtype=np.int64)),
+        pvpc_eur_mwh=(frame["price"].astype("float64") * KWH_PER_MWH).round(PRICE_DECIMALS),
     )
-    names, texts, reasons = zip(*bad, strict=True) if bad else ((), (), ())
-    return Reading(table, rejected(member=list(names), text=list(texts), reason=list(reasons), series="pvpc_eur_mwh"))
+    unusable = pd.DataFrame(bad, columns=["member", "text", "reason"])
+    return Reading(
+        table, rejected(series="pvpc_eur_mwh", **{name: unusable[name] for name in ("member", "text", "reason")})
+    )
 
 
 def _parse(member: Member) -> tuple[date, dict[str, Any]]:

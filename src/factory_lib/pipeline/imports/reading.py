@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from factory_lib.errors import ImportFileError
+from factory_lib.errors import ImportFileError, SourceError
 from factory_lib.frames import UTC_S
 from factory_lib.pipeline.imports.files import Member
+from factory_lib.sources.parsing import Parsed
 
 KEY_COLUMNS = ("member", "line", "place", "source", "resolution_s", "edition", "start")
 FIRST_LINE = 2  # of a table's values: the header is line 1
@@ -50,7 +51,7 @@ class Reading:
     @property
     def series(self) -> list[str]:
         """The series the table has columns for."""
-        return [name for name in self.table if name not in KEY_COLUMNS]
+        return [str(name) for name in self.table if name not in KEY_COLUMNS]
 
 
 def rejected(**columns: Any) -> pd.DataFrame:
@@ -76,6 +77,28 @@ def join(readings: Sequence[Reading]) -> Reading:
     )
 
 
+def parsed_reading(members: Sequence[Member], parse: Callable[[Member], Parsed]) -> Reading:
+    """Read members with the parser that a provider's client uses.
+
+    Raises
+    ------
+    ImportFileError
+        If one of them is not what the provider publishes.
+    """
+    rows, bad = [], [rejected()]
+    for member in members:
+        try:
+            parsed = parse(member)
+        except SourceError as error:
+            raise ImportFileError(member.label, error.detail) from error
+        rows.append(parsed.rows.assign(member=member.label, line=0, edition=0))
+        texts, reasons, lines = zip(*parsed.rejected, strict=True) if parsed.rejected else ((), (), ())
+        numbers = [line or 0 for line in lines]
+        bad.append(rejected(member=member.label, line=numbers, text=list(texts), reason=list(reasons)))
+    table = pd.concat(rows, ignore_index=True).pivot(index=list(KEY_COLUMNS), columns="series", values="value")
+    return Reading(table.reset_index().rename_axis(columns=None), pd.concat(bad, ignore_index=True))
+
+
 class Lines:
     """The lines of one delimited member, still text; what cannot be read of them is collected, never dropped."""
 
@@ -95,10 +118,11 @@ class Lines:
     def numbers(self, name: str, *, decimal: str = ".", words: Mapping[str, float] | None = None) -> np.ndarray:
         """Return a column as floats, NaN where empty; ``words`` says what a provider's word is worth."""
         texts = self.text[name].str.strip()
-        plain = texts.replace(dict(words or {"": np.nan}), regex=False).astype("str") if words else texts
-        values = pd.to_numeric(plain.str.replace(decimal, "."), errors="coerce").to_numpy(np.float64)
-        bad = ~np.isfinite(values) & (plain != "").to_numpy() & ~texts.isin(list(words or ())).to_numpy()
-        self.reject(bad, texts, "not a number", series=name)
+        values = np.array(pd.to_numeric(texts.str.replace(decimal, "."), errors="coerce"), dtype=np.float64)
+        for word, value in (words or {}).items():
+            values[(texts == word).to_numpy()] = value
+        known = texts.isin(["", *(words or ())]).to_numpy()
+        self.reject(~np.isfinite(values) & ~known, texts, "not a number", series=name)
         return np.where(np.isfinite(values), values, np.nan)
 
     def instants(self, name: str) -> pd.Series:
@@ -119,8 +143,9 @@ class Lines:
         """Note the offending lines."""
         at = np.flatnonzero(np.asarray(where))
         if len(at):
+            text = texts.iloc[at].to_numpy()
             self._rejected.append(
-                rejected(member=self.member.label, line=at + FIRST_LINE, text=texts.iloc[at].to_numpy(), series=series, reason=reason)
+                rejected(member=self.member.label, line=at + FIRST_LINE, text=text, series=series, reason=reason)
             )
 
     def reading(

@@ -9,7 +9,7 @@ from factory_lib.clock import HOUR_S, MADRID
 # The OpenWeather history repeats readings three-hourly in its first months: four equal ones in a row are a dead feed.
 FROZEN_H = 12
 FROZEN_RULE, HALVED_RULE = "flat_line", "halved_hour"
-MARK_COLUMNS = ("series", "place", "source", "start", "rule", "reason")
+MARK_COLUMNS = ("series", "place", "source", "start", "value", "rule", "reason")
 _READINGS = ("temperature_c", "humidity_pct", "wind_speed_ms", "precipitation_mm")
 
 
@@ -33,7 +33,7 @@ def marks(rows: pd.DataFrame, frozen_lines: pd.DataFrame) -> pd.DataFrame:
         feed.assign(rule=FROZEN_RULE, reason=f"unchanged in every reading for {FROZEN_H} h or more"),
         halved(rows).assign(rule=HALVED_RULE, reason="both repeated hours hold half of the sum published for them"),
     )
-    return pd.concat(found, ignore_index=True)[list(MARK_COLUMNS)]
+    return pd.DataFrame(pd.concat(found, ignore_index=True), columns=list(MARK_COLUMNS))
 
 
 def halved(rows: pd.DataFrame) -> pd.DataFrame:
@@ -44,5 +44,5 @@ def halved(rows: pd.DataFrame) -> pd.DataFrame:
     spot = rows[(rows["series"] == "spot_eur_mwh") & (rows["source"] == "ree") & (rows["resolution_s"] == HOUR_S)]
     wall = spot["start"].dt.tz_convert(MADRID).dt.tz_localize(None)
     twice = spot[wall.duplicated(keep=False)]
-    same = twice.groupby(wall[twice.index])["value"].transform("nunique") == 1
-    return twice[same]
+    alike = twice.groupby(wall[twice.index])["value"].transform("nunique") == 1
+    return pd.DataFrame(twice[alike])

@@ -1,0 +1,155 @@
+"""Members of one format on their way into the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from factory_lib import frames
+from factory_lib.clock import from_epoch
+from factory_lib.errors import ImportFileError
+from factory_lib.house import House
+from factory_lib.pipeline.imports import detect, ledger, report
+from factory_lib.pipeline.imports.check import Checked, check
+from factory_lib.pipeline.imports.files import Member
+from factory_lib.pipeline.imports.omie_daily import edition
+from factory_lib.pipeline.imports.reading import Reading, join, rejected
+from factory_lib.pipeline.imports.report import ImportReport
+from factory_lib.slots import from_index
+from factory_lib.store.base import VERDICT_COLUMNS, Store, WriteResult
+
+_AUTHOR = "import"
+
+
+def import_members(house: House, path: str, fmt: str, members: Sequence[Member]) -> ImportReport:
+    """Read, judge and store; the ledger knows every member from before the first write until after the last one."""
+    members, superseded = _superseded(house, fmt, members)
+    reading, readable, unreadable = _read(fmt, members)
+    states = [
+        report.listed([m.label for m in superseded], fmt, report.SUPERSEDED),
+        report.listed(list(unreadable["member"]), fmt, report.UNREADABLE),
+    ]
+    if reading is None:
+        return report.blank(path, pd.concat(states, ignore_index=True), unreadable)
+    checked = check(reading, house.clock.now())
+    done = ledger.complete(house.state, readable)
+    if done and not _still_there(house.store, checked):
+        done = set()  # the ledger remembers, the store has lost it: store it again
+    ledger.begin(house.state, readable, fmt, house.clock.now())
+    written = _write(house, checked, done)
+    forecasts = _write_forecasts(house, reading, done)
+    _quarantine(house, checked.marks)
+    ledger.finish(house.state, readable, house.clock.now(), _per_member(checked))
+    for state, labels in ((report.REPEATED, done), (report.STORED, {m.label for m in readable} - done)):
+        states.append(report.listed(sorted(labels), fmt, state))
+    return ImportReport(
+        path,
+        pd.concat(states, ignore_index=True),
+        written,
+        forecasts,
+        pd.concat([checked.rejected, unreadable], ignore_index=True),
+        checked.marks,
+        checked.accounts.assign(format=fmt),
+        checked.missing.assign(format=fmt),
+        checked.values_read + len(unreadable),
+        checked.duplicate_values,
+        reading.notes,
+    )
+
+
+def _superseded(house: House, fmt: str, members: Sequence[Member]) -> tuple[list[Member], list[Member]]:
+    """Separate the daily files of which a later publication was imported before: the earlier one is history."""
+    if fmt != "omie_daily":
+        return list(members), []
+    latest: dict[str, int] = {}
+    for name in ledger.names(house.state, fmt):
+        about, number = edition(name)
+        latest[about] = max(number, latest.get(about, 0))
+    older = [m for m in members if edition(m.name)[1] < latest.get(edition(m.name)[0], 0)]
+    return [m for m in members if m not in older], older
+
+
+def _read(fmt: str, members: Sequence[Member]) -> tuple[Reading | None, list[Member], pd.DataFrame]:
+    """Read all members together, or one by one where that fails, so that a bad one costs only itself."""
+    read = detect.named(fmt).read
+    if not members:
+        return None, [], rejected()
+    try:
+        return read(members), list(members), rejected()
+    except ImportFileError:
+        if len(members) == 1:
+            raise
+    good, readings, problems = [], [], []
+    for member in members:
+        try:
+            readings.append(read([member]))
+            good.append(member)
+        except ImportFileError as error:
+            problems.append((member.label, error.problem))
+    labels, reasons = zip(*problems, strict=True)
+    return join(readings) if readings else None, good, rejected(member=list(labels), reason=list(reasons))
+
+
+def _still_there(store: Store, checked: Checked) -> bool:
+    """Whether the store shows a value in every slot that the files filled, quarantined ones aside."""
+    for name, rows in checked.rows.groupby("series", sort=False):
+        marked = checked.marks.loc[checked.marks["series"] == name, "start"]
+        starts = from_index(rows["start"])
+        window = {"start": from_epoch(int(starts.min())), "end": from_epoch(int(starts.max()) + 1)}
+        held = store.slots(str(name), places=sorted(rows["place"].unique()), **window)
+        if len(held) < len(pd.unique(starts)) - len(marked.unique()):
+            return False
+    return True
+
+
+def _write(house: House, checked: Checked, done: set[str]) -> WriteResult:
+    """Write what is not from members finished before; a later edition of a day after the earlier, which it revises."""
+    fresh = checked.rows[~checked.rows["member"].isin(done)]
+    parts = [
+        house.store.write(frames.conform(rows).reset_index(drop=True), run_id=house.run_id)
+        for _, rows in fresh.groupby("edition")
+    ]
+    return sum(parts, WriteResult(unchanged=len(checked.rows) - len(fresh)))
+
+
+def _write_forecasts(house: House, reading: Reading, done: set[str]) -> WriteResult:
+    if reading.forecasts is None:
+        return WriteResult()
+    fresh = reading.forecasts[~reading.forecasts["member"].isin(done)]
+    known = WriteResult(unchanged=len(reading.forecasts) - len(fresh))
+    if not len(fresh):
+        return known
+    return known + house.store.write_forecasts(fresh[list(frames.FORECAST_COLUMNS)], run_id=house.run_id)
+
+
+def _quarantine(house: House, marks: pd.DataFrame) -> None:
+    """Bar the marked values as they lie in the store, except those that were judged before, by rule or by hand."""
+    found = [_in_store(house.store, str(name), rows) for name, rows in marks.groupby("series", sort=False)]
+    if not found:
+        return
+    verdicts = pd.concat(found, ignore_index=True).assign(
+        verdict="quarantined", at=pd.Timestamp(house.clock.now()).as_unit("s"), by=_AUTHOR
+    )
+    key = ["series", "place", "source", "start", "rev"]
+    judged = pd.MultiIndex.from_frame(house.store.read_verdicts(open_only=False)[key])
+    fresh = verdicts[~pd.MultiIndex.from_frame(verdicts[key]).isin(judged)]
+    if len(fresh):
+        house.store.write_verdicts(fresh[list(VERDICT_COLUMNS)].reset_index(drop=True))
+
+
+def _in_store(store: Store, name: str, marks: pd.DataFrame) -> pd.DataFrame:
+    """Return the marks with the ``rev`` under which the store holds their value."""
+    first, last = marks["start"].min().to_pydatetime(), marks["start"].max() + pd.Timedelta(seconds=1)
+    places = sorted(marks["place"].unique())
+    held = store.read(name, places=places, start=first, end=last.to_pydatetime(), raw=True)
+    return marks.merge(held[["place", "source", "start", "value", "rev"]], on=["place", "source", "start", "value"])
+
+
+def _per_member(checked: Checked) -> dict[str, dict[str, int]]:
+    """Return what the ledger keeps of each member."""
+    stored, bad = checked.rows["member"].value_counts(), checked.rejected["member"].value_counts()
+    return {
+        str(label): {"values": int(stored.get(label, 0)), "rejected": int(bad.get(label, 0))}
+        for label in stored.index.union(bad.index)
+    }

@@ -1,0 +1,145 @@
+"""What an import did, for a person and for a machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from factory_lib.pipeline.imports.absences import ACCOUNT_COLUMNS, MISSING_COLUMNS
+from factory_lib.pipeline.imports.reading import rejected
+from factory_lib.pipeline.imports.suspects import MARK_COLUMNS
+from factory_lib.store.base import WriteResult
+
+UNREADABLE, UNKNOWN, SUPERSEDED, REPEATED, STORED = "unreadable", "unknown", "superseded", "repeated", "stored"
+MEMBER_COLUMNS = ("member", "format", "state")
+_COUNTED = ("missing_days", "incomplete_days", "empty_days", "duplicates", "frozen_hours")
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What one path held and what became of it.
+
+    Every value that was read is new, revised, unchanged, rejected or a repetition within the file: the five add up to
+    ``values_read``.
+
+    Attributes
+    ----------
+    path : str
+        What was named.
+    members : DataFrame
+        One row per file or archive entry: its format, and whether it was stored, repeated (finished by an earlier
+        import), superseded (a later publication is known), unreadable or unknown.
+    written, forecasts : WriteResult
+        Counted in the store.
+    rejected : DataFrame
+        The offending rows, and why (``reading.REJECTED_COLUMNS``).
+    marks : DataFrame
+        Values stored under quarantine (``suspects.MARK_COLUMNS``).
+    accounts, missing : DataFrame
+        What the files lack, by place and by day (``absences``), with their ``format``.
+    notes : tuple of str
+        Assumptions and omissions.
+    """
+
+    path: str
+    members: pd.DataFrame
+    written: WriteResult
+    forecasts: WriteResult
+    rejected: pd.DataFrame
+    marks: pd.DataFrame
+    accounts: pd.DataFrame
+    missing: pd.DataFrame
+    values_read: int
+    duplicate_values: int
+    notes: tuple[str, ...] = ()
+
+    def count(self, column: str) -> int:
+        """Return the sum of a column of ``accounts``."""
+        return int(self.accounts[column].sum())
+
+    def in_state(self, state: str) -> int:
+        """Return how many members are in ``state``."""
+        return int((self.members["state"] == state).sum())
+
+    @property
+    def figures(self) -> dict[str, int]:
+        """The key figures."""
+        return {
+            "files": len(self.members),
+            "values_read": self.values_read,
+            "new": self.written.new,
+            "revised": self.written.revised,
+            "unchanged": self.written.unchanged,
+            "rejected": len(self.rejected),
+            "repeated_values": self.duplicate_values,
+            "forecasts_new": self.forecasts.new,
+            "quarantined": len(self.marks),
+            **{name: self.count(name) for name in _COUNTED},
+        }
+
+    @property
+    def level(self) -> Literal["ok", "warn", "fail"]:
+        """``fail``: something could not be read, so that the import is incomplete; ``warn``: look at the findings."""
+        if self.in_state(UNREADABLE) or (self.values_read and len(self.rejected) == self.values_read):
+            return "fail"
+        findings = (len(self.rejected), len(self.marks), self.in_state(UNKNOWN), self.count("missing_days"))
+        return "warn" if any(findings) else "ok"
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: what was read, what was stored, what was found."""
+        found = {
+            "rejected": len(self.rejected),
+            "in quarantine": len(self.marks),
+            "forecasts stored": self.forecasts.written,
+            "days missing": self.count("missing_days"),
+            "days incomplete": self.count("incomplete_days"),
+            "days empty": self.count("empty_days"),
+            "duplicate lines": self.count("duplicates"),
+            "hours frozen": self.count("frozen_hours"),
+            "files unreadable": self.in_state(UNREADABLE),
+            "files of no known format": self.in_state(UNKNOWN),
+        }
+        counts = f"{self.written.new:,} new, {self.written.revised:,} revised, {self.written.unchanged:,} unchanged"
+        findings = "".join(f", {number:,} {what}" for what, number in found.items() if number)
+        return f"{self.path}: {self.values_read:,} values read, {counts}{findings}."
+
+
+def listed(members: Sequence[str], fmt: str, state: str) -> pd.DataFrame:
+    """Return rows of ``ImportReport.members``."""
+    columns = {"member": pd.Series(list(members), dtype="str"), "format": fmt, "state": state}
+    return pd.DataFrame(columns, index=range(len(members)))
+
+
+def blank(path: str, members: pd.DataFrame, bad: pd.DataFrame | None = None) -> ImportReport:
+    """Return the report of members of which nothing was read."""
+    none = WriteResult()
+    accounts = pd.DataFrame(columns=["format", *ACCOUNT_COLUMNS, "duplicates", "frozen_hours"])
+    missing = pd.DataFrame(columns=["format", *MISSING_COLUMNS])
+    marks = pd.DataFrame(columns=list(MARK_COLUMNS))
+    return ImportReport(path, members, none, none, rejected() if bad is None else bad, marks, accounts, missing, 0, 0)
+
+
+def join(path: str, parts: Sequence[ImportReport]) -> ImportReport:
+    """Join the reports of the formats found under one path."""
+
+    def rows(name: str) -> pd.DataFrame:
+        frames: list[pd.DataFrame] = [getattr(part, name) for part in parts]
+        return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+
+    return ImportReport(
+        path,
+        rows("members"),
+        sum((part.written for part in parts), WriteResult()),
+        sum((part.forecasts for part in parts), WriteResult()),
+        rows("rejected"),
+        rows("marks"),
+        rows("accounts"),
+        rows("missing"),
+        sum(part.values_read for part in parts),
+        sum(part.duplicate_values for part in parts),
+        tuple(dict.fromkeys(note for part in parts for note in part.notes)),
+    )
