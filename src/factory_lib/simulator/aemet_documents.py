@@ -144,7 +144,7 @@ def inventory(_: Ask) -> list[Any]:
 
 
 def hourly_forecast(ask: Ask, municipality: str) -> list[Any]:
-    """Return the forecast of a municipality by local hour, from the present one to the end of the day after tomorrow."""
+    """Return the forecast of a municipality by local hour, from the present one to the end of the third day."""
     today = market_day(ask.now)
     days = [_forecast_day(ask, today + timedelta(days=ahead)) for ahead in range(3)]
     return [

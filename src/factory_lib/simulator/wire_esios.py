@@ -8,13 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from factory_lib.clock import HOUR_S, MADRID, day_bounds, epoch, from_epoch, local_instant, market_day, require_utc
+from factory_lib.clock import (
+    HOUR_S,
+    MADRID,
+    QUARTER_S,
+    day_bounds,
+    epoch,
+    from_epoch,
+    local_instant,
+    market_day,
+    require_utc,
+)
 from factory_lib.series import DayAhead, get
 from factory_lib.simulator.exchange import HTML, Answer, Ask, Provider, as_json, number
 from factory_lib.simulator.market import pvpc_adder_eur_mwh
 from factory_lib.simulator.noise import Floats, Ints
 from factory_lib.simulator.wire_ree import INCAPSULA, PUBLISHED, wall_time
-from factory_lib.slots import expected, to_index
+from factory_lib.slots import expected, resolutions, to_index
 
 SYSTEMS = {8741: "Península", 8742: "Canarias", 8743: "Baleares", 8744: "Ceuta", 8745: "Melilla"}
 NEIGHBOURS = {3: "España", 1: "Portugal", 2: "Francia"}
@@ -89,7 +99,17 @@ def _known(ask: Ask, identity: int, start: datetime, end: datetime) -> tuple[Int
         known_until = ask.now + timedelta(days=1 if identity == 544 else 0)
     starts = expected(get(name), start, min(end, known_until))
     starts = starts[ask.holes.delivered(ask.source, name, starts)]
+    if identity == 600:
+        return _in_quarters(ask, starts)
     return starts, ask.world.forecast_mw(name, starts) if identity == 544 else ask.world.values(name, starts)
+
+
+def _in_quarters(ask: Ask, starts: Ints) -> tuple[Ints, Floats]:
+    """Return the spot price as this service does: in quarters, also from the time when there were hours only."""
+    hours = resolutions(get("spot_eur_mwh"), starts) == HOUR_S
+    values = ask.world.values("spot_eur_mwh", starts)
+    quarters = (starts[hours][:, None] + np.arange(4) * QUARTER_S).ravel()
+    return np.append(quarters, starts[~hours]), np.append(np.repeat(values[hours], 4), values[~hours])
 
 
 def _row(at: int, value: float, geo: int, place: str) -> dict[str, Any]:
@@ -113,7 +133,7 @@ def _archive(ask: Ask) -> Answer:
     except ValueError:
         return as_json({"message": "Invalid date"}, 400)
     starts, total = _known(ask, 1001, start, end)
-    if not len(starts):
+    if len(starts) < (end - start) // timedelta(hours=1):  # a day is whole or not there
         return as_json({"message": "No values for specified archive"})
     spot = ask.world.spot(starts, HOUR_S)
     toll = pvpc_adder_eur_mwh(starts)

@@ -41,9 +41,10 @@ def answer(ask: Ask) -> Answer:
     if wanted[2] != ("2" if "republished" in ask.quirks else "1") or start >= known_until:
         return _missing()
     starts = expected(get("spot_eur_mwh"), start, end)
-    kept = ask.holes.delivered(ask.source, "spot_eur_mwh", starts)
+    if not ask.holes.delivered(ask.source, "spot_eur_mwh", starts).all():
+        return _missing()  # a file is whole or not there
     _, spain = spoil(starts, ask.world.values("spot_eur_mwh", starts), ask.quirks)
-    lines = _lines(day, np.flatnonzero(kept) + 1, _portugal(ask, starts, spain)[kept], spain[kept])
+    lines = _lines(day, _portugal(ask, starts, spain), spain)
     if "cut_file" in ask.quirks:
         lines = lines[: len(lines) * 2 // 3]
     return Answer(200, "".join(f"{line}\r\n" for line in lines).encode("ascii"), "text/plain")
@@ -55,8 +56,8 @@ def _portugal(ask: Ask, starts: Ints, spain: Floats) -> Floats:
     return np.where(congested, np.round(spain * 1.04 + 0.5, 2), spain)
 
 
-def _lines(day: date, periods: Ints, portugal: Floats, spain: Floats) -> list[str]:
-    rows = zip(periods.tolist(), portugal.tolist(), spain.tolist(), strict=True)
+def _lines(day: date, portugal: Floats, spain: Floats) -> list[str]:
+    rows = zip(range(1, len(spain) + 1), portugal.tolist(), spain.tolist(), strict=True)
     return [
         "MARGINALPDBC;",
         *(f"{day:%Y;%m;%d};{n};{_plain(pt)};{_plain(es)};" for n, pt, es in rows),
