@@ -135,6 +135,9 @@ def load(
     home = Path(environment.get("FACTORY_HOME") or root)
     if spec.world == "simulated":
         table["sources"] = _simulated_sources(table["sources"], environment.get("FACTORY_SIMULATOR_URL", ""))
+    if spec.spacing_s is not None:
+        hurried = {"spacing_s": spec.spacing_s, "requests_per_minute": round(60 / max(spec.spacing_s, 0.001))}
+        table["sources"] = {name: {**source, **hurried} for name, source in table["sources"].items()}
     return Settings(
         **vars(build(FileSettings, table, "file", file=str(file))),
         profile=name,
@@ -159,8 +162,8 @@ def _for_profile(table: dict[str, Any], name: str, file: str) -> dict[str, Any]:
     if name not in profiles:
         raise ConfigError("profiles", f"has no profile {name!r}; there are {', '.join(profiles)}", file=file)
     own = dict(profiles[name])
-    world = {"world": own.pop("world", "real")}
-    return {**merge(table, own), "profile": world}
+    spec = {key: own.pop(key) for key in ("world", "spacing_s") if key in own}
+    return {**merge(table, own), "profile": spec}
 
 
 def _simulated_sources(sources: Mapping[str, Any], url: str) -> dict[str, Any]:

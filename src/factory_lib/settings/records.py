@@ -119,7 +119,8 @@ class JobSettings:
 class ProfileSettings:
     """What a profile lives in; other keys of its table replace those of the whole file."""
 
-    world: Literal["real", "simulated"]
+    world: Literal["real", "simulated"] = "real"
+    spacing_s: float | None = None  # instead of every source's own: the simulator needs no sparing
 
 
 @dataclass(frozen=True)
