@@ -7,7 +7,7 @@ from datetime import date, timedelta
 
 import numpy as np
 
-from factory_lib.clock import day_bounds
+from factory_lib.clock import HOUR_S, day_bounds
 from factory_lib.series import DayAhead, get
 from factory_lib.simulator.exchange import Answer, Ask, Provider, as_html
 from factory_lib.simulator.noise import Floats, Ints
@@ -51,8 +51,8 @@ def answer(ask: Ask) -> Answer:
 
 
 def _portugal(ask: Ask, starts: Ints, spain: Floats) -> Floats:
-    """Return the neighbour's price: the same, but where the border is congested."""
-    congested = ask.world.noise.uniform("border", starts // (3 * 3600)) < 0.06
+    """Return the neighbour's price: the same, but in the hours when the border is congested."""
+    congested = ask.world.noise.uniform("border", starts // HOUR_S) < 0.2
     return np.where(congested, np.round(spain * 1.04 + 0.5, 2), spain)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Thread
@@ -70,13 +70,13 @@ def bench(world: World) -> Bench:
 
 
 @pytest.fixture
-def serving(bench: Bench) -> Iterator[Callable[[], str]]:
+def serving(bench: Bench) -> Iterator[str]:
     """Serve the bench over HTTP; the value is its address."""
     with http_server(bench.simulator) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"  # type: ignore[misc]
+            yield f"http://127.0.0.1:{server.server_address[1]}"
         finally:
             server.shutdown()
             thread.join()
