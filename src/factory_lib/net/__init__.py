@@ -1,6 +1,6 @@
 """How the house speaks HTTP: one session per host; spacing, quota and circuit breaker shared by all processes."""
 
-from factory_lib.net.http import Http, masked
+from factory_lib.net.http import Http
 from factory_lib.net.reply import Check, Reply
 
-__all__ = ["Check", "Http", "Reply", "masked"]
+__all__ = ["Check", "Http", "Reply"]

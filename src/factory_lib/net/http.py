@@ -21,7 +21,7 @@ from factory_lib.net import breaker, spacing
 from factory_lib.net.reply import QUOTA_PAUSE_S, Check, Reply, general_rules
 from factory_lib.net.retry import policy
 from factory_lib.settings import Settings
-from factory_lib.settings.secrets import Secret, Secrets
+from factory_lib.settings.secrets import Secret
 from factory_lib.state import State
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class Http:
         self._state = state
         self._clock = clock
         self._session: requests.Session | None = None
+        self._used: list[Secret] = []
 
     def get(
         self,
@@ -85,13 +86,26 @@ class Http:
             The typed reason why there is no answer.
         """
         request = _Request(self._address(path), params or {}, headers or {}, secret_params or {}, secret_headers or {})
+        self._used += [s for s in (*request.secret_params.values(), *request.secret_headers.values()) if s]
         try:
             for attempt in policy(self.limits, self._clock):
                 with attempt:
                     return self._attempt(request, check)
         except SourceError as error:
-            raise masked(error, self._settings.secrets) from None
+            raise self.masked(error) from None
         raise AssertionError("the retry policy re-raises")
+
+    def mask(self, text: str) -> str:
+        """Return ``text`` without any secret: those of the settings, and those handed to ``get`` (session tokens)."""
+        for secret in self._used:
+            text = text.replace(secret.reveal(), "***")
+        return self._settings.secrets.mask(text)
+
+    def masked(self, error: SourceError) -> SourceError:
+        """Return ``error`` with every secret gone from its words: providers like to quote what they were sent."""
+        error.detail, error.message = self.mask(error.detail), self.mask(error.message)
+        error.args = tuple(self.mask(str(part)) for part in error.args)
+        return error
 
     def close(self) -> None:
         """Close the connections."""
@@ -165,13 +179,6 @@ class Http:
         if not (text.isascii() and text.isprintable()):
             raise AuthError(self.source, "the key holds characters that no key has")
         return text
-
-
-def masked(error: SourceError, secrets: Secrets) -> SourceError:
-    """Return ``error`` with every secret gone from its words: providers like to quote what they were sent."""
-    error.detail, error.message = secrets.mask(error.detail), secrets.mask(error.message)
-    error.args = tuple(secrets.mask(str(part)) for part in error.args)
-    return error
 
 
 def _open_session() -> requests.Session:

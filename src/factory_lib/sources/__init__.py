@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 _PRICES = ("spot_eur_mwh", "pvpc_eur_mwh")
 _WEATHER = tuple(entry.name for entry in of(Measurement.WEATHER))
 _CLIMATE = tuple(entry.name for entry in of(Measurement.CLIMATE))
-_DAILY_EXTREMES = (
-    "temperature_mean_c", "temperature_max_c", "temperature_min_c", "precipitation_sum_mm", "wind_speed_mean_ms",
-)  # fmt: skip
+_DAILY_EXTREMES = ("temperature_mean_c", "temperature_max_c", "temperature_min_c", "precipitation_sum_mm")
 
 
 @dataclass(frozen=True)

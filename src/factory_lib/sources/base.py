@@ -13,7 +13,7 @@ import pandas as pd
 from factory_lib import frames, sources
 from factory_lib.clock import Clock, day_start, market_day
 from factory_lib.errors import BadInput, NoDataYet, SourceError
-from factory_lib.net import Http, masked
+from factory_lib.net import Http
 from factory_lib.series import Kind, get
 from factory_lib.settings import Settings
 from factory_lib.sources.parsing import Parsed, Rejected
@@ -91,6 +91,16 @@ class Source(ABC):
             raise NoDataYet(self.name, f"{', '.join(series)} {start:%Y-%m-%dT%H:%MZ} to {end:%Y-%m-%dT%H:%MZ}: {why}")
         return rows.reset_index(drop=True)
 
+    def forecast(self, series: Sequence[str], place: str | None = None) -> pd.DataFrame:
+        """Return the provider's own forecast as forecast rows (``frames.FORECAST_COLUMNS``), for the site's place.
+
+        Raises
+        ------
+        BadInput
+            If it forecasts nothing; ``sources.SOURCES[name].forecasts`` says what it does.
+        """
+        raise BadInput(f"{self.name} has no forecast of {', '.join(series)}.")
+
     @abstractmethod
     def ask(self, series: Sequence[str], place: str, start: datetime, end: datetime) -> Parsed:
         """Ask once, for one of ``windows``; the answer may hold more than was asked for."""
@@ -103,8 +113,8 @@ class Source(ABC):
         try:
             parsed = self.ask(series, place, start, end)
         except SourceError as error:
-            raise masked(error, self.settings.secrets) from None
-        mask = self.settings.secrets.mask
+            raise self.http.masked(error) from None
+        mask = self.http.mask
         self.rejected.extend(row._replace(text=mask(row.text), reason=mask(row.reason)) for row in parsed.rejected)
         return parsed
 

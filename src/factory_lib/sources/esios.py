@@ -159,7 +159,7 @@ def parse_archive_70(
     NoDataYet
         If the day is not published: a message in place of values, or nothing but zeros.
     MalformedResponse
-        If it is not the whole of one market day, in order.
+        If it is not of one market day, in order.
     """
     answer = json_of(source, body)
     if isinstance(answer, dict) and str(answer.get("message", "")).startswith(NO_VALUES):
@@ -174,11 +174,14 @@ def parse_archive_70(
         raise MalformedResponse(source, f"archive 70 of {sorted(named)}: {error}") from None
     if (day is not None and found != day) or found < PVPC_2_0TD_SINCE:
         raise MalformedResponse(source, f"the archive is of {found}, not of {day}")
-    if [at(source, row, "Hora", str) for row in rows] != _labels(found):
-        raise MalformedResponse(source, f"its {len(rows)} hours are not those of {found}")
+    position = {label: n for n, label in enumerate(_labels(found))}
+    hours = [position.get(at(source, row, "Hora", str), -1) for row in rows]
+    if -1 in hours:
+        raise MalformedResponse(source, f"its hours are not those of {found}")
+    require_ascending(source, hours)
     first = epoch(day_start(found))
     door = Door(source, MARKET_AREA, Source.kind, retrieved_at)
-    add_prices(door, "pvpc_eur_mwh", [first + HOUR_S * n for n in range(len(rows))], values)
+    add_prices(door, "pvpc_eur_mwh", [first + HOUR_S * n for n in hours], values)
     return door.parsed()
 
 

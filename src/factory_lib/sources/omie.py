@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import date, datetime
+from itertools import pairwise
 
 from factory_lib import series as catalogue
-from factory_lib.clock import day_start, epoch, market_day, slots_in_day
+from factory_lib.clock import HOUR_S, QUARTER_S, day_start, epoch, market_day, slots_in_day
 from factory_lib.errors import BadRange, MalformedResponse, NoDataYet, SourceError
 from factory_lib.net import Reply
 from factory_lib.sources.base import MARKET_AREA, Source, Window, local_days
@@ -73,7 +74,7 @@ def parse_marginalpdbc(
     Raises
     ------
     MalformedResponse
-        If it is not the whole file of one day: header, end mark, every period once and in order.
+        If it is not the file of one day from header to end mark, periods in order.
     """
     text = body if isinstance(body, str) else (body.content if isinstance(body, Reply) else body).decode("latin-1")
     lines = [line.strip() for line in text.replace("\x00", "\ufffd").splitlines() if line.strip()]
@@ -85,11 +86,14 @@ def parse_marginalpdbc(
         raise MalformedResponse(source, f"{len(lines) - 2 - len(rows)} of its rows cannot be read")
     file_day = _day_of(rows, day, source)
     step = catalogue.get(SERIES).resolution_at(day_start(file_day))
-    if [int(row[3]) for row in rows] != list(range(1, slots_in_day(file_day, step) + 1)):
-        raise MalformedResponse(source, f"{len(rows)} periods on {file_day}, which has {slots_in_day(file_day, step)}")
+    periods = [int(row[3]) for row in rows]
+    slots = slots_in_day(file_day, step)
+    in_order = all(before < after for before, after in pairwise([0, *periods, slots + 1]))
+    if not in_order or (step == QUARTER_S and len(periods) == periods[-1] == slots_in_day(file_day, HOUR_S)):
+        raise MalformedResponse(source, f"periods {periods[0]} to {periods[-1]} on {file_day}, which has {slots}")
     first = epoch(day_start(file_day))
     door = Door(source, MARKET_AREA, Source.kind, retrieved_at)
-    add_prices(door, SERIES, [first + step * n for n in range(len(rows))], [float(row[5]) for row in rows])
+    add_prices(door, SERIES, [first + step * (n - 1) for n in periods], [float(row[5]) for row in rows])
     return door.parsed()
 
 

@@ -97,9 +97,9 @@ class OpenMeteoRecent(OpenMeteoArchive):
         over = parsed.rows["start"] + pd.Timedelta(hours=1) <= pd.Timestamp(self.clock.now())
         return Parsed(parsed.rows[over], parsed.rejected)
 
-    def forecast(self, series: Sequence[str], place: str) -> pd.DataFrame:
+    def forecast(self, series: Sequence[str], place: str | None = None) -> pd.DataFrame:
         """Return the provider's forecast of the next seven days as forecast rows (``frames.FORECAST_COLUMNS``)."""
-        issued_at = self.clock.now()
+        issued_at, place = self.clock.now(), place or self.settings.site.grid_place
         reply = self._get(series, place, {"forecast_days": str(FORECAST_DAYS)})
         stamps, columns = parse_hourly(reply, series, place, source=self.name)
         shifted = {name: (stamps - HOUR_S * VARIABLES[name][2], columns[name]) for name in series}

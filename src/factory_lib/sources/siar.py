@@ -13,7 +13,6 @@ from datetime import UTC, date, datetime, timedelta
 from string import ascii_uppercase, digits
 from typing import Any
 
-from factory_lib.clock import MADRID
 from factory_lib.errors import AuthError, BadRange, MalformedResponse, NoDataYet, QuotaError, SourceError
 from factory_lib.net import Reply
 from factory_lib.series import Kind
@@ -143,12 +142,9 @@ def _record_day(text: str, source: str) -> date:
         written = datetime.fromisoformat(text)
     except ValueError:
         raise MalformedResponse(source, f"{text[:40]!r} is no date") from None
-    if written.hour == 0:
-        return written.date()
-    local = written.replace(tzinfo=written.tzinfo or UTC).astimezone(MADRID)
-    if local.hour or local.minute:
+    if (written.hour, written.minute) not in {(0, 0), (22, 0), (23, 0)}:
         raise MalformedResponse(source, f"{text[:40]!r} is no midnight")
-    return local.date()
+    return (written + timedelta(hours=2)).date()
 
 
 def parse_website_csv(
