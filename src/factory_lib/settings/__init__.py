@@ -133,11 +133,7 @@ def load(
     table = _for_profile(_read(file), name, str(file))
     spec = build(ProfileSettings, table.pop("profile"), f"profiles.{name}", file=str(file))
     home = Path(environment.get("FACTORY_HOME") or root)
-    if spec.world == "simulated":
-        table["sources"] = _simulated_sources(table["sources"], environment.get("FACTORY_SIMULATOR_URL", ""))
-    if spec.spacing_s is not None:
-        hurried = {"spacing_s": spec.spacing_s, "requests_per_minute": round(60 / max(spec.spacing_s, 0.001))}
-        table["sources"] = {name: {**source, **hurried} for name, source in table["sources"].items()}
+    table["sources"] = _sources(table["sources"], spec, environment.get("FACTORY_SIMULATOR_URL", ""))
     return Settings(
         **vars(build(FileSettings, table, "file", file=str(file))),
         profile=name,
@@ -162,11 +158,20 @@ def _for_profile(table: dict[str, Any], name: str, file: str) -> dict[str, Any]:
     if name not in profiles:
         raise ConfigError("profiles", f"has no profile {name!r}; there are {', '.join(profiles)}", file=file)
     own = dict(profiles[name])
-    spec = {key: own.pop(key) for key in ("world", "spacing_s") if key in own}
+    spec = {key: own.pop(key) for key in ("world", "online", "spacing_s") if key in own}
     return {**merge(table, own), "profile": spec}
 
 
-def _simulated_sources(sources: Mapping[str, Any], url: str) -> dict[str, Any]:
-    """Point every provider at the simulator; without its address nothing can be asked, and no real host ever is."""
-    base = url.rstrip("/") or "http://127.0.0.1:9"  # the discard port: refuses at once
-    return {name: {**spec, "base_url": f"{base}/{name}"} for name, spec in sources.items()}
+def _sources(sources: Mapping[str, Any], spec: ProfileSettings, simulator_url: str) -> dict[str, Any]:
+    """Lay the profile's own conditions over every source.
+
+    A simulated profile is pointed at the simulator; without its address nothing can be asked, and no real host ever is.
+    """
+    base = simulator_url.rstrip("/") or "http://127.0.0.1:9"  # the discard port: refuses at once
+    changed: dict[str, Any] = {} if spec.online else {"enabled": False}
+    if spec.spacing_s is not None:
+        changed |= {"spacing_s": spec.spacing_s, "requests_per_minute": round(60 / max(spec.spacing_s, 0.001))}
+    return {
+        name: {**source, **changed, **({"base_url": f"{base}/{name}"} if spec.world == "simulated" else {})}
+        for name, source in sources.items()
+    }

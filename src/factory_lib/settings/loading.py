@@ -76,7 +76,7 @@ def _value(hint: Any, raw: Any, where: str, file: str) -> Any:
         return {key: _value(args[1], item, f"{where}.{key}", file) for key, item in raw.items()}
     if hint is Any:
         return raw
-    if is_dataclass(hint):
+    if isinstance(hint, type) and is_dataclass(hint):
         return build(hint, raw, where, file=file)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return hint(_one_of(raw, tuple(member.value for member in hint), where, file))
@@ -88,7 +88,7 @@ def _scalar(hint: type, raw: Any, where: str, file: str) -> Any:
         return float(raw)
     if hint in (time, date) and isinstance(raw, str):
         try:
-            return hint.fromisoformat(raw)  # type: ignore[attr-defined]
+            return hint.fromisoformat(raw)
         except ValueError:
             raise ConfigError(where, f"{raw!r} is not a {hint.__name__}", file=file) from None
     exact = type(raw) is hint if hint in (int, float, bool, date, datetime) else isinstance(raw, hint)

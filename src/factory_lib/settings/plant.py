@@ -58,6 +58,8 @@ class Stage:
             raise ValueError(f"stage {self.name} must last at least a minute")
         if min(self.power_kw, self.wait_min, self.hold_h, self.hold_kw, self.operators) < 0 or self.attended_min < 1:
             raise ValueError(f"stage {self.name}: power, waits, holding and operators must not be negative")
+        if self.hold_kw and not self.hold_h:
+            raise ValueError(f"stage {self.name} has hold_kw and no hold_h to hold for")
 
 
 @dataclass(frozen=True)

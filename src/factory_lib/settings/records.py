@@ -120,6 +120,7 @@ class ProfileSettings:
     """What a profile lives in; other keys of its table replace those of the whole file."""
 
     world: Literal["real", "simulated"] = "real"
+    online: bool = True  # false: values come from imported files alone, and no provider is asked
     spacing_s: float | None = None  # instead of every source's own: the simulator needs no sparing
 
 
