@@ -80,13 +80,13 @@ def test_open_meteo_uses_one_offset_for_a_local_answer(bench: Any) -> None:
     [
         (
             {"start_date": "2026-04-01", "end_date": "2026-05-01"},
-            "Parameter 'end_date' is out of allowed range from 1940",
+            "Parameter 'end_date' is out of allowed range",
         ),
         ({"start_date": "01.04.2026", "end_date": "2026-04-02"}, "Invalid date format"),
         ({"start_date": "2026-04-01"}, "Both 'start_date' and 'end_date' must be set"),
         (
             {"start_date": "2026-04-01", "end_date": "2026-04-02", "latitude": 99},
-            "Latitude must be in range of -90 to 90",
+            "Latitude must be in range",
         ),
         ({"start_date": "2026-04-01", "end_date": "2026-04-02", "hourly": "foo"}, "invalid String value foo"),
     ],
