@@ -29,6 +29,15 @@ from factory_lib.models.calibration import WINDOW_DAYS, band, error_quantiles
 
 LEADS = tuple(range(1, 8))
 LEAST_TRAINING_DAYS = 60
+_TREES = {
+    "loss": "absolute_error",
+    "learning_rate": 0.05,
+    "max_leaf_nodes": 24,
+    "min_samples_leaf": 50,
+    "l2_regularization": 5.0,
+    "max_features": 0.3,
+    "early_stopping": False,
+}
 
 
 @dataclass(frozen=True)
@@ -42,8 +51,8 @@ class Recipe:
     lasso_penalty, lasso_penalty_per_day : float
         In units of the standardised features; the second is added for each day of lead beyond the first, because less
         can be known and more would be imagined.
-    tree_window_days : int
-        How far back the trees learn.
+    tree_window_days, tree_iterations : int
+        How far back the trees learn, and how many there are.
     tree_weight : float
         Share of the trees in the mean; the LASSO models share the rest equally.
     clip_spreads : float
@@ -54,6 +63,7 @@ class Recipe:
     lasso_penalty: float = 0.01
     lasso_penalty_per_day: float = 0.005
     tree_window_days: int = 1456
+    tree_iterations: int = 200
     tree_weight: float = 0.4
     clip_spreads: float = 6.0
     seed: int = 0
@@ -96,10 +106,8 @@ class LeadModel(BaseEstimator):  # type: ignore[misc]
             self.lassos_.append(lasso.fit(flat[rows], np.clip(target[rows], -bound, bound)))
         rows = usable[usable >= end - self.recipe.tree_window_days]
         pooled = features.pooled()[rows]
-        self.trees_ = HistGradientBoostingRegressor(
-            loss="absolute_error", max_iter=200, learning_rate=0.05, max_leaf_nodes=24, min_samples_leaf=50,
-            l2_regularization=5.0, max_features=0.3, early_stopping=False, random_state=self.recipe.seed,
-        ).fit(pooled.reshape(-1, pooled.shape[2]), target[rows].ravel())  # fmt: skip
+        trees = HistGradientBoostingRegressor(max_iter=self.recipe.tree_iterations, random_state=self.recipe.seed)
+        self.trees_ = trees.set_params(**_TREES).fit(pooled.reshape(-1, pooled.shape[2]), target[rows].ravel())
         return self
 
     def predict(self, features: DayFeatures, rows: Sequence[int] | np.ndarray) -> Matrix:

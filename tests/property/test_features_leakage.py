@@ -1,0 +1,81 @@
+"""Nothing after the issue time may change a feature, and a feature that does look ahead is caught."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from factory_lib.features.lags import DayMatrix
+from factory_lib.features.prices import DayFeatures, price_features
+
+DAYS = 80
+Build = Callable[[DayMatrix, int, Mapping[str, DayMatrix]], DayFeatures]
+
+
+def history(rng: np.random.Generator, scale: float = 1.0) -> DayMatrix:
+    days = np.datetime64("2024-02-01") + np.arange(DAYS)
+    return DayMatrix(days, scale * rng.normal(50, 20, (DAYS, 24)))
+
+
+def disturbed(matrix: DayMatrix, after: int, rng: np.random.Generator) -> DayMatrix:
+    """Replace everything after row ``after`` by other values, some of them unknown."""
+    grid = matrix.grid.copy()
+    later = grid[after + 1 :]
+    grid[after + 1 :] = np.where(rng.random(later.shape) < 0.2, np.nan, rng.normal(1e4, 1e3, later.shape))
+    return DayMatrix(matrix.days, grid)
+
+
+def leaking(build: Build, lead: int, issue: int, seed: int) -> set[str]:
+    """Return the names of the features of row issue + lead that change with what is published after the issue."""
+    rng = np.random.default_rng(seed)
+    prices, load = history(rng), history(rng, 500.0)
+    before = build(prices, lead, {"load_mw": load})
+    after = build(disturbed(prices, issue, rng), lead, {"load_mw": disturbed(load, issue + 1, rng)})
+    target = issue + lead
+    hourly = zip(before.hourly_names, before.hourly[target], after.hourly[target], strict=True)
+    daily = zip(before.daily_names, before.daily[target], after.daily[target], strict=True)
+    scale = [
+        ("level", before.level[target], after.level[target]),
+        ("spread", before.spread[target], after.spread[target]),
+    ]
+    return {name for name, old, new in [*hourly, *daily, *scale] if not np.array_equal(old, new, equal_nan=True)}
+
+
+@settings(deadline=None, max_examples=60)
+@given(lead=st.integers(1, 7), issue=st.integers(2, DAYS - 8), seed=st.integers(0, 2**32 - 1))
+def test_no_feature_knows_what_was_published_after_the_issue(lead, issue, seed):
+    assert leaking(price_features, lead, issue, seed) == set()
+
+
+def one_day_too_near(prices: DayMatrix, lead: int, exogenous: Mapping[str, DayMatrix]) -> DayFeatures:
+    return price_features(prices, lead - 1, exogenous)
+
+
+def centred_mean(prices: DayMatrix, lead: int, exogenous: Mapping[str, DayMatrix]) -> DayFeatures:
+    honest = price_features(prices, lead, exogenous)
+    around = (prices.grid + np.roll(prices.grid, 1, axis=0) + np.roll(prices.grid, -1, axis=0)).mean(axis=1) / 3
+    return replace(
+        honest,
+        daily=np.column_stack([honest.daily, around]),
+        daily_names=(*honest.daily_names, "centred_mean"),
+    )
+
+
+def scaled_by_the_whole_history(prices: DayMatrix, lead: int, exogenous: Mapping[str, DayMatrix]) -> DayFeatures:
+    honest = price_features(prices, lead, exogenous)
+    return replace(honest, spread=honest.spread / np.nanstd(prices.grid))
+
+
+@pytest.mark.parametrize(
+    ("planted", "lead", "caught"),
+    [
+        pytest.param(one_day_too_near, 2, {"level", "spread", "lag_1d"}, id="lag one day too near"),
+        pytest.param(centred_mean, 1, {"centred_mean"}, id="mean over both sides"),
+        pytest.param(scaled_by_the_whole_history, 1, {"spread"}, id="scaled by the future"),
+    ],
+)
+def test_a_planted_leak_is_caught(planted, lead, caught):
+    assert caught <= leaking(planted, lead, issue=50, seed=1)

@@ -1,0 +1,33 @@
+"""Which published day each naive forecast repeats."""
+
+import numpy as np
+import pytest
+
+from factory_lib.features.lags import DayMatrix
+from factory_lib.models.baselines import naive_forecasts
+
+MONDAY = np.datetime64("2024-07-01")
+
+
+def numbered(days: int = 21) -> DayMatrix:
+    """Each day's price is its row number; the first is a Monday."""
+    return DayMatrix(MONDAY + np.arange(days), np.repeat(np.arange(float(days))[:, None], 24, axis=1))
+
+
+@pytest.mark.parametrize(("row", "repeats"), [(14, 7), (15, 14), (18, 17), (19, 12), (20, 13)],
+                         ids=["Monday", "Tuesday", "Friday", "Saturday", "Sunday"])  # fmt: skip
+def test_the_standard_naive_repeats_last_week_around_the_weekend(row, repeats):
+    assert naive_forecasts(numbered(), 1)["standard"][row, 0] == repeats
+
+
+@pytest.mark.parametrize("lead", range(1, 8))
+def test_at_every_lead_the_latest_day_is_the_issue_day(lead):
+    forecasts = naive_forecasts(numbered(), lead)
+    assert forecasts["day_before"][20, 0] == 20 - lead
+    assert forecasts["week_before"][20, 0] == 13
+
+
+def test_a_missing_day_is_stood_in_for_by_the_one_before():
+    prices = numbered()
+    prices.grid[14] = np.nan
+    assert naive_forecasts(prices, 1)["day_before"][15, 0] == 13
