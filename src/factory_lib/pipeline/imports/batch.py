@@ -23,8 +23,9 @@ _AUTHOR = "import"
 
 
 def import_members(house: House, path: str, fmt: str, members: Sequence[Member]) -> ImportReport:
-    """Read, judge and store; the ledger knows every member from before the first write until after the last one."""
+    """Read, judge and store; what the ledger does not call complete at the end is visibly unfinished."""
     members, superseded = _superseded(house, fmt, members)
+    ledger.begin(house.state, members, fmt, house.clock.now())
     reading, readable, unreadable = _read(fmt, members)
     states = [
         report.listed([m.label for m in superseded], fmt, report.SUPERSEDED),
@@ -36,7 +37,6 @@ def import_members(house: House, path: str, fmt: str, members: Sequence[Member])
     done = ledger.complete(house.state, readable)
     if done and not _still_there(house.store, checked):
         done = set()  # the ledger remembers, the store has lost it: store it again
-    ledger.begin(house.state, readable, fmt, house.clock.now())
     written = _write(house, checked, done)
     forecasts = _write_forecasts(house, reading, done)
     _quarantine(house, checked.marks)
@@ -49,6 +49,7 @@ def import_members(house: House, path: str, fmt: str, members: Sequence[Member])
         written,
         forecasts,
         pd.concat([checked.rejected, unreadable], ignore_index=True),
+        checked.repeated,
         checked.marks,
         checked.accounts.assign(format=fmt),
         checked.missing.assign(format=fmt),

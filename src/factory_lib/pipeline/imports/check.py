@@ -15,6 +15,7 @@ from factory_lib.pipeline.imports.reading import REJECTED_COLUMNS, Reading
 from factory_lib.series import Grid, Kind, Series, get
 from factory_lib.slots import Slots, expected, from_index, resolutions
 
+REPEATED_COLUMNS = ("member", "line", "place", "start")
 _IDENTITY = ["place", "source", "start", "edition"]
 
 
@@ -28,6 +29,8 @@ class Checked:
         Tidy rows with ``member`` and ``edition`` beside.
     rejected : DataFrame
         One row per value or line that is not stored, and why (``reading.REJECTED_COLUMNS``).
+    repeated : DataFrame
+        Lines for a slot that has one already (``REPEATED_COLUMNS``), in other words or the same.
     marks : DataFrame
         Stored values that are not to be trusted (``suspects.MARK_COLUMNS``).
     accounts, missing : DataFrame
@@ -38,6 +41,7 @@ class Checked:
 
     rows: pd.DataFrame
     rejected: pd.DataFrame
+    repeated: pd.DataFrame
     marks: pd.DataFrame
     accounts: pd.DataFrame
     missing: pd.DataFrame
@@ -50,14 +54,15 @@ def check(reading: Reading, retrieved_at: datetime) -> Checked:
     table, values = reading.table, reading.series
     twice = table.duplicated(_IDENTITY, keep=False)
     rows = _long(table[~twice], values, retrieved_at)
-    first, repeated, contradicting = _duplicates(_long(table[twice], values, retrieved_at))
+    first, same, contradicting = _duplicates(_long(table[twice], values, retrieved_at))
     rows = pd.concat([rows, first], ignore_index=True) if len(first) else rows
     reasons = _impossible(rows)
     wrong = reasons != ""
     good = rows[~wrong].reset_index(drop=True)
     frozen = suspects.frozen(table.drop_duplicates(_IDENTITY))
     accounts, missing = absences.count(reading)
-    for column, lines in (("duplicates", table[table.duplicated(_IDENTITY)]), ("frozen_hours", frozen)):
+    repeated = table.loc[table.duplicated(_IDENTITY), list(REPEATED_COLUMNS)].reset_index(drop=True)
+    for column, lines in (("duplicates", repeated), ("frozen_hours", frozen)):
         accounts[column] = accounts["place"].map(lines["place"].value_counts()).fillna(0).astype("int64")
     unusable = (
         _offending(contradicting, "contradicts an earlier line of the same slot"),
@@ -66,11 +71,12 @@ def check(reading: Reading, retrieved_at: datetime) -> Checked:
     return Checked(
         good,
         pd.concat([reading.rejected, *unusable], ignore_index=True),
+        repeated,
         suspects.marks(good, frozen),
         accounts,
         missing,
-        len(rows) + repeated + len(contradicting) + len(reading.rejected),
-        repeated,
+        len(rows) + same + len(contradicting) + len(reading.rejected),
+        same,
     )
 
 
@@ -89,7 +95,8 @@ def _long(table: pd.DataFrame, values: list[str], retrieved_at: datetime) -> pd.
     unknown = pd.Series(pd.NaT, index=long.index, dtype=frames.UTC_S)
     now = pd.Series(pd.Timestamp(retrieved_at), index=long.index, dtype=frames.UTC_S)
     long = long.assign(kind=Kind.OBSERVED.value, provider_updated_at=unknown, retrieved_at=now)
-    return pd.concat([frames.conform(long), long[beside]], axis=1)
+    joined: pd.DataFrame = pd.concat([frames.conform(long), long[beside]], axis=1)
+    return joined
 
 
 def _offending(rows: pd.DataFrame, reason: str | np.ndarray) -> pd.DataFrame:

@@ -95,7 +95,10 @@ def parsed_reading(members: Sequence[Member], parse: Callable[[Member], Parsed])
         texts, reasons, lines = zip(*parsed.rejected, strict=True) if parsed.rejected else ((), (), ())
         numbers = [line or 0 for line in lines]
         bad.append(rejected(member=member.label, line=numbers, text=list(texts), reason=list(reasons)))
-    table = pd.concat(rows, ignore_index=True).pivot(index=list(KEY_COLUMNS), columns="series", values="value")
+    found = pd.concat(rows, ignore_index=True)
+    if not len(found):
+        raise ImportFileError(members[0].label, "holds no value")
+    table = found.pivot(index=list(KEY_COLUMNS), columns="series", values="value")
     return Reading(table.reset_index().rename_axis(columns=None), pd.concat(bad, ignore_index=True))
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 import pandas as pd
 
 from factory_lib.pipeline.imports.absences import ACCOUNT_COLUMNS, MISSING_COLUMNS
+from factory_lib.pipeline.imports.check import REPEATED_COLUMNS
 from factory_lib.pipeline.imports.reading import rejected
 from factory_lib.pipeline.imports.suspects import MARK_COLUMNS
 from factory_lib.store.base import WriteResult
@@ -36,6 +37,8 @@ class ImportReport:
         Counted in the store.
     rejected : DataFrame
         The offending rows, and why (``reading.REJECTED_COLUMNS``).
+    repeated : DataFrame
+        Lines for a slot that has one already (``check.REPEATED_COLUMNS``).
     marks : DataFrame
         Values stored under quarantine (``suspects.MARK_COLUMNS``).
     accounts, missing : DataFrame
@@ -49,6 +52,7 @@ class ImportReport:
     written: WriteResult
     forecasts: WriteResult
     rejected: pd.DataFrame
+    repeated: pd.DataFrame
     marks: pd.DataFrame
     accounts: pd.DataFrame
     missing: pd.DataFrame
@@ -85,7 +89,7 @@ class ImportReport:
         """``fail``: something could not be read, so that the import is incomplete; ``warn``: look at the findings."""
         if self.in_state(UNREADABLE) or (self.values_read and len(self.rejected) == self.values_read):
             return "fail"
-        findings = (len(self.rejected), len(self.marks), self.in_state(UNKNOWN), self.count("missing_days"))
+        findings = (len(self.rejected), len(self.marks), self.in_state(UNKNOWN), *map(self.count, _COUNTED))
         return "warn" if any(findings) else "ok"
 
     @property
@@ -116,11 +120,10 @@ def listed(members: Sequence[str], fmt: str, state: str) -> pd.DataFrame:
 
 def blank(path: str, members: pd.DataFrame, bad: pd.DataFrame | None = None) -> ImportReport:
     """Return the report of members of which nothing was read."""
-    none = WriteResult()
-    accounts = pd.DataFrame(columns=["format", *ACCOUNT_COLUMNS, "duplicates", "frozen_hours"])
-    missing = pd.DataFrame(columns=["format", *MISSING_COLUMNS])
-    marks = pd.DataFrame(columns=list(MARK_COLUMNS))
-    return ImportReport(path, members, none, none, rejected() if bad is None else bad, marks, accounts, missing, 0, 0)
+    shapes = (REPEATED_COLUMNS, MARK_COLUMNS, (*ACCOUNT_COLUMNS, *_COUNTED[3:], "format"), (*MISSING_COLUMNS, "format"))
+    repeated, marks, accounts, missing = (pd.DataFrame(columns=list(columns)) for columns in shapes)
+    unread, none = rejected() if bad is None else bad, WriteResult()
+    return ImportReport(path, members, none, none, unread, repeated, marks, accounts, missing, len(unread), 0)
 
 
 def join(path: str, parts: Sequence[ImportReport]) -> ImportReport:
@@ -136,6 +139,7 @@ def join(path: str, parts: Sequence[ImportReport]) -> ImportReport:
         sum((part.written for part in parts), WriteResult()),
         sum((part.forecasts for part in parts), WriteResult()),
         rows("rejected"),
+        rows("repeated"),
         rows("marks"),
         rows("accounts"),
         rows("missing"),
