@@ -1,7 +1,4 @@
-"""``python -m factory_lib.simulator``, the same as ``factory simulate``: start the local server and serve.
-
-Declaring the options imports nothing heavy, because the command line declares those of every command.
-"""
+"""``python -m factory_lib.simulator``, the same as ``factory simulate``: start the local server and serve."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -19,21 +17,7 @@ from factory_lib.errors import FactoryError
 from factory_lib.simulator import DEFAULT_SEED
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument("--port", type=int, default=8090, help="0 chooses a free one (default %(default)s)")
-    parser.add_argument(
-        "--seed", type=int, default=DEFAULT_SEED, help="of the world and of chance (default %(default)s)"
-    )
-    parser.add_argument("--now", metavar="INSTANT", help="the server's time; without it, real time")
-    parser.add_argument("--speed", type=float, default=0.0, help="simulated seconds per second after --now (default 0)")
-    parser.add_argument("--faults", type=Path, metavar="FILE", help="script (TOML or JSON) with rules and holes")
-    parser.add_argument("--holes", choices=["demo"], help="hold back the demo's values")
-    parser.add_argument("--stop-with-stdin", action="store_true", help="end when standard input closes")
-    parser.add_argument("--list-faults", action="store_true", help="print what --faults may name, and end")
-
-
-def main(arguments: argparse.Namespace) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Serve until interrupted. Prints one JSON line with the address once requests can come.
 
     Raises
@@ -41,6 +25,7 @@ def main(arguments: argparse.Namespace) -> int:
     BadInput
         If the instant or the script cannot be read.
     """
+    arguments = _parser().parse_args(argv)
     from factory_lib.simulator.engine import assemble, fault_names
     from factory_lib.simulator.server import http_server
 
@@ -60,6 +45,23 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="factory simulate",
+        description="Serve a simulated world that speaks every provider's format, on 127.0.0.1.",
+    )
+    add = parser.add_argument
+    add("--port", type=int, default=8090, help="0 chooses a free one (default %(default)s)")
+    add("--seed", type=int, default=DEFAULT_SEED, help="of the world and of chance (default %(default)s)")
+    add("--now", metavar="INSTANT", help="the server's time; without it, real time")
+    add("--speed", type=float, default=0.0, help="simulated seconds per second after --now (default 0)")
+    add("--faults", type=Path, metavar="FILE", help="script (TOML or JSON) with rules and holes")
+    add("--holes", choices=["demo"], help="hold back the demo's values")
+    add("--stop-with-stdin", action="store_true", help="end when standard input closes")
+    add("--list-faults", action="store_true", help="print what --faults may name, and end")
+    return parser
+
+
 def _stop_with_stdin(server: ThreadingHTTPServer) -> None:
     sys.stdin.read()
     server.shutdown()
@@ -72,9 +74,8 @@ def _say(content: dict[str, Any], indent: int | None = None) -> int:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_arguments(parser)
     try:
-        sys.exit(main(parser.parse_args()))
+        sys.exit(main())
     except FactoryError as error:
-        sys.exit(str(error))
+        sys.stderr.write(f"factory simulate: {error}\n")
+        sys.exit(error.exit_code)

@@ -15,6 +15,7 @@ import pytest
 
 from factory_lib.clock import HOUR_S, epoch, parse_instant
 from factory_lib.errors import BadInput
+from factory_lib.simulator.__main__ import main
 from factory_lib.simulator.engine import PROVIDERS, assemble
 from factory_lib.simulator.faults import LINE, read_rules, read_script
 from factory_lib.simulator.holes import PRICES, WEATHER, Holes, demo_holes
@@ -234,3 +235,15 @@ def test_the_demos_holes_are_a_mix() -> None:
 def test_every_fault_can_be_named() -> None:
     for source, provider in PROVIDERS.items():
         assert read_rules([{"kind": kind, "source": source} for kind in (*LINE, *provider.quirks)], PROVIDERS)
+
+
+def test_the_command_lists_what_can_go_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list-faults"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert listed["any source"].keys() == LINE.keys()
+    assert listed["aemet"].keys() == PROVIDERS["aemet"].quirks.keys()
+
+
+def test_the_command_refuses_a_naive_instant() -> None:
+    with pytest.raises(BadInput, match="no time zone"):
+        main(["--now", "2026-04-15T10:00:00"])
