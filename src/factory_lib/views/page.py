@@ -68,15 +68,12 @@ class Page(Protocol):
         """Whether the store is stamped as simulated."""
 
 
-def heading(title: str, page: Page) -> Html:
-    """Return the title of a page with profile and as-of; a simulated store says so in words that cannot be missed."""
+def heading(page: Page) -> Html:
+    """Return the line below a page's title: profile and as-of; a simulated store says so where it cannot be missed."""
     badge = '<strong style="color:#8a4b00">SIMULATED</strong> · ' if page.simulated else ""
     when = local(page.as_of)
-    html = (
-        f"<h1>{escape(title)}</h1>"
-        f'<div style="opacity:.75">{badge}profile <code>{escape(page.profile)}</code> · as of {escape(when)}</div>'
-    )
-    text = f"{title}\n{'SIMULATED · ' if page.simulated else ''}profile {page.profile}, as of {when}"
+    html = f'<div style="opacity:.75">{badge}profile <code>{escape(page.profile)}</code> · as of {escape(when)}</div>'
+    text = f"{'SIMULATED · ' if page.simulated else ''}profile {page.profile}, as of {when}"
     return Html(html, text=text, figures={"simulated": page.simulated})
 
 
