@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from queue import SimpleQueue
 from threading import Event
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -24,18 +25,25 @@ from factory_lib.pipeline.scope import clients
 from factory_lib.settings import Settings
 from factory_lib.state import State
 
+if TYPE_CHECKING:
+    from factory_lib.sources.base import Source
+
 GIVE_UP = (AuthError, CircuitOpen, QuotaError)  # the next request of this run would fare no better
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request to one provider: several series of one place in a half-open window."""
+    """One request to one provider: several series of one place in a half-open window.
+
+    ``forecast`` asks for what the provider expects instead, whatever the window.
+    """
 
     source: str
     place: str
     series: tuple[str, ...]
     start: datetime
     end: datetime
+    forecast: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,8 @@ class Answer:
     ----------
     error : SourceError or None
         ``NoDataYet`` says that the provider was reached and has nothing there.
+    rejected : tuple of (text, reason)
+        What the provider sent and nobody can believe.
     sent : bool
         False where the provider was not asked, because an earlier answer of this run made it pointless.
     """
@@ -53,6 +63,7 @@ class Answer:
     request: Request
     rows: pd.DataFrame
     error: SourceError | None = None
+    rejected: tuple[tuple[str, str], ...] = ()
     sent: bool = True
 
     @property
@@ -117,14 +128,24 @@ def _ask(
             for request in requests:
                 if stop.is_set():
                     return
-                if hopeless is not None:
-                    answers.put(Answer(request, frames.empty_tidy(), hopeless, sent=False))
-                    continue
-                try:
-                    rows = opened[source].fetch(request.series, request.place, request.start, request.end)
-                    answers.put(Answer(request, rows))
-                except SourceError as error:
-                    answers.put(Answer(request, frames.empty_tidy(), error))
-                    hopeless = error if isinstance(error, GIVE_UP) else None
+                if hopeless is None:
+                    answer = _answer(opened[source], request)
+                    hopeless = answer.error if isinstance(answer.error, GIVE_UP) else None
+                else:
+                    answer = Answer(request, frames.empty_tidy(), hopeless, sent=False)
+                answers.put(answer)
     finally:
         answers.put(None)
+
+
+def _answer(client: Source, request: Request) -> Answer:
+    known = len(client.rejected)
+    error, rows = None, frames.empty_tidy()
+    try:
+        if request.forecast:
+            rows = client.forecast(request.series, request.place)
+        else:
+            rows = client.fetch(request.series, request.place, request.start, request.end)
+    except SourceError as raised:
+        error = raised
+    return Answer(request, rows, error, tuple((row.text, row.reason) for row in client.rejected[known:]))

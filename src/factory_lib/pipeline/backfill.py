@@ -14,7 +14,7 @@ import pandas as pd
 
 from factory_lib import sources
 from factory_lib.house import House
-from factory_lib.pipeline import hunt, unfillable
+from factory_lib.pipeline import due, hunt, unfillable
 from factory_lib.pipeline.asking import Answer, ask_all
 from factory_lib.pipeline.gaps import GapReport, analyse
 from factory_lib.pipeline.hunt import Hunt
@@ -22,8 +22,6 @@ from factory_lib.pipeline.requests import Planned, plan, plan_table, turn_s
 from factory_lib.pipeline.scope import clients
 from factory_lib.settings.records import SeverityRule
 from factory_lib.store.base import WriteResult
-
-TRY_AGAIN = "backfill again"  # when the next try of a gap is due, by series
 
 
 @dataclass(frozen=True)
@@ -235,7 +233,7 @@ class _Campaign:
                 if len(rule.passes_at_min) > 1 and each.failed(severity).any()
             ]
             if waits:
-                self.house.state.mark(TRY_AGAIN, name, now + timedelta(minutes=min(waits)))
+                self.house.state.mark(due.AGAIN, name, now + timedelta(minutes=min(waits)))
 
     # -- what came of it ------------------------------------------------------------------------------------------
 

@@ -1,0 +1,121 @@
+"""Due or not due: decided from the shared state and the publication rules alone, for either store.
+
+Standard library only. A tick with nothing due reads a few rows of one SQLite file and ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from factory_lib import sources as providers
+from factory_lib.clock import HOUR_S, epoch, market_day
+from factory_lib.errors import BadInput
+from factory_lib.pipeline import unfillable
+from factory_lib.series import CATALOGUE, DayAhead, Measurement, Series
+from factory_lib.settings import Settings
+from factory_lib.settings.records import JobSettings
+from factory_lib.state import State
+
+LATEST = "latest"  # mark: the end of the newest slot of a series
+STORED = "stored"  # mark: when a series last got a new or revised value
+ASKED = "asked"  # mark: when a provider was last asked
+AGAIN = "backfill again"  # mark: when the gaps of a series are to be tried again
+
+MEASUREMENTS = {"prices": Measurement.PRICES, "weather": Measurement.WEATHER}
+# A slot that does not come when it can is asked for at the next tick, then ever more seldom, at least twice an hour.
+PATIENCE = 0.5
+LONGEST_PAUSE = timedelta(minutes=30)
+
+
+def chosen(settings: Settings, sources: str) -> list[str]:
+    """Return the providers that ``all``, ``prices``, ``weather`` or a provider's own name stands for.
+
+    Raises
+    ------
+    BadInput
+        If there is none of that name.
+    """
+    if sources in providers.SOURCES:
+        return [sources]
+    known = [name for name in providers.SOURCES if name in settings.sources and settings.sources[name].enabled]
+    if sources == "all":
+        return known
+    if sources not in MEASUREMENTS:
+        names = ", ".join(("all", *MEASUREMENTS, *providers.SOURCES))
+        raise BadInput(f"There is no source {sources!r}.", next_step=f"Known: {names}.")
+    return [name for name in known if any(s.measurement is MEASUREMENTS[sources] for s in _served(settings, name))]
+
+
+def nothing_due(settings: Settings, state: State, job: str, now: datetime) -> str | None:
+    """Return why a job has nothing to do, or None when something new can exist.
+
+    Ingestion goes by who was asked when; every other job is due after a run that failed.
+    """
+    spec = settings.jobs[job]
+    if spec.notebook == "01_ingest":
+        return _nothing_to_ingest(settings, state, spec, now)
+    found = state.marked("job", job)
+    if not found or found[1]["status"] != "ok":
+        return None
+    last, _ = found
+    if spec.notebook in ("02_gap_analysis", "03_backfill") and _may_have_gaps(state, last, now):
+        return None
+    return _nothing_stored(state, last)
+
+
+def _served(settings: Settings, source: str) -> Iterable[Series]:
+    return (CATALOGUE[name] for name in providers.SOURCES[source].served(settings))
+
+
+def _nothing_to_ingest(settings: Settings, state: State, spec: JobSettings, now: datetime) -> str | None:
+    names = [
+        name
+        for name in chosen(settings, str(spec.parameters.get("sources", "all")))
+        if not providers.missing(name, settings)
+    ]
+    latest, asked = state.marks(LATEST), state.marks(ASKED)
+    since = min((asked[name][0] for name in names if name in asked), default=None)
+    if since is None or any(name not in asked for name in names):
+        return None
+    newest = {
+        series.name: _newest(series, name, now)
+        for name in names
+        for series in _served(settings, name)
+        if series.name in latest
+    }
+    born = [at for name, (end, at) in newest.items() if end > latest[name][0]]
+    if not born:
+        return f"{', '.join(names)} can have nothing new since {since:%H:%M}Z"
+    pause = min(LONGEST_PAUSE, max(timedelta(0), (since - max(born)) * PATIENCE))
+    return None if now - since >= pause else f"what is late was asked for at {since:%H:%M}Z"
+
+
+def _newest(series: Series, source: str, now: datetime) -> tuple[datetime, datetime]:
+    """Return the end of the newest slot that a source can have at ``now``, and when it could first have it."""
+    rule = series.publication_by_source.get(source) or next(iter(series.publication.values()))
+    known = rule.known_until(now)
+    if isinstance(rule, DayAhead):
+        return known, rule.available_at(known - timedelta(seconds=1), HOUR_S)
+    step = series.resolution_at(now)
+    end = known - timedelta(seconds=epoch(known) % step)
+    return end, now - (known - end)
+
+
+def _may_have_gaps(state: State, last: datetime, now: datetime) -> bool:
+    """Return whether a slot fell due, or a try did, or a market day ended since the ``last`` run."""
+    if market_day(last) < market_day(now):
+        return True
+    if any(last < at <= now for at, _ in state.marks(AGAIN).values()):
+        return True
+    latest = state.marks(LATEST)
+    if any(CATALOGUE[name].due_until(now) > until for name, (until, _) in latest.items()):
+        return True
+    looks = (unfillable.next_look(state, name) for name in latest)
+    return any(at is not None and at <= epoch(now) for at in looks)
+
+
+def _nothing_stored(state: State, last: datetime) -> str | None:
+    if any(at >= last for at, _ in state.marks(STORED).values()):
+        return None
+    return f"nothing was stored since the last run at {last:%Y-%m-%d %H:%M}Z"
