@@ -38,6 +38,7 @@ class Hole:
 _DEMO: tuple[tuple[int, float, float, tuple[str, ...], bool], ...] = (
     (2, 9, 0.25, PRICES[:1], False),
     (3, 22, 1, PRICES[1:], False),
+    (4, 9, 4, WEATHER, False),
     (5, 4, 5, PRICES, False),
     (7, 13, 2, WEATHER, False),
     (8, 20, 8, WEATHER, False),

@@ -18,7 +18,7 @@ from factory_lib.errors import BadInput
 from factory_lib.simulator.__main__ import main
 from factory_lib.simulator.engine import PROVIDERS, assemble
 from factory_lib.simulator.faults import LINE, read_rules, read_script
-from factory_lib.simulator.holes import PRICES, WEATHER, Holes, demo_holes
+from factory_lib.simulator.holes import PRICES, WEATHER, Hole, Holes, demo_holes
 from factory_lib.simulator.launch import launched
 
 PATH = "/ree/es/datos/mercados/precios-mercados-tiempo-real?start_date=2026-04-10T00:00&end_date=2026-04-10T23:59"
@@ -212,12 +212,12 @@ def test_a_lost_value_never_comes(bench: Any) -> None:
 
 
 def test_part_of_a_hole_asked_early_is_still_late_elsewhere() -> None:
-    hole = demo_holes(NOW)[6]
+    hole = Hole(PRICES, NOW, NOW + timedelta(hours=4))
     holes = Holes([hole])
-    starts = np.arange(epoch(hole.start), epoch(hole.end), HOUR_S // 4)
-    assert not holes.delivered("ree", hole.series[0], starts[:2]).any()
-    assert holes.delivered("ree", hole.series[0], starts).tolist() == [True, True, False, False]
-    assert not holes.delivered("omie", hole.series[0], starts).any()
+    starts = epoch(NOW) + np.arange(4) * HOUR_S
+    assert not holes.delivered("ree", "spot_eur_mwh", starts[:2]).any()
+    assert holes.delivered("ree", "spot_eur_mwh", starts).tolist() == [True, True, False, False]
+    assert not holes.delivered("omie", "spot_eur_mwh", starts).any()
 
 
 def test_the_demos_holes_are_a_mix() -> None:
