@@ -121,6 +121,13 @@ def backfill(here: House, since: str = "", days: int | None = None) -> BackfillO
     return run(here, first)
 
 
+def attributions(here: House) -> list[str]:
+    """Return what the providers of the stored values ask to be said, once each."""
+    known = here.settings.sources
+    stored = sorted({source for source in here.store.inventory()["source"] if source in known})
+    return list(dict.fromkeys(known[source].attribution for source in stored))
+
+
 def inventory(here: House) -> pd.DataFrame:
     """Return what the store holds: one row per series, place, source and kind."""
     return here.store.inventory()

@@ -83,14 +83,11 @@ class BackfillOutcome:
                 f"{found['missing']:,} missing slots would take {found['requests']:,} requests and at least "
                 f"{found['planned_s']:,.0f} s. Nothing was asked."
             )
+        nowhere = f"; {found['unreached']:,} are out of every configured source's reach" if found["unreached"] else ""
         return (
-            f"{found['recovered']:,} of {found['missing']:,} missing slots recovered with {found['requests']:,} "
-            f"requests; {found['unfillable']:,} are with no source, {self._left:,} remain to be tried again."
+            f"{found['recovered']:,} of {found['missing']:,} missing slots recovered with {found['requests']:,} requests; "
+            f"{found['unfillable']:,} are with no source{nowhere}; {self.left:,} remain to be tried again."
         )
-
-    @property
-    def _left(self) -> int:
-        return int(self.figures["missing"]) - int(self.figures["recovered"]) - int(self.figures["unfillable"])
 
 
 def backfill(
@@ -226,7 +223,7 @@ class _Campaign:
         for name, each in self.hunts.items():
             nowhere = each.stretches(each.unfillable())
             stretches = zip(nowhere.starts.tolist(), nowhere.ends.tolist(), strict=True)
-            unfillable.remember(self.house.state, name, stretches, each.target.doors, now)
+            unfillable.remember(self.house.state, name, stretches, each.target.doors, self.house.as_of)
             waits = [
                 rule.passes_at_min[1]
                 for severity, rule in enumerate(self._rules())
@@ -249,6 +246,7 @@ class _Campaign:
             "missing": missing,
             "recovered": recovered,
             "unfillable": sum(int(each.unfillable().sum()) for each in quarry),
+            "unreached": sum(int(each.unreached().sum()) for each in quarry),
             "requests": len(planned) if dry_run else sum(int(line["requests"]) for line in self.by_source.values()),
             "requests_failed": sum(int(line["failed"]) for line in self.by_source.values()),
             "new": sum(int(line["new"]) for line in self.by_source.values()),

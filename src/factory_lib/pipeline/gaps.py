@@ -169,9 +169,8 @@ def _ledger(
 
 
 def quarantined_slots(house: House) -> dict[str, pd.DataFrame]:
-    """Return the open quarantines known at ``as_of``, by series."""
-    verdicts = house.store.read_verdicts(open_only=True)
-    return {str(name): part for name, part in verdicts[verdicts["at"] <= house.as_of].groupby("series")}
+    """Return the open quarantines by series; they hold for replays too, as they do in every view of the store."""
+    return {str(name): part for name, part in house.store.read_verdicts(open_only=True).groupby("series")}
 
 
 def suspects_of(suspects: Mapping[str, pd.DataFrame], target: Target) -> Slots:

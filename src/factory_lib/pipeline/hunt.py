@@ -96,6 +96,10 @@ class Hunt:
         """Return the slots that every provider within reach was asked for and none has."""
         return ~self.found & self.in_reach.any(axis=0) & (self.answered | ~self.in_reach).all(axis=0)
 
+    def unreached(self) -> Mask:
+        """Return the slots that no configured source reaches: too old for all of them, or only imported."""
+        return ~self.found & ~self.in_reach.any(axis=0)
+
     @property
     def missing(self) -> int:
         """Slots that were missing at the start."""

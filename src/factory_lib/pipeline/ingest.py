@@ -44,6 +44,8 @@ class IngestOutcome:
         Providers skipped or failing, and series that lag.
     overdue : tuple of str
         Series that had slots due and got none of them.
+    offline : bool
+        Whether every source is switched off here: the profile lives on imported files.
     """
 
     by_source: pd.DataFrame
@@ -53,10 +55,13 @@ class IngestOutcome:
     notes: tuple[str, ...] = ()
     overdue: tuple[str, ...] = ()
     skipped: tuple[str, ...] = field(default=())
+    offline: bool = False
 
     @property
     def level(self) -> str:
         """``fail`` if rows were due and none came, ``warn`` if a provider failed, else ``ok``."""
+        if self.offline:
+            return "ok"
         if self.overdue or not self.figures["sources_asked"]:
             return "fail"
         return "warn" if self.figures["sources_failed"] else "ok"
@@ -65,6 +70,8 @@ class IngestOutcome:
     def verdict(self) -> str:
         """One sentence for the top of the page."""
         found = self.figures
+        if self.offline:
+            return "No provider is asked in this profile: its values come from imported files."
         if not found["sources_asked"]:
             return f"Nobody was asked: {'; '.join(self.skipped) or 'no source has anything for this site'}."
         counted = f"{found['new']:,} new values and {found['revised']:,} revised from {found['sources_asked']} sources"
@@ -121,9 +128,8 @@ class _Held:
 def _held(house: House, target: Target, days: int | None) -> _Held:
     start, end = house.as_of - timedelta(days=days or FIRST_LOAD_DAYS), known_until(target.series, house.as_of)
     rows = house.store.read(target.name, places=target.places, start=start, end=end, raw=True)
-    ends = rows["start"] + pd.to_timedelta(rows["resolution_s"], unit="s")
-    by_door = ends.groupby([rows["source"], rows["place"]]).max()
-    until = {Door(*key): last.to_pydatetime() for key, last in by_door.to_dict().items()}
+    ends = from_index(rows["start"]) + rows["resolution_s"].to_numpy()  # ascending, so the last one of each door stays
+    until = {Door(*at): from_epoch(int(end)) for *at, end in zip(rows["source"], rows["place"], ends, strict=True)}
     return _Held(house.store.slots(target.name, places=target.places, start=start, end=end), until)
 
 
@@ -228,6 +234,7 @@ class _Tally:
             notes,
             overdue,
             tuple(skipped),
+            not any(spec.enabled for spec in self.house.settings.sources.values()),
         )
 
     def _overdue(self, target: Target, held: _Held) -> bool:
