@@ -63,9 +63,15 @@ class BackfillOutcome:
     @property
     def level(self) -> str:
         """``ok`` if all that any source has is there, ``fail`` if sources failed and nothing was recovered."""
-        if self.dry_run or self._left <= 0:
-            return "ok"
+        if self.dry_run or not self.left:
+            return "warn" if self.figures["unreached"] else "ok"
         return "warn" if self.figures["recovered"] else "fail"
+
+    @property
+    def left(self) -> int:
+        """Slots that a configured source may still have."""
+        missing, *settled = (int(self.figures[name]) for name in ("missing", "recovered", "unfillable", "unreached"))
+        return missing - sum(settled)
 
     @property
     def verdict(self) -> str:
@@ -85,8 +91,8 @@ class BackfillOutcome:
             )
         nowhere = f"; {found['unreached']:,} are out of every configured source's reach" if found["unreached"] else ""
         return (
-            f"{found['recovered']:,} of {found['missing']:,} missing slots recovered with {found['requests']:,} requests; "
-            f"{found['unfillable']:,} are with no source{nowhere}; {self.left:,} remain to be tried again."
+            f"{found['recovered']:,} of {found['missing']:,} missing slots recovered with {found['requests']:,} "
+            f"requests; {found['unfillable']:,} are with no source{nowhere}; {self.left:,} remain to be tried again."
         )
 
 
