@@ -16,10 +16,13 @@ from factory_lib.clock import MADRID
 from factory_lib.domain.plant import Bools, Floats, shifts_on
 from factory_lib.plan.problem import Problem, on_grid
 from factory_lib.plan.program import ahead, start_cost, startable
-from factory_lib.plan.schedule import Batch, Schedule, filled
+from factory_lib.plan.schedule import Batch, Schedule, filled, keeps_promises
 
 LOOK_BACK = timedelta(days=28)
 DAY_OFF_EUR = 1e4  # keeps "on its day" before everything else for who does not weigh it
+
+
+Chain = tuple[int, ...]
 
 
 class _Floor:
@@ -31,8 +34,10 @@ class _Floor:
         self.people = problem.people.copy()
         self.kw = problem.base_kw.copy()
 
-    def best_chain(self, j: int, masks: list[Bools], price: list[Floats], *, excess: bool) -> tuple[int, ...] | None:
-        """Return the starts of the cheapest chain of one batch of job ``j``, if any fits; ``price[s]`` by start slot."""
+    def best_chain(
+        self, j: int, masks: list[Bools], price: list[Floats], *, excess: bool
+    ) -> tuple[float, Chain | None]:
+        """Return cost and starts of the cheapest chain of one batch of job ``j``; ``price[s]`` is by start slot."""
         problem, job = self.problem, self.problem.jobs[j]
         size = len(problem.index)
         best: Floats = np.zeros(size)
@@ -47,11 +52,11 @@ class _Floor:
             best = np.where(fits, best + price[s] + extra, np.inf)
         slot = int(np.argmin(best))
         if not np.isfinite(best[slot]):
-            return None
+            return np.inf, None
         chain = [slot]
         for after in reversed(choice[1:]):
             chain.append(int(after[chain[-1]]))
-        return tuple(chain)
+        return float(best[slot]), tuple(chain)
 
     def _follow(self, best: Floats, s: int, span: int) -> tuple[Floats, np.ndarray]:  # type: ignore[type-arg]
         """Return, for each start of stage ``s``, the best value of the next stage in reach and the slot it begins in."""
@@ -83,7 +88,7 @@ class _Floor:
         added = np.maximum(0.0, self.kw + self.problem.stages[s].power_kw - power.contracted_kw) - before
         return ahead(added * power.excess_eur_kw * self.problem.slot_h * 4, span)
 
-    def take(self, j: int, chain: tuple[int, ...]) -> None:
+    def take(self, j: int, chain: Chain) -> None:
         """Occupy the floor with a batch."""
         job = self.problem.jobs[j]
         for s, stage in enumerate(self.problem.stages):
@@ -93,6 +98,15 @@ class _Floor:
             self.people[start : start + self.problem.attention(job, s)] -= stage.operators
             self.kw[start:end] += stage.power_kw
             self.kw[end:until] += stage.hold_kw
+
+
+def bound_eur(problem: Problem) -> float:
+    """Return what no schedule can be cheaper than: every batch alone on an empty floor at its cheapest."""
+    total, masks = 0.0, startable(problem)
+    for j, job in enumerate(problem.jobs):
+        price = [start_cost(problem, job, s) for s in range(len(problem.stages))]
+        total += job.count * _Floor(problem).best_chain(j, masks[j], price, excess=True)[0]
+    return total
 
 
 Preferred = Callable[[int], Iterator[Bools]]
@@ -179,7 +193,7 @@ def _lay(
     for _, day, j in sorted(todo, key=lambda item: (not item[0], item[1])):
         chain = None
         for only in _attempts(problem, masks[j], preferred(j), day):
-            chain = floor.best_chain(j, only, price(j, day), excess=excess)
+            _, chain = floor.best_chain(j, only, price(j, day), excess=excess)
             if chain:
                 break
         if chain is None:
@@ -200,8 +214,10 @@ def _attempts(problem: Problem, masks: list[Bools], preferred: Iterator[Bools], 
     yield masks
 
 
-ALL: dict[str, Callable[[Problem], Schedule | None]] = {
-    "shift begin": shift_begin,
-    "fixed start": fixed_start,
-    "greedy": greedy,
-}
+BASELINES = {"shift begin": shift_begin, "fixed start": fixed_start, "greedy": greedy}
+
+
+def schedules(problem: Problem) -> dict[str, Schedule]:
+    """Return the simple schedules by name: those that fit, and keep the pins and firm orders of the request."""
+    made = {name: make(problem) for name, make in BASELINES.items()}
+    return {name: laid for name, laid in made.items() if laid is not None and keeps_promises(problem, laid)}

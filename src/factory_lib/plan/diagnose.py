@@ -1,12 +1,154 @@
-"""Why there is no plan."""
+"""Why there is no plan: which family of constraints is in the way, and the least that would have to give.
 
-from dataclasses import dataclass
+Each family in turn is allowed to give way at a price while all others stay hard; where that leaves a plan, the slack of
+the cheapest one is the smallest change that would help. What no family can mend alone is asked of all of them together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+
+from factory_lib.clock import MADRID
+from factory_lib.domain.plant import Floats
+from factory_lib.plan.problem import Problem, lay_out, on_grid
+from factory_lib.plan.program import FAMILIES, Program
+
+UNITS = {
+    "pins": "pins",
+    "room": "K or %",
+    "machines": "machine-hours",
+    "operators": "operator-hours",
+    "power": "kW",
+    "waits": "hours",
+    "time": "hours",
+    "demand": "kg",
+}
+LONGEST_DELAY = timedelta(days=3)
+TIME_LIMIT_S = 5.0
+GAP = 0.02
 
 
 @dataclass(frozen=True)
 class Obstacle:
+    """One family of constraints that, loosened by ``amount`` of ``unit``, leaves a plan; ``detail`` says where and when.
+
+    ``share`` is the change relative to what there is, by which obstacles are ordered. ``alone`` is false where the
+    change helps only together with the others listed.
+    """
+
     family: str
+    amount: float
+    unit: str
+    detail: str
+    share: float
+    alone: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.family}: {self.amount:.3g} {self.unit} ({self.detail})"
 
 
-def diagnose(problem):
-    return ()
+def diagnose(problem: Problem) -> tuple[Obstacle, ...]:
+    """Return what stands in the way, smallest change first; a pin, being a wish, before everything else."""
+    families = [family for family in FAMILIES if family != "pins" or problem.pins]
+    alone = [found for family in families if (found := _loosen(problem, family))]
+    if alone:
+        return tuple(sorted(alone, key=lambda obstacle: (obstacle.family != "pins", obstacle.share)))
+    physical = frozenset(families) - {"time", "demand"}
+    program = Program(problem, physical)
+    result = program.solve(TIME_LIMIT_S, GAP) if program.feasible else None
+    if result is None or result.x is None:
+        return ()
+    found = [_obstacle(program, result.x, family) for family in sorted(physical)]
+    return tuple(replace(obstacle, alone=False) for obstacle in found if obstacle.amount > 1e-6)
+
+
+def _loosen(problem: Problem, family: str) -> Obstacle | None:
+    if family == "time":
+        problem = _longer(problem)
+    program = Program(problem, frozenset({family}))
+    result = program.solve(TIME_LIMIT_S, GAP) if program.feasible else None
+    if result is None or result.x is None:
+        return None
+    found = _obstacle(program, result.x, family)
+    return found if found.amount > 1e-6 else None
+
+
+def _longer(problem: Problem) -> Problem:
+    """Lay the same request on a longer window; its prices do not matter, its weather is that of the same hour before."""
+    request, slot = problem.request, problem.index.freq
+    end = request.end + LONGEST_DELAY
+    index = pd.date_range(problem.index[0], end, freq=slot, inclusive="left", unit="s", name="start")
+    weather = request.weather
+    if weather is not None:
+        hours = pd.date_range(weather.index[0], max(end, weather.index[-1]), freq="h", unit="s", name="start")
+        known = on_grid(weather, hours)
+        for _ in range(LONGEST_DELAY.days + 1):
+            known = known.fillna(known.shift(24))
+        weather = known
+    prices = pd.DataFrame({"p50": np.zeros(len(index))}, index=index)
+    return lay_out(replace(request, prices=prices, weather=weather, end=end), deadline=request.end)
+
+
+def _obstacle(program: Program, solution: Floats, family: str) -> Obstacle:
+    problem = program.problem
+    if family == "room":
+        return _room(program, solution)
+    gave: dict[str, tuple[float, Floats]] = {}
+    for of, columns, slots in program.gave_way:
+        by_slot = np.zeros(len(problem.index) + 1)
+        by_slot[slots] = solution[columns]
+        amount, before = gave.get(of, (0.0, np.zeros(len(problem.index) + 1)))
+        gave[of] = (amount + float(solution[columns].sum()), before + by_slot)
+    total = sum(amount for amount, _ in gave.values())
+    most = max((float(by_slot.max()) for _, by_slot in gave.values()), default=0.0)
+    late = max((int(np.count_nonzero(by_slot > 1e-6)) for _, by_slot in gave.values()), default=0)
+    amount = {
+        "pins": total,
+        "demand": total,
+        "power": most,
+        "time": late * problem.slot_h,
+    }.get(family, total * problem.slot_h)
+    names = [f"{of} {_when(problem, by_slot)}".strip() for of, (amount_of, by_slot) in gave.items() if amount_of > 1e-6]
+    return Obstacle(family, amount, UNITS[family], ", ".join(names), amount / _there_is(problem, family))
+
+
+def _there_is(problem: Problem, family: str) -> float:
+    """Return how much of a family's unit there is, so that kilograms and hours can be put in one order."""
+    window_h = (problem.deadline - problem.now) * problem.slot_h
+    chain_h = sum(max((job.duration for job in problem.jobs), key=sum)) * problem.slot_h
+    return {
+        "pins": float(len(problem.pins)),
+        "machines": window_h,
+        "operators": float(problem.people[problem.now :].sum()) * problem.slot_h,
+        "power": problem.plant.power.limit_kw,
+        "waits": chain_h,
+        "time": window_h,
+        "demand": float(sum(wanted.sum() for wanted in problem.wanted_kg.values())),
+    }[family] or 1e-3
+
+
+def _room(program: Program, solution: Floats) -> Obstacle:
+    """Say for each stage by how much its limits would have to move for the starts that were chosen."""
+    problem, worst = program.problem, dict[str, float]()
+    for j, job in enumerate(program.starts(solution)):
+        for s, starts in enumerate(job):
+            lack = problem.hurdle["room"][s]
+            over = max((float(lack[at : at + problem.jobs[j].duration[s]].max()) for at in starts), default=0.0)
+            if over > 0:
+                worst[problem.stages[s].name] = max(over, worst.get(problem.stages[s].name, 0.0))
+    amount = max(worst.values(), default=0.0)
+    detail = ", ".join(f"{name} limit by {over:.1f}" for name, over in worst.items())
+    return Obstacle("room", amount, UNITS["room"], detail, amount / 100)
+
+
+def _when(problem: Problem, by_slot: Floats) -> str:
+    """Return the local span from the first to the last slot that gave way."""
+    slots = np.flatnonzero(by_slot[:-1] > 1e-6)
+    if not len(slots):
+        return ""
+    first, last = (problem.index[n].tz_convert(MADRID) for n in (slots[0], slots[-1]))
+    return f"{first:%a %d %H:%M} to {last + problem.index.freq:%a %d %H:%M}"

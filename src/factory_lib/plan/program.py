@@ -62,6 +62,7 @@ class Program:
     def __init__(self, problem: Problem, relaxed: frozenset[str] = frozenset()) -> None:
         self.problem, self.relaxed = problem, relaxed
         self.rows = _Rows()
+        self.gave_way: list[tuple[str, Ints, Ints]] = []  # what a slack is of, its columns, their slots
         self.slots = np.arange(len(problem.index))
         self.masks = startable(problem, relaxed)
         self.feasible = all(mask.any() for job in self.masks for mask in job)
@@ -74,13 +75,13 @@ class Program:
             self._finish()
             self._kilograms()
 
-    def solve(self, time_limit_s: float, gap: float) -> OptimizeResult:
-        """Run HiGHS and return its result; ``x`` is None where it found no plan."""
+    def solve(self, time_limit_s: float, gap: float, *, any_plan: bool = False) -> OptimizeResult:
+        """Run HiGHS and return its result, ``x`` None where it found no plan; ``any_plan`` forgets the objective."""
         rows, columns, values = (np.concatenate(part) for part in zip(*self.rows.entries, strict=True))
         matrix = coo_array((values, (rows, columns)), shape=(self.rows.height, self.rows.width)).tocsr()
         low, high = np.concatenate(self.rows.bounds, axis=1)
         return milp(
-            np.concatenate(self.rows.cost),
+            np.concatenate(self.rows.cost) * (not any_plan),
             integrality=np.concatenate(self.rows.whole),
             bounds=Bounds(low, high),
             constraints=LinearConstraint(matrix, *np.concatenate(self.rows.limits, axis=1)),
@@ -117,9 +118,13 @@ class Program:
             return np.zeros(len(self.slots))
         return ahead(self.problem.hurdle["room"][s], job.duration[s]) * self.problem.slot_h
 
-    def _slack(self, family: str, count: int, unit: float) -> list[tuple[Ints, float]]:
-        """Return a term that loosens ``count`` rows, if the family is relaxed."""
-        return [(self.rows.columns(count, cost=unit), 1.0)] if family in self.relaxed else []
+    def _slack(self, family: str, of: str, slots: Ints, unit: float, sign: float = 1.0) -> list[tuple[Ints, float]]:
+        """Return a term that loosens the rows of ``slots`` at a cost of ``unit`` each, if the family is relaxed."""
+        if family not in self.relaxed:
+            return []
+        columns = self.rows.columns(len(slots), cost=unit)
+        self.gave_way.append((of, columns, slots))
+        return [(columns, sign)]
 
     def _order_and_waits(self) -> None:
         problem, unit = self.problem, self.problem.slot_h
@@ -131,7 +136,7 @@ class Program:
                 longest = job.duration[s] + problem.wait[s]
                 if "waits" in self.relaxed:
                     mine = self.slots[: len(self.slots) - longest]
-                slack = self._slack("waits", len(mine), unit)
+                slack = self._slack("waits", problem.stages[s].name, mine, unit)
                 self.rows.add(
                     [(self._at(j, s + 1, mine + longest), 1.0), (self._at(j, s, mine), -1.0), *slack], low=0.0
                 )
@@ -158,7 +163,7 @@ class Program:
                 free = self._at(j, s + 1, slots) if held else self._at(j, s, slots - problem.jobs[j].duration[s])
                 terms += [(self._at(j, s, slots), 1.0), (free, -1.0)]
             if len(slots) and terms:
-                slack = [(columns, -unit) for columns, unit in self._slack("machines", len(slots), problem.slot_h)]
+                slack = self._slack("machines", machine, slots, problem.slot_h, -1.0)
                 self.rows.add(terms + slack, high=capacity[slots])
 
     def _people(self) -> None:
@@ -177,7 +182,7 @@ class Program:
                 if attention := problem.attention(job, s):
                     terms += [(self._at(j, s, slots), operators), (self._at(j, s, slots - attention), -operators)]
         if len(slots) and terms:
-            slack = [(columns, -unit) for columns, unit in self._slack("operators", len(slots), problem.slot_h)]
+            slack = self._slack("operators", "operators", slots, problem.slot_h, -1.0)
             self.rows.add(terms + slack, high=problem.people[slots])
 
     def _power(self) -> None:
@@ -205,7 +210,7 @@ class Program:
         self.rows.bounds[-1][1] = np.maximum(
             power.limit_kw - np.maximum(problem.base_kw[slots], power.contracted_kw), 0.0
         )
-        over = [(columns, -unit) for columns, unit in self._slack("power", len(slots), problem.slot_h)]
+        over = self._slack("power", "kW", slots, problem.slot_h, -1.0)
         room = np.maximum(power.contracted_kw - problem.base_kw[slots], 0.0)
         self.rows.add([*terms, (excess, -1.0), *over], high=room)
 
@@ -227,7 +232,7 @@ class Program:
         for j, s, slot in problem.pins:
             here = np.array([slot])
             row = [(self._at(j, s, here), 1.0), (self._at(j, s, here - 1), -1.0)]
-            self.rows.add([*row, *self._slack("pins", 1, 1.0)], low=1.0)
+            self.rows.add([*row, *self._slack("pins", problem.stages[s].name, here, 1.0)], low=1.0)
         for j, job in enumerate(problem.jobs):
             self._by(problem.deadline, [j], job.count)
         for variant, _, due in problem.due:
@@ -245,7 +250,10 @@ class Program:
             made = [(np.broadcast_to(self.count[j][last][-1], slots.shape), -1.0) for j in jobs]
             self.rows.add([*done, *made], low=0.0)
         else:
-            self.rows.add([*done, *self._slack("time", len(slots), self.problem.slot_h)], low=float(count))
+            self.rows.add(
+                [*done, *self._slack("time", self.problem.jobs[jobs[0]].variant, slots, self.problem.slot_h)],
+                low=float(count),
+            )
 
     def _kilograms(self) -> None:
         """Lay the batches' kilograms on the days they are finished on, and price what is early or late."""
@@ -267,7 +275,9 @@ class Program:
             self.rows.add(high, high=0.0)
             early, late = self.rows.columns(len(wanted), cost=price), self.rows.columns(len(wanted), cost=price)
             self.rows.add([(made, 1.0), (early, -1.0), (late, 1.0)], *[np.cumsum(wanted)] * 2)
-            self.rows.add([(made[-1:], 1.0), *self._slack("demand", 1, 1.0)], low=wanted.sum())
+            self.rows.add(
+                [(made[-1:], 1.0), *self._slack("demand", variant, problem.day_end[-1:], 1.0)], low=wanted.sum()
+            )
 
 
 def ahead(values: Floats, length: int) -> Floats:

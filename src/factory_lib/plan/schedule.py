@@ -118,6 +118,17 @@ def _preference_eur(problem: Problem, schedule: Schedule) -> float:
     return off * problem.plant.demand.preference_eur_kg_day
 
 
+def keeps_promises(problem: Problem, schedule: Schedule) -> bool:
+    """Whether pins, firm orders and the deadline are kept: what a simple schedule does not look at."""
+    ends = [(problem.jobs[b.job].variant, b.starts[-1] + problem.jobs[b.job].duration[-1]) for b in schedule]
+    in_time = all(end <= problem.deadline for _, end in ends) and all(
+        sum(variant == name and end <= due for name, end in ends)
+        >= sum(count for other, count, slot in problem.due if other == variant and slot <= due)
+        for variant, _, due in problem.due
+    )
+    return in_time and all(any(b.job == j and b.starts[s] == slot for b in schedule) for j, s, slot in problem.pins)
+
+
 def filled(problem: Problem, schedule: Schedule) -> Schedule:
     """Return the schedule with the kilograms that follow the daily preferences best, within each batch's limits."""
     days = _finish_days(problem, schedule)

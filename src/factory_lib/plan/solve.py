@@ -95,14 +95,19 @@ def solve(request: Request, *, gap: float = 0.01, time_limit_s: float = 60.0) ->
     result = program.solve(time_limit_s, gap)
     if result.status == HIGHS_INFEASIBLE:
         return _infeasible(problem, clock)
-    simple = {name: schedule for name, make in baselines.ALL.items() if (schedule := make(problem)) is not None}
-    found = list(simple.values()) if not problem.pins else []
+    simple = baselines.schedules(problem)
+    found = list(simple.values())
     if result.x is not None:
         found.insert(0, chains(problem, program.starts(result.x)))
+    bound = baselines.bound_eur(problem)
+    if result.mip_dual_bound is not None:
+        bound = max(bound, float(result.mip_dual_bound))
     if not found:
-        return Plan(problem, "time_out", (), simple, -np.inf, time.perf_counter() - clock)
+        result = program.solve(time_limit_s, gap, any_plan=True)
+        if result.x is None:
+            return Plan(problem, "time_out", (), simple, bound, time.perf_counter() - clock)
+        found = [chains(problem, program.starts(result.x))]
     best = min(found, key=lambda schedule: costs(problem, schedule).objective)
-    bound = -np.inf if result.mip_dual_bound is None else float(result.mip_dual_bound)
     plan = Plan(problem, "solved", best, simple, bound, time.perf_counter() - clock)
     return plan if plan.gap <= gap + 1e-6 else Plan(problem, "time_out", best, simple, bound, plan.seconds)
 

@@ -240,15 +240,18 @@ class Checker:
 def random_request(seed: int) -> Request:
     """Return a random factory and what is asked of it: clock changes, negative prices, outages, nights, heat."""
     rng = np.random.default_rng(seed)
-    slot_min = int(rng.choice([15, 60]))
+    slot_min = int(rng.choice([15, 60, 60]))
     grain = 60 if slot_min == 60 and rng.random() < 0.7 else 15
-    stages = tuple(_stage(rng, n, grain, last=n == count - 1) for count in [int(rng.integers(2, 6))] for n in range(count))
+    stages = tuple(
+        _stage(rng, n, grain, last=n == count - 1) for count in [int(rng.integers(2, 6))] for n in range(count)
+    )
     machines = {stage.machine: int(rng.integers(1, 3)) for stage in stages}
     variants = {"plain": Variant(50, 150)}
     if rng.random() < 0.4:
         variants["slow"] = Variant(80, 120, {stages[1].name: stages[1].duration_min + 2 * grain})
     top = max(stage.power_kw for stage in stages)
-    first, days = DAYS[int(rng.integers(len(DAYS)))], int(rng.integers(1, 4))
+    first, days = DAYS[int(rng.integers(len(DAYS)))], int(rng.choice([1, 1, 2, 3]))
+    closed = (first + timedelta(days=2),) if rng.random() < 0.2 else ()
     plant = Plant(
         name=f"random {seed}",
         stages=stages,
@@ -257,7 +260,9 @@ def random_request(seed: int) -> Request:
         shifts=_shifts(rng),
         demand=Demand({}, preference_eur_kg_day=float(rng.choice([0.0, 0.02, 0.2]))),
         power=Power(contracted := top * float(rng.uniform(0.9, 2.5)) + 8, float(rng.uniform(0, 0.3)), contracted + 30),
-        calendar=WorksCalendar(public_holidays=False, closed=(first + timedelta(days=2),) if rng.random() < 0.2 else ()),
+        calendar=WorksCalendar(
+            public_holidays=False, closed=(first + timedelta(days=2),) if rng.random() < 0.2 else ()
+        ),
         auxiliaries=(Auxiliary("base", 5.0), Auxiliary("light", 3.0, time(18), time(2))),
         risk=Risk(band_weight=float(rng.choice([0.0, 0.3]))),
         slot_min=slot_min,  # type: ignore[arg-type]
@@ -265,7 +270,7 @@ def random_request(seed: int) -> Request:
     begin = datetime.combine(first - timedelta(days=1), time(14), MADRID).astimezone(UTC)
     end = datetime.combine(first + timedelta(days=days), time(), MADRID).astimezone(UTC)
     kilograms = {
-        first + timedelta(days=n): {name: float(rng.integers(30, 180)) for name in variants if rng.random() < 0.7}
+        first + timedelta(days=n): {name: float(rng.integers(30, 160)) for name in variants if rng.random() < 0.7}
         for n in range(days)
     }
     outages = ()
@@ -365,6 +370,7 @@ def tiny_request(seed: int) -> Request:
     """Return a factory small enough to enumerate: two or three stages, one or two batches, half a day of hours."""
     rng = np.random.default_rng(seed)
     count, batches = (3, 1) if rng.random() < 0.4 else (2, 2)
+    hold = rng.random() < 0.5
     stages = tuple(
         Stage(
             name=f"stage {n}",
@@ -372,8 +378,8 @@ def tiny_request(seed: int) -> Request:
             power_kw=float(rng.integers(10, 40)),
             duration_min=int(rng.integers(1, 4)) * 60,
             wait_min=int(rng.choice([0, 60])),
-            hold_h=float(rng.choice([0, 2])) if n == 0 else 0.0,
-            hold_kw=4.0 if n == 0 else 0.0,
+            hold_h=2.0 * hold if n == 0 else 0.0,
+            hold_kw=4.0 * hold if n == 0 else 0.0,
             attended=rng.choice(["always", "start", "never"]),
         )
         for n in range(count)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from datetime import timedelta
 
 import numpy as np
 import pytest
 
-from factory_lib.plan.problem import Pin
+from factory_lib.plan.problem import Order, Pin, Request
 from factory_lib.plan.replan import from_now
 from factory_lib.plan.solve import Plan, solve
 
@@ -23,12 +22,18 @@ def seeds(chunk: int) -> range:
     return range(chunk * CASES, (chunk + 1) * CASES)
 
 
+def quick(request: Request) -> Plan:
+    """Solve in a fraction of a second, which some cases leave by time-out; look longer where nothing was found."""
+    plan = solve(request, gap=0.02, time_limit_s=0.2)
+    return plan if plan.schedule or plan.status != "time_out" else solve(request, gap=0.5, time_limit_s=30)
+
+
 @pytest.mark.parametrize("chunk", range(CHUNKS), ids=lambda n: f"chunk{n}")
 def test_every_promise_is_kept(chunk, world, checker):
     solved = 0
     for seed in seeds(chunk):
         request = world(seed)
-        plan = solve(request, gap=0.02, time_limit_s=10)
+        plan = quick(request)
         if plan.status == "infeasible":
             continue
         check = checker(request)
@@ -43,3 +48,53 @@ def test_every_promise_is_kept(chunk, world, checker):
             assert len(simple) == len(plan.schedule), f"seed {seed}, {name}"
         solved += 1
     assert solved > CASES / 3
+
+
+@pytest.mark.parametrize("chunk", range(4), ids=lambda n: f"chunk{n}")
+def test_planning_again_from_now_keeps_what_has_begun_and_what_is_pinned(chunk, world, checker):
+    replanned = 0
+    for seed in range(1000 + 10 * chunk, 1000 + 10 * chunk + 10):
+        first = solve(world(seed), gap=0.05, time_limit_s=0.2)
+        if not first.schedule:
+            continue
+        rng = np.random.default_rng(seed)
+        table = first.table()
+        span = table["end"].max() - table["start"].min()
+        now = (table["start"].min() + span * float(rng.uniform(0.1, 0.9))).to_pydatetime()
+        request = from_now(first, now)
+        ahead = table[(table["start"] >= request.begin)]
+        fresh = ahead[ahead["stage"] == first.problem.stages[0].name]
+        if len(fresh):
+            chosen = fresh.iloc[int(rng.integers(len(fresh)))]
+            request = replace(request, pins=(Pin(chosen["variant"], chosen["stage"], chosen["start"].to_pydatetime()),))
+        again = solve(request, gap=0.05, time_limit_s=0.2)
+        assert again.status != "infeasible", f"seed {seed}: the first plan goes on"
+        if again.schedule:
+            assert checker(request).violations(again.table()) == [], f"seed {seed}"
+            replanned += 1
+    assert replanned >= 3
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_schedule_is_cheaper_where_all_can_be_enumerated(seed, tiny, enumerated, checker):
+    request = tiny(seed)
+    least = enumerated(request)
+    plan = solve(request, gap=0.0)
+    if least is None:
+        assert plan.status == "infeasible"
+    else:
+        assert plan.status == "solved"
+        assert checker(request).objective(plan.table()) == pytest.approx(least, abs=1e-6)
+
+
+def test_an_extra_order_is_finished_when_due(world, checker):
+    kept = 0
+    for seed in range(2000, 2015):
+        request = world(seed)
+        order = Order("plain", 60.0, request.begin + (request.end - request.begin) * 0.6)
+        request = replace(request, orders=(order,), pins=())
+        plan = solve(request, gap=0.05, time_limit_s=0.2)
+        if plan.schedule:
+            assert checker(request).violations(plan.table()) == [], f"seed {seed}"
+            kept += 1
+    assert kept >= 5

@@ -1,0 +1,84 @@
+"""Ten ways to ask for the impossible, and what the planner says is in the way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, time, timedelta
+
+import pytest
+
+from factory_lib.plan.problem import Order, Outage, Pin
+from factory_lib.plan.solve import solve
+from factory_lib.settings.plant import Power, Shift
+
+BEGIN = datetime(2024, 3, 4, 13, tzinfo=UTC)
+DAY = datetime(2024, 3, 5, tzinfo=UTC)
+WEEK = ("mon", "tue", "wed", "thu", "fri")
+
+
+def too_hot(ask, plant, mild):
+    weather = mild.assign(temperature_c=37.5, humidity_pct=10.0)
+    return ask(weather=weather)
+
+
+def too_humid(ask, plant, mild):
+    return ask(weather=mild.assign(temperature_c=24.0, humidity_pct=70.0))
+
+
+def conche_out(ask, plant, mild):
+    return ask(outages=(Outage("conche", datetime(2024, 3, 5, 20, tzinfo=UTC)),))
+
+
+def limit_too_low(ask, plant, mild):
+    return ask(of=replace(plant, power=Power(50.0, 0.1, limit_kw=58.0)))
+
+
+def pinned_at_night(ask, plant, mild):
+    return ask(pins=(Pin("standard", "mixing", datetime(2024, 3, 5, 2, tzinfo=UTC)),))
+
+
+def pinned_too_late(ask, plant, mild):
+    return ask(pins=(Pin("standard", "mixing", datetime(2024, 3, 5, 17, tzinfo=UTC)),))
+
+
+def nobody_there(ask, plant, mild):
+    shift = Shift("short", WEEK, time(8), time(9, 30), 2)
+    return ask(of=replace(plant, shifts=(shift,)))
+
+
+def no_patience(ask, plant, mild):
+    stages = tuple(replace(s, wait_min=0, hold_h=0.0, hold_kw=0.0) for s in plant.stages)
+    shifts = (Shift("early", WEEK, time(6), time(8), 2), Shift("late", WEEK, time(17), time(20), 2))
+    return ask(of=replace(plant, stages=stages, shifts=shifts, lead_in=time(23)), begin=DAY)
+
+
+def too_much(ask, plant, mild):
+    return ask(kilograms={DAY.date(): {"standard": 2000.0}})
+
+
+def order_too_soon(ask, plant, mild):
+    return ask(kilograms={}, orders=(Order("standard", 200.0, BEGIN + timedelta(hours=11)),))
+
+
+@pytest.mark.parametrize(
+    ("case", "family", "low", "high"),
+    [
+        (too_hot, "room", 1.4, 1.6),
+        (too_humid, "room", 1.0, 30.0),
+        (conche_out, "machines", 1.0, 6.0),
+        (limit_too_low, "power", 2.0, 10.0),
+        (pinned_at_night, "pins", 1.0, 1.0),
+        (pinned_too_late, "pins", 1.0, 1.0),
+        (nobody_there, "operators", 0.25, 3.5),
+        (no_patience, "waits", 0.25, 0.25),
+        (too_much, "demand", 1000.0, 1750.0),
+        (order_too_soon, "time", 8.0, 8.0),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_the_obstacle_is_named_with_the_smallest_change(case, family, low, high, ask, plant, mild):
+    plan = solve(case(ask, plant, mild))
+    assert plan.status == "infeasible"
+    named = {obstacle.family: obstacle for obstacle in plan.obstacles}
+    assert plan.obstacles[0].family == family
+    assert low - 1e-6 <= named[family].amount <= high + 1e-6
