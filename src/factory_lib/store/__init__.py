@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from factory_lib.settings import Settings
-from factory_lib.store.base import Backend, Store
+from factory_lib.store.backend import Backend
+from factory_lib.store.base import Store
 
 
 def open_store(settings: Settings) -> Store:
@@ -18,9 +19,7 @@ def open_store(settings: Settings) -> Store:
     ConfigError
         If the environment does not say where InfluxDB is.
     """
-    from factory_lib.store.keeper import Keeper
-
-    return Keeper(_backend(settings))
+    return Store(_backend(settings))
 
 
 def _backend(settings: Settings) -> Backend:

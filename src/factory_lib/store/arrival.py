@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,25 @@ from factory_lib.clock import from_epoch
 from factory_lib.frames import conform
 from factory_lib.series import Grid, Kind
 from factory_lib.slots import Slots, available_at, local_midnights
-from factory_lib.store.base import WriteResult
 from factory_lib.store.rows import FORECAST, MAX_LEAD_S, NAT, Channel, Rows, encode, seconds
+
+
+@dataclass(frozen=True)
+class WriteResult:
+    """What a write did, counted in the store."""
+
+    new: int = 0
+    revised: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+
+    def __add__(self, other: WriteResult) -> WriteResult:
+        return WriteResult(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
+
+    @property
+    def written(self) -> int:
+        """Rows that the store did not hold before."""
+        return self.new + self.revised
 
 
 def admit(frame: pd.DataFrame, run_id: str) -> tuple[Rows, int]:

@@ -1,121 +1,62 @@
-"""What every store promises; one test suite holds each backend to it.
+"""The store's contract, kept once for every backend; one test suite holds each to it.
 
 Rows are appended, never updated. A row is one value; its identity is series, place, source, kind, resolution, start
 and ``rev``. ``rev`` rises with each different value that arrives; an equal value writes nothing. Reading gives one
 value per slot: without open verdicts, best kind, most trusted place and source, highest ``rev`` available at ``as_of``.
-
-The contract is kept in one place (``keeper``); a backend only loads and appends ``Rows``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from factory_lib import series as catalogue
+from factory_lib.clock import epoch
+from factory_lib.errors import BadInput, WriteNotConfirmed
+from factory_lib.frames import FORECAST_COLUMNS, UTC_S
 from factory_lib.slots import Slots
-from factory_lib.store.rows import Channel, Rows
+from factory_lib.store import arrival, checksums, view
+from factory_lib.store.arrival import WriteResult
+from factory_lib.store.backend import VERDICT_COLUMNS, Backend, Window, World
+from factory_lib.store.rows import Rows
+from factory_lib.store.view import VIEW_COLUMNS
 
-SCHEMA_VERSION = 1
+__all__ = ["VERDICT_COLUMNS", "VIEW_COLUMNS", "Store", "World", "WriteResult"]
 
-VIEW_COLUMNS = (
-    "series", "place", "source", "kind", "resolution_s", "start", "rev", "value",
-    "available_at", "retrieved_at", "provider_updated_at", "run_id",
-)  # fmt: skip
-VERDICT_COLUMNS = (
-    "series", "place", "source", "start", "rev", "verdict", "rule", "reason", "at", "by",
-)  # fmt: skip
-
-World = Literal["real", "simulated"]
-OnCall = Callable[[str, int, float], None]
+_JUDGED = ["series", "place", "source", "start", "rev"]  # what a verdict is about
 
 
-@dataclass(frozen=True)
-class WriteResult:
-    """What a write did, counted in the store."""
-
-    new: int = 0
-    revised: int = 0
-    unchanged: int = 0
-    rejected: int = 0
-
-    def __add__(self, other: WriteResult) -> WriteResult:
-        return WriteResult(
-            self.new + other.new,
-            self.revised + other.revised,
-            self.unchanged + other.unchanged,
-            self.rejected + other.rejected,
-        )
-
-    @property
-    def written(self) -> int:
-        """Rows that the store did not hold before."""
-        return self.new + self.revised
-
-
-@dataclass(frozen=True)
-class Window:
-    """What to load: half-open in slot starts (seconds since 1970); no ``places`` means all, no ``as_of`` no limit."""
-
-    series: tuple[str, ...]
-    start: int
-    end: int
-    places: tuple[str, ...] | None = None
-    as_of: int | None = None
-
-
-class Backend(Protocol):
-    """What a database must do; every method raises ``StoreUnavailable`` when it cannot be reached."""
-
-    world: World
-
-    def writing(self, measurement: str) -> AbstractContextManager[None]:
-        """Admit one writer per measurement; what it appended counts when the block ends without an error."""
-
-    def load(self, window: Window, *, columns: Sequence[str] | None = None, first_only: bool = False) -> Rows:
-        """Return rows by channel, start and rev; ``first_only`` leaves out revisions."""
-
-    def append(self, rows: Rows) -> None:
-        """Add rows that the store does not hold."""
-
-    def load_forecasts(self, window: Window) -> Rows:
-        """Return forecast rows whose target lies in the window, issued at or before ``as_of``."""
-
-    def append_forecasts(self, rows: Rows) -> None:
-        """Add forecast rows; one of the same identity is replaced."""
-
-    def load_verdicts(self) -> pd.DataFrame:
-        """Return every verdict (``VERDICT_COLUMNS``), oldest first."""
-
-    def append_verdicts(self, rows: pd.DataFrame) -> None:
-        """Add verdicts."""
-
-    def channels(self) -> list[Channel]:
-        """Return what is stored; forecasts have the kind ``forecast`` and the model as source."""
-
-    def maintain(self) -> None:
-        """Compact whatever the backend lets grow."""
-
-    def close(self) -> None:
-        """Release files and connections."""
-
-
-class Store(Protocol):
-    """The contract. Every method raises ``StoreUnavailable`` when the backend cannot be reached.
+class Store:
+    """A profile's values, forecasts and verdicts; every method raises ``StoreUnavailable`` when it cannot be reached.
 
     Attributes
     ----------
+    world : str
+        ``real`` or ``simulated``, from the store's own stamp.
     on_call : callable, optional
-        Told the kind of each call, its rows and its milliseconds.
+        Told the name of each call, its rows and its milliseconds.
     """
 
-    world: World
-    backend: Backend
-    on_call: OnCall | None
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.world: World = backend.world
+        self.on_call: Callable[[str, int, float], None] | None = None
+
+    @contextmanager
+    def _call(self, name: str) -> Iterator[list[int]]:
+        """Time one call; the caller leaves its number of rows in the list."""
+        rows, began = [0], time.perf_counter()
+        yield rows
+        if self.on_call:
+            self.on_call(name, rows[0], (time.perf_counter() - began) * 1000)
+
+    # -- values ---------------------------------------------------------------------------------------------------
 
     def write(self, rows: pd.DataFrame, *, run_id: str) -> WriteResult:
         """Append tidy rows (``frames.TIDY_COLUMNS``).
@@ -131,6 +72,27 @@ class Store(Protocol):
         WriteNotConfirmed
             If what was written is not found when read again; repeating the write completes it.
         """
+        with self._call("write") as counted:
+            measurement = rows["series"].map({s: catalogue.get(s).measurement for s in rows["series"].unique()})
+            names, total = measurement.unique(), WriteResult()
+            for name in names:
+                total += self._write(rows if len(names) == 1 else rows[measurement == name], name, run_id)
+            counted[0] = len(rows)
+            return total
+
+    def _write(self, frame: pd.DataFrame, measurement: str, run_id: str) -> WriteResult:
+        arriving, refused = arrival.admit(frame, run_id)
+        if not len(arriving):
+            return WriteResult(rejected=refused)
+        window, columns = _around(arriving), ("channel", "start", "rev", "value")
+        with self.backend.writing(measurement):
+            added, result = arrival.settle(arriving, self.backend.load(window, columns=columns))
+            if len(added):
+                self.backend.append(added)
+                lost = arrival.absent(added, self.backend.load(window, columns=columns)).sum()
+                if lost:
+                    raise WriteNotConfirmed(f"{lost} of {len(added)} rows were written and not found again.")
+        return result + WriteResult(rejected=refused)
 
     def read(
         self,
@@ -147,19 +109,73 @@ class Store(Protocol):
 
         ``places`` are in order of trust. ``grid_s=3600`` gives the mean of an hour's four quarters, and nothing where
         one is absent. ``raw`` returns every stored row, quarantined ones and old revisions included.
+
+        Raises
+        ------
+        BadInput
+            If the catalogue does not know a series, or it comes at a coarser grid than ``grid_s``.
         """
+        names = [series] if isinstance(series, str) else list(series)
+        coarsest = {name: max(c.resolution_s for c in catalogue.get(name).cadences) for name in names}
+        if grid_s is not None and max(coarsest.values(), default=0) > grid_s:
+            raise BadInput(
+                f"{', '.join(coarsest)} cannot be read every {grid_s} s: stored every {coarsest.values()} s."
+            )
+        with self._call("read") as counted:
+            rows = self.backend.load(_window(names, places, start, end, as_of))
+            if raw:
+                rows = view.in_series_order(rows, names)
+            else:
+                shown = view.countable(rows, self._quarantined(names))
+                rows = view.best(rows.take(shown), names, places)
+                if grid_s is not None:
+                    rows = view.on_grid(rows, names, places, grid_s)
+            counted[0] = len(rows)
+            return view.frame_of(rows)
 
     def slots(
         self, series: str, *, places: Sequence[str], start: datetime, end: datetime, as_of: datetime | None = None
     ) -> Slots:
         """Return the ascending, distinct starts of the slots that ``read`` would show, as seconds since 1970."""
+        catalogue.get(series)
+        with self._call("slots") as counted:
+            quarantined = self._quarantined([series])
+            # A first value is known no later than its revisions: only a quarantine makes the others matter.
+            columns = ("channel", "start") if quarantined.empty else ("channel", "start", "rev")
+            window = _window([series], places, start, end, as_of)
+            rows = self.backend.load(window, columns=columns, first_only=quarantined.empty)
+            starts = rows.take(view.countable(rows, quarantined))["start"]
+            if (np.diff(starts) <= 0).any():
+                starts = np.unique(starts)
+            counted[0] = len(starts)
+            return starts
+
+    def _quarantined(self, series: Sequence[str]) -> pd.DataFrame:
+        rows = self.read_verdicts()
+        return rows[rows["series"].isin(series)]
+
+    # -- forecasts ------------------------------------------------------------------------------------------------
 
     def write_forecasts(self, rows: pd.DataFrame, *, run_id: str) -> WriteResult:
         """Store forecast rows (``frames.FORECAST_COLUMNS``); identity: series, place, model, issued_at, target_start.
 
         A different forecast of the same identity replaces the first and counts as revised. Rejected and counted: no
-        ``p50``, or a target before its issue or further ahead than ``rows.MAX_LEAD_S``.
+        ``p50``, or a target slot that ended before its issue or lies further ahead than ``rows.MAX_LEAD_S``.
         """
+        with self._call("write_forecasts") as counted:
+            counted[0] = len(rows)
+            arriving, refused = arrival.admit_forecasts(rows[list(FORECAST_COLUMNS)], run_id)
+            if not len(arriving):
+                return WriteResult(rejected=refused)
+            window = _around(arriving)
+            with self.backend.writing("forecasts"):
+                added, result = arrival.settle_forecasts(arriving, self.backend.load_forecasts(window))
+                if len(added):
+                    self.backend.append_forecasts(added)
+                    lost, _ = arrival.settle_forecasts(added, self.backend.load_forecasts(window))
+                    if len(lost):
+                        raise WriteNotConfirmed(f"{len(lost)} of {len(added)} forecasts were not found again.")
+            return result + WriteResult(rejected=refused)
 
     def read_forecasts(
         self,
@@ -176,15 +192,42 @@ class Store(Protocol):
 
         ``latest``: of each model and target only the last issue, from the most trusted place.
         """
+        with self._call("read_forecasts") as counted:
+            rows = self.backend.load_forecasts(_window([series], places, start, end, as_of))
+            frame = view.forecast_frame(rows, places, latest=latest)
+            if models is not None:
+                frame = frame[frame["model"].isin(list(models))].reset_index(drop=True)
+            counted[0] = len(frame)
+            return frame
+
+    # -- verdicts -------------------------------------------------------------------------------------------------
 
     def write_verdicts(self, rows: pd.DataFrame) -> int:
         """Append verdicts (``VERDICT_COLUMNS``, ``verdict`` quarantined or released) and return how many were new.
 
         The last verdict on a value counts.
         """
+        unknown = set(rows["verdict"]) - {"quarantined", "released"}
+        if unknown:
+            raise BadInput(f"A verdict is quarantined or released, not {', '.join(sorted(unknown))}.")
+        with self._call("write_verdicts") as counted, self.backend.writing("verdicts"):
+            rows = _verdicts(rows)
+            have = pd.MultiIndex.from_frame(_verdicts(self.backend.load_verdicts()))
+            new = rows[~pd.MultiIndex.from_frame(rows).isin(have)].drop_duplicates()
+            if len(new):
+                self.backend.append_verdicts(new)
+            counted[0] = len(new)
+            return len(new)
 
     def read_verdicts(self, *, open_only: bool = True) -> pd.DataFrame:
-        """Return the verdicts, newest first."""
+        """Return the verdicts, newest first; ``open_only``: the last of each value, where it is a quarantine."""
+        rows = _verdicts(self.backend.load_verdicts()).sort_values("at", kind="stable")
+        if open_only:
+            rows = rows.drop_duplicates(_JUDGED, keep="last")
+            rows = rows[rows["verdict"] == "quarantined"]
+        return rows.iloc[::-1].reset_index(drop=True)
+
+    # -- the whole ------------------------------------------------------------------------------------------------
 
     def inventory(self) -> pd.DataFrame:
         """Return one row per measurement, series, place, source and kind: ``rows``, ``first``, ``last``, ``checksum``.
@@ -192,9 +235,33 @@ class Store(Protocol):
         Forecasts count as measurement ``forecasts``, verdicts as ``verdicts``. Equal checksums mean equal content, in
         whatever order and backend.
         """
+        with self._call("inventory") as counted:
+            frame = checksums.inventory(self.backend)
+            counted[0] = int(frame["rows"].sum())
+            return frame
 
     def maintain(self) -> None:
         """Compact whatever the backend lets grow."""
+        with self._call("maintain"):
+            self.backend.maintain()
 
     def close(self) -> None:
         """Release files and connections."""
+        self.backend.close()
+
+
+def _window(
+    series: Sequence[str], places: Sequence[str], start: datetime, end: datetime, as_of: datetime | None
+) -> Window:
+    return Window(tuple(series), epoch(start), epoch(end), tuple(places), None if as_of is None else epoch(as_of))
+
+
+def _around(rows: Rows) -> Window:
+    """Return the smallest window that holds the rows."""
+    series, places = (tuple(dict.fromkeys(getattr(c, part) for c in rows.channels)) for part in ("series", "place"))
+    return Window(series, int(rows["start"].min()), int(rows["start"].max()) + 1, places)
+
+
+def _verdicts(rows: pd.DataFrame) -> pd.DataFrame:
+    types: Any = {**dict.fromkeys(VERDICT_COLUMNS, "str"), "rev": "int64", "start": UTC_S, "at": UTC_S}
+    return rows[list(VERDICT_COLUMNS)].astype(types)

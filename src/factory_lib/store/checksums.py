@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from factory_lib import series as catalogue
-from factory_lib.store.base import Backend, Window
+from factory_lib.store.backend import Backend, Window
 from factory_lib.store.rows import FORECAST, Channel, Rows, seconds, times
 
 COLUMNS = ("measurement", "series", "place", "source", "kind", "rows", "first", "last", "checksum")

@@ -19,9 +19,9 @@ import pandas as pd
 import pyarrow as pa
 from adbc_driver_sqlite import StatementOptions
 
-from factory_lib.errors import SchemaMismatch, StoreUnavailable, WorldMismatch
+from factory_lib.errors import StoreUnavailable
 from factory_lib.slots import to_index
-from factory_lib.store.base import SCHEMA_VERSION, VERDICT_COLUMNS, Window, World
+from factory_lib.store.backend import SCHEMA_VERSION, VERDICT_COLUMNS, Window, World, check_stamps
 from factory_lib.store.rows import FORECAST, FORECAST_VALUE_COLUMNS, NAT, VALUE_COLUMNS, Channel, Rows, seconds
 
 BUSY_TIMEOUT_MS = 30_000
@@ -231,23 +231,6 @@ class SqliteBackend:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
-
-
-def check_stamps(where: object, stamps: dict[str, str], world: str) -> None:
-    """Compare a store's own stamps with what is expected of it.
-
-    Raises
-    ------
-    SchemaMismatch, WorldMismatch
-        If they differ.
-    """
-    if stamps.get("schema") != str(SCHEMA_VERSION):
-        raise SchemaMismatch(
-            f"{where} has schema {stamps.get('schema')}, this version writes {SCHEMA_VERSION}.",
-            next_step="Use the version that wrote it, or move the store away.",
-        )
-    if stamps.get("world") != world:
-        raise WorldMismatch(f"{where} holds {stamps.get('world')} data, this profile is {world}.")
 
 
 def _codes(ids: list[int], column: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -9,11 +9,15 @@ import numpy as np
 import pandas as pd
 
 from factory_lib import series as catalogue
+from factory_lib.frames import FORECAST_COLUMNS
 from factory_lib.series import Kind
 from factory_lib.slots import Slots, resolutions
-from factory_lib.store.base import VIEW_COLUMNS
 from factory_lib.store.rows import Channel, Rows, seconds, times
 
+VIEW_COLUMNS = (
+    "series", "place", "source", "kind", "resolution_s", "start", "rev", "value",
+    "available_at", "retrieved_at", "provider_updated_at", "run_id",
+)  # fmt: skip
 _REV_BITS = 20  # room for a million revisions of one value
 
 
@@ -23,6 +27,20 @@ def frame_of(rows: Rows) -> pd.DataFrame:
     columns |= {name: times(rows[name]) for name in ("start", "available_at", "retrieved_at", "provider_updated_at")}
     columns |= {"rev": rows["rev"], "value": rows["value"], "run_id": rows.texts("run")}
     return pd.DataFrame({name: columns[name] for name in VIEW_COLUMNS}, copy=False)
+
+
+def forecast_frame(rows: Rows, places: Sequence[str], *, latest: bool) -> pd.DataFrame:
+    """Return forecast rows by model, target and issue: ``frames.FORECAST_COLUMNS``, ``available_at``, ``run_id``."""
+    columns: dict[str, Any] = {name: rows.dimension(name) for name in ("series", "place", "source", "resolution_s")}
+    columns |= {"issued_at": times(rows["issued_at"]), "target_start": times(rows["start"])}
+    columns |= {name: rows[name] for name in ("p10", "p50", "p90")}
+    columns |= {"tier": rows.texts("tier"), "available_at": columns["issued_at"], "run_id": rows.texts("run")}
+    columns["trust"] = np.array([-list(places).index(c.place) for c in rows.channels] or [0])[rows["channel"]]
+    frame = pd.DataFrame(columns).rename(columns={"source": "model"})
+    frame = frame.sort_values(["model", "target_start", "trust", "issued_at"])
+    if latest:
+        frame = frame.drop_duplicates(["model", "target_start"], keep="last")
+    return frame[[*FORECAST_COLUMNS, "available_at", "run_id"]].reset_index(drop=True)
 
 
 def countable(rows: Rows, quarantined: pd.DataFrame) -> np.ndarray[Any, Any]:
