@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from itertools import repeat
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from factory_lib.clock import from_epoch
+from factory_lib.clock import day_bounds, day_start, from_epoch, market_day
 from factory_lib.pipeline.accounting import local_days
 from factory_lib.pipeline.imports.reading import Reading
-from factory_lib.series import get
+from factory_lib.series import DayAhead, Kind, Series, get
 from factory_lib.slots import Slots, expected, from_index, to_index
 
 ACCOUNT_COLUMNS = ("place", "first", "last", "days", "missing_days", "incomplete_days", "empty_days", "empty_values")
@@ -20,6 +21,8 @@ MISSING_COLUMNS = ("place", "day", "slots_missing", "slots_expected")
 
 def count(reading: Reading) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Account for every place between its own first and last line: before and after there was no station.
+
+    Prices are due for whole market days, the first and the last included.
 
     Returns
     -------
@@ -36,7 +39,7 @@ def count(reading: Reading) -> tuple[pd.DataFrame, pd.DataFrame]:
     for place, at in table.groupby("place").indices.items():
         own, valued = starts[at], starts[at][filled[at].any(axis=1)]
         seen = starts if reading.shared_window else own
-        due = expected(series, from_epoch(int(seen.min())), from_epoch(int(seen.max()) + 1))
+        due = expected(series, *_span(series, from_epoch(int(seen.min())), from_epoch(int(seen.max()))))
         if not reading.continuous:
             due = due[np.isin(local_days(due), local_days(own))]
         days, expected_slots, absent, empty = _by_day(due, own, valued)
@@ -48,6 +51,13 @@ def count(reading: Reading) -> tuple[pd.DataFrame, pd.DataFrame]:
     frame = pd.DataFrame(accounts, columns=list(ACCOUNT_COLUMNS))
     lacking = pd.DataFrame(missing, columns=list(MISSING_COLUMNS)).astype({"place": "str"})
     return _timed(frame, "first", "last"), _timed(lacking, "day")
+
+
+def _span(series: Series, first: datetime, last: datetime) -> tuple[datetime, datetime]:
+    """Return the window that should be full: what is published by the day is there for whole market days."""
+    if isinstance(series.publication[Kind.OBSERVED], DayAhead):
+        return day_start(market_day(first)), day_bounds(market_day(last))[1]
+    return first, last + timedelta(seconds=1)
 
 
 def _timed(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
