@@ -33,11 +33,20 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's own clock."""
+    """The machine's own clock, or one that runs beside it: the demo's processes live at the simulator's time.
+
+    Parameters
+    ----------
+    offset_s : float
+        Seconds ahead of the machine's clock.
+    """
+
+    def __init__(self, offset_s: float = 0.0) -> None:
+        self._offset = timedelta(seconds=offset_s)
 
     def now(self) -> datetime:
         """Return the present instant, UTC."""
-        return datetime.now(UTC)
+        return datetime.now(UTC) + self._offset
 
     def sleep(self, seconds: float) -> None:
         """Wait for real."""

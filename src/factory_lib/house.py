@@ -63,7 +63,7 @@ def open_house(
         If the settings cannot be used, or the store not opened.
     """
     chosen = settings or _settings.load(profile)
-    ticking = clock or SystemClock()
+    ticking = clock or SystemClock(chosen.clock_offset_s)
     instant = parse_instant(as_of) if isinstance(as_of, str) else as_of or ticking.now()
     state = State(chosen.paths.state)
     try:

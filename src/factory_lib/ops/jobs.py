@@ -49,7 +49,7 @@ def run(
     """
     settings = _settings.load(profile)
     specs = {name: job_settings(settings, name) for name in names}
-    instant = parse_instant(as_of) if as_of else SystemClock().now()
+    instant = parse_instant(as_of) if as_of else SystemClock(settings.clock_offset_s).now()
     asked = force or bool(as_of) or bool(parameters)
     return max(
         _run_one(settings, name, spec, instant, parameters, asked, code, as_json) for name, spec in specs.items()

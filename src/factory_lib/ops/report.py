@@ -48,7 +48,7 @@ def render(notebook: NotebookNode, record: RunRecord, *, code: bool = False) -> 
         "report_title": f"{record.job} · {record.started_at}",
         "report_css": stylesheet(),
         "report_simulated": record.simulated,
-        "report_error": record.error,
+        "report_error": record.error if record.error != record.verdict else None,
         "report_open_code": False,
         "report_footer": _footer(record),
     }

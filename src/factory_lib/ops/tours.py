@@ -8,17 +8,19 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from factory_lib import settings as _settings
-from factory_lib.clock import parse_instant
+from factory_lib.clock import SystemClock, parse_instant
 from factory_lib.errors import JobError
 from factory_lib.ops import jobs, runner
 from factory_lib.settings import Settings
+from factory_lib.state import State
 
 # A fixed instant, so that the demo's figures are the same on every machine and day. It lies after a clock change.
 DEMO_AS_OF = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
+DEMO_PAUSE = timedelta(minutes=5)  # longer than a demo takes
 CHAIN = ("ingest", "gap_analysis", "auto_backfill_check", "feature_engineering", "ml_training")
 # The last market days of the two periods for which the public files hold prices together with weather or climate.
 HISTORY_AS_OF = ("2017-12-31", "2024-12-31")
@@ -26,10 +28,24 @@ HISTORY_AS_OF = ("2017-12-31", "2024-12-31")
 
 def demo(days: int) -> int:
     """Run the chain in profile ``demo`` against a simulator of its own and print where the reports are."""
-    with simulator(DEMO_AS_OF) as url:
+    now = _next_demo_instant()
+    with simulator(now) as url:
         os.environ["FACTORY_SIMULATOR_URL"] = url
+        os.environ["FACTORY_CLOCK_OFFSET_S"] = str((now - SystemClock().now()).total_seconds())
         settings = _settings.load("demo")
         return _chain(settings, DEMO_AS_OF, {"ingest": {"days": days}, "auto_backfill_check": {"days": days}})
+
+
+def _next_demo_instant() -> datetime:
+    """Return where the simulated clock goes on: time that hosts are spared by must not run backwards between demos."""
+    state = State(_settings.load("demo").paths.state)
+    try:
+        last = state.marked("demo", "clock")
+        now = last[0] + DEMO_PAUSE if last else DEMO_AS_OF
+        state.mark("demo", "clock", now)
+        return now
+    finally:
+        state.close()
 
 
 def history(folder: Path) -> int:

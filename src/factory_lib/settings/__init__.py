@@ -97,6 +97,7 @@ class Settings(FileSettings):
     paths: Paths
     influx: InfluxSettings
     secrets: Secrets
+    clock_offset_s: float = 0.0
 
     @property
     def simulated(self) -> bool:
@@ -120,7 +121,8 @@ def load(
         The environment; default the process's own, over ``.env`` of the root.
     root : Path
         The checkout. ``FACTORY_HOME`` moves ``data/`` and ``runs/`` elsewhere, ``FACTORY_CONFIG`` names another file,
-        ``FACTORY_SIMULATOR_URL`` is where a simulated profile finds its providers.
+        ``FACTORY_SIMULATOR_URL`` is where a simulated profile finds its providers, and ``FACTORY_CLOCK_OFFSET_S`` how
+        far its clock is from the machine's.
 
     Raises
     ------
@@ -141,6 +143,7 @@ def load(
         paths=Paths(root, home / "data" / name, home / "runs" if name == "live" else home / "runs" / name),
         influx=InfluxSettings(*(environment.get(f"INFLUXDB_V2_{key}", "") for key in ("URL", "ORG", "BUCKET"))),
         secrets=Secrets.from_environment(environment),
+        clock_offset_s=float(environment.get("FACTORY_CLOCK_OFFSET_S", 0)) if spec.world == "simulated" else 0.0,
     )
 
 

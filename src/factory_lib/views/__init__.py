@@ -3,12 +3,13 @@
 from factory_lib.views import continuity_charts, learning_charts, series_charts
 from factory_lib.views.page import heading, local, notes, verdict
 from factory_lib.views.palette import SEVERITY, STATUS
-from factory_lib.views.tables import table
+from factory_lib.views.tables import gaps, table
 
 __all__ = [
     "SEVERITY",
     "STATUS",
     "continuity_charts",
+    "gaps",
     "heading",
     "learning_charts",
     "local",

@@ -36,7 +36,7 @@ def folds(scores: pd.DataFrame, *, metric: str, title: str) -> Figure:
             )
         axes.set_ylabel(metric)
         axes.set_ylim(bottom=0)
-        axes.legend(loc="lower right", ncols=scores.shape[1])
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 0.99), ncols=scores.shape[1])
         axes.set_title(title)
     return figure
 
@@ -72,7 +72,7 @@ def forecast(frame: pd.DataFrame, *, unit: str, title: str) -> Figure:
             axes.plot(frame.index, frame["actual"], color=INK, label="actual", linewidth=1.1)
         axes.set_ylabel(unit)
         local_axis(axes)
-        axes.legend(loc="upper left", ncols=4)
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 0.99), ncols=4)
         axes.set_title(title)
     return figure
 

@@ -63,7 +63,7 @@ def lines(frame: pd.DataFrame, title: str, *, now: datetime | None = None, steps
             axes.set_ylabel(unit)
             if frame[names].min().min() < 0:
                 axes.axhline(0, color=LINE, linewidth=1)
-            axes.legend(loc="upper left", ncols=len(names))
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 0.99), ncols=len(names))
             local_axis(axes, now=now)
         panels[0].set_title(title)
     return figure

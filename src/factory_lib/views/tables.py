@@ -11,8 +11,10 @@ import pandas as pd
 
 from factory_lib.clock import MADRID
 from factory_lib.views.page import Html
+from factory_lib.views.palette import SEVERITY, STATUS
 
 UNKNOWN = "–"
+LONG = 44  # characters; longer cells may wrap
 _UNITS = {
     "eur_mwh": "EUR/MWh", "eur_kwh": "EUR/kWh", "eur": "EUR", "mwh": "MWh", "kwh": "kWh", "mw": "MW", "kw": "kW",
     "c": "°C", "pct": "%", "h": "h", "s": "s", "ms": "ms", "mm": "mm", "hpa": "hPa", "kg": "kg", "mb": "MB",
@@ -55,6 +57,27 @@ def table(
     return Html(html, text=f"{caption}\n{shown.to_string(index=False)}")
 
 
+def gaps(frame: pd.DataFrame, caption: str = "Gaps") -> Html:
+    """Return a gap table with one row per window: series that miss the same hours share it.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns ``series``, ``place``, ``start``, ``end``, ``slots``, ``duration_h``, ``severity``, ``state``.
+    """
+    window = ["start", "end", "duration_h", "severity", "state"]
+    shared = frame.groupby([*window, "place"], sort=False, as_index=False).agg(
+        series=("series", list), slots=("slots", "sum")
+    )
+    shared["series"] = shared["series"].map(_few)
+    shown = shared[["series", *window[:2], "slots", *window[2:]]]
+    return table(shown, caption, colours={"severity": SEVERITY, "state": STATUS})
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} more"
+
+
 def label(name: str) -> str:
     """Return a column name in words, its unit suffix as a unit."""
     for suffix, unit in _UNITS.items():
@@ -72,7 +95,9 @@ def _cell(name: Any, value: Any, text: bool, decimals: int, colours: Mapping[str
     colour = colours.get(str(name), {}).get(str(value))
     style = f' style="color:{colour};font-weight:600"' if colour else ""
     align = "left" if text else "right"
-    return f'<td class="{_css(text)}" align="{align}"{style}>{escape(show(value, decimals))}</td>'
+    words = show(value, decimals)
+    css = f"{_css(text)} long" if len(words) > LONG else _css(text)
+    return f'<td class="{css}" align="{align}"{style}>{escape(words)}</td>'
 
 
 def show(value: Any, decimals: int = 2) -> str:
