@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 import pandas as pd
 
 from factory_lib import frames
-from factory_lib.clock import from_epoch
+from factory_lib.clock import epoch, from_epoch
 from factory_lib.pipeline.imports import absences, suspects
 from factory_lib.pipeline.imports.reading import REJECTED_COLUMNS, Reading
 from factory_lib.series import Grid, Kind, Series, get
 from factory_lib.slots import Slots, expected, from_index, resolutions
 
 REPEATED_COLUMNS = ("member", "line", "place", "start")
+LATEST = timedelta(days=2)  # of any value at the time of import: tomorrow's prices
 _IDENTITY = ["place", "source", "start", "edition"]
 
 
@@ -56,7 +57,7 @@ def check(reading: Reading, retrieved_at: datetime) -> Checked:
     rows = _long(table[~twice], values, retrieved_at)
     first, same, contradicting = _duplicates(_long(table[twice], values, retrieved_at))
     rows = pd.concat([rows, first], ignore_index=True) if len(first) else rows
-    reasons = _impossible(rows)
+    reasons = _impossible(rows, epoch(retrieved_at + LATEST))
     wrong = reasons != ""
     good = rows[~wrong].reset_index(drop=True)
     frozen = suspects.frozen(table.drop_duplicates(_IDENTITY))
@@ -105,7 +106,7 @@ def _offending(rows: pd.DataFrame, reason: str | np.ndarray) -> pd.DataFrame:
     return offending[list(REJECTED_COLUMNS)]
 
 
-def _impossible(rows: pd.DataFrame) -> np.ndarray:
+def _impossible(rows: pd.DataFrame, latest: int) -> np.ndarray:
     """Return for each row why it cannot be stored, or an empty string."""
     reasons = np.full(len(rows), "", dtype=object)
     for name, at in rows.groupby("series", sort=False).indices.items():
@@ -113,6 +114,7 @@ def _impossible(rows: pd.DataFrame) -> np.ndarray:
         value, starts = part["value"].to_numpy(), from_index(part["start"])
         reasons[at[~_on_grid(series, starts)]] = "does not begin where a slot does"
         reasons[at[part["resolution_s"].to_numpy() != resolutions(series, starts)]] = "not the resolution of that time"
+        reasons[at[starts > latest]] = "lies in the future"
         reasons[at[(value < series.low) | (value > series.high)]] = (
             f"outside {series.low:g} to {series.high:g} {series.unit}"
         )

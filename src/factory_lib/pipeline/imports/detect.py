@@ -9,12 +9,11 @@ from factory_lib.errors import BadInput
 from factory_lib.pipeline.imports import (
     aemet_csv,
     energy_csv,
-    gas_csv,
     omie_daily,
     openweather_csv,
-    price_csv,
     pvpc_json,
     siar_csv,
+    tables_csv,
 )
 from factory_lib.pipeline.imports.files import Member
 from factory_lib.pipeline.imports.reading import Reading
@@ -32,11 +31,11 @@ class Format:
 
 FORMATS: Mapping[str, Format] = {
     "omie_daily": Format(("MARGINALPDBC;",), omie_daily.read),
-    "spot_csv": Format(("time_utc,spot_eur_mwh",), price_csv.read_spot),
-    "pvpc_csv": Format(("time_utc,pvpc_eur_kwh",), price_csv.read_pvpc),
+    "spot_csv": Format(("time_utc,spot_eur_mwh",), tables_csv.read_spot),
+    "pvpc_csv": Format(("time_utc,pvpc_eur_kwh",), tables_csv.read_pvpc),
     "pvpc_json": Format(('"day"', '"data"'), pvpc_json.read),
     "energy_csv": Format(("time_utc,", "total load actual", "price day ahead"), energy_csv.read),
-    "gas_csv": Format(("date,datetime,gas_gen_mwh",), gas_csv.read),
+    "gas_csv": Format(("date,datetime,gas_gen_mwh",), tables_csv.read_gas),
     "openweather_csv": Format(("dt_iso,city_name,temp",), openweather_csv.read),
     "siar_csv": Format(("IdProvincia;IdEstacion;Fecha;",), siar_csv.read),
     "aemet_hourly": Format(("fint,idema,measure,value",), aemet_csv.read_hourly),

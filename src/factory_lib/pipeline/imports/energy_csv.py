@@ -11,8 +11,8 @@ import pandas as pd
 from factory_lib.clock import HOUR_S, epoch, from_epoch, local_instant, market_day
 from factory_lib.frames import FORECAST_COLUMNS
 from factory_lib.pipeline.imports.files import Member
-from factory_lib.pipeline.imports.price_csv import PLACE
 from factory_lib.pipeline.imports.reading import Lines, Reading, join
+from factory_lib.pipeline.imports.tables_csv import PLACE
 from factory_lib.slots import from_index, local_midnights, to_index
 from factory_lib.sources.forecasts import TIER
 

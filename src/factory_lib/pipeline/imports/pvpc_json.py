@@ -13,8 +13,8 @@ import pandas as pd
 from factory_lib.clock import HOUR_S, day_start, epoch, slots_in_day
 from factory_lib.errors import ImportFileError
 from factory_lib.pipeline.imports.files import Member
-from factory_lib.pipeline.imports.price_csv import KWH_PER_MWH, PLACE, PRICE_DECIMALS
-from factory_lib.pipeline.imports.reading import Reading, rejected
+from factory_lib.pipeline.imports.reading import YEARS, Reading, rejected
+from factory_lib.pipeline.imports.tables_csv import KWH_PER_MWH, PLACE, PRICE_DECIMALS
 from factory_lib.slots import to_index
 
 _SKIPPED_HOUR = 2  # 02:00 does not exist on the day the clocks go forward, and its key is absent
@@ -57,8 +57,8 @@ def _parse(member: Member) -> tuple[date, dict[str, Any]]:
         day, data = date.fromisoformat(body["day"]), body["data"]
     except (ValueError, KeyError, TypeError) as error:
         raise ImportFileError(member.label, f"is not a day of PVPC prices ({error})") from error
-    if not isinstance(data, dict):
-        raise ImportFileError(member.label, "has no prices by hour")
+    if not isinstance(data, dict) or not YEARS[0] <= day.year <= YEARS[1]:
+        raise ImportFileError(member.label, f"has no prices by hour of {day}")
     return day, data
 
 

@@ -16,6 +16,7 @@ from factory_lib.pipeline.imports.files import Member
 from factory_lib.sources.parsing import Parsed
 
 KEY_COLUMNS = ("member", "line", "place", "source", "resolution_s", "edition", "start")
+YEARS = (1900, 2100)  # another one is a slip of the pen, and would make a window of millions of slots
 FIRST_LINE = 2  # of a table's values: the header is line 1
 REJECTED_COLUMNS = ("member", "line", "place", "start", "series", "text", "reason")
 
@@ -105,7 +106,9 @@ def parsed_reading(members: Sequence[Member], parse: Callable[[Member], Parsed])
 class Lines:
     """The lines of one delimited member, still text; what cannot be read of them is collected, never dropped."""
 
-    def __init__(self, member: Member, needed: Sequence[str], *, encoding: str = "utf-8", separator: str = ",") -> None:
+    def __init__(
+        self, member: Member, needed: Sequence[str], *, encoding: str = "utf-8-sig", separator: str = ","
+    ) -> None:
         self.member = member
         content = member.text(encoding)
         try:
@@ -132,14 +135,16 @@ class Lines:
         """Return a column of ISO instants as UTC; one without offset is rejected, never guessed."""
         texts = self.text[name].str.strip()
         aware = texts.where(texts.str.contains(r"\d(?:Z|[+-]\d\d:?\d\d)$"))
-        times = pd.to_datetime(aware, utc=True, format="ISO8601", errors="coerce").dt.as_unit("s")
-        self.reject(times.isna(), texts, "not an instant with time zone")
-        return times
+        return self._times(aware, "ISO8601", texts, "not an instant with time zone")
 
     def days(self, texts: pd.Series, layout: str) -> pd.Series:
         """Return dates as the UTC midnight of that day."""
-        times = pd.to_datetime(texts, utc=True, format=layout, errors="coerce").dt.as_unit("s")
-        self.reject(times.isna(), texts, "not a date")
+        return self._times(texts, layout, texts, "not a date")
+
+    def _times(self, usable: pd.Series, layout: str, texts: pd.Series, reason: str) -> pd.Series:
+        times = pd.to_datetime(usable, utc=True, format=layout, errors="coerce").dt.as_unit("s")
+        times = times.where(times.dt.year.between(*YEARS))
+        self.reject(times.isna(), texts, reason)
         return times
 
     def reject(self, where: Any, texts: pd.Series, reason: str, *, series: str = "") -> None:

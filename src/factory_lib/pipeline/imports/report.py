@@ -17,6 +17,18 @@ from factory_lib.store.base import WriteResult
 UNREADABLE, UNKNOWN, SUPERSEDED, REPEATED, STORED = "unreadable", "unknown", "superseded", "repeated", "stored"
 MEMBER_COLUMNS = ("member", "format", "state")
 _COUNTED = ("missing_days", "incomplete_days", "empty_days", "duplicates", "frozen_hours")
+_FINDINGS = {
+    "rejected": "rejected",
+    "quarantined": "in quarantine",
+    "missing_days": "days missing",
+    "incomplete_days": "days incomplete",
+    "empty_days": "days empty",
+    "duplicates": "duplicate lines",
+    "frozen_hours": "hours frozen",
+    UNREADABLE: "files unreadable",
+    UNKNOWN: "files of no known format",
+    SUPERSEDED: "files superseded",
+}
 
 
 @dataclass(frozen=True)
@@ -77,39 +89,30 @@ class ImportReport:
             "new": self.written.new,
             "revised": self.written.revised,
             "unchanged": self.written.unchanged,
-            "rejected": len(self.rejected),
             "repeated_values": self.duplicate_values,
-            "forecasts_new": self.forecasts.new,
+            "forecasts_new": self.forecasts.written,
+            "rejected": len(self.rejected),
             "quarantined": len(self.marks),
-            **{name: self.count(name) for name in _COUNTED},
+            **{name: int(self.accounts[name].sum()) for name in _COUNTED},
+            **{state: int((self.members["state"] == state).sum()) for state in (UNREADABLE, UNKNOWN, SUPERSEDED)},
         }
 
     @property
     def level(self) -> Literal["ok", "warn", "fail"]:
         """``fail``: something could not be read, so that the import is incomplete; ``warn``: look at the findings."""
-        if self.in_state(UNREADABLE) or (self.values_read and len(self.rejected) == self.values_read):
+        figures = self.figures
+        if figures[UNREADABLE] or 0 < self.values_read == figures["rejected"]:
             return "fail"
-        findings = (len(self.rejected), len(self.marks), self.in_state(UNKNOWN), *map(self.count, _COUNTED))
-        return "warn" if any(findings) else "ok"
+        return "warn" if any(figures[name] for name in _FINDINGS) else "ok"
 
     @property
     def verdict(self) -> str:
         """One sentence: what was read, what was stored, what was found."""
-        found = {
-            "rejected": len(self.rejected),
-            "in quarantine": len(self.marks),
-            "forecasts stored": self.forecasts.written,
-            "days missing": self.count("missing_days"),
-            "days incomplete": self.count("incomplete_days"),
-            "days empty": self.count("empty_days"),
-            "duplicate lines": self.count("duplicates"),
-            "hours frozen": self.count("frozen_hours"),
-            "files unreadable": self.in_state(UNREADABLE),
-            "files of no known format": self.in_state(UNKNOWN),
-        }
-        counts = f"{self.written.new:,} new, {self.written.revised:,} revised, {self.written.unchanged:,} unchanged"
-        findings = "".join(f", {number:,} {what}" for what, number in found.items() if number)
-        return f"{self.path}: {self.values_read:,} values read, {counts}{findings}."
+        figures = self.figures
+        findings = "".join(f", {figures[name]:,} {words}" for name, words in _FINDINGS.items() if figures[name])
+        stored = ", ".join(f"{figures[name]:,} {name}" for name in ("new", "revised", "unchanged"))
+        extra = f", {self.forecasts.written:,} forecasts stored" if self.forecasts.written else ""
+        return f"{self.path}: {self.values_read:,} values read, {stored}{extra}{findings}."
 
 
 def listed(members: Sequence[str], fmt: str, state: str) -> pd.DataFrame:

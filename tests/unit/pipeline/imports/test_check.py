@@ -102,3 +102,8 @@ def test_rows_have_the_shape_of_the_house(write: Writer, read: Reader) -> None:
     rows = read.checked(write.spot("2024-01-01T00:00Z", [1.0])).rows
     assert rows["start"].dtype == pd.DatetimeTZDtype("s", "UTC")
     assert rows[["kind", "place"]].iloc[0].tolist() == ["observed", "ES"]
+
+
+def test_price_of_a_day_that_is_not_published_yet_is_rejected(write: Writer, read: Reader) -> None:
+    checked = read.checked(write.spot("2026-05-01T00:00Z", [1.0] * 4, minutes=15))
+    assert set(checked.rejected["reason"]) == {"lies in the future"}

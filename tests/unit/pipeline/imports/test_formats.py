@@ -207,18 +207,23 @@ def test_daily_extremes_take_their_place_from_the_file_name(read: Reader) -> Non
     [
         ("2024-01-01T00:00:00,5.0", "not an instant with time zone"),
         ("2024-13-01T00:00:00Z,5.0", "not an instant with time zone"),
+        ("9024-01-01T00:00:00Z,5.0", "not an instant with time zone"),
         ("2024-01-01T00:00:00Z,5.0.1", "not a number"),
         ("2024-01-01T00:00:00Z,inf", "not a number"),
         ("2024-01-01T00:00:00Z,nan", "not a number"),
         ("2024-01-01T00:00:00Z,99999", "outside -500 to 4000 EUR/MWh"),
         ("2024-01-01T00:00:30Z,5.0", "does not begin where a slot does"),
     ],
-    ids=["naive", "no date", "two points", "inf", "nan", "range", "off the grid"],
+    ids=["naive", "no date", "year", "two points", "inf", "nan", "range", "off the grid"],
 )
 def test_what_cannot_be_is_rejected_with_its_line(read: Reader, line: str, reason: str) -> None:
     checked = read.checked(f"time_utc,spot_eur_mwh\n2024-01-01T02:00:00Z,1.0\n{line}\n")
     assert list(checked.rows["value"]) == [1.0]
     assert set(zip(checked.rejected["line"], checked.rejected["reason"], strict=True)) == {(3, reason)}
+
+
+def test_byte_order_mark_is_no_part_of_the_header(read: Reader) -> None:
+    assert len(read.checked("\ufefftime_utc,spot_eur_mwh\n2024-01-01T00:00:00Z,1.0\n").rows) == 1
 
 
 def test_file_that_ends_in_mid_line_is_noted(read: Reader) -> None:

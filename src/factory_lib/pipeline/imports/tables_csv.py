@@ -1,4 +1,4 @@
-"""Tables of prices by UTC instant: the market in hours or quarters, and the regulated tariff."""
+"""Tables by instant: the market price in hours or quarters, the regulated tariff, gas generation by market day."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from factory_lib.clock import HOUR_S, MADRID, QUARTER_S
+from factory_lib.clock import DAY_S, HOUR_S, MADRID, QUARTER_S
 from factory_lib.pipeline.imports.files import Member
 from factory_lib.pipeline.imports.reading import Lines, Reading, join
 
@@ -56,3 +56,14 @@ def _pvpc(member: Member) -> Reading:
     return lines.reading(
         lines.instants("time_utc"), {"pvpc_eur_mwh": price}, place=PLACE, source="esios", resolution_s=HOUR_S
     )
+
+
+def read_gas(members: Sequence[Member]) -> Reading:
+    """Read ``date,datetime,gas_gen_mwh,…``; ``datetime`` is the local midnight that begins the day, with its offset."""
+    return join([_gas(member) for member in members])
+
+
+def _gas(member: Member) -> Reading:
+    lines = Lines(member, ["datetime", "gas_gen_mwh"])
+    values = {"gas_generation_mwh": lines.numbers("gas_gen_mwh")}
+    return lines.reading(lines.instants("datetime"), values, place=PLACE, source="ree", resolution_s=DAY_S)
