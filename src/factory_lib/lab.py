@@ -27,6 +27,7 @@ from factory_lib.pipeline.scope import places_of
 from factory_lib.slots import expected, to_index
 
 if TYPE_CHECKING:
+    from factory_lib.models.feature_set import FeatureSet
     from factory_lib.pipeline.backfill import BackfillOutcome
     from factory_lib.pipeline.ingest import IngestOutcome
 
@@ -119,6 +120,13 @@ def backfill(here: House, since: str = "", days: int | None = None) -> BackfillO
 
     first = _instant(since or None) or (here.as_of - timedelta(days=days) if days else None)
     return run(here, first)
+
+
+def features(here: House, days: int = 28) -> FeatureSet:
+    """Build the documented thirteen features of the last ``days`` days."""
+    from factory_lib.models.feature_set import build
+
+    return build(here, days)
 
 
 def attributions(here: House) -> list[str]:
