@@ -21,7 +21,7 @@ from factory_lib.net import breaker, spacing
 from factory_lib.net.reply import QUOTA_PAUSE_S, Check, Reply, general_rules
 from factory_lib.net.retry import policy
 from factory_lib.settings import Settings
-from factory_lib.settings.secrets import Secret
+from factory_lib.settings.secrets import Secret, hide
 from factory_lib.state import State
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 USER_AGENT = "Mozilla/5.0 (compatible; factory_lib)"  # some providers' firewalls refuse anything less like a browser
 REDIRECTS = 3
+LONGEST_DETAIL = 300
 Params = Mapping[str, str | list[str]]
 
 
@@ -97,14 +98,13 @@ class Http:
 
     def mask(self, text: str) -> str:
         """Return ``text`` without any secret: those of the settings, and those handed to ``get`` (session tokens)."""
-        for secret in self._used:
-            text = text.replace(secret.reveal(), "***")
-        return self._settings.secrets.mask(text)
+        return self._settings.secrets.mask(hide(text, self._used))
 
     def masked(self, error: SourceError) -> SourceError:
-        """Return ``error`` with every secret gone from its words: providers like to quote what they were sent."""
-        error.detail, error.message = self.mask(error.detail), self.mask(error.message)
-        error.args = tuple(self.mask(str(part)) for part in error.args)
+        """Return ``error`` without secrets, then shortened: providers like to quote what they were sent."""
+        told = self.mask(error.detail)[:LONGEST_DETAIL]
+        error.message, error.detail = error.message.replace(error.detail, told), told
+        error.args = (f"{error.message} {error.next_step}".strip(),)
         return error
 
     def close(self) -> None:

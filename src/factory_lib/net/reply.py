@@ -18,7 +18,6 @@ from factory_lib.errors import (
 )
 
 QUOTA_PAUSE_S = 60.0  # limits are per minute, and hardly any provider says how long to wait
-QUOTE = 200  # characters of a body that an error may quote
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ Check = Callable[[Reply], SourceError | None]
 
 def general_rules(source: str, reply: Reply) -> SourceError | None:
     """Return the error a reply stands for at any provider, or None if it can be parsed."""
-    status, said = reply.status, f"it says {reply.text.strip()[:QUOTE]!r}"
+    status, said = reply.status, f"it says {reply.text.strip()!r}"
     if status == 429:
         pause = reply.retry_after_s or QUOTA_PAUSE_S
         return QuotaError(source, "too many requests", status=status, retry_after_s=pause)

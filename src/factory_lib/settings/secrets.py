@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 
 class Secret:
@@ -49,11 +50,16 @@ class Secrets:
 
     def mask(self, text: str) -> str:
         """Return ``text`` with every known secret replaced, for whatever leaves the process."""
-        for spec in fields(self):
-            plain = getattr(self, spec.name).reveal()
-            if len(plain) >= 4:
-                text = text.replace(plain, "***")
-        return text
+        return hide(text, (getattr(self, spec.name) for spec in fields(self)))
+
+
+def hide(text: str, secrets: Iterable[Secret]) -> str:
+    """Return ``text`` without the secrets, plain or as an address writes them; below four letters nothing is hidden."""
+    for plain in (secret.reveal() for secret in secrets):
+        if len(plain) >= 4:
+            for form in (plain, quote(plain), quote(plain, safe=""), quote_plus(plain)):
+                text = text.replace(form, "***")
+    return text
 
 
 def read_dotenv(file: Path) -> dict[str, str]:

@@ -137,7 +137,7 @@ def _estado(reply: Reply) -> tuple[int, str]:
     except (ValueError, RecursionError):
         return 200, ""
     estado = body.get("estado") if isinstance(body, dict) else None
-    return (estado, str(body.get("descripcion"))[:200]) if isinstance(estado, int) else (200, "")
+    return (estado, str(body.get("descripcion"))) if isinstance(estado, int) else (200, "")
 
 
 def key_expiry(key: Secret) -> datetime | None:
@@ -188,7 +188,7 @@ def _records(answer: Any, key: str, place: str, source: str) -> list[dict[str, A
         raise NoDataYet(source, f"no record of {place}")
     for record in answer:
         if at(source, record, key, str) != place:
-            raise MalformedResponse(source, f"a record of station {record[key][:20]} came for {place}")
+            raise MalformedResponse(source, f"a record of station {record[key]} came for {place}")
     return answer
 
 
@@ -200,7 +200,7 @@ def _observed_at(text: str, source: str) -> datetime:
             return found.replace(tzinfo=UTC)
     except ValueError:
         pass
-    raise MalformedResponse(source, f"{text[:40]!r} is no instant in UTC")
+    raise MalformedResponse(source, f"{text!r} is no instant in UTC")
 
 
 def _read(door: Door, name: str, record: Mapping[str, Any], field: str) -> float:
@@ -249,7 +249,7 @@ def _climate_day(text: str, source: str) -> date:
     try:
         return date.fromisoformat(re.sub(r"[T ]00:00(:00)?(\.0+)?Z?$", "", text))
     except ValueError:
-        raise MalformedResponse(source, f"{text[:40]!r} is no date") from None
+        raise MalformedResponse(source, f"{text!r} is no date") from None
 
 
 def _climate_number(text: Any) -> float:

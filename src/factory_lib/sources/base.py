@@ -115,7 +115,7 @@ class Source(ABC):
         except SourceError as error:
             raise self.http.masked(error) from None
         mask = self.http.mask
-        self.rejected.extend(row._replace(text=mask(row.text), reason=mask(row.reason)) for row in parsed.rejected)
+        self.rejected += [Rejected(mask(row.text)[:200], mask(row.reason)[:200], row.line) for row in parsed.rejected]
         return parsed
 
     def _together(self, series: Sequence[str]) -> list[tuple[str, ...]]:

@@ -79,7 +79,7 @@ def parse_marginalpdbc(
     text = body if isinstance(body, str) else (body.content if isinstance(body, Reply) else body).decode("latin-1")
     lines = [line.strip() for line in text.replace("\x00", "\ufffd").splitlines() if line.strip()]
     if len(lines) < 2 or lines[0] != HEADER or lines[-1] != END:
-        raise MalformedResponse(source, f"no marginalpdbc file: it begins {lines[0][:40] if lines else ''!r}")
+        raise MalformedResponse(source, f"no marginalpdbc file: it begins {lines[0] if lines else ''!r}")
     matches = [_ROW.fullmatch(line) for line in lines[1:-1]]
     rows = [match.groups() for match in matches if match]
     if len(rows) != len(lines) - 2:

@@ -94,9 +94,9 @@ def parse_current(body: Reply | bytes, place: str, retrieved_at: datetime, *, so
         If the structure or the place is not the one asked for.
     """
     answer = json_of(source, body)
-    if str(at(source, answer, "cod", object)) != "200":
-        raise MalformedResponse(source, f"code {str(answer['cod'])[:20]}")
     _require_near(at(source, answer, "coord", dict), place, source)
+    if str(answer.get("cod")) != "200":
+        raise MalformedResponse(source, f"code {answer.get('cod')}")
     taken_at = at(source, answer, "dt", int)
     if not 0 <= epoch(retrieved_at) - taken_at <= READING_LIVES_S:
         raise NoDataYet(source, "its reading is not of this half hour")
@@ -181,7 +181,7 @@ def _fallen(answer: dict[str, Any], source: str) -> float:
     for kind in ("rain", "snow"):
         if kind in answer:
             try:
-                total += number(at(source, at(source, answer, kind, dict), "1h", object))
+                total += number(at(source, answer, kind, dict).get("1h"))
             except ValueError as error:
                 raise MalformedResponse(source, f"{kind}: {error}") from None
     return total

@@ -95,7 +95,7 @@ class Door:
 
     def reject(self, text: str, reason: str, line: int | None = None) -> None:
         """Note what was not believed."""
-        self._rejected.append(Rejected(text[:200], reason, line))
+        self._rejected.append(Rejected(text, reason, line))
 
     def parsed(self) -> Parsed:
         """Return everything gathered."""
@@ -183,7 +183,7 @@ def instant(source: str, text: str) -> datetime:
             return found
     except ValueError:
         pass
-    raise MalformedResponse(source, f"{text[:40]!r} is no instant with an offset")
+    raise MalformedResponse(source, f"{text!r} is no instant with an offset")
 
 
 def madrid_epoch(source: str, text: str) -> int:
@@ -196,7 +196,7 @@ def madrid_epoch(source: str, text: str) -> int:
     """
     found = instant(source, text)
     if found.utcoffset() != found.astimezone(MADRID).utcoffset():
-        raise MalformedResponse(source, f"{text[:40]!r} is no instant of Madrid")
+        raise MalformedResponse(source, f"{text!r} is no instant of Madrid")
     return epoch(found)
 
 

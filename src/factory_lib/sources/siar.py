@@ -119,7 +119,7 @@ def parse_api(body: Reply | bytes, place: str, retrieved_at: datetime, *, source
     """
     answer = json_of(source, body)
     if isinstance(answer, dict) and answer.get("MensajeRespuesta"):
-        raise MalformedResponse(source, f"it says {str(answer['MensajeRespuesta'])[:200]!r}")
+        raise MalformedResponse(source, f"it says {str(answer['MensajeRespuesta'])!r}")
     records = at(source, answer, "datos", list)
     door = Door(source, place, Kind.OBSERVED, retrieved_at)
     days: dict[date, dict[str, Any]] = {}
@@ -141,9 +141,9 @@ def _record_day(text: str, source: str) -> date:
     try:
         written = datetime.fromisoformat(text)
     except ValueError:
-        raise MalformedResponse(source, f"{text[:40]!r} is no date") from None
+        raise MalformedResponse(source, f"{text!r} is no date") from None
     if (written.hour, written.minute) not in {(0, 0), (22, 0), (23, 0)}:
-        raise MalformedResponse(source, f"{text[:40]!r} is no midnight")
+        raise MalformedResponse(source, f"{text!r} is no midnight")
     return (written + timedelta(hours=2)).date()
 
 
@@ -165,7 +165,9 @@ def parse_website_csv(
     needed = {"IdProvincia", "IdEstacion", "Fecha", "Año", "Dia", *(column for column, _ in FIELDS.values())}
     if lacking := needed - {str(name).strip() for name in table.fieldnames or []}:
         raise MalformedResponse(source, f"no SIAR export: it lacks {', '.join(sorted(lacking))}")
-    rows = [(table.line_num, {str(k).strip(): str(v or "").strip() for k, v in row.items()}) for row in table]
+    rows = [(table.line_num, {str(k).strip(): str(v).strip() for k, v in row.items()}) for row in table]
+    if any(len(row) != len(table.fieldnames or []) or "None" in row.values() for _, row in rows):
+        raise MalformedResponse(source, "a row with too many or too few cells")
     station = _station({(row["IdProvincia"], row["IdEstacion"]) for _, row in rows}, place, source)
     door = Door(source, station, Kind.OBSERVED, retrieved_at)
     days: dict[date, dict[str, str]] = {}

@@ -1,0 +1,131 @@
+"""Marked keys, hostile answers that quote them, and a search of everything that was written.
+
+Every provider answers 401, 403, 429, 500 and garbage in turn, each quoting the whole request, keys included. The
+clients run with logging at its most talkative, their errors are written with full tracebacks; then jobs run through
+the command line. All files under the home, databases included, are searched for the mark, plain and URL-encoded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from benchmarks._cli import bench
+from benchmarks._wire import Wire, serving
+from factory_lib import settings as factory_settings
+from factory_lib import sources
+from factory_lib.clock import SimulatedClock
+from factory_lib.errors import FactoryError
+from factory_lib.settings import Settings
+from factory_lib.settings.secrets import Secrets
+from factory_lib.state import State
+
+MARK = "pl4nt3d/&=m4rk"  # with characters that a query encodes
+ANSWERS = (401, 403, 429, 500, 200)
+JOBS = ("ree_price_ingestion", "hybrid_weather_ingestion")
+NOW = datetime(2026, 4, 15, 10, 40, tzinfo=UTC)
+
+
+class Hostile:
+    """A server that answers each request with the next of its statuses and quotes the request."""
+
+    def __init__(self) -> None:
+        self.statuses = cycle(ANSWERS)
+        self.answered: list[tuple[str, int]] = []
+
+    def respond(self, target: str, headers: Mapping[str, str]) -> Wire:
+        """Answer one request."""
+        status = next(self.statuses)
+        self.answered.append((target.split("/")[1], status))
+        quoted = {"error": True, "cod": status, "message": f"No: {target}", "reason": target, "headers": headers}
+        body = json.dumps({**quoted, "descripcion": target, "estado": status, "MensajeRespuesta": target})
+        return Wire(
+            status, "application/json", body.encode() if status != 200 else f"garbage {target} {headers}".encode()
+        )
+
+
+def keys() -> dict[str, str]:
+    """Return every secret the library knows, each marked and told apart."""
+    return {spec.name.upper(): f"{MARK}-{number:02d}" for number, spec in enumerate(fields(Secrets))}
+
+
+def ask_everyone(settings: Settings, log: Path) -> None:
+    """Let every client ask for everything it has, once for each answer, and write down all it says."""
+    state = State(settings.paths.state)
+    with log.open("w", encoding="utf-8") as out:
+        print(settings, settings.secrets, file=out)
+        for name in sources.SOURCES:
+            if sources.missing(name, settings):
+                continue
+            client = sources.open_source(name, settings, state, SimulatedClock(NOW))
+            for number, _ in enumerate(ANSWERS):
+                with state.transaction() as sql:
+                    sql.execute("DELETE FROM spacing")
+                    sql.execute("DELETE FROM breaker")
+                try:
+                    series = [client.serves[number % len(client.serves)]]
+                    client.fetch(series, client.places()[0], NOW - timedelta(hours=4), NOW)
+                except FactoryError:
+                    traceback.print_exc(file=out)
+                print(vars(client), client.rejected, file=out)
+            client.close()
+    state.close()
+
+
+def run_jobs(env: Mapping[str, str], folder: Path) -> None:
+    """Run the ingestion jobs through the command line; that they fail is expected."""
+    for job in JOBS:
+        command = [sys.executable, "-m", "factory_lib.cli", "run", job, "--profile", "demo", "--force"]
+        with (folder / f"{job}.out").open("wb") as out:
+            subprocess.run(command, env={**os.environ, **env}, stdout=out, stderr=subprocess.STDOUT, check=False)
+
+
+def search(folder: Path, planted: Mapping[str, str]) -> tuple[int, list[str]]:
+    """Return how many files there are, and those in which a key stands, plain or encoded."""
+    needles = {
+        form.encode()
+        for key in planted.values()
+        for form in (key, quote(key), quote(key, safe=""), MARK, quote(MARK, safe=""))
+    }
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    return len(files), [str(file) for file in files if any(needle in file.read_bytes() for needle in needles)]
+
+
+def run(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
+    """Plant, ask, search."""
+    hostile, planted = Hostile(), keys()
+    with tempfile.TemporaryDirectory() as folder, serving(hostile.respond) as url:
+        home = Path(folder)
+        env = {**planted, "FACTORY_SIMULATOR_URL": url, "FACTORY_HOME": folder}
+        logging.basicConfig(level=logging.DEBUG, filename=home / "debug.log", force=True)
+        loaded = factory_settings.load("demo", env=env)
+        once = {name: replace(limits, retries=0) for name, limits in loaded.sources.items()}
+        ask_everyone(replace(loaded, sources=once), home / "clients.log")
+        if not arguments.quick:
+            run_jobs(env, home)
+        logging.shutdown()
+        files, found = search(home, planted)
+    return {
+        "planted": len(planted),
+        "responses": len(hostile.answered),
+        "providers": len({source for source, _ in hostile.answered}),
+        "files_scanned": files,
+        "found": len(found),
+    }, {"found": found, "answered": hostile.answered}
+
+
+if __name__ == "__main__":
+    bench(__doc__, run)
