@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from factory_lib.clock import MADRID
-from factory_lib.domain.plant import Bools, Floats, shifts_on
+from factory_lib.domain.plant import Bools, Floats, Ints, shifts_on
 from factory_lib.plan.problem import Problem, on_grid
 from factory_lib.plan.program import ahead, start_cost, startable
 from factory_lib.plan.schedule import Batch, Schedule, filled, keeps_promises
@@ -34,31 +34,34 @@ class _Floor:
         self.people = problem.people.copy()
         self.kw = problem.base_kw.copy()
 
-    def best_chain(
-        self, j: int, masks: list[Bools], price: list[Floats], *, excess: bool
-    ) -> tuple[float, Chain | None]:
-        """Return cost and starts of the cheapest chain of one batch of job ``j``; ``price[s]`` is by start slot."""
+    def by_start(self, j: int, masks: list[Bools], price: list[Floats], *, excess: bool) -> tuple[Floats, list[Ints]]:
+        """Return the cost of the best chain of one batch of job ``j`` by its first slot, and how it goes on.
+
+        ``price[s]`` is what stage ``s`` costs by the slot it begins in; infinite cost is a start that leads nowhere.
+        """
         problem, job = self.problem, self.problem.jobs[j]
-        size = len(problem.index)
-        best: Floats = np.zeros(size)
-        choice: list[np.ndarray] = []  # type: ignore[type-arg]
+        best: Floats = np.zeros(len(problem.index))
+        follow: list[Ints] = []
         for s in range(len(problem.stages) - 1, -1, -1):
-            after = np.zeros(size, dtype=np.int64)
             if s < len(problem.stages) - 1:
                 best, after = self._follow(best, s, job.duration[s])
-            choice.append(after)
+                follow.insert(0, after)
             fits = masks[s] & (self._fits(j, s) | bool(job.facts[s]))
-            extra = self._excess_eur(s, job.duration[s]) if excess else 0.0
-            best = np.where(fits, best + price[s] + extra, np.inf)
+            best = np.where(fits, best + price[s] + (self._excess_eur(s, job.duration[s]) if excess else 0.0), np.inf)
+        return best, follow
+
+    def best_chain(self, j: int, masks: list[Bools], price: list[Floats], *, excess: bool) -> Chain | None:
+        """Return the starts of the cheapest chain of one batch of job ``j``, if any fits."""
+        best, follow = self.by_start(j, masks, price, excess=excess)
         slot = int(np.argmin(best))
         if not np.isfinite(best[slot]):
-            return np.inf, None
+            return None
         chain = [slot]
-        for after in reversed(choice[1:]):
+        for after in follow:
             chain.append(int(after[chain[-1]]))
-        return float(best[slot]), tuple(chain)
+        return tuple(chain)
 
-    def _follow(self, best: Floats, s: int, span: int) -> tuple[Floats, np.ndarray]:  # type: ignore[type-arg]
+    def _follow(self, best: Floats, s: int, span: int) -> tuple[Floats, Ints]:
         """Return, for each start of stage ``s``, the best value of the next stage in reach and the slot it begins in."""
         stage, size = self.problem.stages[s], len(best)
         padded = np.concatenate([best, np.full(size, np.inf)])
@@ -100,13 +103,16 @@ class _Floor:
             self.kw[end:until] += stage.hold_kw
 
 
+def cost_by_start(problem: Problem, j: int, masks: list[Bools]) -> Floats:
+    """Return what one batch of job ``j`` costs at least, alone on an empty floor, by the slot it begins in, EUR."""
+    price = [start_cost(problem, problem.jobs[j], s) for s in range(len(problem.stages))]
+    return _Floor(problem).by_start(j, masks, price, excess=True)[0]
+
+
 def bound_eur(problem: Problem) -> float:
-    """Return what no schedule can be cheaper than: every batch alone on an empty floor at its cheapest."""
-    total, masks = 0.0, startable(problem)
-    for j, job in enumerate(problem.jobs):
-        price = [start_cost(problem, job, s) for s in range(len(problem.stages))]
-        total += job.count * _Floor(problem).best_chain(j, masks[j], price, excess=True)[0]
-    return total
+    """Return what no schedule can be cheaper than: every batch alone at its cheapest."""
+    masks = startable(problem)
+    return sum(job.count * float(cost_by_start(problem, j, masks[j]).min()) for j, job in enumerate(problem.jobs))
 
 
 Preferred = Callable[[int], Iterator[Bools]]
@@ -193,7 +199,7 @@ def _lay(
     for _, day, j in sorted(todo, key=lambda item: (not item[0], item[1])):
         chain = None
         for only in _attempts(problem, masks[j], preferred(j), day):
-            _, chain = floor.best_chain(j, only, price(j, day), excess=excess)
+            chain = floor.best_chain(j, only, price(j, day), excess=excess)
             if chain:
                 break
         if chain is None:

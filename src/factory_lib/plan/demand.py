@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
+from itertools import cycle
 
 from factory_lib.clock import local_instant
 from factory_lib.domain.plant import shifts_on
@@ -38,7 +39,7 @@ def by_day(plant: Plant, first: date, last: date) -> Kilograms:
     owed: dict[date, dict[str, float]] = {first + timedelta(days=n): {} for n in range((last - first).days + 1)}
     for start in range(0, (sunday - monday).days, 7):
         week = [monday + timedelta(days=start + n) for n in range(7)]
-        for variant in plant.demand.kg:
+        for variant in plant.demand.weekly_kg:
             for day, kg in _week(plant, variant, week).items():
                 if day in owed and kg > 0:
                     owed[day][variant] = kg
@@ -46,7 +47,7 @@ def by_day(plant: Plant, first: date, last: date) -> Kilograms:
 
 
 def _week(plant: Plant, variant: str, week: list[date]) -> dict[date, float]:
-    wanted = {day: plant.demand.kg[variant].get(WEEKDAYS[day.weekday()], 0.0) for day in week}
+    wanted = _scaled(plant, variant, week)
     able = [day for day in week if can_finish(plant, variant, day)]
     largest = plant.variants[variant].batch_max_kg
     for day in week:
@@ -54,12 +55,39 @@ def _week(plant: Plant, variant: str, week: list[date]) -> dict[date, float]:
             continue
         near = sorted(able, key=lambda other: abs(other - day))
         for other in near:
-            moved = min(math.ceil(wanted[other] / largest) * largest - wanted[other], wanted[day])
-            wanted[other] += moved
-            wanted[day] -= moved
-        wanted[near[0]] += wanted[day]
-        wanted[day] = 0.0
+            _move(wanted, day, other, math.ceil(wanted[other] / largest) * largest - wanted[other])
+        roomy = [other for other in near if shifts_on(plant, other - timedelta(days=1))] or near
+        for other in cycle(roomy):
+            if wanted[day] <= 0:
+                break
+            _move(wanted, day, other, largest)
     return wanted
+
+
+def _scaled(plant: Plant, variant: str, week: list[date]) -> dict[date, float]:
+    """Scale the preferred days to the week's kilograms, none below the smallest batch."""
+    shape = plant.demand.preferred_kg[variant]
+    wanted = {day: shape.get(WEEKDAYS[day.weekday()], 0.0) for day in week}
+    due, smallest = plant.demand.weekly_kg[variant], plant.variants[variant].batch_min_kg
+    free = {day for day, kg in wanted.items() if kg}
+    while free:
+        scale = max(0.0, due - smallest * sum(kg > 0 for day, kg in wanted.items() if day not in free))
+        scale /= sum(shape[WEEKDAYS[day.weekday()]] for day in free)
+        for day in free:
+            wanted[day] = shape[WEEKDAYS[day.weekday()]] * scale
+        small = {day for day in free if wanted[day] < smallest}
+        for day in small:
+            wanted[day] = smallest
+        if not small:
+            break
+        free -= small
+    return wanted
+
+
+def _move(wanted: dict[date, float], source: date, to: date, most: float) -> None:
+    moved = min(most, wanted[source])
+    wanted[to] += moved
+    wanted[source] -= moved
 
 
 def batches(plant: Plant, variant: str, kg_of_days: Iterable[float]) -> int:

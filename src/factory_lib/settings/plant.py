@@ -104,20 +104,25 @@ class WorksCalendar:
 
 @dataclass(frozen=True)
 class Demand:
-    """Kilograms by variant and weekday. The week's sum is due; its days are preferences.
+    """Kilograms by variant: what a week owes, and how its days would like to share it.
 
-    ``preference_eur_kg_day`` is what one kilogram finished one day early or late is worth.
+    ``preferred_kg`` is a shape: it is scaled to the week's sum. ``preference_eur_kg_day`` is what one kilogram finished
+    one day early or late is worth.
     """
 
-    kg: Mapping[str, Mapping[str, float]]
+    weekly_kg: Mapping[str, float] = field(default_factory=dict)
+    preferred_kg: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     preference_eur_kg_day: float = 0.05
 
     def __post_init__(self) -> None:
-        for variant, days in self.kg.items():
+        for variant, kg in self.weekly_kg.items():
+            days = self.preferred_kg.get(variant, {})
             if unknown := set(days) - set(WEEKDAYS):
-                raise ValueError(f"demand of {variant} names {sorted(unknown)}; weekdays are {', '.join(WEEKDAYS)}")
-            if min(days.values(), default=0.0) < 0:
-                raise ValueError(f"demand of {variant} must not be negative")
+                raise ValueError(
+                    f"preferred_kg of {variant} names {sorted(unknown)}; weekdays are {', '.join(WEEKDAYS)}"
+                )
+            if kg < 0 or min(days.values(), default=0.0) < 0 or (kg > 0 and not sum(days.values())):
+                raise ValueError(f"demand of {variant} must not be negative, and its week needs preferred days")
 
 
 @dataclass(frozen=True)
@@ -203,7 +208,7 @@ class Plant:
         for name, variant in self.variants.items():
             if unknown := set(variant.duration_min) - set(names):
                 raise ValueError(f"variant {name} names stages that do not exist: {sorted(unknown)}")
-        if unknown := set(self.demand.kg) - set(self.variants):
+        if unknown := (set(self.demand.weekly_kg) | set(self.demand.preferred_kg)) - set(self.variants):
             raise ValueError(f"demand names variants that do not exist: {sorted(unknown)}")
         self._check_people()
 

@@ -258,7 +258,7 @@ def random_request(seed: int) -> Request:
         machines=machines,
         variants=variants,
         shifts=_shifts(rng),
-        demand=Demand({}, preference_eur_kg_day=float(rng.choice([0.0, 0.02, 0.2]))),
+        demand=Demand(preference_eur_kg_day=float(rng.choice([0.0, 0.02, 0.2]))),
         power=Power(contracted := top * float(rng.uniform(0.9, 2.5)) + 8, float(rng.uniform(0, 0.3)), contracted + 30),
         calendar=WorksCalendar(
             public_holidays=False, closed=(first + timedelta(days=2),) if rng.random() < 0.2 else ()
@@ -388,7 +388,7 @@ def tiny_request(seed: int) -> Request:
     day = DAYS[int(rng.integers(3))]
     power = Power(float(rng.integers(40, 70)), float(rng.uniform(0, 0.2)))
     plant = Plant(
-        "tiny", stages, {s.machine: 1 for s in stages}, {"plain": Variant(50, 100)}, shifts, Demand({}), power,
+        "tiny", stages, {s.machine: 1 for s in stages}, {"plain": Variant(50, 100)}, shifts, Demand(), power,
         WorksCalendar(public_holidays=False), slot_min=60,
     )  # fmt: skip
     begin = datetime.combine(day, time(4), MADRID).astimezone(UTC)
