@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
 from factory_lib import sources as providers
-from factory_lib.clock import day_start, from_epoch, market_day
+from factory_lib.clock import day_start, epoch, from_epoch, market_day
 from factory_lib.errors import NothingIngested
 from factory_lib.house import House
 from factory_lib.pipeline import due, unfillable
-from factory_lib.pipeline.accounting import SlotState, account
 from factory_lib.pipeline.asking import Answer, Request, ask_all
 from factory_lib.pipeline.gaps import known_until
 from factory_lib.pipeline.scope import Door, Target, clients, targets
-from factory_lib.slots import Slots, from_index
+from factory_lib.pipeline.stock import Stock, overdue
 from factory_lib.store.base import WriteResult
+
+if TYPE_CHECKING:
+    from factory_lib.sources.base import Source
 
 FIRST_LOAD_DAYS = 30
 REREAD_DAYS = 2  # prices are revised after the day, and observations arrive late
@@ -108,59 +111,53 @@ def ingest(house: House, sources: str = "all", days: int | None = None) -> Inges
     ready = [name for name in names if not providers.missing(name, house.settings)]
     wanted = [target for target in targets(house) if any(door.source in ready for door in target.doors)]
     now = house.clock.now()
-    held = {target.name: _held(house, target, days) for target in wanted}
+    before = Stock.read(house, wanted, days or FIRST_LOAD_DAYS, raw=True)
     tally = _Tally(house)
-    for answer in ask_all(house, _requests(house, wanted, ready, held, days)):
+    for answer in ask_all(house, _requests(house, wanted, ready, before, days)):
         tally.take(answer)
     for name in ready:
         house.state.mark(due.ASKED, name, now)
-    return tally.outcome(wanted, held, skipped)
-
-
-@dataclass(frozen=True)
-class _Held:
-    """What is stored of one target before anything is asked: slots, and the end of them per source."""
-
-    slots: Slots
-    until: Mapping[Door, datetime]
-
-
-def _held(house: House, target: Target, days: int | None) -> _Held:
-    start, end = house.as_of - timedelta(days=days or FIRST_LOAD_DAYS), known_until(target.series, house.as_of)
-    rows = house.store.read(target.name, places=target.places, start=start, end=end, raw=True)
-    ends = from_index(rows["start"]) + rows["resolution_s"].to_numpy()  # ascending, so the last one of each door stays
-    until = {Door(*at): from_epoch(int(end)) for *at, end in zip(rows["source"], rows["place"], ends, strict=True)}
-    return _Held(house.store.slots(target.name, places=target.places, start=start, end=end), until)
+    return tally.outcome(wanted, before, skipped)
 
 
 def _requests(
-    house: House, wanted: Sequence[Target], ready: Sequence[str], held: Mapping[str, _Held], days: int | None
+    house: House, wanted: Sequence[Target], ready: Sequence[str], before: Stock, days: int | None
 ) -> list[Request]:
     """Return what to ask each door, newest first; series that one answer holds together share it."""
-    together: dict[tuple[Door, str], list[tuple[str, datetime, datetime]]] = {}
+    together: dict[tuple[Door, str], list[_Wish]] = {}
     requests: list[Request] = []
     with clients(house.settings, house.state, house.clock, ready) as opened:
         for target in wanted:
+            end, held = known_until(target.series, house.as_of), before.until(target) if days is None else {}
             for door in (door for door in target.doors if door.source in opened):
                 first, last = opened[door.source].reach(target.name)
-                start = max(first, _since(house, held[target.name].until.get(door), days))
-                end = min(last, known_until(target.series, house.as_of))
-                if start < end:
-                    key = (door, target.series.measurement.value)
-                    together.setdefault(key, []).append((target.name, start, end))
-        for (door, _), parts in together.items():
-            names = tuple(name for name, _, _ in parts)
-            start, end = min(start for _, start, _ in parts), max(end for *_, end in parts)
-            windows = opened[door.source].windows(start, end, names)[::-1][:MOST_REQUESTS]
+                since = held.get(door, before.since)
+                step = target.series.resolution_at(last)
+                over = from_epoch(epoch(last) // step * step)
+                wish = _Wish(target.name, first, max(first, since), min(over, end))
+                together.setdefault((door, target.series.measurement.value), []).append(wish)
+        for (door, _), wishes in together.items():
+            windows = _windows(opened[door.source], wishes, house.as_of)[::-1][:MOST_REQUESTS]
+            names = tuple(wish.series for wish in wishes)
             requests += [Request(*door, names, first, last) for first, last in windows]
     return requests + list(_forecast_requests(house, requests))
 
 
-def _since(house: House, until: datetime | None, days: int | None) -> datetime:
-    first = house.as_of - timedelta(days=days or FIRST_LOAD_DAYS)
-    if until is None or days is not None:
-        return first
-    return min(until, day_start(market_day(house.as_of) - timedelta(days=REREAD_DAYS)))
+class _Wish(NamedTuple):
+    series: str
+    reach: datetime
+    since: datetime
+    until: datetime
+
+
+def _windows(client: Source, wishes: Sequence[_Wish], as_of: datetime) -> list[tuple[datetime, datetime]]:
+    """Return the windows that hold what is new, and the last days again where that takes no further request."""
+    names = [wish.series for wish in wishes]
+    since, until = min(wish.since for wish in wishes), max(wish.until for wish in wishes)
+    new = client.windows(since, until, names) if since < until else []
+    reread = max(min(wish.reach for wish in wishes), day_start(market_day(as_of) - timedelta(days=REREAD_DAYS)))
+    again = client.windows(min(since, reread), until, names)
+    return again if len(again) <= max(1, len(new)) else new
 
 
 def _forecast_requests(house: House, requests: Sequence[Request]) -> Iterator[Request]:
@@ -175,10 +172,8 @@ class _Tally:
 
     def __init__(self, house: House) -> None:
         self.house = house
-        self.lines: dict[tuple[Door, str], dict[str, object]] = {}
         self.counts: dict[tuple[Door, str], WriteResult] = {}
         self.rows: dict[tuple[Door, str], int] = {}
-        self.came: dict[str, list[Slots]] = {}
         self.failed: dict[str, str] = {}
         self.asked: set[str] = set()
         self.rejected: list[tuple[str, str, str]] = []
@@ -204,57 +199,41 @@ class _Tally:
             result = self.house.store.write(rows, run_id=self.house.run_id) if len(rows) else WriteResult()
             self.counts[key] = self.counts.get(key, WriteResult()) + result
             self.rows[key] = self.rows.get(key, 0) + len(rows)
-            self.came.setdefault(name, []).append(from_index(rows["start"]))
 
-    def outcome(self, wanted: Sequence[Target], held: Mapping[str, _Held], skipped: Sequence[str]) -> IngestOutcome:
+    def outcome(self, wanted: Sequence[Target], before: Stock, skipped: Sequence[str]) -> IngestOutcome:
         """Read the store again and sum up."""
-        overdue = tuple(target.name for target in wanted if self._overdue(target, held[target.name]))
-        latest = self._latest(wanted)
+        after = Stock.read(self.house, wanted, FIRST_LOAD_DAYS, raw=False)
+        late = tuple(target.name for target in wanted if overdue(before, after, target, self._nowhere(target)))
         total = sum(self.counts.values(), start=WriteResult())
         notes = (
             *(f"Skipped {line}." for line in skipped),
             *(f"Failed: {message}" for message in self.failed.values()),
-            *(f"{name} has slots due after its latest value, and none of them came." for name in overdue),
+            *(f"{name} has slots due after its latest value, and none of them came." for name in late),
         )
+        figures: dict[str, int | float | str] = {
+            "sources_asked": len(self.asked),
+            "sources_failed": len(self.failed),
+            "requests": self.requests,
+            "rows": sum(self.rows.values()),
+            "new": total.new,
+            "revised": total.revised,
+            "unchanged": total.unchanged,
+            "rejected": total.rejected + len(self.rejected),
+            "forecasts": self.forecasts,
+        }
         return IngestOutcome(
             self._by_source(),
-            latest,
+            self._latest(wanted, after),
             pd.DataFrame(self.rejected, columns=["source", "text", "reason"]),
-            {
-                "sources_asked": len(self.asked),
-                "sources_failed": len(self.failed),
-                "requests": self.requests,
-                "rows": sum(self.rows.values()),
-                "new": total.new,
-                "revised": total.revised,
-                "unchanged": total.unchanged,
-                "rejected": total.rejected + len(self.rejected),
-                "forecasts": self.forecasts,
-            },
+            figures,
             notes,
-            overdue,
+            late,
             tuple(skipped),
             not any(spec.enabled for spec in self.house.settings.sources.values()),
         )
 
-    def _overdue(self, target: Target, held: _Held) -> bool:
-        """Return whether slots after the latest stored one were due and none of them came."""
-        as_of = self.house.as_of
-        after = from_epoch(int(held.slots[-1]) + 1) if len(held.slots) else as_of - timedelta(days=1)
-        books = account(
-            target.series,
-            after,
-            known_until(target.series, as_of),
-            self._present(target, after),
-            as_of=as_of,
-            unfillable=unfillable.recall(self.house.state, target.name, target.doors, as_of),
-        )
-        counts = books.counts()
-        return bool(counts[SlotState.MISSING.name.lower()]) and not counts[SlotState.PRESENT.name.lower()]
-
-    def _present(self, target: Target, since: datetime) -> Slots:
-        end = known_until(target.series, self.house.as_of)
-        return self.house.store.slots(target.name, places=target.places, start=since, end=end)
+    def _nowhere(self, target: Target) -> list[tuple[int, int]]:
+        return unfillable.recall(self.house.state, target.name, target.doors, self.house.as_of)
 
     def _by_source(self) -> pd.DataFrame:
         lines = [
@@ -263,27 +242,20 @@ class _Tally:
                 "place": door.place,
                 "series": name,
                 "rows": self.rows[door, name],
-                "new": result.new,
-                "revised": result.revised,
-                "unchanged": result.unchanged,
-                "rejected": result.rejected,
+                **asdict(result),
                 "error": self.failed.get(door.source, ""),
             }
             for (door, name), result in self.counts.items()
         ]
         return pd.DataFrame(lines, columns=SOURCE_COLUMNS).sort_values(["source", "place"], kind="stable")
 
-    def _latest(self, wanted: Sequence[Target]) -> pd.DataFrame:
+    def _latest(self, wanted: Sequence[Target], after: Stock) -> pd.DataFrame:
         """Return the newest value of each series, and leave word of it for the next tick."""
         lines = []
         for target in wanted:
-            end = known_until(target.series, self.house.as_of)
-            rows = self.house.store.read(
-                target.name, places=target.places, start=self.house.as_of - timedelta(days=FIRST_LOAD_DAYS), end=end
-            )
-            if rows.empty:
+            last = after.newest(target)
+            if last is None:
                 continue
-            last = rows.iloc[-1]
             until = last["start"].to_pydatetime() + timedelta(seconds=int(last["resolution_s"]))
             self.house.state.mark(due.LATEST, target.name, until)
             if any(result.written for (_, name), result in self.counts.items() if name == target.name):

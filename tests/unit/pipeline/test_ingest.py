@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from factory_lib.clock import day_bounds
+from factory_lib.errors import BadInput, NothingIngested
+from factory_lib.pipeline import due
+from factory_lib.pipeline.ingest import ingest
+from factory_lib.simulator.faults import Rule
+from factory_lib.simulator.holes import Hole
+
+NOW = datetime(2026, 4, 15, 10, tzinfo=UTC)  # noon in Madrid: today's prices are known, tomorrow's are not
+HOUR = timedelta(hours=1)
+
+
+def held(house, name: str, start: datetime, end: datetime) -> pd.DataFrame:
+    """What the store shows of a series at the site's trusted places."""
+    places = ("ES",) if name.endswith("eur_mwh") else house.settings.site.places.weather
+    return house.store.read(name, places=places, start=start, end=end)
+
+
+def test_what_is_stored_is_what_the_world_has(town) -> None:
+    house = town.house()
+    outcome = ingest(house, "all", days=3)
+    assert (outcome.level, outcome.overdue) == ("ok", ())
+    # Prices to the cent; each weather provider has its own view of the air.
+    for name in ("spot_eur_mwh", "pvpc_eur_mwh", "temperature_c"):
+        rows = held(house, name, NOW - timedelta(days=2), NOW - 3 * HOUR)
+        starts, values = town.simulator.world.window(name, NOW - timedelta(days=2), NOW - 3 * HOUR)
+        np.testing.assert_array_equal(pd.DatetimeIndex(rows["start"]).as_unit("s").asi8, starts)
+        np.testing.assert_allclose(rows["value"], values, atol=0.006 if "eur" in name else 2.5)
+
+
+def test_a_second_run_writes_nothing(town) -> None:
+    house = town.house()
+    ingest(house, days=8)
+    again = ingest(house)
+    assert (again.figures["new"], again.figures["revised"]) == (0, 0)
+    assert again.level == "ok"
+
+
+def test_a_steady_run_asks_each_provider_of_prices_once(town) -> None:
+    ingest(town.house(), days=3)
+    town.simulator.log.clear()
+    ingest(town.house(NOW + 24 * HOUR), "prices")
+    assert {source: town.asked(source) for source in ("ree", "omie", "esios")} == {"ree": 1, "omie": 1, "esios": 1}
+
+
+def test_the_prices_of_tomorrow_are_fetched_once_they_are_published(town) -> None:
+    evening = datetime(2026, 4, 15, 19, tzinfo=UTC)  # 21:00 in Madrid
+    house = town.house(evening)
+    ingest(house, "prices", days=2)
+    start, end = day_bounds((evening + timedelta(days=1)).date())
+    assert len(held(house, "spot_eur_mwh", start, end)) == 96
+    assert len(held(house, "pvpc_eur_mwh", start, end)) == 24
+
+
+def test_a_failing_provider_holds_up_no_other(town) -> None:
+    town.simulator.set_rules((Rule("outage", source="open_meteo_recent"),))
+    outcome = ingest(town.house(), "all", days=2)
+    assert outcome.figures["sources_failed"] == 1
+    rows = outcome.by_source.set_index(["source", "series"])["new"]
+    assert rows["ree", "spot_eur_mwh"] > 0
+    assert any("open_meteo_recent" in note for note in outcome.notes)
+
+
+def test_rows_that_were_due_and_did_not_come_fail_the_job(town) -> None:
+    town.simulator.set_rules(
+        (Rule("outage", source="ree"), Rule("outage", source="esios"), Rule("outage", source="omie"))
+    )
+    outcome = ingest(town.house(), "prices")
+    assert outcome.level == "fail"
+    assert set(outcome.overdue) == {"spot_eur_mwh", "pvpc_eur_mwh"}
+    with pytest.raises(NothingIngested, match="spot_eur_mwh"):
+        outcome.require()
+
+
+def test_a_provider_that_stops_publishing_is_overdue_although_old_rows_come(town) -> None:
+    ingest(town.house(), "weather", days=3)
+    town.simulator.set_holes((Hole(("temperature_c",), NOW, NOW + 48 * HOUR, lost=True),))
+    outcome = ingest(town.house(NOW + 12 * HOUR), "weather")
+    assert outcome.overdue == ("temperature_c",)
+
+
+def test_an_outage_shorter_than_the_grace_is_not_overdue(town) -> None:
+    ingest(town.house(), "weather", days=3)
+    town.simulator.set_rules((Rule("outage", source="open_meteo_recent"),))
+    assert ingest(town.house(NOW + HOUR), "weather").overdue == ()
+
+
+def test_a_missing_key_is_named_and_the_rest_goes_on(town) -> None:
+    outcome = ingest(town.house(), "weather", days=2)
+    assert "Skipped aemet: AEMET_API_KEY not set." in outcome.notes
+    assert outcome.figures["new"] > 0
+
+
+def test_asking_only_who_has_no_key_is_no_success(town) -> None:
+    outcome = ingest(town.house(), "aemet")
+    assert outcome.level == "fail"
+    assert "AEMET_API_KEY" in outcome.verdict
+
+
+def test_an_unknown_source_is_bad_input(town) -> None:
+    with pytest.raises(BadInput, match="all, prices, weather"):
+        ingest(town.house(), "rae")
+
+
+def test_providers_forecasts_are_no_observations(town) -> None:
+    house = town.house()
+    assert ingest(house, "weather", days=2).figures["forecasts"] > 0
+    ahead = held(house, "temperature_c", NOW, NOW + timedelta(days=7))
+    assert ahead.empty
+    issued = house.store.read_forecasts(
+        "temperature_c", places=house.settings.site.places.weather, start=NOW, end=NOW + timedelta(days=7)
+    )
+    assert len(issued) > 100
+
+
+def test_after_a_run_nothing_is_due_until_something_new_can_exist(town) -> None:
+    house = town.house()
+    assert due.nothing_due(house.settings, house.state, "ree_price_ingestion", NOW) is None
+    ingest(house)
+
+    def prices(now: datetime) -> bool:
+        return due.nothing_due(house.settings, house.state, "ree_price_ingestion", now) is None
+
+    def weather(now: datetime) -> bool:
+        return due.nothing_due(house.settings, house.state, "hybrid_weather_ingestion", now) is None
+
+    five = timedelta(minutes=5)
+    assert not prices(NOW + five)
+    assert not prices(datetime(2026, 4, 15, 11, 40, tzinfo=UTC))
+    assert prices(datetime(2026, 4, 15, 11, 45, tzinfo=UTC))  # 13:45 in Madrid: the market's results
+    assert not weather(NOW + five)
+    assert weather(NOW + 3 * HOUR)
+
+
+def test_what_is_late_is_asked_for_ever_more_seldom(town) -> None:
+    house = town.house()
+    ingest(house, days=2)
+    published = datetime(2026, 4, 15, 11, 45, tzinfo=UTC)
+    town.simulator.set_rules((Rule("outage"),))
+    asked = []
+    for tick in range(24):
+        now = published + timedelta(minutes=5 * tick)
+        if due.nothing_due(house.settings, house.state, "ree_price_ingestion", now) is None:
+            asked.append(5 * tick)
+            ingest(town.house(now), "prices")
+    pauses = np.diff(asked)
+    assert asked[:2] == [0, 5]
+    assert (np.diff(pauses) >= -5).all()
+    assert pauses.max() <= 35
+    assert len(asked) < 12
