@@ -89,12 +89,14 @@ class Simulator:
     def __post_init__(self) -> None:
         self._lock = Lock()
         self._documents: dict[str, dict[str, Any]] = {source: {} for source in PROVIDERS}
+        self._asked = Counter[str]()
         self.set_rules(self.rules)
 
     def set_rules(self, rules: tuple[Rule, ...]) -> None:
         """Replace the fault rules; those that strike a number of times begin to count anew."""
         self.rules = rules
         self._plan = FaultPlan(rules, self.world.seed)
+        self._asked.clear()
 
     def set_holes(self, holes: tuple[Hole, ...]) -> None:
         """Replace the holes and forget what was asked for."""
@@ -108,7 +110,8 @@ class Simulator:
             return Delivery(as_json({"error": f"There is no source {source!r}.", "sources": list(PROVIDERS)}, 404))
         provider = PROVIDERS[source]
         with self._lock:
-            now, ordinal = self.clock.now(), len(self.log)
+            now, ordinal, line = self.clock.now(), self._asked[source], len(self.log)
+            self._asked[source] += 1
             fault, quirks = self._plan.draw(source, url.path, now, ordinal)
             self.log.append(Logged(now, source, target, 0, fault.kind if fault else ""))
         answer = self._plan.refusal(fault.kind, provider, ordinal) if fault else None
@@ -120,7 +123,7 @@ class Simulator:
                     quirks & set(provider.quirks), ordinal,
                 )
             )  # fmt: skip
-        self.log[ordinal] = replace(self.log[ordinal], status=answer.status)
+        self.log[line] = replace(self.log[line], status=answer.status)
         return Delivery(answer, fault)
 
     def requests(self) -> dict[str, dict[str, Any]]:
