@@ -1,0 +1,137 @@
+"""How many requests a backfill issues, counted by the server, beside the fewest that could do.
+
+Three years of prices and one year of hourly weather into an empty store, at the real limits in simulated time; then
+random sets of gaps in a store that is otherwise full. The minimum is counted here, by dynamic programming over the
+market days that miss something, and not by the plan that is judged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from benchmarks._cli import bench
+from factory_lib import frames
+from factory_lib import settings as factory_settings
+from factory_lib.clock import SimulatedClock, day_start, epoch, from_epoch, market_day
+from factory_lib.house import House, open_house
+from factory_lib.pipeline.backfill import backfill
+from factory_lib.series import Measurement, get, of
+from factory_lib.simulator.launch import Remote, launched
+from factory_lib.simulator.world import World
+from factory_lib.slots import Slots, expected
+
+SETS, SEED = 50, 4
+NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
+YEARS_OF_PRICES = 3
+WINDOW_DAYS, PRICE = 300, "pvpc_eur_mwh"
+
+
+@contextmanager
+def house_at(remote: Remote) -> Iterator[House]:
+    """Open a house of its own in the simulated world, with the limits of the real one."""
+    with tempfile.TemporaryDirectory() as home:
+        env = {"FACTORY_HOME": home, "FACTORY_SIMULATOR_URL": remote.url}
+        real = factory_settings.load("live", env=env)
+        demo = factory_settings.load("demo", env=env)
+        limits = {name: replace(spec, base_url=demo.sources[name].base_url) for name, spec in real.sources.items()}
+        with open_house(settings=replace(demo, sources=limits), as_of=NOW, clock=SimulatedClock(NOW)) as house:
+            yield house
+
+
+def whole_years(remote: Remote, names: list[str], since: datetime, until: datetime) -> tuple[dict[str, int], float]:
+    """Return requests by source of a first load, and its simulated seconds."""
+    remote.reset_requests()
+    with house_at(remote) as house:
+        before = house.clock.now()
+        outcome = backfill(house, since, until, automatic=False, series=names)
+        seconds = (house.clock.now() - before).total_seconds()
+    print(outcome.verdict, file=sys.stderr)
+    return {source: int(seen["count"]) for source, seen in remote.requests().items()}, seconds
+
+
+def random_holes(slots: Slots, chance: random.Random) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return which slots are missing: a few stretches, from one slot to three months."""
+    missing = np.zeros(len(slots), dtype=bool)
+    for _ in range(chance.randint(1, 12)):
+        first = chance.randrange(len(slots))
+        missing[first : first + int(2 ** chance.uniform(0, 11))] = True
+    return missing
+
+
+def fewest(days: list[int], longest: int) -> int:
+    """Return the least number of stretches of ``longest`` days that hold all ``days`` (ordinals)."""
+    best = {-1: 0}
+    for last, day in enumerate(days):
+        best[last] = min(best[first - 1] + 1 for first in range(last + 1) if day - days[first] < longest)
+    return best[len(days) - 1]
+
+
+def one_set(remote: Remote, world: World, chance: random.Random) -> dict[str, Any]:
+    """Fill one random set of gaps and compare the requests with the minimum."""
+    until = day_start(market_day(NOW) - timedelta(days=chance.randint(1, 300)))
+    since = day_start(market_day(until) - timedelta(days=WINDOW_DAYS))
+    slots = expected(get(PRICE), since, until)
+    missing = random_holes(slots, chance)
+    remote.reset_requests()
+    with house_at(remote) as house:
+        rows = frames.tidy(
+            PRICE, slots[~missing], world.values(PRICE, slots[~missing]), place="ES", source="ree", kind="observed",
+            resolution_s=3600, retrieved_at=NOW,
+        )  # fmt: skip
+        house.store.write(rows, run_id="full")
+        backfill(house, since, until, automatic=False, series=[PRICE])
+        longest = house.settings.sources["ree"].max_range_days
+    days = sorted({market_day(from_epoch(int(slot))).toordinal() for slot in slots[missing]})
+    issued = sum(int(seen["count"]) for seen in remote.requests().values())
+    return {
+        "since": since,
+        "until": until,
+        "missing": int(missing.sum()),
+        "issued": issued,
+        "minimum": fewest(days, longest),
+    }
+
+
+def run(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
+    """Load years, then fill random gaps."""
+    chance = random.Random(SEED)
+    today = day_start(market_day(NOW))
+    prices_since = day_start(market_day(NOW).replace(year=NOW.year - YEARS_OF_PRICES))
+    weather_until = from_epoch(epoch(today) - 10 * 86400)
+    with launched(now=NOW) as remote:
+        world = World(remote.seed)
+        prices, seconds = whole_years(remote, [entry.name for entry in of(Measurement.PRICES)][:2], prices_since, today)
+        weather, _ = whole_years(
+            remote,
+            [entry.name for entry in of(Measurement.WEATHER)],
+            weather_until - timedelta(days=365),
+            weather_until,
+        )
+        sets = [one_set(remote, world, chance) for _ in range(SETS // 10 if arguments.quick else SETS)]
+    spacing = factory_settings.load("live", env={}).sources["ree"].spacing_s
+    price_days = (market_day(NOW) - market_day(prices_since)).days
+    figures = {
+        "prices_issued": sum(prices.values()),
+        "prices_minimum": fewest(list(range(price_days)), 28),
+        "weather_issued": sum(weather.values()),
+        "weather_minimum": 1,
+        "wall_ratio": seconds / (prices["ree"] * spacing),
+        "by_source": {"prices": prices, "weather": weather},
+        "gap_sets": len(sets),
+        "gap_sets_at_minimum": sum(row["issued"] == row["minimum"] for row in sets),
+    }
+    return figures, sets
+
+
+if __name__ == "__main__":
+    bench(__doc__, run)
