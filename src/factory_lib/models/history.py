@@ -1,0 +1,93 @@
+"""The hours that features and models work on, read from the store as of one instant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import pandas as pd
+
+from factory_lib import series as catalogue
+from factory_lib.clock import HOUR_S, day_start, market_day
+from factory_lib.features import diurnal
+from factory_lib.features.ahead import KnownAt, KnownUntil
+from factory_lib.features.thirteen import HUMIDITY, PRICE, TEMPERATURE
+from factory_lib.frames import wide
+from factory_lib.house import House
+from factory_lib.series import Kind, Measurement
+from factory_lib.slots import expected, to_index
+
+PUBLISHED_AHEAD = timedelta(days=2)  # nothing is published further ahead than the next market day
+_COLUMNS = [PRICE, TEMPERATURE, HUMIDITY]
+
+
+@dataclass(frozen=True)
+class History:
+    """Hourly price and weather with what an issue time may know of them.
+
+    Attributes
+    ----------
+    hourly : DataFrame
+        Gapless hourly UTC index; ``price_eur_mwh`` (the plant's price basis), ``temperature_c``, ``humidity_pct``.
+    known_until : mapping of column to function
+        The end (UTC) of what is known at an issue time.
+    notes : tuple of str
+        What a reader of any figure from these hours has to know.
+    """
+
+    hourly: pd.DataFrame
+    known_until: KnownUntil
+    notes: tuple[str, ...]
+
+
+def load(house: House, days: int) -> History:
+    """Read the hours of the last ``days`` market days before ``house.as_of``, and the prices published beyond it.
+
+    Hourly weather is used where the window has any; else hours are drawn between the extremes of the daily climate.
+    """
+    start = day_start(market_day(house.as_of) - timedelta(days=days))
+    end = house.as_of + PUBLISHED_AHEAD
+    price_series = f"{house.settings.tariff.price_basis}_eur_mwh"
+    index = to_index(expected(catalogue.get(TEMPERATURE), start, end))
+    prices = _read(house, [price_series], start, end, HOUR_S).rename(columns={price_series: PRICE})
+    weather = _read(house, [TEMPERATURE, HUMIDITY], start, end, HOUR_S)
+    notes = [f"Price basis: {price_series.removesuffix('_eur_mwh')}, hourly means; energy only, no tolls."]
+    weather_until: KnownAt = catalogue.get(TEMPERATURE).publication[Kind.OBSERVED].known_until
+    note = "Weather is taken as known one hour after its slot, as stations publish, however it came into the store."
+    if not weather.notna().all(axis=1).any():
+        weather, note = _from_climate(house, start, end)
+        weather_until = _climate_known_until
+    hourly = prices.join(weather, how="outer").reindex(index=index, columns=_COLUMNS).astype("float64")
+    price_until = catalogue.get(price_series).publication[Kind.OBSERVED].known_until
+    known_until = {PRICE: price_until, TEMPERATURE: weather_until, HUMIDITY: weather_until}
+    return History(hourly, known_until, (*notes, note))
+
+
+def _read(house: House, names: list[str], start: datetime, end: datetime, grid_s: int | None) -> pd.DataFrame:
+    places = house.settings.site.places
+    entry = catalogue.get(names[0])
+    by_measurement = {
+        Measurement.PRICES: places.prices,
+        Measurement.WEATHER: places.weather,
+        Measurement.CLIMATE: places.climate,
+    }
+    rows = house.store.read(
+        names, places=by_measurement[entry.measurement], start=start, end=end, as_of=house.as_of, grid_s=grid_s
+    )
+    return wide(rows).reindex(columns=names)
+
+
+def _climate_known_until(issued_at: datetime) -> datetime:
+    rule = catalogue.get("temperature_max_c").publication[Kind.OBSERVED]
+    return diurnal.known_until(rule.known_until(issued_at))
+
+
+def _from_climate(house: House, start: datetime, end: datetime) -> tuple[pd.DataFrame, str]:
+    daily = _read(house, list(diurnal.DAILY), start, end, None)
+    if daily.empty:
+        return pd.DataFrame(columns=[TEMPERATURE, HUMIDITY]), "There is no weather in this window."
+    known = daily.notna().all(axis=1)
+    return diurnal.hourly_from_daily(daily), (
+        f"Imputed: no hourly weather here, so hours are drawn between the extremes of {int(known.sum()):,} days of "
+        f"daily climate (to {daily.index[-1]:%Y-%m-%d}, each known four days later). Scores hold for such ideal days."
+    )

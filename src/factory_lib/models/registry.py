@@ -1,0 +1,278 @@
+"""Runs and versions in MLflow: an SQLite file beside the run folders, artifacts in a folder, no server, no pickle.
+
+``champion`` is the version in use, ``challenger`` the last one that was not promoted. Every change of the champion is
+written on the version that it made, so that ``rollback`` can undo it. MLflow is imported where it is used: it costs two
+seconds.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from factory_lib.errors import ModelIncompatible, ModelMissing
+from factory_lib.house import House
+from factory_lib.settings import Settings
+
+EXPERIMENT = "factory"
+CHAMPION, CHALLENGER = "champion", "challenger"
+# Reviewed: the compiled tree of scikit-learn, arrays of numbers only. Everything else skops trusts by itself.
+TRUSTED_TYPES = ["sklearn.tree._tree.Tree"]
+_NOISY = ("mlflow", "alembic")
+
+
+def initialise(settings: Settings) -> None:
+    """Create the tracking database and the experiment, once; safe when many processes call it together.
+
+    Processes that first touch an empty database at the same time would break it for good, so only one at a time may.
+    """
+    paths = settings.paths
+    paths.runs.mkdir(parents=True, exist_ok=True)
+    paths.mlflow_artifacts.mkdir(parents=True, exist_ok=True)
+    with _lock_file(settings).open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with _mlflow(settings) as mlflow:
+            client = mlflow.MlflowClient()
+            if client.get_experiment_by_name(EXPERIMENT) is None:
+                client.create_experiment(EXPERIMENT, artifact_location=paths.mlflow_artifacts.resolve().as_uri())
+        lock.truncate(0)
+        lock.write("The tracking database is complete.\n")
+
+
+def _lock_file(settings: Settings) -> Path:
+    return settings.paths.runs / "mlflow.lock"
+
+
+def _is_initialised(settings: Settings) -> bool:
+    lock, database = _lock_file(settings), settings.paths.runs / "mlflow.db"
+    return database.exists() and lock.exists() and lock.stat().st_size > 0
+
+
+@contextmanager
+def _mlflow(settings: Settings) -> Iterator[Any]:
+    """Yield the mlflow module bound to the profile's database, without its chatter, and leave no trace of that."""
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's and SQLAlchemy's own deprecations
+        import mlflow
+        import mlflow.sklearn
+
+        before = {name: logging.getLogger(name).level for name in _NOISY}
+        tracking, registered = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+        for name in _NOISY:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        mlflow.set_tracking_uri(settings.paths.mlflow_uri)
+        mlflow.set_registry_uri(settings.paths.mlflow_uri)
+        try:
+            yield mlflow
+        finally:
+            mlflow.set_tracking_uri(tracking)
+            mlflow.set_registry_uri(registered)
+            for name, level in before.items():
+                logging.getLogger(name).setLevel(level)
+
+
+@contextmanager
+def _client(house: House, operation: str) -> Iterator[Any]:
+    """Yield mlflow on an initialised database; the call is timed for the metrics."""
+    if not _is_initialised(house.settings):
+        initialise(house.settings)
+    with _mlflow(house.settings) as mlflow:
+        begun, status = time.perf_counter(), "failed"
+        try:
+            yield mlflow
+            status = "ok"
+        finally:
+            ms = 1000 * (time.perf_counter() - begun)
+            house.state.record_call(house.clock.now(), "registry", operation, status, ms=ms)
+
+
+@dataclass(frozen=True)
+class Logged:
+    """What ``log`` made: the run, and the version of each model."""
+
+    run_id: str
+    versions: Mapping[str, str]
+
+
+def log(
+    house: House,
+    *,
+    name: str,
+    params: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    models: Mapping[str, Any],
+    tags: Mapping[str, str],
+    artifacts: Mapping[str, str],
+    figures: Mapping[str, Any],
+) -> Logged:
+    """Log one training as an MLflow run and register its models.
+
+    Parameters
+    ----------
+    models : mapping of str to fitted scikit-learn estimator
+        By registered name.
+    tags : mapping
+        Set on the run and on each version.
+    artifacts : mapping of file name to text
+    figures : mapping of file name to matplotlib Figure
+    """
+    versions = {}
+    with _client(house, "log") as mlflow:
+        client, experiment = mlflow.MlflowClient(), mlflow.get_experiment_by_name(EXPERIMENT)
+        with mlflow.start_run(experiment_id=experiment.experiment_id, run_name=name, tags=dict(tags)) as run:
+            mlflow.log_params(dict(params))
+            mlflow.log_metrics(dict(metrics))
+            for file, text in artifacts.items():
+                mlflow.log_text(text, file)
+            for file, figure in figures.items():
+                mlflow.log_figure(figure, file)
+            for model, estimator in models.items():
+                info = mlflow.sklearn.log_model(
+                    estimator,
+                    name=model,
+                    registered_model_name=model,
+                    serialization_format="skops",
+                    skops_trusted_types=TRUSTED_TYPES,
+                    pip_requirements=[f"{package}=={version}" for package, version in _built_with().items()],
+                )
+                versions[model] = str(info.registered_model_version)
+                for key, value in {**tags, **_built_with()}.items():
+                    client.set_model_version_tag(model, versions[model], key, value)
+    return Logged(run.info.run_id, versions)
+
+
+def attach(house: House, run_id: str, file: Path) -> None:
+    """Add a file, such as the executed notebook, to a run."""
+    with _client(house, "attach") as mlflow:
+        mlflow.MlflowClient().log_artifact(run_id, str(file))
+
+
+def promote(house: House, model: str, version: str, reason: str) -> None:
+    """Make ``version`` the champion and note which one it replaces."""
+    with _client(house, "promote") as mlflow:
+        client = mlflow.MlflowClient()
+        replaced = _aliases(client, model).get(CHAMPION, "")
+        client.set_model_version_tag(model, version, "replaced", replaced)
+        client.set_model_version_tag(model, version, "decision", reason)
+        client.set_registered_model_alias(model, CHAMPION, version)
+        if _aliases(client, model).get(CHALLENGER) == version:
+            client.delete_registered_model_alias(model, CHALLENGER)
+
+
+def challenge(house: House, model: str, version: str, reason: str) -> None:
+    """Keep ``version`` as challenger."""
+    with _client(house, "challenge") as mlflow:
+        client = mlflow.MlflowClient()
+        client.set_model_version_tag(model, version, "decision", reason)
+        client.set_registered_model_alias(model, CHALLENGER, version)
+
+
+def rollback(house: House, model: str) -> str:
+    """Give the alias back to the champion before this one, and return its version.
+
+    Raises
+    ------
+    ModelMissing
+        If there is no champion, or it replaced none.
+    """
+    with _client(house, "rollback") as mlflow:
+        client = mlflow.MlflowClient()
+        current = _aliases(client, model).get(CHAMPION)
+        if current is None:
+            raise ModelMissing(f"{model} has no champion.")
+        replaced: str = client.get_model_version(model, current).tags.get("replaced", "")
+        if not replaced:
+            raise ModelMissing(f"{model} version {current} is the first champion: there is none to go back to.")
+        client.set_registered_model_alias(model, CHAMPION, replaced)
+        client.set_registered_model_alias(model, CHALLENGER, current)
+        client.set_model_version_tag(model, current, "decision", f"rolled back to version {replaced} by hand")
+    return replaced
+
+
+@dataclass(frozen=True)
+class Version:
+    """A loaded version."""
+
+    name: str
+    number: str
+    estimator: Any
+    tags: Mapping[str, str]
+    run_id: str
+
+
+def load(house: House, model: str, alias: str = CHAMPION) -> Version:
+    """Load the version that carries ``alias``, without running pickled code.
+
+    Raises
+    ------
+    ModelMissing
+        If none does.
+    ModelIncompatible
+        If it was built with another minor version of scikit-learn, or its file is damaged or not what was reviewed.
+    """
+    with _client(house, "load") as mlflow:
+        client = mlflow.MlflowClient()
+        number = _aliases(client, model).get(alias)
+        if number is None:
+            raise ModelMissing(f"{model} has no {alias}.")
+        found = client.get_model_version(model, number)
+        theirs, ours = found.tags.get("scikit-learn", ""), _built_with()["scikit-learn"]
+        if theirs.split(".")[:2] != ours.split(".")[:2]:
+            raise ModelIncompatible(f"{model} version {number} was built with scikit-learn {theirs}, here is {ours}.")
+        try:
+            estimator = mlflow.sklearn.load_model(f"models:/{model}/{number}")
+        except (mlflow.MlflowException, OSError, TypeError, ValueError, KeyError, AttributeError) as error:
+            raise ModelIncompatible(f"{model} version {number} cannot be loaded: {error}.") from error
+    return Version(model, number, estimator, dict(found.tags), found.run_id)
+
+
+def versions(house: House) -> pd.DataFrame:
+    """Return one row per version, newest first, with ``alias``, ``created`` (UTC), ``decision`` and ``run_id``."""
+    rows = []
+    with _client(house, "versions") as mlflow:
+        client = mlflow.MlflowClient()
+        for registered in client.search_registered_models():
+            by_version: dict[str, list[str]] = {}
+            for alias, number in _aliases(client, registered.name).items():
+                by_version.setdefault(number, []).append(alias)
+            rows += [
+                {
+                    "model": registered.name,
+                    "version": int(found.version),
+                    "alias": ", ".join(by_version.get(str(found.version), [])),
+                    "created": pd.Timestamp(found.creation_timestamp, unit="ms", tz="UTC"),
+                    "decision": found.tags.get("decision", ""),
+                    "run_id": found.run_id,
+                }
+                for found in client.search_model_versions(f"name = '{registered.name}'")
+            ]
+    frame = pd.DataFrame(rows, columns=["model", "version", "alias", "created", "decision", "run_id"])
+    return frame.sort_values(["model", "version"], ascending=[True, False], ignore_index=True)
+
+
+def _aliases(client: Any, model: str) -> dict[str, str]:
+    import mlflow
+
+    try:
+        return {alias: str(number) for alias, number in client.get_registered_model(model).aliases.items()}
+    except mlflow.MlflowException:
+        return {}
+
+
+def _built_with() -> dict[str, str]:
+    import sklearn
+    import skops
+
+    return {"scikit-learn": sklearn.__version__, "skops": skops.__version__}
