@@ -19,8 +19,9 @@ from typing import Any
 import pandas as pd
 
 from benchmarks._cli import bench, find
+from factory_lib.clock import QUARTER_S
 from factory_lib.features.lags import DayMatrix, day_matrix
-from factory_lib.models.backtest import REFIT_DAYS, backtest
+from factory_lib.models.backtest import REFIT_DAYS, REFIT_DAYS_BEYOND, backtest
 from factory_lib.models.evaluation import score
 from factory_lib.models.forecasters import LEADS
 
@@ -33,7 +34,8 @@ OPERATOR_COLUMNS = {
 ASSUMPTIONS = [
     "issued at 12:00 Europe/Madrid of day I for market days I+1 ... I+7",
     "prices up to and including day I are known at issue (published on I-1), nothing later is",
-    f"models are refitted every {REFIT_DAYS} days, each lead on targets published by the first issue of its block",
+    f"models are refitted every {REFIT_DAYS} days for I+1 and every {REFIT_DAYS_BEYOND} beyond, each lead on targets "
+    "published by the first issue of its block",
     "both passes of the repeated autumn hour get one forecast",
 ]
 OPERATOR_ASSUMPTION = (
@@ -88,14 +90,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
     """Run the backtest; the raw rows are one per slot and lead."""
     market = MARKETS[chosen.market](chosen.data)
-    first = chosen.first or FIRST_DAY[chosen.market]
+    first = chosen.first or (FIRST_QUARTERS_DAY if chosen.resolution == 15 else FIRST_DAY[chosen.market])
     last = chosen.last or date(first.year, 12, 31)
     leads = LEADS
     if chosen.quick:
         last, leads = min(last, first + timedelta(days=QUICK_DAYS - 1)), (1, 7)
     began = time.monotonic()
     sys.stderr.write(f"{chosen.market}: {first} to {last}, {len(leads)} leads\n")
-    rows = backtest(day_matrix(market.prices), first, last, exogenous(market.operator), leads=leads, jobs=chosen.jobs)
+    quarters = day_matrix(market.prices, QUARTER_S) if chosen.resolution == 15 else None
+    rows = backtest(
+        day_matrix(market.prices), first, last, exogenous(market.operator),
+        quarters=quarters, leads=leads, jobs=chosen.jobs,
+    )  # fmt: skip
     rows["actual"] = _actuals(market.prices, rows)
     by_lead = {int(lead): score(part) for lead, part in rows.groupby("lead")}
     sys.stderr.write(f"done in {time.monotonic() - began:.0f} s\n")

@@ -57,8 +57,8 @@ class DayFeatures:
         return values * self.spread[:, None] + self.level[:, None]
 
     def flat(self) -> Matrix:
-        """Return one row per day for a model per hour; what is unknown sits at the level (0)."""
-        return np.nan_to_num(np.hstack([self.hourly.reshape(len(self.hourly), -1), self.daily]))
+        """Return one row per day, (days, features * 24 + features), for a model per hour."""
+        return np.hstack([self.hourly.reshape(len(self.hourly), -1), self.daily])
 
     def pooled(self) -> Matrix:
         """Return (days, 24, features) for one model of all hours: its own hour, the neighbours, the day, the hour."""
@@ -100,7 +100,7 @@ def price_features(prices: DayMatrix, lead: int, exogenous: Mapping[str, DayMatr
     for name, matrix in (exogenous or {}).items():
         parts = _exogenous(matrix.spanning(prices.days[0], prices.days[-1]).grid, lead)
         hourly += parts
-        names += [f"{name}_{what}" for what in ("above_usual", "since_day_before", "since_week_before")]
+        names += [f"{name}_{what}" for what in ("latest", "since_day_before", "since_week_before")]
         daily.append(parts[1].mean(axis=1))
         daily_names.append(f"{name}_mean_since_day_before")
     calendar, calendar_names = day_calendar(prices.days, lead)
@@ -138,5 +138,4 @@ def _day_shapes(known: Matrix, lead: int, level: Matrix, spread: Matrix) -> tupl
 
 def _exogenous(forecast: Matrix, lead: int) -> list[Matrix]:
     latest = lag(forecast, lead - 1)
-    usual = trailing_mean(forecast, PRICE_LEVEL_DAYS, lead - 1)
-    return [latest - usual, latest - lag(forecast, lead), latest - lag(forecast, lead + 6)]
+    return [latest, latest - lag(forecast, lead), latest - lag(forecast, lead + 6)]

@@ -1,8 +1,9 @@
 """Rolling origin: what the forecaster would have said on every day, had it been run then.
 
 Every market day of the test is forecast once for each lead, by models fitted on what was known at the issue time of
-the first day of their block (four weeks; in production models are younger, so this errs to the careful side). Features
-are taken row by row from known rows only, see ``features.lags``; bands come from the errors of earlier forecasts.
+the first day of their block (two to four weeks; in production models are younger, so this errs to the careful side).
+Features are taken row by row from known rows only, see ``features.lags``; bands come from the errors of earlier
+forecasts.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from sklearn.utils.parallel import Parallel, delayed
 from factory_lib.features.calendar import Matrix
 from factory_lib.features.lags import DayMatrix, to_slots
 from factory_lib.features.prices import price_features
-from factory_lib.models.baselines import NAMES, naive_forecasts
-from factory_lib.models.calibration import WINDOW_DAYS, band, trailing_bands
+from factory_lib.models.baselines import naive_forecasts
+from factory_lib.models.calibration import band, calibration_start, trailing_bands
 from factory_lib.models.forecasters import LEADS, LeadModel, Recipe
+from factory_lib.models.quarters import in_quarters, quarter_factors
 
-REFIT_DAYS = 28
+REFIT_DAYS, REFIT_DAYS_BEYOND = 14, 28  # for the next day, and for later ones, where a fresher model gains little
 
 
 def rolling_origin(first: int, end: int, step: int) -> Iterator[range]:
@@ -36,9 +38,10 @@ def backtest(
     last: date,
     exogenous: Mapping[str, DayMatrix] | None = None,
     *,
+    quarters: DayMatrix | None = None,
     recipe: Recipe = Recipe(),  # noqa: B008 - frozen
     leads: tuple[int, ...] = LEADS,
-    refit_days: int = REFIT_DAYS,
+    refit_days: int | None = None,
     jobs: int = 1,
 ) -> pd.DataFrame:
     """Forecast every market day from ``first`` to ``last`` (inclusive) at every lead, beside the naive forecasts.
@@ -46,7 +49,11 @@ def backtest(
     Parameters
     ----------
     prices : DayMatrix
-        Hourly, with at least 35 + 112 + 60 days before ``first``: look-back, calibration, training.
+        Hourly, with at least 35 + 60 + 112 known days before ``first``: look-back, training, calibration.
+    quarters : DayMatrix, optional
+        The same prices in quarters; given, so are the forecasts.
+    refit_days : int, optional
+        Length of a block; by default ``REFIT_DAYS`` for lead 1, ``REFIT_DAYS_BEYOND`` for the others.
     jobs : int
         Leads are independent, and share the cores.
 
@@ -62,7 +69,8 @@ def backtest(
         If the history before ``first`` is too short.
     """
     known = prices.spanning(prices.days[0], last)
-    work = (delayed(_one_lead)(known, first, exogenous, recipe, lead, refit_days) for lead in leads)
+    step = {lead: refit_days or (REFIT_DAYS if lead == 1 else REFIT_DAYS_BEYOND) for lead in leads}
+    work = (delayed(_one_lead)(known, quarters, first, exogenous, recipe, lead, step[lead]) for lead in leads)
     parts: list[pd.DataFrame] = Parallel(n_jobs=jobs)(work)
     return pd.concat(parts, ignore_index=True)
 
@@ -79,6 +87,8 @@ def point_forecasts(
     features = price_features(prices, lead, exogenous)
     forecast = np.full_like(prices.grid, np.nan)
     for block in rolling_origin(first, len(prices.days), refit_days):
+        if not np.isfinite(features.level[block]).any():
+            continue  # a hole in the history: nothing can be said, and nothing has to be fitted
         model = LeadModel(recipe, lead).fit(features, prices.grid, block.start - lead + 1)
         forecast[block] = model.predict(features, block)
     return forecast, features.spread
@@ -86,6 +96,7 @@ def point_forecasts(
 
 def _one_lead(
     prices: DayMatrix,
+    quarters: DayMatrix | None,
     first_day: date,
     exogenous: Mapping[str, DayMatrix] | None,
     recipe: Recipe,
@@ -93,14 +104,31 @@ def _one_lead(
     refit_days: int,
 ) -> pd.DataFrame:
     first = prices.row(first_day)
-    forecast, spread = point_forecasts(prices, first - WINDOW_DAYS - lead, lead, exogenous, recipe, refit_days)
-    errors = (prices.grid - forecast) / spread[:, None]
-    quantiles = trailing_bands(errors, first, lead)
+    start = calibration_start(prices.grid, first - lead + 1)
+    forecast, spread = point_forecasts(prices, start, lead, exogenous, recipe, refit_days)
+    errors = prices.grid - forecast
+    truth = prices
+    if quarters is not None:
+        forecast, errors, truth = _in_quarters(prices, quarters, forecast, errors, lead)
+    quantiles = trailing_bands(errors / spread[:, None], first, lead)
     rows = dict(zip(("p10", "p50", "p90"), band(forecast[first:], quantiles, spread[first:, None]), strict=True))
-    rows |= {name: naive_forecasts(prices, lead)[name][first:] for name in NAMES}
+    rows |= {name: values[first:] for name, values in naive_forecasts(truth, lead).items()}
     days = [first_day + timedelta(days=n) for n in range(len(prices.days) - first)]
     parts = [
         pd.DataFrame({name: to_slots(day, values[n]) for name, values in rows.items()}).assign(market_day=str(day))
         for n, day in enumerate(days)
     ]
     return pd.concat(parts).rename_axis("start").reset_index().assign(lead=lead)
+
+
+def _in_quarters(
+    prices: DayMatrix, quarters: DayMatrix, forecast: Matrix, errors: Matrix, lead: int
+) -> tuple[Matrix, Matrix, DayMatrix]:
+    # Before quarters existed, an hour stands for its four.
+    known = quarters.spanning(prices.days[0], prices.days[-1]).grid
+    fine = np.vstack(
+        [in_quarters(forecast[[row]], quarter_factors(known[: max(row - lead + 1, 0)])) for row in range(len(forecast))]
+    )
+    published = np.isfinite(known)
+    fine_errors = np.where(published, known - fine, errors.repeat(4, axis=1))
+    return fine, fine_errors, DayMatrix(prices.days, np.where(published, known, prices.grid.repeat(4, axis=1)))

@@ -46,14 +46,29 @@ def error_quantiles(errors: Matrix, *, levels: tuple[float, ...] = LEVELS, neigh
 def trailing_bands(errors: Matrix, first: int, lead: int, *, window_days: int = WINDOW_DAYS) -> Matrix:
     """Return the error quantiles for every row from ``first`` on, each from the errors known at its issue.
 
-    The latest usable error is that of the issue day itself, ``lead`` rows earlier.
+    The latest usable error is that of the issue day itself, ``lead`` rows earlier; days without an actual do not count.
 
     Returns
     -------
     array, shape (rows from ``first``, levels, columns)
     """
-    known = (errors[max(row - lead + 1 - window_days, 0) : row - lead + 1] for row in range(first, len(errors)))
-    return np.stack([error_quantiles(part) for part in known])
+    known = np.flatnonzero(np.isfinite(errors).all(axis=1))
+    usable = (known[known <= row - lead][-window_days:] for row in range(first, len(errors)))
+    return np.stack([error_quantiles(errors[rows]) for rows in usable])
+
+
+def calibration_start(prices: Matrix, end: int) -> int:
+    """Return the row from which on there are ``WINDOW_DAYS`` days of known prices before row ``end``.
+
+    Raises
+    ------
+    TooFewRows
+        If there are fewer.
+    """
+    known = np.flatnonzero(np.isfinite(prices[:end]).all(axis=1))
+    if len(known) < WINDOW_DAYS:
+        raise TooFewRows("calibration of a forecast", len(known), WINDOW_DAYS)
+    return int(known[-WINDOW_DAYS])
 
 
 def band(forecast: Matrix, quantiles: Matrix, spread: Matrix | float) -> Matrix:

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import Lasso
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -25,7 +26,8 @@ from factory_lib.errors import TooFewRows
 from factory_lib.features.calendar import Matrix
 from factory_lib.features.lags import DayMatrix, to_slots
 from factory_lib.features.prices import DayFeatures, price_features
-from factory_lib.models.calibration import WINDOW_DAYS, band, error_quantiles
+from factory_lib.models.calibration import WINDOW_DAYS, band, calibration_start, error_quantiles
+from factory_lib.models.quarters import in_quarters, quarter_factors
 
 LEADS = tuple(range(1, 8))
 LEAST_TRAINING_DAYS = 60
@@ -47,7 +49,7 @@ class Recipe:
     Attributes
     ----------
     lasso_windows_days : tuple of int
-        One LASSO model per hour and window.
+        One LASSO model per hour and window; days without prices do not count.
     lasso_penalty, lasso_penalty_per_day : float
         In units of the standardised features; the second is added for each day of lead beyond the first, because less
         can be known and more would be imagined.
@@ -100,11 +102,15 @@ class LeadModel(BaseEstimator):  # type: ignore[misc]
         penalty = self.recipe.lasso_penalty + self.recipe.lasso_penalty_per_day * (self.lead - 1)
         self.lassos_ = []
         for window in self.recipe.lasso_windows_days:
-            rows = usable[usable >= end - window]
+            rows = usable[-window:]
             # One Gram matrix serves the 24 hours: this is what makes daily recalibration cheap.
-            lasso = make_pipeline(StandardScaler(), Lasso(penalty, precompute=True, tol=1e-3))
+            lasso = make_pipeline(
+                SimpleImputer(keep_empty_features=True),  # a day that was missed looks like an average one
+                StandardScaler(),
+                Lasso(penalty, precompute=True, tol=1e-3),
+            )
             self.lassos_.append(lasso.fit(flat[rows], np.clip(target[rows], -bound, bound)))
-        rows = usable[usable >= end - self.recipe.tree_window_days]
+        rows = usable[-self.recipe.tree_window_days :]
         pooled = features.pooled()[rows]
         trees = HistGradientBoostingRegressor(max_iter=self.recipe.tree_iterations, random_state=self.recipe.seed)
         self.trees_ = trees.set_params(**_TREES).fit(pooled.reshape(-1, pooled.shape[2]), target[rows].ravel())
@@ -150,11 +156,11 @@ class PriceForecaster(BaseEstimator):  # type: ignore[misc]
         """
         self.models_, self.errors_ = {}, {}
         end = len(prices.days)
+        held_out = calibration_start(prices.grid, end)
         for lead in self.leads:
             features = price_features(prices, lead, exogenous)
-            held_out = np.arange(end - WINDOW_DAYS, end)
-            blind = LeadModel(self.recipe, lead).fit(features, prices.grid, end - WINDOW_DAYS - lead + 1)
-            self.errors_[lead] = errors_in_spreads(blind, features, prices.grid, held_out)
+            blind = LeadModel(self.recipe, lead).fit(features, prices.grid, held_out - lead + 1)
+            self.errors_[lead] = errors_in_spreads(blind, features, prices.grid, np.arange(held_out, end))
             self.models_[lead] = LeadModel(self.recipe, lead).fit(features, prices.grid, end)
         self.fitted_until_ = prices.days[-1]
         return self
@@ -183,11 +189,14 @@ class PriceForecaster(BaseEstimator):  # type: ignore[misc]
             future = prices.spanning(prices.days[0], issue_day + lead)
             features = price_features(future, lead, exogenous)
             target = len(future.days) - 1
-            point, spread = self.models_[lead].predict(features, [target]), features.spread[target]
+            point = self.models_[lead].predict(features, [target])
             errors = np.vstack([self.errors_[lead], self._errors_since_fit(lead, features, future)])
             quantiles = error_quantiles(errors[-WINDOW_DAYS:])
+            if quarters is not None:
+                point = in_quarters(point, quarter_factors(quarters.until(issue_day).grid))
+                quantiles = quantiles.repeat(4, axis=1)
             day = (issue_day + lead).astype(date)
-            rows = band(point[0], quantiles, spread)
+            rows = band(point[0], quantiles, features.spread[target])
             columns = dict(zip(("p10", "p50", "p90"), rows, strict=True))
             parts.append(pd.DataFrame({name: to_slots(day, row) for name, row in columns.items()}).assign(lead=lead))
         return pd.concat(parts)
