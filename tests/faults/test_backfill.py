@@ -1,0 +1,193 @@
+"""Backfill against providers that fail, lie and have only part; the truth is the simulated world."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from factory_lib import frames
+from factory_lib.clock import day_bounds
+from factory_lib.house import House
+from factory_lib.pipeline import due
+from factory_lib.pipeline.backfill import Progress, backfill
+from factory_lib.pipeline.gaps import analyse
+from factory_lib.series import get
+from factory_lib.simulator.faults import Rule
+from factory_lib.simulator.holes import Hole
+from factory_lib.slots import expected
+
+NOW = datetime(2026, 4, 15, 10, tzinfo=UTC)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+PRICES = ("spot_eur_mwh", "pvpc_eur_mwh")
+ALL_PRICE_SOURCES = ("ree", "omie", "esios")
+
+
+def fill(house: House, town: Any, name: str, *holes: tuple[datetime, datetime], days: int = 20) -> None:
+    """Store the world's values of a series but for the holes."""
+    slots = expected(get(name), NOW - days * DAY, day_bounds(NOW.date())[1])
+    for first, last in holes:
+        slots = slots[(slots < first.timestamp()) | (slots >= last.timestamp())]
+    place = "ES" if name in PRICES else house.settings.site.grid_place
+    source, kind = ("ree", "observed") if name in PRICES else ("open_meteo_recent", "reanalysis")
+    rows = frames.tidy(
+        name, slots, town.simulator.world.values(name, slots), place=place, source=source, kind=kind,
+        resolution_s=900 if name == "spot_eur_mwh" else 3600, retrieved_at=NOW,
+    )  # fmt: skip
+    house.store.write(rows, run_id="before")
+
+
+def test_a_hole_is_filled_with_what_the_world_has(town: Any) -> None:
+    house = town.house()
+    hole = (NOW - 9 * DAY, NOW - 8 * DAY)
+    fill(house, town, "pvpc_eur_mwh", hole)
+    outcome = backfill(house, series=["pvpc_eur_mwh"])
+    assert (outcome.figures["missing"], outcome.figures["recovered"]) == (24, 24)
+    rows = house.store.read("pvpc_eur_mwh", places=["ES"], start=hole[0], end=hole[1])
+    _, values = town.simulator.world.window("pvpc_eur_mwh", *hole)
+    np.testing.assert_allclose(rows["value"], values, atol=0.006)
+
+
+def test_a_day_request_larger_than_its_gap_gives_no_rate_above_one(town: Any) -> None:
+    house = town.house()
+    fill(house, town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 9 * DAY + 4 * HOUR))
+    outcome = backfill(house, series=["pvpc_eur_mwh"])
+    assert outcome.figures["success_rate"] == 1.0
+    assert outcome.by_source["recovered"].sum() == 4
+    assert (outcome.by_source["rate"] <= 1).all()
+
+
+def test_only_gaps_above_the_limit_are_filled_unasked(town: Any) -> None:
+    house = town.house()
+    short, long = (NOW - 9 * DAY, NOW - 9 * DAY + 3 * HOUR), (NOW - 5 * DAY, NOW - 5 * DAY + 4 * HOUR)
+    fill(house, town, "pvpc_eur_mwh", short, long)
+    unasked = backfill(house, series=["pvpc_eur_mwh"])
+    assert (unasked.figures["missing"], unasked.figures["untouched_gaps"]) == (4, 1)
+    asked = backfill(house, series=["pvpc_eur_mwh"], automatic=False)
+    assert (asked.figures["missing"], asked.figures["recovered"]) == (3, 3)
+
+
+def test_a_dry_run_plans_and_asks_nothing(town: Any) -> None:
+    house = town.house()
+    outcome = backfill(house, NOW - 100 * DAY, series=PRICES, automatic=False, dry_run=True)
+    assert len(outcome.plan) == outcome.figures["requests"] == 4
+    assert outcome.figures["planned_s"] > 0
+    assert not town.simulator.log
+
+
+def test_the_second_source_is_tried_when_the_first_has_nothing(town: Any) -> None:
+    house = town.house()
+    hole = day_bounds((NOW - 9 * DAY).date())
+    fill(house, town, "spot_eur_mwh", hole)
+    town.simulator.set_rules((Rule("spot_missing", source="ree"),))
+    outcome = backfill(house, series=["spot_eur_mwh"])
+    credit = outcome.by_source.set_index("source")["recovered"]
+    assert (credit["ree"], credit["omie"]) == (0, 96)
+    assert outcome.level == "ok"
+
+
+def test_the_second_source_is_tried_when_the_first_is_away(town: Any) -> None:
+    house = town.house()
+    fill(house, town, "spot_eur_mwh", day_bounds((NOW - 9 * DAY).date()))
+    town.simulator.set_rules((Rule("outage", source="ree"),))
+    outcome = backfill(house, series=["spot_eur_mwh"])
+    assert outcome.figures["recovered"] == 96
+    assert outcome.by_source.set_index("source").loc["ree", "failed"] == 1
+
+
+def test_what_nobody_has_is_unfillable_and_not_asked_for_again(town: Any) -> None:
+    house = town.house()
+    hole = (NOW - 9 * DAY, NOW - 9 * DAY + 6 * HOUR)
+    fill(house, town, "pvpc_eur_mwh", hole)
+    town.simulator.set_holes((Hole(PRICES, *hole, lost=True),))
+    outcome = backfill(house, series=["pvpc_eur_mwh"])
+    assert outcome.figures["unfillable"] == 6
+    assert outcome.remaining["reason"].tolist() == ["no source has it"]
+    town.simulator.log.clear()
+    assert backfill(house, series=["pvpc_eur_mwh"]).figures["requests"] == 0
+    assert not town.simulator.log
+    assert analyse(house, series=["pvpc_eur_mwh"]).figures["unfillable"] == 6
+
+
+def test_what_could_not_be_asked_is_missing_and_not_unfillable(town: Any) -> None:
+    house = town.house()
+    fill(house, town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 9 * DAY + 6 * HOUR))
+    town.simulator.set_rules(tuple(Rule("outage", source=source) for source in ALL_PRICE_SOURCES))
+    outcome = backfill(house, series=["pvpc_eur_mwh"])
+    assert (outcome.level, outcome.figures["recovered"], outcome.figures["unfillable"]) == ("fail", 0, 0)
+    (left,) = outcome.remaining.to_dict("records")
+    assert "ree" in left["reason"]
+    assert left["slots"] == 6
+    assert analyse(house, series=["pvpc_eur_mwh"]).figures["missing"] == 6
+
+
+def test_a_severe_gap_is_tried_again_within_the_run_for_who_is_patient(town: Any) -> None:
+    house = town.house()
+    fill(house, town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 8 * DAY))
+    town.simulator.set_rules(
+        tuple(Rule("outage", source=s, until=NOW + timedelta(minutes=28)) for s in ALL_PRICE_SOURCES)
+    )
+    outcome = backfill(house, series=["pvpc_eur_mwh"], patience=HOUR)
+    assert outcome.figures["recovered"] == 24
+    assert house.clock.now() >= NOW + timedelta(minutes=28)
+
+
+def test_a_gap_that_failed_makes_the_job_due_at_its_next_pass(town: Any) -> None:
+    house = town.house()
+    fill(house, town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 8 * DAY))
+    town.simulator.set_rules(tuple(Rule("outage", source=source) for source in ALL_PRICE_SOURCES))
+    backfill(house, series=["pvpc_eur_mwh"])
+    done = house.clock.now()
+    house.state.mark("job", "auto_backfill_check", done, {"status": "ok"})
+
+    def is_due(minutes: int) -> bool:
+        now = done + timedelta(minutes=minutes)
+        return due.nothing_due(house.settings, house.state, "auto_backfill_check", now) is None
+
+    assert not is_due(10)
+    assert is_due(16)
+
+
+def test_the_young_end_comes_from_the_forecast_endpoint_and_the_rest_from_the_archive(town: Any) -> None:
+    house = town.house()
+    outcome = backfill(house, NOW - 10 * DAY, series=["temperature_c"], automatic=False)
+    asked = outcome.plan.set_index("source")
+    assert asked.loc["open_meteo", "end"] == asked.loc["open_meteo_recent", "start"] == NOW - 5 * DAY
+    assert outcome.figures["recovered"] == outcome.figures["missing"] == 237  # three hours are not due
+
+
+def test_a_first_load_reports_its_progress(town: Any) -> None:
+    seen: list[Progress] = []
+    backfill(town.house(), NOW - 100 * DAY, series=PRICES, automatic=False, progress=seen.append)
+    assert [step.done for step in seen] == [1, 2, 3, 4]
+    assert [step.remaining_s for step in seen] == sorted((step.remaining_s for step in seen), reverse=True)
+    assert seen[-1].remaining_s == pytest.approx(0)
+
+
+def test_a_second_run_has_nothing_to_do(town: Any) -> None:
+    house = town.house()
+    backfill(house, NOW - 10 * DAY, automatic=False)
+    town.simulator.log.clear()
+    again = backfill(house, NOW - 10 * DAY, automatic=False)
+    assert again.figures["missing"] == again.figures["new"] == 0
+    assert not town.simulator.log
+
+
+def test_what_came_before_a_crash_is_kept_and_not_asked_for_again(town: Any) -> None:
+    house = town.house()
+
+    def crash(step: Progress) -> None:
+        if step.done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        backfill(house, NOW - 100 * DAY, series=PRICES, automatic=False, progress=crash)
+    kept = analyse(house, NOW - 100 * DAY, series=PRICES).figures["present"]
+    assert kept > 0
+    town.simulator.log.clear()
+    rest = backfill(replace(house, run_id="next"), NOW - 100 * DAY, series=PRICES, automatic=False)
+    assert rest.figures["recovered"] == rest.figures["missing"] == rest.figures["new"]
+    assert town.asked("ree") == 2
