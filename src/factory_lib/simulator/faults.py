@@ -1,7 +1,24 @@
 """What goes wrong on the line or at the provider, by rate or by script.
 
 A rule names a ``kind``: one of ``LINE`` below, or a quirk of a provider (see ``Provider.quirks``). Whether it strikes a
-request depends on the seed and the request's number alone, so a run can be repeated.
+request depends on the seed and the number of the request at its source, so a run can be repeated. A script is TOML, or
+JSON of the same shape; ``factory simulate --list-faults`` prints every kind::
+
+    [[rules]]
+    kind = "server_error"                 # at any provider
+    rate = 0.05
+
+    [[rules]]
+    kind = "outage"
+    source = "ree"
+    since = 2026-04-15T11:00:00Z
+    until = 2026-04-15T14:00:00Z
+
+    [[holes]]                             # withheld from the first answer that covers it
+    series = ["prices", "temperature_c"]
+    start = 2026-04-10T04:00:00Z
+    end = 2026-04-10T09:00:00Z
+    lost = false                          # true: delivered by nobody, ever
 """
 
 from __future__ import annotations
@@ -123,7 +140,7 @@ class FaultPlan:
         return line, frozenset(quirks)
 
     def chance(self, stream: str, ordinal: int) -> float:
-        """Return a number in [0, 1) that depends on the seed, the stream and the request's number."""
+        """Return a number in [0, 1) that depends on the seed, the stream and the request's number at its source."""
         return float(self._noise.uniform(stream, np.array([ordinal]))[0])
 
     def refusal(self, kind: str, provider: Provider, ordinal: int) -> Answer | None:

@@ -42,7 +42,7 @@ _DEMO: tuple[tuple[int, float, float, tuple[str, ...], bool], ...] = (
     (5, 4, 5, PRICES, False),
     (7, 13, 2, WEATHER, False),
     (8, 20, 8, WEATHER, False),
-    (10, 6, 3, PRICES, True),
+    (10, 6, 5, PRICES, True),
     (11, 0, 1, WEATHER[:2], False),
     (13, 15, 20, PRICES, False),
     (16, 3, 12, WEATHER, False),

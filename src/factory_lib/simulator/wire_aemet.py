@@ -71,6 +71,8 @@ def _first_step(
     charset = UTF8 if "utf8" in ask.quirks else LATIN
     body = _spaced(content).encode(charset, "replace")
     address = f"/sh/{ask.world.noise.seed & 0xFFFF:04x}{ask.ordinal:06x}"
+    for gone in [key for key, kept in list(ask.documents.items()) if key.startswith("/sh/") and kept[0] <= ask.now]:
+        ask.documents.pop(gone, None)
     ask.documents[address] = (expires, Answer(200, body, f"text/plain;charset={charset}"))
     return _envelope(
         200, "exito", datos=ask.base_url + "/opendata" + address, metadatos=ask.base_url + "/opendata" + address + "m",

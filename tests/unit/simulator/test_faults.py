@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
-from factory_lib.clock import HOUR_S, epoch, parse_instant
+from factory_lib.clock import HOUR_S, SystemClock, epoch, parse_instant
 from factory_lib.errors import BadInput
 from factory_lib.simulator.__main__ import main
-from factory_lib.simulator.engine import PROVIDERS, assemble
+from factory_lib.simulator.engine import PROVIDERS, WorldClock, assemble
 from factory_lib.simulator.faults import LINE, read_rules, read_script
 from factory_lib.simulator.holes import PRICES, WEATHER, Hole, Holes, demo_holes
 from factory_lib.simulator.launch import launched
@@ -89,13 +89,26 @@ def test_a_script_is_checked(rule: dict[str, Any], hint: str) -> None:
 
 def test_scripts_are_read_from_toml_and_json(tmp_path: Path) -> None:
     toml, plain = tmp_path / "script.toml", tmp_path / "script.json"
-    toml.write_text('[[rules]]\nkind = "outage"\nsince = 2026-04-15T11:00:00Z\n', encoding="utf-8")
-    plain.write_text('{"rules": [{"kind": "outage", "since": "2026-04-15T11:00:00Z"}]}', encoding="utf-8")
+    rule = {"kind": "outage", "since": "2026-04-15T11:00:00Z"}
+    hole = {"series": ["prices"], "start": "2026-04-10T04:00:00Z", "end": "2026-04-10T06:00:00Z"}
+    plain.write_text(json.dumps({"rules": [rule], "holes": [hole]}), encoding="utf-8")
+    lines = ["[[rules]]", 'kind = "outage"', "since = 2026-04-15T11:00:00Z"]
+    lines += ["[[holes]]", 'series = "prices"', "start = 2026-04-10T04:00:00Z", "end = 2026-04-10T06:00:00Z"]
+    toml.write_text("\n".join(lines), encoding="utf-8")
     for file in (toml, plain):
-        (rule,) = assemble(1, now=NOW, script=file).rules
-        assert rule.since == NOW + timedelta(hours=1)
+        simulator = assemble(1, now=NOW, script=file)
+        assert [found.since for found in simulator.rules] == [NOW + timedelta(hours=1)]
+        assert [found.series for found in simulator.holes.holes] == [PRICES]
     with pytest.raises(BadInput, match="not a fault script"):
         read_script(tmp_path / "none.toml")
+
+
+def test_the_clock_stands_still_runs_or_is_real() -> None:
+    assert WorldClock(NOW).now() == NOW
+    assert timedelta() < WorldClock(NOW, speed=1e6).now() - NOW < timedelta(days=2000)
+    clock = WorldClock(NOW)
+    clock.set(None)
+    assert abs(clock.now() - SystemClock().now()) < timedelta(minutes=1)
 
 
 # -- over a connection -------------------------------------------------------------------------------------------------
