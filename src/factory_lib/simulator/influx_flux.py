@@ -270,7 +270,7 @@ def _body(table: Table, number: int, result: bytes) -> bytes:
             fixed += _quoted(table.key[name])
         else:
             pieces += [fixed, _printed(table.columns[name], kind)]
-            fixed = ""
+            fixed = "Z" if kind == "time" else ""
     pieces += [fixed + "\r\n"]
     if len(pieces) == 1:
         return str(pieces[0]).encode() * len(table)
@@ -281,8 +281,10 @@ def _body(table: Table, number: int, result: bytes) -> bytes:
 
 def _printed(column: Any, kind: str) -> Any:
     if kind == "time":
-        times = pa.array(column // 10**9).cast(pa.timestamp("s", "UTC")).cast(pa.string())
-        return pc.replace_substring(times, " ", "T")
+        times = pa.array(column // 10**9).cast(pa.timestamp("s")).cast(pa.string())
+        return pc.binary_join_element_wise(
+            pc.utf8_slice_codeunits(times, 0, 10), pc.utf8_slice_codeunits(times, 11), "T"
+        )
     if kind == "string" and pc.any(pc.match_substring_regex(column, '[,"\r\n]')).as_py():
         column = pa.array([None if text is None else _quoted(text) for text in column.to_pylist()], pa.string())
     return pc.fill_null(column, "")

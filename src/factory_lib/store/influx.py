@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ EARLIEST, LATEST = -9_223_372_036, 9_223_372_036  # what nanoseconds in 64 bits 
 _PLAIN_CSV = Dialect(  # type: ignore[no-untyped-call]
     header=True, delimiter=",", annotations=[], comment_prefix="#", date_time_format="RFC3339"
 )
+_CODED = pa.dictionary(pa.int32(), pa.string())
 _TAGS = ("place", "source", "kind", "res", "rev")
 _FORECAST_FIELDS = ("p10", "p50", "p90", "tier", "run")
 
@@ -104,28 +106,29 @@ class InfluxBackend:
 
     def _send(self, lines: bytes) -> None:
         with self._reported():
-            self._writer.write(self.where.bucket, self.where.org, lines, write_precision=WritePrecision.S)
+            self._writer.write(self.where.bucket, self.where.org, lines, WritePrecision.S)  # type: ignore[arg-type]
 
     def _table(self, flux: str, value: Any) -> pa.Table | None:
         """Return a query's rows, all tables as one: ``_value`` as type ``value``, times in seconds, texts coded."""
         with self._reported():
             body = self._client.query_api().query_raw(flux, self.where.org, _PLAIN_CSV).read()
-        types = {"_value": value, "_time": pa.timestamp("s", "UTC"), "table": pa.int64()}
-        parts = []
-        for block in body.split(b"\r\n\r\n"):
-            if not block.strip():
-                continue
-            names = block.lstrip().split(b"\r\n", 1)[0].decode().split(",")
-            if "error" in names:
-                raise StoreUnavailable(f"InfluxDB at {self.where.url} broke off: {block.decode()}")
-            coded = dict.fromkeys(names, pa.dictionary(pa.int32(), pa.string()))
-            options = pyarrow.csv.ConvertOptions(
-                column_types={**coded, **types},
-                include_columns=[name for name in names if name not in ("", "result")],
-                strings_can_be_null=False,
-            )
-            parts.append(pyarrow.csv.read_csv(pa.BufferReader(block.lstrip()), convert_options=options))
+        blocks = body.split(b"\r\n\r\n") if b"\r\n\r\n" in body[:-4] else [body]
+        parts = [self._block(block.strip(b"\r\n"), value) for block in blocks if block.strip()]
         return pa.concat_tables(parts).unify_dictionaries().combine_chunks() if parts else None
+
+    def _block(self, block: bytes, value: Any) -> pa.Table:
+        """Parse what stands under one header."""
+        names = block[: block.find(b"\r\n")].decode().split(",")
+        if "error" in names:
+            raise StoreUnavailable(f"InfluxDB at {self.where.url} broke off: {block.decode()}.")
+        types = dict.fromkeys(names, _CODED)
+        types |= {"_value": value, "_time": pa.timestamp("s", "UTC"), "table": pa.int64()}
+        options = pyarrow.csv.ConvertOptions(
+            column_types=types,
+            include_columns=[name for name in names if name not in ("", "result")],
+            strings_can_be_null=False,
+        )
+        return pyarrow.csv.read_csv(pa.BufferReader(block), convert_options=options)
 
     def _from(self, start: int, end: int) -> str:
         first, last = (f"{from_epoch(t):%Y-%m-%dT%H:%M:%SZ}" for t in (max(start, EARLIEST), min(end, LATEST)))
@@ -144,33 +147,41 @@ class InfluxBackend:
     def load(self, window: Window, *, columns: Sequence[str] | None = None, first_only: bool = False) -> Rows:
         """Return rows by channel, start and rev."""
         wanted = tuple(columns or VALUE_COLUMNS)
-        whole = window.as_of is not None or not {"channel", "start", "rev", "value"}.issuperset(wanted)
+        plain = ("channel", "start", "rev", "value")
+        whole = window.as_of is not None or not set(plain).issuperset(wanted)
         parts = []
         for measurement in Measurement:
             names = [name for name in window.series if catalogue.get(name).measurement is measurement]
             if names:
-                rows = self._values(measurement, names, window, first_only)
-                parts.append(self._with_about(rows, measurement, names, window, first_only) if whole else rows)
-        rows = join(parts, VALUE_COLUMNS if whole else ("channel", "start", "rev", "value"))
+                rows, values = self._points(measurement, names, window, first_only, pa.float64())
+                rows = rows.having(value=values.to_numpy())
+                if whole:
+                    begun = replace(window, start=window.start // lineprotocol.RUN_S * lineprotocol.RUN_S)
+                    beside = [name + lineprotocol.ABOUT for name in names]
+                    rows = lineprotocol.spread(rows, *self._points(measurement, beside, begun, first_only, _CODED))
+                parts.append(rows)
+        rows = join(parts, VALUE_COLUMNS if whole else plain)
         if window.as_of is not None:
             rows = rows.take(rows["available_at"] <= window.as_of)
         return Rows(rows.channels, rows.labels, {name: rows[name] for name in wanted})
 
     def _points(
-        self, measurement: str, fields: Iterable[str], window: Window, first_only: bool, value: Any
+        self, measurement: str, fields: Sequence[str], window: Window, first_only: bool, value: Any
     ) -> tuple[Rows, Any]:
         """Return the identity of each point, ordered, and the Arrow column of its field."""
-        where: dict[str, Iterable[object]] = {"_measurement": [measurement], "_field": fields}
-        if window.places is not None:
-            where["place"] = window.places
-        if first_only:
-            where["rev"] = ["1"]
-        keep = _keep("_time", "_value", "_field", *_TAGS)
-        table = self._table(self._from(window.start, window.end) + _where(**where) + keep, value)
+        where: dict[str, Sequence[str]] = {"_measurement": [measurement], "_field": fields}
+        where |= {} if window.places is None else {"place": window.places}
+        where |= {"rev": ["1"]} if first_only else {}
+        # What the filter leaves no choice about need not travel with every row.
+        fixed = {name: values[0] for name, values in where.items() if len(values) == 1}
+        asked = [name for name in ("_field", *_TAGS) if name not in fixed]
+        flux = self._from(window.start, window.end) + _where(**where) + _keep("_time", "_value", *asked)
+        table = self._table(flux, value)
         if table is None:
             none = np.empty(0, dtype=np.int64)
             return Rows((), (), {"channel": none, "start": none, "rev": none}), pa.array([], value)
-        tags, length = _series_of(table, "_field", *_TAGS)
+        tags, length = _series_of(table, *asked)
+        tags = [fixed | t for t in tags]
         channels = [
             Channel(t["_field"].removesuffix(lineprotocol.ABOUT), t["place"], t["source"], t["kind"], int(t["res"]))
             for t in tags
@@ -181,37 +192,11 @@ class InfluxBackend:
             "start": table["_time"].cast(pa.int64()).to_numpy(),
             "rev": np.repeat([int(t["rev"]) for t in tags], length),
         }
-        rows, column_read = Rows(tuple(number), (), column), table["_value"].combine_chunks()
+        rows, values = Rows(tuple(number), (), column), table["_value"].combine_chunks()
         if (np.diff(rows.keys()) > 0).all():
-            return rows, column_read
+            return rows, values
         order = np.lexsort((rows["rev"], rows.keys()))
-        return rows.take(order), column_read.take(pa.array(order))
-
-    def _values(self, measurement: str, names: list[str], window: Window, first_only: bool) -> Rows:
-        rows, values = self._points(measurement, names, window, first_only, pa.float64())
-        return rows.having(value=values.to_numpy())
-
-    def _with_about(self, rows: Rows, measurement: str, names: list[str], window: Window, first_only: bool) -> Rows:
-        """Add what the text fields say; a value whose text is not there yet is still being written and left out."""
-        coded = pa.dictionary(pa.int32(), pa.string())
-        fields = [name + lineprotocol.ABOUT for name in names]
-        beside, texts = self._points(measurement, fields, window, first_only, coded)
-        numbers, runs = lineprotocol.read_abouts(texts.dictionary.to_pylist())
-        which = texts.indices.to_numpy()
-        key, rev = beside.keys(rows.channels), beside["rev"]
-        if not (np.array_equal(key, rows.keys()) and np.array_equal(rev, rows["rev"])):
-            wanted = pd.MultiIndex.from_arrays([rows.keys(), rows["rev"]])
-            at = pd.MultiIndex.from_arrays([key, rev]).get_indexer(wanted)
-            rows, which = rows.take(at >= 0), which[at[at >= 0]]
-        lag, retrieved, updated = numbers[which].T
-        labels = {run: i for i, run in enumerate(dict.fromkeys(runs))}
-        known = rows.having(
-            available_at=rows["start"] + lag,
-            retrieved_at=retrieved,
-            provider_updated_at=updated,
-            run=np.array([labels[run] for run in runs] or [0], dtype=np.int64)[which],
-        )
-        return Rows(known.channels, tuple(labels), known.column)
+        return rows.take(order), values.take(pa.array(order))
 
     def append(self, rows: Rows) -> None:
         """Add rows that the store does not hold."""

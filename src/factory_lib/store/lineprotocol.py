@@ -11,11 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from factory_lib import series as catalogue
+from factory_lib.clock import DAY_S
 from factory_lib.errors import BadInput
 from factory_lib.store.rows import NAT, Rows, encode, seconds
 
 BATCH_LINES = 50_000
-ABOUT = "_about"  # the text field beside each value's own: when it could be known, and by which run it came
+ABOUT = "_about"  # the text field beside a value's own: when it could be known, and by which run it came
+RUN_S = 30 * DAY_S  # no run of slots goes on beyond a multiple of this
 _TAG = str.maketrans({" ": "\\ ", ",": "\\,", "=": "\\="})
 _TEXT = str.maketrans({'"': '\\"', "\\": "\\\\"})
 
@@ -41,44 +43,71 @@ def text_field(text: str) -> str:
 
 
 def value_lines(rows: Rows) -> Iterator[bytes]:
-    """Yield values as batches of lines: tags place, source, kind, res, rev; a float field per series; time = start."""
+    """Yield values as batches of lines: tags place, source, kind, res, rev; a float field per series; time = start.
+
+    What else is known of a value stands in a text field beside it, written once for each run of consecutive slots that
+    share it: ``mode, time;retrieved;updated;run``. Lines go out in order, so an interrupted write leaves whole heads of
+    runs, and what completes it later starts runs of its own.
+    """
+    rows = rows.take(np.lexsort((rows["start"], rows["rev"], rows["channel"])))
     kinds, which = encode(pd.DataFrame({"channel": rows["channel"], "rev": rows["rev"]}), ("channel", "rev"))
-    heads, names = [], []
+    heads, beside = [], []
     for code, rev in kinds:
         channel = rows.channels[code]
         tags = {"place": channel.place, "source": channel.source, "kind": channel.kind, "res": channel.resolution_s}
         heads.append(f"{head(catalogue.get(channel.series).measurement, {**tags, 'rev': rev})} {channel.series}=")
-        names.append(f",{channel.series}{ABOUT}=")
-    about, origin = abouts(rows)
+        beside.append(f",{channel.series}{ABOUT}=")
+    first, texts = _runs(rows, which)
+    abouts = [" ", *(f"{beside[number]}{text_field(text)} " for number, text in zip(which[first], texts, strict=True))]
+    at = np.zeros(len(rows), dtype=np.int64)
+    at[first] = np.arange(1, len(abouts))
     yield from _batches(
         _pick(heads, which),
         pa.array(rows["value"]).cast(pa.string()),
-        _pick(names, which),
-        _pick([f"{text_field(text)} " for text in about], origin),
+        _pick(abouts, at),
         pa.array(rows["start"]).cast(pa.string()),
     )
 
 
-def abouts(rows: Rows) -> tuple[list[str], np.ndarray[Any, Any]]:
-    """Return the distinct texts beside the values, and the number of each row's.
+def _runs(rows: Rows, which: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], list[str]]:
+    """Return where runs begin, and what is said of each.
 
-    ``lag;retrieved;updated;run``, where lag is ``available_at`` less start: few texts serve many rows, and InfluxDB
-    compresses repetition well.
+    Prices of a day become known together, observations one by one: a run either shares its time of availability
+    (mode ``=``) or the lag after each slot's start (mode ``+``), whichever gives fewer runs.
     """
-    parts = pd.DataFrame({name: rows[name] for name in ("retrieved_at", "provider_updated_at", "run")})
-    parts.insert(0, "lag", rows["available_at"] - rows["start"])
-    distinct, which = encode(parts, list(parts.columns))
-    return [
-        f"{lag};{retrieved};{'' if updated == NAT else updated};{rows.labels[run]}"
-        for lag, retrieved, updated, run in distinct
-    ], which
+    start, known = rows["start"], rows["available_at"]
+    moves = [which, start // RUN_S, start - np.arange(len(start)) * rows.dimension("resolution_s")]
+    moves += [rows[name] for name in ("retrieved_at", "provider_updated_at", "run")]
+    edge = np.any([np.diff(move, prepend=move[:1] - 1) != 0 for move in moves], axis=0)
+    together, after = (edge | (np.diff(time, prepend=time[:1] - 1) != 0) for time in (known, known - start))
+    mode, edge, time = ("=", together, known) if together.sum() < after.sum() else ("+", after, known - start)
+    first = np.flatnonzero(edge)
+    parts = zip(*(part[first].tolist() for part in (time, *(moves[-3:]))), strict=True)
+    return first, [f"{mode}{t};{r};{'' if u == NAT else u};{rows.labels[run]}" for t, r, u, run in parts]
 
 
-def read_abouts(texts: list[str]) -> tuple[np.ndarray[Any, Any], list[str]]:
-    """Return lag, retrieved and updated as the columns of an array, and the runs."""
-    split = [text.split(";", 3) for text in texts]
-    numbers = [[int(lag), int(retrieved), int(updated) if updated else NAT] for lag, retrieved, updated, _ in split]
-    return np.array(numbers, dtype=np.int64).reshape(-1, 3), [run for *_, run in split]
+def spread(rows: Rows, heads: Rows, texts: Any) -> Rows:
+    """Give each value what its run says; a value that belongs to none is left out.
+
+    ``heads`` and the coded Arrow column ``texts`` are the text fields of the same channels, from ``RUN_S`` before the
+    rows on.
+    """
+    said = [text.split(";", 3) for text in texts.dictionary.to_pylist()]
+    numbers = [[int(t[1:]), int(retrieved), int(updated or NAT), t[0] == "+"] for t, retrieved, updated, _ in said]
+    labels = {run: number for number, run in enumerate(dict.fromkeys(run for *_, run in said))}
+    text = np.full(len(rows), -1, dtype=np.int64)
+    code = np.array([rows.channels.index(c) if c in rows.channels else -1 for c in heads.channels] or [0])
+    heads = heads.having(channel=code[heads["channel"]], text=texts.indices.to_numpy())
+    for channel, rev in {*zip(heads["channel"].tolist(), heads["rev"].tolist(), strict=True)}:
+        mine, theirs = ((r["channel"] == channel) & (r["rev"] == rev) for r in (rows, heads))
+        at = np.searchsorted(heads["start"][theirs], rows["start"][mine], side="right") - 1
+        text[mine] = np.where(at < 0, -1, heads["text"][theirs][at])
+    rows, text = rows.take(text >= 0), text[text >= 0]
+    time, retrieved, updated, lagging = np.array(numbers, dtype=np.int64).reshape(-1, 4)[text].T
+    run = np.array([labels[run] for *_, run in said] or [0], dtype=np.int64)[text]
+    known = np.where(lagging == 1, rows["start"] + time, time)
+    rows = rows.having(available_at=known, retrieved_at=retrieved, provider_updated_at=updated, run=run)
+    return Rows(rows.channels, tuple(labels), rows.column)
 
 
 def lead_minutes(target: np.ndarray[Any, Any], issued: np.ndarray[Any, Any], resolution: Any) -> np.ndarray[Any, Any]:
