@@ -10,7 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CHOSEN = (
-    "jupyterlab", "papermill", "nbclient", "influxdb-client", "requests", "scikit-learn", "pandas", "matplotlib", "mlflow",
+    "jupyterlab", "papermill", "nbclient", "influxdb-client", "requests", "scikit-learn", "pandas", "matplotlib",
+    "mlflow",
 )  # fmt: skip
 
 

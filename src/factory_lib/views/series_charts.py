@@ -9,7 +9,7 @@ import pandas as pd
 
 from factory_lib.clock import MADRID
 from factory_lib.views.palette import BLUE, GREY, LINE, ORANGE, RED, SKY, styled
-from factory_lib.views.tables import label
+from factory_lib.views.tables import label, unit_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,7 +50,7 @@ def lines(frame: pd.DataFrame, title: str, *, now: datetime | None = None, steps
 
     groups: dict[str, list[str]] = {}
     for name in frame.columns:
-        groups.setdefault(label(name).rpartition("(")[2].rstrip(")"), []).append(name)
+        groups.setdefault(unit_of(name), []).append(name)
     with styled():
         figure = Figure(figsize=(9.2, 2.3 * len(groups) + 0.4))
         panels: list[Any] = list(figure.subplots(len(groups), 1, sharex=True, squeeze=False)[:, 0])

@@ -87,6 +87,11 @@ def label(name: str) -> str:
     return name.replace("_", " ")
 
 
+def unit_of(name: str) -> str:
+    """Return the unit that a column name ends in; an index has none and runs from 0 to 100."""
+    return next((unit for suffix, unit in _UNITS.items() if name.endswith(f"_{suffix}")), "0–100")
+
+
 def _css(text: bool) -> str:
     return "text" if text else "number"
 

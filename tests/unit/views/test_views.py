@@ -1,0 +1,154 @@
+"""Pages: verdict lines, tables that show unknown as unknown, charts that draw what they are given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from factory_lib import views
+from factory_lib.views import continuity_charts, learning_charts, page, series_charts, tables
+
+NOW = datetime(2026, 7, 15, 10, 0, tzinfo=UTC)
+HOURS = pd.date_range("2026-03-28T23:00", periods=48, freq="h", tz="UTC", unit="s", name="start")
+
+
+@dataclass(frozen=True)
+class Told:
+    verdict: str = "3 < 4 slots are missing."
+    level: str = "warn"
+    figures: dict[str, Any] = field(default_factory=lambda: {"missing": 3})
+
+
+@dataclass(frozen=True)
+class Here:
+    profile: str = "demo"
+    as_of: datetime = NOW
+    simulated: bool = True
+
+
+def test_a_verdict_carries_its_figures_into_the_record() -> None:
+    bundle = views.verdict(Told(), mlflow_run_id="abc")._repr_mimebundle_()
+    assert bundle[page.FIGURES_MIME] == {
+        "verdict": "3 < 4 slots are missing.", "level": "warn", "missing": 3, "mlflow_run_id": "abc",
+    }  # fmt: skip
+    assert "3 &lt; 4 slots" in bundle["text/html"]
+
+
+@pytest.mark.parametrize(("simulated", "shown"), [(True, True), (False, False)], ids=["simulated", "real"])
+def test_a_heading_says_simulated_where_the_store_is(simulated: bool, shown: bool) -> None:
+    bundle = views.heading(Here(simulated=simulated))._repr_mimebundle_()
+    assert ("SIMULATED" in bundle["text/html"]) is shown
+    assert "12:00 in Linares (2026-07-15 10:00Z)" in bundle["text/html"]
+    assert bundle[page.FIGURES_MIME] == {"simulated": simulated}
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        pytest.param(float("nan"), "–", id="unknown is not zero"),
+        pytest.param(None, "–", id="none"),
+        pytest.param(pd.NaT, "–", id="no time"),
+        pytest.param(0.0, "0.00", id="zero is zero"),
+        pytest.param(-12.345, "-12.35", id="negative"),
+        pytest.param(1234567, "1,234,567", id="thousands"),
+        pytest.param(pd.Timestamp("2026-07-15T10:00Z"), "2026-07-15 12:00", id="local time"),
+        pytest.param(True, "yes", id="bool"),
+    ],
+)
+def test_values_are_shown_for_people(value: Any, shown: str) -> None:
+    assert tables.show(value) == shown
+
+
+def test_units_come_out_of_the_name() -> None:
+    assert tables.label("spot_eur_mwh") == "spot (EUR/MWh)"
+    assert tables.label("energy_cost_index") == "energy cost index"
+    assert tables.unit_of("temperature_c") == "°C"
+
+
+def test_a_long_table_says_how_much_it_leaves_out() -> None:
+    shown = views.table(pd.DataFrame({"n": range(100)}), "Numbers", limit=5)
+    assert "first 5 of 100" in shown.html
+    assert shown.html.count("<tr>") == 6
+
+
+def test_an_empty_table_says_none_and_html_is_escaped() -> None:
+    assert "none" in views.table(pd.DataFrame({"a": []}), "Gaps").html
+    assert "<b>" not in views.table(pd.DataFrame({"a": ["<b>"]}), "x").html
+
+
+def test_gaps_of_the_same_hours_share_a_row() -> None:
+    same = {
+        "place": "ES",
+        "start": HOURS[0],
+        "end": HOURS[2],
+        "duration_h": 2.0,
+        "severity": "minor",
+        "state": "missing",
+    }
+    names = ["temperature_c", "humidity_pct", "wind_speed_ms"]
+    shown = views.gaps(pd.DataFrame([{**same, "series": name, "slots": 2} for name in names]))
+    assert "temperature_c and 2 more" in shown.html
+    assert shown.html.count("<tr>") == 2
+
+
+def test_a_price_chart_draws_a_panel_per_unit_and_keeps_holes() -> None:
+    frame = pd.DataFrame(
+        {"spot_eur_mwh": np.where(np.arange(48) == 7, np.nan, -1.0), "pvpc_eur_mwh": 2.0, "temperature_c": 3.0},
+        index=HOURS,
+    )
+    figure = series_charts.lines(frame, "Prices", now=NOW)
+    assert [axes.get_ylabel() for axes in figure.axes] == ["EUR/MWh", "°C"]
+    drawn = np.asarray(figure.axes[0].lines[0].get_ydata(), dtype=float)
+    assert np.isnan(drawn[7])
+
+
+CLASSES = ["Optimal", "Moderate", "Reduced", "Halt Production"]
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        pytest.param(
+            lambda: continuity_charts.calendar(
+                pd.DataFrame({"a": [1.0, 0.5, np.nan]}, index=pd.date_range("2026-01-01", periods=3))
+            ),
+            id="calendar",
+        ),
+        pytest.param(
+            lambda: continuity_charts.recovery(pd.DataFrame({"missing": [4], "recovered": [3]}, index=["ree"])),
+            id="recovery",
+        ),
+        pytest.param(
+            lambda: learning_charts.folds(pd.DataFrame({"model": [1, 2], "naive": [2, 3]}), metric="MAE", title="t"),
+            id="folds",
+        ),
+        pytest.param(
+            lambda: learning_charts.forecast(
+                pd.DataFrame({"p10": 1.0, "p50": 2.0, "p90": 3.0, "actual": 2.5, "naive": 2.0}, index=HOURS),
+                unit="u",
+                title="t",
+            ),
+            id="forecast",
+        ),
+        pytest.param(
+            lambda: learning_charts.confusion(pd.DataFrame(np.eye(4, dtype=int), index=CLASSES, columns=CLASSES)),
+            id="confusion",
+        ),
+        pytest.param(lambda: learning_charts.importances({"a": 0.5, "b": 0.2}, "t"), id="importances"),
+        pytest.param(
+            lambda: learning_charts.recommendations(pd.Series(pd.Categorical(CLASSES * 12), index=HOURS), "t"),
+            id="hours",
+        ),
+    ],
+)
+def test_charts_can_be_drawn(figure: Any) -> None:
+    drawn = figure()
+    assert isinstance(drawn, Figure)
+    drawn.draw_without_rendering()
+    assert drawn.axes[0].get_title(loc="left")
