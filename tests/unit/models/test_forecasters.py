@@ -1,0 +1,93 @@
+"""The forecaster as production uses it."""
+
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+import skops.io
+from sklearn.base import clone
+
+from factory_lib.clock import day_start, slots_in_day
+from factory_lib.errors import TooFewRows
+from factory_lib.features.lags import DayMatrix
+from factory_lib.models.backtest import backtest
+from factory_lib.models.forecasters import PriceForecaster
+
+
+@pytest.fixture(scope="module")
+def fitted(market, small) -> PriceForecaster:
+    return PriceForecaster(small, leads=(1, 7)).fit(market.until("2024-02-10"))
+
+
+def test_every_slot_of_the_target_days_gets_a_band(market, fitted):
+    known = market.until("2024-02-10")
+    forecast = fitted.predict(known)
+    first, seventh = known.days[-1].item() + timedelta(days=1), known.days[-1].item() + timedelta(days=7)
+    assert forecast.index.name == "start"
+    assert forecast["lead"].value_counts().to_dict() == {1: 24, 7: 24}
+    assert forecast.index[0] == pd.Timestamp(day_start(first))
+    assert forecast.index[24] == pd.Timestamp(day_start(seventh))
+    assert (forecast["p10"] <= forecast["p50"]).all()
+    assert (forecast["p50"] <= forecast["p90"]).all()
+    assert (forecast["p10"] < forecast["p90"]).all()
+
+
+def test_a_day_of_a_clock_change_has_its_own_number_of_slots(market, small):
+    moved = DayMatrix(market.days + (np.datetime64("2024-03-30") - market.days[-1]), market.grid)
+    forecast = PriceForecaster(small, leads=(1,)).fit(moved).predict(moved)
+    assert len(forecast) == slots_in_day(moved.days[-1].item() + timedelta(days=1), 3600) == 23
+
+
+def test_production_says_what_the_backtest_says(market, small):
+    target = market.days[250].item()
+    known = market.until(target - timedelta(days=1))
+    ours = PriceForecaster(small, leads=(1,)).fit(known).predict(known)
+    theirs = backtest(market, target, target, recipe=small, leads=(1,)).set_index("start")
+    assert ours["p50"].to_numpy() == pytest.approx(theirs["p50"].to_numpy())
+
+
+def test_the_band_follows_errors_made_after_the_fit(market, fitted):
+    wild = market.grid.copy()
+    wild[-10:] += np.random.default_rng(1).normal(0, 60, (10, 24))
+    known = DayMatrix(market.days, wild)
+    width = {}
+    for name, forecaster in (("after", fitted), ("frozen", clone(fitted))):
+        if name == "frozen":
+            forecaster.models_, forecaster.errors_ = fitted.models_, fitted.errors_
+            forecaster.fitted_until_ = known.days[-1]
+        forecast = forecaster.predict(known)
+        width[name] = (forecast["p90"] - forecast["p10"])[forecast["lead"] == 1].mean()
+    assert width["after"] > width["frozen"]
+
+
+def test_quarters_are_forecast_where_quarters_are_known(market, fitted):
+    known = market.until("2024-02-10")
+    quarters = DayMatrix(known.days, known.grid.repeat(4, axis=1))
+    fine, coarse = fitted.predict(known, quarters=quarters), fitted.predict(known)
+    assert len(fine) == 4 * len(coarse)
+    assert fine["p50"].to_numpy().reshape(-1, 4).mean(axis=1) == pytest.approx(coarse["p50"].to_numpy())
+
+
+def test_a_missing_issue_day_is_survived_and_a_broken_history_is_unknown(market, fitted):
+    known = market.until("2024-02-10")
+    holed = DayMatrix(known.days, known.grid.copy())
+    holed.grid[-1] = np.nan
+    assert fitted.predict(holed)["p50"].notna().all()
+    holed.grid[-40:] = np.nan
+    assert fitted.predict(holed)["p50"].isna().all()
+
+
+def test_a_short_history_is_refused(market, small):
+    with pytest.raises(TooFewRows):
+        PriceForecaster(small).fit(market.until(market.days[150]))
+
+
+def test_a_model_survives_storage_without_pickle(market, fitted, tmp_path):
+    file = tmp_path / "model.skops"
+    skops.io.dump(fitted, file)
+    trusted = skops.io.get_untrusted_types(file=file)
+    assert {name.partition(".")[0] for name in trusted} <= {"factory_lib", "numpy", "sklearn"}
+    known = market.until("2024-02-10")
+    loaded = skops.io.load(file, trusted=trusted)
+    pd.testing.assert_frame_equal(loaded.predict(known), fitted.predict(known))
