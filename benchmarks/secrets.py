@@ -52,9 +52,8 @@ class Hostile:
         self.answered.append((target.split("/")[1], status))
         quoted = {"error": True, "cod": status, "message": f"No: {target}", "reason": target, "headers": headers}
         body = json.dumps({**quoted, "descripcion": target, "estado": status, "MensajeRespuesta": target})
-        return Wire(
-            status, "application/json", body.encode() if status != 200 else f"garbage {target} {headers}".encode()
-        )
+        garbage = f"garbage {target} {headers}"
+        return Wire(status, "application/json", (body if status != 200 else garbage).encode(), {"Retry-After": "1"})
 
 
 def keys() -> dict[str, str]:
