@@ -3,9 +3,9 @@
 Each day at the plant's lead-in (14:00 of the day before) the rest of today and tomorrow are planned from what the
 strategy believes; what was really charged is paid. All strategies make the same kilograms under the same constraints.
 
-`known` plans with the published prices at the production gap of 1 %; `morning` with the forecast issued at 12:00, before
-publication; `naive` takes yesterday's prices for tomorrow's; `perfect` has the published prices and solves to the end.
-A share is the part of the saving of `perfect` over the baseline.
+`known` plans with the published prices at the production gap of 1 %; `morning` with the forecast issued at 12:00,
+before publication; `naive` takes yesterday's prices for tomorrow's; `perfect` has the published prices and solves to
+the end. A share is the part of the saving of `perfect` over the baseline.
 """
 
 from __future__ import annotations

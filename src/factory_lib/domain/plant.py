@@ -29,8 +29,8 @@ def saturation_hpa(temperature_c: Floats) -> Floats:
 def room(weather: pd.DataFrame, model: RoomModel) -> pd.DataFrame:
     """Return the production room's air for outdoor ``temperature_c`` and ``humidity_pct``; unknown stays NaN.
 
-    The room keeps its set-point as far as heating and cooling reach. Its water content is the outdoor one, dried towards
-    the humidity set-point by at most ``dries_g_kg``; it is never humidified.
+    The room keeps its set-point as far as heating and cooling reach. Its water content is the outdoor one, dried
+    towards the humidity set-point by at most ``dries_g_kg``; it is never humidified.
     """
     outdoor_c = weather["temperature_c"].to_numpy(float)
     room_c = np.clip(model.setpoint_c, outdoor_c - model.cools_k, outdoor_c + model.heats_k)

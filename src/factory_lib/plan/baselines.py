@@ -62,7 +62,7 @@ class _Floor:
         return tuple(chain)
 
     def _follow(self, best: Floats, s: int, span: int) -> tuple[Floats, Ints]:
-        """Return, for each start of stage ``s``, the best value of the next stage in reach and the slot it begins in."""
+        """Return, for each start of stage ``s``, the best value of the next stage in reach and its slot."""
         stage, size = self.problem.stages[s], len(best)
         padded = np.concatenate([best, np.full(size, np.inf)])
         taken = np.concatenate([[0], np.cumsum(self.free[stage.machine] < 1), np.full(size, 0)])
@@ -81,8 +81,8 @@ class _Floor:
         problem, stage = self.problem, self.problem.stages[s]
         job = problem.jobs[j]
         lack = (self.free[stage.machine] < 1) | (self.kw + stage.power_kw > problem.plant.power.limit_kw + 1e-9)
-        alone = ahead(lack.astype(float), job.duration[s]) == 0
-        return alone & (ahead((self.people < stage.operators).astype(float), problem.attention(job, s)) == 0)
+        lonely = self.people < stage.operators
+        return np.equal(ahead(lack, job.duration[s]) + ahead(lonely, problem.attention(job, s)), 0)
 
     def _excess_eur(self, s: int, span: int) -> Floats:
         """Return what a stage begun in each slot adds to the excess charge on this floor."""

@@ -34,7 +34,7 @@ GAP = 0.02
 
 @dataclass(frozen=True)
 class Obstacle:
-    """One family of constraints that, loosened by ``amount`` of ``unit``, leaves a plan; ``detail`` says where and when.
+    """One family of constraints that, loosened by ``amount`` of ``unit``, leaves a plan; ``detail`` says where.
 
     ``share`` is the change relative to what there is, by which obstacles are ordered. ``alone`` is false where the
     change helps only together with the others listed.
@@ -62,8 +62,8 @@ def diagnose(problem: Problem) -> tuple[Obstacle, ...]:
     result = program.solve(TIME_LIMIT_S, GAP) if program.feasible else None
     if result is None or result.x is None:
         return ()
-    found = [_obstacle(program, result.x, family) for family in sorted(physical)]
-    return tuple(replace(obstacle, alone=False) for obstacle in found if obstacle.amount > 1e-6)
+    together = [_obstacle(program, result.x, family) for family in sorted(physical)]
+    return tuple(replace(obstacle, alone=False) for obstacle in together if obstacle.amount > 1e-6)
 
 
 def _loosen(problem: Problem, family: str) -> Obstacle | None:
@@ -78,8 +78,8 @@ def _loosen(problem: Problem, family: str) -> Obstacle | None:
 
 
 def _longer(problem: Problem) -> Problem:
-    """Lay the same request on a longer window; its prices do not matter, its weather is that of the same hour before."""
-    request, slot = problem.request, problem.index.freq
+    """Lay the same request on a longer window; its prices do not matter, its weather repeats the last day."""
+    request, slot = problem.request, timedelta(hours=problem.slot_h)
     end = request.end + LONGEST_DELAY
     index = pd.date_range(problem.index[0], end, freq=slot, inclusive="left", unit="s", name="start")
     weather = request.weather
@@ -150,5 +150,5 @@ def _when(problem: Problem, by_slot: Floats) -> str:
     slots = np.flatnonzero(by_slot[:-1] > 1e-6)
     if not len(slots):
         return ""
-    first, last = (problem.index[n].tz_convert(MADRID) for n in (slots[0], slots[-1]))
-    return f"{first:%a %d %H:%M} to {last + problem.index.freq:%a %d %H:%M}"
+    first, end = (problem.stamps[n].tz_convert(MADRID) for n in (slots[0], slots[-1] + 1))
+    return f"{first:%a %d %H:%M} to {end:%a %d %H:%M}"

@@ -1,8 +1,8 @@
 """A planning problem: what is asked, and the same laid on a grid of slots as arrays.
 
-``Request`` is what a person or a job states; :func:`lay_out` turns it into a ``Problem``. Identical batches are counted,
-not named: a ``Job`` is a number of like batches whose k-th start of one stage belongs to the k-th start of the next.
-Batches in progress are jobs of their own whose past starts are facts on slots before the window.
+``Request`` is what a person or a job states; :func:`lay_out` turns it into a ``Problem``. Identical batches are
+counted, not named: a ``Job`` is a number of like batches whose k-th start of one stage belongs to the k-th start of the
+next. Batches in progress are jobs of their own whose past starts are facts on slots before the window.
 """
 
 from __future__ import annotations
@@ -123,10 +123,10 @@ class Job:
 class Problem:
     """A request on its grid: arrays of length T over ``index``, whose slots before ``now`` are history.
 
-    ``price`` is what the objective pays per MWh, tolls and band included (0 in history, which is sunk). ``hurdle[f][s]``
-    is how much each slot lacks for stage ``s`` to run: kelvin or percent, machines, operators, kilowatts. ``wait[s]``
-    are the most slots from the end of ``s`` to the next start; ``due`` are (variant, batches, slot) of firm orders, and
-    ``deadline`` the slot by which everything is finished.
+    ``price`` is what the objective pays per MWh, tolls and band included (0 in history, which is sunk).
+    ``hurdle[f][s]`` is how much each slot lacks for stage ``s`` to run: kelvin or percent, machines, operators,
+    kilowatts. ``wait[s]`` are the most slots from the end of ``s`` to the next start; ``due`` are (variant, batches,
+    slot) of firm orders, and ``deadline`` the slot by which everything is finished.
     """
 
     request: Request
@@ -153,6 +153,11 @@ class Problem:
     def plant(self) -> Plant:
         """The plant the request is for."""
         return self.request.plant
+
+    @property
+    def stamps(self) -> pd.DatetimeIndex:
+        """Return the starts of all slots and the end of the last."""
+        return pd.DatetimeIndex([*self.index, self.index[-1] + timedelta(hours=self.slot_h)]).as_unit("s")
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -218,10 +223,9 @@ def on_grid(frame: pd.DataFrame, index: pd.DatetimeIndex) -> pd.DataFrame:
     """Lay a regular frame on the index: coarser values are repeated over their slot, finer ones averaged."""
     step, wanted = (frame.index[1] - frame.index[0], index[1] - index[0]) if len(frame) > 1 else (None, None)
     if step is not None and step < wanted:
-        frame = frame.groupby(frame.index.floor(wanted)).mean(numeric_only=True)
+        frame = frame.groupby(pd.DatetimeIndex(frame.index).floor(wanted)).mean(numeric_only=True)
         step = wanted
-    hours = index.floor(step) if step is not None else index
-    return frame.reindex(hours).set_axis(index)
+    return frame.reindex(index if step is None else index.floor(step)).set_axis(index)
 
 
 def _grid(request: Request, slot_s: int) -> tuple[pd.DatetimeIndex, int]:
@@ -240,7 +244,7 @@ def _grid(request: Request, slot_s: int) -> tuple[pd.DatetimeIndex, int]:
 
 
 def _objective_price(request: Request, index: pd.DatetimeIndex, now: int) -> Floats:
-    """Expected price plus toll plus the stated share of the upper band; sunk, hence 0, before ``now``."""
+    """Return expected price plus toll plus the stated share of the upper band; 0 before ``now``, where it is sunk."""
     frame = on_grid(request.prices.select_dtypes("number"), index)
     own = [name for name in frame.columns if name not in ("p10", "p90", "toll_eur_mwh")]
     if len(own) != 1:

@@ -9,6 +9,7 @@ Slots in which nothing may start share their predecessor's unknown.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -219,12 +220,12 @@ class Program:
         running = np.convolve(self.masks[j][s], np.ones(max(length, 1)))[: len(self.slots)] > 0
         return running & (length > 0)
 
-    def _crowded(self, busy: list[list[Floats]], room: Floats) -> Ints:
+    def _crowded(self, busy: list[list[npt.NDArray[Any]]], room: Floats) -> Ints:
         """Return the slots where batches together could exceed ``room``; elsewhere no row is needed."""
         each = np.array(
             [load for j, job in enumerate(self.problem.jobs) for load in [np.max(busy[j], axis=0)] * job.count]
         )
-        return self.slots[self.problem.now :][(each.sum(axis=0) > room)[self.problem.now :]]
+        return np.flatnonzero((each.sum(axis=0) > room) & (self.slots >= self.problem.now))
 
     def _finish(self) -> None:
         """Pins, firm orders, and the deadline where the grid is longer than the window."""
@@ -280,11 +281,11 @@ class Program:
             )
 
 
-def ahead(values: Floats, length: int) -> Floats:
+def ahead(values: Floats | Bools, length: int) -> Floats:
     """Return the sum of ``values`` over the ``length`` slots from each; what lies past the grid counts nothing."""
     total = np.concatenate([[0.0], np.cumsum(values), np.zeros(length)])
     total[len(values) + 1 :] = total[len(values)]
-    return total[length : length + len(values)] - total[: len(values)]
+    return np.asarray(total[length : length + len(values)] - total[: len(values)])
 
 
 def start_cost(problem: Problem, job: Job, s: int) -> Floats:

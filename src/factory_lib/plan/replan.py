@@ -6,8 +6,6 @@ from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 
-import pandas as pd
-
 from factory_lib.clock import epoch, from_epoch, market_day
 from factory_lib.plan.problem import Request, Running
 from factory_lib.plan.solve import Plan
@@ -23,13 +21,12 @@ def from_now(plan: Plan, now: datetime, **changes: Any) -> Request:
     now : datetime
         UTC; the new window begins with the first whole slot from it.
     **changes
-        Fields of :class:`~factory_lib.plan.problem.Request` to replace: newer prices, a later end, pins, outages, orders.
+        Fields of the :class:`~factory_lib.plan.problem.Request` to replace: newer prices, a later end, pins, outages.
     """
     old, slot_s = plan.problem.request, plan.problem.plant.slot_min * 60
     begin = from_epoch(-(-epoch(now) // slot_s) * slot_s)
     owed = {day: dict(by_variant) for day, by_variant in old.kilograms.items()}
-    table = plan.table()
-    for _, batch in table.groupby("batch"):
+    for batch in plan.by_batch():
         if batch["end"].iloc[-1] <= begin:
             _settle(owed, batch["variant"].iloc[0], float(batch["kg"].iloc[0]))
     today = market_day(begin)
@@ -38,14 +35,14 @@ def from_now(plan: Plan, now: datetime, **changes: Any) -> Request:
             owed.setdefault(today, {})
             owed[today][variant] = owed[today].get(variant, 0.0) + kg
     kept = tuple(pin for pin in old.pins if pin.start >= begin)
-    state = {"begin": begin, "kilograms": owed, "running": in_progress(table, begin), "pins": kept}
+    state = {"begin": begin, "kilograms": owed, "running": in_progress(plan, begin), "pins": kept}
     return replace(old, **{**state, **changes})
 
 
-def in_progress(table: pd.DataFrame, now: datetime) -> tuple[Running, ...]:
-    """Return the batches of a plan's table that have begun by ``now`` and are not finished."""
+def in_progress(plan: Plan, now: datetime) -> tuple[Running, ...]:
+    """Return the batches of a plan that have begun by ``now`` and are not finished."""
     running = []
-    for _, batch in table.groupby("batch"):
+    for batch in plan.by_batch():
         begun = batch[batch["start"] < now]
         if len(begun) and batch["end"].iloc[-1] > now:
             starts = {stage: at.to_pydatetime() for stage, at in zip(begun["stage"], begun["start"], strict=True)}

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import linprog
 
-from factory_lib.domain.plant import Floats
+from factory_lib.domain.plant import Floats, Ints
 from factory_lib.plan.problem import Problem, on_grid
 from factory_lib.plan.program import ahead
 
@@ -32,8 +32,8 @@ Schedule = tuple[Batch, ...]
 class Costs:
     """What a schedule costs from ``now`` on, EUR; loads that always run are not in it.
 
-    ``energy`` is market price, ``tolls`` its adder, ``excess`` power above the contract; they are paid. ``preferences``,
-    ``heat`` and ``band`` are stated prices that only steer the choice.
+    ``energy`` is market price, ``tolls`` its adder, ``excess`` power above the contract; they are paid.
+    ``preferences``, ``heat`` and ``band`` are stated prices that only steer the choice.
     """
 
     energy: float
@@ -155,7 +155,7 @@ def filled(problem: Problem, schedule: Schedule) -> Schedule:
     return tuple(replace(batch, kg=amount) for batch, amount in zip(schedule, kg, strict=True))
 
 
-def chains(problem: Problem, starts: list[list[np.ndarray]]) -> Schedule:  # type: ignore[type-arg]
+def chains(problem: Problem, starts: list[list[Ints]]) -> Schedule:
     """Pair the k-th starts of all stages of each job into batches, in order of their end, and fill them."""
     found = [
         Batch(j, 0.0, tuple(int(slot) for slot in chain))

@@ -48,21 +48,25 @@ class Plan:
         return max(0.0, objective - self.bound_eur) / max(abs(objective), SMALLEST_EUR)
 
     def table(self) -> pd.DataFrame:
-        """Return one row for each stage of each batch: batch, variant, kg, stage, start, end, held_until, power_kw, begun."""
-        problem, rows = self.problem, []
-        stamps = problem.index.append(problem.index[-1:] + problem.index.freq)
+        """Return one row for each stage of each batch, instants in UTC; ``begun`` before the window."""
+        problem, stamps, rows = self.problem, self.problem.stamps, []
         for number, batch in enumerate(self.schedule, start=1):
             job = problem.jobs[batch.job]
             for s, stage in enumerate(problem.stages):
                 end = batch.starts[s] + job.duration[s]
                 until = batch.starts[s + 1] if stage.hold_h else end
-                rows.append(
-                    (number, job.variant, batch.kg, stage.name, stamps[batch.starts[s]], stamps[end], stamps[until])
-                    + (stage.power_kw, batch.starts[s] < problem.now)
-                )
+                times = (stamps[batch.starts[s]], stamps[end], stamps[until])
+                begun = batch.starts[s] < problem.now
+                rows.append((number, job.variant, batch.kg, stage.name, *times, stage.power_kw, begun))
         names = ["batch", "variant", "kg", "stage", "start", "end", "held_until", "power_kw", "begun"]
-        times = dict.fromkeys(("start", "end", "held_until"), "datetime64[s, UTC]")
-        return pd.DataFrame(rows, columns=names).astype({"kg": float, "power_kw": float, "begun": bool, **times})
+        kinds = {"kg": "float64", "power_kw": "float64", "begun": "bool"} | dict.fromkeys(
+            names[4:7], "datetime64[s, UTC]"
+        )
+        return pd.DataFrame(rows, columns=names).astype(kinds)
+
+    def by_batch(self) -> list[pd.DataFrame]:
+        """Return the rows of each batch of :meth:`table`, in order."""
+        return [rows for _, rows in self.table().groupby("batch")]
 
     def power(self) -> pd.DataFrame:
         """Return production, auxiliary, total and excess kilowatts by slot of the window."""

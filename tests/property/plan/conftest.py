@@ -260,9 +260,7 @@ def random_request(seed: int) -> Request:
         shifts=_shifts(rng),
         demand=Demand(preference_eur_kg_day=float(rng.choice([0.0, 0.02, 0.2]))),
         power=Power(contracted := top * float(rng.uniform(0.9, 2.5)) + 8, float(rng.uniform(0, 0.3)), contracted + 30),
-        calendar=WorksCalendar(
-            public_holidays=False, closed=(first + timedelta(days=2),) if rng.random() < 0.2 else ()
-        ),
+        calendar=WorksCalendar(public_holidays=False, closed=closed),
         auxiliaries=(Auxiliary("base", 5.0), Auxiliary("light", 3.0, time(18), time(2))),
         risk=Risk(band_weight=float(rng.choice([0.0, 0.3]))),
         slot_min=slot_min,  # type: ignore[arg-type]

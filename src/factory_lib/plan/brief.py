@@ -1,0 +1,174 @@
+"""The shift brief: a plan in plain words and local times, Spanish unless English is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from factory_lib.clock import MADRID
+from factory_lib.plan.schedule import costs, excess_kw, production_kw
+from factory_lib.plan.solve import Plan
+from factory_lib.plan.watch import Watch, spans
+
+Language = Literal["es", "en"]
+Span = tuple[pd.Timestamp, pd.Timestamp]
+
+DAYS = {
+    "es": ("lunes", "martes", "miércoles", "jueves", "viernes", "sábado", "domingo"),
+    "en": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
+}
+STAGES_ES = {
+    "mixing": "mezcla",
+    "refining": "refinado",
+    "conching": "conchado",
+    "tempering": "templado",
+    "moulding": "moldeo",
+}
+FAMILIES_ES = {
+    "pins": "lotes fijados", "room": "límites de la sala", "machines": "máquinas", "operators": "operarios",
+    "power": "potencia", "waits": "esperas entre etapas", "time": "plazo", "demand": "demanda",
+}  # fmt: skip
+UNITS_ES = {
+    "machine-hours": "horas de máquina", "operator-hours": "horas de operario", "hours": "horas", "K or %": "K o %",
+    "pins": "lotes",
+}  # fmt: skip
+WORDS = {
+    "es": {
+        "nothing": "No hay nada que producir entre {begin} y {end}.",
+        "none": "NO HAY PLAN POSIBLE entre {begin} y {end}. Lo impide, y bastaría con cambiar:",
+        "together": "NO HAY PLAN POSIBLE entre {begin} y {end}. Solo cambiando todo esto a la vez:",
+        "unfound": "NO SE ENCONTRÓ UN PLAN a tiempo entre {begin} y {end}: repita con más tiempo.",
+        "obstacle": "- {family}: {amount:.3g} {unit} ({detail})",
+        "head": "{kg:.0f} kg en {batches} lote(s), {eur:.2f} EUR ({basis}); ningún plan mejora más de un {gap:.1f} %.",
+        "late": "Se agotó el tiempo de cálculo: es el mejor plan encontrado.",
+        "batch": "Lote {batch} ({variant}, {kg:.0f} kg):",
+        "begun": "- {stage}: en marcha desde el {start}, termina a las {end}",
+        "stage": "- {stage}: empezar el {start}, termina a las {end}",
+        "hold": ", mantener hasta el {until}",
+        "avoid": "Evitar: {spans}, las horas más caras.",
+        "heat": "Vigilar: la sala no admite {stage} {spans}{moved}.",
+        "moved": "; el plan lo ha movido",
+        "spike": "Vigilar: precio muy alto {spans}; el plan consume ahí {kwh:.0f} kWh.",
+        "excess": "Potencia: se superan los {kw:.0f} kW contratados {spans}.",
+        "air": "Sin previsión de sala en {slots} periodos: ahí no se han aplicado sus límites.",
+        "against": "Alternativas con los mismos kilos: {list}.",
+        "unnamed": {"shift begin": "empezar con el turno", "fixed start": "hora fija", "greedy": "lote a lote"},
+        "energy": "solo energía", "tolls": "energía y peajes", "span": "de {a} a {b}",
+    },
+    "en": {
+        "nothing": "Nothing to produce between {begin} and {end}.",
+        "none": "NO PLAN IS POSSIBLE between {begin} and {end}. In the way, any one of these changes would do:",
+        "together": "NO PLAN IS POSSIBLE between {begin} and {end}. Only all of these changes together would do:",
+        "unfound": "NO PLAN WAS FOUND in time between {begin} and {end}: allow more time.",
+        "obstacle": "- {family}: {amount:.3g} {unit} ({detail})",
+        "head": "{kg:.0f} kg in {batches} batch(es), EUR {eur:.2f} ({basis}); no plan is more than {gap:.1f} % cheaper.",
+        "late": "Time ran out: this is the best plan found.",
+        "batch": "Batch {batch} ({variant}, {kg:.0f} kg):",
+        "begun": "- {stage}: running since {start}, ends at {end}",
+        "stage": "- {stage}: begin {start}, ends at {end}",
+        "hold": ", hold until {until}",
+        "avoid": "Avoid: {spans}, the dearest hours.",
+        "heat": "Watch: the room does not allow {stage} {spans}{moved}.",
+        "moved": "; the plan moved it",
+        "spike": "Watch: very high price {spans}; the plan uses {kwh:.0f} kWh there.",
+        "excess": "Power: the contracted {kw:.0f} kW are exceeded {spans}.",
+        "air": "No room forecast in {slots} slots: its limits were not applied there.",
+        "against": "Alternatives with the same kilograms: {list}.",
+        "unnamed": {"shift begin": "begin with the shift", "fixed start": "fixed hour", "greedy": "batch by batch"},
+        "energy": "energy only", "tolls": "energy and tolls", "span": "from {a} to {b}",
+    },
+}  # fmt: skip
+DEAREST_SHARE = 0.9
+
+
+class _Voice:
+    """Words and times of one language."""
+
+    def __init__(self, language: Language) -> None:
+        self.language, self.words = language, WORDS[language]
+
+    def say(self, key: str, **values: object) -> str:
+        return str(self.words[key]).format(**values)
+
+    def at(self, instant: pd.Timestamp) -> str:
+        local = instant.tz_convert(MADRID)
+        return f"{DAYS[self.language][local.weekday()]} {local:%d %H:%M}"
+
+    def stage(self, name: str) -> str:
+        return STAGES_ES.get(name, name) if self.language == "es" else name
+
+    def spans(self, found: Sequence[Span], most: int = 4) -> str:
+        said = [self.say("span", a=self.at(a), b=f"{b.tz_convert(MADRID):%H:%M}") for a, b in found[:most]]
+        return ", ".join(said) + (" …" if len(found) > most else "")
+
+
+def brief(plan: Plan, watched: Sequence[Watch] = (), *, language: Language = "es") -> str:
+    """Return the brief as lines of plain text: what to start when, what to avoid, what to watch, what else there is."""
+    voice, problem = _Voice(language), plan.problem
+    window = {"begin": voice.at(problem.index[problem.now]), "end": voice.at(problem.stamps[-1])}
+    if plan.status == "infeasible":
+        return "\n".join(_obstacles(plan, voice, window))
+    if not plan.schedule:
+        return voice.say("nothing" if plan.status == "solved" else "unfound", **window)
+    return "\n".join(
+        [*_head(plan, voice), *_batches(plan, voice), *_cautions(plan, voice, watched), *_others(plan, voice)]
+    )
+
+
+def _obstacles(plan: Plan, voice: _Voice, window: dict[str, str]) -> list[str]:
+    alone = all(obstacle.alone for obstacle in plan.obstacles)
+    lines = [voice.say("none" if alone else "together", **window)]
+    for found in plan.obstacles:
+        family = FAMILIES_ES[found.family] if voice.language == "es" else found.family
+        unit = UNITS_ES.get(found.unit, found.unit) if voice.language == "es" else found.unit
+        lines.append(voice.say("obstacle", family=family, amount=found.amount, unit=unit, detail=found.detail))
+    return lines
+
+
+def _head(plan: Plan, voice: _Voice) -> list[str]:
+    basis = voice.say("tolls" if "toll_eur_mwh" in plan.problem.request.prices else "energy")
+    kg = sum(batch.kg for batch in plan.schedule)
+    head = voice.say("head", kg=kg, batches=len(plan.schedule), eur=plan.costs.paid, basis=basis, gap=100 * plan.gap)
+    return [head, voice.say("late")] if plan.status == "time_out" else [head]
+
+
+def _batches(plan: Plan, voice: _Voice) -> list[str]:
+    lines = []
+    for number, rows in enumerate(plan.by_batch(), start=1):
+        lines.append(voice.say("batch", batch=number, variant=rows["variant"].iloc[0], kg=rows["kg"].iloc[0]))
+        for row in rows.to_dict("records"):
+            key = "begun" if row["begun"] else "stage"
+            end = f"{row['end'].tz_convert(MADRID):%H:%M}"
+            line = voice.say(key, stage=voice.stage(row["stage"]), start=voice.at(row["start"]), end=end)
+            held = row["held_until"] > row["end"]
+            lines.append(line + (voice.say("hold", until=voice.at(row["held_until"])) if held else ""))
+    return lines
+
+
+def _cautions(plan: Plan, voice: _Voice, watched: Sequence[Watch]) -> list[str]:
+    problem = plan.problem
+    price = problem.price[problem.now :]
+    dear = np.concatenate([np.zeros(problem.now, bool), price > np.quantile(price, DEAREST_SHARE)])
+    lines = [voice.say("avoid", spans=voice.spans(spans(problem.stamps, dear)))] if dear.any() else []
+    for item in watched:
+        said, moved = voice.spans(item.spans), voice.say("moved") if item.moved else ""
+        lines.append(voice.say(item.kind, stage=voice.stage(item.stage), spans=said, moved=moved, kwh=item.running_kwh))
+    over = excess_kw(problem, production_kw(problem, plan.schedule)) > 1e-6
+    if over.any():
+        said = voice.spans(spans(problem.stamps, over))
+        lines.append(voice.say("excess", kw=problem.plant.power.contracted_kw, spans=said))
+    if problem.unknown_air:
+        lines.append(voice.say("air", slots=problem.unknown_air))
+    return lines
+
+
+def _others(plan: Plan, voice: _Voice) -> list[str]:
+    names = WORDS[voice.language]["unnamed"]
+    said = [
+        f"{names[name]} {costs(plan.problem, laid).paid:.2f} EUR"  # type: ignore[index]
+        for name, laid in plan.baselines.items()
+    ]
+    return [voice.say("against", list=", ".join(said))] if said else []

@@ -1,0 +1,72 @@
+"""What deserves a look: rooms that keep a stage from running, prices that stand out, and what the plan did about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from factory_lib.domain.plant import Bools
+from factory_lib.plan.problem import Problem
+from factory_lib.plan.schedule import production_kw
+from factory_lib.plan.solve import Plan, solve
+
+SPIKE_SHARE = 0.95  # a slot is dear above this quantile of the window's own expected prices …
+SPIKE_EUR_MWH = 20.0  # … and at least this far above their median
+
+
+@dataclass(frozen=True)
+class Watch:
+    """One thing to watch: ``kind`` heat or spike, the UTC half-open spans, and whether the plan runs anything there.
+
+    For heat, ``stage`` is what the room forbids then and ``moved`` whether the cheapest plan would have run it there.
+    """
+
+    kind: str
+    spans: tuple[tuple[pd.Timestamp, pd.Timestamp], ...]
+    stage: str = ""
+    moved: bool = False
+    running_kwh: float = 0.0
+
+
+def watch(plan: Plan) -> tuple[Watch, ...]:
+    """Return what to watch in the plan's window; empty where nothing stands out."""
+    problem = plan.problem
+    ahead = np.arange(len(problem.index)) >= problem.now
+    kwh = production_kw(problem, plan.schedule) * problem.slot_h
+    found = []
+    moved = _moved_by_the_room(plan)
+    for s, stage in enumerate(problem.stages):
+        unfit = (problem.hurdle["room"][s] > 0) & ahead
+        if unfit.any():
+            found.append(Watch("heat", spans(problem.stamps, unfit), stage.name, stage.name in moved))
+    price = problem.price
+    dear = ahead & (price > np.quantile(price[ahead], SPIKE_SHARE)) & (price > np.median(price[ahead]) + SPIKE_EUR_MWH)
+    if dear.any():
+        found.append(Watch("spike", spans(problem.stamps, dear), running_kwh=float(kwh[dear].sum())))
+    return tuple(found)
+
+
+def spans(stamps: pd.DatetimeIndex, mask: Bools) -> tuple[tuple[pd.Timestamp, pd.Timestamp], ...]:
+    """Return the half-open spans of consecutive slots in which ``mask`` holds; ``stamps`` end one later."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    return tuple((stamps[first], stamps[last]) for first, last in edges.reshape(-1, 2))
+
+
+def _moved_by_the_room(plan: Plan) -> set[str]:
+    """Return the stages that the cheapest plan would run in an unfit room if no room had limits."""
+    problem = plan.problem
+    if not plan.schedule or not problem.hurdle["room"].any():
+        return set()
+    free = solve(replace(problem.request, weather=None), gap=0.02, time_limit_s=10.0)
+    return set(_in_unfit_rooms(problem, free))
+
+
+def _in_unfit_rooms(problem: Problem, free: Plan) -> list[str]:
+    return [
+        stage.name
+        for s, stage in enumerate(problem.stages)
+        for batch in free.schedule
+        if problem.hurdle["room"][s][batch.starts[s] : batch.starts[s] + problem.jobs[batch.job].duration[s]].any()
+    ]
