@@ -44,7 +44,10 @@ _TREES = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a forecaster is made of; every figure was chosen on the year before the published backtest.
+    """What a forecaster is made of.
+
+    The figures were compared on spot 2023 and 2024, PVPC 2024 and the energy file 2016 and 2017, where neighbouring
+    choices differ by about one percent of the error.
 
     Attributes
     ----------
