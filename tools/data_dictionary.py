@@ -10,8 +10,8 @@ HEAD = """# Data dictionary
 
 Printed from `factory_lib.series` by `python tools/data_dictionary.py`; a test keeps it in step.
 
-A stored row is one value: series, place, source, kind, resolution, start of the slot (UTC), revision, value, and when it
-became available, was retrieved and was last updated by its provider. Times of publication are local (Europe/Madrid).
+A stored row is one value: series, place, source, kind, resolution, start of the slot (UTC), revision, value, and when
+it became available, was retrieved and was last updated by its provider. Publication times are local (Europe/Madrid).
 
 | series | unit | table | range | slots | known | sources, most trusted first |
 |---|---|---|---|---|---|---|

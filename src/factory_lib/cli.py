@@ -20,8 +20,11 @@ Handler = Callable[[argparse.Namespace], int]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; an error becomes one sentence on stderr and an exit code, never a traceback."""
-    chosen = _parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
+        if words[:1] == ["simulate"]:  # its options are the simulator's own
+            return _simulate(words[1:])
+        chosen = _parser().parse_args(words)
         return int(chosen.handler(chosen))
     except FactoryError as error:
         sys.stderr.write(f"factory: {error}\n")
@@ -89,11 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     history.add_argument("folder", type=Path)
     mlflow = verb("mlflow", _mlflow, "Serve the MLflow pages on 127.0.0.1.")
     mlflow.add_argument("--port", type=int, default=8080)
-    simulate = verbs.add_parser(
-        "simulate", help="Serve a simulated world that speaks every provider's format.", add_help=False
-    )
-    simulate.add_argument("rest", nargs=argparse.REMAINDER)
-    simulate.set_defaults(handler=_simulate)
+    verbs.add_parser("simulate", help="Serve a simulated world that speaks every provider's format.")
     return parser
 
 
@@ -183,10 +182,10 @@ def _mlflow(chosen: argparse.Namespace) -> int:
     return tours.mlflow_pages(chosen.profile, chosen.port)
 
 
-def _simulate(chosen: argparse.Namespace) -> int:
+def _simulate(options: Sequence[str]) -> int:
     from factory_lib.simulator import __main__ as simulator
 
-    return simulator.main(chosen.rest)
+    return simulator.main(options)
 
 
 if __name__ == "__main__":

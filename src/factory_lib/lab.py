@@ -27,7 +27,10 @@ from factory_lib.pipeline.scope import places_of
 from factory_lib.slots import expected, to_index
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from factory_lib.models.feature_set import FeatureSet
+    from factory_lib.models.outcome import TrainingOutcome
     from factory_lib.pipeline.backfill import BackfillOutcome
     from factory_lib.pipeline.ingest import IngestOutcome
 
@@ -127,6 +130,36 @@ def features(here: House, days: int = 28) -> FeatureSet:
     from factory_lib.models.feature_set import build
 
     return build(here, days)
+
+
+def train(here: House, force: bool = False) -> TrainingOutcome:
+    """Train, judge, register and decide; see ``models.training``. The page's charts go to MLflow as well."""
+    from factory_lib.models.training import train as run
+
+    return run(here, force=force, draw=training_charts)
+
+
+def training_charts(outcome: TrainingOutcome) -> dict[str, Figure]:
+    """Return the charts of a training by file name."""
+    from factory_lib.views import learning_charts as charts
+
+    return {
+        "error_by_fold.png": charts.folds(
+            outcome.fold_mae, metric="MAE, score points", title="Error of the score by fold"
+        ),
+        "last_days.png": charts.forecast(
+            outcome.example, unit="score", title="Energy optimisation score, last tested days"
+        ),
+        "confusion.png": charts.confusion(outcome.confusion),
+        "importances.png": charts.importances(outcome.importances, "What the score model listens to"),
+    }
+
+
+def models(here: House) -> pd.DataFrame:
+    """Return every registered model version with its alias and figures."""
+    from factory_lib.models import registry
+
+    return registry.versions(here)
 
 
 def attributions(here: House) -> list[str]:

@@ -194,9 +194,11 @@ def _finish(
     )
     records.save(folder, record)
     if record.mlflow_run_id and status == "ok":
+        from factory_lib.house import open_house
         from factory_lib.models import registry
 
-        registry.log_notebook(settings, record.mlflow_run_id, folder / "notebook.ipynb")
+        with open_house(settings=settings) as house:
+            registry.attach(house, record.mlflow_run_id, folder / "notebook.ipynb")
     return record
 
 

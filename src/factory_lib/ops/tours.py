@@ -87,8 +87,18 @@ def simulator(now: datetime, options: Sequence[str] = ("--holes", "demo")) -> It
     JobError
         If it does not say that it is ready.
     """
-    command = [sys.executable, "-m", "factory_lib.simulator", "--port", "0", "--now", now.isoformat(), *options]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "factory_lib.simulator",
+        "--port",
+        "0",
+        "--now",
+        now.isoformat(),
+        "--stop-with-stdin",
+        *options,
+    ]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         ready = process.stdout.readline()

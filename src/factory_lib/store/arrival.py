@@ -135,6 +135,9 @@ def absent(rows: Rows, held: Rows) -> np.ndarray[Any, Any]:
     """Return a mask of ``rows`` that ``held`` does not have with the same channel, start, rev and value."""
     if not len(held) or not len(rows):
         return np.ones(len(rows), dtype=bool)
+    pairs = ((rows.keys(), held.keys(rows.channels)), *((rows[name], held[name]) for name in ("rev", "value")))
+    if all(np.array_equal(mine, theirs) for mine, theirs in pairs):
+        return np.zeros(len(rows), dtype=bool)
     have = pd.MultiIndex.from_arrays([held.keys(rows.channels), held["rev"], held["value"]])
     want = pd.MultiIndex.from_arrays([rows.keys(), rows["rev"], rows["value"]])
     return np.asarray(~want.isin(have))
@@ -171,6 +174,7 @@ def settle_forecasts(rows: Rows, held: Rows) -> tuple[Rows, WriteResult]:
         index = pd.MultiIndex.from_arrays([of.keys(rows.channels), of["issued_at"]])
         return pd.DataFrame({**{name: of[name] for name in ("p10", "p50", "p90")}, "tier": of.texts("tier")}, index)
 
+    held = held.take(held.keys(rows.channels) >= 0)  # the window also holds other providers' channels
     want, have = table(rows), table(held)
     known = np.asarray(want.index.isin(have.index))
     have = have.reindex(want.index)
