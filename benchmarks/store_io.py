@@ -28,7 +28,7 @@ from uuid import uuid4
 
 import numpy as np
 import pandas as pd
-from influxdb_client import InfluxDBClient
+from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.client.write_api import SYNCHRONOUS
 
 from benchmarks._cli import bench
@@ -201,7 +201,7 @@ def _client_frames(client: InfluxDBClient, bucket: str, view: pd.DataFrame) -> d
             record=frame,
             data_frame_measurement_name="energy_prices",
             data_frame_tag_columns=tags,
-            write_precision="s",
+            write_precision="s",  # type: ignore[arg-type]
         )
     )
     flux = (

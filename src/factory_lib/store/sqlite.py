@@ -228,6 +228,33 @@ class SqliteBackend:
         self.execute("PRAGMA optimize")
         self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
+    def check(self) -> None:
+        """Read the whole file and verify its structure.
+
+        Raises
+        ------
+        StoreUnavailable
+            If it is damaged.
+        """
+        said = self.query("PRAGMA integrity_check").column(0).to_pylist()
+        if said != ["ok"]:
+            raise StoreUnavailable(f"The store {self.file} is damaged: {said[0]}.", next_step="Restore a backup.")
+
+    def snapshot(self, file: Path) -> None:
+        """Write a consistent, compact copy of the whole store while others go on writing."""
+        self.execute("VACUUM INTO ?", (str(file),))
+
+    def replace_by(self, file: Path) -> None:
+        """Take over everything another store's file holds, in one transaction."""
+        self.execute("ATTACH ? AS other", (str(file),))
+        try:
+            with self.transaction():
+                for table in TABLES:
+                    self.execute(f"DELETE FROM main.{table}")
+                    self.execute(f"INSERT INTO main.{table} SELECT * FROM other.{table}")
+        finally:
+            self.execute("DETACH other")
+
     def close(self) -> None:
         """Close the file."""
         self._connection.close()

@@ -25,7 +25,7 @@ def frame_of(rows: Rows) -> pd.DataFrame:
     """Return rows as a frame with ``VIEW_COLUMNS``."""
     columns: dict[str, Any] = {name: rows.dimension(name) for name in Channel._fields}
     columns |= {name: times(rows[name]) for name in ("start", "available_at", "retrieved_at", "provider_updated_at")}
-    columns |= {"rev": rows["rev"], "value": rows["value"], "run_id": rows.texts("run")}
+    columns |= {"rev": rows["rev"], "value": rows["value"].astype(np.float64, copy=False), "run_id": rows.texts("run")}
     return pd.DataFrame({name: columns[name] for name in VIEW_COLUMNS}, copy=False)
 
 
@@ -33,7 +33,7 @@ def forecast_frame(rows: Rows, places: Sequence[str], *, latest: bool) -> pd.Dat
     """Return forecast rows by model, target and issue: ``frames.FORECAST_COLUMNS``, ``available_at``, ``run_id``."""
     columns: dict[str, Any] = {name: rows.dimension(name) for name in ("series", "place", "source", "resolution_s")}
     columns |= {"issued_at": times(rows["issued_at"]), "target_start": times(rows["start"])}
-    columns |= {name: rows[name] for name in ("p10", "p50", "p90")}
+    columns |= {name: rows[name].astype(np.float64) for name in ("p10", "p50", "p90")}
     columns |= {"tier": rows.texts("tier"), "available_at": columns["issued_at"], "run_id": rows.texts("run")}
     columns["trust"] = np.array([-list(places).index(c.place) for c in rows.channels] or [0])[rows["channel"]]
     frame = pd.DataFrame(columns).rename(columns={"source": "model"})

@@ -1,0 +1,35 @@
+"""Views for other programs: CSV or Parquet, every row with its unit and where it came from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from factory_lib import series as catalogue
+from factory_lib.errors import BadInput
+
+
+def export(view: pd.DataFrame, file: Path, world: str) -> int:
+    """Write view or forecast rows to ``file`` and return how many; the suffix decides, ``.csv`` or ``.parquet``.
+
+    Beside the columns of ``Store.read`` (source, kind, times, run) each row carries ``unit`` and ``world``, so that a
+    file that travels alone still says what it holds and whether it is real.
+
+    Raises
+    ------
+    BadInput
+        If the suffix is another.
+    """
+    if file.suffix not in (".csv", ".parquet"):
+        raise BadInput(f"{file.name} is neither .csv nor .parquet.")
+    units = {name: catalogue.get(name).unit for name in view["series"].unique()}
+    rows = view.assign(unit=view["series"].map(units).astype("str"), world=world)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f"{file.name}.part")
+    if file.suffix == ".csv":
+        rows.to_csv(part, index=False, date_format="%Y-%m-%dT%H:%M:%SZ")
+    else:
+        rows.to_parquet(part, index=False)
+    part.replace(file)
+    return len(rows)
