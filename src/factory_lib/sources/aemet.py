@@ -11,7 +11,7 @@ import binascii
 import json
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import pandas as pd
@@ -240,7 +240,8 @@ def daily_rows(
     require_ascending(source, [day.toordinal() for day in days])
     lowered = [{key.lower(): value for key, value in record.items()} for record in records]
     for name, field in DAILY.items():
-        add_days(door, name, {day: row.get(field) for day, row in zip(days, lowered, strict=True)}, _climate_number)
+        read = _rain if field == "prec" else _climate_number
+        add_days(door, name, {day: row.get(field) for day, row in zip(days, lowered, strict=True)}, read)
     return door.parsed()
 
 
@@ -257,11 +258,14 @@ def _climate_number(text: Any) -> float:
         return float("nan")
     if not isinstance(text, str):
         raise ValueError(f"{text!r} is no text")
-    if text.strip() == TRACE:
-        return 0.0
-    if text.strip() == WITH_A_LATER_DAY:
-        raise ValueError("measured together with a later day (Acum)")
     return comma_number(text)
+
+
+def _rain(text: Any) -> float:
+    """Read a day's rain: ``Ip`` is less than 0.1 mm, ``Acum`` is in the figure of a later day."""
+    if text == WITH_A_LATER_DAY:
+        raise ValueError("measured together with a later day (Acum)")
+    return 0.0 if text == TRACE else _climate_number(text)
 
 
 def parse_hourly_forecast(
@@ -289,8 +293,11 @@ def parse_hourly_forecast(
 def _hours(days: Sequence[Any], field: str, source: str) -> tuple[list[int], list[float]]:
     starts: list[int] = []
     values: list[float] = []
-    for day in days:
-        midnight = datetime.fromisoformat(at(source, day, "fecha", str)).replace(tzinfo=MADRID)
+    dates = [_climate_day(at(source, day, "fecha", str), source) for day in days]
+    if dates != [dates[0] + timedelta(days=n) for n in range(len(dates))]:
+        raise MalformedResponse(source, "its days do not follow each other")
+    for day, local in zip(days, dates, strict=True):
+        midnight = datetime.combine(local, time(), MADRID)
         for entry in at(source, day, field, list):
             hour, text = at(source, entry, "periodo", str), at(source, entry, "value", str)
             if not text:

@@ -154,7 +154,7 @@ def _require_what_was_asked(
         raise MalformedResponse(source, "the answer is not in GMT")
     for axis, asked in zip(("latitude", "longitude"), map(float, place.split(",")), strict=True):
         given = answer.get(axis)
-        if not isinstance(given, int | float) or abs(given - asked) > GRID_CELL_DEG:
+        if not isinstance(given, int | float) or not asked - GRID_CELL_DEG <= given <= asked + GRID_CELL_DEG:
             raise MalformedResponse(source, f"the answer is for {axis} {given}, not {asked}")
     for name in series:
         variable, unit, _ = VARIABLES[name]

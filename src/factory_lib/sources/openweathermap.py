@@ -171,7 +171,7 @@ def parse_forecast(
 def _require_near(point: Any, place: str, source: str) -> None:
     for axis, asked in zip(("lat", "lon"), map(float, place.split(",")), strict=True):
         given = point.get(axis) if isinstance(point, dict) else None
-        if not isinstance(given, int | float) or abs(given - asked) > NEAR_DEG:
+        if not isinstance(given, int | float) or not asked - NEAR_DEG <= given <= asked + NEAR_DEG:
             raise MalformedResponse(source, f"the answer is for {axis} {given}, not {asked}")
 
 

@@ -94,7 +94,7 @@ def meaning(reply: Reply, now: datetime, source: str = "siar") -> SourceError | 
     """Return the error a reply stands for: the text of a 403 tells quota, range and key apart."""
     if reply.status != 403 or reply.is_html:
         return None
-    said = reply.text.lower()
+    said = _message(reply).lower()
     if "fecha mínima" in said or "fecha minima" in said:
         return BadRange(source, "the token sees no further back than about a year", status=403)
     if "en un día" in said or "en un dia" in said:
@@ -105,6 +105,13 @@ def meaning(reply: Reply, now: datetime, source: str = "siar") -> SourceError | 
     if "minuto" in said:
         return QuotaError(source, "the minute's quota is used up", status=403, retry_after_s=PAUSE_S)
     return AuthError(source, "the token was refused", status=403)
+
+
+def _message(reply: Reply) -> str:
+    try:
+        return str(at("siar", json_of("siar", reply), "MensajeRespuesta", str))
+    except MalformedResponse:
+        return reply.text
 
 
 def parse_api(body: Reply | bytes, place: str, retrieved_at: datetime, *, source: str = "siar") -> Parsed:

@@ -1,0 +1,221 @@
+"""SIAR's export and API, and the datosclima drop folder."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+import zipfile
+from datetime import UTC, date, datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from factory_lib.errors import AuthError, BadRange, ImportFileError, MalformedResponse, QuotaError
+from factory_lib.net import Reply
+from factory_lib.sources import datosclima, siar
+
+NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
+HEADER = (
+    "IdProvincia;IdEstacion;Fecha;Año;Dia;Temp Media (ºC);Temp Max (ºC);Hora Temp Max;Temp Mínima (ºC);Hora Temp Min;"
+    "Humedad Media (%);Humedad Max (%);Hora Hum Max;Humedad Min (%);Hora Hum Mín;Velviento (m/s);DirViento (º);"
+    "VelVientoMax (m/s);Hora VelMax;Dir viento Vel Max (º);Radiación (MJ/m2);Precipitación (mm);PePMon;EtPMon"
+)
+ROW = (
+    "23;9;{day};{year};{number};25,63;27,72;19:03;22,89;23:57;40,6;56,29;12:08;33,69;17:05;1,17;149,5;3,64;19:05;168;"
+    "7,42;0;0;3,01"
+)
+EMPTY = "23;9;{day};{year};{number}" + ";" * 19
+
+
+def export(*rows: str) -> bytes:
+    return "".join(f"{line}\r\n" for line in (HEADER, *rows)).encode("utf-16-le")
+
+
+def row(day: date, template: str = ROW) -> str:
+    return template.format(day=f"{day:%d/%m/%Y}", year=day.year, number=day.timetuple().tm_yday)
+
+
+def test_an_export_reads_utf16_commas_and_its_station() -> None:
+    parsed = siar.parse_website_csv(export(row(date(2000, 8, 24))), NOW)
+    found = parsed.rows.set_index("series")["value"].to_dict()
+    assert set(parsed.rows["place"]) == {"J09"}
+    assert set(parsed.rows["start"]) == {datetime(2000, 8, 24, tzinfo=UTC)}
+    assert found["temperature_mean_c"] == 25.63
+    assert found["wind_speed_mean_ms"] == 1.17
+    assert found["solar_radiation_mj_m2"] == 7.42
+    assert len(found) == 9
+
+
+def test_an_empty_row_is_a_missing_day_and_is_told() -> None:
+    parsed = siar.parse_website_csv(export(row(date(2000, 8, 24)), row(date(2000, 8, 25), EMPTY)), NOW)
+    assert parsed.rows["start"].nunique() == 1
+    assert [(r.line, r.reason) for r in parsed.rejected] == [(3, "no value")]
+
+
+@pytest.mark.parametrize(
+    ("second", "reason"),
+    [
+        pytest.param(row(date(2000, 8, 24)), "second row", id="a day twice"),
+        pytest.param(row(date(2000, 8, 25)).replace("25/08", "26/08"), "no date", id="date and day of year disagree"),
+    ],
+)
+def test_a_row_that_contradicts_is_rejected(second: str, reason: str) -> None:
+    parsed = siar.parse_website_csv(export(row(date(2000, 8, 24)), second), NOW)
+    assert parsed.rows["start"].nunique() == 1
+    assert reason in parsed.rejected[0].reason
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"nothing of the kind", id="another file"),
+        pytest.param(export(row(date(2000, 8, 24)) + ";7"), id="a cell too many"),
+        pytest.param(
+            export(row(date(2000, 8, 24)), row(date(2000, 8, 25)).replace("23;9;", "23;17;")), id="two stations"
+        ),
+        pytest.param(b"\x00\xff\x00", id="bytes"),
+    ],
+)
+def test_another_file_is_malformed(body: bytes) -> None:
+    with pytest.raises(MalformedResponse):
+        siar.parse_website_csv(body, NOW)
+
+
+def test_the_real_exports_parse_and_their_empty_rows_are_found(real_data: Path) -> None:
+    empty, days = 0, {"J09": 0, "J17": 0}
+    with tarfile.open(real_data / "siar_linares_daily_raw_2000_2023.tar.gz") as archive:
+        for member in archive.getmembers()[::5]:
+            content = archive.extractfile(member)
+            if content is None:
+                continue
+            parsed = siar.parse_website_csv(content.read(), NOW)
+            assert set(parsed.rows["place"]) == {member.name.split("/")[-1][:3]}
+            days[parsed.rows["place"].iloc[0]] += parsed.rows["start"].nunique()
+            empty += sum(rejected.reason == "no value" for rejected in parsed.rejected)
+    assert min(days.values()) > 0
+
+
+# -- API ------------------------------------------------------------------------------------------------------------
+
+
+def record(fecha: str, **values: Any) -> dict[str, Any]:
+    return {"Fecha": fecha, "Estacion": "J17", "IdProvincia": 23, "IdEstacion": 17, "TempMedia": 11.2, **values}
+
+
+def answer(*records: dict[str, Any], message: str | None = None) -> bytes:
+    return json.dumps({"datos": list(records), "MensajeRespuesta": message}).encode()
+
+
+def test_local_midnights_printed_as_utc_are_the_day_that_begins_then() -> None:
+    body = answer(
+        record("2026-01-01T23:00:00"),
+        record("2026-06-30T22:00:00", humedadMin=20),
+        record("2026-07-02T00:00:00", HumedadMin=21),
+    )
+    rows = siar.parse_api(body, "J17", NOW).rows
+    days = [datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC), datetime(2026, 7, 2, tzinfo=UTC)]
+    assert rows.query("series == 'temperature_mean_c'")["start"].tolist() == days
+    assert rows.query("series == 'humidity_min_pct'")["value"].tolist() == [20.0, 21.0]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(answer(message="No se han encontrado datos."), id="a message under 200"),
+        pytest.param(answer(record("2026-01-01T12:00:00")), id="noon"),
+        pytest.param(answer(record("2026-01-01T23:00:00"), record("2026-01-01T23:00:00")), id="twice"),
+        pytest.param(answer(record("2026-01-01T23:00:00") | {"IdEstacion": 9}), id="another station"),
+        pytest.param(b'{"datos": null}', id="no list"),
+    ],
+)
+def test_another_answer_is_malformed(body: bytes) -> None:
+    with pytest.raises(MalformedResponse):
+        siar.parse_api(body, "J17", NOW)
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "seconds"),
+    [
+        pytest.param("El token no es válido", AuthError, None, id="token"),
+        pytest.param("anterior a la Fecha Mínima de su token", BadRange, None, id="too far back"),
+        pytest.param("número de peticiones permitidas en un minuto", QuotaError, 65, id="minute"),
+        pytest.param("rebasaría el número máximo de datos permitidos en un día", QuotaError, 14 * 3600, id="day"),
+    ],
+)
+def test_the_words_of_a_403_tell_what_it_is(said: str, error: type, seconds: float | None) -> None:
+    found = siar.meaning(Reply(403, {}, json.dumps({"MensajeRespuesta": said}).encode()), NOW)
+    assert isinstance(found, error)
+    assert found.retry_after_s == seconds
+
+
+# -- datosclima -----------------------------------------------------------------------------------------------------
+
+
+def workbook(rows: list[list[str]]) -> bytes:
+    """Return the smallest spreadsheet that holds ``rows`` as text."""
+    cells = "".join(
+        f'<row r="{n}">'
+        + "".join(f'<c r="{"ABCDE"[m]}{n}" t="inlineStr"><is><t>{cell}</t></is></c>' for m, cell in enumerate(row))
+        + "</row>"
+        for n, row in enumerate(rows, 1)
+    )
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    package = "http://schemas.openxmlformats.org/package/2006"
+    parts = {
+        "[Content_Types].xml": f'<Types xmlns="{package}/content-types"/>',
+        "_rels/.rels": f'<Relationships xmlns="{package}/relationships"><Relationship Id="r1" '
+        f'Type="{office}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{package}/relationships"><Relationship Id="r1" '
+        f'Type="{office}/worksheet" Target="worksheets/sheet1.xml"/></Relationships>',
+        "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{office}"><sheets>'
+        '<sheet name="a" sheetId="1" r:id="r1"/></sheets></workbook>',
+        "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{main}"><sheetData>{cells}</sheetData></worksheet>',
+    }
+    file = BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+TABLE = [
+    *[["datosclima.es", "", "", "", ""]] * 4,
+    ["Estación", "Provincia", "Temperatura máxima (ºC)", "Temperatura media (ºC)", "Precipitación 00-24h (mm)"],
+    ["Andújar", "Jaén", "33.0 (15:10)", "20.0", "0"],
+    ["Linares", "Jaén", "31.2 (15:40)", "19.5", "0.4"],
+]
+
+
+def test_a_table_gives_the_stations_row() -> None:
+    found = datosclima.station_row(workbook(TABLE), "Linares", "Aemet2026-04-01.xls")
+    assert datosclima.leading_number(found["Temperatura máxima"]) == 31.2
+    assert datosclima.leading_number(found["Precipitación 00-24h"]) == 0.4
+    assert datosclima.station_row(workbook(TABLE), "Baeza", "x.xls") == {}
+
+
+@pytest.mark.parametrize(
+    "content", [pytest.param(b"no spreadsheet", id="bytes"), pytest.param(workbook(TABLE[4:]), id="rows")]
+)
+def test_a_corrupt_table_is_named(content: bytes) -> None:
+    with pytest.raises(ImportFileError, match=r"x\.xls"):
+        datosclima.station_row(content, "Linares", "x.xls")
+
+
+def test_only_tables_with_a_day_in_their_name_are_read(tmp_path: Path) -> None:
+    (tmp_path / "Aemet2026-04-01.xls").write_bytes(b"table")
+    (tmp_path / "notes.txt").write_text("hello")
+    assert [list(datosclima.tables(file)) for file in sorted(tmp_path.iterdir())] == [
+        [(date(2026, 4, 1), b"table")],
+        [],
+    ]
+
+
+def test_an_archive_nothing_can_open_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "Aemet2026-04.rar"
+    file.write_bytes(b"Rar!")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ImportFileError, match="bsdtar"):
+        list(datosclima.tables(file))
