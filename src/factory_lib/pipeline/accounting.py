@@ -53,8 +53,7 @@ class Account:
 
     def counts(self) -> dict[str, int]:
         """Return how many slots are in each state, by its name in small letters."""
-        found = np.bincount(self.states, minlength=len(SlotState))
-        return {state.name.lower(): int(found[state]) for state in SlotState}
+        return {state.name.lower(): int(np.count_nonzero(self.states == state)) for state in SlotState}
 
     def where(self, state: SlotState) -> Slots:
         """Return the starts of the slots in ``state``."""

@@ -227,9 +227,7 @@ class _Campaign:
         """Leave word of what no source has, and of when the rest is to be tried again."""
         now = self.house.clock.now()
         for name, each in self.hunts.items():
-            nowhere = each.stretches(each.unfillable())
-            stretches = zip(nowhere.starts.tolist(), nowhere.ends.tolist(), strict=True)
-            unfillable.remember(self.house.state, name, stretches, each.target.doors, self.house.as_of)
+            unfillable.remember(self.house.state, name, each.nowhere(), each.target.doors, self.house.as_of)
             waits = [
                 rule.passes_at_min[1]
                 for severity, rule in enumerate(self._rules())

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from factory_lib.clock import from_epoch
+from factory_lib.clock import epoch, from_epoch
 from factory_lib.house import House
 from factory_lib.pipeline.accounting import Mask, Runs, SlotState, contained, grid_step, runs
 from factory_lib.pipeline.asking import Answer
 from factory_lib.pipeline.gaps import GapReport, Ledger, severity_index
-from factory_lib.pipeline.requests import Wanted, in_order, reachable
+from factory_lib.pipeline.requests import Wanted, in_order
 from factory_lib.pipeline.scope import Door
 from factory_lib.slots import Slots, from_index, to_index
 
 if TYPE_CHECKING:
     from factory_lib.sources.base import Source
 
+NEVER_S = np.int64(2**40)
 NOBODY = "no configured source reaches it"
 NO_SOURCE_HAS_IT = "no source has it"
 
@@ -35,6 +36,8 @@ class Hunt:
         Asked in this pass; answered by a provider that was reached, whether it had the value or not.
     found : bool array
         Present in the store when it was last read.
+    opens_in_s : int64 array
+        Seconds until a door that is closed to so young a slot opens.
     """
 
     def __init__(self, ledger: Ledger, starts: Slots, ends: Slots, severity: Slots, gaps: int) -> None:
@@ -45,6 +48,7 @@ class Hunt:
         self.asked, self.answered, self.brought = (np.zeros(shape, dtype=np.bool_) for _ in range(3))
         self.in_reach = np.zeros(shape, dtype=np.bool_)
         self.found = np.zeros(len(starts), dtype=np.bool_)
+        self.opens_in_s = np.full(len(starts), NEVER_S)
         self.errors: dict[Door, str] = {}
 
     def wanted(self, opened: Mapping[str, Source]) -> list[Wanted]:
@@ -54,7 +58,10 @@ class Hunt:
         for row, door in enumerate(self.doors):
             if door.source not in opened:
                 continue
-            self.in_reach[row] = reachable(opened[door.source], self.target, self.starts, self.ends)
+            first, last = (epoch(edge) for edge in opened[door.source].reach(self.target.name))
+            self.in_reach[row] = (self.starts >= first) & (self.ends <= last)
+            too_young = np.where(self.ends > last, self.ends - last, NEVER_S)
+            self.opens_in_s = np.minimum(self.opens_in_s, too_young)
             now = open_ & self.in_reach[row] & ~self.asked[row]
             open_ &= ~now
             parts.append(Wanted(self.target, door, self.starts[now], self.ends[now], self.severity[now]))
@@ -95,6 +102,13 @@ class Hunt:
     def unfillable(self) -> Mask:
         """Return the slots that every provider within reach was asked for and none has."""
         return ~self.found & self.in_reach.any(axis=0) & (self.answered | ~self.in_reach).all(axis=0)
+
+    def nowhere(self) -> list[tuple[int, int, int]]:
+        """Return unfillable stretches (start, end), and in how many seconds somebody else can be asked."""
+        found = self.stretches(self.unfillable())
+        first, after = np.searchsorted(self.starts, found.starts), np.searchsorted(self.starts, found.ends)
+        waits = [int(self.opens_in_s[a:b].min()) for a, b in zip(first, after, strict=True)]
+        return list(zip(found.starts.tolist(), found.ends.tolist(), waits, strict=True))
 
     def unreached(self) -> Mask:
         """Return the slots that no configured source reaches: too old for all of them, or only imported."""

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from factory_lib.clock import epoch, from_epoch
-from factory_lib.pipeline.accounting import Mask
 from factory_lib.pipeline.asking import Request
 from factory_lib.pipeline.scope import Door, Target
 from factory_lib.series import Measurement
@@ -65,12 +64,6 @@ def in_order(target: Target) -> tuple[Door, ...]:
     first = LONG_RANGE_FIRST[target.series.measurement]
     rank = {name: place for place, name in enumerate(first)}
     return tuple(sorted(target.doors, key=lambda door: rank.get(door.source, len(rank))))
-
-
-def reachable(client: Source, target: Target, starts: Slots, ends: Slots) -> Mask:
-    """Return which slots a provider can have at all: neither too old for it nor too young."""
-    first, last = client.reach(target.name)
-    return (starts >= epoch(first)) & (ends <= epoch(last))
 
 
 def plan(wanted: Sequence[Wanted], opened: Mapping[str, Source]) -> list[Planned]:

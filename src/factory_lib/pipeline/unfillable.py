@@ -21,11 +21,21 @@ _SCHEMA = """CREATE TABLE IF NOT EXISTS unfillable (series TEXT, first INTEGER, 
 
 
 def remember(
-    state: State, series: str, stretches: Iterable[tuple[int, int]], asked: Iterable[tuple[str, str]], now: datetime
+    state: State,
+    series: str,
+    stretches: Iterable[tuple[int, int, int]],
+    asked: Iterable[tuple[str, str]],
+    now: datetime,
 ) -> None:
-    """Remember half-open stretches (seconds since 1970) of ``series`` that nobody ``asked`` (source, place) has."""
+    """Remember half-open stretches (seconds since 1970) of ``series`` that nobody ``asked`` (source, place) has.
+
+    The third number of a stretch is in how many seconds at the latest it is to be asked for again.
+    """
     at = epoch(now)
-    rows = [(series, first, last, _key(asked), at, at + _wait_s(at - last)) for first, last in stretches]
+    rows = [
+        (series, first, last, _key(asked), at, at + min(_wait_s(at - last), most_s))
+        for first, last, most_s in stretches
+    ]
     with state.transaction() as sql:
         sql.execute(_SCHEMA)
         sql.execute("DELETE FROM unfillable WHERE series = ? AND again_at <= ?", (series, at))

@@ -101,7 +101,7 @@ def test_a_quarantined_value_is_no_present_one(house: House) -> None:
 def test_the_unfillable_is_remembered_until_it_is_to_be_asked_again(house: House) -> None:
     store_hours(house, (20, 25))
     doors = analyse(house, series=["temperature_c"]).ledgers[0].target.doors
-    hole = int(BEGIN.timestamp()) + 20 * 3600, int(BEGIN.timestamp()) + 25 * 3600
+    hole = int(BEGIN.timestamp()) + 20 * 3600, int(BEGIN.timestamp()) + 25 * 3600, 2**40
     unfillable.remember(house.state, "temperature_c", [hole], doors, NOW)
 
     def states(days: int) -> tuple[float, ...]:
@@ -116,7 +116,7 @@ def test_the_unfillable_is_remembered_until_it_is_to_be_asked_again(house: House
 
 def test_a_new_source_makes_the_unfillable_missing_again(house: House) -> None:
     store_hours(house, (20, 25))
-    hole = int(BEGIN.timestamp()) + 20 * 3600, int(BEGIN.timestamp()) + 25 * 3600
+    hole = int(BEGIN.timestamp()) + 20 * 3600, int(BEGIN.timestamp()) + 25 * 3600, 2**40
     unfillable.remember(house.state, "temperature_c", [hole], [("siar", "J17")], NOW)
     assert analyse(house, BEGIN, END, series=["temperature_c"]).figures["missing"] == 5
 
