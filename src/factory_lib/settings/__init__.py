@@ -15,10 +15,12 @@ from typing import Any, Literal
 from factory_lib.errors import ConfigError
 from factory_lib.settings.loading import build, merge
 from factory_lib.settings.records import (
+    AlertSettings,
     BreakerSettings,
     GapSettings,
     JobSettings,
     ProfileSettings,
+    RetentionSettings,
     Site,
     SourceSettings,
     StoreSettings,
@@ -86,6 +88,8 @@ class FileSettings:
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
     tariff: TariffSettings = field(default_factory=TariffSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    alerts: AlertSettings = field(default_factory=AlertSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
 
 
 @dataclass(frozen=True, kw_only=True)

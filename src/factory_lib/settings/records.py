@@ -106,6 +106,26 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True)
+class AlertSettings:
+    """When an open alert is told again, when it becomes critical by itself, and where alerts are told."""
+
+    cooldown_h: float = 6.0
+    escalate_after_h: float = 24.0
+    key_warning_days: int = 14
+    channels: tuple[Literal["file", "stderr"], ...] = ("file", "stderr")
+
+
+@dataclass(frozen=True)
+class RetentionSettings:
+    """How long what a run leaves behind is kept; the newest run of each job always stays."""
+
+    runs_days: int = 90
+    calls_days: int = 30
+    backups: int = 4
+    log_mb: float = 1.0
+
+
+@dataclass(frozen=True)
 class JobSettings:
     """A scheduled job: which notebook, how often it looks, how long it may take."""
 
