@@ -142,12 +142,14 @@ def log(
                 info = mlflow.sklearn.log_model(
                     estimator,
                     name=model,
-                    registered_model_name=model,
                     serialization_format="skops",
                     skops_trusted_types=TRUSTED_TYPES,
                     pip_requirements=[f"{package}=={version}" for package, version in _built_with().items()],
                 )
-                versions[model] = str(info.registered_model_version)
+                if not _registered(client, model):
+                    client.create_registered_model(model)
+                made = client.create_model_version(model, info.model_uri, run.info.run_id, model_id=info.model_id)
+                versions[model] = str(made.version)
                 for key, value in {**tags, **_built_with()}.items():
                     client.set_model_version_tag(model, versions[model], key, value)
     return Logged(run.info.run_id, versions)
@@ -262,13 +264,14 @@ def versions(house: House) -> pd.DataFrame:
     return frame.sort_values(["model", "version"], ascending=[True, False], ignore_index=True)
 
 
-def _aliases(client: Any, model: str) -> dict[str, str]:
-    import mlflow
+def _registered(client: Any, model: str) -> Any:
+    """Return the registered model, or None."""
+    return next(iter(client.search_registered_models(f"name = '{model}'")), None)
 
-    try:
-        return {alias: str(number) for alias, number in client.get_registered_model(model).aliases.items()}
-    except mlflow.MlflowException:
-        return {}
+
+def _aliases(client: Any, model: str) -> dict[str, str]:
+    found = _registered(client, model)
+    return {alias: str(number) for alias, number in found.aliases.items()} if found else {}
 
 
 def _built_with() -> dict[str, str]:

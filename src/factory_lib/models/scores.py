@@ -31,6 +31,7 @@ TEST_SHARE = 1 / 3
 # Bounded, so that a version stays below 10 MB and a fit takes seconds: leaves by count, draws by count of rows.
 FOREST = {"n_estimators": 80, "max_leaf_nodes": 256, "max_features": 0.4, "min_samples_leaf": 5}
 MOST_DRAWS = 8_000
+EXAMPLE_DAYS = 7
 
 Mask = NDArray[np.bool_]
 
@@ -166,3 +167,23 @@ def judge(tested: pd.DataFrame) -> dict[str, Any]:
         "majority_accuracy": accuracy["majority"],
         "f1_macro": float(f1_score(classes, tested["recommendation_model"], average="macro", zero_division=0.0)),
     }
+
+
+def mae_by_fold(tested: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean absolute error of the score by fold (index) and candidate (columns)."""
+    candidates = {"model": "model", "same hour yesterday": "yesterday", "naive: last value": "last"}
+    errors = {label: (tested["score"] - tested[f"score_{name}"]).abs() for label, name in candidates.items()}
+    return pd.DataFrame(errors).groupby(tested["fold"]).mean()
+
+
+def last_days(tested: pd.DataFrame) -> pd.DataFrame:
+    """Return ``actual``, ``forecast`` and ``naive`` score of the last tested days, indexed by ``start`` (UTC)."""
+    recent = tested[tested["issued_at"] > tested["issued_at"].max() - timedelta(days=EXAMPLE_DAYS)]
+    columns = {"score": "actual", "score_model": "forecast", "score_yesterday": "naive"}
+    return pd.DataFrame(recent[list(columns)].rename(columns=columns)).set_index(recent["target_start"].rename("start"))
+
+
+def confusion(tested: pd.DataFrame) -> pd.DataFrame:
+    """Return hours by class that came (index) and class forecast (columns)."""
+    counts = pd.crosstab(tested["recommendation"].astype(str), tested["recommendation_model"].astype(str))
+    return pd.DataFrame(counts.reindex(index=list(CLASSES), columns=list(CLASSES), fill_value=0))
