@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from factory_lib import series as catalogue
 from factory_lib.clock import HOUR_S, QUARTER_S, day_start, epoch, market_day, slots_in_day
-from factory_lib.errors import BadRange, MalformedResponse, NoDataYet, SourceError
+from factory_lib.errors import BadRange, MalformedResponse, NoDataYet, ServerError, SourceError
 from factory_lib.net import Reply
 from factory_lib.sources.base import MARKET_AREA, Source, Window, local_days
 from factory_lib.sources.parsing import Door, Parsed, add_prices
@@ -25,7 +25,7 @@ HEADER = "MARGINALPDBC;"
 END = "*"
 FIRST_FILE = day_start(date(1998, 1, 1))
 SUFFIXES = ("1", "2")
-_ROW = re.compile(r"(\d{4});(\d{1,2});(\d{1,2});(\d{1,3});(-?\d{1,5}(?:\.\d*)?);(-?\d{1,5}(?:\.\d*)?);")
+_ROW = re.compile(r"(\d{4});(\d{1,2});(\d{1,2});(\d{1,3});(-?\d{1,9}(?:\.\d*)?);(-?\d{1,9}(?:\.\d*)?);")
 
 
 class Omie(Source):
@@ -45,7 +45,7 @@ class Omie(Source):
         try:
             reply = self._file(day, SUFFIXES[0])
         except NoDataYet:
-            if start > self.clock.now():
+            if start >= self.reach(SERIES)[1]:
                 raise  # not published yet, so not republished either
             reply = self._file(day, SUFFIXES[1])
         return parse_marginalpdbc(reply, self.clock.now(), day=day, source=self.name)
@@ -55,9 +55,11 @@ class Omie(Source):
         return self.http.get(DOWNLOAD, {"parents": "marginalpdbc", "filename": name}, check=self._meaning)
 
     def _meaning(self, reply: Reply) -> SourceError | None:
-        """Return what the general rules do not know: a file that is not there may be a 400 too."""
+        """Return what the general rules do not know: a missing file may be a 400 too, and files have an end."""
         if reply.status in (400, 404):
             return NoDataYet(self.name, "no file of that day", status=reply.status)
+        if reply.content.startswith(HEADER.encode()) and not reply.content.rstrip().endswith(END.encode()):
+            return ServerError(self.name, "the file is cut off", status=reply.status)
         return None
 
 
