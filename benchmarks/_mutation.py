@@ -60,7 +60,7 @@ def _other(value: Any, chance: Chance) -> Any:
 
 
 def _other_text(text: str, chance: Chance) -> str:
-    digits = [position for position, letter in enumerate(text) if letter.isdigit()]
+    digits = [position for position, letter in enumerate(text) if letter.isdecimal()]
     if not digits or chance.random() < 0.15:
         return chance.choice(WORDS)
     position = chance.choice(digits)

@@ -47,7 +47,7 @@ class Case:
     """One question to one client, the answers it got, and the rows they hold."""
 
     source: str
-    what: str  # prices, weather, climate, forecast
+    what: str  # prices, weather, history, climate, forecast
     start: datetime
     end: datetime
     now: datetime
@@ -67,6 +67,7 @@ def cases() -> list[Case]:
         last = now.replace(minute=0)
         found.append(Case("aemet", "weather", last - timedelta(hours=23), last, now))
         found.append(Case("openweathermap", "weather", last, last + timedelta(hours=1), now))
+        found.append(Case("openweathermap", "history", last - timedelta(hours=5), last - timedelta(hours=4), now))
         found.append(Case("open_meteo", "weather", start - timedelta(days=8), end - timedelta(days=8), now))
         found.append(Case("open_meteo_recent", "weather", start - timedelta(days=1), end - timedelta(days=1), now))
         month = start.replace(hour=0) - timedelta(days=20)
@@ -119,7 +120,7 @@ class Bench:
         if case.source == EXPORT:
             (wire,) = self.table.values()
             return siar.parse_website_csv(wire.body, case.now, place="J17").rows
-        settings = self.settings(case.keys["ESIOS_TOKEN"])
+        settings = self.settings(case.keys["ESIOS_TOKEN"], case.what == "history")
         with self.state.transaction() as sql:
             sql.execute("DELETE FROM spacing")
         client = sources.open_source(case.source, settings, self.state, SimulatedClock(case.now))
@@ -131,20 +132,27 @@ class Bench:
             client.close()
 
     @cache  # noqa: B019 - one bench a run
-    def settings(self, esios_token: str) -> Settings:
+    def settings(self, esios_token: str, subscribed: bool) -> Settings:
         """Return settings that neither wait, nor retry, nor give up on a host."""
         keys = {**KEYS, "ESIOS_TOKEN": esios_token}
         env = {"FACTORY_SIMULATOR_URL": self.url, "FACTORY_HOME": self.folder, **keys}
         loaded = factory_settings.load("demo", env=env)
         impatient = {
-            name: replace(limits, retries=0, spacing_s=0.0, requests_per_minute=10**8, requests_per_day=0)
+            name: replace(
+                limits,
+                retries=0,
+                spacing_s=0.0,
+                requests_per_minute=10**8,
+                requests_per_day=0,
+                subscribed=subscribed,
+            )
             for name, limits in loaded.sources.items()
         }
         return replace(loaded, sources=impatient, breaker=replace(loaded.breaker, failures=10**9))
 
 
 def _series(client: Any, what: str) -> list[str]:
-    table = {"prices": Measurement.PRICES, "weather": Measurement.WEATHER, "climate": Measurement.CLIMATE}[what]
+    table = {"prices": Measurement.PRICES, "climate": Measurement.CLIMATE}.get(what, Measurement.WEATHER)
     return [name for name in client.serves if get(name).measurement is table]
 
 

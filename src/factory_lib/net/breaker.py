@@ -61,6 +61,12 @@ def is_open(state: State, host: str, now: datetime) -> bool:
     return now.timestamp() < _row(state, host)[1]
 
 
+def open_hosts(state: State, rules: BreakerSettings) -> list[str]:
+    """Return the hosts whose circuit is open, or half open and not yet proven."""
+    rows = state.query("SELECT host FROM breaker WHERE failures >= ? ORDER BY host", (rules.failures,))
+    return [host for (host,) in rows]
+
+
 def _row(state: State, host: str) -> tuple[int, float, int]:
     rows = state.query("SELECT failures, open_until, probing FROM breaker WHERE host = ?", (host,))
     return rows[0] if rows else (0, 0.0, 0)

@@ -17,6 +17,7 @@ from factory_lib.errors import (
     SourceError,
 )
 
+LONGEST_PAUSE_S = 86400.0
 QUOTA_PAUSE_S = 60.0  # limits are per minute, and hardly any provider says how long to wait
 
 
@@ -40,7 +41,7 @@ class Reply:
         for charset in [*([declared[1]] if declared else []), "utf-8"]:
             try:
                 return self.content.decode(charset)
-            except (LookupError, UnicodeDecodeError):
+            except (LookupError, UnicodeError):
                 continue
         return self.content.decode("iso-8859-15")
 
@@ -60,10 +61,10 @@ class Reply:
         """Seconds the provider asks to wait, if it says so; a date counts from the reply's own ``Date``."""
         asked = self.headers.get("retry-after", "").strip()
         if asked.isdecimal():
-            return float(asked)
+            return min(float(asked), LONGEST_PAUSE_S)
         try:
             until, sent = parsedate_to_datetime(asked), parsedate_to_datetime(self.headers.get("date", ""))
-            return max(0.0, (until - sent).total_seconds())
+            return min(max(0.0, (until - sent).total_seconds()), LONGEST_PAUSE_S)
         except (ValueError, TypeError):
             return None
 

@@ -51,11 +51,14 @@ class Datosclima(Source):
         door = Door(self.name, place, Kind.OBSERVED, self.clock.now())
         days: dict[date, dict[str, str]] = {}
         for file in sorted(folder.glob("*")):
-            for day, content in tables(file):
-                if start.date() <= day <= end.date():
-                    days[day] = station_row(content, self.settings.site.name, str(file))
+            try:
+                for day, content in tables(file):
+                    if start.date() <= day <= end.date():
+                        days[day] = station_row(content, self.settings.site.name, str(file))
+            except ImportFileError as error:
+                door.reject(str(file), error.problem)
         if not days:
-            raise NoDataYet(self.name, f"no archive of that time in {folder}")
+            raise NoDataYet(self.name, f"no readable archive of that time in {folder}")
         for name, column in COLUMNS.items():
             add_days(door, name, {day: row.get(column, "") for day, row in days.items()}, leading_number)
         return door.parsed()

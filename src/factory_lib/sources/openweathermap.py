@@ -129,7 +129,7 @@ def parse_history(body: Reply | bytes, place: str, retrieved_at: datetime, *, so
     door = Door(source, place, Kind.OBSERVED, retrieved_at)
     for reading in readings:
         taken_at = at(source, reading, "dt", int)
-        if taken_at % HOUR_S or taken_at > epoch(retrieved_at):
+        if taken_at % HOUR_S or not epoch(HISTORY_SINCE) <= taken_at <= epoch(retrieved_at):
             raise MalformedResponse(source, "its reading is not of the hour that was asked for")
         instant = {
             "temperature_c": reading.get("temp"),

@@ -96,6 +96,7 @@ def test_what_cannot_succeed_is_asked_once(
             {"Date": "Wed, 15 Apr 2026 10:00:00 GMT", "Retry-After": "Wed, 15 Apr 2026 10:02:00 GMT"}, 120, id="a date"
         ),
         pytest.param({}, 60, id="nothing said: a minute"),
+        pytest.param({"Retry-After": "-5"}, 60, id="in the past: a minute"),
         pytest.param({"Retry-After": "soon"}, 60, id="nonsense: a minute"),
     ],
 )
@@ -201,6 +202,8 @@ def test_the_simulated_world_never_leads_to_a_real_host(script: Any, home: Any, 
         pytest.param("application/json", "señal €".encode(), "señal €", id="UTF-8"),
         pytest.param("application/json;charset=utf-8", "señal".encode("latin-1"), "señal", id="declared wrongly"),
         pytest.param("text/plain;charset=nonsense", b"plain", "plain", id="unknown charset"),
+        pytest.param("text/plain;charset=undefined", b"plain", "plain", id="a codec that always fails"),
+        pytest.param("text/plain;charset=hex", b"706c", "706c", id="a codec for no text"),
     ],
 )
 def test_text_obeys_the_charset_and_falls_back(content_type: str, body: bytes, text: str) -> None:
