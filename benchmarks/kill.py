@@ -1,0 +1,237 @@
+"""Kill a backfill with SIGKILL at random moments, and see whether the next run completes it without asking twice.
+
+A process of its own backfills a year and a half of prices and weather from the simulator and tells when it enters and leaves
+a write. It is killed at a random moment, in half of the rounds inside a write. Then both files are checked, doubled
+values counted, and the next process goes on from there, to be killed again; after some kills one runs to the end, and
+everything that should be there is looked up. Asked again: a request, taken from the server's log, in whose days no slot
+was missing when the process that sent it began.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import select
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from threading import Thread
+from time import monotonic
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+import pandas as pd
+
+from benchmarks._cli import bench
+from factory_lib.clock import SimulatedClock, day_start, epoch
+from factory_lib.house import open_house
+from factory_lib.pipeline.backfill import backfill
+from factory_lib.series import get
+from factory_lib.simulator.engine import Simulator
+from factory_lib.simulator.server import http_server
+from factory_lib.simulator.world import World
+from factory_lib.slots import Slots, expected
+from factory_lib.store.base import Store, WriteResult
+
+KILLS, KILLS_PER_STORE, SEED = 100, 4, 7
+NOW = datetime(2026, 4, 15, 10, tzinfo=UTC)
+SINCE, UNTIL = NOW - timedelta(days=540), NOW - timedelta(days=6)
+SERIES = ("spot_eur_mwh", "pvpc_eur_mwh", "temperature_c", "humidity_pct")
+SERVED = {
+    "ree": SERIES[:2],
+    "omie": SERIES[:1],
+    "esios": SERIES[1:2],
+    "open_meteo": SERIES[2:],
+    "open_meteo_recent": SERIES[2:],
+}
+
+
+SLOTS = sum(len(expected(get(name), SINCE, UNTIL)) for name in SERIES)
+
+
+class Telling:
+    """A store that says on standard output when it enters and when it has left a write."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def write(self, rows: pd.DataFrame, *, run_id: str) -> WriteResult:
+        """Write, and say so before and after."""
+        os.write(1, b"w")
+        result = self._store.write(rows, run_id=run_id)
+        os.write(1, b"c")
+        return result
+
+
+def child() -> None:
+    """Backfill everything once."""
+    with open_house("demo", NOW, clock=SimulatedClock(NOW)) as house:
+        os.write(1, b"b")
+        backfill(replace(house, store=Telling(house.store)), SINCE, UNTIL, automatic=False, series=SERIES)  # type: ignore[arg-type]
+
+
+@dataclass
+class Life:
+    """One process: what it said, and how it ended."""
+
+    said: bytes = b""
+    seconds: float = 0.0
+    killed: bool = False
+    asked: list[tuple[str, date, date]] = field(default_factory=list)
+
+    @property
+    def mid_write(self) -> bool:
+        """Whether it died inside a write."""
+        return self.killed and self.said.count(b"w") > self.said.count(b"c")
+
+
+def live(env: dict[str, str], simulator: Simulator, *, writes: int | None = None, after_s: float = 0.0) -> Life:
+    """Run a process; kill it ``after_s`` seconds after its start, or after it entered its n-th write."""
+    simulator.log.clear()
+    process = subprocess.Popen([sys.executable, "-m", "benchmarks.kill", "--child"], stdout=subprocess.PIPE, env=env)
+    life, began, deadline = Life(), None, None
+    out = process.stdout.fileno()  # type: ignore[union-attr]
+    while True:
+        left = None if deadline is None else max(0.0, deadline - monotonic())
+        if not select.select([out], [], [], left)[0]:
+            process.send_signal(signal.SIGKILL)
+            life.killed, deadline = True, None
+            continue
+        if not (said := os.read(out, 64)):
+            break
+        life.said += said
+        if began is None:
+            began = monotonic()
+            deadline = began + after_s if writes is None and after_s else None
+        if writes is not None and life.said.count(b"w") >= writes and not life.killed and deadline is None:
+            deadline = monotonic() + after_s
+    process.stdout.close()  # type: ignore[union-attr]
+    life.killed = process.wait() == -signal.SIGKILL
+    life.seconds = monotonic() - (began or monotonic())
+    life.asked = [days_asked(entry.source, entry.path) for entry in simulator.log]
+    return life
+
+
+def days_asked(source: str, target: str) -> tuple[str, date, date]:
+    """Return provider, first and last day of a logged request."""
+    query = parse_qs(urlsplit(target).query)
+    if "start_date" in query:
+        return source, *(date.fromisoformat(query[key][0][:10]) for key in ("start_date", "end_date"))
+    raise SystemExit(f"This benchmark does not expect {target}.")
+
+
+def stored(store: Path) -> dict[str, Slots]:
+    """Read the starts of each series from the file itself."""
+    sql = "SELECT series, start FROM value JOIN channel ON channel.id = value.channel"
+    with sqlite3.connect(store) as database:
+        rows = pd.DataFrame(database.execute(sql).fetchall(), columns=["series", "start"])
+    return {name: rows.loc[rows["series"] == name, "start"].to_numpy(dtype=np.int64) for name in SERIES}
+
+
+def missing(store: Path) -> dict[str, Slots]:
+    """Return what is not there of each series."""
+    held = stored(store) if store.exists() else {}
+    whole = {name: expected(get(name), SINCE, UNTIL) for name in SERIES}
+    return {name: slots[~np.isin(slots, held.get(name, []))] for name, slots in whole.items()}
+
+
+def asked_again(life: Life, before: dict[str, Slots]) -> int:
+    """Count requests in whose days nothing was missing before."""
+    again = 0
+    for source, first, last in life.asked:
+        start, end = (
+            epoch(day_start(first)) - 7200,
+            epoch(day_start(last + timedelta(days=1))) + 7200,
+        )  # local or UTC days
+        again += not any(((before[n] >= start) & (before[n] < end)).any() for n in SERVED[source])
+    return again
+
+
+def sound(data: Path) -> bool:
+    """Return whether SQLite finds both files whole."""
+    return all(
+        sqlite3.connect(file).execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        for file in (data / "store.db", data / "state.db")
+        if file.exists()
+    )
+
+
+def doubled(data: Path) -> int:
+    """Count slots that hold more than one value of one provider: nothing was revised here."""
+    sql = "SELECT count(*) - count(DISTINCT channel || ' ' || start) FROM value"
+    return int(sqlite3.connect(data / "store.db").execute(sql).fetchone()[0])
+
+
+def one_store(
+    env: dict[str, str], simulator: Simulator, chance: random.Random, whole: Life, kills: int
+) -> list[dict[str, Any]]:
+    """Kill processes over one store, then let one finish."""
+    data, lines = Path(env["FACTORY_HOME"]) / "data" / "demo", []
+    for number in range(kills + 1):
+        before = missing(data / "store.db")
+        if number == kills:
+            life = live(env, simulator)
+        elif chance.random() < 0.55:
+            left = whole.said.count(b"w") * sum(map(len, before.values())) // SLOTS
+            life = live(env, simulator, writes=chance.randint(1, max(1, left // 2)), after_s=chance.uniform(0, 0.04))
+        else:
+            life = live(env, simulator, after_s=chance.uniform(0.001, whole.seconds / (2 + number)))
+        lines.append(
+            {
+                "killed": life.killed,
+                "mid_write": life.mid_write,
+                "writes": life.said.count(b"c"),
+                "requests": len(life.asked),
+                "asked_again": asked_again(life, before),
+                "integrity_failure": not sound(data),
+                "duplicates": doubled(data),
+                "left": sum(map(len, missing(data / "store.db").values())) if number == kills else None,
+            }
+        )
+        print(lines[-1], file=sys.stderr)
+    return lines
+
+
+def run(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
+    """Kill until enough were killed."""
+    chance, lines = random.Random(SEED), []
+    wanted = KILLS // 10 if arguments.quick else KILLS
+    simulator = Simulator(World(), SimulatedClock(NOW))  # type: ignore[arg-type]
+    with http_server(simulator, 0) as server:
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        with tempfile.TemporaryDirectory() as home:
+            whole = live({**os.environ, "FACTORY_HOME": home, "FACTORY_SIMULATOR_URL": url}, simulator)
+        print(f"undisturbed: {whole.said.count(b'w')} writes in {whole.seconds:.1f} s", file=sys.stderr)
+        while sum(line["killed"] for line in lines) < wanted:
+            with tempfile.TemporaryDirectory() as home:
+                env = {**os.environ, "FACTORY_HOME": home, "FACTORY_SIMULATOR_URL": url}
+                lines += one_store(env, simulator, chance, whole, KILLS_PER_STORE)
+        server.shutdown()
+    table = pd.DataFrame(lines)
+    figures = {
+        "kills": int(table["killed"].sum()),
+        "killed_mid_write": int(table["mid_write"].sum()),
+        "integrity_failures": int(table["integrity_failure"].sum()),
+        "duplicates": int(table["duplicates"].sum()),
+        "asked_again": int(table["asked_again"].sum()),
+        "left_at_the_end": int(table["left"].sum()),
+    }
+    return figures, table
+
+
+if __name__ == "__main__":
+    if "--child" in sys.argv:
+        child()
+    else:
+        bench(__doc__, run)
