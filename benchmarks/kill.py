@@ -1,6 +1,6 @@
 """Kill a backfill with SIGKILL at random moments, and see whether the next run completes it without asking twice.
 
-A process of its own backfills a year and a half of prices and weather from the simulator and tells when it enters and leaves
+A process of its own backfills 540 days of prices and weather from the simulator and tells when it enters and leaves
 a write. It is killed at a random moment, in half of the rounds inside a write. Then both files are checked, doubled
 values counted, and the next process goes on from there, to be killed again; after some kills one runs to the end, and
 everything that should be there is looked up. Asked again: a request, taken from the server's log, in whose days no slot
