@@ -126,6 +126,37 @@ class Source(ABC):
         return [tuple(group) for _, group in groupby(ordered, key=lambda name: get(name).measurement)]
 
 
+class PriceSource(Source):
+    """A provider of prices by market day.
+
+    Attributes
+    ----------
+    since : datetime
+        It has nothing older.
+    """
+
+    since = datetime(1970, 1, 1, tzinfo=UTC)
+
+    def reach(self, series: str) -> Window:
+        """Return from when on it has the series, and until when that can be published by now."""
+        entry = get(series)
+        return max(self.since, entry.since), entry.publication[self.kind].known_until(self.clock.now())
+
+    def windows(self, start: datetime, end: datetime, series: Sequence[str] = ()) -> list[Window]:
+        """Split at the range limit, counted in market days."""
+        return local_days(start, end, self.limits.max_range_days)
+
+
+class PointSource(Source):
+    """A provider that answers for any point, named ``latitude,longitude``."""
+
+    place_pattern = r"-?\d+(\.\d+)?,-?\d+(\.\d+)?"
+
+    def places(self) -> tuple[str, ...]:
+        """Return the site's grid points, the site itself if none is named."""
+        return super().places() or (self.settings.site.grid_place,)
+
+
 def utc_days(start: datetime, end: datetime, days: int) -> list[Window]:
     """Split [start, end) so that each part touches at most ``days`` UTC days."""
     edges = [start]

@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from factory_lib import series as catalogue
 from factory_lib.clock import HOUR_S, QUARTER_S, day_start, epoch, market_day, slots_in_day
 from factory_lib.errors import MalformedResponse, NoDataYet, ServerError, SourceError
 from factory_lib.net import Reply
 from factory_lib.series import QUARTERS_SINCE
-from factory_lib.sources.base import MARKET_AREA, Source, Window, local_days
+from factory_lib.sources.base import MARKET_AREA, PriceSource, Window, local_days
 from factory_lib.sources.parsing import (
     Door,
     Parsed,
@@ -37,13 +36,10 @@ PVPC_2_0TD_SINCE = date(2021, 6, 1)
 ACCEPT = "application/json; application/vnd.esios-api-v1+json"
 
 
-class Esios(Source):
+class Esios(PriceSource):
     """Spot and PVPC by token; PVPC also without."""
 
-    def reach(self, series: str) -> Window:
-        """Return from when on the tariff or market exists, and until when it can be published by now."""
-        entry = catalogue.get(series)
-        return max(entry.since, day_start(date(2014, 4, 1))), entry.publication[self.kind].known_until(self.clock.now())
+    since = day_start(date(2014, 4, 1))
 
     def windows(self, start: datetime, end: datetime, series: Sequence[str] = ()) -> list[Window]:
         """Split at the range limit: of the indicators with a token, else of the archive (one market day)."""
@@ -117,7 +113,7 @@ def parse_indicator(body: Reply | bytes, name: str, retrieved_at: datetime, *, s
         raise NoDataYet(source, f"no value of {name}")
     updated = indicator.get("values_updated_at")
     updated_at = instant(source, updated) if isinstance(updated, str) else None
-    door = Door(source, MARKET_AREA, Source.kind, retrieved_at, updated_at)
+    door = Door(source, MARKET_AREA, Esios.kind, retrieved_at, updated_at)
     points = []
     for row in rows:
         try:
@@ -180,7 +176,7 @@ def parse_archive_70(
         raise MalformedResponse(source, f"its hours are not those of {found}")
     require_ascending(source, hours)
     first = epoch(day_start(found))
-    door = Door(source, MARKET_AREA, Source.kind, retrieved_at)
+    door = Door(source, MARKET_AREA, Esios.kind, retrieved_at)
     add_prices(door, "pvpc_eur_mwh", [first + HOUR_S * n for n in hours], values)
     return door.parsed()
 

@@ -16,28 +16,21 @@ from factory_lib import series as catalogue
 from factory_lib.clock import HOUR_S, QUARTER_S, day_start, epoch, market_day, slots_in_day
 from factory_lib.errors import BadRange, MalformedResponse, NoDataYet, ServerError, SourceError
 from factory_lib.net import Reply
-from factory_lib.sources.base import MARKET_AREA, Source, Window, local_days
+from factory_lib.sources.base import MARKET_AREA, PriceSource
 from factory_lib.sources.parsing import Door, Parsed, add_prices
 
 DOWNLOAD = "/es/file-download"
 SERIES = "spot_eur_mwh"
 HEADER = "MARGINALPDBC;"
 END = "*"
-FIRST_FILE = day_start(date(1998, 1, 1))
 SUFFIXES = ("1", "2")
 _ROW = re.compile(r"(\d{4});(\d{1,2});(\d{1,2});(\d{1,3});(-?\d{1,9}(?:\.\d*)?);(-?\d{1,9}(?:\.\d*)?);")
 
 
-class Omie(Source):
+class Omie(PriceSource):
     """Spot price of Spain, one request a day."""
 
-    def reach(self, series: str) -> Window:
-        """Return from when on there are files, and until when they can be published by now."""
-        return FIRST_FILE, catalogue.get(series).publication[self.kind].known_until(self.clock.now())
-
-    def windows(self, start: datetime, end: datetime, series: Sequence[str] = ()) -> list[Window]:
-        """Split into market days: one file each."""
-        return local_days(start, end, 1)
+    since = day_start(date(1998, 1, 1))
 
     def ask(self, series: Sequence[str], place: str, start: datetime, end: datetime) -> Parsed:
         """Ask for the day's file; where it was withdrawn, for its second edition."""
@@ -94,7 +87,7 @@ def parse_marginalpdbc(
     if not in_order or (step == QUARTER_S and len(periods) == periods[-1] == slots_in_day(file_day, HOUR_S)):
         raise MalformedResponse(source, f"periods {periods[0]} to {periods[-1]} on {file_day}, which has {slots}")
     first = epoch(day_start(file_day))
-    door = Door(source, MARKET_AREA, Source.kind, retrieved_at)
+    door = Door(source, MARKET_AREA, Omie.kind, retrieved_at)
     add_prices(door, SERIES, [first + step * (n - 1) for n in periods], [float(row[5]) for row in rows])
     return door.parsed()
 

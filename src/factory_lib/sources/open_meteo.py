@@ -19,9 +19,9 @@ from factory_lib.clock import DAY_S, HOUR_S, epoch
 from factory_lib.errors import BadRange, MalformedResponse, QuotaError, SourceError
 from factory_lib.net import Reply
 from factory_lib.series import Kind
-from factory_lib.sources.base import Source, Window
+from factory_lib.sources.base import PointSource, Window
 from factory_lib.sources.forecasts import forecast_rows
-from factory_lib.sources.parsing import Door, Parsed, at, json_of, number
+from factory_lib.sources.parsing import Door, Parsed, at, json_of, number, require_near
 
 # Series -> (variable, unit as the service writes it, whether it covers the hour before its time stamp).
 VARIABLES: Mapping[str, tuple[str, str, bool]] = {
@@ -38,17 +38,12 @@ FORECAST_DAYS = 7
 PAUSE_S = {"Minutely": 60.0, "Hourly": 3600.0, "Daily": float(DAY_S), "concurrent": 5.0}
 
 
-class OpenMeteoArchive(Source):
+class OpenMeteoArchive(PointSource):
     """Reanalysis since 1940, some days behind."""
 
     kind = Kind.REANALYSIS
-    place_pattern = r"-?\d+(\.\d+)?,-?\d+(\.\d+)?"
     path = "/v1/archive"
     since = datetime(1940, 1, 1, tzinfo=UTC)
-
-    def places(self) -> tuple[str, ...]:
-        """Return the site's grid points, the site itself if none is named."""
-        return super().places() or (self.settings.site.grid_place,)
 
     def reach(self, series: str) -> Window:
         """Return the window that can hold values now: the reanalysis is five days behind."""
@@ -152,10 +147,7 @@ def _require_what_was_asked(
 ) -> None:
     if answer.get("utc_offset_seconds") != 0:
         raise MalformedResponse(source, "the answer is not in GMT")
-    for axis, asked in zip(("latitude", "longitude"), map(float, place.split(",")), strict=True):
-        given = answer.get(axis)
-        if not isinstance(given, int | float) or not asked - GRID_CELL_DEG <= given <= asked + GRID_CELL_DEG:
-            raise MalformedResponse(source, f"the answer is for {axis} {given}, not {asked}")
+    require_near(source, answer, ("latitude", "longitude"), place, GRID_CELL_DEG)
     for name in series:
         variable, unit, _ = VARIABLES[name]
         if units.get(variable) != unit:

@@ -16,9 +16,9 @@ from factory_lib.clock import HOUR_S, epoch, from_epoch
 from factory_lib.errors import AuthError, BadRange, MalformedResponse, NoDataYet, SourceError
 from factory_lib.net import Reply
 from factory_lib.series import Kind
-from factory_lib.sources.base import Source, Window
+from factory_lib.sources.base import PointSource, Window
 from factory_lib.sources.forecasts import forecast_rows
-from factory_lib.sources.parsing import Door, Parsed, at, json_of, number
+from factory_lib.sources.parsing import Door, Parsed, at, json_of, number, require_near
 
 CURRENT, FORECAST, HISTORY = "/data/2.5/weather", "/data/2.5/forecast", "/data/3.0/onecall/timemachine"
 HISTORY_SINCE = datetime(1979, 1, 1, tzinfo=UTC)
@@ -27,14 +27,8 @@ FORECAST_STEP_S = 3 * HOUR_S
 NEAR_DEG = 0.5  # the answer's coordinates are those of what it has nearby
 
 
-class OpenWeatherMap(Source):
+class OpenWeatherMap(PointSource):
     """The weather at the site's point, now; its past only where that is paid for."""
-
-    place_pattern = r"-?\d+(\.\d+)?,-?\d+(\.\d+)?"
-
-    def places(self) -> tuple[str, ...]:
-        """Return the site's grid points, the site itself if none is named."""
-        return super().places() or (self.settings.site.grid_place,)
 
     def reach(self, series: str) -> Window:
         """Return the hour of the present reading, or with a subscription everything up to it."""
@@ -94,7 +88,7 @@ def parse_current(body: Reply | bytes, place: str, retrieved_at: datetime, *, so
         If the structure or the place is not the one asked for.
     """
     answer = json_of(source, body)
-    _require_near(at(source, answer, "coord", dict), place, source)
+    require_near(source, at(source, answer, "coord", dict), ("lat", "lon"), place, NEAR_DEG)
     if str(answer.get("cod")) != "200":
         raise MalformedResponse(source, f"code {answer.get('cod')}")
     taken_at = at(source, answer, "dt", int)
@@ -122,7 +116,7 @@ def parse_history(body: Reply | bytes, place: str, retrieved_at: datetime, *, so
         If there is none, or the structure is not the documented one.
     """
     answer = json_of(source, body)
-    _require_near(answer, place, source)
+    require_near(source, answer, ("lat", "lon"), place, NEAR_DEG)
     readings = at(source, answer, "data", list)
     if not readings:
         raise NoDataYet(source, "no reading of that hour")
@@ -153,7 +147,7 @@ def parse_forecast(
     """
     fields = {"temperature_c": "temp", "humidity_pct": "humidity"}
     answer = json_of(source, body)
-    _require_near(at(source, at(source, answer, "city", dict), "coord", dict), place, source)
+    require_near(source, at(source, at(source, answer, "city", dict), "coord", dict), ("lat", "lon"), place, NEAR_DEG)
     entries = at(source, answer, "list", list)
     starts = [at(source, entry, "dt", int) for entry in entries]
     try:
@@ -166,13 +160,6 @@ def parse_forecast(
         }
     except (ValueError, OverflowError, OSError) as error:
         raise MalformedResponse(source, f"in the forecast: {error}") from None
-
-
-def _require_near(point: Any, place: str, source: str) -> None:
-    for axis, asked in zip(("lat", "lon"), map(float, place.split(",")), strict=True):
-        given = point.get(axis) if isinstance(point, dict) else None
-        if not isinstance(given, int | float) or not asked - NEAR_DEG <= given <= asked + NEAR_DEG:
-            raise MalformedResponse(source, f"the answer is for {axis} {given}, not {asked}")
 
 
 def _fallen(answer: dict[str, Any], source: str) -> float:

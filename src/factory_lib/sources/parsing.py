@@ -206,6 +206,14 @@ def require_ascending(source: str, starts: Starts) -> None:
         raise MalformedResponse(source, "the values are not in order of time, or two have the same time")
 
 
+def require_near(source: str, point: Any, axes: tuple[str, str], place: str, within_deg: float) -> None:
+    """Raise ``MalformedResponse`` unless ``point`` lies so near to ``place`` (``latitude,longitude``)."""
+    for axis, asked in zip(axes, map(float, place.split(",")), strict=True):
+        given = point.get(axis) if isinstance(point, dict) else None
+        if not isinstance(given, int | float) or not asked - within_deg <= given <= asked + within_deg:
+            raise MalformedResponse(source, f"the answer is for {axis} {given}, not {asked}")
+
+
 def add_days(door: Door, name: str, raw: Mapping[date, T], read: Callable[[T], float]) -> None:
     """Let one value per UTC day through ``door``; what ``read`` cannot read is rejected."""
     starts, values = [], []

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 
-from factory_lib import series as catalogue
 from factory_lib.clock import day_start, market_day
 from factory_lib.errors import BadRange, NoDataYet, ServerError, SourceError
 from factory_lib.net import Reply
-from factory_lib.sources.base import MARKET_AREA, Source, Window, local_days
+from factory_lib.sources.base import MARKET_AREA, PriceSource
 from factory_lib.sources.parsing import (
     Door,
     Parsed,
@@ -28,22 +27,14 @@ from factory_lib.sources.parsing import (
 
 PRICES = "/es/datos/mercados/precios-mercados-tiempo-real"
 IDS = {"pvpc_eur_mwh": "1001", "spot_eur_mwh": "600"}
-HISTORY_SINCE = day_start(date(2014, 1, 1))
 LONGEST_DAYS = 31  # a calendar month at hourly resolution
 TRY_LATER = "no están disponibles"  # said for a range too long, for geography, and for what is not published
 
 
-class Ree(Source):
+class Ree(PriceSource):
     """Spot and PVPC in one request."""
 
-    def reach(self, series: str) -> Window:
-        """Return from when on the service has values, and until when they can be published by now."""
-        entry = catalogue.get(series)
-        return max(HISTORY_SINCE, entry.since), entry.publication[self.kind].known_until(self.clock.now())
-
-    def windows(self, start: datetime, end: datetime, series: Sequence[str] = ()) -> list[Window]:
-        """Split at the service's range limit, counted in market days."""
-        return local_days(start, end, self.limits.max_range_days)
+    since = day_start(date(2014, 1, 1))
 
     def ask(self, series: Sequence[str], place: str, start: datetime, end: datetime) -> Parsed:
         """Ask for the market days that the window touches."""
@@ -93,7 +84,7 @@ def _parse_serie(item: object, name: str, retrieved_at: datetime, source: str) -
     attributes = at(source, item, "attributes", dict)
     updated = attributes.get("last-update")
     updated_at = instant(source, updated) if isinstance(updated, str) else None
-    door = Door(source, MARKET_AREA, Source.kind, retrieved_at, updated_at)
+    door = Door(source, MARKET_AREA, Ree.kind, retrieved_at, updated_at)
     starts, values = [], []
     for point in at(source, attributes, "values", list):
         start = madrid_epoch(source, at(source, point, "datetime", str))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tarfile
 import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from io import BytesIO
 from pathlib import Path
@@ -12,9 +15,14 @@ from typing import Any
 
 import pytest
 
-from factory_lib.errors import AuthError, BadRange, ImportFileError, MalformedResponse, QuotaError
+from factory_lib import sources
+from factory_lib.clock import SimulatedClock
+from factory_lib.errors import AuthError, BadRange, ImportFileError, MalformedResponse, NoDataYet, QuotaError
 from factory_lib.net import Reply
+from factory_lib.settings import Settings
 from factory_lib.sources import datosclima, siar
+from factory_lib.sources.base import Source
+from factory_lib.state import State
 
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
 HEADER = (
@@ -84,7 +92,7 @@ def test_another_file_is_malformed(body: bytes) -> None:
 
 
 def test_the_real_exports_parse_and_their_empty_rows_are_found(real_data: Path) -> None:
-    empty, days = 0, {"J09": 0, "J17": 0}
+    days = {"J09": 0, "J17": 0}
     with tarfile.open(real_data / "siar_linares_daily_raw_2000_2023.tar.gz") as archive:
         for member in archive.getmembers()[::5]:
             content = archive.extractfile(member)
@@ -93,7 +101,7 @@ def test_the_real_exports_parse_and_their_empty_rows_are_found(real_data: Path) 
             parsed = siar.parse_website_csv(content.read(), NOW)
             assert set(parsed.rows["place"]) == {member.name.split("/")[-1][:3]}
             days[parsed.rows["place"].iloc[0]] += parsed.rows["start"].nunique()
-            empty += sum(rejected.reason == "no value" for rejected in parsed.rejected)
+            assert {rejected.reason for rejected in parsed.rejected} <= {"no value"}
     assert min(days.values()) > 0
 
 
@@ -219,3 +227,40 @@ def test_an_archive_nothing_can_open_is_told(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ImportFileError, match="bsdtar"):
         list(datosclima.tables(file))
+
+
+@pytest.fixture
+def drop_folder(settings: Settings) -> Path:
+    folder = settings.paths.data / datosclima.FOLDER
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def reader(settings: Settings) -> Iterator[Source]:
+    enabled = {**settings.sources, "datosclima": replace(settings.sources["datosclima"], enabled=True)}
+    state = State(settings.paths.state)
+    yield sources.open_source("datosclima", replace(settings, sources=enabled), state, SimulatedClock(NOW))
+    state.close()
+
+
+def test_the_drop_folder_is_read_and_a_corrupt_table_loses_only_itself(drop_folder: Path, reader: Source) -> None:
+    (drop_folder / "Aemet2026-04-01.xls").write_bytes(workbook(TABLE))
+    (drop_folder / "Aemet2026-04-02.xls").write_bytes(b"corrupt")
+    rows = reader.fetch(["temperature_max_c", "precipitation_sum_mm"], "5279X", datetime(2026, 4, 1, tzinfo=UTC), NOW)
+    assert rows.set_index("series")["value"].to_dict() == {"temperature_max_c": 31.2, "precipitation_sum_mm": 0.4}
+    assert set(rows["start"]) == {datetime(2026, 4, 1, tzinfo=UTC)}
+    assert ["Aemet2026-04-02.xls" in row.text for row in reader.rejected] == [True]
+
+
+def test_an_empty_drop_folder_is_no_data(reader: Source) -> None:
+    with pytest.raises(NoDataYet, match="datosclima"):
+        reader.fetch(["temperature_max_c"], "5279X", datetime(2026, 4, 1, tzinfo=UTC), NOW)
+
+
+@pytest.mark.skipif(not shutil.which("bsdtar"), reason="no bsdtar on this machine")
+def test_an_archive_is_opened_by_what_is_installed(tmp_path: Path) -> None:
+    file = tmp_path / "Aemet2026-04.rar"
+    with zipfile.ZipFile(file, "w") as archive:  # bsdtar looks at the content, not at the name
+        archive.writestr("Aemet2026-04-01.xls", b"table")
+    assert list(datosclima.tables(file)) == [(date(2026, 4, 1), b"table")]
