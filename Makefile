@@ -55,6 +55,21 @@ features: $(VENV)/.ready  ## Build and describe the feature set
 train: $(VENV)/.ready  ## Train, judge and register the models
 	$(FACTORY) run ml_training $(JOB_ARGS)
 
+health: $(VENV)/.ready  ## Look at jobs, providers, series, keys and disk
+	$(FACTORY) run health_check --force $(JOB_ARGS)
+
+maintenance: $(VENV)/.ready  ## Back up, let go of old runs, compact and check
+	$(FACTORY) run weekly_cleanup $(JOB_ARGS)
+
+cron-show: $(VENV)/.ready  ## Show the crontab block of the jobs
+	@$(FACTORY) cron show
+
+cron-install: $(VENV)/.ready  ## Schedule the jobs in the user's crontab, leaving the rest of it alone
+	$(FACTORY) cron install
+
+cron-remove: $(VENV)/.ready  ## Take the jobs out of the crontab
+	$(FACTORY) cron remove
+
 mlflow: $(VENV)/.ready  ## Open the MLflow pages on 127.0.0.1:$(PORT)
 	$(FACTORY) mlflow --port $(PORT)
 

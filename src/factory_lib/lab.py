@@ -22,6 +22,7 @@ from factory_lib.clock import HOUR_S, parse_instant
 from factory_lib.errors import BadInput
 from factory_lib.frames import wide
 from factory_lib.house import House, open_house
+from factory_lib.ops import alerts
 from factory_lib.pipeline import gaps as _gaps
 from factory_lib.pipeline.scope import places_of
 from factory_lib.slots import expected, to_index
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
     from factory_lib.models.feature_set import FeatureSet
     from factory_lib.models.outcome import TrainingOutcome
+    from factory_lib.ops.health import Health
+    from factory_lib.ops.upkeep import Upkeep
     from factory_lib.pipeline.backfill import BackfillOutcome
     from factory_lib.pipeline.ingest import IngestOutcome
 
@@ -106,15 +109,20 @@ def _instant(given: str | datetime | None) -> datetime | None:
 
 
 def ingest(here: House, sources: str = "all", days: int | None = None) -> IngestOutcome:
-    """Fetch what is new; see ``pipeline.ingest``."""
+    """Import what lies in the inbox, then fetch what is new; see ``pipeline.ingest``."""
+    from factory_lib.ops import inbox
     from factory_lib.pipeline.ingest import ingest as run
 
-    return run(here, sources=sources, days=days)
+    dropped = inbox.import_dropped(here)
+    return inbox.told(run(here, sources=sources, days=days), dropped)
 
 
 def gaps(here: House, since: str | datetime | None = None) -> _gaps.GapReport:
     """Account for every slot; see ``pipeline.gaps``."""
-    return _gaps.analyse(here, _instant(since))
+    report = _gaps.analyse(here, _instant(since))
+    if since is None:
+        alerts.after_gaps(here, report.gaps)
+    return report
 
 
 def backfill(here: House, since: str = "", days: int | None = None) -> BackfillOutcome:
@@ -122,7 +130,9 @@ def backfill(here: House, since: str = "", days: int | None = None) -> BackfillO
     from factory_lib.pipeline.backfill import backfill as run
 
     first = _instant(since or None) or (here.as_of - timedelta(days=days) if days else None)
-    return run(here, first)
+    outcome = run(here, first)
+    alerts.after_recovery(here, outcome.level, outcome.verdict, int(outcome.figures["missing"]))
+    return outcome
 
 
 def features(here: House, days: int = 28) -> FeatureSet:
@@ -160,6 +170,20 @@ def models(here: House) -> pd.DataFrame:
     from factory_lib.models import registry
 
     return registry.versions(here)
+
+
+def health(here: House, checks: str = "all") -> Health:
+    """Look at jobs, providers, series and the machine; ``checks="keys"`` examines the keys alone."""
+    from factory_lib.ops.health import look
+
+    return look(here, keys_only=checks == "keys")
+
+
+def maintain(here: House) -> Upkeep:
+    """Back up, let go of what is old, compact and check."""
+    from factory_lib.ops.upkeep import maintain as run
+
+    return run(here)
 
 
 def attributions(here: House) -> list[str]:

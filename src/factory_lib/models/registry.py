@@ -84,7 +84,7 @@ def _mlflow(settings: Settings) -> Iterator[Any]:
 
 
 @contextmanager
-def _client(house: House, operation: str) -> Iterator[Any]:
+def client_for(house: House, operation: str) -> Iterator[Any]:
     """Yield mlflow on an initialised database; the call is timed for the metrics."""
     if not _is_initialised(house.settings):
         initialise(house.settings)
@@ -129,7 +129,7 @@ def log(
     figures : mapping of file name to matplotlib Figure
     """
     versions = {}
-    with _client(house, "log") as mlflow:
+    with client_for(house, "log") as mlflow:
         client, experiment = mlflow.MlflowClient(), mlflow.get_experiment_by_name(EXPERIMENT)
         with mlflow.start_run(experiment_id=experiment.experiment_id, run_name=name, tags=dict(tags)) as run:
             mlflow.log_params(dict(params))
@@ -157,13 +157,13 @@ def log(
 
 def attach(house: House, run_id: str, file: Path) -> None:
     """Add a file, such as the executed notebook, to a run."""
-    with _client(house, "attach") as mlflow:
+    with client_for(house, "attach") as mlflow:
         mlflow.MlflowClient().log_artifact(run_id, str(file))
 
 
 def promote(house: House, model: str, version: str, reason: str) -> None:
     """Make ``version`` the champion and note which one it replaces."""
-    with _client(house, "promote") as mlflow:
+    with client_for(house, "promote") as mlflow:
         client = mlflow.MlflowClient()
         replaced = _aliases(client, model).get(CHAMPION, "")
         client.set_model_version_tag(model, version, "replaced", replaced)
@@ -175,7 +175,7 @@ def promote(house: House, model: str, version: str, reason: str) -> None:
 
 def challenge(house: House, model: str, version: str, reason: str) -> None:
     """Keep ``version`` as challenger."""
-    with _client(house, "challenge") as mlflow:
+    with client_for(house, "challenge") as mlflow:
         client = mlflow.MlflowClient()
         client.set_model_version_tag(model, version, "decision", reason)
         client.set_registered_model_alias(model, CHALLENGER, version)
@@ -189,7 +189,7 @@ def rollback(house: House, model: str) -> str:
     ModelMissing
         If there is no champion, or it replaced none.
     """
-    with _client(house, "rollback") as mlflow:
+    with client_for(house, "rollback") as mlflow:
         client = mlflow.MlflowClient()
         current = _aliases(client, model).get(CHAMPION)
         if current is None:
@@ -224,7 +224,7 @@ def load(house: House, model: str, alias: str = CHAMPION) -> Version:
     ModelIncompatible
         If it was built with another minor version of scikit-learn, or its file is damaged or not what was reviewed.
     """
-    with _client(house, "load") as mlflow:
+    with client_for(house, "load") as mlflow:
         client = mlflow.MlflowClient()
         number = _aliases(client, model).get(alias)
         if number is None:
@@ -243,7 +243,7 @@ def load(house: House, model: str, alias: str = CHAMPION) -> Version:
 def versions(house: House) -> pd.DataFrame:
     """Return one row per version, newest first, with ``alias``, ``created`` (UTC), ``decision`` and ``run_id``."""
     rows = []
-    with _client(house, "versions") as mlflow:
+    with client_for(house, "versions") as mlflow:
         client = mlflow.MlflowClient()
         for registered in client.search_registered_models():
             by_version: dict[str, list[str]] = {}

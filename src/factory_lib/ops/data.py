@@ -16,6 +16,9 @@ from factory_lib.house import open_house
 from factory_lib.pipeline import backfill as filling
 from factory_lib.pipeline import gaps as accounting
 from factory_lib.pipeline import imports
+from factory_lib.pipeline.scope import places_of
+from factory_lib.series import get
+from factory_lib.store.export import export as export_view
 
 SHOWN_ROWS = 20
 
@@ -45,7 +48,7 @@ def import_paths(profile: str | None, paths: Sequence[Path], fmt: str | None, *,
 def report_imports(reports: Sequence[imports.ImportReport], *, as_json: bool = False) -> int:
     """Print import reports and return the exit code: 1 where something could not be read."""
     for told in reports:
-        _say(told, {"missing": told.missing, "rejected": told.rejected}, as_json)
+        say(told, {"missing": told.missing, "rejected": told.rejected}, as_json)
     return int(any(told.level == "fail" for told in reports))
 
 
@@ -53,7 +56,7 @@ def gaps(profile: str | None, since: str | None, as_of: str | None, *, as_json: 
     """Account for every slot; list the gaps."""
     with open_house(profile, as_of) as house:
         told = accounting.analyse(house, parse_instant(since) if since else None)
-        _say(told, {"accounting": told.accounting, "gaps": told.gaps}, as_json)
+        say(told, {"accounting": told.accounting, "gaps": told.gaps}, as_json)
     return int(told.level == "fail")
 
 
@@ -76,8 +79,23 @@ def backfill(
             dry_run=dry_run,
             progress=lambda at: _advance(bar, at),
         )
-    _say(told, {"plan": told.plan, "by_source": told.by_source, "remaining": told.remaining}, as_json)
+    say(told, {"plan": told.plan, "by_source": told.by_source, "remaining": told.remaining}, as_json)
     return int(told.level == "fail")
+
+
+def export(
+    profile: str | None, names: Sequence[str], out: Path, *, since: str, until: str, as_of: str | None = None
+) -> int:
+    """Write the view of series to CSV or Parquet."""
+    with open_house(profile, as_of) as house:
+        start, end, known = parse_instant(since), parse_instant(until), house.as_of if as_of else None
+        parts = [
+            house.store.read(name, places=places_of(house.settings, get(name)), start=start, end=end, as_of=known)
+            for name in names
+        ]
+        rows = export_view(pd.concat(parts, ignore_index=True), out, house.store.world)
+    sys.stdout.write(f"{rows:,} rows in {out}\n")
+    return int(rows == 0)
 
 
 def _advance(bar: Any, at: filling.Progress) -> None:
@@ -85,7 +103,8 @@ def _advance(bar: Any, at: filling.Progress) -> None:
     bar.set_postfix_str(f"about {at.remaining_s:.0f} s left at the rate limits")
 
 
-def _say(told: Outcome, frames: Mapping[str, pd.DataFrame], as_json: bool) -> None:
+def say(told: Outcome, frames: Mapping[str, pd.DataFrame], as_json: bool) -> None:
+    """Print an outcome and its tables."""
     if as_json:
         tables = {
             name: json.loads(frame.to_json(orient="records", date_format="iso")) for name, frame in frames.items()

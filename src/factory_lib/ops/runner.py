@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory_lib.clock import Clock, SystemClock
 from factory_lib.errors import NotebookFailed, UnknownParameter
-from factory_lib.ops import index, records, report
+from factory_lib.ops import alerts, index, records, report
 from factory_lib.ops.records import RunRecord, stamp
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
@@ -207,5 +207,6 @@ def _remember(settings: Settings, record: RunRecord, at: datetime) -> None:
     try:
         state.tick(record.job, record.status, at)
         state.mark("job", record.job, at, {"status": record.status, "verdict": record.verdict, "error": record.error})
+        alerts.after_run(state, settings, record, at)
     finally:
         state.close()

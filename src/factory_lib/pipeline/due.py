@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from factory_lib import sources as providers
 from factory_lib.clock import HOUR_S, epoch, market_day
@@ -26,6 +27,7 @@ MEASUREMENTS = {"prices": Measurement.PRICES, "weather": Measurement.WEATHER}
 # A slot that does not come when it can is asked for at the next tick, then ever more seldom, at least twice an hour.
 PATIENCE = 0.5
 LONGEST_PAUSE = timedelta(minutes=30)
+LONGEST_QUIET = timedelta(hours=1)  # health is looked at that often, and whenever a job has failed
 
 
 def chosen(settings: Settings, sources: str) -> list[str]:
@@ -54,14 +56,30 @@ def nothing_due(settings: Settings, state: State, job: str, now: datetime) -> st
     """
     spec = settings.jobs[job]
     if spec.notebook == "01_ingest":
-        return _nothing_to_ingest(settings, state, spec, now)
+        return None if dropped(settings) else _nothing_to_ingest(settings, state, spec, now)
     found = state.marked("job", job)
-    if not found or found[1]["status"] != "ok":
+    if not found or found[1]["status"] != "ok" or spec.notebook == "09_maintenance":
         return None
     last, _ = found
+    if spec.notebook == "08_health":
+        return _all_quiet(state, last, now)
     if spec.notebook in ("02_gap_analysis", "03_backfill") and _may_have_gaps(state, last, now):
         return None
     return _nothing_stored(state, last)
+
+
+def dropped(settings: Settings) -> list[Path]:
+    """Return the files that wait in the inbox; ``.name`` and ``name.part`` are still being written."""
+    waiting = sorted(settings.paths.inbox.glob("[!.]*"))
+    return [file for file in waiting if file.suffix != ".part"]
+
+
+def _all_quiet(state: State, last: datetime, now: datetime) -> str | None:
+    if now - last >= LONGEST_QUIET or any(
+        at >= last and end["status"] != "ok" for at, end in state.marks("job").values()
+    ):
+        return None
+    return f"all was quiet since {last:%H:%M}Z"
 
 
 def _served(settings: Settings, source: str) -> Iterable[Series]:

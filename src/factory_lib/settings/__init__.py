@@ -61,6 +61,11 @@ class Paths:
         return self.data / "state.db"
 
     @property
+    def inbox(self) -> Path:
+        """Where files are dropped that the next ingestion imports."""
+        return self.data / "inbox"
+
+    @property
     def notebooks(self) -> Path:
         """The source notebooks."""
         return self.root / "notebooks"

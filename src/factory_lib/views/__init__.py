@@ -2,10 +2,11 @@
 
 from factory_lib.views import continuity_charts, learning_charts, series_charts
 from factory_lib.views.page import heading, local, notes, verdict
-from factory_lib.views.palette import SEVERITY, STATUS
+from factory_lib.views.palette import LEVEL, SEVERITY, STATUS
 from factory_lib.views.tables import gaps, table
 
 __all__ = [
+    "LEVEL",
     "SEVERITY",
     "STATUS",
     "continuity_charts",

@@ -1,0 +1,99 @@
+"""Backups of what cannot be fetched again: the store and the shared state, taken while others go on writing.
+
+A backup is a folder ``data/<profile>/backup/<instant>/`` with both files and a manifest of their checksums. The models
+are none of it: they can be trained again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from factory_lib.errors import BadInput
+from factory_lib.house import House
+from factory_lib.settings.records import StoreSettings
+from factory_lib.state import locked
+from factory_lib.store import copying, open_store
+
+FILES = ("store.db", "state.db")
+MANIFEST = "manifest.json"
+
+
+def take(house: House) -> Path:
+    """Write a backup and return its folder; it is complete once it has its manifest."""
+    folder = _root(house) / f"{house.clock.now():%Y-%m-%dT%H%M%SZ}"
+    inventory = copying.backup(house.store, folder / FILES[0])
+    _copy_sqlite(house.settings.paths.state, folder / FILES[1])
+    manifest = {
+        "profile": house.profile,
+        "world": house.store.world,
+        "sha256": {name: _sha256(folder / name) for name in FILES},
+        "store": json.loads(inventory.to_json(orient="records", date_format="iso")),
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    return folder
+
+
+def taken(house: House) -> list[Path]:
+    """Return the complete backups, newest first."""
+    return sorted((file.parent for file in _root(house).glob(f"*/{MANIFEST}")), reverse=True)
+
+
+def bring_back(house: House, folder: Path | None = None) -> tuple[Path, pd.DataFrame]:
+    """Make store and state what they were, after checking every checksum; return the backup and the store's inventory.
+
+    Raises
+    ------
+    BadInput
+        If there is no such backup, or it is damaged; nothing was changed then.
+    JobLocked
+        If a job is running.
+    """
+    chosen = folder or next(iter(taken(house)), None)
+    if chosen is None or not (chosen / MANIFEST).is_file():
+        raise BadInput(f"There is no complete backup {chosen or f'in {_root(house)}'}.")
+    manifest = json.loads((chosen / MANIFEST).read_text(encoding="utf-8"))
+    damaged = [name for name in FILES if _sha256(chosen / name) != manifest["sha256"][name]]
+    if damaged:
+        raise BadInput(f"{', '.join(damaged)} of {chosen} differ from the manifest.", next_step="Name another backup.")
+    with ExitStack() as running:
+        for job in house.settings.jobs:
+            running.enter_context(locked(house.settings.paths.data / "locks", job))
+        inventory = copying.restore(chosen / FILES[0], house.store)
+        _copy_sqlite(chosen / FILES[1], house.settings.paths.state)
+    return chosen, inventory
+
+
+def copy_to(house: House, backend: str) -> pd.DataFrame:
+    """Copy everything into the other backend of this profile and return what was there, with ``copied``.
+
+    Raises
+    ------
+    BadInput
+        If ``backend`` is the one in use.
+    """
+    if backend == house.settings.store.backend:
+        raise BadInput(f"Profile {house.profile} already uses {backend}.")
+    with closing(open_store(replace(house.settings, store=StoreSettings(backend)))) as target:  # type: ignore[arg-type]
+        return copying.copy(house.store, target)
+
+
+def _root(house: House) -> Path:
+    return house.settings.paths.data / "backup"
+
+
+def _copy_sqlite(source: Path, target: Path) -> None:
+    """Copy a database that others may be writing to, in one consistent piece."""
+    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
+        old.backup(new)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -1,0 +1,85 @@
+"""Judging by hand: values are barred, let back in or corrected with a reason and a name, and none is ever deleted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import pandas as pd
+
+from factory_lib import frames
+from factory_lib.errors import BadInput
+from factory_lib.house import House
+from factory_lib.pipeline.scope import places_of
+from factory_lib.series import get
+from factory_lib.store.base import VERDICT_COLUMNS
+
+BY_HAND = "by hand"
+_KEY = ["series", "place", "source", "start", "rev"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which values: of one series, in a half-open window, of one source or of all."""
+
+    series: str
+    start: datetime
+    end: datetime
+    source: str | None = None
+
+
+def listed(house: House, series: str | None = None) -> pd.DataFrame:
+    """Return the open verdicts, newest first, with the value each is about."""
+    found = house.store.read_verdicts()
+    found = found if series is None else found[found["series"] == series]
+    values = [
+        _stored(house, Choice(str(name), rows["start"].min(), rows["start"].max() + pd.Timedelta(seconds=1)))
+        for name, rows in found.groupby("series")
+    ]
+    known = pd.concat(values)[[*_KEY, "value"]] if values else pd.DataFrame(columns=[*_KEY, "value"])
+    return found.merge(known, "left", on=_KEY)
+
+
+def judge(house: House, choice: Choice, verdict: str, reason: str, by: str) -> int:
+    """Release the barred values of a choice, or bar all of them (``quarantined``); return how many.
+
+    Raises
+    ------
+    BadInput
+        If there are none.
+    """
+    rows = listed(house, choice.series) if verdict == "released" else _stored(house, choice)
+    chosen = rows[(rows["start"] >= choice.start) & (rows["start"] < choice.end)]
+    if choice.source is not None:
+        chosen = chosen[chosen["source"] == choice.source]
+    if chosen.empty:
+        what = "barred value" if verdict == "released" else "value"
+        raise BadInput(f"There is no {what} of {choice.series} there.", next_step="See `factory quarantine list`.")
+    now = pd.Timestamp(house.clock.now()).as_unit("s")
+    told = chosen[_KEY].assign(verdict=verdict, rule=BY_HAND, reason=reason, at=now, by=by)
+    return house.store.write_verdicts(told[list(VERDICT_COLUMNS)].reset_index(drop=True))
+
+
+def correct(house: House, choice: Choice, value: float, reason: str, by: str) -> int:
+    """Store ``value`` as a revision of every chosen slot, its author in ``run_id``; what it replaces stays readable.
+
+    Raises
+    ------
+    BadInput
+        If there is nothing to correct, or the value cannot be.
+    """
+    rows = _stored(house, choice).drop_duplicates(["place", "source", "kind", "start"], keep="last")
+    if choice.source is not None:
+        rows = rows[rows["source"] == choice.source]
+    now = pd.Timestamp(house.clock.now()).as_unit("s")
+    unknown = pd.Series(pd.NaT, rows.index, dtype=frames.UTC_S)
+    revised = frames.conform(rows.assign(value=value, retrieved_at=now, provider_updated_at=unknown))
+    result = house.store.write(revised.reset_index(drop=True), run_id=f"corrected by {by}: {reason}")
+    if not result.written:
+        raise BadInput(f"{choice.series} has no value there that {value:g} could correct.")
+    return result.written
+
+
+def _stored(house: House, choice: Choice) -> pd.DataFrame:
+    places = places_of(house.settings, get(choice.series))
+    return house.store.read(choice.series, places=places, start=choice.start, end=choice.end, raw=True)
