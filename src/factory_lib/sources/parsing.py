@@ -21,9 +21,10 @@ from factory_lib import frames, series
 from factory_lib.clock import DAY_S, HOUR_S, MADRID, QUARTER_S, epoch, from_epoch, market_day, slots_in_day
 from factory_lib.errors import MalformedResponse
 from factory_lib.net import Reply
+from factory_lib.slots import Slots
 
 T = TypeVar("T")
-Starts = Sequence[int] | np.ndarray[Any, np.dtype[np.int64]]
+Starts = Sequence[int] | Slots
 Column = np.ndarray[Any, np.dtype[np.float64]]
 LAST_SUMMED_OCTOBER = 2022  # up to that year REE gives the repeated hour once, as the sum of both
 
@@ -64,8 +65,9 @@ class Door:
         self, source: str, place: str, kind: str, retrieved_at: datetime, updated_at: datetime | None = None
     ) -> None:
         self.source, self.place, self.kind, self.retrieved_at = source, place, kind, retrieved_at
-        self.updated_at = updated_at
-        self._parts: list[pd.DataFrame] = []
+        self.updated_at = updated_at if updated_at and updated_at <= retrieved_at else None
+        self._names: list[str] = []
+        self._parts: list[tuple[Slots, Column, Slots]] = []
         self._rejected: list[Rejected] = []
 
     def add(self, name: str, starts: Starts, values: Sequence[float] | Column, resolution_s: Any) -> None:
@@ -78,20 +80,9 @@ class Door:
             self.reject(
                 f"{name} {from_epoch(int(start)):%Y-%m-%dT%H:%MZ} {value:g}", f"outside {entry.low}…{entry.high}"
             )
-        believed = self.updated_at if self.updated_at and self.updated_at <= self.retrieved_at else None
-        self._parts.append(
-            frames.tidy(
-                name,
-                index[~outside],
-                column[~outside],
-                place=self.place,
-                source=self.source,
-                kind=self.kind,
-                resolution_s=steps[~outside],
-                retrieved_at=self.retrieved_at,
-                provider_updated_at=believed,
-            )
-        )
+        kept = ~(outside | np.isnan(column))
+        self._names += [name] * int(kept.sum())
+        self._parts.append((index[kept], column[kept], steps[kept]))
 
     def reject(self, text: str, reason: str, line: int | None = None) -> None:
         """Note what was not believed."""
@@ -99,7 +90,21 @@ class Door:
 
     def parsed(self) -> Parsed:
         """Return everything gathered."""
-        return Parsed(frames.concat(self._parts), tuple(self._rejected))
+        if not self._names:
+            return Parsed(frames.empty_tidy(), tuple(self._rejected))
+        starts, values, steps = (np.concatenate(column) for column in zip(*self._parts, strict=True))
+        rows = frames.tidy(
+            self._names,
+            starts,
+            values,
+            place=self.place,
+            source=self.source,
+            kind=self.kind,
+            resolution_s=steps,
+            retrieved_at=self.retrieved_at,
+            provider_updated_at=self.updated_at,
+        )
+        return Parsed(rows, tuple(self._rejected))
 
 
 def json_of(source: str, body: Reply | bytes | str) -> Any:
