@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from factory_lib.house import House
+    from factory_lib.pipeline.backfill import BackfillOutcome
 
 REPLAY = timedelta(hours=1)  # an account of an earlier instant is history, not news
 RESOLVED = "resolved"
@@ -239,10 +240,15 @@ def after_gaps(house: House, gaps: pd.DataFrame) -> None:
     )
 
 
-def after_recovery(house: House, level: str, verdict: str, missing: int) -> None:
-    """Say how a backfill ended; one that found nothing to fill only ends an earlier alert."""
-    severity = {"ok": Severity.INFO, "warn": Severity.WARNING, "fail": Severity.CRITICAL}[level]
-    if missing or severity:
-        raise_event(house.state, Event(Topic.RECOVERY, "backfill", severity, verdict), house.clock.now())
+def after_recovery(house: House, outcome: BackfillOutcome) -> None:
+    """Say how a backfill of now ended; one that left nothing to fill ends the gap alerts, too."""
+    now = house.clock.now()
+    if now - house.as_of > REPLAY:
+        return
+    severity = {"ok": Severity.INFO, "warn": Severity.WARNING, "fail": Severity.CRITICAL}[outcome.level]
+    if outcome.figures["missing"] or severity:
+        raise_event(house.state, Event(Topic.RECOVERY, "backfill", severity, outcome.verdict), now)
     else:
-        resolve(house.state, Topic.RECOVERY, "backfill", verdict, house.clock.now())
+        resolve(house.state, Topic.RECOVERY, "backfill", outcome.verdict, now)
+    if not outcome.left and not outcome.figures["untouched_gaps"]:
+        settle(house.state, Topic.GAP, (), now)

@@ -181,10 +181,10 @@ def _providers(settings: Settings, state: State, clock: SystemClock) -> list[Che
 def _reach(name: str, settings: Settings, state: State, clock: SystemClock) -> tuple[Check, float | None]:
     dates: list[datetime] = []
 
-    def answered(reply: Reply) -> SourceError | None:
+    def answered(reply: Reply) -> NoDataYet:
         if "date" in reply.headers:
             dates.append(parsedate_to_datetime(reply.headers["date"]))
-        return NoDataYet(name, "it answers") if reply.status < 500 else None
+        return NoDataYet(name, "it answers")
 
     http = Http(name, settings, state, clock)
     try:

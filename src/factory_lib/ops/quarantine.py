@@ -32,12 +32,13 @@ def listed(house: House, series: str | None = None) -> pd.DataFrame:
     """Return the open verdicts, newest first, with the value each is about."""
     found = house.store.read_verdicts()
     found = found if series is None else found[found["series"] == series]
+    if found.empty:
+        return found.assign(value=[])
     values = [
         _stored(house, Choice(str(name), rows["start"].min(), rows["start"].max() + pd.Timedelta(seconds=1)))
         for name, rows in found.groupby("series")
     ]
-    known = pd.concat(values)[[*_KEY, "value"]] if values else pd.DataFrame(columns=[*_KEY, "value"])
-    return found.merge(known, "left", on=_KEY)
+    return found.merge(pd.concat(values)[[*_KEY, "value"]], "left", on=_KEY)
 
 
 def judge(house: House, choice: Choice, verdict: str, reason: str, by: str) -> int:

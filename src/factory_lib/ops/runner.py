@@ -80,7 +80,8 @@ def run(
         )
         records.save(folder, record)
         record = _finish(settings, folder, record, *_execute(notebook, folder, given, spec, settings), ticking, code)
-        _remember(settings, record, ticking.now())
+        # a simulated profile keeps the simulator's time, and so do its marks
+        _remember(settings, record, (clock or SystemClock(settings.clock_offset_s)).now())
     index.write(settings.paths)
     return folder, record
 

@@ -18,8 +18,9 @@ from factory_lib.ops import jobs, runner
 from factory_lib.settings import Settings
 from factory_lib.state import State
 
-# A fixed instant, so that the demo's figures are the same on every machine and day. It lies after a clock change.
-DEMO_AS_OF = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
+# A fixed instant, so that the demo's figures are the same on every machine and day. The history before it holds a clock
+# change and the market's change from hours to quarters.
+DEMO_AS_OF = datetime(2025, 11, 20, 10, 0, tzinfo=UTC)
 DEMO_PAUSE = timedelta(minutes=5)  # longer than a demo takes
 CHAIN = ("ingest", "gap_analysis", "auto_backfill_check", "feature_engineering", "ml_training")
 # The last market days of the two periods for which the public files hold prices together with weather or climate.

@@ -13,7 +13,7 @@ from factory_lib import sources as providers
 from factory_lib.clock import day_start, epoch, from_epoch, market_day
 from factory_lib.errors import NothingIngested
 from factory_lib.house import House
-from factory_lib.pipeline import due, unfillable
+from factory_lib.pipeline import due, quality, unfillable
 from factory_lib.pipeline.asking import Answer, Request, ask_all
 from factory_lib.pipeline.gaps import known_until
 from factory_lib.pipeline.scope import Door, Target, clients, targets
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 FIRST_LOAD_DAYS = 30
 REREAD_DAYS = 2  # prices are revised after the day, and observations arrive late
-MOST_REQUESTS = 6  # per provider and run; what is further back is the backfill's work
+MOST_REQUESTS = 6  # per provider and run, unless days are named; what is further back is the backfill's work
 
 SOURCE_COLUMNS = ["source", "place", "series", "rows", "new", "revised", "unchanged", "rejected", "error"]
 LATEST_COLUMNS = ["series", "place", "source", "start", "value", "unit", "due_until"]
@@ -47,6 +47,8 @@ class IngestOutcome:
         Providers skipped or failing, and series that lag.
     overdue : tuple of str
         Series that had slots due and got none of them.
+    quarantined : DataFrame
+        Stored values that the quality rules doubt (``quality.OFFENDING_COLUMNS``).
     offline : bool
         Whether every source is switched off here: the profile lives on imported files.
     """
@@ -54,6 +56,7 @@ class IngestOutcome:
     by_source: pd.DataFrame
     latest: pd.DataFrame
     rejected: pd.DataFrame
+    quarantined: pd.DataFrame
     figures: Mapping[str, int | float | str]
     notes: tuple[str, ...] = ()
     overdue: tuple[str, ...] = ()
@@ -67,7 +70,7 @@ class IngestOutcome:
             return "ok"
         if self.overdue or not self.figures["sources_asked"]:
             return "fail"
-        return "warn" if self.figures["sources_failed"] else "ok"
+        return "warn" if self.figures["sources_failed"] or self.figures["quarantined"] else "ok"
 
     @property
     def verdict(self) -> str:
@@ -81,7 +84,8 @@ class IngestOutcome:
         if self.overdue:
             return f"{counted}, but {', '.join(self.overdue)} had values due and got none."
         failed = f"; {found['sources_failed']} of them failed" if found["sources_failed"] else ""
-        return f"{counted}{failed}."
+        doubted = f"; {found['quarantined']:,} values are quarantined" if found["quarantined"] else ""
+        return f"{counted}{failed}{doubted}."
 
     def require(self) -> None:
         """Raise ``NothingIngested`` where rows were due and none came."""
@@ -113,8 +117,10 @@ def ingest(house: House, sources: str = "all", days: int | None = None) -> Inges
     now = house.clock.now()
     before = Stock.read(house, wanted, days or FIRST_LOAD_DAYS, raw=True)
     tally = _Tally(house)
-    for answer in ask_all(house, _requests(house, wanted, ready, before, days)):
+    requests = _requests(house, wanted, ready, before, days)
+    for answer in ask_all(house, requests):
         tally.take(answer)
+    tally.judge(requests)
     for name in ready:
         house.state.mark(due.ASKED, name, now)
     return tally.outcome(wanted, before, skipped)
@@ -137,7 +143,7 @@ def _requests(
                 wish = _Wish(target.name, first, max(first, since), min(over, end))
                 together.setdefault((door, target.series.measurement.value), []).append(wish)
         for (door, _), wishes in together.items():
-            windows = _windows(opened[door.source], wishes, house.as_of)[::-1][:MOST_REQUESTS]
+            windows = _windows(opened[door.source], wishes, house.as_of)[::-1][: None if days else MOST_REQUESTS]
             names = tuple(wish.series for wish in wishes)
             requests += [Request(*door, names, first, last) for first, last in windows]
     return requests + list(_forecast_requests(house, requests))
@@ -177,6 +183,7 @@ class _Tally:
         self.failed: dict[str, str] = {}
         self.asked: set[str] = set()
         self.rejected: list[tuple[str, str, str]] = []
+        self.quarantined = quality.nothing_doubted()
         self.requests = 0
         self.forecasts = 0
 
@@ -200,6 +207,14 @@ class _Tally:
             self.counts[key] = self.counts.get(key, WriteResult()) + result
             self.rows[key] = self.rows.get(key, 0) + len(rows)
 
+    def judge(self, requests: Sequence[Request]) -> None:
+        """Let the quality rules look at what was asked for."""
+        asked = [request for request in requests if not request.forecast]
+        if asked:
+            names = dict.fromkeys(name for request in asked for name in request.series)
+            start, end = min(request.start for request in asked), max(request.end for request in asked)
+            self.quarantined = quality.judge(self.house, list(names), start, end)
+
     def outcome(self, wanted: Sequence[Target], before: Stock, skipped: Sequence[str]) -> IngestOutcome:
         """Read the store again and sum up."""
         after = Stock.read(self.house, wanted, FIRST_LOAD_DAYS, raw=False)
@@ -219,12 +234,14 @@ class _Tally:
             "revised": total.revised,
             "unchanged": total.unchanged,
             "rejected": total.rejected + len(self.rejected),
+            "quarantined": len(self.quarantined),
             "forecasts": self.forecasts,
         }
         return IngestOutcome(
             self._by_source(),
             self._latest(wanted, after),
             pd.DataFrame(self.rejected, columns=["source", "text", "reason"]),
+            self.quarantined,
             figures,
             notes,
             late,
