@@ -131,7 +131,7 @@ def backfill(here: House, since: str = "", days: int | None = None) -> BackfillO
 
     first = _instant(since or None) or (here.as_of - timedelta(days=days) if days else None)
     outcome = run(here, first)
-    alerts.after_recovery(here, outcome.level, outcome.verdict, int(outcome.figures["missing"]))
+    alerts.after_recovery(here, outcome)
     return outcome
 
 

@@ -68,20 +68,20 @@ def run(
         If a parameter is not the notebook's own; nothing was run.
     """
     ticking = clock or SystemClock()
+    living = clock or SystemClock(settings.clock_offset_s)  # a simulated profile's marks are in its own time
     source = settings.paths.notebooks / f"{spec.notebook}.ipynb"
     given = {"profile": settings.profile, "as_of": stamp(as_of), **spec.parameters, **(parameters or {})}
     with locked(settings.paths.data / "locks", job):
         notebook = _read(source, given)
         records.reap(settings.paths.runs, ticking.now())
-        started = ticking.now()
+        started, began = ticking.now(), living.now()
         folder = records.new_folder(settings.paths.runs, job, started)
         record = RunRecord(
             job, settings.profile, spec.notebook, "started", stamp(as_of), stamp(started), os.getpid(), given
         )
         records.save(folder, record)
         record = _finish(settings, folder, record, *_execute(notebook, folder, given, spec, settings), ticking, code)
-        # a simulated profile keeps the simulator's time, and so do its marks
-        _remember(settings, record, (clock or SystemClock(settings.clock_offset_s)).now())
+        _remember(settings, record, began, living.now())
     index.write(settings.paths)
     return folder, record
 
@@ -203,11 +203,14 @@ def _finish(
     return record
 
 
-def _remember(settings: Settings, record: RunRecord, at: datetime) -> None:
+def _remember(settings: Settings, record: RunRecord, began: datetime, at: datetime) -> None:
+    """Leave word of the run; as of its beginning, so that what was stored while it ran is news to the next."""
     state = State(settings.paths.state)
     try:
         state.tick(record.job, record.status, at)
-        state.mark("job", record.job, at, {"status": record.status, "verdict": record.verdict, "error": record.error})
+        state.mark(
+            "job", record.job, began, {"status": record.status, "verdict": record.verdict, "error": record.error}
+        )
         alerts.after_run(state, settings, record, at)
     finally:
         state.close()

@@ -29,12 +29,18 @@ HISTORY_AS_OF = ("2017-12-31", "2024-12-31")
 
 def demo(days: int) -> int:
     """Run the chain in profile ``demo`` against a simulator of its own and print where the reports are."""
+    with simulated_world() as settings:
+        return _chain(settings, DEMO_AS_OF, {"ingest": {"days": days}, "auto_backfill_check": {"days": days}})
+
+
+@contextmanager
+def simulated_world() -> Iterator[Settings]:
+    """Start the demo's simulator and yield settings that live in its world and at its time, kernels included."""
     now = _next_demo_instant()
     with simulator(now) as url:
         os.environ["FACTORY_SIMULATOR_URL"] = url
         os.environ["FACTORY_CLOCK_OFFSET_S"] = str((now - SystemClock().now()).total_seconds())
-        settings = _settings.load("demo")
-        return _chain(settings, DEMO_AS_OF, {"ingest": {"days": days}, "auto_backfill_check": {"days": days}})
+        yield _settings.load("demo")
 
 
 def _next_demo_instant() -> datetime:
