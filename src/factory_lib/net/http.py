@@ -87,7 +87,8 @@ class Http:
             The typed reason why there is no answer.
         """
         request = _Request(self._address(path), params or {}, headers or {}, secret_params or {}, secret_headers or {})
-        self._used += [s for s in (*request.secret_params.values(), *request.secret_headers.values()) if s]
+        sent = (*request.secret_params.values(), *request.secret_headers.values())
+        self._used += [secret for secret in sent if secret not in self._used]
         try:
             for attempt in policy(self.limits, self._clock):
                 with attempt:
