@@ -66,7 +66,7 @@ def admit(frame: pd.DataFrame, run_id: str) -> tuple[Rows, int]:
         good[mine] = _possible(channel, rows["start"][mine], rows["value"][mine]) & (rows["retrieved_at"][mine] > NAT)
         known[mine] = _rule(channel, rows["start"][mine], rows["retrieved_at"][mine])
     rows = rows.having(available_at=known)
-    return _in_order(rows if good.all() else rows.take(good)), int((~good).sum())
+    return _in_order(rows.take(good)), int((~good).sum())
 
 
 def _possible(channel: Channel, starts: Slots, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -114,7 +114,7 @@ def settle(rows: Rows, held: Rows) -> tuple[Rows, WriteResult]:
     told = np.where(rows["provider_updated_at"] > NAT, rows["provider_updated_at"], rows["retrieved_at"])
     known = np.where(revised, np.maximum(rows["available_at"], told), rows["available_at"])
     result = WriteResult(int((changed & ~revised).sum()), int(revised.sum()), int((~changed).sum()))
-    return rows.having(rev=rev, available_at=known).take(slice(None) if changed.all() else changed), result
+    return rows.having(rev=rev, available_at=known).take(changed), result
 
 
 def _latest(held: Rows, key: Slots, channels: tuple[Channel, ...]) -> tuple[Slots, np.ndarray[Any, Any]]:

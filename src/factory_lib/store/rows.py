@@ -55,7 +55,9 @@ class Rows:
         return self.column[name]
 
     def take(self, which: Any) -> Rows:
-        """Return the rows of a mask, a slice or positions."""
+        """Return the rows of a mask or positions; a mask that keeps all costs nothing."""
+        if isinstance(which, np.ndarray) and which.dtype.kind == "b" and which.all():
+            return self
         return Rows(self.channels, self.labels, {name: array[which] for name, array in self.column.items()})
 
     def having(self, **column: np.ndarray[Any, Any]) -> Rows:

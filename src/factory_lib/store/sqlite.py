@@ -171,11 +171,12 @@ class SqliteBackend:
         self, table: str, columns: Sequence[str], chosen: dict[Channel, int], window: Window, limits: str
     ) -> Rows:
         ids = ", ".join(map(str, chosen.values()))
+        asked = [name for name in columns if name != "channel" or len(chosen) > 1]
         found = self.query(
-            f"SELECT {', '.join(_UNKNOWN.get(name, name) for name in columns)} FROM {table} "
+            f"SELECT {', '.join(_UNKNOWN.get(name, name) for name in asked)} FROM {table} "
             f"WHERE channel IN ({ids}) AND start >= {window.start} AND start < {window.end} {limits}"
         )
-        arrays = {name: found.column(i).to_numpy() for i, name in enumerate(columns)}
+        arrays = {name: found.column(i).to_numpy() for i, name in enumerate(asked)}
         if table == "forecast":
             arrays |= {name: np.where(np.isinf(arrays[name]), np.nan, arrays[name]) for name in ("p10", "p50", "p90")}
         labels: tuple[str, ...] = ()
@@ -183,7 +184,9 @@ class SqliteBackend:
             texts = dict(self._pairs("SELECT id, text FROM label ORDER BY id"))
             labels = tuple(texts.values())
             arrays |= {name: _codes(list(texts), arrays[name]) for name in ("run", "tier") if name in arrays}
-        arrays["channel"] = _codes(list(chosen.values()), arrays["channel"])
+        several = "channel" in arrays
+        number = _codes(list(chosen.values()), arrays["channel"]) if several else np.zeros(len(found), dtype=np.int64)
+        arrays["channel"] = number
         return Rows(tuple(chosen), labels, arrays)
 
     def append(self, rows: Rows) -> None:
@@ -262,8 +265,6 @@ class SqliteBackend:
 
 def _codes(ids: list[int], column: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Return the position of each database number in the ascending ``ids``."""
-    if len(ids) == 1:
-        return np.zeros(len(column), dtype=np.int64)
     return np.searchsorted(ids, column)
 
 
