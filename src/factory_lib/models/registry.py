@@ -166,7 +166,8 @@ def promote(house: House, model: str, version: str, reason: str) -> None:
     with client_for(house, "promote") as mlflow:
         client = mlflow.MlflowClient()
         replaced = _aliases(client, model).get(CHAMPION, "")
-        client.set_model_version_tag(model, version, "replaced", replaced)
+        if replaced != version:
+            client.set_model_version_tag(model, version, "replaced", replaced)
         client.set_model_version_tag(model, version, "decision", reason)
         client.set_registered_model_alias(model, CHAMPION, version)
         if _aliases(client, model).get(CHALLENGER) == version:

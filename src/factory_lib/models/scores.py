@@ -94,15 +94,20 @@ class Forests:
         return pd.DataFrame(said, index=x.index).join(chances.add_prefix("p_"))
 
 
-def folds(rows: pd.DataFrame, known_until: ahead.KnownUntil, count: int) -> Iterator[tuple[Mask, Mask]]:
-    """Yield training and test rows of ``count`` consecutive folds over the last third of the issues, a year at most.
+def folds(
+    rows: pd.DataFrame, known_until: ahead.KnownUntil, count: int, test_days: int | None = None
+) -> Iterator[tuple[Mask, Mask]]:
+    """Yield training and test rows of ``count`` consecutive folds over the last ``test_days``.
+
+    Without ``test_days`` that is the last third of the issues, a year at most.
 
     A training row's target ended, and could be observed, before the first issue of the fold.
     """
     issued = rows["issued_at"]
     last = issued.max()
-    test_days = min(timedelta(days=MOST_TEST_DAYS), (last - issued.min()) * TEST_SHARE)
-    edges = pd.date_range(last - test_days, last, periods=count + 1)
+    third = min(timedelta(days=MOST_TEST_DAYS), (last - issued.min()) * TEST_SHARE)
+    tested = third if test_days is None else timedelta(days=test_days)
+    edges = pd.date_range(last - tested, last, periods=count + 1)
     for begin, end in pairwise(edges):
         test = (issued > begin) & (issued <= end)
         observed_until = min(rule(issued[test].min()) for rule in known_until.values())
@@ -110,7 +115,9 @@ def folds(rows: pd.DataFrame, known_until: ahead.KnownUntil, count: int) -> Iter
         yield train.to_numpy(), test.to_numpy()
 
 
-def rolling_origin(known: Examples, known_until: ahead.KnownUntil, count: int, seed: int) -> pd.DataFrame:
+def rolling_origin(
+    known: Examples, known_until: ahead.KnownUntil, count: int, seed: int, test_days: int | None = None
+) -> pd.DataFrame:
     """Forecast every fold by models that could not have seen it.
 
     Returns
@@ -120,7 +127,7 @@ def rolling_origin(known: Examples, known_until: ahead.KnownUntil, count: int, s
         ``recommendation_model``), ``recommendation_majority`` (of the fold's training rows) and ``fold`` (from 1).
     """
     parts = []
-    for number, (train, test) in enumerate(folds(known.rows, known_until, count), start=1):
+    for number, (train, test) in enumerate(folds(known.rows, known_until, count, test_days), start=1):
         past, tested = known.where(train), known.where(test)
         said = Forests.fit(past, seed).predict(tested.x)
         said = said.rename(columns={name: f"{name}_model" for name in ("score", "recommendation")})
