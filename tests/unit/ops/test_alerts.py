@@ -1,0 +1,154 @@
+"""Alerts: told once when new, again when worse or after the cooldown, once when over, and never while muted."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+
+import pandas as pd
+import pytest
+
+from factory_lib.errors import BadInput
+from factory_lib.house import House
+from factory_lib.ops import alerts
+from factory_lib.ops.alerts import Event, Severity, Topic
+from factory_lib.ops.records import RunRecord
+
+HOUR = timedelta(hours=1)
+WARNING = Event(Topic.GAP, "spot_eur_mwh", Severity.WARNING, "8 slots missing")
+CRITICAL = Event(Topic.GAP, "spot_eur_mwh", Severity.CRITICAL, "80 slots missing")
+
+
+def told(house: House, at: datetime) -> list[str]:
+    return [line["news"] for line in alerts.deliver(house.state, house.settings, at)]
+
+
+@pytest.fixture
+def now(house: House) -> datetime:
+    return house.clock.now()
+
+
+def test_a_fault_is_told_once_and_again_after_the_cooldown(house: House, now: datetime) -> None:
+    for hours, news in ((0, ["opened"]), (1, []), (5.9, []), (6, ["still open"]), (7, [])):
+        alerts.raise_event(house.state, WARNING, now + hours * HOUR)
+        assert told(house, now + hours * HOUR) == news
+    assert alerts.listed(house.state)[0]["count"] == 5
+
+
+def test_what_gets_worse_is_told_at_once(house: House, now: datetime) -> None:
+    alerts.raise_event(house.state, WARNING, now)
+    told(house, now)
+    alerts.raise_event(house.state, CRITICAL, now)
+    assert told(house, now) == ["escalated"]
+
+
+def test_an_end_is_told_once_and_a_relapse_opens_anew(house: House, now: datetime) -> None:
+    alerts.raise_event(house.state, WARNING, now)
+    told(house, now)
+    alerts.resolve(house.state, Topic.GAP, "spot_eur_mwh", "filled", now + HOUR)
+    assert (told(house, now + HOUR), told(house, now + 2 * HOUR)) == (["resolved"], [])
+    assert alerts.listed(house.state) == []
+    alerts.raise_event(house.state, WARNING, now + 3 * HOUR)
+    assert told(house, now + 3 * HOUR) == ["opened"]
+    assert alerts.listed(house.state)[0]["count"] == 1
+
+
+def test_what_is_over_before_it_was_told_stays_untold(house: House, now: datetime) -> None:
+    alerts.raise_event(house.state, WARNING, now)
+    alerts.resolve(house.state, Topic.GAP, "spot_eur_mwh", "filled", now)
+    assert told(house, now) == []
+
+
+def test_an_acknowledged_alert_is_silent_until_it_gets_worse(house: House, now: datetime) -> None:
+    alerts.raise_event(house.state, WARNING, now)
+    told(house, now)
+    assert alerts.acknowledge(house.state, "gap/*", "Ana", now) == 1
+    alerts.raise_event(house.state, WARNING, now + 9 * HOUR)
+    assert told(house, now + 30 * HOUR) == []
+    alerts.raise_event(house.state, CRITICAL, now + 31 * HOUR)
+    assert told(house, now + 31 * HOUR) == ["escalated"]
+    assert alerts.listed(house.state)[0]["status"] == "open"
+
+
+def test_nobody_caring_for_a_day_makes_it_critical(house: House, now: datetime) -> None:
+    alerts.raise_event(house.state, WARNING, now)
+    told(house, now)
+    assert told(house, now + 24 * HOUR) == ["escalated"]
+    assert alerts.listed(house.state)[0]["severity"] == "critical"
+
+
+def test_a_muted_alert_is_told_when_the_silence_ends(house: House, now: datetime) -> None:
+    alerts.raise_event(house.state, WARNING, now)
+    alerts.mute(house.state, "gap/spot*", now + 2 * HOUR)
+    assert (told(house, now + HOUR), told(house, now + 2 * HOUR)) == ([], ["opened"])
+
+
+@pytest.mark.parametrize("pattern", ["gap/pvpc*", "job/*", ""], ids=["entity", "topic", "nothing"])
+def test_a_name_that_matches_nothing_is_an_error(house: House, now: datetime, pattern: str) -> None:
+    alerts.raise_event(house.state, WARNING, now)
+    with pytest.raises(BadInput, match="No alert matches"):
+        alerts.acknowledge(house.state, pattern, "Ana", now)
+
+
+def test_settling_a_topic_ends_what_is_not_named(house: House, now: datetime) -> None:
+    other = Event(Topic.GAP, "pvpc_eur_mwh", Severity.WARNING, "4 slots missing")
+    elsewhere = Event(Topic.JOB, "ingest", Severity.WARNING, "failed")
+    for event in (WARNING, other, elsewhere):
+        alerts.raise_event(house.state, event, now)
+    alerts.settle(house.state, Topic.GAP, [other], now)
+    assert {row["entity"] for row in alerts.listed(house.state)} == {"pvpc_eur_mwh", "ingest"}
+
+
+def test_the_channels_hold_one_line_each_without_secrets(
+    house: House, now: datetime, capsys: pytest.CaptureFixture[str]
+) -> None:
+    object.__setattr__(house.settings.secrets, "esios_token", type(house.settings.secrets.esios_token)("planted-5512"))
+    alerts.raise_event(house.state, Event(Topic.JOB, "ingest", Severity.WARNING, "planted-5512 refused"), now)
+    alerts.deliver(house.state, house.settings, now)
+    text = (house.settings.paths.data / "alerts.jsonl").read_text(encoding="utf-8")
+    line = json.loads(text)
+    assert (line["news"], line["topic"], line["entity"], line["severity"]) == ("opened", "job", "ingest", "warning")
+    said = capsys.readouterr().err
+    assert said == "ALERT warning job/ingest opened: *** refused\n"
+    assert "planted" not in text
+
+
+def record(status: str) -> RunRecord:
+    return RunRecord("ingest", "live", "01_ingest", status, "", "", 1, {}, error="no such price")  # type: ignore[arg-type]
+
+
+def test_a_failed_job_and_an_open_circuit_raise_and_end(house: House, now: datetime) -> None:
+    with house.state.transaction() as sql:
+        sql.execute("INSERT INTO breaker VALUES ('ree', 5, ?, 0)", (now.timestamp() + 300,))
+    alerts.after_run(house.state, house.settings, record("failed"), now)
+    found = {(row["topic"], row["entity"]): row["message"] for row in alerts.listed(house.state)}
+    assert found.keys() == {("job", "ingest"), ("circuit", "ree")}
+    assert found["job", "ingest"] == "failed: no such price"
+    with house.state.transaction() as sql:
+        sql.execute("DELETE FROM breaker")
+    alerts.after_run(house.state, house.settings, record("ok"), now)
+    assert alerts.listed(house.state) == []
+
+
+GAPS = pd.DataFrame(
+    [
+        ("spot_eur_mwh", 2, 0.5, "minor", "missing"),
+        ("pvpc_eur_mwh", 3, 3.0, "moderate", "missing"),
+        ("pvpc_eur_mwh", 60, 60.0, "critical", "missing"),
+        ("temperature_c", 99, 99.0, "critical", "unfillable"),
+    ],
+    columns=["series", "slots", "duration_h", "severity", "state"],
+)
+
+
+def test_only_moderate_and_critical_missing_gaps_alert(house: House) -> None:
+    alerts.after_gaps(house, GAPS)
+    (row,) = alerts.listed(house.state)
+    assert (row["entity"], row["severity"]) == ("pvpc_eur_mwh", "critical")
+    assert row["message"] == "63 slots missing, the longest gap has 60 h."
+
+
+def test_a_replay_is_no_news(house: House) -> None:
+    house.clock.sleep(2 * 3600)
+    alerts.after_gaps(house, GAPS)
+    assert alerts.listed(house.state) == []
