@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
-from typing import Any
 
 from factory_lib.clock import HOUR_S, QUARTER_S, day_start, epoch, market_day, slots_in_day
 from factory_lib.errors import MalformedResponse, NoDataYet, ServerError, SourceError
 from factory_lib.net import Reply
 from factory_lib.series import QUARTERS_SINCE
+from factory_lib.settings.secrets import Secret
 from factory_lib.sources.base import MARKET_AREA, PriceSource, Window, local_days
 from factory_lib.sources.parsing import (
     Door,
@@ -60,7 +60,7 @@ class Esios(PriceSource):
         return sum(parts[1:], start=parts[0])
 
     @property
-    def _token(self) -> Any:
+    def _token(self) -> Secret:
         return self.settings.secrets.esios_token
 
     def _archive(self, day: date) -> Parsed:

@@ -28,7 +28,8 @@ from factory_lib.sources.parsing import (
 PRICES = "/es/datos/mercados/precios-mercados-tiempo-real"
 IDS = {"pvpc_eur_mwh": "1001", "spot_eur_mwh": "600"}
 LONGEST_DAYS = 31  # a calendar month at hourly resolution
-TRY_LATER = "no están disponibles"  # said for a range too long, for geography, and for what is not published
+# Said for a range too long, for geography, and for what is not published; the part that no encoding changes.
+TRY_LATER = "disponibles en este momento"
 
 
 class Ree(PriceSource):

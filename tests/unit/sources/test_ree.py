@@ -149,6 +149,7 @@ def test_neither_series_in_the_answer_is_no_data_yet() -> None:
     ("status", "content", "days", "error"),
     [
         pytest.param(400, TRY_LATER, 28, NoDataYet, id="in range: not published"),
+        pytest.param(400, json.dumps({"errors": [{"detail": TRY_LATER}]}), 28, NoDataYet, id="escaped accents"),
         pytest.param(400, TRY_LATER, 32, BadRange, id="out of range: never"),
         pytest.param(403, "<html>Request unsuccessful. Incapsula incident ID: 1</html>", 1, ServerError, id="firewall"),
         pytest.param(200, "{}", 1, type(None), id="an answer"),
