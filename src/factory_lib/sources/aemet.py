@@ -302,9 +302,9 @@ def _hours(days: Sequence[Any], field: str, source: str) -> tuple[list[int], lis
             hour, text = at(source, entry, "periodo", str), at(source, entry, "value", str)
             if not text:
                 continue  # a period that is over
-            start = epoch(midnight.replace(hour=int(hour)))
-            if starts and start == starts[-1]:
-                start += HOUR_S  # the second 02 of the long day
+            wall = midnight.replace(hour=int(hour))
+            again = bool(starts) and epoch(wall) == starts[-1]  # the second 02 of the long day, else an error
+            start = epoch(wall.replace(fold=int(again)))
             starts.append(start)
             values.append(float(text))
     require_ascending(source, starts)

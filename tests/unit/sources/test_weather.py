@@ -207,6 +207,14 @@ def test_forecast_days_follow_each_other(dates: list[str]) -> None:
         aemet.parse_hourly_forecast(body, ("temperature_c",))
 
 
+def test_an_hour_told_twice_moves_no_other() -> None:
+    hours = [{"value": value, "periodo": hour} for value, hour in (("1", "10"), ("1", "10"), ("2", "11"))]
+    day = {"fecha": "2026-04-15T00:00:00", "temperatura": hours}
+    body = json.dumps([{"elaborado": "2026-04-15T08:00:00", "prediccion": {"dia": [day]}}])
+    with pytest.raises(MalformedResponse):
+        aemet.parse_hourly_forecast(body, ("temperature_c",))
+
+
 def test_the_inventory_unpacks_coordinates() -> None:
     record = {"latitud": "380904N", "provincia": "JAEN", "altitud": "515", "indicativo": "5279X", "nombre": "LINARES",
               "indsinop": "", "longitud": "033746W"}  # fmt: skip
