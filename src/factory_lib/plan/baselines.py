@@ -50,16 +50,19 @@ class _Floor:
             best = np.where(fits, best + price[s] + (self._excess_eur(s, job.duration[s]) if excess else 0.0), np.inf)
         return best, follow
 
-    def best_chain(self, j: int, masks: list[Bools], price: list[Floats], *, excess: bool) -> Chain | None:
-        """Return the starts of the cheapest chain of one batch of job ``j``, if any fits."""
+    def best_chain(
+        self, j: int, masks: list[Bools], price: list[Floats], preferred: Iterator[Bools], *, excess: bool
+    ) -> Chain | None:
+        """Return the starts of the cheapest chain of job ``j`` that begins in the first mask any chain begins in."""
         best, follow = self.by_start(j, masks, price, excess=excess)
-        slot = int(np.argmin(best))
-        if not np.isfinite(best[slot]):
-            return None
-        chain = [slot]
-        for after in follow:
-            chain.append(int(after[chain[-1]]))
-        return tuple(chain)
+        for only in preferred:
+            slot = int(np.argmin(np.where(only, best, np.inf)))
+            if only[slot] and np.isfinite(best[slot]):
+                chain = [slot]
+                for after in follow:
+                    chain.append(int(after[chain[-1]]))
+                return tuple(chain)
+        return None
 
     def _follow(self, best: Floats, s: int, span: int) -> tuple[Floats, Ints]:
         """Return, for each start of stage ``s``, the best value of the next stage in reach and its slot."""
@@ -193,15 +196,12 @@ def _due_days(problem: Problem, j: int) -> list[int]:
 def _lay(
     problem: Problem, price: Callable[[int, int], list[Floats]], preferred: Preferred, *, excess: bool
 ) -> Schedule | None:
-    """Lay every batch in order of its day; a first stage tries the preferred slots on its day, then any slot."""
+    """Lay every batch in order of its day, each where the floor still has room; None if one does not fit."""
     floor, masks, laid = _Floor(problem), startable(problem), []
-    todo = sorted((not job.fresh, day, j) for j, job in enumerate(problem.jobs) for day in _due_days(problem, j))
-    for _, day, j in sorted(todo, key=lambda item: (not item[0], item[1])):
-        chain = None
-        for only in _attempts(problem, masks[j], preferred(j), day):
-            chain = floor.best_chain(j, only, price(j, day), excess=excess)
-            if chain:
-                break
+    todo = [(job.fresh, day, j) for j, job in enumerate(problem.jobs) for day in _due_days(problem, j)]
+    for _, day, j in sorted(todo):  # what is running comes first
+        begins = _begins(problem, preferred(j), day)
+        chain = floor.best_chain(j, masks[j], price(j, day), begins, excess=excess)
         if chain is None:
             return None
         floor.take(j, chain)
@@ -209,15 +209,15 @@ def _lay(
     return filled(problem, tuple(sorted(laid, key=lambda batch: batch.starts[-1])))
 
 
-def _attempts(problem: Problem, masks: list[Bools], preferred: Iterator[Bools], day: int) -> Iterator[list[Bools]]:
+def _begins(problem: Problem, preferred: Iterator[Bools], day: int) -> Iterator[Bools]:
+    """Yield the slots a chain may begin in, best first: each preference on its day, then before it, then any slot."""
     slots = np.arange(len(problem.index))
     ends = [0, *problem.day_end]
     on_day = (slots >= ends[day]) & (slots < ends[day + 1])
-    day_before = slots < ends[day]
     for first in preferred:
-        yield [masks[0] & first & on_day, *masks[1:]]
-        yield [masks[0] & first & day_before, *masks[1:]]
-    yield masks
+        yield first & on_day
+        yield first & (slots < ends[day])
+    yield np.ones(len(slots), dtype=bool)
 
 
 BASELINES = {"shift begin": shift_begin, "fixed start": fixed_start, "greedy": greedy}

@@ -4,28 +4,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 from itertools import cycle
 
-from factory_lib.clock import local_instant
+from factory_lib.clock import day_start, local_instant
 from factory_lib.domain.plant import shifts_on
 from factory_lib.settings.plant import WEEKDAYS, Plant
 
 Kilograms = Mapping[date, Mapping[str, float]]
 
 
-def can_finish(plant: Plant, variant: str, day: date) -> bool:
-    """Whether a chain fits before the last shift of ``day`` ends, begun on it or, if worked, the afternoon before."""
+def can_finish(plant: Plant, variant: str, day: date, *, batches: int = 1, early: bool = True) -> bool:
+    """Whether a chain, or several behind each other, fits before the last shift of ``day`` ends.
+
+    It begins on the day or, with ``early`` and if worked, from the lead-in of the day before.
+    """
     today, yesterday = shifts_on(plant, day), shifts_on(plant, day - timedelta(days=1))
+    nights = any(shift.end <= shift.begin for shift in yesterday)
     if not today:
         return False
-    begin = local_instant(day, today[0].begin)
-    if any(shift.end > plant.lead_in or shift.end <= shift.begin for shift in yesterday):
+    begin = local_instant(day, time()) if nights else local_instant(day, today[0].begin)
+    if early and (nights or any(shift.end > plant.lead_in for shift in yesterday)):
         begin = local_instant(day - timedelta(days=1), plant.lead_in)
-    last = today[-1]
-    end = local_instant(day if last.end > last.begin else day + timedelta(days=1), last.end)
-    minutes = plant.variants[variant].duration_min
-    return end - begin >= timedelta(minutes=sum(minutes.get(s.name, s.duration_min) for s in plant.stages))
+    end = day_start(day + timedelta(days=1))
+    if today[-1].end > today[-1].begin:
+        end = local_instant(day, today[-1].end)
+    minutes = [plant.variants[variant].duration_min.get(stage.name, stage.duration_min) for stage in plant.stages]
+    return end - begin >= timedelta(minutes=sum(minutes) + (batches - 1) * max(minutes))
+
+
+def begin(plant: Plant, day: date, *, early: bool = False) -> datetime:
+    """Return when a plan of ``day`` begins: at its midnight, or at the lead-in where the day needs it or ``early``."""
+    wanted = by_day(plant, day, day)[day]
+    fits = all(can_finish(plant, v, day, batches=batches(plant, v, [kg]), early=False) for v, kg in wanted.items())
+    return local_instant(day - timedelta(days=1), plant.lead_in) if early or not fits else day_start(day)
 
 
 def by_day(plant: Plant, first: date, last: date) -> Kilograms:

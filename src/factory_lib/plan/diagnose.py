@@ -28,7 +28,7 @@ UNITS = {
     "demand": "kg",
 }
 LONGEST_DELAY = timedelta(days=3)
-TIME_LIMIT_S = 5.0
+TIME_LIMIT_S = 30.0
 GAP = 0.02
 
 

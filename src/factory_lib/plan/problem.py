@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from factory_lib.clock import day_start, epoch, local_instant, market_day
+from factory_lib.clock import day_start, epoch, market_day
 from factory_lib.domain.plant import Floats, Ints, auxiliary_kw, day_ends, operators, room
 from factory_lib.errors import BadInput
 from factory_lib.plan import demand
@@ -91,15 +91,24 @@ class Request:
 
 
 def for_days(
-    plant: Plant, prices: pd.DataFrame, weather: pd.DataFrame | None, first: date, days: int = 1, **more: Any
+    plant: Plant,
+    prices: pd.DataFrame,
+    weather: pd.DataFrame | None,
+    first: date,
+    days: int = 1,
+    *,
+    early: bool = True,
+    **more: Any,
 ) -> Request:
-    """Return the request for ``days`` local days, beginning with the lead-in of the day before.
+    """Return the request for ``days`` local days, from the lead-in of the day before.
 
-    ``more`` are further fields of :class:`Request`: running batches, pins, outages, orders.
+    Without ``early`` it begins at midnight unless the first day's own shifts are too short. ``more`` are fields of
+    :class:`Request`: running batches, pins, outages, orders, another ``begin``.
     """
     last = first + timedelta(days=days - 1)
-    begin, end = local_instant(first - timedelta(days=1), plant.lead_in), day_start(last + timedelta(days=1))
-    return Request(plant, prices, weather, begin, end, demand.by_day(plant, first, last), **more)
+    begin, end = demand.begin(plant, first, early=early), day_start(last + timedelta(days=1))
+    window = {"begin": begin, "end": end, **more}
+    return Request(plant, prices, weather, kilograms=demand.by_day(plant, first, last), **window)
 
 
 @dataclass(frozen=True)

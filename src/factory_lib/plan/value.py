@@ -1,7 +1,7 @@
 """What planning is worth: a rolling year of re-planned days against doing it simply and against perfect foresight.
 
-Every strategy makes the same kilograms on the same shop floor, is re-planned each day at the lead-in from what it then
-believes, and pays what was really charged. Market energy, tolls if given and excess power are counted; loads that
+Every strategy makes the same kilograms on the same shop floor, is re-planned for each day from what it believes
+beforehand, and pays what was really charged. Market energy, tolls if given and excess power are counted; loads that
 always run, capacity terms, taxes and labour are the same for all and are not.
 """
 
@@ -14,7 +14,7 @@ from datetime import date, datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from factory_lib.clock import day_start, local_instant
+from factory_lib.clock import day_start
 from factory_lib.errors import BadInput
 from factory_lib.plan import baselines, demand
 from factory_lib.plan.problem import Request, lay_out, on_grid, slot_of
@@ -25,7 +25,7 @@ from factory_lib.plan.solve import Plan, solve
 from factory_lib.settings.plant import Plant
 
 Believed = Callable[[date], pd.DataFrame]
-"""Prices as believed when the plan of a local day is made; UTC index ``start``, from the lead-in to the day's end."""
+"""Prices as believed when the plan of a local day is made; UTC index ``start``, from its lead-in to its end."""
 
 Planner = Callable[[Request], Plan]
 
@@ -62,12 +62,20 @@ class Strategy:
 
 
 def backtest(
-    plant: Plant, actual: pd.DataFrame, strategy: Strategy, days: Iterable[date], *, weather: pd.DataFrame | None = None
+    plant: Plant,
+    actual: pd.DataFrame,
+    strategy: Strategy,
+    days: Iterable[date],
+    *,
+    weather: pd.DataFrame | None = None,
+    early: bool = False,
 ) -> pd.DataFrame:
     """Re-plan each of the consecutive ``days`` and return what was paid.
 
     Parameters
     ----------
+    early : bool
+        Whether every day may begin at the lead-in of the day before, or only days that need it.
     actual : DataFrame
         What was really charged; UTC index ``start``, one price column (EUR/MWh), optional ``toll_eur_mwh``.
 
@@ -83,7 +91,7 @@ def backtest(
     """
     rows, plan = [], None
     for day in days:
-        begin, end = _lead_in(plant, day), day_start(day + timedelta(days=1))
+        begin, end = demand.begin(plant, day, early=early), day_start(day + timedelta(days=1))
         owed = demand.by_day(plant, day, day)
         prices = strategy.believed(day)
         if plan is None:
@@ -95,13 +103,9 @@ def backtest(
         plan = strategy.planner(request)
         if plan.status == "infeasible":
             raise BadInput(f"{strategy.name} has no plan for {day}: {'; '.join(map(str, plan.obstacles))}.")
-        until = _lead_in(plant, day + timedelta(days=1))
+        until = demand.begin(plant, day + timedelta(days=1), early=early)
         rows.append({"day": day, "strategy": strategy.name, **_carried_out(plan, actual, until)})
     return pd.DataFrame(rows)
-
-
-def _lead_in(plant: Plant, day: date) -> datetime:
-    return local_instant(day - timedelta(days=1), plant.lead_in)
 
 
 def _carried_out(plan: Plan, actual: pd.DataFrame, until: datetime) -> dict[str, object]:

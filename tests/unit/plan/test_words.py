@@ -1,0 +1,94 @@
+"""The brief, the exports and what is watched."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from factory_lib.plan.brief import brief
+from factory_lib.plan.export import SCHEMA, to_csv, to_ics, to_json
+from factory_lib.plan.problem import Outage
+from factory_lib.plan.solve import solve
+from factory_lib.plan.watch import watch
+
+NOON = datetime(2024, 3, 4, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def hot(mild):
+    """Weather whose afternoons no cooling reaches."""
+    hour = np.asarray(mild.index.hour)
+    return mild.assign(temperature_c=np.where((hour >= 9) & (hour < 20), 44.0, 25.0), humidity_pct=20.0)
+
+
+def test_the_brief_says_what_to_start_when_in_spanish_and_local_time(ask):
+    plan = solve(ask())
+    text = brief(plan)
+    mixing = plan.table().iloc[0]["start"].tz_convert("Europe/Madrid")
+    assert f"mezcla: empezar el martes 05 {mixing:%H:%M}" in text
+    assert "Evitar:" in text
+    assert "solo energía" in text
+
+
+def test_the_brief_speaks_english_when_asked(ask):
+    text = brief(solve(ask()), language="en")
+    assert "mixing: begin Tuesday 05" in text
+    assert "energy only" in text
+
+
+def test_tolls_change_what_the_euros_are_called(ask, prices):
+    text = brief(solve(ask(prices=prices.assign(toll_eur_mwh=12.0))))
+    assert "energía y peajes" in text
+
+
+def test_an_impossible_day_is_told_with_what_would_help(ask):
+    plan = solve(ask(outages=(Outage("conche", datetime(2024, 3, 5, 20, tzinfo=UTC)),)))
+    text = brief(plan)
+    assert text.startswith("NO HAY PLAN POSIBLE")
+    assert "máquinas" in text
+    assert "conche" in text
+    document = json.loads(to_json(plan, made_at=NOON))
+    assert document["status"] == "infeasible"
+    assert document["obstacles"][0]["family"] == "machines"
+    assert document["gap"] is None
+
+
+def test_heat_names_the_stages_it_moved(ask, hot):
+    plan = solve(ask(weather=hot))
+    assert plan.status == "solved"
+    found = {item.stage: item for item in watch(plan) if item.kind == "heat"}
+    assert found["tempering"].moved
+    assert "Vigilar: la sala no admite templado" in brief(plan, watch(plan))
+
+
+def test_a_quiet_mild_day_has_no_heat_to_watch(ask):
+    assert [item for item in watch(solve(ask())) if item.kind == "heat"] == []
+
+
+def test_unknown_air_is_said_aloud(ask):
+    assert "Sin previsión de sala" in brief(solve(ask(weather=None)))
+
+
+def test_exports_agree_with_the_plan(ask):
+    plan = solve(ask())
+    document = json.loads(to_json(plan, made_at=NOON))
+    assert document["schema"] == SCHEMA
+    assert [stage["stage"] for stage in document["batches"][0]["stages"]] == [s.name for s in plan.problem.stages]
+    assert document["batches"][0]["stages"][0]["start"] == f"{plan.table().iloc[0]['start']:%Y-%m-%dT%H:%M:%SZ}"
+    assert len(to_csv(plan).splitlines()) == 1 + 5
+
+
+def test_the_calendar_has_an_event_for_each_stage_in_lines_of_75_bytes(ask):
+    text = to_ics(solve(ask()), made_at=NOON)
+    assert text.count("BEGIN:VEVENT") == text.count("END:VEVENT") == 5
+    assert all(len(line.encode()) <= 75 for line in text.split("\r\n"))
+    assert text.endswith("END:VCALENDAR\r\n")
+
+
+def test_nothing_to_do_is_said_as_such(ask):
+    plan = solve(ask(kilograms={}))
+    assert brief(plan).startswith("No hay nada que producir")
+    assert to_csv(plan).count("\n") == 1

@@ -1,0 +1,57 @@
+"""Mistakes in the plant's table, told in a plant engineer's words."""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from factory_lib.errors import ConfigError
+from factory_lib.settings.loading import build
+from factory_lib.settings.plant import Plant
+
+PLANTS = Path(__file__).parents[3] / "benchmarks" / "plants"
+
+
+@pytest.fixture
+def table():
+    return copy.deepcopy(tomllib.loads((PLANTS / "default.toml").read_text(encoding="utf-8"))["plant"])
+
+
+@pytest.mark.parametrize("name", ["default", "free", "tight"])
+def test_the_committed_plants_are_valid(name):
+    plant = build(Plant, tomllib.loads((PLANTS / f"{name}.toml").read_text(encoding="utf-8"))["plant"], "plant")
+    kwh = sum(stage.power_kw * stage.duration_min / 60 for stage in plant.stages)
+    assert kwh == 534
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "says"),
+    [
+        (("stages", 0, "machine"), "blender", "runs on 'blender'"),
+        (("stages", 0, "duration_min"), 0, "at least a minute"),
+        (("stages", 1, "hold_kw"), 5.0, "no hold_h"),
+        (("stages", 4, "hold_h"), 2.0, "is the last"),
+        (("stages", 1, "name"), "mixing", "a name of its own"),
+        (("stages", 0, "operators"), 3, "no shift has more than 2"),
+        (("variants", "premium", "duration_min"), {"melting": 60}, "stages that do not exist"),
+        (("variants", "standard", "batch_min_kg"), 300, "not above batch_max_kg"),
+        (("demand", "preferred_kg", "dark"), {"mon": 100}, "variants that do not exist"),
+        (("demand", "preferred_kg"), {"standard": {"lunes": 100}}, "weekdays are"),
+        (("demand", "preferred_kg"), {}, "preferred days"),
+        (("power", "limit_kw"), 100, "not above limit_kw"),
+        (("shifts", 1, "begin"), "13:00", "overlap"),
+        (("stages", 2, "room", "temperature_max_c"), 40, "not above the critical"),
+        (("slot_min",), 30, "one of 15, 60"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_mistake_is_told_with_its_place(table, where, value, says):
+    inner = table
+    for key in where[:-1]:
+        inner = inner[key]
+    inner[where[-1]] = value
+    with pytest.raises(ConfigError, match=says):
+        build(Plant, table, "plant")
