@@ -37,10 +37,15 @@ def demo(days: int) -> int:
 def simulated_world() -> Iterator[Settings]:
     """Start the demo's simulator and yield settings that live in its world and at its time, kernels included."""
     now = _next_demo_instant()
+    before = dict(os.environ)
     with simulator(now) as url:
         os.environ["FACTORY_SIMULATOR_URL"] = url
         os.environ["FACTORY_CLOCK_OFFSET_S"] = str((now - SystemClock().now()).total_seconds())
-        yield _settings.load("demo")
+        try:
+            yield _settings.load("demo")
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
 
 
 def _next_demo_instant() -> datetime:

@@ -1,0 +1,17 @@
+"""One demo for all end-to-end tests: the command a new user types, in a home of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.world import Demo, factory
+
+DAYS = 130
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """Run the demo once."""
+    home = tmp_path_factory.mktemp("demo")
+    ran = factory(home, "demo", "--days", str(DAYS))
+    return Demo(home, ran.returncode, ran.stdout + ran.stderr)

@@ -1,0 +1,118 @@
+"""The whole job, as a new user sees it."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+from factory_lib.house import open_house
+from factory_lib.ops import records, report, tours
+from factory_lib.pipeline.gaps import analyse
+from factory_lib.pipeline.ingest import ingest
+from tests.e2e.world import Demo, factory
+
+pytestmark = pytest.mark.xdist_group("demo")
+
+
+def test_the_five_jobs_end_well(demo: Demo) -> None:
+    assert demo.code == 0, demo.printed
+    runs = [records.load(folder) for folder in records.folders(demo.settings.paths.runs)]
+    assert sorted(run.job for run in runs) == sorted(tours.CHAIN)
+    assert {run.status for run in runs} == {"ok"}
+    assert all(run.simulated and run.verdict and run.figures for run in runs)
+    assert str(demo.settings.paths.runs / "index.html") in demo.printed
+
+
+def test_every_page_says_simulated_and_asks_nobody(demo: Demo) -> None:
+    pages = sorted(demo.home.glob("runs/demo/**/*.html"))
+    assert len(pages) == len(tours.CHAIN) + 1
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert "SIMULATED" in text, page
+        assert not re.search(r"<script|<link|src=\"(?!data:)|url\((?!data:)|@import", text), page
+
+
+def test_the_index_leads_to_every_report(demo: Demo) -> None:
+    index = demo.settings.paths.runs / "index.html"
+    links = re.findall(r'href="([^"]+)"', index.read_text(encoding="utf-8"))
+    assert len(links) == len(tours.CHAIN)
+    assert all((index.parent / link).is_file() for link in links)
+
+
+def test_holes_were_found_and_filled_and_the_store_says_so(demo: Demo) -> None:
+    told = {run.job: run.figures for run in map(records.load, records.folders(demo.settings.paths.runs))}
+    assert told["gap_analysis"]["missing"] > 1000
+    assert told["auto_backfill_check"]["recovered"] > 1000
+    with open_house(settings=demo.settings, as_of=tours.DEMO_AS_OF) as house:
+        after = analyse(house).figures
+    assert after["missing"] < told["gap_analysis"]["missing"] - told["auto_backfill_check"]["recovered"] * 0.99
+    assert after["unfillable"] == told["auto_backfill_check"]["unfillable"]
+
+
+def test_a_second_ingestion_writes_nothing_new(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACTORY_HOME", str(demo.home))
+    with tours.simulated_world() as settings, open_house(settings=settings, as_of=tours.DEMO_AS_OF) as house:
+        before = house.store.inventory()
+        outcome = ingest(house, "all")
+        after = house.store.inventory()
+    assert outcome.figures["new"] == outcome.figures["revised"] == 0
+    assert outcome.figures["unchanged"] > 0
+    assert before.equals(after)
+
+
+def test_a_notebook_run_by_plain_papermill_tells_the_same(
+    demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACTORY_HOME", str(demo.home))
+    parameters = {"profile": "demo", "as_of": records.stamp(tours.DEMO_AS_OF)}
+    source = demo.settings.paths.notebooks / "04_feature_engineering.ipynb"
+    papermill.execute_notebook(str(source), str(tmp_path / "out.ipynb"), parameters, progress_bar=False)
+    told = report.figures(nbformat.read(tmp_path / "out.ipynb", as_version=4))
+    ran = next(
+        run for run in map(records.load, records.folders(demo.settings.paths.runs)) if run.job == "feature_engineering"
+    )
+    assert told["verdict"] == ran.verdict
+    assert told["feature_hash"] == ran.figures["feature_hash"]
+
+
+def test_a_replay_sees_only_what_was_known_then(demo: Demo) -> None:
+    earlier = tours.DEMO_AS_OF - timedelta(days=10)
+    with open_house(settings=demo.settings, as_of=earlier) as house:
+        rows = house.store.read(
+            "spot_eur_mwh", places=("ES",), start=earlier, end=earlier + timedelta(days=5), as_of=house.as_of
+        )
+    assert len(rows)
+    assert (rows["available_at"] <= earlier).all()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        pytest.param(("run", "nonsense"), 2, "There is no job 'nonsense'", id="unknown job"),
+        pytest.param(("run", "ingest", "--param", "daze=3"), 2, "no parameter daze", id="unknown parameter"),
+        pytest.param(("run", "ingest", "--as-of", "yesterday"), 2, "not a date or an instant", id="bad instant"),
+        pytest.param(("--profile", "prod", "jobs"), 2, "no profile 'prod'", id="unknown profile"),
+        pytest.param(("import", "absent.csv"), 2, "absent.csv", id="absent file"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_an_exit_code(
+    tmp_path: Path, words: tuple[str, ...], code: int, said: str
+) -> None:
+    ran = factory(tmp_path, *words)
+    assert ran.returncode == code
+    assert said in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_the_commands_of_a_demo_profile_answer_in_json(demo: Demo) -> None:
+    as_of = records.stamp(tours.DEMO_AS_OF)
+    told = json.loads(factory(demo.home, "gaps", "--profile", "demo", "--as-of", as_of, "--json").stdout)
+    assert told["figures"]["present"] > 0
+    jobs = json.loads(factory(demo.home, "jobs", "--profile", "demo", "--json").stdout)
+    assert {job["job"] for job in jobs if job["status"] == "ok"} == set(tours.CHAIN)
