@@ -223,11 +223,14 @@ def _one(fuzz: Bench, case: Case, chance: random.Random) -> tuple[str, str]:
     target = chance.choice(list(case.answers))
     mutated = mutate(case.answers[target], chance)
     try:
-        rows = rows_of(fuzz.ask(case, {**case.answers, target: mutated}))
+        frame = fuzz.ask(case, {**case.answers, target: mutated})
     except FactoryError:
         return "typed_error", ""
     except Exception as error:  # noqa: BLE001 - what must never happen is what is counted here
         return "other", f"{type(error).__name__}: {error}"
+    rows = rows_of(frame)
+    if len(rows) < len(frame):
+        return "bad_rows", f"{len(frame) - len(rows)} rows are there twice"
     if wrong := bad_rows(case, rows, target, mutated):
         return "bad_rows", wrong[0]
     return "correct", ""

@@ -18,7 +18,7 @@ from factory_lib.net import Reply
 from factory_lib.series import Kind
 from factory_lib.sources.base import PointSource, Window
 from factory_lib.sources.forecasts import forecast_rows
-from factory_lib.sources.parsing import Door, Parsed, at, json_of, number, require_near
+from factory_lib.sources.parsing import Door, Parsed, at, json_of, number, require_ascending, require_near
 
 CURRENT, FORECAST, HISTORY = "/data/2.5/weather", "/data/2.5/forecast", "/data/3.0/onecall/timemachine"
 HISTORY_SINCE = datetime(1979, 1, 1, tzinfo=UTC)
@@ -48,8 +48,9 @@ class OpenWeatherMap(PointSource):
         now = self.clock.now()
         if end > self._this_hour() - timedelta(hours=1) or not self.limits.subscribed:
             return parse_current(self._get(CURRENT, place), place, now, source=self.name)
-        reply = self._get(HISTORY, place, {"dt": str(epoch(start) // HOUR_S * HOUR_S)})
-        return parse_history(reply, place, now, source=self.name)
+        hour = epoch(start) // HOUR_S * HOUR_S
+        reply = self._get(HISTORY, place, {"dt": str(hour)})
+        return parse_history(reply, place, from_epoch(hour), now, source=self.name)
 
     def forecast(self, series: Sequence[str], place: str | None = None) -> pd.DataFrame:
         """Return the forecast of the next five days, every three hours, as forecast rows."""
@@ -107,8 +108,10 @@ def parse_current(body: Reply | bytes, place: str, retrieved_at: datetime, *, so
     return door.parsed()
 
 
-def parse_history(body: Reply | bytes, place: str, retrieved_at: datetime, *, source: str = "openweathermap") -> Parsed:
-    """Return the reading of one past hour; its rain belongs to the hour before and is left to others.
+def parse_history(
+    body: Reply | bytes, place: str, hour: datetime, retrieved_at: datetime, *, source: str = "openweathermap"
+) -> Parsed:
+    """Return the reading at the start of one past hour; its rain belongs to the hour before and is left to others.
 
     Raises
     ------
@@ -120,18 +123,17 @@ def parse_history(body: Reply | bytes, place: str, retrieved_at: datetime, *, so
     readings = at(source, answer, "data", list)
     if not readings:
         raise NoDataYet(source, "no reading of that hour")
+    reading = readings[0]
+    if len(readings) > 1 or at(source, reading, "dt", int) != epoch(hour):
+        raise MalformedResponse(source, "not the one reading of the hour that was asked for")
+    instant = {
+        "temperature_c": reading.get("temp"),
+        "humidity_pct": reading.get("humidity"),
+        "pressure_sea_level_hpa": reading.get("pressure"),
+        "wind_speed_ms": reading.get("wind_speed"),
+    }
     door = Door(source, place, Kind.OBSERVED, retrieved_at)
-    for reading in readings:
-        taken_at = at(source, reading, "dt", int)
-        if taken_at % HOUR_S or not epoch(HISTORY_SINCE) <= taken_at <= epoch(retrieved_at):
-            raise MalformedResponse(source, "its reading is not of the hour that was asked for")
-        instant = {
-            "temperature_c": reading.get("temp"),
-            "humidity_pct": reading.get("humidity"),
-            "pressure_sea_level_hpa": reading.get("pressure"),
-            "wind_speed_ms": reading.get("wind_speed"),
-        }
-        _add(door, taken_at, instant)
+    _add(door, epoch(hour), instant)
     return door.parsed()
 
 
@@ -151,6 +153,7 @@ def parse_forecast(
     entries = at(source, answer, "list", list)
     starts = [at(source, entry, "dt", int) for entry in entries]
     try:
+        require_ascending(source, starts)
         told = [f"{from_epoch(start):%Y-%m-%d %H:%M:%S}" for start in starts]
         if told != [at(source, entry, "dt_txt", str) for entry in entries]:
             raise MalformedResponse(source, "a forecast tells two times")

@@ -306,3 +306,22 @@ def test_a_forecast_row_is_to_come_and_in_range_and_has_no_spread() -> None:
     (row,) = rows.to_dict("records")
     assert (row["p50"], row["target_start"].timestamp()) == (11.0, hour + 3600)
     assert rows[["p10", "p90"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("readings", "error"),
+    [
+        pytest.param([], NoDataYet, id="none"),
+        pytest.param([{"dt": 1776240000, "temp": 11}, {"dt": 1776240000, "temp": 12}], MalformedResponse, id="two"),
+        pytest.param([{"dt": 1776243600, "temp": 11}], MalformedResponse, id="another hour"),
+    ],
+)
+def test_history_is_the_one_reading_of_the_hour_that_was_asked_for(readings: list[Any], error: type[Exception]) -> None:
+    hour = datetime(2026, 4, 15, 8, tzinfo=UTC)
+    body = json.dumps({"lat": 38.15, "lon": -3.63, "data": readings}).encode()
+    with pytest.raises(error):
+        openweathermap.parse_history(body, POINT, hour, NOW)
+    good = json.dumps({"lat": 38.15, "lon": -3.63, "data": [{"dt": 1776240000, "temp": 11, "humidity": 50}]}).encode()
+    rows = openweathermap.parse_history(good, POINT, hour, NOW).rows
+    assert rows.set_index("series")["value"].to_dict() == {"temperature_c": 11.0, "humidity_pct": 50.0}
+    assert set(rows["start"]) == {hour}
