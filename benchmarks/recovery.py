@@ -1,6 +1,6 @@
 """Does a backfill recover everything that some provider still has? Random holes, outages and providers with only part.
 
-Each scenario is a store of a hundred days, full but for holes from one slot to three months, at an instant often near
+Each scenario is a store of three months, full but for holes from one slot to three months, at an instant often near
 a clock change or the end of a month. Some values are with no provider, some with only one of them; 5 % of the
 requests get a 5xx, 3 % a 429, and mostly one provider is away for a while. The backfill runs as it is scheduled: once,
 and again every two simulated hours while it says that something remains, three times at most.
@@ -27,7 +27,7 @@ import pandas as pd
 from benchmarks._cli import bench
 from factory_lib import frames
 from factory_lib import settings as factory_settings
-from factory_lib.clock import SimulatedClock, epoch, from_epoch
+from factory_lib.clock import SimulatedClock, day_bounds, epoch, from_epoch, market_day
 from factory_lib.house import House, open_house
 from factory_lib.pipeline.accounting import SlotState
 from factory_lib.pipeline.backfill import backfill
@@ -42,7 +42,7 @@ from factory_lib.simulator.world import World
 from factory_lib.slots import Slots, expected, from_index
 
 SCENARIOS, SEED = 200, 42
-DAYS, LONGEST_H = 100, 90 * 24
+DAYS, LONGEST_H = 91, 90 * 24  # the forecast endpoint keeps 92 days
 PRICES, WEATHER = ("spot_eur_mwh", "pvpc_eur_mwh"), ("temperature_c", "humidity_pct")
 # Who can be asked without a key; the archive for what is older than five days.
 SERVES = {
@@ -67,6 +67,9 @@ class Withheld(Holes):
 
     def withhold(self, source: str, series: str, slots: Slots) -> None:
         """Take slots from a provider for ever."""
+        if source == "omie":  # a file has all of its day, or there is none
+            days = {market_day(from_epoch(int(slot))) for slot in slots}
+            slots = np.concatenate([expected(get(series), *day_bounds(day)) for day in days])
         self.slots.setdefault((source, series), set()).update(slots.tolist())
 
     def has(self, source: str, series: str, slots: Slots) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -90,10 +93,10 @@ class Scenario:
     result: dict[str, Any] = field(default_factory=dict)
 
     def offered(self, name: str, at: datetime) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """Return which missing slots some provider has and reaches at the time of the last run."""
+        """Return which missing slots some provider has and reaches at an instant."""
         slots = self.missing[name]
         old = slots + 3600 <= epoch(at - timedelta(days=5))
-        reach = {"open_meteo": old, "open_meteo_recent": slots >= epoch(at - timedelta(days=91))}
+        reach = {"open_meteo": old}
         able = [self.withheld.has(source, name, slots) & reach.get(source, True) for source in SERVES[name]]
         return np.any(able, axis=0)
 
@@ -180,7 +183,9 @@ def count(house: House, scenario: Scenario, world: World) -> dict[str, Any]:
     books = {b.target.name: b.account for b in analyse(house, scenario.since, scenario.until).ledgers}
     found = {"missing": 0, "recoverable": 0, "recovered": 0, "wrong": 0, "unfillable": 0, "unfillable_reported": 0}
     for name, slots in scenario.missing.items():
-        offered = scenario.offered(name, house.as_of)
+        offered = scenario.offered(name, scenario.now)
+        clear = offered == scenario.offered(name, house.clock.now())  # who comes in reach meanwhile may be asked or not
+        slots, offered = slots[clear], offered[clear]
         places = ("ES",) if name in PRICES else house.settings.site.places.weather
         rows = house.store.read(name, places=places, start=scenario.since, end=scenario.until)
         came = rows[np.isin(from_index(rows["start"]), slots)]

@@ -14,7 +14,7 @@ import pandas as pd
 
 from factory_lib import sources
 from factory_lib.house import House
-from factory_lib.pipeline import due, hunt, unfillable
+from factory_lib.pipeline import due, hunt, quality, unfillable
 from factory_lib.pipeline.asking import Answer, ask_all
 from factory_lib.pipeline.gaps import GapReport, analyse
 from factory_lib.pipeline.hunt import Hunt
@@ -146,6 +146,7 @@ class _Campaign:
         self.began = house.clock.now()
         self.progress = progress
         self.by_source: dict[str, dict[str, int | str]] = {}
+        self.quarantined = 0
 
     def run(self, first: Sequence[Planned], patience: timedelta) -> None:
         planned = first
@@ -180,6 +181,9 @@ class _Campaign:
             left[source] -= turn_s(self.house.settings.sources[source])
             if self.progress is not None:
                 self.progress(Progress(done, len(planned), max(left.values())))
+        names = list(dict.fromkeys(name for item in planned for name in item.request.series))
+        start, end = min(item.request.start for item in planned), max(item.request.end for item in planned)
+        self.quarantined += len(quality.judge(self.house, names, start, end))
         for each in self.hunts.values():
             each.read_again(self.house)
 
@@ -255,6 +259,7 @@ class _Campaign:
             "requests_failed": sum(int(line["failed"]) for line in self.by_source.values()),
             "new": sum(int(line["new"]) for line in self.by_source.values()),
             "revised": sum(int(line["revised"]) for line in self.by_source.values()),
+            "quarantined": self.quarantined,
             "planned_s": float(planned.groupby("source")["seconds"].sum().max()) if len(planned) else 0.0,
             "untouched_gaps": int((gaps["state"] == "missing").sum()) - taken,
         }

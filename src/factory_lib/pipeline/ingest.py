@@ -16,8 +16,10 @@ from factory_lib.house import House
 from factory_lib.pipeline import due, quality, unfillable
 from factory_lib.pipeline.asking import Answer, Request, ask_all
 from factory_lib.pipeline.gaps import known_until
+from factory_lib.pipeline.hybrid import COMPARISON_COLUMNS, ask_order, side_by_side
 from factory_lib.pipeline.scope import Door, Target, clients, targets
 from factory_lib.pipeline.stock import Stock, overdue
+from factory_lib.series import Measurement
 from factory_lib.store.base import WriteResult
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ class IngestOutcome:
         Series that had slots due and got none of them.
     quarantined : DataFrame
         Stored values that the quality rules doubt (``quality.OFFENDING_COLUMNS``).
+    comparison : DataFrame
+        How far the weather sources were apart in the last days (``hybrid.COMPARISON_COLUMNS``).
     offline : bool
         Whether every source is switched off here: the profile lives on imported files.
     """
@@ -57,6 +61,7 @@ class IngestOutcome:
     latest: pd.DataFrame
     rejected: pd.DataFrame
     quarantined: pd.DataFrame
+    comparison: pd.DataFrame
     figures: Mapping[str, int | float | str]
     notes: tuple[str, ...] = ()
     overdue: tuple[str, ...] = ()
@@ -112,7 +117,8 @@ def ingest(house: House, sources: str = "all", days: int | None = None) -> Inges
     """
     names = due.chosen(house.settings, sources)
     skipped = tuple(f"{name}: {why}" for name in names if (why := providers.missing(name, house.settings)))
-    ready = [name for name in names if not providers.missing(name, house.settings)]
+    able = [name for name in names if not providers.missing(name, house.settings)]
+    ready = ask_order(able, house.as_of)
     wanted = [target for target in targets(house) if any(door.source in ready for door in target.doors)]
     now = house.clock.now()
     before = Stock.read(house, wanted, days or FIRST_LOAD_DAYS, raw=True)
@@ -242,12 +248,17 @@ class _Tally:
             self._latest(wanted, after),
             pd.DataFrame(self.rejected, columns=["source", "text", "reason"]),
             self.quarantined,
+            side_by_side(self.house) if self._has_weather(wanted) else pd.DataFrame(columns=COMPARISON_COLUMNS),
             figures,
             notes,
             late,
             tuple(skipped),
             not any(spec.enabled for spec in self.house.settings.sources.values()),
         )
+
+    @staticmethod
+    def _has_weather(wanted: Sequence[Target]) -> bool:
+        return any(target.series.measurement is Measurement.WEATHER for target in wanted)
 
     def _nowhere(self, target: Target) -> list[tuple[int, int]]:
         return unfillable.recall(self.house.state, target.name, target.doors, self.house.as_of)

@@ -63,6 +63,11 @@ def places_of(settings: Settings, series: Series) -> tuple[str, ...]:
     }[series.measurement]
 
 
+def trust(series: Series, source: str) -> int:
+    """Return the source's place in the series' order of trust, the most trusted 0; strangers come last."""
+    return series.sources.index(source) if source in series.sources else len(series.sources)
+
+
 @contextmanager
 def clients(settings: Settings, state: State, clock: Clock, names: Iterable[str]) -> Iterator[dict[str, Source]]:
     """Open the named providers and close them again."""

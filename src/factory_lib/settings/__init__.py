@@ -20,6 +20,7 @@ from factory_lib.settings.records import (
     GapSettings,
     JobSettings,
     ProfileSettings,
+    QualitySettings,
     RetentionSettings,
     Site,
     SourceSettings,
@@ -93,6 +94,7 @@ class FileSettings:
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
     tariff: TariffSettings = field(default_factory=TariffSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    quality: QualitySettings = field(default_factory=QualitySettings)
     alerts: AlertSettings = field(default_factory=AlertSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
 

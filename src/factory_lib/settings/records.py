@@ -96,6 +96,42 @@ class GapSettings:
 
 
 @dataclass(frozen=True)
+class QualitySettings:
+    """From where on a stored value is doubted; by series, in its unit, where the rule is about one.
+
+    Attributes
+    ----------
+    plausible : mapping of str to (low, high)
+        Narrower than the catalogue's range, which is what can be anywhere in the region.
+    step : mapping of str to float
+        Largest jump to the next slot and back.
+    flat_line_h : mapping of str to float
+        Hours after which an unchanged reading is a dead sensor.
+    cross_source : mapping of str to float
+        Largest difference between two sources of one slot.
+    scale_over_tariff : float
+        Largest mean of a day's spot prices, in means of the regulated tariff that contains them.
+    doubled_over_neighbours : float
+        Largest repeated hour of October, in means of the hours around it.
+    scale_floor_eur_mwh : float
+        Below it a ratio of prices says nothing.
+    """
+
+    plausible: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    step: Mapping[str, float] = field(default_factory=dict)
+    flat_line_h: Mapping[str, float] = field(default_factory=dict)
+    cross_source: Mapping[str, float] = field(default_factory=dict)
+    scale_over_tariff: float = 1.2
+    doubled_over_neighbours: float = 1.8
+    scale_floor_eur_mwh: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name, limits in self.plausible.items():
+            if len(limits) != 2 or limits[0] >= limits[1]:
+                raise ValueError(f"plausible.{name} must be [low, high]")
+
+
+@dataclass(frozen=True)
 class TrainingSettings:
     """When a training is worth it and what it is judged on."""
 

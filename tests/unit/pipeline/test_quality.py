@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from factory_lib.clock import day_bounds, epoch
+from factory_lib.pipeline.gaps import analyse
+from factory_lib.pipeline.ingest import ingest
+from factory_lib.pipeline.quality import doubted, judge
+from factory_lib.series import get
+from factory_lib.settings import Settings
+from factory_lib.simulator.faults import Rule
+from factory_lib.slots import expected, resolutions, to_index
+
+NOW = datetime(2026, 4, 15, 10, tzinfo=UTC)
+DAY = timedelta(days=1)
+Change = Callable[[np.ndarray], np.ndarray]
+
+
+def rows(
+    name: str, change: Change = np.asarray, *, source: str = "ree", day: str = "2026-03-10", days: int = 2
+) -> pd.DataFrame:
+    """View rows of whole market days, of a daily course that no rule doubts, changed."""
+    start, _ = day_bounds(datetime.fromisoformat(day).date())
+    slots = expected(get(name), start, start + days * DAY)
+    hours = (slots - epoch(start)) / 3600
+    course = 60.0 + 10 * np.sin(hours * np.pi / 12) + 0.1 * np.sin(hours)
+    return pd.DataFrame(
+        {
+            "series": name, "place": "ES", "source": source, "kind": "observed",
+            "resolution_s": resolutions(get(name), slots), "start": to_index(slots), "rev": 1,
+            "value": change(course.copy()),
+        }
+    )  # fmt: skip
+
+
+def at(position: int | slice, value: float) -> Change:
+    """Set some of the values."""
+
+    def change(course: np.ndarray) -> np.ndarray:
+        course[position] = value
+        return course
+
+    return change
+
+
+def air(change: Change = np.asarray) -> pd.DataFrame:
+    """A mild course of temperatures."""
+    return rows("temperature_c", lambda course: change(course / 4))
+
+
+def spot(change: Change = np.asarray, **which: Any) -> pd.DataFrame:
+    """Prices of the market."""
+    return rows("spot_eur_mwh", change, **which)
+
+
+TARIFF = rows("pvpc_eur_mwh", lambda course: course + 40)
+HOURS_TOO = spot()[::4].assign(resolution_s=3600)
+
+
+@pytest.mark.parametrize(
+    ("table", "rule", "doubtful"),
+    [
+        pytest.param([air()], None, 0, id="nothing-to-doubt"),
+        pytest.param([air(at(5, 49.0))], "range", 1, id="implausible"),
+        pytest.param([air(at(5, 31.0))], "step", 1, id="spike"),
+        pytest.param([air(at(slice(20, 48), 31.0))], "flat_line", 28, id="frozen"),
+        pytest.param([air(at(slice(20, 25), 17.0))], None, 0, id="calm-night"),
+        pytest.param([rows("humidity_pct", at(slice(0, 48), 100.0))], None, 0, id="saturated-air"),
+        pytest.param([spot(at(slice(0, 40), 0.0))], None, 0, id="many-zero-quarters"),
+        pytest.param([spot(at(slice(0, 96), 0.0))], "all_zero", 96, id="zero-day"),
+        pytest.param([spot(at(slice(0, 30), -9.5))], None, 0, id="negative-prices"),
+        pytest.param([spot(lambda c: 4 * c), TARIFF], "scale", 192, id="quarter-sums"),
+        pytest.param([spot(), TARIFF], None, 0, id="honest-quarters"),
+        pytest.param([spot(at(7, 90.0)), spot(source="omie")], "cross_source", 1, id="less-trusted"),
+        pytest.param([spot(), spot(lambda c: c + 0.01, source="omie")], None, 0, id="a-cent-apart"),
+        pytest.param([spot(at(slice(2, 4), 130.0), day="2024-10-27")], "doubled_hour", 2, id="october"),
+        pytest.param([spot(at(2, 130.0), day="2024-10-20")], None, 0, id="a-price-peak"),
+        pytest.param([spot(), HOURS_TOO], "duplicates", 48, id="hours-beside-quarters"),
+    ],
+)
+def test_a_rule_doubts_what_it_is_for(
+    settings: Settings, table: list[pd.DataFrame], rule: str | None, doubtful: int
+) -> None:
+    found = doubted(pd.concat(table, ignore_index=True), settings.quality)
+    assert found["rule"].unique().tolist() == ([rule] if rule else [])
+    assert len(found) == doubtful
+    assert found["reason"].ne("").all()
+
+
+def test_of_two_sources_the_less_trusted_is_doubted(settings: Settings) -> None:
+    both = pd.concat([rows("spot_eur_mwh"), rows("spot_eur_mwh", at(7, 90.0), source="omie")], ignore_index=True)
+    found = doubted(both, settings.quality)
+    assert found["source"].tolist() == ["ree"]
+    assert "omie says 90" in found["reason"].iloc[0]
+
+
+def test_only_the_latest_revision_is_judged(settings: Settings) -> None:
+    first = rows("temperature_c", lambda c: at(5, 49.0)(c / 4))
+    mended = rows("temperature_c", lambda c: c / 4).assign(rev=2)
+    assert doubted(pd.concat([first, mended], ignore_index=True), settings.quality).empty
+
+
+def test_the_order_of_rows_does_not_matter(settings: Settings) -> None:
+    table = rows("temperature_c", lambda c: at(5, 31.0)(c / 4))
+    assert len(doubted(table.sample(frac=1, random_state=4), settings.quality)) == 1
+
+
+def test_a_provider_that_sums_quarters_is_quarantined_on_arrival(town: Any) -> None:
+    town.simulator.set_rules((Rule("quarter_sums", source="omie"),))
+    house = town.house()
+    outcome = ingest(house, "prices", days=3)
+    assert set(outcome.quarantined["rule"]) == {"scale"}
+    assert set(outcome.quarantined["source"]) == {"omie"}
+    shown = house.store.read("spot_eur_mwh", places=["ES"], start=NOW - DAY, end=NOW)
+    assert set(shown["source"]) == {"ree"}  # the less trusted source stands in
+
+
+def test_an_honest_provider_is_believed(town: Any) -> None:
+    outcome = ingest(town.house(), "all", days=10)
+    assert outcome.quarantined.empty
+
+
+def test_a_frozen_sensor_is_quarantined_and_in_no_view(town: Any) -> None:
+    town.simulator.set_rules((Rule("frozen", source="open_meteo_recent"),))
+    house = town.house()
+    outcome = ingest(house, "open_meteo_recent", days=3)
+    assert "flat_line" in set(outcome.quarantined["rule"])
+    report = analyse(house, NOW - 3 * DAY, NOW, series=["temperature_c"])
+    assert report.figures["quarantined"] > 24
+
+
+def test_what_a_person_released_is_not_doubted_again(town: Any) -> None:
+    town.simulator.set_rules((Rule("frozen", source="open_meteo_recent"),))
+    house = town.house()
+    ingest(house, "open_meteo_recent", days=3)
+    verdicts = house.store.read_verdicts()
+    later = pd.Timestamp(house.clock.now() + timedelta(minutes=1)).as_unit("s")
+    house.store.write_verdicts(verdicts.assign(verdict="released", reason="it was calm", by="a person", at=later))
+    again = judge(house, ["temperature_c", "wind_speed_ms"], NOW - 3 * DAY, NOW)
+    assert again.empty
+    assert analyse(house, NOW - 3 * DAY, NOW, series=["temperature_c"]).figures["quarantined"] == 0
