@@ -1,0 +1,32 @@
+"""A house with two days of quarter-hourly prices in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from factory_lib import frames
+from factory_lib.clock import QUARTER_S, epoch
+from factory_lib.house import House
+
+FIRST = datetime(2026, 4, 12, 22, 0, tzinfo=UTC)
+SLOTS = 192
+Fill = Callable[..., int]
+
+
+@pytest.fixture
+def fill(house: House) -> Fill:
+    """Write ``slots`` prices from ``FIRST`` on; each is ``value`` plus its number."""
+
+    def write(value: float = 50.0, slots: int = SLOTS) -> int:
+        starts = epoch(FIRST) + QUARTER_S * np.arange(slots)
+        rows = frames.tidy(
+            series="spot_eur_mwh", place="ES", source="ree", kind="observed", resolution_s=QUARTER_S, starts=starts,
+            values=value + np.arange(slots) / 100, retrieved_at=house.clock.now(),
+        )  # fmt: skip
+        return house.store.write(rows, run_id="test").written
+
+    return write

@@ -1,0 +1,70 @@
+"""The inbox: what is dropped is imported once, filed away and counted; what cannot be read is kept apart."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from factory_lib.clock import day_bounds
+from factory_lib.house import House
+from factory_lib.ops import inbox
+from factory_lib.pipeline import due
+from factory_lib.pipeline.ingest import IngestOutcome
+
+DAY = date(2026, 4, 14)
+FRAMES = [field.name for field in fields(IngestOutcome) if field.type == "pd.DataFrame"]
+
+
+@pytest.fixture
+def folder(house: House) -> Path:
+    house.settings.paths.inbox.mkdir(parents=True)
+    return house.settings.paths.inbox
+
+
+def drop(folder: Path, name: str = "marginalpdbc_20260414.1") -> None:
+    rows = [f"{DAY:%Y;%m;%d};{n};{n + 1.0};{n}.0;" for n in range(1, 97)]
+    (folder / name).write_text("\r\n".join(["MARGINALPDBC;", *rows, "*", ""]), encoding="latin-1")
+
+
+def test_a_dropped_file_is_stored_archived_and_counted(house: House, folder: Path) -> None:
+    drop(folder)
+    (one,) = inbox.import_dropped(house)
+    assert (one.name, one.new, one.refused) == ("marginalpdbc_20260414.1", 96, False)
+    start, end = day_bounds(DAY)
+    assert len(house.store.slots("spot_eur_mwh", places=["ES"], start=start, end=end)) == 96
+    assert list(folder.iterdir()) == []
+    archive = house.settings.paths.data / "archive" / "2026-04-15"
+    assert [file.name for file in archive.iterdir()] == ["marginalpdbc_20260414.1"]
+    drop(folder)
+    assert inbox.import_dropped(house)[0].new == 0
+    assert len(list(archive.iterdir())) == 2
+
+
+def test_what_cannot_be_read_is_kept_apart(house: House, folder: Path) -> None:
+    (folder / "holiday.txt").write_text("sun and sea", encoding="utf-8")
+    (one,) = inbox.import_dropped(house)
+    assert one.refused
+    assert (house.settings.paths.data / "archive" / "refused" / "holiday.txt").exists()
+    assert inbox.import_dropped(house) == []
+
+
+def test_a_waiting_file_makes_ingestion_due(house: House, folder: Path) -> None:
+    for name in (".hidden", "big.csv.part"):
+        drop(folder, name)
+    assert due.dropped(house.settings) == []
+    drop(folder)
+    assert [file.name for file in due.dropped(house.settings)] == ["marginalpdbc_20260414.1"]
+    assert due.nothing_due(house.settings, house.state, "ree_price_ingestion", house.clock.now()) is None
+
+
+def test_the_outcome_tells_of_it() -> None:
+    none = pd.DataFrame()
+    plain = IngestOutcome(**{**dict.fromkeys(FRAMES, none), "figures": {"new": 1}})
+    told = inbox.told(plain, [inbox.Dropped("a.csv", 5, False, "5 new"), inbox.Dropped("b.txt", 0, True, "unknown")])
+    assert told.figures == {"new": 1, "inbox_files": 2, "inbox_new": 5, "inbox_refused": 1}
+    assert told.notes == ("Inbox: a.csv: 5 new", "Inbox: b.txt refused: unknown")
+    assert inbox.told(plain, []) is plain

@@ -1,0 +1,62 @@
+"""Judging by hand: a value is barred, released or corrected with reason and author; nothing is lost."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pandas as pd
+import pytest
+
+from factory_lib.errors import BadInput
+from factory_lib.house import House
+from factory_lib.ops import quarantine
+from factory_lib.ops.quarantine import Choice
+from tests.unit.ops.conftest import FIRST, SLOTS, Fill
+
+HOUR = Choice("spot_eur_mwh", FIRST, FIRST + timedelta(hours=1))
+
+
+def shown(house: House) -> pd.DataFrame:
+    return house.store.read("spot_eur_mwh", places=["ES"], start=FIRST, end=FIRST + timedelta(days=2))
+
+
+def test_a_rejected_value_is_in_no_view_until_it_is_released(house: House, fill: Fill) -> None:
+    fill()
+    assert quarantine.judge(house, HOUR, "quarantined", "frozen feed", "Ana") == 4
+    assert len(shown(house)) == SLOTS - 4
+    listed = quarantine.listed(house, "spot_eur_mwh")
+    assert sorted(listed["value"]) == [50.0, 50.01, 50.02, 50.03]
+    assert set(listed["by"]) == {"Ana"}
+    assert set(listed["reason"]) == {"frozen feed"}
+    assert quarantine.judge(house, HOUR, "released", "checked with the operator", "Luis") == 4
+    assert len(shown(house)) == SLOTS
+    assert quarantine.listed(house).empty
+
+
+def test_a_correction_is_a_revision_with_its_author(house: House, fill: Fill) -> None:
+    fill()
+    assert quarantine.correct(house, HOUR, 48.5, "typing error", "Ana") == 4
+    first = shown(house).iloc[0]
+    assert (first["value"], first["rev"], first["run_id"]) == (48.5, 2, "corrected by Ana: typing error")
+    raw = house.store.read("spot_eur_mwh", places=["ES"], start=HOUR.start, end=HOUR.end, raw=True)
+    assert sorted(raw["value"].unique()) == [48.5, 50.0, 50.01, 50.02, 50.03]
+
+
+@pytest.mark.parametrize(
+    ("choice", "verdict"),
+    [
+        pytest.param(HOUR, "released", id="nothing barred"),
+        pytest.param(Choice("spot_eur_mwh", FIRST - timedelta(days=9), FIRST), "quarantined", id="no value there"),
+        pytest.param(Choice("spot_eur_mwh", HOUR.start, HOUR.end, "omie"), "quarantined", id="not of that source"),
+    ],
+)
+def test_judging_nothing_is_an_error(house: House, fill: Fill, choice: Choice, verdict: str) -> None:
+    fill()
+    with pytest.raises(BadInput, match="There is no"):
+        quarantine.judge(house, choice, verdict, "reason", "Ana")
+
+
+def test_a_value_outside_the_catalogue_s_range_corrects_nothing(house: House, fill: Fill) -> None:
+    fill()
+    with pytest.raises(BadInput, match="could correct"):
+        quarantine.correct(house, HOUR, 1e9, "reason", "Ana")
