@@ -67,7 +67,7 @@ class Withheld(Holes):
 
     def withhold(self, source: str, series: str, slots: Slots) -> None:
         """Take slots from a provider for ever."""
-        if source == "omie":  # a file has all of its day, or there is none
+        if source == "omie" and len(slots):  # a file has all of its day, or there is none
             days = {market_day(from_epoch(int(slot))) for slot in slots}
             slots = np.concatenate([expected(get(series), *day_bounds(day)) for day in days])
         self.slots.setdefault((source, series), set()).update(slots.tolist())
