@@ -225,6 +225,12 @@ class TestView:
         assert seen(store, start=DAY, end=DAY + timedelta(hours=2)) == [1.0, 2.0]
         assert seen(store, start=DAY + timedelta(seconds=1), end=DAY + timedelta(hours=1)) == []
 
+    def test_no_place_is_nothing_and_not_an_error(self, store: Store) -> None:
+        store.write(rows([1.0]), run_id="a")
+        assert seen(store, places=[]) == []
+        assert len(store.slots("temperature_c", places=[], **EVER)) == 0
+        assert store.read_forecasts("temperature_c", places=[], **EVER).empty
+
     def test_other_places_are_not_shown(self, store: Store) -> None:
         store.write(rows([1.0], place="J17"), run_id="a")
         assert seen(store) == []
@@ -330,6 +336,11 @@ class TestVerdicts:
         assert found["verdict"].tolist() == ["released", "quarantined"]
         pd.testing.assert_frame_equal(found.iloc[[1]].reset_index(drop=True), first, check_dtype=False)
         assert store.read_verdicts().empty
+
+    def test_a_reason_of_several_lines_becomes_one(self, store: Store) -> None:
+        given = verdict(rows([1.0]).assign(rev=1).iloc[0], "quarantined", RETRIEVED).assign(reason="two\n  lines")
+        store.write_verdicts(given)
+        assert store.read_verdicts()["reason"].tolist() == ["two lines"]
 
     def test_only_quarantined_or_released(self, store: Store) -> None:
         with pytest.raises(BadInput, match="maybe"):

@@ -147,6 +147,8 @@ def _comparison(tokens: list[str]) -> Callable[[Mapping[str, str]], bool]:
                 raise FluxError("expected )")
             return inner
         name = tokens.pop(0)
+        if name == "false":
+            return lambda record: False
         if name == "r":
             _, quoted, _ = tokens.pop(0), tokens.pop(0), tokens.pop(0)
             column = _texts(quoted)[0]

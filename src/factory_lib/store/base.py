@@ -212,6 +212,7 @@ class Store:
             raise BadInput(f"A verdict is quarantined or released, not {', '.join(sorted(unknown))}.")
         with self._call("write_verdicts") as counted, self.backend.writing("verdicts"):
             rows = _verdicts(rows)
+            rows["reason"] = rows["reason"].str.split().str.join(" ")
             have = pd.MultiIndex.from_frame(_verdicts(self.backend.load_verdicts()))
             new = rows[~pd.MultiIndex.from_frame(rows).isin(have)].drop_duplicates()
             if len(new):

@@ -121,14 +121,17 @@ class InfluxBackend:
         names = block[: block.find(b"\r\n")].decode().split(",")
         if "error" in names:
             raise StoreUnavailable(f"InfluxDB at {self.where.url} broke off: {block.decode()}.")
-        types = dict.fromkeys(names, _CODED)
+        types: dict[str, Any] = dict.fromkeys(names, _CODED)
         types |= {"_value": value, "_time": pa.timestamp("s", "UTC"), "table": pa.int64()}
         options = pyarrow.csv.ConvertOptions(
             column_types=types,
             include_columns=[name for name in names if name not in ("", "result")],
             strings_can_be_null=False,
         )
-        return pyarrow.csv.read_csv(pa.BufferReader(block), convert_options=options)
+        try:
+            return pyarrow.csv.read_csv(pa.BufferReader(block), convert_options=options)
+        except pa.ArrowException as error:
+            raise StoreUnavailable(f"{self.where.url} does not answer like InfluxDB: {error}.") from error
 
     def _from(self, start: int, end: int) -> str:
         first, last = (f"{from_epoch(t):%Y-%m-%dT%H:%M:%SZ}" for t in (max(start, EARLIEST), min(end, LATEST)))
@@ -312,7 +315,7 @@ def _quoted(text: object) -> str:
 def _where(**column: Iterable[object]) -> str:
     """Return one Flux filter per column: it equals one of the values."""
     return "".join(
-        f" |> filter(fn: (r) => {' or '.join(f'r.{name} == {_quoted(value)}' for value in values)})"
+        f" |> filter(fn: (r) => {' or '.join(f'r.{name} == {_quoted(value)}' for value in values) or 'false'})"
         for name, values in column.items()
     )
 

@@ -38,7 +38,15 @@ def head(measurement: str, tags: Mapping[str, object]) -> str:
 
 
 def text_field(text: str) -> str:
-    """Return a string field, quoted and escaped."""
+    """Return a string field, quoted and escaped.
+
+    Raises
+    ------
+    BadInput
+        If it breaks the line.
+    """
+    if "\n" in text or "\r" in text:
+        raise BadInput(f"InfluxDB cannot hold the line break in {text!r}.")
     return f'"{text.translate(_TEXT)}"'
 
 

@@ -26,6 +26,7 @@ from factory_lib.store.rows import FORECAST, FORECAST_VALUE_COLUMNS, NAT, VALUE_
 
 BUSY_TIMEOUT_MS = 30_000
 BATCH_ROWS = 65_536  # larger Arrow batches than the driver's 1,024 read a third faster
+FEW_LABELS = 1000
 TABLES = ("channel", "label", "value", "forecast", "verdict")
 
 # The key of ``value`` serves the view and the slots alike: a scan of one channel's window in order of time.
@@ -145,10 +146,19 @@ class SqliteBackend:
         stored = self._stored_channels()
         for channel in set(rows.channels) - set(stored):
             self.execute(f"INSERT INTO channel ({', '.join(Channel._fields)}) VALUES ({marks})", channel)
-        for text in rows.labels:
-            self.execute("INSERT OR IGNORE INTO label (text) VALUES (?)", (text,))
-        stored, labels = self._stored_channels(), dict(self._pairs("SELECT text, id FROM label"))
-        return np.array([stored[c] for c in rows.channels]), np.array([labels[text] for text in rows.labels])
+        stored = self._stored_channels()
+        used = np.unique(np.concatenate([rows[name] for name in ("run", "tier") if name in rows.column]))
+        labels = np.zeros(len(rows.labels), dtype=np.int64)
+        for number in used.tolist():
+            text = (rows.labels[number],)
+            self.execute("INSERT OR IGNORE INTO label (text) VALUES (?)", text)
+            labels[number] = self.query("SELECT id FROM label WHERE text = ?", text)[0][0].as_py()
+        return np.array([stored[c] for c in rows.channels]), labels
+
+    def _labels(self, ids: np.ndarray[Any, Any]) -> dict[int, str]:
+        """Return the texts of those ids, ascending; all of them when there are many."""
+        some = f"WHERE id IN ({', '.join(map(str, ids))})" if len(ids) <= FEW_LABELS else ""
+        return dict(self._pairs(f"SELECT id, text FROM label {some} ORDER BY id"))
 
     # -- rows -----------------------------------------------------------------------------------------------------
 
@@ -181,9 +191,10 @@ class SqliteBackend:
             arrays |= {name: np.where(np.isinf(arrays[name]), np.nan, arrays[name]) for name in ("p10", "p50", "p90")}
         labels: tuple[str, ...] = ()
         if "run" in arrays:
-            texts = dict(self._pairs("SELECT id, text FROM label ORDER BY id"))
+            coded = [name for name in ("run", "tier") if name in arrays]
+            texts = self._labels(np.unique(np.concatenate([arrays[name] for name in coded])))
             labels = tuple(texts.values())
-            arrays |= {name: _codes(list(texts), arrays[name]) for name in ("run", "tier") if name in arrays}
+            arrays |= {name: _codes(list(texts), arrays[name]) for name in coded}
         several = "channel" in arrays
         number = _codes(list(chosen.values()), arrays["channel"]) if several else np.zeros(len(found), dtype=np.int64)
         arrays["channel"] = number
