@@ -159,6 +159,20 @@ def test_the_young_end_comes_from_the_forecast_endpoint_and_the_rest_from_the_ar
     assert outcome.figures["recovered"] == outcome.figures["missing"] == 237  # three hours are not due
 
 
+def test_what_the_young_end_lacks_is_asked_for_again_as_soon_as_the_archive_can_have_it(town: Any) -> None:
+    house = town.house()
+    hole = (NOW - 5 * DAY + HOUR, NOW - 5 * DAY + 6 * HOUR)
+    fill(house, town, "temperature_c", hole)
+    town.simulator.set_holes((Hole(("temperature_c",), *hole, lost=True),))
+    assert backfill(house, series=["temperature_c"]).figures["unfillable"] == 5
+    town.simulator.set_holes(())
+    later = replace(house, as_of=NOW + 7 * HOUR)
+    town.clock.set(later.as_of)
+    outcome = backfill(later, until=NOW - 4 * DAY, series=["temperature_c"])
+    assert outcome.figures["recovered"] == outcome.figures["missing"] == 5
+    assert outcome.plan["source"].tolist() == ["open_meteo"]
+
+
 def test_a_first_load_reports_its_progress(town: Any) -> None:
     seen: list[Progress] = []
     backfill(town.house(), NOW - 100 * DAY, series=PRICES, automatic=False, progress=seen.append)
