@@ -20,11 +20,11 @@ def can_finish(plant: Plant, variant: str, day: date, *, batches: int = 1, early
     It begins on the day or, with ``early`` and if worked, from the lead-in of the day before.
     """
     today, yesterday = shifts_on(plant, day), shifts_on(plant, day - timedelta(days=1))
-    nights = any(shift.end <= shift.begin for shift in yesterday)
+    nights = any(time() < shift.end <= shift.begin for shift in yesterday)
     if not today:
         return False
     begin = local_instant(day, time()) if nights else local_instant(day, today[0].begin)
-    if early and (nights or any(shift.end > plant.lead_in for shift in yesterday)):
+    if early and any(shift.end > plant.lead_in or shift.end <= shift.begin for shift in yesterday):
         begin = local_instant(day - timedelta(days=1), plant.lead_in)
     end = day_start(day + timedelta(days=1))
     if today[-1].end > today[-1].begin:
