@@ -110,16 +110,15 @@ def simulator(now: datetime, options: Sequence[str] = ("--holes", "demo")) -> It
         "--stop-with-stdin",
         *options,
     ]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         ready = process.stdout.readline()
         if not ready:
             raise JobError(f"The simulator did not start (exit code {process.wait()}).")
-        yield json.loads(ready)["url"]
-    finally:
-        process.terminate()
-        process.wait(timeout=10)
+        try:
+            yield json.loads(ready)["url"]
+        finally:
+            process.terminate()
 
 
 def mlflow_pages(profile: str | None, port: int) -> int:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from factory_lib import sources as providers
@@ -179,6 +180,22 @@ def _forecast_requests(house: House, requests: Sequence[Request]) -> Iterator[Re
             yield Request(*door, series, house.as_of, house.as_of, forecast=True)
 
 
+def _news(house: House, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the forecast rows that say something else than the provider's latest stored issue."""
+    if rows.empty:
+        return rows
+    start, end = rows["target_start"].min(), rows["target_start"].max() + pd.Timedelta(seconds=1)
+    held = [
+        house.store.read_forecasts(name, places=[place], start=start, end=end)
+        for name, place in rows[["series", "place"]].drop_duplicates().itertuples(index=False)
+    ]
+    slot, said = ["series", "place", "model", "target_start", "resolution_s"], ["p10", "p50", "p90"]
+    known = rows[slot].merge(pd.concat(held), on=slot, how="left")
+    now, before = rows[said].to_numpy(dtype=float), known[said].to_numpy(dtype=float)
+    same = (now == before) | (np.isnan(now) & np.isnan(before))
+    return rows[~(same.all(axis=1) & known["issued_at"].notna().to_numpy())]
+
+
 class _Tally:
     """Stores answers as they come and keeps count."""
 
@@ -202,8 +219,9 @@ class _Tally:
         if answer.error is not None and not answer.settled:
             self.failed[request.source] = answer.error.message
         if request.forecast:
-            if len(answer.rows):
-                self.forecasts += self.house.store.write_forecasts(answer.rows, run_id=self.house.run_id).new
+            news = _news(self.house, answer.rows)
+            if len(news):
+                self.forecasts += self.house.store.write_forecasts(news, run_id=self.house.run_id).new
             return
         door = Door(request.source, request.place)
         for name in request.series:
