@@ -1,4 +1,4 @@
-"""Hours drawn between a day's extremes, where a station reports by day only: imputed, for feature frames, never stored."""
+"""Hours drawn between a day's extremes, where a station reports by day only: imputed, never stored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from factory_lib.clock import DAY_S, HOUR_S, epoch, from_epoch
 from factory_lib.slots import Slots, from_index, to_index
 
-# UTC hours of the usual coldest (about sunrise) and warmest hour; the hourly means of Seville 2015–2017 have theirs there.
+# UTC hours of the usual coldest (about sunrise) and warmest hour, where the hourly means of Seville 2015–2017 have theirs.
 COLDEST_HOUR_UTC, WARMEST_HOUR_UTC = 5, 15
 DAILY = ("temperature_min_c", "temperature_max_c", "humidity_max_pct", "humidity_min_pct")
 

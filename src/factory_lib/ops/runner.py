@@ -91,7 +91,7 @@ def _read(source: Path, given: Mapping[str, Any]) -> NotebookNode:
     import nbformat
 
     try:
-        notebook = nbformat.read(source, as_version=4)
+        notebook: NotebookNode = nbformat.read(source, as_version=4)
     except FileNotFoundError:
         raise NotebookFailed(f"{source} is missing.", next_step="Check [jobs] in config/factory.toml.") from None
     known = report.declared_parameters(notebook)

@@ -193,7 +193,8 @@ def _news(house: House, rows: pd.DataFrame) -> pd.DataFrame:
     known = rows[slot].merge(pd.concat(held), on=slot, how="left")
     now, before = rows[said].to_numpy(dtype=float), known[said].to_numpy(dtype=float)
     same = (now == before) | (np.isnan(now) & np.isnan(before))
-    return rows[~(same.all(axis=1) & known["issued_at"].notna().to_numpy())]
+    told: pd.DataFrame = rows.loc[~(same.all(axis=1) & known["issued_at"].notna().to_numpy())]
+    return told
 
 
 class _Tally:

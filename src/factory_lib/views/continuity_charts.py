@@ -19,7 +19,8 @@ def calendar(daily: pd.DataFrame, title: str = "Completeness by market day") -> 
     Parameters
     ----------
     daily : DataFrame
-        Index: market days (dates); one column per series; values: share present, 0 to 1, NaN where nothing is expected.
+        Index: market days (dates); one column per series; values: share present, 0 to 1, NaN where nothing is
+        expected.
     """
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
