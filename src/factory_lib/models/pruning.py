@@ -1,12 +1,14 @@
-"""Old trainings are let go of: their runs, versions and files; what carries an alias stays."""
+"""Old trainings are let go of: their versions, runs and files; what carries an alias stays."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import shutil
+from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
-from factory_lib.errors import ModelError
 from factory_lib.house import House
 from factory_lib.models.registry import EXPERIMENT, client_for
 
@@ -14,39 +16,37 @@ from factory_lib.models.registry import EXPERIMENT, client_for
 def prune(house: House, horizon: datetime) -> int:
     """Delete the runs that began before ``horizon`` and none of whose versions carries an alias; return how many.
 
-    Raises
-    ------
-    ModelError
-        If MLflow cannot remove the files.
+    MLflow goes on listing them as deleted; their files, which are what takes room, are gone.
     """
     if not (house.settings.paths.runs / "mlflow.db").is_file():
         return 0
     with client_for(house, "prune") as mlflow:
         client = mlflow.MlflowClient()
-        versions = [
-            (found, str(found.version) in registered.aliases.values())
-            for registered in client.search_registered_models()
-            for found in client.search_model_versions(f"name = '{registered.name}'")
-        ]
-        kept = {found.run_id for found, named in versions if named}
+        versions = list(_versions(client))
+        kept = {found.run_id for found, alias in versions if alias}
         experiment = client.get_experiment_by_name(EXPERIMENT)
         began_before = f"attributes.start_time < {int(horizon.timestamp() * 1000)}"
         runs = client.search_runs([experiment.experiment_id], began_before, max_results=1000) if experiment else []
-        old = {run.info.run_id for run in runs} - kept
+        old = {run.info.run_id: run for run in runs if run.info.run_id not in kept}
         for found, _ in versions:
             if found.run_id in old:
                 client.delete_model_version(found.name, found.version)
-        for run_id in old:
+        for run_id, run in old.items():
+            for output in run.outputs.model_outputs if run.outputs else ():
+                _remove(client.get_logged_model(output.model_id).artifact_location)
+                client.delete_logged_model(output.model_id)
+            _remove(run.info.artifact_uri)
             client.delete_run(run_id)
-    if old:
-        _remove_files(house, sorted(old))
     return len(old)
 
 
-def _remove_files(house: House, run_ids: list[str]) -> None:
-    """Let MLflow collect what is marked as deleted: it removes no file before."""
-    uri = house.settings.paths.mlflow_uri
-    command = [sys.executable, "-m", "mlflow", "gc", "--backend-store-uri", uri, "--run-ids", ",".join(run_ids)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ModelError(f"MLflow could not remove {len(run_ids)} runs: {done.stderr.strip().splitlines()[-1:]}.")
+def _versions(client: Any) -> Iterator[tuple[Any, bool]]:
+    """Yield every version and whether it carries an alias."""
+    for registered in client.search_registered_models():
+        named = {str(number) for number in registered.aliases.values()}
+        for found in client.search_model_versions(f"name = '{registered.name}'"):
+            yield found, str(found.version) in named
+
+
+def _remove(uri: str) -> None:
+    shutil.rmtree(Path(unquote(urlsplit(uri).path)), ignore_errors=True)
