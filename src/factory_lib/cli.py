@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def verb(name: str, handler: Handler, text: str) -> argparse.ArgumentParser:
         added = verbs.add_parser(name, help=text, description=text, parents=[common], epilog=EXIT_CODES)
-        added.set_defaults(handler=handler)
+        added.set_defaults(handler=handler, verb=name)
         return added
 
     run = verb("run", _run, "Run jobs: their notebooks, into dated folders with a report.")
@@ -86,15 +86,15 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--since", required=True)
     export.add_argument("--until", required=True)
     export.add_argument("--as-of")
-    verb("doctor", _doctor, "Check keys, providers, store, registry, clock and disk, and say what to do.")
-    verb("health", _health, "Show how jobs, providers and series fare.")
-    alerts = verb("alerts", _alerts, "List, acknowledge or mute alerts, or send a test through every channel.")
+    verb("doctor", _desk, "Check keys, providers, store, registry, clock and disk, and say what to do.")
+    verb("health", _desk, "Show how jobs, providers and series fare.")
+    alerts = verb("alerts", _desk, "List, acknowledge or mute alerts, or send a test through every channel.")
     alerts.add_argument("action", choices=("list", "ack", "mute", "test"))
     alerts.add_argument("name", nargs="?", help="topic/entity; * and ? match")
     alerts.add_argument("--hours", type=float, default=24.0, help="of silence (default %(default)s)")
     alerts.add_argument("--all", action="store_true", help="list resolved ones too")
     alerts.add_argument("--by", help="who (default: the user)")
-    quarantine = verb("quarantine", _quarantine, "List barred values; release, reject or correct values by hand.")
+    quarantine = verb("quarantine", _desk, "List barred values; release, reject or correct values by hand.")
     quarantine.add_argument("action", choices=("list", "release", "reject", "correct"))
     quarantine.add_argument("series", nargs="?")
     quarantine.add_argument("--since", help="first instant or market day")
@@ -103,10 +103,10 @@ def _parser() -> argparse.ArgumentParser:
     quarantine.add_argument("--value", type=float, help="what it is corrected to")
     quarantine.add_argument("--reason")
     quarantine.add_argument("--by", help="who (default: the user)")
-    verb("backup", _backup, "Back up store and state while jobs go on.")
-    restore = verb("restore", _restore, "Bring a backup back, after checking it.")
+    verb("backup", _desk, "Back up store and state while jobs go on.")
+    restore = verb("restore", _desk, "Bring a backup back, after checking it.")
     restore.add_argument("folder", nargs="?", type=Path, help="default: the newest")
-    copy = verb("copy", _copy, "Copy the store into the other backend; repeating it completes it.")
+    copy = verb("copy", _desk, "Copy the store into the other backend; repeating it completes it.")
     copy.add_argument("--to", choices=("sqlite", "influx"), required=True)
     cron = verb("cron", _cron, "Show, install or remove the block of the user's crontab.")
     cron.add_argument("action", choices=("show", "install", "remove"))
@@ -188,49 +188,10 @@ def _index(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _doctor(chosen: argparse.Namespace) -> int:
+def _desk(chosen: argparse.Namespace) -> int:
     from factory_lib.ops import desk
 
-    return desk.doctor(chosen.profile, as_json=chosen.json)
-
-
-def _health(chosen: argparse.Namespace) -> int:
-    from factory_lib.ops import desk
-
-    return desk.health(chosen.profile, as_json=chosen.json)
-
-
-def _alerts(chosen: argparse.Namespace) -> int:
-    from factory_lib.ops import desk
-
-    return desk.alerts(
-        chosen.profile, chosen.action, chosen.name, hours=chosen.hours, every=chosen.all, by=chosen.by,
-        as_json=chosen.json,
-    )  # fmt: skip
-
-
-def _quarantine(chosen: argparse.Namespace) -> int:
-    from factory_lib.ops import desk
-
-    return desk.quarantine(chosen.profile, chosen.action, vars(chosen), as_json=chosen.json)
-
-
-def _backup(chosen: argparse.Namespace) -> int:
-    from factory_lib.ops import desk
-
-    return desk.backup(chosen.profile, as_json=chosen.json)
-
-
-def _restore(chosen: argparse.Namespace) -> int:
-    from factory_lib.ops import desk
-
-    return desk.restore(chosen.profile, chosen.folder, as_json=chosen.json)
-
-
-def _copy(chosen: argparse.Namespace) -> int:
-    from factory_lib.ops import desk
-
-    return desk.copy(chosen.profile, chosen.to, as_json=chosen.json)
+    return desk.VERBS[chosen.verb](chosen)
 
 
 def _cron(chosen: argparse.Namespace) -> int:

@@ -150,7 +150,10 @@ def deliver(state: State, settings: Settings, at: datetime) -> list[dict[str, An
     """Tell the channels what is new, worse, still open after the cooldown, or over; return what was told."""
     told = []
     with state.transaction() as sql:
-        _escalate(sql, settings.alerts, at)
+        uncared_for = epoch(at) - settings.alerts.escalate_after_h * 3600
+        sql.execute(
+            "UPDATE alert SET severity = ? WHERE status = 'open' AND opened_at <= ?", (Severity.CRITICAL, uncared_for)
+        )
         rows = sql.execute(
             "SELECT topic, entity, severity, message, status, count, told, told_at, muted_until FROM alert"
         ).fetchall()
@@ -169,13 +172,6 @@ def deliver(state: State, settings: Settings, at: datetime) -> list[dict[str, An
             )  # fmt: skip
         _tell(told, settings)
     return told
-
-
-def _escalate(sql: Any, rules: AlertSettings, at: datetime) -> None:
-    sql.execute(
-        "UPDATE alert SET severity = ? WHERE status = 'open' AND opened_at <= ?",
-        (Severity.CRITICAL, epoch(at) - rules.escalate_after_h * 3600),
-    )
 
 
 def _news(status: str, severity: int, told: str, silent_s: int, rules: AlertSettings) -> str:

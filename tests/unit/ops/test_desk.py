@@ -1,0 +1,85 @@
+"""The verbs of a person at the desk, as typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from factory_lib.cli import main
+from factory_lib.house import House
+from tests.unit.ops.conftest import SLOTS, Fill
+
+WINDOW = ["--since", "2026-04-13", "--until", "2026-04-13T00:00:00Z"]
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, object]]:
+    assert main([*words, "--json"]) == 0
+    rows: list[dict[str, object]] = json.loads(capsys.readouterr().out)
+    return rows
+
+
+def test_alerts_are_tested_listed_acknowledged_and_muted(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (line,) = said(capsys, "alerts", "test")
+    assert line["message"] == "This is a test."
+    assert said(capsys, "alerts", "list") == []
+    assert [row["status"] for row in said(capsys, "alerts", "list", "--all")] == ["resolved"]
+    assert said(capsys, "alerts", "mute", "test/*", "--hours", "1")[0]["muted"] == 1
+    assert main(["alerts", "ack", "test/*"]) == 2
+    assert "No alert matches" in capsys.readouterr().err
+    assert main(["alerts", "ack"]) == 2
+
+
+def test_values_are_rejected_and_released(house: House, fill: Fill, capsys: pytest.CaptureFixture[str]) -> None:
+    fill()
+    told = [*WINDOW, "--reason", "frozen", "--by", "Ana"]
+    assert said(capsys, "quarantine", "reject", "spot_eur_mwh", *told)[0]["values"] == 8
+    listed = said(capsys, "quarantine", "list")
+    assert {(row["reason"], row["by"]) for row in listed} == {("frozen", "Ana")}
+    assert said(capsys, "quarantine", "release", "spot_eur_mwh", *told)[0]["values"] == 8
+    assert said(capsys, "quarantine", "list") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        pytest.param(["quarantine", "reject", "spot_eur_mwh"], "since, until, reason", id="nothing given"),
+        pytest.param(["quarantine", "correct", "spot_eur_mwh", *WINDOW, "--reason", "x"], "value", id="no value"),
+    ],
+)
+def test_what_is_not_given_is_named(
+    home: Path, capsys: pytest.CaptureFixture[str], words: list[str], what: str
+) -> None:
+    assert main(words) == 2
+    assert f"needs {what}." in capsys.readouterr().err
+
+
+def test_backup_and_restore_say_what_they_did(house: House, fill: Fill, capsys: pytest.CaptureFixture[str]) -> None:
+    fill()
+    (taken,) = said(capsys, "backup")
+    fill(value=70.0)
+    (back,) = said(capsys, "restore")
+    assert back == {"restored": taken["backup"], "rows": SLOTS, "checksums": "equal"}
+
+
+def test_an_export_carries_units_and_provenance(house: House, fill: Fill, tmp_path: Path) -> None:
+    fill()
+    file = tmp_path / "out.csv"
+    assert main(["export", "spot_eur_mwh", *WINDOW, "--out", str(file)]) == 0
+    head, first, *rest = file.read_text(encoding="utf-8").splitlines()
+    row = dict(zip(head.split(","), first.split(","), strict=True))
+    assert (row["unit"], row["source"], row["kind"], row["world"], len(rest)) == (
+        "EUR/MWh",
+        "ree",
+        "observed",
+        "real",
+        7,
+    )
+
+
+def test_health_is_told_to_a_machine_too(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["health", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["level"] == "ok"
+    assert {check["name"] for check in told["checks"]} >= {"store", "mlflow", "disk", "aemet_api_key"}
