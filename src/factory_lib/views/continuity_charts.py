@@ -25,12 +25,13 @@ def calendar(daily: pd.DataFrame, title: str = "Completeness by market day") -> 
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
 
-    colours = LinearSegmentedColormap.from_list("completeness", [STATUS["missing"], "#f0c05a", GREEN])
+    ramp = LinearSegmentedColormap.from_list("completeness", [STATUS["missing"], "#f0c05a", GREEN])
+    colours = ramp.with_extremes(bad=LINE)
     with styled():
         figure = Figure(figsize=(9.2, 0.34 * daily.shape[1] + 1.1))
         axes = figure.subplots()
         grid = np.ma.masked_invalid(daily.to_numpy(dtype=float).T)
-        image = axes.imshow(grid, aspect="auto", cmap=colours.with_extremes(bad=LINE), vmin=0, vmax=1, interpolation="nearest")
+        image = axes.imshow(grid, aspect="auto", cmap=colours, vmin=0, vmax=1, interpolation="nearest")
         axes.set_yticks(range(daily.shape[1]), [str(name) for name in daily.columns])
         ticks = np.unique(np.linspace(0, len(daily) - 1, min(8, len(daily))).astype(int))
         axes.set_xticks(ticks, [f"{pd.Timestamp(daily.index[t]):%d %b %y}" for t in ticks])
