@@ -22,7 +22,8 @@ def bench(
     """Parse the common options, run, and print one JSON object as the last line of standard output.
 
     ``run`` returns the figures and the raw rows behind them: a frame (written as CSV) or anything JSON can hold.
-    Progress goes to standard error. The exit code is 0 even when a figure is poor: a benchmark measures, it does not judge.
+    Progress goes to standard error. The exit code is 0 even when a figure is poor: a benchmark measures, and judges
+    nothing.
     """
     parser = argparse.ArgumentParser(description=doc)
     parser.add_argument(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from factory_lib.clock import DAY_S, HOUR_S, epoch, from_epoch
 from factory_lib.slots import Slots, from_index, to_index
 
-# UTC hours of the usual coldest (about sunrise) and warmest hour, where the hourly means of Seville 2015–2017 have theirs.
+# UTC hours of the usual coldest (about sunrise) and warmest hour, as in the hourly means of Seville 2015–2017.
 COLDEST_HOUR_UTC, WARMEST_HOUR_UTC = 5, 15
 DAILY = ("temperature_min_c", "temperature_max_c", "humidity_max_pct", "humidity_min_pct")
 

@@ -87,8 +87,8 @@ def run(
 
 
 def _read(source: Path, given: Mapping[str, Any]) -> NotebookNode:
-    _skip_slow_import()
-    import nbformat
+    with _without("rfc3987_syntax", "isoduration"):  # formats that no notebook's schema names: a second of every start
+        import nbformat
 
     try:
         notebook: NotebookNode = nbformat.read(source, as_version=4)
@@ -101,9 +101,16 @@ def _read(source: Path, given: Mapping[str, Any]) -> NotebookNode:
     return notebook
 
 
-def _skip_slow_import() -> None:
-    """Leave out the grammar of internationalised names, 1.4 s of every start; nothing here validates such a format."""
-    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+@contextmanager
+def _without(*modules: str) -> Iterator[None]:
+    """Make an import do without modules that are optional to it."""
+    absent = [name for name in modules if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
 
 
 def _execute(
@@ -111,7 +118,9 @@ def _execute(
 ) -> tuple[NotebookNode, records.Status, str | None]:
     """Return the executed notebook, how it ended, and what went wrong."""
     import nbformat
-    import papermill
+
+    with _without("pyarrow"):  # for notebooks on Hadoop
+        import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from traitlets.config import Config
 
@@ -124,8 +133,7 @@ def _execute(
             with _terminable():
                 papermill.execute_notebook(
                     str(part), str(part), parameters=dict(given), cwd=str(settings.paths.root), kernel_name="python3",
-                    language="python",
-                    progress_bar=sys.stderr.isatty(), execution_timeout=spec.timeout_s, log_output=False,
+                    language="python", progress_bar=sys.stderr.isatty(), execution_timeout=spec.timeout_s, log_output=False,
                     config=Config(KernelManager={"transport_encryption": "required"}),
                 )  # fmt: skip
         except papermill.PapermillExecutionError as failure:
@@ -182,7 +190,7 @@ def _finish(
         error=mask(error) if error else None,
         verdict=mask(str(told.pop("verdict", ""))),
         level=str(told.pop("level", "")),
-        simulated=bool(told.pop("simulated", False)),
+        simulated=bool(told.pop("simulated", settings.simulated)),
         mlflow_run_id=told.pop("mlflow_run_id", None),
         figures=told,
         cpu_seconds=round(children.ru_utime + children.ru_stime, 2),
