@@ -1,0 +1,98 @@
+"""Score and recommendation of tomorrow's hours on real 2017, before and after its prices are published.
+
+Before (noon) prices are forecast, with the operator's forecasts of load, wind and solar taken as available at 11:00;
+after (14:00) they are known. Temperature and humidity of Seville are forecast from their own past in both. Beside stand
+the naive forecast (same hour yesterday), the documented rules applied to the same forecasts, and the two forests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks._cli import bench
+from benchmarks.price_backtest import energy, exogenous
+from benchmarks.real_training import real_history
+from factory_lib.clock import MADRID
+from factory_lib.domain import indices
+from factory_lib.features import ahead, air
+from factory_lib.features.lags import day_matrix
+from factory_lib.features.thirteen import HUMIDITY, PRICE, TEMPERATURE
+from factory_lib.models import scores
+from factory_lib.models.backtest import backtest
+from factory_lib.models.expectation import VALUES, rolling_expectations
+from factory_lib.models.history import History
+from factory_lib.models.weather import rolling_forecasts
+
+TEST = (date(2017, 1, 1), date(2017, 12, 31))
+WARM_UP_DAYS = 184  # before the test: what the first errors are taken from
+REFIT = "28D"
+
+
+def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Forecast and judge; the raw rows are the hours with every forecast of them."""
+    first, last = TEST
+    if chosen.quick:
+        last = first + timedelta(days=55)
+    begin = first - timedelta(days=WARM_UP_DAYS)
+    sys.stderr.write("prices…\n")
+    market = energy(chosen.data)
+    prices = backtest(
+        day_matrix(market.prices), begin, last, exogenous(market.operator), leads=(1,), jobs=os.cpu_count() or 1
+    ).set_index("start")["p50"]
+    history = real_history(chosen.data, "2018-01-01")
+    sys.stderr.write("weather and scores…\n")
+    rows = forecast_rows(history, prices, begin, last)
+    forests = scores.rolling_origin(
+        scores.examples(history, history.hourly.index[0].to_pydatetime(), history.hourly.index[-1].to_pydatetime()),
+        history.known_until, count=6, seed=0, test_days=scores.MOST_TEST_DAYS,
+    )  # fmt: skip
+    keys = ["issued_at", "target_start"]
+    said = forests.rename(columns={"score_model": "score_forest", "recommendation_model": "recommendation_forest"})
+    rows = rows.merge(said[[*keys, "score_forest", "recommendation_forest", "recommendation_majority"]], on=keys)
+    tested = rows[rows["target_start"] >= pd.Timestamp(str(first), tz=MADRID)]
+    figures = {name: judge(part) for name, part in tested.groupby("group")}
+    return {**figures, "assumptions": ["operator's forecasts of load, wind and solar as available at 11:00"]}, tested
+
+
+def forecast_rows(history: History, prices: pd.Series, begin: date, last: date) -> pd.DataFrame:
+    """Return tomorrow's hours for every issue, with targets, naive and rule forecasts and expectations."""
+    issues = ahead.issue_times(history.hourly.index[0].date(), last - timedelta(days=1), (scores.BEFORE, scores.AFTER))
+    rows = ahead.rows_ahead(issues)
+    rows = rows[rows["day_ahead"]].reset_index(drop=True)
+    rows["group"] = np.where(rows["issued_at"].dt.tz_convert(MADRID).dt.time == scores.BEFORE, "before", "after")
+    hourly, known_until = air.with_vapour(history.hourly, history.known_until)
+    past = ahead.Past(hourly, rows, known_until)
+    refits = pd.date_range(str(begin), str(last), freq=REFIT, tz="UTC")
+    forecast = rolling_forecasts(past, rows, refits)
+    published = past.known(PRICE, past.target_s)
+    forecast[PRICE] = np.where(np.isnan(published), rows["target_start"].map(prices), published)
+    actual = pd.DataFrame({name: past.actual(name, past.target_s) for name in VALUES}, index=rows.index)
+    expected = rolling_expectations(rows, forecast, actual, (past.low, past.high), refits)
+    score, index = past.indices(*(forecast[name].to_numpy() for name in (PRICE, TEMPERATURE, HUMIDITY)))
+    rule = {"score_rule": score, "recommendation_rule": indices.production_recommendation(index)}
+    expected = expected.rename(columns={"score": "score_model", "recommendation": "recommendation_model"})
+    return rows.join([ahead.outcomes(past, rows), expected]).assign(**rule).dropna(subset=["score", "score_model"])
+
+
+def judge(tested: pd.DataFrame) -> dict[str, Any]:
+    """Score the expectation, with the rule's and the forests' figures beside."""
+    others = {
+        name: scores.judge(tested.drop(columns=["score_model", "recommendation_model"]).rename(
+            columns={f"score_{name}": "score_model", f"recommendation_{name}": "recommendation_model"}))
+        for name in ("rule", "forest")
+    }  # fmt: skip
+    beside = {
+        f"{name}_{key}": found[key] for name, found in others.items() for key in ("r2", "mae", "accuracy", "f1_macro")
+    }
+    return {**scores.judge(tested), **beside}
+
+
+if __name__ == "__main__":
+    bench(__doc__, run)
