@@ -8,7 +8,6 @@ the naive forecast (same hour yesterday), the documented rules applied to the sa
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from datetime import date, timedelta
 from typing import Any
@@ -17,12 +16,12 @@ import numpy as np
 import pandas as pd
 
 from benchmarks._cli import bench
-from benchmarks.price_backtest import energy, exogenous
+from benchmarks.price_backtest import Market, energy, exogenous
 from benchmarks.real_training import real_history
 from factory_lib.clock import MADRID
 from factory_lib.domain import indices
 from factory_lib.features import ahead, air
-from factory_lib.features.lags import day_matrix
+from factory_lib.features.lags import DayMatrix, day_matrix
 from factory_lib.features.thirteen import HUMIDITY, PRICE, TEMPERATURE
 from factory_lib.models import scores
 from factory_lib.models.backtest import backtest
@@ -33,21 +32,36 @@ from factory_lib.models.weather import rolling_forecasts
 TEST = (date(2017, 1, 1), date(2017, 12, 31))
 WARM_UP_DAYS = 184  # before the test: what the first errors are taken from
 REFIT = "28D"
+ASSUMPTIONS = [
+    "before: issued at 12:00 Europe/Madrid of day I for the hours of I+1, whose prices are not published yet",
+    "after: issued at 14:00, when they are",
+    "the operator's forecasts of load, wind and solar for I+1 are taken as available at 11:00 of I",
+    "weather observations are known one hour after their slot; no provider's weather forecast is used",
+    "the naive forecast is the same hour of day I, even where the issue time did not know it yet",
+]
 
 
 def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
     """Forecast and judge; the raw rows are the hours with every forecast of them."""
-    first, last = TEST
-    if chosen.quick:
-        last = first + timedelta(days=55)
-    begin = first - timedelta(days=WARM_UP_DAYS)
-    sys.stderr.write("prices…\n")
+    last = TEST[0] + timedelta(days=55) if chosen.quick else TEST[1]
     market = energy(chosen.data)
-    prices = backtest(
-        day_matrix(market.prices), begin, last, exogenous(market.operator), leads=(1,), jobs=os.cpu_count() or 1
-    ).set_index("start")["p50"]
     history = real_history(chosen.data, "2018-01-01")
-    sys.stderr.write("weather and scores…\n")
+    figures: dict[str, Any] = {}
+    tested = judged(history, market, exogenous(market.operator), last)
+    figures |= {name: judge(part) for name, part in tested.groupby("group")}
+    if not chosen.quick:
+        unaided = judged(history, market, None, last)
+        figures["before_prices_only"] = judge(unaided[unaided["group"] == "before"])
+    return figures | {"assumptions": ASSUMPTIONS}, tested
+
+
+def judged(history: History, market: Market, operator: dict[str, DayMatrix] | None, last: date) -> pd.DataFrame:
+    """Return the tested hours with every forecast of them."""
+    begin = TEST[0] - timedelta(days=WARM_UP_DAYS)
+    sys.stderr.write(f"prices {begin} to {last}, {'with' if operator else 'without'} the operator's forecasts…\n")
+    days = day_matrix(market.prices)
+    prices = backtest(days, begin, last, operator, leads=(1,), jobs=1).set_index("start")["p50"]
+    sys.stderr.write("weather, scores and forests…\n")
     rows = forecast_rows(history, prices, begin, last)
     forests = scores.rolling_origin(
         scores.examples(history, history.hourly.index[0].to_pydatetime(), history.hourly.index[-1].to_pydatetime()),
@@ -56,9 +70,7 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
     keys = ["issued_at", "target_start"]
     said = forests.rename(columns={"score_model": "score_forest", "recommendation_model": "recommendation_forest"})
     rows = rows.merge(said[[*keys, "score_forest", "recommendation_forest", "recommendation_majority"]], on=keys)
-    tested = rows[rows["target_start"] >= pd.Timestamp(str(first), tz=MADRID)]
-    figures = {name: judge(part) for name, part in tested.groupby("group")}
-    return {**figures, "assumptions": ["operator's forecasts of load, wind and solar as available at 11:00"]}, tested
+    return rows[rows["target_start"] >= pd.Timestamp(str(TEST[0]), tz=MADRID)]
 
 
 def forecast_rows(history: History, prices: pd.Series, begin: date, last: date) -> pd.DataFrame:

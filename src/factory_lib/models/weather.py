@@ -1,6 +1,6 @@
 """Temperature and humidity of the hours ahead from the site's own past, where no provider's forecast is at hand.
 
-One ridge regression per local issue time, UTC hour and day corrects the mean of the last week at that hour. It is
+One ridge regression per local issue time and lead corrects the mean of the last week at the target's hour. It is
 fitted in a second, so every issue time fits its own; nothing is stored.
 """
 
@@ -69,7 +69,7 @@ def _fit_predict(x: Floats, y: Floats, asked: Floats) -> Floats:
 
 
 def _groups(rows: pd.DataFrame) -> NDArray[np.int64]:
-    """Return one number for each combination of local issue time, UTC hour and day of the target."""
+    """Return one number for each combination of local issue time and lead."""
     wall = rows["issued_at"].dt.tz_convert(MADRID)
-    keys = [wall.dt.hour * 60 + wall.dt.minute, rows["target_start"].dt.hour, rows["day_ahead"]]
+    keys = [wall.dt.hour * 60 + wall.dt.minute, rows["lead_h"]]
     return pd.MultiIndex.from_arrays(keys).factorize()[0]

@@ -51,7 +51,7 @@ def spring() -> tuple[pd.DataFrame, ahead.Past]:
     """150 days of made-up hours and two issues a day."""
     index = pd.date_range(datetime(2025, 1, 1, tzinfo=UTC), periods=150 * 24, freq="h", name="start").as_unit("s")
     draw, phase = np.random.default_rng(5), np.asarray(index.hour) / 24 * 2 * np.pi
-    mild = np.repeat(np.cumsum(draw.normal(0, 1, 150)), 24)
+    mild = np.repeat(pd.Series(draw.normal(0, 3, 150)).ewm(span=3).mean().to_numpy(), 24)
     hourly = pd.DataFrame(
         {
             PRICE: 60 + 20 * np.sin(phase) + draw.normal(0, 5, len(index)),
@@ -87,6 +87,6 @@ def test_errors_come_from_before_the_refit_only(spring):
     first = rolling_expectations(rows, forecast, actual, band, refits)
     assert list(first.columns) == list(COLUMNS)
     changed = actual.copy()
-    changed[(rows["target_start"] >= refits[0] - timedelta(hours=2)).to_numpy()] += 50
+    changed[(rows["target_start"] > refits[0] - timedelta(hours=2)).to_numpy()] += 50
     pd.testing.assert_frame_equal(rolling_expectations(rows, forecast, changed, band, refits), first)
     assert first["score"].notna().sum() == (rows["issued_at"] >= refits[0]).sum()
