@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 
 from factory_lib.clock import epoch, from_epoch
 from factory_lib.errors import BadInput
-from factory_lib.net import breaker
 from factory_lib.ops.records import RunRecord, stamp
 from factory_lib.settings import Settings
 from factory_lib.settings.records import AlertSettings
@@ -205,6 +204,8 @@ def after_run(state: State, settings: Settings, record: RunRecord, at: datetime)
     else:
         why = record.error or record.verdict
         raise_event(state, Event(Topic.JOB, record.job, Severity.WARNING, f"{record.status}: {why}"), at)
+    from factory_lib.net import breaker
+
     hosts = breaker.open_hosts(state, settings.breaker)
     settle(
         state,

@@ -133,8 +133,8 @@ def _execute(
             with _terminable():
                 papermill.execute_notebook(
                     str(part), str(part), parameters=dict(given), cwd=str(settings.paths.root), kernel_name="python3",
-                    language="python", progress_bar=sys.stderr.isatty(), execution_timeout=spec.timeout_s, log_output=False,
-                    config=Config(KernelManager={"transport_encryption": "required"}),
+                    language="python", progress_bar=sys.stderr.isatty(), execution_timeout=spec.timeout_s,
+                    log_output=False, config=Config(KernelManager={"transport_encryption": "required"}),
                 )  # fmt: skip
         except papermill.PapermillExecutionError as failure:
             status, error = "failed", f"{failure.ename}: {failure.evalue}"
