@@ -61,7 +61,7 @@ class Climate:
     def forecast(self, source: str, name: str, starts: Ints, issued_s: int) -> Floats:
         """Return what ``source`` expects; the error grows with the lead and is new every six hours."""
         cycle = issued_s // (6 * HOUR_S)
-        lead_days = np.maximum(starts - issued_s, 0) / DAY_S
+        lead_days = np.maximum(starts - cycle * 6 * HOUR_S, 0) / DAY_S
         scale = {"temperature_c": 1.2, "humidity_pct": 5.0, "wind_speed_ms": 0.6}.get(name, 0.0)
         error = scale * np.sqrt(lead_days) * self._noise.smooth(f"{source}/{name}/{cycle}", starts, 12 * HOUR_S)
         return np.clip(self.as_seen_by(source, name, starts) + error, get(name).low, get(name).high)
