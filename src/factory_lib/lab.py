@@ -132,6 +132,7 @@ def backfill(here: House, since: str = "", days: int | None = None) -> BackfillO
     first = _instant(since or None) or (here.as_of - timedelta(days=days) if days else None)
     outcome = run(here, first)
     alerts.after_recovery(here, outcome)
+    alerts.after_gaps(here, _gaps.analyse(here).gaps)  # what was filled is no longer to be told
     return outcome
 
 

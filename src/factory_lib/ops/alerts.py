@@ -238,7 +238,7 @@ def after_gaps(house: House, gaps: pd.DataFrame) -> None:
 
 
 def after_recovery(house: House, outcome: BackfillOutcome) -> None:
-    """Say how a backfill of now ended; one that left nothing to fill ends the gap alerts, too."""
+    """Say how a backfill of now ended; one that found nothing to fill only ends an earlier alert."""
     now = house.clock.now()
     if now - house.as_of > REPLAY:
         return
@@ -247,5 +247,3 @@ def after_recovery(house: House, outcome: BackfillOutcome) -> None:
         raise_event(house.state, Event(Topic.RECOVERY, "backfill", severity, outcome.verdict), now)
     else:
         resolve(house.state, Topic.RECOVERY, "backfill", outcome.verdict, now)
-    if not outcome.left and not outcome.figures["untouched_gaps"]:
-        settle(house.state, Topic.GAP, (), now)

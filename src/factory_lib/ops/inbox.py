@@ -49,6 +49,8 @@ def _import(house: House, waiting: list[Path]) -> Iterator[Dropped]:
             yield Dropped(file.name, 0, True, error.message)
         else:
             _file_away(file, archive / f"{house.clock.now():%Y-%m-%d}")
+            if report.written.written:
+                house.state.mark(due.STORED, "inbox", house.clock.now())
             yield Dropped(file.name, report.written.new, False, report.verdict)
 
 

@@ -178,6 +178,8 @@ class _Campaign:
             self._count(answer, result)
             for name in answer.request.series:
                 self.hunts[name].note(answer)
+                if result.written:
+                    self.house.state.mark(due.STORED, name, self.house.clock.now())
             left[source] -= turn_s(self.house.settings.sources[source])
             if self.progress is not None:
                 self.progress(Progress(done, len(planned), max(left.values())))

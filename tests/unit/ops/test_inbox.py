@@ -37,6 +37,7 @@ def test_a_dropped_file_is_stored_archived_and_counted(house: House, folder: Pat
     start, end = day_bounds(DAY)
     assert len(house.store.slots("spot_eur_mwh", places=["ES"], start=start, end=end)) == 96
     assert list(folder.iterdir()) == []
+    assert house.state.marks(due.STORED)["inbox"][0] == house.clock.now()
     archive = house.settings.paths.data / "archive" / "2026-04-15"
     assert [file.name for file in archive.iterdir()] == ["marginalpdbc_20260414.1"]
     drop(folder)
