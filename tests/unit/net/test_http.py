@@ -153,7 +153,8 @@ def test_keys_are_in_no_error_and_no_log(
 ) -> None:
     key = "k3y/with=signs"
     script.answers = [(403, b'{"you sent": "k3y/with=signs, k3y%2Fwith%3Dsigns"}')]
-    with caplog.at_level(logging.DEBUG), pytest.raises(AuthError) as raised:
+    # named, because the InfluxDB client quiets this logger for the whole process
+    with caplog.at_level(logging.DEBUG, logger="urllib3.connectionpool"), pytest.raises(AuthError) as raised:
         open_http(clock).get("/", secret_params={"appid": Secret(key)}, secret_headers={"x-api-key": Secret(key)})
     told = "".join(traceback.format_exception(raised.value)) + caplog.text + repr(vars(raised.value))
     assert "GET /ree/" in caplog.text
