@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from factory_lib import series as catalogue
-from factory_lib.clock import HOUR_S, parse_instant
+from factory_lib.clock import HOUR_S, day_start, market_day, parse_instant
 from factory_lib.errors import BadInput
 from factory_lib.frames import wide
 from factory_lib.house import House, open_house
@@ -125,12 +125,15 @@ def gaps(here: House, since: str | datetime | None = None) -> _gaps.GapReport:
     return report
 
 
-def backfill(here: House, since: str = "", days: int | None = None) -> BackfillOutcome:
-    """Fill the holes; ``since`` or ``days`` make everything from there on expected."""
+def backfill(here: House, since: str = "", days: int | None = None, automatic: bool = True) -> BackfillOutcome:
+    """Fill the holes; ``since`` or so many whole market ``days`` before today make everything from there on expected.
+
+    ``automatic`` leaves alone what is too short to be filled unasked (``[gaps]`` of the settings).
+    """
     from factory_lib.pipeline.backfill import backfill as run
 
-    first = _instant(since or None) or (here.as_of - timedelta(days=days) if days else None)
-    outcome = run(here, first)
+    back = day_start(market_day(here.as_of) - timedelta(days=days)) if days else None
+    outcome = run(here, _instant(since or None) or back, automatic=automatic)
     alerts.after_recovery(here, outcome)
     alerts.after_gaps(here, _gaps.analyse(here).gaps)  # what was filled is no longer to be told
     return outcome
