@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from factory_lib.errors import ConfigError
 from factory_lib.settings.loading import build, merge
+from factory_lib.settings.plant import Plant
 from factory_lib.settings.records import (
     AlertSettings,
     BreakerSettings,
@@ -90,6 +91,7 @@ class FileSettings:
     sources: Mapping[str, SourceSettings]
     gaps: GapSettings
     jobs: Mapping[str, JobSettings]
+    plant: Plant
     store: StoreSettings = field(default_factory=StoreSettings)
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
     tariff: TariffSettings = field(default_factory=TariffSettings)

@@ -70,7 +70,10 @@ def _value(hint: Any, raw: Any, where: str, file: str) -> Any:
     if origin is Literal:
         return _one_of(raw, args, where, file)
     if origin is tuple:
-        return tuple(_value(args[0], item, f"{where}[{i}]", file) for i, item in enumerate(_list(raw, where, file)))
+        return tuple(
+            _value(args[0], item, f"{where}[{_called(item, i)}]", file)
+            for i, item in enumerate(_list(raw, where, file))
+        )
     if origin is not None and issubclass(origin, Mapping):
         if not isinstance(raw, Mapping):
             raise ConfigError(where, f"must be a table, not {raw!r}", file=file)
@@ -96,6 +99,11 @@ def _scalar(hint: type, raw: Any, where: str, file: str) -> Any:
     if not exact:
         raise ConfigError(where, f"must be {hint.__name__}, not {raw!r}", file=file)
     return raw
+
+
+def _called(item: Any, number: int) -> Any:
+    """Return the name a person knows an entry by, where it has one."""
+    return item.get("name", number) if isinstance(item, Mapping) else number
 
 
 def _list(raw: Any, where: str, file: str) -> list[Any]:

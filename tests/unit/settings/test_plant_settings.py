@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from factory_lib import settings as factory_settings
 from factory_lib.errors import ConfigError
 from factory_lib.settings.loading import build
 from factory_lib.settings.plant import Plant
@@ -55,3 +56,15 @@ def test_a_mistake_is_told_with_its_place(table, where, value, says):
     inner[where[-1]] = value
     with pytest.raises(ConfigError, match=says):
         build(Plant, table, "plant")
+
+
+def test_the_settings_hold_the_plant_the_benchmarks_call_default(table):
+    assert factory_settings.load("live", env={}).plant == build(Plant, table, "plant")
+
+
+def test_a_mistake_names_the_stage_and_the_file(tmp_path):
+    text = (factory_settings.ROOT / "config" / "factory.toml").read_text(encoding="utf-8")
+    file = tmp_path / "mine.toml"
+    file.write_text(text.replace("hold_h = 12 ", "hold_hours = 12 "), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"mine\.toml: \[file\.plant\.stages\[conching\]\] .*did you mean 'hold_h'"):
+        factory_settings.load("live", env={"FACTORY_CONFIG": str(file)})
