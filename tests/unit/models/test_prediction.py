@@ -1,0 +1,226 @@
+"""The hours ahead, from a small store and the simulated town's shapes of data."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from factory_lib import settings as factory_settings
+from factory_lib.clock import SimulatedClock
+from factory_lib.domain.indices import CLASSES, PriceBand
+from factory_lib.errors import BadInput
+from factory_lib.features.lags import DayMatrix
+from factory_lib.frames import tidy
+from factory_lib.house import House, open_house
+from factory_lib.models import prediction, price_ahead
+from factory_lib.models.air_ahead import OWN, errors_of
+from factory_lib.models.forecasters import PriceForecaster
+from factory_lib.sources.forecasts import forecast_rows
+
+NOW = datetime(2025, 6, 10, 10, tzinfo=UTC)  # before publication: tomorrow is unknown
+INDEX = pd.date_range(NOW, periods=168, freq="h").as_unit("s")
+BAND = PriceBand(0.04, 0.10)
+
+
+def made_up_hours(days: int) -> pd.DataFrame:
+    """Prices to the end of today and weather until an hour ago, with a daily shape and noise."""
+    draw = np.random.default_rng(5)
+    index = pd.date_range(NOW - timedelta(days=days), "2025-06-10T22:00Z", freq="h", inclusive="left").as_unit("s")
+    phase = np.asarray(index.hour) / 24 * 2 * np.pi
+    day = np.arange(len(index)) // 24
+    level = np.cumsum(draw.normal(0, 3, day[-1] + 1))[day]
+    return pd.DataFrame(
+        {
+            "spot_eur_mwh": 70 + level - 25 * np.cos(2 * phase) + draw.normal(0, 4, len(index)),
+            "temperature_c": 20 - 6 * np.cos(phase) + draw.normal(0, 0.5, len(index)),
+            "humidity_pct": 55 + 20 * np.cos(phase) + draw.normal(0, 4, len(index)),
+        },
+        index=index,
+    )
+
+
+@pytest.fixture
+def lived_in(tmp_path: Path) -> Iterator[House]:
+    """A house with 120 days of hours, and a provider's forecasts that run three degrees too warm."""
+    settings = factory_settings.load("live", env={"FACTORY_HOME": str(tmp_path)})
+    hours = made_up_hours(120)
+    with open_house(settings=settings, as_of=NOW, clock=SimulatedClock(NOW), run_id="test") as house:
+        for name, place, until in (
+            ("spot_eur_mwh", "ES", None),
+            ("temperature_c", "5279X", NOW),
+            ("humidity_pct", "5279X", NOW),
+        ):
+            column = hours[name] if until is None else hours[name][hours.index < until]
+            rows = tidy(name, column.index, column, place=place, source="ree", kind="observed", resolution_s=3600,
+                        retrieved_at=NOW)  # fmt: skip
+            house.store.write(rows, run_id="test")
+        for back in range(14, -1, -1):
+            issued = NOW - timedelta(days=back, hours=1)
+            starts = pd.date_range(issued, periods=72, freq="h").as_unit("s")
+            phase = np.asarray(starts.hour) / 24 * 2 * np.pi
+            seconds = starts.asi8
+            said = {
+                "temperature_c": (seconds, 23 - 6 * np.cos(phase)),
+                "humidity_pct": (seconds, 55 + 20 * np.cos(phase)),
+            }
+            house.store.write_forecasts(
+                forecast_rows(said, place=house.settings.site.grid_place, model="open_meteo", issued_at=issued),
+                run_id="test",
+            )
+        yield house
+
+
+def test_every_hour_has_a_price_a_class_and_says_where_they_come_from(lived_in: House) -> None:
+    outcome = prediction.predict(lived_in)
+    hourly = outcome.hourly
+    assert list(hourly.index) == list(INDEX)
+    # Too short a history for the forecaster: published to the local midnight, naive beyond, and said so.
+    assert hourly["tier"].value_counts().to_dict() == {"naive": 156, "published": 12}
+    assert any("naive forecast stands in" in note for note in outcome.notes)
+    assert outcome.level == "warn"
+    assert (hourly["price_p10"] <= hourly["price_eur_mwh"]).all()
+    assert (hourly["price_eur_mwh"] <= hourly["price_p90"]).all()
+    assert hourly[[f"p_{name}" for name in CLASSES]].sum(axis=1).to_numpy() == pytest.approx(1.0)
+    assert outcome.blocks["hours"].sum() == len(hourly)
+    assert outcome.blocks["reason"].str.startswith("Of a hundred points").all()
+
+
+def test_the_providers_bias_is_taken_off_and_climatology_goes_on(lived_in: House) -> None:
+    hourly = prediction.predict(lived_in).hourly
+    assert (hourly["weather_source"].iloc[:70] == "forecast").all()
+    assert (hourly["weather_source"].iloc[72:] == "climatology").all()
+    expected = 20 - 6 * np.cos(np.asarray(INDEX.hour) / 24 * 2 * np.pi)
+    # Three degrees too warm, shrunk for the few days that can be compared; climatology knows the hours themselves.
+    assert abs(hourly["temperature_c"] - expected).iloc[:70].mean() < 1.2
+    assert abs(hourly["temperature_c"] - expected).iloc[72:].mean() < 0.4
+
+
+def test_a_second_run_writes_nothing_and_a_later_one_of_the_day_only_what_is_new(lived_in: House) -> None:
+    first = prediction.predict(lived_in)
+    before = lived_in.store.inventory()
+    second = prediction.predict(lived_in)
+    assert first.figures["stored"] == 156 + 3 * 168
+    assert second.figures["stored"] == 0
+    assert lived_in.store.inventory().equals(before)
+    later = prediction.predict(replace(lived_in, as_of=NOW + timedelta(hours=1)))
+    assert 0 < later.figures["stored"] < 156 + 3 * 168
+    stored = lived_in.store.read_forecasts(
+        "spot_eur_mwh", places=("ES",), start=NOW, end=NOW + timedelta(days=8), models=(OWN,), latest=False
+    )
+    assert set(stored["tier"]) == {"naive"}
+    assert (stored["target_start"] >= pd.Timestamp("2025-06-10T22:00Z")).all()
+    assert (stored.groupby("target_start").size() == 1).sum() >= 156  # an unchanged price is not issued twice
+
+
+def test_the_journal_holds_the_forecasts_to_what_came(lived_in: House) -> None:
+    yesterday = replace(lived_in, as_of=NOW - timedelta(days=1))
+    prediction.predict(yesterday)
+    journal = prediction.predict(lived_in).journal
+    own = journal[journal["model"] == OWN].set_index("series")
+    assert own.loc["temperature_c", "slots"].max() > 0
+    assert {"open_meteo", OWN} <= set(journal["model"])
+
+
+@pytest.mark.parametrize("days", [0, 8])
+def test_more_than_a_week_is_refused(lived_in: House, days: int) -> None:
+    with pytest.raises(BadInput):
+        prediction.predict(lived_in, days)
+
+
+def test_an_empty_house_says_unavailable(house: House) -> None:
+    outcome = prediction.predict(house, 1)
+    assert set(outcome.hourly["tier"]) == {"unavailable"}
+    assert outcome.figures["stored"] == 0
+    assert "unavailable" in outcome.verdict
+    assert outcome.blocks.empty
+
+
+def test_the_rule_of_a_made_up_hour(lived_in: House) -> None:
+    cheap = prediction.rule(lived_in, -500.0, 21.0, 55.0)
+    assert cheap["production_recommendation"] == "Optimal"
+    assert cheap[prediction.SCORE] == 100.0
+    assert prediction.rule(lived_in, 300.0, 35.0, 90.0)["production_recommendation"] == "Halt Production"
+
+
+@pytest.mark.parametrize(
+    ("price", "temperature", "said"),
+    [
+        pytest.param(100.0, 31.0, "Of a hundred points, outdoor air of 31 °C takes 100 and a price of 100", id="hot"),
+        pytest.param(100.0, 21.0, "Of a hundred points, a price of 100 EUR/MWh takes 50.", id="dear"),
+        pytest.param(20.0, 21.0, "nothing takes from", id="all well"),
+    ],
+)
+def test_the_reason_names_the_largest_first(price: float, temperature: float, said: str) -> None:
+    assert said in prediction.reason(price, temperature, 55.0, BAND)
+
+
+def test_departures_meet_the_band() -> None:
+    departures = prediction.spread_of(40.0, 50.0, 80.0, 1000)
+    assert np.quantile(departures, (0.1, 0.5, 0.9)) == pytest.approx([-10, 0, 30], abs=0.2)
+    assert not prediction.spread_of(50.0, 50.0, 50.0, 5).any()
+    assert not prediction.spread_of(np.nan, 50.0, np.nan, 5).any()
+
+
+def test_errors_are_those_of_like_forecasts() -> None:
+    table = pd.DataFrame(
+        {
+            "temperature_c": [1.0] * 40 + [9.0] * 40,
+            "humidity_pct": 0.0,
+            "hour": 23,
+            "lead_day": [0] * 40 + [-1] * 40,
+        }
+    )
+    assert (errors_of(table, 0, 0, "forecast")[:, 0] == 1).all()
+    assert (errors_of(table, 0, 0, "climatology")[:, 0] == 9).all()
+    assert (errors_of(table, 0, 3, "forecast")[:, 0] == 9).all()
+    assert not errors_of(table, 12, 0, "forecast").any()
+
+
+class TestForecasterServed:
+    """The forecaster's part, on a market long enough for it."""
+
+    @pytest.fixture
+    def quick(self, monkeypatch: pytest.MonkeyPatch, small) -> None:
+        monkeypatch.setattr(price_ahead, "PriceForecaster", lambda: PriceForecaster(small))
+
+    def ahead(self, market: DayMatrix, folder: Path) -> price_ahead.PricesAhead:
+        known = pd.concat(
+            price_ahead.to_slots(day.item(), row) for day, row in zip(market.days, market.grid, strict=True)
+        )
+        index = pd.date_range(known.index[-1] + pd.Timedelta(hours=1), periods=168, freq="h")
+        return price_ahead.prices_ahead(known, index, folder, "spot")
+
+    def test_a_fit_serves_a_week_and_no_other_history(self, market, tmp_path, quick) -> None:
+        first = self.ahead(market.until("2024-02-10"), tmp_path)
+        again = self.ahead(market.until("2024-02-10"), tmp_path)
+        next_day = self.ahead(market.until("2024-02-11"), tmp_path)
+        assert (first.fitted, again.fitted, next_day.fitted) == (True, False, False)
+        pd.testing.assert_frame_equal(first.hourly, again.hourly)
+        changed = DayMatrix(market.days, market.grid + 1.0)
+        assert self.ahead(changed.until("2024-02-10"), tmp_path).fitted
+        assert self.ahead(market.until("2024-02-20"), tmp_path).fitted
+        assert len(list(tmp_path.glob("*.skops"))) == price_ahead.KEPT_FILES
+
+    def test_each_lead_is_served_by_whichever_was_better(self, market, tmp_path, quick) -> None:
+        served = self.ahead(market, tmp_path)
+        champion = {lead for lead, ratio in served.rmae.items() if ratio < 1}
+        assert champion
+        days = (np.arange(168) // 24) + 1
+        for lead in range(1, 8):
+            tiers = set(served.hourly["tier"][days == lead])
+            assert tiers == {"champion" if lead in champion else "naive"}
+
+    def test_a_stale_history_reaches_no_further_than_a_week(self, market, tmp_path, quick) -> None:
+        served = self.ahead(market, tmp_path).hourly
+        known = pd.concat(
+            price_ahead.to_slots(day.item(), row) for day, row in zip(market.days, market.grid, strict=True)
+        )
+        later = pd.date_range(known.index[-1] + pd.Timedelta(days=6, hours=1), periods=48, freq="h")
+        stale = price_ahead.prices_ahead(known, later, tmp_path, "spot").hourly["tier"]
+        assert set(stale[:24]) <= {"champion", "naive"}
+        assert set(stale[24:]) == {"unavailable"}
+        assert served["p50"].notna().all()
