@@ -46,6 +46,7 @@ class Topic(StrEnum):
     RECOVERY = "recovery"
     CIRCUIT = "circuit"
     KEY = "key"
+    PLAN = "plan"
     TEST = "test"
 
 

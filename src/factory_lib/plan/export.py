@@ -31,6 +31,7 @@ def to_json(plan: Plan, *, made_at: datetime) -> str:
         "costs_eur": {**asdict(plan.costs), "paid": plan.costs.paid, "objective": plan.costs.objective},
         "gap": plan.gap if plan.schedule else None,
         "baselines_paid_eur": {name: costs(problem, laid).paid for name, laid in plan.baselines.items()},
+        "kilograms": {str(day): dict(by_variant) for day, by_variant in request.kilograms.items()},
         "batches": [_batch(number, rows) for number, rows in enumerate(plan.by_batch(), start=1)],
         "obstacles": [asdict(obstacle) for obstacle in plan.obstacles],
     }
@@ -63,7 +64,7 @@ def _batch(number: int, rows: pd.DataFrame) -> dict[str, Any]:
     stages: list[dict[Any, Any]] = rows[["stage", "start", "end", "held_until", "power_kw", "begun"]].to_dict("records")
     for stage in stages:
         stage |= {name: _iso(stage[name]) for name in ("start", "end", "held_until")}
-    variant, kg = rows["variant"].iloc[0], round(float(rows["kg"].iloc[0]), 3)
+    variant, kg = rows["variant"].iloc[0], float(rows["kg"].iloc[0])  # unrounded: what is left is reckoned from it
     return {"batch": number, "variant": variant, "kg": kg, "stages": stages}
 
 

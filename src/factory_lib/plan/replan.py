@@ -28,7 +28,7 @@ def from_now(plan: Plan, now: datetime, **changes: Any) -> Request:
     owed = {day: dict(by_variant) for day, by_variant in old.kilograms.items()}
     for batch in plan.by_batch():
         if batch["end"].iloc[-1] <= begin:
-            _settle(owed, batch["variant"].iloc[0], float(batch["kg"].iloc[0]))
+            settle(owed, batch["variant"].iloc[0], float(batch["kg"].iloc[0]))
     today = market_day(begin)
     for day in [day for day in owed if day < today]:  # what is late is wanted at once
         for variant, kg in owed.pop(day).items():
@@ -50,7 +50,7 @@ def in_progress(plan: Plan, now: datetime) -> tuple[Running, ...]:
     return tuple(running)
 
 
-def _settle(owed: dict[date, dict[str, float]], variant: str, kg: float) -> None:
+def settle(owed: dict[date, dict[str, float]], variant: str, kg: float) -> None:
     """Take finished kilograms off what is owed, earliest day first."""
     for day in sorted(owed):
         paid = min(kg, owed[day].get(variant, 0.0))

@@ -1,0 +1,204 @@
+"""Tomorrow's plan from a store of simulated values: what is known, what is carried over, what is said and written."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from factory_lib import settings as factory_settings
+from factory_lib.clock import SimulatedClock
+from factory_lib.errors import BadInput
+from factory_lib.frames import tidy
+from factory_lib.house import House, open_house
+from factory_lib.ops import alerts, outlook, planning
+from factory_lib.settings.records import TariffSettings
+from factory_lib.simulator.world import World
+
+NOON = datetime(2025, 11, 19, 11, tzinfo=UTC)  # a Wednesday; tomorrow's prices are not published
+EVENING = datetime(2025, 11, 19, 15, 30, tzinfo=UTC)  # now they are
+THURSDAY = date(2025, 11, 20)
+
+
+@pytest.fixture
+def works(home: Path) -> Iterator[House]:
+    """Five weeks of the simulated world's prices and weather, to the end of the week."""
+    settings = factory_settings.load("live", env={"FACTORY_HOME": str(home)})
+    with open_house(settings=settings, as_of=NOON, clock=SimulatedClock(NOON), run_id="test") as house:
+        world = World()
+        for name, place, source, step in (
+            ("spot_eur_mwh", "ES", "ree", 900),
+            ("temperature_c", "5279X", "aemet", 3600),
+            ("humidity_pct", "5279X", "aemet", 3600),
+        ):
+            starts, values = world.window(name, NOON - timedelta(days=35), NOON + timedelta(days=4))
+            rows = tidy(name, starts, values, place=place, source=source, kind="observed", resolution_s=step,
+                        retrieved_at=NOON)  # fmt: skip
+            house.store.write(rows, run_id="test")
+        yield house
+
+
+def at(house: House, instant: datetime) -> House:
+    return replace(house, as_of=instant)
+
+
+def test_tomorrow_is_planned_and_no_simple_schedule_of_the_same_kilograms_is_cheaper(works):
+    outcome = planning.plan_today(works)
+    assert (outcome.level, outcome.day, outcome.plan.status) == ("ok", THURSDAY, "solved")
+    assert outcome.figures["kg"] == pytest.approx(900 * 200 / 1050, abs=0.1), "Saturday keeps its smallest batch"
+    assert outcome.figures["cost_eur"] <= outcome.figures["baseline_cost_eur"]
+    made = outcome.costs.set_index("schedule")
+    assert len(made) > 1
+    assert made["made_kg"].to_numpy() == pytest.approx(made.loc["plan", "made_kg"])
+    objective = made["paid_eur"] + made["wishes_eur"]
+    assert objective["plan"] <= objective.min() + 1e-6
+    assert any("energy only" in note for note in outcome.notes)
+
+
+def test_what_is_not_published_is_the_same_local_hour_a_week_earlier(works):
+    begin, end = NOON + timedelta(hours=2), datetime(2025, 11, 20, 23, tzinfo=UTC)
+    frame = outlook.prices(works, begin, end)
+    unpublished = frame[frame["known"] == outlook.WEEK_EARLIER]
+    assert list(frame.loc[begin:, "known"].unique()) == [outlook.PUBLISHED, outlook.WEEK_EARLIER]
+    assert len(unpublished) == 96
+    earlier = frame["p50"].reindex(unpublished.index - timedelta(days=7)).to_numpy()
+    np.testing.assert_allclose(unpublished["p50"], earlier)
+    later = outlook.prices(at(works, EVENING), begin, end)
+    assert set(later["known"]) == {outlook.PUBLISHED}
+
+
+def test_a_stored_forecast_comes_before_the_week_earlier_and_the_last_issue_before_the_first(works):
+    hours = pd.date_range("2025-11-19T23:00Z", periods=24, freq="h", unit="s")
+    for issued, price in ((NOON - timedelta(hours=3), 70.0), (NOON - timedelta(hours=1), 50.0)):
+        rows = {"series": "spot_eur_mwh", "place": "ES", "model": "ours",
+                "issued_at": pd.Timestamp(issued).as_unit("s"), "target_start": hours, "resolution_s": 3600,
+                "p10": price - 5, "p50": price, "p90": price + 5,
+                "tier": "1"}  # fmt: skip
+        works.store.write_forecasts(pd.DataFrame(rows), run_id="test")
+    outcome = planning.plan_today(works)
+    tomorrow = outcome.prices.loc[hours[0] :]
+    assert set(tomorrow["known"]) == {outlook.FORECAST}
+    assert set(tomorrow["p90"]) == {55.0}
+    before = outlook.prices(at(works, NOON - timedelta(hours=4)), hours[0], hours[-1])
+    assert outlook.FORECAST not in set(before["known"]), "nothing issued later is read"
+
+
+def test_the_air_ahead_is_forecast_else_that_of_the_last_day_observed(works):
+    begin, end = datetime(2025, 11, 20, 6, tzinfo=UTC), datetime(2025, 11, 20, 12, tzinfo=UTC)
+    hours = pd.date_range(begin, end, freq="h", inclusive="left", unit="s")
+    air = outlook.weather(works, begin, end)
+    assert set(air["known"]) == {outlook.DAY_EARLIER}
+    day = timedelta(days=1)
+    seen = works.store.read("temperature_c", places=["5279X"], start=begin - day, end=end - day)
+    np.testing.assert_allclose(air["temperature_c"][:3], seen["value"][:3])
+    for name, value in (("temperature_c", 31.0), ("humidity_pct", 20.0)):
+        rows = {"series": name, "place": "38.151,-3.629", "model": "open_meteo", "tier": "", "resolution_s": 3600,
+                "issued_at": pd.Timestamp(works.as_of).as_unit("s"), "target_start": hours,
+                "p10": np.nan, "p50": value, "p90": np.nan}  # fmt: skip
+        works.store.write_forecasts(pd.DataFrame(rows), run_id="test")
+    air = outlook.weather(works, begin, end)
+    assert set(air["known"]) == {outlook.FORECAST}
+    assert set(air["temperature_c"]) == {31.0}
+
+
+def test_tolls_are_counted_where_they_are_set(works):
+    tolls = TariffSettings(toll_eur_mwh={f"P{n}": 10.0 * (7 - n) for n in range(1, 7)})
+    outcome = planning.plan_today(replace(works, settings=replace(works.settings, tariff=tolls)))
+    made = outcome.costs.set_index("schedule").loc["plan"]
+    assert made["tolls_eur"] > 0
+    assert made["paid_eur"] == pytest.approx(made["energy_eur"] + made["tolls_eur"] + made["excess_eur"])
+    with pytest.raises(ValueError, match="needs P1"):
+        TariffSettings(toll_eur_mwh={"P1": 10.0})
+
+
+def test_the_files_say_what_the_outcome_says(works):
+    outcome = planning.plan_today(works)
+    assert outcome.folder == works.settings.paths.data / "plans" / "2025-11-20"
+    written = json.loads((outcome.folder / "plan.json").read_text(encoding="utf-8"))
+    assert written["costs_eur"]["paid"] == pytest.approx(outcome.figures["cost_eur"], abs=0.005)
+    assert written["made_at"] == "2025-11-19T11:00:00Z"
+    assert (outcome.folder / "plan.csv").read_text(encoding="utf-8").count("\n") == 1 + len(outcome.schedule)
+    assert (outcome.folder / "plan.ics").read_text(encoding="utf-8").count("BEGIN:VEVENT") == len(outcome.schedule)
+
+
+@pytest.mark.parametrize(("language", "words"), [("es", "Lote 1"), ("en", "Batch 1")])
+def test_the_brief_speaks_the_language_asked_for(works, language, words):
+    assert words in planning.plan_today(works, language=language).brief
+
+
+def test_planning_again_takes_the_plan_as_carried_out_and_makes_nothing_twice(works):
+    first = planning.plan_today(at(works, EVENING))
+    begun = first.schedule["start"].min().to_pydatetime() + timedelta(minutes=20)
+    again = planning.plan_today(at(works, begun), first=THURSDAY)
+    assert again.schedule["begun"].any()
+    assert again.figures["kg"] == first.figures["kg"]
+    assert again.schedule.loc[0, "start"] == first.schedule.loc[0, "start"]
+    after = at(works, first.schedule["end"].max().to_pydatetime())
+    friday = planning.plan_today(after, first=date(2025, 11, 21))
+    assert not friday.schedule["begun"].any()
+    assert friday.figures["batches"] == 1, "what is finished is not owed"
+    done = planning.plan_today(at(works, after.as_of + timedelta(minutes=15)), first=THURSDAY)
+    assert done.verdict.startswith("Nothing to produce")
+
+
+def test_a_replay_knows_no_plan_made_later(works):
+    later = planning.plan_today(at(works, EVENING))
+    replayed = planning.plan_today(at(works, NOON), first=THURSDAY)
+    assert not replayed.schedule["begun"].any()
+    assert not any("carried out" in note for note in [*later.notes, *replayed.notes])
+
+
+def test_the_shift_leaders_hand_stays_until_it_is_taken_away(works):
+    pinned = planning.plan_today(works, hand=["pin standard mixing 2025-11-20T08:15"])
+    assert pinned.schedule["start"].min() == pd.Timestamp("2025-11-20T07:15Z")
+    assert planning.plan_today(works).schedule["start"].min() == pinned.schedule["start"].min()
+    free = planning.plan_today(works, hand=["none"])
+    assert free.figures["cost_eur"] < pinned.figures["cost_eur"]
+
+
+@pytest.mark.parametrize(
+    ("wish", "says"),
+    [
+        ("pin standard 08:15", "not understood"),
+        ("out conche soon", "not understood"),
+        ("out kettle 2025-11-20T12:00", "no machine 'kettle'"),
+    ],
+)
+def test_a_wish_that_cannot_be_read_is_refused_and_not_kept(works, wish, says):
+    with pytest.raises(BadInput, match=says):
+        planning.plan_today(works, hand=[wish])
+    assert planning.plan_today(works).level == "ok"
+
+
+def test_no_plan_is_an_answer_with_its_obstacle_and_an_alert(works):
+    outcome = planning.plan_today(works, hand=["out conche 2025-11-20T22:00"])
+    assert outcome.level == "warn"
+    assert "No plan is possible" in outcome.verdict
+    assert "machine-hours (conche" in outcome.verdict
+    assert "NO HAY PLAN POSIBLE" in outcome.brief
+    assert outcome.schedule.empty
+    assert json.loads((outcome.folder / "plan.json").read_text(encoding="utf-8"))["status"] == "infeasible"
+    planning.raise_alerts(works, outcome)
+    assert ("plan", "open") in {(row["topic"], row["status"]) for row in alerts.listed(works.state)}
+    planning.raise_alerts(works, planning.plan_today(works, hand=["none"]))
+    assert not [row for row in alerts.listed(works.state) if (row["topic"], row["entity"]) == ("plan", "plan")]
+
+
+def test_a_sunday_has_nothing_to_make(works):
+    outcome = planning.plan_today(works, first=date(2025, 11, 23))
+    assert (outcome.level, outcome.verdict) == ("ok", "Nothing to produce for Sunday 23 November.")
+
+
+@pytest.mark.parametrize(("days", "first"), [(0, None), (8, None), (1, date(2025, 11, 18))], ids=["0", "8", "past"])
+def test_a_window_that_cannot_be_planned_is_refused(works, days, first):
+    with pytest.raises(BadInput, match="cannot be planned"):
+        planning.plan_today(works, days, first)
+
+
+def test_an_empty_store_has_no_price_to_go_by(house):
+    with pytest.raises(BadInput, match="no price"):
+        planning.plan_today(house)
