@@ -28,6 +28,7 @@ from uuid import uuid4
 
 import numpy as np
 import pandas as pd
+from influxdb_client import BucketRetentionRules
 from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.client.write_api import SYNCHRONOUS
 
@@ -43,6 +44,7 @@ from factory_lib.store.sqlite import SqliteBackend
 
 SERIES = "spot_eur_mwh"
 START = epoch(QUARTERS_SINCE)
+SHARD_S = 52 * 7 * 86400
 TIMES = ("start", "available_at", "retrieved_at", "provider_updated_at")
 
 
@@ -172,7 +174,14 @@ def _influx() -> Iterator[tuple[str, InfluxSettings, str]]:
 def _influx_round(values: pd.DataFrame, folder: Path, where: InfluxSettings, token: str) -> dict[str, float]:
     with InfluxDBClient(url=where.url, org=where.org, token=token, timeout=600_000) as client:
         buckets = [
-            client.buckets_api().create_bucket(bucket_name=f"{where.bucket}-{role}-{uuid4().hex[:8]}", org=where.org)
+            client.buckets_api().create_bucket(
+                bucket_name=f"{where.bucket}-{role}-{uuid4().hex[:8]}",
+                org=where.org,
+                # Ten years in shards of a week are 500 files to open; a server of our own may choose longer ones.
+                retention_rules=BucketRetentionRules(
+                    type="expire", every_seconds=0, shard_group_duration_seconds=SHARD_S
+                ),
+            )
             for role in ("ours", "bare")
         ]
         try:
