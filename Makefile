@@ -55,6 +55,9 @@ features: $(VENV)/.ready  ## Build and describe the feature set
 train: $(VENV)/.ready  ## Train, judge and register the models
 	$(FACTORY) run ml_training $(JOB_ARGS)
 
+predict: $(VENV)/.ready  ## Predict price, weather, score and recommendation of the hours ahead
+	$(FACTORY) run ml_predictions $(JOB_ARGS)
+
 health: $(VENV)/.ready  ## Look at jobs, providers, series, keys and disk
 	$(FACTORY) run health_check --force $(JOB_ARGS)
 

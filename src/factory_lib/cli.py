@@ -103,6 +103,14 @@ def _parser() -> argparse.ArgumentParser:
     quarantine.add_argument("--value", type=float, help="what it is corrected to")
     quarantine.add_argument("--reason")
     quarantine.add_argument("--by", help="who (default: the user)")
+    predict = verb("predict", _desk, "Predict the hours ahead, or say what the rule makes of one made-up hour.")
+    predict.add_argument("--as-of", help="replay: nothing that became available later is read")
+    predict.add_argument(
+        "--what-if", nargs="+", metavar="NAME=VALUE", help="price=EUR/MWh temperature=°C humidity=%%, all three"
+    )
+    models = verb("models", _desk, "List registered model versions, or give the alias back to the champion before.")
+    models.add_argument("action", nargs="?", choices=("list", "rollback"), default="list")
+    models.add_argument("name", nargs="?", help="of the model")
     verb("backup", _desk, "Back up store and state while jobs go on.")
     restore = verb("restore", _desk, "Bring a backup back, after checking it.")
     restore.add_argument("folder", nargs="?", type=Path, help="default: the newest")

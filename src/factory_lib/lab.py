@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from factory_lib.models.feature_set import FeatureSet
     from factory_lib.models.outcome import TrainingOutcome
+    from factory_lib.models.prediction import PredictionOutcome
     from factory_lib.ops.health import Health
     from factory_lib.ops.upkeep import Upkeep
     from factory_lib.pipeline.backfill import BackfillOutcome
@@ -174,6 +175,13 @@ def models(here: House) -> pd.DataFrame:
     from factory_lib.models import registry
 
     return registry.versions(here)
+
+
+def predict(here: House, days: int = 7) -> PredictionOutcome:
+    """Predict and store price, weather, score and recommendation of the ``days`` ahead; see ``models.prediction``."""
+    from factory_lib.models.prediction import predict as run
+
+    return run(here, days)
 
 
 def health(here: House, checks: str = "all") -> Health:

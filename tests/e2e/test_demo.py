@@ -20,7 +20,7 @@ from tests.e2e.world import Demo, factory
 pytestmark = pytest.mark.xdist_group("demo")
 
 
-def test_the_five_jobs_end_well(demo: Demo) -> None:
+def test_the_jobs_end_well(demo: Demo) -> None:
     assert demo.code == 0, demo.printed
     runs = [records.load(folder) for folder in records.folders(demo.settings.paths.runs)]
     assert sorted(run.job for run in runs) == sorted(tours.CHAIN)

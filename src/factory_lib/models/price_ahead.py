@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import sklearn
 import skops.io
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
 
 from factory_lib.errors import TooFewRows
 from factory_lib.features import lags, prices
@@ -158,7 +159,8 @@ def _fitted(history: DayMatrix, folder: Path, name: str) -> tuple[PriceForecaste
         fresh = 0 <= (last - until).days < REFIT_DAYS
         if fresh and file == _file(history.until(until), folder, name):
             return skops.io.load(file, trusted=TRUSTED_TYPES), False
-    model = PriceForecaster().fit(history)
+    with threadpool_limits(1):  # on a busy machine its threads wait for each other far longer than they work
+        model = PriceForecaster().fit(history)
     folder.mkdir(parents=True, exist_ok=True)
     file = _file(history, folder, name)
     part = file.with_suffix(".part")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import timedelta
 from getpass import getuser
+from math import isnan
 from typing import Any
 
 from factory_lib import settings as _settings
@@ -97,6 +98,61 @@ def _copy(chosen: Namespace) -> int:
     return 0
 
 
+WHAT_IF = {"price": "EUR/MWh", "temperature": "°C", "humidity": "%"}
+
+
+def _predict(chosen: Namespace) -> int:
+    if chosen.what_if is None:
+        from factory_lib.ops import jobs
+
+        return jobs.run(chosen.profile, ["ml_predictions"], as_of=chosen.as_of, force=True, as_json=chosen.json)
+    from factory_lib.models.prediction import rule
+
+    given = _what_if(chosen.what_if)
+    with open_house(chosen.profile, chosen.as_of) as house:
+        found = rule(house, given["price"], given["temperature"], given["humidity"])
+    if chosen.json:
+        sys.stdout.write(json.dumps({"kind": "rule", "given": given, **found}).replace("NaN", "null") + "\n")
+        return 0
+    told = ", ".join(f"{name} {given[name]:g} {unit}" for name, unit in WHAT_IF.items())
+    sys.stdout.write(f"rule, not a prediction: {told}\n")
+    for name, value in found.items():
+        words = value if isinstance(value, str) else "unknown" if isnan(value) else f"{value:.1f}"
+        sys.stdout.write(f"  {name:<28}{words}\n")
+    return 0
+
+
+def _what_if(words: Sequence[str]) -> dict[str, float]:
+    """Return the three values of ``name=number`` words.
+
+    Raises
+    ------
+    BadInput
+        If one is missing, unknown or no number.
+    """
+    pairs = dict(word.partition("=")[::2] for word in words)
+    wanted = "price=EUR/MWh temperature=°C humidity=%"
+    if set(pairs) != set(WHAT_IF):
+        raise BadInput(f"--what-if needs {wanted}.", next_step="For instance price=80 temperature=24 humidity=50.")
+    try:
+        return {name: float(text) for name, text in pairs.items()}
+    except ValueError:
+        raise BadInput(f"--what-if needs numbers: {wanted}.") from None
+
+
+def _models(chosen: Namespace) -> int:
+    from factory_lib.models import registry
+
+    with open_house(chosen.profile) as house:
+        if chosen.action == "list":
+            _print(_records(registry.versions(house)), chosen.json)
+            return 0
+        if not chosen.name:
+            raise BadInput("models rollback needs a name.", next_step="`factory models` lists them.")
+        _print([{"model": chosen.name, "champion": registry.rollback(house, chosen.name)}], chosen.json)
+    return 0
+
+
 VERBS: Mapping[str, Callable[[Namespace], int]] = {
     "doctor": _doctor,
     "health": _health,
@@ -105,6 +161,8 @@ VERBS: Mapping[str, Callable[[Namespace], int]] = {
     "backup": _backup,
     "restore": _restore,
     "copy": _copy,
+    "predict": _predict,
+    "models": _models,
 }
 
 

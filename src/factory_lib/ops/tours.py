@@ -1,4 +1,4 @@
-"""Guided tours: the whole job on simulated data, and the five notebooks on real files."""
+"""Guided tours: the whole job on simulated data, and the same notebooks on real files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from factory_lib.state import State
 # change and the market's change from hours to quarters.
 DEMO_AS_OF = datetime(2025, 11, 20, 10, 0, tzinfo=UTC)
 DEMO_PAUSE = timedelta(minutes=5)  # longer than a demo takes
-CHAIN = ("ingest", "gap_analysis", "auto_backfill_check", "feature_engineering", "ml_training")
+CHAIN = (
+    "ingest", "gap_analysis", "auto_backfill_check", "feature_engineering", "ml_training", "ml_predictions",
+)  # fmt: skip
 # The last market days of the two periods for which the public files hold prices together with weather or climate.
 HISTORY_AS_OF = ("2017-12-31", "2024-12-31")
 
@@ -76,7 +78,7 @@ def history(folder: Path) -> int:
 
 
 def _chain(settings: Settings, as_of: datetime, parameters: dict[str, dict[str, object]]) -> int:
-    """Run the five jobs; each is run even when one before it failed, because each says what it could not do."""
+    """Run the jobs; each is run even when one before it failed, because each says what it could not do."""
     failed = 0
     for name in CHAIN:
         folder, record = runner.run(
