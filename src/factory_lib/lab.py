@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from factory_lib import series as catalogue
@@ -83,15 +84,14 @@ def series(
     start = _instant(since) or here.as_of - timedelta(days=14)
     entries = [catalogue.get(name) for name in names]
     end = _instant(until) or max(_gaps.known_until(entry, here.as_of) for entry in entries)
-    grids = [expected(entry, start, end) for entry in entries]
-    if hourly:
-        grids = [grid[grid % HOUR_S == 0] for grid in grids]
-    if any(len(grid) != len(grids[0]) for grid in grids):
+    steps = {cadence.resolution_s for entry in entries for *_, cadence in entry.spans(start, end)}
+    if len(steps) > 1 and len(entries) > 1 and not hourly:
         raise BadInput(
             f"{', '.join(names)} differ in cadence.", next_step="Pass hourly=True, or ask for one at a time."
         )
     rows = pd.concat([_read(here, entry, start, end, hourly) for entry in entries], ignore_index=True)
-    return wide(rows, to_index(grids[0])).reindex(columns=list(names))
+    grid = np.unique(np.concatenate([expected(entry, start, end) for entry in entries]))
+    return wide(rows, to_index(grid[grid % HOUR_S == 0] if hourly else grid)).reindex(columns=list(names))
 
 
 def _read(here: House, entry: catalogue.Series, start: datetime, end: datetime, hourly: bool) -> pd.DataFrame:

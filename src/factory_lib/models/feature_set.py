@@ -13,6 +13,7 @@ from factory_lib.errors import TooFewRows
 from factory_lib.features.thirteen import THIRTEEN, thirteen
 from factory_lib.house import House
 from factory_lib.models import history
+from factory_lib.models.history import PUBLISHED_AHEAD
 
 VERSION = 1  # rises with every change of a definition
 BAND_DAYS = 91  # the price band needs the 90 days before the issue time, whole
@@ -93,9 +94,16 @@ def build(house: House, days: int) -> FeatureSet:
     TooFewRows
         If hardly an hour has price and weather.
     """
-    known = history.load(house, days + BAND_DAYS)
-    made = thirteen(known.hourly, house.as_of)
-    window = made[made.index >= pd.Timestamp(house.as_of - timedelta(days=days))]
+    known, end = history.load(house, days + BAND_DAYS), house.as_of
+    notes: tuple[str, ...] = ()
+    if known.hourly[-24 * days :].dropna().empty:
+        known = history.load(house, house.settings.training.history_days + BAND_DAYS)
+        complete = known.hourly.dropna()
+        if len(complete):
+            end = complete.index[-1].to_pydatetime() + timedelta(hours=1)
+            notes = (f"Nothing newer than {end:%Y-%m-%d} has both price and weather: these are the days before it.",)
+    made = thirteen(known.hourly[known.hourly.index < end + PUBLISHED_AHEAD], end)
+    window = made[made.index >= pd.Timestamp(end - timedelta(days=days))]
     window = window[: window["energy_optimization_score"].last_valid_index()]
     hours = int(window["energy_optimization_score"].notna().sum())
     if hours < FEWEST_HOURS:
@@ -107,7 +115,7 @@ def build(house: House, days: int) -> FeatureSet:
         part = file.with_suffix(".part")
         window.to_parquet(part)
         part.replace(file)
-    return FeatureSet(window, digest, file, known.notes)
+    return FeatureSet(window, digest, file, (*known.notes, *notes))
 
 
 def _hash(frame: pd.DataFrame) -> str:
