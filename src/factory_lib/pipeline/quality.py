@@ -74,16 +74,6 @@ def cross_source(rows: pd.DataFrame, rules: QualitySettings) -> pd.DataFrame:
     return found.assign(reason=[f"{s} says {v:g}" for s, v in zip(said["source"], said["value"], strict=True)])
 
 
-def duplicates(rows: pd.DataFrame, rules: QualitySettings) -> pd.DataFrame:
-    """Doubt a second value of a source for one slot, in a resolution that the series does not have then."""
-    twice = rows[rows.duplicated([*_CHANNEL, "start"], keep=False)]
-    parts = [twice[:0]]
-    for name, part in twice.groupby("series"):
-        valid = resolutions(catalogue.get(str(name)), from_index(part["start"]))
-        parts.append(part[part["resolution_s"].to_numpy() != valid])
-    return pd.concat(parts).assign(reason="a second value for the slot, in another resolution")
-
-
 def scale(rows: pd.DataFrame, rules: QualitySettings) -> pd.DataFrame:
     """Doubt a day of spot prices far above the regulated tariff, which contains them: quarters summed, not averaged."""
     spot = rows[rows["series"] == "spot_eur_mwh"]
@@ -117,7 +107,6 @@ def all_zero(rows: pd.DataFrame, rules: QualitySettings) -> pd.DataFrame:
 
 
 RULES: tuple[tuple[str, Callable[[pd.DataFrame, QualitySettings], pd.DataFrame]], ...] = (
-    ("duplicates", duplicates),
     ("all_zero", all_zero),
     ("range", out_of_range),
     ("scale", scale),
@@ -131,9 +120,10 @@ RULES: tuple[tuple[str, Callable[[pd.DataFrame, QualitySettings], pd.DataFrame]]
 def doubted(rows: pd.DataFrame, rules: QualitySettings) -> pd.DataFrame:
     """Return what the rules doubt: rows with ``rule`` and ``reason``, each value once, by the first rule that does.
 
-    A value that one rule doubts is no witness for the rules after it.
+    A value that one rule doubts is no witness for the rules after it. What no view shows anyway, a kind or a cadence
+    that the series does not have then, is neither judged nor a witness: a verdict on it would bar its namesake.
     """
-    latest = rows.sort_values([*_CHANNEL, "start", "resolution_s", "rev"])
+    latest = rows[_showable(rows)].sort_values([*_CHANNEL, "start", "resolution_s", "rev"])
     left = latest.drop_duplicates([*_CHANNEL, "start", "resolution_s"], keep="last").reset_index(drop=True)
     parts = []
     for name, rule in RULES:
@@ -158,6 +148,16 @@ def judge(house: House, names: Sequence[str], start: datetime, end: datetime) ->
         now = pd.Timestamp(house.clock.now()).as_unit("s")
         house.store.write_verdicts(found.assign(verdict="quarantined", at=now, by=BY)[list(VERDICT_COLUMNS)])
     return found[OFFENDING_COLUMNS]
+
+
+def _showable(rows: pd.DataFrame) -> pd.Series:
+    """Return a mask of the rows of a kind that the catalogue accepts, at the cadence valid then."""
+    good = pd.Series(False, index=rows.index)
+    for name, part in rows.groupby("series"):
+        entry = catalogue.get(str(name))
+        valid = part["resolution_s"].to_numpy() == resolutions(entry, from_index(part["start"]))
+        good.loc[part.index] = part["kind"].isin(list(entry.publication)) & valid
+    return good
 
 
 def _limits(rows: pd.DataFrame, by_series: Mapping[str, float]) -> pd.Series:

@@ -9,13 +9,15 @@ import pandas as pd
 import pytest
 
 from factory_lib.clock import day_bounds, epoch
+from factory_lib.frames import tidy
+from factory_lib.house import House
 from factory_lib.pipeline.gaps import analyse
 from factory_lib.pipeline.ingest import ingest
 from factory_lib.pipeline.quality import doubted, judge
 from factory_lib.series import get
 from factory_lib.settings import Settings
 from factory_lib.simulator.faults import Rule
-from factory_lib.slots import expected, resolutions, to_index
+from factory_lib.slots import expected, from_index, resolutions, to_index
 
 NOW = datetime(2026, 4, 15, 10, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -59,6 +61,24 @@ def spot(change: Change = np.asarray, **which: Any) -> pd.DataFrame:
     return rows("spot_eur_mwh", change, **which)
 
 
+def store(house: House, table: pd.DataFrame, resolution_s: int) -> None:
+    """Write one channel's rows."""
+    name, place, source = table[["series", "place", "source"]].iloc[0]
+    house.store.write(
+        tidy(
+            name,
+            from_index(table["start"]),
+            table["value"],
+            place=place,
+            source=source,
+            kind="observed",
+            resolution_s=resolution_s,
+            retrieved_at=NOW,
+        ),
+        run_id="test",
+    )
+
+
 TARIFF = rows("pvpc_eur_mwh", lambda course: course + 40)
 HOURS_TOO = spot()[::4].assign(resolution_s=3600)
 
@@ -81,7 +101,7 @@ HOURS_TOO = spot()[::4].assign(resolution_s=3600)
         pytest.param([spot(), spot(lambda c: c + 0.01, source="omie")], None, 0, id="a-cent-apart"),
         pytest.param([spot(at(slice(2, 4), 130.0), day="2024-10-27")], "doubled_hour", 2, id="october"),
         pytest.param([spot(at(2, 130.0), day="2024-10-20")], None, 0, id="a-price-peak"),
-        pytest.param([spot(), HOURS_TOO], "duplicates", 48, id="hours-beside-quarters"),
+        pytest.param([spot(), HOURS_TOO], None, 0, id="hours-beside-quarters"),
     ],
 )
 def test_a_rule_doubts_what_it_is_for(
@@ -98,6 +118,16 @@ def test_of_two_sources_the_less_trusted_is_doubted(settings: Settings) -> None:
     found = doubted(both, settings.quality)
     assert found["source"].tolist() == ["ree"]
     assert "omie says 90" in found["reason"].iloc[0]
+
+
+def test_stray_hours_bar_no_quarter_of_the_same_source(house: House) -> None:
+    quarters = rows("spot_eur_mwh", day="2026-04-14", days=1)
+    stray = quarters[::4].assign(value=1.0)
+    start = quarters["start"].min().to_pydatetime()
+    for resolution_s, table in ((900, quarters), (3600, stray)):
+        store(house, table, resolution_s)
+    assert judge(house, ["spot_eur_mwh"], start, start + DAY).empty
+    assert len(house.store.read("spot_eur_mwh", places=["ES"], start=start, end=start + DAY)) == 96
 
 
 def test_only_the_latest_revision_is_judged(settings: Settings) -> None:
