@@ -70,7 +70,8 @@ def air_ahead(house: House, observed: pd.DataFrame, index: pd.DatetimeIndex) -> 
     days = pd.DatetimeIndex(day_ahead.index).normalize().nunique()
     note = "No provider's weather forecast is at hand: climatology of the site's own past."
     if provider:
-        note = f"Weather: forecast of {provider}, less its mean error by hour over {days} of the last {BIAS_DAYS} days."
+        error = f"less its mean error by hour over {days} of the last {BIAS_DAYS} days"
+        note = f"Weather: forecast of {provider}, {error if days else 'as issued: none can be compared yet'}."
     return AirAhead(hourly, pd.concat([pairs, climate_errors(observed)]), note)
 
 

@@ -103,6 +103,8 @@ def predict(house: House, days: int = LONGEST_DAYS) -> PredictionOutcome:
     band = indices.price_band(history.hourly[PRICE] * MWH_PER_KWH, house.as_of)
     hourly = prices.hourly.rename(columns={"p50": PRICE, "p10": "price_p10", "p90": "price_p90"}).join(air.hourly)
     hourly = hourly.join(expected_of(hourly, air, band, house.as_of))
+    # Days on, a naive forecast may be the better one; of tomorrow, it means that something is missing.
+    fallen_back = (hourly["tier"] == UNAVAILABLE).any() or (hourly["tier"].iloc[:48] == NAIVE).any()
     written = _store(house, hourly, f"{basis}_eur_mwh")
     reviewed, drifts = _journal(house, f"{basis}_eur_mwh")
     figures = {**_figures(hourly), "stored": written, "fitted": int(prices.fitted)}
@@ -110,7 +112,7 @@ def predict(house: House, days: int = LONGEST_DAYS) -> PredictionOutcome:
         figures["price_rmae_best"] = round(prices.rmae[1], 4)
     return PredictionOutcome(
         verdict=_verdict(hourly, drifts),
-        level="warn" if drifts or set(hourly["tier"]) & {NAIVE, UNAVAILABLE} else "ok",
+        level="warn" if drifts or fallen_back else "ok",
         figures=figures,
         notes=(*history.notes, *_tiers(hourly), *prices.notes, air.note, *_unknown(band), *drifts),
         hourly=hourly,

@@ -25,6 +25,8 @@ DEMO_PAUSE = timedelta(minutes=5)  # longer than a demo takes
 CHAIN = (
     "ingest", "gap_analysis", "auto_backfill_check", "feature_engineering", "ml_training", "ml_predictions",
 )  # fmt: skip
+# These read the providers' forecasts, which are issued while the demo's ingestion runs: seconds after its instant.
+LOOK_AHEAD = ("ml_predictions", "production_optimization")
 # The last market days of the two periods for which the public files hold prices together with weather or climate.
 HISTORY_AS_OF = ("2017-12-31", "2024-12-31")
 
@@ -32,7 +34,8 @@ HISTORY_AS_OF = ("2017-12-31", "2024-12-31")
 def demo(days: int) -> int:
     """Run the chain in profile ``demo`` against a simulator of its own and print where the reports are."""
     with simulated_world() as settings:
-        return _chain(settings, DEMO_AS_OF, {"ingest": {"days": days}, "auto_backfill_check": {"days": days}})
+        parameters: dict[str, dict[str, object]] = {"ingest": {"days": days}, "auto_backfill_check": {"days": days}}
+        return _chain(settings, DEMO_AS_OF, parameters, DEMO_PAUSE)
 
 
 @contextmanager
@@ -77,12 +80,18 @@ def history(folder: Path) -> int:
     return max(codes)
 
 
-def _chain(settings: Settings, as_of: datetime, parameters: dict[str, dict[str, object]]) -> int:
+def _chain(
+    settings: Settings, as_of: datetime, parameters: dict[str, dict[str, object]], later: timedelta = timedelta(0)
+) -> int:
     """Run the jobs; each is run even when one before it failed, because each says what it could not do."""
     failed = 0
     for name in CHAIN:
         folder, record = runner.run(
-            settings, name, jobs.job_settings(settings, name), as_of=as_of, parameters=parameters.get(name)
+            settings,
+            name,
+            jobs.job_settings(settings, name),
+            as_of=as_of + later if name in LOOK_AHEAD else as_of,
+            parameters=parameters.get(name),
         )
         failed += record.status != "ok"
         sys.stdout.write(f"{name:<22}{record.status:<8}{record.seconds:>5.0f} s  {record.error or record.verdict}\n")
