@@ -14,6 +14,9 @@ from factory_lib.errors import CircuitOpen
 from factory_lib.settings.records import BreakerSettings
 from factory_lib.state import State
 
+_ROW = "SELECT failures, open_until, probing FROM breaker WHERE host = ?"
+_CLOSED = (0, 0.0, 0)  # what a host without a row is
+
 
 def refuse_if_open(state: State, host: str, now: datetime) -> None:
     """Raise ``CircuitOpen`` while the circuit of ``host`` is open; read only."""
@@ -30,11 +33,10 @@ def admit(state: State, host: str, now: datetime, rules: BreakerSettings) -> Non
     CircuitOpen
         If the circuit is open, or half open with another probe on its way.
     """
-    failures, _, _ = _row(state, host)
-    if failures < rules.failures:
-        return
-    with state.transaction() as sql:
-        open_until, probing = sql.execute("SELECT open_until, probing FROM breaker WHERE host = ?", (host,)).fetchone()
+    with state.transaction() as sql:  # read once: another process may close the circuit at any moment
+        failures, open_until, probing = sql.execute(_ROW, (host,)).fetchone() or _CLOSED
+        if failures < rules.failures:
+            return
         busy_until = max(open_until, probing + rules.open_s if probing else 0.0)
         if now.timestamp() < busy_until:
             raise CircuitOpen(host, from_epoch(int(busy_until)))
@@ -68,5 +70,5 @@ def open_hosts(state: State, rules: BreakerSettings) -> list[str]:
 
 
 def _row(state: State, host: str) -> tuple[int, float, int]:
-    rows = state.query("SELECT failures, open_until, probing FROM breaker WHERE host = ?", (host,))
-    return rows[0] if rows else (0, 0.0, 0)
+    rows = state.query(_ROW, (host,))
+    return rows[0] if rows else _CLOSED

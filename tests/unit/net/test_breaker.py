@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -98,3 +100,19 @@ def test_a_host_that_has_nothing_is_not_a_broken_host(script: Any, open_http: An
         with pytest.raises(NoDataYet):
             open_http(clock).get("/")
     assert len(script.asked) == 6
+
+
+class Overtaken(State):
+    """A state in which another process closes the circuit just before each transaction."""
+
+    def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        self._connection.execute("DELETE FROM breaker")
+        return super().transaction()
+
+
+def test_a_circuit_that_another_process_closes_meanwhile_is_closed(state: State) -> None:
+    fail(state, 5)
+    overtaken = Overtaken(state.file)
+    breaker.admit(overtaken, "ree", NOW, RULES)
+    assert breaker.open_hosts(state, RULES) == []
+    overtaken.close()
