@@ -2,7 +2,8 @@
 
 What cannot be at all (outside the catalogue's range, off the grid, contradicting itself) is rejected before it is
 stored. What could be and probably is not is stored and quarantined here: in no view, visible in reports, until a
-person who knows better releases it. A value that somebody judged before is not judged again.
+person who knows better releases it. A value that somebody judged before is not judged again, but the rules see it:
+without its first hours, a stretch that stands still would look short.
 
 Every rule takes the latest revision of each value (``VIEW_COLUMNS``, ordered by series, place, source, start) and
 returns rows of it with ``reason``.
@@ -141,9 +142,9 @@ def judge(house: House, names: Sequence[str], start: datetime, end: datetime) ->
     for measurement in dict.fromkeys(catalogue.get(name).measurement for name in names):
         together = [name for name in names if catalogue.get(name).measurement is measurement]
         places = places_of(house.settings, catalogue.get(together[0]))
-        rows = house.store.read(together, places=places, start=start - MARGIN, end=end + MARGIN, raw=True)
-        parts.append(rows[~pd.MultiIndex.from_frame(rows[_IDENTITY]).isin(known)])
+        parts.append(house.store.read(together, places=places, start=start - MARGIN, end=end + MARGIN, raw=True))
     found = doubted(pd.concat(parts), house.settings.quality) if parts else nothing_doubted()
+    found = found[~pd.MultiIndex.from_frame(found[_IDENTITY]).isin(known)] if len(found) else found
     if len(found):
         now = pd.Timestamp(house.clock.now()).as_unit("s")
         house.store.write_verdicts(found.assign(verdict="quarantined", at=now, by=BY)[list(VERDICT_COLUMNS)])

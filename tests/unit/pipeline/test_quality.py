@@ -165,6 +165,17 @@ def test_a_frozen_sensor_is_quarantined_and_in_no_view(town: Any) -> None:
     assert report.figures["quarantined"] > 24
 
 
+def test_a_frozen_sensor_stays_quarantined_when_it_is_judged_every_hour(house: House) -> None:
+    frozen = rows("temperature_c", lambda c: at(slice(24, 72), 17.3)(c / 4), source="aemet", day="2026-04-12", days=3)
+    frozen = frozen.assign(place="5279X")
+    start = frozen["start"].min().to_pydatetime()
+    for hour in range(24, 72):
+        store(house, frozen[: hour + 1], 3600)
+        judge(house, ["temperature_c"], start, start + timedelta(hours=hour + 1))
+    shown = house.store.read("temperature_c", places=["5279X"], start=start, end=start + 3 * DAY)
+    assert len(shown) == 24  # all that came before it froze
+
+
 def test_what_a_person_released_is_not_doubted_again(town: Any) -> None:
     town.simulator.set_rules((Rule("frozen", source="open_meteo_recent"),))
     house = town.house()
