@@ -55,10 +55,13 @@ class State:
     def __init__(self, file: Path) -> None:
         self.file = file
         file.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(file, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-        self._connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _SCHEMA)
         self._writing = threading.RLock()  # hosts are asked side by side: one thread's transaction at a time
-        self._check_version()
+        with _alone(file.parent):
+            self._connection = sqlite3.connect(
+                file, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+            self._connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _SCHEMA)
+            self._check_version()
 
     def _check_version(self) -> None:
         with self.transaction() as sql:
@@ -129,6 +132,17 @@ class State:
             sql.execute(
                 "INSERT INTO call VALUES (?, ?, ?, ?, ?, ?, ?)", (at.timestamp(), room, target, status, rows, size, ms)
             )
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process opens a file in ``folder``: SQLite's change to WAL fails where two try it at once."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
+import os
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -73,3 +76,16 @@ def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
     for worker in workers:
         worker.join(60)
     assert State(file).query("SELECT count FROM tick") == [(150,)]
+
+
+def test_files_are_opened_one_after_the_other_and_all_succeed(tmp_path: Path) -> None:
+    """A fresh file's change to WAL fails at once, without waiting, where another is changing it."""
+    gate = os.open(tmp_path, os.O_RDONLY)
+    with ThreadPoolExecutor(8) as together:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        opening = [together.submit(State, tmp_path / "state.db") for _ in range(8)]
+        assert not wait(opening, timeout=0.3).done
+        fcntl.flock(gate, fcntl.LOCK_UN)
+        opened = [each.result(60) for each in opening]
+    os.close(gate)
+    assert [state.query("PRAGMA journal_mode") for state in opened] == [[("wal",)]] * 8
