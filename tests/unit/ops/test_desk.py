@@ -83,3 +83,39 @@ def test_health_is_told_to_a_machine_too(home: Path, capsys: pytest.CaptureFixtu
     told = json.loads(capsys.readouterr().out)
     assert told["level"] == "ok"
     assert {check["name"] for check in told["checks"]} >= {"store", "mlflow", "disk", "aemet_api_key"}
+
+
+def test_a_what_if_is_a_rule_and_unknown_without_a_price_history(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["predict", "--what-if", "price=80", "temperature=24", "humidity=55"]
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("rule, not a prediction: price 80 EUR/MWh, temperature 24 °C, humidity 55 %")
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["temperature_comfort_index"] == 70.0
+    assert found["energy_cost_index"] is None
+    assert found["production_recommendation"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        pytest.param(["price=80"], id="too few"),
+        pytest.param(["price=80", "temperature=24", "wind=3"], id="unknown name"),
+        pytest.param(["price=80", "temperature=warm", "humidity=55"], id="no number"),
+    ],
+)
+def test_a_what_if_that_cannot_be_read_is_refused(
+    home: Path, capsys: pytest.CaptureFixture[str], given: list[str]
+) -> None:
+    assert main(["predict", "--what-if", *given]) == 2
+    assert "--what-if needs" in capsys.readouterr().err
+
+
+def test_no_model_can_be_listed_or_rolled_back_where_none_is(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(capsys, "models") == []
+    assert main(["models", "rollback"]) == 2
+    assert main(["models", "rollback", "energy_optimization"]) == 1
+    assert "has no champion" in capsys.readouterr().err
