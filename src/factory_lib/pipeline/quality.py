@@ -64,13 +64,14 @@ def flat_line(rows: pd.DataFrame, rules: QualitySettings) -> pd.DataFrame:
 
 
 def cross_source(rows: pd.DataFrame, rules: QualitySettings) -> pd.DataFrame:
-    """Doubt what contradicts a more trusted source of the same slot."""
+    """Doubt what contradicts a more trusted source of the same slot, at whichever of the site's places."""
     watched = rows[rows["series"].isin(list(rules.cross_source))]
     rank = [trust(catalogue.get(name), at) for name, at in zip(watched["series"], watched["source"], strict=True)]
     ordered = watched.assign(trust=rank).sort_values("trust", kind="stable")
-    best = ordered.groupby(["series", "place", "start"])[["value", "source"]].transform("first")
+    best = ordered.groupby(["series", "start"])[["value", "source"]].transform("first")
     apart = (ordered["value"] - best["value"]).abs()
-    found = ordered[apart > _limits(ordered, rules.cross_source)].drop(columns="trust")
+    contradicted = (apart > _limits(ordered, rules.cross_source)) & (ordered["source"] != best["source"])
+    found = ordered[contradicted].drop(columns="trust")
     said = best.loc[found.index]
     return found.assign(reason=[f"{s} says {v:g}" for s, v in zip(said["source"], said["value"], strict=True)])
 
@@ -112,9 +113,9 @@ RULES: tuple[tuple[str, Callable[[pd.DataFrame, QualitySettings], pd.DataFrame]]
     ("range", out_of_range),
     ("scale", scale),
     ("doubled_hour", doubled_hour),
-    ("cross_source", cross_source),
     ("step", step),
     ("flat_line", flat_line),
+    ("cross_source", cross_source),  # last: a spike or a frozen sensor contradicts nobody
 )
 
 

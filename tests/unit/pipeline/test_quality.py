@@ -120,6 +120,21 @@ def test_of_two_sources_the_less_trusted_is_doubted(settings: Settings) -> None:
     assert "omie says 90" in found["reason"].iloc[0]
 
 
+def test_a_station_and_the_grid_point_beside_it_are_compared(settings: Settings) -> None:
+    station = air().assign(source="aemet", place="5279X")
+    point = air(lambda c: c + 16).assign(source="open_meteo", place="38.151,-3.629")
+    found = doubted(pd.concat([point[:6], station], ignore_index=True), settings.quality)
+    assert set(found["rule"]) == {"cross_source"}
+    assert found["place"].tolist() == ["38.151,-3.629"] * 6
+
+
+def test_a_frozen_station_contradicts_nobody(settings: Settings) -> None:
+    station = air(lambda c: np.full_like(c, -5.0)).assign(source="aemet", place="5279X")
+    point = air().assign(source="open_meteo", place="38.151,-3.629")
+    found = doubted(pd.concat([point, station], ignore_index=True), settings.quality)
+    assert set(found["source"]) == {"aemet"}
+
+
 def test_stray_hours_bar_no_quarter_of_the_same_source(house: House) -> None:
     quarters = rows("spot_eur_mwh", day="2026-04-14", days=1)
     stray = quarters[::4].assign(value=1.0)
