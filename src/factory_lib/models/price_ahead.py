@@ -8,6 +8,7 @@ and used for a week, unless the history it learnt from has changed.
 from __future__ import annotations
 
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
@@ -32,6 +33,7 @@ PUBLISHED, CHAMPION, NAIVE, UNAVAILABLE = "published", "champion", "naive", "una
 REFIT_DAYS = 7
 KEPT_FILES = 2
 QUANTILES = ("p10", "p50", "p90")
+UNREADABLE = (zipfile.BadZipFile, OSError, ValueError, KeyError, TypeError, AttributeError)
 # Reviewed: the forecaster's own three classes, a number type, and the compiled trees of scikit-learn (arrays only).
 TRUSTED_TYPES = [
     "factory_lib.models.forecasters.LeadModel",
@@ -158,7 +160,8 @@ def _fitted(history: DayMatrix, folder: Path, name: str) -> tuple[PriceForecaste
         until = date.fromisoformat(file.stem.removeprefix(f"price-{name}-")[:10])
         fresh = 0 <= (last - until).days < REFIT_DAYS
         if fresh and file == _file(history.until(until), folder, name):
-            return skops.io.load(file, trusted=TRUSTED_TYPES), False
+            with suppress(*UNREADABLE):  # a damaged file is one that is not there: fit again
+                return skops.io.load(file, trusted=TRUSTED_TYPES), False
     with threadpool_limits(1):  # on a busy machine its threads wait for each other far longer than they work
         model = PriceForecaster().fit(history)
     folder.mkdir(parents=True, exist_ok=True)

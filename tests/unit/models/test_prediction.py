@@ -200,6 +200,9 @@ class TestForecasterServed:
         next_day = self.ahead(market.until("2024-02-11"), tmp_path)
         assert (first.fitted, again.fitted, next_day.fitted) == (True, False, False)
         pd.testing.assert_frame_equal(first.hourly, again.hourly)
+        kept = next(tmp_path.glob("*.skops"))
+        kept.write_bytes(kept.read_bytes()[:1000])
+        assert self.ahead(market.until("2024-02-10"), tmp_path).fitted
         changed = DayMatrix(market.days, market.grid + 1.0)
         assert self.ahead(changed.until("2024-02-10"), tmp_path).fitted
         assert self.ahead(market.until("2024-02-20"), tmp_path).fitted
