@@ -27,6 +27,7 @@ MEASUREMENTS = {"prices": Measurement.PRICES, "weather": Measurement.WEATHER}
 # A slot that does not come when it can is asked for at the next tick, then ever more seldom, at least twice an hour.
 PATIENCE = 0.5
 LONGEST_PAUSE = timedelta(minutes=30)
+REPLAY_AFTER = timedelta(days=1)  # a run as of longer ago tells the past again, and leaves no word for the next tick
 LONGEST_QUIET = timedelta(hours=1)  # health is looked at that often, and whenever a job has failed
 
 
@@ -66,6 +67,11 @@ def nothing_due(settings: Settings, state: State, job: str, now: datetime) -> st
     if spec.notebook in ("02_gap_analysis", "03_backfill") and _may_have_gaps(state, last, now):
         return None
     return _nothing_stored(state, last)
+
+
+def replays(as_of: datetime, now: datetime) -> bool:
+    """Return whether a run at ``now`` as of ``as_of`` tells the past again: its marks would mislead the next tick."""
+    return now - as_of > REPLAY_AFTER
 
 
 def dropped(settings: Settings) -> list[Path]:

@@ -61,4 +61,5 @@ def side_by_side(house: House, days: int = COMPARE_DAYS) -> pd.DataFrame:
     names = [entry.name for entry in of(Measurement.WEATHER)]
     places = places_of(house.settings, CATALOGUE[names[0]])
     start = house.as_of - timedelta(days=days)
-    return compare(house.store.read(names, places=places, start=start, end=house.as_of, raw=True))
+    rows = house.store.read(names, places=places, start=start, end=house.as_of, as_of=house.as_of, raw=True)
+    return compare(rows)

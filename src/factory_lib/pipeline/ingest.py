@@ -128,8 +128,9 @@ def ingest(house: House, sources: str = "all", days: int | None = None) -> Inges
     for answer in ask_all(house, requests):
         tally.take(answer)
     tally.judge(requests)
-    for name in ready:
-        house.state.mark(due.ASKED, name, now)
+    if not due.replays(house.as_of, now):
+        for name in ready:
+            house.state.mark(due.ASKED, name, now)
     return tally.outcome(wanted, before, skipped)
 
 
@@ -304,9 +305,17 @@ class _Tally:
             if last is None:
                 continue
             until = last["start"].to_pydatetime() + timedelta(seconds=int(last["resolution_s"]))
-            self.house.state.mark(due.LATEST, target.name, until)
-            if any(result.written for (_, name), result in self.counts.items() if name == target.name):
-                self.house.state.mark(due.STORED, target.name, self.house.clock.now())
+            self._leave_word(target.name, until)
             values = {name: last[name] for name in ("series", "place", "source", "start", "value")}
             lines.append({**values, "unit": target.series.unit, "due_until": target.series.due_until(self.house.as_of)})
         return pd.DataFrame(lines, columns=LATEST_COLUMNS)
+
+    def _leave_word(self, name: str, until: datetime) -> None:
+        """Mark how far a series reaches, which never goes back, and that something new came."""
+        state, now = self.house.state, self.house.clock.now()
+        if due.replays(self.house.as_of, now):
+            return
+        known = state.marked(due.LATEST, name)
+        state.mark(due.LATEST, name, max(until, known[0]) if known else until)
+        if any(result.written for (_, series), result in self.counts.items() if series == name):
+            state.mark(due.STORED, name, now)

@@ -36,7 +36,7 @@ class Stock:
             together = [target for target in wanted if target.places == places]
             end = max(known_until(target.series, house.as_of) for target in together)
             names = [target.name for target in together]
-            rows = house.store.read(names, places=places, start=since, end=end, raw=raw)
+            rows = house.store.read(names, places=places, start=since, end=end, as_of=house.as_of, raw=raw)
             found.update({str(name): part for name, part in rows.groupby("series")})
         return cls(since, house.as_of, found)
 

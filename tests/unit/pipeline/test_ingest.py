@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -9,7 +10,10 @@ import pytest
 from factory_lib.clock import day_bounds
 from factory_lib.errors import BadInput, NothingIngested
 from factory_lib.pipeline import due
+from factory_lib.pipeline.hybrid import side_by_side
 from factory_lib.pipeline.ingest import ingest
+from factory_lib.pipeline.scope import targets
+from factory_lib.pipeline.stock import Stock
 from factory_lib.simulator.faults import Rule
 from factory_lib.simulator.holes import Hole
 
@@ -155,3 +159,29 @@ def test_what_is_late_is_asked_for_ever_more_seldom(town) -> None:
     assert (np.diff(pauses) >= -5).all()
     assert pauses.max() <= 35
     assert len(asked) < 12
+
+
+@pytest.mark.parametrize("back", [pytest.param(6 * HOUR, id="demo"), pytest.param(72 * HOUR, id="replay")])
+def test_a_run_as_of_the_past_moves_no_mark_back_and_sees_only_what_was_known(town, back: timedelta) -> None:
+    house = town.house()
+    ingest(house, days=5)
+    marks = {topic: house.state.marks(topic) for topic in (due.LATEST, due.STORED, due.ASKED)}
+    town.clock.set(NOW + HOUR)
+    past = dataclasses.replace(house, as_of=NOW - back)
+    outcome = ingest(past, "weather", days=2)
+    assert house.state.marks(due.LATEST) == marks[due.LATEST]
+    latest = outcome.latest.set_index("series")["start"]
+    assert latest["temperature_c"] < past.as_of
+    asked = house.state.marks(due.ASKED)
+    assert (asked == marks[due.ASKED]) == due.replays(past.as_of, NOW + HOUR)
+    if asked == marks[due.ASKED]:
+        assert house.state.marks(due.STORED) == marks[due.STORED]
+
+
+def test_stock_and_comparison_know_only_what_was_available(town) -> None:
+    house = town.house()
+    ingest(house, "weather", days=8)
+    past = dataclasses.replace(house, as_of=NOW - timedelta(days=2))
+    stock = Stock.read(past, [t for t in targets(past) if t.name == "temperature_c"], 5, raw=True)
+    assert (stock.by_series["temperature_c"]["available_at"] <= past.as_of).all()
+    assert side_by_side(past)["hours"].max() < side_by_side(house, days=9)["hours"].max()
