@@ -19,7 +19,7 @@ import pytest
 
 from factory_lib.clock import SimulatedClock
 from factory_lib.errors import JobLocked, NotebookFailed, UnknownParameter
-from factory_lib.ops import records, runner
+from factory_lib.ops import alerts, records, runner
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
 from factory_lib.state import State, locked
@@ -79,6 +79,29 @@ def test_a_failing_cell_is_shown_where_it_failed(checkout: Settings, make_notebo
     assert "no such price" in page
     assert "before" in page
     assert "never" not in page
+
+
+@pytest.mark.parametrize("status", ["ok", "fail"])
+@pytest.mark.parametrize(
+    ("as_of", "replay"),
+    [pytest.param(NOW, True, id="asked for"), pytest.param(NOW - timedelta(days=2), False, id="long ago")],
+)
+def test_a_replay_is_counted_and_says_nothing_of_the_present(
+    checkout: Settings, make_notebook: MakeNotebook, status: str, as_of: datetime, replay: bool
+) -> None:
+    make_notebook("told", VERDICT.replace("LEVEL", f"'{status}'"))
+    state = State(checkout.paths.state)
+    alerts.raise_event(state, alerts.Event(alerts.Topic.JOB, "job", alerts.Severity.WARNING, "live trouble"), NOW)
+    before = alerts.listed(state)
+    spec = JobSettings(notebook="told", timeout_s=60)
+    runner.run(checkout, "job", spec, as_of=as_of, clock=SimulatedClock(NOW), replay=replay)
+    assert state.query("SELECT job, count FROM tick") == [("job", 1)]
+    assert state.marks("job") == {}
+    assert alerts.listed(state) == before
+    run(checkout, "told")
+    assert list(state.marks("job")) == ["job"]
+    assert alerts.listed(state) != before
+    state.close()
 
 
 def test_a_verdict_of_fail_fails_the_run(checkout: Settings, make_notebook: MakeNotebook) -> None:

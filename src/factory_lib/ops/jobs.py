@@ -53,7 +53,8 @@ def run(
     instant = parse_instant(as_of) if as_of else SystemClock(settings.clock_offset_s).now()
     asked = force or bool(as_of) or bool(parameters)
     return max(
-        _run_one(settings, name, spec, instant, parameters, asked, code, as_json) for name, spec in specs.items()
+        _run_one(settings, name, spec, instant, parameters, asked, bool(as_of), code, as_json)
+        for name, spec in specs.items()
     )
 
 
@@ -64,6 +65,7 @@ def _run_one(
     as_of: datetime,
     parameters: Mapping[str, Any] | None,
     asked: bool,
+    replay: bool,
     code: bool,
     as_json: bool,
 ) -> int:
@@ -73,7 +75,7 @@ def _run_one(
     from factory_lib.ops import runner
 
     try:
-        folder, record = runner.run(settings, name, spec, as_of=as_of, parameters=parameters, code=code)
+        folder, record = runner.run(settings, name, spec, as_of=as_of, parameters=parameters, code=code, replay=replay)
     except JobLocked as locked:
         _tick(settings, name, "locked", as_of)
         _say({"job": name, "status": "skipped", "verdict": str(locked)}, as_json)

@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from factory_lib.state import State, locked
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
+PRESENT = timedelta(days=1)  # a run as of longer ago than a market day is a replay, whoever asked for it
 KERNEL_STARTS = 2  # about one start in a hundred loses a race for its ports when several run at once
 
 
@@ -43,6 +44,7 @@ def run(
     parameters: Mapping[str, Any] | None = None,
     clock: Clock | None = None,
     code: bool = False,
+    replay: bool = False,
 ) -> tuple[Path, RunRecord]:
     """Execute the job's notebook and leave its folder behind, whatever happens.
 
@@ -54,6 +56,8 @@ def run(
         On top of the job's own; every name must be declared by the notebook.
     code : bool
         Show the cells' source in the report.
+    replay : bool
+        The instant was asked for: the run is counted, but leaves neither mark nor alert. So is a run as of long ago.
 
     Returns
     -------
@@ -81,7 +85,7 @@ def run(
         )
         records.save(folder, record)
         record = _finish(settings, folder, record, *_execute(notebook, folder, given, spec, settings), ticking, code)
-        _remember(settings, record, began, living.now())
+        _remember(settings, record, began, living.now(), replay=replay or began - as_of > PRESENT)
     index.write(settings.paths)
     return folder, record
 
@@ -211,11 +215,16 @@ def _finish(
     return record
 
 
-def _remember(settings: Settings, record: RunRecord, began: datetime, at: datetime) -> None:
-    """Leave word of the run; as of its beginning, so that what was stored while it ran is news to the next."""
+def _remember(settings: Settings, record: RunRecord, began: datetime, at: datetime, *, replay: bool) -> None:
+    """Leave word of the run; as of its beginning, so that what was stored while it ran is news to the next.
+
+    How a replay ended says nothing of the present: it is counted and no more.
+    """
     state = State(settings.paths.state)
     try:
         state.tick(record.job, record.status, at)
+        if replay:
+            return
         state.mark(
             "job", record.job, began, {"status": record.status, "verdict": record.verdict, "error": record.error}
         )
