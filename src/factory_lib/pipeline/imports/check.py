@@ -52,10 +52,10 @@ class Checked:
 
 def check(reading: Reading, retrieved_at: datetime) -> Checked:
     """Separate what can be stored from what cannot, and count what is not there."""
-    table, values = reading.table, reading.series
+    table = reading.table
     twice = table.duplicated(_IDENTITY, keep=False)
-    rows = _long(table[~twice], values, retrieved_at)
-    first, same, contradicting = _duplicates(_long(table[twice], values, retrieved_at))
+    rows = _long(table[~twice], reading, retrieved_at)
+    first, same, contradicting = _duplicates(_long(table[twice], reading, retrieved_at))
     rows = pd.concat([rows, first], ignore_index=True) if len(first) else rows
     reasons = _impossible(rows, epoch(retrieved_at + LATEST))
     wrong = reasons != ""
@@ -88,11 +88,13 @@ def _duplicates(rows: pd.DataFrame) -> tuple[pd.DataFrame, int, pd.DataFrame]:
     return rows[~again], int(same.sum()), rows[again & ~same]
 
 
-def _long(table: pd.DataFrame, values: list[str], retrieved_at: datetime) -> pd.DataFrame:
+def _long(table: pd.DataFrame, reading: Reading, retrieved_at: datetime) -> pd.DataFrame:
     """Return one row per value: the tidy columns, then member, line and edition."""
     beside = ["member", "line", "edition"]
-    long = table.melt([*beside, "place", "source", "resolution_s", "start"], values, "series", "value")
+    long = table.melt([*beside, "place", "source", "resolution_s", "start"], reading.series, "series", "value")
     long = long[np.isfinite(long["value"].to_numpy())].reset_index(drop=True)
+    slot = pd.to_timedelta(long["resolution_s"], unit="s")
+    long["start"] = long["start"].mask(long["series"].isin(reading.sums_before), long["start"] - slot)
     unknown = pd.Series(pd.NaT, index=long.index, dtype=frames.UTC_S)
     now = pd.Series(pd.Timestamp(retrieved_at), index=long.index, dtype=frames.UTC_S)
     long = long.assign(kind=Kind.OBSERVED.value, provider_updated_at=unknown, retrieved_at=now)

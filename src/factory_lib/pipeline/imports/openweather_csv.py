@@ -33,4 +33,5 @@ def _read(member: Member) -> Reading:
         source="openweathermap",
         resolution_s=HOUR_S,
         notes=_NOTES,
+        sums_before=("precipitation_mm",),
     )

@@ -40,6 +40,8 @@ class Reading:
         Whether every day between the first and the last is expected; else each day is judged by itself.
     shared_window : bool
         Whether every place should report over the whole file, so that late ones show.
+    sums_before : tuple of str
+        Series whose values are sums over the slot that ends at the line's ``start``; they are stored where it begins.
     """
 
     table: pd.DataFrame
@@ -48,6 +50,7 @@ class Reading:
     notes: tuple[str, ...] = ()
     continuous: bool = True
     shared_window: bool = False
+    sums_before: tuple[str, ...] = ()
 
     @property
     def series(self) -> list[str]:
@@ -75,6 +78,7 @@ def join(readings: Sequence[Reading]) -> Reading:
         tuple(dict.fromkeys(note for reading in readings for note in reading.notes)),
         first.continuous,
         first.shared_window,
+        first.sums_before,
     )
 
 

@@ -134,6 +134,8 @@ def test_weather_history_of_cities(read: Reader) -> None:
     )
     checked = read.checked(text)
     assert values(checked, "temperature_c") == {"2015-03-29T00:00": 10.0, "2015-03-29T01:00": 0.0}
+    rain = values(checked, "precipitation_mm")  # of the hour before the instant
+    assert rain == {"2015-03-28T23:00": 0.0, "2015-03-29T00:00": 0.3}
     assert set(checked.rows["place"]) == {"Sevilla", "Bilbao"}
     assert not any(
         name.startswith("pressure") for name in checked.rows["series"]
