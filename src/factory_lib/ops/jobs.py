@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -17,6 +17,13 @@ from factory_lib.settings import Settings
 from factory_lib.settings.plant import Plant
 from factory_lib.settings.records import JobSettings
 from factory_lib.state import State
+
+_WORST_FIRST = (1, 2, 69, 75, 0)  # a job that failed outweighs one that was only locked, whatever the numbers say
+
+
+def worst(codes: Iterable[int]) -> int:
+    """Return the exit code that stands for all: failed, then wrong input, unavailable, locked and done."""
+    return min(codes, key=_WORST_FIRST.index)
 
 
 def job_settings(settings: Settings, job: str) -> JobSettings:
@@ -52,7 +59,7 @@ def run(
     specs = {name: job_settings(settings, name) for name in names}
     instant = parse_instant(as_of) if as_of else SystemClock(settings.clock_offset_s).now()
     asked = force or bool(as_of) or bool(parameters)
-    return max(
+    return worst(
         _run_one(settings, name, spec, instant, parameters, asked, bool(as_of), code, as_json)
         for name, spec in specs.items()
     )
