@@ -17,6 +17,7 @@ import pandas as pd
 
 from factory_lib.errors import BadInput
 from factory_lib.house import House
+from factory_lib.ops import records
 from factory_lib.settings.records import StoreSettings
 from factory_lib.state import locked
 from factory_lib.store import copying, open_store
@@ -26,23 +27,29 @@ MANIFEST = "manifest.json"
 
 
 def take(house: House) -> Path:
-    """Write a backup and return its folder; it is complete once it has its manifest."""
+    """Write a backup and return its folder; it is complete once it has its manifest.
+
+    The state comes first: what it has heard of is then in the store as well, and what it has not is only asked again.
+    """
     folder = _root(house) / f"{house.clock.now():%Y-%m-%dT%H%M%SZ}"
-    inventory = copying.backup(house.store, folder / FILES[0])
+    if folder.exists():
+        raise BadInput(f"{folder} exists.", next_step="Try again in a second: a backup never replaces another.")
+    folder.mkdir(parents=True)
     _copy_sqlite(house.settings.paths.state, folder / FILES[1])
+    inventory = copying.backup(house.store, folder / FILES[0])
     manifest = {
         "profile": house.profile,
         "world": house.store.world,
         "sha256": {name: _sha256(folder / name) for name in FILES},
         "store": json.loads(inventory.to_json(orient="records", date_format="iso")),
     }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    records.write_atomically(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
     return folder
 
 
 def taken(house: House) -> list[Path]:
     """Return the complete backups, newest first."""
-    return sorted((file.parent for file in _root(house).glob(f"*/{MANIFEST}")), reverse=True)
+    return sorted((file.parent for file in _root(house).glob(f"*/{MANIFEST}") if _promised(file.parent)), reverse=True)
 
 
 def bring_back(house: House, folder: Path | None = None) -> tuple[Path, pd.DataFrame]:
@@ -56,10 +63,12 @@ def bring_back(house: House, folder: Path | None = None) -> tuple[Path, pd.DataF
         If a job is running.
     """
     chosen = folder or next(iter(taken(house)), None)
-    if chosen is None or not (chosen / MANIFEST).is_file():
-        raise BadInput(f"There is no complete backup {chosen or f'in {_root(house)}'}.")
-    manifest = json.loads((chosen / MANIFEST).read_text(encoding="utf-8"))
-    damaged = [name for name in FILES if _sha256(chosen / name) != manifest["sha256"][name]]
+    promised = _promised(chosen) if chosen else None
+    if chosen is None or promised is None:
+        raise BadInput(
+            f"There is no complete backup {chosen or f'in {_root(house)}'}.", next_step="Take or name another backup."
+        )
+    damaged = [name for name in FILES if _sha256(chosen / name) != promised[name]]
     if damaged:
         raise BadInput(f"{', '.join(damaged)} of {chosen} differ from the manifest.", next_step="Name another backup.")
     with ExitStack() as running:
@@ -82,6 +91,15 @@ def copy_to(house: House, backend: str) -> pd.DataFrame:
         raise BadInput(f"Profile {house.profile} already uses {backend}.")
     with closing(open_store(replace(house.settings, store=StoreSettings(backend)))) as target:  # type: ignore[arg-type]
         return copying.copy(house.store, target)
+
+
+def _promised(folder: Path) -> dict[str, str] | None:
+    """Return the checksums that a backup's manifest promises; None if it cannot be read or a file is not there."""
+    try:
+        promised = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"]
+        return {name: str(promised[name]) for name in FILES if (folder / name).stat()}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _root(house: House) -> Path:

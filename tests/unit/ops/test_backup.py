@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from factory_lib.errors import BadInput, JobLocked
 from factory_lib.house import House, open_house
 from factory_lib.ops import backup
 from factory_lib.state import locked
+from factory_lib.store import copying
+from factory_lib.store.base import Store
 from tests.unit.ops.conftest import SLOTS, Fill
 
 
@@ -81,6 +85,53 @@ def test_an_unfinished_backup_is_none(house: House, fill: Fill) -> None:
     assert backup.taken(house) == []
     with pytest.raises(BadInput, match="no complete backup"):
         backup.bring_back(house)
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    ["", '{"sha256": {"store.db"', "[]", "{}", '{"sha256": {"store.db": ""}}', '{"sha256": null}', "\udcff"],
+    ids=["empty", "torn", "list", "no sums", "one sum", "null", "bytes"],
+)
+def test_a_broken_manifest_is_no_backup(house: House, fill: Fill, manifest: str) -> None:
+    fill()
+    folder = backup.take(house)
+    (folder / "manifest.json").write_bytes(manifest.encode(errors="surrogateescape"))
+    assert backup.taken(house) == []
+    with pytest.raises(BadInput, match="no complete backup") as raised:
+        backup.bring_back(house, folder)
+    assert raised.value.exit_code == 2
+
+
+def test_a_backup_without_one_of_its_files_is_none(house: House, fill: Fill) -> None:
+    fill()
+    folder = backup.take(house)
+    (folder / "state.db").unlink()
+    assert backup.taken(house) == []
+    with pytest.raises(BadInput, match="no complete backup"):
+        backup.bring_back(house, folder)
+
+
+def test_the_state_is_copied_before_the_store(house: House, fill: Fill, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill()
+    copy = copying.backup
+
+    def later(store: Store, file: Path) -> pd.DataFrame:
+        house.state.mark("latest", "spot_eur_mwh", house.clock.now())  # what is written meanwhile
+        return copy(store, file)
+
+    monkeypatch.setattr(copying, "backup", later)
+    backup.take(house)
+    backup.bring_back(house)
+    assert house.state.marked("latest", "spot_eur_mwh") is None
+
+
+def test_a_backup_never_replaces_another(house: House, fill: Fill) -> None:
+    fill()
+    before = (backup.take(house) / "state.db").read_bytes()
+    house.state.mark("latest", "spot_eur_mwh", house.clock.now())
+    with pytest.raises(BadInput, match="exists"):
+        backup.take(house)
+    assert (backup.taken(house)[0] / "state.db").read_bytes() == before
 
 
 def test_nothing_is_brought_back_while_a_job_runs(house: House, fill: Fill) -> None:
