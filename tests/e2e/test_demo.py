@@ -51,7 +51,7 @@ def test_holes_were_found_and_filled_and_the_store_says_so(demo: Demo) -> None:
     assert told["auto_backfill_check"]["recovered"] > 1000
     with open_house(settings=demo.settings, as_of=tours.DEMO_AS_OF) as house:
         after = analyse(house).figures
-    assert after["missing"] < told["gap_analysis"]["missing"] - told["auto_backfill_check"]["recovered"] * 0.99
+    assert after["missing"] < told["gap_analysis"]["missing"] / 10  # what is left is too short to be filled unasked
     assert after["unfillable"] == told["auto_backfill_check"]["unfillable"]
 
 
