@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from factory_lib import sources as providers
-from factory_lib.clock import HOUR_S, epoch, market_day
+from factory_lib.clock import HOUR_S, day_start, epoch, market_day
 from factory_lib.errors import BadInput
 from factory_lib.pipeline import unfillable
-from factory_lib.series import CATALOGUE, DayAhead, Measurement, Series
+from factory_lib.series import CATALOGUE, DayAhead, Grid, Measurement, Series
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
 from factory_lib.state import State
@@ -133,10 +133,19 @@ def _may_have_gaps(state: State, last: datetime, now: datetime) -> bool:
     if any(last < at <= now for at, _ in state.marks(AGAIN).values()):
         return True
     latest = state.marks(LATEST)
-    if any(CATALOGUE[name].due_until(now) > until for name, (until, _) in latest.items()):
+    if any(_due_slots_end(CATALOGUE[name], now) > until for name, (until, _) in latest.items()):
         return True
     looks = (unfillable.next_look(state, name) for name in latest)
     return any(at is not None and at <= epoch(now) for at in looks)
+
+
+def _due_slots_end(series: Series, now: datetime) -> datetime:
+    """Return the end of the last whole slot that is due: part of a day makes no daily value late."""
+    due = series.due_until(now)
+    cadence = next(c for c in reversed(series.cadences) if due >= c.since)
+    if cadence.grid is Grid.LOCAL_DAY:
+        return day_start(market_day(due))
+    return due - timedelta(seconds=epoch(due) % cadence.resolution_s)
 
 
 def _nothing_stored(state: State, last: datetime) -> str | None:

@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from factory_lib.clock import day_bounds
+from factory_lib.clock import day_bounds, day_start
 from factory_lib.errors import BadInput, NothingIngested
 from factory_lib.pipeline import due
 from factory_lib.pipeline.hybrid import side_by_side
 from factory_lib.pipeline.ingest import ingest
 from factory_lib.pipeline.scope import targets
 from factory_lib.pipeline.stock import Stock
+from factory_lib.series import CATALOGUE
 from factory_lib.simulator.faults import Rule
 from factory_lib.simulator.holes import Hole
 
@@ -185,3 +186,15 @@ def test_stock_and_comparison_know_only_what_was_available(town) -> None:
     stock = Stock.read(past, [t for t in targets(past) if t.name == "temperature_c"], 5, raw=True)
     assert (stock.by_series["temperature_c"]["available_at"] <= past.as_of).all()
     assert side_by_side(past)["hours"].max() < side_by_side(house, days=9)["hours"].max()
+
+
+@pytest.mark.parametrize("name", ["temperature_mean_c", "gas_generation_mwh"])
+def test_a_daily_series_is_due_only_when_a_whole_day_is(town, name: str) -> None:
+    house = town.house()
+    job = next(job for job, spec in house.settings.jobs.items() if spec.notebook == "03_backfill")
+    due_until = CATALOGUE[name].due_until(NOW)
+    whole = day_start(due_until.date()) if name.startswith("gas") else datetime(*due_until.timetuple()[:3], tzinfo=UTC)
+    house.state.mark("job", job, NOW - HOUR, {"status": "ok"})
+    for until, quiet in ((whole, True), (whole - timedelta(days=1), False)):
+        house.state.mark(due.LATEST, name, until)
+        assert (due.nothing_due(house.settings, house.state, job, NOW) is not None) == quiet
