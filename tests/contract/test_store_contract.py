@@ -90,10 +90,11 @@ class TestWriting:
         found = store.read("temperature_c", places=["5279X"], raw=True, **EVER)
         assert found[["rev", "value", "run_id"]].to_numpy().tolist() == [[1, 1.0, "a"], [2, 2.0, "b"], [3, 1.0, "c"]]
 
-    def test_values_of_one_slot_in_one_write_count_in_order_of_retrieval(self, store: Store) -> None:
-        later = rows([2.0], retrieved_at=RETRIEVED + timedelta(hours=1))
-        assert store.write(concat([later, rows([1.0]), rows([1.0])]), run_id="a") == WriteResult(1, 1, 1)
-        assert seen(store) == [2.0]
+    def test_of_several_values_of_one_slot_in_one_write_the_last_retrieved_counts(self, store: Store) -> None:
+        batch = concat([rows([2.0], retrieved_at=RETRIEVED + timedelta(hours=1)), rows([1.0]), rows([1.0])])
+        assert store.write(batch, run_id="a") == WriteResult(new=1, unchanged=2)
+        assert store.write(batch, run_id="again") == WriteResult(unchanged=3)
+        assert seen(store, raw=True) == [2.0]
 
     def test_each_row_keeps_its_provenance(self, store: Store) -> None:
         updated = datetime(2026, 3, 9, 8, 30, 1, tzinfo=UTC)

@@ -99,21 +99,22 @@ def settle(rows: Rows, held: Rows) -> tuple[Rows, WriteResult]:
     """Compare what arrives with what is held, and return what is to be appended, with its ``rev`` and ``available_at``.
 
     ``rows`` come from ``admit``; ``held`` are the stored values of the same window, ordered by channel, start and rev.
+    Of several values of one slot the last to arrive counts, and the others as unchanged.
     """
     if not len(rows):
         return rows, WriteResult()
+    arrived, key = len(rows), rows.keys()
+    rows = rows.take(
+        np.r_[key[1:] != key[:-1], True]
+    )  # all of them would be revisions again when the batch comes again
     key, value = rows.keys(), rows["value"]
-    first = np.r_[True, key[1:] != key[:-1]]
     last_rev, last_value = _latest(held, key, rows.channels)
-    before = np.where(first, last_value, np.r_[np.nan, value[:-1]])
-    changed = value != before  # NaN: nothing there before
-    so_far = np.cumsum(changed)
-    group_start = np.maximum.accumulate(np.where(first, np.arange(len(key)), 0))
-    rev = last_rev + so_far - (so_far - changed)[group_start]
+    changed = value != last_value  # NaN: nothing there before
+    rev = last_rev + changed
     revised = changed & (rev > 1)
     told = np.where(rows["provider_updated_at"] > NAT, rows["provider_updated_at"], rows["retrieved_at"])
     known = np.where(revised, np.maximum(rows["available_at"], told), rows["available_at"])
-    result = WriteResult(int((changed & ~revised).sum()), int(revised.sum()), int((~changed).sum()))
+    result = WriteResult(int((changed & ~revised).sum()), int(revised.sum()), arrived - int(changed.sum()))
     return rows.having(rev=rev, available_at=known).take(changed), result
 
 
