@@ -214,5 +214,5 @@ def runs(here: House, most: int = 100) -> pd.DataFrame:
     """Return the newest runs of the profile, one row each, with their folder."""
     from factory_lib.ops import records
 
-    found = islice(records.folders(here.settings.paths.runs), most)
-    return pd.DataFrame([{**asdict(records.load(folder)), "folder": folder} for folder in found])
+    found = islice(records.readable(records.folders(here.settings.paths.runs)), most)
+    return pd.DataFrame([{**asdict(record), "folder": folder} for folder, record in found])

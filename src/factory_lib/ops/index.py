@@ -18,7 +18,7 @@ _CLASS = {"ok": "ok", "started": "warn", "failed": "fail", "killed": "fail"}
 
 def write(paths: Paths) -> Path:
     """Write the index of one profile's runs and return its file."""
-    runs = [(folder, records.load(folder)) for folder in islice(records.folders(paths.runs), NEWEST)]
+    runs = list(islice(records.readable(records.folders(paths.runs)), NEWEST))
     rows = "\n".join(_row(paths.runs, folder, record) for folder, record in runs)
     simulated = any(record.simulated for _, record in runs)
     banner = '<div class="simulated">SIMULATED: these runs read the simulator, not the world</div>' if simulated else ""

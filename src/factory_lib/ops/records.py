@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 Status = Literal["started", "ok", "failed", "killed"]
 VERSION = 1
+REAPED_DAYS = 2
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,9 @@ class RunRecord:
         return replace(self, status=status, finished_at=stamp(at), seconds=seconds, **known)
 
 
+_KNOWN = frozenset(spec.name for spec in fields(RunRecord))
+
+
 def stamp(instant: datetime) -> str:
     """Return an instant as ISO 8601 with Z."""
     return instant.strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -63,8 +67,20 @@ def save(folder: Path, record: RunRecord) -> None:
 
 
 def load(folder: Path) -> RunRecord:
-    """Read ``run.json`` of a run folder."""
-    return RunRecord(**json.loads((folder / "run.json").read_text(encoding="utf-8")))
+    """Read ``run.json`` of a run folder; what a later version added to it is left out.
+
+    Raises
+    ------
+    OSError, ValueError, TypeError
+        If there is none, or it is not the record of a run.
+    """
+    found = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise TypeError(f"{folder / 'run.json'} is not the record of a run.")
+    record = RunRecord(**{name: value for name, value in found.items() if name in _KNOWN})
+    if not (isinstance(record.job, str) and isinstance(record.pid, int) and datetime.fromisoformat(record.started_at)):
+        raise TypeError(f"{folder / 'run.json'} is not the record of a run.")
+    return record
 
 
 def new_folder(runs: Path, job: str, at: datetime) -> Path:
@@ -84,15 +100,35 @@ def new_folder(runs: Path, job: str, at: datetime) -> Path:
 
 def folders(runs: Path) -> Iterator[Path]:
     """Yield the folders of one profile's runs, newest first."""
-    for day in sorted(runs.glob("[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"), reverse=True):
-        yield from sorted((f for f in day.iterdir() if (f / "run.json").is_file()), reverse=True)
+    for day in _days(runs):
+        yield from _of_day(day)
+
+
+def readable(found: Iterable[Path]) -> Iterator[tuple[Path, RunRecord]]:
+    """Yield run folders with their records; one that cannot be read is passed over, for no other run depends on it."""
+    for folder in found:
+        try:
+            record = load(folder)
+        except (OSError, ValueError, TypeError):
+            continue
+        yield folder, record
+
+
+def _days(runs: Path) -> list[Path]:
+    return sorted(runs.glob("[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"), reverse=True)
+
+
+def _of_day(day: Path) -> list[Path]:
+    return sorted((folder for folder in day.iterdir() if (folder / "run.json").is_file()), reverse=True)
 
 
 def reap(runs: Path, at: datetime) -> int:
-    """Mark runs that say ``started`` though their process is gone as ``killed``; return how many."""
+    """Mark runs that say ``started`` though their process is gone as ``killed``; return how many.
+
+    Only the last two days with runs are looked at: every run looks, so none is older when it is found.
+    """
     reaped = 0
-    for folder in folders(runs):
-        record = load(folder)
+    for folder, record in readable(folder for day in _days(runs)[:REAPED_DAYS] for folder in _of_day(day)):
         if record.status == "started" and not _alive(record.pid):
             save(folder, record.finish("killed", at, error="The process ended before the notebook did."))
             reaped += 1

@@ -87,8 +87,7 @@ def _runs(house: House, now: datetime) -> tuple[int, str]:
     horizon = now - timedelta(days=house.settings.retention.runs_days)
     newest: set[str] = set()
     removed = 0
-    for folder in list(records.folders(house.settings.paths.runs)):
-        record = records.load(folder)
+    for folder, record in records.readable(list(records.folders(house.settings.paths.runs))):
         if record.job in newest and datetime.fromisoformat(record.started_at) < horizon and record.status != "started":
             shutil.rmtree(folder)
             removed += 1
