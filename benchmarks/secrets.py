@@ -2,7 +2,8 @@
 
 Every provider answers 401, 403, 429, 500 and garbage in turn, each quoting the whole request, keys included. The
 clients run with logging at its most talkative, their errors are written with full tracebacks; then jobs run through
-the command line. All files under the home, databases included, are searched for the mark, plain and URL-encoded.
+the command line. All files under the home, databases included, are searched for the mark, plain and as addresses,
+JSON and pages write it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
+from html import escape
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,7 @@ from factory_lib.settings import Settings
 from factory_lib.settings.secrets import Secrets
 from factory_lib.state import State
 
-MARK = "pl4nt3d/&=m4rk"  # with characters that a query encodes
+MARK = 'pl4nt3d/&="\\m4rk'  # with characters that addresses, JSON and pages write differently
 ANSWERS = (401, 403, 429, 500, 200)
 JOBS = ("ree_price_ingestion", "hybrid_weather_ingestion")
 NOW = datetime(2026, 4, 15, 10, 40, tzinfo=UTC)
@@ -92,13 +94,16 @@ def run_jobs(env: Mapping[str, str], folder: Path) -> None:
             subprocess.run(command, env={**os.environ, **env}, stdout=out, stderr=subprocess.STDOUT, check=False)
 
 
+def forms(key: str) -> set[str]:
+    """Return a key as it is, and as addresses, JSON and pages write it, also one within the other."""
+    in_json, on_page = json.dumps(key)[1:-1], escape(key)
+    plain = {key, in_json, on_page, escape(key, quote=False), quote(key), quote(key, safe="")}
+    return plain | {escape(in_json), escape(in_json, quote=False), *(json.dumps(form)[1:-1] for form in plain)}
+
+
 def search(folder: Path, planted: Mapping[str, str]) -> tuple[int, list[str]]:
     """Return how many files there are, and those in which a key stands, plain or encoded."""
-    needles = {
-        form.encode()
-        for key in planted.values()
-        for form in (key, quote(key), quote(key, safe=""), MARK, quote(MARK, safe=""))
-    }
+    needles = {form.encode() for key in (MARK, *planted.values()) for form in forms(key)}
     files = [file for file in folder.rglob("*") if file.is_file()]
     return len(files), [str(file) for file in files if any(needle in file.read_bytes() for needle in needles)]
 

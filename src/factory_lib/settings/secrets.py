@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from functools import cache
+from html import escape
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -54,12 +57,27 @@ class Secrets:
 
 
 def hide(text: str, secrets: Iterable[Secret]) -> str:
-    """Return ``text`` without the secrets, plain or as an address writes them; below four letters nothing is hidden."""
+    """Return ``text`` without the secrets, in whatever form it has them; below four letters nothing is hidden."""
     for plain in (secret.reveal() for secret in secrets):
         if len(plain) >= 4:
-            for form in (plain, quote(plain), quote(plain, safe=""), quote_plus(plain)):
+            for form in _forms(plain):
                 text = text.replace(form, "***")
     return text
+
+
+@cache
+def _forms(plain: str) -> tuple[str, ...]:
+    """Return how addresses, JSON and pages write a secret, and one inside the other; the longest first."""
+    forms = {plain, quote(plain), quote(plain, safe=""), quote_plus(plain)}
+    for _ in range(2):  # a page within a notebook, which is JSON; an answer in JSON, shown on a page
+        forms |= {rewritten for form in forms for rewritten in _rewritten(form)}
+    return tuple(sorted(forms, key=len, reverse=True))
+
+
+def _rewritten(text: str) -> tuple[str, ...]:
+    page = escape(text)
+    numbered = page.replace("&quot;", "&#34;").replace("&#x27;", "&#39;")  # as templates write quotes
+    return json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], escape(text, quote=False), page, numbered
 
 
 def read_dotenv(file: Path) -> dict[str, str]:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import html
+import json
 import pickle
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from urllib.parse import quote_plus
 
+import markupsafe
 import pytest
 
 from factory_lib import settings
@@ -38,6 +44,40 @@ def test_the_whole_settings_do_not_show_it() -> None:
 def test_masking_removes_it_from_any_text() -> None:
     secrets = Secrets.from_environment({"ESIOS_TOKEN": KEY})
     assert secrets.mask(f"GET /x?token={KEY} failed") == "GET /x?token=*** failed"
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        str,
+        json.dumps,
+        html.escape,
+        partial(html.escape, quote=False),
+        markupsafe.escape,
+        quote_plus,
+        lambda key: json.dumps(json.dumps(key)),
+        lambda key: json.dumps(html.escape(key)),
+        lambda key: html.escape(json.dumps(key)),
+    ],
+    ids=[
+        "plain",
+        "json",
+        "page",
+        "text of a page",
+        "template",
+        "query",
+        "json in json",
+        "page in json",
+        "json on page",
+    ],
+)
+def test_masking_knows_how_others_write_it(write: Callable[[str], str]) -> None:
+    key = """k3y"&\\<m4rk>'é"""
+    secrets = Secrets.from_environment({"ESIOS_TOKEN": key})
+    masked = secrets.mask(f"<p>{write(key)}</p>")
+    assert "***" in masked
+    assert "k3y" not in masked
+    assert "m4rk" not in masked
 
 
 def test_dotenv_lines_are_read_and_the_environment_wins(tmp_path: Path) -> None:
