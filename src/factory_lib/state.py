@@ -39,6 +39,8 @@ CREATE TABLE IF NOT EXISTS call (at REAL NOT NULL, room TEXT NOT NULL, target TE
 CREATE INDEX IF NOT EXISTS call_at ON call (at);
 CREATE TABLE IF NOT EXISTS import_ledger (sha256 TEXT, member TEXT, format TEXT NOT NULL, state TEXT NOT NULL,
     at INTEGER NOT NULL, report TEXT NOT NULL, PRIMARY KEY (sha256, member)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS unfillable (series TEXT, first INTEGER, last INTEGER, asked TEXT, asked_at INTEGER NOT NULL,
+    again_at INTEGER NOT NULL, PRIMARY KEY (series, first, last, asked)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS alert (topic TEXT, entity TEXT, severity INTEGER NOT NULL, message TEXT NOT NULL,
     status TEXT NOT NULL, opened_at INTEGER NOT NULL, last_at INTEGER NOT NULL, count INTEGER NOT NULL,
     told TEXT NOT NULL, told_at INTEGER NOT NULL, muted_until INTEGER NOT NULL, by TEXT NOT NULL,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import Any
 
 from factory_lib.clock import epoch
 from factory_lib.state import State
@@ -15,9 +16,6 @@ from factory_lib.state import State
 # again, and a day lost years ago is looked for once a month.
 SOONEST = timedelta(hours=2)
 LATEST = timedelta(days=30)
-
-_SCHEMA = """CREATE TABLE IF NOT EXISTS unfillable (series TEXT, first INTEGER, last INTEGER, asked TEXT,
-    asked_at INTEGER NOT NULL, again_at INTEGER NOT NULL, PRIMARY KEY (series, first, last, asked)) WITHOUT ROWID"""
 
 
 def remember(
@@ -37,7 +35,6 @@ def remember(
         for first, last, most_s in stretches
     ]
     with state.transaction() as sql:
-        sql.execute(_SCHEMA)
         sql.execute("DELETE FROM unfillable WHERE series = ? AND again_at <= ?", (series, at))
         sql.executemany("INSERT OR REPLACE INTO unfillable VALUES (?, ?, ?, ?, ?, ?)", rows)
 
@@ -60,12 +57,10 @@ def next_look(state: State, series: str) -> int | None:
     return min((again_at for *_, again_at in _rows(state, series)), default=None)
 
 
-def _rows(state: State, series: str) -> list[tuple[int, int, str, int, int]]:
-    with state.transaction() as sql:
-        sql.execute(_SCHEMA)
-        return sql.execute(
-            "SELECT first, last, asked, asked_at, again_at FROM unfillable WHERE series = ? ORDER BY first", (series,)
-        ).fetchall()
+def _rows(state: State, series: str) -> list[tuple[Any, ...]]:
+    return state.query(
+        "SELECT first, last, asked, asked_at, again_at FROM unfillable WHERE series = ? ORDER BY first", (series,)
+    )
 
 
 def _key(doors: Iterable[tuple[str, str]]) -> str:
