@@ -48,7 +48,7 @@ def _row(runs: Path, folder: Path, record: RunRecord) -> str:
     return (
         f'<tr><td class="text">{escape(record.started_at.replace("T", " "))}</td><td class="text">{job}</td>'
         f'<td class="text {_CLASS[record.status]}">{record.status}</td><td>{took}</td><td class="text">{as_of}</td>'
-        f'<td class="text">{told}<br><small>{figures}</small></td></tr>'
+        f'<td class="text long">{told}<br><small>{figures}</small></td></tr>'
     )
 
 
