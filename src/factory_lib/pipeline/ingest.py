@@ -26,7 +26,7 @@ from factory_lib.store.base import WriteResult
 if TYPE_CHECKING:
     from factory_lib.sources.base import Source
 
-FIRST_LOAD_DAYS = 30
+FIRST_LOAD_DAYS = 168  # six requests of 28 days: what features and a first training need
 REREAD_DAYS = 2  # prices are revised after the day, and observations arrive late
 MOST_REQUESTS = 6  # per provider and run, unless days are named; what is further back is the backfill's work
 
