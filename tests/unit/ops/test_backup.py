@@ -41,7 +41,7 @@ def test_a_backup_taken_while_another_writes_is_whole(house: House, fill: Fill) 
     fill()
     stop = threading.Event()
 
-    def write() -> None:
+    def write() -> None:  # prices that no slot has yet, or a slot would be unchanged and get no new revision
         with open_house(settings=house.settings, clock=house.clock, as_of=house.as_of) as other:
             number = 0
             while not stop.is_set():
@@ -52,7 +52,7 @@ def test_a_backup_taken_while_another_writes_is_whole(house: House, fill: Fill) 
                 )
                 tidy = rows[["series", "place", "source", "kind", "resolution_s", "start", "value"]]
                 later = {"retrieved_at": rows["retrieved_at"], "provider_updated_at": rows["provider_updated_at"]}
-                other.store.write(tidy.assign(**later, value=50.0 + number), run_id="other")
+                other.store.write(tidy.assign(**later, value=100.0 + number), run_id="other")
 
     writer = threading.Thread(target=write)
     writer.start()
