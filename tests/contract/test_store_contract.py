@@ -199,6 +199,48 @@ class TestAvailability:
         assert seen(store, as_of=DAY + timedelta(hours=1)) == []
 
 
+class TestOutOfOrder:
+    NEWER, OLDER = RETRIEVED - timedelta(days=1), RETRIEVED - timedelta(days=3)
+
+    @pytest.mark.parametrize(
+        ("held", "arriving", "counted", "shown"),
+        [
+            pytest.param(NEWER, OLDER, WriteResult(unchanged=1, older=1), 1.0, id="an-older-one-is-late-news"),
+            pytest.param(OLDER, NEWER, WriteResult(revised=1), 2.0, id="a-newer-one-revises"),
+            pytest.param(NEWER, NEWER, WriteResult(revised=1), 2.0, id="of-the-same-instant-the-later-arrival"),
+            pytest.param(None, OLDER, WriteResult(revised=1), 2.0, id="nobody-knows-of-the-held-one"),
+            pytest.param(NEWER, None, WriteResult(revised=1), 2.0, id="nobody-knows-of-the-arriving-one"),
+        ],
+    )
+    def test_what_its_provider_replaced_before_never_becomes_the_newest_revision(
+        self,
+        store: Store,
+        held: datetime | None,
+        arriving: datetime | None,
+        counted: WriteResult,
+        shown: float,
+    ) -> None:
+        store.write(rows([1.0], updated_at=held), run_id="a")
+        late = rows([2.0], updated_at=arriving, retrieved_at=RETRIEVED + timedelta(hours=1))
+        assert store.write(late, run_id="b") == counted
+        assert seen(store) == [shown]
+        assert store.write(late, run_id="again").written == 0
+
+    def test_each_slot_is_judged_by_its_own_newest_revision(self, store: Store) -> None:
+        store.write(rows([1.0, 1.0, 1.0], updated_at=self.OLDER), run_id="a")
+        store.write(rows([2.0], updated_at=self.NEWER), run_id="b")
+        between = rows([3.0, 3.0, 1.0], updated_at=self.OLDER + timedelta(days=1))
+        assert store.write(between, run_id="c") == WriteResult(revised=1, unchanged=2, older=1)
+        assert seen(store) == [2.0, 3.0, 1.0]
+
+    def test_within_one_write_too(self, store: Store) -> None:
+        later = RETRIEVED + timedelta(hours=1)
+        batch = concat([rows([2.0], updated_at=self.OLDER, retrieved_at=later), rows([1.0], updated_at=self.NEWER)])
+        assert store.write(batch, run_id="a") == WriteResult(new=1, unchanged=1)
+        assert store.write(batch, run_id="again") == WriteResult(unchanged=2)
+        assert seen(store, raw=True) == [1.0]
+
+
 class TestView:
     def test_prefers_kind_then_place_then_source_then_rev(self, store: Store) -> None:
         store.write(rows([1.0], place="38.151,-3.629", source="open_meteo", kind="reanalysis"), run_id="a")

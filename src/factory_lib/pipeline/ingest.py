@@ -30,7 +30,7 @@ FIRST_LOAD_DAYS = 168  # six requests of 28 days: what features and a first trai
 REREAD_DAYS = 2  # prices are revised after the day, and observations arrive late
 MOST_REQUESTS = 6  # per provider and run, unless days are named; what is further back is the backfill's work
 
-SOURCE_COLUMNS = ["source", "place", "series", "rows", "new", "revised", "unchanged", "rejected", "error"]
+SOURCE_COLUMNS = ["source", "place", "series", "rows", "new", "revised", "unchanged", "older", "rejected", "error"]
 LATEST_COLUMNS = ["series", "place", "source", "start", "value", "unit", "due_until"]
 
 
@@ -259,6 +259,7 @@ class _Tally:
             "new": total.new,
             "revised": total.revised,
             "unchanged": total.unchanged,
+            "older": total.older,
             "rejected": total.rejected + len(self.rejected),
             "quarantined": len(self.quarantined),
             "forecasts": self.forecasts,

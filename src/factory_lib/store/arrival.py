@@ -18,12 +18,21 @@ from factory_lib.store.rows import FORECAST, MAX_LEAD_S, NAT, Channel, Rows, enc
 
 @dataclass(frozen=True)
 class WriteResult:
-    """What a write did, counted in the store."""
+    """What a write did, counted in the store.
+
+    Attributes
+    ----------
+    unchanged : int
+        Rows that say nothing new: equal to what is held, or older than it.
+    older : int
+        Those of the unchanged ones that differ, and that their provider had replaced before what is held.
+    """
 
     new: int = 0
     revised: int = 0
     unchanged: int = 0
     rejected: int = 0
+    older: int = 0
 
     def __add__(self, other: WriteResult) -> WriteResult:
         return WriteResult(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
@@ -89,17 +98,21 @@ def _rule(channel: Channel, starts: Slots, retrieved: Slots) -> Slots:
 
 
 def _in_order(rows: Rows) -> Rows:
+    """Order by channel, start and arrival; between two of unknown update, the provider's own order comes first."""
     key = rows.keys()
     if (key[1:] > key[:-1]).all():
         return rows
-    return rows.take(np.lexsort((rows["retrieved_at"], key)))
+    rows = rows.take(np.lexsort((rows["retrieved_at"], key)))
+    updated = rows["provider_updated_at"]
+    return rows.take(np.lexsort((updated, np.cumsum(updated == NAT), rows.keys())))
 
 
 def settle(rows: Rows, held: Rows) -> tuple[Rows, WriteResult]:
     """Compare what arrives with what is held, and return what is to be appended, with its ``rev`` and ``available_at``.
 
     ``rows`` come from ``admit``; ``held`` are the stored values of the same window, ordered by channel, start and rev.
-    Of several values of one slot the last to arrive counts, and the others as unchanged.
+    Of several values of one slot the last to arrive counts, and the others as unchanged. So does one that its provider
+    updated before the newest revision held; where either time is unknown (or ``held`` does not say), it is newer.
     """
     if not len(rows):
         return rows, WriteResult()
@@ -108,28 +121,37 @@ def settle(rows: Rows, held: Rows) -> tuple[Rows, WriteResult]:
         np.r_[key[1:] != key[:-1], True]
     )  # all of them would be revisions again when the batch comes again
     key, value = rows.keys(), rows["value"]
-    last_rev, last_value = _latest(held, key, rows.channels)
-    changed = value != last_value  # NaN: nothing there before
+    updated = rows["provider_updated_at"]
+    last_rev, last_value, last_updated = _latest(held, key, rows.channels)
+    differs = value != last_value  # NaN: nothing there before
+    older = differs & (updated > NAT) & (updated < last_updated)
+    changed = differs & ~older
     rev = last_rev + changed
     revised = changed & (rev > 1)
-    told = np.where(rows["provider_updated_at"] > NAT, rows["provider_updated_at"], rows["retrieved_at"])
+    told = np.where(updated > NAT, updated, rows["retrieved_at"])
     known = np.where(revised, np.maximum(rows["available_at"], told), rows["available_at"])
-    result = WriteResult(int((changed & ~revised).sum()), int(revised.sum()), arrived - int(changed.sum()))
+    written = int(changed.sum())
+    result = WriteResult(
+        written - int(revised.sum()), int(revised.sum()), arrived - written, older=int(np.count_nonzero(older))
+    )
     return rows.having(rev=rev, available_at=known).take(changed), result
 
 
-def _latest(held: Rows, key: Slots, channels: tuple[Channel, ...]) -> tuple[Slots, np.ndarray[Any, Any]]:
-    """Return the highest stored rev (0 if none) and its value (NaN if none) for each key."""
+def _latest(held: Rows, key: Slots, channels: tuple[Channel, ...]) -> tuple[Slots, np.ndarray[Any, Any], Slots]:
+    """Return the highest stored rev (0 if none), its value (NaN) and its provider's time (``NAT``) for each key."""
     rev, value = np.zeros(len(key), dtype=np.int64), np.full(len(key), np.nan)
+    updated = np.full(len(key), NAT, dtype=np.int64)
     if not len(held):
-        return rev, value
+        return rev, value, updated
     held_key = held.keys(channels)
     order = np.lexsort((held["rev"], held_key))
     at = np.searchsorted(held_key, key, side="right", sorter=order) - 1
     at = order[np.maximum(at, 0)]
     found = held_key[at] == key
     rev[found], value[found] = held["rev"][at][found], held["value"][at][found]
-    return rev, value
+    if "provider_updated_at" in held.column:
+        updated[found] = held["provider_updated_at"][at][found]
+    return rev, value, updated
 
 
 def absent(rows: Rows, held: Rows) -> np.ndarray[Any, Any]:

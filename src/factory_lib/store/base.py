@@ -1,8 +1,10 @@
 """The store's contract, kept once for every backend; one test suite holds each to it.
 
 Rows are appended, never updated. A row is one value; its identity is series, place, source, kind, resolution, start
-and ``rev``. ``rev`` rises with each different value that arrives; an equal value writes nothing. Reading gives one
-value per slot: without open verdicts, best kind, most trusted place and source, highest ``rev`` available at ``as_of``.
+and ``rev``. ``rev`` rises with each different value that arrives; an equal value writes nothing, and neither does an
+older one: its provider updated it before the newest revision held, so that it is late news. Where either of the two
+times is unknown, what arrives later is newer. Reading gives one value per slot: without open verdicts, best kind, most
+trusted place and source, highest ``rev`` available at ``as_of``.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from factory_lib.slots import Slots
 from factory_lib.store import arrival, checksums, view
 from factory_lib.store.arrival import WriteResult
 from factory_lib.store.backend import VERDICT_COLUMNS, Backend, Window, World
-from factory_lib.store.rows import Rows
+from factory_lib.store.rows import NAT, Rows
 from factory_lib.store.view import VIEW_COLUMNS
 
 __all__ = ["VERDICT_COLUMNS", "VIEW_COLUMNS", "Store", "World", "WriteResult"]
@@ -62,8 +64,9 @@ class Store:
         """Append tidy rows (``frames.TIDY_COLUMNS``).
 
         ``available_at`` of a first value is the catalogue's publication rule; of a changed one the latest of that rule
-        and ``provider_updated_at``, else ``retrieved_at``. Rejected and counted: a value outside the catalogue's range
-        or not finite, and a start that is not on the grid of its resolution.
+        and ``provider_updated_at``, else ``retrieved_at``. Not written: an equal value, and one whose
+        ``provider_updated_at`` lies before that of the newest revision (``older``). Rejected and counted: a value
+        outside the catalogue's range or not finite, and a start that is not on the grid of its resolution.
 
         Raises
         ------
@@ -84,7 +87,9 @@ class Store:
         arriving, refused = arrival.admit(frame, run_id)
         if not len(arriving):
             return WriteResult(rejected=refused)
-        window, columns = _around(arriving), ("channel", "start", "rev", "value")
+        window, columns = _around(arriving), ["channel", "start", "rev", "value"]
+        if (arriving["provider_updated_at"] > NAT).any():  # else it is not compared, and in InfluxDB costs a query
+            columns.append("provider_updated_at")
         with self.backend.writing(measurement):
             added, result = arrival.settle(arriving, self.backend.load(window, columns=columns))
             if len(added):
