@@ -51,7 +51,8 @@ def load(house: House, days: int) -> History:
     index = to_index(expected(catalogue.get(TEMPERATURE), start, end))
     prices = _read(house, [price_series], start, end, HOUR_S).rename(columns={price_series: PRICE})
     weather = _read(house, [TEMPERATURE, HUMIDITY], start, end, HOUR_S)
-    notes = [f"Price basis: {price_series.removesuffix('_eur_mwh')}, hourly means; energy only, no tolls."]
+    contains = "the tolls of 2.0TD in it" if price_series.startswith("pvpc") else "energy only, no tolls"
+    notes = [f"Price basis: {price_series.removesuffix('_eur_mwh')}, hourly means; {contains}."]
     weather_until: KnownAt = catalogue.get(TEMPERATURE).publication[Kind.OBSERVED].known_until
     note = "Weather is taken as known one hour after its slot, as stations publish, however it came into the store."
     if not weather.notna().all(axis=1).any():

@@ -157,6 +157,9 @@ def config(profile: str | None, action: str, *, as_json: bool = False) -> int:
     settings = _settings.load(profile)
     if action == "check":
         sys.stdout.write(f"config/factory.toml is sound for profile {settings.profile}.\n{_in_words(settings.plant)}\n")
+        sys.stdout.write(
+            f"Tariff: {settings.tariff.price_basis}, {settings.tariff.access}; {settings.tariff.counted}.\n"
+        )
         return 0
     shown = {key: value for key, value in vars(settings).items() if key != "secrets"}
     plain = {key: _plain(value) for key, value in shown.items()}

@@ -26,7 +26,8 @@ def prices(house: House, begin: datetime, end: datetime) -> pd.DataFrame:
     -------
     DataFrame
         UTC index ``start``; ``p10``, ``p50``, ``p90`` (EUR/MWh; a band only where forecast), ``period`` (P1…P6),
-        ``known`` (how the price is known) and, where tolls are set, ``toll_eur_mwh``.
+        ``known`` (how the price is known) and ``toll_eur_mwh``, what tolls and taxes add, where they are known of
+        every slot from ``begin`` on.
     """
     settings, index = house.settings, _quarters(begin - LOOK_BACK, end)
     name, places = f"{settings.tariff.price_basis}_eur_mwh", settings.site.places.prices
@@ -44,8 +45,9 @@ def prices(house: House, begin: datetime, end: datetime) -> pd.DataFrame:
     frame = pd.DataFrame({key: published.fillna(value).fillna(week) for key, value in band.items()}, index=index)
     frame["period"] = np.asarray(tariff.labels(tariff.periods(index, settings.tariff.access)))
     frame["known"] = known
-    if settings.tariff.toll_eur_mwh:
-        frame["toll_eur_mwh"] = frame["period"].map(dict(settings.tariff.toll_eur_mwh)).astype("float64")
+    added = tariff.adder(index, frame["p50"], settings.tariff)
+    if np.isfinite(added[index >= pd.Timestamp(begin)]).all():
+        frame["toll_eur_mwh"] = added
     return frame
 
 

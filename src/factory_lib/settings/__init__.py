@@ -26,10 +26,10 @@ from factory_lib.settings.records import (
     Site,
     SourceSettings,
     StoreSettings,
-    TariffSettings,
     TrainingSettings,
 )
 from factory_lib.settings.secrets import Secrets, read_dotenv
+from factory_lib.settings.tariff import TariffSettings
 
 ROOT = Path(__file__).resolve().parents[3]
 DEFAULT_PROFILE = "live"

@@ -178,17 +178,3 @@ class ProfileSettings:
     world: Literal["real", "simulated"] = "real"
     online: bool = True  # false: values come from imported files alone, and no provider is asked
     spacing_s: float | None = None  # instead of every source's own: the simulator needs no sparing
-
-
-@dataclass(frozen=True)
-class TariffSettings:
-    """What the factory pays for a kWh beside the market price; an unset toll makes every euro "energy only"."""
-
-    price_basis: Literal["spot", "pvpc"] = "spot"
-    access: Literal["2.0TD", "3.0TD", "6.1TD"] = "3.0TD"
-    toll_eur_mwh: Mapping[str, float] = field(default_factory=dict)  # by period, P1…P6; none: energy only
-
-    def __post_init__(self) -> None:
-        periods = {f"P{number}" for number in range(1, 4 if self.access == "2.0TD" else 7)}
-        if self.toll_eur_mwh and set(self.toll_eur_mwh) != periods:
-            raise ValueError(f"toll_eur_mwh of {self.access} needs {', '.join(sorted(periods))}, or nothing at all")

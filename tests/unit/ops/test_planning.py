@@ -16,7 +16,7 @@ from factory_lib.errors import BadInput
 from factory_lib.frames import tidy
 from factory_lib.house import House, open_house
 from factory_lib.ops import alerts, outlook, planning
-from factory_lib.settings.records import TariffSettings
+from factory_lib.settings.tariff import TariffSettings, Tolls
 from factory_lib.simulator.world import World
 
 NOON = datetime(2025, 11, 19, 11, tzinfo=UTC)  # a Wednesday; tomorrow's prices are not published
@@ -106,13 +106,20 @@ def test_the_air_ahead_is_forecast_else_that_of_the_last_day_observed(works):
 
 
 def test_tolls_are_counted_where_they_are_set(works):
-    tolls = TariffSettings(toll_eur_mwh={f"P{n}": 10.0 * (7 - n) for n in range(1, 7)})
-    outcome = planning.plan_today(replace(works, settings=replace(works.settings, tariff=tolls)))
+    tolls = Tolls(since=THURSDAY - timedelta(days=1), eur_mwh={f"P{n}": 10.0 * (7 - n) for n in range(1, 7)})
+    tariff = TariffSettings(tolls=(tolls,))
+    outcome = planning.plan_today(replace(works, settings=replace(works.settings, tariff=tariff)))
     made = outcome.costs.set_index("schedule").loc["plan"]
     assert made["tolls_eur"] > 0
     assert made["paid_eur"] == pytest.approx(made["energy_eur"] + made["tolls_eur"] + made["excess_eur"])
-    with pytest.raises(ValueError, match="needs P1"):
-        TariffSettings(toll_eur_mwh={"P1": 10.0})
+
+
+def test_tolls_that_end_within_the_window_are_unknown_and_not_zero(works):
+    tolls = Tolls(since=THURSDAY, until=THURSDAY + timedelta(days=1), eur_mwh={f"P{n}": 9.0 for n in range(1, 7)})
+    ended = replace(works, settings=replace(works.settings, tariff=TariffSettings(tolls=(tolls,))))
+    begin = NOON + timedelta(days=1)
+    assert "toll_eur_mwh" in outlook.prices(ended, begin, begin + timedelta(hours=6))
+    assert "toll_eur_mwh" not in outlook.prices(ended, begin, begin + timedelta(hours=18))
 
 
 def test_the_files_say_what_the_outcome_says(works):
@@ -153,10 +160,10 @@ def test_a_replay_knows_no_plan_made_later(works):
 
 
 def test_the_shift_leaders_hand_stays_until_it_is_taken_away(works):
-    pinned = planning.plan_today(works, hand=["pin standard mixing 2025-11-20T08:15"])
+    pinned = planning.plan_today(works, wishes=["pin standard mixing 2025-11-20T08:15"])
     assert pinned.schedule["start"].min() == pd.Timestamp("2025-11-20T07:15Z")
     assert planning.plan_today(works).schedule["start"].min() == pinned.schedule["start"].min()
-    free = planning.plan_today(works, hand=["none"])
+    free = planning.plan_today(works, wishes=["none"])
     assert free.figures["cost_eur"] < pinned.figures["cost_eur"]
 
 
@@ -170,12 +177,12 @@ def test_the_shift_leaders_hand_stays_until_it_is_taken_away(works):
 )
 def test_a_wish_that_cannot_be_read_is_refused_and_not_kept(works, wish, says):
     with pytest.raises(BadInput, match=says):
-        planning.plan_today(works, hand=[wish])
+        planning.plan_today(works, wishes=[wish])
     assert planning.plan_today(works).level == "ok"
 
 
 def test_no_plan_is_an_answer_with_its_obstacle_and_an_alert(works):
-    outcome = planning.plan_today(works, hand=["out conche 2025-11-20T22:00"])
+    outcome = planning.plan_today(works, wishes=["out conche 2025-11-20T22:00"])
     assert outcome.level == "warn"
     assert "No plan is possible" in outcome.verdict
     assert "machine-hours (conche" in outcome.verdict
@@ -184,7 +191,7 @@ def test_no_plan_is_an_answer_with_its_obstacle_and_an_alert(works):
     assert json.loads((outcome.folder / "plan.json").read_text(encoding="utf-8"))["status"] == "infeasible"
     planning.raise_alerts(works, outcome)
     assert ("plan", "open") in {(row["topic"], row["status"]) for row in alerts.listed(works.state)}
-    planning.raise_alerts(works, planning.plan_today(works, hand=["none"]))
+    planning.raise_alerts(works, planning.plan_today(works, wishes=["none"]))
     assert not [row for row in alerts.listed(works.state) if (row["topic"], row["entity"]) == ("plan", "plan")]
 
 

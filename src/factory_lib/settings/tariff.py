@@ -1,0 +1,96 @@
+"""What the factory pays for a kWh beside the market price; nothing is set by default, and then nothing is claimed.
+
+Regulated prices change by law, most of them on 1 January, so each has the local days it holds for. A day that none
+holds for has no known price, which is not a price of zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from itertools import groupby, pairwise
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Valid:
+    """Holds on the local days from ``since`` up to, not including, ``until``; without ``until``, on all later ones."""
+
+    since: date
+    until: date | None = None
+
+    def __post_init__(self) -> None:
+        if self.until is not None and self.until <= self.since:
+            raise ValueError(f"until {self.until} must be after since {self.since}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tolls(Valid):
+    """Tolls and charges of the energy term by tariff period (P1…P6), EUR/MWh."""
+
+    eur_mwh: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tax(Valid):
+    """A tax: a ``share`` of market price and tolls, not of other taxes, or an amount of ``eur_mwh``."""
+
+    name: str
+    share: float | None = None
+    eur_mwh: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.share is None) == (self.eur_mwh is None):
+            raise ValueError(f"{self.name}: give share or eur_mwh, one of them")
+        if self.share is not None and not 0 <= self.share < 1:
+            raise ValueError(f"{self.name}: share is a fraction, 0.05 for 5 %")
+
+
+@dataclass(frozen=True)
+class TariffSettings:
+    """Price basis, access tariff, and what comes on top of the basis.
+
+    Attributes
+    ----------
+    price_basis : {"spot", "pvpc"}
+        PVPC is regulated for contracts up to 10 kW and contains the tolls of 2.0TD; here it is a public proxy.
+    access : {"2.0TD", "3.0TD", "6.1TD"}
+        Whose calendar the periods follow.
+    tolls, taxes : tuple
+        With their days of validity; empty by default: every euro is then of the price basis alone.
+    """
+
+    price_basis: Literal["spot", "pvpc"] = "spot"
+    access: Literal["2.0TD", "3.0TD", "6.1TD"] = "3.0TD"
+    tolls: tuple[Tolls, ...] = ()
+    taxes: tuple[Tax, ...] = ()
+
+    def __post_init__(self) -> None:
+        wanted = {f"P{number}" for number in range(1, 4 if self.access == "2.0TD" else 7)}
+        for toll in self.tolls:
+            if set(toll.eur_mwh) != wanted:
+                raise ValueError(f"tolls of {self.access} need eur_mwh of {', '.join(sorted(wanted))}")
+        if self.tolls and self.price_basis == "pvpc":
+            raise ValueError("pvpc contains its tolls: set none, or choose price_basis = 'spot'")
+        if self.taxes and not self.tolls and self.price_basis == "spot":
+            raise ValueError("taxes are on price and tolls: set tolls too")
+        _refuse_overlap("tolls", self.tolls)
+        for name, taxes in groupby(sorted(self.taxes, key=lambda tax: tax.name), key=lambda tax: tax.name):
+            _refuse_overlap(f"taxes {name}", taxes)
+
+    @property
+    def counted(self) -> str:
+        """What an amount in this tariff contains, in words."""
+        parts = ["energy with the tolls of PVPC" if self.price_basis == "pvpc" else "energy"]
+        parts += ["tolls"] * bool(self.tolls) + list(dict.fromkeys(tax.name for tax in self.taxes))
+        if len(parts) > 1:
+            return f"{', '.join(parts[:-1])} and {parts[-1]}"
+        return f"{parts[0]} only, taxes are not set" if self.price_basis == "pvpc" else "energy only, tolls are not set"
+
+
+def _refuse_overlap(what: str, entries: Iterable[Valid]) -> None:
+    for earlier, later in pairwise(sorted(entries, key=lambda entry: entry.since)):
+        if earlier.until is None or earlier.until > later.since:
+            raise ValueError(f"{what} since {earlier.since} overlap those since {later.since}: set until")
