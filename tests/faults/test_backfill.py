@@ -12,6 +12,7 @@ import pytest
 from factory_lib import frames
 from factory_lib.clock import day_bounds
 from factory_lib.house import House
+from factory_lib.ops import quarantine
 from factory_lib.pipeline import due
 from factory_lib.pipeline.backfill import Progress, backfill
 from factory_lib.pipeline.gaps import analyse
@@ -110,6 +111,64 @@ def test_what_nobody_has_is_unfillable_and_not_asked_for_again(town: Any) -> Non
     assert backfill(house, series=["pvpc_eur_mwh"]).figures["requests"] == 0
     assert not town.simulator.log
     assert analyse(house, series=["pvpc_eur_mwh"]).figures["unfillable"] == 6
+
+
+def bar(house: House, name: str, first: datetime, last: datetime) -> None:
+    """Quarantine what is stored in the window, as a person who does not trust it."""
+    quarantine.judge(house, quarantine.Choice(name, first, last), "quarantined", "frozen feed", "Ana")
+
+
+def test_what_an_earlier_run_barred_is_fetched_from_another_source(town: Any) -> None:
+    house = town.house()
+    hole = day_bounds((NOW - 9 * DAY).date())
+    fill(house, town, "spot_eur_mwh")
+    bar(house, "spot_eur_mwh", *hole)
+    outcome = backfill(house, series=["spot_eur_mwh"])
+    assert (outcome.figures["missing"], outcome.figures["barred"], outcome.figures["recovered"]) == (96, 96, 96)
+    assert town.asked("ree") == 0  # it gave what is barred
+    after = analyse(house, series=["spot_eur_mwh"]).accounting.iloc[0]
+    assert (after["quarantined"], after["missing"]) == (0, 0)
+
+
+def test_what_is_barred_and_with_nobody_else_is_called_so_and_not_asked_for_again(town: Any) -> None:
+    house = town.house()
+    hole = day_bounds((NOW - 9 * DAY).date())
+    fill(house, town, "spot_eur_mwh", (NOW - 5 * DAY, NOW - 5 * DAY + 4 * HOUR))
+    bar(house, "spot_eur_mwh", *hole)
+    gone = tuple(Hole(PRICES, *each, lost=True) for each in (hole, (NOW - 5 * DAY, NOW - 5 * DAY + 4 * HOUR)))
+    town.simulator.set_holes(gone)
+    outcome = backfill(house, series=["spot_eur_mwh"])
+    assert (outcome.figures["only_quarantined"], outcome.figures["unfillable"], outcome.left) == (96, 16, 0)
+    assert set(outcome.remaining["reason"]) == {
+        "its value is quarantined, and no other source in reach has one",
+        "no source has it",
+    }
+    town.simulator.log.clear()
+    assert backfill(house, series=["spot_eur_mwh"]).figures["missing"] == 0
+    assert not town.simulator.log
+    states = ["present", "late", "missing", "quarantined", "unfillable"]
+    books = analyse(house, series=["spot_eur_mwh"]).accounting.iloc[0]
+    assert books[states].tolist()[2:] == [0, 96, 16]
+    assert books[states].sum() == books["expected"]
+
+
+def test_a_value_barred_in_this_run_is_not_with_no_source(town: Any) -> None:
+    house = town.house()
+    hole = (NOW - 9 * DAY, NOW - 9 * DAY + 6 * HOUR)
+    fill(house, town, "pvpc_eur_mwh", hole)
+    implausible = {**house.settings.quality.plausible, "pvpc_eur_mwh": (-2.0, -1.0)}
+    strict = replace(house.settings, quality=replace(house.settings.quality, plausible=implausible))
+    outcome = backfill(replace(house, settings=strict), series=["pvpc_eur_mwh"])
+    assert (outcome.figures["only_quarantined"], outcome.figures["unfillable"]) == (6, 0)
+    assert outcome.remaining["reason"].tolist() == ["its value is quarantined, and no other source in reach has one"]
+
+
+def test_no_source_has_it_is_said_of_none_that_was_out_of_reach(town: Any) -> None:
+    house = town.house()
+    hole = (NOW - 5 * DAY + HOUR, NOW - 5 * DAY + 6 * HOUR)  # too young for the archive
+    fill(house, town, "temperature_c", hole)
+    town.simulator.set_holes((Hole(("temperature_c",), *hole, lost=True),))
+    assert backfill(house, series=["temperature_c"]).remaining["reason"].tolist() == ["no source in reach has it"]
 
 
 def test_what_could_not_be_asked_is_missing_and_not_unfillable(town: Any) -> None:

@@ -105,8 +105,7 @@ def account(
     size = int(np.searchsorted(edges, epoch(end)))
     starts, ends = edges[:size], edges[1 : size + 1]
     states = np.full(len(starts), SlotState.MISSING, dtype=np.uint8)
-    for first, last in unfillable:
-        states[np.searchsorted(starts, first) : np.searchsorted(starts, last)] = SlotState.UNFILLABLE
+    states[within(starts, unfillable)] = SlotState.UNFILLABLE
     states[np.searchsorted(ends, epoch(series.due_until(as_of)), side="right") :] = SlotState.LATE
     if len(quarantined):
         states[contained(starts, quarantined, grid_step(series))] = SlotState.QUARANTINED
@@ -129,6 +128,14 @@ def runs(mask: Mask, starts: Slots, ends: Slots, step_s: int | None) -> Runs:
     count = after - first
     begin, finish = starts[first], ends[after - 1]
     return Runs(begin, finish, count, finish - begin if step_s is None else count * step_s)
+
+
+def within(slots: Slots, stretches: Iterable[tuple[int, int]]) -> Mask:
+    """Return which of the ascending ``slots`` start in one of the half-open stretches."""
+    mask = np.zeros(len(slots), dtype=np.bool_)
+    for first, last in stretches:
+        mask[np.searchsorted(slots, first) : np.searchsorted(slots, last)] = True
+    return mask
 
 
 def contained(slots: Slots, among: Slots, step_s: int) -> Mask:

@@ -44,7 +44,8 @@ class BackfillOutcome:
     plan : DataFrame
         The first round's requests in the order of asking (``requests.plan_table``).
     by_source, by_series, by_severity : DataFrame
-        ``missing`` slots (of a source: those it was asked for), ``recovered`` of them, and their ``rate``.
+        ``missing`` slots (of a source: those it was asked for), ``recovered`` of them, and their ``rate``. A slot whose
+        value was quarantined by an earlier run is missing until somebody gives one to trust.
     remaining : DataFrame
         Stretches still missing, with the ``reason``.
     untouched_gaps : int
@@ -70,7 +71,8 @@ class BackfillOutcome:
     @property
     def left(self) -> int:
         """Slots that a configured source may still have."""
-        missing, *settled = (int(self.figures[name]) for name in ("missing", "recovered", "unfillable", "unreached"))
+        names = ("missing", "recovered", "unfillable", "only_quarantined", "unreached")
+        missing, *settled = (int(self.figures[name]) for name in names)
         return missing - sum(settled)
 
     @property
@@ -89,7 +91,9 @@ class BackfillOutcome:
                 f"{found['missing']:,} missing slots would take {found['requests']:,} requests and at least "
                 f"{found['planned_s']:,.0f} s. Nothing was asked."
             )
-        nowhere = f"; {found['unreached']:,} are out of every configured source's reach" if found["unreached"] else ""
+        barred = found["only_quarantined"]
+        nowhere = f"; {barred:,} have quarantined values alone" if barred else ""
+        nowhere += f"; {found['unreached']:,} are out of every configured source's reach" if found["unreached"] else ""
         return (
             f"{found['recovered']:,} of {found['missing']:,} missing slots recovered with {found['requests']:,} "
             f"requests; {found['unfillable']:,} are with no source{nowhere}; {self.left:,} remain to be tried again."
@@ -255,7 +259,9 @@ class _Campaign:
         figures: dict[str, int | float | str] = {
             "missing": missing,
             "recovered": recovered,
+            "barred": sum(int(each.was_barred.sum()) for each in quarry),
             "unfillable": sum(int(each.unfillable().sum()) for each in quarry),
+            "only_quarantined": sum(int(each.barred().sum()) for each in quarry),
             "unreached": sum(int(each.unreached().sum()) for each in quarry),
             "requests": len(planned) if dry_run else sum(int(line["requests"]) for line in self.by_source.values()),
             "requests_failed": sum(int(line["failed"]) for line in self.by_source.values()),

@@ -18,20 +18,30 @@ from factory_lib.clock import HOUR_S, from_epoch
 from factory_lib.house import House
 from factory_lib.pipeline import unfillable
 from factory_lib.pipeline.accounting import NO_SLOTS, Account, Runs, SlotState, account, local_days
-from factory_lib.pipeline.scope import Target, targets
+from factory_lib.pipeline.scope import Door, Target, targets
 from factory_lib.series import ALWAYS, Series
 from factory_lib.settings.records import GapSettings, SeverityRule
-from factory_lib.slots import Slots, to_index
+from factory_lib.slots import Slots, from_index, to_index
 
 GAP_COLUMNS = ("series", "place", "start", "end", "slots", "duration_h", "severity", "strategy", "priority", "state")
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """A target and the account of its slots."""
+    """A target and the account of its slots.
+
+    Attributes
+    ----------
+    barred : mapping of Door to int64 array
+        Which slots have an open verdict against the value that this door gave.
+    nowhere : tuple of pairs of int
+        Half-open stretches known to be with no source; a quarantined slot may lie in one.
+    """
 
     target: Target
     account: Account
+    barred: Mapping[Door, Slots] = field(default_factory=dict)
+    nowhere: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -156,16 +166,18 @@ def _ledger(
         return None  # neither imported nor served: not expected here
     look_back = house.as_of - timedelta(days=house.settings.gaps.look_back_days)
     start = since or (from_epoch(int(present[0])) if len(present) else look_back)
+    barred = suspects_of(suspects, target)
+    nowhere = unfillable.recall(house.state, target.name, target.doors, house.as_of)
     books = account(
         target.series,
         start,
         end,
         present,
         as_of=house.as_of,
-        quarantined=suspects_of(suspects, target),
-        unfillable=unfillable.recall(house.state, target.name, target.doors, house.as_of),
+        quarantined=np.unique(np.concatenate([NO_SLOTS, *barred.values()])),
+        unfillable=nowhere,
     )
-    return Ledger(target, books) if len(books.starts) else None
+    return Ledger(target, books, barred, tuple(nowhere)) if len(books.starts) else None
 
 
 def quarantined_slots(house: House) -> dict[str, pd.DataFrame]:
@@ -173,13 +185,14 @@ def quarantined_slots(house: House) -> dict[str, pd.DataFrame]:
     return {str(name): part for name, part in house.store.read_verdicts(open_only=True).groupby("series")}
 
 
-def suspects_of(suspects: Mapping[str, pd.DataFrame], target: Target) -> Slots:
-    """Return the slots of ``target`` with an open verdict, as seconds since 1970."""
+def suspects_of(suspects: Mapping[str, pd.DataFrame], target: Target) -> dict[Door, Slots]:
+    """Return the slots of ``target`` with an open verdict, by who gave the value."""
     found = suspects.get(target.name)
     if found is None:
-        return NO_SLOTS
-    starts = pd.DatetimeIndex(found.loc[found["place"].isin(target.places), "start"])
-    return np.unique(starts.as_unit("s").asi8)
+        return {}
+    found = found[found["place"].isin(target.places)]
+    given = found.groupby(["source", "place"])["start"]
+    return {Door(str(source), str(place)): from_index(starts) for (source, place), starts in given}
 
 
 def known_until(series: Series, as_of: datetime) -> datetime:

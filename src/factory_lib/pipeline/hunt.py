@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from factory_lib.clock import epoch, from_epoch
 from factory_lib.house import House
-from factory_lib.pipeline.accounting import Mask, Runs, SlotState, contained, grid_step, runs
+from factory_lib.pipeline.accounting import Mask, Runs, SlotState, contained, grid_step, runs, slot_seconds, within
 from factory_lib.pipeline.asking import Answer
 from factory_lib.pipeline.gaps import GapReport, Ledger, severity_index
 from factory_lib.pipeline.requests import Wanted, in_order
@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 NEVER_S = np.int64(2**40)
 NOBODY = "no configured source reaches it"
 NO_SOURCE_HAS_IT = "no source has it"
+NONE_IN_REACH_HAS_IT = "no source in reach has it"  # one that is not in reach was not asked
+ONLY_BARRED = "its value is quarantined, and no other source in reach has one"
 
 
 class Hunt:
-    """The missing slots of one target.
+    """The slots of one target that hold no trusted value: missing ones, and those whose value is quarantined.
 
     Attributes
     ----------
@@ -34,21 +36,28 @@ class Hunt:
         The slots, and the position of their gap's severity in the settings.
     asked, answered : bool arrays, doors × slots
         Asked in this pass; answered by a provider that was reached, whether it had the value or not.
+    spoken : bool array, doors × slots
+        Gave the value that is quarantined: not asked for it again.
     found : bool array
         Present in the store when it was last read.
     opens_in_s : int64 array
         Seconds until a door that is closed to so young a slot opens.
     """
 
-    def __init__(self, ledger: Ledger, starts: Slots, ends: Slots, severity: Slots, gaps: int) -> None:
+    def __init__(self, ledger: Ledger, at: Slots, severity: Slots, gaps: int) -> None:
         self.ledger, self.target, self.gaps = ledger, ledger.target, gaps
-        self.starts, self.ends, self.severity = starts, ends, severity
+        self.severity = severity
+        self.starts, self.ends = ledger.account.starts[at], ledger.account.ends[at]
+        self.was_barred = ledger.account.states[at] == SlotState.QUARANTINED
         self.doors = in_order(self.target)
-        shape = (len(self.doors), len(starts))
+        shape = (len(self.doors), len(at))
         self.asked, self.answered, self.brought = (np.zeros(shape, dtype=np.bool_) for _ in range(3))
-        self.in_reach = np.zeros(shape, dtype=np.bool_)
-        self.found = np.zeros(len(starts), dtype=np.bool_)
-        self.opens_in_s = np.full(len(starts), NEVER_S)
+        self.in_reach, self.spoken = (np.zeros(shape, dtype=np.bool_) for _ in range(2))
+        for row, door in enumerate(self.doors):
+            if door in ledger.barred:
+                self.spoken[row] = contained(self.starts, ledger.barred[door], grid_step(self.target.series))
+        self.found = np.zeros(len(at), dtype=np.bool_)
+        self.opens_in_s = np.full(len(at), NEVER_S)
         self.errors: dict[Door, str] = {}
 
     def wanted(self, opened: Mapping[str, Source]) -> list[Wanted]:
@@ -62,7 +71,7 @@ class Hunt:
             self.in_reach[row] = (self.starts >= first) & (self.ends <= last)
             too_young = np.where(self.ends > last, self.ends - last, NEVER_S)
             self.opens_in_s = np.minimum(self.opens_in_s, too_young)
-            now = open_ & self.in_reach[row] & ~self.asked[row]
+            now = open_ & self.in_reach[row] & ~self.asked[row] & ~self.spoken[row]
             open_ &= ~now
             parts.append(Wanted(self.target, door, self.starts[now], self.ends[now], self.severity[now]))
         return parts
@@ -99,13 +108,25 @@ class Hunt:
         """Open the doors that failed to the slots of one severity."""
         self.asked &= self.answered | (self.severity != severity)
 
+    def settled(self) -> Mask:
+        """Return the slots that every provider within reach was asked for, and none has a value to trust."""
+        return np.asarray(~self.found & self.in_reach.any(axis=0) & ~self._blocking().any(axis=0))
+
+    def barred(self) -> Mask:
+        """Return the slots that are settled, and hold a value that is quarantined."""
+        return self.settled() & (self.was_barred | self.brought.any(axis=0))
+
     def unfillable(self) -> Mask:
-        """Return the slots that every provider within reach was asked for and none has."""
-        return ~self.found & self.in_reach.any(axis=0) & (self.answered | ~self.in_reach).all(axis=0)
+        """Return the slots that are settled, and hold nothing."""
+        return self.settled() & ~self.barred()
+
+    def _blocking(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Return who could still have what: doors × slots."""
+        return self.in_reach & ~self.answered & ~self.spoken
 
     def nowhere(self) -> list[tuple[int, int, int]]:
-        """Return unfillable stretches (start, end), and in how many seconds somebody else can be asked."""
-        found = self.stretches(self.unfillable())
+        """Return settled stretches (start, end), and in how many seconds somebody else can be asked."""
+        found = self.stretches(self.settled())
         first, after = np.searchsorted(self.starts, found.starts), np.searchsorted(self.starts, found.ends)
         waits = [int(self.opens_in_s[a:b].min()) for a, b in zip(first, after, strict=True)]
         return list(zip(found.starts.tolist(), found.ends.tolist(), waits, strict=True))
@@ -126,17 +147,24 @@ class Hunt:
 
     def reasons(self) -> Iterator[tuple[str, Mask]]:
         """Yield why slots are still missing, each reason with its slots."""
-        blocking = self.in_reach & ~self.answered
+        blocking = self._blocking()
+        reached, whole = self.in_reach.any(axis=0), self.in_reach.all(axis=0)
+        barred, nothing = self.barred(), self.unfillable()
+        settled = (
+            (NOBODY, ~reached),
+            (ONLY_BARRED, barred),
+            (NO_SOURCE_HAS_IT, nothing & whole),
+            (NONE_IN_REACH_HAS_IT, nothing & ~whole),
+        )
         for pattern in np.unique(blocking[:, ~self.found], axis=1).T:
             alike = ~self.found & (blocking == pattern[:, None]).all(axis=0)
             said = [
                 self.errors.get(door, "not asked") for door, blocks in zip(self.doors, pattern, strict=True) if blocks
             ]
-            reached = self.in_reach.any(axis=0)
             if said:
                 yield "; ".join(dict.fromkeys(said)), alike
             else:
-                yield from ((why, alike & mask) for why, mask in ((NOBODY, ~reached), (NO_SOURCE_HAS_IT, reached)))
+                yield from ((why, alike & mask) for why, mask in settled)
 
     def stretches(self, mask: Mask) -> Runs:
         """Return slots of the hunt as maximal stretches of neighbours."""
@@ -152,14 +180,19 @@ def hunts(report: GapReport, *, automatic: bool) -> list[Hunt]:
 
 
 def _hunt(ledger: Ledger, report: GapReport, *, automatic: bool) -> Hunt:
-    books, gaps = ledger.account, ledger.account.runs(SlotState.MISSING)
-    hours = gaps.seconds / 3600
-    taken = hours > report.policy.automatic_above_h if automatic else np.ones(len(gaps), dtype=np.bool_)
-    at = np.flatnonzero(books.states == SlotState.MISSING)
-    gap = np.repeat(np.arange(len(gaps)), gaps.slots)  # the runs are in the order of their slots
-    at, gap = at[taken[gap]], gap[taken[gap]]
-    severity = severity_index(hours, report.policy)[gap]
-    return Hunt(ledger, books.starts[at], books.ends[at], severity, int(taken.sum()))
+    books = ledger.account
+    missing, barred = books.states == SlotState.MISSING, books.states == SlotState.QUARANTINED
+    parts = []
+    for mask in (missing, barred & ~within(books.starts, ledger.nowhere)):
+        gaps = runs(mask, books.starts, books.ends, slot_seconds(books.series))
+        hours = gaps.seconds / 3600
+        taken = hours > report.policy.automatic_above_h if automatic else np.ones(len(gaps), dtype=np.bool_)
+        gap = np.repeat(np.arange(len(gaps)), gaps.slots)  # the runs are in the order of their slots
+        at = np.flatnonzero(mask)[taken[gap]]
+        parts.append((at, severity_index(hours, report.policy)[gap[taken[gap]]], int(taken.sum())))
+    at, severity = (np.concatenate([part[n] for part in parts]) for n in range(2))
+    order = np.argsort(at)
+    return Hunt(ledger, at[order], severity[order], parts[0][2])
 
 
 def by_series(quarry: Sequence[Hunt]) -> pd.DataFrame:

@@ -119,16 +119,19 @@ RULES: tuple[tuple[str, Callable[[pd.DataFrame, QualitySettings], pd.DataFrame]]
 )
 
 
-def doubted(rows: pd.DataFrame, rules: QualitySettings) -> pd.DataFrame:
+def doubted(rows: pd.DataFrame, rules: QualitySettings, barred: pd.MultiIndex | None = None) -> pd.DataFrame:
     """Return what the rules doubt: rows with ``rule`` and ``reason``, each value once, by the first rule that does.
 
-    A value that one rule doubts is no witness for the rules after it. What no view shows anyway, a kind or a cadence
-    that the series does not have then, is neither judged nor a witness: a verdict on it would bar its namesake.
+    A value that one rule doubts is no witness for the rules after it, and one that is ``barred`` (series, place,
+    source, start, rev) contradicts no other source. What no view shows anyway, a kind or a cadence that the series does
+    not have then, is neither judged nor a witness: a verdict on it would bar its namesake.
     """
     latest = rows[_showable(rows)].sort_values([*_CHANNEL, "start", "resolution_s", "rev"])
     left = latest.drop_duplicates([*_CHANNEL, "start", "resolution_s"], keep="last").reset_index(drop=True)
     parts = []
     for name, rule in RULES:
+        if rule is cross_source and barred is not None:
+            left = left[~pd.MultiIndex.from_frame(left[_IDENTITY]).isin(barred)]
         found = rule(left, rules).assign(rule=name)
         parts.append(found)
         left = left.drop(index=found.index)
@@ -144,7 +147,8 @@ def judge(house: House, names: Sequence[str], start: datetime, end: datetime) ->
         together = [name for name in names if catalogue.get(name).measurement is measurement]
         places = places_of(house.settings, catalogue.get(together[0]))
         parts.append(house.store.read(together, places=places, start=start - MARGIN, end=end + MARGIN, raw=True))
-    found = doubted(pd.concat(parts), house.settings.quality) if parts else nothing_doubted()
+    barred = pd.MultiIndex.from_frame(house.store.read_verdicts()[_IDENTITY])
+    found = doubted(pd.concat(parts), house.settings.quality, barred) if parts else nothing_doubted()
     found = found[~pd.MultiIndex.from_frame(found[_IDENTITY]).isin(known)] if len(found) else found
     if len(found):
         now = pd.Timestamp(house.clock.now()).as_unit("s")

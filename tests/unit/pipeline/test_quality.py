@@ -201,3 +201,11 @@ def test_what_a_person_released_is_not_doubted_again(town: Any) -> None:
     again = judge(house, ["temperature_c", "wind_speed_ms"], NOW - 3 * DAY, NOW)
     assert again.empty
     assert analyse(house, NOW - 3 * DAY, NOW, series=["temperature_c"]).figures["quarantined"] == 0
+
+
+def test_a_value_that_a_person_barred_contradicts_no_other_source(settings: Settings) -> None:
+    trusted = rows("spot_eur_mwh", at(7, 90.0), source="omie")
+    both = pd.concat([rows("spot_eur_mwh"), trusted], ignore_index=True)
+    assert set(doubted(both, settings.quality)["source"]) == {"ree"}
+    barred = pd.MultiIndex.from_frame(trusted[["series", "place", "source", "start", "rev"]])
+    assert doubted(both, settings.quality, barred).empty
