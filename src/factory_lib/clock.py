@@ -20,6 +20,8 @@ MADRID = ZoneInfo("Europe/Madrid")
 HOUR_S = 3600
 QUARTER_S = 900
 DAY_S = 86400
+REPLAY_AFTER = timedelta(days=1)  # a run as of longer ago tells the past again, whoever asked for it
+PRESENT = "FACTORY_PRESENT"  # environment: the instant that a run of the present hands to its kernel as ``as_of``
 
 
 class Clock(Protocol):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import uuid4
 
 from factory_lib import settings as _settings
-from factory_lib.clock import Clock, SystemClock, parse_instant
+from factory_lib.clock import PRESENT, REPLAY_AFTER, Clock, SystemClock, parse_instant
 from factory_lib.settings import Settings
 from factory_lib.state import State
 from factory_lib.store import open_store
@@ -26,6 +28,8 @@ class House:
         UTC; nothing that became available later is read, and due and late are judged at it.
     run_id : str
         Stamped on every row this run writes.
+    asked_for : bool
+        Whether somebody named ``as_of``, and it is not now.
     """
 
     settings: Settings
@@ -34,6 +38,17 @@ class House:
     clock: Clock
     as_of: datetime
     run_id: str
+    asked_for: bool = False
+
+    @property
+    def replay(self) -> bool:
+        """Whether the past is told again: values are kept, but no mark is moved, and no alert raised or ended."""
+        return self.asked_for or self.clock.now() - self.as_of > REPLAY_AFTER
+
+    def mark(self, topic: str, entity: str, at: datetime, note: Any = None) -> None:
+        """Leave word for the next tick (``State.mark``), unless this is a replay."""
+        if not self.replay:
+            self.state.mark(topic, entity, at, note)
 
     @property
     def profile(self) -> str:
@@ -57,6 +72,8 @@ def open_house(
 ) -> Iterator[House]:
     """Open a profile's state and store, and close them again.
 
+    An ``as_of`` that is neither now nor what a scheduled run handed to its kernel makes it a replay.
+
     Raises
     ------
     ConfigError, StoreUnavailable, WorldMismatch, SchemaMismatch
@@ -65,11 +82,14 @@ def open_house(
     chosen = settings or _settings.load(profile)
     ticking = clock or SystemClock(chosen.clock_offset_s)
     instant = parse_instant(as_of) if isinstance(as_of, str) else as_of or ticking.now()
+    present = os.environ.get(PRESENT)
+    now = {ticking.now(), *([parse_instant(present)] if present else [])}
     state = State(chosen.paths.state)
     try:
         store = open_store(chosen)
         try:
-            yield House(chosen, state, store, ticking, instant, run_id or uuid4().hex[:12])
+            asked_for = as_of is not None and instant not in now
+            yield House(chosen, state, store, ticking, instant, run_id or uuid4().hex[:12], asked_for)
         finally:
             store.close()
     finally:

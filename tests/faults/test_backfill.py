@@ -210,6 +210,16 @@ def test_a_gap_that_failed_makes_the_job_due_at_its_next_pass(town: Any) -> None
     assert is_due(16)
 
 
+def test_a_replay_fills_and_leaves_no_word_for_the_next_tick(town: Any) -> None:
+    house = replace(town.house(), asked_for=True)
+    fill(house, town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 8 * DAY))
+    fill(house, town, "temperature_c", (NOW - 9 * DAY, NOW - 8 * DAY))
+    town.simulator.set_rules(tuple(Rule("outage", source=source) for source in ("open_meteo", "open_meteo_recent")))
+    outcome = backfill(house, series=["pvpc_eur_mwh", "temperature_c"])
+    assert (outcome.figures["recovered"], outcome.left) == (24, 24)
+    assert house.state.marks(due.STORED) == house.state.marks(due.AGAIN) == {}
+
+
 def test_the_young_end_comes_from_the_forecast_endpoint_and_the_rest_from_the_archive(town: Any) -> None:
     house = town.house()
     outcome = backfill(house, NOW - 10 * DAY, series=["temperature_c"], automatic=False)

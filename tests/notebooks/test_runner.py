@@ -104,6 +104,20 @@ def test_a_replay_is_counted_and_says_nothing_of_the_present(
     state.close()
 
 
+@pytest.mark.parametrize("replay", [False, True])
+def test_the_kernel_knows_whether_it_lives_in_the_present(
+    checkout: Settings, make_notebook: MakeNotebook, replay: bool
+) -> None:
+    ask = (
+        "from factory_lib.house import open_house\nwith open_house(profile, as_of) as house:\n    replay = house.replay"
+    )
+    make_notebook("asking", ask, "answer = replay", VERDICT.replace("LEVEL", "'ok'"))
+    minutes_ago = datetime.now(UTC) - timedelta(minutes=10)
+    spec = JobSettings(notebook="asking", timeout_s=60)
+    _, record = runner.run(checkout, "job", spec, as_of=minutes_ago, replay=replay)
+    assert record.figures == {"answer": replay}
+
+
 def test_a_verdict_of_fail_fails_the_run(checkout: Settings, make_notebook: MakeNotebook) -> None:
     make_notebook("poor", VERDICT.replace("LEVEL", "'fail'"))
     assert run(checkout, "poor")[1].status == "failed"

@@ -17,7 +17,7 @@ import json
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from factory_lib.house import House
     from factory_lib.pipeline.backfill import BackfillOutcome
 
-REPLAY = timedelta(hours=1)  # an account of an earlier instant is history, not news
 RESOLVED = "resolved"
 
 
@@ -218,8 +217,8 @@ def after_run(state: State, settings: Settings, record: RunRecord, at: datetime)
 
 
 def after_gaps(house: House, gaps: pd.DataFrame) -> None:
-    """Settle the gap alerts by a whole account of now (``gaps.GAP_COLUMNS``); that of an earlier instant is no news."""
-    if house.clock.now() - house.as_of > REPLAY:
+    """Settle the gap alerts by a whole account of now (``gaps.GAP_COLUMNS``); that of a replay is no news."""
+    if house.replay:
         return
     bad = gaps[(gaps["state"] == "missing") & gaps["severity"].isin(["moderate", "critical"])]
     settle(
@@ -241,7 +240,7 @@ def after_gaps(house: House, gaps: pd.DataFrame) -> None:
 def after_recovery(house: House, outcome: BackfillOutcome) -> None:
     """Say how a backfill of now ended; one that found nothing to fill only ends an earlier alert."""
     now = house.clock.now()
-    if now - house.as_of > REPLAY:
+    if house.replay:
         return
     severity = {"ok": Severity.INFO, "warn": Severity.WARNING, "fail": Severity.CRITICAL}[outcome.level]
     if outcome.figures["missing"] or severity:

@@ -69,30 +69,26 @@ class Examination:
         return [asdict(check) for check in self.checks]
 
 
-def examine(settings: Settings, *, keys_only: bool = False, reach: bool = False) -> Examination:
+def examine(settings: Settings, *, keys_only: bool = False, reach: bool = False, tell: bool = True) -> Examination:
     """Look everything over; ``reach`` also asks each enabled provider whether it is there.
 
-    A key that is expiring, expired or refused raises an alert, one that is well ends it.
+    A key that is expiring, expired or refused raises an alert, one that is well ends it, unless nobody is to be told.
     """
     clock = SystemClock(settings.clock_offset_s)
     with closing(State(settings.paths.state)) as state:
         keys = list(_keys(settings, state, clock))
-        severity = {"warn": alerts.Severity.WARNING, "fail": alerts.Severity.CRITICAL}
-        alerts.settle(
-            state,
-            alerts.Topic.KEY,
-            (
-                alerts.Event(alerts.Topic.KEY, check.name, severity[check.level], f"{check.finding}. {check.next_step}")
-                for check in keys
-                if check.level != "ok"
-            ),
-            clock.now(),
-        )
+        if tell:
+            alerts.settle(state, alerts.Topic.KEY, map(_event, (key for key in keys if key.level != "ok")), clock.now())
         if keys_only:
             return Examination(tuple(keys))
         there = _providers(settings, state, clock) if reach else []
     rooms: Sequence[Callable[[Settings], Check]] = (_store, _registry, _time_zone, _disk)
     return Examination((*keys, *there, *(room(settings) for room in rooms)))
+
+
+def _event(key: Check) -> alerts.Event:
+    severity = {"warn": alerts.Severity.WARNING, "fail": alerts.Severity.CRITICAL}[key.level]
+    return alerts.Event(alerts.Topic.KEY, key.name, severity, f"{key.finding}. {key.next_step}")
 
 
 # -- keys -------------------------------------------------------------------------------------------------------------

@@ -81,7 +81,7 @@ def look(house: House, *, keys_only: bool = False) -> Health:
     now = house.clock.now()
     open_alerts = alerts.listed(house.state)
     return Health(
-        doctor.examine(house.settings, keys_only=keys_only),
+        doctor.examine(house.settings, keys_only=keys_only, tell=not house.replay),
         _jobs(house, now),
         _calls(house, now),
         _latest(house, now),

@@ -27,10 +27,10 @@ class Dropped:
 def import_dropped(house: House) -> list[Dropped]:
     """Import what waits; it goes to ``archive/<day>/``, or to ``archive/refused/`` where nothing of it can be read.
 
-    Two ingestions may start in the same minute: the second leaves the inbox to the first.
+    Two ingestions may start in the same minute: the second leaves the inbox to the first. A replay leaves it to the
+    next ingestion of the present.
     """
-    waiting = due.dropped(house.settings)
-    if not waiting:
+    if house.replay or not due.dropped(house.settings):
         return []
     try:
         with locked(house.settings.paths.data / "locks", "inbox"):
@@ -50,7 +50,7 @@ def _import(house: House, waiting: list[Path]) -> Iterator[Dropped]:
         else:
             _file_away(file, archive / f"{house.clock.now():%Y-%m-%d}")
             if report.written.written:
-                house.state.mark(due.STORED, "inbox", house.clock.now())
+                house.mark(due.STORED, "inbox", house.clock.now())
             yield Dropped(file.name, report.written.new, False, report.verdict)
 
 

@@ -148,7 +148,7 @@ def plan_today(
 
 def plans_folder(house: House) -> Path:
     """Return where plans lie by day; a replay of real days has a folder of its own, so that it rewrites no history."""
-    replay = not house.simulated and house.clock.now() - house.as_of > alerts.REPLAY
+    replay = house.replay and not house.simulated
     return house.settings.paths.data / "plans" / ("replayed" if replay else "")
 
 
@@ -240,7 +240,7 @@ def _write(outcome: PlanOutcome, as_of: datetime, wanted: Hand) -> None:
 
 def raise_alerts(house: House, outcome: PlanOutcome) -> None:
     """Tell of a plan of now: that there is none, which stages the room moved, and hours of very high price."""
-    if house.clock.now() - house.as_of > alerts.REPLAY:
+    if house.replay:
         return
     found = []
     if outcome.plan.status != "solved":

@@ -11,12 +11,12 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from factory_lib.clock import Clock, SystemClock
+from factory_lib.clock import PRESENT, REPLAY_AFTER, Clock, SystemClock
 from factory_lib.errors import NotebookFailed, UnknownParameter
 from factory_lib.ops import alerts, index, records, report
 from factory_lib.ops.records import RunRecord, stamp
@@ -27,7 +27,6 @@ from factory_lib.state import State, locked
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-PRESENT = timedelta(days=1)  # a run as of longer ago than a market day is a replay, whoever asked for it
 KERNEL_STARTS = 2  # about one start in a hundred loses a race for its ports when several run at once
 
 
@@ -84,10 +83,25 @@ def run(
             job, settings.profile, spec.notebook, "started", stamp(as_of), stamp(started), os.getpid(), given
         )
         records.save(folder, record)
-        record = _finish(settings, folder, record, *_execute(notebook, folder, given, spec, settings), ticking, code)
-        _remember(settings, record, began, living.now(), replay=replay or began - as_of > PRESENT)
+        replay = replay or began - as_of > REPLAY_AFTER
+        with _as_present(None if replay else stamp(as_of)):
+            executed = _execute(notebook, folder, given, spec, settings)
+        record = _finish(settings, folder, record, *executed, ticking, code)
+        _remember(settings, record, began, living.now(), replay=replay)
     index.write(settings.paths)
     return folder, record
+
+
+@contextmanager
+def _as_present(instant: str | None) -> Iterator[None]:
+    """Tell kernels that this ``as_of`` is the present; None: that none is."""
+    before = os.environ.pop(PRESENT, None)
+    try:
+        os.environ.update({} if instant is None else {PRESENT: instant})
+        yield
+    finally:
+        os.environ.pop(PRESENT, None)
+        os.environ.update({} if before is None else {PRESENT: before})
 
 
 def _read(source: Path, given: Mapping[str, Any]) -> NotebookNode:

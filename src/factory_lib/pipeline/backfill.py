@@ -183,7 +183,7 @@ class _Campaign:
             for name in answer.request.series:
                 self.hunts[name].note(answer)
                 if result.written:
-                    self.house.state.mark(due.STORED, name, self.house.clock.now())
+                    self.house.mark(due.STORED, name, self.house.clock.now())
             left[source] -= turn_s(self.house.settings.sources[source])
             if self.progress is not None:
                 self.progress(Progress(done, len(planned), max(left.values())))
@@ -244,7 +244,7 @@ class _Campaign:
                 if len(rule.passes_at_min) > 1 and each.failed(severity).any()
             ]
             if waits:
-                self.house.state.mark(due.AGAIN, name, now + timedelta(minutes=min(waits)))
+                self.house.mark(due.AGAIN, name, now + timedelta(minutes=min(waits)))
 
     # -- what came of it ------------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ MEASUREMENTS = {"prices": Measurement.PRICES, "weather": Measurement.WEATHER}
 # A slot that does not come when it can is asked for at the next tick, then ever more seldom, at least twice an hour.
 PATIENCE = 0.5
 LONGEST_PAUSE = timedelta(minutes=30)
-REPLAY_AFTER = timedelta(days=1)  # a run as of longer ago tells the past again, and leaves no word for the next tick
+PLAN_AGAIN_AFTER = timedelta(hours=6)
 LONGEST_QUIET = timedelta(hours=1)  # health is looked at that often, and whenever a job has failed
 
 
@@ -64,14 +64,11 @@ def nothing_due(settings: Settings, state: State, job: str, now: datetime) -> st
     last, _ = found
     if spec.notebook == "08_health":
         return _all_quiet(state, last, now)
+    if spec.notebook == "07_production_plan":
+        return _nothing_to_plan(settings, state, last, now)
     if spec.notebook in ("02_gap_analysis", "03_backfill") and _may_have_gaps(state, last, now):
         return None
     return _nothing_stored(state, last)
-
-
-def replays(as_of: datetime, now: datetime) -> bool:
-    """Return whether a run at ``now`` as of ``as_of`` tells the past again: its marks would mislead the next tick."""
-    return now - as_of > REPLAY_AFTER
 
 
 def dropped(settings: Settings) -> list[Path]:
@@ -146,6 +143,14 @@ def _due_slots_end(series: Series, now: datetime) -> datetime:
     if cadence.grid is Grid.LOCAL_DAY:
         return day_start(market_day(due))
     return due - timedelta(seconds=epoch(due) % cadence.resolution_s)
+
+
+def _nothing_to_plan(settings: Settings, state: State, last: datetime, now: datetime) -> str | None:
+    """Plans go by prices first of all; the air ahead changes slowly, and a new day has a tomorrow of its own."""
+    priced = state.marked(STORED, f"{settings.tariff.price_basis}_eur_mwh")
+    if (priced and priced[0] >= last) or market_day(last) < market_day(now) or now - last >= PLAN_AGAIN_AFTER:
+        return None
+    return f"no price came since the last plan at {last:%Y-%m-%d %H:%M}Z"
 
 
 def _nothing_stored(state: State, last: datetime) -> str | None:

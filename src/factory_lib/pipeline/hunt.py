@@ -48,7 +48,7 @@ class Hunt:
         self.ledger, self.target, self.gaps = ledger, ledger.target, gaps
         self.severity = severity
         self.starts, self.ends = ledger.account.starts[at], ledger.account.ends[at]
-        self.was_barred = ledger.account.states[at] == SlotState.QUARANTINED
+        self.was_barred: Mask = ledger.account.states[at] == SlotState.QUARANTINED
         self.doors = in_order(self.target)
         shape = (len(self.doors), len(at))
         self.asked, self.answered, self.brought = (np.zeros(shape, dtype=np.bool_) for _ in range(3))
@@ -110,7 +110,7 @@ class Hunt:
 
     def settled(self) -> Mask:
         """Return the slots that every provider within reach was asked for, and none has a value to trust."""
-        return np.asarray(~self.found & self.in_reach.any(axis=0) & ~self._blocking().any(axis=0))
+        return ~self.found & self.in_reach.any(axis=0) & (~self._blocking()).all(axis=0)
 
     def barred(self) -> Mask:
         """Return the slots that are settled, and hold a value that is quarantined."""

@@ -128,9 +128,8 @@ def ingest(house: House, sources: str = "all", days: int | None = None) -> Inges
     for answer in ask_all(house, requests):
         tally.take(answer)
     tally.judge(requests)
-    if not due.replays(house.as_of, now):
-        for name in ready:
-            house.state.mark(due.ASKED, name, now)
+    for name in ready:
+        house.mark(due.ASKED, name, now)
     return tally.outcome(wanted, before, skipped)
 
 
@@ -313,10 +312,7 @@ class _Tally:
 
     def _leave_word(self, name: str, until: datetime) -> None:
         """Mark how far a series reaches, which never goes back, and that something new came."""
-        state, now = self.house.state, self.house.clock.now()
-        if due.replays(self.house.as_of, now):
-            return
-        known = state.marked(due.LATEST, name)
-        state.mark(due.LATEST, name, max(until, known[0]) if known else until)
+        known = self.house.state.marked(due.LATEST, name)
+        self.house.mark(due.LATEST, name, max(until, known[0]) if known else until)
         if any(result.written for (_, series), result in self.counts.items() if series == name):
-            state.mark(due.STORED, name, now)
+            self.house.mark(due.STORED, name, self.house.clock.now())

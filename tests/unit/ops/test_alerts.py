@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pandas as pd
@@ -149,6 +150,7 @@ def test_only_moderate_and_critical_missing_gaps_alert(house: House) -> None:
 
 
 def test_a_replay_is_no_news(house: House) -> None:
-    house.clock.sleep(2 * 3600)
+    alerts.after_gaps(replace(house, asked_for=True), GAPS)
+    house.clock.sleep(25 * 3600)
     alerts.after_gaps(house, GAPS)
     assert alerts.listed(house.state) == []

@@ -81,6 +81,11 @@ def test_a_key_is_warned_of_before_it_ends(demo: Settings, days: int, level: str
     assert settings.secrets.aemet_api_key.reveal() not in f"{check}"
 
 
+def test_nobody_is_told_of_a_key_by_a_replay(demo: Settings) -> None:
+    doctor.examine(with_key(demo, "no token"), keys_only=True, tell=False)
+    assert open_alerts(demo) == []
+
+
 def test_a_renewed_key_ends_the_alert(demo: Settings) -> None:
     doctor.examine(with_key(demo, "no token"))
     assert open_alerts(demo) == [("aemet_api_key", "critical")]

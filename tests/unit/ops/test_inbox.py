@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import date
 from pathlib import Path
 
@@ -43,6 +43,12 @@ def test_a_dropped_file_is_stored_archived_and_counted(house: House, folder: Pat
     drop(folder)
     assert inbox.import_dropped(house)[0].new == 0
     assert len(list(archive.iterdir())) == 2
+
+
+def test_a_replay_leaves_the_inbox_to_the_present(house: House, folder: Path) -> None:
+    drop(folder)
+    assert inbox.import_dropped(replace(house, asked_for=True)) == []
+    assert len(list(folder.iterdir())) == 1
 
 
 def test_what_cannot_be_read_is_kept_apart(house: House, folder: Path) -> None:

@@ -162,19 +162,29 @@ def test_what_is_late_is_asked_for_ever_more_seldom(town) -> None:
     assert len(asked) < 12
 
 
-@pytest.mark.parametrize("back", [pytest.param(6 * HOUR, id="demo"), pytest.param(72 * HOUR, id="replay")])
-def test_a_run_as_of_the_past_moves_no_mark_back_and_sees_only_what_was_known(town, back: timedelta) -> None:
+@pytest.mark.parametrize(
+    ("back", "asked_for"),
+    [
+        pytest.param(6 * HOUR, False, id="demo"),
+        pytest.param(72 * HOUR, False, id="long-ago"),
+        pytest.param(HOUR / 6, True, id="asked-for"),
+    ],
+)
+def test_a_run_as_of_the_past_moves_no_mark_back_and_sees_only_what_was_known(
+    town, back: timedelta, asked_for: bool
+) -> None:
     house = town.house()
     ingest(house, days=5)
     marks = {topic: house.state.marks(topic) for topic in (due.LATEST, due.STORED, due.ASKED)}
     town.clock.set(NOW + HOUR)
-    past = dataclasses.replace(house, as_of=NOW - back)
+    past = dataclasses.replace(house, as_of=NOW - back, asked_for=asked_for)
+    assert past.replay == (asked_for or back > 24 * HOUR)
     outcome = ingest(past, "weather", days=2)
     assert house.state.marks(due.LATEST) == marks[due.LATEST]
     latest = outcome.latest.set_index("series")["start"]
     assert latest["temperature_c"] < past.as_of
     asked = house.state.marks(due.ASKED)
-    assert (asked == marks[due.ASKED]) == due.replays(past.as_of, NOW + HOUR)
+    assert (asked == marks[due.ASKED]) == past.replay
     if asked == marks[due.ASKED]:
         assert house.state.marks(due.STORED) == marks[due.STORED]
 

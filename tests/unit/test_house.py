@@ -1,0 +1,36 @@
+"""Whether a house lives in the present, or tells the past again."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from factory_lib.clock import PRESENT, SimulatedClock
+from factory_lib.house import open_house
+from factory_lib.settings import Settings
+
+NOW = datetime(2026, 4, 15, 10, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("as_of", "present", "replay"),
+    [
+        pytest.param(None, None, False, id="nothing-asked-for"),
+        pytest.param(NOW - MINUTE, None, True, id="a-minute-ago"),
+        pytest.param(NOW + MINUTE, None, True, id="in-a-minute"),
+        pytest.param("2026-04-15T09:59:00Z", "2026-04-15T09:59:00Z", False, id="the-kernel-of-a-scheduled-run"),
+        pytest.param("2026-04-15T09:58:00Z", "2026-04-15T09:59:00Z", True, id="a-replay-beside-it"),
+        pytest.param("2026-04-12", "2026-04-12", True, id="long-ago"),
+    ],
+)
+def test_a_named_instant_other_than_now_is_a_replay_and_moves_no_mark(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, as_of: datetime | str | None, present: str | None, replay: bool
+) -> None:
+    if present:
+        monkeypatch.setenv(PRESENT, present)
+    with open_house(settings=settings, as_of=as_of, clock=SimulatedClock(NOW)) as house:
+        assert house.replay == replay
+        house.mark("stored", "spot_eur_mwh", NOW)
+        assert bool(house.state.marks("stored")) != replay
