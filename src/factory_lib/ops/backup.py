@@ -55,6 +55,10 @@ def taken(house: House) -> list[Path]:
 def bring_back(house: House, folder: Path | None = None) -> tuple[Path, pd.DataFrame]:
     """Make store and state what they were, after checking every checksum; return the backup and the store's inventory.
 
+    The state comes first, as in ``take``: killed between the two, it has not heard of all that the store still holds,
+    which is only asked for again, and repeating the restore completes it. The other way round it would know as stored
+    what is gone.
+
     Raises
     ------
     BadInput
@@ -74,8 +78,8 @@ def bring_back(house: House, folder: Path | None = None) -> tuple[Path, pd.DataF
     with ExitStack() as running:
         for job in house.settings.jobs:
             running.enter_context(locked(house.settings.paths.data / "locks", job))
-        inventory = copying.restore(chosen / FILES[0], house.store)
         _copy_sqlite(chosen / FILES[1], house.settings.paths.state)
+        inventory = copying.restore(chosen / FILES[0], house.store)
     return chosen, inventory
 
 

@@ -125,6 +125,29 @@ def test_the_state_is_copied_before_the_store(house: House, fill: Fill, monkeypa
     assert house.state.marked("latest", "spot_eur_mwh") is None
 
 
+def test_a_restore_killed_between_the_two_leaves_a_state_that_knows_too_little_and_is_completed_by_another(
+    house: House, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill()
+    house.state.mark("latest", "spot_eur_mwh", house.clock.now())
+    before = checksums(house)
+    backup.take(house)
+    fill(value=70.0)
+    later = checksums(house)
+    house.state.mark("latest", "spot_eur_mwh", house.clock.now() + timedelta(days=1))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(copying, "restore", killed)
+        backup.bring_back(house)
+    assert checksums(house) == later
+    assert house.state.marked("latest", "spot_eur_mwh") == (house.clock.now(), None)
+    backup.bring_back(house)
+    assert checksums(house) == before
+
+
 def test_a_backup_never_replaces_another(house: House, fill: Fill) -> None:
     fill()
     before = (backup.take(house) / "state.db").read_bytes()
