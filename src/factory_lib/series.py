@@ -22,6 +22,7 @@ class Measurement(StrEnum):
     PRICES = "energy_prices"
     WEATHER = "weather_data"
     CLIMATE = "climate_daily"
+    PLANT = "plant_records"  # what a person brings of the plant itself: nobody is asked for it, no slot is missed
 
 
 class Kind(StrEnum):
@@ -82,6 +83,7 @@ class AfterSlot:
 
 Publication = DayAhead | AfterSlot
 
+SITE = "site"  # place and source of the plant's own records
 ALWAYS = datetime(1900, 1, 1, tzinfo=UTC)  # before any series; daily climate goes back to 1920
 # First market day in quarters of an hour: 2025-10-01 local (Iberian day-ahead market, change of the time unit).
 QUARTERS_SINCE = day_start(date(2025, 10, 1))
@@ -202,6 +204,22 @@ def _climate(name: str, unit: str, description: str, low: float, high: float) ->
     )
 
 
+def _plant(name: str, unit: str, description: str, high: float, cadence: Cadence) -> Series:
+    # A record is known once its slot is over; it is imported when somebody brings it.
+    return Series(
+        name,
+        Measurement.PLANT,
+        unit,
+        description,
+        0.0,
+        high,
+        (cadence,),
+        {Kind.OBSERVED: AfterSlot(timedelta(0))},
+        (SITE,),
+        grace=timedelta(days=40),
+    )
+
+
 _PVPC_SINCE = day_start(date(2021, 6, 1))  # the 2.0TD tariff, Circular CNMC 3/2020
 
 _ENTRIES = (
@@ -260,6 +278,10 @@ _ENTRIES = (
     _climate("precipitation_sum_mm", "mm", "Precipitation (AEMET: 07 to 07 UTC)", 0.0, 600.0),
     _climate("wind_speed_mean_ms", "m/s", "Mean wind speed", 0.0, 40.0),
     _climate("solar_radiation_mj_m2", "MJ/m²", "Global radiation of the day", 0.0, 45.0),
+    # Two series, because a meter's hour is no four quarters: each is kept as it was read.
+    _plant("metered_quarter_kwh", "kWh", "Energy metered in the quarter-hour", 1e6, Cadence(ALWAYS, QUARTER_S)),
+    _plant("metered_hour_kwh", "kWh", "Energy metered in the hour", 4e6, Cadence(ALWAYS, HOUR_S)),
+    _plant("produced_kg", "kg", "Mass finished on the day", 1e7, Cadence(ALWAYS, DAY_S, Grid.LOCAL_DAY)),
 )
 
 CATALOGUE: Mapping[str, Series] = {entry.name: entry for entry in _ENTRIES}

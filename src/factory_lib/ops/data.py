@@ -16,6 +16,7 @@ from factory_lib.house import open_house
 from factory_lib.pipeline import backfill as filling
 from factory_lib.pipeline import gaps as accounting
 from factory_lib.pipeline import imports
+from factory_lib.pipeline.imports import detect
 from factory_lib.pipeline.scope import places_of
 from factory_lib.series import get
 from factory_lib.store.export import export as export_view
@@ -40,7 +41,12 @@ class Outcome(Protocol):
 
 
 def import_paths(profile: str | None, paths: Sequence[Path], fmt: str | None, *, as_json: bool = False) -> int:
-    """Import files or folders; say for each what was read, stored, rejected and why."""
+    """Import files or folders; say for each what was read, stored, rejected and why.
+
+    A first word that names a format, such as ``meter``, stands for ``--format`` unless there is a file of that name.
+    """
+    if fmt is None and len(paths) > 1 and str(paths[0]) in detect.FORMATS and not paths[0].exists():
+        fmt, paths = str(paths[0]), paths[1:]
     with open_house(profile) as house:
         return report_imports([imports.import_path(house, path, format=fmt) for path in paths], as_json=as_json)
 

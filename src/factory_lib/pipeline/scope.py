@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from factory_lib import sources
 from factory_lib.clock import Clock
 from factory_lib.house import House
-from factory_lib.series import CATALOGUE, Measurement, Series
+from factory_lib.series import CATALOGUE, SITE, Measurement, Series
 from factory_lib.settings import Settings
 from factory_lib.state import State
 
@@ -60,6 +60,7 @@ def places_of(settings: Settings, series: Series) -> tuple[str, ...]:
         Measurement.PRICES: places.prices,
         Measurement.WEATHER: places.weather,
         Measurement.CLIMATE: places.climate,
+        Measurement.PLANT: (SITE,),
     }[series.measurement]
 
 
@@ -80,8 +81,9 @@ def clients(settings: Settings, state: State, clock: Clock, names: Iterable[str]
 
 
 def targets(house: House, names: Iterable[str] | None = None) -> tuple[Target, ...]:
-    """Return every catalogue series (or those named) with its places and the configured sources that serve it there."""
-    chosen = CATALOGUE.values() if names is None else [CATALOGUE[name] for name in names]
+    """Return every series that is expected (or those named) with its places and the configured sources there."""
+    expected = [entry for entry in CATALOGUE.values() if entry.measurement is not Measurement.PLANT]
+    chosen = expected if names is None else [CATALOGUE[name] for name in names]
     with clients(house.settings, house.state, house.clock, sources.configured(house.settings)) as opened:
         return tuple(_target(house.settings, series, opened) for series in chosen)
 

@@ -20,6 +20,8 @@ from factory_lib.slots import expected, local_midnights, to_index
 
 _QUARTERS_SINCE_S = epoch(QUARTERS_SINCE)
 
+PUBLISHED = tuple(name for name, entry in CATALOGUE.items() if entry.measurement is not Measurement.PLANT)
+
 
 class World:
     """Prices, power system and weather; the same seed gives the same values for any window, in any process."""
@@ -71,8 +73,8 @@ class World:
         return forecast
 
     def everything(self, start: datetime, end: datetime) -> Mapping[str, tuple[Ints, Floats]]:
-        """Return every series of the catalogue in the window."""
-        return {name: self.window(name, start, end) for name in CATALOGUE}
+        """Return every series in the window that somebody publishes."""
+        return {name: self.window(name, start, end) for name in PUBLISHED}
 
 
 def _day_lengths(starts: Ints) -> Ints:

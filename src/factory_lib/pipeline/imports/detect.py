@@ -11,6 +11,7 @@ from factory_lib.pipeline.imports import (
     energy_csv,
     omie_daily,
     openweather_csv,
+    plant_csv,
     pvpc_json,
     siar_csv,
     tables_csv,
@@ -41,6 +42,8 @@ FORMATS: Mapping[str, Format] = {
     "aemet_hourly": Format(("fint,idema,measure,value",), aemet_csv.read_hourly),
     "aemet_daily": Format(("Indicativo;Nombre;Provincia;",), aemet_csv.read_daily),
     "aemet_extremes": Format(("fecha,maxima,minima",), aemet_csv.read_extremes),
+    "meter": Format(("energy_kwh",), plant_csv.read_meter),
+    "production": Format(("produced_kg",), plant_csv.read_production),
 }
 
 
