@@ -7,7 +7,7 @@ FACTORY := $(VENV)/bin/factory
 PY := $(VENV)/bin/python
 DATA ?= ../shared/data
 PORT ?= 8080
-# What a caller may set: SOURCE=… for ingest, SINCE=… for backfill, AS_OF=… for any job, ARGS="…" for the rest.
+# What a caller may set: SOURCE=… for ingest, SINCE=… for backfill, DAY=… and DAYS=… for plan, AS_OF=… for any job, ARGS="…" for the rest.
 JOB_ARGS = $(if $(AS_OF),--as-of $(AS_OF)) $(ARGS)
 
 .PHONY: help setup lab demo history run ingest gaps backfill features train predict plan report health maintenance \
@@ -57,6 +57,9 @@ train: $(VENV)/.ready  ## Train, judge and register the models
 
 predict: $(VENV)/.ready  ## Predict price, weather, score and recommendation of the hours ahead
 	$(FACTORY) run ml_predictions $(JOB_ARGS)
+
+plan: $(VENV)/.ready  ## Plan tomorrow's batches; DAY=2026-01-31 DAYS=7 for others
+	$(FACTORY) run production_optimization --force $(if $(DAY),--param day=$(DAY)) $(if $(DAYS),--param days=$(DAYS)) $(JOB_ARGS)
 
 health: $(VENV)/.ready  ## Look at jobs, providers, series, keys and disk
 	$(FACTORY) run health_check --force $(JOB_ARGS)

@@ -61,8 +61,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--force", action="store_true", help="run even when nothing new can exist")
     run.add_argument("--code", action="store_true", help="show the cells' source in the report")
 
-    imports = verb("import", _import, "Import data files or folders; repeating it changes nothing.")
-    imports.add_argument("paths", nargs="+", type=Path, metavar="PATH")
+    imports = verb(
+        "import", _import, "Import data files or folders, or the plant's records: `import meter FILE`, `import "
+        "production FILE`; repeating it changes nothing.",
+    )  # fmt: skip
+    imports.add_argument("paths", nargs="+", type=Path, metavar="[FORMAT] PATH")
     imports.add_argument("--format", help="when the content does not tell")
 
     for name, handler, text in (
@@ -108,6 +111,22 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--what-if", nargs="+", metavar="NAME=VALUE", help="price=EUR/MWh temperature=°C humidity=%%, all three"
     )
+    plan = verb("plan", _desk, "Plan when to start which batch, with the shift leader's hand on it; print the brief.")
+    plan.add_argument("--day", default="", help="first day: today (from now on), tomorrow (default), or a date")
+    plan.add_argument("--days", type=int, default=1, help="local days, 1 to 7 (default %(default)s)")
+    for option, names, text in (
+        (
+            "--pin",
+            ("VARIANT", "STAGE", "WHEN"),
+            "a batch begins this stage then; local times, 14:30 or 2026-01-31T14:30",
+        ),
+        ("--out", ("MACHINE", "UNTIL"), "a machine is out of order until then"),
+        ("--order", ("VARIANT", "KG", "DUE"), "extra kilograms, finished by then"),
+    ):
+        plan.add_argument(option, nargs=len(names), action="append", default=[], metavar=names, help=text)
+    plan.add_argument("--clear", action="store_true", help="take earlier wishes away; they stay until others are given")
+    plan.add_argument("--language", choices=("es", "en"), default="es", help="of the brief (default %(default)s)")
+    plan.add_argument("--as-of", help="replay: nothing that became available later is read")
     models = verb("models", _desk, "List registered model versions, or give the alias back to the champion before.")
     models.add_argument("action", nargs="?", choices=("list", "rollback"), default="list")
     models.add_argument("name", nargs="?", help="of the model")

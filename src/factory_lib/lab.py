@@ -9,11 +9,12 @@
 from __future__ import annotations
 
 import atexit
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from factory_lib.models.outcome import TrainingOutcome
     from factory_lib.models.prediction import PredictionOutcome
     from factory_lib.ops.health import Health
+    from factory_lib.ops.plan_review import PlanReview
+    from factory_lib.ops.planning import PlanOutcome
     from factory_lib.ops.upkeep import Upkeep
     from factory_lib.pipeline.backfill import BackfillOutcome
     from factory_lib.pipeline.ingest import IngestOutcome
@@ -182,6 +185,33 @@ def predict(here: House, days: int = 7) -> PredictionOutcome:
     from factory_lib.models.prediction import predict as run
 
     return run(here, days)
+
+
+def plan(
+    here: House,
+    days: int = 1,
+    day: str = "",
+    *,
+    wishes: Sequence[str] = (),
+    language: Literal["es", "en"] = "es",
+) -> PlanOutcome:
+    """Plan ``days`` local days from ``day`` (default: tomorrow), raise what is to be watched, and log to MLflow.
+
+    ``wishes`` are the shift leader's, as of ``factory plan``; see ``ops.planning``.
+    """
+    from factory_lib.ops import planning
+
+    first = planning.day_called(day, here.as_of)
+    outcome = planning.plan_today(here, days, first, wishes=wishes, language=language)
+    planning.raise_alerts(here, outcome)
+    return planning.logged(here, outcome)
+
+
+def plan_review(here: House, days: int = 7) -> PlanReview:
+    """Put the plans of the last days beside what was expected, charged, made and metered."""
+    from factory_lib.ops.plan_review import review
+
+    return review(here, days)
 
 
 def health(here: House, checks: str = "all") -> Health:

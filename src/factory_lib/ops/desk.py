@@ -153,6 +153,28 @@ def _models(chosen: Namespace) -> int:
     return 0
 
 
+def _plan(chosen: Namespace) -> int:
+    """Plan, print the brief and where the files are; 1 where there is no plan."""
+    from factory_lib.ops import hand, planning
+
+    asked = [" ".join([kind, *words]) for kind in ("pin", "out", "order") for words in getattr(chosen, kind)]
+    wishes = asked or ([hand.NONE] if chosen.clear else [])
+    with open_house(chosen.profile, chosen.as_of) as house:
+        first = planning.day_called(chosen.day, house.as_of)
+        found = planning.plan_today(house, chosen.days, first, wishes=wishes, language=chosen.language)
+        planning.raise_alerts(house, found)
+    if chosen.json:
+        told: dict[str, Any] = {
+            name: getattr(found, name) for name in ("level", "verdict", "figures", "brief", "notes")
+        }
+        tables = {name: _records(getattr(found, name)) for name in ("schedule", "costs", "watched", "obstacles")}
+        sys.stdout.write(json.dumps({**told, **tables, "files": found.files}) + "\n")
+    else:
+        parts = [found.verdict, found.brief, "\n".join(found.notes), "\n".join(found.files)]
+        sys.stdout.write("\n\n".join(parts) + "\n")
+    return int(not found.schedule.size and found.level != "ok")
+
+
 VERBS: Mapping[str, Callable[[Namespace], int]] = {
     "doctor": _doctor,
     "health": _health,
@@ -162,6 +184,7 @@ VERBS: Mapping[str, Callable[[Namespace], int]] = {
     "restore": _restore,
     "copy": _copy,
     "predict": _predict,
+    "plan": _plan,
     "models": _models,
 }
 

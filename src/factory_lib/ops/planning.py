@@ -116,8 +116,8 @@ def plan_today(
 
     def requested(by_hand: Hand) -> Request:
         pins = tuple(pin for pin in by_hand.pins if pin.start >= begin)  # what has begun is a fact
-        extra = {"pins": pins, "outages": by_hand.outages, "orders": by_hand.orders}
-        request = for_days(plant, prices, weather, first, days, begin=begin, **extra)
+        request = for_days(plant, prices, weather, first, days, begin=begin)
+        request = replace(request, pins=pins, outages=by_hand.outages, orders=by_hand.orders)
         return _left_over(request, earlier, first) if earlier else request
 
     plan = solve(requested(wanted), time_limit_s=8.0 if days == 1 else 60.0)
@@ -144,6 +144,34 @@ def plan_today(
     )
     _write(outcome, house.as_of, wanted)
     return outcome
+
+
+def day_called(text: str, as_of: datetime) -> date:
+    """Return the local day that ``today``, ``tomorrow``, nothing (tomorrow) or a date stands for."""
+    today = market_day(as_of)
+    if text in ("", "today", "tomorrow"):
+        return today + timedelta(days=text != "today")
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise BadInput(f"{text!r} is no day.", next_step="Say today, tomorrow or a date like 2026-01-31.") from None
+
+
+def logged(house: House, outcome: PlanOutcome) -> PlanOutcome:
+    """Log figures and files as an MLflow run and return the outcome with the run's id among its figures."""
+    from factory_lib.models import registry
+
+    run = registry.log(
+        house,
+        name=f"plan of {outcome.day}",
+        params={"day": str(outcome.day), "as_of": house.as_of.isoformat(), "profile": house.profile},
+        metrics={key: float(value) for key, value in outcome.figures.items() if not isinstance(value, str)},
+        models={},
+        tags={"kind": "plan", "status": outcome.plan.status, "world": house.store.world},
+        artifacts={Path(file).name: Path(file).read_text(encoding="utf-8") for file in outcome.files},
+        figures={},
+    )
+    return replace(outcome, figures={**outcome.figures, "mlflow_run_id": run.run_id})
 
 
 def plans_folder(house: House) -> Path:

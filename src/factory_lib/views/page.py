@@ -93,3 +93,9 @@ def notes(lines: list[str] | tuple[str, ...]) -> Html:
     """Return remarks as a list; nothing where there are none."""
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return Html(f"<ul>{items}</ul>" if items else "", text="\n".join(f"- {line}" for line in lines))
+
+
+def text(words: str) -> Html:
+    """Return plain text as it is written, line by line, for copying into a message."""
+    style = "white-space:pre-wrap;font:inherit;line-height:1.5;margin:.6em 0;padding:.8em 1em;background:#7f8c9a14"
+    return Html(f'<pre style="{style}">{escape(words)}</pre>', text=words)

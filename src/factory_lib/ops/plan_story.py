@@ -1,0 +1,141 @@
+"""What a plan's page tells: its verdict, its account beside simple schedules, its notes and what is to be watched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Any
+
+import pandas as pd
+
+from factory_lib.clock import MADRID
+from factory_lib.plan.schedule import costs
+from factory_lib.plan.solve import Plan
+from factory_lib.plan.value import WORTH_SAYING_EUR, by_start_hour
+from factory_lib.plan.watch import Watch
+
+REFERENCE = ("shift begin", "fixed start", "greedy")  # doing it simply: the first of these that fits
+MOVED, NOT_THEN = "moved the stage", "would not run it then anyway"
+Figures = dict[str, int | float | str]
+
+
+def compared(plan: Plan) -> pd.DataFrame:
+    """Return what the plan and the simple schedules of the same kilograms cost, on the same account."""
+    made = {"plan": plan.schedule, **plan.baselines} if plan.schedule else {}
+    rows = []
+    for name, schedule in made.items():
+        cost = costs(plan.problem, schedule)
+        kg = sum(batch.kg for batch in schedule)
+        rows.append(
+            {
+                "schedule": name, "made_kg": kg, "paid_eur": cost.paid, "energy_eur": cost.energy,
+                "tolls_eur": cost.tolls, "excess_eur": cost.excess, "wishes_eur": cost.objective - cost.paid,
+                "per_kg_eur": cost.paid / kg,
+            }
+        )  # fmt: skip
+    columns = ["schedule", "made_kg", "paid_eur"]
+    return pd.DataFrame(rows, columns=None if rows else columns).sort_values("paid_eur", kind="stable")
+
+
+def figures(plan: Plan) -> Figures:
+    """Return the key figures; a saving only where there is a simple schedule to compare with."""
+    found: Figures = {"status": plan.status, "solve_s": round(plan.seconds, 2)}
+    if not plan.schedule:
+        return found
+    kg, paid = sum(batch.kg for batch in plan.schedule), plan.costs.paid
+    found |= {"batches": len(plan.schedule), "kg": round(kg, 1), "cost_eur": round(paid, 2)}
+    found |= {"gap": round(plan.gap, 6), "cost_eur_kg": round(paid / kg, 4)}
+    if name := next((name for name in REFERENCE if name in plan.baselines), None):
+        simply = costs(plan.problem, plan.baselines[name]).paid
+        yearly_kg = 52 * sum(plan.problem.plant.demand.weekly_kg.values())
+        found |= {
+            "baseline": name,
+            "baseline_cost_eur": round(simply, 2),
+            "saving_eur": round(simply - paid, 2),
+            "saving_eur_year": round((simply - paid) / kg * yearly_kg),
+        }
+    return found
+
+
+def verdict(plan: Plan, first: date, days: int, found: Mapping[str, Any], to_blame: Sequence[str]) -> str:
+    """Return one sentence a planner can act on."""
+    day = f"{first:%A %-d %B}" + (f" and {days - 1} days more" if days > 1 else "")
+    if plan.status == "infeasible":
+        ways = "; ".join(map(str, plan.obstacles)) or "no single change that was tried would help"
+        hand = f" Without {' or '.join(map(repr, to_blame))} there would be a plan." if to_blame else ""
+        return f"No plan is possible for {day}. In the way, smallest change first: {ways}.{hand}"
+    if not plan.schedule:
+        return f"Nothing to produce for {day}." if plan.status == "solved" else f"No plan for {day} was found in time."
+    begin = plan.table()["start"].min().tz_convert(MADRID)
+    told = f"{day}: {found['kg']:,.0f} kg for {found['cost_eur']:.2f} EUR, first start {begin:%A %H:%M}"
+    if "baseline" in found:
+        saved = f"{found['saving_eur']:.2f} EUR less than" if found["saving_eur"] >= 0.01 else "no cheaper than"
+        told += f"; {saved} “{found['baseline']}”"
+    return told + ("." if plan.status == "solved" else f"; time ran out with {plan.gap:.1%} unproven.")
+
+
+def notes(
+    plan: Plan, found: Mapping[str, Any], weather: pd.DataFrame, earlier: datetime | None, wishes: Sequence[str]
+) -> tuple[str, ...]:
+    """Return what a reader of the figures has to know; the value first where it is small.
+
+    Parameters
+    ----------
+    earlier : datetime, optional
+        When the plan was made that is taken as carried out until this one begins.
+    """
+    request, said = plan.problem.request, []
+    if "saving_eur_year" in found and float(found["saving_eur_year"]) < WORTH_SAYING_EUR:
+        said.append(
+            f"At this window's rate planning saves {found['saving_eur_year']:,.0f} EUR a year against "
+            f"“{found['baseline']}”: less than {WORTH_SAYING_EUR:,.0f}."
+        )
+    tolls = "tolls included" if "toll_eur_mwh" in request.prices else "energy only, tolls are not set"
+    known = request.prices.loc[request.begin :, "known"].value_counts()
+    air = weather["known"].replace("", "unknown").value_counts()
+    said += [
+        "Prices of the window: " + ", ".join(f"{count} quarters {how}" for how, count in known.items()) + ".",
+        "Outdoor air: " + ", ".join(f"{count} hours {how}" for how, count in air.items()) + ".",
+        f"Every euro here: {tolls}; loads that always run, capacity terms and taxes are the same for every schedule "
+        "and not counted. Power above the contract is charged linearly; the legal rule is quadratic.",
+    ]
+    if earlier:
+        said.append(
+            f"The plan made at {earlier.astimezone(MADRID):%-d %B %H:%M} is taken as carried out: "
+            f"{len(request.running)} batch(es) running as the window begins; money is counted from then on."
+        )
+    return tuple(said + [f"By the shift leader's hand: {wish}." for wish in wishes])
+
+
+def by_local_hour(plan: Plan) -> pd.DataFrame:
+    """Return the least cost of a batch by variant and the hour it begins in: ``one_batch_eur``, ``cost_eur_kg``."""
+    found = by_start_hour(plan.problem.request)
+    hour = pd.DatetimeIndex(found["start"]).floor("h") if len(found) else found["start"]
+    least = found.assign(start=hour).groupby(["variant", "start"], as_index=False).min()
+    return least.rename(columns={"cost_eur": "one_batch_eur"})
+
+
+def obstacles(plan: Plan) -> pd.DataFrame:
+    """Return what is in the way, smallest change first; empty where nothing is."""
+    rows = [
+        {
+            "in_the_way": found.family, "smallest_change": f"{found.amount:.3g} {found.unit}", "where": found.detail,
+            "helps": "alone" if found.alone else "with the others",
+        }
+        for found in plan.obstacles
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["in_the_way", "smallest_change", "where", "helps"])
+
+
+def watched_hours(watched: Sequence[Watch]) -> pd.DataFrame:
+    """Return one row for each span to watch: ``watch``, ``stage``, ``start``, ``end``, ``the_plan``."""
+    rows = [
+        {
+            "watch": item.kind, "stage": item.stage, "start": begin, "end": end,
+            "the_plan": (MOVED if item.moved else NOT_THEN) if item.kind == "heat"
+            else f"uses {item.running_kwh:.0f} kWh in such hours",
+        }
+        for item in watched
+        for begin, end in item.spans
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["watch", "stage", "start", "end", "the_plan"])

@@ -1,0 +1,219 @@
+"""Charts of a production plan: which stage runs when over the price, power against the contract, cost by start."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from factory_lib.views.palette import BLUE, GREEN, GREY, INK, LINE, ORANGE, PURPLE, RED, SKY, SOFT, styled
+from factory_lib.views.series_charts import local_axis
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_STAGES = (SKY, ORANGE, GREEN, PURPLE, BLUE, RED)
+_SHADES = {"P1": 0.34, "P2": 0.26, "P3": 0.18, "P4": 0.12, "P5": 0.06, "P6": 0.0}  # the dearer, the darker
+_ROW_IN = 0.34  # of a batch
+_LABEL_SHARE = 0.025  # of the window: a shorter span is too narrow for its period's name
+
+
+def gantt(schedule: pd.DataFrame, prices: pd.DataFrame, title: str = "Batches over the price they pay") -> Figure:
+    """Draw batches over the price they pay, the tariff's periods shaded and named.
+
+    Parameters
+    ----------
+    schedule : DataFrame
+        One row for each stage of each batch: ``batch``, ``kg``, ``variant``, ``stage``, ``start``, ``end``,
+        ``held_until`` (UTC). Empty where there is no plan: the price is drawn all the same.
+    prices : DataFrame
+        UTC index; ``p50``, ``p10``, ``p90`` (EUR/MWh), ``period``, ``known``.
+    """
+    from matplotlib.figure import Figure
+
+    rows = max(schedule["batch"].nunique(), 1)
+    with styled():
+        figure = Figure(figsize=(9.2, 3.4 + _ROW_IN * rows))
+        bars, curve = figure.subplots(2, 1, sharex=True, height_ratios=[rows * _ROW_IN + 0.5, 2.3])
+        for axes in (bars, curve):
+            _shade(axes, prices)
+        _batches(bars, schedule)
+        bars.set_title(title, pad=22)
+        _curve(curve, prices)
+        _name_periods(curve, prices)
+    return figure
+
+
+def _batches(axes: Axes, schedule: pd.DataFrame) -> None:
+    from matplotlib.patches import Patch
+
+    axes.grid(axis="y", visible=False)
+    axes.set_axisbelow(True)
+    if schedule.empty:
+        axes.set_yticks([])
+        axes.text(0.5, 0.5, "no batch", transform=axes.transAxes, ha="center", va="center", color=SOFT)
+        return
+    stages = dict(zip(dict.fromkeys(schedule["stage"]), _STAGES * 9, strict=False))
+    held = schedule["held_until"] > schedule["end"]
+    for row in schedule.to_dict("records"):
+        _bar(axes, row["batch"], row["start"], row["end"], color=stages[row["stage"]])
+        if row["held_until"] > row["end"]:
+            _bar(axes, row["batch"], row["end"], row["held_until"], color=GREY, alpha=0.45)
+    of = schedule.drop_duplicates("batch")
+    names = [f"{row.batch}: {row.kg:.0f} kg {row.variant}" for row in of.itertuples()]
+    axes.set_yticks(list(of["batch"]), names)
+    axes.set_ylim(len(of) + 0.6, 0.4)
+    patches = [Patch(color=colour, label=name) for name, colour in stages.items()]
+    patches += [Patch(color=GREY, alpha=0.45, label="held")] if held.any() else []
+    axes.legend(handles=patches, loc="lower left", bbox_to_anchor=(0, 0.98), ncols=len(patches), borderaxespad=0.2)
+
+
+def _bar(axes: Axes, y: float, begin: Any, end: Any, **style: Any) -> None:
+    axes.barh(y, end - begin, left=begin, height=0.62, linewidth=0, **style)
+
+
+def _edges(index: pd.Index) -> Any:
+    """Return the starts of all slots and the end of the last."""
+    return [*index, index[-1] + (index[-1] - index[-2])]
+
+
+def _curve(axes: Axes, prices: pd.DataFrame) -> None:
+    """Draw the price as steps, solid where published and dashed where it is expected, with its band."""
+    edges = _edges(prices.index)
+
+    def upto(name: str) -> Any:
+        return np.append(prices[name].to_numpy(float), prices[name].iloc[-1])
+
+    price, low, high = upto("p50"), upto("p10"), upto("p90")
+    if (high > low).any():
+        axes.fill_between(edges, low, high, step="post", color=BLUE, alpha=0.18, linewidth=0, label="10–90 %")
+    said = prices["known"].to_numpy() != "published"
+    expected = np.append(said, said[-1])
+    for mask, line, label in ((~expected, "-", "published"), (expected, "--", "expected")):
+        # the first slot of the other kind closes the step between the two
+        shown = mask | np.append(False, mask[:-1])
+        if mask.any():
+            axes.plot(edges, np.where(shown, price, np.nan), line, drawstyle="steps-post", color=BLUE, label=label)
+    if min(price.min(), low.min()) < 0:
+        axes.axhline(0, color=LINE, linewidth=1)
+    axes.set_ylabel("EUR/MWh")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1.08), ncols=3, borderaxespad=0)
+    axes.set_xlim(edges[0], edges[-1])
+    local_axis(axes)
+
+
+def _spans(prices: pd.DataFrame) -> list[tuple[Any, Any, str]]:
+    """Return the spans of one tariff period each: begin, end, name."""
+    period, edges = prices["period"].astype(str).to_numpy(), _edges(prices.index)
+    first = np.flatnonzero(np.append(True, period[1:] != period[:-1]))
+    return [
+        (edges[begin], edges[end], period[begin])
+        for begin, end in zip(first, [*first[1:], len(period)], strict=True)
+    ]  # fmt: skip
+
+
+def _shade(axes: Axes, prices: pd.DataFrame) -> None:
+    for begin, end, name in _spans(prices):
+        axes.axvspan(begin, end, color=SOFT, alpha=_SHADES[name], linewidth=0, zorder=0)
+
+
+def _name_periods(axes: Axes, prices: pd.DataFrame) -> None:
+    from matplotlib.transforms import blended_transform_factory
+
+    edges = _edges(prices.index)
+    above = blended_transform_factory(axes.transData, axes.transAxes)
+    for begin, end, name in _spans(prices):
+        if (end - begin) / (edges[-1] - edges[0]) >= _LABEL_SHARE:
+            middle = begin + (end - begin) / 2
+            axes.text(middle, 1.01, name, transform=above, ha="center", va="bottom", fontsize=7.5, color=SOFT)
+
+
+def power(frame: pd.DataFrame, contracted_kw: float, title: str = "Power of the whole plant") -> Figure:
+    """Draw production on top of the loads that always run, and the contract.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        UTC index; ``production_kw``, ``auxiliary_kw``, ``total_kw``, ``excess_kw``.
+    """
+    from matplotlib.figure import Figure
+
+    with styled():
+        figure = Figure(figsize=(9.2, 2.6))
+        axes = figure.subplots()
+        edges = _edges(frame.index)
+        load = {name: np.append(frame[name], frame[name].iloc[-1]) for name in frame}
+        base, total = load["auxiliary_kw"], load["total_kw"]
+        axes.fill_between(edges, 0, base, step="post", color=GREY, alpha=0.5, linewidth=0, label="always on")
+        axes.fill_between(edges, base, total, step="post", color=BLUE, alpha=0.6, linewidth=0, label="production")
+        if (load["excess_kw"] > 0).any():
+            within = total - load["excess_kw"]
+            axes.fill_between(edges, within, total, step="post", color=RED, linewidth=0, label="above the contract")
+        axes.axhline(contracted_kw, color=INK, linestyle="--", linewidth=1.1, label=f"contract {contracted_kw:g} kW")
+        axes.set_ylabel("kW")
+        axes.set_ylim(0, max(contracted_kw, frame["total_kw"].max()) * 1.08)
+        axes.set_xlim(edges[0], edges[-1])
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 0.99), ncols=4)
+        axes.set_title(title)
+        local_axis(axes)
+    return figure
+
+
+def starts(frame: pd.DataFrame, schedule: pd.DataFrame, title: str = "Energy cost of one batch by its start") -> Figure:
+    """Draw what one full batch costs at least by the hour it begins in, and where the plan begins its own.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        ``variant``, ``start`` (UTC, full hours), ``one_batch_eur``; hours that no batch can begin in are absent.
+    schedule : DataFrame
+        As for :func:`gantt`.
+    """
+    from matplotlib.figure import Figure
+
+    first = schedule.drop_duplicates("batch")
+    with styled():
+        figure = Figure(figsize=(9.2, 2.6))
+        axes = figure.subplots()
+        for (variant, rows), colour in zip(frame.groupby("variant"), _STAGES, strict=False):
+            hours = pd.date_range(rows["start"].min(), rows["start"].max(), freq="h")
+            cost = rows.set_index("start")["one_batch_eur"].reindex(hours)
+            axes.plot(cost.index, cost, drawstyle="steps-post", marker=".", color=colour, label=f"one batch {variant}")
+            own = pd.DatetimeIndex(first.loc[first["variant"] == variant, "start"])
+            chosen = cost.reindex(own.floor("h")).to_numpy()
+            axes.plot(own, chosen, "v", markersize=8, color=INK, label="the plan begins one", linestyle="none")
+        axes.set_ylabel("EUR")
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 0.99), ncols=4)
+        axes.set_title(title)
+        local_axis(axes)
+    return figure
+
+
+def believed(frame: pd.DataFrame, title: str = "Price as believed when planning, and as published") -> Figure:
+    """Draw what the plans of past days went by against what came.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        UTC index; ``p10``, ``p50``, ``p90``, ``actual`` (EUR/MWh), NaN where unknown.
+    """
+    from matplotlib.figure import Figure
+
+    with styled():
+        figure = Figure(figsize=(9.2, 2.6))
+        axes = figure.subplots()
+        if (frame["p90"] > frame["p10"]).any():
+            axes.fill_between(
+                frame.index, frame["p10"], frame["p90"], step="post", color=BLUE, alpha=0.18, linewidth=0,
+                label="10–90 %",
+            )  # fmt: skip
+        axes.plot(frame.index, frame["actual"], drawstyle="steps-post", color=INK, label="published", linewidth=1.6)
+        axes.plot(frame.index, frame["p50"], "--", drawstyle="steps-post", color=ORANGE, label="believed")
+        axes.set_ylabel("EUR/MWh")
+        axes.set_xlim(frame.index[0], frame.index[-1])
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 0.99), ncols=3)
+        axes.set_title(title)
+        local_axis(axes)
+    return figure
