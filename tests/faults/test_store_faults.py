@@ -21,6 +21,7 @@ from factory_lib.frames import tidy
 from factory_lib.settings import InfluxSettings
 from factory_lib.settings.secrets import Secret
 from factory_lib.simulator import influx as double
+from factory_lib.store import influx as influx_backend
 from factory_lib.store import lineprotocol
 from factory_lib.store.base import Store, WriteResult
 from factory_lib.store.copying import backup, restore
@@ -186,7 +187,8 @@ def server() -> Iterator[double.InfluxDouble]:
 
 
 @pytest.fixture
-def influx(server: double.InfluxDouble, tmp_path: Path) -> Iterator[Store]:
+def influx(server: double.InfluxDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    monkeypatch.setattr(influx_backend, "RETRIES", influx_backend.RETRIES.new(backoff_factor=0))
     store = influx_store(server, tmp_path)
     yield store
     store.close()
@@ -236,6 +238,18 @@ class TestInflux:
         assert influx.write(prices(1000), run_id="a") == WriteResult(new=800, unchanged=200)
         embedded.write(prices(1000), run_id="a")
         pd.testing.assert_frame_equal(influx.inventory(), embedded.inventory())
+
+    def test_a_busy_server_is_asked_again(self, server: double.InfluxDouble, influx: Store) -> None:
+        server.failing, server.failing_times = 503, 2
+        assert influx.write(prices(10), run_id="a") == WriteResult(new=10)
+        assert influx.write(prices(10), run_id="a") == WriteResult(unchanged=10)
+
+    def test_one_that_stays_busy_is_unavailable_and_the_remedy_is_named(
+        self, server: double.InfluxDouble, influx: Store
+    ) -> None:
+        server.failing = 500
+        with pytest.raises(StoreUnavailable, match="shard-group-duration"):
+            influx.write(prices(10), run_id="a")
 
     def test_another_type_of_field_is_refused_aloud(self, influx: Store) -> None:
         assert isinstance(influx.backend, InfluxBackend)

@@ -24,7 +24,7 @@ ORG, TOKEN, BUCKET = "factory", "a-token-of-the-double", "factory"
 
 
 class InfluxDouble(ThreadingHTTPServer):
-    """The server; ``failing`` makes every following write answer that status, ``writes`` counts those that did not."""
+    """The server; ``failing`` makes writes answer that status: ``failing_times`` of them, after ``failing_after``."""
 
     daemon_threads = True
 
@@ -34,6 +34,7 @@ class InfluxDouble(ThreadingHTTPServer):
         self.guard = threading.Lock()
         self.failing: int | None = None
         self.failing_after = 0
+        self.failing_times = 1_000_000
 
     @property
     def url(self) -> str:
@@ -139,7 +140,8 @@ class _Handler(BaseHTTPRequestHandler):
         return self.server.buckets[name]
 
     def _write(self, bucket: Bucket, query: dict[str, str], body: bytes) -> None:
-        if self.server.failing is not None and self.server.failing_after <= 0:
+        if self.server.failing is not None and self.server.failing_after <= 0 < self.server.failing_times:
+            self.server.failing_times -= 1
             raise _Refused(self.server.failing, "unavailable", "the double was told to fail")
         self.server.failing_after -= 1
         try:

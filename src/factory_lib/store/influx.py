@@ -23,7 +23,8 @@ from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.domain.dialect import Dialect
 from influxdb_client.domain.write_precision import WritePrecision
 from influxdb_client.rest import ApiException
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, MaxRetryError, ReadTimeoutError
+from urllib3.util.retry import Retry
 
 from factory_lib import series as catalogue
 from factory_lib.clock import DAY_S, from_epoch
@@ -45,6 +46,15 @@ from factory_lib.store.rows import (
 )
 
 TIMEOUT_MS = 60_000
+# A busy server is asked again, one that is not there is not. Every request may be repeated: lines overwrite themselves.
+RETRIES = Retry(
+    3, connect=0, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None, backoff_factor=1.0,
+    raise_on_status=False,
+)  # fmt: skip
+LONGER_SHARDS = (
+    "Repeat it: what was stored stays. Years of history go faster into a new bucket of longer shards: "
+    "`influx bucket create --shard-group-duration 52w`."
+)
 EARLIEST, LATEST = -9_223_372_036, 9_223_372_036  # what nanoseconds in 64 bits can hold, in seconds
 _PLAIN_CSV = Dialect(  # type: ignore[no-untyped-call]
     header=True, delimiter=",", annotations=[], comment_prefix="#", date_time_format="RFC3339"
@@ -62,7 +72,9 @@ class InfluxBackend:
         self.where = where
         self.world = world
         self._folder = folder
-        self._client = InfluxDBClient(url=where.url, token=token.reveal(), org=where.org, timeout=TIMEOUT_MS)
+        self._client = InfluxDBClient(
+            url=where.url, token=token.reveal(), org=where.org, timeout=TIMEOUT_MS, retries=RETRIES
+        )
         self._writer = self._client.write_api(write_options=SYNCHRONOUS)
         try:
             self._stamp()
@@ -93,19 +105,22 @@ class InfluxBackend:
     # -- the wire -------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _reported(self) -> Iterator[None]:
+    def _reported(self, next_step: str | None = None) -> Iterator[None]:
         place = f"InfluxDB at {self.where.url}"
         try:
             yield
         except ApiException as error:
             if error.status in (400, 413, 422):
                 raise StoreError(f"{place} refused the request: {error.body}") from None
-            raise StoreUnavailable(f"{place} answered {error.status} {error.reason}.") from None
+            busy = next_step if error.status >= 500 else None
+            raise StoreUnavailable(f"{place} answered {error.status} {error.reason}.", next_step=busy) from None
         except (HTTPError, OSError) as error:
-            raise StoreUnavailable(f"{place} does not answer: {type(error).__name__}.") from error
+            reason = error.reason if isinstance(error, MaxRetryError) else error
+            slow = next_step if isinstance(reason, ReadTimeoutError) else None
+            raise StoreUnavailable(f"{place} does not answer: {type(reason).__name__}.", next_step=slow) from error
 
     def _send(self, lines: bytes) -> None:
-        with self._reported():
+        with self._reported(LONGER_SHARDS):
             self._writer.write(self.where.bucket, self.where.org, lines, WritePrecision.S)  # type: ignore[arg-type]
 
     def _table(self, flux: str, value: Any) -> pa.Table | None:

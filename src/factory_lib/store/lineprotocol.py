@@ -18,6 +18,9 @@ from factory_lib.store.rows import NAT, Rows, encode, seconds
 BATCH_LINES = 50_000
 ABOUT = "_about"  # the text field beside a value's own: when it could be known, and by which run it came
 RUN_S = 30 * DAY_S  # no run of slots goes on beyond a multiple of this
+# One request goes no further: a bucket keeps a week in a shard unless told otherwise, and a hundred new shards are a
+# second or two of the server's time, ten years of them in one request its time limit.
+REQUEST_S = 24 * RUN_S
 _TAG = str.maketrans({" ": "\\ ", ",": "\\,", "=": "\\="})
 _TEXT = str.maketrans({'"': '\\"', "\\": "\\\\"})
 
@@ -55,8 +58,14 @@ def value_lines(rows: Rows) -> Iterator[bytes]:
 
     What else is known of a value stands in a text field beside it, written once for each run of consecutive slots that
     share it: ``mode, time;retrieved;updated;run``. Lines go out in order, so an interrupted write leaves whole heads of
-    runs, and what completes it later starts runs of its own.
+    runs, and what completes it later starts runs of its own. No batch reaches over a multiple of ``REQUEST_S``.
     """
+    period = rows["start"] // REQUEST_S
+    for number in np.unique(period):
+        yield from _value_lines(rows.take(period == number))
+
+
+def _value_lines(rows: Rows) -> Iterator[bytes]:
     rows = rows.take(np.lexsort((rows["start"], rows["rev"], rows["channel"])))
     kinds, which = encode(pd.DataFrame({"channel": rows["channel"], "rev": rows["rev"]}), ("channel", "rev"))
     heads, beside = [], []

@@ -57,6 +57,13 @@ def test_observations_share_their_lag_and_tags_are_escaped() -> None:
     assert second.endswith(" temperature_c=1.5 3600")
 
 
+def test_no_request_reaches_over_many_shards() -> None:
+    edge = lineprotocol.REQUEST_S
+    batches = list(lineprotocol.value_lines(rows([-100] * 5, first=edge - 7200)))
+    times = [[int(line.split()[-1]) for line in batch.decode().splitlines()] for batch in batches]
+    assert times == [[edge - 7200, edge - 3600], [edge, edge + 3600, edge + 7200]]
+
+
 def test_another_run_and_a_hole_begin_anew() -> None:
     given_rows = rows([0, 0, 0, 0, 0, 0], run=[0, 0, 1, 1, 1, 1]).take(np.array([0, 1, 2, 3, 5]))
     assert [i for i, line in enumerate(lines(given_rows)) if "_about" in line] == [0, 2, 4]
