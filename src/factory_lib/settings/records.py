@@ -115,6 +115,10 @@ class QualitySettings:
         Largest repeated hour of October, in means of the hours around it.
     scale_floor_eur_mwh : float
         Below it a ratio of prices says nothing.
+    frozen_h : float
+        Hours after which a file's weather that is alike in every reading is a dead feed.
+    ahead_days : float
+        How far ahead of the time of import a file's value may lie.
     """
 
     plausible: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
@@ -124,6 +128,8 @@ class QualitySettings:
     scale_over_tariff: float = 1.2
     doubled_over_neighbours: float = 1.8
     scale_floor_eur_mwh: float = 10.0
+    frozen_h: float = 12.0
+    ahead_days: float = 2.0
 
     def __post_init__(self) -> None:
         for name, limits in self.plausible.items():

@@ -33,7 +33,7 @@ def import_members(house: House, path: str, fmt: str, members: Sequence[Member])
     ]
     if reading is None:
         return report.blank(path, pd.concat(states, ignore_index=True), unreadable)
-    checked = check(reading, house.clock.now())
+    checked = check(reading, house.clock.now(), house.settings.quality)
     done = ledger.complete(house.state, readable)
     if done and not _still_there(house.store, checked):
         done = set()  # the ledger remembers, the store has lost it: store it again

@@ -13,10 +13,10 @@ from factory_lib.clock import epoch, from_epoch
 from factory_lib.pipeline.imports import absences, suspects
 from factory_lib.pipeline.imports.reading import REJECTED_COLUMNS, Reading
 from factory_lib.series import Grid, Kind, Series, get
+from factory_lib.settings.records import QualitySettings
 from factory_lib.slots import Slots, expected, from_index, resolutions
 
 REPEATED_COLUMNS = ("member", "line", "place", "start")
-LATEST = timedelta(days=2)  # of any value at the time of import: tomorrow's prices
 _IDENTITY = ["place", "source", "start", "edition"]
 
 
@@ -50,17 +50,17 @@ class Checked:
     duplicate_values: int
 
 
-def check(reading: Reading, retrieved_at: datetime) -> Checked:
+def check(reading: Reading, retrieved_at: datetime, rules: QualitySettings) -> Checked:
     """Separate what can be stored from what cannot, and count what is not there."""
     table = reading.table
     twice = table.duplicated(_IDENTITY, keep=False)
     rows = _long(table[~twice], reading, retrieved_at)
     first, same, contradicting = _duplicates(_long(table[twice], reading, retrieved_at))
     rows = pd.concat([rows, first], ignore_index=True) if len(first) else rows
-    reasons = _impossible(rows, epoch(retrieved_at + LATEST))
+    reasons = _impossible(rows, epoch(retrieved_at + timedelta(days=rules.ahead_days)))
     wrong = reasons != ""
     good = rows[~wrong].reset_index(drop=True)
-    frozen = suspects.frozen(table.drop_duplicates(_IDENTITY))
+    frozen = suspects.frozen(table.drop_duplicates(_IDENTITY), rules.frozen_h)
     accounts, missing = absences.count(reading)
     repeated = table.loc[table.duplicated(_IDENTITY), list(REPEATED_COLUMNS)].reset_index(drop=True)
     for column, lines in (("duplicates", repeated), ("frozen_hours", frozen)):
@@ -73,7 +73,7 @@ def check(reading: Reading, retrieved_at: datetime) -> Checked:
         good,
         pd.concat([reading.rejected, *unusable], ignore_index=True),
         repeated,
-        suspects.marks(good, frozen),
+        suspects.marks(good, frozen, rules.frozen_h),
         accounts,
         missing,
         len(rows) + same + len(contradicting) + len(reading.rejected),

@@ -6,15 +6,13 @@ import pandas as pd
 
 from factory_lib.clock import HOUR_S, MADRID
 
-# The OpenWeather history repeats readings three-hourly in its first months: four equal ones in a row are a dead feed.
-FROZEN_H = 12
 FROZEN_RULE, HALVED_RULE = "flat_line", "halved_hour"
 MARK_COLUMNS = ("series", "place", "source", "start", "value", "rule", "reason")
 _READINGS = ("temperature_c", "humidity_pct", "wind_speed_ms", "precipitation_mm")
 
 
-def frozen(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the lines of hourly weather that lie in ``FROZEN_H`` or more hours alike in every reading."""
+def frozen(table: pd.DataFrame, hours: float) -> pd.DataFrame:
+    """Return the lines of hourly weather that lie in so many ``hours`` or more alike in every reading."""
     readings = [name for name in _READINGS if name in table]
     if not readings:
         return table[:0]
@@ -22,15 +20,15 @@ def frozen(table: pd.DataFrame) -> pd.DataFrame:
     alike = ordered[["place", *readings]].eq(ordered[["place", *readings]].shift()).all(axis=1)
     next_hour = ordered["start"].diff() == pd.Timedelta(seconds=HOUR_S)
     run = (~(alike & next_hour)).cumsum()
-    return ordered[run.groupby(run).transform("size") >= FROZEN_H]
+    return ordered[run.groupby(run).transform("size") >= hours]
 
 
-def marks(rows: pd.DataFrame, frozen_lines: pd.DataFrame) -> pd.DataFrame:
+def marks(rows: pd.DataFrame, frozen_lines: pd.DataFrame, hours: float) -> pd.DataFrame:
     """Return the values (``MARK_COLUMNS``) of frozen lines and of halved hours."""
     where = pd.MultiIndex.from_frame(frozen_lines[["member", "line"]])
     feed = rows[pd.MultiIndex.from_frame(rows[["member", "line"]]).isin(where)] if len(where) else rows[:0]
     found = (
-        feed.assign(rule=FROZEN_RULE, reason=f"unchanged in every reading for {FROZEN_H} h or more"),
+        feed.assign(rule=FROZEN_RULE, reason=f"unchanged in every reading for {hours:g} h or more"),
         halved(rows).assign(rule=HALVED_RULE, reason="both repeated hours hold half of the sum published for them"),
     )
     return pd.DataFrame(pd.concat(found, ignore_index=True), columns=list(MARK_COLUMNS))

@@ -15,8 +15,10 @@ from factory_lib.pipeline.imports import detect
 from factory_lib.pipeline.imports.check import Checked, check
 from factory_lib.pipeline.imports.files import Member
 from factory_lib.pipeline.imports.reading import Reading
+from factory_lib.settings.records import QualitySettings
 
 NOW = datetime.fromisoformat("2026-04-15T10:00Z")
+RULES = QualitySettings()
 SIAR_HEADER = (
     "IdProvincia;IdEstacion;Fecha;Año;Dia;Temp Media (ºC);Temp Max (ºC);Hora Temp Max;Temp Mínima (ºC);Hora Temp Min;"
     "Humedad Media (%);Humedad Max (%);Hora Hum Max;Humedad Min (%);Hora Hum Mín;Velviento (m/s);DirViento (º);"
@@ -66,9 +68,11 @@ class Reader:
         assert found, "no format was recognised"
         return detect.FORMATS[found].read([member])
 
-    def checked(self, text: str, name: str = "file.csv", encoding: str = "utf-8") -> Checked:
+    def checked(
+        self, text: str, name: str = "file.csv", encoding: str = "utf-8", rules: QualitySettings = RULES
+    ) -> Checked:
         """Read and judge one member; every value is accounted for."""
-        done = check(self.reading(text, name, encoding), NOW)
+        done = check(self.reading(text, name, encoding), NOW, rules)
         assert done.values_read == len(done.rows) + len(done.rejected) + done.duplicate_values
         return done
 

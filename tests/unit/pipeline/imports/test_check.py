@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
+from factory_lib.settings.records import QualitySettings
+
 if TYPE_CHECKING:
     from .conftest import Reader, Writer
 
@@ -15,6 +17,7 @@ def weather(rows: list[tuple[datetime, float, int]]) -> str:
     return "\n".join([header, *(f"{t.isoformat(sep=' ')},Madrid,{k},1000,{h},1,0" for t, k, h in rows), ""])
 
 
+NOW = datetime.fromisoformat("2026-04-15T10:00Z")
 T0 = datetime.fromisoformat("2016-07-18T00:00Z")
 
 
@@ -38,6 +41,18 @@ def test_feed_is_frozen_from_twelve_equal_hours_on(read: Reader, hours: int, fro
     assert checked.accounts["frozen_hours"].tolist() == [frozen]
     assert len(checked.marks) == frozen * 4
     assert len(checked.rows) == (hours + 5) * 4  # marked, and stored all the same
+
+
+def test_how_long_a_feed_may_stand_still_is_a_setting(read: Reader) -> None:
+    still = [(T0 + timedelta(hours=n), 290.0, 50) for n in range(12)]
+    assert len(read.checked(weather(still), rules=QualitySettings(frozen_h=13)).marks) == 0
+
+
+def test_how_far_ahead_a_value_may_lie_is_a_setting(write: Writer, read: Reader) -> None:
+    tomorrow = weather([(NOW + timedelta(days=1), 290.0, 50)])
+    assert read.checked(tomorrow).rejected.empty
+    rejected = read.checked(tomorrow, rules=QualitySettings(ahead_days=0.5)).rejected
+    assert set(rejected["reason"]) == {"lies in the future"}
 
 
 def test_equal_hours_across_a_hole_are_not_frozen(read: Reader) -> None:
@@ -81,7 +96,7 @@ def test_no_day_is_missing_between_two_stations(write: Writer, read: Reader) -> 
     from factory_lib.pipeline.imports.check import check
     from factory_lib.pipeline.imports.reading import join
 
-    accounts = check(join([old, new]), T0).accounts
+    accounts = check(join([old, new]), T0, QualitySettings()).accounts
     assert accounts["place"].tolist() == ["J09", "J17"]
     assert accounts["missing_days"].tolist() == [0, 0]
 

@@ -10,6 +10,7 @@ import pytest
 
 from factory_lib.pipeline.imports import detect, files
 from factory_lib.pipeline.imports.check import Checked, check
+from factory_lib.settings.records import QualitySettings
 
 NOW = datetime(2026, 4, 15, tzinfo=UTC)
 
@@ -22,7 +23,7 @@ def checked(data: Path, pattern: str) -> Checked:
     members = files.members(found[0])
     (name,) = {detect.detect(member) for member in members}
     assert name
-    done = check(detect.FORMATS[name].read(members), NOW)
+    done = check(detect.FORMATS[name].read(members), NOW, QualitySettings())
     assert done.values_read == len(done.rows) + len(done.rejected) + done.duplicate_values
     return done
 
