@@ -32,7 +32,8 @@ from factory_lib.slots import Slots, expected
 
 SETS, SEED = 50, 4
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
-YEARS_OF_PRICES = 3
+YEARS_OF_PRICES, WEATHER_DAYS = 3, 365
+LONGEST = {"ree": 28, "open_meteo": 366}  # days that one request may ask for, as the providers document it
 WINDOW_DAYS, PRICE = 300, "pvpc_eur_mwh"
 
 
@@ -90,7 +91,6 @@ def one_set(remote: Remote, world: World, chance: random.Random) -> dict[str, An
         )  # fmt: skip
         house.store.write(rows, run_id="full")
         backfill(house, since, until, automatic=False, series=[PRICE])
-        longest = house.settings.sources["ree"].max_range_days
     days = sorted({market_day(from_epoch(int(slot))).toordinal() for slot in slots[missing]})
     issued = sum(int(seen["count"]) for seen in remote.requests().values())
     return {
@@ -98,7 +98,7 @@ def one_set(remote: Remote, world: World, chance: random.Random) -> dict[str, An
         "until": until,
         "missing": int(missing.sum()),
         "issued": issued,
-        "minimum": fewest(days, longest),
+        "minimum": fewest(days, LONGEST["ree"]),
     }
 
 
@@ -114,7 +114,7 @@ def run(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
         weather, _ = whole_years(
             remote,
             [entry.name for entry in of(Measurement.WEATHER)],
-            weather_until - timedelta(days=365),
+            weather_until - timedelta(days=WEATHER_DAYS),
             weather_until,
         )
         sets = [one_set(remote, world, chance) for _ in range(SETS // 10 if arguments.quick else SETS)]
@@ -122,9 +122,9 @@ def run(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     price_days = (market_day(NOW) - market_day(prices_since)).days
     figures = {
         "prices_issued": sum(prices.values()),
-        "prices_minimum": fewest(list(range(price_days)), 28),
+        "prices_minimum": fewest(list(range(price_days)), LONGEST["ree"]),
         "weather_issued": sum(weather.values()),
-        "weather_minimum": 1,
+        "weather_minimum": fewest(list(range(WEATHER_DAYS)), LONGEST["open_meteo"]),
         "wall_ratio": seconds / (prices["ree"] * spacing),
         "by_source": {"prices": prices, "weather": weather},
         "gap_sets": len(sets),

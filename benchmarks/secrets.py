@@ -2,8 +2,9 @@
 
 Every provider answers 401, 403, 429, 500 and garbage in turn, each quoting the whole request, keys included. The
 clients run with logging at its most talkative, their errors are written with full tracebacks; then jobs run through
-the command line. All files under the home, databases included, are searched for the mark, plain and as addresses,
-JSON and pages write it.
+the command line: ingestion among the hostile, and training and prediction with MLflow on simulated data, every
+key in their environment. All files under the home, databases, runs and MLflow's included and archives opened, are
+searched for the mark, plain and as addresses, JSON and pages write it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from html import escape
@@ -24,6 +25,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from zipfile import ZipFile, is_zipfile
 
 from benchmarks._cli import bench
 from benchmarks._wire import Wire, serving
@@ -31,13 +33,18 @@ from factory_lib import settings as factory_settings
 from factory_lib import sources
 from factory_lib.clock import SimulatedClock
 from factory_lib.errors import FactoryError
+from factory_lib.house import open_house
+from factory_lib.pipeline.backfill import backfill
 from factory_lib.settings import Settings
 from factory_lib.settings.secrets import Secrets
+from factory_lib.simulator.launch import launched
 from factory_lib.state import State
 
 MARK = 'pl4nt3d/&="\\m4rk'  # with characters that addresses, JSON and pages write differently
 ANSWERS = (401, 403, 429, 500, 200)
-JOBS = ("ree_price_ingestion", "hybrid_weather_ingestion")
+INGESTION = ("ree_price_ingestion", "hybrid_weather_ingestion")
+LEARNING = ("ml_training", "ml_predictions")
+LEARNT_DAYS = 210  # of history that the models are given
 NOW = datetime(2026, 4, 15, 10, 40, tzinfo=UTC)
 
 
@@ -86,12 +93,28 @@ def ask_everyone(settings: Settings, log: Path) -> None:
     state.close()
 
 
-def run_jobs(env: Mapping[str, str], folder: Path) -> None:
-    """Run the ingestion jobs through the command line; that they fail is expected."""
-    for job in JOBS:
+def run_jobs(env: Mapping[str, str], folder: Path, jobs: Sequence[str]) -> list[str]:
+    """Run jobs through the command line and return those that ended well."""
+    well = []
+    for job in jobs:
         command = [sys.executable, "-m", "factory_lib.cli", "run", job, "--profile", "demo", "--force"]
         with (folder / f"{job}.out").open("wb") as out:
-            subprocess.run(command, env={**os.environ, **env}, stdout=out, stderr=subprocess.STDOUT, check=False)
+            ended = subprocess.run(
+                command, env={**os.environ, **env}, stdout=out, stderr=subprocess.STDOUT, check=False
+            )
+        print(f"{job}: exit code {ended.returncode}", file=sys.stderr)
+        well += [job] if ended.returncode == 0 else []
+    return well
+
+
+def learn(env: Mapping[str, str], folder: Path) -> list[str]:
+    """Fill the store from a friendly simulator, then train and predict; return the jobs that ended well."""
+    offset = {"FACTORY_CLOCK_OFFSET_S": str((NOW - datetime.now(UTC)).total_seconds())}
+    with launched(now=NOW) as remote:
+        friendly = {**env, **offset, "FACTORY_SIMULATOR_URL": remote.url}
+        with open_house(settings=factory_settings.load("demo", env=friendly)) as house:
+            backfill(house, NOW - timedelta(days=LEARNT_DAYS), automatic=False)
+        return run_jobs(friendly, folder, LEARNING)
 
 
 def forms(key: str) -> set[str]:
@@ -105,7 +128,15 @@ def search(folder: Path, planted: Mapping[str, str]) -> tuple[int, list[str]]:
     """Return how many files there are, and those in which a key stands, plain or encoded."""
     needles = {form.encode() for key in (MARK, *planted.values()) for form in forms(key)}
     files = [file for file in folder.rglob("*") if file.is_file()]
-    return len(files), [str(file) for file in files if any(needle in file.read_bytes() for needle in needles)]
+    return len(files), [str(file) for file in files if any(n in text for text in contents(file) for n in needles)]
+
+
+def contents(file: Path) -> Iterator[bytes]:
+    """Yield a file as it is, and what it holds if it is an archive, as models are."""
+    yield file.read_bytes()
+    if is_zipfile(file):
+        with ZipFile(file) as archive:
+            yield from (archive.read(name) for name in archive.namelist())
 
 
 def run(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
@@ -118,14 +149,19 @@ def run(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
         loaded = factory_settings.load("demo", env=env)
         once = {name: replace(limits, retries=0) for name, limits in loaded.sources.items()}
         ask_everyone(replace(loaded, sources=once), home / "clients.log")
+        learnt: list[str] = []
         if not arguments.quick:
-            run_jobs(env, home)
+            run_jobs(env, home, INGESTION)  # that they fail is expected
+            learnt = learn(env, home)
         logging.shutdown()
         files, found = search(home, planted)
+        mlflow = [file for file in home.rglob("*") if file.name == "mlflow.db" or "mlartifacts" in file.parts]
     return {
         "planted": len(planted),
         "responses": len(hostile.answered),
         "providers": len({source for source, _ in hostile.answered}),
+        "jobs_with_models": len(learnt),
+        "mlflow_files": len(mlflow),
         "files_scanned": files,
         "found": len(found),
     }, {"found": found, "answered": hostile.answered}
