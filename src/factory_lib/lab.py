@@ -199,11 +199,11 @@ def plan(
 
     ``wishes`` are the shift leader's, as of ``factory plan``; see ``ops.planning``.
     """
-    from factory_lib.ops import planning
+    from factory_lib.ops import plan_alerts, planning
 
     first = planning.day_called(day, here.as_of)
     outcome = planning.plan_today(here, days, first, wishes=wishes, language=language)
-    planning.raise_alerts(here, outcome)
+    plan_alerts.raise_alerts(here, outcome)
     return planning.logged(here, outcome)
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
@@ -98,14 +98,16 @@ def resolve(state: State, topic: Topic, entity: str, message: str, at: datetime)
         )
 
 
-def settle(state: State, topic: Topic, events: Iterable[Event], at: datetime) -> None:
-    """Take ``events`` for all there is to say of a topic: raise them and resolve every other entity."""
+def settle(
+    state: State, topic: Topic, events: Iterable[Event], at: datetime, owned: Callable[[str], bool] = lambda _: True
+) -> None:
+    """Take ``events`` for all there is to say of a topic's ``owned`` entities: raise them and resolve the others."""
     raised = set()
     for event in events:
         raise_event(state, event, at)
         raised.add(event.entity)
     for (entity,) in state.query("SELECT entity FROM alert WHERE topic = ? AND status <> 'resolved'", (topic,)):
-        if entity not in raised:
+        if entity not in raised and owned(entity):
             resolve(state, topic, entity, "It is over.", at)
 
 

@@ -155,14 +155,14 @@ def _models(chosen: Namespace) -> int:
 
 def _plan(chosen: Namespace) -> int:
     """Plan, print the brief and where the files are; 1 where there is no plan."""
-    from factory_lib.ops import hand, planning
+    from factory_lib.ops import hand, plan_alerts, planning
 
     asked = [" ".join([kind, *words]) for kind in ("pin", "out", "order") for words in getattr(chosen, kind)]
     wishes = asked or ([hand.NONE] if chosen.clear else [])
     with open_house(chosen.profile, chosen.as_of) as house:
         first = planning.day_called(chosen.day, house.as_of)
         found = planning.plan_today(house, chosen.days, first, wishes=wishes, language=chosen.language)
-        planning.raise_alerts(house, found)
+        plan_alerts.raise_alerts(house, found)
     if chosen.json:
         told: dict[str, Any] = {
             name: getattr(found, name) for name in ("level", "verdict", "figures", "brief", "notes")

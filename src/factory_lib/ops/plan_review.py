@@ -71,7 +71,8 @@ def review(house: House, days: int = 7) -> PlanReview:
     """Put the plans of the last ``days`` local days beside what came, as far as it is known at ``house.as_of``."""
     today = market_day(house.as_of)
     wanted = [today - timedelta(days=back) for back in range(days, 0, -1)]
-    plans = {day: found for day in wanted if (found := _kept(house, day) or _afterwards(house, day))}
+    # That of today began yesterday evening.
+    plans = {day: found for day in [*wanted, today] if (found := _kept(house, day) or _afterwards(house, day))}
     start, end = day_start(wanted[0]), day_start(today)
     index = pd.date_range(start, end, freq=QUARTER, inclusive="left", unit="s", name="start")
     believed = [plan.believed[plan.believed.index >= day_start(day)] for day, plan in plans.items()]

@@ -9,13 +9,14 @@ from typing import Any
 import pandas as pd
 
 from factory_lib.clock import MADRID
+from factory_lib.plan.diagnose import measured
 from factory_lib.plan.schedule import costs
 from factory_lib.plan.solve import Plan
 from factory_lib.plan.value import WORTH_SAYING_EUR, by_start_hour
 from factory_lib.plan.watch import Watch
 
 REFERENCE = ("shift begin", "fixed start", "greedy")  # doing it simply: the first of these that fits
-MOVED, NOT_THEN = "moved the stage", "would not run it then anyway"
+MOVED, NOT_THEN, REMOVED = "moved the stage", "would not run it then anyway", "found no hour for the stage"
 Figures = dict[str, int | float | str]
 
 
@@ -75,14 +76,25 @@ def verdict(plan: Plan, first: date, days: int, found: Mapping[str, Any], to_bla
 
 
 def notes(
-    plan: Plan, found: Mapping[str, Any], weather: pd.DataFrame, earlier: datetime | None, wishes: Sequence[str]
+    plan: Plan,
+    found: Mapping[str, Any],
+    weather: pd.DataFrame,
+    *,
+    counted: str,
+    earlier: datetime | None,
+    late_kg: float,
+    wishes: Sequence[str],
 ) -> tuple[str, ...]:
     """Return what a reader of the figures has to know; the value first where it is small.
 
     Parameters
     ----------
+    counted : str
+        What an amount contains, by the tariff's settings.
     earlier : datetime, optional
         When the plan was made that is taken as carried out until this one begins.
+    late_kg : float
+        What it left unmade of days before.
     """
     request, said = plan.problem.request, []
     if "saving_eur_year" in found and float(found["saving_eur_year"]) < WORTH_SAYING_EUR:
@@ -90,21 +102,22 @@ def notes(
             f"At this window's rate planning saves {found['saving_eur_year']:,.0f} EUR a year against "
             f"“{found['baseline']}”: less than {WORTH_SAYING_EUR:,.0f}."
         )
-    tolls = "tolls included" if "toll_eur_mwh" in request.prices else "energy only, tolls are not set"
     known = request.prices.loc[request.begin :, "known"].value_counts()
     air = weather["known"].replace("", "unknown").value_counts()
     said += [
-        "Prices of the window: " + ", ".join(f"{count} quarters {how}" for how, count in known.items()) + ".",
-        "Outdoor air: " + ", ".join(f"{count} hours {how}" for how, count in air.items()) + ".",
-        f"Every euro here: {tolls}; loads that always run, capacity terms and taxes are the same for every schedule "
+        "Prices of the window: " + ", ".join(f"{count} quarters ({how})" for how, count in known.items()) + ".",
+        "Outdoor air: " + ", ".join(f"{count} hours ({how})" for how, count in air.items()) + ".",
+        f"Every euro here: {counted}; loads that always run, capacity terms and taxes are the same for every schedule "
         "and not counted. Power above the contract is charged linearly; the legal rule is quadratic.",
     ]
     if earlier:
         said.append(
             f"The plan made at {earlier.astimezone(MADRID):%-d %B %H:%M} is taken as carried out: "
             f"{len(request.running)} batch(es) running as the window begins; money is counted from then on."
+            + (f" {late_kg:,.0f} kg of days before are still owed, and wanted at once." if late_kg > 0.5 else "")
         )
-    return tuple(said + [f"By the shift leader's hand: {wish}." for wish in wishes])
+    said += [f"By the shift leader's hand: {wish}." for wish in wishes]
+    return tuple(said + ["Wishes stay until others are given; `factory plan --clear` takes them away."] * bool(wishes))
 
 
 def by_local_hour(plan: Plan) -> pd.DataFrame:
@@ -119,7 +132,7 @@ def obstacles(plan: Plan) -> pd.DataFrame:
     """Return what is in the way, smallest change first; empty where nothing is."""
     rows = [
         {
-            "in_the_way": found.family, "smallest_change": f"{found.amount:.3g} {found.unit}", "where": found.detail,
+            "in_the_way": found.family, "smallest_change": measured(found.amount, found.unit), "where": found.detail,
             "helps": "alone" if found.alone else "with the others",
         }
         for found in plan.obstacles
@@ -127,15 +140,22 @@ def obstacles(plan: Plan) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["in_the_way", "smallest_change", "where", "helps"])
 
 
-def watched_hours(watched: Sequence[Watch]) -> pd.DataFrame:
-    """Return one row for each span to watch: ``watch``, ``stage``, ``start``, ``end``, ``the_plan``."""
+def watched_hours(plan: Plan, watched: Sequence[Watch]) -> pd.DataFrame:
+    """Return one row for each span to watch: ``watch``, ``stage``, ``start``, ``end``, ``why``, ``the_plan``."""
     rows = [
         {
-            "watch": item.kind, "stage": item.stage, "start": begin, "end": end,
-            "the_plan": (MOVED if item.moved else NOT_THEN) if item.kind == "heat"
-            else f"uses {item.running_kwh:.0f} kWh in such hours",
+            "watch": item.kind, "stage": item.stage, "start": begin, "end": end, "why": item.why,
+            "the_plan": _did(plan, item),
         }
         for item in watched
         for begin, end in item.spans
     ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["watch", "stage", "start", "end", "the_plan"])
+    return pd.DataFrame(rows, columns=["watch", "stage", "start", "end", "why", "the_plan"])
+
+
+def _did(plan: Plan, item: Watch) -> str:
+    if item.kind != "heat":
+        return f"uses {item.running_kwh:.0f} kWh in such hours"
+    if not plan.schedule and any(found.family == "room" for found in plan.obstacles):
+        return REMOVED
+    return MOVED if item.moved else NOT_THEN

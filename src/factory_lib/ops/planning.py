@@ -14,7 +14,7 @@ import pandas as pd
 from factory_lib.clock import MADRID, day_start, epoch, from_epoch, market_day
 from factory_lib.errors import BadInput
 from factory_lib.house import House
-from factory_lib.ops import alerts, hand, outlook, plan_story
+from factory_lib.ops import hand, outdoor, outlook, plan_story
 from factory_lib.ops.hand import Hand
 from factory_lib.ops.records import write_atomically
 from factory_lib.plan import demand, export
@@ -22,7 +22,7 @@ from factory_lib.plan.brief import Language, brief
 from factory_lib.plan.problem import Request, Running, for_days
 from factory_lib.plan.replan import settle
 from factory_lib.plan.solve import Plan, solve
-from factory_lib.plan.watch import watch
+from factory_lib.plan.watch import Watch, watch
 
 LONGEST_DAYS = 7
 
@@ -124,7 +124,7 @@ def plan_today(
     to_blame = _to_blame(wanted, requested, first) if plan.status == "infeasible" else []
     made_at = _instant(earlier["made_at"]) if earlier else None
     found = plan_story.figures(plan)
-    watched = watch(plan) if plan.schedule else ()
+    watched = (*watch(plan), *_low(house, plan, prices.loc[begin:], weather))
     outcome = PlanOutcome(
         plan=plan,
         day=first,
@@ -133,10 +133,18 @@ def plan_today(
         prices=prices.loc[begin:],
         costs=plan_story.compared(plan),
         starts=plan_story.by_local_hour(plan),
-        watched=plan_story.watched_hours(watched),
+        watched=plan_story.watched_hours(plan, watched),
         obstacles=plan_story.obstacles(plan),
-        brief=brief(plan, watched, language=language),
-        notes=plan_story.notes(plan, found, weather, made_at, wanted.words),
+        brief=brief(plan, watched, language=language, to_blame=to_blame),
+        notes=plan_story.notes(
+            plan,
+            found,
+            weather,
+            counted=_counted(house, prices),
+            earlier=made_at,
+            late_kg=_late_kg(plan.problem.request, first),
+            wishes=wanted.words,
+        ),
         figures=found,
         verdict=plan_story.verdict(plan, first, days, found, to_blame),
         level="ok" if plan.status == "solved" else "warn",
@@ -144,6 +152,22 @@ def plan_today(
     )
     _write(outcome, house.as_of, wanted)
     return outcome
+
+
+def _low(house: House, plan: Plan, prices: pd.DataFrame, weather: pd.DataFrame) -> list[Watch]:
+    """Return the hours of a poor outdoor index, with what the plan runs in them."""
+    kw, found = plan.power()["production_kw"], []
+    for low in outdoor.low_hours(house, prices, weather):
+        kwh = float(kw[pd.DatetimeIndex(kw.index).floor("h").isin(low.starts)].sum()) * plan.problem.slot_h
+        found.append(Watch("index", outdoor.spans_of(low.starts), running_kwh=kwh, why=low.why))
+    return found
+
+
+def _counted(house: House, prices: pd.DataFrame) -> str:
+    tariff = house.settings.tariff
+    if (tariff.tolls or tariff.taxes) and "toll_eur_mwh" not in prices:
+        return "energy only, since tolls and taxes are not known of every day here"
+    return tariff.counted
 
 
 def day_called(text: str, as_of: datetime) -> date:
@@ -254,6 +278,13 @@ def _left_over(request: Request, earlier: Mapping[str, Any], first: date) -> Req
     return replace(request, kilograms=owed, running=tuple(running))
 
 
+def _late_kg(request: Request, first: date) -> float:
+    """Return the kilograms asked for beyond what the planned days owe themselves, batches in progress aside."""
+    own = demand.by_day(request.plant, first, market_day(request.end - timedelta(seconds=1)))
+    asked, due = (sum(sum(kg.values()) for kg in owed.values()) for owed in (request.kilograms, own))
+    return asked - due - sum(batch.kg for batch in request.running)
+
+
 def _instant(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
@@ -264,19 +295,3 @@ def _write(outcome: PlanOutcome, as_of: datetime, wanted: Hand) -> None:
     write_atomically(outcome.folder / "plan.json", export.to_json(outcome.plan, made_at=as_of))
     write_atomically(outcome.folder / "plan.csv", export.to_csv(outcome.plan))
     write_atomically(outcome.folder / "plan.ics", export.to_ics(outcome.plan, made_at=as_of))
-
-
-def raise_alerts(house: House, outcome: PlanOutcome) -> None:
-    """Tell of a plan of now: that there is none, which stages the room moved, and hours of very high price."""
-    if house.replay:
-        return
-    found = []
-    if outcome.plan.status != "solved":
-        found.append(("plan", outcome.verdict))
-    for (kind, stage), rows in outcome.watched.groupby(["watch", "stage"]):
-        if kind == "spike" or (rows["the_plan"] == plan_story.MOVED).any():
-            begin, end = (rows[name].iloc[at].tz_convert(MADRID) for name, at in (("start", 0), ("end", -1)))
-            said = f"{begin:%A %H:%M} to {end:%A %H:%M}: {kind} {stage}; the plan {rows['the_plan'].iloc[0]}."
-            found.append((f"{kind} {stage}".strip(), said))
-    events = [alerts.Event(alerts.Topic.PLAN, name, alerts.Severity.WARNING, said) for name, said in found]
-    alerts.settle(house.state, alerts.Topic.PLAN, events, house.clock.now())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from factory_lib.clock import MADRID
+from factory_lib.plan.diagnose import measured
 from factory_lib.plan.schedule import costs, excess_kw, production_kw
 from factory_lib.plan.solve import Plan
 from factory_lib.plan.watch import Watch, spans
@@ -31,26 +33,34 @@ FAMILIES_ES = {
     "pins": "lotes fijados", "room": "límites de la sala", "machines": "máquinas", "operators": "operarios",
     "power": "potencia", "waits": "esperas entre etapas", "time": "plazo", "demand": "demanda",
 }  # fmt: skip
+# Of an obstacle's detail, word by word; machines and variants keep the names that the plant gave them.
+DETAILS_ES = {
+    "Mon": "lunes", "Tue": "martes", "Wed": "miércoles", "Thu": "jueves", "Fri": "viernes", "Sat": "sábado",
+    "Sun": "domingo", "to": "a", "limit by": "límite movido en", "operators": "operarios", **STAGES_ES,
+}  # fmt: skip
 UNITS_ES = {
     "machine-hours": "horas de máquina", "operator-hours": "horas de operario", "hours": "horas", "K or %": "K o %",
     "pins": "lotes",
 }  # fmt: skip
 WORDS = {
     "es": {
+        "title": "Plan del {begin} al {end}",
         "nothing": "No hay nada que producir entre {begin} y {end}.",
         "none": "NO HAY PLAN POSIBLE entre {begin} y {end}. Lo impide, y bastaría con cambiar:",
         "together": "NO HAY PLAN POSIBLE entre {begin} y {end}. Solo cambiando todo esto a la vez:",
         "unfound": "NO SE ENCONTRÓ UN PLAN a tiempo entre {begin} y {end}: repita con más tiempo.",
-        "obstacle": "- {family}: {amount:.3g} {unit} ({detail})",
+        "obstacle": "- {family}: {change} ({detail})",
+        "blame": "Sin el encargo «{wish}» habría plan.",
         "head": "{kg:.0f} kg en {batches} lote(s), {eur:.2f} EUR ({basis}); ninguno mejora más de un {gap:.1f} %.",
         "late": "Se agotó el tiempo de cálculo: es el mejor plan encontrado.",
         "batch": "Lote {batch} ({variant}, {kg:.0f} kg):",
-        "begun": "- {stage}: en marcha desde el {start}, termina a las {end}",
-        "stage": "- {stage}: empezar el {start}, termina a las {end}",
-        "hold": ", mantener hasta el {until}",
+        "begun": "- {stage}: en marcha desde el {start}, termina {end}",
+        "stage": "- {stage}: empezar el {start}, termina {end}",
+        "hold": ", mantener hasta {until}",
         "avoid": "Evitar: {spans}, las horas más caras.",
         "heat": "Vigilar: la sala no admite {stage} {spans}{moved}.",
         "moved": "; el plan lo ha movido",
+        "index": "Vigilar: índice exterior muy bajo para el mes: {spans}; el plan consume ahí {kwh:.0f} kWh.",
         "spike": "Vigilar: precio muy alto {spans}; el plan consume ahí {kwh:.0f} kWh.",
         "excess": "Potencia: se superan los {kw:.0f} kW contratados {spans}.",
         "air": "Sin previsión de sala en {slots} periodos: ahí no se han aplicado sus límites.",
@@ -59,20 +69,23 @@ WORDS = {
         "energy": "solo energía", "tolls": "energía y peajes", "span": "de {a} a {b}",
     },
     "en": {
+        "title": "Plan from {begin} to {end}",
         "nothing": "Nothing to produce between {begin} and {end}.",
         "none": "NO PLAN IS POSSIBLE between {begin} and {end}. In the way, any one of these changes would do:",
         "together": "NO PLAN IS POSSIBLE between {begin} and {end}. Only all of these changes together would do:",
         "unfound": "NO PLAN WAS FOUND in time between {begin} and {end}: allow more time.",
-        "obstacle": "- {family}: {amount:.3g} {unit} ({detail})",
+        "obstacle": "- {family}: {change} ({detail})",
+        "blame": "Without the wish “{wish}” there would be a plan.",
         "head": "{kg:.0f} kg in {batches} batch(es), EUR {eur:.2f} ({basis}); none is more than {gap:.1f} % cheaper.",
         "late": "Time ran out: this is the best plan found.",
         "batch": "Batch {batch} ({variant}, {kg:.0f} kg):",
-        "begun": "- {stage}: running since {start}, ends at {end}",
-        "stage": "- {stage}: begin {start}, ends at {end}",
+        "begun": "- {stage}: running since {start}, ends {end}",
+        "stage": "- {stage}: begin {start}, ends {end}",
         "hold": ", hold until {until}",
         "avoid": "Avoid: {spans}, the dearest hours.",
         "heat": "Watch: the room does not allow {stage} {spans}{moved}.",
         "moved": "; the plan moved it",
+        "index": "Watch: outdoor index very low for the month: {spans}; the plan uses {kwh:.0f} kWh there.",
         "spike": "Watch: very high price {spans}; the plan uses {kwh:.0f} kWh there.",
         "excess": "Power: the contracted {kw:.0f} kW are exceeded {spans}.",
         "air": "No room forecast in {slots} slots: its limits were not applied there.",
@@ -93,28 +106,46 @@ class _Voice:
     def say(self, key: str, **values: object) -> str:
         return str(self.words[key]).format(**values)
 
-    def at(self, instant: pd.Timestamp) -> str:
+    def at(self, instant: pd.Timestamp, after: pd.Timestamp | None = None) -> str:
+        """Return day and time; the time alone where the day is that of ``after``."""
         local = instant.tz_convert(MADRID)
-        return f"{DAYS[self.language][local.weekday()]} {local:%d %H:%M}"
+        if after is not None and after.tz_convert(MADRID).date() == local.date():
+            return f"{local:%H:%M}"
+        return f"{DAYS[self.language][local.weekday()]} {local:%-d, %H:%M}"
+
+    def detail(self, text: str) -> str:
+        if self.language == "en":
+            return text
+        words = "|".join(map(re.escape, DETAILS_ES))
+        return re.sub(rf"\b({words})\b", lambda word: DETAILS_ES[word[0]], text)
 
     def stage(self, name: str) -> str:
         return STAGES_ES.get(name, name) if self.language == "es" else name
 
     def spans(self, found: Sequence[Span], most: int = 4) -> str:
-        said = [self.say("span", a=self.at(a), b=f"{b.tz_convert(MADRID):%H:%M}") for a, b in found[:most]]
-        return ", ".join(said) + (" …" if len(found) > most else "")
+        said = [self.say("span", a=self.at(a), b=self.at(b, after=a)) for a, b in found[:most]]
+        return "; ".join(said) + (" …" if len(found) > most else "")
 
 
-def brief(plan: Plan, watched: Sequence[Watch] = (), *, language: Language = "es") -> str:
-    """Return the brief as lines of plain text: what to start when, what to avoid, what to watch, what else there is."""
+def brief(plan: Plan, watched: Sequence[Watch] = (), *, language: Language = "es", to_blame: Sequence[str] = ()) -> str:
+    """Return the brief as lines of plain text: what to start when, what to avoid, what to watch, what else there is.
+
+    ``to_blame`` are the shift leader's wishes without any one of which there would be a plan.
+    """
     voice, problem = _Voice(language), plan.problem
     window = {"begin": voice.at(problem.index[problem.now]), "end": voice.at(problem.stamps[-1])}
     if plan.status == "infeasible":
-        return "\n".join(_obstacles(plan, voice, window))
+        return "\n".join([*_obstacles(plan, voice, window), *(voice.say("blame", wish=wish) for wish in to_blame)])
     if not plan.schedule:
         return voice.say("nothing" if plan.status == "solved" else "unfound", **window)
     return "\n".join(
-        [*_head(plan, voice), *_batches(plan, voice), *_cautions(plan, voice, watched), *_others(plan, voice)]
+        [
+            voice.say("title", **window),
+            *_head(plan, voice),
+            *_batches(plan, voice),
+            *_cautions(plan, voice, watched),
+            *_others(plan, voice),
+        ]
     )
 
 
@@ -124,7 +155,8 @@ def _obstacles(plan: Plan, voice: _Voice, window: dict[str, str]) -> list[str]:
     for found in plan.obstacles:
         family = FAMILIES_ES[found.family] if voice.language == "es" else found.family
         unit = UNITS_ES.get(found.unit, found.unit) if voice.language == "es" else found.unit
-        lines.append(voice.say("obstacle", family=family, amount=found.amount, unit=unit, detail=found.detail))
+        change, detail = measured(found.amount, unit), voice.detail(found.detail)
+        lines.append(voice.say("obstacle", family=family, change=change, detail=detail))
     return lines
 
 
@@ -141,10 +173,12 @@ def _batches(plan: Plan, voice: _Voice) -> list[str]:
         lines.append(voice.say("batch", batch=number, variant=rows["variant"].iloc[0], kg=rows["kg"].iloc[0]))
         for row in rows.to_dict("records"):
             key = "begun" if row["begun"] else "stage"
-            end = f"{row['end'].tz_convert(MADRID):%H:%M}"
+            end = voice.at(row["end"], after=row["start"])
             line = voice.say(key, stage=voice.stage(row["stage"]), start=voice.at(row["start"]), end=end)
             held = row["held_until"] > row["end"]
-            lines.append(line + (voice.say("hold", until=voice.at(row["held_until"])) if held else ""))
+            lines.append(
+                line + (voice.say("hold", until=voice.at(row["held_until"], after=row["end"])) if held else "")
+            )
     return lines
 
 

@@ -48,7 +48,13 @@ class Obstacle:
     alone: bool = True
 
     def __str__(self) -> str:
-        return f"{self.family}: {self.amount:.3g} {self.unit} ({self.detail})"
+        return f"{self.family}: {measured(self.amount, self.unit)} ({self.detail})"
+
+
+def measured(amount: float, unit: str) -> str:
+    """Return an amount as a person writes it."""
+    number = f"{amount:,.0f}" if amount >= 100 else f"{amount:.3g}"
+    return f"{number} {unit.removesuffix('s') if number == '1' else unit}"
 
 
 def diagnose(problem: Problem) -> tuple[Obstacle, ...]:

@@ -18,9 +18,10 @@ SPIKE_EUR_MWH = 20.0  # … and at least this far above their median
 
 @dataclass(frozen=True)
 class Watch:
-    """One thing to watch: ``kind`` heat or spike, the UTC half-open spans, and whether the plan runs anything there.
+    """One thing to watch: ``kind`` heat, spike or index, the UTC half-open spans, and what the plan runs there.
 
     For heat, ``stage`` is what the room forbids then and ``moved`` whether the cheapest plan would have run it there.
+    Index is an outdoor index that is poor for the month; who knows the months says so, with ``why``.
     """
 
     kind: str
@@ -28,6 +29,7 @@ class Watch:
     stage: str = ""
     moved: bool = False
     running_kwh: float = 0.0
+    why: str = ""
 
 
 def watch(plan: Plan) -> tuple[Watch, ...]:
@@ -40,11 +42,13 @@ def watch(plan: Plan) -> tuple[Watch, ...]:
     for s, stage in enumerate(problem.stages):
         unfit = (problem.hurdle["room"][s] > 0) & ahead
         if unfit.any():
-            found.append(Watch("heat", spans(problem.stamps, unfit), stage.name, stage.name in moved))
+            over = f"up to {problem.hurdle['room'][s][ahead].max():.1f} K or % beyond the room's limits"
+            found.append(Watch("heat", spans(problem.stamps, unfit), stage.name, stage.name in moved, why=over))
     price = problem.price
     dear = ahead & (price > np.quantile(price[ahead], SPIKE_SHARE)) & (price > np.median(price[ahead]) + SPIKE_EUR_MWH)
     if dear.any():
-        found.append(Watch("spike", spans(problem.stamps, dear), running_kwh=float(kwh[dear].sum())))
+        why = f"up to {price[dear].max():.0f} EUR/MWh, the window's median is {np.median(price[ahead]):.0f}"
+        found.append(Watch("spike", spans(problem.stamps, dear), running_kwh=float(kwh[dear].sum()), why=why))
     return tuple(found)
 
 

@@ -52,8 +52,7 @@ def _batches(axes: Axes, schedule: pd.DataFrame) -> None:
     axes.grid(axis="y", visible=False)
     axes.set_axisbelow(True)
     if schedule.empty:
-        axes.set_yticks([])
-        axes.text(0.5, 0.5, "no batch", transform=axes.transAxes, ha="center", va="center", color=SOFT)
+        _say(axes, "no batch")
         return
     stages = dict(zip(dict.fromkeys(schedule["stage"]), _STAGES * 9, strict=False))
     held = schedule["held_until"] > schedule["end"]
@@ -68,6 +67,14 @@ def _batches(axes: Axes, schedule: pd.DataFrame) -> None:
     patches = [Patch(color=colour, label=name) for name, colour in stages.items()]
     patches += [Patch(color=GREY, alpha=0.45, label="held")] if held.any() else []
     axes.legend(handles=patches, loc="lower left", bbox_to_anchor=(0, 0.98), ncols=len(patches), borderaxespad=0.2)
+
+
+def _say(axes: Axes, words: str) -> None:
+    """Write words where there is nothing to draw."""
+    axes.set_yticks([])
+    if not axes.has_data():
+        axes.set_xticks([])
+    axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", color=SOFT)
 
 
 def _bar(axes: Axes, y: float, begin: Any, end: Any, **style: Any) -> None:
@@ -185,9 +192,12 @@ def starts(frame: pd.DataFrame, schedule: pd.DataFrame, title: str = "Energy cos
             chosen = cost.reindex(own.floor("h")).to_numpy()
             axes.plot(own, chosen, "v", markersize=8, color=INK, label="the plan begins one", linestyle="none")
         axes.set_ylabel("EUR")
-        axes.legend(loc="lower right", bbox_to_anchor=(1, 0.99), ncols=4)
         axes.set_title(title)
-        local_axis(axes)
+        if frame.empty:
+            _say(axes, "no batch can begin and be finished")
+        else:
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 0.99), ncols=4)
+            local_axis(axes)
     return figure
 
 

@@ -15,7 +15,7 @@ from factory_lib.clock import SimulatedClock
 from factory_lib.errors import BadInput
 from factory_lib.frames import tidy
 from factory_lib.house import House, open_house
-from factory_lib.ops import alerts, outlook, planning
+from factory_lib.ops import alerts, outlook, plan_alerts, planning
 from factory_lib.settings.tariff import TariffSettings, Tolls
 from factory_lib.simulator.world import World
 
@@ -189,9 +189,9 @@ def test_no_plan_is_an_answer_with_its_obstacle_and_an_alert(works):
     assert "NO HAY PLAN POSIBLE" in outcome.brief
     assert outcome.schedule.empty
     assert json.loads((outcome.folder / "plan.json").read_text(encoding="utf-8"))["status"] == "infeasible"
-    planning.raise_alerts(works, outcome)
+    plan_alerts.raise_alerts(works, outcome)
     assert ("plan", "open") in {(row["topic"], row["status"]) for row in alerts.listed(works.state)}
-    planning.raise_alerts(works, planning.plan_today(works, wishes=["none"]))
+    plan_alerts.raise_alerts(works, planning.plan_today(works, wishes=["none"]))
     assert not [row for row in alerts.listed(works.state) if (row["topic"], row["entity"]) == ("plan", "plan")]
 
 

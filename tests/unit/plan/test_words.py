@@ -28,14 +28,14 @@ def test_the_brief_says_what_to_start_when_in_spanish_and_local_time(ask):
     plan = solve(ask())
     text = brief(plan)
     mixing = plan.table().iloc[0]["start"].tz_convert("Europe/Madrid")
-    assert f"mezcla: empezar el martes 05 {mixing:%H:%M}" in text
+    assert f"mezcla: empezar el martes 5, {mixing:%H:%M}" in text
     assert "Evitar:" in text
     assert "solo energía" in text
 
 
 def test_the_brief_speaks_english_when_asked(ask):
     text = brief(solve(ask()), language="en")
-    assert "mixing: begin Tuesday 05" in text
+    assert "mixing: begin Tuesday 5," in text
     assert "energy only" in text
 
 
@@ -48,8 +48,9 @@ def test_an_impossible_day_is_told_with_what_would_help(ask):
     plan = solve(ask(outages=(Outage("conche", datetime(2024, 3, 5, 20, tzinfo=UTC)),)))
     text = brief(plan)
     assert text.startswith("NO HAY PLAN POSIBLE")
-    assert "máquinas" in text
-    assert "conche" in text
+    assert "- máquinas: 5 horas de máquina (conche martes 05 " in text
+    assert not {"Tue", "Wed", "to"} & set(text.replace("(", " ").split()), "no English in it"
+    assert brief(plan, to_blame=["out conche 20:00"]).endswith("Sin el encargo «out conche 20:00» habría plan.")
     document = json.loads(to_json(plan, made_at=NOON))
     assert document["status"] == "infeasible"
     assert document["obstacles"][0]["family"] == "machines"

@@ -1,0 +1,60 @@
+"""What of a plan deserves an alert: that there is none, rooms that moved a stage, hours that are poor for the month.
+
+One alert for each day and kind, named ``2026-07-15 heat``: planning one day says nothing of another, and a
+day that is over takes its alerts with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+
+import pandas as pd
+
+from factory_lib.clock import MADRID, market_day
+from factory_lib.house import House
+from factory_lib.ops import alerts, plan_story
+from factory_lib.ops.alerts import Event, Severity, Topic
+from factory_lib.ops.planning import PlanOutcome
+
+
+def raise_alerts(house: House, outcome: PlanOutcome) -> None:
+    """Tell what a plan of now gives cause for, and end what no longer holds; a replay says nothing."""
+    if house.replay:
+        return
+    today = market_day(house.clock.now())
+    request = outcome.plan.problem.request
+    last = market_day(request.end - timedelta(seconds=1))
+
+    def owned(entity: str) -> bool:
+        day = date.fromisoformat(entity.split()[0])
+        return day < today or market_day(request.begin) <= day <= last
+
+    alerts.settle(house.state, Topic.PLAN, events(outcome), house.clock.now(), owned)
+
+
+def events(outcome: PlanOutcome) -> Iterator[Event]:
+    """Yield what a plan gives cause for, hours and what the plan did about them included.
+
+    An expensive hour alone is no news: it counts where the outdoor index, which contains the price, is poor for the
+    month. So is a room out of limits at hours in which nothing would run.
+    """
+    if outcome.plan.status != "solved":
+        yield Event(Topic.PLAN, f"{outcome.day} plan", Severity.WARNING, outcome.verdict)
+    watched, changed = outcome.watched, [plan_story.MOVED, plan_story.REMOVED]
+    rows = watched[(watched["watch"] == "index") | watched["the_plan"].isin(changed)]
+    days = rows["start"].map(lambda start: start.tz_convert(MADRID).date())
+    for (kind, day), found in rows.groupby(["watch", days]):
+        told = "; ".join(_told(str(stage), part) for stage, part in found.groupby("stage", sort=False))
+        words = {"heat": "The room is out of limits", "index": "The outdoor index is poor"}[str(kind)]
+        said = f"{words} on {day:%A %-d %B}: {told}."
+        yield Event(Topic.PLAN, f"{day} {kind}", Severity.WARNING, said)
+
+
+def _told(stage: str, rows: pd.DataFrame) -> str:
+    hours = ", ".join(
+        f"{begin.tz_convert(MADRID):%H:%M} to {end.tz_convert(MADRID):%H:%M}"
+        for begin, end in zip(rows["start"], rows["end"], strict=True)
+    )
+    name = f"for {stage} " if stage else ""
+    return f"{name}{hours} ({rows['why'].iloc[0]}), the plan {rows['the_plan'].iloc[0]}"
