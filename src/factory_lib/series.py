@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from itertools import pairwise
+from typing import Any
 
 from factory_lib.clock import DAY_S, HOUR_S, QUARTER_S, day_start, local_instant, market_day
 from factory_lib.errors import BadInput
@@ -127,6 +128,15 @@ class Series:
     since: datetime = ALWAYS
     grace: timedelta = timedelta(hours=1)
     publication_by_source: Mapping[str, Publication] = field(default_factory=dict)
+
+    def outside(self, values: Any) -> Any:
+        """Return which values of an array cannot be; NaN is none."""
+        return (values < self.low) | (values > self.high)
+
+    @property
+    def limits(self) -> str:
+        """The range, in words."""
+        return f"{self.low:g} to {self.high:g} {self.unit}"
 
     def rule(self, kind: str, source: str) -> Publication:
         """Return the publication rule of a value of that kind from that source."""

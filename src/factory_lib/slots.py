@@ -7,6 +7,7 @@ timestamps, and a million slots cost well under a millisecond.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,6 +47,17 @@ def resolutions(series: Series, starts: Slots) -> Slots:
     since = np.array([epoch(c.since) for c in series.cadences], dtype=np.int64)
     steps = np.array([c.resolution_s for c in series.cadences], dtype=np.int64)
     return steps[np.maximum(np.searchsorted(since, starts, side="right") - 1, 0)]
+
+
+def on_grid(series: Series, starts: Slots, resolution_s: Slots | int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return which starts begin a slot of that resolution: multiples of it, for market days the local midnights."""
+    by_day = [c.resolution_s for c in series.cadences if c.grid is Grid.LOCAL_DAY]
+    daily = np.isin(np.broadcast_to(resolution_s, starts.shape), by_day)
+    good = np.asarray(starts % resolution_s == 0) & ~daily
+    if daily.any():
+        midnights = local_midnights(from_epoch(int(starts.min())), from_epoch(int(starts.max()) + 1))
+        good |= daily & np.isin(starts, midnights)
+    return good
 
 
 def available_at(rule: Publication, starts: Slots, resolution_s: Slots | int) -> Slots:

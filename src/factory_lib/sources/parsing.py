@@ -75,11 +75,9 @@ class Door:
         entry, column = series.get(name), np.asarray(values, dtype=np.float64)
         index = np.asarray(starts, dtype=np.int64)
         steps = np.broadcast_to(np.asarray(resolution_s, dtype=np.int64), index.shape)
-        outside = (column < entry.low) | (column > entry.high) | np.isinf(column)
+        outside = entry.outside(column)
         for start, value in zip(index[outside], column[outside], strict=True):
-            self.reject(
-                f"{name} {from_epoch(int(start)):%Y-%m-%dT%H:%MZ} {value:g}", f"outside {entry.low}…{entry.high}"
-            )
+            self.reject(f"{name} {from_epoch(int(start)):%Y-%m-%dT%H:%MZ} {value:g}", f"outside {entry.limits}")
         kept = ~(outside | np.isnan(column))
         self._names += [name] * int(kept.sum())
         self._parts.append((index[kept], column[kept], steps[kept]))

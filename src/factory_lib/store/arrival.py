@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 
 from factory_lib import series as catalogue
-from factory_lib.clock import from_epoch
 from factory_lib.frames import conform
-from factory_lib.series import Grid, Kind
-from factory_lib.slots import Slots, available_at, local_midnights
+from factory_lib.series import Kind
+from factory_lib.slots import Slots, available_at, on_grid
 from factory_lib.store.rows import FORECAST, MAX_LEAD_S, NAT, Channel, Rows, encode, seconds
 
 
@@ -79,15 +78,8 @@ def admit(frame: pd.DataFrame, run_id: str) -> tuple[Rows, int]:
 
 
 def _possible(channel: Channel, starts: Slots, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Finite, within the catalogue's range and on the grid; NaN fails every comparison."""
     entry = catalogue.get(channel.series)
-    good = (values >= entry.low) & (values <= entry.high)
-    if any(c.grid is Grid.LOCAL_DAY and c.resolution_s == channel.resolution_s for c in entry.cadences):
-        if not len(starts):
-            return np.asarray(good)
-        midnights = local_midnights(from_epoch(int(starts.min())), from_epoch(int(starts.max()) + 1))
-        return np.asarray(good & np.isin(starts, midnights))
-    return np.asarray(good & (starts % channel.resolution_s == 0))
+    return np.asarray(np.isfinite(values) & ~entry.outside(values) & on_grid(entry, starts, channel.resolution_s))
 
 
 def _rule(channel: Channel, starts: Slots, retrieved: Slots) -> Slots:

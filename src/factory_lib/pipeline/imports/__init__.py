@@ -10,6 +10,7 @@ from factory_lib.house import House
 from factory_lib.pipeline.imports import detect, files, ledger, report
 from factory_lib.pipeline.imports.batch import import_members
 from factory_lib.pipeline.imports.files import Member
+from factory_lib.pipeline.imports.reading import join
 from factory_lib.pipeline.imports.report import ImportReport
 
 __all__ = ["HISTORY_PATTERNS", "ImportReport", "import_history", "import_path", "ledger"]
@@ -53,8 +54,10 @@ def import_path(house: House, path: Path, *, format: str | None = None) -> Impor
         )
     parts = [import_members(house, path.name, name, members) for name, members in groups.items()]
     if unknown:
-        parts.append(report.blank(path.name, report.listed([m.label for m in unknown], "", report.UNKNOWN)))
-    return report.join(path.name, parts)
+        parts.append(
+            ImportReport(path=path.name, members=report.listed([m.label for m in unknown], "", report.UNKNOWN))
+        )
+    return join(parts)
 
 
 def import_history(house: House, folder: Path) -> list[ImportReport]:

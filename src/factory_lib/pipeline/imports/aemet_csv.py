@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +10,7 @@ import pandas as pd
 
 from factory_lib.clock import DAY_S, HOUR_S
 from factory_lib.pipeline.imports.files import Member
-from factory_lib.pipeline.imports.reading import FIRST_LINE, Lines, Reading, join
+from factory_lib.pipeline.imports.reading import FIRST_LINE, Lines, Reading
 
 SOURCE = "aemet"
 _MEASURES = {
@@ -32,16 +31,12 @@ _DAILY = {
 _WORDS = {"Ip": 0.0, "Acum": np.nan, "Varias": np.nan}
 
 
-def read_hourly(members: Sequence[Member]) -> Reading:
+def read_hourly(member: Member) -> Reading:
     """Read ``fint,idema,measure,value``.
 
     As for every provider, a reading of instant ``fint`` is the slot that starts there, and the precipitation of the
     hour before it the slot that ends there.
     """
-    return join([_hourly(member) for member in members])
-
-
-def _hourly(member: Member) -> Reading:
     lines = Lines(member, ["fint", "idema", "measure", "value"])
     start, value = lines.instants("fint"), pd.Series(lines.numbers("value"))
     station, measure = lines.text["idema"].str.strip(), lines.text["measure"].str.strip()
@@ -60,12 +55,8 @@ def _by_hour(table: pd.DataFrame, measure: pd.Series) -> pd.DataFrame:
     return table.groupby([*key, copy], as_index=False).first().drop(columns="copy")
 
 
-def read_daily(members: Sequence[Member]) -> Reading:
+def read_daily(member: Member) -> Reading:
     """Read ``Indicativo;Nombre;…;Año;Mes;Dia;T.Max;…``: ISO-8859-1, decimal commas, words among numbers."""
-    return join([_daily(member) for member in members])
-
-
-def _daily(member: Member) -> Reading:
     lines = Lines(member, ["Indicativo", "Año", "Mes", "Dia", *_DAILY], encoding="iso-8859-1", separator=";")
     text = lines.text
     words = {name: int(text["Prec."].eq(name).sum()) for name in ("Ip", "Acum")}
@@ -79,12 +70,8 @@ def _daily(member: Member) -> Reading:
     )
 
 
-def read_extremes(members: Sequence[Member]) -> Reading:
+def read_extremes(member: Member) -> Reading:
     """Read ``fecha,maxima,minima``; the place is the city in the file's name, since the table does not say."""
-    return join([_extremes(member) for member in members])
-
-
-def _extremes(member: Member) -> Reading:
     lines = Lines(member, ["fecha", "maxima", "minima"])
     found = re.search(r"tmin_([^_.]+)", member.name)
     place = found[1] if found else member.name.split(".")[0]

@@ -32,7 +32,8 @@ def import_members(house: House, path: str, fmt: str, members: Sequence[Member])
         report.listed(list(unreadable["member"]), fmt, report.UNREADABLE),
     ]
     if reading is None:
-        return report.blank(path, pd.concat(states, ignore_index=True), unreadable)
+        known = pd.concat(states, ignore_index=True)
+        return ImportReport(path=path, members=known, rejected=unreadable, values_read=len(unreadable))
     checked = check(reading, house.clock.now(), house.settings.quality)
     done = ledger.complete(house.state, readable)
     if done and not _still_there(house.store, checked):
@@ -44,18 +45,18 @@ def import_members(house: House, path: str, fmt: str, members: Sequence[Member])
     for state, labels in ((report.REPEATED, done), (report.STORED, {m.label for m in readable} - done)):
         states.append(report.listed(sorted(labels), fmt, state))
     return ImportReport(
-        path,
-        pd.concat(states, ignore_index=True),
-        written,
-        forecasts,
-        pd.concat([checked.rejected, unreadable], ignore_index=True),
-        checked.repeated,
-        checked.marks,
-        checked.accounts.assign(format=fmt),
-        checked.missing.assign(format=fmt),
-        checked.values_read + len(unreadable),
-        checked.duplicate_values,
-        reading.notes,
+        path=path,
+        members=pd.concat(states, ignore_index=True),
+        written=written,
+        forecasts=forecasts,
+        rejected=pd.concat([checked.rejected, unreadable], ignore_index=True),
+        repeated=checked.repeated,
+        marks=checked.marks,
+        accounts=checked.accounts.assign(format=fmt),
+        missing=checked.missing.assign(format=fmt),
+        values_read=checked.values_read + len(unreadable),
+        duplicate_values=checked.duplicate_values,
+        notes=reading.notes,
     )
 
 

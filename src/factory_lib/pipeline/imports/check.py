@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from factory_lib import frames
-from factory_lib.clock import epoch, from_epoch
+from factory_lib.clock import epoch
 from factory_lib.pipeline.imports import absences, suspects
-from factory_lib.pipeline.imports.reading import REJECTED_COLUMNS, Reading
-from factory_lib.series import Grid, Kind, Series, get
+from factory_lib.pipeline.imports.reading import REJECTED_COLUMNS, Reading, rejected
+from factory_lib.series import Kind, get
 from factory_lib.settings.records import QualitySettings
-from factory_lib.slots import Slots, expected, from_index, resolutions
+from factory_lib.slots import from_index, on_grid, resolutions
 
 REPEATED_COLUMNS = ("member", "line", "place", "start")
+_ACCOUNTED = (*absences.ACCOUNT_COLUMNS, "duplicates", "frozen_hours", "format")
 _IDENTITY = ["place", "source", "start", "edition"]
 
 
-@dataclass(frozen=True)
-class Checked:
-    """What may be stored, and what was found on the way.
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What was found of members of one format, beside the values that can be stored.
 
     Attributes
     ----------
-    rows : DataFrame
-        Tidy rows with ``member`` and ``edition`` beside.
     rejected : DataFrame
         One row per value or line that is not stored, and why (``reading.REJECTED_COLUMNS``).
     repeated : DataFrame
@@ -35,19 +35,25 @@ class Checked:
     marks : DataFrame
         Stored values that are not to be trusted (``suspects.MARK_COLUMNS``).
     accounts, missing : DataFrame
-        What is not there, by place and by day (``absences``).
+        What is not there, by place and by day (``absences``), with the ``format``.
     values_read, duplicate_values : int
         Cells that held something, and those of lines that only repeat another line.
     """
 
+    rejected: pd.DataFrame = field(default_factory=rejected)
+    repeated: pd.DataFrame = field(default_factory=partial(pd.DataFrame, columns=REPEATED_COLUMNS))
+    marks: pd.DataFrame = field(default_factory=partial(pd.DataFrame, columns=suspects.MARK_COLUMNS))
+    accounts: pd.DataFrame = field(default_factory=partial(pd.DataFrame, columns=_ACCOUNTED))
+    missing: pd.DataFrame = field(default_factory=partial(pd.DataFrame, columns=(*absences.MISSING_COLUMNS, "format")))
+    values_read: int = 0
+    duplicate_values: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked(Findings):
+    """What may be stored as well: tidy rows, with ``member`` and ``edition`` beside."""
+
     rows: pd.DataFrame
-    rejected: pd.DataFrame
-    repeated: pd.DataFrame
-    marks: pd.DataFrame
-    accounts: pd.DataFrame
-    missing: pd.DataFrame
-    values_read: int
-    duplicate_values: int
 
 
 def check(reading: Reading, retrieved_at: datetime, rules: QualitySettings) -> Checked:
@@ -70,14 +76,14 @@ def check(reading: Reading, retrieved_at: datetime, rules: QualitySettings) -> C
         _offending(rows[wrong], reasons[wrong]),
     )
     return Checked(
-        good,
-        pd.concat([reading.rejected, *unusable], ignore_index=True),
-        repeated,
-        suspects.marks(good, frozen, rules.frozen_h),
-        accounts,
-        missing,
-        len(rows) + same + len(contradicting) + len(reading.rejected),
-        same,
+        rows=good,
+        rejected=pd.concat([reading.rejected, *unusable], ignore_index=True),
+        repeated=repeated,
+        marks=suspects.marks(good, frozen, rules.frozen_h),
+        accounts=accounts,
+        missing=missing,
+        values_read=len(rows) + same + len(contradicting) + len(reading.rejected),
+        duplicate_values=same,
     )
 
 
@@ -114,16 +120,9 @@ def _impossible(rows: pd.DataFrame, latest: int) -> np.ndarray:
     for name, at in rows.groupby("series", sort=False).indices.items():
         series, part = get(str(name)), rows.iloc[at]
         value, starts = part["value"].to_numpy(), from_index(part["start"])
-        reasons[at[~_on_grid(series, starts)]] = "does not begin where a slot does"
-        reasons[at[part["resolution_s"].to_numpy() != resolutions(series, starts)]] = "not the resolution of that time"
+        step = part["resolution_s"].to_numpy()
+        reasons[at[~on_grid(series, starts, step)]] = "does not begin where a slot does"
+        reasons[at[step != resolutions(series, starts)]] = "not the resolution of that time"
         reasons[at[starts > latest]] = "lies in the future"
-        reasons[at[(value < series.low) | (value > series.high)]] = (
-            f"outside {series.low:g} to {series.high:g} {series.unit}"
-        )
+        reasons[at[series.outside(value)]] = f"outside {series.limits}"
     return reasons
-
-
-def _on_grid(series: Series, starts: Slots) -> np.ndarray:
-    if series.cadences[0].grid is Grid.LOCAL_DAY:
-        return np.isin(starts, expected(series, from_epoch(int(starts.min())), from_epoch(int(starts.max()) + 1)))
-    return np.asarray(starts % resolutions(series, starts) == 0)

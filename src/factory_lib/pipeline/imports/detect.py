@@ -17,7 +17,7 @@ from factory_lib.pipeline.imports import (
     tables_csv,
 )
 from factory_lib.pipeline.imports.files import Member
-from factory_lib.pipeline.imports.reading import Reading
+from factory_lib.pipeline.imports.reading import Reading, each
 
 _HEAD_BYTES = 4096
 
@@ -32,18 +32,18 @@ class Format:
 
 FORMATS: Mapping[str, Format] = {
     "omie_daily": Format(("MARGINALPDBC;",), omie_daily.read),
-    "spot_csv": Format(("time_utc,spot_eur_mwh",), tables_csv.read_spot),
-    "pvpc_csv": Format(("time_utc,pvpc_eur_kwh",), tables_csv.read_pvpc),
+    "spot_csv": Format(("time_utc,spot_eur_mwh",), each(tables_csv.read_spot)),
+    "pvpc_csv": Format(("time_utc,pvpc_eur_kwh",), each(tables_csv.read_pvpc)),
     "pvpc_json": Format(('"day"', '"data"'), pvpc_json.read),
-    "energy_csv": Format(("time_utc,", "total load actual", "price day ahead"), energy_csv.read),
-    "gas_csv": Format(("date,datetime,gas_gen_mwh",), tables_csv.read_gas),
-    "openweather_csv": Format(("dt_iso,city_name,temp",), openweather_csv.read),
+    "energy_csv": Format(("time_utc,", "total load actual", "price day ahead"), each(energy_csv.read)),
+    "gas_csv": Format(("date,datetime,gas_gen_mwh",), each(tables_csv.read_gas)),
+    "openweather_csv": Format(("dt_iso,city_name,temp",), each(openweather_csv.read)),
     "siar_csv": Format(("IdProvincia;IdEstacion;Fecha;",), siar_csv.read),
-    "aemet_hourly": Format(("fint,idema,measure,value",), aemet_csv.read_hourly),
-    "aemet_daily": Format(("Indicativo;Nombre;Provincia;",), aemet_csv.read_daily),
-    "aemet_extremes": Format(("fecha,maxima,minima",), aemet_csv.read_extremes),
-    "meter": Format(("energy_kwh",), plant_csv.read_meter),
-    "production": Format(("produced_kg",), plant_csv.read_production),
+    "aemet_hourly": Format(("fint,idema,measure,value",), each(aemet_csv.read_hourly)),
+    "aemet_daily": Format(("Indicativo;Nombre;Provincia;",), each(aemet_csv.read_daily)),
+    "aemet_extremes": Format(("fecha,maxima,minima",), each(aemet_csv.read_extremes)),
+    "meter": Format(("energy_kwh",), each(plant_csv.read_meter)),
+    "production": Format(("produced_kg",), each(plant_csv.read_production)),
 }
 
 

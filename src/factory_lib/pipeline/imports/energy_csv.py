@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import time, timedelta
 
 import numpy as np
@@ -11,7 +10,7 @@ import pandas as pd
 from factory_lib.clock import HOUR_S, epoch, from_epoch, local_instant, market_day
 from factory_lib.frames import FORECAST_COLUMNS
 from factory_lib.pipeline.imports.files import Member
-from factory_lib.pipeline.imports.reading import Lines, Reading, join
+from factory_lib.pipeline.imports.reading import Lines, Reading
 from factory_lib.pipeline.imports.tables_csv import PLACE
 from factory_lib.slots import from_index, local_midnights, to_index
 from factory_lib.sources.forecasts import TIER
@@ -29,12 +28,8 @@ _NOTES = (
 )
 
 
-def read(members: Sequence[Member]) -> Reading:
+def read(member: Member) -> Reading:
     """Read ``time_utc,generation …,total load actual,price day ahead,…``."""
-    return join([_read(member) for member in members])
-
-
-def _read(member: Member) -> Reading:
     lines = Lines(member, ["time_utc", *_OBSERVED, *_FORECAST])
     start = lines.instants("time_utc")
     forecasts = {series: lines.numbers(name) for name, series in _FORECAST.items()}

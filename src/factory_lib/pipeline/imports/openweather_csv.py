@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from factory_lib.clock import HOUR_S
 from factory_lib.pipeline.imports.files import Member
-from factory_lib.pipeline.imports.reading import Lines, Reading, join
+from factory_lib.pipeline.imports.reading import Lines, Reading
 
 ZERO_CELSIUS_K = 273.15
 _PLACES = {"Seville": "Sevilla"}  # the name the site knows the city by
@@ -17,12 +15,8 @@ _NOTES = (
 )
 
 
-def read(members: Sequence[Member]) -> Reading:
+def read(member: Member) -> Reading:
     """Read ``dt_iso,city_name,temp,…``; each city is a place of its own."""
-    return join([_read(member) for member in members])
-
-
-def _read(member: Member) -> Reading:
     lines = Lines(member, ["dt_iso", "city_name", "temp", *_COLUMNS])
     values = {"temperature_c": (lines.numbers("temp") - ZERO_CELSIUS_K).round(3)}
     values |= {series: lines.numbers(name) for name, series in _COLUMNS.items()}

@@ -14,27 +14,21 @@ order. Comma between columns, point in numbers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
 from factory_lib.clock import DAY_S, HOUR_S, MADRID, QUARTER_S
 from factory_lib.errors import ImportFileError
 from factory_lib.pipeline.imports.files import Member
-from factory_lib.pipeline.imports.reading import Lines, Reading, join
+from factory_lib.pipeline.imports.reading import Lines, Reading
 from factory_lib.series import SITE
 
 _METER = {QUARTER_S: "metered_quarter_kwh", HOUR_S: "metered_hour_kwh"}
 _SUMMED = "Kilograms are summed by local day: a file holds whole days, and one imported again replaces the day's sum."
 
 
-def read_meter(members: Sequence[Member]) -> Reading:
+def read_meter(member: Member) -> Reading:
     """Read ``time_utc|time_local,energy_kwh``, in quarters or hours."""
-    return join([_meter(member) for member in members])
-
-
-def _meter(member: Member) -> Reading:
     lines = Lines(member, ["energy_kwh"])
     start = _times(lines, "time")
     steps = start.dropna().drop_duplicates().sort_values().diff().dt.total_seconds()
@@ -46,12 +40,8 @@ def _meter(member: Member) -> Reading:
     return lines.reading(start, values, place=SITE, source=SITE, resolution_s=int(step))
 
 
-def read_production(members: Sequence[Member]) -> Reading:
+def read_production(member: Member) -> Reading:
     """Read ``day|finished_utc|finished_local[,batch][,variant],produced_kg``."""
-    return join([_production(member) for member in members])
-
-
-def _production(member: Member) -> Reading:
     lines = Lines(member, ["produced_kg"])
     if "day" in lines.text:
         wall = lines.days(lines.text["day"].str.strip(), "%Y-%m-%d").dt.tz_localize(None)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from functools import reduce
+from itertools import chain
+from operator import add
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -15,6 +18,10 @@ from factory_lib.frames import UTC_S
 from factory_lib.pipeline.imports.files import Member
 from factory_lib.sources.parsing import Parsed
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Record = TypeVar("Record", bound="DataclassInstance")
 KEY_COLUMNS = ("member", "line", "place", "source", "resolution_s", "edition", "start")
 YEARS = (1900, 2100)  # another one is a slip of the pen, and would make a window of millions of slots
 FIRST_LINE = 2  # of a table's values: the header is line 1
@@ -67,19 +74,29 @@ def rejected(**columns: Any) -> pd.DataFrame:
     return frame[list(REJECTED_COLUMNS)].astype({"line": "int64", **dict.fromkeys(text, "str")})
 
 
-def join(readings: Sequence[Reading]) -> Reading:
-    """Join what was read of several members of one format."""
-    first = readings[0]
-    forecasts = [reading.forecasts for reading in readings if reading.forecasts is not None]
-    return Reading(
-        pd.concat([reading.table for reading in readings], ignore_index=True),
-        pd.concat([reading.rejected for reading in readings], ignore_index=True),
-        pd.concat(forecasts, ignore_index=True) if forecasts else None,
-        tuple(dict.fromkeys(note for reading in readings for note in reading.notes)),
-        first.continuous,
-        first.shared_window,
-        first.sums_before,
-    )
+def join(parts: Sequence[Record]) -> Record:
+    """Join records of one kind, field by field: frames one below the other, notes each once, counts summed.
+
+    Words and choices are those of the first.
+    """
+    first = parts[0]
+    return replace(first, **{f.name: _joined([getattr(part, f.name) for part in parts]) for f in fields(first)})
+
+
+def _joined(values: list[Any]) -> Any:
+    known = [value for value in values if value is not None]
+    if not known or isinstance(known[0], str | bool):
+        return values[0]
+    if isinstance(known[0], pd.DataFrame):
+        return pd.concat([frame for frame in known if len(frame)] or known[:1], ignore_index=True)
+    if type(known[0]) is tuple:
+        return tuple(dict.fromkeys(chain.from_iterable(known)))
+    return reduce(add, known)
+
+
+def each(read: Callable[[Member], Reading]) -> Callable[[Sequence[Member]], Reading]:
+    """Return the reader of several members of a format that is read one by one."""
+    return lambda members: join([read(member) for member in members])
 
 
 def parsed_reading(members: Sequence[Member], parse: Callable[[Member], Parsed]) -> Reading:

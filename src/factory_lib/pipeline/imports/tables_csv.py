@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
 from factory_lib.clock import DAY_S, HOUR_S, MADRID, QUARTER_S
 from factory_lib.pipeline.imports.files import Member
-from factory_lib.pipeline.imports.reading import Lines, Reading, join
+from factory_lib.pipeline.imports.reading import Lines, Reading
 
 PLACE = "ES"
 KWH_PER_MWH = 1000.0
@@ -17,12 +15,8 @@ PRICE_DECIMALS = 5  # of EUR/MWh: as many as the files carry, so that the change
 _SOURCE_WORDS = {"ree": "ree", "esios": "esios", "omie": "omie", "entsoe": "entsoe"}
 
 
-def read_spot(members: Sequence[Member]) -> Reading:
+def read_spot(member: Member) -> Reading:
     """Read ``time_utc,spot_eur_mwh[,src]``; a table without ``src`` is the market operator's own."""
-    return join([_spot(member) for member in members])
-
-
-def _spot(member: Member) -> Reading:
     lines = Lines(member, ["time_utc", "spot_eur_mwh"])
     start = lines.instants("time_utc")
     source: str | pd.Series = "omie"
@@ -45,12 +39,8 @@ def _resolution(start: pd.Series) -> np.ndarray:
     return np.where(in_quarters.to_numpy(dtype=bool, na_value=False), QUARTER_S, HOUR_S)
 
 
-def read_pvpc(members: Sequence[Member]) -> Reading:
+def read_pvpc(member: Member) -> Reading:
     """Read ``time_utc,pvpc_eur_kwh``, the archive's values as a table."""
-    return join([_pvpc(member) for member in members])
-
-
-def _pvpc(member: Member) -> Reading:
     lines = Lines(member, ["time_utc", "pvpc_eur_kwh"])
     price = np.round(lines.numbers("pvpc_eur_kwh") * KWH_PER_MWH, PRICE_DECIMALS)
     return lines.reading(
@@ -58,12 +48,8 @@ def _pvpc(member: Member) -> Reading:
     )
 
 
-def read_gas(members: Sequence[Member]) -> Reading:
+def read_gas(member: Member) -> Reading:
     """Read ``date,datetime,gas_gen_mwh,…``; ``datetime`` is the local midnight that begins the day, with its offset."""
-    return join([_gas(member) for member in members])
-
-
-def _gas(member: Member) -> Reading:
     lines = Lines(member, ["datetime", "gas_gen_mwh"])
     values = {"gas_generation_mwh": lines.numbers("gas_gen_mwh")}
     return lines.reading(lines.instants("datetime"), values, place=PLACE, source="ree", resolution_s=DAY_S)
