@@ -98,7 +98,7 @@ class Life:
 
 def live(env: dict[str, str], simulator: Simulator, *, writes: int | None = None, after_s: float = 0.0) -> Life:
     """Run a process; kill it ``after_s`` seconds after its start, or after it opened its n-th transaction."""
-    simulator.log.clear()
+    already = len(simulator.log)  # cleared, it would lose the place of a request that is still being answered
     process = subprocess.Popen([sys.executable, "-m", "benchmarks.kill", "--child"], stdout=subprocess.PIPE, env=env)
     life, began, deadline = Life(), None, None
     out = process.stdout.fileno()  # type: ignore[union-attr]
@@ -119,7 +119,7 @@ def live(env: dict[str, str], simulator: Simulator, *, writes: int | None = None
     process.stdout.close()  # type: ignore[union-attr]
     life.killed = process.wait() == -signal.SIGKILL
     life.seconds = monotonic() - (began or monotonic())
-    life.asked = [days_asked(entry.source, entry.path) for entry in simulator.log]
+    life.asked = [days_asked(entry.source, entry.path) for entry in simulator.log[already:]]
     return life
 
 
