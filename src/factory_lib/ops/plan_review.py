@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -159,7 +160,7 @@ def _afterwards(house: House, day: date) -> _Kept | None:
 def _carried_out(plans: Mapping[date, _Kept]) -> pd.DataFrame:
     """Return the stages that were begun under each plan before the next one took over, each once."""
     ordered, parts = [plans[day] for day in sorted(plans)], []
-    for plan, after in zip(ordered, [*ordered[1:], None], strict=True):
+    for plan, after in zip_longest(ordered, ordered[1:]):
         stages = plan.stages
         if after is not None and after.how == plan.how == KEPT:
             stages = stages[stages["start"] < pd.Timestamp(after.begin)]

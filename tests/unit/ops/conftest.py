@@ -1,16 +1,19 @@
-"""A house with two days of quarter-hourly prices in it."""
+"""A house with two days of quarter-hourly prices in it, and one with weeks of prices and weather."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from factory_lib import frames
-from factory_lib.clock import QUARTER_S, epoch
-from factory_lib.house import House
+from factory_lib import settings as factory_settings
+from factory_lib.clock import QUARTER_S, SimulatedClock, epoch
+from factory_lib.house import House, open_house
+from tests.unit.ops.week import NOON, furnish
 
 FIRST = datetime(2026, 4, 12, 22, 0, tzinfo=UTC)
 SLOTS = 192
@@ -30,3 +33,12 @@ def fill(house: House) -> Fill:
         return house.store.write(rows, run_id="test").written
 
     return write
+
+
+@pytest.fixture
+def works(home: Path) -> Iterator[House]:
+    """Five weeks of the simulated world's prices and weather, to the end of the week."""
+    settings = factory_settings.load("live", env={"FACTORY_HOME": str(home)})
+    with open_house(settings=settings, as_of=NOON, clock=SimulatedClock(NOON), run_id="test") as opened:
+        furnish(opened, NOON, days=35, quarters=True)
+        yield opened

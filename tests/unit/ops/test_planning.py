@@ -1,45 +1,18 @@
 """Tomorrow's plan from a store of simulated values: what is known, what is carried over, what is said and written."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from factory_lib import settings as factory_settings
-from factory_lib.clock import SimulatedClock
 from factory_lib.errors import BadInput
-from factory_lib.frames import tidy
-from factory_lib.house import House, open_house
+from factory_lib.house import House
 from factory_lib.ops import alerts, outlook, plan_alerts, planning
 from factory_lib.settings.tariff import TariffSettings, Tolls
-from factory_lib.simulator.world import World
-
-NOON = datetime(2025, 11, 19, 11, tzinfo=UTC)  # a Wednesday; tomorrow's prices are not published
-EVENING = datetime(2025, 11, 19, 15, 30, tzinfo=UTC)  # now they are
-THURSDAY = date(2025, 11, 20)
-
-
-@pytest.fixture
-def works(home: Path) -> Iterator[House]:
-    """Five weeks of the simulated world's prices and weather, to the end of the week."""
-    settings = factory_settings.load("live", env={"FACTORY_HOME": str(home)})
-    with open_house(settings=settings, as_of=NOON, clock=SimulatedClock(NOON), run_id="test") as house:
-        world = World()
-        for name, place, source, step in (
-            ("spot_eur_mwh", "ES", "ree", 900),
-            ("temperature_c", "5279X", "aemet", 3600),
-            ("humidity_pct", "5279X", "aemet", 3600),
-        ):
-            starts, values = world.window(name, NOON - timedelta(days=35), NOON + timedelta(days=4))
-            rows = tidy(name, starts, values, place=place, source=source, kind="observed", resolution_s=step,
-                        retrieved_at=NOON)  # fmt: skip
-            house.store.write(rows, run_id="test")
-        yield house
+from tests.unit.ops.week import EVENING, NOON, THURSDAY
 
 
 def at(house: House, instant: datetime) -> House:

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from factory_lib import views
-from factory_lib.views import continuity_charts, learning_charts, page, series_charts, tables
+from factory_lib.views import continuity_charts, learning_charts, page, plan_charts, series_charts, tables
 
 NOW = datetime(2026, 7, 15, 10, 0, tzinfo=UTC)
 HOURS = pd.date_range("2026-03-28T23:00", periods=48, freq="h", tz="UTC", unit="s", name="start")
@@ -108,6 +108,67 @@ def test_a_price_chart_draws_a_panel_per_unit_and_keeps_holes() -> None:
     assert np.isnan(drawn[7])
 
 
+QUARTERS = pd.date_range("2026-03-28T13:00Z", periods=136, freq="15min", unit="s", name="start")
+PRICES = pd.DataFrame(
+    {
+        "p10": -5.0,
+        "p50": np.linspace(-2, 60, 136),
+        "p90": 70.0,
+        "period": np.where(np.arange(136) < 40, "P6", "P1"),
+        "known": np.where(np.arange(136) < 44, "published", "forecast"),
+    },
+    index=QUARTERS,
+)
+STAGES = pd.DataFrame(
+    {
+        "batch": 1,
+        "kg": 200.0,
+        "variant": "standard",
+        "stage": ["mixing", "conching"],
+        "start": [QUARTERS[60], QUARTERS[64]],
+        "end": [QUARTERS[64], QUARTERS[84]],
+        "held_until": [QUARTERS[64], QUARTERS[90]],
+    }
+)
+LOADS = pd.DataFrame(
+    {"production_kw": 160.0, "auxiliary_kw": 15.0, "total_kw": 175.0, "excess_kw": 25.0}, index=QUARTERS
+)
+STARTS = pd.DataFrame({"variant": "standard", "start": QUARTERS[::4], "one_batch_eur": 30.0})
+
+
+def words(axes: Any) -> set[str]:
+    return {text.get_text() for text in [*axes.get_legend().get_texts(), *axes.texts]}
+
+
+def test_a_gantt_names_stages_holding_periods_and_how_prices_are_known() -> None:
+    bars, curve = plan_charts.gantt(STAGES, PRICES).axes
+    assert words(bars) == {"mixing", "conching", "held"}
+    assert [label.get_text() for label in bars.get_yticklabels()] == ["1: 200 kg standard"]
+    assert words(curve) == {"10–90 %", "published", "expected", "P6", "P1"}
+    assert curve.get_ylabel() == "EUR/MWh"
+
+
+def test_power_above_the_contract_is_marked_and_within_it_not() -> None:
+    over = plan_charts.power(LOADS, 150.0).axes[0]
+    assert {"above the contract", "contract 150 kW"} <= words(over)
+    within = plan_charts.power(LOADS.assign(excess_kw=0.0), 200.0).axes[0]
+    assert "above the contract" not in words(within)
+
+
+def test_where_there_is_no_plan_the_charts_say_so_and_show_the_price() -> None:
+    bars, curve = plan_charts.gantt(STAGES[:0], PRICES).axes
+    assert [text.get_text() for text in bars.texts] == ["no batch"]
+    assert len(curve.lines) >= 2
+    assert [text.get_text() for text in plan_charts.starts(STARTS[:0], STAGES[:0]).axes[0].texts] == [
+        "no batch can begin and be finished"
+    ]
+
+
+def test_a_text_keeps_its_lines_and_is_escaped() -> None:
+    shown = views.text("one\n<b>two")
+    assert "one\n&lt;b&gt;two" in shown.html
+
+
 CLASSES = ["Optimal", "Moderate", "Reduced", "Halt Production"]
 
 
@@ -141,6 +202,10 @@ CLASSES = ["Optimal", "Moderate", "Reduced", "Halt Production"]
             id="confusion",
         ),
         pytest.param(lambda: learning_charts.importances({"a": 0.5, "b": 0.2}, "t"), id="importances"),
+        pytest.param(lambda: plan_charts.gantt(STAGES, PRICES), id="gantt"),
+        pytest.param(lambda: plan_charts.power(LOADS, 150.0), id="power"),
+        pytest.param(lambda: plan_charts.starts(STARTS, STAGES), id="starts"),
+        pytest.param(lambda: plan_charts.believed(PRICES.assign(actual=np.nan)), id="believed"),
         pytest.param(
             lambda: learning_charts.recommendations(pd.Series(pd.Categorical(CLASSES * 12), index=HOURS), "t"),
             id="hours",

@@ -1,0 +1,114 @@
+"""What of a plan deserves an alert, by day: heat that moved a stage, poor hours, no plan; and when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from factory_lib import settings as factory_settings
+from factory_lib.clock import MADRID, SimulatedClock
+from factory_lib.house import House, open_house
+from factory_lib.ops import alerts, outdoor, outlook, plan_alerts, planning
+from tests.unit.ops.week import furnish
+
+JULY = datetime(2025, 7, 16, 15, 30, tzinfo=UTC)  # a Wednesday afternoon
+SUMMER_DAYS = 70  # of history: a price band needs sixty
+Warm = Callable[[float], House]
+
+
+@pytest.fixture
+def summer(home: Path) -> Iterator[Warm]:
+    """Open a house in July whose air is so many kelvin warmer from yesterday on."""
+    with ExitStack() as stack:
+
+        def warmer(kelvin: float) -> House:
+            settings = factory_settings.load("live", env={"FACTORY_HOME": str(home)})
+            opened = open_house(settings=settings, as_of=JULY, clock=SimulatedClock(JULY), run_id="test")
+            house = stack.enter_context(opened)
+            furnish(house, JULY, days=SUMMER_DAYS, quarters=False, warmer_k=kelvin)
+            return house
+
+        yield warmer
+
+
+def told(house: House) -> dict[str, str]:
+    return {row["entity"]: row["message"] for row in alerts.listed(house.state) if row["topic"] == "plan"}
+
+
+def test_a_hot_day_names_the_hours_the_stages_and_what_the_plan_did(summer: Warm) -> None:
+    house = summer(2.0)
+    outcome = planning.plan_today(house)
+    assert outcome.plan.status == "solved"
+    plan_alerts.raise_alerts(house, outcome)
+    said = told(house)["2025-07-17 heat"]
+    assert "Thursday 17 July" in said
+    assert "tempering 15:00 to 22:00" in said
+    assert "the plan moved the stage" in said
+    own = outcome.schedule[outcome.schedule["stage"] == "tempering"]
+    assert (own["end"].dt.tz_convert(MADRID).dt.hour <= 15).all()
+
+
+def test_a_room_that_allows_no_plan_is_told_with_its_hours(summer: Warm) -> None:
+    house = summer(6.0)
+    outcome = planning.plan_today(house)
+    assert (outcome.level, outcome.plan.status) == ("warn", "infeasible")
+    plan_alerts.raise_alerts(house, outcome)
+    said = told(house)
+    assert "No plan is possible" in said["2025-07-17 plan"]
+    assert "found no hour for the stage" in said["2025-07-17 heat"]
+    assert "límite movido en" in outcome.brief
+
+
+def test_a_poor_hour_is_one_below_the_months_own(summer: Warm) -> None:
+    house = summer(2.0)
+    begin, end = JULY, JULY + timedelta(hours=30)
+    prices, weather = outlook.prices(house, begin, end).loc[begin:], outlook.weather(house, begin, end)
+    found = outdoor.low_hours(house, prices, weather)
+    assert found
+    starts = pd.DatetimeIndex([start for low in found for start in low.starts]).tz_convert(MADRID)
+    assert ((starts.hour >= 6) & (starts.hour < 22)).all(), "nobody works then"
+    assert "of the working hours of July" in found[0].why
+    mild = weather.assign(temperature_c=21.0, humidity_pct=55.0)
+    assert not outdoor.low_hours(house, prices, mild)
+
+
+def test_without_the_months_history_no_hour_is_poor(works: House) -> None:
+    begin, end = works.as_of, works.as_of + timedelta(hours=24)
+    prices, weather = outlook.prices(works, begin, end).loc[begin:], outlook.weather(works, begin, end)
+    assert not outdoor.low_hours(works, prices, weather)
+
+
+def test_planning_another_day_says_nothing_of_this_one_and_the_day_ends_its_alerts(summer: Warm) -> None:
+    house = summer(2.0)
+    plan_alerts.raise_alerts(house, planning.plan_today(house))
+    before = told(house)
+    assert before
+    plan_alerts.raise_alerts(house, planning.plan_today(house, first=date(2025, 7, 19)))
+    assert before.items() <= told(house).items()
+    over = JULY + timedelta(days=3)
+    house.clock.set(over)  # type: ignore[attr-defined]
+    later = replace(house, as_of=over)
+    plan_alerts.raise_alerts(later, planning.plan_today(later, first=date(2025, 7, 20)))
+    assert not [entity for entity in told(house) if entity < "2025-07-19"]
+
+
+def test_a_replay_raises_nothing_and_leaves_the_kept_plan_alone(summer: Warm) -> None:
+    house = summer(6.0)
+    kept = planning.plan_today(house)
+    house.clock.set(JULY + timedelta(days=2))  # type: ignore[attr-defined]
+    replayed = planning.plan_today(house, wishes=["none"])
+    plan_alerts.raise_alerts(house, replayed)
+    assert told(house) == {}
+    assert kept.folder != replayed.folder
+    assert replayed.folder.parent.name == "replayed"
+
+
+def test_spans_join_neighbouring_hours() -> None:
+    hours = pd.DatetimeIndex(["2025-07-16T18:00Z", "2025-07-16T19:00Z", "2025-07-17T05:00Z"])
+    assert [(end - begin).total_seconds() / 3600 for begin, end in outdoor.spans_of(hours)] == [2, 1]

@@ -1,0 +1,97 @@
+"""Planned, expected, made and metered, side by side."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from factory_lib.clock import day_bounds, slots_in_day
+from factory_lib.house import House
+from factory_lib.ops import plan_review, planning
+from factory_lib.pipeline.imports import import_path
+from tests.unit.ops.week import EVENING, NOON, THURSDAY
+
+FRIDAY_MORNING = day_bounds(THURSDAY)[1] + timedelta(hours=7)
+
+
+def row(found: plan_review.PlanReview, day: date) -> pd.Series:
+    return found.days.set_index("day").loc[f"{day:%a %d %b}"]
+
+
+def metered(folder: Path, days: list[date], kwh: float, *, minutes: int = 15) -> Path:
+    file = folder / "meter.csv"
+    lines = ["time_utc,energy_kwh"]
+    for day in days:
+        start, _ = day_bounds(day)
+        for n in range(slots_in_day(day, minutes * 60)):
+            lines.append(f"{start + timedelta(minutes=minutes * n):%Y-%m-%dT%H:%M:%SZ},{kwh}")
+    file.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    return file
+
+
+@pytest.fixture
+def friday(works: House) -> House:
+    """Friday morning, Thursday's plan made and kept on Wednesday evening."""
+    planning.plan_today(replace(works, as_of=EVENING))
+    return replace(works, as_of=FRIDAY_MORNING)
+
+
+def test_a_kept_plan_is_held_to_its_day_and_the_others_are_planned_afterwards(friday: House) -> None:
+    found = plan_review.review(friday, days=3)
+    assert list(found.days["plan"]) == [plan_review.AFTERWARDS, plan_review.AFTERWARDS, plan_review.KEPT]
+    thursday = row(found, THURSDAY)
+    assert thursday["planned_kg"] == pytest.approx(900 * 200 / 1050, abs=0.1)
+    assert thursday["planned_eur"] == pytest.approx(thursday["plan_as_charged_eur"]), "it was made after publication"
+    assert np.isnan(thursday["billed_eur"])
+    assert any("factory import meter" in note for note in found.notes)
+
+
+def test_energy_planned_is_that_of_the_stages_and_of_what_always_runs(works: House) -> None:
+    quiet = plan_review.review(replace(works, as_of=FRIDAY_MORNING + timedelta(days=3)), days=1)  # Sunday
+    assert quiet.days["planned_kwh"].item() == pytest.approx(368)
+    assert quiet.days["planned_kg"].item() == 0
+    whole = plan_review.review(replace(works, as_of=FRIDAY_MORNING), days=2).days
+    assert (whole["planned_kwh"] > 368 + 300).all()
+
+
+@pytest.mark.parametrize(("minutes", "kwh"), [(15, 10.0), (60, 40.0)], ids=["quarters", "hours"])
+def test_billed_is_metered_energy_at_the_published_price(
+    friday: House, tmp_path: Path, minutes: int, kwh: float
+) -> None:
+    import_path(friday, metered(tmp_path, [THURSDAY], kwh, minutes=minutes))
+    day = row(plan_review.review(friday, days=2), THURSDAY)
+    start, end = day_bounds(THURSDAY)
+    price = friday.store.read("spot_eur_mwh", places=["ES"], start=start, end=end)["value"]
+    assert day["metered_kwh"] == pytest.approx(960)
+    assert day["billed_eur"] == pytest.approx(10 * price.sum() / 1000)
+
+
+def test_half_a_day_of_energy_is_not_the_day(friday: House, tmp_path: Path) -> None:
+    file = metered(tmp_path, [THURSDAY], 10.0)
+    file.write_text("\n".join(file.read_text(encoding="utf-8").splitlines()[:-1]) + "\n", encoding="utf-8")
+    import_path(friday, file)
+    assert np.isnan(row(plan_review.review(friday, days=1), THURSDAY)["metered_kwh"])
+
+
+def test_kilograms_produced_stand_beside_those_planned(friday: House, tmp_path: Path) -> None:
+    file = tmp_path / "made.csv"
+    file.write_text(f"day,produced_kg\n{THURSDAY},165.5\n", encoding="utf-8")
+    import_path(friday, file)
+    assert row(plan_review.review(friday, days=1), THURSDAY)["produced_kg"] == 165.5
+
+
+def test_what_was_not_known_yet_is_not_reviewed(friday: House) -> None:
+    earlier = plan_review.review(replace(friday, as_of=NOON), days=2)
+    assert set(earlier.days["plan"]) == {plan_review.AFTERWARDS}
+
+
+def test_a_store_without_prices_has_days_without_plans(house: House) -> None:
+    found = plan_review.review(house, days=2)
+    assert list(found.days["plan"]) == [plan_review.NONE] * 2
+    assert found.days["planned_eur"].isna().all()
+    assert found.prices["p50"].isna().all()
