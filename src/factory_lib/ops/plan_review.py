@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
-from itertools import zip_longest
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -159,16 +159,18 @@ def _afterwards(house: House, day: date) -> _Kept | None:
 
 def _carried_out(plans: Mapping[date, _Kept]) -> pd.DataFrame:
     """Return the stages that were begun under each plan before the next one took over, each once."""
-    ordered, parts = [plans[day] for day in sorted(plans)], []
-    for plan, after in zip_longest(ordered, ordered[1:]):
+    following, parts = dict(pairwise(sorted(plans))), []
+    for day, plan in sorted(plans.items()):
         stages = plan.stages
-        if after is not None and after.how == plan.how == KEPT:
+        after = plans[following[day]] if day in following else plan
+        if after is not plan and after.how == plan.how == KEPT:
             stages = stages[stages["start"] < pd.Timestamp(after.begin)]
         twin = stages.groupby(["variant", "stage", "start"]).cumcount()  # alike batches on two machines
         parts.append(stages.assign(twin=twin))
     if not parts:
         return pd.DataFrame(columns=[*_STAGE_COLUMNS, "twin"])
-    return pd.concat(parts, ignore_index=True).drop_duplicates(["variant", "stage", "start", "twin"], keep="last")
+    stages = pd.concat(parts, ignore_index=True)
+    return stages.drop_duplicates(["variant", "stage", "start", "twin"], keep="last")
 
 
 def _power_kw(house: House, stages: pd.DataFrame, index: pd.DatetimeIndex) -> Floats:

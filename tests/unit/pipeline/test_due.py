@@ -1,0 +1,45 @@
+"""When planning is due: prices first of all, then a new day, then the air ahead."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from factory_lib.house import House
+from factory_lib.pipeline import due
+
+LAST = datetime(2026, 4, 15, 10, 10, tzinfo=UTC)
+JOB = "production_optimization"
+
+
+def planned(house: House, status: str = "ok") -> None:
+    house.state.mark("job", JOB, LAST, {"status": status, "verdict": "", "error": None})
+
+
+@pytest.mark.parametrize(
+    ("later", "quiet"),
+    [
+        pytest.param(timedelta(minutes=30), True, id="soon after"),
+        pytest.param(due.PLAN_AGAIN_AFTER, False, id="the air may have changed"),
+        pytest.param(timedelta(hours=13), False, id="a new day"),
+    ],
+)
+def test_a_plan_stands_until_something_can_change_it(house: House, later: timedelta, quiet: bool) -> None:
+    planned(house)
+    assert (due.nothing_due(house.settings, house.state, JOB, LAST + later) is not None) == quiet
+
+
+@pytest.mark.parametrize(
+    ("series", "quiet"), [("spot_eur_mwh", False), ("pvpc_eur_mwh", True), ("temperature_c", True)]
+)
+def test_prices_of_the_plants_own_basis_make_it_due(house: House, series: str, quiet: bool) -> None:
+    planned(house)
+    house.state.mark(due.STORED, series, LAST + timedelta(minutes=5))
+    assert (due.nothing_due(house.settings, house.state, JOB, LAST + timedelta(minutes=30)) is not None) == quiet
+
+
+def test_a_plan_that_failed_or_never_was_is_due(house: House) -> None:
+    assert due.nothing_due(house.settings, house.state, JOB, LAST) is None
+    planned(house, "failed")
+    assert due.nothing_due(house.settings, house.state, JOB, LAST + timedelta(minutes=30)) is None
