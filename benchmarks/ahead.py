@@ -18,20 +18,16 @@ import pandas as pd
 from benchmarks._cli import bench
 from benchmarks.price_backtest import Market, energy, exogenous
 from benchmarks.real_training import real_history
-from factory_lib.clock import MADRID
-from factory_lib.domain import indices
-from factory_lib.features import ahead, air
+from factory_lib.clock import MADRID, day_start
+from factory_lib.features import ahead
 from factory_lib.features.lags import DayMatrix, day_matrix
-from factory_lib.features.thirteen import HUMIDITY, PRICE, TEMPERATURE
 from factory_lib.models import scores
 from factory_lib.models.backtest import backtest
-from factory_lib.models.expectation import VALUES, rolling_expectations
 from factory_lib.models.history import History
-from factory_lib.models.weather import rolling_forecasts
+from factory_lib.models.rule_ahead import rule_over_forecasts
 
 TEST = (date(2017, 1, 1), date(2017, 12, 31))
 WARM_UP_DAYS = 184  # before the test: what the first errors are taken from
-REFIT = "28D"
 ASSUMPTIONS = [
     "before: issued at 12:00 Europe/Madrid of day I for the hours of I+1, whose prices are not published yet",
     "after: issued at 14:00, when they are",
@@ -79,18 +75,16 @@ def forecast_rows(history: History, prices: pd.Series, begin: date, last: date) 
     rows = ahead.rows_ahead(issues)
     rows = rows[rows["day_ahead"]].reset_index(drop=True)
     rows["group"] = np.where(rows["issued_at"].dt.tz_convert(MADRID).dt.time == scores.BEFORE, "before", "after")
-    hourly, known_until = air.with_vapour(history.hourly, history.known_until)
-    past = ahead.Past(hourly, rows, known_until)
-    refits = pd.date_range(str(begin), str(last), freq=REFIT, tz="UTC")
-    forecast = rolling_forecasts(past, rows, refits)
-    published = past.known(PRICE, past.target_s)
-    forecast[PRICE] = np.where(np.isnan(published), rows["target_start"].map(prices), published)
-    actual = pd.DataFrame({name: past.actual(name, past.target_s) for name in VALUES}, index=rows.index)
-    expected = rolling_expectations(rows, forecast, actual, (past.low, past.high), refits)
-    score, index = past.indices(*(forecast[name].to_numpy() for name in (PRICE, TEMPERATURE, HUMIDITY)))
-    rule = {"score_rule": score, "recommendation_rule": indices.production_recommendation(index)}
-    expected = expected.rename(columns={"score": "score_model", "recommendation": "recommendation_model"})
-    return rows.join([ahead.outcomes(past, rows), expected]).assign(**rule).dropna(subset=["score", "score_model"])
+    said = rule_over_forecasts(history, rows, prices, day_start(begin)).rename(
+        columns={
+            "score": "score_model",
+            "recommendation": "recommendation_model",
+            "score_point": "score_rule",
+            "recommendation_point": "recommendation_rule",
+        }
+    )
+    past = ahead.Past(history.hourly, rows, history.known_until)
+    return rows.join([ahead.outcomes(past, rows), said]).dropna(subset=["score", "score_model"])
 
 
 def judge(tested: pd.DataFrame) -> dict[str, Any]:

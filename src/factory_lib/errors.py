@@ -36,6 +36,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 
 class FactoryError(Exception):
@@ -48,6 +49,16 @@ class FactoryError(Exception):
         self.message = message
         self.next_step = self.default_next_step if next_step is None else next_step
         super().__init__(f"{message} {self.next_step}".strip())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel between processes whole: a subclass is made from data, which its sentence does not give back."""
+        return _revived, (type(self), self.args, vars(self))
+
+
+def _revived(cls: type[FactoryError], args: tuple[Any, ...], data: dict[str, Any]) -> FactoryError:
+    error = cls.__new__(cls, *args)
+    vars(error).update(data)
+    return error
 
 
 class BadInput(FactoryError):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -21,16 +22,21 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import Lasso
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.parallel import Parallel, delayed
 
 from factory_lib.errors import TooFewRows
 from factory_lib.features.calendar import Matrix
 from factory_lib.features.lags import DayMatrix, to_slots
 from factory_lib.features.prices import DayFeatures, price_features
+from factory_lib.models.baselines import naive_forecasts
 from factory_lib.models.calibration import WINDOW_DAYS, band, calibration_start, error_quantiles
 from factory_lib.models.quarters import in_quarters, quarter_factors
 
 LEADS = tuple(range(1, 8))
 LEAST_TRAINING_DAYS = 60
+# The sixteen weeks kept from a fit are forecast by an earlier one; for the next day, the last four of them by a second,
+# fresh as fits in use are. On spot 2024, fits two weeks old on average had an rMAE of .622, eight weeks old .633.
+FRESH_DAYS = 28
 _TREES = {
     "loss": "absolute_error",
     "learning_rate": 0.05,
@@ -141,6 +147,10 @@ class PriceForecaster(BaseEstimator):  # type: ignore[misc]
     models_ : dict of int to LeadModel
     errors_ : dict of int to array, shape (days, 24)
         By lead, out-of-sample errors in spreads of the sixteen weeks before the fit, by models that had not seen them.
+    rmae_ : dict of int to float
+        By lead, the error on those weeks over that of the best naive forecast on the same.
+    exogenous_ : list of str
+        The operator's forecasts that it was fitted with, and has to be given.
     fitted_until_ : datetime64[D]
         The last day whose prices the models have learnt.
     """
@@ -149,7 +159,9 @@ class PriceForecaster(BaseEstimator):  # type: ignore[misc]
         self.recipe = recipe
         self.leads = leads
 
-    def fit(self, prices: DayMatrix, exogenous: Mapping[str, DayMatrix] | None = None) -> Self:
+    def fit(
+        self, prices: DayMatrix, exogenous: Mapping[str, DayMatrix] | None = None, *, jobs: int | None = None
+    ) -> Self:
         """Fit every lead on all of ``prices`` (hourly), after measuring its errors on the last sixteen weeks.
 
         Raises
@@ -157,16 +169,62 @@ class PriceForecaster(BaseEstimator):  # type: ignore[misc]
         TooFewRows
             If the history is too short for both.
         """
-        self.models_, self.errors_ = {}, {}
         end = len(prices.days)
         held_out = calibration_start(prices.grid, end)
-        for lead in self.leads:
-            features = price_features(prices, lead, exogenous)
-            blind = LeadModel(self.recipe, lead).fit(features, prices.grid, held_out - lead + 1)
-            self.errors_[lead] = errors_in_spreads(blind, features, prices.grid, np.arange(held_out, end))
-            self.models_[lead] = LeadModel(self.recipe, lead).fit(features, prices.grid, end)
+        work = (delayed(_fit_lead)(self.recipe, lead, prices, exogenous, held_out) for lead in self.leads)
+        fits = dict(zip(self.leads, list(Parallel(n_jobs=jobs)(work)), strict=True))
+        self.models_ = {lead: model for lead, (model, _) in fits.items()}
+        self.errors_ = {lead: errors for lead, (_, errors) in fits.items()}
+        self.exogenous_ = sorted(exogenous or {})
         self.fitted_until_ = prices.days[-1]
+        losses = self.losses(prices, exogenous)
+        mean = losses.groupby("lead")[["model", "naive"]].mean()
+        self.rmae_ = dict(zip(self.leads, (mean["model"] / mean["naive"]).reindex(self.leads).tolist(), strict=True))
         return self
+
+    def losses(
+        self,
+        prices: DayMatrix,
+        exogenous: Mapping[str, DayMatrix] | None = None,
+        rival: PriceForecaster | None = None,
+    ) -> pd.DataFrame:
+        """Return the absolute errors (EUR/MWh) on the weeks kept from the fit, hour by hour.
+
+        Parameters
+        ----------
+        prices, exogenous
+            What the fit was given.
+        rival : PriceForecaster, optional
+            Another fit, to be run on the same hours.
+
+        Returns
+        -------
+        DataFrame
+            ``lead``, ``issue_day`` (datetime64[D]), ``model``, ``naive`` (the best naive forecast of the lead), and
+            ``rival`` where one is given, of the next day alone, for which both are fresh. It knew the days it learnt.
+        """
+        parts = []
+        for lead, errors in self.errors_.items():
+            rows = np.arange(len(prices.days) - len(errors), len(prices.days))
+            features = price_features(prices, lead, exogenous)
+            scale = features.spread[rows, None]
+            naive = [np.abs(prices.grid - said)[rows] for said in naive_forecasts(prices, lead).values()]
+            columns = {"model": np.abs(errors * scale), "naive": min(naive, key=np.nanmean)}
+            if rival is not None and lead == 1:
+                again = errors_in_spreads(rival.models_[lead], features, prices.grid, rows)
+                columns["rival"] = np.abs(again * scale)
+            flat = {name: values.ravel() for name, values in columns.items()}
+            issue_day = np.repeat(prices.days[rows] - lead, errors.shape[1])
+            parts.append(pd.DataFrame({"lead": lead, "issue_day": issue_day, **flat}))
+        return pd.concat(parts, ignore_index=True).dropna(subset=["model", "naive"])
+
+    def held_out_forecast(self, prices: DayMatrix, exogenous: Mapping[str, DayMatrix] | None = None) -> pd.Series:
+        """Return what was forecast for the next day (EUR/MWh, by ``start``) on the weeks kept from the fit."""
+        first = len(prices.days) - len(self.errors_[1])
+        spread = price_features(prices, 1, exogenous).spread[first:, None]
+        said = prices.grid[first:] - self.errors_[1] * spread
+        forecast: pd.Series = pd.concat(map(to_slots, prices.days[first:].tolist(), said))
+        return forecast
 
     def predict(
         self, prices: DayMatrix, exogenous: Mapping[str, DayMatrix] | None = None, quarters: DayMatrix | None = None
@@ -208,6 +266,19 @@ class PriceForecaster(BaseEstimator):  # type: ignore[misc]
         # A forecast issued before the fit would have known less than this model does: leave it out.
         first = prices.row(self.fitted_until_) + lead
         return errors_in_spreads(self.models_[lead], features, prices.grid, np.arange(first, len(prices.days) - lead))
+
+
+def _fit_lead(
+    recipe: Recipe, lead: int, prices: DayMatrix, exogenous: Mapping[str, DayMatrix] | None, held_out: int
+) -> tuple[LeadModel, Matrix]:
+    """Return the model of a lead, and its errors from row ``held_out`` on by models that had not seen them."""
+    end = len(prices.days)
+    features = price_features(prices, lead, exogenous)
+    errors = []
+    for first, last in pairwise([held_out, end - FRESH_DAYS, end] if lead == 1 else [held_out, end]):
+        blind = LeadModel(recipe, lead).fit(features, prices.grid, first - lead + 1)
+        errors.append(errors_in_spreads(blind, features, prices.grid, np.arange(first, last)))
+    return LeadModel(recipe, lead).fit(features, prices.grid, end), np.vstack(errors)
 
 
 def errors_in_spreads(model: LeadModel, features: DayFeatures, prices: Matrix, rows: np.ndarray) -> Matrix:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import pandas as pd
@@ -11,12 +12,14 @@ from factory_lib import series as catalogue
 from factory_lib.clock import HOUR_S, day_start, market_day
 from factory_lib.features import diurnal
 from factory_lib.features.ahead import KnownAt, KnownUntil
+from factory_lib.features.lags import DayMatrix
 from factory_lib.features.thirteen import HUMIDITY, PRICE, TEMPERATURE
 from factory_lib.frames import wide
 from factory_lib.house import House
 from factory_lib.series import Kind, Measurement
 from factory_lib.slots import expected, to_index
 
+RECENT = timedelta(days=35)  # what quarters of an hour are learnt from, and a week more
 PUBLISHED_AHEAD = timedelta(days=2)  # nothing is published further ahead than the next market day
 _COLUMNS = [PRICE, TEMPERATURE, HUMIDITY]
 
@@ -33,11 +36,14 @@ class History:
         The end (UTC) of what is known at an issue time.
     notes : tuple of str
         What a reader of any figure from these hours has to know.
+    operator : mapping of str to DayMatrix
+        The system operator's day-ahead forecasts (``features.prices.operator_days``), empty where there are too few.
     """
 
     hourly: pd.DataFrame
     known_until: KnownUntil
     notes: tuple[str, ...]
+    operator: Mapping[str, DayMatrix] = field(default_factory=dict)
 
 
 def load(house: House, days: int) -> History:
@@ -62,6 +68,14 @@ def load(house: House, days: int) -> History:
     price_until = catalogue.get(price_series).publication[Kind.OBSERVED].known_until
     known_until = {PRICE: price_until, TEMPERATURE: weather_until, HUMIDITY: weather_until}
     return History(hourly, known_until, (*notes, note))
+
+
+def published_slots(house: House, history: History) -> pd.Series:
+    """Return the prices of ``history`` with the last weeks' as the market has them, hours or quarters, by ``start``."""
+    name, end = f"{house.settings.tariff.price_basis}_eur_mwh", house.as_of + PUBLISHED_AHEAD
+    recent = _read(house, [name], house.as_of - RECENT, end, None)[name].dropna()
+    hourly = history.hourly[PRICE].dropna()
+    return pd.concat([hourly[hourly.index < recent.index[0]], recent]) if len(recent) else hourly
 
 
 def _read(house: House, names: list[str], start: datetime, end: datetime, grid_s: int | None) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-_FRAMES = ("metrics", "fold_mae", "example", "confusion", "decisions")
+_FRAMES = ("metrics", "fold_mae", "example", "confusion", "decisions", "price")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,9 @@ class TrainingOutcome:
     importances : dict
         Feature to its share in the score model.
     decisions : DataFrame
-        One row per model: version, alias, errors of version, naive and champion, reason.
+        One row per model (``promotion.Decision``): version, alias, errors of version, rival and champion, reason.
+    price : DataFrame
+        The price model by day ahead: ``days``, ``mae``, ``naive_mae`` (EUR/MWh), ``rmae_best``; empty without one.
     mlflow_run_id : str
     promoted : tuple of str
         Models whose champion changed.
@@ -54,6 +56,7 @@ class TrainingOutcome:
     confusion: pd.DataFrame
     importances: dict[str, float]
     decisions: pd.DataFrame
+    price: pd.DataFrame
     mlflow_run_id: str = ""
     promoted: tuple[str, ...] = ()
     skipped: bool = False

@@ -7,30 +7,35 @@ forecast that says nothing new is issued once a day.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from factory_lib.clock import HOUR_S, MADRID, day_start, epoch, market_day
+from factory_lib import series as catalogue
+from factory_lib.clock import HOUR_S, day_start, epoch, market_day
 from factory_lib.domain import indices
-from factory_lib.domain.indices import CLASSES, PriceBand
+from factory_lib.domain.indices import PriceBand
 from factory_lib.errors import BadInput
 from factory_lib.features.thirteen import HUMIDITY, MWH_PER_KWH, PRICE, TEMPERATURE
 from factory_lib.frames import FORECAST_COLUMNS, UTC_S
 from factory_lib.house import House
 from factory_lib.models import history as histories
 from factory_lib.models import journal
+from factory_lib.models import prediction_words as words
 from factory_lib.models.air_ahead import OWN, AirAhead, air_ahead, errors_of
 from factory_lib.models.expectation import COLUMNS, Floats, expect
+from factory_lib.models.history import History
 from factory_lib.models.price_ahead import CHAMPION, NAIVE, PUBLISHED, QUANTILES, UNAVAILABLE, prices_ahead
+from factory_lib.models.serving import champion, served_scores
+from factory_lib.models.trials import price_name
 from factory_lib.slots import to_index
 
 LONGEST_DAYS = 7
-HISTORY_YEARS = 4
-SCORE = "energy_optimization_score"
+HISTORY_DAYS = 4 * 365  # climatology looks at the same days of so many years
+SCORE_SERIES = "energy_optimization_score"
 _LEAST_SPREAD_DRAWS = 120
 
 
@@ -42,12 +47,16 @@ class PredictionOutcome:
     ----------
     hourly : DataFrame
         UTC index: ``price_eur_mwh`` with ``price_p10`` and ``price_p90``, ``tier``, ``temperature_c``,
-        ``humidity_pct``, ``weather_source``, and ``expectation.COLUMNS``.
+        ``humidity_pct``, ``weather_source``, ``expectation.COLUMNS``, and ``score_source`` (rule or champion).
+    slots : DataFrame
+        UTC index at the market's cadence, quarters since October 2025: price, band and tier. Hours are their means.
     blocks : DataFrame
         Consecutive hours of a market day with one recommendation: ``start``, ``hours``, ``recommendation``,
         ``probability``, means of price, temperature and score, ``reason``.
     journal : DataFrame
         ``journal.COLUMNS`` after ``series``: past forecasts against what came, by lead in market days.
+    drifts : dict of str to str
+        Series whose recent forecasts are out of line, and how.
     notes : tuple of str
         Which tier serves which hours, and what else a reader has to know.
     """
@@ -57,19 +66,21 @@ class PredictionOutcome:
     figures: dict[str, int | float | str]
     notes: tuple[str, ...]
     hourly: pd.DataFrame
+    slots: pd.DataFrame
     blocks: pd.DataFrame
     journal: pd.DataFrame
+    drifts: dict[str, str]
 
     @property
     def price_chart(self) -> pd.DataFrame:
-        """The price with its band, and the published part as ``actual``."""
-        published = self.hourly["tier"] == PUBLISHED
+        """The price with its band at the market's cadence, and the published part as ``actual``."""
+        published = self.slots["tier"] == PUBLISHED
         return pd.DataFrame(
             {
-                "p10": self.hourly["price_p10"],
-                "p50": self.hourly["price_eur_mwh"],
-                "p90": self.hourly["price_p90"],
-                "actual": self.hourly["price_eur_mwh"].where(published),
+                "p10": self.slots["price_p10"],
+                "p50": self.slots["price_eur_mwh"],
+                "p90": self.slots["price_p90"],
+                "actual": self.slots["price_eur_mwh"].where(published),
             }
         )
 
@@ -93,32 +104,50 @@ def predict(house: House, days: int = LONGEST_DAYS) -> PredictionOutcome:
         raise BadInput(f"{days} days cannot be predicted.", next_step=f"Choose 1 … {LONGEST_DAYS}.")
     begin = -(-epoch(house.as_of) // HOUR_S) * HOUR_S
     index = to_index(np.arange(begin, begin + days * 24 * HOUR_S, HOUR_S, dtype=np.int64))
-    # From a 1 January on, so that the history, and with it a fitted model, stays the same from one day to the next.
-    first = date(market_day(house.as_of).year - HISTORY_YEARS, 1, 1)
-    history = histories.load(house, (market_day(house.as_of) - first).days)
-    basis = house.settings.tariff.price_basis
-    prices = prices_ahead(history.hourly[PRICE], index, house.settings.paths.data / "models", basis)
-    observed = history.hourly.loc[: pd.Timestamp(house.as_of), [TEMPERATURE, HUMIDITY]]
-    air = air_ahead(house, observed, index)
+    history = histories.load(house, HISTORY_DAYS)
+    hourly, slots, notes = _prices(house, history, index)
+    air = air_ahead(house, history.hourly.loc[: pd.Timestamp(house.as_of), [TEMPERATURE, HUMIDITY]], index)
     band = indices.price_band(history.hourly[PRICE] * MWH_PER_KWH, house.as_of)
-    hourly = prices.hourly.rename(columns={"p50": PRICE, "p10": "price_p10", "p90": "price_p90"}).join(air.hourly)
+    hourly = hourly.join(air.hourly)
     hourly = hourly.join(expected_of(hourly, air, band, house.as_of))
+    hourly, learnt = served_scores(house, history, hourly)
     # Days on, a naive forecast may be the better one; of tomorrow, it means that something is missing.
     fallen_back = (hourly["tier"] == UNAVAILABLE).any() or (hourly["tier"].iloc[:48] == NAIVE).any()
-    written = _store(house, hourly, f"{basis}_eur_mwh")
-    reviewed, drifts = _journal(house, f"{basis}_eur_mwh")
-    figures = {**_figures(hourly), "stored": written, "fitted": int(prices.fitted)}
-    if prices.rmae:
-        figures["price_rmae_best"] = round(prices.rmae[1], 4)
+    price_series = f"{house.settings.tariff.price_basis}_eur_mwh"
+    written = _store(house, hourly, slots, price_series)
+    reviewed, drifts = _journal(house, price_series)
+    told = tuple(f"{name}: {why}" for name, why in drifts.items())
     return PredictionOutcome(
-        verdict=_verdict(hourly, drifts),
+        verdict=words.verdict(hourly, told),
         level="warn" if drifts or fallen_back else "ok",
-        figures=figures,
-        notes=(*history.notes, *_tiers(hourly), *prices.notes, air.note, *_unknown(band), *drifts),
+        figures={**words.figures(hourly), "stored": written},
+        notes=(*history.notes, *words.tiers(hourly), *notes, *learnt, air.note, *words.unknown(band), *told),
         hourly=hourly,
-        blocks=blocks(hourly, band),
+        slots=slots,
+        blocks=words.blocks(hourly, band),
         journal=reviewed,
+        drifts=drifts,
     )
+
+
+def _prices(
+    house: House, history: History, index: pd.DatetimeIndex
+) -> tuple[pd.DataFrame, pd.DataFrame, tuple[str, ...]]:
+    """Return prices by hour and in the market's own slots, and what is to be said of them."""
+    basis = house.settings.tariff.price_basis
+    found, note = champion(house, price_name(basis))
+    wanted = found.exogenous_ if found else []
+    if missing := [name for name in wanted if name not in history.operator]:
+        found, note = None, f"The price champion needs forecasts of {', '.join(missing)} that are not here."
+    exogenous = {name: history.operator[name] for name in wanted if name not in missing}
+    hourly = prices_ahead(history.hourly[PRICE], index, found, exogenous)
+    names = {"p50": PRICE, "p10": "price_p10", "p90": "price_p90"}
+    slots, step_s = hourly.slots, catalogue.get(f"{basis}_eur_mwh").resolution_at(index[-1].to_pydatetime())
+    if step_s != HOUR_S:
+        fine = pd.date_range(index[0], index[-1] + pd.Timedelta(hours=1), freq=f"{step_s}s", inclusive="left", unit="s")
+        slots = prices_ahead(histories.published_slots(house, history), fine, found, exogenous, step_s).slots
+    notes = hourly.notes if not note else (*hourly.notes, f"{note} The naive forecast stands in.")
+    return hourly.slots.rename(columns=names), slots.rename(columns=names), notes
 
 
 def expected_of(hourly: pd.DataFrame, air: AirAhead, band: PriceBand, issued_at: datetime) -> pd.DataFrame:
@@ -154,58 +183,30 @@ def spread_of(p10: float, p50: float, p90: float, count: int) -> Floats:
     return departures
 
 
-def blocks(hourly: pd.DataFrame, band: PriceBand) -> pd.DataFrame:
-    """Join consecutive hours of a market day that have one recommendation, and give each such block its reason."""
-    known = hourly.dropna(subset=["recommendation"])
-    index = pd.DatetimeIndex(known.index)
-    local_day = pd.Series(index.tz_convert(MADRID).date, index=index)
-    changes = (known["recommendation"] != known["recommendation"].shift()) | (local_day != local_day.shift())
-    rows = []
-    for _, block in known.groupby(changes.cumsum()):
-        name = str(block["recommendation"].iloc[0])
-        means = {column: float(block[column].mean()) for column in (PRICE, TEMPERATURE, HUMIDITY, "score")}
-        chance = float(block[f"p_{name}"].mean())
-        head = {"start": block.index[0], "hours": len(block), "recommendation": name, "probability": chance}
-        rows.append({**head, **means, "reason": reason(means[PRICE], means[TEMPERATURE], means[HUMIDITY], band)})
-    columns = ["start", "hours", "recommendation", "probability", PRICE, TEMPERATURE, HUMIDITY, "score", "reason"]
-    return pd.DataFrame(rows, columns=columns)
+def _store(house: House, hourly: pd.DataFrame, slots: pd.DataFrame, price_series: str) -> int:
+    """Store what was forecast, the price in the market's slots, and return how many rows were new.
 
-
-def reason(price_eur_mwh: float, temperature_c: float, humidity_pct: float, band: PriceBand) -> str:
-    """Say in one sentence what takes how many of the production index's hundred points."""
-    eci = indices.energy_cost_index(price_eur_mwh * MWH_PER_KWH, band.low_eur_kwh, band.high_eur_kwh)
-    taken = {
-        f"outdoor air of {temperature_c:.0f} °C": 100.0 - float(indices.temperature_comfort_index(temperature_c)),
-        f"a price of {price_eur_mwh:.0f} EUR/MWh": 0.5 * float(eci),
-        f"{humidity_pct:.0f} % humidity": 0.3 * float(indices.humidity_stress_factor(humidity_pct)),
-    }
-    felt = sorted(((points, what) for what, points in taken.items() if points >= 1), reverse=True)
-    if not felt:
-        return "Mild air and cheap energy: nothing takes from the hundred points."
-    words = [f"{what} takes {points:.0f}" for points, what in felt]
-    said = f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]
-    return f"Of a hundred points, {said}."
-
-
-def _store(house: House, hourly: pd.DataFrame, price_series: str) -> int:
-    """Store the forecasts among the hours and return how many were new; what was said today is not said again."""
+    What was said today is not said again, and hourly means of quarters are aggregates, which are never stored.
+    """
     places = house.settings.site.places
-    forecast = hourly["tier"].isin([CHAMPION, NAIVE])
+    forecast = slots[slots["tier"].isin([CHAMPION, NAIVE])]
     unknown = pd.Series(np.nan, index=hourly.index)
     said = [
-        (price_series, places.prices, hourly[["price_p10", PRICE, "price_p90"]][forecast], hourly["tier"]),
+        (price_series, places.prices, forecast[["price_p10", PRICE, "price_p90"]], forecast["tier"]),
         *(
             (name, places.weather, pd.concat([unknown, hourly[name], unknown], axis=1), hourly["weather_source"])
             for name in (TEMPERATURE, HUMIDITY)
         ),
-        (SCORE, places.weather, hourly[["score_p10", "score", "score_p90"]], hourly["tier"]),
+        (SCORE_SERIES, places.weather, hourly[["score_p10", "score", "score_p90"]], hourly["tier"]),
     ]
     written = 0
     for name, trusted, values, tier in said:
         rows = values.set_axis(list(QUANTILES), axis=1).dropna(subset=["p50"]).astype("float64")
+        steps = pd.DatetimeIndex(values.index).to_series().diff().dt.total_seconds().min()
         rows = rows.assign(
             series=name, place=trusted[0], model=OWN, issued_at=pd.Timestamp(house.as_of).floor("s"),
-            target_start=rows.index, resolution_s=HOUR_S, tier=tier.reindex(rows.index),
+            target_start=rows.index, resolution_s=HOUR_S if np.isnan(steps) else int(steps),
+            tier=tier.reindex(rows.index),
         )  # fmt: skip
         rows = rows[list(FORECAST_COLUMNS)].astype({"issued_at": UTC_S, "target_start": UTC_S})
         new = rows[~_already_said(house, rows, name)] if len(rows) else rows
@@ -220,72 +221,26 @@ def _already_said(house: House, rows: pd.DataFrame, name: str) -> NDArray[np.boo
     last = house.store.read_forecasts(
         name, places=(str(rows["place"].iloc[0]),), start=start, end=end, as_of=house.as_of, models=(OWN,)
     )
-    last = last[last["issued_at"] >= day_start(market_day(house.as_of))].set_index("target_start")
+    today = (last["issued_at"] >= day_start(market_day(house.as_of))) & last["resolution_s"].isin(rows["resolution_s"])
+    last = last[today].set_index("target_start")
     want, have = rows.set_index("target_start")[[*QUANTILES]], last.reindex(rows["target_start"])[[*QUANTILES]]
     same = np.isclose(want, have, rtol=0, atol=1e-6, equal_nan=True).all(axis=1)
     found: NDArray[np.bool_] = same & have["p50"].notna().to_numpy()
     return found
 
 
-def _journal(house: House, price_series: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def _journal(house: House, price_series: str) -> tuple[pd.DataFrame, dict[str, str]]:
     """Return how past forecasts did, and for which of the house's own the last week is out of line."""
-    parts, drifts = [], []
+    parts, drifts = [], {}
     for name in (price_series, TEMPERATURE, HUMIDITY):
         found = journal.review(house, name)
         parts.append(found.by_lead.assign(series=name))
         own = found.rows[found.rows["model"] == OWN]
         if len(own) and (drift := journal.drift(own)):
-            drifts.append(f"{name}: {drift}")
+            drifts[name] = drift
     filled = [part for part in parts if len(part)]
     table = pd.concat(filled, ignore_index=True) if filled else parts[0]
-    return table[["series", *journal.COLUMNS]], tuple(drifts)
-
-
-def _tiers(hourly: pd.DataFrame) -> list[str]:
-    words = {
-        PUBLISHED: "is published",
-        CHAMPION: "is the forecaster's (champion), from prices alone",
-        NAIVE: "is a naive forecast: a published day repeated",
-        UNAVAILABLE: "is unavailable",
-    }
-    counts = hourly["tier"].value_counts()
-    return [f"The price of {counts[tier]} hours {said}." for tier, said in words.items() if counts.get(tier, 0)]
-
-
-def _unknown(band: PriceBand) -> tuple[str, ...]:
-    if np.isfinite(band.low_eur_kwh):
-        return ()
-    return (f"Score and recommendation are unknown: {indices.BAND_MINIMUM_DAYS} days of prices are needed for them.",)
-
-
-def _figures(hourly: pd.DataFrame) -> dict[str, int | float | str]:
-    counts, next_day = hourly["tier"].value_counts(), hourly.iloc[:24]
-    classes = hourly["recommendation"].value_counts()
-    figures: dict[str, int | float | str] = {"hours": len(hourly)}
-    figures |= {tier: int(counts.get(tier, 0)) for tier in (PUBLISHED, CHAMPION, NAIVE, UNAVAILABLE)}
-    figures |= {f"hours_{name.split()[0].lower()}": int(classes.get(name, 0)) for name in CLASSES}
-    if next_day[PRICE].notna().any():
-        figures["price_next_24h_eur_mwh"] = round(float(next_day[PRICE].mean()), 2)
-    return figures
-
-
-def _verdict(hourly: pd.DataFrame, drifts: tuple[str, ...]) -> str:
-    next_day = hourly.iloc[:24]
-    if next_day[PRICE].isna().all():
-        return "The price of the next 24 hours is unavailable: no recent day of prices is stored."
-    cheapest = pd.Timestamp(str(next_day[PRICE].idxmin())).tz_convert(MADRID)
-    words = [
-        f"Next 24 hours: {next_day[PRICE].mean():.0f} EUR/MWh in the mean, cheapest at {cheapest:%A %H:%M} "
-        f"({next_day[PRICE].min():.0f})"
-    ]
-    if next_day["recommendation"].notna().any():
-        counts = next_day["recommendation"].value_counts()
-        told = [f"{counts[name]} h {name}" for name in CLASSES if counts.get(name, 0)]
-        words.append(f"outdoor index {', '.join(told)}")
-    published = int((next_day["tier"] == PUBLISHED).sum())
-    last = hourly["tier"].iloc[-1]
-    words.append(f"{published} of 24 prices published, the last of {len(hourly)} hours: {last}")
-    return "; ".join(words) + "." + (f" Drift: {' '.join(drifts)}" if drifts else "")
+    return table[["series", *journal.COLUMNS]], drifts
 
 
 def rule(house: House, price_eur_mwh: float, temperature_c: float, humidity_pct: float) -> dict[str, float | str]:
@@ -302,6 +257,6 @@ def rule(house: House, price_eur_mwh: float, temperature_c: float, humidity_pct:
         "humidity_stress_factor": float(hsf),
         "heat_stress_factor": float(indices.heat_stress_factor(temperature_c, humidity_pct)),
         "chocolate_production_index": float(cpi),
-        SCORE: float(indices.energy_optimization_score(eci, tci)),
+        SCORE_SERIES: float(indices.energy_optimization_score(eci, tci)),
         "production_recommendation": str(indices.production_recommendation(cpi)[0]) if known else "unknown",
     }

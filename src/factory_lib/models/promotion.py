@@ -1,33 +1,41 @@
-"""Which version is used: promoted only if better than every naive forecast and better than the champion."""
+"""Which version is used: promoted only if better than every naive forecast, the rules and the champion.
+
+One path for every model: ``trials`` says what it lost and what its rivals did, this says what follows.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import pandas as pd
-
 from factory_lib.clock import parse_instant
 from factory_lib.errors import ModelError
 from factory_lib.house import House
 from factory_lib.models import registry
-from factory_lib.models.scores import RECOMMENDATION, SCORE, Examples
+from factory_lib.models.trials import Trial
 
-FEWEST_COMPARED_HOURS = 168  # a champion is only judged on a week or more that it has not learnt from
-MEASURE = {SCORE: "MAE, score points", RECOMMENDATION: "share of hours wrong"}
-_NAIVE = {SCORE: ("yesterday", "last"), RECOMMENDATION: ("yesterday", "last", "majority")}
-_COLUMN = {SCORE: "score", RECOMMENDATION: "recommendation"}
+FEWEST_DAYS = 7  # a champion is only judged on so many days of issue, or more, that it has not learnt from
+FEWEST_DAYS_TO_RETIRE = 28  # a bad week is no reason to go back to the rival
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What became of a version, with the errors it was decided on (lower is better, ``measure`` says of what)."""
+    """What became of a version, with the mean losses it was decided on (lower is better, ``measure`` says of what).
+
+    Attributes
+    ----------
+    rival, rival_error, error : str, float, float
+        The naive forecast or rule hardest to beat, its loss, and the version's own on the same rows.
+    champion, champion_error, error_on_same_hours : str, float, float
+        The champion's version, its loss on the rows new to it, and the new version's on the same.
+    """
 
     model: str
     version: str
     alias: str
     measure: str
     error: float
-    naive_error: float
+    rival: str
+    rival_error: float
     champion: str
     champion_error: float | None
     error_on_same_hours: float | None
@@ -39,58 +47,54 @@ class Decision:
         return self.alias == registry.CHAMPION
 
 
-def error(model: str, tested: pd.DataFrame, candidate: str) -> float:
-    """Return the error of one candidate: mean absolute error of the score, share of wrong recommendations."""
-    column = _COLUMN[model]
-    actual, said = tested[column], tested[f"{column}_{candidate}"]
-    if model == SCORE:
-        return float((actual - said).abs().mean())
-    return float((actual.astype(str) != said.astype(str)).mean())
+def decide(house: House, trial: Trial, version: str) -> Decision:
+    """Compare a new version with its rivals and the champion, and set the aliases.
 
-
-def decide(house: House, model: str, version: str, tested: pd.DataFrame, known: Examples) -> Decision:
-    """Compare a new version with the naive forecasts and the champion, and set the aliases.
-
-    The champion is scored again on the hours of the new version's folds that were issued after the champion's training:
-    on those before it has seen the answers.
-
-    Parameters
-    ----------
-    tested : DataFrame
-        The rolling origin's rows that decide, with ``<target>_model`` of the new version's own folds.
-    known : Examples
-        The examples they were taken from.
+    The champion is scored again on the rows of the trial that were issued after its training: before, it has seen the
+    answers. One that has fallen behind a rival for weeks is retired: the rival serves.
     """
-    own, naive = error(model, tested, "model"), min(error(model, tested, name) for name in _NAIVE[model])
+    rival, rival_error, own = trial.strongest_rival()
     champion = champion_error = same_hours = None
-    promote, reason = own < naive, "better than naive" if own < naive else "not better than naive"
+    promote = own < rival_error
+    reason = f"{_better(promote)} than {rival}, {own:.3g} against {rival_error:.3g}"
+    retire = False
     try:
-        champion = registry.load(house, model)
-        unseen = tested[tested["issued_at"] >= parse_instant(champion.tags["as_of"])]
-        x = known.x.loc[unseen.index]
-        if list(champion.estimator.feature_names_in_) != list(x.columns):
-            reason += "; the champion cannot be run on these features"
-        elif len(unseen) < FEWEST_COMPARED_HOURS:
+        champion = registry.load(house, trial.model)
+        again = trial.rerun(champion.estimator)
+        unseen = again.notna() & (trial.issued_at >= parse_instant(champion.tags["as_of"]))
+        days = trial.issued_at[unseen].dt.normalize().nunique()
+        if days < FEWEST_DAYS:
             promote = False
-            reason += f"; {len(unseen)} hours are new to the champion, {FEWEST_COMPARED_HOURS} are needed to replace it"
+            reason += f"; {days} days are new to the champion, {FEWEST_DAYS} are needed to replace it"
         else:
-            again = unseen.assign(**{f"{_COLUMN[model]}_champion": champion.estimator.predict(x)})
-            champion_error, same_hours = error(model, again, "champion"), error(model, again, "model")
+            champion_error, same_hours = float(again[unseen].mean()), float(trial.losses["model"][unseen].mean())
+            behind = trial.losses[rival][unseen].mean() < again[unseen & trial.losses[rival].notna()].mean()
             promote = promote and same_hours < champion_error
-            better = "better" if same_hours < champion_error else "not better"
-            reason += f"; {better} than champion {champion.number} on {len(unseen)} hours new to it"
+            retire = bool(behind) and not promote and days >= FEWEST_DAYS_TO_RETIRE
+            reason += (
+                f"; {_better(same_hours < champion_error)} than champion {champion.number} on {days} days new to it, "
+                f"{same_hours:.3g} against {champion_error:.3g}"
+            )
     except ModelError as missing:
         reason += f"; {missing.message.rstrip('.')}"
-    (registry.promote if promote else registry.challenge)(house, model, version, reason)
+    if retire and champion:
+        reason += f"; champion {champion.number} is behind {rival} and retired"
+        registry.retire(house, trial.model, f"behind {rival}")
+    (registry.promote if promote else registry.challenge)(house, trial.model, version, reason)
     return Decision(
-        model,
+        trial.model,
         version,
         registry.CHAMPION if promote else registry.CHALLENGER,
-        MEASURE[model],
+        trial.measure,
         own,
-        naive,
+        rival,
+        rival_error,
         champion.number if champion else "",
         champion_error,
         same_hours,
         reason,
     )
+
+
+def _better(yes: bool) -> str:
+    return "better" if yes else "not better"

@@ -29,8 +29,8 @@ BEFORE, AFTER = time(12), time(14)  # local: before and after tomorrow's prices 
 MOST_TEST_DAYS = 365
 TEST_SHARE = 1 / 3
 # Bounded, so that a version stays below 10 MB and a fit takes seconds: leaves by count, draws by count of rows.
-FOREST = {"n_estimators": 80, "max_leaf_nodes": 256, "max_features": 0.4, "min_samples_leaf": 5}
-MOST_DRAWS = 8_000
+FOREST = {"n_estimators": 60, "max_leaf_nodes": 256, "max_features": 0.4, "min_samples_leaf": 5}
+MOST_DRAWS = 6_000
 EXAMPLE_DAYS = 7
 
 Mask = NDArray[np.bool_]
@@ -157,6 +157,7 @@ def judge(tested: pd.DataFrame) -> dict[str, Any]:
         name: mean_absolute_error(actual.to_numpy(), tested[f"score_{name}"].to_numpy())
         for name in ("model", "yesterday", "last")
     }
+    ruled = tested[tested["score_rule"].notna()] if "score_rule" in tested else tested[:0]
     accuracy = {
         name: float(accuracy_score(classes, tested[f"recommendation_{name}"].astype(str)))
         for name in ("model", "yesterday", "last", "majority")
@@ -173,6 +174,19 @@ def judge(tested: pd.DataFrame) -> dict[str, Any]:
         "last_value_accuracy": accuracy["last"],
         "majority_accuracy": accuracy["majority"],
         "f1_macro": float(f1_score(classes, tested["recommendation_model"], average="macro", zero_division=0.0)),
+        **(_beside_the_rule(ruled) if len(ruled) else {}),
+    }
+
+
+def _beside_the_rule(ruled: pd.DataFrame) -> dict[str, float]:
+    """Return the figures of the rule over the forecasts, and the model's on the same hours."""
+    classes = ruled["recommendation"].astype(str)
+    return {
+        "rule_hours": len(ruled),
+        "rule_mae": float((ruled["score"] - ruled["score_rule"]).abs().mean()),
+        "mae_same_hours": float((ruled["score"] - ruled["score_model"]).abs().mean()),
+        "rule_accuracy": float((classes == ruled["recommendation_rule"].astype(str)).mean()),
+        "accuracy_same_hours": float((classes == ruled["recommendation_model"].astype(str)).mean()),
     }
 
 

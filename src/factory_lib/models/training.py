@@ -29,7 +29,11 @@ from factory_lib.settings.records import TrainingSettings
 TOPIC = "training"
 NOT_BEFORE = time(20, 45)  # local: by then both spot and PVPC of tomorrow are published
 FEWEST_NEW_HOURS = 24
-_CODE = ("domain/indices.py", "domain/tariff.py", "features/*.py", "models/history.py", "models/scores.py")
+_CODE = (
+    "domain/indices.py", "domain/tariff.py", "features/*.py", "models/history.py", "models/scores.py",
+    "models/forecasters.py", "models/calibration.py", "models/expectation.py", "models/rule_ahead.py",
+    "models/weather.py",
+)  # fmt: skip
 
 
 def train(

@@ -142,7 +142,7 @@ class TrainingSettings:
     """When a training is worth it and what it is judged on."""
 
     minimum_rows: int = 1000
-    history_days: int = 1095
+    history_days: int = 1461
     folds: int = 5
     seed: int = 20210601
 

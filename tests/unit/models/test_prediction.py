@@ -16,9 +16,9 @@ from factory_lib.errors import BadInput
 from factory_lib.features.lags import DayMatrix
 from factory_lib.frames import tidy
 from factory_lib.house import House, open_house
-from factory_lib.models import prediction, price_ahead
+from factory_lib.models import prediction, prediction_words, price_ahead
 from factory_lib.models.air_ahead import OWN, errors_of
-from factory_lib.models.forecasters import PriceForecaster
+from factory_lib.models.forecasters import PriceForecaster, Recipe
 from factory_lib.sources.forecasts import forecast_rows
 
 NOW = datetime(2025, 6, 10, 10, tzinfo=UTC)  # before publication: tomorrow is unknown
@@ -142,7 +142,7 @@ def test_an_empty_house_says_unavailable(house: House) -> None:
 def test_the_rule_of_a_made_up_hour(lived_in: House) -> None:
     cheap = prediction.rule(lived_in, -500.0, 21.0, 55.0)
     assert cheap["production_recommendation"] == "Optimal"
-    assert cheap[prediction.SCORE] == 100.0
+    assert cheap[prediction.SCORE_SERIES] == 100.0
     assert prediction.rule(lived_in, 300.0, 35.0, 90.0)["production_recommendation"] == "Halt Production"
 
 
@@ -155,7 +155,7 @@ def test_the_rule_of_a_made_up_hour(lived_in: House) -> None:
     ],
 )
 def test_the_reason_names_the_largest_first(price: float, temperature: float, said: str) -> None:
-    assert said in prediction.reason(price, temperature, 55.0, BAND)
+    assert said in prediction_words.reason(price, temperature, 55.0, BAND)
 
 
 def test_departures_meet_the_band() -> None:
@@ -180,50 +180,55 @@ def test_errors_are_those_of_like_forecasts() -> None:
     assert not errors_of(table, 12, 0, "forecast").any()
 
 
-class TestForecasterServed:
-    """The forecaster's part, on a market long enough for it."""
+@pytest.fixture(scope="module")
+def champion(market: DayMatrix, small: Recipe) -> PriceForecaster:
+    return PriceForecaster(small).fit(market.until("2024-02-10"))
 
-    @pytest.fixture
-    def quick(self, monkeypatch: pytest.MonkeyPatch, small) -> None:
-        monkeypatch.setattr(price_ahead, "PriceForecaster", lambda: PriceForecaster(small))
 
-    def ahead(self, market: DayMatrix, folder: Path) -> price_ahead.PricesAhead:
-        known = pd.concat(
+class TestChampionServed:
+    """The champion's part, on a market long enough for it."""
+
+    def known(self, market: DayMatrix) -> pd.Series:
+        return pd.concat(
             price_ahead.to_slots(day.item(), row) for day, row in zip(market.days, market.grid, strict=True)
         )
-        index = pd.date_range(known.index[-1] + pd.Timedelta(hours=1), periods=168, freq="h")
-        return price_ahead.prices_ahead(known, index, folder, "spot")
 
-    def test_a_fit_serves_a_week_and_no_other_history(self, market, tmp_path, quick) -> None:
-        first = self.ahead(market.until("2024-02-10"), tmp_path)
-        again = self.ahead(market.until("2024-02-10"), tmp_path)
-        next_day = self.ahead(market.until("2024-02-11"), tmp_path)
-        assert (first.fitted, again.fitted, next_day.fitted) == (True, False, False)
-        pd.testing.assert_frame_equal(first.hourly, again.hourly)
-        kept = next(tmp_path.glob("*.skops"))
-        kept.write_bytes(kept.read_bytes()[:1000])
-        assert self.ahead(market.until("2024-02-10"), tmp_path).fitted
-        changed = DayMatrix(market.days, market.grid + 1.0)
-        assert self.ahead(changed.until("2024-02-10"), tmp_path).fitted
-        assert self.ahead(market.until("2024-02-20"), tmp_path).fitted
-        assert len(list(tmp_path.glob("*.skops"))) == price_ahead.KEPT_FILES
+    def ahead(self, market: DayMatrix, champion: PriceForecaster | None, skipped: int = 0) -> price_ahead.PricesAhead:
+        known = self.known(market)
+        index = pd.date_range(known.index[-1] + pd.Timedelta(days=skipped, hours=1), periods=168, freq="h")
+        return price_ahead.prices_ahead(known, index, champion)
 
-    def test_each_lead_is_served_by_whichever_was_better(self, market, tmp_path, quick) -> None:
-        served = self.ahead(market, tmp_path)
-        champion = {lead for lead, ratio in served.rmae.items() if ratio < 1}
-        assert champion
+    def test_each_lead_is_served_by_whichever_was_better(self, market, champion) -> None:
+        served = self.ahead(market, champion)
+        better = {lead for lead, ratio in champion.rmae_.items() if ratio < 1}
+        assert better
         days = (np.arange(168) // 24) + 1
         for lead in range(1, 8):
-            tiers = set(served.hourly["tier"][days == lead])
-            assert tiers == {"champion" if lead in champion else "naive"}
+            tiers = set(served.slots["tier"][days == lead])
+            assert tiers == {"champion" if lead in better else "naive"}
 
-    def test_a_stale_history_reaches_no_further_than_a_week(self, market, tmp_path, quick) -> None:
-        served = self.ahead(market, tmp_path).hourly
-        known = pd.concat(
-            price_ahead.to_slots(day.item(), row) for day, row in zip(market.days, market.grid, strict=True)
-        )
-        later = pd.date_range(known.index[-1] + pd.Timedelta(days=6, hours=1), periods=48, freq="h")
-        stale = price_ahead.prices_ahead(known, later, tmp_path, "spot").hourly["tier"]
+    def test_without_a_champion_the_naive_forecast_serves(self, market) -> None:
+        assert set(self.ahead(market, None).slots["tier"]) == {"naive"}
+
+    def test_a_stale_history_reaches_no_further_than_a_week(self, market, champion) -> None:
+        stale = self.ahead(market, champion, skipped=6).slots["tier"]
         assert set(stale[:24]) <= {"champion", "naive"}
         assert set(stale[24:]) == {"unavailable"}
-        assert served["p50"].notna().all()
+
+    @pytest.mark.parametrize("tier", ["champion", "naive"])
+    def test_quarters_have_the_hours_means_and_their_own_shape(self, market, champion, tier) -> None:
+        recent = market.days[-40:]
+        steps = np.array([-3.0, -1.0, 1.0, 3.0])
+        fine = (market.grid[-40:, :, None] + steps).reshape(40, 96)
+        known = pd.concat([self.known(market.until(recent[0] - 1)), *map(price_ahead.to_slots, recent.tolist(), fine)])
+        served = champion if tier == "champion" else None
+        begin = known.index[-1] + pd.Timedelta(minutes=15)
+        hours = price_ahead.prices_ahead(known, pd.date_range(begin, periods=24, freq="h"), served).slots
+        quarters = price_ahead.prices_ahead(
+            known, pd.date_range(begin, periods=96, freq="15min"), served, resolution_s=900
+        ).slots
+        assert set(quarters["tier"]) == set(hours["tier"])
+        means = quarters["p50"].to_numpy().reshape(24, 4).mean(axis=1)
+        assert means == pytest.approx(hours["p50"].to_numpy())
+        assert (quarters["p10"] <= quarters["p50"]).all()
+        assert (quarters["p50"] <= quarters["p90"]).all()

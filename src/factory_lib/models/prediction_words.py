@@ -1,0 +1,96 @@
+"""Predictions in words: blocks of hours with a reason each, tiers, key figures, the verdict."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from factory_lib.clock import MADRID
+from factory_lib.domain import indices
+from factory_lib.domain.indices import CLASSES, PriceBand
+from factory_lib.features.thirteen import HUMIDITY, MWH_PER_KWH, PRICE, TEMPERATURE
+from factory_lib.models.price_ahead import CHAMPION, NAIVE, PUBLISHED, UNAVAILABLE
+
+
+def blocks(hourly: pd.DataFrame, band: PriceBand) -> pd.DataFrame:
+    """Join consecutive hours of a market day that have one recommendation, and give each such block its reason."""
+    known = hourly.dropna(subset=["recommendation"])
+    index = pd.DatetimeIndex(known.index)
+    local_day = pd.Series(index.tz_convert(MADRID).date, index=index)
+    changes = (known["recommendation"] != known["recommendation"].shift()) | (local_day != local_day.shift())
+    rows = []
+    for _, block in known.groupby(changes.cumsum()):
+        name = str(block["recommendation"].iloc[0])
+        means = {column: float(block[column].mean()) for column in (PRICE, TEMPERATURE, HUMIDITY, "score")}
+        chance = float(block[f"p_{name}"].mean())
+        head = {"start": block.index[0], "hours": len(block), "recommendation": name, "probability": chance}
+        rows.append({**head, **means, "reason": reason(means[PRICE], means[TEMPERATURE], means[HUMIDITY], band)})
+    columns = ["start", "hours", "recommendation", "probability", PRICE, TEMPERATURE, HUMIDITY, "score", "reason"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def reason(price_eur_mwh: float, temperature_c: float, humidity_pct: float, band: PriceBand) -> str:
+    """Say in one sentence what takes how many of the production index's hundred points."""
+    eci = indices.energy_cost_index(price_eur_mwh * MWH_PER_KWH, band.low_eur_kwh, band.high_eur_kwh)
+    taken = {
+        f"outdoor air of {temperature_c:.0f} °C": 100.0 - float(indices.temperature_comfort_index(temperature_c)),
+        f"a price of {price_eur_mwh:.0f} EUR/MWh": 0.5 * float(eci),
+        f"{humidity_pct:.0f} % humidity": 0.3 * float(indices.humidity_stress_factor(humidity_pct)),
+    }
+    felt = sorted(((points, what) for what, points in taken.items() if points >= 1), reverse=True)
+    if not felt:
+        return "Mild air and cheap energy: nothing takes from the hundred points."
+    words = [f"{what} takes {points:.0f}" for points, what in felt]
+    said = f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]
+    return f"Of a hundred points, {said}."
+
+
+def tiers(hourly: pd.DataFrame) -> list[str]:
+    """Say how many hours have their price from where."""
+    words = {
+        PUBLISHED: "is published",
+        CHAMPION: "is the champion's forecast",
+        NAIVE: "is a naive forecast: a published day repeated",
+        UNAVAILABLE: "is unavailable",
+    }
+    counts = hourly["tier"].value_counts()
+    return [f"The price of {counts[tier]} hours {said}." for tier, said in words.items() if counts.get(tier, 0)]
+
+
+def unknown(band: PriceBand) -> tuple[str, ...]:
+    """Say why there is no score, where there is none."""
+    if np.isfinite(band.low_eur_kwh):
+        return ()
+    return (f"Score and recommendation are unknown: {indices.BAND_MINIMUM_DAYS} days of prices are needed for them.",)
+
+
+def figures(hourly: pd.DataFrame) -> dict[str, int | float | str]:
+    """Return the key figures of the run record."""
+    counts, next_day = hourly["tier"].value_counts(), hourly.iloc[:24]
+    classes = hourly["recommendation"].value_counts()
+    found: dict[str, int | float | str] = {"hours": len(hourly)}
+    found |= {tier: int(counts.get(tier, 0)) for tier in (PUBLISHED, CHAMPION, NAIVE, UNAVAILABLE)}
+    found |= {f"hours_{name.split()[0].lower()}": int(classes.get(name, 0)) for name in CLASSES}
+    if next_day[PRICE].notna().any():
+        found["price_next_24h_eur_mwh"] = round(float(next_day[PRICE].mean()), 2)
+    return found
+
+
+def verdict(hourly: pd.DataFrame, drifts: tuple[str, ...]) -> str:
+    """Return one sentence for the top of the page."""
+    next_day = hourly.iloc[:24]
+    if next_day[PRICE].isna().all():
+        return "The price of the next 24 hours is unavailable: no recent day of prices is stored."
+    cheapest = pd.Timestamp(str(next_day[PRICE].idxmin())).tz_convert(MADRID)
+    words = [
+        f"Next 24 hours: {next_day[PRICE].mean():.0f} EUR/MWh in the mean, cheapest at {cheapest:%A %H:%M} "
+        f"({next_day[PRICE].min():.0f})"
+    ]
+    if next_day["recommendation"].notna().any():
+        counts = next_day["recommendation"].value_counts()
+        told = [f"{counts[name]} h {name}" for name in CLASSES if counts.get(name, 0)]
+        words.append(f"outdoor index {', '.join(told)}")
+    published = int((next_day["tier"] == PUBLISHED).sum())
+    last = hourly["tier"].iloc[-1]
+    words.append(f"{published} of 24 prices published, the last of {len(hourly)} hours: {last}")
+    return "; ".join(words) + "." + (f" Drift: {' '.join(drifts)}" if drifts else "")

@@ -1,0 +1,126 @@
+"""The price model's way through the registry: tried, promoted, served, held against its successor, refused."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from factory_lib import settings as factory_settings
+from factory_lib.clock import SimulatedClock
+from factory_lib.features.lags import DayMatrix, to_slots
+from factory_lib.frames import tidy
+from factory_lib.house import House, open_house
+from factory_lib.models import prediction, registry, trials
+from factory_lib.models.forecasters import PriceForecaster, Recipe
+from factory_lib.models.price_ahead import whole_days
+from factory_lib.models.promotion import Decision, decide
+
+NAME = "spot_price"
+LAST_DAY = np.datetime64("2024-02-24")  # the market's last; the store has all of it
+NOON = datetime(2024, 2, 20, 11, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def works(tmp_path_factory: pytest.TempPathFactory, market: DayMatrix) -> Iterator[House]:
+    settings = factory_settings.load("live", env={"FACTORY_HOME": str(tmp_path_factory.mktemp("champions"))})
+    known = pd.concat(map(to_slots, market.days.tolist(), market.grid))
+    with open_house(settings=settings, as_of=NOON, clock=SimulatedClock(NOON), run_id="test") as house:
+        rows = tidy("spot_eur_mwh", known.index, known, place="ES", source="ree", kind="observed", resolution_s=3600,
+                    retrieved_at=NOON)  # fmt: skip
+        house.store.write(rows, run_id="test")
+        yield house
+
+
+def trained(house: House, market: DayMatrix, recipe: Recipe, until: str, as_of: datetime) -> Decision:
+    prices = market.until(until)
+    fitted = PriceForecaster(recipe, leads=(1, 2)).fit(prices)
+    logged = registry.log(
+        house, name="test", params={}, metrics={}, models={NAME: fitted}, tags={"as_of": as_of.isoformat()},
+        artifacts={}, figures={},
+    )  # fmt: skip
+    return decide(house, trials.price_trial("spot", fitted, prices, {}), logged.versions[NAME])
+
+
+@pytest.fixture(scope="module")
+def first(works: House, market: DayMatrix, small: Recipe) -> Decision:
+    return trained(works, market, small, "2024-01-10", datetime(2024, 1, 10, 11, tzinfo=UTC))
+
+
+@pytest.fixture(autouse=True)
+def as_it_was(works: House, first: Decision) -> Iterator[None]:
+    """Give the first version its alias back: the tests share a registry, in any order."""
+    yield
+    registry.promote(works, NAME, first.version, first.reason)
+
+
+def test_the_first_version_is_champion_when_better_than_the_best_naive(first):
+    assert first.promoted
+    assert first.error < first.rival_error
+    assert f"{first.error:.3g} against {first.rival_error:.3g}" in first.reason
+
+
+def test_its_file_is_small_and_no_pickle(works, first):
+    files = [file for file in works.settings.paths.mlflow_artifacts.rglob("*") if file.is_file()]
+    assert not [file for file in files if file.suffix in (".pkl", ".pickle", ".joblib")]
+    assert max(file.stat().st_size for file in files) < 10e6
+
+
+def test_predictions_are_the_champions_where_it_was_better(works, first):
+    outcome = prediction.predict(works, 3)
+    tiers = outcome.hourly["tier"].value_counts()
+    served = registry.load(works, NAME).estimator
+    assert tiers["champion"] == 24 * sum(ratio < 1 for ratio in served.rmae_.values())
+    expected = served.predict(whole_days(prediction.histories.load(works, 400).hourly["price_eur_mwh"].dropna()))
+    forecast = outcome.hourly.loc[outcome.hourly["tier"] == "champion", "price_eur_mwh"]
+    assert forecast.to_numpy() == pytest.approx(expected["p50"].reindex(forecast.index).to_numpy())
+
+
+def test_a_champion_that_knows_the_future_is_not_used_for_the_past(works, first):
+    outcome = prediction.predict(replace(works, as_of=NOON - timedelta(days=60)), 3)
+    assert "champion" not in set(outcome.hourly["tier"])
+    assert any("not known yet at this instant" in note for note in outcome.notes)
+
+
+def test_a_version_built_elsewhere_is_refused_and_naive_serves(works, first, monkeypatch):
+    monkeypatch.setattr(registry, "_built_with", lambda: {"scikit-learn": "9.9.9", "skops": "1"})
+    outcome = prediction.predict(works, 2)
+    assert "champion" not in set(outcome.hourly["tier"])
+    assert any("was built with scikit-learn" in note and "naive" in note for note in outcome.notes)
+
+
+def test_a_damaged_version_is_refused_and_naive_serves(works, first):
+    file = min(works.settings.paths.mlflow_artifacts.rglob("*.skops"), key=lambda made: made.stat().st_mtime)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:1000])
+    outcome = prediction.predict(works, 2)
+    file.write_bytes(whole)
+    assert any("cannot be loaded" in note for note in outcome.notes)
+    assert set(outcome.hourly["tier"]) == {"published", "naive"}
+
+
+def test_a_successor_is_held_against_the_champion_and_a_worse_one_loses(works, market, small, first):
+    at = datetime(2024, 2, 20, 11, tzinfo=UTC)
+    soon = trained(works, market, small, "2024-01-14", datetime(2024, 1, 14, 11, tzinfo=UTC))
+    assert "days are new to the champion" in soon.reason
+    worse = trained(works, market, replace(small, lasso_penalty=9.0, tree_weight=0.0), "2024-02-20", at)
+    assert not worse.promoted
+    assert worse.champion == first.version
+    assert worse.error_on_same_hours > worse.champion_error
+    listed = registry.versions(works)
+    assert set(listed["model"]) == {NAME}
+    assert (listed["decision"] != "").all()
+
+
+def test_a_champion_behind_the_naive_forecast_is_retired_and_can_be_brought_back(works, market, small, first):
+    wild = DayMatrix(market.days, market.grid.copy())
+    wild.grid[-45:] = 50 + np.random.default_rng(2).normal(0, 0.1, 24)  # every day the same: repeating it is perfect
+    made = trained(works, wild, small, str(LAST_DAY), datetime(2024, 2, 24, 11, tzinfo=UTC))
+    assert not made.promoted
+    assert "retired" in made.reason
+    with pytest.raises(registry.ModelMissing):
+        registry.load(works, NAME)
+    assert registry.rollback(works, NAME) == first.version
+    assert registry.load(works, NAME).number == first.version
