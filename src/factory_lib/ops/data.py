@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from tqdm import tqdm
@@ -21,23 +21,10 @@ from factory_lib.pipeline.scope import places_of
 from factory_lib.series import get
 from factory_lib.store.export import export as export_view
 
+if TYPE_CHECKING:
+    from factory_lib.views.page import Outcome
+
 SHOWN_ROWS = 20
-
-
-class Outcome(Protocol):
-    """What every data command returns to a person."""
-
-    @property
-    def verdict(self) -> str:
-        """One sentence."""
-
-    @property
-    def level(self) -> str:
-        """``ok``, ``warn`` or ``fail``."""
-
-    @property
-    def figures(self) -> Mapping[str, Any]:
-        """Key figures."""
 
 
 def import_paths(profile: str | None, paths: Sequence[Path], fmt: str | None, *, as_json: bool = False) -> int:

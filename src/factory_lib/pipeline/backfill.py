@@ -14,14 +14,14 @@ import pandas as pd
 
 from factory_lib import sources
 from factory_lib.house import House
-from factory_lib.pipeline import due, hunt, quality, unfillable
-from factory_lib.pipeline.asking import Answer, ask_all
+from factory_lib.pipeline import due, hunt, unfillable
+from factory_lib.pipeline.asking import ask_all
 from factory_lib.pipeline.gaps import GapReport, analyse
 from factory_lib.pipeline.hunt import Hunt
 from factory_lib.pipeline.requests import Planned, plan, plan_table, turn_s
 from factory_lib.pipeline.scope import clients
+from factory_lib.pipeline.tally import Tally
 from factory_lib.settings.records import SeverityRule
-from factory_lib.store.base import WriteResult
 
 
 @dataclass(frozen=True)
@@ -149,8 +149,7 @@ class _Campaign:
         self.hunts = {each.target.name: each for each in quarry}
         self.began = house.clock.now()
         self.progress = progress
-        self.by_source: dict[str, dict[str, int | str]] = {}
-        self.quarantined = 0
+        self.tally = Tally(house)
 
     def run(self, first: Sequence[Planned], patience: timedelta) -> None:
         planned = first
@@ -176,34 +175,15 @@ class _Campaign:
             left[item.request.source] += turn_s(self.house.settings.sources[item.request.source])
         for done, answer in enumerate(ask_all(self.house, [item.request for item in planned]), 1):
             source = answer.request.source
-            result = (
-                self.house.store.write(answer.rows, run_id=self.house.run_id) if len(answer.rows) else WriteResult()
-            )
-            self._count(answer, result)
+            self.tally.take(answer)
             for name in answer.request.series:
                 self.hunts[name].note(answer)
-                if result.written:
-                    self.house.mark(due.STORED, name, self.house.clock.now())
             left[source] -= turn_s(self.house.settings.sources[source])
             if self.progress is not None:
                 self.progress(Progress(done, len(planned), max(left.values())))
-        names = list(dict.fromkeys(name for item in planned for name in item.request.series))
-        start, end = min(item.request.start for item in planned), max(item.request.end for item in planned)
-        self.quarantined += len(quality.judge(self.house, names, start, end))
+        self.tally.judge(item.request for item in planned)
         for each in self.hunts.values():
             each.read_again(self.house)
-
-    def _count(self, answer: Answer, result: WriteResult) -> None:
-        line = self.by_source.setdefault(
-            answer.request.source,
-            {"requests": 0, "failed": 0, "new": 0, "revised": 0, "unchanged": 0, "rejected": 0, "error": ""},
-        )
-        line["requests"] = int(line["requests"]) + answer.sent
-        for name in ("new", "revised", "unchanged", "rejected"):
-            line[name] = int(line[name]) + getattr(result, name)
-        if not answer.settled:
-            line["failed"] = int(line["failed"]) + answer.sent
-            line["error"] = answer.error.message if answer.error else ""
 
     # -- passes ---------------------------------------------------------------------------------------------------
 
@@ -256,6 +236,7 @@ class _Campaign:
         missing, recovered = (sum(getattr(each, name) for each in quarry) for name in ("missing", "recovered"))
         gaps = before.gaps
         taken = sum(each.gaps for each in quarry)
+        total = self.tally.total()
         figures: dict[str, int | float | str] = {
             "missing": missing,
             "recovered": recovered,
@@ -263,11 +244,11 @@ class _Campaign:
             "unfillable": sum(int(each.unfillable().sum()) for each in quarry),
             "only_quarantined": sum(int(each.barred().sum()) for each in quarry),
             "unreached": sum(int(each.unreached().sum()) for each in quarry),
-            "requests": len(planned) if dry_run else sum(int(line["requests"]) for line in self.by_source.values()),
-            "requests_failed": sum(int(line["failed"]) for line in self.by_source.values()),
-            "new": sum(int(line["new"]) for line in self.by_source.values()),
-            "revised": sum(int(line["revised"]) for line in self.by_source.values()),
-            "quarantined": self.quarantined,
+            "requests": len(planned) if dry_run else self.tally.sent.total(),
+            "requests_failed": self.tally.failed.total(),
+            "new": total.new,
+            "revised": total.revised,
+            "quarantined": len(self.tally.quarantined),
             "planned_s": float(planned.groupby("source")["seconds"].sum().max()) if len(planned) else 0.0,
             "untouched_gaps": int((gaps["state"] == "missing").sum()) - taken,
         }
@@ -276,7 +257,7 @@ class _Campaign:
         return BackfillOutcome(
             before,
             planned,
-            hunt.by_source(quarry, self.by_source),
+            hunt.by_source(quarry, self.tally.by_source()),
             hunt.by_series(quarry),
             hunt.by_severity(quarry, severities),
             remaining,

@@ -15,6 +15,7 @@ from factory_lib.pipeline.asking import Answer
 from factory_lib.pipeline.gaps import GapReport, Ledger, severity_index
 from factory_lib.pipeline.requests import Wanted, in_order
 from factory_lib.pipeline.scope import Door
+from factory_lib.pipeline.tally import COUNTS
 from factory_lib.slots import Slots, from_index, to_index
 
 if TYPE_CHECKING:
@@ -232,8 +233,7 @@ def by_source(quarry: Sequence[Hunt], counted: Mapping[str, Mapping[str, int | s
         {"source": name, "missing": missing[name], "recovered": recovered[name], **line}
         for name, line in counted.items()
     ]
-    extra = ("requests", "failed", "new", "revised", "unchanged", "rejected", "error")
-    return _with_rate(lines, "source", *extra)
+    return _with_rate(lines, "source", "requests", "failed", *COUNTS, "error")
 
 
 def _with_rate(lines: Sequence[Mapping[str, object]], key: str, *extra: str) -> pd.DataFrame:

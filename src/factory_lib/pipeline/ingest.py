@@ -14,14 +14,14 @@ from factory_lib import sources as providers
 from factory_lib.clock import day_start, epoch, from_epoch, market_day
 from factory_lib.errors import NothingIngested
 from factory_lib.house import House
-from factory_lib.pipeline import due, quality, unfillable
-from factory_lib.pipeline.asking import Answer, Request, ask_all
+from factory_lib.pipeline import due, unfillable
+from factory_lib.pipeline.asking import Request, ask_all
 from factory_lib.pipeline.gaps import known_until
 from factory_lib.pipeline.hybrid import COMPARISON_COLUMNS, ask_order, side_by_side
 from factory_lib.pipeline.scope import Door, Target, clients, targets
 from factory_lib.pipeline.stock import Stock, overdue
+from factory_lib.pipeline.tally import Tally
 from factory_lib.series import Measurement
-from factory_lib.store.base import WriteResult
 
 if TYPE_CHECKING:
     from factory_lib.sources.base import Source
@@ -123,14 +123,16 @@ def ingest(house: House, sources: str = "all", days: int | None = None) -> Inges
     wanted = [target for target in targets(house) if any(door.source in ready for door in target.doors)]
     now = house.clock.now()
     before = Stock.read(house, wanted, days or FIRST_LOAD_DAYS, raw=True)
-    tally = _Tally(house)
+    tally, forecasts = Tally(house), 0
     requests = _requests(house, wanted, ready, before, days)
     for answer in ask_all(house, requests):
         tally.take(answer)
+        if answer.request.forecast and len(news := _news(house, answer.rows)):
+            forecasts += house.store.write_forecasts(news, run_id=house.run_id).new
     tally.judge(requests)
     for name in ready:
         house.mark(due.ASKED, name, now)
-    return tally.outcome(wanted, before, skipped)
+    return _outcome(house, tally, wanted, before, skipped, forecasts)
 
 
 def _requests(
@@ -197,122 +199,66 @@ def _news(house: House, rows: pd.DataFrame) -> pd.DataFrame:
     return told
 
 
-class _Tally:
-    """Stores answers as they come and keeps count."""
+def _outcome(
+    house: House, tally: Tally, wanted: Sequence[Target], before: Stock, skipped: Sequence[str], forecasts: int
+) -> IngestOutcome:
+    """Read the store again and sum up."""
+    after = Stock.read(house, wanted, FIRST_LOAD_DAYS, raw=False)
+    late = tuple(target.name for target in wanted if overdue(before, after, target, _nowhere(house, target)))
+    total = tally.total()
+    notes = (
+        *(f"Skipped {line}." for line in skipped),
+        *(f"Failed: {message}" for message in tally.errors.values()),
+        *(f"{name} has slots due after its latest value, and none of them came." for name in late),
+    )
+    figures: dict[str, int | float | str] = {
+        "sources_asked": len(tally.sent),
+        "sources_failed": len(tally.errors),
+        "requests": tally.sent.total(),
+        "rows": tally.rows.total(),
+        **asdict(total),
+        "rejected": total.rejected + len(tally.rejected),
+        "quarantined": len(tally.quarantined),
+        "forecasts": forecasts,
+    }
+    has_weather = any(target.series.measurement is Measurement.WEATHER for target in wanted)
+    return IngestOutcome(
+        _by_source(tally),
+        _latest(house, wanted, after),
+        pd.DataFrame(tally.rejected, columns=["source", "text", "reason"]),
+        tally.quarantined,
+        side_by_side(house) if has_weather else pd.DataFrame(columns=COMPARISON_COLUMNS),
+        figures,
+        notes,
+        late,
+        tuple(skipped),
+        not any(spec.enabled for spec in house.settings.sources.values()),
+    )
 
-    def __init__(self, house: House) -> None:
-        self.house = house
-        self.counts: dict[tuple[Door, str], WriteResult] = {}
-        self.rows: dict[tuple[Door, str], int] = {}
-        self.failed: dict[str, str] = {}
-        self.asked: set[str] = set()
-        self.rejected: list[tuple[str, str, str]] = []
-        self.quarantined = quality.nothing_doubted()
-        self.requests = 0
-        self.forecasts = 0
 
-    def take(self, answer: Answer) -> None:
-        """Store what an answer brought."""
-        request = answer.request
-        self.requests += answer.sent
-        self.asked.add(request.source)
-        self.rejected += [(request.source, *row) for row in answer.rejected]
-        if answer.error is not None and not answer.settled:
-            self.failed[request.source] = answer.error.message
-        if request.forecast:
-            news = _news(self.house, answer.rows)
-            if len(news):
-                self.forecasts += self.house.store.write_forecasts(news, run_id=self.house.run_id).new
-            return
-        door = Door(request.source, request.place)
-        for name in request.series:
-            rows = answer.rows[answer.rows["series"] == name]
-            key = (door, name)
-            result = self.house.store.write(rows, run_id=self.house.run_id) if len(rows) else WriteResult()
-            self.counts[key] = self.counts.get(key, WriteResult()) + result
-            self.rows[key] = self.rows.get(key, 0) + len(rows)
+def _nowhere(house: House, target: Target) -> list[tuple[int, int]]:
+    return unfillable.recall(house.state, target.name, target.doors, house.as_of)
 
-    def judge(self, requests: Sequence[Request]) -> None:
-        """Let the quality rules look at what was asked for."""
-        asked = [request for request in requests if not request.forecast]
-        if asked:
-            names = dict.fromkeys(name for request in asked for name in request.series)
-            start, end = min(request.start for request in asked), max(request.end for request in asked)
-            self.quarantined = quality.judge(self.house, list(names), start, end)
 
-    def outcome(self, wanted: Sequence[Target], before: Stock, skipped: Sequence[str]) -> IngestOutcome:
-        """Read the store again and sum up."""
-        after = Stock.read(self.house, wanted, FIRST_LOAD_DAYS, raw=False)
-        late = tuple(target.name for target in wanted if overdue(before, after, target, self._nowhere(target)))
-        total = sum(self.counts.values(), start=WriteResult())
-        notes = (
-            *(f"Skipped {line}." for line in skipped),
-            *(f"Failed: {message}" for message in self.failed.values()),
-            *(f"{name} has slots due after its latest value, and none of them came." for name in late),
-        )
-        figures: dict[str, int | float | str] = {
-            "sources_asked": len(self.asked),
-            "sources_failed": len(self.failed),
-            "requests": self.requests,
-            "rows": sum(self.rows.values()),
-            "new": total.new,
-            "revised": total.revised,
-            "unchanged": total.unchanged,
-            "older": total.older,
-            "rejected": total.rejected + len(self.rejected),
-            "quarantined": len(self.quarantined),
-            "forecasts": self.forecasts,
-        }
-        return IngestOutcome(
-            self._by_source(),
-            self._latest(wanted, after),
-            pd.DataFrame(self.rejected, columns=["source", "text", "reason"]),
-            self.quarantined,
-            side_by_side(self.house) if self._has_weather(wanted) else pd.DataFrame(columns=COMPARISON_COLUMNS),
-            figures,
-            notes,
-            late,
-            tuple(skipped),
-            not any(spec.enabled for spec in self.house.settings.sources.values()),
-        )
+def _by_source(tally: Tally) -> pd.DataFrame:
+    lines = [
+        {**door._asdict(), "series": name, "rows": tally.rows[door, name], **asdict(result)}
+        | {"error": tally.errors.get(door.source, "")}
+        for (door, name), result in tally.written.items()
+    ]
+    return pd.DataFrame(lines, columns=SOURCE_COLUMNS).sort_values(["source", "place"], kind="stable")
 
-    @staticmethod
-    def _has_weather(wanted: Sequence[Target]) -> bool:
-        return any(target.series.measurement is Measurement.WEATHER for target in wanted)
 
-    def _nowhere(self, target: Target) -> list[tuple[int, int]]:
-        return unfillable.recall(self.house.state, target.name, target.doors, self.house.as_of)
-
-    def _by_source(self) -> pd.DataFrame:
-        lines = [
-            {
-                "source": door.source,
-                "place": door.place,
-                "series": name,
-                "rows": self.rows[door, name],
-                **asdict(result),
-                "error": self.failed.get(door.source, ""),
-            }
-            for (door, name), result in self.counts.items()
-        ]
-        return pd.DataFrame(lines, columns=SOURCE_COLUMNS).sort_values(["source", "place"], kind="stable")
-
-    def _latest(self, wanted: Sequence[Target], after: Stock) -> pd.DataFrame:
-        """Return the newest value of each series, and leave word of it for the next tick."""
-        lines = []
-        for target in wanted:
-            last = after.newest(target)
-            if last is None:
-                continue
-            until = last["start"].to_pydatetime() + timedelta(seconds=int(last["resolution_s"]))
-            self._leave_word(target.name, until)
-            values = {name: last[name] for name in ("series", "place", "source", "start", "value")}
-            lines.append({**values, "unit": target.series.unit, "due_until": target.series.due_until(self.house.as_of)})
-        return pd.DataFrame(lines, columns=LATEST_COLUMNS)
-
-    def _leave_word(self, name: str, until: datetime) -> None:
-        """Mark how far a series reaches, which never goes back, and that something new came."""
-        known = self.house.state.marked(due.LATEST, name)
-        self.house.mark(due.LATEST, name, max(until, known[0]) if known else until)
-        if any(result.written for (_, series), result in self.counts.items() if series == name):
-            self.house.mark(due.STORED, name, self.house.clock.now())
+def _latest(house: House, wanted: Sequence[Target], after: Stock) -> pd.DataFrame:
+    """Return the newest value of each series, and mark how far it reaches, which never goes back."""
+    lines = []
+    for target in wanted:
+        last = after.newest(target)
+        if last is None:
+            continue
+        until = last["start"].to_pydatetime() + timedelta(seconds=int(last["resolution_s"]))
+        known = house.state.marked(due.LATEST, target.name)
+        house.mark(due.LATEST, target.name, max(until, known[0]) if known else until)
+        values = {name: last[name] for name in ("series", "place", "source", "start", "value")}
+        lines.append({**values, "unit": target.series.unit, "due_until": target.series.due_until(house.as_of)})
+    return pd.DataFrame(lines, columns=LATEST_COLUMNS)

@@ -140,20 +140,24 @@ def doubted(rows: pd.DataFrame, rules: QualitySettings, barred: pd.MultiIndex | 
 
 def judge(house: House, names: Sequence[str], start: datetime, end: datetime) -> pd.DataFrame:
     """Judge what is stored in the window, quarantine what is doubted, and return it (``OFFENDING_COLUMNS``)."""
-    verdicts = house.store.read_verdicts(open_only=False)
-    known = pd.MultiIndex.from_frame(verdicts[_IDENTITY])
     parts = []
     for measurement in dict.fromkeys(catalogue.get(name).measurement for name in names):
         together = [name for name in names if catalogue.get(name).measurement is measurement]
         places = places_of(house.settings, catalogue.get(together[0]))
         parts.append(house.store.read(together, places=places, start=start - MARGIN, end=end + MARGIN, raw=True))
     barred = pd.MultiIndex.from_frame(house.store.read_verdicts()[_IDENTITY])
-    found = doubted(pd.concat(parts), house.settings.quality, barred) if parts else nothing_doubted()
-    found = found[~pd.MultiIndex.from_frame(found[_IDENTITY]).isin(known)] if len(found) else found
-    if len(found):
+    return bar(house, doubted(pd.concat(parts), house.settings.quality, barred), BY)[OFFENDING_COLUMNS]
+
+
+def bar(house: House, found: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Quarantine stored values, with ``rule`` and ``reason``, but those that were judged before; return the others."""
+    known = pd.MultiIndex.from_frame(house.store.read_verdicts(open_only=False)[_IDENTITY])
+    fresh = found[~pd.MultiIndex.from_frame(found[_IDENTITY]).isin(known)] if len(found) else found
+    if len(fresh):
         now = pd.Timestamp(house.clock.now()).as_unit("s")
-        house.store.write_verdicts(found.assign(verdict="quarantined", at=now, by=BY)[list(VERDICT_COLUMNS)])
-    return found[OFFENDING_COLUMNS]
+        verdicts = fresh.assign(verdict="quarantined", at=now, by=by)[list(VERDICT_COLUMNS)]
+        house.store.write_verdicts(verdicts.reset_index(drop=True))
+    return fresh
 
 
 def _showable(rows: pd.DataFrame) -> pd.Series:

@@ -10,6 +10,7 @@ from factory_lib import frames
 from factory_lib.clock import from_epoch
 from factory_lib.errors import ImportFileError
 from factory_lib.house import House
+from factory_lib.pipeline import quality
 from factory_lib.pipeline.imports import detect, ledger, report
 from factory_lib.pipeline.imports.check import Checked, check
 from factory_lib.pipeline.imports.files import Member
@@ -17,7 +18,7 @@ from factory_lib.pipeline.imports.omie_daily import edition
 from factory_lib.pipeline.imports.reading import Reading, join, rejected
 from factory_lib.pipeline.imports.report import ImportReport
 from factory_lib.slots import from_index
-from factory_lib.store.base import VERDICT_COLUMNS, Store, WriteResult
+from factory_lib.store.base import Store, WriteResult
 
 _AUTHOR = "import"
 
@@ -40,7 +41,8 @@ def import_members(house: House, path: str, fmt: str, members: Sequence[Member])
         done = set()  # the ledger remembers, the store has lost it: store it again
     written = _write(house, checked, done)
     forecasts = _write_forecasts(house, reading, done)
-    _quarantine(house, checked.marks)
+    for name, marks in checked.marks.groupby("series", sort=False):
+        quality.bar(house, _in_store(house.store, str(name), marks), _AUTHOR)
     ledger.finish(house.state, readable, house.clock.now(), _per_member(checked))
     for state, labels in ((report.REPEATED, done), (report.STORED, {m.label for m in readable} - done)):
         states.append(report.listed(sorted(labels), fmt, state))
@@ -123,21 +125,6 @@ def _write_forecasts(house: House, reading: Reading, done: set[str]) -> WriteRes
     if not len(fresh):
         return known
     return known + house.store.write_forecasts(fresh[list(frames.FORECAST_COLUMNS)], run_id=house.run_id)
-
-
-def _quarantine(house: House, marks: pd.DataFrame) -> None:
-    """Bar the marked values as they lie in the store, except those that were judged before, by rule or by hand."""
-    found = [_in_store(house.store, str(name), rows) for name, rows in marks.groupby("series", sort=False)]
-    if not found:
-        return
-    verdicts = pd.concat(found, ignore_index=True).assign(
-        verdict="quarantined", at=pd.Timestamp(house.clock.now()).as_unit("s"), by=_AUTHOR
-    )
-    key = ["series", "place", "source", "start", "rev"]
-    judged = pd.MultiIndex.from_frame(house.store.read_verdicts(open_only=False)[key])
-    fresh = verdicts[~pd.MultiIndex.from_frame(verdicts[key]).isin(judged)]
-    if len(fresh):
-        house.store.write_verdicts(fresh[list(VERDICT_COLUMNS)].reset_index(drop=True))
 
 
 def _in_store(store: Store, name: str, marks: pd.DataFrame) -> pd.DataFrame:

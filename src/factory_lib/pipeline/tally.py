@@ -1,0 +1,88 @@
+"""What answers brought: stored as they come, counted in the store, judged by the quality rules."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, fields
+
+import pandas as pd
+
+from factory_lib.house import House
+from factory_lib.pipeline import due, quality
+from factory_lib.pipeline.asking import Answer, Request
+from factory_lib.pipeline.scope import Door
+from factory_lib.store.base import WriteResult
+
+COUNTS = tuple(field.name for field in fields(WriteResult))
+
+
+class Tally:
+    """The count of one run.
+
+    Attributes
+    ----------
+    written, rows : mapping of (Door, series)
+        What the store made of the rows of each, and how many came.
+    sent, failed : Counter
+        Requests by source.
+    errors : dict
+        The last failure of each source.
+    rejected : list of (source, text, reason)
+        What providers sent and nobody can believe.
+    """
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.written: dict[tuple[Door, str], WriteResult] = {}
+        self.rows: Counter[tuple[Door, str]] = Counter()
+        self.sent: Counter[str] = Counter()
+        self.failed: Counter[str] = Counter()
+        self.errors: dict[str, str] = {}
+        self.rejected: list[tuple[str, str, str]] = []
+        self._doubted: list[pd.DataFrame] = []
+
+    def take(self, answer: Answer) -> None:
+        """Store what an answer brought; forecasts are left to who asked for them."""
+        request = answer.request
+        self.sent[request.source] += answer.sent
+        self.rejected += [(request.source, *row) for row in answer.rejected]
+        if answer.error is not None and not answer.settled:
+            self.failed[request.source] += answer.sent
+            self.errors[request.source] = answer.error.message
+        for name in () if request.forecast else request.series:
+            key, rows = (Door(request.source, request.place), name), answer.rows[answer.rows["series"] == name]
+            result = self.house.store.write(rows, run_id=self.house.run_id) if len(rows) else WriteResult()
+            self.written[key] = self.written.get(key, WriteResult()) + result
+            self.rows[key] += len(rows)
+            if result.written:
+                self.house.mark(due.STORED, name, self.house.clock.now())
+
+    def judge(self, requests: Iterable[Request]) -> None:
+        """Let the quality rules look at what was asked for."""
+        asked = [request for request in requests if not request.forecast]
+        if asked:
+            names = dict.fromkeys(name for request in asked for name in request.series)
+            start, end = min(request.start for request in asked), max(request.end for request in asked)
+            self._doubted.append(quality.judge(self.house, list(names), start, end))
+
+    @property
+    def quarantined(self) -> pd.DataFrame:
+        """What the rules doubted (``quality.OFFENDING_COLUMNS``)."""
+        filled = [part for part in self._doubted if len(part)]
+        return pd.concat(filled, ignore_index=True) if filled else quality.nothing_doubted()
+
+    def total(self) -> WriteResult:
+        """Return the sum of what was written."""
+        return sum(self.written.values(), start=WriteResult())
+
+    def by_source(self) -> dict[str, dict[str, int | str]]:
+        """Return, for each source that was to be asked, its requests, failures, counts and last error."""
+        totals = dict.fromkeys(self.sent, WriteResult())
+        for (door, _), result in self.written.items():
+            totals[door.source] += result
+        return {
+            name: {"requests": self.sent[name], "failed": self.failed[name], **asdict(result)}
+            | {"error": self.errors.get(name, "")}
+            for name, result in totals.items()
+        }
