@@ -110,8 +110,8 @@ def run_jobs(env: Mapping[str, str], folder: Path, jobs: Sequence[str]) -> list[
 def learn(env: Mapping[str, str], folder: Path) -> list[str]:
     """Fill the store from a friendly simulator, then train and predict; return the jobs that ended well."""
     offset = {"FACTORY_CLOCK_OFFSET_S": str((NOW - datetime.now(UTC)).total_seconds())}
-    with launched(now=NOW) as remote:
-        friendly = {**env, **offset, "FACTORY_SIMULATOR_URL": remote.url}
+    with launched(now=NOW) as remote:  # in a home of its own, where no circuit is open
+        friendly = {**env, **offset, "FACTORY_SIMULATOR_URL": remote.url, "FACTORY_HOME": str(folder / "learning")}
         with open_house(settings=factory_settings.load("demo", env=friendly)) as house:
             backfill(house, NOW - timedelta(days=LEARNT_DAYS), automatic=False)
         return run_jobs(friendly, folder, LEARNING)
