@@ -74,7 +74,8 @@ class ConfigError(BadInput):
         self.where = where
         self.problem = problem
         self.file = file
-        super().__init__(f"{file}: [{where}] {problem}.", next_step="Correct it and run `factory config check`.")
+        place = where or "file"
+        super().__init__(f"{file}: [{place}] {problem}.", next_step="Correct it and run `factory config check`.")
 
 
 class ImportFileError(BadInput):

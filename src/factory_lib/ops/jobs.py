@@ -14,7 +14,6 @@ from factory_lib.clock import SystemClock, parse_instant
 from factory_lib.errors import BadInput, JobLocked
 from factory_lib.pipeline import due
 from factory_lib.settings import Settings
-from factory_lib.settings.plant import Plant
 from factory_lib.settings.records import JobSettings
 from factory_lib.state import State
 
@@ -155,27 +154,24 @@ def show(profile: str | None, *, as_json: bool = False) -> int:
 def config(profile: str | None, action: str, *, as_json: bool = False) -> int:
     """Check the settings (loading them is the check) or print them, secrets masked."""
     settings = _settings.load(profile)
-    if action == "check":
-        sys.stdout.write(f"config/factory.toml is sound for profile {settings.profile}.\n{_in_words(settings.plant)}\n")
-        sys.stdout.write(
-            f"Tariff: {settings.tariff.price_basis}, {settings.tariff.access}; {settings.tariff.counted}.\n"
-        )
+    if not as_json:
+        from factory_lib.ops import plant_words
+
+        sys.stdout.write("\n".join([f"From {settings.file}, profile {settings.profile}:", *plant_words.told(settings)]))
+        trouble = list(plant_words.cannot(settings.plant)) if action == "check" else []
+        if action == "check":
+            sys.stdout.write("".join(f"\nNo plan is possible on a {line}." for line in trouble))
+            sound = "is sound, but for these days" if trouble else "is sound, and every weekday has a plan"
+            sys.stdout.write(f"\n{settings.file} {sound}.\n")
+            return 0
+        sys.stdout.write("\n\nEverything that is set, secrets left out:\n")
+    elif action == "check":
+        sys.stdout.write(json.dumps({"file": str(settings.file), "profile": settings.profile, "sound": True}) + "\n")
         return 0
     shown = {key: value for key, value in vars(settings).items() if key != "secrets"}
     plain = {key: _plain(value) for key, value in shown.items()}
     sys.stdout.write(json.dumps(plain, indent=None if as_json else 2, default=str, ensure_ascii=False) + "\n")
     return 0
-
-
-def _in_words(plant: Plant) -> str:
-    """Return what the plant's table amounts to, so that a slip of the pen shows before a plan is made of it."""
-    minutes = sum(stage.duration_min for stage in plant.stages)
-    kwh = sum(stage.power_kw * stage.duration_min for stage in plant.stages) / 60
-    weekly = ", ".join(f"{kg:,.0f} kg {variant}" for variant, kg in plant.demand.weekly_kg.items())
-    return (
-        f"Plant {plant.name}: {' > '.join(stage.name for stage in plant.stages)}, {minutes / 60:g} h, {kwh:,.0f} kWh "
-        f"a batch; {weekly} a week; {plant.power.contracted_kw:g} kW contracted; slots of {plant.slot_min} minutes."
-    )
 
 
 def _plain(value: Any) -> Any:

@@ -106,6 +106,7 @@ class Settings(FileSettings):
     """Everything a command or notebook needs to know, for one profile."""
 
     profile: str
+    file: Path
     world: Literal["real", "simulated"]
     paths: Paths
     influx: InfluxSettings
@@ -150,8 +151,9 @@ def load(
     home = Path(environment.get("FACTORY_HOME") or root)
     table["sources"] = _sources(table["sources"], spec, environment.get("FACTORY_SIMULATOR_URL", ""))
     return Settings(
-        **vars(build(FileSettings, table, "file", file=str(file))),
+        **vars(build(FileSettings, table, "", file=str(file))),
         profile=name,
+        file=file,
         world=spec.world,
         paths=Paths(root, home / "data" / name, home / "runs" if name == "live" else home / "runs" / name),
         influx=InfluxSettings(*(environment.get(f"INFLUXDB_V2_{key}", "") for key in ("URL", "ORG", "BUCKET"))),
@@ -166,7 +168,9 @@ def _read(file: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ConfigError("file", "is missing", file=str(file)) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError("file", f"is not TOML: {error}", file=str(file)) from error
+        raise ConfigError(
+            "file", f"is not TOML: {error}. Write numbers with a point and text in quotes", file=str(file)
+        ) from error
 
 
 def _for_profile(table: dict[str, Any], name: str, file: str) -> dict[str, Any]:

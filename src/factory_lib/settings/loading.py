@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import date, datetime, time
 from enum import Enum
+from math import isfinite
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from factory_lib.errors import ConfigError
@@ -44,7 +45,7 @@ def build(cls: type[T], table: Mapping[str, Any], where: str, *, file: str = "co
     values = {}
     for name, spec in known.items():
         if name in table:
-            values[name] = _value(hints[name], table[name], f"{where}.{name}", file)
+            values[name] = _value(hints[name], table[name], f"{where}.{name}".lstrip("."), file)
         elif spec.default is MISSING and spec.default_factory is MISSING:
             raise ConfigError(where, f"{name!r} is missing", file=file)
     try:
@@ -87,6 +88,12 @@ def _value(hint: Any, raw: Any, where: str, file: str) -> Any:
     return _scalar(hint, raw, where, file)
 
 
+_WANTED = {
+    float: "a number", int: "a whole number", bool: "true or false", str: "text in quotes",
+    time: 'a time such as "06:00"', date: "a date such as 2026-08-28", datetime: "an instant with its offset",
+}  # fmt: skip
+
+
 def _scalar(hint: type, raw: Any, where: str, file: str) -> Any:
     if hint is float and isinstance(raw, int) and not isinstance(raw, bool):
         return float(raw)
@@ -94,11 +101,17 @@ def _scalar(hint: type, raw: Any, where: str, file: str) -> Any:
         try:
             return hint.fromisoformat(raw)
         except ValueError:
-            raise ConfigError(where, f"{raw!r} is not a {hint.__name__}", file=file) from None
+            raise ConfigError(where, f"{raw!r} is not {_WANTED[hint]}", file=file) from None
     exact = type(raw) is hint if hint in (int, float, bool, date, datetime) else isinstance(raw, hint)
-    if not exact:
-        raise ConfigError(where, f"must be {hint.__name__}, not {raw!r}", file=file)
+    if not exact or (hint is float and not isfinite(raw)):
+        raise ConfigError(where, f"must be {_WANTED.get(hint, hint.__name__)}, not {_written(raw)}", file=file)
     return raw
+
+
+def _written(raw: Any) -> str:
+    """Return a value about as it stands in the file."""
+    words = {True: "true", False: "false"}
+    return words[raw] if isinstance(raw, bool) else f'"{raw}"' if isinstance(raw, str) else str(raw)
 
 
 def _called(item: Any, number: int) -> Any:

@@ -13,6 +13,10 @@ from itertools import pairwise
 from typing import Literal
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+# Autonomous communities and cities, ISO 3166-2:ES.
+REGIONS = (
+    "AN", "AR", "AS", "CB", "CE", "CL", "CM", "CN", "CT", "EX", "GA", "IB", "MC", "MD", "ML", "NC", "PV", "RI", "VC",
+)  # fmt: skip
 WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
@@ -101,6 +105,10 @@ class WorksCalendar:
     closed: tuple[date, ...] = ()
     open: tuple[date, ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.region not in REGIONS:
+            raise ValueError(f"region must be one of {', '.join(REGIONS)}, not {self.region!r}")
+
 
 @dataclass(frozen=True)
 class Demand:
@@ -121,8 +129,12 @@ class Demand:
                 raise ValueError(
                     f"preferred_kg of {variant} names {sorted(unknown)}; weekdays are {', '.join(WEEKDAYS)}"
                 )
-            if kg < 0 or min(days.values(), default=0.0) < 0 or (kg > 0 and not sum(days.values())):
-                raise ValueError(f"demand of {variant} must not be negative, and its week needs preferred days")
+            if kg < 0 or min(days.values(), default=0.0) < 0:
+                raise ValueError(f"demand of {variant} must not be negative")
+            if kg > 0 and not sum(days.values()):
+                raise ValueError(
+                    f"weekly_kg names {variant}, and [plant.demand.preferred_kg.{variant}] gives it no days"
+                )
 
 
 @dataclass(frozen=True)
@@ -202,7 +214,8 @@ class Plant:
             raise ValueError("stages must be given, each with a name of its own")
         for stage in self.stages:
             if self.machines.get(stage.machine, 0) < 1:
-                raise ValueError(f"stage {stage.name} runs on {stage.machine!r}, of which machines lists none")
+                listed = ", ".join(name for name, count in self.machines.items() if count > 0)
+                raise ValueError(f"stage {stage.name} runs on {stage.machine!r}; [plant.machines] lists {listed}")
         if self.stages[-1].hold_h:
             raise ValueError(f"stage {names[-1]} is the last: it has nothing to hold mass for")
         for name, variant in self.variants.items():

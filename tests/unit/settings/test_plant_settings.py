@@ -41,7 +41,8 @@ def test_the_committed_plants_are_valid(name):
         (("variants", "standard", "batch_min_kg"), 300, "not above batch_max_kg"),
         (("demand", "preferred_kg", "dark"), {"mon": 100}, "variants that do not exist"),
         (("demand", "preferred_kg"), {"standard": {"lunes": 100}}, "weekdays are"),
-        (("demand", "preferred_kg"), {}, "preferred days"),
+        (("demand", "preferred_kg"), {}, "gives it no days"),
+        (("calendar", "region"), "Andalucía", "region must be one of AN, AR"),
         (("power", "limit_kw"), 100, "not above limit_kw"),
         (("shifts", 1, "begin"), "13:00", "overlap"),
         (("stages", 2, "room", "temperature_max_c"), 40, "not above the critical"),
@@ -66,5 +67,5 @@ def test_a_mistake_names_the_stage_and_the_file(tmp_path):
     text = (factory_settings.ROOT / "config" / "factory.toml").read_text(encoding="utf-8")
     file = tmp_path / "mine.toml"
     file.write_text(text.replace("hold_h = 12 ", "hold_hours = 12 "), encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"mine\.toml: \[file\.plant\.stages\[conching\]\] .*did you mean 'hold_h'"):
+    with pytest.raises(ConfigError, match=r"mine\.toml: \[plant\.stages\[conching\]\] .*did you mean 'hold_h'"):
         factory_settings.load("live", env={"FACTORY_CONFIG": str(file)})
