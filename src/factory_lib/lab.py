@@ -184,7 +184,9 @@ def predict(here: House, days: int = 7) -> PredictionOutcome:
     """Predict and store price, weather, score and recommendation of the ``days`` ahead; see ``models.prediction``."""
     from factory_lib.models.prediction import predict as run
 
-    return run(here, days)
+    outcome = run(here, days)
+    alerts.after_predictions(here, outcome)
+    return outcome
 
 
 def plan(

@@ -1,4 +1,4 @@
-"""When to train: where data, features or code have changed, and once a day at most; else the last outcome is shown.
+"""When to train: where data, features or code changed, once a day at most, or on drift; else the last outcome is shown.
 
 Light to import, because every half hour a job asks and mostly has nothing to learn; ``models.learning`` does the work.
 """
@@ -27,6 +27,7 @@ from factory_lib.models.outcome import TrainingOutcome
 from factory_lib.settings.records import TrainingSettings
 
 TOPIC = "training"
+DRIFT = "drift"  # the topic of ``pipeline.due.DRIFT``, which predictions mark
 NOT_BEFORE = time(20, 45)  # local: by then both spot and PVPC of tomorrow are published
 FEWEST_NEW_HOURS = 24
 _CODE = (
@@ -93,7 +94,8 @@ def _nothing_new(house: House, history: History, code: str, data: str) -> Traini
             return None
         at, entity, note = max(before)
         new_hours = (_prices_until(history) - note["prices_until"]) // 3600
-        if at < _last_closing(house.as_of) and new_hours >= FEWEST_NEW_HOURS:
+        drifted = any(why and at <= since <= house.as_of for since, why in house.state.marks(DRIFT).values())
+        if drifted or (at < _last_closing(house.as_of) and new_hours >= FEWEST_NEW_HOURS):
             return None
         why = f"Not due: last trained as of {at:%Y-%m-%d %H:%MZ}, {new_hours} new hours of prices since."
     file = _outcome_file(house, entity)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from factory_lib.clock import epoch, from_epoch
 from factory_lib.errors import BadInput
 from factory_lib.ops.records import RunRecord, stamp
+from factory_lib.pipeline import due
 from factory_lib.settings import Settings
 from factory_lib.settings.records import AlertSettings
 from factory_lib.state import State
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from factory_lib.house import House
+    from factory_lib.models.prediction import PredictionOutcome
     from factory_lib.pipeline.backfill import BackfillOutcome
 
 RESOLVED = "resolved"
@@ -46,6 +48,7 @@ class Topic(StrEnum):
     CIRCUIT = "circuit"
     KEY = "key"
     PLAN = "plan"
+    FORECAST = "forecast"
     TEST = "test"
 
 
@@ -249,3 +252,18 @@ def after_recovery(house: House, outcome: BackfillOutcome) -> None:
         raise_event(house.state, Event(Topic.RECOVERY, "backfill", severity, outcome.verdict), now)
     else:
         resolve(house.state, Topic.RECOVERY, "backfill", outcome.verdict, now)
+
+
+def after_predictions(house: House, outcome: PredictionOutcome) -> None:
+    """Settle the drift alerts by the journal as it stands now, and leave word for the training."""
+    if house.replay:
+        return
+    now = house.clock.now()
+    drifts = outcome.drifts.items()
+    settle(
+        house.state, Topic.FORECAST, (Event(Topic.FORECAST, name, Severity.WARNING, why) for name, why in drifts), now
+    )
+    for name in {*outcome.drifts, *house.state.marks(due.DRIFT)}:
+        why, before = outcome.drifts.get(name, ""), house.state.marked(due.DRIFT, name)
+        if bool(why) != bool(before and before[1]):  # the mark says since when, so one that goes on is left alone
+            house.state.mark(due.DRIFT, name, house.as_of, why)

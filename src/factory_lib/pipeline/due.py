@@ -21,6 +21,9 @@ from factory_lib.state import State
 LATEST = "latest"  # mark: the end of the newest slot of a series
 STORED = "stored"  # mark: when a series last got a new or revised value
 ASKED = "asked"  # mark: when a provider was last asked
+DRIFT = (
+    "drift"  # mark: since when the forecasts of a series have been out of line; the note says how, or that it is over
+)
 AGAIN = "backfill again"  # mark: when the gaps of a series are to be tried again
 
 MEASUREMENTS = {"prices": Measurement.PRICES, "weather": Measurement.WEATHER}
@@ -67,6 +70,8 @@ def nothing_due(settings: Settings, state: State, job: str, now: datetime) -> st
     if spec.notebook == "07_production_plan":
         return _nothing_to_plan(settings, state, last, now)
     if spec.notebook in ("02_gap_analysis", "03_backfill") and _may_have_gaps(state, last, now):
+        return None
+    if spec.notebook == "05_model_training" and any(why and at >= last for at, why in state.marks(DRIFT).values()):
         return None
     return _nothing_stored(state, last)
 

@@ -156,6 +156,14 @@ def test_more_hours_of_the_same_day_are_not_learnt_yet(workshop, trained, instan
     assert training.train(at(workshop, instant)).verdict.startswith(why)
 
 
+def test_drift_since_the_last_training_makes_another_one_worth_it(workshop, trained):
+    later = at(workshop, NOW + timedelta(hours=5))
+    workshop.state.mark(training.DRIFT, "spot_eur_mwh", later.as_of, "worse than naive")
+    made = training.train(later)
+    workshop.state.mark(training.DRIFT, "spot_eur_mwh", later.as_of, "")
+    assert not made.skipped
+
+
 def test_a_champion_keeps_its_place_until_there_is_a_week_it_has_not_learnt_from(workshop, trained):
     evening = at(workshop, datetime(2025, 6, 12, 18, 45, tzinfo=UTC))
     made = training.train(evening)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -14,6 +15,7 @@ from factory_lib.house import House
 from factory_lib.ops import alerts
 from factory_lib.ops.alerts import Event, Severity, Topic
 from factory_lib.ops.records import RunRecord
+from factory_lib.pipeline import due
 
 HOUR = timedelta(hours=1)
 WARNING = Event(Topic.GAP, "spot_eur_mwh", Severity.WARNING, "8 slots missing")
@@ -153,4 +155,20 @@ def test_a_replay_is_no_news(house: House) -> None:
     alerts.after_gaps(replace(house, asked_for=True), GAPS)
     house.clock.sleep(25 * 3600)
     alerts.after_gaps(house, GAPS)
+    assert alerts.listed(house.state) == []
+
+
+def test_drift_is_told_until_it_is_over_and_marks_its_beginning(house: House, now: datetime) -> None:
+    drifting, well = (SimpleNamespace(drifts=drifts) for drifts in ({"spot_eur_mwh": "Worse than naive."}, {}))
+    alerts.after_predictions(house, drifting)
+    began, why = house.state.marked(due.DRIFT, "spot_eur_mwh")
+    assert (began, why) == (house.as_of, "Worse than naive.")
+    (row,) = alerts.listed(house.state)
+    assert (row["topic"], row["entity"], row["severity"]) == ("forecast", "spot_eur_mwh", "warning")
+    alerts.after_predictions(replace(house, as_of=now + timedelta(minutes=30)), drifting)
+    assert house.state.marked(due.DRIFT, "spot_eur_mwh")[0] == began, "it goes on"
+    alerts.after_predictions(replace(house, as_of=now + timedelta(hours=1)), well)
+    assert alerts.listed(house.state) == []
+    assert house.state.marked(due.DRIFT, "spot_eur_mwh")[1] == ""
+    alerts.after_predictions(replace(house, asked_for=True), drifting)
     assert alerts.listed(house.state) == []

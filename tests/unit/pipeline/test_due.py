@@ -43,3 +43,18 @@ def test_a_plan_that_failed_or_never_was_is_due(house: House) -> None:
     assert due.nothing_due(house.settings, house.state, JOB, LAST) is None
     planned(house, "failed")
     assert due.nothing_due(house.settings, house.state, JOB, LAST + timedelta(minutes=30)) is None
+
+
+@pytest.mark.parametrize(
+    ("since", "why", "quiet"),
+    [
+        pytest.param(timedelta(minutes=5), "worse than naive", False, id="drift since the last training"),
+        pytest.param(timedelta(minutes=-5), "worse than naive", True, id="drift it was trained on"),
+        pytest.param(timedelta(minutes=5), "", True, id="drift that is over"),
+    ],
+)
+def test_drift_makes_a_training_due(house: House, since: timedelta, why: str, quiet: bool) -> None:
+    house.state.mark("job", "ml_training", LAST, {"status": "ok", "verdict": "", "error": None})
+    house.state.mark(due.DRIFT, "spot_eur_mwh", LAST + since, why)
+    later = LAST + timedelta(minutes=30)
+    assert (due.nothing_due(house.settings, house.state, "ml_training", later) is not None) == quiet
