@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,13 +17,12 @@ from factory_lib.pipeline import due, unfillable
 from factory_lib.pipeline.asking import Request, ask_all
 from factory_lib.pipeline.gaps import known_until
 from factory_lib.pipeline.hybrid import COMPARISON_COLUMNS, ask_order, side_by_side
+from factory_lib.pipeline.requests import Wanted, plan
 from factory_lib.pipeline.scope import Door, Target, clients, targets
 from factory_lib.pipeline.stock import Stock, overdue
 from factory_lib.pipeline.tally import Tally
 from factory_lib.series import Measurement
-
-if TYPE_CHECKING:
-    from factory_lib.sources.base import Source
+from factory_lib.slots import expected
 
 FIRST_LOAD_DAYS = 168  # six requests of 28 days: what features and a first training need
 REREAD_DAYS = 2  # prices are revised after the day, and observations arrive late
@@ -138,41 +136,34 @@ def ingest(house: House, sources: str = "all", days: int | None = None) -> Inges
 def _requests(
     house: House, wanted: Sequence[Target], ready: Sequence[str], before: Stock, days: int | None
 ) -> list[Request]:
-    """Return what to ask each door, newest first; series that one answer holds together share it."""
-    together: dict[tuple[Door, str], list[_Wish]] = {}
+    """Return what to ask each door, newest first; series that one answer holds together share it.
+
+    That is what is new, and the last days again where that takes no further request.
+    """
+    reread = day_start(market_day(house.as_of) - timedelta(days=REREAD_DAYS))
+    together: dict[tuple[Door, Measurement], list[tuple[Wanted, Wanted]]] = {}
     requests: list[Request] = []
     with clients(house.settings, house.state, house.clock, ready) as opened:
         for target in wanted:
             end, held = known_until(target.series, house.as_of), before.until(target) if days is None else {}
             for door in (door for door in target.doors if door.source in opened):
                 first, last = opened[door.source].reach(target.name)
-                since = held.get(door, before.since)
                 step = target.series.resolution_at(last)
-                over = from_epoch(epoch(last) // step * step)
-                wish = _Wish(target.name, first, max(first, since), min(over, end))
-                together.setdefault((door, target.series.measurement.value), []).append(wish)
-        for (door, _), wishes in together.items():
-            windows = _windows(opened[door.source], wishes, house.as_of)[::-1][: None if days else MOST_REQUESTS]
-            names = tuple(wish.series for wish in wishes)
-            requests += [Request(*door, names, first, last) for first, last in windows]
+                until = min(from_epoch(epoch(last) // step * step), end)
+                since = max(first, held.get(door, before.since))
+                both = [_slots(target, door, begin, until) for begin in (since, max(first, min(since, reread)))]
+                together.setdefault((door, target.series.measurement), []).append((both[0], both[1]))
+        for pairs in together.values():
+            new, again = (plan(parts, opened) for parts in zip(*pairs, strict=True))
+            chosen = again if len(again) <= max(1, len(new)) else new
+            requests += [planned.request for planned in chosen[: None if days else MOST_REQUESTS]]
     return requests + list(_forecast_requests(house, requests))
 
 
-class _Wish(NamedTuple):
-    series: str
-    reach: datetime
-    since: datetime
-    until: datetime
-
-
-def _windows(client: Source, wishes: Sequence[_Wish], as_of: datetime) -> list[tuple[datetime, datetime]]:
-    """Return the windows that hold what is new, and the last days again where that takes no further request."""
-    names = [wish.series for wish in wishes]
-    since, until = min(wish.since for wish in wishes), max(wish.until for wish in wishes)
-    new = client.windows(since, until, names) if since < until else []
-    reread = max(min(wish.reach for wish in wishes), day_start(market_day(as_of) - timedelta(days=REREAD_DAYS)))
-    again = client.windows(min(since, reread), until, names)
-    return again if len(again) <= max(1, len(new)) else new
+def _slots(target: Target, door: Door, since: datetime, until: datetime) -> Wanted:
+    starts = expected(target.series, since, until)
+    ends = np.append(starts[1:], epoch(until))[: len(starts)]
+    return Wanted(target, door, starts, ends, np.zeros_like(starts))
 
 
 def _forecast_requests(house: House, requests: Sequence[Request]) -> Iterator[Request]:
