@@ -6,7 +6,7 @@ exceed one. Killed at any moment, the next run accounts anew and asks only for w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -21,7 +21,6 @@ from factory_lib.pipeline.hunt import Hunt
 from factory_lib.pipeline.requests import Planned, plan, plan_table, turn_s
 from factory_lib.pipeline.scope import clients
 from factory_lib.pipeline.tally import Tally
-from factory_lib.settings.records import SeverityRule
 
 
 @dataclass(frozen=True)
@@ -148,15 +147,16 @@ class _Campaign:
         self.house = house
         self.hunts = {each.target.name: each for each in quarry}
         self.began = house.clock.now()
+        self.rules = house.settings.gaps.severities
         self.progress = progress
         self.tally = Tally(house)
 
     def run(self, first: Sequence[Planned], patience: timedelta) -> None:
         planned = first
-        for rule_pass in range(self._passes()):
-            if rule_pass and not self._wait_for_pass(rule_pass, patience):
+        for number in range(max(len(rule.passes_at_min) for rule in self.rules)):
+            if number and not self._wait_for_pass(number, patience):
                 break
-            planned = planned if not rule_pass else self.next_round()
+            planned = planned if not number else self.next_round()
             while planned:
                 self._carry_out(planned)
                 planned = self.next_round()
@@ -187,27 +187,21 @@ class _Campaign:
 
     # -- passes ---------------------------------------------------------------------------------------------------
 
-    def _rules(self) -> tuple[SeverityRule, ...]:
-        return self.house.settings.gaps.severities
-
-    def _passes(self) -> int:
-        return max(len(rule.passes_at_min) for rule in self._rules())
-
-    def _due_pass(self, number: int) -> datetime | None:
-        """Return when pass ``number`` of the gaps that failed is due, or None if none is left to be tried so often."""
+    def _next_try(self, number: int, quarry: Collection[Hunt]) -> timedelta | None:
+        """Return how long after the first pass ``number`` of what failed is due; None if nothing is tried so often."""
         at = [
             rule.passes_at_min[number]
-            for severity, rule in enumerate(self._rules())
-            if number < len(rule.passes_at_min) and any(each.failed(severity).any() for each in self.hunts.values())
+            for severity, rule in enumerate(self.rules)
+            if number < len(rule.passes_at_min) and any(each.failed(severity).any() for each in quarry)
         ]
-        return self.began + timedelta(minutes=min(at)) if at else None
+        return timedelta(minutes=min(at)) if at else None
 
     def _wait_for_pass(self, number: int, patience: timedelta) -> bool:
-        due = self._due_pass(number)
-        if due is None or due - self.began > patience:
+        wait = self._next_try(number, self.hunts.values())
+        if wait is None or wait > patience:
             return False
-        self.house.clock.sleep((due - self.house.clock.now()).total_seconds())
-        for severity, rule in enumerate(self._rules()):
+        self.house.clock.sleep((self.began + wait - self.house.clock.now()).total_seconds())
+        for severity, rule in enumerate(self.rules):
             if number < len(rule.passes_at_min):
                 for each in self.hunts.values():
                     each.try_again(severity)
@@ -215,23 +209,17 @@ class _Campaign:
 
     def _remember(self) -> None:
         """Leave word of what no source has, and of when the rest is to be tried again."""
-        now = self.house.clock.now()
         for name, each in self.hunts.items():
             unfillable.remember(self.house.state, name, each.nowhere(), each.target.doors, self.house.as_of)
-            waits = [
-                rule.passes_at_min[1]
-                for severity, rule in enumerate(self._rules())
-                if len(rule.passes_at_min) > 1 and each.failed(severity).any()
-            ]
-            if waits:
-                self.house.mark(due.AGAIN, name, now + timedelta(minutes=min(waits)))
+            if wait := self._next_try(1, [each]):
+                self.house.mark(due.AGAIN, name, self.house.clock.now() + wait)
 
     # -- what came of it ------------------------------------------------------------------------------------------
 
     def outcome(self, before: GapReport, planned: pd.DataFrame, *, dry_run: bool) -> BackfillOutcome:
         """Sum up, from the hunts' last reading of the store."""
         quarry = list(self.hunts.values())
-        severities = [rule.name for rule in self._rules()]
+        severities = [rule.name for rule in self.rules]
         remaining = hunt.remaining_table(quarry, severities)
         missing, recovered = (sum(getattr(each, name) for each in quarry) for name in ("missing", "recovered"))
         gaps = before.gaps
