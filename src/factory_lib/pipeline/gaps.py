@@ -152,13 +152,13 @@ def analyse(
     StoreUnavailable
         If nothing can be known about what is stored.
     """
-    suspects = quarantined_slots(house)
-    books = (_ledger(house, target, since, until, suspects) for target in targets(house, series))
+    verdicts = house.store.read_verdicts()  # they hold for replays too, as they do in every view of the store
+    books = (_ledger(house, target, since, until, verdicts) for target in targets(house, series))
     return GapReport(tuple(book for book in books if book is not None), house.as_of, house.settings.gaps)
 
 
 def _ledger(
-    house: House, target: Target, since: datetime | None, until: datetime | None, suspects: Mapping[str, pd.DataFrame]
+    house: House, target: Target, since: datetime | None, until: datetime | None, verdicts: pd.DataFrame
 ) -> Ledger | None:
     end = until or known_until(target.series, house.as_of)
     present = house.store.slots(target.name, places=target.places, start=since or ALWAYS, end=end, as_of=house.as_of)
@@ -166,7 +166,7 @@ def _ledger(
         return None  # neither imported nor served: not expected here
     look_back = house.as_of - timedelta(days=house.settings.gaps.look_back_days)
     start = since or (from_epoch(int(present[0])) if len(present) else look_back)
-    barred = suspects_of(suspects, target)
+    doubted = barred(verdicts, target)
     nowhere = unfillable.recall(house.state, target.name, target.doors, house.as_of)
     books = account(
         target.series,
@@ -174,24 +174,16 @@ def _ledger(
         end,
         present,
         as_of=house.as_of,
-        quarantined=np.unique(np.concatenate([NO_SLOTS, *barred.values()])),
+        quarantined=np.unique(np.concatenate([NO_SLOTS, *doubted.values()])),
         unfillable=nowhere,
     )
-    return Ledger(target, books, barred, tuple(nowhere)) if len(books.starts) else None
+    return Ledger(target, books, doubted, tuple(nowhere)) if len(books.starts) else None
 
 
-def quarantined_slots(house: House) -> dict[str, pd.DataFrame]:
-    """Return the open quarantines by series; they hold for replays too, as they do in every view of the store."""
-    return {str(name): part for name, part in house.store.read_verdicts(open_only=True).groupby("series")}
-
-
-def suspects_of(suspects: Mapping[str, pd.DataFrame], target: Target) -> dict[Door, Slots]:
+def barred(verdicts: pd.DataFrame, target: Target) -> dict[Door, Slots]:
     """Return the slots of ``target`` with an open verdict, by who gave the value."""
-    found = suspects.get(target.name)
-    if found is None:
-        return {}
-    found = found[found["place"].isin(target.places)]
-    given = found.groupby(["source", "place"])["start"]
+    mine = verdicts[(verdicts["series"] == target.name) & verdicts["place"].isin(target.places)]
+    given = mine.groupby(["source", "place"])["start"]
     return {Door(str(source), str(place)): from_index(starts) for (source, place), starts in given}
 
 

@@ -198,21 +198,18 @@ def _hunt(ledger: Ledger, report: GapReport, *, automatic: bool) -> Hunt:
 
 def by_series(quarry: Sequence[Hunt]) -> pd.DataFrame:
     """Return missing, recovered and rate per series."""
-    return _with_rate(
-        [{"series": each.target.name, "missing": each.missing, "recovered": each.recovered} for each in quarry],
-        "series",
-    )
+    return _with_rate([{"series": each.target.name, **_counts([each])} for each in quarry], "series")
 
 
 def by_severity(quarry: Sequence[Hunt], severities: Sequence[str]) -> pd.DataFrame:
     """Return missing, recovered and rate per severity of the gap the slots lay in."""
-    lines: list[dict[str, object]] = []
-    for position, name in enumerate(severities):
-        masks = [each.severity == position for each in quarry]
-        missing = sum(int(mask.sum()) for mask in masks)
-        recovered = sum(int(each.found[mask].sum()) for each, mask in zip(quarry, masks, strict=True))
-        lines.append({"severity": name, "missing": missing, "recovered": recovered})
-    return _with_rate(lines, "severity")
+    return _with_rate([{"severity": name, **_counts(quarry, at)} for at, name in enumerate(severities)], "severity")
+
+
+def _counts(quarry: Sequence[Hunt], severity: int | None = None) -> dict[str, int]:
+    """Return how many slots were missing, and are there now; of one severity, or of all."""
+    found = [each.found[slice(None) if severity is None else each.severity == severity] for each in quarry]
+    return {"missing": sum(map(len, found)), "recovered": sum(int(part.sum()) for part in found)}
 
 
 def by_source(quarry: Sequence[Hunt], counted: Mapping[str, Mapping[str, int | str]]) -> pd.DataFrame:

@@ -54,9 +54,8 @@ def import_path(house: House, path: Path, *, format: str | None = None) -> Impor
         )
     parts = [import_members(house, path.name, name, members) for name, members in groups.items()]
     if unknown:
-        parts.append(
-            ImportReport(path=path.name, members=report.listed([m.label for m in unknown], "", report.UNKNOWN))
-        )
+        listed = report.listed({member.label: report.UNKNOWN for member in unknown}, "")
+        parts.append(ImportReport(path=path.name, members=listed))
     return join(parts)
 
 

@@ -28,13 +28,11 @@ def import_members(house: House, path: str, fmt: str, members: Sequence[Member])
     members, superseded = _superseded(house, fmt, members)
     ledger.begin(house.state, members, fmt, house.clock.now())
     reading, readable, unreadable = _read(fmt, members)
-    states = [
-        report.listed([m.label for m in superseded], fmt, report.SUPERSEDED),
-        report.listed(list(unreadable["member"]), fmt, report.UNREADABLE),
-    ]
+    states = dict.fromkeys((member.label for member in superseded), report.SUPERSEDED)
+    states |= dict.fromkeys(unreadable["member"], report.UNREADABLE)
     if reading is None:
-        known = pd.concat(states, ignore_index=True)
-        return ImportReport(path=path, members=known, rejected=unreadable, values_read=len(unreadable))
+        listed = report.listed(states, fmt)
+        return ImportReport(path=path, members=listed, rejected=unreadable, values_read=len(unreadable))
     checked = check(reading, house.clock.now(), house.settings.quality)
     done = ledger.complete(house.state, readable)
     if done and not _still_there(house.store, checked):
@@ -44,11 +42,10 @@ def import_members(house: House, path: str, fmt: str, members: Sequence[Member])
     for name, marks in checked.marks.groupby("series", sort=False):
         quality.bar(house, _in_store(house.store, str(name), marks), _AUTHOR)
     ledger.finish(house.state, readable, house.clock.now(), _per_member(checked))
-    for state, labels in ((report.REPEATED, done), (report.STORED, {m.label for m in readable} - done)):
-        states.append(report.listed(sorted(labels), fmt, state))
+    states |= {m.label: report.REPEATED if m.label in done else report.STORED for m in readable}
     return ImportReport(
         path=path,
-        members=pd.concat(states, ignore_index=True),
+        members=report.listed(states, fmt),
         written=written,
         forecasts=forecasts,
         rejected=pd.concat([checked.rejected, unreadable], ignore_index=True),

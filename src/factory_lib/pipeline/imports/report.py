@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,7 +12,6 @@ from factory_lib.pipeline.imports.check import Findings
 from factory_lib.store.base import WriteResult
 
 UNREADABLE, UNKNOWN, SUPERSEDED, REPEATED, STORED = "unreadable", "unknown", "superseded", "repeated", "stored"
-MEMBER_COLUMNS = ("member", "format", "state")
 _COUNTED = ("missing_days", "incomplete_days", "empty_days", "duplicates", "frozen_hours")
 _FINDINGS = {
     "rejected": "rejected",
@@ -97,7 +96,6 @@ class ImportReport(Findings):
         return f"{self.path}: {self.values_read:,} values read, {stored}{extra}{findings}."
 
 
-def listed(members: Sequence[str], fmt: str, state: str) -> pd.DataFrame:
-    """Return rows of ``ImportReport.members``."""
-    columns = {"member": pd.Series(list(members), dtype="str"), "format": fmt, "state": state}
-    return pd.DataFrame(columns, index=range(len(members)))
+def listed(states: Mapping[str, str], fmt: str) -> pd.DataFrame:
+    """Return ``ImportReport.members``: the state of each member of a format."""
+    return pd.DataFrame({"member": list(states), "format": fmt, "state": list(states.values())}, dtype="str")
