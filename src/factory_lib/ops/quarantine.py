@@ -64,6 +64,8 @@ def judge(house: House, choice: Choice, verdict: str, reason: str, by: str) -> i
 def correct(house: House, choice: Choice, value: float, reason: str, by: str) -> int:
     """Store ``value`` as a revision of every chosen slot, its author in ``run_id``; what it replaces stays readable.
 
+    It counts as updated now: what its provider says it updated before does not undo it when it is read again.
+
     Raises
     ------
     BadInput
@@ -73,8 +75,7 @@ def correct(house: House, choice: Choice, value: float, reason: str, by: str) ->
     if choice.source is not None:
         rows = rows[rows["source"] == choice.source]
     now = pd.Timestamp(house.clock.now()).as_unit("s")
-    unknown = pd.Series(pd.NaT, rows.index, dtype=frames.UTC_S)
-    revised = frames.conform(rows.assign(value=value, retrieved_at=now, provider_updated_at=unknown))
+    revised = frames.conform(rows.assign(value=value, retrieved_at=now, provider_updated_at=now))
     result = house.store.write(revised.reset_index(drop=True), run_id=f"corrected by {by}: {reason}")
     if not result.written:
         raise BadInput(f"{choice.series} has no value there that {value:g} could correct.")

@@ -50,11 +50,9 @@ class Stock:
         rows = self.by_series.get(target.name)
         if rows is None:
             return {}
-        ends = from_index(rows["start"]) + rows["resolution_s"].to_numpy()
-        found: dict[Door, int] = {}
-        for source, place, end in zip(rows["source"], rows["place"], ends, strict=True):
-            found[Door(source, place)] = max(int(end), found.get(Door(source, place), 0))
-        return {door: from_epoch(end) for door, end in found.items()}
+        ends = pd.Series(from_index(rows["start"])) + rows["resolution_s"].to_numpy()
+        newest = ends.groupby([rows["source"].to_numpy(), rows["place"].to_numpy()]).max()
+        return {Door(source, place): from_epoch(int(end)) for (source, place), end in newest.items()}
 
     def newest(self, target: Target) -> pd.Series | None:
         """Return the row of the newest slot, or None."""

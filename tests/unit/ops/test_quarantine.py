@@ -42,6 +42,16 @@ def test_a_correction_is_a_revision_with_its_author(house: House, fill: Fill) ->
     assert sorted(raw["value"].unique()) == [48.5, 50.0, 50.01, 50.02, 50.03]
 
 
+def test_a_correction_outlives_what_its_provider_said_before(house: House, fill: Fill) -> None:
+    fill()
+    given = house.store.read("spot_eur_mwh", places=["ES"], start=HOUR.start, end=HOUR.end)
+    quarantine.correct(house, HOUR, 48.5, "typing error", "Ana")
+    for hours, kept in ((-1, True), (1, False)):
+        said = (pd.Timestamp(house.clock.now()) + pd.Timedelta(hours=hours)).as_unit("s")
+        house.store.write(given.assign(provider_updated_at=said), run_id="read again")
+        assert (shown(house)["value"].iloc[0] == 48.5) == kept
+
+
 @pytest.mark.parametrize(
     ("choice", "verdict"),
     [
