@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from factory_lib.models.feature_set import FeatureSet
     from factory_lib.models.outcome import TrainingOutcome
     from factory_lib.models.prediction import PredictionOutcome
+    from factory_lib.ops.climate_risk import ClimateRisk
+    from factory_lib.ops.explorer import Exploration
     from factory_lib.ops.health import Health
     from factory_lib.ops.plan_review import PlanReview
     from factory_lib.ops.planning import PlanOutcome
@@ -214,6 +216,22 @@ def plan_review(here: House, days: int = 7) -> PlanReview:
     from factory_lib.ops.plan_review import review
 
     return review(here, days)
+
+
+def explore(
+    here: House, name: str, since: str | datetime | None = None, until: str | datetime | None = None
+) -> Exploration:
+    """Look at one series: values, provenance, completeness, distribution; by default its last year."""
+    from factory_lib.ops.explorer import explore as run
+
+    return run(here, name, _instant(since or None), _instant(until or None))
+
+
+def climate_risk(here: House, years: int = 4) -> ClimateRisk:
+    """Say in which months and hours the room cannot keep a stage's limits."""
+    from factory_lib.ops.climate_risk import assess
+
+    return assess(here, years)
 
 
 def health(here: House, checks: str = "all") -> Health:

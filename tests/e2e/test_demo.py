@@ -81,6 +81,47 @@ def test_a_notebook_run_by_plain_papermill_tells_the_same(
     assert told["feature_hash"] == ran.figures["feature_hash"]
 
 
+@pytest.mark.parametrize("name", ["data_explorer", "climate_risk"])
+def test_a_research_notebook_runs_on_the_demo(
+    demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("FACTORY_HOME", str(demo.home))
+    parameters = {"profile": "demo", "as_of": records.stamp(tours.DEMO_AS_OF)}
+    source = demo.settings.paths.notebooks / "research" / f"{name}.ipynb"
+    papermill.execute_notebook(str(source), str(tmp_path / "out.ipynb"), parameters, progress_bar=False)
+    told = report.figures(nbformat.read(tmp_path / "out.ipynb", as_version=4))
+    assert told["simulated"]
+    assert told["verdict"]
+
+
+def test_the_plan_of_the_demo_is_the_cheapest_and_lies_in_its_files(demo: Demo) -> None:
+    told = next(
+        run for run in map(records.load, records.folders(demo.settings.paths.runs))
+        if run.job == "production_optimization"
+    )  # fmt: skip
+    assert told.mlflow_run_id
+    assert float(told.figures["cost_eur"]) <= float(told.figures["baseline_cost_eur"])
+    day = demo.settings.paths.data / "plans" / "2025-11-21"
+    written = json.loads((day / "plan.json").read_text(encoding="utf-8"))
+    assert written["schema"].startswith("factory-plan/")
+    assert sum(batch["kg"] for batch in written["batches"]) == pytest.approx(float(told.figures["kg"]), abs=0.1)
+    assert {file.name for file in day.iterdir()} >= {"plan.json", "plan.csv", "plan.ics"}
+
+
+def test_the_shift_leaders_plan_answers_in_words_and_in_json(demo: Demo) -> None:
+    as_of = records.stamp(tours.DEMO_AS_OF + tours.DEMO_PAUSE)
+    words = ("plan", "--profile", "demo", "--as-of", as_of)
+    said = factory(demo.home, *words, "--out", "conche", "22:00", "--language", "en")
+    assert said.returncode == 1
+    assert "NO PLAN IS POSSIBLE" in said.stdout
+    assert "Without the wish “out conche 2025-11-21T22:00” there would be a plan." in said.stdout
+    told = json.loads(factory(demo.home, *words, "--clear", "--json").stdout)
+    assert told["level"] == "ok"
+    assert {row["stage"] for row in told["schedule"]} >= {"mixing", "moulding"}
+    refused = factory(demo.home, *words, "--pin", "standard", "mixing", "25:00")
+    assert (refused.returncode, "not understood" in refused.stderr) == (2, True)
+
+
 def test_a_replay_sees_only_what_was_known_then(demo: Demo) -> None:
     earlier = tours.DEMO_AS_OF - timedelta(days=10)
     with open_house(settings=demo.settings, as_of=earlier) as house:
