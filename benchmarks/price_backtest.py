@@ -21,6 +21,7 @@ import pandas as pd
 from benchmarks._cli import bench, find
 from factory_lib.clock import QUARTER_S
 from factory_lib.features.lags import DayMatrix, day_matrix
+from factory_lib.features.prices import operator_days
 from factory_lib.models.backtest import REFIT_DAYS, REFIT_DAYS_BEYOND, backtest
 from factory_lib.models.evaluation import score
 from factory_lib.models.forecasters import LEADS
@@ -125,11 +126,8 @@ def figures(
 
 
 def exogenous(operator: pd.DataFrame | None) -> dict[str, DayMatrix] | None:
-    """Return the operator's forecasts by day, and what thermal plants have to serve: load less wind and sun."""
-    if operator is None:
-        return None
-    frame = operator.assign(residual_load_mw=operator["load_mw"] - operator["wind_mw"] - operator["solar_mw"])
-    return {name: day_matrix(frame[name]) for name in ("residual_load_mw", "load_mw", "wind_mw")}
+    """Return the operator's forecasts by day, if there are any."""
+    return None if operator is None else operator_days(operator)
 
 
 def _actuals(prices: pd.Series, rows: pd.DataFrame) -> Any:

@@ -296,6 +296,14 @@ _ENTRIES = (
 
 CATALOGUE: Mapping[str, Series] = {entry.name: entry for entry in _ENTRIES}
 
+# The operator's forecasts, of things that are not stored as values themselves: MW, outside of the peninsula's records.
+FORECAST_ONLY: Mapping[str, tuple[float, float]] = {"wind_mw": (0.0, 40_000.0), "solar_mw": (0.0, 60_000.0)}
+
+
+def forecast_range(name: str) -> tuple[float, float]:
+    """Return what a forecast of the series may lie between, inclusive."""
+    return FORECAST_ONLY[name] if name in FORECAST_ONLY else (get(name).low, get(name).high)
+
 
 def get(name: str) -> Series:
     """Return the catalogue entry.

@@ -142,9 +142,10 @@ def test_tomorrow_is_there_as_far_as_it_is_published(open_source: Opener) -> Non
 
 @pytest.mark.parametrize("name", [name for name, spec in sources.SOURCES.items() if spec.forecasts])
 def test_forecasts_are_forecast_rows_of_hours_to_come(open_source: Opener, name: str) -> None:
-    rows = open_source(name).forecast(("temperature_c", "humidity_pct"))
+    asked = sources.SOURCES[name].forecasts[:3]
+    rows = open_source(name).forecast(asked)
     assert tuple(rows.columns) == FORECAST_COLUMNS
-    assert set(rows["series"]) == {"temperature_c", "humidity_pct"}
+    assert set(rows["series"]) == set(asked)
     assert (rows["target_start"] >= rows["issued_at"]).all()
     assert (from_index(rows["target_start"]) % 3600 == 0).all()
     assert (rows["issued_at"] <= pd.Timestamp(NOW) + pd.Timedelta(minutes=1)).all()
@@ -178,6 +179,7 @@ def test_a_source_without_its_key_is_named_and_left_out(home: Path) -> None:
     assert sources.missing("siar", bare) == "SIAR_USER and SIAR_PASSWORD not set"
     assert sources.missing("datosclima", bare) == "[sources.datosclima] enabled = false"
     assert sources.SOURCES["esios"].served(bare) == ("pvpc_eur_mwh",)
+    assert sources.SOURCES["esios"].foreseen(bare) == ()
 
 
 def test_without_a_token_the_archive_still_has_pvpc(simulator: Remote, home: Path) -> None:

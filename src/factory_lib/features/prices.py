@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from factory_lib.errors import BadInput
 from factory_lib.features.calendar import Matrix, day_calendar
-from factory_lib.features.lags import DayMatrix, known_mean, lag, trailing_mean
+from factory_lib.features.lags import DayMatrix, day_matrix, known_mean, lag, trailing_mean
 
 LONGEST_LEAD_DAYS = 7
 LEVEL_DAYS = 7
@@ -112,6 +113,19 @@ def price_features(prices: DayMatrix, lead: int, exogenous: Mapping[str, DayMatr
         tuple(names),
         (*daily_names, *calendar_names),
     )
+
+
+def operator_days(forecasts: pd.DataFrame) -> dict[str, DayMatrix]:
+    """Return the operator's day-ahead forecasts as ``price_features`` takes them, and what is left to thermal plants.
+
+    Parameters
+    ----------
+    forecasts : DataFrame
+        Hourly UTC index; ``load_mw``, ``wind_mw``, ``solar_mw``, each as issued by noon of the day before.
+    """
+    residual = forecasts["load_mw"] - forecasts["wind_mw"] - forecasts["solar_mw"]
+    columns = {"residual_load_mw": residual, "load_mw": forecasts["load_mw"], "wind_mw": forecasts["wind_mw"]}
+    return {name: day_matrix(column) for name, column in columns.items()}
 
 
 def _spread(known: Matrix, lead: int) -> Matrix:

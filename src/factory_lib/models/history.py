@@ -9,10 +9,11 @@ from datetime import datetime, timedelta
 import pandas as pd
 
 from factory_lib import series as catalogue
-from factory_lib.clock import HOUR_S, day_start, market_day
+from factory_lib.clock import HOUR_S, MADRID, day_start, market_day
 from factory_lib.features import diurnal
 from factory_lib.features.ahead import KnownAt, KnownUntil
 from factory_lib.features.lags import DayMatrix
+from factory_lib.features.prices import operator_days
 from factory_lib.features.thirteen import HUMIDITY, PRICE, TEMPERATURE
 from factory_lib.frames import wide
 from factory_lib.house import House
@@ -21,6 +22,9 @@ from factory_lib.slots import expected, to_index
 
 RECENT = timedelta(days=35)  # what quarters of an hour are learnt from, and a week more
 PUBLISHED_AHEAD = timedelta(days=2)  # nothing is published further ahead than the next market day
+NOON_BEFORE = timedelta(hours=12)  # before a day begins: what is forecast by then may enter its price forecast
+OPERATOR, OPERATOR_SERIES = "ree", ("load_mw", "wind_mw", "solar_mw")
+LEAST_OPERATOR_DAYS = 180  # with fewer, prices alone forecast better
 _COLUMNS = [PRICE, TEMPERATURE, HUMIDITY]
 
 
@@ -67,7 +71,23 @@ def load(house: House, days: int) -> History:
     hourly = prices.join(weather, how="outer").reindex(index=index, columns=_COLUMNS).astype("float64")
     price_until = catalogue.get(price_series).publication[Kind.OBSERVED].known_until
     known_until = {PRICE: price_until, TEMPERATURE: weather_until, HUMIDITY: weather_until}
-    return History(hourly, known_until, (*notes, note))
+    return History(hourly, known_until, (*notes, note), _operator(house, start, end))
+
+
+def _operator(house: House, start: datetime, end: datetime) -> dict[str, DayMatrix]:
+    """Return the operator's forecasts of each day as issued by noon of the day before; none where they are too few."""
+    parts = {}
+    for name in OPERATOR_SERIES:
+        rows = house.store.read_forecasts(
+            name, places=house.settings.site.places.prices, start=start, end=end, as_of=house.as_of,
+            models=(OPERATOR,), latest=False,
+        )  # fmt: skip
+        day = rows["target_start"].dt.tz_convert(MADRID).dt.tz_localize(None).dt.normalize()
+        noon_before = (day - NOON_BEFORE).dt.tz_localize(MADRID)
+        rows = rows[rows["issued_at"] <= noon_before].sort_values("issued_at")
+        parts[name] = rows.drop_duplicates("target_start", keep="last").set_index("target_start")["p50"]
+    known = pd.DataFrame(parts).dropna()
+    return operator_days(known) if len(known) >= LEAST_OPERATOR_DAYS * 24 else {}
 
 
 def published_slots(house: House, history: History) -> pd.Series:

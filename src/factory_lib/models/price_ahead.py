@@ -71,17 +71,28 @@ def prices_ahead(
         return PricesAhead(slots, ("There is no whole day of prices to go by.",))
     quarters = None if resolution_s == HOUR_S else day_matrix(known, resolution_s)
     rmae = champion.rmae_ if champion else {}
-    said = champion.predict(history, exogenous, quarters) if champion else pd.DataFrame()
+    if champion:
+        said = champion.predict(history.until(_issue_day(history, exogenous)), exogenous, quarters)
+        _fill(slots, said[said["lead"].map(rmae) < 1], CHAMPION)
     for lead in LEADS:
-        tier = CHAMPION if rmae.get(lead, np.inf) < 1 else NAIVE
-        rows = said[said["lead"] == lead] if tier == CHAMPION else naive_day(history, lead, quarters)
-        ahead = rows[list(QUANTILES)].dropna(subset=["p50"])
-        asked = ahead.index.intersection(index[slots["tier"] == UNAVAILABLE])
-        slots.loc[asked, list(QUANTILES)] = ahead.loc[asked]
-        slots.loc[asked, "tier"] = tier
+        _fill(slots, naive_day(history, lead, quarters), NAIVE)
     beaten = [str(lead) for lead, ratio in rmae.items() if not ratio < 1]
     worse = f"Naive where the champion was no better on the weeks kept from its fit: day {', '.join(beaten)}."
     return PricesAhead(slots, (worse,) if beaten else ())
+
+
+def _issue_day(history: DayMatrix, exogenous: Mapping[str, DayMatrix] | None) -> np.datetime64:
+    """Return the last day of which prices, and the next day's forecasts by the operator, are known."""
+    day: np.datetime64 = min([history.days[-1], *(matrix.days[-1] - 1 for matrix in (exogenous or {}).values())])
+    return day
+
+
+def _fill(slots: pd.DataFrame, said: pd.DataFrame, tier: str) -> None:
+    """Put what is said where nothing is known yet."""
+    known = said[list(QUANTILES)].dropna(subset=["p50"])
+    asked = known.index.intersection(slots.index[slots["tier"] == UNAVAILABLE])
+    slots.loc[asked, list(QUANTILES)] = known.loc[asked]
+    slots.loc[asked, "tier"] = tier
 
 
 def whole_days(known: pd.Series) -> DayMatrix | None:

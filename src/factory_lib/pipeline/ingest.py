@@ -169,7 +169,7 @@ def _slots(target: Target, door: Door, since: datetime, until: datetime) -> Want
 def _forecast_requests(house: House, requests: Sequence[Request]) -> Iterator[Request]:
     """Ask whoever is asked for values what it expects, too."""
     for door in dict.fromkeys(Door(request.source, request.place) for request in requests):
-        if series := providers.SOURCES[door.source].forecasts:
+        if series := providers.SOURCES[door.source].foreseen(house.settings):
             yield Request(*door, series, house.as_of, house.as_of, forecast=True)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from factory_lib.clock import (
     market_day,
     require_utc,
 )
-from factory_lib.series import DayAhead, get
+from factory_lib.series import CATALOGUE, DayAhead, get
 from factory_lib.simulator.exchange import HTML, Answer, Ask, Provider, as_json, number
 from factory_lib.simulator.market import pvpc_adder_eur_mwh
 from factory_lib.simulator.noise import Floats, Ints
@@ -33,7 +33,12 @@ _INDICATORS: dict[int, tuple[str, str, dict[int, str]]] = {
     600: ("spot_eur_mwh", "Precio mercado SPOT Diario", NEIGHBOURS),
     544: ("load_mw", "Demanda prevista", {8741: "Península"}),
     1293: ("load_mw", "Demanda real", {8741: "Península"}),
+    1775: ("load_mw", "Previsión diaria D+1 demanda", {8741: "Península"}),
+    1777: ("wind_mw", "Previsión diaria D+1 eólica", {8741: "Península"}),
+    1779: ("solar_mw", "Previsión diaria D+1 fotovoltaica", {8741: "Península"}),
 }
+_FORECASTS = (544, 1775, 1777, 1779)
+_FORECAST_AT = time(11)  # the day before
 
 QUIRKS = {
     "bad_token": "401",
@@ -96,12 +101,12 @@ def _known(ask: Ask, identity: int, start: datetime, end: datetime) -> tuple[Int
     if name in PUBLISHED:
         known_until = DayAhead(PUBLISHED[name]).known_until(ask.now)
     else:
-        known_until = ask.now + timedelta(days=1 if identity == 544 else 0)
-    starts = expected(get(name), start, min(end, known_until))
+        known_until = DayAhead(_FORECAST_AT).known_until(ask.now) if identity in _FORECASTS else ask.now
+    starts = expected(get(name if name in CATALOGUE else "load_mw"), start, min(end, known_until))
     starts = starts[ask.holes.delivered(ask.source, name, starts)]
     if identity == 600:
         return _in_quarters(ask, starts)
-    return starts, ask.world.forecast_mw(name, starts) if identity == 544 else ask.world.values(name, starts)
+    return starts, ask.world.forecast_mw(name, starts) if identity in _FORECASTS else ask.world.values(name, starts)
 
 
 def _in_quarters(ask: Ask, starts: Ints) -> tuple[Ints, Floats]:

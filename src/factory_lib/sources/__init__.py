@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from factory_lib.sources.base import Source
 
 _PRICES = ("spot_eur_mwh", "pvpc_eur_mwh")
+_OPERATOR = ("load_mw", "wind_mw", "solar_mw")
 _WEATHER = tuple(entry.name for entry in of(Measurement.WEATHER))
 _CLIMATE = tuple(entry.name for entry in of(Measurement.CLIMATE))
 _DAILY_EXTREMES = ("temperature_mean_c", "temperature_max_c", "temperature_min_c", "precipitation_sum_mm")
@@ -43,7 +44,7 @@ class Spec:
     keys : tuple of str
         Secrets without which it cannot be asked at all.
     keyed : mapping of str to str
-        Series that need a further secret; without it the others are still served.
+        Series, served or forecast, that need a further secret; without it the others are still there.
     forecasts : tuple of str
         Series it has forecasts of.
     """
@@ -56,14 +57,26 @@ class Spec:
 
     def served(self, settings: Settings) -> tuple[str, ...]:
         """Return the series it can be asked for with the keys that are set."""
+        return self._open(self.serves, settings)
+
+    def foreseen(self, settings: Settings) -> tuple[str, ...]:
+        """Return the series whose forecasts it can be asked for with the keys that are set."""
+        return self._open(self.forecasts, settings)
+
+    def _open(self, names: tuple[str, ...], settings: Settings) -> tuple[str, ...]:
         closed = {series for series, key in self.keyed if not getattr(settings.secrets, key)}
-        return tuple(series for series in self.serves if series not in closed)
+        return tuple(name for name in names if name not in closed)
 
 
 SOURCES: Mapping[str, Spec] = {
     "ree": Spec("ree:Ree", _PRICES),
     "omie": Spec("omie:Omie", ("spot_eur_mwh",)),
-    "esios": Spec("esios:Esios", _PRICES, keyed=(("spot_eur_mwh", "esios_token"),)),
+    "esios": Spec(
+        "esios:Esios",
+        _PRICES,
+        keyed=tuple((name, "esios_token") for name in ("spot_eur_mwh", *_OPERATOR)),
+        forecasts=_OPERATOR,
+    ),
     "aemet": Spec(
         "aemet:Aemet",
         tuple(name for name in _WEATHER if name != "solar_radiation_wm2")

@@ -8,7 +8,10 @@ change days its labels are not wall hours. https://api.esios.ree.es
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import date, datetime, timedelta
+
+import pandas as pd
 
 from factory_lib.clock import HOUR_S, QUARTER_S, day_start, epoch, market_day, slots_in_day
 from factory_lib.errors import MalformedResponse, NoDataYet, ServerError, SourceError
@@ -16,6 +19,7 @@ from factory_lib.net import Reply
 from factory_lib.series import QUARTERS_SINCE
 from factory_lib.settings.secrets import Secret
 from factory_lib.sources.base import MARKET_AREA, PriceSource, Window, local_days
+from factory_lib.sources.forecasts import forecast_rows
 from factory_lib.sources.parsing import (
     Door,
     Parsed,
@@ -30,6 +34,9 @@ from factory_lib.sources.parsing import (
 )
 
 INDICATORS = {"pvpc_eur_mwh": (1001, 8741), "spot_eur_mwh": (600, 3)}  # indicator, geography: peninsula, Spain
+# The operator's day-ahead forecasts of the peninsula ("previsión diaria D+1": demanda, eólica, fotovoltaica).
+FORECASTS = {"load_mw": (1775, 8741), "wind_mw": (1777, 8741), "solar_mw": (1779, 8741)}
+OPERATOR = "ree"  # whose forecasts they are, whatever door they come through
 ARCHIVE = "/archives/70/download_json"
 NO_VALUES = "No values for specified archive"
 PVPC_2_0TD_SINCE = date(2021, 6, 1)
@@ -37,7 +44,7 @@ ACCEPT = "application/json; application/vnd.esios-api-v1+json"
 
 
 class Esios(PriceSource):
-    """Spot and PVPC by token; PVPC also without."""
+    """Spot, PVPC and the operator's forecasts by token; PVPC also without."""
 
     since = day_start(date(2014, 4, 1))
 
@@ -69,20 +76,36 @@ class Esios(PriceSource):
         )
         return parse_archive_70(reply, self.clock.now(), day=day, source=self.name)
 
+    def forecast(self, series: Sequence[str], place: str | None = None) -> pd.DataFrame:
+        """Return the operator's forecasts of the hours to come, today's and tomorrow's, as forecast rows.
+
+        They are taken as issued when they were asked for. One that is not there yet is left out.
+        """
+        issued_at, columns = self.clock.now(), {}
+        day = market_day(issued_at)
+        for name in series:
+            reply = self._values(*FORECASTS[name], day, day + timedelta(days=1))
+            with suppress(NoDataYet):
+                columns[name] = hourly_means(indicator_points(reply, *FORECASTS[name], source=self.name)[0])
+        if not columns:
+            raise NoDataYet(self.name, f"no forecast of {', '.join(series)}")
+        return forecast_rows(columns, place=place or MARKET_AREA, model=OPERATOR, issued_at=issued_at)
+
     def _indicator(self, name: str, start: datetime, end: datetime) -> Parsed:
-        identity, geo = INDICATORS[name]
-        first, last = market_day(start), market_day(end - timedelta(seconds=1))
+        reply = self._values(*INDICATORS[name], market_day(start), market_day(end - timedelta(seconds=1)))
+        return parse_indicator(reply, name, self.clock.now(), source=self.name)
+
+    def _values(self, identity: int, geo: int, first: date, last: date) -> Reply:
         query: dict[str, str | list[str]] = {
             "start_date": f"{first}T00:00", "end_date": f"{last}T23:59", "locale": "es", "geo_ids[]": [str(geo)],
         }  # fmt: skip
-        reply = self.http.get(
+        return self.http.get(
             f"/indicators/{identity}",
             query,
             {"Accept": ACCEPT, "Content-Type": "application/json"},
             secret_headers={"x-api-key": self._token},
             check=meaning,
         )
-        return parse_indicator(reply, name, self.clock.now(), source=self.name)
 
 
 def meaning(reply: Reply) -> SourceError | None:
@@ -104,26 +127,48 @@ def parse_indicator(body: Reply | bytes, name: str, retrieved_at: datetime, *, s
     NoDataYet, MalformedResponse
         If it is empty, or not the documented structure.
     """
-    identity, geo = INDICATORS[name]
+    points, refused, updated_at = indicator_points(body, *INDICATORS[name], source=source)
+    door = Door(source, MARKET_AREA, Esios.kind, retrieved_at, updated_at)
+    for text, error in refused:
+        door.reject(text, error)
+    starts, values = _collapsed(points) if name == "spot_eur_mwh" else ([s for s, _ in points], [v for _, v in points])
+    add_prices(door, name, starts, values)
+    return door.parsed()
+
+
+def indicator_points(
+    body: Reply | bytes, identity: int, geo: int, *, source: str = "esios"
+) -> tuple[list[tuple[int, float]], list[tuple[str, str]], datetime | None]:
+    """Return an indicator's (start, value) points, the rows that are none with why, and when it was last updated.
+
+    Raises
+    ------
+    NoDataYet, MalformedResponse
+        If it is empty, or not the documented structure.
+    """
     indicator = at(source, json_of(source, body), "indicator", dict)
     if indicator.get("id") != identity:
         raise MalformedResponse(source, f"indicator {indicator.get('id')!r} came for {identity}")
     rows = [row for row in at(source, indicator, "values", list) if isinstance(row, dict) and row.get("geo_id") == geo]
     if not rows:
-        raise NoDataYet(source, f"no value of {name}")
+        raise NoDataYet(source, f"no value of indicator {identity}")
     updated = indicator.get("values_updated_at")
-    updated_at = instant(source, updated) if isinstance(updated, str) else None
-    door = Door(source, MARKET_AREA, Esios.kind, retrieved_at, updated_at)
-    points = []
+    points, refused = [], []
     for row in rows:
         try:
             points.append((madrid_epoch(source, at(source, row, "datetime", str)), number(row.get("value"))))
         except ValueError as error:
-            door.reject(str(row), str(error))
+            refused.append((str(row), str(error)))
     require_ascending(source, [start for start, _ in points])
-    starts, values = _collapsed(points) if name == "spot_eur_mwh" else ([s for s, _ in points], [v for _, v in points])
-    add_prices(door, name, starts, values)
-    return door.parsed()
+    return points, refused, instant(source, updated) if isinstance(updated, str) else None
+
+
+def hourly_means(points: Sequence[tuple[int, float]]) -> tuple[list[int], list[float]]:
+    """Return the mean of what there is of each hour: forecasts come in hours, quarters or five minutes."""
+    hours: dict[int, list[float]] = {}
+    for start, value in points:
+        hours.setdefault(start - start % HOUR_S, []).append(value)
+    return list(hours), [sum(values) / len(values) for values in hours.values()]
 
 
 def _collapsed(points: Sequence[tuple[int, float]]) -> tuple[list[int], list[float]]:

@@ -32,9 +32,9 @@ def forecast_rows(
     """
     parts = []
     for name, (starts, values) in columns.items():
-        entry = catalogue.get(name)
+        low, high = catalogue.forecast_range(name)
         index, column = np.asarray(starts, dtype=np.int64), np.asarray(values, dtype=np.float64)
-        kept = (index >= epoch(issued_at)) & (column >= entry.low) & (column <= entry.high)
+        kept = (index >= epoch(issued_at)) & (column >= low) & (column <= high)
         parts.append(pd.DataFrame({"series": name, "target_start": to_index(index[kept]), "p50": column[kept]}))
     rows = pd.concat(parts, ignore_index=True)
     rows = rows.assign(

@@ -124,3 +124,24 @@ def test_a_champion_behind_the_naive_forecast_is_retired_and_can_be_brought_back
         registry.load(works, NAME)
     assert registry.rollback(works, NAME) == first.version
     assert registry.load(works, NAME).number == first.version
+
+
+def test_the_operators_forecasts_enter_if_issued_by_noon_of_the_day_before(works, market):
+    days = market.days[-200:].tolist()
+    starts = pd.DatetimeIndex(pd.concat([to_slots(day, np.zeros(24)) for day in days]).index)
+    issued = (starts.tz_convert("Europe/Madrid").tz_localize(None).normalize() - timedelta(hours=13)).tz_localize(
+        "Europe/Madrid"
+    )
+    frame = {"place": "ES", "model": "ree", "target_start": starts, "resolution_s": 3600, "p10": np.nan, "p90": np.nan,
+             "tier": "provider"}  # fmt: skip
+    for late, value in ((timedelta(0), 100.0), (timedelta(hours=2), 999.0)):
+        for name in ("load_mw", "wind_mw", "solar_mw"):
+            rows = pd.DataFrame({**frame, "series": name, "issued_at": (issued + late).tz_convert("UTC"), "p50": value})
+            works.store.write_forecasts(rows.assign(issued_at=rows["issued_at"].dt.as_unit("s")), run_id="test")
+    operator = prediction.histories.load(works, 300).operator
+    assert set(operator) == {"residual_load_mw", "load_mw", "wind_mw"}
+    assert set(np.unique(operator["load_mw"].grid)) == {100.0}, "the afternoon's issue came too late"
+    assert operator["load_mw"].days[-1] == np.datetime64("2024-02-21"), "at noon of the 20th, that of the 21st"
+    assert prediction.histories.load(replace(works, as_of=NOON - timedelta(days=90)), 300).operator == {}, (
+        "too few days"
+    )
