@@ -6,8 +6,8 @@ everything it had already received.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,11 +18,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from factory_lib import frames
-from factory_lib.clock import Clock
 from factory_lib.errors import AuthError, CircuitOpen, NoDataYet, QuotaError, SourceError
 from factory_lib.house import House
 from factory_lib.pipeline.scope import clients
-from factory_lib.settings import Settings
 from factory_lib.state import State
 
 if TYPE_CHECKING:
@@ -85,7 +83,7 @@ def ask_all(house: House, requests: Sequence[Request]) -> Iterator[Answer]:
     answers: SimpleQueue[Answer | None] = SimpleQueue()
     stop = Event()
     with ThreadPoolExecutor(len(by_source), thread_name_prefix="ask") as pool:
-        askers = _start(pool, house, by_source, answers, stop)
+        askers = [pool.submit(_ask, house, source, asked, answers, stop) for source, asked in by_source.items()]
         try:
             running = len(askers)
             while running:
@@ -100,30 +98,14 @@ def ask_all(house: House, requests: Sequence[Request]) -> Iterator[Answer]:
         asker.result()  # an error that is no provider's is ours, and is raised here
 
 
-def _start(
-    pool: ThreadPoolExecutor,
-    house: House,
-    by_source: Mapping[str, list[Request]],
-    answers: SimpleQueue[Answer | None],
-    stop: Event,
-) -> list[Future[None]]:
-    return [
-        pool.submit(_ask, house.settings, house.state, house.clock, source, requests, answers, stop)
-        for source, requests in by_source.items()
-    ]
-
-
 def _ask(
-    settings: Settings,
-    shared: State,
-    clock: Clock,
-    source: str,
-    requests: Sequence[Request],
-    answers: SimpleQueue[Answer | None],
-    stop: Event,
+    house: House, source: str, requests: Sequence[Request], answers: SimpleQueue[Answer | None], stop: Event
 ) -> None:
     try:
-        with closing(State(shared.file)) as state, clients(settings, state, clock, [source]) as opened:
+        with (
+            closing(State(house.state.file)) as state,
+            clients(house.settings, state, house.clock, [source]) as opened,
+        ):
             hopeless: SourceError | None = None
             for request in requests:
                 if stop.is_set():
