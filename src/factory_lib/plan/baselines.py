@@ -15,8 +15,8 @@ import pandas as pd
 from factory_lib.clock import MADRID
 from factory_lib.domain.plant import Bools, Floats, Ints, shifts_on
 from factory_lib.plan.problem import Problem, on_grid
-from factory_lib.plan.program import ahead, start_cost, startable
 from factory_lib.plan.schedule import Batch, Schedule, filled, keeps_promises
+from factory_lib.plan.starts import ahead, start_cost, startable
 
 LOOK_BACK = timedelta(days=28)
 DAY_OFF_EUR = 1e4  # keeps "on its day" before everything else for who does not weigh it

@@ -17,7 +17,9 @@ from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, milp
 from scipy.sparse import coo_array
 
 from factory_lib.domain.plant import Bools, Floats, Ints
+from factory_lib.plan.modes import modes_at, parts_of
 from factory_lib.plan.problem import Job, Problem
+from factory_lib.plan.starts import Masks, ahead, start_cost, startable
 
 NONE = -1  # the column of a count that can only be zero
 FAMILIES = ("pins", "room", "machines", "operators", "power", "waits", "time", "demand")
@@ -57,35 +59,49 @@ class Program:
     """The program of ``problem``; with ``relaxed`` families it asks instead how little they would have to give way.
 
     The objective is then the slack alone, in the family's own unit: batches (pins), kelvin- or percent-hours (room),
-    machine-hours, operator-hours, kWh above the limit, batch-hours of waiting or lateness, kilograms.
+    machine-hours, operator-hours, kWh above the limit, batch-hours of waiting or lateness, kilograms. ``masks`` narrow
+    the slots in which stages may begin.
     """
 
-    def __init__(self, problem: Problem, relaxed: frozenset[str] = frozenset()) -> None:
+    def __init__(self, problem: Problem, relaxed: frozenset[str] = frozenset(), *, masks: Masks | None = None) -> None:
         self.problem, self.relaxed = problem, relaxed
         self.rows = _Rows()
         self.gave_way: list[tuple[str, Ints, Ints]] = []  # what a slack is of, its columns, their slots
         self.slots = np.arange(len(problem.index))
-        self.masks = startable(problem, relaxed)
+        self.masks = startable(problem, relaxed) if masks is None else masks
+        self.excess = np.full(len(problem.index), NONE)  # the column of each slot's kilowatts above the contract
         self.feasible = all(mask.any() for job in self.masks for mask in job)
         if self.feasible:
             self.count = [[self._steps(j, s) for s in range(len(problem.stages))] for j in range(len(problem.jobs))]
+            self.alike = self._alike()
             self._order_and_waits()
             self._machines()
             self._people()
             self._power()
+            if not relaxed:
+                self._modes()
             self._finish()
             self._kilograms()
 
-    def solve(self, time_limit_s: float, gap: float, *, any_plan: bool = False) -> OptimizeResult:
-        """Run HiGHS and return its result, ``x`` None where it found no plan; ``any_plan`` forgets the objective."""
+    def solve(
+        self, time_limit_s: float, gap: float, *, below: float | None = None, any_plan: bool = False
+    ) -> OptimizeResult:
+        """Run HiGHS and return its result, ``x`` None where it found no plan.
+
+        ``below`` asks for an objective of at most that, and ``any_plan`` forgets the objective.
+        """
         rows, columns, values = (np.concatenate(part) for part in zip(*self.rows.entries, strict=True))
         matrix = coo_array((values, (rows, columns)), shape=(self.rows.height, self.rows.width)).tocsr()
+        constraints = [LinearConstraint(matrix, *np.concatenate(self.rows.limits, axis=1))]
+        cost = np.concatenate(self.rows.cost)
+        if below is not None:
+            constraints.append(LinearConstraint(cost[None, :], ub=below))
         low, high = np.concatenate(self.rows.bounds, axis=1)
         return milp(
-            np.concatenate(self.rows.cost) * (not any_plan),
+            cost * (not any_plan),
             integrality=np.concatenate(self.rows.whole),
             bounds=Bounds(low, high),
-            constraints=LinearConstraint(matrix, *np.concatenate(self.rows.limits, axis=1)),
+            constraints=constraints,
             options={"time_limit": time_limit_s, "mip_rel_gap": gap},
         )
 
@@ -113,6 +129,24 @@ class Program:
         cost = self._room_slack(job, s) if self.relaxed else start_cost(self.problem, job, s)
         self.rows.cost[-1] += -np.diff(cost[mask], append=0.0)
         return np.where(np.cumsum(mask) == 0, NONE, columns[0] + np.cumsum(mask) - 1)
+
+    def _alike(self) -> Ints:
+        """Return for each slot how many slots it speaks for: those of the same unknowns and room; 0 if one before does.
+
+        Where nothing starts or ends for a while, one row says it for all. Slacks are reported by slot and need each.
+        """
+        problem, alike = self.problem, (self.slots >= self.problem.now).astype(np.int64)
+        if self.relaxed:
+            return alike
+        ahead_of_now = self.slots[problem.now :]
+        key = [problem.base_kw, problem.people, *problem.capacity.values()]
+        for j, job in enumerate(problem.jobs):
+            for s, span in enumerate(job.duration):
+                key += [self._at(j, s, self.slots - past) for past in (0, span)]
+        _, first, slots = np.unique(np.column_stack(key)[ahead_of_now], axis=0, return_index=True, return_counts=True)
+        alike[:] = 0
+        alike[ahead_of_now[first]] = slots
+        return alike
 
     def _room_slack(self, job: Job, s: int) -> Floats:
         if "room" not in self.relaxed:
@@ -155,7 +189,7 @@ class Program:
                 if spec.machine == machine
             ]
             most = sum(job.count for job in problem.jobs)
-            slots = self.slots[problem.now :]
+            slots = np.flatnonzero(self.alike)
             if "machines" not in self.relaxed:
                 slots = slots[capacity[slots] < most]
             terms: list[tuple[Ints, float]] = []
@@ -197,6 +231,7 @@ class Program:
                 if spec.hold_kw:  # while one batch is held another may run, whatever the machine
                     busy[j][s] = busy[j][s] + spec.hold_kw
         slots = self._crowded(busy, power.contracted_kw - problem.base_kw)
+        slots = slots[self.alike[slots] > 0]
         if not len(slots):
             return
         terms: list[tuple[Ints, float]] = []
@@ -207,13 +242,49 @@ class Program:
                 if spec.hold_kw:
                     terms += [(ended, spec.hold_kw), (self._at(j, s + 1, slots), -spec.hold_kw)]
         price = 0.0 if self.relaxed else power.excess_eur_kw * problem.slot_h * 4
-        excess = self.rows.columns(len(slots), cost=price)
+        excess = self.excess[slots] = self.rows.columns(len(slots))
+        self.rows.cost[-1] = np.asarray(price * self.alike[slots], dtype=float)
         self.rows.bounds[-1][1] = np.maximum(
             power.limit_kw - np.maximum(problem.base_kw[slots], power.contracted_kw), 0.0
         )
         over = self._slack("power", "kW", slots, problem.slot_h, -1.0)
         room = np.maximum(power.contracted_kw - problem.base_kw[slots], 0.0)
         self.rows.add([*terms, (excess, -1.0), *over], high=room)
+
+    def _modes(self) -> None:
+        """Keep what runs in a slot under a mean of its modes, wherever their excess could cost something."""
+        problem, parts = self.problem, parts_of(self.problem)
+        slots = np.flatnonzero(self.excess != NONE)
+        possible = np.array([self._possible(part.stage, held=part.held) for part in parts]).T
+        kind = np.column_stack([problem.base_kw, problem.people, *problem.capacity.values(), possible])[slots]
+        kinds, of = np.unique(kind, axis=0, return_inverse=True)
+        for number in range(len(kinds)):
+            alike = slots[of == number]
+            modes = modes_at(problem, int(alike[0]), parts, possible[alike[0]])
+            if modes is None:
+                continue
+            share = [self.rows.columns(len(alike)) for _ in modes.excess_kw]
+            self.rows.add([(columns, 1.0) for columns in share], high=1.0)
+            paid = [(columns, kw) for columns, kw in zip(share, modes.excess_kw, strict=True) if kw]
+            self.rows.add([*paid, (self.excess[alike], -1.0)], high=0.0)
+            for p in np.flatnonzero(possible[alike[0]]):
+                under = [(columns, -float(n)) for columns, n in zip(share, modes.counts[:, p], strict=True) if n]
+                self.rows.add([*self._going_on(parts[p].stage, alike, held=parts[p].held), *under], high=0.0)
+
+    def _possible(self, s: int, *, held: bool) -> Bools:
+        """Return the slots in which stage ``s`` of some batch may run, or its mass be held."""
+        wait = self.problem.wait[s] if held else 0
+        reach = [self._reach(j, s, job.duration[s] + wait) for j, job in enumerate(self.problem.jobs)]
+        return np.asarray(np.any(reach, axis=0))
+
+    def _going_on(self, s: int, slots: Ints, *, held: bool) -> list[tuple[Ints, float]]:
+        """Return the terms that count the batches in stage ``s``, running or held on its machine."""
+        terms: list[tuple[Ints, float]] = []
+        for j, job in enumerate(self.problem.jobs):
+            ended = self._at(j, s, slots - job.duration[s])
+            first, then = (ended, self._at(j, s + 1, slots)) if held else (self._at(j, s, slots), ended)
+            terms += [(first, 1.0), (then, -1.0)]
+        return terms
 
     def _reach(self, j: int, s: int, length: int) -> Bools:
         """Return the slots in which the stage may be running, ``length`` slots from a start."""
@@ -279,61 +350,3 @@ class Program:
             self.rows.add(
                 [(made[-1:], 1.0), *self._slack("demand", variant, problem.day_end[-1:], 1.0)], low=wanted.sum()
             )
-
-
-def ahead(values: Floats | Bools, length: int) -> Floats:
-    """Return the sum of ``values`` over the ``length`` slots from each; what lies past the grid counts nothing."""
-    total = np.concatenate([[0.0], np.cumsum(values), np.zeros(length)])
-    total[len(values) + 1 :] = total[len(values)]
-    return np.asarray(total[length : length + len(values)] - total[: len(values)])
-
-
-def start_cost(problem: Problem, job: Job, s: int) -> Floats:
-    """Return what starting a stage in each slot adds to the objective, EUR.
-
-    Holding is counted from the end of a stage to the grid's end, and taken back from where the next stage begins.
-    """
-    stage, hours = problem.stages[s], problem.slot_h
-    cost = ahead(problem.price * stage.power_kw * hours / 1000 + problem.heat_eur[s], job.duration[s])
-    held = np.concatenate([[0.0], np.cumsum(problem.price)]) * hours / 1000
-    slots = np.arange(len(problem.index))
-    if stage.hold_kw:
-        cost = cost + stage.hold_kw * (held[-1] - held[np.minimum(slots + job.duration[s], len(slots))])
-    if s and problem.stages[s - 1].hold_kw:
-        cost = cost - problem.stages[s - 1].hold_kw * (held[-1] - held[slots])
-    return cost
-
-
-def startable(problem: Problem, relaxed: frozenset[str] = frozenset()) -> list[list[Bools]]:
-    """Return, for each job and stage, the slots in which it may begin as part of some whole chain."""
-    return [
-        _chain(problem, job, [_alone(problem, job, s, relaxed) for s in range(len(problem.stages))], relaxed)
-        for job in problem.jobs
-    ]
-
-
-def _alone(problem: Problem, job: Job, s: int, relaxed: frozenset[str]) -> Bools:
-    mask = np.zeros(len(problem.index), dtype=bool)
-    if job.facts[s]:
-        mask[list(job.facts[s])] = True
-        return mask
-    mask[problem.now :] = True
-    for family, lack in problem.hurdle.items():
-        length = problem.attention(job, s) if family == "operators" else job.duration[s]
-        if family not in relaxed and length:
-            mask &= ahead(lack[s], length) <= 1e-9
-    return mask
-
-
-def _chain(problem: Problem, job: Job, masks: list[Bools], relaxed: frozenset[str]) -> list[Bools]:
-    """Keep the starts that some start of the stage before leads to, and that lead to one of the stage after."""
-    size = len(problem.index)
-    wait = [size if "waits" in relaxed else w for w in problem.wait]
-    masks[-1][max(size - job.duration[-1] + 1, 0) :] = False
-    for s in range(1, len(masks)):
-        reach = np.concatenate([np.zeros(job.duration[s - 1]), ahead(masks[s - 1][::-1], wait[s - 1] + 1)[::-1]])[:size]
-        masks[s] = masks[s] & (reach > 0.5)
-    for s in range(len(masks) - 2, -1, -1):
-        reach = np.concatenate([ahead(masks[s + 1], wait[s] + 1), np.zeros(job.duration[s])])[job.duration[s] :]
-        masks[s] = masks[s] & (reach > 0.5)
-    return masks

@@ -13,7 +13,7 @@ from scipy.optimize import linprog
 
 from factory_lib.domain.plant import Floats, Ints
 from factory_lib.plan.problem import Problem, on_grid
-from factory_lib.plan.program import ahead
+from factory_lib.plan.starts import ahead
 
 
 @dataclass(frozen=True)
@@ -153,6 +153,14 @@ def filled(problem: Problem, schedule: Schedule) -> Schedule:
             alike = [n for n, k in enumerate(mine) if (days[k], schedule[k].job) == (days[i], schedule[i].job)]
             kg[i] = float(found.x[alike].mean())
     return tuple(replace(batch, kg=amount) for batch, amount in zip(schedule, kg, strict=True))
+
+
+def starts_of(problem: Problem, schedule: Schedule) -> list[list[Ints]]:
+    """Return, for each job and stage, the slots in which the batches of a schedule begin."""
+    return [
+        [np.array([batch.starts[s] for batch in schedule if batch.job == j]) for s in range(len(problem.stages))]
+        for j in range(len(problem.jobs))
+    ]
 
 
 def chains(problem: Problem, starts: list[list[Ints]]) -> Schedule:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,11 +13,8 @@ import pandas as pd
 from factory_lib.plan import baselines
 from factory_lib.plan.diagnose import Obstacle, diagnose
 from factory_lib.plan.problem import Problem, Request, lay_out
-from factory_lib.plan.program import Program
-from factory_lib.plan.schedule import Costs, Schedule, chains, costs, excess_kw, production_kw
-
-HIGHS_INFEASIBLE = 2
-SMALLEST_EUR = 1.0  # a plan worth less than this is compared with this: a ratio to nothing proves nothing
+from factory_lib.plan.schedule import Costs, Schedule, costs, excess_kw, production_kw
+from factory_lib.plan.search import Search, gap_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +41,7 @@ class Plan:
     @property
     def gap(self) -> float:
         """Return how much cheaper, relatively, any plan could be at most; NaN where nothing was proven."""
-        objective = self.costs.objective
-        return max(0.0, objective - self.bound_eur) / max(abs(objective), SMALLEST_EUR)
+        return gap_of(self.costs.objective, self.bound_eur)
 
     def table(self) -> pd.DataFrame:
         """Return one row for each stage of each batch, instants in UTC; ``begun`` before the window."""
@@ -93,29 +89,11 @@ def solve(request: Request, *, gap: float = 0.01, time_limit_s: float = 60.0) ->
     problem = lay_out(request)
     if not problem.jobs:
         return Plan(problem, "solved", (), {}, 0.0, time.perf_counter() - clock)
-    program = Program(problem)
-    if not program.feasible:
-        return _infeasible(problem, clock)
-    result = program.solve(time_limit_s, gap)
-    if result.status == HIGHS_INFEASIBLE:
-        return _infeasible(problem, clock)
     simple = baselines.schedules(problem)
-    found = list(simple.values())
-    if result.x is not None:
-        found.insert(0, chains(problem, program.starts(result.x)))
-    bound = baselines.bound_eur(problem)
-    if result.mip_dual_bound is not None:
-        bound = max(bound, float(result.mip_dual_bound))
-    if not found:
-        result = program.solve(time_limit_s, gap, any_plan=True)
-        if result.x is None:
-            return Plan(problem, "time_out", (), simple, bound, time.perf_counter() - clock)
-        found = [chains(problem, program.starts(result.x))]
-    best = min(found, key=lambda schedule: costs(problem, schedule).objective)
-    plan = Plan(problem, "solved", best, simple, bound, time.perf_counter() - clock)
-    return plan if plan.gap <= gap + 1e-6 else Plan(problem, "time_out", best, simple, bound, plan.seconds)
-
-
-def _infeasible(problem: Problem, clock: float) -> Plan:
-    obstacles = diagnose(problem)
-    return Plan(problem, "infeasible", (), {}, np.inf, time.perf_counter() - clock, obstacles)
+    found = Search(problem, gap, clock + time_limit_s).run(simple.values())
+    seconds = time.perf_counter() - clock
+    if found.impossible:
+        obstacles = diagnose(problem)
+        return Plan(problem, "infeasible", (), {}, np.inf, time.perf_counter() - clock, obstacles)
+    plan = Plan(problem, "solved", found.best or (), simple, found.bound_eur, seconds)
+    return plan if found.best and plan.gap <= gap + 1e-6 else replace(plan, status="time_out")
