@@ -32,7 +32,7 @@ lab: $(VENV)/.ready  ## Open JupyterLab on the notebooks
 demo: $(VENV)/.ready  ## The whole job on simulated data: offline, no key, a few minutes
 	$(FACTORY) demo $(ARGS)
 
-history: $(VENV)/.ready  ## Import the real files of DATA=… and run the five notebooks as of 2017 and 2024
+history: $(VENV)/.ready  ## Import the real files of DATA=… and run the notebooks as of 2017 and 2024
 	$(FACTORY) history $(DATA) $(ARGS)
 
 # A tick must not wait for make to compare time stamps of the environment: only that it is there.

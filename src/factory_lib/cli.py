@@ -139,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     cron.add_argument("action", choices=("show", "install", "remove"))
     demo = verb("demo", _demo, "The whole job on simulated data, offline.")
     demo.add_argument("--days", type=int, default=210, help="simulated days of history (default %(default)s)")
-    history = verb("history", _history, "Import a folder of real files and run the five notebooks on them.")
+    history = verb("history", _history, "Import a folder of real files and run the notebooks on them.")
     history.add_argument("folder", type=Path)
     mlflow = verb("mlflow", _mlflow, "Serve the MLflow pages on 127.0.0.1.")
     mlflow.add_argument("--port", type=int, default=8080)
