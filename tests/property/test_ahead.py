@@ -60,6 +60,16 @@ def test_a_planted_leak_is_seen(column):
     assert not features(changed, issue, leaky).equals(features(HOURS, issue, leaky))
 
 
+@pytest.mark.parametrize("column", [PRICE, TEMPERATURE, HUMIDITY])
+def test_the_first_hour_that_is_not_over_is_not_known(column):
+    issue = datetime(2026, 4, 14, 10, 30, tzinfo=UTC)
+    rows = ahead.rows_ahead([issue])
+    past = ahead.Past(HOURS, rows, KNOWN)
+    first_s = np.full(len(rows), int(KNOWN[column](issue).timestamp()) // 3600 * 3600)
+    assert np.isnan(past.known(column, first_s)).all()
+    assert np.isfinite(past.known(column, first_s - 3600)).all()
+
+
 def test_known_values_do_reach_the_features():
     issue = datetime(2026, 4, 14, 10, tzinfo=UTC)
     for column, moved in ((PRICE, "price_position_latest"), (TEMPERATURE, "temperature_latest")):

@@ -17,7 +17,7 @@ from factory_lib.features.prices import operator_days
 from factory_lib.features.thirteen import HUMIDITY, PRICE, TEMPERATURE
 from factory_lib.frames import wide
 from factory_lib.house import House
-from factory_lib.series import Kind, Measurement
+from factory_lib.series import Kind
 from factory_lib.slots import expected, to_index
 
 RECENT = timedelta(days=35)  # what quarters of an hour are learnt from, and a week more
@@ -99,16 +99,8 @@ def published_slots(house: House, history: History) -> pd.Series:
 
 
 def _read(house: House, names: list[str], start: datetime, end: datetime, grid_s: int | None) -> pd.DataFrame:
-    places = house.settings.site.places
-    entry = catalogue.get(names[0])
-    by_measurement = {
-        Measurement.PRICES: places.prices,
-        Measurement.WEATHER: places.weather,
-        Measurement.CLIMATE: places.climate,
-    }
-    rows = house.store.read(
-        names, places=by_measurement[entry.measurement], start=start, end=end, as_of=house.as_of, grid_s=grid_s
-    )
+    places = house.settings.site.places.of(catalogue.get(names[0]).measurement)
+    rows = house.store.read(names, places=places, start=start, end=end, as_of=house.as_of, grid_s=grid_s)
     return wide(rows).reindex(columns=names)
 
 

@@ -12,7 +12,7 @@ from factory_lib import series as catalogue
 from factory_lib.clock import DAY_S, MADRID, epoch, from_epoch
 from factory_lib.house import House
 from factory_lib.models.evaluation import coverage, mean_absolute_error
-from factory_lib.series import Kind, Measurement
+from factory_lib.series import Kind
 from factory_lib.slots import from_index
 
 WINDOW_DAYS = 28  # what the accuracy metric looks at
@@ -43,8 +43,7 @@ class Journal:
 
 def review(house: House, series: str, *, days: int = WINDOW_DAYS) -> Journal:
     """Compare the forecasts of the last ``days`` days with what came, as far as it is known at ``as_of``."""
-    places = house.settings.site.places
-    trusted = places.prices if catalogue.get(series).measurement is Measurement.PRICES else places.weather
+    trusted = house.settings.site.places.of(catalogue.get(series).measurement)
     start = house.as_of - timedelta(days=days)
     forecasts = house.store.read_forecasts(
         series, places=trusted, start=start, end=house.as_of, as_of=house.as_of, latest=False

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from factory_lib import sources
 from factory_lib.clock import Clock
 from factory_lib.house import House
-from factory_lib.series import CATALOGUE, SITE, Measurement, Series
+from factory_lib.series import CATALOGUE, Measurement, Series
 from factory_lib.settings import Settings
 from factory_lib.state import State
 
@@ -55,13 +55,7 @@ class Target:
 
 def places_of(settings: Settings, series: Series) -> tuple[str, ...]:
     """Return the site's places for the measurement of ``series``, most trusted first."""
-    places = settings.site.places
-    return {
-        Measurement.PRICES: places.prices,
-        Measurement.WEATHER: places.weather,
-        Measurement.CLIMATE: places.climate,
-        Measurement.PLANT: (SITE,),
-    }[series.measurement]
+    return settings.site.places.of(series.measurement)
 
 
 def trust(series: Series, source: str) -> int:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from factory_lib.series import SITE, Measurement
+
 
 @dataclass(frozen=True)
 class Places:
@@ -14,6 +16,15 @@ class Places:
     prices: tuple[str, ...]
     weather: tuple[str, ...]
     climate: tuple[str, ...]
+
+    def of(self, measurement: Measurement) -> tuple[str, ...]:
+        """Return the places that speak for the site, by measurement."""
+        return {
+            Measurement.PRICES: self.prices,
+            Measurement.WEATHER: self.weather,
+            Measurement.CLIMATE: self.climate,
+            Measurement.PLANT: (SITE,),
+        }[measurement]
 
 
 @dataclass(frozen=True)
