@@ -22,7 +22,8 @@ from benchmarks._cli import bench, find
 from factory_lib.clock import QUARTER_S
 from factory_lib.features.lags import DayMatrix, day_matrix
 from factory_lib.features.prices import operator_days
-from factory_lib.models.backtest import REFIT_DAYS, REFIT_DAYS_BEYOND, backtest
+from factory_lib.house import open_house
+from factory_lib.models.backtest import REFIT_DAYS, REFIT_DAYS_BEYOND, backtest, log_backtest
 from factory_lib.models.evaluation import score
 from factory_lib.models.forecasters import LEADS
 
@@ -85,6 +86,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="first", type=date.fromisoformat, help="first market day (default by market)")
     parser.add_argument("--to", dest="last", type=date.fromisoformat, help="last market day (default: the year's last)")
     parser.add_argument("--resolution", type=int, choices=(15, 60), default=60, help="minutes")
+    parser.add_argument("--log", metavar="PROFILE", help="log the figures as an MLflow run of this profile, too")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="leads computed at once")
 
 
@@ -106,7 +108,11 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
     rows["actual"] = _actuals(market.prices, rows)
     by_lead = {int(lead): score(part) for lead, part in rows.groupby("lead")}
     sys.stderr.write(f"done in {time.monotonic() - began:.0f} s\n")
-    return figures(chosen, first, last, by_lead, market.operator is not None), rows
+    found = figures(chosen, first, last, by_lead, market.operator is not None)
+    if chosen.log:
+        with open_house(chosen.log) as house:
+            log_backtest(house, f"{chosen.market} {first} to {last}", vars(chosen), found)
+    return found, rows
 
 
 def figures(

@@ -8,8 +8,10 @@ forecasts.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,8 @@ from sklearn.utils.parallel import Parallel, delayed
 from factory_lib.features.calendar import Matrix
 from factory_lib.features.lags import DayMatrix, to_slots
 from factory_lib.features.prices import price_features
+from factory_lib.house import House
+from factory_lib.models import registry
 from factory_lib.models.baselines import naive_forecasts
 from factory_lib.models.calibration import band, calibration_start, trailing_bands
 from factory_lib.models.forecasters import LEADS, LeadModel, Recipe
@@ -73,6 +77,27 @@ def backtest(
     work = (delayed(_one_lead)(known, quarters, first, exogenous, recipe, lead, step[lead]) for lead in leads)
     parts: list[pd.DataFrame] = Parallel(n_jobs=jobs)(work)
     return pd.concat(parts, ignore_index=True)
+
+
+def log_backtest(house: House, name: str, params: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
+    """Log a backtest as an MLflow run of its own, without a model, and return the run's id.
+
+    Parameters
+    ----------
+    params, figures : mapping
+        What was tested, and ``evaluation.score`` of it; what is no number goes into ``figures.json`` alone.
+    """
+    numbers = {key: float(value) for key, value in figures.items() if isinstance(value, (int, float))}
+    return registry.log(
+        house,
+        name=f"backtest {name}",
+        params=params,
+        metrics=numbers,
+        models={},
+        tags={"kind": "backtest", "as_of": house.as_of.isoformat()},
+        artifacts={"figures.json": json.dumps(dict(figures), default=str, indent=1)},
+        figures={},
+    ).run_id
 
 
 def point_forecasts(

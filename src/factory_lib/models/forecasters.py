@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
-from typing import Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
-from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import Lasso
 from sklearn.pipeline import make_pipeline
@@ -37,7 +37,7 @@ LEAST_TRAINING_DAYS = 60
 # The sixteen weeks kept from a fit are forecast by an earlier one; for the next day, the last four of them by a second,
 # fresh as fits in use are. On spot 2024, fits two weeks old on average had an rMAE of .622, eight weeks old .633.
 FRESH_DAYS = 28
-_TREES = {
+_BOOSTED: dict[str, Any] = {
     "loss": "absolute_error",
     "learning_rate": 0.05,
     "max_leaf_nodes": 24,
@@ -46,6 +46,7 @@ _TREES = {
     "max_features": 0.3,
     "early_stopping": False,
 }
+_FOREST: dict[str, Any] = {"max_leaf_nodes": 512, "max_features": 0.4, "min_samples_leaf": 5, "max_samples": 0.3}
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class Recipe:
         can be known and more would be imagined.
     tree_window_days, tree_iterations : int
         How far back the trees learn, and how many there are.
+    trees : {"boosted", "forest"}
+        Boosted, or a random forest, which is there to be compared.
     tree_weight : float
         Share of the trees in the mean; the LASSO models share the rest equally.
     clip_spreads : float
@@ -77,6 +80,7 @@ class Recipe:
     tree_iterations: int = 200
     tree_weight: float = 0.4
     clip_spreads: float = 6.0
+    trees: Literal["boosted", "forest"] = "boosted"
     seed: int = 0
 
 
@@ -121,8 +125,7 @@ class LeadModel(BaseEstimator):  # type: ignore[misc]
             self.lassos_.append(lasso.fit(flat[rows], np.clip(target[rows], -bound, bound)))
         rows = usable[-self.recipe.tree_window_days :]
         pooled = features.pooled()[rows]
-        trees = HistGradientBoostingRegressor(max_iter=self.recipe.tree_iterations, random_state=self.recipe.seed)
-        self.trees_ = trees.set_params(**_TREES).fit(pooled.reshape(-1, pooled.shape[2]), target[rows].ravel())
+        self.trees_ = _trees(self.recipe).fit(pooled.reshape(-1, pooled.shape[2]), target[rows].ravel())
         return self
 
     def predict(self, features: DayFeatures, rows: Sequence[int] | np.ndarray) -> Matrix:
@@ -266,6 +269,12 @@ class PriceForecaster(BaseEstimator):  # type: ignore[misc]
         # A forecast issued before the fit would have known less than this model does: leave it out.
         first = prices.row(self.fitted_until_) + lead
         return errors_in_spreads(self.models_[lead], features, prices.grid, np.arange(first, len(prices.days) - lead))
+
+
+def _trees(recipe: Recipe) -> HistGradientBoostingRegressor | RandomForestRegressor:
+    if recipe.trees == "forest":
+        return RandomForestRegressor(recipe.tree_iterations, random_state=recipe.seed, **_FOREST)
+    return HistGradientBoostingRegressor(max_iter=recipe.tree_iterations, random_state=recipe.seed, **_BOOSTED)
 
 
 def _fit_lead(

@@ -14,6 +14,7 @@ from factory_lib.features.lags import DayMatrix, to_slots
 from factory_lib.frames import tidy
 from factory_lib.house import House, open_house
 from factory_lib.models import prediction, registry, trials
+from factory_lib.models.backtest import log_backtest
 from factory_lib.models.forecasters import PriceForecaster, Recipe
 from factory_lib.models.price_ahead import whole_days
 from factory_lib.models.promotion import Decision, decide
@@ -145,3 +146,12 @@ def test_the_operators_forecasts_enter_if_issued_by_noon_of_the_day_before(works
     assert prediction.histories.load(replace(works, as_of=NOON - timedelta(days=90)), 300).operator == {}, (
         "too few days"
     )
+
+
+def test_a_backtest_is_a_run_without_a_model(works, small):
+    run_id = log_backtest(works, "board", vars(small), {"mae": 3.2, "best_naive": "standard", "days": 14})
+    with registry.client_for(works, "look") as mlflow:
+        run = mlflow.get_run(run_id)
+    assert run.data.metrics == {"mae": 3.2, "days": 14.0}
+    assert run.data.params["tree_iterations"] == "5"
+    assert run.data.tags["kind"] == "backtest"

@@ -1,5 +1,6 @@
 """The forecaster as production uses it."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -91,3 +92,10 @@ def test_a_model_survives_storage_without_pickle(market, fitted, tmp_path):
     known = market.until("2024-02-10")
     loaded = skops.io.load(file, trusted=trusted)
     pd.testing.assert_frame_equal(loaded.predict(known), fitted.predict(known))
+
+
+@pytest.mark.parametrize("trees", ["boosted", "forest"])
+def test_a_candidate_of_trees_alone_forecasts_its_own_market(market, small, trees):
+    recipe = replace(small, trees=trees, tree_weight=1.0, tree_iterations=80)
+    made = PriceForecaster(recipe, leads=(1,)).fit(market.until("2024-02-10"))
+    assert made.rmae_[1] < 1.1
