@@ -19,6 +19,8 @@ from factory_lib.house import House, open_house
 from factory_lib.models import prediction, prediction_words, price_ahead
 from factory_lib.models.air_ahead import OWN, errors_of
 from factory_lib.models.forecasters import PriceForecaster, Recipe
+from factory_lib.series import QUARTERS_SINCE
+from factory_lib.simulator.world import World
 from factory_lib.sources.forecasts import forecast_rows
 
 NOW = datetime(2025, 6, 10, 10, tzinfo=UTC)  # before publication: tomorrow is unknown
@@ -232,3 +234,26 @@ class TestChampionServed:
         assert means == pytest.approx(hours["p50"].to_numpy())
         assert (quarters["p10"] <= quarters["p50"]).all()
         assert (quarters["p50"] <= quarters["p90"]).all()
+
+
+def test_since_the_market_settles_in_quarters_so_are_prices_said_and_stored(home: Path) -> None:
+    now = datetime(2025, 11, 19, 11, tzinfo=UTC)
+    settings = factory_settings.load("live", env={"FACTORY_HOME": str(home)})
+    with open_house(settings=settings, as_of=now, clock=SimulatedClock(now), run_id="test") as house:
+        starts, values = World().window("spot_eur_mwh", now - timedelta(days=70), now + timedelta(days=3))
+        steps = np.where(starts < QUARTERS_SINCE.timestamp(), 3600, 900)
+        for step in (3600, 900):
+            mine = steps == step
+            rows = tidy("spot_eur_mwh", starts[mine], values[mine], place="ES", source="omie", kind="observed",
+                        resolution_s=step, retrieved_at=now)  # fmt: skip
+            house.store.write(rows, run_id="test")
+        outcome = prediction.predict(house, 2)
+        stored = house.store.read_forecasts(
+            "spot_eur_mwh", places=("ES",), start=now, end=now + timedelta(days=2), models=(OWN,)
+        )
+    assert len(outcome.slots) == 4 * len(outcome.hourly) == 192
+    means = outcome.slots["price_eur_mwh"].resample("h").mean()
+    assert means.to_numpy() == pytest.approx(outcome.hourly["price_eur_mwh"].to_numpy())
+    assert set(stored["resolution_s"]) == {900}
+    assert len(stored) == int((outcome.slots["tier"] == "naive").sum()) > 96
+    assert outcome.slots["price_eur_mwh"].diff().ne(0).mean() > 0.9, "quarters of an hour have a shape of their own"
