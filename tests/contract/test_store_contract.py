@@ -233,6 +233,21 @@ class TestOutOfOrder:
         assert store.write(between, run_id="c") == WriteResult(revised=1, unchanged=2, older=1)
         assert seen(store) == [2.0, 3.0, 1.0]
 
+    def test_what_a_dated_revision_replaced_stays_replaced_when_it_is_read_again_undated(self, store: Store) -> None:
+        undated = rows([1.0])
+        store.write(undated, run_id="a")
+        store.write(rows([2.0], updated_at=self.NEWER), run_id="b")
+        assert store.write(undated, run_id="again") == WriteResult(unchanged=1, older=1)
+        assert seen(store) == [2.0]
+        assert store.write(rows([3.0]), run_id="news") == WriteResult(revised=1)
+        assert seen(store) == [3.0]
+
+    def test_an_undated_value_may_go_back(self, store: Store) -> None:
+        for value in (1.0, 2.0):
+            store.write(rows([value]), run_id="a")
+        assert store.write(rows([1.0]), run_id="b") == WriteResult(revised=1)
+        assert seen(store) == [1.0]
+
     def test_within_one_write_too(self, store: Store) -> None:
         later = RETRIEVED + timedelta(hours=1)
         batch = concat([rows([2.0], updated_at=self.OLDER, retrieved_at=later), rows([1.0], updated_at=self.NEWER)])

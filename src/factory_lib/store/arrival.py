@@ -15,6 +15,9 @@ from factory_lib.slots import Slots, available_at, on_grid
 from factory_lib.store.rows import FORECAST, MAX_LEAD_S, NAT, Channel, Rows, encode, seconds
 
 
+Values = np.ndarray[Any, Any]
+
+
 @dataclass(frozen=True)
 class WriteResult:
     """What a write did, counted in the store.
@@ -24,7 +27,7 @@ class WriteResult:
     unchanged : int
         Rows that say nothing new: equal to what is held, or older than it.
     older : int
-        Those of the unchanged ones that differ, and that their provider had replaced before what is held.
+        Those of the unchanged ones that differ, and that were replaced before what is held.
     """
 
     new: int = 0
@@ -104,7 +107,8 @@ def settle(rows: Rows, held: Rows) -> tuple[Rows, WriteResult]:
 
     ``rows`` come from ``admit``; ``held`` are the stored values of the same window, ordered by channel, start and rev.
     Of several values of one slot the last to arrive counts, and the others as unchanged. So does one that its provider
-    updated before the newest revision held; where either time is unknown (or ``held`` does not say), it is newer.
+    updated before the newest revision held, and one of unknown update that a revision of known update replaced: it was
+    only read again. Any other value of unknown update (or against a ``held`` that does not say) is newer.
     """
     if not len(rows):
         return rows, WriteResult()
@@ -114,9 +118,10 @@ def settle(rows: Rows, held: Rows) -> tuple[Rows, WriteResult]:
     )  # all of them would be revisions again when the batch comes again
     key, value = rows.keys(), rows["value"]
     updated = rows["provider_updated_at"]
-    last_rev, last_value, last_updated = _latest(held, key, rows.channels)
+    last_rev, last_value, last_updated, replaced = _latest(held, key, rows.channels)
     differs = value != last_value  # NaN: nothing there before
-    older = differs & (updated > NAT) & (updated < last_updated)
+    known_before = np.where(updated > NAT, updated < last_updated, (last_updated > NAT) & (value == replaced))
+    older = differs & known_before
     changed = differs & ~older
     rev = last_rev + changed
     revised = changed & (rev > 1)
@@ -129,21 +134,32 @@ def settle(rows: Rows, held: Rows) -> tuple[Rows, WriteResult]:
     return rows.having(rev=rev, available_at=known).take(changed), result
 
 
-def _latest(held: Rows, key: Slots, channels: tuple[Channel, ...]) -> tuple[Slots, np.ndarray[Any, Any], Slots]:
-    """Return the highest stored rev (0 if none), its value (NaN) and its provider's time (``NAT``) for each key."""
-    rev, value = np.zeros(len(key), dtype=np.int64), np.full(len(key), np.nan)
-    updated = np.full(len(key), NAT, dtype=np.int64)
+def goes_back(rows: Rows, held: Rows) -> bool:
+    """Tell whether a value of unknown update is the one that the newest revision replaced: its time then matters."""
+    _, last_value, _, replaced = _latest(held, rows.keys(), rows.channels)
+    return bool(((rows["provider_updated_at"] == NAT) & (rows["value"] == replaced) & (replaced != last_value)).any())
+
+
+def _latest(held: Rows, key: Slots, channels: tuple[Channel, ...]) -> tuple[Slots, Values, Slots, Values]:
+    """Return for each key the highest stored rev (0 if none), its value, its provider's time and the value before it.
+
+    Unknown values are NaN and unknown times ``NAT``.
+    """
+    rev, updated = np.zeros(len(key), dtype=np.int64), np.full(len(key), NAT, dtype=np.int64)
+    value, replaced = np.full(len(key), np.nan), np.full(len(key), np.nan)
     if not len(held):
-        return rev, value, updated
+        return rev, value, updated, replaced
     held_key = held.keys(channels)
     order = np.lexsort((held["rev"], held_key))
-    at = np.searchsorted(held_key, key, side="right", sorter=order) - 1
-    at = order[np.maximum(at, 0)]
+    last = np.searchsorted(held_key, key, side="right", sorter=order) - 1
+    at, before = order[np.maximum(last, 0)], order[np.maximum(last - 1, 0)]
     found = held_key[at] == key
     rev[found], value[found] = held["rev"][at][found], held["value"][at][found]
     if "provider_updated_at" in held.column:
         updated[found] = held["provider_updated_at"][at][found]
-    return rev, value, updated
+    twice = found & (rev > 1) & (held_key[before] == key)
+    replaced[twice] = held["value"][before][twice]
+    return rev, value, updated, replaced
 
 
 def absent(rows: Rows, held: Rows) -> np.ndarray[Any, Any]:

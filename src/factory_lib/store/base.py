@@ -1,10 +1,10 @@
 """The store's contract, kept once for every backend; one test suite holds each to it.
 
 Rows are appended, never updated. A row is one value; its identity is series, place, source, kind, resolution, start
-and ``rev``. ``rev`` rises with each different value that arrives; an equal value writes nothing, and neither does an
-older one: its provider updated it before the newest revision held, so that it is late news. Where either of the two
-times is unknown, what arrives later is newer. Reading gives one value per slot: without open verdicts, best kind, most
-trusted place and source, highest ``rev`` available at ``as_of``.
+and ``rev``. ``rev`` rises with each different value that arrives. An equal value writes nothing, and neither does late
+news: what its provider updated before the newest revision held, or, without such a time, what a revision that has one
+replaced. Else, where either of the two times is unknown, what arrives later is newer. Reading gives one value per
+slot: without open verdicts, best kind, most trusted place and source, highest ``rev`` available at ``as_of``.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ class Store:
         """Append tidy rows (``frames.TIDY_COLUMNS``).
 
         ``available_at`` of a first value is the catalogue's publication rule; of a changed one the latest of that rule
-        and ``provider_updated_at``, else ``retrieved_at``. Not written: an equal value, and one whose
-        ``provider_updated_at`` lies before that of the newest revision (``older``). Rejected and counted: a value
-        outside the catalogue's range or not finite, and a start that is not on the grid of its resolution.
+        and ``provider_updated_at``, else ``retrieved_at``. Not written: an equal value, and late news (``older``).
+        Rejected and counted: a value outside the catalogue's range or not finite, and a start that is not on the grid
+        of its resolution.
 
         Raises
         ------
@@ -88,10 +88,14 @@ class Store:
         if not len(arriving):
             return WriteResult(rejected=refused)
         window, columns = _around(arriving), ["channel", "start", "rev", "value"]
-        if (arriving["provider_updated_at"] > NAT).any():  # else it is not compared, and in InfluxDB costs a query
-            columns.append("provider_updated_at")
+        timed = [*columns, "provider_updated_at"]  # in InfluxDB a query more: only where it is compared
         with self.backend.writing(measurement):
-            added, result = arrival.settle(arriving, self.backend.load(window, columns=columns))
+            held = self.backend.load(
+                window, columns=timed if (arriving["provider_updated_at"] > NAT).any() else columns
+            )
+            if "provider_updated_at" not in held.column and arrival.goes_back(arriving, held):
+                held = self.backend.load(window, columns=timed)
+            added, result = arrival.settle(arriving, held)
             if len(added):
                 self.backend.append(added)
                 lost = arrival.absent(added, self.backend.load(window, columns=columns)).sum()

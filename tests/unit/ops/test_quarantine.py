@@ -46,6 +46,8 @@ def test_a_correction_outlives_what_its_provider_said_before(house: House, fill:
     fill()
     given = house.store.read("spot_eur_mwh", places=["ES"], start=HOUR.start, end=HOUR.end)
     quarantine.correct(house, HOUR, 48.5, "typing error", "Ana")
+    house.store.write(given, run_id="read again")
+    assert shown(house)["value"].iloc[0] == 48.5
     for hours, kept in ((-1, True), (1, False)):
         said = (pd.Timestamp(house.clock.now()) + pd.Timedelta(hours=hours)).as_unit("s")
         house.store.write(given.assign(provider_updated_at=said), run_id="read again")
