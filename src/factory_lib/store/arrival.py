@@ -14,7 +14,6 @@ from factory_lib.series import Kind
 from factory_lib.slots import Slots, available_at, on_grid
 from factory_lib.store.rows import FORECAST, MAX_LEAD_S, NAT, Channel, Rows, encode, seconds
 
-
 Values = np.ndarray[Any, Any]
 
 
