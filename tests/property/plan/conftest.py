@@ -43,6 +43,11 @@ class Checker:
         self.request, self.plant = request, request.plant
         self.slot = timedelta(minutes=self.plant.slot_min)
         self.hours = self.plant.slot_min / 60
+        prices = request.prices
+        band = (prices["p90"] - prices["p50"]).clip(lower=0.0) if "p90" in prices else 0.0
+        weighed = prices["p50"] + prices.get("toll_eur_mwh", 0.0) + self.plant.risk.band_weight * band
+        self.price = {at.to_pydatetime(): float(eur) for at, eur in weighed.items()}
+        self.step = (prices.index[1] - prices.index[0]).to_pytimedelta()
 
     def violations(self, table: pd.DataFrame) -> list[str]:
         """Return every broken promise in words; an empty list is a correct plan."""
@@ -191,21 +196,23 @@ class Checker:
         return fits and air[1] <= limits.humidity_max_pct + 1e-5
 
     def objective(self, table: pd.DataFrame) -> float:
-        """Return the plan's cost from the window's begin, summed slot by slot."""
-        assert not self.violations(table)
-        plant, prices = self.plant, self.request.prices
-        total, step = 0.0, min(prices.index[1] - prices.index[0], pd.Timedelta(self.slot))
+        """Return the plan's cost from the window's begin, summed slot by slot; a broken promise is an error."""
+        assert self.violations(table) == []
+        plant, total = self.plant, 0.0
         for at, kw in self.load.items():
             if at < self.request.begin:
                 continue
-            first = pd.Timestamp(at).floor(prices.index[1] - prices.index[0])
-            row = prices.loc[first : max(first, at + self.slot - step)].mean()
-            price = row["p50"] + row.get("toll_eur_mwh", 0.0)
-            price += plant.risk.band_weight * max(0.0, row.get("p90", row["p50"]) - row["p50"])
-            total += price * kw * self.hours / 1000
+            total += self._price(at) * kw * self.hours / 1000
             over = max(0.0, kw + self.auxiliary_kw(at) - max(plant.power.contracted_kw, self.auxiliary_kw(at)))
             total += over * plant.power.excess_eur_kw * self.hours * 4
         return total + self._heat_eur(table) + self._preference_eur(table)
+
+    def _price(self, at: datetime) -> float:
+        """Return the price of a slot: of the hour around it, or the mean of the quarters in it."""
+        if self.step >= self.slot:
+            return self.price[at - (at - datetime(2000, 1, 1, tzinfo=UTC)) % self.step]
+        inner = [self.price[at + n * self.step] for n in range(int(self.slot / self.step))]
+        return sum(inner) / len(inner)
 
     def _heat_eur(self, table: pd.DataFrame) -> float:
         risk, total = self.plant.risk, 0.0
