@@ -129,7 +129,7 @@ def _kept(house: House, day: date) -> _Kept | None:
         return None
     rows = [
         {**stage, "variant": batch["variant"], "kg": batch["kg"], "last": stage is batch["stages"][-1]}
-        for batch in found["batches"]
+        for batch in [*found["batches"], *found.get("running", ()), *found.get("finished", ())]
         for stage in batch["stages"]
     ]
     stages = pd.DataFrame(rows, columns=[*_STAGE_COLUMNS])

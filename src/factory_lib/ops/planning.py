@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -14,13 +13,12 @@ import pandas as pd
 from factory_lib.clock import MADRID, day_start, epoch, from_epoch, market_day
 from factory_lib.errors import BadInput
 from factory_lib.house import House
-from factory_lib.ops import hand, outdoor, outlook, plan_story
+from factory_lib.ops import carried, hand, outdoor, outlook, plan_story
 from factory_lib.ops.hand import Hand
 from factory_lib.ops.records import write_atomically
 from factory_lib.plan import demand, export
 from factory_lib.plan.brief import Language, brief
-from factory_lib.plan.problem import Request, Running, for_days
-from factory_lib.plan.replan import settle
+from factory_lib.plan.problem import Request, for_days
 from factory_lib.plan.solve import Plan, solve
 from factory_lib.plan.watch import Watch, watch
 
@@ -112,17 +110,17 @@ def plan_today(
             "of the same hour in the weeks before.",
             next_step="Run `factory run ingest` first.",
         )
-    earlier = _earlier(house, first, begin)
+    earlier = carried.earlier(plans_folder(house), first, begin, house.as_of)
 
     def requested(by_hand: Hand) -> Request:
         pins = tuple(pin for pin in by_hand.pins if pin.start >= begin)  # what has begun is a fact
         request = for_days(plant, prices, weather, first, days, begin=begin)
         request = replace(request, pins=pins, outages=by_hand.outages, orders=by_hand.orders)
-        return _left_over(request, earlier, first) if earlier else request
+        return carried.left_over(request, earlier) if earlier else request
 
     plan = solve(requested(wanted), time_limit_s=8.0 if days == 1 else 60.0)
     to_blame = _to_blame(wanted, requested, first) if plan.status == "infeasible" else []
-    made_at = _instant(earlier["made_at"]) if earlier else None
+    made_at = carried.instant(earlier["made_at"]) if earlier else None
     found = plan_story.figures(plan)
     watched = (*watch(plan), *_low(house, plan, prices.loc[begin:], weather))
     outcome = PlanOutcome(
@@ -142,7 +140,7 @@ def plan_today(
             weather,
             counted=_counted(house, prices),
             earlier=made_at,
-            late_kg=_late_kg(plan.problem.request, first),
+            late_kg=carried.late_kg(plan.problem.request, first),
             wishes=wanted.words,
         ),
         figures=found,
@@ -150,7 +148,8 @@ def plan_today(
         level="ok" if plan.status == "solved" else "warn",
         folder=folder,
     )
-    _write(outcome, house.as_of, wanted)
+    state = carried.kept(plan.problem.request, wanted.orders, earlier, plan.status != "infeasible")
+    _write(outcome, house.as_of, wanted, state)
     return outcome
 
 
@@ -246,52 +245,9 @@ def _to_blame(wanted: Hand, requested: Callable[[Hand], Request], first: date) -
     return [", ".join(wanted.words)]
 
 
-def _earlier(house: House, first: date, begin: datetime) -> dict[str, Any] | None:
-    """Return the plan carried out at ``begin``: this day's own once it has begun, else the day before's."""
-    for day in (first, first - timedelta(days=1)):
-        file = plans_folder(house) / str(day) / "plan.json"
-        if file.exists():
-            found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            begun = any(_instant(batch["stages"][0]["start"]) < begin for batch in found["batches"])
-            if _instant(found["made_at"]) <= house.as_of and (begun or day < first):
-                return found
-    return None
-
-
-def _left_over(request: Request, earlier: Mapping[str, Any], first: date) -> Request:
-    """Add what an earlier plan, taken as carried out until the window's begin, has running and still owes."""
-    begin, today = request.begin, market_day(request.begin)
-    owed: dict[date, dict[str, float]] = {}
-    before = {day: kg for text, kg in earlier["kilograms"].items() if (day := date.fromisoformat(text)) < first}
-    for day, by_variant in [*before.items(), *request.kilograms.items()]:
-        for variant, kg in by_variant.items():  # what is late is wanted at once
-            wanted = owed.setdefault(max(day, today), {})
-            wanted[variant] = wanted.get(variant, 0.0) + kg
-    running = []
-    for batch in earlier["batches"]:
-        starts = {stage["stage"]: at for stage in batch["stages"] if (at := _instant(stage["start"])) < begin}
-        if _instant(batch["stages"][-1]["end"]) <= begin:
-            settle(owed, batch["variant"], batch["kg"])
-        elif starts:
-            running.append(Running(batch["variant"], batch["kg"], starts))
-    owed = {day: {name: kg for name, kg in wanted.items() if kg > 1e-6} for day, wanted in owed.items()}
-    return replace(request, kilograms=owed, running=tuple(running))
-
-
-def _late_kg(request: Request, first: date) -> float:
-    """Return the kilograms asked for beyond what the planned days owe themselves, batches in progress aside."""
-    own = demand.by_day(request.plant, first, market_day(request.end - timedelta(seconds=1)))
-    asked, due = (sum(sum(kg.values()) for kg in owed.values()) for owed in (request.kilograms, own))
-    return asked - due - sum(batch.kg for batch in request.running)
-
-
-def _instant(text: str) -> datetime:
-    return datetime.fromisoformat(text)
-
-
-def _write(outcome: PlanOutcome, as_of: datetime, wanted: Hand) -> None:
+def _write(outcome: PlanOutcome, as_of: datetime, wanted: Hand, state: Mapping[str, Any]) -> None:
     outcome.folder.mkdir(parents=True, exist_ok=True)
     hand.keep(outcome.folder, wanted)
-    write_atomically(outcome.folder / "plan.json", export.to_json(outcome.plan, made_at=as_of))
+    write_atomically(outcome.folder / "plan.json", export.to_json(outcome.plan, made_at=as_of, more=state))
     write_atomically(outcome.folder / "plan.csv", export.to_csv(outcome.plan))
     write_atomically(outcome.folder / "plan.ics", export.to_ics(outcome.plan, made_at=as_of))

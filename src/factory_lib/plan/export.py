@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -16,8 +17,11 @@ SCHEMA = "factory-plan/1"
 ICS_LINE_BYTES = 75  # RFC 5545, 3.1
 
 
-def to_json(plan: Plan, *, made_at: datetime) -> str:
-    """Return the plan as JSON; instants are ISO 8601 in UTC, money in EUR, and what is unknown is null."""
+def to_json(plan: Plan, *, made_at: datetime, more: Mapping[str, Any] | None = None) -> str:
+    """Return the plan as JSON; instants are ISO 8601 in UTC, money in EUR, and what is unknown is null.
+
+    ``more`` are keys of the caller's own, for the plan that comes after this one.
+    """
     problem, request = plan.problem, plan.problem.request
     document: dict[str, Any] = {
         "schema": SCHEMA,
@@ -34,6 +38,7 @@ def to_json(plan: Plan, *, made_at: datetime) -> str:
         "kilograms": {str(day): dict(by_variant) for day, by_variant in request.kilograms.items()},
         "batches": [_batch(number, rows) for number, rows in enumerate(plan.by_batch(), start=1)],
         "obstacles": [asdict(obstacle) for obstacle in plan.obstacles],
+        **(more or {}),
     }
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 

@@ -51,6 +51,17 @@ def test_a_kept_plan_is_held_to_its_day_and_the_others_are_planned_afterwards(fr
     assert any("factory import meter" in note for note in found.notes)
 
 
+def test_planning_again_during_the_day_takes_nothing_from_its_review(friday: House) -> None:
+    before = row(plan_review.review(friday, days=1), THURSDAY)
+    start, _ = day_bounds(THURSDAY)
+    for hours in (4, 20, 21):
+        again = planning.plan_today(replace(friday, as_of=start + timedelta(hours=hours)), first=THURSDAY)
+        assert again.level == "ok"
+    after = row(plan_review.review(friday, days=1), THURSDAY)
+    for name in ("planned_kg", "planned_kwh", "plan_as_charged_eur"):
+        assert after[name] == pytest.approx(before[name], rel=0.02), name
+
+
 def test_energy_planned_is_that_of_the_stages_and_of_what_always_runs(works: House) -> None:
     quiet = plan_review.review(replace(works, as_of=FRIDAY_MORNING + timedelta(days=3)), days=1)  # Sunday
     assert quiet.days["planned_kwh"].item() == pytest.approx(368)

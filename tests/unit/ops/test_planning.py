@@ -125,6 +125,47 @@ def test_planning_again_takes_the_plan_as_carried_out_and_makes_nothing_twice(wo
     assert done.verdict.startswith("Nothing to produce")
 
 
+def test_planning_the_same_day_many_times_makes_its_kilograms_once(works):
+    first = planning.plan_today(at(works, EVENING))
+    made = float(first.figures["kg"])
+    now, seen = first.schedule["start"].min().to_pydatetime(), set()
+    while now < first.schedule["end"].max().to_pydatetime() + timedelta(hours=2):
+        now += timedelta(hours=1)
+        again = planning.plan_today(at(works, now), first=THURSDAY)
+        assert again.level == "ok"
+        seen.add(round(float(again.figures.get("kg", 0.0)), 1))
+    assert seen == {made, 0.0}
+    friday = planning.plan_today(at(works, now), first=date(2025, 11, 21))
+    assert friday.figures["batches"] == 1
+
+
+def test_an_impossible_plan_forgets_nothing_that_is_on_the_machines(works):
+    first = planning.plan_today(at(works, EVENING))
+    begun = first.schedule["start"].min().to_pydatetime() + timedelta(minutes=20)
+    broken = planning.plan_today(at(works, begun), first=THURSDAY, wishes=["out conche 2025-11-20T23:45"])
+    assert broken.plan.status == "infeasible"
+    mended = planning.plan_today(at(works, begun + timedelta(minutes=15)), first=THURSDAY, wishes=["none"])
+    assert mended.plan.status == "solved"
+    assert mended.schedule["begun"].any()
+    assert mended.figures["kg"] == first.figures["kg"]
+
+
+def test_an_order_that_was_finished_is_not_made_again(works):
+    order = "order standard 200 2025-11-20T23:00"
+    first = planning.plan_today(at(works, EVENING), wishes=[order])
+    assert first.figures["batches"] == 2
+    ends = first.schedule.groupby("batch")["end"].max().sort_values()
+    between = ends.iloc[0].to_pydatetime() + timedelta(minutes=15)
+    again = planning.plan_today(at(works, between), first=THURSDAY)
+    assert again.level == "ok"
+    assert again.figures["batches"] == 1
+    made = first.schedule.drop_duplicates("batch").set_index("batch")["kg"]
+    assert again.figures["kg"] == pytest.approx(made[ends.index[1]], abs=0.1)
+    after = ends.iloc[1].to_pydatetime() + timedelta(minutes=15)
+    for later in (after, after + timedelta(minutes=30)):
+        assert planning.plan_today(at(works, later), first=THURSDAY).verdict.startswith("Nothing to produce")
+
+
 def test_a_replay_knows_no_plan_made_later(works):
     later = planning.plan_today(at(works, EVENING))
     replayed = planning.plan_today(at(works, NOON), first=THURSDAY)
