@@ -136,7 +136,8 @@ def _one_lead(
     if quarters is not None:
         forecast, errors, truth = _in_quarters(prices, quarters, forecast, errors, lead)
     quantiles = trailing_bands(errors / spread[:, None], first, lead)
-    rows = dict(zip(("p10", "p50", "p90"), band(forecast[first:], quantiles, spread[first:, None]), strict=True))
+    bands = band(forecast[first:], quantiles, spread[first:, None], lead)
+    rows = dict(zip(("p10", "p50", "p90"), bands, strict=True))
     rows |= {name: values[first:] for name, values in naive_forecasts(truth, lead).items()}
     days = [first_day + timedelta(days=n) for n in range(len(prices.days) - first)]
     parts = [

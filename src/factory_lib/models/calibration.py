@@ -15,6 +15,9 @@ from factory_lib.features.calendar import Matrix
 LEVELS = (0.1, 0.5, 0.9)
 WINDOW_DAYS = 112
 LEAST_DAYS = 28
+# The further ahead, the older the last error known at issue, and the fewer independent ones the window holds. Chosen on
+# spot 2024 (days 5 to 7: 77-78 % covered without, 79-80 % with it), confirmed on the energy file 2017 (77-78 %, 80 %).
+WIDER_PER_DAY = 0.01
 
 
 def error_quantiles(errors: Matrix, *, levels: tuple[float, ...] = LEVELS, neighbours: int = 1) -> Matrix:
@@ -71,8 +74,8 @@ def calibration_start(prices: Matrix, end: int) -> int:
     return int(known[-WINDOW_DAYS])
 
 
-def band(forecast: Matrix, quantiles: Matrix, spread: Matrix | float) -> Matrix:
-    """Return p10, p50 and p90 around a point forecast.
+def band(forecast: Matrix, quantiles: Matrix, spread: Matrix | float, lead: int = 1) -> Matrix:
+    """Return p10, p50 and p90 around a point forecast issued ``lead`` days ahead.
 
     p50 stays the point forecast, which is fitted to absolute error already; the ends never cross it.
 
@@ -81,6 +84,7 @@ def band(forecast: Matrix, quantiles: Matrix, spread: Matrix | float) -> Matrix:
     array, shape (3, …) of ``forecast``
     """
     low, _, high = np.moveaxis(quantiles, -2, 0)
+    spread = spread * (1 + WIDER_PER_DAY * (lead - 1))
     return np.stack(
         [forecast + np.minimum(low, 0.0) * spread, forecast, forecast + np.maximum(high, 0.0) * spread]
     )  # fmt: skip

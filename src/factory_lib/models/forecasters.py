@@ -260,7 +260,7 @@ class PriceForecaster(BaseEstimator):  # type: ignore[misc]
                 point = in_quarters(point, quarter_factors(quarters.until(issue_day).grid))
                 quantiles = quantiles.repeat(4, axis=1)
             day = (issue_day + lead).astype(date)
-            rows = band(point[0], quantiles, features.spread[target])
+            rows = band(point[0], quantiles, features.spread[target], lead)
             columns = dict(zip(("p10", "p50", "p90"), rows, strict=True))
             parts.append(pd.DataFrame({name: to_slots(day, row) for name, row in columns.items()}).assign(lead=lead))
         return pd.concat(parts)

@@ -122,7 +122,7 @@ def naive_day(history: DayMatrix, lead: int, quarters: DayMatrix | None = None) 
     best = min(usable, key=lambda name: (np.nan_to_num(usable[name], nan=np.inf), name))
     point = candidates[best][-1]
     try:
-        rows = band(point, error_quantiles(errors[best]), 1.0)
+        rows = band(point, error_quantiles(errors[best]), 1.0, lead)
     except TooFewRows:
         rows = np.stack([np.full_like(point, np.nan), point, np.full_like(point, np.nan)])
     if quarters is not None:

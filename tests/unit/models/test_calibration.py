@@ -45,3 +45,10 @@ def test_ends_never_cross_the_median():
 def test_too_few_errors_are_said_so():
     with pytest.raises(TooFewRows, match="bands"):
         error_quantiles(np.zeros((27, 24)))
+
+
+def test_the_band_widens_with_the_lead_around_the_same_forecast():
+    quantiles = np.array([[-1.0], [0.0], [2.0]])
+    near, far = (band(np.array([10.0]), quantiles, 1.0, lead)[:, 0] for lead in (1, 7))
+    assert near.tolist() == [9.0, 10.0, 12.0]
+    assert far == pytest.approx([10 - 1.06, 10.0, 10 + 2 * 1.06])
