@@ -120,13 +120,14 @@ def _believed(house: House, begin: datetime, end: datetime) -> pd.DataFrame:
 
 
 def _kept(house: House, day: date) -> _Kept | None:
-    file = planning.plans_folder(house) / str(day) / "plan.json"
-    if not file.exists():
+    """Return the plan kept of a day, as far as it was made by ``house.as_of``; a replay looks at the real ones too."""
+    folders = dict.fromkeys((planning.plans_folder(house), house.settings.paths.data / "plans"))
+    files = (folder / str(day) / "plan.json" for folder in folders)
+    documents = (json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists())
+    found = next((d for d in documents if datetime.fromisoformat(d["made_at"]) <= house.as_of), None)
+    if found is None:
         return None
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     made_at, begin, end = (datetime.fromisoformat(found[name]) for name in ("made_at", "begin", "end"))
-    if made_at > house.as_of:
-        return None
     rows = [
         {**stage, "variant": batch["variant"], "kg": batch["kg"], "last": stage is batch["stages"][-1]}
         for batch in [*found["batches"], *found.get("running", ()), *found.get("finished", ())]
