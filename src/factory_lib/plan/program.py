@@ -8,51 +8,19 @@ Slots in which nothing may start share their predecessor's unknown.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, milp
-from scipy.sparse import coo_array
+from scipy.optimize import OptimizeResult
 
 from factory_lib.domain.plant import Bools, Floats, Ints
-from factory_lib.plan.modes import modes_at, parts_of
+from factory_lib.plan.modes import Part, modes_at, parts_of
 from factory_lib.plan.problem import Job, Problem
+from factory_lib.plan.rows import NONE, Rows, Terms
 from factory_lib.plan.starts import Masks, ahead, start_cost, startable
 
-NONE = -1  # the column of a count that can only be zero
 FAMILIES = ("pins", "room", "machines", "operators", "power", "waits", "time", "demand")
-
-
-@dataclass
-class _Rows:
-    """Columns and rows as they are added; handed to HiGHS at once."""
-
-    cost: list[Floats] = field(default_factory=list)
-    bounds: list[Floats] = field(default_factory=list)
-    whole: list[Ints] = field(default_factory=list)
-    limits: list[Floats] = field(default_factory=list)
-    entries: list[tuple[Ints, Ints, Floats]] = field(default_factory=list)
-    width: int = 0
-    height: int = 0
-
-    def columns(self, count: int, *, low: float = 0.0, high: float = np.inf, cost: float = 0.0, whole: int = 0) -> Ints:
-        """Add ``count`` unknowns and return their numbers."""
-        self.cost.append(np.full(count, cost))
-        self.bounds.append(np.tile([[low], [high]], count))
-        self.whole.append(np.full(count, whole))
-        self.width += count
-        return np.arange(self.width - count, self.width)
-
-    def add(self, terms: list[tuple[Ints, float]], low: npt.ArrayLike = -np.inf, high: npt.ArrayLike = np.inf) -> None:
-        """Add one row for each position of the terms' column arrays: ``low ≤ Σ coefficient · column ≤ high``."""
-        count = len(terms[0][0])
-        for columns, coefficient in terms:
-            real = np.flatnonzero(columns != NONE)
-            self.entries.append((real + self.height, columns[real], np.full(len(real), coefficient)))
-        self.limits.append(np.array([np.broadcast_to(low, count), np.broadcast_to(high, count)], dtype=float))
-        self.height += count
 
 
 class Program:
@@ -65,7 +33,7 @@ class Program:
 
     def __init__(self, problem: Problem, relaxed: frozenset[str] = frozenset(), *, masks: Masks | None = None) -> None:
         self.problem, self.relaxed = problem, relaxed
-        self.rows = _Rows()
+        self.rows = Rows()
         self.gave_way: list[tuple[str, Ints, Ints]] = []  # what a slack is of, its columns, their slots
         self.slots = np.arange(len(problem.index))
         self.masks = startable(problem, relaxed) if masks is None else masks
@@ -90,20 +58,7 @@ class Program:
 
         ``below`` asks for an objective of at most that, and ``any_plan`` forgets the objective.
         """
-        rows, columns, values = (np.concatenate(part) for part in zip(*self.rows.entries, strict=True))
-        matrix = coo_array((values, (rows, columns)), shape=(self.rows.height, self.rows.width)).tocsr()
-        constraints = [LinearConstraint(matrix, *np.concatenate(self.rows.limits, axis=1))]
-        cost = np.concatenate(self.rows.cost)
-        if below is not None:
-            constraints.append(LinearConstraint(cost[None, :], ub=below))
-        low, high = np.concatenate(self.rows.bounds, axis=1)
-        return milp(
-            cost * (not any_plan),
-            integrality=np.concatenate(self.rows.whole),
-            bounds=Bounds(low, high),
-            constraints=constraints,
-            options={"time_limit": time_limit_s, "mip_rel_gap": gap},
-        )
+        return self.rows.solve(time_limit_s, gap, below=below, any_point=any_plan)
 
     def starts(self, solution: Floats) -> list[list[Ints]]:
         """Return, for each job and stage, the slots in which its batches begin, ascending."""
@@ -153,7 +108,7 @@ class Program:
             return np.zeros(len(self.slots))
         return ahead(self.problem.hurdle["room"][s], job.duration[s]) * self.problem.slot_h
 
-    def _slack(self, family: str, of: str, slots: Ints, unit: float, sign: float = 1.0) -> list[tuple[Ints, float]]:
+    def _slack(self, family: str, of: str, slots: Ints, unit: float, sign: float = 1.0) -> Terms:
         """Return a term that loosens the rows of ``slots`` at a cost of ``unit`` each, if the family is relaxed."""
         if family not in self.relaxed:
             return []
@@ -180,67 +135,54 @@ class Program:
                     self.rows.add([(self._at(j, s + 1, last), 1.0), (self._at(j, s, last), -1.0)], low=0.0)
 
     def _machines(self) -> None:
-        problem = self.problem
+        problem, most = self.problem, sum(job.count for job in self.problem.jobs)
         for machine, capacity in problem.capacity.items():
-            users = [
-                (j, s)
-                for j in range(len(problem.jobs))
-                for s, spec in enumerate(problem.stages)
-                if spec.machine == machine
-            ]
-            most = sum(job.count for job in problem.jobs)
             slots = np.flatnonzero(self.alike)
             if "machines" not in self.relaxed:
                 slots = slots[capacity[slots] < most]
-            terms: list[tuple[Ints, float]] = []
-            for j, s in users:
-                held = problem.stages[s].hold_h > 0
-                free = self._at(j, s + 1, slots) if held else self._at(j, s, slots - problem.jobs[j].duration[s])
-                terms += [(self._at(j, s, slots), 1.0), (free, -1.0)]
+            terms: Terms = []
+            for s, spec in enumerate(problem.stages):
+                for j, job in enumerate(problem.jobs):
+                    if spec.machine == machine:
+                        free = self._at(j, s + 1, slots) if spec.hold_h else self._at(j, s, slots - job.duration[s])
+                        terms += [(self._at(j, s, slots), 1.0), (free, -1.0)]
             if len(slots) and terms:
                 slack = self._slack("machines", machine, slots, problem.slot_h, -1.0)
                 self.rows.add(terms + slack, high=capacity[slots])
 
     def _people(self) -> None:
         problem = self.problem
-        need = [spec.operators for spec in problem.stages]
-        busy = [
-            [self._reach(j, s, problem.attention(job, s)) * need[s] for s in range(len(need))]
+        attended = [
+            (j, s, problem.attention(job, s), spec.operators)
             for j, job in enumerate(problem.jobs)
+            for s, spec in enumerate(problem.stages)
+            if problem.attention(job, s)
         ]
-        slots = self._crowded(busy, problem.people.astype(float))
-        if "operators" in self.relaxed:
-            slots = self.slots[problem.now :]
-        terms: list[tuple[Ints, float]] = []
-        for j, job in enumerate(problem.jobs):
-            for s, operators in enumerate(need):
-                if attention := problem.attention(job, s):
-                    terms += [(self._at(j, s, slots), operators), (self._at(j, s, slots - attention), -operators)]
+        slots = self.slots[problem.now :]
+        if "operators" not in self.relaxed:
+            needed = [(j, self._reach(j, s, length) * float(operators)) for j, s, length, operators in attended]
+            slots = self._crowded(needed, problem.people.astype(float))
+        terms: Terms = []
+        for j, s, length, operators in attended:
+            terms += [(self._at(j, s, slots), operators), (self._at(j, s, slots - length), -operators)]
         if len(slots) and terms:
             slack = self._slack("operators", "operators", slots, problem.slot_h, -1.0)
             self.rows.add(terms + slack, high=problem.people[slots])
 
     def _power(self) -> None:
         problem, power = self.problem, self.problem.plant.power
-        kw = [spec.power_kw for spec in problem.stages]
-        busy = [
-            [self._reach(j, s, job.duration[s]) * kw[s] for s in range(len(kw))] for j, job in enumerate(problem.jobs)
+        drawn = [
+            (j, self._possible(j, part) * part.power_kw) for part in parts_of(problem) for j in range(len(problem.jobs))
         ]
-        for j in range(len(problem.jobs)):
-            for s, spec in enumerate(problem.stages):
-                if spec.hold_kw:  # while one batch is held another may run, whatever the machine
-                    busy[j][s] = busy[j][s] + spec.hold_kw
-        slots = self._crowded(busy, power.contracted_kw - problem.base_kw)
+        slots = self._crowded(drawn, power.contracted_kw - problem.base_kw)
         slots = slots[self.alike[slots] > 0]
         if not len(slots):
             return
-        terms: list[tuple[Ints, float]] = []
-        for j, job in enumerate(problem.jobs):
-            for s, spec in enumerate(problem.stages):
-                ended = self._at(j, s, slots - job.duration[s])
-                terms += [(self._at(j, s, slots), spec.power_kw), (ended, -spec.power_kw)]
-                if spec.hold_kw:
-                    terms += [(ended, spec.hold_kw), (self._at(j, s + 1, slots), -spec.hold_kw)]
+        terms = [
+            (columns, sign * part.power_kw)
+            for part in parts_of(problem)
+            for columns, sign in self._going_on(part, slots)
+        ]
         price = 0.0 if self.relaxed else power.excess_eur_kw * problem.slot_h * 4
         excess = self.excess[slots] = self.rows.columns(len(slots))
         self.rows.cost[-1] = np.asarray(price * self.alike[slots], dtype=float)
@@ -252,10 +194,10 @@ class Program:
         self.rows.add([*terms, (excess, -1.0), *over], high=room)
 
     def _modes(self) -> None:
-        """Keep what runs in a slot under a mean of its modes, wherever their excess could cost something."""
+        """Keep what goes on in a slot under a mean of its modes, wherever their excess could cost something."""
         problem, parts = self.problem, parts_of(self.problem)
-        slots = np.flatnonzero(self.excess != NONE)
-        possible = np.array([self._possible(part.stage, held=part.held) for part in parts]).T
+        slots, jobs = np.flatnonzero(self.excess != NONE), range(len(problem.jobs))
+        possible = np.array([np.any([self._possible(j, part) for j in jobs], axis=0) for part in parts]).T
         kind = np.column_stack([problem.base_kw, problem.people, *problem.capacity.values(), possible])[slots]
         kinds, of = np.unique(kind, axis=0, return_inverse=True)
         for number in range(len(kinds)):
@@ -269,34 +211,34 @@ class Program:
             self.rows.add([*paid, (self.excess[alike], -1.0)], high=0.0)
             for p in np.flatnonzero(possible[alike[0]]):
                 under = [(columns, -float(n)) for columns, n in zip(share, modes.counts[:, p], strict=True) if n]
-                self.rows.add([*self._going_on(parts[p].stage, alike, held=parts[p].held), *under], high=0.0)
+                self.rows.add([*self._going_on(parts[p], alike), *under], high=0.0)
 
-    def _possible(self, s: int, *, held: bool) -> Bools:
-        """Return the slots in which stage ``s`` of some batch may run, or its mass be held."""
-        wait = self.problem.wait[s] if held else 0
-        reach = [self._reach(j, s, job.duration[s] + wait) for j, job in enumerate(self.problem.jobs)]
-        return np.asarray(np.any(reach, axis=0))
-
-    def _going_on(self, s: int, slots: Ints, *, held: bool) -> list[tuple[Ints, float]]:
-        """Return the terms that count the batches in stage ``s``, running or held on its machine."""
-        terms: list[tuple[Ints, float]] = []
+    def _going_on(self, part: Part, slots: Ints) -> Terms:
+        """Return the terms that count the batches of all jobs in a part."""
+        terms: Terms = []
         for j, job in enumerate(self.problem.jobs):
-            ended = self._at(j, s, slots - job.duration[s])
-            first, then = (ended, self._at(j, s + 1, slots)) if held else (self._at(j, s, slots), ended)
-            terms += [(first, 1.0), (then, -1.0)]
+            begun, ended = self._at(j, part.stage, slots), self._at(j, part.stage, slots - job.duration[part.stage])
+            if part.held:
+                begun, ended = ended, self._at(j, part.stage + 1, slots)
+            terms += [(begun, 1.0), (ended, -1.0)]
         return terms
 
-    def _reach(self, j: int, s: int, length: int) -> Bools:
-        """Return the slots in which the stage may be running, ``length`` slots from a start."""
-        running = np.convolve(self.masks[j][s], np.ones(max(length, 1)))[: len(self.slots)] > 0
-        return running & (length > 0)
+    def _possible(self, j: int, part: Part) -> Bools:
+        """Return the slots in which a batch of job ``j`` may be in a part."""
+        wait = 0 if not part.held else len(self.slots) if "waits" in self.relaxed else self.problem.wait[part.stage]
+        return self._reach(j, part.stage, self.problem.jobs[j].duration[part.stage] + wait)
 
-    def _crowded(self, busy: list[list[npt.NDArray[Any]]], room: Floats) -> Ints:
-        """Return the slots where batches together could exceed ``room``; elsewhere no row is needed."""
-        each = np.array(
-            [load for j, job in enumerate(self.problem.jobs) for load in [np.max(busy[j], axis=0)] * job.count]
-        )
-        return np.flatnonzero((each.sum(axis=0) > room) & (self.slots >= self.problem.now))
+    def _reach(self, j: int, s: int, length: int) -> Bools:
+        """Return the slots that lie less than ``length`` after a start of the stage."""
+        return np.asarray(np.convolve(self.masks[j][s], np.ones(length))[: len(self.slots)] > 0.5)
+
+    def _crowded(self, needs: list[tuple[int, npt.NDArray[Any]]], room: Floats) -> Ints:
+        """Return the slots where batches, each of a job in one place at a time, could together exceed ``room``."""
+        most = np.zeros((len(self.problem.jobs), len(self.slots)))
+        for j, need in needs:
+            most[j] = np.maximum(most[j], need)
+        together = np.array([job.count for job in self.problem.jobs]) @ most
+        return np.flatnonzero((together > room) & (self.slots >= self.problem.now))
 
     def _finish(self) -> None:
         """Pins, firm orders, and the deadline where the grid is longer than the window."""
