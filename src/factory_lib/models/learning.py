@@ -29,7 +29,7 @@ from factory_lib.models.scores import RECOMMENDATION, SCORE, Examples, Forests
 from factory_lib.models.trials import price_name, price_trial, score_trial
 
 Draw = Callable[[TrainingOutcome], Mapping[str, Any]]
-WEATHER_DAYS = 2 * 365  # what the weather models behind the rule learn from
+WEATHER_DAYS = 365  # what the weather models behind the rule learn from
 
 
 @dataclass(frozen=True)
