@@ -106,6 +106,8 @@ class WorksCalendar:
     open: tuple[date, ...] = ()
 
     def __post_init__(self) -> None:
+        if both := sorted(set(self.closed) & set(self.open)):
+            raise ValueError(f"{both[0]} is listed as closed and as open")
         if self.region not in REGIONS:
             raise ValueError(f"region must be one of {', '.join(REGIONS)}, not {self.region!r}")
 
@@ -146,6 +148,10 @@ class Auxiliary:
     begin: time = time()
     end: time = time()
 
+    def __post_init__(self) -> None:
+        if self.power_kw < 0:
+            raise ValueError(f"auxiliary {self.name}: power_kw must not be negative")
+
 
 @dataclass(frozen=True)
 class Power:
@@ -176,6 +182,12 @@ class RoomModel:
     dries_g_kg: float = 4.0
     pressure_hpa: float = 953.0
 
+    def __post_init__(self) -> None:
+        if min(self.heats_k, self.cools_k, self.dries_g_kg) < 0:
+            raise ValueError("heats_k, cools_k and dries_g_kg say how far the plant reaches: none may be negative")
+        if not 0 < self.setpoint_humidity_pct <= 100:
+            raise ValueError("setpoint_humidity_pct must lie in 0…100")
+
 
 @dataclass(frozen=True)
 class Risk:
@@ -188,6 +200,10 @@ class Risk:
     band_weight: float = 0.0
     heat_eur_k_h: float = 0.5
     heat_margin_k: float = 1.0
+
+    def __post_init__(self) -> None:
+        if min(self.band_weight, self.heat_eur_k_h, self.heat_margin_k) < 0:
+            raise ValueError("a risk costs something or nothing: band_weight, heat_eur_k_h, heat_margin_k from 0")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import tomllib
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,11 @@ def test_the_committed_plants_are_valid(name):
         (("demand", "preferred_kg"), {}, "gives it no days"),
         (("calendar", "region"), "Andalucía", "region must be one of AN, AR"),
         (("power", "limit_kw"), 100, "not above limit_kw"),
+        (("auxiliaries", 0, "power_kw"), -5, "must not be negative"),
         (("shifts", 1, "begin"), "13:00", "overlap"),
+        (("calendar",), {"closed": [date(2026, 8, 28)], "open": [date(2026, 8, 28)]}, "closed and as open"),
+        (("room", "cools_k"), -1, "how far the plant reaches"),
+        (("risk", "band_weight"), -1, "costs something or nothing"),
         (("stages", 2, "room", "temperature_max_c"), 40, "not above the critical"),
         (("slot_min",), 30, "one of 15, 60"),
     ],
