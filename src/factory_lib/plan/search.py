@@ -22,7 +22,8 @@ from factory_lib.plan.starts import Masks, around, coarse
 
 HIGHS_INFEASIBLE = 2
 SMALLEST_EUR = 1.0  # a plan worth less than this is compared with this: a ratio to nothing proves nothing
-FIRST_SHARE, COARSE_SHARE, NEAR_SHARE = 0.25, 0.15, 0.05  # of the time: most for each look
+FIRST_S, FIRST_SHARES = 6.0, (0.25, 0.6)  # the first look takes that long, but no less or more of the time
+COARSE_SHARE, NEAR_SHARE = 0.15, 0.05  # of the time: most for each look
 COARSE_MIN = (60, 30)
 CLOSER = 4  # a narrow look goes on to this fraction of the gap asked for
 NEAR_H = 2.0
@@ -51,7 +52,9 @@ class Search:
     def run(self, known: Iterable[Schedule]) -> Search:
         """Search until the gap is proven or the time is up; nothing found is dearer than what is ``known``."""
         whole = Program(self.problem)
-        first = whole.solve(FIRST_SHARE * self.time_s, self.wanted) if whole.feasible else None
+        least_s, most_s = (share * self.time_s for share in FIRST_SHARES)
+        first_s = min(max(FIRST_S, least_s), most_s)
+        first = whole.solve(first_s, self.wanted) if whole.feasible else None
         if first is None or first.status == HIGHS_INFEASIBLE:
             self.impossible = True
             return self
