@@ -18,7 +18,7 @@ import pandas as pd
 from benchmarks._cli import bench
 from benchmarks.plan_backtest import NAMES, PLANTS
 from benchmarks.price_backtest import spot
-from factory_lib.plan.problem import for_days
+from factory_lib.plan.request import for_days
 from factory_lib.plan.solve import Plan, solve
 from factory_lib.settings.loading import build
 from factory_lib.settings.plant import Plant

@@ -16,8 +16,8 @@ from typing import Any
 
 from factory_lib.clock import market_day
 from factory_lib.plan import demand
-from factory_lib.plan.problem import Order, Request, Running
 from factory_lib.plan.replan import settle
+from factory_lib.plan.request import Order, Request, Running
 
 Document = Mapping[str, Any]  # a ``plan.json``
 Owed = dict[date, dict[str, float]]

@@ -11,7 +11,7 @@ from pathlib import Path
 from factory_lib.clock import MADRID, local_instant, require_utc
 from factory_lib.errors import BadInput
 from factory_lib.ops.records import write_atomically
-from factory_lib.plan.problem import Order, Outage, Pin
+from factory_lib.plan.request import Order, Outage, Pin
 from factory_lib.settings.plant import Plant
 
 GRAMMAR = "'pin VARIANT STAGE WHEN', 'out MACHINE UNTIL' or 'order VARIANT KG DUE'"

@@ -22,7 +22,7 @@ from factory_lib.errors import BadInput
 from factory_lib.house import House
 from factory_lib.ops import outlook, planning
 from factory_lib.plan import demand
-from factory_lib.plan.problem import for_days
+from factory_lib.plan.request import for_days
 from factory_lib.plan.solve import solve
 from factory_lib.series import SITE
 

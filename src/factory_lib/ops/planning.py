@@ -18,7 +18,7 @@ from factory_lib.ops.hand import Hand
 from factory_lib.ops.records import write_atomically
 from factory_lib.plan import demand, export
 from factory_lib.plan.brief import Language, brief
-from factory_lib.plan.problem import Request, for_days
+from factory_lib.plan.request import Request, for_days
 from factory_lib.plan.solve import Plan, solve
 from factory_lib.plan.watch import Watch, watch
 

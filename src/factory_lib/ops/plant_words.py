@@ -10,7 +10,7 @@ import pandas as pd
 from factory_lib.clock import day_start
 from factory_lib.domain.plant import auxiliary_kw, is_open
 from factory_lib.errors import BadInput
-from factory_lib.plan.problem import for_days
+from factory_lib.plan.request import for_days
 from factory_lib.plan.solve import solve
 from factory_lib.settings import Settings
 from factory_lib.settings.plant import WEEKDAYS, Plant, RoomLimits, Stage

@@ -139,16 +139,18 @@ def _there_is(problem: Problem, family: str) -> float:
 
 def _room(program: Program, solution: Floats) -> Obstacle:
     """Say for each stage by how much its limits would have to move for the starts that were chosen."""
-    problem, worst = program.problem, dict[str, float]()
+    problem, worst = program.problem, dict[str, tuple[float, str]]()
     for j, job in enumerate(program.starts(solution)):
         for s, starts in enumerate(job):
-            lack = problem.hurdle["room"][s]
-            over = max((float(lack[at : at + problem.jobs[j].duration[s]].max()) for at in starts), default=0.0)
-            if over > 0:
-                worst[problem.stages[s].name] = max(over, worst.get(problem.stages[s].name, 0.0))
-    amount = max(worst.values(), default=0.0)
-    detail = ", ".join(f"{name} limit by {over:.1f}" for name, over in worst.items())
-    return Obstacle("room", amount, UNITS["room"], detail, amount / 100)
+            slots = (starts[:, None] + np.arange(problem.jobs[j].duration[s])).ravel()
+            if len(slots) and (over := float(problem.hurdle["room"][s][slots].max())) > 0:
+                at = slots[int(problem.hurdle["room"][s][slots].argmax())]
+                found = (over, "%" if problem.humid[s][at] else "K")
+                worst[problem.stages[s].name] = max(found, worst.get(problem.stages[s].name, found))
+    amount = max((over for over, _ in worst.values()), default=0.0)
+    units = {unit for _, unit in worst.values()}
+    detail = ", ".join(f"{name} limit by {over:.1f} {unit}" for name, (over, unit) in worst.items())
+    return Obstacle("room", amount, units.pop() if len(units) == 1 else UNITS["room"], detail, amount / 100)
 
 
 def _when(problem: Problem, by_slot: Floats) -> str:

@@ -1,6 +1,6 @@
-"""A planning problem: what is asked, and the same laid on a grid of slots as arrays.
+"""A planning problem: a request laid on a grid of slots as arrays.
 
-``Request`` is what a person or a job states; :func:`lay_out` turns it into a ``Problem``. Identical batches are
+Identical batches are
 counted, not named: a ``Job`` is a number of like batches whose k-th start of one stage belongs to the k-th start of the
 next. Batches in progress are jobs of their own whose past starts are facts on slots before the window.
 """
@@ -11,104 +11,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from factory_lib.clock import day_start, epoch, market_day
-from factory_lib.domain.plant import Floats, Ints, auxiliary_kw, day_ends, operators, room
+from factory_lib.clock import epoch, market_day
+from factory_lib.domain.plant import Bools, Floats, Ints, auxiliary_kw, day_ends, operators, room
 from factory_lib.errors import BadInput
 from factory_lib.plan import demand
+from factory_lib.plan.request import Pin, Request
 from factory_lib.settings.plant import Plant, Stage
-
-
-@dataclass(frozen=True)
-class Running:
-    """A batch in progress: the stages already begun, from the first on, with their starts."""
-
-    variant: str
-    kg: float
-    starts: Mapping[str, datetime]
-
-
-@dataclass(frozen=True)
-class Pin:
-    """The shift leader's hand: some batch of ``variant`` begins ``stage`` in the slot of ``start``."""
-
-    variant: str
-    stage: str
-    start: datetime
-
-
-@dataclass(frozen=True)
-class Outage:
-    """``count`` units of a machine are out of order until an instant, from the window's begin or a later one."""
-
-    machine: str
-    until: datetime
-    begin: datetime | None = None
-    count: int = 1
-
-
-@dataclass(frozen=True)
-class Order:
-    """Kilograms wanted beside the weekly demand, finished by ``due`` without fail."""
-
-    variant: str
-    kg: float
-    due: datetime
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked of the optimiser.
-
-    Parameters
-    ----------
-    prices : DataFrame
-        UTC index ``start``, regular, hours or quarters, covering the window. ``p50`` (with ``p10`` and ``p90``) or one
-        price column, EUR/MWh; optional ``toll_eur_mwh`` and ``period``.
-    weather : DataFrame or None
-        Outdoor ``temperature_c`` and ``humidity_pct`` on a UTC index. A room that is not known limits nothing, and the
-        plan says how many slots that were.
-    begin, end : datetime
-        The window in which stages may start and by whose end every batch is finished; UTC, on the grid.
-    kilograms : mapping
-        Preferred kilograms by local day and variant; :func:`factory_lib.plan.demand.by_day` gives the plant's own.
-    """
-
-    plant: Plant
-    prices: pd.DataFrame
-    weather: pd.DataFrame | None
-    begin: datetime
-    end: datetime
-    kilograms: demand.Kilograms
-    running: tuple[Running, ...] = ()
-    pins: tuple[Pin, ...] = ()
-    outages: tuple[Outage, ...] = ()
-    orders: tuple[Order, ...] = ()
-
-
-def for_days(
-    plant: Plant,
-    prices: pd.DataFrame,
-    weather: pd.DataFrame | None,
-    first: date,
-    days: int = 1,
-    *,
-    early: bool = True,
-    **more: Any,
-) -> Request:
-    """Return the request for ``days`` local days, from the lead-in of the day before.
-
-    Without ``early`` it begins at midnight unless the first day's own shifts are too short. ``more`` are fields of
-    :class:`Request`: running batches, pins, outages, orders, another ``begin``.
-    """
-    last = first + timedelta(days=days - 1)
-    begin, end = demand.begin(plant, first, early=early), day_start(last + timedelta(days=1))
-    window = {"begin": begin, "end": end, **more}
-    return Request(plant, prices, weather, kilograms=demand.by_day(plant, first, last), **window)
 
 
 @dataclass(frozen=True)
@@ -134,8 +46,9 @@ class Problem:
 
     ``price`` is what the objective pays per MWh, tolls and band included (0 in history, which is sunk).
     ``hurdle[f][s]`` is how much each slot lacks for stage ``s`` to run: kelvin or percent, machines, operators,
-    kilowatts. ``wait[s]`` are the most slots from the end of ``s`` to the next start; ``due`` are (variant, batches,
-    slot) of firm orders, and ``deadline`` the slot by which everything is finished.
+    kilowatts; ``humid[s]`` says where the room's lack is one of percent. ``wait[s]`` are the most slots from the end of
+    ``s`` to the next start; ``due`` are (variant, batches, slot) of firm orders, and ``deadline`` the slot by which
+    everything is finished.
     """
 
     request: Request
@@ -150,6 +63,7 @@ class Problem:
     base_kw: Floats
     heat_eur: Floats
     hurdle: Mapping[str, Floats]
+    humid: Bools
     unknown_air: int
     pins: tuple[tuple[int, int, int], ...]
     days: tuple[date, ...]
@@ -212,6 +126,7 @@ def lay_out(request: Request, *, deadline: datetime | None = None) -> Problem:
         base_kw=base_kw,
         heat_eur=_heat_eur(plant, air) * slot_s / 3600,
         hurdle=hurdle,
+        humid=np.less(*_beyond(plant, air)),
         unknown_air=int(air[now:].isna().any(axis=1).sum()),
         pins=tuple(_pin(pin, jobs, plant, index) for pin in request.pins),
         days=tuple(days),
@@ -289,20 +204,9 @@ def _capacity(request: Request, index: pd.DatetimeIndex) -> dict[str, Ints]:
 def _hurdles(
     plant: Plant, air: pd.DataFrame, people: Ints, capacity: Mapping[str, Ints], base_kw: Floats
 ) -> dict[str, Floats]:
-    celsius, percent = (air[name].to_numpy(float) for name in ("room_temperature_c", "room_humidity_pct"))
-    outside = [
-        np.maximum.reduce(
-            [
-                np.nan_to_num(celsius - s.room.temperature_max_c),
-                np.nan_to_num(s.room.temperature_min_c - celsius),
-                np.nan_to_num(percent - s.room.humidity_max_pct),
-                np.zeros(len(air)),
-            ]
-        )
-        for s in plant.stages
-    ]
+    outside = np.maximum(*_beyond(plant, air))
     return {
-        "room": np.where(np.array(outside) > 1e-6, outside, 0.0),
+        "room": np.where(outside > 1e-6, outside, 0.0),
         "machines": np.array([np.maximum(0, 1 - capacity[s.machine]) for s in plant.stages], dtype=float),
         "operators": np.array(
             [np.maximum(0, s.operators * (s.attended != "never") - people) for s in plant.stages], dtype=float
@@ -311,6 +215,17 @@ def _hurdles(
             [np.maximum(0, base_kw + s.power_kw - plant.power.limit_kw) for s in plant.stages], dtype=float
         ),
     }
+
+
+def _beyond(plant: Plant, air: pd.DataFrame) -> tuple[Floats, Floats]:
+    """Return by stage and slot how many kelvin and percent the room is beyond a stage's limits; unknown is 0."""
+    celsius, percent = (air[name].to_numpy(float)[None, :] for name in ("room_temperature_c", "room_humidity_pct"))
+    lowest, highest, wettest = (
+        np.array([[getattr(stage.room, limit)] for stage in plant.stages])
+        for limit in ("temperature_min_c", "temperature_max_c", "humidity_max_pct")
+    )
+    kelvin = np.maximum(celsius - highest, lowest - celsius)
+    return np.nan_to_num(np.maximum(kelvin, 0.0)), np.nan_to_num(np.maximum(percent - wettest, 0.0))
 
 
 def _heat_eur(plant: Plant, air: pd.DataFrame) -> Floats:

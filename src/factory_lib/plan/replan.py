@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import Any
 
 from factory_lib.clock import epoch, from_epoch, market_day
-from factory_lib.plan.problem import Request, Running
+from factory_lib.plan.request import Request, Running
 from factory_lib.plan.solve import Plan
 
 
@@ -21,7 +21,7 @@ def from_now(plan: Plan, now: datetime, **changes: Any) -> Request:
     now : datetime
         UTC; the new window begins with the first whole slot from it.
     **changes
-        Fields of the :class:`~factory_lib.plan.problem.Request` to replace: newer prices, a later end, pins, outages.
+        Fields of the :class:`~factory_lib.plan.request.Request` to replace: newer prices, a later end, pins, outages.
     """
     old, slot_s = plan.problem.request, plan.problem.plant.slot_min * 60
     begin = from_epoch(-(-epoch(now) // slot_s) * slot_s)

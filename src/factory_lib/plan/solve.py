@@ -12,7 +12,8 @@ import pandas as pd
 
 from factory_lib.plan import baselines
 from factory_lib.plan.diagnose import Obstacle, diagnose
-from factory_lib.plan.problem import Problem, Request, lay_out
+from factory_lib.plan.problem import Problem, lay_out
+from factory_lib.plan.request import Request
 from factory_lib.plan.schedule import Costs, Schedule, costs, excess_kw, production_kw
 from factory_lib.plan.search import Search, gap_of
 

@@ -17,8 +17,9 @@ import pandas as pd
 from factory_lib.clock import day_start
 from factory_lib.errors import BadInput
 from factory_lib.plan import baselines, demand
-from factory_lib.plan.problem import Request, lay_out, on_grid, slot_of
+from factory_lib.plan.problem import lay_out, on_grid, slot_of
 from factory_lib.plan.replan import from_now
+from factory_lib.plan.request import Request
 from factory_lib.plan.schedule import Schedule, excess_kw, production_kw
 from factory_lib.plan.solve import Plan, solve
 from factory_lib.plan.starts import startable

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from factory_lib.plan.problem import Outage, Request
+from factory_lib.plan.request import Outage, Request
 from factory_lib.settings.plant import (
     WEEKDAYS,
     Auxiliary,

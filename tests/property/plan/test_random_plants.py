@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from factory_lib.plan.problem import Order, Pin, Request
 from factory_lib.plan.replan import from_now
+from factory_lib.plan.request import Order, Pin, Request
 from factory_lib.plan.solve import Plan, solve
 
 STRESS = float(os.environ.get("FACTORY_STRESS", "1"))

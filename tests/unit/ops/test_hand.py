@@ -9,7 +9,7 @@ import pytest
 
 from factory_lib.errors import BadInput
 from factory_lib.ops import hand
-from factory_lib.plan.problem import Order, Outage, Pin
+from factory_lib.plan.request import Order, Outage, Pin
 from factory_lib.settings import Settings
 
 DAY = date(2026, 3, 27)

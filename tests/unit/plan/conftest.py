@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from factory_lib.plan.problem import Request, for_days
+from factory_lib.plan.request import Request, for_days
 from factory_lib.settings.loading import build
 from factory_lib.settings.plant import Plant
 

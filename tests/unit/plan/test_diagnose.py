@@ -7,7 +7,7 @@ from datetime import UTC, datetime, time, timedelta
 
 import pytest
 
-from factory_lib.plan.problem import Order, Outage, Pin
+from factory_lib.plan.request import Order, Outage, Pin
 from factory_lib.plan.solve import solve
 from factory_lib.settings.plant import Power, Shift
 
@@ -82,3 +82,10 @@ def test_the_obstacle_is_named_with_the_smallest_change(case, family, low, high,
     named = {obstacle.family: obstacle for obstacle in plan.obstacles}
     assert plan.obstacles[0].family == family
     assert low - 1e-6 <= named[family].amount <= high + 1e-6
+
+
+@pytest.mark.parametrize(("case", "unit"), [(too_hot, "K"), (too_humid, "%")], ids=["too hot", "too humid"])
+def test_a_room_is_out_of_its_limits_by_kelvin_or_percent(case, unit, ask, plant, mild):
+    (obstacle,) = solve(case(ask, plant, mild)).obstacles
+    assert obstacle.unit == unit
+    assert f"{obstacle.amount:.1f} {unit}" in obstacle.detail

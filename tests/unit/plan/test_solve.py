@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from factory_lib.errors import BadInput
-from factory_lib.plan.problem import Outage, Pin, Running
 from factory_lib.plan.replan import from_now
+from factory_lib.plan.request import Outage, Pin, Running
 from factory_lib.plan.solve import solve
 from factory_lib.plan.value import Strategy, backtest, by_start_hour, optimal, shares, simple
 

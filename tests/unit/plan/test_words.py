@@ -10,7 +10,7 @@ import pytest
 
 from factory_lib.plan.brief import brief
 from factory_lib.plan.export import SCHEMA, to_csv, to_ics, to_json
-from factory_lib.plan.problem import Outage
+from factory_lib.plan.request import Outage
 from factory_lib.plan.solve import solve
 from factory_lib.plan.watch import watch
 
