@@ -1,11 +1,12 @@
 """Random factories and an independent checker of their plans.
 
-Nothing here is imported from the optimiser's rooms: the checker walks a plan's table slot by slot with plain Python and
-its own formulas, and ``brute_force`` enumerates. ``FACTORY_STRESS`` multiplies the number of random cases.
+The checker shares nothing with the optimiser's rooms: it walks a plan's table slot by slot with plain Python and its
+own formulas, and ``brute_force`` enumerates. ``FACTORY_STRESS`` multiplies the number of random cases.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from factory_lib.plan import diagnose
 from factory_lib.plan.request import Outage, Request
 from factory_lib.settings.plant import (
     WEEKDAYS,
@@ -48,6 +50,10 @@ class Checker:
         weighed = prices["p50"] + prices.get("toll_eur_mwh", 0.0) + self.plant.risk.band_weight * band
         self.price = {at.to_pydatetime(): float(eur) for at, eur in weighed.items()}
         self.step = (prices.index[1] - prices.index[0]).to_pytimedelta()
+        rows = () if request.weather is None else request.weather.dropna().itertuples()
+        self.outdoors = {row.Index.to_pydatetime(): (row.temperature_c, row.humidity_pct) for row in rows}
+        for name in ("present", "auxiliary_kw", "room_air"):  # asked of every slot by several schedules
+            setattr(self, name, functools.cache(getattr(self, name)))
 
     def violations(self, table: pd.DataFrame) -> list[str]:
         """Return every broken promise in words; an empty list is a correct plan."""
@@ -100,14 +106,17 @@ class Checker:
                     self.broken.append(f"batch {number} {stage.name} in an unfit room at {at}")
 
     def _kilograms(self, table: pd.DataFrame) -> None:
-        made = table.drop_duplicates("batch").groupby("variant")["kg"].agg(["sum", "min", "max"])
+        batches = {
+            number: (of, kg) for number, of, kg in zip(table["batch"], table["variant"], table["kg"], strict=True)
+        }
         for variant, spec in self.plant.variants.items():
+            made = [kg for of, kg in batches.values() if of == variant]
             owed = sum(of.get(variant, 0.0) for of in self.request.kilograms.values())
             owed += sum(order.kg for order in self.request.orders if order.variant == variant)
-            if owed and (variant not in made.index or made.loc[variant, "sum"] < owed - 1e-6):
+            if sum(made) < owed - 1e-6:
                 self.broken.append(f"{variant}: less than {owed} kg")
             fixed = {batch.kg for batch in self.request.running if batch.variant == variant}
-            for kg in table[table["variant"] == variant].drop_duplicates("batch")["kg"]:
+            for kg in made:
                 if not (spec.batch_min_kg - 1e-6 <= kg <= spec.batch_max_kg + 1e-6) and kg not in fixed:
                     self.broken.append(f"a batch of {kg} kg")
 
@@ -125,8 +134,8 @@ class Checker:
             done = last[(last["variant"] == order.variant) & (last["end"] <= order.due)]
             if done["kg"].sum() < min(order.kg, self.plant.variants[order.variant].batch_min_kg) - 1e-6:
                 self.broken.append(f"the order due {order.due} is late")
+        begun = {at for batch in self.request.running for at in batch.starts.values()}
         for start in table["start"]:
-            begun = {at for batch in self.request.running for at in batch.starts.values()}
             if start < self.request.begin and start.to_pydatetime() not in begun:
                 self.broken.append(f"something begins at {start}, before the window")
 
@@ -169,11 +178,10 @@ class Checker:
 
     def room_air(self, at: datetime) -> tuple[float, float] | None:
         """Return the room's temperature and humidity, from its own formulas; None where the weather is unknown."""
-        weather, model = self.request.weather, self.plant.room
-        hour = at.replace(minute=0)
-        if weather is None or hour not in weather.index or weather.loc[hour].isna().any():
+        model, hour = self.plant.room, at.replace(minute=0)
+        if hour not in self.outdoors:
             return None
-        out_c, out_pct = weather.loc[hour, "temperature_c"], weather.loc[hour, "humidity_pct"]
+        out_c, out_pct = self.outdoors[hour]
         room_c = min(max(model.setpoint_c, out_c - model.cools_k), out_c + model.heats_k)
 
         def full(celsius: float) -> float:
@@ -227,12 +235,13 @@ class Checker:
     def _preference_eur(self, table: pd.DataFrame) -> float:
         first = min([self.request.begin, *(at for b in self.request.running for at in b.starts.values())])
         day, last = first.astimezone(MADRID).date(), (self.request.end - self.slot).astimezone(MADRID).date()
-        ends = table[table["stage"] == self.plant.stages[-1].name]
+        last_rows = table[table["stage"] == self.plant.stages[-1].name]
+        ends = list(zip(last_rows["variant"], last_rows["end"], last_rows["kg"], strict=True))
         off = 0.0
         while day <= last:
             until = datetime.combine(day + timedelta(days=1), time(), MADRID).astimezone(UTC)
             for variant in self.plant.variants:
-                made = ends[(ends["variant"] == variant) & (ends["end"] <= until)]["kg"].sum()
+                made = sum(kg for of, end, kg in ends if of == variant and end <= until)
                 due = sum(of.get(variant, 0.0) for d, of in self.request.kilograms.items() if d <= day)
                 due += sum(o.kg for o in self.request.orders if o.variant == variant and self._due_day(o.due) <= day)
                 off += abs(made - due)
@@ -399,6 +408,12 @@ def tiny_request(seed: int) -> Request:
     begin = datetime.combine(day, time(4), MADRID).astimezone(UTC)
     end = begin + timedelta(hours=int(rng.integers(9, 13)))
     return Request(plant, _prices(rng, begin, end), None, begin, end, {day: {"plain": 100.0 * batches}})
+
+
+@pytest.fixture(autouse=True)
+def hurried_diagnosis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands in the way is not looked at here; its own tests give it the time it takes."""
+    monkeypatch.setattr(diagnose, "TIME_LIMIT_S", 0.1)
 
 
 @pytest.fixture

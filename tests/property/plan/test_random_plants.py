@@ -24,7 +24,7 @@ def seeds(chunk: int) -> range:
 
 def quick(request: Request) -> Plan:
     """Solve in a fraction of a second, which some cases leave by time-out; look longer where nothing was found."""
-    plan = solve(request, gap=0.05, time_limit_s=0.1)
+    plan = solve(request, gap=0.05, time_limit_s=0.06)
     return plan if plan.schedule or plan.status != "time_out" else solve(request, gap=0.5, time_limit_s=30)
 
 
@@ -51,7 +51,7 @@ def test_every_promise_is_kept(chunk, world, checker):
 @pytest.mark.parametrize("chunk", range(4), ids=lambda n: f"chunk{n}")
 def test_planning_again_from_now_keeps_what_has_begun_and_what_is_pinned(chunk, world, checker):
     replanned = 0
-    for seed in range(1000 + 10 * chunk, 1000 + 10 * chunk + 10):
+    for seed in range(1000 + 7 * chunk, 1000 + 7 * chunk + 7):
         first = solve(world(seed), gap=0.05, time_limit_s=0.1)
         if not first.schedule:
             continue
@@ -73,7 +73,7 @@ def test_planning_again_from_now_keeps_what_has_begun_and_what_is_pinned(chunk, 
     assert replanned >= 3
 
 
-@pytest.mark.parametrize("seed", range(int(16 * STRESS)))
+@pytest.mark.parametrize("seed", range(int(12 * STRESS)))
 def test_no_schedule_is_cheaper_where_all_can_be_enumerated(seed, tiny, enumerated, checker):
     request = tiny(seed)
     least = enumerated(request)
@@ -87,7 +87,7 @@ def test_no_schedule_is_cheaper_where_all_can_be_enumerated(seed, tiny, enumerat
 
 def test_an_extra_order_is_finished_when_due(world, checker):
     kept = 0
-    for seed in range(2000, 2015):
+    for seed in range(2000, 2010):
         request = world(seed)
         order = Order("plain", 60.0, request.begin + (request.end - request.begin) * 0.6)
         request = replace(request, orders=(order,), pins=())
@@ -95,4 +95,4 @@ def test_an_extra_order_is_finished_when_due(world, checker):
         if plan.schedule:
             assert checker(request).violations(plan.table()) == [], f"seed {seed}"
             kept += 1
-    assert kept >= 5
+    assert kept >= 4
