@@ -53,10 +53,6 @@ class DayFeatures:
         """Express prices (days, columns) in units of spread around the level."""
         return (prices - self.level[:, None]) / self.spread[:, None]
 
-    def restored(self, values: Matrix) -> Matrix:
-        """Undo ``normalised``."""
-        return values * self.spread[:, None] + self.level[:, None]
-
     def flat(self) -> Matrix:
         """Return one row per day, (days, features * 24 + features), for a model per hour."""
         return np.hstack([self.hourly.reshape(len(self.hourly), -1), self.daily])
@@ -98,7 +94,7 @@ def price_features(prices: DayMatrix, lead: int, exogenous: Mapping[str, DayMatr
     own, names = _price_lags(known, lead)
     hourly = [(part - level[:, None]) / spread[:, None] for part in own]
     daily, daily_names = _day_shapes(known, lead, level, spread)
-    for name, matrix in (exogenous or {}).items():
+    for name, matrix in sorted((exogenous or {}).items()):  # columns of a fit and of its service in one order
         parts = _exogenous(matrix.spanning(prices.days[0], prices.days[-1]).grid, lead)
         hourly += parts
         names += [f"{name}_{what}" for what in ("latest", "since_day_before", "since_week_before")]

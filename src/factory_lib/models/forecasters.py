@@ -39,7 +39,7 @@ LEAST_TRAINING_DAYS = 60
 FRESH_DAYS = 28
 _BOOSTED: dict[str, Any] = {
     "loss": "absolute_error",
-    "learning_rate": 0.05,
+    "learning_rate": 0.08,
     "max_leaf_nodes": 24,
     "min_samples_leaf": 50,
     "l2_regularization": 5.0,
@@ -77,7 +77,7 @@ class Recipe:
     lasso_penalty: float = 0.01
     lasso_penalty_per_day: float = 0.005
     tree_window_days: int = 1456
-    tree_iterations: int = 200
+    tree_iterations: int = 100
     tree_weight: float = 0.4
     clip_spreads: float = 6.0
     trees: Literal["boosted", "forest"] = "boosted"
@@ -198,7 +198,7 @@ class PriceForecaster(BaseEstimator):  # type: ignore[misc]
         prices, exogenous
             What the fit was given.
         rival : PriceForecaster, optional
-            Another fit, to be run on the same hours.
+            Another fit, to be run on the same hours with those of ``exogenous`` that it was fitted with.
 
         Returns
         -------
@@ -214,7 +214,9 @@ class PriceForecaster(BaseEstimator):  # type: ignore[misc]
             naive = [np.abs(prices.grid - said)[rows] for said in naive_forecasts(prices, lead).values()]
             columns = {"model": np.abs(errors * scale), "naive": min(naive, key=np.nanmean)}
             if rival is not None and lead == 1:
-                again = errors_in_spreads(rival.models_[lead], features, prices.grid, rows)
+                inputs = {name: matrix for name, matrix in (exogenous or {}).items() if name in rival.exogenous_}
+                theirs = price_features(prices, lead, inputs)
+                again = errors_in_spreads(rival.models_[lead], theirs, prices.grid, rows)
                 columns["rival"] = np.abs(again * scale)
             flat = {name: values.ravel() for name, values in columns.items()}
             issue_day = np.repeat(prices.days[rows] - lead, errors.shape[1])

@@ -32,13 +32,10 @@ class Journal:
         One per forecast slot whose value came: the forecast's columns, ``lead_days``, ``actual``, ``naive``.
     by_lead : DataFrame
         ``COLUMNS``, one row per model and lead in market days.
-    drift : str
-        Why the last week is out of line, or nothing.
     """
 
     rows: pd.DataFrame
     by_lead: pd.DataFrame
-    drift: str
 
 
 def review(house: House, series: str, *, days: int = WINDOW_DAYS) -> Journal:
@@ -49,7 +46,7 @@ def review(house: House, series: str, *, days: int = WINDOW_DAYS) -> Journal:
         series, places=trusted, start=start, end=house.as_of, as_of=house.as_of, latest=False
     )
     if forecasts.empty:
-        return Journal(forecasts, pd.DataFrame(columns=list(COLUMNS)), "")
+        return Journal(forecasts, pd.DataFrame(columns=list(COLUMNS)))
     parts = []
     for resolution, group in forecasts.groupby("resolution_s"):
         known = house.store.read(
@@ -58,7 +55,7 @@ def review(house: House, series: str, *, days: int = WINDOW_DAYS) -> Journal:
         )  # fmt: skip
         parts.append(compare(group, known.set_index("start")["value"], catalogue.get(series)))
     rows = pd.concat(parts, ignore_index=True)
-    return Journal(rows, by_lead(rows), drift(rows))
+    return Journal(rows, by_lead(rows))
 
 
 def compare(forecasts: pd.DataFrame, actual: pd.Series, entry: catalogue.Series) -> pd.DataFrame:

@@ -47,7 +47,8 @@ class PredictionOutcome:
     ----------
     hourly : DataFrame
         UTC index: ``price_eur_mwh`` with ``price_p10`` and ``price_p90``, ``tier``, ``temperature_c``,
-        ``humidity_pct``, ``weather_source``, ``expectation.COLUMNS``, and ``score_source`` (rule or champion).
+        ``humidity_pct``, ``weather_source``, ``expectation.COLUMNS``, ``score_source`` and
+        ``recommendation_source`` (rule or champion).
     slots : DataFrame
         UTC index at the market's cadence, quarters since October 2025: price, band and tier. Hours are their means.
     blocks : DataFrame
@@ -121,7 +122,7 @@ def predict(house: House, days: int = LONGEST_DAYS) -> PredictionOutcome:
         verdict=words.verdict(hourly, told),
         level="warn" if drifts or fallen_back else "ok",
         figures={**words.figures(hourly), "stored": written},
-        notes=(*history.notes, *words.tiers(hourly), *notes, *learnt, air.note, *words.unknown(band), *told),
+        notes=(*history.notes, *notes, *learnt, air.note, *words.unknown(band), *told),
         hourly=hourly,
         slots=slots,
         blocks=words.blocks(hourly, band),

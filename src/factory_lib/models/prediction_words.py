@@ -45,16 +45,22 @@ def reason(price_eur_mwh: float, temperature_c: float, humidity_pct: float, band
     return f"Of a hundred points, {said}."
 
 
-def tiers(hourly: pd.DataFrame) -> list[str]:
-    """Say how many hours have their price from where."""
-    words = {
-        PUBLISHED: "is published",
-        CHAMPION: "is the champion's forecast",
-        NAIVE: "is a naive forecast: a published day repeated",
-        UNAVAILABLE: "is unavailable",
-    }
-    counts = hourly["tier"].value_counts()
-    return [f"The price of {counts[tier]} hours {said}." for tier, said in words.items() if counts.get(tier, 0)]
+_TIERS = {
+    PUBLISHED: "published",
+    CHAMPION: "forecast by the champion",
+    NAIVE: "by the naive forecast (a published day repeated)",
+    UNAVAILABLE: "unavailable",
+}
+
+
+def tiers(hourly: pd.DataFrame) -> str:
+    """Say in one sentence until when (local) the prices come from where."""
+    tier = hourly["tier"]
+    parts = []
+    for _, run in tier.groupby((tier != tier.shift()).cumsum()):
+        end = (pd.DatetimeIndex(run.index)[-1] + pd.Timedelta(hours=1)).tz_convert(MADRID)
+        parts.append(f"{_TIERS[str(run.iloc[0])]} until {end:%a %d %b %H:%M}")
+    return f"Prices: {', then '.join(parts)}."
 
 
 def unknown(band: PriceBand) -> tuple[str, ...]:
@@ -90,7 +96,4 @@ def verdict(hourly: pd.DataFrame, drifts: tuple[str, ...]) -> str:
         counts = next_day["recommendation"].value_counts()
         told = [f"{counts[name]} h {name}" for name in CLASSES if counts.get(name, 0)]
         words.append(f"outdoor index {', '.join(told)}")
-    published = int((next_day["tier"] == PUBLISHED).sum())
-    last = hourly["tier"].iloc[-1]
-    words.append(f"{published} of 24 prices published, the last of {len(hourly)} hours: {last}")
-    return "; ".join(words) + "." + (f" Drift: {' '.join(drifts)}" if drifts else "")
+    return f"{'; '.join(words)}. {tiers(hourly)}" + (f" Drift: {' '.join(drifts)}" if drifts else "")

@@ -38,21 +38,23 @@ def served_scores(house: House, history: History, hourly: pd.DataFrame) -> tuple
     Returns
     -------
     (DataFrame, tuple of str)
-        ``hourly`` with ``score_source`` (rule or champion), and which model serves what.
+        ``hourly`` with ``score_source`` and ``recommendation_source`` (rule or champion), and which model serves what,
+        or why it does not.
     """
-    hourly, notes = hourly.assign(score_source=RULE), []
+    hourly, notes = hourly.assign(score_source=RULE, recommendation_source=RULE), []
     models = {name: champion(house, name) for name in (SCORE, RECOMMENDATION)}
     rows = ahead.rows_ahead([house.as_of])
     rows = rows[rows["target_start"].isin(hourly.index[hourly["score"].notna()])]
-    for name, (estimator, _) in models.items():
+    for name, (estimator, why) in models.items():
         if estimator is None or rows.empty:
+            notes += [f"{why} The documented rule over the forecasts serves."] if why else []
             continue
         x = ahead.features(ahead.Past(history.hourly, rows, history.known_until), rows)
         if list(estimator.feature_names_in_) != list(x.columns):
             notes.append(f"Champion of {name} needs other features: the rule serves. Train again with `make train`.")
             continue
         at = pd.DatetimeIndex(rows["target_start"])
-        hourly.loc[at, "score_source"] = CHAMPION
+        hourly.loc[at, "score_source" if name == SCORE else "recommendation_source"] = CHAMPION
         if name == SCORE:
             hourly.loc[at, "score"] = estimator.predict(x)
             hourly.loc[at, ["score_p10", "score_p90"]] = float("nan")

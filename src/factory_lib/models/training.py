@@ -55,7 +55,7 @@ def train(
         If too few hours have price, weather and the price band's history.
     """
     history = histories.load(house, house.settings.training.history_days + BAND_DAYS + 1)
-    code, data = _code_hash(house.settings.training), _data_hash(history.hourly)
+    code, data = _code_hash(house.settings.training), _data_hash(history)
     if not force and (earlier := _nothing_new(house, history, code, data)):
         return earlier
     from factory_lib.models.learning import learn
@@ -74,9 +74,12 @@ def _code_hash(wanted: TrainingSettings) -> str:
     return total.hexdigest()[:12]
 
 
-def _data_hash(hourly: pd.DataFrame) -> str:
-    known = hourly.dropna(how="all")
-    return sha256(pd.util.hash_pandas_object(known).to_numpy().tobytes()).hexdigest()[:12]
+def _data_hash(history: History) -> str:
+    known = history.hourly.dropna(how="all")
+    total = sha256(pd.util.hash_pandas_object(known).to_numpy().tobytes())
+    for name, matrix in sorted(history.operator.items()):
+        total.update(name.encode() + matrix.days.tobytes() + matrix.grid.tobytes())
+    return total.hexdigest()[:12]
 
 
 def _outcome_file(house: House, entity: str) -> Path:

@@ -74,8 +74,8 @@ def price_trial(
     noons = pd.DatetimeIndex([local_instant(day, NOON) for day in days.tolist()]).astype(UTC_S)
 
     def rerun(champion: PriceForecaster) -> pd.Series:
-        if champion.exogenous_ != fitted.exogenous_ or champion.leads != fitted.leads:
-            raise ModelIncompatible(f"it needs {', '.join(champion.exogenous_) or 'prices alone'}")
+        if missing := set(champion.exogenous_) - set(fitted.exogenous_):
+            raise ModelIncompatible(f"the champion needs forecasts of {', '.join(sorted(missing))} that are not here")
         return fitted.losses(prices, exogenous, champion)["rival"]
 
     return Trial(

@@ -154,7 +154,7 @@ class TrainingSettings:
 
     minimum_rows: int = 1000
     history_days: int = 1461
-    folds: int = 5
+    folds: int = 3
     seed: int = 20210601
 
 

@@ -30,14 +30,8 @@ def test_the_latest_day_comes_first_and_is_the_issue_day():
     for lead in (1, 5):
         features = price_features(prices, lead)
         assert features.hourly_names[0] == f"lag_{lead}d"
-        back = features.restored(features.hourly[:, 0])
+        back = features.hourly[:, 0] * features.spread[:, None] + features.level[:, None]
         assert back[60:] == pytest.approx(prices.grid[60 - lead : -lead])
-
-
-def test_normalising_and_restoring_are_inverse():
-    prices = matrix()
-    features = price_features(prices, 1)
-    assert features.restored(features.normalised(prices.grid))[40:] == pytest.approx(prices.grid[40:])
 
 
 def test_a_market_ten_times_as_dear_has_the_same_shapes():
@@ -63,3 +57,11 @@ def test_a_missing_day_is_unknown_and_breaks_nothing_else():
 def test_a_lead_outside_the_week_is_refused(lead):
     with pytest.raises(BadInput, match="lead"):
         price_features(matrix(), lead)
+
+
+def test_the_order_in_which_the_operators_forecasts_come_changes_no_column():
+    prices = matrix()
+    parts = {"wind_mw": prices, "load_mw": DayMatrix(prices.days, prices.grid[::-1])}
+    one, other = (price_features(prices, 1, dict(order)) for order in (parts.items(), reversed(parts.items())))
+    assert one.hourly_names == other.hourly_names
+    np.testing.assert_array_equal(one.flat(), other.flat())

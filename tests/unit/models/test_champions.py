@@ -10,9 +10,11 @@ import pytest
 
 from factory_lib import settings as factory_settings
 from factory_lib.clock import SimulatedClock
+from factory_lib.errors import ModelIncompatible
 from factory_lib.features.lags import DayMatrix, to_slots
 from factory_lib.frames import tidy
 from factory_lib.house import House, open_house
+from factory_lib.models import history as histories
 from factory_lib.models import prediction, registry, trials
 from factory_lib.models.backtest import log_backtest
 from factory_lib.models.forecasters import PriceForecaster, Recipe
@@ -155,3 +157,52 @@ def test_a_backtest_is_a_run_without_a_model(works, small):
     assert run.data.metrics == {"mae": 3.2, "days": 14.0}
     assert run.data.params["tree_iterations"] == "5"
     assert run.data.tags["kind"] == "backtest"
+
+
+@pytest.fixture(scope="module")
+def operator(market: DayMatrix) -> dict[str, DayMatrix]:
+    """What drives the made-up prices, seen a little blurred; a day further than they."""
+    days = np.append(market.days, market.days[-1] + 1)
+    seen = np.vstack([market.grid, market.grid[-1:]]) * 300
+    blur = np.random.default_rng(4).normal(0, 300, (3, *seen.shape))
+    names = ("residual_load_mw", "load_mw", "wind_mw")
+    return {name: DayMatrix(days, seen + part) for name, part in zip(names, blur, strict=True)}
+
+
+@pytest.fixture(scope="module")
+def aided(market: DayMatrix, small: Recipe, operator: dict[str, DayMatrix]) -> PriceForecaster:
+    return PriceForecaster(small, leads=(1, 2)).fit(market.until("2024-02-20"), operator)
+
+
+def test_a_champion_of_prices_alone_is_run_on_the_same_hours(works, market, first, aided, operator):
+    prices = market.until("2024-02-20")
+    decision = decide(works, trials.price_trial("spot", aided, prices, operator), first.version)
+    assert decision.champion == first.version
+    assert decision.error_on_same_hours < decision.champion_error, "the operator's forecasts tell the price"
+    assert decision.promoted
+
+
+def test_a_champion_that_needs_them_cannot_be_run_without(market, small, aided):
+    bare = PriceForecaster(small, leads=(1, 2)).fit(market.until("2024-02-20"))
+    trial = trials.price_trial("spot", bare, market.until("2024-02-20"), {})
+    with pytest.raises(ModelIncompatible, match="forecasts of load_mw, residual_load_mw, wind_mw that are not"):
+        trial.rerun(aided)
+
+
+def test_it_is_served_with_them_and_without_them_naive_says_why(works, market, first, aided, operator, monkeypatch):
+    logged = registry.log(
+        works, name="test", params={}, metrics={}, models={NAME: aided},
+        tags={"as_of": datetime(2024, 2, 20, 10, tzinfo=UTC).isoformat()}, artifacts={}, figures={},
+    )  # fmt: skip
+    registry.promote(works, NAME, logged.versions[NAME], "by hand")
+    known = {name: matrix.until("2024-02-21") for name, matrix in operator.items()}
+    monkeypatch.setattr(histories, "_operator", lambda *_: known)
+    served = prediction.predict(works, 3).hourly
+    day = served["price_eur_mwh"][served["tier"] == "champion"]
+    expected = aided.predict(market.until("2024-02-20"), known)["p50"]
+    assert len(day) == 48
+    assert day.to_numpy() == pytest.approx(expected.reindex(day.index).to_numpy())
+    monkeypatch.setattr(histories, "_operator", lambda *_: {})
+    bare = prediction.predict(works, 3)
+    assert "champion" not in set(bare.hourly["tier"])
+    assert any("needs forecasts of load_mw" in note and "naive" in note for note in bare.notes)

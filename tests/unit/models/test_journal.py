@@ -90,10 +90,9 @@ def test_the_journal_reads_every_issue_from_the_store(house, actual):
         house.store.write_forecasts(forecasts(NOON - timedelta(days=days), actual), run_id="test")
     found = journal.review(replace(house, as_of=NOON + timedelta(hours=12)), "spot_eur_mwh")
     assert found.by_lead.set_index("lead_days")["slots"].to_dict() == {1: 72, 2: 48}
-    assert found.drift == ""
+    assert journal.drift(found.rows) == ""
 
 
 def test_an_empty_journal_says_nothing(house):
     found = journal.review(house, "spot_eur_mwh")
     assert found.by_lead.empty
-    assert found.drift == ""

@@ -83,6 +83,10 @@ def test_every_hour_has_a_price_a_class_and_says_where_they_come_from(lived_in: 
     # Too short a history for the forecaster: published to the local midnight, naive beyond, and said so.
     assert hourly["tier"].value_counts().to_dict() == {"naive": 156, "published": 12}
     assert any("naive forecast stands in" in note for note in outcome.notes)
+    assert (
+        "Prices: published until Wed 11 Jun 00:00, then by the naive forecast (a published day repeated) until "
+        "Tue 17 Jun 12:00." in outcome.verdict
+    )
     assert outcome.level == "warn"
     assert (hourly["price_p10"] <= hourly["price_eur_mwh"]).all()
     assert (hourly["price_eur_mwh"] <= hourly["price_p90"]).all()
@@ -146,6 +150,12 @@ def test_the_rule_of_a_made_up_hour(lived_in: House) -> None:
     assert cheap["production_recommendation"] == "Optimal"
     assert cheap[prediction.SCORE_SERIES] == 100.0
     assert prediction.rule(lived_in, 300.0, 35.0, 90.0)["production_recommendation"] == "Halt Production"
+
+
+def test_a_clock_change_is_said_in_local_hours() -> None:
+    index = pd.date_range("2025-10-25T20:00Z", periods=30, freq="h")
+    said = prediction_words.tiers(pd.DataFrame({"tier": ["published"] * 27 + ["champion"] * 3}, index=index))
+    assert said == "Prices: published until Mon 27 Oct 00:00, then forecast by the champion until Mon 27 Oct 03:00."
 
 
 @pytest.mark.parametrize(

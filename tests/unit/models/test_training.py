@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,12 @@ import pytest
 from factory_lib import settings as factory_settings
 from factory_lib.clock import SimulatedClock
 from factory_lib.errors import ModelIncompatible, ModelMissing, TooFewRows
+from factory_lib.features.lags import DayMatrix
 from factory_lib.frames import tidy
 from factory_lib.house import House, open_house
+from factory_lib.models import learning, prediction, registry, scores, serving, training
 from factory_lib.models import outcome as outcomes
-from factory_lib.models import registry, scores, training
+from factory_lib.models.forecasters import PriceForecaster, Recipe
 from factory_lib.models.scores import RECOMMENDATION, SCORE
 from factory_lib.settings.records import TrainingSettings
 
@@ -225,3 +228,60 @@ def test_an_outcome_survives_its_file(trained):
     again = outcomes.from_json(outcomes.to_json(trained))
     assert again.figures == trained.figures
     assert again.example.index.equals(trained.example.index)
+
+
+def test_a_refused_champion_is_said_so_and_each_model_names_its_own_source(workshop, trained, monkeypatch):
+    hours = pd.date_range(NOW, periods=12, freq="h").as_unit("s")
+    plain = pd.DataFrame({"score": 50.0, "recommendation": "Moderate"}, index=hours)
+    history = training.histories.load(workshop, 120)
+    load = registry.load
+    monkeypatch.setattr(registry, "load", lambda house, name: refuse() if name == SCORE else load(house, name))
+
+    def refuse() -> None:
+        raise ModelIncompatible("energy_optimization version 1 cannot be loaded: damaged.")
+
+    served, notes = serving.served_scores(workshop, history, plain)
+    assert set(served["score_source"]) == {"rule"}
+    assert set(served["recommendation_source"]) == {"champion"}
+    assert (
+        "energy_optimization version 1 cannot be loaded: damaged. The documented rule over the forecasts serves."
+        in notes
+    )
+
+
+def test_new_forecasts_of_the_operator_are_new_data(workshop, trained):
+    history = training.histories.load(workshop, 120)
+    days = np.datetime64("2025-01-01") + np.arange(3)
+    aided = replace(history, operator={"load_mw": DayMatrix(days, np.ones((3, 24)))})
+    assert training._data_hash(aided) != training._data_hash(history)
+
+
+def test_with_a_longer_history_and_the_operators_forecasts_a_price_model_is_trained_and_served(tmp_path, monkeypatch):
+    recipe = Recipe(lasso_windows_days=(200,), tree_window_days=200, tree_iterations=5, tree_weight=0.1)
+    monkeypatch.setattr(learning, "PriceForecaster", partial(PriceForecaster, recipe, (1, 2)))
+    monkeypatch.setattr(learning.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(scores, "FOREST", SMALL)
+    monkeypatch.setattr(training.histories, "LEAST_OPERATOR_DAYS", 150)
+    settings = factory_settings.load("live", env={"FACTORY_HOME": str(tmp_path)})
+    settings = replace(settings, training=TrainingSettings(minimum_rows=1000, history_days=200, folds=2, seed=1))
+    hours = made_up_hours(230, datetime(2025, 6, 11, 22, tzinfo=UTC))
+    with open_house(settings=settings, as_of=NOW, clock=SimulatedClock(NOW), run_id="test") as house:
+        fill(house, hours)
+        morning = hours.index.tz_convert("Europe/Madrid").tz_localize(None).normalize() - timedelta(hours=13)
+        for name, value in (("load_mw", 25_000.0), ("wind_mw", 6_000.0), ("solar_mw", 4_000.0)):
+            rows = pd.DataFrame(
+                {"series": name, "place": "ES", "model": "ree", "target_start": hours.index, "resolution_s": 3600,
+                 "issued_at": morning.tz_localize("Europe/Madrid").tz_convert("UTC").as_unit("s"), "p10": np.nan,
+                 "p50": value + 50 * hours["spot_eur_mwh"].to_numpy(), "p90": np.nan, "tier": "provider"}
+            )  # fmt: skip
+            house.store.write_forecasts(rows, run_id="test")
+        made = training.train(house)
+        assert "spot_price" in made.promoted
+        assert made.price["day_ahead"].tolist() == [1, 2]
+        assert made.figures["price_mae"] < made.figures["price_naive_mae"]
+        assert "rule_mae" in made.figures, "the forests are held against the rule over the forecasts"
+        served = registry.load(house, "spot_price").estimator
+        assert served.exogenous_ == ["load_mw", "residual_load_mw", "wind_mw"]
+        outcome = prediction.predict(house, 2)
+        assert "champion" in set(outcome.hourly["tier"])
+        assert "forecast by the champion until" in outcome.verdict
