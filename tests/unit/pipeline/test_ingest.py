@@ -15,6 +15,7 @@ from factory_lib.pipeline.ingest import ingest
 from factory_lib.pipeline.scope import targets
 from factory_lib.pipeline.stock import Stock
 from factory_lib.series import CATALOGUE
+from factory_lib.settings.secrets import Secret
 from factory_lib.simulator.faults import Rule
 from factory_lib.simulator.holes import Hole
 
@@ -208,3 +209,17 @@ def test_a_daily_series_is_due_only_when_a_whole_day_is(town, name: str) -> None
     for until, quiet in ((whole, True), (whole - timedelta(days=1), False)):
         house.state.mark(due.LATEST, name, until)
         assert (due.nothing_due(house.settings, house.state, job, NOW) is not None) == quiet
+
+
+def test_the_operators_forecasts_come_with_the_prices(town) -> None:
+    house = town.house()
+    secrets = dataclasses.replace(house.settings.secrets, esios_token=Secret("esios-token"))
+    house = dataclasses.replace(house, settings=dataclasses.replace(house.settings, secrets=secrets))
+    ingest(house, "prices", days=2)
+    for name in ("load_mw", "wind_mw", "solar_mw"):
+        issued = house.store.read_forecasts(
+            name, places=("ES",), start=NOW - timedelta(days=2), end=NOW + timedelta(days=2)
+        )
+        assert issued["p50"].between(0, 60_000).all()
+        assert len(issued) >= 12, "to the end of today at least"
+        assert (issued["issued_at"] <= NOW).all()
