@@ -15,7 +15,7 @@ import pandas as pd
 from factory_lib.clock import MADRID
 from factory_lib.domain.plant import Bools, Floats, Ints, shifts_on
 from factory_lib.plan.problem import Problem, on_grid
-from factory_lib.plan.schedule import Batch, Schedule, filled, keeps_promises
+from factory_lib.plan.schedule import Batch, Schedule, filled, keeps_limits, keeps_promises
 from factory_lib.plan.starts import ahead, start_cost, startable
 
 LOOK_BACK = timedelta(days=28)
@@ -68,9 +68,13 @@ class _Floor:
         """Return, for each start of stage ``s``, the best value of the next stage in reach and its slot."""
         stage, size = self.problem.stages[s], len(best)
         padded = np.concatenate([best, np.full(size, np.inf)])
-        taken = np.concatenate([[0], np.cumsum(self.free[stage.machine] < 1), np.full(size, 0)])
-        taken[size + 1 :] = taken[size]
         slots = np.arange(size)
+        full = self.free[stage.machine] < 1
+        if stage.hold_kw:
+            heavy = self.kw + stage.hold_kw > self.problem.plant.power.limit_kw + 1e-9
+            full = full | (heavy & (slots >= self.problem.now))
+        taken = np.concatenate([[0], np.cumsum(full), np.full(size, 0)])
+        taken[size + 1 :] = taken[size]
         value, after = np.full(size, np.inf), np.zeros(size, dtype=np.int64)
         for gap in range(min(self.problem.wait[s], size - span) + 1):
             candidate = padded[slots + span + gap]
@@ -92,6 +96,7 @@ class _Floor:
         power = self.problem.plant.power
         before = np.maximum(0.0, self.kw - power.contracted_kw)
         added = np.maximum(0.0, self.kw + self.problem.stages[s].power_kw - power.contracted_kw) - before
+        added[: self.problem.now] = 0.0  # paid long ago
         return ahead(added * power.excess_eur_kw * self.problem.slot_h * 4, span)
 
     def take(self, j: int, chain: Chain) -> None:
@@ -226,4 +231,8 @@ BASELINES = {"shift begin": shift_begin, "fixed start": fixed_start, "greedy": g
 def schedules(problem: Problem) -> dict[str, Schedule]:
     """Return the simple schedules by name: those that fit, and keep the pins and firm orders of the request."""
     made = {name: make(problem) for name, make in BASELINES.items()}
-    return {name: laid for name, laid in made.items() if laid is not None and keeps_promises(problem, laid)}
+    return {
+        name: laid
+        for name, laid in made.items()
+        if laid is not None and keeps_limits(problem, laid) and keeps_promises(problem, laid)
+    }

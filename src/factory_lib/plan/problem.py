@@ -44,7 +44,8 @@ class Job:
 class Problem:
     """A request on its grid: arrays of length T over ``index``, whose slots before ``now`` are history.
 
-    ``price`` is what the objective pays per MWh, tolls and band included (0 in history, which is sunk).
+    ``price`` is what the objective pays per MWh, tolls and band included, and ``heat_eur`` what a slot of a stage costs
+    in a hot room; both are 0 in history, which is sunk.
     ``hurdle[f][s]`` is how much each slot lacks for stage ``s`` to run: kelvin or percent, machines, operators,
     kilowatts; ``humid[s]`` says where the room's lack is one of percent. ``wait[s]`` are the most slots from the end of
     ``s`` to the next start; ``due`` are (variant, batches, slot) of firm orders, and ``deadline`` the slot by which
@@ -124,7 +125,7 @@ def lay_out(request: Request, *, deadline: datetime | None = None) -> Problem:
         people=people,
         capacity=capacity,
         base_kw=base_kw,
-        heat_eur=_heat_eur(plant, air) * slot_s / 3600,
+        heat_eur=_heat_eur(plant, air) * slot_s / 3600 * (np.arange(len(index)) >= now),
         hurdle=hurdle,
         humid=np.less(*_beyond(plant, air)),
         unknown_air=int(air[now:].isna().any(axis=1).sum()),

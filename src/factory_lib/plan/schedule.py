@@ -68,6 +68,26 @@ def production_kw(problem: Problem, schedule: Schedule) -> Floats:
     return np.cumsum(step)[:-1]
 
 
+def keeps_limits(problem: Problem, schedule: Schedule) -> bool:
+    """Whether machines, operators and the power limit are kept in every slot from ``now`` on."""
+    size = len(problem.index)
+    used = {name: np.zeros(size + 1) for name in problem.capacity}
+    people = np.zeros(size + 1)
+    for batch in schedule:
+        job = problem.jobs[batch.job]
+        for s, stage in enumerate(problem.stages):
+            start = batch.starts[s]
+            free = batch.starts[s + 1] if stage.hold_h else start + job.duration[s]
+            used[stage.machine][[start, free]] += (1, -1)
+            people[start] += stage.operators
+            people[start + problem.attention(job, s)] -= stage.operators
+    kw = production_kw(problem, schedule)
+    over = [kw - np.maximum(problem.plant.power.limit_kw - problem.base_kw, 0.0)]
+    over += [np.cumsum(used[name])[:-1] - capacity for name, capacity in problem.capacity.items()]
+    over.append(np.cumsum(people)[:-1] - problem.people)
+    return all(bool((by_slot[problem.now :] <= 1e-6).all()) for by_slot in over)
+
+
 def excess_kw(problem: Problem, kw: Floats) -> Floats:
     """Return the kilowatts above the contract that production, not the loads that always run, is the cause of."""
     contract = np.maximum(problem.plant.power.contracted_kw, problem.base_kw)
@@ -89,7 +109,6 @@ def costs(problem: Problem, schedule: Schedule, prices: pd.DataFrame | None = No
         float(ahead(problem.heat_eur[s], problem.jobs[batch.job].duration[s])[start])
         for batch in schedule
         for s, start in enumerate(batch.starts)
-        if start >= problem.now
     )
     return Costs(
         energy=energy,

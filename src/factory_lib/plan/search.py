@@ -17,7 +17,7 @@ from scipy.optimize import OptimizeResult
 from factory_lib.plan import baselines
 from factory_lib.plan.problem import Problem
 from factory_lib.plan.program import Program
-from factory_lib.plan.schedule import Schedule, chains, costs, starts_of
+from factory_lib.plan.schedule import Schedule, chains, costs, keeps_limits, starts_of
 from factory_lib.plan.starts import Masks, around, coarse
 
 HIGHS_INFEASIBLE = 2
@@ -110,8 +110,9 @@ class Search:
             self._keep(chains(self.problem, program.starts(result.x)))
 
     def _keep(self, schedule: Schedule) -> None:
+        """Remember a schedule if it is the cheapest so far; whoever made it, one that breaks a limit is none."""
         objective = costs(self.problem, schedule).objective
-        if objective < self.best_eur:
+        if objective < self.best_eur and keeps_limits(self.problem, schedule):
             self.best, self.best_eur = schedule, objective
 
 

@@ -225,9 +225,9 @@ class Checker:
     def _heat_eur(self, table: pd.DataFrame) -> float:
         risk, total = self.plant.risk, 0.0
         stages = {stage.name: stage for stage in self.plant.stages}
-        for row in table[table["start"] >= self.request.begin].itertuples():
+        for row in table.itertuples():
             edge = stages[row.stage].room.temperature_max_c - risk.heat_margin_k
-            for at in self._slots(row.start.to_pydatetime(), row.end.to_pydatetime()):
+            for at in self._slots(max(row.start.to_pydatetime(), self.request.begin), row.end.to_pydatetime()):
                 air = self.room_air(at)
                 total += risk.heat_eur_k_h * self.hours * max(0.0, air[0] - edge) if air else 0.0
         return total
@@ -302,7 +302,7 @@ def _stage(rng: np.random.Generator, number: int, grain: int, *, last: bool) -> 
         duration_min=int(rng.integers(1, 6)) * grain - (5 if rng.random() < 0.2 else 0),
         wait_min=int(rng.choice([0, 5, 30, 60, 120])),
         hold_h=float(rng.integers(2, 9)) if holds else 0.0,
-        hold_kw=float(rng.choice([0.0, 5.0])) if holds else 0.0,
+        hold_kw=float(rng.choice([0.0, 5.0, 45.0])) if holds else 0.0,
         attended=rng.choice(["always", "start", "never"]),
         room=RoomLimits(temperature_max_c=27.0, humidity_max_pct=70.0) if rng.random() < 0.4 else RoomLimits(),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import numpy as np
 import pandas as pd
@@ -11,9 +11,10 @@ import pytest
 
 from factory_lib.errors import BadInput
 from factory_lib.plan.replan import from_now
-from factory_lib.plan.request import Outage, Pin, Running
+from factory_lib.plan.request import Outage, Pin, Running, for_days
 from factory_lib.plan.solve import solve
 from factory_lib.plan.value import Strategy, backtest, by_start_hour, optimal, shares, simple
+from factory_lib.settings.plant import Demand, Power, Shift, Stage, Variant
 
 TUESDAY = date(2024, 3, 5)
 
@@ -82,6 +83,43 @@ def test_what_is_running_is_finished_and_not_paid_twice(ask):
     assert table["kg"].unique().tolist() == [150.0]
     whole = solve(ask(kilograms={TUESDAY: {"standard": 150.0}}))
     assert plan.costs.paid < whole.costs.paid
+
+
+def test_heat_of_a_running_stage_is_counted_from_now_on(ask, plant, mild):
+    hot = mild.assign(temperature_c=35.9, humidity_pct=15.0)
+    wary = replace(plant, risk=replace(plant.risk, heat_eur_k_h=5.0, heat_margin_k=8.0))
+    begun = {"mixing": datetime(2024, 3, 5, 5, tzinfo=UTC), "refining": datetime(2024, 3, 5, 6, tzinfo=UTC)}
+    running = Running("standard", 200.0, begun | {"conching": datetime(2024, 3, 5, 10, tzinfo=UTC)})
+    now = datetime(2024, 3, 5, 11, tzinfo=UTC)
+    plan = solve(ask(of=wary, weather=hot, begin=now, running=(running,)))
+    later = solve(ask(of=wary, weather=hot, begin=now + timedelta(hours=1), running=(running,)))
+    assert plan.bound_eur <= plan.costs.objective + 1e-6
+    assert plan.costs.heat - later.costs.heat == pytest.approx(5.0 * (8.0 - 28.0 + 35.9 - 14.0))  # an hour of conching
+
+
+def test_a_batch_is_not_held_where_holding_breaks_the_power_limit(plant, prices):
+    days = ("mon", "tue", "wed", "thu", "fri")
+    heavy = replace(
+        plant,
+        stages=(
+            Stage("cook", "pot", 60.0, 60, hold_h=10.0, hold_kw=50.0),
+            Stage("pack", "line", 5.0, 60, attended="always", operators=1),
+        ),
+        machines={"pot": 2, "line": 1},
+        variants={"plain": Variant(100.0, 100.0)},
+        shifts=(Shift("late", days, time(16), time(22), 1),),
+        demand=Demand({"plain": 1000.0}, {"plain": dict.fromkeys(days, 200.0)}, 0.05),
+        power=Power(100.0, 0.0, 100.0),
+        auxiliaries=(),
+        slot_min=60,
+    )
+    hour = np.asarray(prices.index.hour)
+    cheap = np.select([np.isin(hour, [8, 9]), np.isin(hour, range(10, 17))], [-50.0, 0.0], 60.0)
+    plan = solve(for_days(heavy, prices.assign(p50=cheap), None, TUESDAY, 1, early=False))
+    assert plan.baselines
+    for name, schedule in {"plan": plan.schedule, **plan.baselines}.items():
+        assert replace(plan, schedule=schedule).power()["total_kw"].max() <= 100.0, name
+    assert plan.bound_eur <= plan.costs.objective + 1e-6
 
 
 def test_planning_again_keeps_the_batch_and_forgets_what_is_finished(ask):
