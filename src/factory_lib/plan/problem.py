@@ -48,7 +48,7 @@ class Problem:
     in a hot room; both are 0 in history, which is sunk.
     ``hurdle[f][s]`` is how much each slot lacks for stage ``s`` to run: kelvin or percent, machines, operators,
     kilowatts; ``humid[s]`` says where the room's lack is one of percent. ``wait[s]`` are the most slots from the end of
-    ``s`` to the next start; ``due`` are (variant, batches, slot) of firm orders, and ``deadline`` the slot by which
+    ``s`` to the next start; ``due`` are (variant, kilograms, slot) of firm orders, and ``deadline`` the slot by which
     everything is finished.
     """
 
@@ -70,7 +70,7 @@ class Problem:
     days: tuple[date, ...]
     day_end: Ints
     wanted_kg: Mapping[str, Floats]
-    due: tuple[tuple[str, int, int], ...]
+    due: tuple[tuple[str, float, int], ...]
     deadline: int
 
     @property
@@ -87,6 +87,11 @@ class Problem:
     def stages(self) -> tuple[Stage, ...]:
         """The plant's stages in order."""
         return self.request.plant.stages
+
+    def due_kg(self, variant: str) -> dict[int, float]:
+        """Return how many kilograms firm orders want finished by each slot they are due in, earlier ones included."""
+        mine = [(kg, min(max(slot, 0), len(self.index))) for name, kg, slot in self.due if name == variant]
+        return {slot: sum(kg for kg, earlier in mine if earlier <= slot) for slot in sorted({at for _, at in mine})}
 
     def attention(self, job: Job, stage: int) -> int:
         """Return for how many slots from its start the stage needs its operators."""
@@ -133,7 +138,7 @@ def lay_out(request: Request, *, deadline: datetime | None = None) -> Problem:
         days=tuple(days),
         day_end=ends,
         wanted_kg=_wanted_kg(request, days),
-        due=tuple((o.variant, demand.batches(plant, o.variant, [o.kg]), slot_of(index, o.due)) for o in request.orders),
+        due=tuple((o.variant, o.kg, slot_of(index, o.due)) for o in request.orders),
         deadline=len(index) if deadline is None else slot_of(index, deadline),
     )
 

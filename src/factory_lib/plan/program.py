@@ -248,45 +248,56 @@ class Program:
             row = [(self._at(j, s, here), 1.0), (self._at(j, s, here - 1), -1.0)]
             self.rows.add([*row, *self._slack("pins", problem.stages[s].name, here, 1.0)], low=1.0)
         for j, job in enumerate(problem.jobs):
-            self._by(problem.deadline, [j], job.count)
-        for variant, _, due in problem.due:
-            makers = [j for j, job in enumerate(problem.jobs) if job.variant == variant]
-            self._by(due, makers, sum(count for name, count, slot in problem.due if name == variant and slot <= due))
+            self._by(problem.deadline, {j: 1.0}, job.count)
+        for variant in problem.wanted_kg:
+            largest = problem.plant.variants[variant].batch_max_kg
+            makers = {j: job.max_kg / largest for j, job in enumerate(problem.jobs) if job.variant == variant}
+            for due, kg in problem.due_kg(variant).items():
+                self._by(due, makers, kg / largest)
 
-    def _by(self, due: int, jobs: list[int], count: int) -> None:
-        """Demand ``count`` finished batches of ``jobs`` by slot ``due``; relaxed, each slot of lateness counts."""
+    def _by(self, due: int, makers: dict[int, float], count: float) -> None:
+        """Demand ``count`` full batches by slot ``due``; relaxed, each slot of lateness counts.
+
+        ``makers`` are the jobs that count, with how much of a full batch each of theirs can be.
+        """
         if due >= len(self.slots):
             return
         last = len(self.problem.stages) - 1
         slots = np.arange(due, len(self.slots) + 1) if "time" in self.relaxed else np.array([due])
-        done = [(self._at(j, last, slots - self.problem.jobs[j].duration[last]), 1.0) for j in jobs]
+        done = [(self._at(j, last, slots - self.problem.jobs[j].duration[last]), full) for j, full in makers.items()]
         if "demand" in self.relaxed:  # what is made at all is made in time
-            made = [(np.broadcast_to(self.count[j][last][-1], slots.shape), -1.0) for j in jobs]
+            made = [(np.broadcast_to(self.count[j][last][-1], slots.shape), -full) for j, full in makers.items()]
             self.rows.add([*done, *made], low=0.0)
         else:
-            self.rows.add(
-                [*done, *self._slack("time", self.problem.jobs[jobs[0]].variant, slots, self.problem.slot_h)],
-                low=float(count),
-            )
+            variant = self.problem.jobs[next(iter(makers))].variant
+            self.rows.add([*done, *self._slack("time", variant, slots, self.problem.slot_h)], low=count)
 
     def _kilograms(self) -> None:
-        """Lay the batches' kilograms on the days they are finished on, and price what is early or late."""
+        """Lay the batches' kilograms on the days they are finished on, and price what is early or late.
+
+        What firm orders want by a slot within a day is a point of its own, so that its kilograms are the day's too.
+        """
         problem, last = self.problem, len(self.problem.stages) - 1
         price = 0.0 if self.relaxed else problem.plant.demand.preference_eur_kg_day
         for variant, wanted in problem.wanted_kg.items():
             makers = [(j, job) for j, job in enumerate(problem.jobs) if job.variant == variant]
             if not makers:
                 continue
-            made = self.rows.columns(len(wanted))
-            before = np.concatenate([[NONE], made[:-1]])
-            low, high = [(made, 1.0), (before, -1.0)], [(made, 1.0), (before, -1.0)]
+            due = {} if self.relaxed & {"time", "demand"} else problem.due_kg(variant)
+            until = np.union1d(problem.day_end, np.array(list(due), dtype=np.int64))
+            points = self.rows.columns(len(until))
+            before = np.concatenate([[NONE], points[:-1]])
+            low, high = [(points, 1.0), (before, -1.0)], [(points, 1.0), (before, -1.0)]
             for j, job in makers:
-                today = self._at(j, last, problem.day_end - job.duration[last])
-                yesterday = self._at(j, last, np.concatenate([[0], problem.day_end[:-1]]) - job.duration[last])
-                low += [(today, -job.min_kg), (yesterday, job.min_kg)]
-                high += [(today, -job.max_kg), (yesterday, job.max_kg)]
+                now = self._at(j, last, until - job.duration[last])
+                then = self._at(j, last, np.concatenate([[0], until[:-1]]) - job.duration[last])
+                low += [(now, -job.min_kg), (then, job.min_kg)]
+                high += [(now, -job.max_kg), (then, job.max_kg)]
             self.rows.add(low, low=0.0)
             self.rows.add(high, high=0.0)
+            if due:
+                self.rows.add([(points[np.searchsorted(until, list(due))], 1.0)], low=list(due.values()))
+            made = points[np.searchsorted(until, problem.day_end)]
             early, late = self.rows.columns(len(wanted), cost=price), self.rows.columns(len(wanted), cost=price)
             self.rows.add([(made, 1.0), (early, -1.0), (late, 1.0)], *[np.cumsum(wanted)] * 2)
             self.rows.add(

@@ -122,8 +122,7 @@ def costs(problem: Problem, schedule: Schedule, prices: pd.DataFrame | None = No
 
 def _finish_days(problem: Problem, schedule: Schedule) -> list[int]:
     """Return, for each batch, the number of the local day on which it is finished."""
-    ends = [batch.starts[-1] + problem.jobs[batch.job].duration[-1] for batch in schedule]
-    return [int(np.searchsorted(problem.day_end, end)) for end in ends]
+    return [int(np.searchsorted(problem.day_end, end)) for end in _ends(problem, schedule)]
 
 
 def _preference_eur(problem: Problem, schedule: Schedule) -> float:
@@ -139,18 +138,30 @@ def _preference_eur(problem: Problem, schedule: Schedule) -> float:
 
 def keeps_promises(problem: Problem, schedule: Schedule) -> bool:
     """Whether pins, firm orders and the deadline are kept: what a simple schedule does not look at."""
-    ends = [(problem.jobs[b.job].variant, b.starts[-1] + problem.jobs[b.job].duration[-1]) for b in schedule]
-    in_time = all(end <= problem.deadline for _, end in ends) and all(
-        sum(variant == name and end <= due for name, end in ends)
-        >= sum(count for other, count, slot in problem.due if other == variant and slot <= due)
-        for variant, _, due in problem.due
+    ends = _ends(problem, schedule)
+    in_time = all(end <= problem.deadline for end in ends) and all(
+        _made_kg(problem, schedule, variant, due) >= kg - 1e-6
+        for variant in problem.wanted_kg
+        for due, kg in problem.due_kg(variant).items()
     )
     return in_time and all(any(b.job == j and b.starts[s] == slot for b in schedule) for j, s, slot in problem.pins)
 
 
+def _ends(problem: Problem, schedule: Schedule) -> list[int]:
+    return [batch.starts[-1] + problem.jobs[batch.job].duration[-1] for batch in schedule]
+
+
+def _made_kg(problem: Problem, schedule: Schedule, variant: str, due: int) -> float:
+    made = zip(schedule, _ends(problem, schedule), strict=True)
+    return sum(batch.kg for batch, end in made if problem.jobs[batch.job].variant == variant and end <= due)
+
+
 def filled(problem: Problem, schedule: Schedule) -> Schedule:
-    """Return the schedule with the kilograms that follow the daily preferences best, within each batch's limits."""
-    days = _finish_days(problem, schedule)
+    """Return the schedule with the kilograms that follow the daily preferences best, within each batch's limits.
+
+    Firm orders are filled by when they are due; a schedule whose batches are too late for one is filled without them.
+    """
+    days, ends = _finish_days(problem, schedule), _ends(problem, schedule)
     kg = [problem.jobs[batch.job].min_kg for batch in schedule]
     for variant, wanted in problem.wanted_kg.items():
         mine = [i for i, batch in enumerate(schedule) if problem.jobs[batch.job].variant == variant]
@@ -162,15 +173,21 @@ def filled(problem: Problem, schedule: Schedule) -> Schedule:
         near = np.block([[totals, -np.eye(size)], [-totals, -np.eye(size)]])
         goal = np.cumsum(wanted)
         enough = np.concatenate([-np.ones(len(mine)), np.zeros(size)])
+        due = problem.due_kg(variant)
+        in_time = np.array([[ends[i] <= slot for i in mine] for slot in due], dtype=float).reshape(-1, len(mine))
+        firm = np.array(list(due.values()))
+        if (in_time @ [job.max_kg for job in jobs] < firm - 1e-9).any():
+            in_time, firm = in_time[:0], firm[:0]
+        late = np.hstack([-in_time, np.zeros((len(firm), size))])
         found = linprog(
             np.concatenate([np.zeros(len(mine)), np.ones(size)]),
-            A_ub=np.vstack([near, enough]),
-            b_ub=np.concatenate([goal, -goal, [-goal[-1]]]),
+            A_ub=np.vstack([near, enough, late]),
+            b_ub=np.concatenate([goal, -goal, [-goal[-1]], -firm]),
             bounds=[(job.min_kg, job.max_kg) for job in jobs] + [(0, None)] * size,
         )
-        for i in mine:  # like batches of one day share its kilograms evenly
-            alike = [n for n, k in enumerate(mine) if (days[k], schedule[k].job) == (days[i], schedule[i].job)]
-            kg[i] = float(found.x[alike].mean())
+        share = [(days[i], schedule[i].job, sum(ends[i] <= slot for slot in due)) for i in mine]
+        for i, of in zip(mine, share, strict=True):  # like batches of one day and due share its kilograms evenly
+            kg[i] = float(found.x[[n for n, other in enumerate(share) if other == of]].mean())
     return tuple(replace(batch, kg=amount) for batch, amount in zip(schedule, kg, strict=True))
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from factory_lib.errors import BadInput
 from factory_lib.plan.replan import from_now
-from factory_lib.plan.request import Outage, Pin, Running, for_days
+from factory_lib.plan.request import Order, Outage, Pin, Running, for_days
 from factory_lib.plan.solve import solve
 from factory_lib.plan.value import Strategy, backtest, by_start_hour, optimal, shares, simple
 from factory_lib.settings.plant import Demand, Power, Shift, Stage, Variant
@@ -66,6 +66,15 @@ def test_a_pin_is_kept_although_it_costs(ask):
     table = pinned.table()
     assert table.loc[table["stage"] == "mixing", "start"].iloc[0] == at
     assert pinned.costs.objective >= free.costs.objective - 1e-9
+
+
+@pytest.mark.parametrize(("kg", "due_hour"), [(250.0, 14), (250.0, 20), (120.0, 12)], ids=str)
+def test_a_firm_order_is_kept_in_kilograms(ask, kg, due_hour):
+    order = Order("standard", kg, datetime(2024, 3, 5, due_hour, tzinfo=UTC))
+    plan = solve(ask(orders=(order,)))
+    done = plan.table().query("stage == 'moulding' and end <= @order.due")
+    assert plan.status == "solved"
+    assert done["kg"].sum() >= kg - 1e-6
 
 
 def test_a_machine_out_of_order_is_not_used_until_it_is_back(ask):
