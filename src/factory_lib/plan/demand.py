@@ -77,16 +77,26 @@ def _week(plant: Plant, variant: str, week: list[date]) -> dict[date, float]:
 
 
 def _scaled(plant: Plant, variant: str, week: list[date]) -> dict[date, float]:
-    """Scale the preferred days to the week's kilograms, none below the smallest batch."""
-    shape = plant.demand.preferred_kg[variant]
-    wanted = {day: shape.get(WEEKDAYS[day.weekday()], 0.0) for day in week}
+    """Scale the preferred days to the week's kilograms, none below the smallest batch.
+
+    Where the week is too small for a batch on each, the least day joins the nearest other until it is not.
+    """
     due, smallest = plant.demand.weekly_kg[variant], plant.variants[variant].batch_min_kg
-    free = {day for day, kg in wanted.items() if kg}
+    preferred = plant.demand.preferred_kg[variant]
+    shape = {day: kg for day in week if (kg := preferred.get(WEEKDAYS[day.weekday()], 0.0))}
+    while len(shape) > 1 and due < smallest * len(shape):
+        least = min(shape, key=lambda day: (shape[day], -day.toordinal()))
+        joined = shape.pop(least)
+        shape[min(shape, key=lambda day: (abs(day - least), shape[day]))] += joined
+    wanted = {day: shape.get(day, 0.0) for day in week}
+    if len(shape) == 1:
+        return {day: due * (day in shape) for day in week}
+    free = set(shape)
     while free:
         scale = max(0.0, due - smallest * sum(kg > 0 for day, kg in wanted.items() if day not in free))
-        scale /= sum(shape[WEEKDAYS[day.weekday()]] for day in free)
+        scale /= sum(shape[day] for day in free)
         for day in free:
-            wanted[day] = shape[WEEKDAYS[day.weekday()]] * scale
+            wanted[day] = shape[day] * scale
         small = {day for day in free if wanted[day] < smallest}
         for day in small:
             wanted[day] = smallest
