@@ -48,8 +48,8 @@ class Problem:
     in a hot room; both are 0 in history, which is sunk.
     ``hurdle[f][s]`` is how much each slot lacks for stage ``s`` to run: kelvin or percent, machines, operators,
     kilowatts; ``humid[s]`` says where the room's lack is one of percent. ``wait[s]`` are the most slots from the end of
-    ``s`` to the next start; ``due`` are (variant, kilograms, slot) of firm orders, and ``deadline`` the slot by which
-    everything is finished.
+    ``s`` to the next start; ``pins`` are (jobs any of which may keep it, stage, slot),
+    ``due`` (variant, kilograms, slot) of firm orders, and ``deadline`` the slot by which everything is finished.
     """
 
     request: Request
@@ -66,7 +66,7 @@ class Problem:
     hurdle: Mapping[str, Floats]
     humid: Bools
     unknown_air: int
-    pins: tuple[tuple[int, int, int], ...]
+    pins: tuple[tuple[tuple[int, ...], int, int], ...]
     days: tuple[date, ...]
     day_end: Ints
     wanted_kg: Mapping[str, Floats]
@@ -281,10 +281,15 @@ def _wanted_kg(request: Request, days: list[date]) -> dict[str, Floats]:
     return wanted
 
 
-def _pin(pin: Pin, jobs: tuple[Job, ...], plant: Plant, index: pd.DatetimeIndex) -> tuple[int, int, int]:
-    fresh = {job.variant: number for number, job in enumerate(jobs) if job.fresh}
-    stage = [s.name for s in plant.stages].index(_known(pin.stage, [s.name for s in plant.stages], "stage"))
-    return fresh[_known(pin.variant, list(fresh), "batch to be planned of variant")], stage, slot_of(index, pin.start)
+def _pin(pin: Pin, jobs: tuple[Job, ...], plant: Plant, index: pd.DatetimeIndex) -> tuple[tuple[int, ...], int, int]:
+    """Any batch of the variant may keep a pin, one that has begun as well as one yet to begin."""
+    names = [s.name for s in plant.stages]
+    stage, slot = names.index(_known(pin.stage, names, "stage")), slot_of(index, pin.start)
+    open_jobs = [n for n, job in enumerate(jobs) if not job.facts[stage] or slot in job.facts[stage]]
+    _known(
+        pin.variant, sorted({jobs[n].variant for n in open_jobs}), f"batch with {pin.stage} still to begin of variant"
+    )
+    return tuple(n for n in open_jobs if jobs[n].variant == pin.variant), stage, slot
 
 
 def _known(name: str, names: list[str], kind: str) -> str:

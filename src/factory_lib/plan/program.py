@@ -243,9 +243,9 @@ class Program:
     def _finish(self) -> None:
         """Pins, firm orders, and the deadline where the grid is longer than the window."""
         problem = self.problem
-        for j, s, slot in problem.pins:
+        for jobs, s, slot in problem.pins:
             here = np.array([slot])
-            row = [(self._at(j, s, here), 1.0), (self._at(j, s, here - 1), -1.0)]
+            row = [(self._at(j, s, here - ago), sign) for j in jobs for ago, sign in ((0, 1.0), (1, -1.0))]
             self.rows.add([*row, *self._slack("pins", problem.stages[s].name, here, 1.0)], low=1.0)
         for j, job in enumerate(problem.jobs):
             self._by(problem.deadline, {j: 1.0}, job.count)

@@ -144,7 +144,9 @@ def keeps_promises(problem: Problem, schedule: Schedule) -> bool:
         for variant in problem.wanted_kg
         for due, kg in problem.due_kg(variant).items()
     )
-    return in_time and all(any(b.job == j and b.starts[s] == slot for b in schedule) for j, s, slot in problem.pins)
+    return in_time and all(
+        any(b.job in jobs and b.starts[s] == slot for b in schedule) for jobs, s, slot in problem.pins
+    )
 
 
 def _ends(problem: Problem, schedule: Schedule) -> list[int]:

@@ -59,7 +59,7 @@ def coarse(problem: Problem, minutes: int) -> Masks:
     masks = startable(problem)
     for j, job in enumerate(problem.jobs):
         for s in range(len(problem.stages)):
-            pinned = [slot for at, stage, slot in problem.pins if (at, stage) == (j, s)]
+            pinned = [slot for jobs, stage, slot in problem.pins if j in jobs and stage == s]
             masks[j][s] &= on_time | bool(job.facts[s]) | np.isin(np.arange(len(on_time)), pinned)
     return masks
 

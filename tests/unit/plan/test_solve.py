@@ -68,6 +68,18 @@ def test_a_pin_is_kept_although_it_costs(ask):
     assert pinned.costs.objective >= free.costs.objective - 1e-9
 
 
+@pytest.mark.parametrize("days", [1, 2], ids=["its only batch", "beside a fresh one"])
+def test_a_pin_on_a_later_stage_outlives_the_beginning_of_its_batch(ask, days):
+    free = solve(ask(TUESDAY, days)).table()
+    at = free.loc[free["stage"] == "tempering", "start"].iloc[0].to_pydatetime()
+    plan = solve(ask(TUESDAY, days, pins=(Pin("standard", "tempering", at),)))
+    batch = next(rows for rows in plan.by_batch() if at in list(rows["start"]))
+    again = solve(from_now(plan, batch["end"].iloc[0].to_pydatetime()))
+    kept = again.table().query("stage == 'tempering' and start == @at")
+    assert len(kept) == 1
+    assert again.table().query("batch == @kept.batch.iloc[0]")["begun"].iloc[0]
+
+
 @pytest.mark.parametrize(("kg", "due_hour"), [(250.0, 14), (250.0, 20), (120.0, 12)], ids=str)
 def test_a_firm_order_is_kept_in_kilograms(ask, kg, due_hour):
     order = Order("standard", kg, datetime(2024, 3, 5, due_hour, tzinfo=UTC))
