@@ -150,11 +150,14 @@ def slot_of(index: pd.DatetimeIndex, instant: datetime) -> int:
 
 
 def on_grid(frame: pd.DataFrame, index: pd.DatetimeIndex) -> pd.DataFrame:
-    """Lay a regular frame on the index: coarser values are repeated over their slot, finer ones averaged."""
-    step, wanted = (frame.index[1] - frame.index[0], index[1] - index[0]) if len(frame) > 1 else (None, None)
-    if step is not None and step < wanted:
-        frame = frame.groupby(pd.DatetimeIndex(frame.index).floor(wanted)).mean(numeric_only=True)
-        step = wanted
+    """Lay a regular frame on the index: coarser values are repeated over their slot, finer ones averaged.
+
+    A slot of which a part is unknown is unknown.
+    """
+    step = frame.index.to_series().diff().min() if len(frame) > 1 else None
+    if step is not None and len(index) > 1 and step < (wanted := index[1] - index[0]):
+        parts = frame.select_dtypes("number").groupby(pd.DatetimeIndex(frame.index).floor(wanted))
+        frame, step = parts.mean().where(parts.count() == wanted // step), wanted
     return frame.reindex(index if step is None else index.floor(step)).set_axis(index)
 
 
@@ -185,7 +188,12 @@ def _objective_price(request: Request, index: pd.DatetimeIndex, now: int) -> Flo
             f"{missing} of {len(price) - now} slots of the window have no price.", next_step="Forecast them first."
         )
     band = (frame["p90"] - frame[own[0]]).clip(lower=0).fillna(0).to_numpy(float) if "p90" in frame else 0.0
-    toll = frame["toll_eur_mwh"].fillna(0).to_numpy(float) if "toll_eur_mwh" in frame else 0.0
+    toll = frame["toll_eur_mwh"].to_numpy(float) if "toll_eur_mwh" in frame else np.zeros(len(price))
+    if missing := int(np.isnan(toll[now:]).sum()):
+        raise BadInput(
+            f"{missing} of {len(price) - now} slots of the window have no toll: they would look free.",
+            next_step="Give tolls for every slot, or leave toll_eur_mwh out and plan with energy only.",
+        )
     total = np.asarray(price + toll + request.plant.risk.band_weight * band)
     total[:now] = 0.0
     return total

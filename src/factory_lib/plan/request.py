@@ -59,7 +59,7 @@ class Request:
     ----------
     prices : DataFrame
         UTC index ``start``, regular, hours or quarters, covering the window. ``p50`` (with ``p10`` and ``p90``) or one
-        price column, EUR/MWh; optional ``toll_eur_mwh`` and ``period``.
+        price column, EUR/MWh; optional ``toll_eur_mwh``, known of the whole window, and ``period``.
     weather : DataFrame or None
         Outdoor ``temperature_c`` and ``humidity_pct`` on a UTC index. A room that is not known limits nothing, and the
         plan says how many slots that were.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 
 from factory_lib.errors import BadInput
+from factory_lib.plan.export import to_json
 from factory_lib.plan.replan import from_now
 from factory_lib.plan.request import Order, Outage, Pin, Running, for_days
 from factory_lib.plan.solve import solve
@@ -187,6 +189,31 @@ def test_a_request_that_contradicts_itself_is_refused(ask, change, says):
 def test_a_missing_price_is_refused(ask, prices):
     with pytest.raises(BadInput, match=r"4 of \d+ slots of the window have no price"):
         solve(ask(prices=prices.drop(pd.Timestamp("2024-03-05T10:00Z"))))
+
+
+def test_an_unknown_toll_is_not_a_free_one(ask, prices):
+    tolls = prices.assign(toll_eur_mwh=20.0)
+    tolls.loc[: pd.Timestamp("2024-03-03T00:00Z"), "toll_eur_mwh"] = np.nan
+    assert solve(ask(prices=tolls)).costs.tolls > 0  # the past may lack them
+    tolls.loc["2024-03-05T06:00Z":"2024-03-05T07:00Z", "toll_eur_mwh"] = np.nan
+    with pytest.raises(BadInput, match=r"8 of \d+ slots of the window have no toll"):
+        solve(ask(prices=tolls))
+
+
+def test_a_quarter_is_no_price_of_its_hour(ask, plant, prices):
+    quarters = prices.resample("15min").ffill()
+    hourly = replace(plant, slot_min=60)
+    assert solve(ask(of=hourly, prices=quarters)).status == "solved"
+    quarters.loc[(quarters.index.minute != 0) & (quarters.index.hour == 9), "p50"] = np.nan
+    with pytest.raises(BadInput, match=r"slots of the window have no price"):
+        solve(ask(of=hourly, prices=quarters))
+
+
+def test_a_plan_that_is_none_costs_nothing_known(ask, plant):
+    limit = replace(plant, power=Power(50.0, 0.1, limit_kw=58.0))
+    written = json.loads(to_json(solve(ask(of=limit)), made_at=datetime(2024, 3, 4, 12, tzinfo=UTC)))
+    assert written["status"] == "infeasible"
+    assert set(written["costs_eur"].values()) == {None}
 
 
 def test_costs_by_start_hour_reach_down_to_the_plan(ask):
