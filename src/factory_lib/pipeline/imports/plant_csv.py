@@ -9,7 +9,7 @@
     2026-03-01 19:00,1041,standard,200
 
 Times are the beginning of the slot. A local time has no offset; of the hour that October repeats both must be there, in
-order. Comma between columns, point in numbers.
+order: old to new, or new to old throughout. Comma between columns, point in numbers.
 """
 
 from __future__ import annotations
@@ -32,10 +32,14 @@ def read_meter(member: Member) -> Reading:
     lines = Lines(member, ["energy_kwh"])
     start = _times(lines, "time")
     steps = start.dropna().drop_duplicates().sort_values().diff().dt.total_seconds()
-    step = steps.min()
+    step = steps.mode().min()  # the usual one: a stray line makes no hours into quarters
     if step not in _METER:
         told = "cannot be told from one line" if np.isnan(step) else f"is {step / 60:g} minutes"
         raise ImportFileError(member.label, f"is neither in quarters nor in hours: its step {told}")
+    phases = start.dropna().map(lambda instant: instant.timestamp() % step)
+    stray = (phases.reindex(start.index) != phases.mode().min()) & start.notna()
+    lines.reject(stray, lines.text.iloc[:, 0], f"not on the grid of {step / 60:g} minutes that the file keeps")
+    start = start.mask(stray)
     values = {_METER[int(step)]: lines.numbers("energy_kwh")}
     return lines.reading(start, values, place=SITE, source=SITE, resolution_s=int(step))
 
@@ -78,7 +82,10 @@ def _times(lines: Lines, name: str) -> pd.Series:
 
 
 def _local_times(lines: Lines, name: str) -> pd.Series:
-    """Return wall times of Madrid as UTC; of those that happen twice the first line is the earlier one."""
+    """Return wall times of Madrid as UTC; of those that happen twice the order of the file tells which.
+
+    A file may run from old to new or from new to old: most of its steps say so.
+    """
     texts = lines.text[name].str.strip()
     offset = texts.str.contains(r"\d(?:Z|[+-]\d\d:?\d\d)$")
     lines.reject(offset, texts, f"has an offset: call the column {name.replace('local', 'utc')}")
@@ -91,5 +98,7 @@ def _local_times(lines: Lines, name: str) -> pd.Series:
     pairs = wall.map(wall.value_counts()) == 2
     lines.reject(twice & ~pairs, texts, "happens twice when the clocks go back, and both must be there, in order")
     known = wall.mask(twice & ~pairs)
-    aware = known.dt.tz_localize(MADRID, ambiguous=~wall.duplicated().to_numpy(), nonexistent="NaT")
+    newest_first = bool((wall.dropna().diff().dt.total_seconds() < 0).sum() > wall.notna().sum() / 2)
+    summer_time = ~wall.duplicated(keep="last" if newest_first else "first").to_numpy()
+    aware = known.dt.tz_localize(MADRID, ambiguous=summer_time, nonexistent="NaT")
     return aware.dt.tz_convert("UTC").dt.as_unit("s")

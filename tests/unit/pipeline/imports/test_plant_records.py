@@ -53,6 +53,25 @@ def test_the_repeated_hour_is_told_apart_by_its_order(house: House, tmp_path: Pa
     assert list(held(house, "metered_quarter_kwh")) == list(utc.strftime("%m-%dT%H:%MZ"))
 
 
+@pytest.mark.parametrize("newest_first", [False, True], ids=["oldest first", "newest first"])
+def test_the_repeated_hour_is_told_apart_whichever_way_the_file_runs(
+    house: House, tmp_path: Path, newest_first: bool
+) -> None:
+    utc = pd.date_range("2025-10-25T22:00Z", "2025-10-26T03:00Z", freq="h")
+    utc = utc[::-1] if newest_first else utc
+    bring(house, tmp_path, meter(utc.tz_convert("Europe/Madrid").strftime("%Y-%m-%d %H:%M"), column="time_local"))
+    wanted = dict(zip(utc.strftime("%m-%dT%H:%MZ"), [2.5 + n for n in range(len(utc))], strict=True))
+    assert held(house, "metered_hour_kwh") == wanted
+
+
+def test_a_stray_line_makes_no_quarters_of_hours_and_is_rejected(house: House, tmp_path: Path) -> None:
+    times = [*(f"2026-03-01T{hour:02}:00:00Z" for hour in range(24)), "2026-03-01T05:15:00Z"]
+    told = bring(house, tmp_path, meter(times, kwh=40.0))
+    assert list(told.rejected["line"]) == [26]
+    assert "grid of 60 minutes" in told.rejected["reason"].iloc[0]
+    assert (len(held(house, "metered_hour_kwh")), held(house, "metered_quarter_kwh")) == (24, {})
+
+
 @pytest.mark.parametrize(
     ("times", "reason"),
     [
