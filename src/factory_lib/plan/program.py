@@ -20,6 +20,7 @@ from factory_lib.plan.problem import Job, Problem
 from factory_lib.plan.rows import NONE, Rows, Terms
 from factory_lib.plan.starts import Masks, ahead, start_cost, startable
 
+TIE = 1e-4  # weighs a second aim so little that it only settles ties
 FAMILIES = ("pins", "room", "machines", "operators", "power", "waits", "time", "demand")
 
 
@@ -27,8 +28,8 @@ class Program:
     """The program of ``problem``; with ``relaxed`` families it asks instead how little they would have to give way.
 
     The objective is then the slack alone, in the family's own unit: batches (pins), kelvin- or percent-hours (room),
-    machine-hours, operator-hours, kWh above the limit, batch-hours of waiting or lateness, kilograms. ``masks`` narrow
-    the slots in which stages may begin.
+    machine-hours, operator-hours, most kW above the limit, batch-hours of waiting or lateness, kilograms.
+    ``masks`` narrow the slots in which stages may begin.
     """
 
     def __init__(self, problem: Problem, relaxed: frozenset[str] = frozenset(), *, masks: Masks | None = None) -> None:
@@ -189,7 +190,10 @@ class Program:
         self.rows.bounds[-1][1] = np.maximum(
             power.limit_kw - np.maximum(problem.base_kw[slots], power.contracted_kw), 0.0
         )
-        over = self._slack("power", "kW", slots, problem.slot_h, -1.0)
+        over = self._slack("power", "kW", slots, problem.slot_h * TIE, -1.0)
+        if over:  # the limit would be raised once, for the slot that needs most
+            peak = np.repeat(self.rows.columns(1, cost=1.0), len(slots))
+            self.rows.add([(over[0][0], 1.0), (peak, -1.0)], high=0.0)
         room = np.maximum(power.contracted_kw - problem.base_kw[slots], 0.0)
         self.rows.add([*terms, (excess, -1.0), *over], high=room)
 

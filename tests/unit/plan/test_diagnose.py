@@ -9,7 +9,7 @@ import pytest
 
 from factory_lib.plan.request import Order, Outage, Pin
 from factory_lib.plan.solve import solve
-from factory_lib.settings.plant import Power, Shift
+from factory_lib.settings.plant import Auxiliary, Power, Shift, Stage, Variant
 
 BEGIN = datetime(2024, 3, 4, 13, tzinfo=UTC)
 DAY = datetime(2024, 3, 5, tzinfo=UTC)
@@ -82,6 +82,26 @@ def test_the_obstacle_is_named_with_the_smallest_change(case, family, low, high,
     named = {obstacle.family: obstacle for obstacle in plan.obstacles}
     assert plan.obstacles[0].family == family
     assert low - 1e-6 <= named[family].amount <= high + 1e-6
+
+
+def test_the_power_limit_is_raised_by_the_least_that_helps_even_for_longer(ask, plant):
+    """By night two slots lack 6 kW each, at noon one lacks 11: fewer kilowatt-hours, but the higher limit."""
+    loads = ((16.0, 0, 12), (21.0, 12, 13), (0.0, 13, 14), (30.0, 14, 0))
+    tight = replace(
+        plant,
+        stages=(Stage("heat", "oven", 30.0, 120), Stage("pack", "line", 10.0, 60, wait_min=600)),
+        machines={"oven": 1, "line": 1},
+        variants={"standard": Variant(100.0, 100.0)},
+        shifts=(Shift("all day", WEEK, time(), time(), 1),),
+        auxiliaries=tuple(Auxiliary(f"load {n}", kw, time(a), time(b)) for n, (kw, a, b) in enumerate(loads)),
+        power=Power(40.0, 0.1, limit_kw=40.0),
+        slot_min=60,
+    )
+    request = ask(of=tight, begin=DAY - timedelta(hours=1), kilograms={DAY.date(): {"standard": 100.0}})
+    (obstacle,) = [one for one in solve(request).obstacles if one.family == "power"]
+    assert obstacle.amount == pytest.approx(6.0)
+    raised = replace(tight, power=Power(46.0, 0.1, limit_kw=46.0))
+    assert solve(replace(request, plant=raised)).status == "solved"
 
 
 @pytest.mark.parametrize(("case", "unit"), [(too_hot, "K"), (too_humid, "%")], ids=["too hot", "too humid"])
