@@ -124,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
         ("--order", ("VARIANT", "KG", "DUE"), "extra kilograms, finished by then"),
     ):
         plan.add_argument(option, nargs=len(names), action="append", default=[], metavar=names, help=text)
-    plan.add_argument("--clear", action="store_true", help="take earlier wishes away; they stay until others are given")
+    plan.add_argument("--clear", action="store_true", help="take earlier wishes away; else each stays until its time")
     plan.add_argument("--language", choices=("es", "en"), default="es", help="of the brief (default %(default)s)")
     plan.add_argument("--as-of", help="replay: nothing that became available later is read")
     models = verb("models", _desk, "List registered model versions, or give the alias back to the champion before.")

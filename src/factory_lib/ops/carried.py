@@ -22,12 +22,15 @@ from factory_lib.plan.request import Order, Request, Running
 Document = Mapping[str, Any]  # a ``plan.json``
 Owed = dict[date, dict[str, float]]
 LEAST_KG = 1e-6
+LOOK_BACK_DAYS = 7
+NOTHING: Document = {"batches": (), "kilograms": {}}
 REMEMBERED = timedelta(hours=36)  # of what is finished: as long as a day's plan can be made again
 
 
 def earlier(folder: Path, first: date, begin: datetime, as_of: datetime) -> Document | None:
-    """Return the plan carried out until ``begin``: of this day's own once it has begun, else of the day before."""
-    for day in (first, first - timedelta(days=1)):
+    """Return the plan carried out until ``begin``: of this day's own once it has begun, else the last one before."""
+    for back in range(LOOK_BACK_DAYS + 1):  # a daily run may have been missed
+        day = first - timedelta(days=back)
         file = folder / str(day) / "plan.json"
         if file.exists():
             found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -36,8 +39,18 @@ def earlier(folder: Path, first: date, begin: datetime, as_of: datetime) -> Docu
     return None
 
 
+def overdue(before: Document, now: datetime) -> tuple[Order, ...]:
+    """Return the orders of ``before`` whose time has passed; what they lack is still owed."""
+    orders = (Order(row["variant"], row["kg"], instant(row["due"])) for row in before.get("orders", ()))
+    return tuple(order for order in orders if order.due <= now)
+
+
 def left_over(request: Request, before: Document) -> Request:
-    """Return the request with what ``before`` has running and still owes at its begin."""
+    """Return the request with what ``before`` has running and still owes at its begin.
+
+    An order stays firm while it is due within the window; one that was due before is owed like other kilograms, and
+    one that is due later is left to the plan of its day.
+    """
     owed = _owed(request, before)
     open_kg = {_key(order): order.kg for order in request.orders}
     open_kg |= {key: row["left_kg"] for row in before.get("orders", ()) if (key := _key_of(row)) in open_kg}
@@ -49,9 +62,12 @@ def left_over(request: Request, before: Document) -> Request:
             _settle(batch["variant"], batch["kg"], end, owed, open_kg, request)
         elif starts:
             running.append(Running(batch["variant"], batch["kg"], starts))
-    orders = tuple(
-        replace(order, kg=left) for order in request.orders if (left := open_kg[_key(order)]) > LEAST_KG
-    )  # fmt: skip
+    left = [replace(order, kg=kg) for order in request.orders if (kg := open_kg[_key(order)]) > LEAST_KG]
+    today = owed.setdefault(market_day(request.begin), {})
+    for order in left:
+        if order.due <= request.begin:
+            today[order.variant] = today.get(order.variant, 0.0) + order.kg
+    orders = tuple(order for order in left if request.begin < order.due <= request.end)
     owed = {day: {name: kg for name, kg in wanted.items() if kg > LEAST_KG} for day, wanted in owed.items()}
     return replace(request, kilograms=owed, running=tuple(running), orders=orders)
 
@@ -59,6 +75,8 @@ def left_over(request: Request, before: Document) -> Request:
 def kept(request: Request, asked: Sequence[Order], before: Document | None, possible: bool) -> dict[str, Any]:
     """Return what ``plan.json`` keeps beside the plan: open orders, and batches of ``before`` that are not in it."""
     left = {(order.variant, order.due): order.kg for order in request.orders}
+    told = {_key_of(row): row["left_kg"] for row in (before or {}).get("orders", ())}
+    left |= {(o.variant, o.due): told.get(_key(o), o.kg) for o in asked if o.due > request.end}
     orders = [
         {"variant": o.variant, "kg": o.kg, "due": o.due.isoformat(), "left_kg": left.get((o.variant, o.due), 0.0)}
         for o in asked

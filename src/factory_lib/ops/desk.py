@@ -158,7 +158,7 @@ def _plan(chosen: Namespace) -> int:
     from factory_lib.ops import hand, plan_alerts, planning
 
     asked = [" ".join([kind, *words]) for kind in ("pin", "out", "order") for words in getattr(chosen, kind)]
-    wishes = asked or ([hand.NONE] if chosen.clear else [])
+    wishes = [*asked, *([hand.NONE] if chosen.clear else [])]
     with open_house(chosen.profile, chosen.as_of) as house:
         first = planning.day_called(chosen.day, house.as_of)
         found = planning.plan_today(house, chosen.days, first, wishes=wishes, language=chosen.language)

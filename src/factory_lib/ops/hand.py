@@ -1,12 +1,13 @@
-"""The shift leader's hand: wishes in words, kept beside the day's plan until others are given."""
+"""The shift leader's hand: wishes in words, one hand for the plant, each wish kept until its time has passed."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from pathlib import Path
+from typing import TypeVar
 
 from factory_lib.clock import MADRID, local_instant, require_utc
 from factory_lib.errors import BadInput
@@ -18,6 +19,7 @@ GRAMMAR = "'pin VARIANT STAGE WHEN', 'out MACHINE UNTIL' or 'order VARIANT KG DU
 TIMES = "Times are local: 14:30 on the planned day, or 2026-01-31T14:30."
 NONE = "none"  # takes all wishes away
 _FILE = "hand.json"
+T = TypeVar("T", Pin, Outage, Order)
 
 
 @dataclass(frozen=True)
@@ -35,14 +37,31 @@ class Hand:
 
 
 def kept(folder: Path) -> list[str]:
-    """Return the wishes that hold for the plan in ``folder``."""
+    """Return the wishes kept in ``folder``."""
     file = folder / _FILE
     return list(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else []
 
 
 def keep(folder: Path, hand: Hand) -> None:
-    """Let the wishes hold until others are given."""
+    """Keep the wishes for the plans to come."""
+    folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / _FILE, json.dumps(hand.words))
+
+
+def held(before: Hand, said: Hand, now: datetime) -> list[str]:
+    """Return the words of both that still lie ahead; what is said of a machine takes the place of what was."""
+    machines = {outage.machine for outage in said.outages}
+    told = (
+        *((pin.start, word, "") for pin, word in _with_words(before, before.pins, "pin")),
+        *((outage.until, word, outage.machine) for outage, word in _with_words(before, before.outages, "out")),
+        *((order.due, word, "") for order, word in _with_words(before, before.orders, "order")),
+    )
+    ahead = {word for at, word, machine in told if at > now and machine not in machines}
+    return [*(word for word in before.words if word in ahead and word not in said.words), *said.words]
+
+
+def _with_words(hand: Hand, wishes: tuple[T, ...], verb: str) -> Iterator[tuple[T, str]]:
+    return zip(wishes, (word for word in hand.words if word.split()[0] == verb), strict=True)
 
 
 def read(words: Sequence[str], plant: Plant, day: date) -> Hand:

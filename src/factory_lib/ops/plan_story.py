@@ -117,7 +117,9 @@ def notes(
             + (f" {late_kg:,.0f} kg of days before are still owed, and wanted at once." if late_kg > 0.5 else "")
         )
     said += [f"By the shift leader's hand: {wish}." for wish in wishes]
-    return tuple(said + ["Wishes stay until others are given; `factory plan --clear` takes them away."] * bool(wishes))
+    return tuple(
+        said + ["Each wish stays until its time has passed; `factory plan --clear` takes all away."] * bool(wishes)
+    )
 
 
 def by_local_hour(plan: Plan) -> pd.DataFrame:

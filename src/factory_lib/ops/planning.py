@@ -89,7 +89,7 @@ def plan_today(
     Parameters
     ----------
     wishes : sequence of str
-        The shift leader's (``hand.GRAMMAR``). They stay until others are given; ``"none"`` takes them away.
+        The shift leader's (``hand.GRAMMAR``). Each stays until its time has passed; ``"none"`` takes all away.
 
     Raises
     ------
@@ -100,9 +100,11 @@ def plan_today(
     first = first or market_day(house.as_of) + timedelta(days=1)
     begin, end = _window(house, first, days)
     folder = plans_folder(house) / str(first)
-    wanted = hand.read(wishes or hand.kept(folder), plant, first)
-    if wishes:
-        _must_lie_ahead(wanted, begin, end)
+    said = hand.read(wishes, plant, first)
+    _must_lie_ahead(said, begin, end)
+    cleared = hand.NONE in wishes
+    before = hand.Hand() if cleared else hand.read(hand.kept(plans_folder(house)), plant, first)
+    wanted = hand.read(hand.held(before, said, house.as_of), plant, first)
     prices, weather = outlook.prices(house, begin, end), outlook.weather(house, begin, end)
     if (missing := int(prices.loc[begin:, "p50"].isna().sum())) > 0:
         raise BadInput(
@@ -111,12 +113,14 @@ def plan_today(
             next_step="Run `factory run ingest` first.",
         )
     earlier = carried.earlier(plans_folder(house), first, begin, house.as_of)
+    overdue = carried.overdue(earlier, house.as_of) if earlier and not cleared else ()
 
     def requested(by_hand: Hand) -> Request:
-        pins = tuple(pin for pin in by_hand.pins if pin.start >= begin)  # what has begun is a fact
+        pins = tuple(pin for pin in by_hand.pins if begin <= pin.start < end)  # what has begun is a fact
+        outages = tuple(outage for outage in by_hand.outages if outage.until > begin)
         request = for_days(plant, prices, weather, first, days, begin=begin)
-        request = replace(request, pins=pins, outages=by_hand.outages, orders=by_hand.orders)
-        return carried.left_over(request, earlier) if earlier else request
+        request = replace(request, pins=pins, outages=outages, orders=(*by_hand.orders, *overdue))
+        return carried.left_over(request, earlier or carried.NOTHING)
 
     plan = solve(requested(wanted), time_limit_s=8.0 if days == 1 else 60.0)
     to_blame = _to_blame(wanted, requested, first) if plan.status == "infeasible" else []
@@ -149,7 +153,8 @@ def plan_today(
         folder=folder,
     )
     state = carried.kept(plan.problem.request, wanted.orders, earlier, plan.status != "infeasible")
-    _write(outcome, house.as_of, wanted, state)
+    hand.keep(plans_folder(house), wanted)
+    _write(outcome, house.as_of, state)
     return outcome
 
 
@@ -245,9 +250,8 @@ def _to_blame(wanted: Hand, requested: Callable[[Hand], Request], first: date) -
     return [", ".join(wanted.words)]
 
 
-def _write(outcome: PlanOutcome, as_of: datetime, wanted: Hand, state: Mapping[str, Any]) -> None:
+def _write(outcome: PlanOutcome, as_of: datetime, state: Mapping[str, Any]) -> None:
     outcome.folder.mkdir(parents=True, exist_ok=True)
-    hand.keep(outcome.folder, wanted)
     write_atomically(outcome.folder / "plan.json", export.to_json(outcome.plan, made_at=as_of, more=state))
     write_atomically(outcome.folder / "plan.csv", export.to_csv(outcome.plan))
     write_atomically(outcome.folder / "plan.ics", export.to_ics(outcome.plan, made_at=as_of))

@@ -223,3 +223,36 @@ def test_a_window_that_cannot_be_planned_is_refused(works, days, first):
 def test_an_empty_store_has_no_price_to_go_by(house):
     with pytest.raises(BadInput, match="no price"):
         planning.plan_today(house)
+
+
+FRIDAY = date(2025, 11, 21)
+DAY_AFTER = datetime(2025, 11, 20, 13, tzinfo=UTC)  # when Friday is planned as a matter of course
+
+
+def test_an_order_outlives_the_plan_of_the_next_day(works):
+    first = planning.plan_today(at(works, EVENING), first=THURSDAY, wishes=["order standard 200 22:00"])
+    friday = planning.plan_today(at(works, DAY_AFTER), first=FRIDAY)
+    ends = first.schedule.groupby("batch").agg(end=("end", "max"), kg=("kg", "first"))
+    done = ends.loc[ends["end"] <= pd.Timestamp(DAY_AFTER), "kg"].sum()
+    assert done + friday.figures["kg"] == pytest.approx(171.43 + 200 + 214.29, abs=0.2)
+
+
+def test_an_outage_holds_for_every_plan_until_it_is_over_or_cleared(works):
+    until = pd.Timestamp("2025-11-21T02:00Z")
+    wish = "out temperer 2025-11-21T03:00"
+    planning.plan_today(at(works, EVENING), first=THURSDAY, wishes=["out mixer 2025-11-20T06:15"])
+    told = planning.plan_today(at(works, DAY_AFTER), first=FRIDAY, wishes=[wish])
+    assert [outage.until for outage in told.plan.problem.request.outages] == [until]
+    assert planning.plan_today(at(works, DAY_AFTER), first=date(2025, 11, 22)).level in ("ok", "warn")
+    again = planning.plan_today(at(works, DAY_AFTER + timedelta(hours=1)), first=FRIDAY)
+    assert [outage.until for outage in again.plan.problem.request.outages] == [until]
+    mended = planning.plan_today(at(works, DAY_AFTER + timedelta(hours=1)), first=FRIDAY, wishes=["none"])
+    assert not mended.plan.problem.request.outages
+
+
+def test_a_missed_daily_run_loses_no_kilograms(works):
+    late = planning.plan_today(at(works, EVENING), first=THURSDAY, wishes=["out mixer 2025-11-20T23:45"])
+    assert late.plan.status == "infeasible"
+    saturday = planning.plan_today(at(works, datetime(2025, 11, 21, 13, tzinfo=UTC)), first=date(2025, 11, 22))
+    owed = sum(sum(kg.values()) for kg in saturday.plan.problem.request.kilograms.values())
+    assert owed > 250, "Thursday's and Saturday's own"
