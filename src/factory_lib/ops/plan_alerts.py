@@ -17,6 +17,12 @@ from factory_lib.ops import alerts, plan_story
 from factory_lib.ops.alerts import Event, Severity, Topic
 from factory_lib.ops.planning import PlanOutcome
 
+WORDS = {
+    "heat": "The room is out of limits",
+    "index": "The outdoor index is poor",
+    "exceptional": "The price is exceptional",
+}
+
 
 def raise_alerts(house: House, outcome: PlanOutcome) -> None:
     """Tell what a plan of now gives cause for, and end what no longer holds; a replay says nothing."""
@@ -36,17 +42,18 @@ def raise_alerts(house: House, outcome: PlanOutcome) -> None:
 def events(outcome: PlanOutcome) -> Iterator[Event]:
     """Yield what a plan gives cause for, hours and what the plan did about them included.
 
-    An expensive hour alone is no news: it counts where the outdoor index, which contains the price, is poor for the
-    month. So is a room out of limits at hours in which nothing would run.
+    An expensive hour alone is no news: it counts where its price is exceptional for the last weeks, or where the
+    outdoor index, which contains the price, is poor for the month. So is a room out of limits at hours in which nothing
+    would run.
     """
     if outcome.plan.status != "solved":
         yield Event(Topic.PLAN, f"{outcome.day} plan", Severity.WARNING, outcome.verdict)
     watched, changed = outcome.watched, [plan_story.MOVED, plan_story.REMOVED]
-    rows = watched[(watched["watch"] == "index") | watched["the_plan"].isin(changed)]
+    rows = watched[watched["watch"].isin(["index", "exceptional"]) | watched["the_plan"].isin(changed)]
     days = rows["start"].map(lambda start: start.tz_convert(MADRID).date())
     for (kind, day), found in rows.groupby(["watch", days]):
         told = "; ".join(_told(str(stage), part) for stage, part in found.groupby("stage", sort=False))
-        words = {"heat": "The room is out of limits", "index": "The outdoor index is poor"}[str(kind)]
+        words = WORDS[str(kind)]
         said = f"{words} on {day:%A %-d %B}: {told}."
         yield Event(Topic.PLAN, f"{day} {kind}", Severity.WARNING, said)
 

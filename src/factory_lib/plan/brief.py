@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from factory_lib.clock import MADRID
+from factory_lib.domain.plant import Bools, Floats
 from factory_lib.plan.diagnose import measured
 from factory_lib.plan.schedule import costs, excess_kw, production_kw
 from factory_lib.plan.solve import Plan
@@ -61,6 +62,7 @@ WORDS = {
         "heat": "Vigilar: la sala no admite {stage} {spans}{moved}.",
         "moved": "; el plan lo ha movido",
         "index": "Vigilar: índice exterior muy bajo para el mes: {spans}; el plan consume ahí {kwh:.0f} kWh.",
+        "exceptional": "Vigilar: precio excepcional {spans}; el plan consume ahí {kwh:.0f} kWh.",
         "spike": "Vigilar: precio muy alto {spans}; el plan consume ahí {kwh:.0f} kWh.",
         "excess": "Potencia: se superan los {kw:.0f} kW contratados {spans}.",
         "air": "Sin previsión de sala en {slots} periodos: ahí no se han aplicado sus límites.",
@@ -86,6 +88,7 @@ WORDS = {
         "heat": "Watch: the room does not allow {stage} {spans}{moved}.",
         "moved": "; the plan moved it",
         "index": "Watch: outdoor index very low for the month: {spans}; the plan uses {kwh:.0f} kWh there.",
+        "exceptional": "Watch: exceptional price {spans}; the plan uses {kwh:.0f} kWh there.",
         "spike": "Watch: very high price {spans}; the plan uses {kwh:.0f} kWh there.",
         "excess": "Power: the contracted {kw:.0f} kW are exceeded {spans}.",
         "air": "No room forecast in {slots} slots: its limits were not applied there.",
@@ -185,7 +188,7 @@ def _batches(plan: Plan, voice: _Voice) -> list[str]:
 def _cautions(plan: Plan, voice: _Voice, watched: Sequence[Watch]) -> list[str]:
     problem = plan.problem
     price = problem.price[problem.now :]
-    dear = np.concatenate([np.zeros(problem.now, bool), price > np.quantile(price, DEAREST_SHARE)])
+    dear = np.concatenate([np.zeros(problem.now, bool), _dearest(price)])
     lines = [voice.say("avoid", spans=voice.spans(spans(problem.stamps, dear)))] if dear.any() else []
     for item in watched:
         said, moved = voice.spans(item.spans), voice.say("moved") if item.moved else ""
@@ -197,6 +200,11 @@ def _cautions(plan: Plan, voice: _Voice, watched: Sequence[Watch]) -> list[str]:
     if problem.unknown_air:
         lines.append(voice.say("air", slots=problem.unknown_air))
     return lines
+
+
+def _dearest(price: Floats) -> Bools:
+    """Return the dearest slots; a plateau longer than the share belongs to them, a flat day has none."""
+    return np.asarray((price >= np.quantile(price, DEAREST_SHARE)) & (price > np.median(price)), dtype=bool)
 
 
 def _others(plan: Plan, voice: _Voice) -> list[str]:

@@ -14,14 +14,18 @@ from factory_lib.plan.solve import Plan, solve
 
 SPIKE_SHARE = 0.95  # a slot is dear above this quantile of the window's own expected prices …
 SPIKE_EUR_MWH = 20.0  # … and at least this far above their median
+USUAL_DAYS = 28
+LEAST_DAYS = 7  # of prices behind the window: fewer do not say what is usual
+EXCEPTIONAL_EUR_MWH = 50.0  # beyond the 95th percentile of those days: an ordinary evening peak stays below
 
 
 @dataclass(frozen=True)
 class Watch:
-    """One thing to watch: ``kind`` heat, spike or index, the UTC half-open spans, and what the plan runs there.
+    """One thing to watch: what ``kind`` it is, the UTC half-open spans, and what the plan runs there.
 
     For heat, ``stage`` is what the room forbids then and ``moved`` whether the cheapest plan would have run it there.
-    Index is an outdoor index that is poor for the month; who knows the months says so, with ``why``.
+    A spike stands out of its own window; an exceptional price also of the last ``USUAL_DAYS``. Index is an outdoor
+    index that is poor for the month; who knows the months says so, with ``why``.
     """
 
     kind: str
@@ -45,11 +49,32 @@ def watch(plan: Plan) -> tuple[Watch, ...]:
             over = f"up to {problem.hurdle['room'][s][ahead].max():.1f} K or % beyond the room's limits"
             found.append(Watch("heat", spans(problem.stamps, unfit), stage.name, stage.name in moved, why=over))
     price = problem.price
-    dear = ahead & (price > np.quantile(price[ahead], SPIKE_SHARE)) & (price > np.median(price[ahead]) + SPIKE_EUR_MWH)
+    exceptional, usual = _exceptional(problem)
+    exceptional &= ahead
+    if exceptional.any():
+        why = f"up to {price[exceptional].max():.0f} EUR/MWh, 95 % of the last {USUAL_DAYS} days were below {usual:.0f}"
+        running = float(kwh[exceptional].sum())
+        found.append(Watch("exceptional", spans(problem.stamps, exceptional), running_kwh=running, why=why))
+    # A plateau as long as the quantile's share equals it.
+    top, margin = np.quantile(price[ahead], SPIKE_SHARE), np.median(price[ahead]) + SPIKE_EUR_MWH
+    dear = ahead & (price >= top) & (price > margin) & ~exceptional
     if dear.any():
         why = f"up to {price[dear].max():.0f} EUR/MWh, the window's median is {np.median(price[ahead]):.0f}"
         found.append(Watch("spike", spans(problem.stamps, dear), running_kwh=float(kwh[dear].sum()), why=why))
     return tuple(found)
+
+
+def _exceptional(problem: Problem) -> tuple[Bools, float]:
+    """Return the slots whose expected price is far beyond the last weeks' 95th percentile, and that percentile."""
+    prices = problem.request.prices.select_dtypes("number")
+    expected = prices["p50"] if "p50" in prices else prices.drop(columns="toll_eur_mwh", errors="ignore").iloc[:, 0]
+    begin = problem.index[problem.now]
+    behind = expected[(expected.index < begin) & (expected.index >= begin - pd.Timedelta(days=USUAL_DAYS))].dropna()
+    if behind.empty or begin - behind.index[0] < pd.Timedelta(days=LEAST_DAYS):
+        return np.zeros(len(problem.index), dtype=bool), np.nan
+    usual = float(behind.quantile(SPIKE_SHARE))
+    ahead = expected.reindex(problem.index, method="ffill").to_numpy(dtype=float)
+    return ahead > usual + EXCEPTIONAL_EUR_MWH, usual
 
 
 def spans(stamps: pd.DatetimeIndex, mask: Bools) -> tuple[tuple[pd.Timestamp, pd.Timestamp], ...]:

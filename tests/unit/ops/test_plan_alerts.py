@@ -8,14 +8,16 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from factory_lib import settings as factory_settings
 from factory_lib.clock import MADRID, SimulatedClock
+from factory_lib.frames import tidy
 from factory_lib.house import House, open_house
 from factory_lib.ops import alerts, outdoor, outlook, plan_alerts, planning
-from tests.unit.ops.week import furnish
+from tests.unit.ops.week import EVENING, THURSDAY, furnish
 
 JULY = datetime(2025, 7, 16, 15, 30, tzinfo=UTC)  # a Wednesday afternoon
 SUMMER_DAYS = 70  # of history: a price band needs sixty
@@ -112,3 +114,20 @@ def test_a_replay_raises_nothing_and_leaves_the_kept_plan_alone(summer: Warm) ->
 def test_spans_join_neighbouring_hours() -> None:
     hours = pd.DatetimeIndex(["2025-07-16T18:00Z", "2025-07-16T19:00Z", "2025-07-17T05:00Z"])
     assert [(end - begin).total_seconds() / 3600 for begin, end in outdoor.spans_of(hours)] == [2, 1]
+
+
+@pytest.mark.parametrize("hours", [1, 7], ids=["an hour", "a plateau"])
+def test_an_exceptional_price_is_told_with_its_hours_and_what_the_plan_runs_there(works: House, hours: int) -> None:
+    works = replace(works, as_of=EVENING)
+    assert not [event for event in plan_alerts.events(planning.plan_today(works)) if "exceptional" in event.entity]
+    spike = pd.date_range("2025-11-20T05:00Z", periods=4 * hours, freq="15min")
+    starts = np.array([int(start.timestamp()) for start in spike])
+    rows = tidy("spot_eur_mwh", starts, np.full(len(spike), 3000.0), place="ES", source="ree", kind="observed",
+                resolution_s=900, retrieved_at=EVENING)  # fmt: skip
+    works.store.write(rows, run_id="test")
+    outcome = planning.plan_today(replace(works, as_of=EVENING + timedelta(hours=1)), first=THURSDAY)
+    (event,) = (event for event in plan_alerts.events(outcome) if event.entity == "2025-11-20 exceptional")
+    assert f"06:00 to {6 + hours:02}:00 (up to 3000 EUR/MWh" in event.message
+    assert "the plan uses" in event.message
+    assert "precio excepcional" in outcome.brief
+    assert "Evitar: de" in outcome.brief
