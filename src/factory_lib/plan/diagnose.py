@@ -6,6 +6,7 @@ the cheapest one is the smallest change that would help. What no family can mend
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -16,6 +17,7 @@ from factory_lib.clock import MADRID
 from factory_lib.domain.plant import Floats
 from factory_lib.plan.problem import Problem, lay_out, on_grid
 from factory_lib.plan.program import FAMILIES, Program
+from factory_lib.plan.starts import startable
 
 UNITS = {
     "pins": "pins",
@@ -75,12 +77,29 @@ def diagnose(problem: Problem) -> tuple[Obstacle, ...]:
 def _loosen(problem: Problem, family: str) -> Obstacle | None:
     if family == "time":
         problem = _longer(problem)
-    program = Program(problem, frozenset({family}))
+    masks = startable(_warmer(problem)) if family == "room" else None
+    program = Program(problem, frozenset({family}), masks=masks)
     result = program.solve(TIME_LIMIT_S, GAP) if program.feasible else None
     if result is None or result.x is None:
         return None
     found = _obstacle(program, result.x, family)
     return found if found.amount > 1e-6 else None
+
+
+def _warmer(problem: Problem) -> Problem:
+    """Widen the room's limits by the least that leaves a plan, all of them alike; as they are where nothing does."""
+    lack = problem.hurdle["room"]
+    levels = np.unique(lack[lack > 0])
+
+    def wider(level: float) -> Problem:
+        return replace(problem, hurdle={**problem.hurdle, "room": np.where(lack <= level, 0.0, lack)})
+
+    def helps(level: float) -> bool:
+        program = Program(wider(level))
+        return program.feasible and program.solve(TIME_LIMIT_S, GAP, any_plan=True).x is not None
+
+    least = bisect_left(levels, True, key=helps)
+    return wider(float(levels[least])) if least < len(levels) else problem
 
 
 def _longer(problem: Problem) -> Problem:

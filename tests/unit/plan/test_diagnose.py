@@ -9,7 +9,7 @@ import pytest
 
 from factory_lib.plan.request import Order, Outage, Pin
 from factory_lib.plan.solve import solve
-from factory_lib.settings.plant import Auxiliary, Power, Shift, Stage, Variant
+from factory_lib.settings.plant import Auxiliary, Power, RoomLimits, Shift, Stage, Variant
 
 BEGIN = datetime(2024, 3, 4, 13, tzinfo=UTC)
 DAY = datetime(2024, 3, 5, tzinfo=UTC)
@@ -102,6 +102,26 @@ def test_the_power_limit_is_raised_by_the_least_that_helps_even_for_longer(ask, 
     assert obstacle.amount == pytest.approx(6.0)
     raised = replace(tight, power=Power(46.0, 0.1, limit_kw=46.0))
     assert solve(replace(request, plant=raised)).status == "solved"
+
+
+def test_the_room_is_widened_by_the_least_that_helps_even_for_longer(ask, plant, mild):
+    """Early both hours are 1 K too warm, at noon one is 1.8: fewer kelvin-hours, but the wider limit."""
+    warm = replace(
+        plant,
+        stages=(
+            Stage("temper", "oven", 30.0, 120, room=RoomLimits(temperature_max_c=22.0)),
+            Stage("pack", "line", 10.0, 60, wait_min=600),
+        ),
+        machines={"oven": 1, "line": 1},
+        variants={"standard": Variant(100.0, 100.0)},
+        shifts=(Shift("all day", WEEK, time(), time(), 1),),
+        slot_min=60,
+    )
+    outdoors = {2: 37.0, 3: 37.0, 12: 37.8, 13: 36.0}  # the room is cooled by at most 14 K
+    weather = mild.assign(temperature_c=mild.index.hour.map(lambda hour: outdoors.get(hour, 50.0)), humidity_pct=10.0)
+    request = ask(of=warm, weather=weather, begin=DAY - timedelta(hours=1), kilograms={DAY.date(): {"standard": 100.0}})
+    (obstacle,) = [one for one in solve(request).obstacles if one.family == "room"]
+    assert obstacle.amount == pytest.approx(1.0, abs=0.01)
 
 
 @pytest.mark.parametrize(("case", "unit"), [(too_hot, "K"), (too_humid, "%")], ids=["too hot", "too humid"])
