@@ -134,6 +134,7 @@ def figures(rows: pd.DataFrame) -> dict[str, Any]:
             for name in ("shift begin", "fixed start")
         },
         "worst_days": _worst_days(rows),
+        "excess_eur": {str(name): float(eur) for name, eur in rows.groupby("strategy")["excess_eur"].sum().items()},
         "paid_eur": {str(name): float(eur) for name, eur in paid.items()},
         "kg": {str(name): float(kg) for name, kg in rows.groupby("strategy")["kg"].sum().items()},
     }

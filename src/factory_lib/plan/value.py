@@ -83,7 +83,8 @@ def backtest(
     Returns
     -------
     DataFrame
-        One row a day: day, strategy, paid_eur, energy_kwh, kg, starts (UTC of the day's first stages), status.
+        One row a day: day, strategy, paid_eur, excess_eur (the part of it above the contract), energy_kwh, kg,
+        starts (UTC of the day's first stages), status.
 
     Raises
     ------
@@ -119,6 +120,7 @@ def _carried_out(plan: Plan, actual: pd.DataFrame, until: datetime) -> dict[str,
     fresh = [batch for batch in plan.schedule if problem.jobs[batch.job].fresh]
     return {
         "paid_eur": float((kw * prices)[now].sum()) * problem.slot_h / 1000 + float(excess),
+        "excess_eur": float(excess),
         "energy_kwh": float(kw[now].sum()) * problem.slot_h,
         "kg": sum(batch.kg for batch in fresh),
         "starts": " ".join(f"{problem.index[batch.starts[0]]:%Y-%m-%dT%H:%MZ}" for batch in fresh),

@@ -232,6 +232,10 @@ def test_a_rolling_backtest_makes_the_same_kilograms_whoever_plans(plant, prices
     ]
     rows = pd.concat([backtest(hourly, prices, strategy, days) for strategy in strategies])
     assert rows.groupby("strategy")["kg"].sum().to_numpy() == pytest.approx(1000)
+    assert (rows["excess_eur"] == 0).all()  # the default plant's contract holds one batch at a time
+    small = replace(hourly, power=replace(plant.power, contracted_kw=50.0))
+    (row,) = backtest(small, prices, strategies[2], days[1:2]).itertuples()
+    assert 0 < row.excess_eur < row.paid_eur
     share = shares(rows, baseline="shift begin")
     assert share["perfect"] == 1.0
     assert share["shift begin"] == 0.0
