@@ -81,13 +81,17 @@ def kept(request: Request, asked: Sequence[Order], before: Document | None, poss
         {"variant": o.variant, "kg": o.kg, "due": o.due.isoformat(), "left_kg": left.get((o.variant, o.due), 0.0)}
         for o in asked
     ]
+    begin = request.begin
+    if before is not None and instant(before["end"]) == request.end:  # the same day's, made again
+        begin = min(begin, instant(before.get("first_begin", before["begin"])))
+    state: dict[str, Any] = {"orders": orders, "first_begin": begin.isoformat()}
     if before is None:
-        return {"orders": orders}
+        return state
     ends = [(batch, instant(batch["stages"][-1]["end"])) for batch in _made(before)]
     finished = [batch for batch, end in ends if end <= request.begin] + list(before.get("finished", ()))
     begun = [b for b, end in ends if instant(b["stages"][0]["start"]) < request.begin < end and not possible]
     recent = [batch for batch in finished if instant(batch["stages"][-1]["end"]) > request.begin - REMEMBERED]
-    return {"orders": orders, "running": begun, "finished": recent}
+    return state | {"running": begun, "finished": recent}
 
 
 def late_kg(request: Request, first: date) -> float:

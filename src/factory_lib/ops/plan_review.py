@@ -127,7 +127,8 @@ def _kept(house: House, day: date) -> _Kept | None:
     found = next((d for d in documents if datetime.fromisoformat(d["made_at"]) <= house.as_of), None)
     if found is None:
         return None
-    made_at, begin, end = (datetime.fromisoformat(found[name]) for name in ("made_at", "begin", "end"))
+    made_at, end = (datetime.fromisoformat(found[name]) for name in ("made_at", "end"))
+    begin = datetime.fromisoformat(found.get("first_begin", found["begin"]))  # it held from then on, made again or not
     rows = [
         {**stage, "variant": batch["variant"], "kg": batch["kg"], "last": stage is batch["stages"][-1]}
         for batch in [*found["batches"], *found.get("running", ()), *found.get("finished", ())]

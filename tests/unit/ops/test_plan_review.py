@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -106,3 +106,17 @@ def test_a_store_without_prices_has_days_without_plans(house: House) -> None:
     assert list(found.days["plan"]) == [plan_review.NONE] * 2
     assert found.days["planned_eur"].isna().all()
     assert found.prices["p50"].isna().all()
+
+
+def test_a_batch_moved_by_the_next_days_plan_is_counted_once(works):
+    def at(day, hour, minute=0):
+        return replace(works, as_of=datetime(2025, 11, day, hour, minute, tzinfo=UTC))
+
+    friday = date(2025, 11, 21)
+    planning.plan_today(at(19, 13, 30), first=THURSDAY)
+    planning.plan_today(at(20, 5), first=THURSDAY, wishes=["order standard 200 22:00"])
+    planning.plan_today(at(20, 13, 10), first=friday, wishes=["out temperer 2025-11-20T18:30"])
+    planning.plan_today(at(20, 20, 10), first=friday)
+    (day,) = plan_review.review(at(21, 7), days=1).days.to_dict("records")
+    assert day["planned_kg"] == pytest.approx(371.4, abs=0.2)
+    assert np.isfinite(day["planned_eur"])
