@@ -97,5 +97,6 @@ def _in_unfit_rooms(problem: Problem, free: Plan) -> list[str]:
         stage.name
         for s, stage in enumerate(problem.stages)
         for batch in free.schedule
-        if problem.hurdle["room"][s][batch.starts[s] : batch.starts[s] + problem.jobs[batch.job].duration[s]].any()
+        if batch.starts[s] >= problem.now  # what runs already nobody can move
+        and problem.hurdle["room"][s][batch.starts[s] : batch.starts[s] + problem.jobs[batch.job].duration[s]].any()
     ]

@@ -10,7 +10,7 @@ import pytest
 
 from factory_lib.plan.brief import brief
 from factory_lib.plan.export import SCHEMA, to_csv, to_ics, to_json
-from factory_lib.plan.request import Outage
+from factory_lib.plan.request import Outage, Running
 from factory_lib.plan.solve import solve
 from factory_lib.plan.watch import watch
 
@@ -93,3 +93,15 @@ def test_nothing_to_do_is_said_as_such(ask):
     plan = solve(ask(kilograms={}))
     assert brief(plan).startswith("No hay nada que producir")
     assert to_csv(plan).count("\n") == 1
+
+
+def test_a_stage_that_runs_already_was_not_moved_by_the_room(ask, mild):
+    at = datetime(2024, 3, 5, 5, tzinfo=UTC)
+    starts = {"mixing": at, "refining": at.replace(hour=6), "conching": at.replace(hour=10)}
+    wet = (mild.index >= at.replace(hour=10)) & (mild.index < at.replace(hour=15))
+    weather = mild.assign(temperature_c=np.where(wet, 24.0, 16.0), humidity_pct=np.where(wet, 95.0, 45.0))
+    running = (Running("standard", 200.0, starts),)
+    plan = solve(ask(weather=weather, begin=at.replace(hour=11), running=running))
+    conching = [item for item in watch(plan) if (item.kind, item.stage) == ("heat", "conching")]
+    assert conching
+    assert not any(item.moved for item in conching)
