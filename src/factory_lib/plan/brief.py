@@ -52,7 +52,9 @@ WORDS = {
         "unfound": "NO SE ENCONTRÓ UN PLAN a tiempo entre {begin} y {end}: repita con más tiempo.",
         "obstacle": "- {family}: {change} ({detail})",
         "blame": "Sin el encargo «{wish}» habría plan.",
-        "head": "{kg:.0f} kg en {batches} lote(s), {eur:.2f} EUR ({basis}); ninguno mejora más de un {gap:.1f} %.",
+        "head": "{kg:.0f} kg en {batches}, {eur} EUR ({basis}); {proof}.",
+        "one": "1 lote", "many": "{n} lotes", "best": "ningún otro plan es más barato",
+        "near": "ninguno mejora más de un {gap} %",
         "late": "Se agotó el tiempo de cálculo: es el mejor plan encontrado.",
         "batch": "Lote {batch} ({variant}, {kg:.0f} kg):",
         "begun": "- {stage}: en marcha desde el {start}, termina {end}",
@@ -78,7 +80,9 @@ WORDS = {
         "unfound": "NO PLAN WAS FOUND in time between {begin} and {end}: allow more time.",
         "obstacle": "- {family}: {change} ({detail})",
         "blame": "Without the wish “{wish}” there would be a plan.",
-        "head": "{kg:.0f} kg in {batches} batch(es), EUR {eur:.2f} ({basis}); none is more than {gap:.1f} % cheaper.",
+        "head": "{kg:.0f} kg in {batches}, EUR {eur} ({basis}); {proof}.",
+        "one": "1 batch", "many": "{n} batches", "best": "no other plan is cheaper",
+        "near": "none is more than {gap} % cheaper",
         "late": "Time ran out: this is the best plan found.",
         "batch": "Batch {batch} ({variant}, {kg:.0f} kg):",
         "begun": "- {stage}: running since {start}, ends {end}",
@@ -108,6 +112,10 @@ class _Voice:
 
     def say(self, key: str, **values: object) -> str:
         return str(self.words[key]).format(**values)
+
+    def number(self, value: float, digits: int) -> str:
+        said = f"{value:.{digits}f}"
+        return said.replace(".", ",") if self.language == "es" else said
 
     def at(self, instant: pd.Timestamp, after: pd.Timestamp | None = None) -> str:
         """Return day and time; the time alone where the day is that of ``after``."""
@@ -166,7 +174,10 @@ def _obstacles(plan: Plan, voice: _Voice, window: dict[str, str]) -> list[str]:
 def _head(plan: Plan, voice: _Voice) -> list[str]:
     basis = voice.say("tolls" if "toll_eur_mwh" in plan.problem.request.prices else "energy")
     kg = sum(batch.kg for batch in plan.schedule)
-    head = voice.say("head", kg=kg, batches=len(plan.schedule), eur=plan.costs.paid, basis=basis, gap=100 * plan.gap)
+    gap = voice.number(100 * plan.gap, 1)
+    proof = voice.say("best") if float(gap.replace(",", ".")) <= 0 else voice.say("near", gap=gap)
+    batches = voice.say("one" if len(plan.schedule) == 1 else "many", n=len(plan.schedule))
+    head = voice.say("head", kg=kg, batches=batches, eur=voice.number(plan.costs.paid, 2), basis=basis, proof=proof)
     return [head, voice.say("late")] if plan.status == "time_out" else [head]
 
 
@@ -210,7 +221,7 @@ def _dearest(price: Floats) -> Bools:
 def _others(plan: Plan, voice: _Voice) -> list[str]:
     names = WORDS[voice.language]["unnamed"]
     said = [
-        f"{names[name]} {costs(plan.problem, laid).paid:.2f} EUR"  # type: ignore[index]
+        f"{names[name]} {voice.number(costs(plan.problem, laid).paid, 2)} EUR"  # type: ignore[index]
         for name, laid in plan.baselines.items()
     ]
     return [voice.say("against", list=", ".join(said))] if said else []

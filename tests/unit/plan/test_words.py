@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 
 import numpy as np
@@ -105,3 +106,11 @@ def test_a_stage_that_runs_already_was_not_moved_by_the_room(ask, mild):
     conching = [item for item in watch(plan) if (item.kind, item.stage) == ("heat", "conching")]
     assert conching
     assert not any(item.moved for item in conching)
+
+
+def test_spanish_has_decimal_commas_and_counts_one_batch_as_one(ask):
+    head = brief(solve(ask())).splitlines()[1]
+    assert " kg en 1 lote, " in head
+    assert re.search(r"\d,\d\d EUR", head)
+    assert "0.0" not in head
+    assert "0,0 %" not in head
