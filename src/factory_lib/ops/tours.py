@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from factory_lib import net
 from factory_lib import settings as _settings
 from factory_lib.clock import SystemClock, parse_instant
 from factory_lib.errors import JobError
@@ -55,12 +56,16 @@ def simulated_world() -> Iterator[Settings]:
 
 
 def _next_demo_instant() -> datetime:
-    """Return where the simulated clock goes on: time that hosts are spared by must not run backwards between demos."""
+    """Return where the simulated clock goes on: time that hosts are spared by must not run backwards between demos.
+
+    What a command run at the real time has left behind lies ahead of that clock and would bar every host.
+    """
     state = State(_settings.load("demo").paths.state)
     try:
         last = state.marked("demo", "clock")
         now = last[0] + DEMO_PAUSE if last else DEMO_AS_OF
         state.mark("demo", "clock", now)
+        net.forget_after(state, now + DEMO_PAUSE)
         return now
     finally:
         state.close()

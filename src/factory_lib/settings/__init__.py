@@ -167,6 +167,8 @@ def _read(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError("file", "is missing", file=str(file)) from None
+    except OSError as error:
+        raise ConfigError("file", f"cannot be read: {error.strerror}", file=str(file)) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(
             "file", f"is not TOML: {error}. Write numbers with a point and text in quotes", file=str(file)

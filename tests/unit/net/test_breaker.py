@@ -11,7 +11,7 @@ import pytest
 
 from factory_lib.clock import SimulatedClock
 from factory_lib.errors import CircuitOpen, NoDataYet, ServerError
-from factory_lib.net import breaker
+from factory_lib.net import breaker, forget_after
 from factory_lib.settings.records import BreakerSettings
 from factory_lib.state import State
 
@@ -116,3 +116,11 @@ def test_a_circuit_that_another_process_closes_meanwhile_is_closed(state: State)
     breaker.admit(overtaken, "ree", NOW, RULES)
     assert breaker.open_hosts(state, RULES) == []
     overtaken.close()
+
+
+def test_a_clock_put_back_is_barred_by_nothing_that_lies_ahead_of_it(state: State) -> None:
+    fail(state, 5, at=NOW + timedelta(days=366))
+    breaker.failed(state, "omie", NOW, RULES)
+    forget_after(state, NOW + timedelta(hours=1))
+    breaker.refuse_if_open(state, "ree", NOW)
+    assert state.query("SELECT host, failures FROM breaker") == [("omie", 1)]
