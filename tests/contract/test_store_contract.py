@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -236,9 +237,10 @@ class TestOutOfOrder:
     def test_what_a_dated_revision_replaced_stays_replaced_when_it_is_read_again_undated(self, store: Store) -> None:
         undated = rows([1.0])
         store.write(undated, run_id="a")
-        store.write(rows([2.0], updated_at=self.NEWER), run_id="b")
-        assert store.write(undated, run_id="again") == WriteResult(unchanged=1, older=1)
-        assert seen(store) == [2.0]
+        for value in (2.0, 4.0):  # neither after one dated revision nor after two
+            store.write(rows([value], updated_at=self.NEWER), run_id="b")
+            assert store.write(undated, run_id="again") == WriteResult(unchanged=1, older=1)
+            assert seen(store) == [value]
         assert store.write(rows([3.0]), run_id="news") == WriteResult(revised=1)
         assert seen(store) == [3.0]
 
@@ -571,6 +573,28 @@ class TestCopy:
         target.write(spot([77.0]), run_id="z")
         with pytest.raises(StoreError, match="values of their own for spot_eur_mwh at ES"):
             copy(source, target)
+
+    def test_what_the_target_has_beside_it_stays(self, both: tuple[Store, Store]) -> None:
+        source, target = both
+        copy(source, target)
+        target.write(spot([77.0]), run_id="since")
+        assert copy(source, target)["copied"].sum() == 0
+        assert target.inventory()["rows"].sum() == 407
+
+    def test_what_comes_in_meanwhile_is_no_failure(
+        self, both: tuple[Store, Store], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        source, target = both
+        load = source.backend.load
+
+        def written_to(*window: Any, **options: Any) -> Any:
+            monkeypatch.undo()
+            source.write(spot([77.0]), run_id="cron")
+            return load(*window, **options)
+
+        monkeypatch.setattr(source.backend, "load", written_to)
+        copy(source, target)
+        pd.testing.assert_frame_equal(target.inventory(), source.inventory())
 
     def test_refuses_another_world(self, open_store: Open, backend: str) -> None:
         with pytest.raises(WorldMismatch):

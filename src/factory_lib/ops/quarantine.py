@@ -10,6 +10,7 @@ import pandas as pd
 from factory_lib import frames
 from factory_lib.errors import BadInput
 from factory_lib.house import House
+from factory_lib.pipeline.quality import CORRECTED_BY
 from factory_lib.pipeline.scope import places_of
 from factory_lib.series import get
 from factory_lib.store.base import VERDICT_COLUMNS
@@ -76,7 +77,7 @@ def correct(house: House, choice: Choice, value: float, reason: str, by: str) ->
         rows = rows[rows["source"] == choice.source]
     now = pd.Timestamp(house.clock.now()).as_unit("s")
     revised = frames.conform(rows.assign(value=value, retrieved_at=now, provider_updated_at=now))
-    result = house.store.write(revised.reset_index(drop=True), run_id=f"corrected by {by}: {reason}")
+    result = house.store.write(revised.reset_index(drop=True), run_id=f"{CORRECTED_BY}{by}: {reason}")
     if not result.written:
         raise BadInput(f"{choice.series} has no value there that {value:g} could correct.")
     return result.written

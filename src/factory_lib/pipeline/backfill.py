@@ -208,7 +208,9 @@ class _Campaign:
         return True
 
     def _remember(self) -> None:
-        """Leave word of what no source has, and of when the rest is to be tried again."""
+        """Leave word of what no source has, and of when the rest is to be tried again; a replay knows less."""
+        if self.house.replay:
+            return
         for name, each in self.hunts.items():
             unfillable.remember(self.house.state, name, each.nowhere(), each.target.doors, self.house.as_of)
             if wait := self._next_try(1, [each]):

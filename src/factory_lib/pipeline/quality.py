@@ -27,6 +27,7 @@ from factory_lib.slots import from_index, resolutions
 from factory_lib.store.base import VERDICT_COLUMNS
 
 BY = "quality rules"
+CORRECTED_BY = "corrected by "  # how the run of a value made by hand begins; its author follows
 MARGIN = timedelta(days=2)  # read around the window, for neighbours and whole days
 OFFENDING_COLUMNS = ["series", "place", "source", "start", "value", "rule", "reason"]
 _CHANNEL = ["series", "place", "source"]
@@ -146,7 +147,9 @@ def judge(house: House, names: Sequence[str], start: datetime, end: datetime) ->
         places = places_of(house.settings, catalogue.get(together[0]))
         parts.append(house.store.read(together, places=places, start=start - MARGIN, end=end + MARGIN, raw=True))
     barred = pd.MultiIndex.from_frame(house.store.read_verdicts()[_IDENTITY])
-    return bar(house, doubted(pd.concat(parts), house.settings.quality, barred), BY)[OFFENDING_COLUMNS]
+    found = doubted(pd.concat(parts), house.settings.quality, barred)
+    by_rule = found[~found["run_id"].astype("str").str.startswith(CORRECTED_BY)]  # a person has judged the others
+    return bar(house, by_rule, BY)[OFFENDING_COLUMNS]
 
 
 def bar(house: House, found: pd.DataFrame, by: str) -> pd.DataFrame:

@@ -14,8 +14,6 @@ from factory_lib.series import Kind
 from factory_lib.slots import Slots, available_at, on_grid
 from factory_lib.store.rows import FORECAST, MAX_LEAD_S, NAT, Channel, Rows, encode, seconds
 
-Values = np.ndarray[Any, Any]
-
 
 @dataclass(frozen=True)
 class WriteResult:
@@ -106,8 +104,8 @@ def settle(rows: Rows, held: Rows) -> tuple[Rows, WriteResult]:
 
     ``rows`` come from ``admit``; ``held`` are the stored values of the same window, ordered by channel, start and rev.
     Of several values of one slot the last to arrive counts, and the others as unchanged. So does one that its provider
-    updated before the newest revision held, and one of unknown update that a revision of known update replaced: it was
-    only read again. Any other value of unknown update (or against a ``held`` that does not say) is newer.
+    updated before the newest revision held, and one of unknown update that was held before a revision of known update:
+    it was only read again. Any other value of unknown update (or where ``held`` does not say) is newer.
     """
     if not len(rows):
         return rows, WriteResult()
@@ -117,10 +115,10 @@ def settle(rows: Rows, held: Rows) -> tuple[Rows, WriteResult]:
     )  # all of them would be revisions again when the batch comes again
     key, value = rows.keys(), rows["value"]
     updated = rows["provider_updated_at"]
-    last_rev, last_value, last_updated, replaced = _latest(held, key, rows.channels)
+    last_rev, last_value, last_updated = _latest(held, key, rows.channels)
     differs = value != last_value  # NaN: nothing there before
-    known_before = np.where(updated > NAT, updated < last_updated, (last_updated > NAT) & (value == replaced))
-    older = differs & known_before
+    again = (last_updated > NAT) & _said_before(rows, held)
+    older = differs & np.where(updated > NAT, updated < last_updated, again)
     changed = differs & ~older
     rev = last_rev + changed
     revised = changed & (rev > 1)
@@ -134,31 +132,35 @@ def settle(rows: Rows, held: Rows) -> tuple[Rows, WriteResult]:
 
 
 def goes_back(rows: Rows, held: Rows) -> bool:
-    """Tell whether a value of unknown update is the one that the newest revision replaced: its time then matters."""
-    _, last_value, _, replaced = _latest(held, rows.keys(), rows.channels)
-    return bool(((rows["provider_updated_at"] == NAT) & (rows["value"] == replaced) & (replaced != last_value)).any())
+    """Tell whether a value of unknown update is one that a later revision replaced: the time of that one matters."""
+    _, last_value, _ = _latest(held, rows.keys(), rows.channels)
+    undated = rows["provider_updated_at"] == NAT
+    return bool((undated & (rows["value"] != last_value) & _said_before(rows, held)).any())
 
 
-def _latest(held: Rows, key: Slots, channels: tuple[Channel, ...]) -> tuple[Slots, Values, Slots, Values]:
-    """Return for each key the highest stored rev (0 if none), its value, its provider's time and the value before it.
+def _said_before(rows: Rows, held: Rows) -> np.ndarray[Any, Any]:
+    """Return a mask of ``rows`` whose value some revision held has."""
+    if not len(held) or held["rev"].max() < 2:
+        return np.zeros(len(rows), dtype=bool)
+    have = pd.MultiIndex.from_arrays([held.keys(rows.channels), held["value"]])
+    return np.asarray(pd.MultiIndex.from_arrays([rows.keys(), rows["value"]]).isin(have))
 
-    Unknown values are NaN and unknown times ``NAT``.
-    """
-    rev, updated = np.zeros(len(key), dtype=np.int64), np.full(len(key), NAT, dtype=np.int64)
-    value, replaced = np.full(len(key), np.nan), np.full(len(key), np.nan)
+
+def _latest(held: Rows, key: Slots, channels: tuple[Channel, ...]) -> tuple[Slots, np.ndarray[Any, Any], Slots]:
+    """Return the highest stored rev (0 if none), its value (NaN) and its provider's time (``NAT``) for each key."""
+    rev, value = np.zeros(len(key), dtype=np.int64), np.full(len(key), np.nan)
+    updated = np.full(len(key), NAT, dtype=np.int64)
     if not len(held):
-        return rev, value, updated, replaced
+        return rev, value, updated
     held_key = held.keys(channels)
     order = np.lexsort((held["rev"], held_key))
-    last = np.searchsorted(held_key, key, side="right", sorter=order) - 1
-    at, before = order[np.maximum(last, 0)], order[np.maximum(last - 1, 0)]
+    at = np.searchsorted(held_key, key, side="right", sorter=order) - 1
+    at = order[np.maximum(at, 0)]
     found = held_key[at] == key
     rev[found], value[found] = held["rev"][at][found], held["value"][at][found]
     if "provider_updated_at" in held.column:
         updated[found] = held["provider_updated_at"][at][found]
-    twice = found & (rev > 1) & (held_key[before] == key)
-    replaced[twice] = held["value"][before][twice]
-    return rev, value, updated, replaced
+    return rev, value, updated
 
 
 def absent(rows: Rows, held: Rows) -> np.ndarray[Any, Any]:

@@ -40,7 +40,7 @@ def copy(source: Store, target: Store) -> pd.DataFrame:
     StoreError
         If both have values of their own for the same identity and rev; nothing is overwritten.
     WriteNotConfirmed
-        If the target's checksums differ at the end.
+        If the target does not hold at the end what was read. It may hold more: others go on writing meanwhile.
     """
     if source.world != target.world:
         raise WorldMismatch(f"A {source.world} store is not copied into a {target.world} one.")
@@ -71,6 +71,9 @@ def _copy_values(source: Backend, target: Backend, window: Window, measurement: 
             )
         if len(missing):
             target.append(missing)
+            lost = arrival.absent(missing, target.load(window, columns=("channel", "start", "rev", "value"))).sum()
+            if lost:
+                raise WriteNotConfirmed(f"{lost} of {len(missing)} rows were copied and not found again.")
 
 
 def _copy_forecasts(source: Backend, target: Backend, window: Window) -> None:
@@ -82,12 +85,14 @@ def _copy_forecasts(source: Backend, target: Backend, window: Window) -> None:
 
 
 def _confirmed(wanted: pd.DataFrame, had: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
-    same = _equal(wanted, found)
+    """Return ``wanted`` with ``copied``; a line has the same checksum, or more rows: from others, before or since."""
+    held = wanted[_LINE].merge(found[[*_LINE, "rows"]], how="left")["rows"].fillna(0)
+    same = _equal(wanted, found) | (held > wanted["rows"])
     if not same.all():
         lines = wanted.loc[~same, _LINE].agg("/".join, axis=1)
         raise WriteNotConfirmed(f"{len(lines)} of {len(wanted)} lines differ from their source: {', '.join(lines)}.")
     before = wanted[_LINE].merge(had[[*_LINE, "rows"]], how="left")["rows"].fillna(0)
-    return wanted.assign(copied=wanted["rows"] - before.astype("int64"))
+    return wanted.assign(copied=(wanted["rows"] - before).clip(lower=0).astype("int64"))
 
 
 def _equal(wanted: pd.DataFrame, found: pd.DataFrame) -> pd.Series:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from factory_lib import frames
+from factory_lib.clock import HOUR_S, epoch
 from factory_lib.errors import BadInput
 from factory_lib.house import House
 from factory_lib.ops import quarantine
 from factory_lib.ops.quarantine import Choice
+from factory_lib.pipeline import quality
 from tests.unit.ops.conftest import FIRST, SLOTS, Fill
 
 HOUR = Choice("spot_eur_mwh", FIRST, FIRST + timedelta(hours=1))
@@ -72,3 +76,17 @@ def test_a_value_outside_the_catalogue_s_range_corrects_nothing(house: House, fi
     fill()
     with pytest.raises(BadInput, match="could correct"):
         quarantine.correct(house, HOUR, 1e9, "reason", "Ana")
+
+
+def test_no_rule_bars_what_a_person_has_corrected(house: House) -> None:
+    place = house.settings.site.grid_place
+    rows = frames.tidy(
+        series="temperature_c", place=place, source="open_meteo", kind="reanalysis", resolution_s=HOUR_S,
+        starts=epoch(FIRST) + HOUR_S * np.arange(8), values=20 + np.arange(8) / 10, retrieved_at=FIRST,
+    )  # fmt: skip
+    house.store.write(rows, run_id="a")
+    middle = [FIRST + timedelta(hours=hours) for hours in (3, 4)]
+    quarantine.correct(house, Choice("temperature_c", *middle), 45.0, "read off the instrument", "Ana")
+    quality.judge(house, ["temperature_c"], FIRST, FIRST + timedelta(hours=8))
+    assert quarantine.listed(house).empty
+    assert list(house.store.read("temperature_c", places=[place], start=middle[0], end=middle[1])["value"]) == [45.0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -124,6 +125,24 @@ def parsed_reading(members: Sequence[Member], parse: Callable[[Member], Parsed])
     return Reading(table.reset_index().rename_axis(columns=None), pd.concat(bad, ignore_index=True))
 
 
+def _same_width(member: Member, content: str, separator: str) -> None:
+    """Refuse a line with more values than columns: which of them is whose would be a guess.
+
+    Raises
+    ------
+    ImportFileError
+        If there is one.
+    """
+    lines = csv.reader(io.StringIO(content), delimiter=separator)
+    width = len(next(lines, []))
+    for line in lines:
+        if any(line[width:]):  # empty ones are separators at the end of a line
+            raise ImportFileError(
+                member.label,
+                f"has {len(line)} values for {width} columns in line {lines.line_num}; are its decimals commas?",
+            )
+
+
 class Lines:
     """The lines of one delimited member, still text; what cannot be read of them is collected, never dropped."""
 
@@ -132,6 +151,7 @@ class Lines:
     ) -> None:
         self.member = member
         content = member.text(encoding)
+        _same_width(member, content, separator)
         try:
             self.text = pd.read_csv(io.StringIO(content), sep=separator, dtype=str, na_filter=False, index_col=False)
         except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:

@@ -248,3 +248,9 @@ def test_other_content_is_no_format_of_ours() -> None:
     assert detect.detect(Member("a", "a", b"")) is None
     with pytest.raises(BadInput, match="spot_csv"):
         detect.named("excel")
+
+
+def test_decimal_commas_are_refused_and_not_cut_off(read: Reader) -> None:
+    text = "time_utc,spot_eur_mwh\n2024-03-01T00:00:00Z,48.5,\n2024-03-01T01:00:00Z,51,75\n"
+    with pytest.raises(ImportFileError, match="3 values for 2 columns in line 3"):
+        read.reading(text, "prices.csv")
