@@ -88,6 +88,9 @@ def require_utc(instant: datetime) -> datetime:
     return instant.astimezone(UTC)
 
 
+FIRST_YEAR, LAST_YEAR = 1900, 2200  # beyond them an instant is a slip of the pen
+
+
 def parse_instant(text: str) -> datetime:
     """Read an ISO instant with offset; a bare date is that market day's local midnight.
 
@@ -97,12 +100,13 @@ def parse_instant(text: str) -> datetime:
         If it is not ISO 8601, or has a time of day and no offset.
     """
     try:
-        if len(text) == 10:
-            return day_start(date.fromisoformat(text))
-        instant = datetime.fromisoformat(text)
-    except ValueError as error:
+        instant = day_start(date.fromisoformat(text)) if len(text) == 10 else datetime.fromisoformat(text)
+        if not FIRST_YEAR <= instant.year <= LAST_YEAR:
+            raise ValueError(f"year {instant.year}")
+    except (ValueError, OverflowError) as error:
         raise BadInput(
-            f"{text!r} is not a date or an instant.", next_step="Write 2026-01-31 or 2026-01-31T12:00:00Z."
+            f"{text!r} is not a date or an instant between {FIRST_YEAR} and {LAST_YEAR}.",
+            next_step="Write 2026-01-31 or 2026-01-31T12:00:00Z.",
         ) from error
     return require_utc(instant)
 

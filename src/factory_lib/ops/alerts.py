@@ -248,6 +248,8 @@ def after_recovery(house: House, outcome: BackfillOutcome) -> None:
     if house.replay:
         return
     severity = {"ok": Severity.INFO, "warn": Severity.WARNING, "fail": Severity.CRITICAL}[outcome.level]
+    if outcome.figures["missing"] and not outcome.figures["recovered"]:
+        severity = max(severity, Severity.WARNING)  # nothing came back: no good news, whoever is to blame
     if outcome.figures["missing"] or severity:
         raise_event(house.state, Event(Topic.RECOVERY, "backfill", severity, outcome.verdict), now)
     else:

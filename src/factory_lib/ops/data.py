@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from factory_lib.clock import parse_instant
+from factory_lib.errors import BadInput
 from factory_lib.house import open_house
 from factory_lib.pipeline import backfill as filling
 from factory_lib.pipeline import gaps as accounting
@@ -48,7 +50,8 @@ def report_imports(reports: Sequence[imports.ImportReport], *, as_json: bool = F
 def gaps(profile: str | None, since: str | None, as_of: str | None, *, as_json: bool = False) -> int:
     """Account for every slot; list the gaps."""
     with open_house(profile, as_of) as house:
-        told = accounting.analyse(house, parse_instant(since) if since else None)
+        start, _ = _window(since, None, house.as_of)
+        told = accounting.analyse(house, start)
         say(told, {"accounting": told.accounting, "gaps": told.gaps}, as_json)
     return int(told.level == "fail")
 
@@ -66,8 +69,7 @@ def backfill(
     with open_house(profile, as_of) as house, tqdm(unit="request", disable=not sys.stderr.isatty()) as bar:
         told = filling.backfill(
             house,
-            parse_instant(since) if since else None,
-            parse_instant(until) if until else None,
+            *_window(since, until, house.as_of),
             automatic=False,
             dry_run=dry_run,
             progress=lambda at: _advance(bar, at),
@@ -81,6 +83,7 @@ def export(
 ) -> int:
     """Write the view of series to CSV or Parquet."""
     with open_house(profile, as_of) as house:
+        _window(since, until)
         start, end, known = parse_instant(since), parse_instant(until), house.as_of if as_of else None
         parts = [
             house.store.read(name, places=places_of(house.settings, get(name)), start=start, end=end, as_of=known)
@@ -89,6 +92,23 @@ def export(
         rows = export_view(pd.concat(parts, ignore_index=True), out, house.store.world)
     sys.stdout.write(f"{rows:,} rows in {out}\n")
     return int(rows == 0)
+
+
+def _window(
+    since: str | None, until: str | None, as_of: datetime | None = None
+) -> tuple[datetime | None, datetime | None]:
+    """Return the ends of a window as instants.
+
+    Raises
+    ------
+    BadInput
+        If there is nothing between them, or nothing before ``as_of``.
+    """
+    start, end = (parse_instant(text) if text else None for text in (since, until))
+    last = min(filter(None, (end, as_of)), default=None)
+    if start and last and start >= last:
+        raise BadInput(f"Nothing lies between {since} and {until or last.isoformat()}.", next_step="Swap or move them.")
+    return start, end
 
 
 def _advance(bar: Any, at: filling.Progress) -> None:

@@ -54,6 +54,8 @@ def _alerts(chosen: Namespace) -> int:
             count = alerts.acknowledge(state, chosen.name, chosen.by or getuser(), now)
             _print([{"acknowledged": count}], chosen.json)
         else:
+            if not 0 < chosen.hours <= LONGEST_SILENCE_H:
+                raise BadInput(f"--hours is more than 0 and at most {LONGEST_SILENCE_H:g}, not {chosen.hours:g}.")
             until = now + timedelta(hours=chosen.hours)
             _print([{"muted": alerts.mute(state, chosen.name, until), "until": until.isoformat()}], chosen.json)
     return 0
@@ -98,6 +100,7 @@ def _copy(chosen: Namespace) -> int:
     return 0
 
 
+LONGEST_SILENCE_H = 8784.0  # a year; what is to be silent for longer is better mended
 WHAT_IF = {"price": "EUR/MWh", "temperature": "°C", "humidity": "%"}
 
 

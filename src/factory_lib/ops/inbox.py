@@ -48,10 +48,11 @@ def _import(house: House, waiting: list[Path]) -> Iterator[Dropped]:
             _file_away(file, archive / "refused")
             yield Dropped(file.name, 0, True, error.message)
         else:
-            _file_away(file, archive / f"{house.clock.now():%Y-%m-%d}")
+            refused = report.level == "fail"
+            _file_away(file, archive / ("refused" if refused else f"{house.clock.now():%Y-%m-%d}"))
             if report.written.written:
                 house.mark(due.STORED, "inbox", house.clock.now())
-            yield Dropped(file.name, report.written.new, False, report.verdict)
+            yield Dropped(file.name, report.written.new, refused, report.verdict)
 
 
 def _file_away(file: Path, folder: Path) -> None:

@@ -19,17 +19,20 @@ def export(view: pd.DataFrame, file: Path, world: str) -> int:
     Raises
     ------
     BadInput
-        If the suffix is another.
+        If the suffix is another, or the file cannot be written.
     """
     if file.suffix not in (".csv", ".parquet"):
         raise BadInput(f"{file.name} is neither .csv nor .parquet.")
     units = {name: catalogue.get(name).unit for name in view["series"].unique()}
     rows = view.assign(unit=view["series"].map(units).astype("str"), world=world)
-    file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f"{file.name}.part")
-    if file.suffix == ".csv":
-        rows.to_csv(part, index=False, date_format="%Y-%m-%dT%H:%M:%SZ")
-    else:
-        rows.to_parquet(part, index=False)
-    part.replace(file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if file.suffix == ".csv":
+            rows.to_csv(part, index=False, date_format="%Y-%m-%dT%H:%M:%SZ")
+        else:
+            rows.to_parquet(part, index=False)
+        part.replace(file)
+    except OSError as error:
+        raise BadInput(f"{file} cannot be written: {error.strerror or error}.", next_step="Name another.") from error
     return len(rows)

@@ -119,3 +119,26 @@ def test_no_model_can_be_listed_or_rolled_back_where_none_is(home: Path, capsys:
     assert main(["models", "rollback"]) == 2
     assert main(["models", "rollback", "energy_optimization"]) == 1
     assert "has no champion" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["gaps", "--since", "2190-01-01"], id="gaps of what is to come"),
+        pytest.param(["gaps", "--as-of", "9999-12-31"], id="a year beyond all years"),
+        pytest.param(["backfill", "--since", "2025-11-01", "--until", "2025-10-01"], id="backfill backwards"),
+        pytest.param(
+            ["export", "spot_eur_mwh", "--since", "2025-11-02", "--until", "2025-11-01", "--out", "x.csv"],
+            id="export backwards",
+        ),
+        pytest.param(
+            ["export", "spot_eur_mwh", "--since", "2025-11-01", "--until", "2025-11-02", "--out", "/proc/no/x.csv"],
+            id="export into nowhere",
+        ),
+        pytest.param(["alerts", "mute", "gap/*", "--hours", "nan"], id="silence of no length"),
+        pytest.param(["alerts", "mute", "gap/*", "--hours", "-3"], id="silence backwards"),
+    ],
+)
+def test_nonsense_is_refused_in_a_sentence(home: Path, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert "Traceback" not in capsys.readouterr().err
