@@ -63,10 +63,22 @@ def is_open(state: State, host: str, now: datetime) -> bool:
     return now.timestamp() < _row(state, host)[1]
 
 
-def open_hosts(state: State, rules: BreakerSettings) -> list[str]:
-    """Return the hosts whose circuit is open, or half open and not yet proven."""
-    rows = state.query("SELECT host FROM breaker WHERE failures >= ? ORDER BY host", (rules.failures,))
-    return [host for (host,) in rows]
+def open_hosts(state: State, rules: BreakerSettings) -> dict[str, str]:
+    """Return the hosts whose circuit is open, or half open and not yet proven: why, and until when."""
+    rows = state.query(
+        "SELECT host, failures, open_until, (SELECT status FROM call WHERE room = 'net' AND target = host "
+        "ORDER BY at DESC LIMIT 1) FROM breaker WHERE failures >= ? ORDER BY host",
+        (rules.failures,),
+    )
+    return {
+        host: f"{failures} failures in a row, the last one {_cause(status)}; not asked until "
+        f"{from_epoch(int(until)):%Y-%m-%d %H:%M:%SZ}, then once to see whether it answers."
+        for host, failures, until, status in rows
+    }
+
+
+def _cause(status: str | None) -> str:
+    return f"HTTP {status}" if status and status.isdigit() else "without an answer"
 
 
 def _row(state: State, host: str) -> tuple[int, float, int]:

@@ -8,14 +8,14 @@
     any -- mute --> the same, silent until then
 
 Raising writes to the shared state alone, so a notebook's kernel may do it; ``deliver`` compares what is with what was
-told last, and tells the difference to the channels. Standard library only.
+told last, and tells the difference to the channels, one line for all that befell a topic alike. Standard library only.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
@@ -102,16 +102,25 @@ def resolve(state: State, topic: Topic, entity: str, message: str, at: datetime)
 
 
 def settle(
-    state: State, topic: Topic, events: Iterable[Event], at: datetime, owned: Callable[[str], bool] = lambda _: True
+    state: State,
+    topic: Topic,
+    events: Iterable[Event],
+    at: datetime,
+    owned: Callable[[str], bool] = lambda _: True,
+    *,
+    over: Callable[[str], str] = lambda _: "It is over.",
 ) -> None:
-    """Take ``events`` for all there is to say of a topic's ``owned`` entities: raise them and resolve the others."""
+    """Take ``events`` for all there is to say of a topic's ``owned`` entities: raise them and resolve the others.
+
+    ``over`` says of an entity how it ended.
+    """
     raised = set()
     for event in events:
         raise_event(state, event, at)
         raised.add(event.entity)
     for (entity,) in state.query("SELECT entity FROM alert WHERE topic = ? AND status <> 'resolved'", (topic,)):
         if entity not in raised and owned(entity):
-            resolve(state, topic, entity, "It is over.", at)
+            resolve(state, topic, entity, over(entity), at)
 
 
 def acknowledge(state: State, pattern: str, by: str, at: datetime) -> int:
@@ -151,29 +160,41 @@ def listed(state: State, *, every: bool = False) -> list[dict[str, Any]]:
 
 
 def deliver(state: State, settings: Settings, at: datetime) -> list[dict[str, Any]]:
-    """Tell the channels what is new, worse, still open after the cooldown, or over; return what was told."""
-    told = []
+    """Tell the channels what is new, worse, still open after the cooldown, or over.
+
+    Returns
+    -------
+    list of dict
+        What was told, worst first: ``at``, ``news``, ``severity``, ``topic``, and the message of each of ``entities``.
+    """
+    groups: dict[tuple[int, str, str], dict[str, str]] = {}
     with state.transaction() as sql:
         uncared_for = epoch(at) - settings.alerts.escalate_after_h * 3600
         sql.execute(
             "UPDATE alert SET severity = ? WHERE status = 'open' AND opened_at <= ?", (Severity.CRITICAL, uncared_for)
         )
+        # What got better is told no more, but must be told when it gets as bad as it was.
+        sql.execute(
+            "UPDATE alert SET told = severity WHERE status <> 'resolved' AND told IN ('1', '2') AND told > severity"
+        )
         rows = sql.execute(
-            "SELECT topic, entity, severity, message, status, count, told, told_at, muted_until FROM alert"
+            "SELECT topic, entity, severity, message, status, told, told_at, muted_until FROM alert"
         ).fetchall()
-        for topic, entity, severity, message, status, count, before, told_at, muted_until in rows:
+        for topic, entity, severity, message, status, before, told_at, muted_until in rows:
             news = _news(status, severity, before, epoch(at) - told_at, settings.alerts)
             if not news or muted_until > epoch(at):
                 continue
             now_told = RESOLVED if news == RESOLVED else str(severity)
             key = (now_told, epoch(at), topic, entity)
             sql.execute("UPDATE alert SET told = ?, told_at = ? WHERE topic = ? AND entity = ?", key)
-            told.append(
-                {
-                    "at": stamp(at), "news": news, "severity": Severity(severity).name.lower(), "topic": topic,
-                    "entity": entity, "count": count, "message": settings.secrets.mask(message),
-                }
-            )  # fmt: skip
+            groups.setdefault((-severity, topic, news), {})[entity] = settings.secrets.mask(message)
+        told = [
+            {
+                "at": stamp(at), "news": news, "severity": Severity(-rank).name.lower(), "topic": topic,
+                "entities": messages,
+            }
+            for (rank, topic, news), messages in sorted(groups.items(), key=lambda group: group[0])
+        ]  # fmt: skip
         _tell(told, settings)
     return told
 
@@ -196,7 +217,20 @@ def _tell(told: list[dict[str, Any]], settings: Settings) -> None:
             file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in told)
     if "stderr" in settings.alerts.channels:
         for line in told:
-            sys.stderr.write("ALERT {severity} {topic}/{entity} {news}: {message}\n".format(**line))
+            sys.stderr.write(f"{words(line)}\n")
+
+
+def words(told: Mapping[str, Any]) -> str:
+    """Return what ``deliver`` told as one line; entities of which the same is said share it."""
+    head, entities = "ALERT {severity} {topic}".format(**told), told["entities"]
+    alike: dict[str, list[str]] = {}
+    for entity, message in entities.items():
+        alike.setdefault(message, []).append(entity)
+    if len(entities) == 1:
+        (message,), (entity,) = alike, entities
+        return f"{head}/{entity} {told['news']}: {message}"
+    parts = (f"{', '.join(names)}: {message}" for message, names in alike.items())
+    return f"{head} {told['news']} ({len(entities)}): {' '.join(parts)}"
 
 
 # -- who raises what --------------------------------------------------------------------------------------------------
@@ -212,12 +246,8 @@ def after_run(state: State, settings: Settings, record: RunRecord, at: datetime)
     from factory_lib.net import breaker
 
     hosts = breaker.open_hosts(state, settings.breaker)
-    settle(
-        state,
-        Topic.CIRCUIT,
-        (Event(Topic.CIRCUIT, host, Severity.WARNING, "It failed repeatedly and is left alone.") for host in hosts),
-        at,
-    )
+    events = (Event(Topic.CIRCUIT, host, Severity.WARNING, why) for host, why in hosts.items())
+    settle(state, Topic.CIRCUIT, events, at, over=lambda _: "It answers again.")
     deliver(state, settings, at)
 
 
@@ -226,6 +256,7 @@ def after_gaps(house: House, gaps: pd.DataFrame) -> None:
     if house.replay:
         return
     bad = gaps[(gaps["state"] == "missing") & gaps["severity"].isin(["moderate", "critical"])]
+    slots = gaps.groupby(["series", "state"])["slots"].sum()
     settle(
         house.state,
         Topic.GAP,
@@ -239,7 +270,17 @@ def after_gaps(house: House, gaps: pd.DataFrame) -> None:
             for name, found in bad.groupby("series")
         ),
         house.clock.now(),
+        over=lambda name: _left({state: int(slots.get((name, state), 0)) for state in GAP_ENDS}),
     )
+
+
+GAP_ENDS = {"unfillable": "with no source", "missing": "in minor gaps", "quarantined": "quarantined"}
+
+
+def _left(slots: Mapping[str, int]) -> str:
+    """Say what has become of a series' gaps by the slots that are not present, by state."""
+    left = [f"{slots[state]:,} {words}" for state, words in GAP_ENDS.items() if slots[state]]
+    return f"Over, with slots not filled: {', '.join(left)}." if left else "Filled: no slot is missing any more."
 
 
 def after_recovery(house: House, outcome: BackfillOutcome) -> None:

@@ -49,7 +49,8 @@ def _alerts(chosen: Namespace) -> int:
         elif chosen.action == "test":
             test = alerts.Event(alerts.Topic.TEST, "alerts", alerts.Severity.INFO, "This is a test.")
             alerts.raise_event(state, test, now)
-            _print(alerts.deliver(state, settings, now), chosen.json)
+            told = alerts.deliver(state, settings, now)
+            _print(told if chosen.json else [{"told": alerts.words(line)} for line in told], chosen.json)
         elif chosen.action == "ack":
             count = alerts.acknowledge(state, chosen.name, chosen.by or getuser(), now)
             _print([{"acknowledged": count}], chosen.json)

@@ -114,7 +114,7 @@ def test_a_circuit_that_another_process_closes_meanwhile_is_closed(state: State)
     fail(state, 5)
     overtaken = Overtaken(state.file)
     breaker.admit(overtaken, "ree", NOW, RULES)
-    assert breaker.open_hosts(state, RULES) == []
+    assert breaker.open_hosts(state, RULES) == {}
     overtaken.close()
 
 

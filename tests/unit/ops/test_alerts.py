@@ -73,6 +73,16 @@ def test_an_acknowledged_alert_is_silent_until_it_gets_worse(house: House, now: 
     assert alerts.listed(house.state)[0]["status"] == "open"
 
 
+def test_what_gets_better_is_not_told_and_is_told_when_it_is_as_bad_again(house: House, now: datetime) -> None:
+    for event, news in ((CRITICAL, ["opened"]), (WARNING, []), (CRITICAL, ["escalated"]), (CRITICAL, [])):
+        alerts.raise_event(house.state, event, now)
+        assert told(house, now) == news
+    alerts.acknowledge(house.state, "gap/*", "Ana", now)
+    for event, news in ((WARNING, []), (CRITICAL, ["escalated"])):
+        alerts.raise_event(house.state, event, now)
+        assert told(house, now) == news
+
+
 def test_nobody_caring_for_a_day_makes_it_critical(house: House, now: datetime) -> None:
     alerts.raise_event(house.state, WARNING, now)
     told(house, now)
@@ -110,10 +120,24 @@ def test_the_channels_hold_one_line_each_without_secrets(
     alerts.deliver(house.state, house.settings, now)
     text = (house.settings.paths.data / "alerts.jsonl").read_text(encoding="utf-8")
     line = json.loads(text)
-    assert (line["news"], line["topic"], line["entity"], line["severity"]) == ("opened", "job", "ingest", "warning")
+    assert (line["news"], line["topic"], line["severity"]) == ("opened", "job", "warning")
+    assert line["entities"] == {"ingest": "*** refused"}
     said = capsys.readouterr().err
     assert said == "ALERT warning job/ingest opened: *** refused\n"
     assert "planted" not in text
+
+
+def test_a_topic_is_told_in_one_line_and_what_is_alike_once(
+    house: House, now: datetime, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, slots in (("humidity_pct", 24), ("spot_eur_mwh", 96), ("temperature_c", 24)):
+        alerts.raise_event(house.state, Event(Topic.GAP, name, Severity.CRITICAL, f"{slots} slots missing."), now)
+    alerts.raise_event(house.state, Event(Topic.GAP, "pvpc_eur_mwh", Severity.WARNING, "4 slots missing."), now)
+    alerts.deliver(house.state, house.settings, now)
+    assert capsys.readouterr().err.splitlines() == [
+        "ALERT critical gap opened (3): humidity_pct, temperature_c: 24 slots missing. spot_eur_mwh: 96 slots missing.",
+        "ALERT warning gap/pvpc_eur_mwh opened: 4 slots missing.",
+    ]
 
 
 def record(status: str) -> RunRecord:
@@ -123,10 +147,14 @@ def record(status: str) -> RunRecord:
 def test_a_failed_job_and_an_open_circuit_raise_and_end(house: House, now: datetime) -> None:
     with house.state.transaction() as sql:
         sql.execute("INSERT INTO breaker VALUES ('ree', 5, ?, 0)", (now.timestamp() + 300,))
+    house.state.record_call(now - HOUR, "net", "ree", "200")
+    house.state.record_call(now, "net", "ree", "503")
     alerts.after_run(house.state, house.settings, record("failed"), now)
     found = {(row["topic"], row["entity"]): row["message"] for row in alerts.listed(house.state)}
     assert found.keys() == {("job", "ingest"), ("circuit", "ree")}
     assert found["job", "ingest"] == "failed: no such price"
+    until = f"{now + timedelta(seconds=300):%Y-%m-%d %H:%M:%SZ}"
+    assert found["circuit", "ree"].startswith(f"5 failures in a row, the last one HTTP 503; not asked until {until}")
     with house.state.transaction() as sql:
         sql.execute("DELETE FROM breaker")
     alerts.after_run(house.state, house.settings, record("ok"), now)
@@ -149,6 +177,26 @@ def test_only_moderate_and_critical_missing_gaps_alert(house: House) -> None:
     (row,) = alerts.listed(house.state)
     assert (row["entity"], row["severity"]) == ("pvpc_eur_mwh", "critical")
     assert row["message"] == "63 slots missing, the longest gap has 60 h."
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        ([], "Filled: no slot is missing any more."),
+        ([("unfillable", "critical", 60)], "Over, with slots not filled: 60 with no source."),
+        (
+            [("missing", "minor", 2), ("unfillable", "minor", 1), ("quarantined", "critical", 9)],
+            "Over, with slots not filled: 1 with no source, 2 in minor gaps, 9 quarantined.",
+        ),
+    ],
+    ids=["filled", "unfillable", "mixed"],
+)
+def test_the_end_of_a_gap_says_what_became_of_it(house: House, left: list[tuple[str, str, int]], said: str) -> None:
+    alerts.after_gaps(house, GAPS)
+    rows = [("pvpc_eur_mwh", slots, float(slots), severity, state) for state, severity, slots in left]
+    alerts.after_gaps(house, pd.DataFrame(rows, columns=GAPS.columns))
+    (row,) = alerts.listed(house.state, every=True)
+    assert (row["status"], row["message"]) == ("resolved", said)
 
 
 def test_a_replay_is_no_news(house: House) -> None:

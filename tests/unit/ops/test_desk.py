@@ -22,7 +22,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, obje
 
 def test_alerts_are_tested_listed_acknowledged_and_muted(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (line,) = said(capsys, "alerts", "test")
-    assert line["message"] == "This is a test."
+    assert line["entities"] == {"alerts": "This is a test."}
     assert said(capsys, "alerts", "list") == []
     assert [row["status"] for row in said(capsys, "alerts", "list", "--all")] == ["resolved"]
     assert said(capsys, "alerts", "mute", "test/*", "--hours", "1")[0]["muted"] == 1
