@@ -2,8 +2,8 @@
 
 Each scenario is a store of three months, full but for holes from one slot to three months, at an instant often near
 a clock change or the end of a month. Some values are with no provider, some with only one of them; 5 % of the
-requests get a 5xx, 3 % a 429, and mostly one provider is away for a while. The backfill runs as it is scheduled: once,
-and again every two simulated hours while it says that something remains, three times at most.
+requests get a 5xx, 3 % a 429, and mostly one provider is away for a while. The backfill runs as it is scheduled: at
+the passes of a critical gap and then at two looks, two simulated hours apart, while it says that something remains.
 
 ``recoverable`` is counted here from the script of the scenario, by asking which provider was told to deliver what, and
 ``wrong`` by holding every recovered value against the simulated world.
@@ -152,15 +152,12 @@ def play(scenario: Scenario, settings: Settings, simulator: Simulator, clock: Si
         for name in scenario.missing:
             store_all_but(house, scenario, name, simulator.world)
         names, runs = list(scenario.missing), 0
-        for runs in range(1, 4):
-            outcome = backfill(
-                replace(house, run_id=f"run {runs}"), scenario.since, scenario.until,
-                automatic=False, patience=timedelta(hours=1), series=names,
-            )  # fmt: skip
+        for runs, minutes in enumerate((*settings.gaps.severities[-1].passes_at_min, 120, 240), 1):
+            clock.set(max(clock.now(), scenario.now + timedelta(minutes=minutes)))
+            house = replace(house, as_of=clock.now(), run_id=f"run {runs}")
+            outcome = backfill(house, scenario.since, scenario.until, automatic=False, series=names)
             if not outcome.left:
                 break
-            clock.sleep(7200)
-            house = replace(house, as_of=clock.now())
         return {"runs": runs, **count(house, scenario, simulator.world)}
 
 

@@ -13,7 +13,7 @@ from factory_lib import frames
 from factory_lib.clock import day_bounds
 from factory_lib.house import House
 from factory_lib.ops import quarantine
-from factory_lib.pipeline import due
+from factory_lib.pipeline import due, passes
 from factory_lib.pipeline.backfill import Progress, backfill
 from factory_lib.pipeline.gaps import analyse
 from factory_lib.series import get
@@ -183,31 +183,132 @@ def test_what_could_not_be_asked_is_missing_and_not_unfillable(town: Any) -> Non
     assert analyse(house, series=["pvpc_eur_mwh"]).figures["missing"] == 6
 
 
-def test_a_severe_gap_is_tried_again_within_the_run_for_who_is_patient(town: Any) -> None:
-    house = town.house()
-    fill(house, town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 8 * DAY))
-    town.simulator.set_rules(
-        tuple(Rule("outage", source=s, until=NOW + timedelta(minutes=28)) for s in ALL_PRICE_SOURCES)
-    )
-    outcome = backfill(house, series=["pvpc_eur_mwh"], patience=HOUR)
-    assert outcome.figures["recovered"] == 24
-    assert house.clock.now() >= NOW + timedelta(minutes=28)
+JOB = "auto_backfill_check"
+CRON = [timedelta(minutes=minute) for minute in range(0, 181, 5)]
 
 
-def test_a_gap_that_failed_makes_the_job_due_at_its_next_pass(town: Any) -> None:
-    house = town.house()
-    fill(house, town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 8 * DAY))
+def run_by_cron(town: Any, ends: datetime | None = None) -> dict[int, House]:
+    """Let every tick of three hours look as the scheduled job does; return the minutes at which it ran, with the house.
+
+    Providers are away until ``ends``.
+    """
+    rules = tuple(Rule("outage", source=source, until=ends) for source in ALL_PRICE_SOURCES)
+    town.simulator.set_rules(rules)
+    ran = {}
+    for tick in CRON:
+        house = town.house(NOW + tick + timedelta(seconds=1 + tick.seconds % 3))
+        if due.nothing_due(house.settings, house.state, JOB, house.clock.now()) is None:
+            outcome = backfill(house, series=["pvpc_eur_mwh"])
+            status = "failed" if outcome.level == "fail" else "ok"
+            house.state.mark("job", JOB, house.as_of, {"status": status})
+            ran[int(tick.total_seconds() / 60)] = house
+    return ran
+
+
+@pytest.mark.parametrize(
+    ("hours", "minutes"),
+    [
+        pytest.param(24, [0, 15, 30, 60, 120, 135, 150, 180], id="critical"),
+        pytest.param(6, [0, 15, 120, 135], id="moderate"),
+    ],
+)
+def test_what_failed_is_tried_again_as_often_as_its_severity_asks_for(
+    town: Any, hours: int, minutes: list[int]
+) -> None:
+    fill(town.house(), town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 9 * DAY + hours * HOUR))
+    assert list(run_by_cron(town)) == minutes
+
+
+def test_a_pass_takes_up_what_the_one_before_left_and_is_the_last(town: Any) -> None:
+    fill(town.house(), town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 8 * DAY))
+    ran = run_by_cron(town, NOW + timedelta(minutes=28))
+    assert list(ran) == [0, 15, 30, 120]  # then the next look at the whole account, because something was stored
+    assert analyse(ran[30], series=["pvpc_eur_mwh"]).figures["missing"] == 0
+
+
+def test_a_pass_leaves_gaps_alone_that_are_not_severe_enough(town: Any) -> None:
+    fill(town.house(), town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 8 * DAY), (NOW - 5 * DAY, NOW - 5 * DAY + 6 * HOUR))
     town.simulator.set_rules(tuple(Rule("outage", source=source) for source in ALL_PRICE_SOURCES))
-    backfill(house, series=["pvpc_eur_mwh"])
-    done = house.clock.now()
-    house.state.mark("job", "auto_backfill_check", done, {"status": "ok"})
+    for minutes, slots_waiting in ((0, 0), (15, 0), (30, 6), (60, 6), (120, 0)):
+        outcome = backfill(town.house(NOW + timedelta(minutes=minutes)), series=["pvpc_eur_mwh"])
+        assert outcome.left == outcome.figures["missing"] == 30
+        left = outcome.remaining
+        assert left.loc[left["reason"].str.contains("next look"), "slots"].sum() == slots_waiting
 
-    def is_due(minutes: int) -> bool:
-        now = done + timedelta(minutes=minutes)
-        return due.nothing_due(house.settings, house.state, "auto_backfill_check", now) is None
 
-    assert not is_due(10)
-    assert is_due(16)
+def test_a_run_by_hand_looks_at_everything_anew(town: Any) -> None:
+    fill(town.house(), town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 8 * DAY))
+    town.simulator.set_rules(tuple(Rule("outage", source=source) for source in ALL_PRICE_SOURCES))
+    backfill(town.house(), series=["pvpc_eur_mwh"])
+    early = town.house(NOW + timedelta(minutes=7))
+    assert passes.begin(early.state, early.as_of) == passes.Pass(early.as_of)
+
+
+def test_short_holes_wait_for_the_daily_backfill_which_takes_all(town: Any) -> None:
+    house = town.house()
+    fill(house, town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 9 * DAY + HOUR), (NOW - 2 * DAY, NOW - 2 * DAY + 3 * HOUR))
+    outcome = backfill(house, series=["pvpc_eur_mwh"])
+    assert (outcome.figures["missing"], outcome.figures["untouched_gaps"], outcome.level) == (0, 2, "ok")
+    assert outcome.remaining["slots"].sum() == 4
+    assert outcome.remaining["reason"].str.contains("daily_backfill").all()
+    assert "2 gaps too short" in outcome.verdict
+    given = house.settings.jobs["daily_backfill"].parameters
+    daily = backfill(house, series=["pvpc_eur_mwh"], **given)
+    assert (daily.figures["missing"], daily.figures["recovered"]) == (4, 4)
+
+
+@pytest.mark.parametrize(("days_ago", "found"), [pytest.param(1, 1, id="yesterday"), pytest.param(9, 0, id="long ago")])
+def test_the_daily_backfill_validates_yesterday_and_looks_elsewhere_for_what_it_doubts(
+    town: Any, days_ago: int, found: int
+) -> None:
+    house = town.house()
+    at = day_bounds((NOW - days_ago * DAY).date())[0] + 10 * HOUR
+    fill(house, town, "temperature_c", (at, at + HOUR))
+    spike = frames.tidy(
+        "temperature_c", [int(at.timestamp())], [47.0], place=house.settings.site.grid_place, resolution_s=3600,
+        source="open_meteo_recent", kind="reanalysis", retrieved_at=NOW,
+    )  # fmt: skip
+    house.store.write(spike, run_id="bad")
+    outcome = backfill(house, series=["temperature_c"], **house.settings.jobs["daily_backfill"].parameters)
+    assert (len(outcome.quarantined), outcome.figures["barred"]) == (found, found)
+    assert ("newly quarantined" in outcome.verdict) == bool(found)
+    assert outcome.remaining["start"].tolist() == [at] * found  # the archive does not reach so near, the other gave it
+
+
+def test_a_window_between_two_requests_is_not_judged(town: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = town.house()
+    holes = [(NOW - days * DAY, NOW - days * DAY + 6 * HOUR) for days in (19, 2)]
+    fill(house, town, "temperature_c", *holes)
+    at = NOW - 10 * DAY
+    spike = frames.tidy(
+        "temperature_c", [int(at.timestamp())], [47.0], place=house.settings.site.grid_place, resolution_s=3600,
+        source="open_meteo", kind="reanalysis", retrieved_at=NOW,
+    )  # fmt: skip
+    house.store.write(spike, run_id="bad")
+    assert len(backfill(house, series=["temperature_c"]).quarantined) == 0
+    assert len(backfill(house, NOW - 15 * DAY, series=["temperature_c"]).quarantined) == 1
+
+
+def test_what_was_not_sent_is_not_counted_as_asked(town: Any) -> None:
+    house = town.house()
+    fill(house, town, "spot_eur_mwh", *(day_bounds((NOW - ago * DAY).date()) for ago in (9, 11, 13, 15)))
+    town.simulator.set_rules((Rule("outage"),))
+    omie = backfill(house, series=["spot_eur_mwh"]).by_source.set_index("source").loc["omie"]
+    assert (omie["requests"], omie["missing"]) == (2, 2 * 96)  # the second opened its circuit
+
+
+def test_a_replay_calls_what_was_unknown_then_neither_quarantined_nor_lost(town: Any) -> None:
+    house = town.house()
+    then = NOW - 200 * DAY
+    hole = (then - 2 * DAY, then - 2 * DAY + 6 * HOUR)
+    past = replace(town.house(), as_of=then, asked_for=True)
+    outcome = backfill(past, *hole, series=["temperature_c"], automatic=False)
+    assert (outcome.figures["only_quarantined"], outcome.figures["known_later"], outcome.left) == (0, 6, 0)
+    assert outcome.remaining["reason"].tolist() == ["it is stored, but was not known then"]
+    assert (
+        len(house.store.slots("temperature_c", places=house.settings.site.places.weather, start=hole[0], end=hole[1]))
+        == 6
+    )
 
 
 def test_a_replay_fills_and_leaves_no_word_for_the_next_tick(town: Any) -> None:
@@ -217,7 +318,7 @@ def test_a_replay_fills_and_leaves_no_word_for_the_next_tick(town: Any) -> None:
     town.simulator.set_rules(tuple(Rule("outage", source=source) for source in ("open_meteo", "open_meteo_recent")))
     outcome = backfill(house, series=["pvpc_eur_mwh", "temperature_c"])
     assert (outcome.figures["recovered"], outcome.left) == (24, 24)
-    assert house.state.marks(due.STORED) == house.state.marks(due.AGAIN) == {}
+    assert house.state.marks(due.STORED) == house.state.marks(passes.AGAIN) == {}
 
 
 def test_the_young_end_comes_from_the_forecast_endpoint_and_the_rest_from_the_archive(town: Any) -> None:

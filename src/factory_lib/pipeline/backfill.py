@@ -6,20 +6,22 @@ exceed one. Killed at any moment, the next run accounts anew and asks only for w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import pandas as pd
 
 from factory_lib import sources
+from factory_lib.clock import day_start, market_day
 from factory_lib.house import House
-from factory_lib.pipeline import due, hunt, unfillable
+from factory_lib.pipeline import hunt, passes, unfillable
 from factory_lib.pipeline.asking import ask_all
 from factory_lib.pipeline.gaps import GapReport, analyse
 from factory_lib.pipeline.hunt import Hunt
+from factory_lib.pipeline.passes import Pass
 from factory_lib.pipeline.requests import Planned, plan, plan_table, turn_s
-from factory_lib.pipeline.scope import clients
+from factory_lib.pipeline.scope import clients, targets
 from factory_lib.pipeline.tally import Tally
 
 
@@ -46,9 +48,9 @@ class BackfillOutcome:
         ``missing`` slots (of a source: those it was asked for), ``recovered`` of them, and their ``rate``. A slot whose
         value was quarantined by an earlier run is missing until somebody gives one to trust.
     remaining : DataFrame
-        Stretches still missing, with the ``reason``.
-    untouched_gaps : int
-        Gaps too short to be filled without being asked for.
+        Stretches still missing, with the ``reason``; gaps too short to be filled unasked among them.
+    quarantined : DataFrame
+        Stored values that the quality rules doubt (``quality.OFFENDING_COLUMNS``).
     """
 
     before: GapReport
@@ -57,6 +59,7 @@ class BackfillOutcome:
     by_series: pd.DataFrame
     by_severity: pd.DataFrame
     remaining: pd.DataFrame
+    quarantined: pd.DataFrame
     figures: Mapping[str, int | float | str]
     dry_run: bool = False
 
@@ -64,13 +67,13 @@ class BackfillOutcome:
     def level(self) -> str:
         """``ok`` if all that any source has is there, ``fail`` if sources failed and nothing was recovered."""
         if self.dry_run or not self.left:
-            return "warn" if self.figures["unreached"] else "ok"
+            return "warn" if self.figures["unreached"] or self.figures["quarantined"] else "ok"
         return "warn" if self.figures["recovered"] else "fail"
 
     @property
     def left(self) -> int:
         """Slots that a configured source may still have."""
-        names = ("missing", "recovered", "unfillable", "only_quarantined", "unreached")
+        names = ("missing", "recovered", "unfillable", "only_quarantined", "unreached", "known_later")
         missing, *settled = (int(self.figures[name]) for name in names)
         return missing - sum(settled)
 
@@ -78,25 +81,30 @@ class BackfillOutcome:
     def verdict(self) -> str:
         """One sentence for the top of the page."""
         found = self.figures
+        remarks = [
+            f"{found[name]:,} {words}"
+            for name, words in (
+                ("only_quarantined", "have quarantined values alone"),
+                ("unreached", "are out of every configured source's reach"),
+                ("known_later", "are stored, but were not known then"),
+                ("untouched_gaps", "gaps too short to be filled unasked"),
+                ("quarantined", "newly quarantined"),
+            )
+            if found[name]
+        ]
         if not found["missing"]:
-            short = (
-                f" ({found['untouched_gaps']} gaps are too short to be filled unasked)"
-                if found["untouched_gaps"]
-                else ""
-            )
-            return f"Nothing to fill{short}."
-        if self.dry_run:
-            return (
+            told = "Nothing to fill"
+        elif self.dry_run:
+            told = (
                 f"{found['missing']:,} missing slots would take {found['requests']:,} requests and at least "
-                f"{found['planned_s']:,.0f} s. Nothing was asked."
+                f"{found['planned_s']:,.0f} s; nothing was asked"
             )
-        barred = found["only_quarantined"]
-        nowhere = f"; {barred:,} have quarantined values alone" if barred else ""
-        nowhere += f"; {found['unreached']:,} are out of every configured source's reach" if found["unreached"] else ""
-        return (
-            f"{found['recovered']:,} of {found['missing']:,} missing slots recovered with {found['requests']:,} "
-            f"requests; {found['unfillable']:,} are with no source{nowhere}; {self.left:,} remain to be tried again."
-        )
+        else:
+            told = (
+                f"{found['recovered']:,} of {found['missing']:,} missing slots recovered with {found['requests']:,} "
+                f"requests; {found['unfillable']:,} are with no source; {self.left:,} remain to be tried again"
+            )
+        return "; ".join([told, *remarks]) + "."
 
 
 def backfill(
@@ -106,23 +114,21 @@ def backfill(
     *,
     automatic: bool = True,
     dry_run: bool = False,
-    patience: timedelta = timedelta(),
     series: Sequence[str] | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> BackfillOutcome:
-    """Fill what is missing in the window.
+    """Validate what is stored and fill what is missing.
 
     Parameters
     ----------
     since, until : datetime, optional
-        As for ``gaps.analyse``; naming ``since`` makes everything from there on expected: the first load.
+        As for ``gaps.analyse``; naming ``since`` makes everything from there on expected, the first load, and has the
+        quality rules look at all of it. So they do at yesterday and today where the run is not ``automatic``.
     automatic : bool
-        Only gaps longer than ``settings.gaps.automatic_above_h``.
+        Only gaps longer than ``settings.gaps.automatic_above_h``, in passes: those that a provider did not answer for
+        are due again as often as their severity asks for (``passes``).
     dry_run : bool
         Plan and ask nothing.
-    patience : timedelta
-        How long to wait in this run for the further passes of severe gaps; what is not tried again by then is left to a
-        later run, which the shared state remembers.
     progress : callable, optional
         Told after each answer.
 
@@ -131,36 +137,45 @@ def backfill(
     StoreUnavailable, WriteNotConfirmed
         If what was received could not be kept. What any provider does is in the outcome instead.
     """
+    tally = Tally(house)
+    judged_since = since or (None if automatic else day_start(market_day(house.as_of) - timedelta(days=1)))
+    if judged_since and not dry_run:
+        tally.judge([target.name for target in targets(house, series)], [(judged_since, until or house.as_of)])
     before = analyse(house, since, until, series=series)
-    campaign = _Campaign(house, hunt.hunts(before, automatic=automatic), progress)
+    turn = passes.begin(house.state, house.as_of) if automatic else None
+    campaign = _Campaign(house, hunt.hunts(before, turn), tally, progress)
     first = campaign.next_round()
     planned = plan_table(first, house.settings.sources, [rule.name for rule in house.settings.gaps.severities])
     if not dry_run:
-        campaign.run(first, patience)
-    return campaign.outcome(before, planned, dry_run=dry_run)
+        campaign.run(first, turn)
+    return campaign.outcome(before, planned, hunt.left_alone(before, turn), dry_run=dry_run)
 
 
 class _Campaign:
-    """One run: rounds of requests until nobody is left to ask, passes for what failed."""
+    """One run: rounds of requests until nobody is left to ask."""
 
-    def __init__(self, house: House, quarry: Sequence[Hunt], progress: Callable[[Progress], None] | None) -> None:
+    def __init__(
+        self, house: House, quarry: Sequence[Hunt], tally: Tally, progress: Callable[[Progress], None] | None
+    ) -> None:
         self.house = house
         self.hunts = {each.target.name: each for each in quarry}
-        self.began = house.clock.now()
-        self.rules = house.settings.gaps.severities
         self.progress = progress
-        self.tally = Tally(house)
+        self.tally = tally
 
-    def run(self, first: Sequence[Planned], patience: timedelta) -> None:
+    def run(self, first: Sequence[Planned], turn: Pass | None) -> None:
+        """Ask, and leave word of what no source has and of when the rest is tried again; a replay knows less."""
         planned = first
-        for number in range(max(len(rule.passes_at_min) for rule in self.rules)):
-            if number and not self._wait_for_pass(number, patience):
-                break
-            planned = planned if not number else self.next_round()
-            while planned:
-                self._carry_out(planned)
-                planned = self.next_round()
-        self._remember()
+        while planned:
+            self._carry_out(planned)
+            planned = self.next_round()
+        if self.house.replay:
+            return
+        for name, each in self.hunts.items():
+            unfillable.remember(self.house.state, name, each.nowhere(), each.target.doors, self.house.as_of)
+        if turn:
+            rules = self.house.settings.gaps.severities
+            failed = {int(at) for each in self.hunts.values() for at in each.severity[each.failed()]}
+            passes.leave(self.house.state, turn, [rules[at] for at in failed])
 
     def next_round(self) -> list[Planned]:
         """Plan requests to the next door of every slot that is still missing."""
@@ -181,51 +196,18 @@ class _Campaign:
             left[source] -= turn_s(self.house.settings.sources[source])
             if self.progress is not None:
                 self.progress(Progress(done, len(planned), max(left.values())))
-        self.tally.judge(item.request for item in planned)
+        self.tally.judge_answers(item.request for item in planned)
         for each in self.hunts.values():
             each.read_again(self.house)
 
-    # -- passes ---------------------------------------------------------------------------------------------------
-
-    def _next_try(self, number: int, quarry: Collection[Hunt]) -> timedelta | None:
-        """Return how long after the first pass ``number`` of what failed is due; None if nothing is tried so often."""
-        at = [
-            rule.passes_at_min[number]
-            for severity, rule in enumerate(self.rules)
-            if number < len(rule.passes_at_min) and any(each.failed(severity).any() for each in quarry)
-        ]
-        return timedelta(minutes=min(at)) if at else None
-
-    def _wait_for_pass(self, number: int, patience: timedelta) -> bool:
-        wait = self._next_try(number, self.hunts.values())
-        if wait is None or wait > patience:
-            return False
-        self.house.clock.sleep((self.began + wait - self.house.clock.now()).total_seconds())
-        for severity, rule in enumerate(self.rules):
-            if number < len(rule.passes_at_min):
-                for each in self.hunts.values():
-                    each.try_again(severity)
-        return True
-
-    def _remember(self) -> None:
-        """Leave word of what no source has, and of when the rest is to be tried again; a replay knows less."""
-        if self.house.replay:
-            return
-        for name, each in self.hunts.items():
-            unfillable.remember(self.house.state, name, each.nowhere(), each.target.doors, self.house.as_of)
-            if wait := self._next_try(1, [each]):
-                self.house.mark(due.AGAIN, name, self.house.clock.now() + wait)
-
-    # -- what came of it ------------------------------------------------------------------------------------------
-
-    def outcome(self, before: GapReport, planned: pd.DataFrame, *, dry_run: bool) -> BackfillOutcome:
+    def outcome(
+        self, before: GapReport, planned: pd.DataFrame, left_alone: pd.DataFrame, *, dry_run: bool
+    ) -> BackfillOutcome:
         """Sum up, from the hunts' last reading of the store."""
         quarry = list(self.hunts.values())
-        severities = [rule.name for rule in self.rules]
-        remaining = hunt.remaining_table(quarry, severities)
+        severities = [rule.name for rule in self.house.settings.gaps.severities]
+        remaining = hunt.remaining_table(quarry, severities, left_alone)
         missing, recovered = (sum(getattr(each, name) for each in quarry) for name in ("missing", "recovered"))
-        gaps = before.gaps
-        taken = sum(each.gaps for each in quarry)
         total = self.tally.total()
         figures: dict[str, int | float | str] = {
             "missing": missing,
@@ -234,13 +216,14 @@ class _Campaign:
             "unfillable": sum(int(each.unfillable().sum()) for each in quarry),
             "only_quarantined": sum(int(each.barred().sum()) for each in quarry),
             "unreached": sum(int(each.unreached().sum()) for each in quarry),
+            "known_later": sum(int(each.known_later.sum()) for each in quarry),
             "requests": len(planned) if dry_run else self.tally.sent.total(),
             "requests_failed": self.tally.failed.total(),
             "new": total.new,
             "revised": total.revised,
             "quarantined": len(self.tally.quarantined),
             "planned_s": float(planned.groupby("source")["seconds"].sum().max()) if len(planned) else 0.0,
-            "untouched_gaps": int((gaps["state"] == "missing").sum()) - taken,
+            "untouched_gaps": len(left_alone),
         }
         if missing and not dry_run:
             figures["success_rate"] = recovered / missing
@@ -251,6 +234,7 @@ class _Campaign:
             hunt.by_series(quarry),
             hunt.by_severity(quarry, severities),
             remaining,
+            self.tally.quarantined,
             figures,
             dry_run,
         )

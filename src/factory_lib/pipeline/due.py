@@ -5,14 +5,15 @@ Standard library only. A tick with nothing due reads a few rows of one SQLite fi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from factory_lib import sources as providers
 from factory_lib.clock import HOUR_S, day_start, epoch, market_day
 from factory_lib.errors import BadInput
-from factory_lib.pipeline import unfillable
+from factory_lib.pipeline import passes, unfillable
 from factory_lib.series import CATALOGUE, DayAhead, Grid, Measurement, Series
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
@@ -24,7 +25,6 @@ ASKED = "asked"  # mark: when a provider was last asked
 DRIFT = (
     "drift"  # mark: since when the forecasts of a series have been out of line; the note says how, or that it is over
 )
-AGAIN = "backfill again"  # mark: when the gaps of a series are to be tried again
 
 MEASUREMENTS = {"prices": Measurement.PRICES, "weather": Measurement.WEATHER}
 # A slot that does not come when it can is asked for at the next tick, then ever more seldom, at least twice an hour.
@@ -56,12 +56,15 @@ def chosen(settings: Settings, sources: str) -> list[str]:
 def nothing_due(settings: Settings, state: State, job: str, now: datetime) -> str | None:
     """Return why a job has nothing to do, or None when something new can exist.
 
-    Ingestion goes by who was asked when; every other job is due after a run that failed.
+    Ingestion goes by who was asked when, the automatic backfill by its passes; every other job is due after a run that
+    failed.
     """
     spec = settings.jobs[job]
     if spec.notebook == "01_ingest":
         return None if dropped(settings) else _nothing_to_ingest(settings, state, spec, now)
     found = state.marked("job", job)
+    if found and spec.notebook == "03_backfill" and spec.parameters.get("automatic", True):
+        return _nothing_to_fill(state, *found, now)
     if not found or found[1]["status"] != "ok" or spec.notebook == "09_maintenance":
         return None
     last, _ = found
@@ -128,11 +131,20 @@ def _newest(series: Series, source: str, now: datetime) -> tuple[datetime, datet
     return end, now - (known - end)
 
 
+def _nothing_to_fill(state: State, last: datetime, end: Mapping[str, Any], now: datetime) -> str | None:
+    """Between two looks at the whole account, passes alone are due, even after a run that failed."""
+    waiting = passes.waiting(state)
+    if waiting is None:
+        return None
+    at, failed = waiting
+    if now < at:
+        return f"gaps are looked for again at {at:%H:%M}Z"
+    return None if failed or end["status"] != "ok" or _may_have_gaps(state, last, now) else _nothing_stored(state, last)
+
+
 def _may_have_gaps(state: State, last: datetime, now: datetime) -> bool:
-    """Return whether a slot fell due, or a try did, or a market day ended since the ``last`` run."""
+    """Return whether a slot fell due, what no source had is to be looked for, or a market day ended since ``last``."""
     if market_day(last) < market_day(now):
-        return True
-    if any(last < at <= now for at, _ in state.marks(AGAIN).values()):
         return True
     latest = state.marks(LATEST)
     if any(_due_slots_end(CATALOGUE[name], now) > until for name, (until, _) in latest.items()):

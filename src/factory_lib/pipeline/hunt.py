@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from factory_lib.house import House
 from factory_lib.pipeline.accounting import Mask, Runs, SlotState, contained, grid_step, runs, slot_seconds, within
 from factory_lib.pipeline.asking import Answer
 from factory_lib.pipeline.gaps import GapReport, Ledger, severity_index
+from factory_lib.pipeline.passes import Pass
 from factory_lib.pipeline.requests import Wanted, in_order
 from factory_lib.pipeline.scope import Door
 from factory_lib.pipeline.tally import COUNTS
@@ -26,6 +28,10 @@ NOBODY = "no configured source reaches it"
 NO_SOURCE_HAS_IT = "no source has it"
 NONE_IN_REACH_HAS_IT = "no source in reach has it"  # one that is not in reach was not asked
 ONLY_BARRED = "its value is quarantined, and no other source in reach has one"
+KNOWN_LATER = "it is stored, but was not known then"
+NEXT_LOOK = "tried as often as its severity is; the next look at the whole account tries again"
+TOO_SHORT = "too short to be filled unasked: left to daily_backfill"
+LEFT_COLUMNS = ["series", "place", "start", "end", "slots", "severity", "reason"]
 
 
 class Hunt:
@@ -35,35 +41,39 @@ class Hunt:
     ----------
     starts, ends, severity : int64 arrays
         The slots, and the position of their gap's severity in the settings.
-    asked, answered : bool arrays, doors × slots
-        Asked in this pass; answered by a provider that was reached, whether it had the value or not.
+    turn : bool array
+        To be asked for in this run.
+    tried, asked, answered : bool arrays, doors × slots
+        Not to be planned again; asked for; answered by a provider that was reached, whether it had the value or not.
     spoken : bool array, doors × slots
         Gave the value that is quarantined: not asked for it again.
     found : bool array
         Present in the store when it was last read.
+    known_later : bool array
+        Present, but not yet known at the instant that a replay tells of.
     opens_in_s : int64 array
         Seconds until a door that is closed to so young a slot opens.
     """
 
-    def __init__(self, ledger: Ledger, at: Slots, severity: Slots, gaps: int) -> None:
-        self.ledger, self.target, self.gaps = ledger, ledger.target, gaps
-        self.severity = severity
+    def __init__(self, ledger: Ledger, at: Slots, severity: Slots, turn: Mask) -> None:
+        self.ledger, self.target = ledger, ledger.target
+        self.severity, self.turn = severity, turn
         self.starts, self.ends = ledger.account.starts[at], ledger.account.ends[at]
         self.was_barred: Mask = ledger.account.states[at] == SlotState.QUARANTINED
         self.doors = in_order(self.target)
         shape = (len(self.doors), len(at))
-        self.asked, self.answered, self.brought = (np.zeros(shape, dtype=np.bool_) for _ in range(3))
-        self.in_reach, self.spoken = (np.zeros(shape, dtype=np.bool_) for _ in range(2))
+        self.tried, self.asked, self.answered = (np.zeros(shape, dtype=np.bool_) for _ in range(3))
+        self.brought, self.in_reach, self.spoken = (np.zeros(shape, dtype=np.bool_) for _ in range(3))
         for row, door in enumerate(self.doors):
             if door in ledger.barred:
                 self.spoken[row] = contained(self.starts, ledger.barred[door], grid_step(self.target.series))
-        self.found = np.zeros(len(at), dtype=np.bool_)
+        self.found, self.known_later = (np.zeros(len(at), dtype=np.bool_) for _ in range(2))
         self.opens_in_s = np.full(len(at), NEVER_S)
         self.errors: dict[Door, str] = {}
 
     def wanted(self, opened: Mapping[str, Source]) -> list[Wanted]:
         """Return, for each door, the slots whose next door it is."""
-        open_ = ~self.found
+        open_ = self.turn & ~self.found
         parts = []
         for row, door in enumerate(self.doors):
             if door.source not in opened:
@@ -72,7 +82,7 @@ class Hunt:
             self.in_reach[row] = (self.starts >= first) & (self.ends <= last)
             too_young = np.where(self.ends > last, self.ends - last, NEVER_S)
             self.opens_in_s = np.minimum(self.opens_in_s, too_young)
-            now = open_ & self.in_reach[row] & ~self.asked[row] & ~self.spoken[row]
+            now = open_ & self.in_reach[row] & ~self.tried[row] & ~self.spoken[row]
             open_ &= ~now
             parts.append(Wanted(self.target, door, self.starts[now], self.ends[now], self.severity[now]))
         return parts
@@ -82,7 +92,8 @@ class Hunt:
         request = answer.request
         row = self.doors.index(Door(request.source, request.place))
         inside = (self.starts >= int(request.start.timestamp())) & (self.starts < int(request.end.timestamp()))
-        self.asked[row] |= inside
+        self.tried[row] |= inside
+        self.asked[row] |= inside & answer.sent
         if answer.settled:
             self.answered[row] |= inside
             came = from_index(answer.rows.loc[answer.rows["series"] == self.target.name, "start"])
@@ -94,24 +105,22 @@ class Hunt:
         """Ask the store which of the slots it holds now."""
         if not len(self.starts):
             return
-        window = from_epoch(int(self.starts[0])), from_epoch(int(self.ends[-1]))
-        present = house.store.slots(
-            self.target.name, places=self.target.places, start=window[0], end=window[1], as_of=house.as_of
-        )
-        self.found = contained(self.starts, present, grid_step(self.target.series))
+        self.found = self._stored(house, house.as_of)
+        if house.replay:
+            self.known_later = self._stored(house, None) & ~self.found
 
-    def failed(self, severity: int | None = None) -> Mask:
+    def _stored(self, house: House, as_of: datetime | None) -> Mask:
+        window = {"start": from_epoch(int(self.starts[0])), "end": from_epoch(int(self.ends[-1]))}
+        present = house.store.slots(self.target.name, places=self.target.places, **window, as_of=as_of)
+        return contained(self.starts, present, grid_step(self.target.series))
+
+    def failed(self) -> Mask:
         """Return the slots that a provider may have and could not be asked for."""
-        doubtful = (self.asked & ~self.answered).any(axis=0) & ~self.found
-        return doubtful if severity is None else doubtful & (self.severity == severity)
-
-    def try_again(self, severity: int) -> None:
-        """Open the doors that failed to the slots of one severity."""
-        self.asked &= self.answered | (self.severity != severity)
+        return (self.tried & ~self.answered).any(axis=0) & ~self.found
 
     def settled(self) -> Mask:
         """Return the slots that every provider within reach was asked for, and none has a value to trust."""
-        return ~self.found & self.in_reach.any(axis=0) & (~self._blocking()).all(axis=0)
+        return ~self.found & ~self.known_later & self.in_reach.any(axis=0) & (~self._blocking()).all(axis=0)
 
     def barred(self) -> Mask:
         """Return the slots that are settled, and hold a value that is quarantined."""
@@ -134,7 +143,7 @@ class Hunt:
 
     def unreached(self) -> Mask:
         """Return the slots that no configured source reaches: too old for all of them, or only imported."""
-        return ~self.found & ~self.in_reach.any(axis=0)
+        return ~self.found & ~self.known_later & ~self.in_reach.any(axis=0)
 
     @property
     def missing(self) -> int:
@@ -152,7 +161,8 @@ class Hunt:
         reached, whole = self.in_reach.any(axis=0), self.in_reach.all(axis=0)
         barred, nothing = self.barred(), self.unfillable()
         settled = (
-            (NOBODY, ~reached),
+            (KNOWN_LATER, self.known_later),
+            (NOBODY, ~reached & ~self.known_later),
             (ONLY_BARRED, barred),
             (NO_SOURCE_HAS_IT, nothing & whole),
             (NONE_IN_REACH_HAS_IT, nothing & ~whole),
@@ -163,7 +173,8 @@ class Hunt:
                 self.errors.get(door, "not asked") for door, blocks in zip(self.doors, pattern, strict=True) if blocks
             ]
             if said:
-                yield "; ".join(dict.fromkeys(said)), alike
+                yield "; ".join(dict.fromkeys(said)), alike & self.turn
+                yield NEXT_LOOK, alike & ~self.turn
             else:
                 yield from ((why, alike & mask) for why, mask in settled)
 
@@ -175,25 +186,32 @@ class Hunt:
         return runs(whole, books.starts, books.ends, None)
 
 
-def hunts(report: GapReport, *, automatic: bool) -> list[Hunt]:
-    """Return what to go after; ``automatic``: only in gaps longer than the settings' limit."""
-    return [found for ledger in report.ledgers if (found := _hunt(ledger, report, automatic=automatic)).missing]
+def hunts(report: GapReport, turn: Pass | None) -> list[Hunt]:
+    """Return what to go after; unasked, in a ``turn``: only gaps above the settings' limit, if it is their pass."""
+    return [found for ledger in report.ledgers if (found := _hunt(ledger, report, turn)).missing]
 
 
-def _hunt(ledger: Ledger, report: GapReport, *, automatic: bool) -> Hunt:
+def _hunt(ledger: Ledger, report: GapReport, turn: Pass | None) -> Hunt:
     books = ledger.account
     missing, barred = books.states == SlotState.MISSING, books.states == SlotState.QUARANTINED
     parts = []
     for mask in (missing, barred & ~within(books.starts, ledger.nowhere)):
         gaps = runs(mask, books.starts, books.ends, slot_seconds(books.series))
         hours = gaps.seconds / 3600
-        taken = hours > report.policy.automatic_above_h if automatic else np.ones(len(gaps), dtype=np.bool_)
+        taken = np.ones(len(gaps), dtype=np.bool_) if turn is None else hours > report.policy.automatic_above_h
         gap = np.repeat(np.arange(len(gaps)), gaps.slots)  # the runs are in the order of their slots
-        at = np.flatnonzero(mask)[taken[gap]]
-        parts.append((at, severity_index(hours, report.policy)[gap[taken[gap]]], int(taken.sum())))
-    at, severity = (np.concatenate([part[n] for part in parts]) for n in range(2))
+        parts.append((np.flatnonzero(mask)[taken[gap]], severity_index(hours, report.policy)[gap[taken[gap]]]))
+    at, severity = (np.concatenate(part) for part in zip(*parts, strict=True))
     order = np.argsort(at)
-    return Hunt(ledger, at[order], severity[order], parts[0][2])
+    now = np.array([turn is None or turn.includes(rule) for rule in report.policy.severities])
+    return Hunt(ledger, at[order], severity[order], now[severity[order]])
+
+
+def left_alone(report: GapReport, turn: Pass | None) -> pd.DataFrame:
+    """Return the gaps (``LEFT_COLUMNS``) that are too short for a ``turn`` unasked."""
+    gaps = report.gaps
+    short = (gaps["state"] == "missing") & (gaps["duration_h"] <= report.policy.automatic_above_h)
+    return gaps[short & (turn is not None)].assign(reason=TOO_SHORT)[LEFT_COLUMNS]
 
 
 def by_series(quarry: Sequence[Hunt]) -> pd.DataFrame:
@@ -239,16 +257,16 @@ def _with_rate(lines: Sequence[Mapping[str, object]], key: str, *extra: str) -> 
     return table
 
 
-def remaining_table(quarry: Sequence[Hunt], severities: Sequence[str]) -> pd.DataFrame:
-    """Return the stretches that are still missing, with severity of the gap they lay in and the reason."""
+def remaining_table(quarry: Sequence[Hunt], severities: Sequence[str], left_alone: pd.DataFrame) -> pd.DataFrame:
+    """Return the stretches still missing (``LEFT_COLUMNS``), with the severity of their gap and the reason."""
     parts = [
         _stretches(each, mask, severities).assign(reason=reason)
         for each in quarry
         for reason, mask in each.reasons()
         if mask.any()
     ]
-    columns = ["series", "place", "start", "end", "slots", "severity", "reason"]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({name: [] for name in columns})
+    filled = [part for part in (*parts, left_alone) if len(part)]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame({name: [] for name in LEFT_COLUMNS})
 
 
 def _stretches(each: Hunt, mask: Mask, severities: Sequence[str]) -> pd.DataFrame:

@@ -127,7 +127,7 @@ def ingest(house: House, sources: str = "all", days: int | None = None) -> Inges
         tally.take(answer)
         if answer.request.forecast and len(news := _news(house, answer.rows)):
             forecasts += house.store.write_forecasts(news, run_id=house.run_id).new
-    tally.judge(requests)
+    tally.judge_answers(requests)
     for name in ready:
         house.mark(due.ASKED, name, now)
     return _outcome(house, tally, wanted, before, skipped, forecasts)

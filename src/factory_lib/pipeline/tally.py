@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
+from datetime import datetime
 
 import pandas as pd
 
@@ -58,13 +59,21 @@ class Tally:
             if result.written:
                 self.house.mark(due.STORED, name, self.house.clock.now())
 
-    def judge(self, requests: Iterable[Request]) -> None:
+    def judge_answers(self, requests: Iterable[Request]) -> None:
         """Let the quality rules look at what was asked for."""
         asked = [request for request in requests if not request.forecast]
-        if asked:
-            names = dict.fromkeys(name for request in asked for name in request.series)
-            start, end = min(request.start for request in asked), max(request.end for request in asked)
-            self._doubted.append(quality.judge(self.house, list(names), start, end))
+        names = dict.fromkeys(name for request in asked for name in request.series)
+        self.judge(list(names), [(request.start, request.end) for request in asked])
+
+    def judge(self, names: Sequence[str], windows: Iterable[tuple[datetime, datetime]]) -> None:
+        """Let the quality rules look at half-open windows; those whose margins meet are looked at together."""
+        joined: list[tuple[datetime, datetime]] = []
+        for start, end in sorted(windows):
+            if joined and start <= joined[-1][1] + 2 * quality.MARGIN:
+                joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+            else:
+                joined.append((start, end))
+        self._doubted += [quality.judge(self.house, names, start, end) for start, end in joined]
 
     @property
     def quarantined(self) -> pd.DataFrame:

@@ -88,13 +88,17 @@ class BreakerSettings:
 
 @dataclass(frozen=True)
 class SeverityRule:
-    """One row of the severity table; ``up_to_h`` is inclusive, absent means no upper end."""
+    """One row of the severity table; ``up_to_h`` is inclusive, absent means no upper end; passes ascend from 0."""
 
     name: Literal["minor", "moderate", "critical"]
     strategy: str
     priority: Literal["low", "medium", "high"]
     passes_at_min: tuple[int, ...]
     up_to_h: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.passes_at_min[:1] != (0,) or list(self.passes_at_min) != sorted(set(self.passes_at_min)):
+            raise ValueError("passes_at_min must ascend from 0")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 
 from factory_lib.clock import day_bounds, day_start
 from factory_lib.errors import BadInput, NothingIngested
-from factory_lib.pipeline import due
+from factory_lib.pipeline import due, passes
 from factory_lib.pipeline.hybrid import side_by_side
 from factory_lib.pipeline.ingest import ingest
 from factory_lib.pipeline.scope import targets
@@ -206,6 +206,7 @@ def test_a_daily_series_is_due_only_when_a_whole_day_is(town, name: str) -> None
     due_until = CATALOGUE[name].due_until(NOW)
     whole = day_start(due_until.date()) if name.startswith("gas") else datetime(*due_until.timetuple()[:3], tzinfo=UTC)
     house.state.mark("job", job, NOW - HOUR, {"status": "ok"})
+    passes.leave(house.state, passes.Pass(NOW - passes.LOOK_EVERY), [])
     for until, quiet in ((whole, True), (whole - timedelta(days=1), False)):
         house.state.mark(due.LATEST, name, until)
         assert (due.nothing_due(house.settings, house.state, job, NOW) is not None) == quiet
