@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from factory_lib.clock import SystemClock, stood_at
 from factory_lib.errors import ConfigError
 from factory_lib.settings.loading import build, merge
 from factory_lib.settings.plant import Plant
@@ -63,6 +64,11 @@ class Paths:
         return self.data / "state.db"
 
     @property
+    def clock(self) -> Path:
+        """Where a simulated profile's clock stands between commands."""
+        return self.data / "clock"
+
+    @property
     def inbox(self) -> Path:
         """Where files are dropped that the next ingestion imports."""
         return self.data / "inbox"
@@ -111,6 +117,7 @@ class Settings(FileSettings):
     paths: Paths
     influx: InfluxSettings
     secrets: Secrets
+    simulator_url: str = ""
     clock_offset_s: float = 0.0
 
     @property
@@ -136,7 +143,7 @@ def load(
     root : Path
         The checkout. ``FACTORY_HOME`` moves ``data/`` and ``runs/`` elsewhere, ``FACTORY_CONFIG`` names another file,
         ``FACTORY_SIMULATOR_URL`` is where a simulated profile finds its providers, and ``FACTORY_CLOCK_OFFSET_S`` how
-        far its clock is from the machine's.
+        far its clock is from the machine's; without it, the clock goes on from where the last command left it.
 
     Raises
     ------
@@ -149,17 +156,27 @@ def load(
     table = _for_profile(_read(file), name, str(file))
     spec = build(ProfileSettings, table.pop("profile"), f"profiles.{name}", file=str(file))
     home = Path(environment.get("FACTORY_HOME") or root)
-    table["sources"] = _sources(table["sources"], spec, environment.get("FACTORY_SIMULATOR_URL", ""))
+    simulator_url = environment.get("FACTORY_SIMULATOR_URL", "").rstrip("/") if spec.world == "simulated" else ""
+    table["sources"] = _sources(table["sources"], spec, simulator_url)
+    paths = Paths(root, home / "data" / name, home / "runs" if name == "live" else home / "runs" / name)
     return Settings(
         **vars(build(FileSettings, table, "", file=str(file))),
         profile=name,
         file=file,
         world=spec.world,
-        paths=Paths(root, home / "data" / name, home / "runs" if name == "live" else home / "runs" / name),
+        paths=paths,
         influx=InfluxSettings(*(environment.get(f"INFLUXDB_V2_{key}", "") for key in ("URL", "ORG", "BUCKET"))),
         secrets=Secrets.from_environment(environment),
-        clock_offset_s=float(environment.get("FACTORY_CLOCK_OFFSET_S", 0)) if spec.world == "simulated" else 0.0,
+        simulator_url=simulator_url,
+        clock_offset_s=_clock_offset_s(environment, paths) if spec.world == "simulated" else 0.0,
     )
+
+
+def _clock_offset_s(environment: Mapping[str, str], paths: Paths) -> float:
+    if given := environment.get("FACTORY_CLOCK_OFFSET_S"):
+        return float(given)
+    stood = stood_at(paths.clock)
+    return (stood - SystemClock().now()).total_seconds() if stood else 0.0
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -189,7 +206,7 @@ def _sources(sources: Mapping[str, Any], spec: ProfileSettings, simulator_url: s
 
     A simulated profile is pointed at the simulator; without its address nothing can be asked, and no real host ever is.
     """
-    base = simulator_url.rstrip("/") or "http://127.0.0.1:9"  # the discard port: refuses at once
+    base = simulator_url or "http://127.0.0.1:9"  # the discard port: refuses at once
     changed: dict[str, Any] = {} if spec.online else {"enabled": False}
     if spec.spacing_s is not None:
         changed |= {"spacing_s": spec.spacing_s, "requests_per_minute": round(60 / max(spec.spacing_s, 0.001))}
