@@ -13,46 +13,55 @@ from factory_lib.pipeline.imports import import_path
 from factory_lib.pipeline.ingest import IngestOutcome
 from factory_lib.state import locked
 
+UNFINISHED = "still being written, left for the next run"
+
 
 @dataclass(frozen=True)
 class Dropped:
-    """What became of one file."""
+    """What became of one file or folder; ``left`` in the inbox for the next run, or filed away."""
 
     name: str
     new: int
     refused: bool
     note: str
+    left: bool = False
 
 
 def import_dropped(house: House) -> list[Dropped]:
     """Import what waits; it goes to ``archive/<day>/``, or to ``archive/refused/`` where nothing of it can be read.
 
-    Two ingestions may start in the same minute: the second leaves the inbox to the first. A replay leaves it to the
-    next ingestion of the present.
+    A folder is imported with all below it. What is still being written is left for the next run. Two ingestions may
+    start in the same minute: the second leaves the inbox to the first. A replay leaves it to the next ingestion of the
+    present.
     """
-    if house.replay or not due.dropped(house.settings):
+    if house.replay:
         return []
+    unfinished = due.dropped(house.settings, settled=False)
     try:
         with locked(house.settings.paths.data / "locks", "inbox"):
-            return list(_import(house, due.dropped(house.settings)))
+            done = list(_import(house, due.dropped(house.settings)))
     except JobLocked:
         return []
+    return [*done, *(Dropped(entry.name, 0, False, UNFINISHED, left=True) for entry in unfinished)]
 
 
 def _import(house: House, waiting: list[Path]) -> Iterator[Dropped]:
     archive = house.settings.paths.data / "archive"
-    for file in waiting:
+    for entry in waiting:
+        before = due.contents(entry)
         try:
-            report = import_path(house, file)
+            report = import_path(house, entry)
         except (BadInput, WorldMismatch) as error:
-            _file_away(file, archive / "refused")
-            yield Dropped(file.name, 0, True, error.message)
+            done = Dropped(entry.name, 0, True, error.message)
         else:
-            refused = report.level == "fail"
-            _file_away(file, archive / ("refused" if refused else f"{house.clock.now():%Y-%m-%d}"))
+            done = Dropped(entry.name, report.written.new, report.level == "fail", report.verdict)
             if report.written.written:
                 house.mark(due.STORED, "inbox", house.clock.now())
-            yield Dropped(file.name, report.written.new, refused, report.verdict)
+        if due.contents(entry) != before:  # what was read of it is stored; the next run reads the whole
+            yield replace(done, refused=False, note=UNFINISHED, left=True)
+            continue
+        _file_away(entry, archive / ("refused" if done.refused else f"{house.clock.now():%Y-%m-%d}"))
+        yield done
 
 
 def _file_away(file: Path, folder: Path) -> None:
@@ -69,7 +78,7 @@ def told(outcome: IngestOutcome, dropped: list[Dropped]) -> IngestOutcome:
     if not dropped:
         return outcome
     figures = {
-        "inbox_files": len(dropped),
+        "inbox_files": sum(not each.left for each in dropped),
         "inbox_new": sum(each.new for each in dropped),
         "inbox_refused": sum(each.refused for each in dropped),
     }

@@ -5,7 +5,9 @@ Standard library only. A tick with nothing due reads a few rows of one SQLite fi
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -79,10 +81,32 @@ def nothing_due(settings: Settings, state: State, job: str, now: datetime) -> st
     return _nothing_stored(state, last)
 
 
-def dropped(settings: Settings) -> list[Path]:
-    """Return the files that wait in the inbox; ``.name`` and ``name.part`` are still being written."""
-    waiting = sorted(settings.paths.inbox.glob("[!.]*"))
-    return [file for file in waiting if file.suffix != ".part"]
+def dropped(settings: Settings, *, settled: bool = True) -> list[Path]:
+    """Return what waits in the inbox, files and folders that hold one; only what is complete, or only what is not.
+
+    ``name.part`` is still being written, and so is what was written to in the last seconds (setting); ``.name`` is not
+    looked at.
+    """
+    latest = time.time() - settings.inbox.settled_after_s  # files have the machine's time, whatever the profile's is
+    return [
+        entry
+        for entry in sorted(settings.paths.inbox.glob("[!.]*"))
+        if (parts := contents(entry))
+        and settled == all(part.suffix != ".part" and written <= latest for part, (_, written) in parts.items())
+    ]
+
+
+def contents(entry: Path) -> dict[Path, tuple[int, float]]:
+    """Return size and time of the last writing of a file, or of all in a folder; empty where that holds no file."""
+    below = list(entry.rglob("*")) if entry.is_dir() else [entry]
+    if not any(not part.is_dir() for part in below):
+        return {}
+    found = {}
+    for part in (entry, *below):
+        with suppress(FileNotFoundError):  # taken away just now
+            about = part.stat() if part.exists() else part.lstat()  # a link to nothing
+            found[part] = (about.st_size, about.st_mtime)
+    return found
 
 
 def _all_quiet(state: State, last: datetime, now: datetime) -> str | None:

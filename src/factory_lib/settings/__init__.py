@@ -20,6 +20,7 @@ from factory_lib.settings.records import (
     AlertSettings,
     BreakerSettings,
     GapSettings,
+    InboxSettings,
     JobSettings,
     ProfileSettings,
     QualitySettings,
@@ -104,6 +105,7 @@ class FileSettings:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     quality: QualitySettings = field(default_factory=QualitySettings)
     alerts: AlertSettings = field(default_factory=AlertSettings)
+    inbox: InboxSettings = field(default_factory=InboxSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
 
 

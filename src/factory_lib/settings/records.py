@@ -173,6 +173,13 @@ class AlertSettings:
 
 
 @dataclass(frozen=True)
+class InboxSettings:
+    """When a dropped file is taken to be complete: nothing has been written to it for so long."""
+
+    settled_after_s: float = 10.0
+
+
+@dataclass(frozen=True)
 class RetentionSettings:
     """How long what a run leaves behind is kept; the newest run of each job always stays."""
 

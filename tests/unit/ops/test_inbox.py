@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import fields, replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +15,7 @@ from factory_lib.clock import day_bounds
 from factory_lib.house import House
 from factory_lib.ops import inbox
 from factory_lib.pipeline import due
+from factory_lib.pipeline.imports import import_path
 from factory_lib.pipeline.ingest import IngestOutcome
 
 DAY = date(2026, 4, 14)
@@ -25,9 +28,19 @@ def folder(house: House) -> Path:
     return house.settings.paths.inbox
 
 
-def drop(folder: Path, name: str = "marginalpdbc_20260414.1") -> None:
-    rows = [f"{DAY:%Y;%m;%d};{n};{n + 1.0};{n}.0;" for n in range(1, 97)]
-    (folder / name).write_text("\r\n".join(["MARGINALPDBC;", *rows, "*", ""]), encoding="latin-1")
+def drop(folder: Path, name: str = "marginalpdbc_20260414.1", day: date = DAY, *, seconds_ago: float = 60) -> Path:
+    """Write a day of prices as a person would have some time ago."""
+    rows = [f"{day:%Y;%m;%d};{n};{n + 1.0};{n}.0;" for n in range(1, 97)]
+    file = folder / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("\r\n".join(["MARGINALPDBC;", *rows, "*", ""]), encoding="latin-1")
+    written(file, seconds_ago)
+    return file
+
+
+def written(entry: Path, seconds_ago: float) -> None:
+    then = time.time() - seconds_ago
+    os.utime(entry, (then, then))
 
 
 def test_a_dropped_file_is_stored_archived_and_counted(house: House, folder: Path) -> None:
@@ -53,6 +66,7 @@ def test_a_replay_leaves_the_inbox_to_the_present(house: House, folder: Path) ->
 
 def test_what_cannot_be_read_is_kept_apart(house: House, folder: Path) -> None:
     (folder / "holiday.txt").write_text("sun and sea", encoding="utf-8")
+    written(folder / "holiday.txt", 60)
     (one,) = inbox.import_dropped(house)
     assert one.refused
     assert (house.settings.paths.data / "archive" / "refused" / "holiday.txt").exists()
@@ -66,6 +80,56 @@ def test_a_waiting_file_makes_ingestion_due(house: House, folder: Path) -> None:
     drop(folder)
     assert [file.name for file in due.dropped(house.settings)] == ["marginalpdbc_20260414.1"]
     assert due.nothing_due(house.settings, house.state, "ree_price_ingestion", house.clock.now()) is None
+
+
+def test_a_file_still_being_copied_is_left_and_named(house: House, folder: Path) -> None:
+    file = drop(folder, seconds_ago=0)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:900])
+    drop(folder, "other.csv.part")
+    assert due.dropped(house.settings) == []
+    half, part = inbox.import_dropped(house)
+    assert (half.left, half.new, part.left) == (True, 0, True)
+    assert "still being written" in half.note
+    file.write_bytes(whole)
+    written(file, house.settings.inbox.settled_after_s + 1)
+    whole_file, _ = inbox.import_dropped(house)
+    assert (whole_file.new, whole_file.left) == (96, False)
+
+
+def test_a_file_that_grows_while_it_is_read_stays(house: House, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = drop(folder)
+
+    def grow(*_: object) -> object:
+        with file.open("ab") as more:
+            more.write(b"\r\n")
+        return import_path(house, file)
+
+    monkeypatch.setattr(inbox, "import_path", grow)
+    (done,) = inbox.import_dropped(house)
+    assert (done.left, done.refused, file.exists()) == (True, False, True)
+
+
+def test_a_folder_is_imported_with_all_below_it(house: House, folder: Path) -> None:
+    days = [DAY - timedelta(days=ago) for ago in range(3)]
+    for day, below in zip(days, ("drop", "drop/2026", "drop/2026/april"), strict=True):
+        drop(folder, f"{below}/marginalpdbc_{day:%Y%m%d}.1", day)
+    (folder / "drop" / ".DS_Store").write_bytes(b"")
+    for entry in sorted(folder.rglob("*"), reverse=True):
+        written(entry, 60)
+    (done,) = inbox.import_dropped(house)
+    assert (done.name, done.new, done.refused) == ("drop", 3 * 96, False)
+    archive = house.settings.paths.data / "archive" / "2026-04-15" / "drop"
+    assert len(list(archive.rglob("*.1"))) == 3
+
+
+def test_a_folder_waits_for_its_last_file_and_an_empty_one_for_its_first(house: House, folder: Path) -> None:
+    drop(folder, "drop/marginalpdbc_20260414.1")
+    drop(folder, "drop/next.1", seconds_ago=0)
+    (folder / "empty").mkdir()
+    (done,) = inbox.import_dropped(house)
+    assert (done.name, done.left) == ("drop", True)
+    assert sorted(entry.name for entry in folder.iterdir()) == ["drop", "empty"]
 
 
 def test_the_outcome_tells_of_it() -> None:

@@ -28,7 +28,7 @@ HISTORY_PATTERNS = (
 
 
 def import_path(house: House, path: Path, *, format: str | None = None) -> ImportReport:
-    """Import a file, an archive, or every file directly in a folder.
+    """Import a file, an archive, or every file in a folder and below.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ class Member:
     Attributes
     ----------
     file : str
-        Name of the file it came in.
+        Name of the file it came in, with the folders below the one that was named.
     name : str
         Its own name, without folders and ``.gz``.
     data : bytes
@@ -56,37 +56,46 @@ class Member:
     @property
     def label(self) -> str:
         """Name as a person would look for it."""
-        return self.name if self.file in (self.name, f"{self.name}.gz") else f"{self.file}: {self.name}"
+        file = Path(self.file)
+        whole = file.name in (self.name, f"{self.name}.gz")
+        return str(file.with_name(self.name)) if whole else f"{self.file}: {self.name}"
 
 
 def members(path: Path) -> list[Member]:
-    """Return every member of a file, an archive, or the files directly in a folder, by name.
+    """Return every member of a file, an archive, or the files in a folder and below, hidden ones left out, by name.
 
     Raises
     ------
     ImportFileError
         If there is nothing, or a file is cut or damaged.
     """
-    files = sorted(entry for entry in path.iterdir() if entry.is_file()) if path.is_dir() else [path]
-    found = [member for file in files for member in _open(file)]
+    top = path if path.is_dir() else path.parent
+    files = visible(path) if path.is_dir() else [path]
+    found = [member for file in files for member in _open(file, str(file.relative_to(top)))]
     if not found:
         raise ImportFileError(str(path), "holds no file", next_step="Name a data file, an archive or a folder of them.")
     return found
 
 
-def _open(file: Path) -> Iterator[Member]:
+def visible(folder: Path) -> list[Path]:
+    """Return the files in a folder and below, without those whose name, or a folder's on the way, begins with a dot."""
+    found = (file for file in folder.rglob("*") if file.is_file())
+    return sorted(file for file in found if not any(p.startswith(".") for p in file.relative_to(folder).parts))
+
+
+def _open(file: Path, label: str) -> Iterator[Member]:
     try:
         data = file.read_bytes()
         if data[:2] == _GZIP:
             data = gzip.decompress(data)
         if not tarfile.is_tarfile(io.BytesIO(data)):
-            yield Member(file.name, file.name.removesuffix(".gz"), data)
+            yield Member(label, file.name.removesuffix(".gz"), data)
             return
         with tarfile.open(fileobj=io.BytesIO(data)) as archive:
             for entry in sorted(archive.getmembers(), key=lambda entry: entry.name):
                 content = archive.extractfile(entry) if entry.isfile() else None
                 if content is not None:
-                    yield Member(file.name, _short(entry.name), content.read())
+                    yield Member(label, _short(entry.name), content.read())
     except FileNotFoundError:
         raise ImportFileError(str(file), "does not exist", next_step="Check the path.") from None
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
