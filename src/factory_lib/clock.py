@@ -8,9 +8,11 @@ scheduled tick with nothing to do must not pay for numpy.
 
 from __future__ import annotations
 
+import os
 import time as _time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -54,6 +56,19 @@ class SystemClock:
         """Wait for real."""
         if seconds > 0:
             _time.sleep(seconds)
+
+
+def stood_at(file: Path) -> datetime | None:
+    """Return the instant at which a simulated profile's clock was left in ``file``; None where it never ran."""
+    return datetime.fromisoformat(file.read_text(encoding="ascii")) if file.is_file() else None
+
+
+def leave_at(file: Path, now: datetime) -> None:
+    """Leave a simulated profile's clock for the next command, which goes on from there; it never runs backwards."""
+    if now > (stood_at(file) or now - timedelta(seconds=1)):
+        part = file.with_name(f".{file.name}.{os.getpid()}")
+        part.write_text(now.isoformat(), encoding="ascii")
+        part.replace(file)
 
 
 class SimulatedClock:

@@ -143,6 +143,15 @@ class Unreachable(SourceError):
     default_next_step = "Check the network with `factory doctor`; the next run asks again."
 
 
+class NoSimulator(SourceError):
+    """A simulated profile asks its providers, and no simulator runs."""
+
+    default_next_step = "In a notebook, start `factory simulate` and set FACTORY_SIMULATOR_URL to what it prints."
+
+    def __init__(self, source: str) -> None:
+        super().__init__(source, "no simulator runs; `factory run` and `factory backfill` start one themselves")
+
+
 class MalformedResponse(SourceError):
     """The answer is not what the provider documents; nothing of it was stored."""
 

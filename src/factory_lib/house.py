@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 from factory_lib import settings as _settings
-from factory_lib.clock import PRESENT, REPLAY_AFTER, Clock, SystemClock, parse_instant
+from factory_lib.clock import PRESENT, REPLAY_AFTER, Clock, SystemClock, leave_at, parse_instant
 from factory_lib.settings import Settings
 from factory_lib.state import State
 from factory_lib.store import open_store
@@ -92,5 +92,7 @@ def open_house(
             yield House(chosen, state, store, ticking, instant, run_id or uuid4().hex[:12], asked_for)
         finally:
             store.close()
+            if clock is None and chosen.clock_offset_s:
+                leave_at(chosen.paths.clock, ticking.now())
     finally:
         state.close()

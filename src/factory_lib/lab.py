@@ -2,7 +2,7 @@
 
 >>> from factory_lib import lab, views
 >>> here = lab.house("demo")
->>> prices = lab.series(here, "spot_eur_mwh", since="2026-03-01")
+>>> prices = lab.series(here, "spot_eur_mwh", since="2025-11-01")
 >>> lab.runs(here).head()
 """
 

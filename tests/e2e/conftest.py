@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from tests.e2e.world import Demo, factory
@@ -15,3 +19,11 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     home = tmp_path_factory.mktemp("demo")
     ran = factory(home, "demo", "--days", str(DAYS))
     return Demo(home, ran.returncode, ran.stdout + ran.stderr)
+
+
+@pytest.fixture
+def later(demo: Demo, tmp_path: Path) -> Demo:
+    """A copy of the finished demo, to go on with."""
+    for part in ("data", "runs"):
+        shutil.copytree(demo.home / part, tmp_path / part)
+    return replace(demo, home=tmp_path)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from datetime import timedelta
+import subprocess
+import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import nbformat
 import papermill
 import pytest
 
+from factory_lib.clock import stood_at
 from factory_lib.house import open_house
-from factory_lib.ops import records, report, tours
+from factory_lib.ops import records, report, tours, world
 from factory_lib.pipeline.gaps import analyse
 from factory_lib.pipeline.ingest import ingest
 from tests.e2e.world import Demo, factory
@@ -49,15 +53,16 @@ def test_holes_were_found_and_filled_and_the_store_says_so(demo: Demo) -> None:
     told = {run.job: run.figures for run in map(records.load, records.folders(demo.settings.paths.runs))}
     assert told["gap_analysis"]["missing"] > 1000
     assert told["auto_backfill_check"]["recovered"] > 1000
-    with open_house(settings=demo.settings, as_of=tours.DEMO_AS_OF) as house:
+    with open_house(settings=demo.settings, as_of=world.BEGIN) as house:
         after = analyse(house).figures
     assert after["missing"] < told["gap_analysis"]["missing"] / 10  # what is left is too short to be filled unasked
     assert after["unfillable"] == told["auto_backfill_check"]["unfillable"]
 
 
-def test_a_second_ingestion_writes_nothing_new(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FACTORY_HOME", str(demo.home))
-    with tours.simulated_world() as settings, open_house(settings=settings, as_of=tours.DEMO_AS_OF) as house:
+def test_ingesting_again_brings_what_was_late_and_then_nothing(later: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACTORY_HOME", str(later.home))
+    with world.started(later.settings) as settings, open_house(settings=settings, as_of=world.BEGIN) as house:
+        assert ingest(house, "all").figures["new"] == 1
         before = house.store.inventory()
         outcome = ingest(house, "all")
         after = house.store.inventory()
@@ -70,7 +75,7 @@ def test_a_notebook_run_by_plain_papermill_tells_the_same(
     demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FACTORY_HOME", str(demo.home))
-    parameters = {"profile": "demo", "as_of": records.stamp(tours.DEMO_AS_OF)}
+    parameters = {"profile": "demo", "as_of": records.stamp(world.BEGIN)}
     source = demo.settings.paths.notebooks / "04_feature_engineering.ipynb"
     papermill.execute_notebook(str(source), str(tmp_path / "out.ipynb"), parameters, progress_bar=False)
     told = report.figures(nbformat.read(tmp_path / "out.ipynb", as_version=4))
@@ -86,7 +91,7 @@ def test_a_research_notebook_runs_on_the_demo(
     demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv("FACTORY_HOME", str(demo.home))
-    parameters = {"profile": "demo", "as_of": records.stamp(tours.DEMO_AS_OF)}
+    parameters = {"profile": "demo", "as_of": records.stamp(world.BEGIN)}
     source = demo.settings.paths.notebooks / "research" / f"{name}.ipynb"
     papermill.execute_notebook(str(source), str(tmp_path / "out.ipynb"), parameters, progress_bar=False)
     told = report.figures(nbformat.read(tmp_path / "out.ipynb", as_version=4))
@@ -109,7 +114,7 @@ def test_the_plan_of_the_demo_is_the_cheapest_and_lies_in_its_files(demo: Demo) 
 
 
 def test_the_shift_leaders_plan_answers_in_words_and_in_json(demo: Demo) -> None:
-    as_of = records.stamp(tours.DEMO_AS_OF + tours.DEMO_PAUSE)
+    as_of = records.stamp(world.BEGIN + tours.DEMO_PAUSE)
     words = ("plan", "--profile", "demo", "--as-of", as_of)
     said = factory(demo.home, *words, "--out", "conche", "22:00", "--language", "en")
     assert said.returncode == 1
@@ -123,7 +128,7 @@ def test_the_shift_leaders_plan_answers_in_words_and_in_json(demo: Demo) -> None
 
 
 def test_a_replay_sees_only_what_was_known_then(demo: Demo) -> None:
-    earlier = tours.DEMO_AS_OF - timedelta(days=10)
+    earlier = world.BEGIN - timedelta(days=10)
     with open_house(settings=demo.settings, as_of=earlier) as house:
         rows = house.store.read(
             "spot_eur_mwh", places=("ES",), start=earlier, end=earlier + timedelta(days=5), as_of=house.as_of
@@ -151,8 +156,46 @@ def test_bad_input_is_one_sentence_and_an_exit_code(
     assert "Traceback" not in ran.stderr
 
 
+def test_the_demos_commands_go_on_at_its_own_time_with_a_simulator_of_their_own(later: Demo) -> None:
+    def left_at() -> datetime:
+        found = stood_at(later.settings.paths.clock)
+        assert found
+        return found
+
+    before = left_at()
+    assert timedelta(0) <= before - world.BEGIN < timedelta(hours=1)
+    told = json.loads(factory(later.home, "backfill", "--profile", "demo", "--json").stdout)
+    assert told["figures"]["recovered"] == told["figures"]["missing"] > 0
+    told = json.loads(factory(later.home, "gaps", "--profile", "demo", "--json").stdout)
+    assert told["figures"]["missing"] == 0
+    assert before < left_at() < before + timedelta(minutes=5)
+
+
+def test_the_readmes_example_runs_after_the_demo_as_it_is_printed(later: Demo) -> None:
+    (example,) = re.findall(
+        r"```python\n(.*?)```", (later.settings.paths.root / "README.md").read_text("utf-8"), re.DOTALL
+    )
+    shown = (
+        "assert prices.notna().mean().item() > 0.9 and len(lab.plan(here).schedule) and len(lab.runs(here)); "
+        "print(lab.gaps(here).verdict)"
+    )
+    env = {**os.environ, "FACTORY_HOME": str(later.home)}
+    ran = subprocess.run(
+        [sys.executable, "-c", example + shown], env=env, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "9 series are present" in ran.stdout
+
+
+def test_a_notebook_of_the_demo_is_told_how_to_reach_its_providers(later: Demo) -> None:
+    with open_house(settings=later.settings) as house:
+        outcome = ingest(house, "ree")
+    assert outcome.figures["sources_failed"] == 1
+    assert any("no simulator runs; `factory run` and `factory backfill` start one" in note for note in outcome.notes)
+
+
 def test_the_commands_of_a_demo_profile_answer_in_json(demo: Demo) -> None:
-    as_of = records.stamp(tours.DEMO_AS_OF)
+    as_of = records.stamp(world.BEGIN)
     told = json.loads(factory(demo.home, "gaps", "--profile", "demo", "--as-of", as_of, "--json").stdout)
     assert told["figures"]["present"] > 0
     jobs = json.loads(factory(demo.home, "jobs", "--profile", "demo", "--json").stdout)

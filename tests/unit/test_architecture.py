@@ -46,6 +46,7 @@ TICK = (
     "pipeline/due",
     "ops/__init__",
     "ops/jobs",
+    "ops/world",
 )
 HEAVY = {
     "numpy",

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from factory_lib.clock import Clock
-from factory_lib.errors import AuthError, MalformedResponse, QuotaError, ServerError, SourceError, Unreachable
+from factory_lib.errors import (
+    AuthError,
+    MalformedResponse,
+    NoSimulator,
+    QuotaError,
+    ServerError,
+    SourceError,
+    Unreachable,
+)
 from factory_lib.net import breaker, spacing
 from factory_lib.net.reply import QUOTA_PAUSE_S, Check, Reply, general_rules
 from factory_lib.net.retry import policy
@@ -128,6 +136,8 @@ class Http:
 
     def _attempt(self, request: _Request, check: Check | None) -> Reply:
         state, host, clock, rules = self._state, self.source, self._clock, self._settings.breaker
+        if self._settings.simulated and not self._settings.simulator_url:
+            raise NoSimulator(host)
         breaker.refuse_if_open(state, host, clock.now())
         spacing.wait_for_turn(state, host, self.limits, clock)
         breaker.admit(state, host, clock.now(), rules)

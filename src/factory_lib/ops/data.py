@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from tqdm import tqdm
 
+from factory_lib import settings as _settings
 from factory_lib.clock import parse_instant
 from factory_lib.errors import BadInput
 from factory_lib.house import open_house
+from factory_lib.ops import world
 from factory_lib.pipeline import backfill as filling
 from factory_lib.pipeline import gaps as accounting
 from factory_lib.pipeline import imports
@@ -66,7 +68,11 @@ def backfill(
     as_json: bool = False,
 ) -> int:
     """Fill what is missing and count in the store what was recovered."""
-    with open_house(profile, as_of) as house, tqdm(unit="request", disable=not sys.stderr.isatty()) as bar:
+    with (
+        world.provided(_settings.load(profile)) as settings,
+        open_house(settings=settings, as_of=as_of) as house,
+        tqdm(unit="request", disable=not sys.stderr.isatty()) as bar,
+    ):
         told = filling.backfill(
             house,
             *_window(since, until, house.as_of),

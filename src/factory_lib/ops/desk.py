@@ -16,13 +16,14 @@ from factory_lib import settings as _settings
 from factory_lib.clock import SystemClock, parse_instant
 from factory_lib.errors import BadInput
 from factory_lib.house import open_house
-from factory_lib.ops import alerts, backup, doctor, health, quarantine
+from factory_lib.ops import alerts, backup, doctor, health, quarantine, world
 from factory_lib.ops.data import say
 from factory_lib.state import State
 
 
 def _doctor(chosen: Namespace) -> int:
-    found = doctor.examine(_settings.load(chosen.profile), reach=True)
+    with world.provided(_settings.load(chosen.profile)) as settings:
+        found = doctor.examine(settings, reach=True)
     if chosen.json:
         sys.stdout.write(json.dumps({"level": found.level, "checks": found.rows()}) + "\n")
     for check in () if chosen.json else found.checks:

@@ -12,6 +12,7 @@ from typing import Any
 from factory_lib import settings as _settings
 from factory_lib.clock import SystemClock, parse_instant
 from factory_lib.errors import BadInput, JobLocked
+from factory_lib.ops import world
 from factory_lib.pipeline import due
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
@@ -54,14 +55,15 @@ def run(
     A replay (``as_of``), explicit parameters and ``force`` always run; otherwise a job with nothing due is one row in
     the state and ends without starting a kernel.
     """
-    settings = _settings.load(profile)
-    specs = {name: job_settings(settings, name) for name in names}
-    instant = parse_instant(as_of) if as_of else SystemClock(settings.clock_offset_s).now()
+    chosen = _settings.load(profile)
+    specs = {name: job_settings(chosen, name) for name in names}
     asked = force or bool(as_of) or bool(parameters)
-    return worst(
-        _run_one(settings, name, spec, instant, parameters, asked, bool(as_of), code, as_json)
-        for name, spec in specs.items()
-    )
+    with world.provided(chosen) as settings:
+        instant = parse_instant(as_of) if as_of else SystemClock(settings.clock_offset_s).now()
+        return worst(
+            _run_one(settings, name, spec, instant, parameters, asked, bool(as_of), code, as_json)
+            for name, spec in specs.items()
+        )
 
 
 def _run_one(

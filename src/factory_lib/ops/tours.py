@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
-from factory_lib import net
 from factory_lib import settings as _settings
-from factory_lib.clock import SystemClock, parse_instant
-from factory_lib.errors import JobError
-from factory_lib.ops import jobs, runner
+from factory_lib.clock import leave_at, parse_instant
+from factory_lib.ops import jobs, runner, world
 from factory_lib.settings import Settings
-from factory_lib.state import State
 
-# A fixed instant, so that the demo's figures are the same on every machine and day. The history before it holds a clock
-# change and the market's change from hours to quarters.
-DEMO_AS_OF = datetime(2025, 11, 20, 10, 0, tzinfo=UTC)
 DEMO_PAUSE = timedelta(minutes=5)  # longer than a demo takes
 CHAIN = (
     "ingest", "gap_analysis", "auto_backfill_check", "feature_engineering", "ml_training", "ml_predictions",
@@ -35,40 +25,11 @@ HISTORY_AS_OF = ("2017-12-31", "2024-12-31")
 
 def demo(days: int) -> int:
     """Run the chain in profile ``demo`` against a simulator of its own and print where the reports are."""
-    with simulated_world() as settings:
+    with world.started(_settings.load("demo")) as settings:
         parameters: dict[str, dict[str, object]] = {"ingest": {"days": days}, "auto_backfill_check": {"days": days}}
-        return _chain(settings, DEMO_AS_OF, parameters, DEMO_PAUSE)
-
-
-@contextmanager
-def simulated_world() -> Iterator[Settings]:
-    """Start the demo's simulator and yield settings that live in its world and at its time, kernels included."""
-    now = _next_demo_instant()
-    before = dict(os.environ)
-    with simulator(now) as url:
-        os.environ["FACTORY_SIMULATOR_URL"] = url
-        os.environ["FACTORY_CLOCK_OFFSET_S"] = str((now - SystemClock().now()).total_seconds())
-        try:
-            yield _settings.load("demo")
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
-
-
-def _next_demo_instant() -> datetime:
-    """Return where the simulated clock goes on: time that hosts are spared by must not run backwards between demos.
-
-    What a command run at the real time has left behind lies ahead of that clock and would bar every host.
-    """
-    state = State(_settings.load("demo").paths.state)
-    try:
-        last = state.marked("demo", "clock")
-        now = last[0] + DEMO_PAUSE if last else DEMO_AS_OF
-        state.mark("demo", "clock", now)
-        net.forget_after(state, now + DEMO_PAUSE)
-        return now
-    finally:
-        state.close()
+        code = _chain(settings, world.BEGIN, parameters, DEMO_PAUSE)
+        leave_at(settings.paths.clock, world.BEGIN + DEMO_PAUSE)
+        return code
 
 
 def history(folder: Path) -> int:
@@ -106,37 +67,6 @@ def _chain(
         sys.stdout.flush()
     sys.stdout.write(f"\nAll runs: {settings.paths.runs / 'index.html'}\n")
     return 1 if failed else 0
-
-
-@contextmanager
-def simulator(now: datetime, options: Sequence[str] = ("--holes", "demo")) -> Iterator[str]:
-    """Run the simulator as a process of its own on a free port; yield its address and stop it afterwards.
-
-    Raises
-    ------
-    JobError
-        If it does not say that it is ready.
-    """
-    command = [
-        sys.executable,
-        "-m",
-        "factory_lib.simulator",
-        "--port",
-        "0",
-        "--now",
-        now.isoformat(),
-        "--stop-with-stdin",
-        *options,
-    ]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        ready = process.stdout.readline()
-        if not ready:
-            raise JobError(f"The simulator did not start (exit code {process.wait()}).")
-        try:
-            yield json.loads(ready)["url"]
-        finally:
-            process.terminate()
 
 
 def mlflow_pages(profile: str | None, port: int) -> int:

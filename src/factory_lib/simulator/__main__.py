@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--now", metavar="INSTANT", help="the server's time; without it, real time")
     add("--speed", type=float, default=0.0, help="simulated seconds per second after --now (default 0)")
     add("--faults", type=Path, metavar="FILE", help="script (TOML or JSON) with rules and holes")
-    add("--holes", choices=["demo"], help="hold back the demo's values")
+    add("--holes", choices=["demo", "lost"], help="hold back the demo's values, or only those that never come")
     add("--stop-with-stdin", action="store_true", help="end when standard input closes")
     add("--list-faults", action="store_true", help="print what --faults may name, and end")
     return parser

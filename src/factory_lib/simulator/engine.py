@@ -202,7 +202,7 @@ def assemble(
     simulator = Simulator(World(seed), clock)
     wanted = read_script(script) if script else {}
     simulator.set_rules(read_rules(wanted.get("rules", []), PROVIDERS))
-    cut = demo_holes(clock.now()) if holes == "demo" else ()
+    cut = [hole for hole in demo_holes(clock.now()) if hole.lost or holes == "demo"] if holes else []
     simulator.set_holes((*cut, *read_holes(wanted.get("holes", []))))
     return simulator
 
