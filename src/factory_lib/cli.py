@@ -83,8 +83,10 @@ def _parser() -> argparse.ArgumentParser:
     config = verb("config", _config, "Check or show the settings.")
     config.add_argument("action", choices=("check", "show"))
     verb("index", _index, "Write runs/index.html anew.")
-    export = verb("export", _export, "Write a view of series to CSV or Parquet, with units and provenance.")
-    export.add_argument("series", nargs="+")
+    export = verb("export", _export, "Write a view to CSV or Parquet, with units and provenance.")
+    export.add_argument(
+        "what", nargs="+", metavar="WHAT", help="series; or accounting, gaps, forecasts (of series), features, plan"
+    )
     export.add_argument("--out", type=Path, required=True, help="file ending in .csv or .parquet")
     export.add_argument("--since", required=True)
     export.add_argument("--until", required=True)
@@ -188,10 +190,10 @@ def _backfill(chosen: argparse.Namespace) -> int:
 
 
 def _export(chosen: argparse.Namespace) -> int:
-    from factory_lib.ops import data
+    from factory_lib.ops import exports
 
-    return data.export(
-        chosen.profile, chosen.series, chosen.out, since=chosen.since, until=chosen.until, as_of=chosen.as_of
+    return exports.export(
+        chosen.profile, chosen.what, chosen.out, since=chosen.since, until=chosen.until, as_of=chosen.as_of
     )
 
 

@@ -1,4 +1,4 @@
-"""The data commands: import, gaps, backfill, export, in words for a person or JSON for a machine."""
+"""The data commands: import, gaps, backfill, in words for a person or JSON for a machine."""
 
 from __future__ import annotations
 
@@ -21,9 +21,6 @@ from factory_lib.pipeline import backfill as filling
 from factory_lib.pipeline import gaps as accounting
 from factory_lib.pipeline import imports
 from factory_lib.pipeline.imports import detect
-from factory_lib.pipeline.scope import places_of
-from factory_lib.series import get
-from factory_lib.store.export import export as export_view
 
 if TYPE_CHECKING:
     from factory_lib.views.page import Outcome
@@ -82,22 +79,6 @@ def backfill(
         )
     say(told, {"plan": told.plan, "by_source": told.by_source, "remaining": told.remaining}, as_json)
     return int(told.level == "fail")
-
-
-def export(
-    profile: str | None, names: Sequence[str], out: Path, *, since: str, until: str, as_of: str | None = None
-) -> int:
-    """Write the view of series to CSV or Parquet."""
-    with open_house(profile, as_of) as house:
-        _window(since, until)
-        start, end, known = parse_instant(since), parse_instant(until), house.as_of if as_of else None
-        parts = [
-            house.store.read(name, places=places_of(house.settings, get(name)), start=start, end=end, as_of=known)
-            for name in names
-        ]
-        rows = export_view(pd.concat(parts, ignore_index=True), out, house.store.world)
-    sys.stdout.write(f"{rows:,} rows in {out}\n")
-    return int(rows == 0)
 
 
 def _window(

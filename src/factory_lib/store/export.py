@@ -11,10 +11,11 @@ from factory_lib.errors import BadInput
 
 
 def export(view: pd.DataFrame, file: Path, world: str) -> int:
-    """Write view or forecast rows to ``file`` and return how many; the suffix decides, ``.csv`` or ``.parquet``.
+    """Write a table to ``file`` and return its rows; the suffix decides, ``.csv`` or ``.parquet``.
 
-    Beside the columns of ``Store.read`` (source, kind, times, run) each row carries ``unit`` and ``world``, so that a
-    file that travels alone still says what it holds and whether it is real.
+    Beside its own columns (of ``Store.read``: source, kind, times, run) each row carries ``world``, and ``unit`` where
+    it is of a series, so that a file that travels alone still says what it holds and whether it is real. A score, which
+    no provider gives, counts points.
 
     Raises
     ------
@@ -23,8 +24,11 @@ def export(view: pd.DataFrame, file: Path, world: str) -> int:
     """
     if file.suffix not in (".csv", ".parquet"):
         raise BadInput(f"{file.name} is neither .csv nor .parquet.")
-    units = {name: catalogue.get(name).unit for name in view["series"].unique()}
-    rows = view.assign(unit=view["series"].map(units).astype("str"), world=world)
+    rows = view.copy()
+    if "series" in view:
+        units = {name: entry.unit for name, entry in catalogue.CATALOGUE.items()}
+        rows["unit"] = view["series"].map(units).fillna("points").astype("str")
+    rows["world"] = world
     part = file.with_name(f"{file.name}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
