@@ -26,7 +26,7 @@ HISTORY_AS_OF = ("2017-12-31", "2024-12-31")
 def demo(days: int) -> int:
     """Run the chain in profile ``demo`` against a simulator of its own and print where the reports are."""
     with world.started(_settings.load("demo")) as settings:
-        parameters: dict[str, dict[str, object]] = {"ingest": {"days": days}, "auto_backfill_check": {"days": days}}
+        parameters: dict[str, dict[str, object]] = {"ingest": {"days": days}}
         code = _chain(settings, world.BEGIN, parameters, DEMO_PAUSE)
         leave_at(settings.paths.clock, world.BEGIN + DEMO_PAUSE)
         return code

@@ -224,6 +224,7 @@ class _Campaign:
             "quarantined": len(self.tally.quarantined),
             "planned_s": float(planned.groupby("source")["seconds"].sum().max()) if len(planned) else 0.0,
             "untouched_gaps": len(left_alone),
+            "untouched": int(left_alone["slots"].sum()),
         }
         if missing and not dry_run:
             figures["success_rate"] = recovered / missing
