@@ -16,8 +16,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks._cli import bench
-from benchmarks.plan_backtest import NAMES, PLANTS
-from benchmarks.price_backtest import spot
+from benchmarks.plan_backtest import NAMES, PLANTS, hourly_spot
 from factory_lib.plan.request import for_days
 from factory_lib.plan.solve import Plan, solve
 from factory_lib.settings.loading import build
@@ -36,7 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
     """Plan every window of every plant."""
-    prices = spot(chosen.data).prices.to_frame("spot_eur_mwh")
+    prices = hourly_spot(chosen.data).to_frame()
     by_plant, tables = {}, []
     for name in chosen.plants:
         table = tomllib.loads((PLANTS / f"{name}.toml").read_text(encoding="utf-8"))["plant"]

@@ -61,6 +61,11 @@ def read_plant(name: str) -> Plant:
     return replace(plant, slot_min=60)
 
 
+def hourly_spot(data: Path) -> pd.Series:
+    """Return spot prices by hour, of the years settled in quarters too."""
+    return spot(data).prices.resample("h").mean().rename("spot_eur_mwh")
+
+
 def published(prices: pd.Series) -> value.Believed:
     """Believe the market: its prices up to the end of the day are known at the lead-in."""
 
@@ -170,7 +175,7 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
         first = min(first + QUICK_FROM, last)
         last = min(last, first + timedelta(days=QUICK_DAYS - 1))
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
-    prices = spot(chosen.data).prices.rename("spot_eur_mwh")
+    prices = hourly_spot(chosen.data)
     sys.stderr.write(f"forecasting {len(days)} days\n")
     forecast = forecast_backtest(day_matrix(prices), first, last, leads=(1,)).set_index("start")[["p10", "p50", "p90"]]
     shared = (prices, forecast, days, chosen.early)
