@@ -139,6 +139,18 @@ def test_an_unknown_parameter_runs_nothing(checkout: Settings, make_notebook: Ma
     assert not list(records.folders(checkout.paths.runs))
 
 
+def test_a_value_that_a_person_got_wrong_is_no_trouble_of_the_job(
+    checkout: Settings, make_notebook: MakeNotebook
+) -> None:
+    make_notebook("picky", "from factory_lib.errors import BadInput\nraise BadInput(f'{answer} is not an answer.')")
+    state = State(checkout.paths.state)
+    _, typed = run(checkout, "picky", answer=2)
+    assert (typed.status, typed.exit_code, state.marks("job"), alerts.listed(state)) == ("failed", 2, {}, [])
+    _, scheduled = run(checkout, "picky")
+    assert (scheduled.exit_code, len(alerts.listed(state))) == (2, 1)
+    state.close()
+
+
 def test_a_notebook_without_parameters_is_refused(checkout: Settings, make_notebook: MakeNotebook) -> None:
     make_notebook("bare", "1 + 1", parameters=None)
     with pytest.raises(NotebookFailed, match="tagged"):

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from factory_lib import settings as _settings
 from factory_lib.clock import parse_instant
-from factory_lib.errors import BadInput
+from factory_lib.errors import BadInput, SourceError
 from factory_lib.house import open_house
 from factory_lib.ops import world
 from factory_lib.pipeline import backfill as filling
@@ -78,7 +78,7 @@ def backfill(
             progress=lambda at: _advance(bar, at),
         )
     say(told, {"plan": told.plan, "by_source": told.by_source, "remaining": told.remaining}, as_json)
-    return int(told.level == "fail")
+    return 0 if told.level != "fail" else SourceError.exit_code if told.figures["providers_away"] else 1
 
 
 def _window(

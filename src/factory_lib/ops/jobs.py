@@ -89,7 +89,7 @@ def _run_one(
         _say({"job": name, "status": "skipped", "verdict": str(locked)}, as_json)
         return locked.exit_code
     _say({**asdict(record), "folder": str(folder)} if as_json else _line(settings, record, folder), as_json)
-    return 0 if record.status == "ok" else 1
+    return record.exit_code
 
 
 def _nothing_due(settings: Settings, name: str, now: datetime) -> str | None:

@@ -10,6 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from factory_lib import errors
+
 Status = Literal["started", "ok", "failed", "killed"]
 VERSION = 1
 REAPED_DAYS = 2
@@ -38,6 +40,16 @@ class RunRecord:
     cpu_seconds: float | None = None
     peak_memory_mb: float | None = None
     version: int = VERSION
+
+    @property
+    def exit_code(self) -> int:
+        """What the command line returns: that of the error that ended the run, or of providers that are all away."""
+        if self.status == "ok":
+            return 0
+        if self.figures.get("providers_away"):
+            return errors.SourceError.exit_code
+        raised = getattr(errors, (self.error or "").partition(":")[0], None)
+        return raised.exit_code if isinstance(raised, type) and issubclass(raised, errors.FactoryError) else 1
 
     def finish(self, status: Status, at: datetime, **known: Any) -> RunRecord:
         """Return the record of the same run, ended."""

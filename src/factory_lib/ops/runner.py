@@ -17,7 +17,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from factory_lib.clock import PRESENT, REPLAY_AFTER, Clock, SystemClock
-from factory_lib.errors import NotebookFailed, UnknownParameter
+from factory_lib.errors import BadInput, NotebookFailed, UnknownParameter
 from factory_lib.ops import alerts, index, records, report
 from factory_lib.ops.records import RunRecord, stamp
 from factory_lib.settings import Settings
@@ -87,7 +87,8 @@ def run(
         with _as_present(None if replay else stamp(as_of)):
             executed = _execute(notebook, folder, given, spec, settings)
         record = _finish(settings, folder, record, *executed, ticking, code)
-        _remember(settings, record, began, living.now(), replay=replay)
+        typed = bool(parameters) and record.exit_code == BadInput.exit_code  # a person's slip is no trouble of the job
+        _remember(settings, record, began, living.now(), replay=replay or typed)
     index.write(settings.paths)
     return folder, record
 

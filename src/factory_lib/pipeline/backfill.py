@@ -219,6 +219,7 @@ class _Campaign:
             "known_later": sum(int(each.known_later.sum()) for each in quarry),
             "requests": len(planned) if dry_run else self.tally.sent.total(),
             "requests_failed": self.tally.failed.total(),
+            "providers_away": int(self.tally.all_away),
             "new": total.new,
             "revised": total.revised,
             "quarantined": len(self.tally.quarantined),

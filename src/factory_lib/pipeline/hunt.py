@@ -99,7 +99,7 @@ class Hunt:
             came = from_index(answer.rows.loc[answer.rows["series"] == self.target.name, "start"])
             self.brought[row] |= contained(self.starts, came, grid_step(self.target.series))
         elif answer.error is not None:
-            self.errors[self.doors[row]] = answer.error.message
+            self.errors.setdefault(self.doors[row], answer.error.message.rstrip("."))
 
     def read_again(self, house: House) -> None:
         """Ask the store which of the slots it holds now."""

@@ -86,7 +86,8 @@ class IngestOutcome:
             return f"Nobody was asked: {'; '.join(self.skipped) or 'no source has anything for this site'}."
         counted = f"{found['new']:,} new values and {found['revised']:,} revised from {found['sources_asked']} sources"
         if self.overdue:
-            return f"{counted}, but {', '.join(self.overdue)} had values due and got none."
+            causes = "; ".join(dict.fromkeys(error.rstrip(".") for error in self.by_source["error"] if error))
+            return f"{counted}, but {', '.join(self.overdue)} had values due and got none{causes and f': {causes}'}."
         failed = f"; {found['sources_failed']} of them failed" if found["sources_failed"] else ""
         doubted = f"; {found['quarantined']:,} values are quarantined" if found["quarantined"] else ""
         return f"{counted}{failed}{doubted}."
@@ -211,6 +212,7 @@ def _outcome(
         "rejected": total.rejected + len(tally.rejected),
         "quarantined": len(tally.quarantined),
         "forecasts": forecasts,
+        "providers_away": int(tally.all_away),
     }
     has_weather = any(target.series.measurement is Measurement.WEATHER for target in wanted)
     return IngestOutcome(

@@ -28,7 +28,7 @@ class Tally:
     sent, failed : Counter
         Requests by source.
     errors : dict
-        The last failure of each source.
+        The first failure of each source: those after it often say no more than that it is left alone.
     rejected : list of (source, text, reason)
         What providers sent and nobody can believe.
     """
@@ -50,7 +50,7 @@ class Tally:
         self.rejected += [(request.source, *row) for row in answer.rejected]
         if answer.error is not None and not answer.settled:
             self.failed[request.source] += answer.sent
-            self.errors[request.source] = answer.error.message
+            self.errors.setdefault(request.source, answer.error.message)
         for name in () if request.forecast else request.series:
             key, rows = (Door(request.source, request.place), name), answer.rows[answer.rows["series"] == name]
             result = self.house.store.write(rows, run_id=self.house.run_id) if len(rows) else WriteResult()
@@ -81,12 +81,17 @@ class Tally:
         filled = [part for part in self._doubted if len(part)]
         return pd.concat(filled, ignore_index=True) if filled else quality.nothing_doubted()
 
+    @property
+    def all_away(self) -> bool:
+        """Whether providers were asked, and all requests of all of them failed."""
+        return self.sent.total() > 0 and self.sent == self.failed
+
     def total(self) -> WriteResult:
         """Return the sum of what was written."""
         return sum(self.written.values(), start=WriteResult())
 
     def by_source(self) -> dict[str, dict[str, int | str]]:
-        """Return, for each source that was to be asked, its requests, failures, counts and last error."""
+        """Return, for each source that was to be asked, its requests, failures, counts and first error."""
         totals = dict.fromkeys(self.sent, WriteResult())
         for (door, _), result in self.written.items():
             totals[door.source] += result

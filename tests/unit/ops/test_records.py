@@ -30,6 +30,25 @@ def gone() -> int:
     return process.pid
 
 
+@pytest.mark.parametrize(
+    ("status", "error", "figures", "code"),
+    [
+        pytest.param("ok", None, {"providers_away": 1}, 0, id="well"),
+        pytest.param("failed", "KeyError: 'x'", {}, 1, id="not ours"),
+        pytest.param("failed", "BadInput: There is no source 'nope'.", {}, 2, id="input"),
+        pytest.param("failed", "StoreUnavailable: no answer", {}, 69, id="store away"),
+        pytest.param("failed", "0 new values, but …", {"providers_away": 1}, 69, id="providers away"),
+        pytest.param("failed", "0 new values, but …", {"providers_away": 0}, 1, id="one provider away"),
+        pytest.param("killed", "Stopped by a signal.", {}, 1, id="killed"),
+    ],
+)
+def test_the_exit_code_says_what_kind_of_end_it_was(
+    status: records.Status, error: str | None, figures: dict[str, int], code: int
+) -> None:
+    begun = records.RunRecord("job", "live", "good", "started", records.stamp(NOW), records.stamp(NOW), 1, {})
+    assert begun.finish(status, NOW, error=error, figures=figures).exit_code == code
+
+
 def test_what_a_later_version_added_is_left_out(tmp_path: Path) -> None:
     folder = left(tmp_path, NOW, 1)
     known = records.load(folder)

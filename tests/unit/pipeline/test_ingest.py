@@ -83,6 +83,8 @@ def test_rows_that_were_due_and_did_not_come_fail_the_job(town) -> None:
     assert set(outcome.overdue) == {"spot_eur_mwh", "pvpc_eur_mwh"}
     with pytest.raises(NothingIngested, match="spot_eur_mwh"):
         outcome.require()
+    assert outcome.figures["providers_away"] == 1
+    assert "ree: " in outcome.verdict
 
 
 def test_a_provider_that_stops_publishing_is_overdue_although_old_rows_come(town) -> None:
