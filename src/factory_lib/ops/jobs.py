@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 from factory_lib import settings as _settings
 from factory_lib.clock import SystemClock, parse_instant
-from factory_lib.errors import BadInput, JobLocked
+from factory_lib.errors import BadInput, FactoryError, JobLocked
 from factory_lib.ops import world
 from factory_lib.pipeline import due
 from factory_lib.settings import Settings
@@ -154,26 +154,43 @@ def show(profile: str | None, *, as_json: bool = False) -> int:
 
 
 def config(profile: str | None, action: str, *, as_json: bool = False) -> int:
-    """Check the settings (loading them is the check) or print them, secrets masked."""
+    """Check the settings, or print them with secrets masked; 1 where a check finds them wanting."""
+    from factory_lib.ops import plant_words
+
     settings = _settings.load(profile)
     if not as_json:
-        from factory_lib.ops import plant_words
-
         sys.stdout.write("\n".join([f"From {settings.file}, profile {settings.profile}:", *plant_words.told(settings)]))
-        trouble = list(plant_words.cannot(settings.plant)) if action == "check" else []
-        if action == "check":
-            sys.stdout.write("".join(f"\nNo plan is possible on a {line}." for line in trouble))
-            sound = "is sound, but for these days" if trouble else "is sound, and every weekday has a plan"
-            sys.stdout.write(f"\n{settings.file} {sound}.\n")
-            return 0
+    if action == "check":
+        return _check(settings, as_json)
+    if not as_json:
         sys.stdout.write("\n\nEverything that is set, secrets left out:\n")
-    elif action == "check":
-        sys.stdout.write(json.dumps({"file": str(settings.file), "profile": settings.profile, "sound": True}) + "\n")
-        return 0
     shown = {key: value for key, value in vars(settings).items() if key != "secrets"}
     plain = {key: _plain(value) for key, value in shown.items()}
     sys.stdout.write(json.dumps(plain, indent=None if as_json else 2, default=str, ensure_ascii=False) + "\n")
     return 0
+
+
+def _check(settings: Settings, as_json: bool) -> int:
+    trouble = list(_trouble(settings))
+    if as_json:
+        found = {"file": str(settings.file), "profile": settings.profile, "sound": not trouble, "trouble": trouble}
+        sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
+    else:
+        sound = "is not sound" if trouble else "is sound, and every weekday has a plan"
+        sys.stdout.write("".join(f"\n{line}" for line in [*trouble, f"{settings.file} {sound}.\n"]))
+    return int(bool(trouble))
+
+
+def _trouble(settings: Settings) -> Iterator[str]:
+    """Yield what is wrong with settings that could be loaded: jobs that cannot run, a weekday that has no plan."""
+    from factory_lib.ops import plant_words, runner
+
+    for name, spec in settings.jobs.items():
+        try:
+            runner.notebook_for(settings, spec, {"profile": "", "as_of": "", **spec.parameters})
+        except FactoryError as error:
+            yield f"Job {name} cannot run: {error}"
+    yield from (f"No plan is possible on a {line}." for line in plant_words.cannot(settings.plant))
 
 
 def _plain(value: Any) -> Any:

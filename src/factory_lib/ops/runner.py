@@ -72,10 +72,9 @@ def run(
     """
     ticking = clock or SystemClock()
     living = clock or SystemClock(settings.clock_offset_s)  # a simulated profile's marks are in its own time
-    source = settings.paths.notebooks / f"{spec.notebook}.ipynb"
     given = {"profile": settings.profile, "as_of": stamp(as_of), **spec.parameters, **(parameters or {})}
     with locked(settings.paths.data / "locks", job):
-        notebook = _read(source, given)
+        notebook = notebook_for(settings, spec, given)
         records.reap(settings.paths.runs, ticking.now())
         started, began = ticking.now(), living.now()
         folder = records.new_folder(settings.paths.runs, job, started)
@@ -105,7 +104,15 @@ def _as_present(instant: str | None) -> Iterator[None]:
         os.environ.update({} if before is None else {PRESENT: before})
 
 
-def _read(source: Path, given: Mapping[str, Any]) -> NotebookNode:
+def notebook_for(settings: Settings, spec: JobSettings, given: Mapping[str, Any]) -> NotebookNode:
+    """Return the job's notebook, which declares every parameter that is ``given``.
+
+    Raises
+    ------
+    NotebookFailed, UnknownParameter
+        If there is no such notebook, or it does not.
+    """
+    source = settings.paths.notebooks / f"{spec.notebook}.ipynb"
     with _without("rfc3987_syntax", "isoduration"):  # formats that no notebook's schema names: a second of every start
         import nbformat
 

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from factory_lib.series import SITE, Measurement
+
+
+def at_least(record: object, **limits: float) -> None:
+    """Refuse a record with a number below its limit.
+
+    Raises
+    ------
+    ValueError
+        Names the number.
+    """
+    for name, limit in limits.items():
+        if getattr(record, name) < limit:
+            raise ValueError(f"{name} must be at least {limit:g}, not {getattr(record, name):g}")
 
 
 @dataclass(frozen=True)
@@ -74,8 +88,7 @@ class SourceSettings:
     subscribed: bool = False  # a paid plan that opens more of the provider, where there is one
 
     def __post_init__(self) -> None:
-        if self.spacing_s < 0 or self.retries < 0 or self.max_range_days < 1 or self.requests_per_minute < 1:
-            raise ValueError("spacing_s and retries must not be negative, limits at least 1")
+        at_least(self, spacing_s=0, retries=0, max_range_days=1, requests_per_minute=1, requests_per_day=0)
 
 
 @dataclass(frozen=True)
@@ -84,6 +97,9 @@ class BreakerSettings:
 
     failures: int = 5
     open_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        at_least(self, failures=1, open_s=0)
 
 
 @dataclass(frozen=True)
@@ -108,6 +124,13 @@ class GapSettings:
     severities: tuple[SeverityRule, ...]
     automatic_above_h: float = 3.0
     look_back_days: int = 30
+
+    def __post_init__(self) -> None:
+        at_least(self, automatic_above_h=0, look_back_days=1)
+        *bounded, last = [rule.up_to_h for rule in self.severities] or [0.0]
+        ends = [end for end in bounded if end is not None]
+        if last is not None or len(ends) != len(bounded) or ends != sorted(set(ends)):
+            raise ValueError("severities must ascend by up_to_h, and the last one has none")
 
 
 @dataclass(frozen=True)
@@ -161,6 +184,9 @@ class TrainingSettings:
     folds: int = 3
     seed: int = 20210601
 
+    def __post_init__(self) -> None:
+        at_least(self, minimum_rows=1, history_days=1, folds=1)
+
 
 @dataclass(frozen=True)
 class AlertSettings:
@@ -170,6 +196,9 @@ class AlertSettings:
     escalate_after_h: float = 24.0
     key_warning_days: int = 14
     channels: tuple[Literal["file", "stderr"], ...] = ("file", "stderr")
+
+    def __post_init__(self) -> None:
+        at_least(self, cooldown_h=0, escalate_after_h=0, key_warning_days=0)
 
 
 @dataclass(frozen=True)
@@ -188,6 +217,9 @@ class RetentionSettings:
     backups: int = 4
     log_mb: float = 1.0
 
+    def __post_init__(self) -> None:
+        at_least(self, runs_days=1, calls_days=1, backups=1, log_mb=0)
+
 
 @dataclass(frozen=True)
 class JobSettings:
@@ -197,6 +229,31 @@ class JobSettings:
     cron: str = ""
     timeout_s: int = 900
     parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        at_least(self, timeout_s=1)
+        if self.cron and not _is_cadence(self.cron):
+            raise ValueError(
+                f"cron {self.cron!r} is not five fields: minute, hour, day, month, weekday, such as '*/30 6-22 * * 1-5'"
+            )
+
+
+def _is_cadence(cron: str) -> bool:
+    """Whether all five fields hold ``*``, numbers or ranges in their limits, with a step where wanted."""
+    limits = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
+    parts = cron.split()
+    return len(parts) == len(limits) and all(
+        _selects(entry, low, high) for part, (low, high) in zip(parts, limits, strict=True) for entry in part.split(",")
+    )
+
+
+def _selects(entry: str, low: int, high: int) -> bool:
+    found = re.fullmatch(r"(?:\*|(\d+)(?:-(\d+))?)(?:/(\d+))?", entry)
+    if not found:
+        return False
+    first, last, step = (int(number) if number else None for number in found.groups())
+    first = low if first is None else first
+    return low <= first <= (first if last is None else last) <= high and step != 0
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,12 +42,40 @@ def test_what_no_weekday_can_make_is_told_with_what_is_in_the_way(settings: Sett
     assert "kg (standard)" in line
 
 
-def test_check_names_the_file_it_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Settings of our own, which commands read."""
     file = tmp_path / "ours.toml"
     file.write_text((ROOT / "config" / "factory.toml").read_text(encoding="utf-8"), encoding="utf-8")
     monkeypatch.setenv("FACTORY_CONFIG", str(file))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "said"),
+    [
+        ('"01_ingest"', '"01_ingets"', "Job ingest cannot run: .*01_ingets.ipynb is missing"),
+        ('sources = "all"', 'daze = "all"', "Job ingest cannot run: .*no parameter daze"),
+        ("standard = 1000", "standard = 9000", "No plan is possible on a mon: .*kg"),
+    ],
+    ids=["notebook", "parameter", "demand"],
+)
+def test_check_finds_what_can_be_loaded_and_not_done(
+    ours: Path, capsys: pytest.CaptureFixture[str], was: str, becomes: str, said: str
+) -> None:
+    text = ours.read_text(encoding="utf-8")
+    assert was in text
+    ours.write_text(text.replace(was, becomes, 1), encoding="utf-8")
+    assert jobs.config("live", "check") == 1
+    assert re.search(f"\n{said}.*\n.*ours.toml is not sound.\n$", capsys.readouterr().out)
+    assert jobs.config("live", "check", as_json=True) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["sound"] is False
+    assert re.match(said, told["trouble"][0])
+
+
+def test_check_names_the_file_it_read(ours: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = ours
     assert factory_settings.load("live").file == file
     assert jobs.config("live", "check") == 0
     assert f"{file} is sound, and every weekday has a plan." in capsys.readouterr().out

@@ -14,6 +14,14 @@ import pytest
 from factory_lib import settings
 from factory_lib.errors import ConfigError
 from factory_lib.settings.loading import build, merge
+from factory_lib.settings.records import (
+    AlertSettings,
+    BreakerSettings,
+    GapSettings,
+    JobSettings,
+    RetentionSettings,
+    TrainingSettings,
+)
 
 
 class Colour(StrEnum):
@@ -41,6 +49,7 @@ class Outer:
     colour: Colour = Colour.RED
 
 
+SEVERITY = {"name": "minor", "strategy": "wait", "priority": "low", "passes_at_min": [0], "up_to_h": 2}
 GOOD: dict[str, Any] = {"name": "a", "starts": "06:00", "inner": {"power_kw": 3}}
 
 
@@ -75,6 +84,36 @@ def test_a_good_table_becomes_typed_records() -> None:
 def test_a_mistake_names_its_place(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build(Outer, {**GOOD, **change}, "plant")
+
+
+@pytest.mark.parametrize("cron", ["", "*/5 * * * *", "10,40 * * * *", "0 6-22/2 1 1-12 0,7", "0 0 31 12 5"])
+def test_a_cadence_is_five_fields(cron: str) -> None:
+    assert build(JobSettings, {"notebook": "01_ingest", "cron": cron}, "jobs.ours").cron == cron
+
+
+@pytest.mark.parametrize(
+    "cron", ["hourly", "*/5 * * *", "60 * * * *", "0 24 * * *", "0 0 0 * *", "5-1 * * * *", "*/0 * * * *", "a * * * *"]
+)
+def test_what_cron_would_refuse_or_never_run_is_refused(cron: str) -> None:
+    with pytest.raises(ConfigError, match="is not five fields"):
+        build(JobSettings, {"notebook": "01_ingest", "cron": cron}, "jobs.ours")
+
+
+@pytest.mark.parametrize(
+    ("record", "given", "message"),
+    [
+        (TrainingSettings, {"minimum_rows": 0}, "minimum_rows must be at least 1, not 0"),
+        (BreakerSettings, {"open_s": -1}, "open_s must be at least 0, not -1"),
+        (AlertSettings, {"cooldown_h": -6}, "cooldown_h must be at least 0, not -6"),
+        (RetentionSettings, {"backups": 0}, "backups must be at least 1, not 0"),
+        (JobSettings, {"notebook": "01_ingest", "timeout_s": 0}, "timeout_s must be at least 1, not 0"),
+        (GapSettings, {"severities": [SEVERITY, {**SEVERITY, "name": "critical"}]}, "must ascend by up_to_h"),
+        (GapSettings, {"severities": []}, "must ascend by up_to_h"),
+    ],
+)
+def test_a_number_that_cannot_be_is_refused_with_its_name(record: type, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build(record, given, "ours")
 
 
 def test_merging_lays_tables_over_tables() -> None:
