@@ -26,7 +26,7 @@ from factory_lib.plan.request import for_days
 from factory_lib.plan.solve import solve
 from factory_lib.series import SITE
 
-QUARTER = timedelta(minutes=15)
+QUARTER, DAY = timedelta(minutes=15), timedelta(days=1)
 QUARTER_H = 0.25
 KEPT, AFTERWARDS, NONE = "kept", "made afterwards", "none"
 HINDCAST_S = 4.0
@@ -76,7 +76,7 @@ def review(house: House, days: int = 7) -> PlanReview:
     plans = {day: found for day in [*wanted, today] if (found := _kept(house, day) or _afterwards(house, day))}
     start, end = day_start(wanted[0]), day_start(today)
     index = pd.date_range(start, end, freq=QUARTER, inclusive="left", unit="s", name="start")
-    believed = [plan.believed[plan.believed.index >= day_start(day)] for day, plan in plans.items()]
+    believed = [plan.believed[day_start(day) : day_start(day + DAY) - QUARTER] for day, plan in plans.items()]
     unknown = pd.DataFrame(index=index, columns=[*_BAND, "expected"], dtype="float64")
     frame = _quarters(house, index, pd.concat(believed) if believed else unknown)
     stages = _carried_out(plans)

@@ -60,7 +60,7 @@ def figures(plan: Plan) -> Figures:
 
 def verdict(plan: Plan, first: date, days: int, found: Mapping[str, Any], to_blame: Sequence[str]) -> str:
     """Return one sentence a planner can act on."""
-    day = f"{first:%A %-d %B}" + (f" and {days - 1} days more" if days > 1 else "")
+    day = f"{first:%A %-d %B}" + (f" and {days - 1} day{'s' * (days > 2)} more" if days > 1 else "")
     if plan.status == "infeasible":
         ways = "; ".join(map(str, plan.obstacles)) or "no single change that was tried would help"
         hand = f" Without {' or '.join(map(repr, to_blame))} there would be a plan." if to_blame else ""
@@ -83,6 +83,7 @@ def notes(
     counted: str,
     earlier: datetime | None,
     late_kg: float,
+    put_off_kg: float,
     wishes: Sequence[str],
 ) -> tuple[str, ...]:
     """Return what a reader of the figures has to know; the value first where it is small.
@@ -94,7 +95,9 @@ def notes(
     earlier : datetime, optional
         When the plan was made that is taken as carried out until this one begins.
     late_kg : float
-        What it left unmade of days before.
+        What was left unmade of days before.
+    put_off_kg : float
+        The part of it that does not fit into the window, and is owed to the next plan.
     """
     request, said = plan.problem.request, []
     if "saving_eur_year" in found and float(found["saving_eur_year"]) < WORTH_SAYING_EUR:
@@ -112,14 +115,24 @@ def notes(
     ]
     if earlier:
         said.append(
-            f"The plan made at {earlier.astimezone(MADRID):%-d %B %H:%M} is taken as carried out: "
+            f"The plan made at {local(earlier)} is taken as carried out: "
             f"{len(request.running)} batch(es) running as the window begins; money is counted from then on."
-            + (f" {late_kg:,.0f} kg of days before are still owed, and wanted at once." if late_kg > 0.5 else "")
+        )
+    if late_kg > 0.5:
+        said.append(
+            f"{late_kg:,.0f} kg of days before are still owed, and wanted at once."
+            if put_off_kg < 0.5
+            else f"{put_off_kg:,.0f} kg of days before do not fit and stay owed; more days with --days make room."
         )
     said += [f"By the shift leader's hand: {wish}." for wish in wishes]
     return tuple(
         said + ["Each wish stays until its time has passed; `factory plan --clear` takes all away."] * bool(wishes)
     )
+
+
+def local(instant: datetime) -> str:
+    """Return an instant as the plant's clock shows it."""
+    return f"{instant.astimezone(MADRID):%-d %B %H:%M}"
 
 
 def by_local_hour(plan: Plan) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from factory_lib.ops.hand import Hand
 from factory_lib.ops.records import write_atomically
 from factory_lib.plan import demand, export
 from factory_lib.plan.brief import Language, brief
-from factory_lib.plan.request import Request, for_days
+from factory_lib.plan.request import Order, Request, for_days
 from factory_lib.plan.solve import Plan, solve
 from factory_lib.plan.watch import Watch, watch
 
@@ -67,8 +67,10 @@ class PlanOutcome:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The exports, by path."""
-        return tuple(str(self.folder / name) for name in ("plan.json", "plan.csv", "plan.ics"))
+        """The exports of this answer, by path; where it left an earlier plan in place, the one beside it."""
+        beside = self.folder / carried.NO_PLAN
+        names = (beside.name,) if beside.exists() else (carried.PLAN, "plan.csv", "plan.ics")
+        return tuple(str(self.folder / name) for name in names)
 
     @property
     def contracted_kw(self) -> float:
@@ -86,6 +88,9 @@ def plan_today(
 ) -> PlanOutcome:
     """Plan ``days`` local days from ``first`` (default: tomorrow) as of ``house.as_of``.
 
+    Days right after them that have a plan are planned again with them, so that no two plans contradict each other.
+    Where there is no plan, the last one stays in its files.
+
     Parameters
     ----------
     wishes : sequence of str
@@ -96,43 +101,121 @@ def plan_today(
     BadInput
         If a wish is not understood, the day is over, or there is no price to go by.
     """
-    plant = house.settings.plant
+    plant, folder = house.settings.plant, plans_folder(house)
     first = first or market_day(house.as_of) + timedelta(days=1)
-    begin, end = _window(house, first, days)
-    folder = plans_folder(house) / str(first)
+    begin, _ = _window(house, first, days)
+    joint = _joint_days(house, first, days)
+    end = day_start(first + timedelta(days=joint))
     said = hand.read(wishes, plant, first)
     _must_lie_ahead(said, begin, end)
     cleared = hand.NONE in wishes
-    before = hand.Hand() if cleared else hand.read(hand.kept(plans_folder(house)), plant, first)
+    before = hand.Hand() if cleared else hand.read(hand.kept(folder), plant, first)
     wanted = hand.read(hand.held(before, said, house.as_of), plant, first)
-    prices, weather = outlook.prices(house, begin, end), outlook.weather(house, begin, end)
-    if (missing := int(prices.loc[begin:, "p50"].isna().sum())) > 0:
-        raise BadInput(
-            f"{missing} quarters from {begin:%Y-%m-%d %H:%MZ} on have no price: neither published, nor forecast, nor "
-            "of the same hour in the weeks before.",
-            next_step="Run `factory run ingest` first.",
-        )
-    earlier = carried.earlier(plans_folder(house), first, begin, house.as_of)
-    overdue = carried.overdue(earlier, house.as_of) if earlier and not cleared else ()
+    ask = _Ask.of(house, first, begin, end, forget_orders=cleared)
+    requests = [ask.request(wanted, span) for span in dict.fromkeys((joint, days))]
+    plan, owed = _first_found(requests, first)
+    to_blame = [] if plan.found else _to_blame(wanted, lambda by_hand: ask.request(by_hand, days), first)
+    hand.keep(folder, wanted)
+    last = None if plan.found else carried.last_plan(folder, first, house.as_of)
+    outcome = _told(house, ask, plan, owed, wanted, to_blame, last, language)
+    for day in (first + timedelta(days=n) for n in range((_last_day(plan.problem.request) - first).days + 1)):
+        if day == first or (plan.found and carried.is_planned(folder, day, house.as_of)):
+            own = carried.last_answer(folder, day, house.as_of)
+            state = carried.kept(owed, wanted.orders, ask.earlier, own, plan.found)
+            _write(plan, folder / str(day), house.as_of, state, over=last is None)
+    return outcome
 
-    def requested(by_hand: Hand) -> Request:
-        pins = tuple(pin for pin in by_hand.pins if begin <= pin.start < end)  # what has begun is a fact
-        outages = tuple(outage for outage in by_hand.outages if outage.until > begin)
-        request = for_days(plant, prices, weather, first, days, begin=begin)
-        request = replace(request, pins=pins, outages=outages, orders=(*by_hand.orders, *overdue))
-        return carried.left_over(request, earlier or carried.NOTHING)
 
-    plan = solve(requested(wanted), time_limit_s=8.0 if days == 1 else 60.0)
-    to_blame = _to_blame(wanted, requested, first) if plan.status == "infeasible" else []
-    made_at = carried.instant(earlier["made_at"]) if earlier else None
-    found = plan_story.figures(plan)
-    watched = (*watch(plan), *_low(house, plan, prices.loc[begin:], weather))
-    outcome = PlanOutcome(
+@dataclass(frozen=True, eq=False)
+class _Ask:
+    """What every request of one call shares: the day, what is known of it, and what the plan before leaves."""
+
+    house: House
+    first: date
+    begin: datetime
+    prices: pd.DataFrame
+    weather: pd.DataFrame
+    earlier: carried.Document | None
+    overdue: tuple[Order, ...]
+
+    @classmethod
+    def of(cls, house: House, first: date, begin: datetime, end: datetime, *, forget_orders: bool) -> _Ask:
+        prices, weather = outlook.prices(house, begin, end), outlook.weather(house, begin, end)
+        if (missing := int(prices.loc[begin:, "p50"].isna().sum())) > 0:
+            raise BadInput(
+                f"{missing} quarters from {begin:%Y-%m-%d %H:%MZ} on have no price: neither published, nor forecast, "
+                "nor of the same hour in the weeks before.",
+                next_step="Run `factory run ingest` first.",
+            )
+        earlier = carried.earlier(plans_folder(house), first, begin, house.as_of)
+        overdue = () if forget_orders else carried.overdue(earlier, house.as_of)
+        return cls(house, first, begin, prices, weather, earlier, overdue)
+
+    def request(self, by_hand: Hand, days: int) -> Request:
+        request = for_days(
+            self.house.settings.plant, self.prices, self.weather, self.first, days, begin=self.begin,
+            outages=tuple(outage for outage in by_hand.outages if outage.until > self.begin),
+            orders=(*by_hand.orders, *self.overdue),
+        )  # fmt: skip
+        ahead = tuple(pin for pin in by_hand.pins if request.begin <= pin.start < request.end)  # the past is a fact
+        return carried.left_over(replace(request, pins=ahead), self.earlier, self.house.as_of)
+
+
+def _joint_days(house: House, first: date, days: int) -> int:
+    """Return how many days to plan: the next ones too if planned already, for their plans begin where this one's end.
+
+    Batches of tomorrow begin this afternoon: two plans of the same machines, made apart, would contradict each other.
+    """
+    while days < LONGEST_DAYS and carried.is_planned(plans_folder(house), first + timedelta(days=days), house.as_of):
+        days += 1
+    return days
+
+
+def _first_found(requests: Sequence[Request], first: date) -> tuple[Plan, Request]:
+    """Return the plan of the first request that has one, if need be without what is late, and all that was owed.
+
+    Where none has, the plan tells what is in the way of the last.
+    """
+    for owed in requests:
+        for request in (owed, carried.put_off(owed, first)):
+            plan = solve(request, time_limit_s=_limit_s(request), explain=False)
+            if plan.found:
+                return plan, owed
+            if carried.late_kg(owed, first) < 0.5:
+                break
+    return solve(owed, time_limit_s=_limit_s(owed)), owed
+
+
+def _limit_s(request: Request) -> float:
+    return 8.0 if request.end - request.begin <= timedelta(days=2) else 60.0
+
+
+def _last_day(request: Request) -> date:
+    return market_day(request.end - timedelta(seconds=1))
+
+
+def _told(
+    house: House,
+    ask: _Ask,
+    plan: Plan,
+    owed: Request,
+    wanted: Hand,
+    to_blame: Sequence[str],
+    last: carried.Document | None,
+    language: Language,
+) -> PlanOutcome:
+    prices = ask.prices.loc[ask.begin : plan.problem.index[-1]]
+    found, request = plan_story.figures(plan), plan.problem.request
+    watched = (*watch(plan), *_low(house, plan, prices, ask.weather))
+    verdict = plan_story.verdict(plan, ask.first, (_last_day(request) - ask.first).days + 1, found, to_blame)
+    if last:
+        verdict += f" The plan made at {plan_story.local(carried.instant(last['made_at']))} stays in its files."
+    return PlanOutcome(
         plan=plan,
-        day=first,
+        day=ask.first,
         schedule=plan.table(),
         power=plan.power(),
-        prices=prices.loc[begin:],
+        prices=prices,
         costs=plan_story.compared(plan),
         starts=plan_story.by_local_hour(plan),
         watched=plan_story.watched_hours(plan, watched),
@@ -141,21 +224,18 @@ def plan_today(
         notes=plan_story.notes(
             plan,
             found,
-            weather,
-            counted=_counted(house, prices),
-            earlier=made_at,
-            late_kg=carried.late_kg(plan.problem.request, first),
+            ask.weather,
+            counted=_counted(house, ask.prices),
+            earlier=carried.instant(ask.earlier["made_at"]) if ask.earlier else None,
+            late_kg=carried.late_kg(owed, ask.first),
+            put_off_kg=carried.late_kg(owed, ask.first) - carried.late_kg(request, ask.first),
             wishes=wanted.words,
         ),
         figures=found,
-        verdict=plan_story.verdict(plan, first, days, found, to_blame),
+        verdict=verdict,
         level="ok" if plan.status == "solved" else "warn",
-        folder=folder,
+        folder=plans_folder(house) / str(ask.first),
     )
-    state = carried.kept(plan.problem.request, wanted.orders, earlier, plan.status != "infeasible")
-    hand.keep(plans_folder(house), wanted)
-    _write(outcome, house.as_of, state)
-    return outcome
 
 
 def _low(house: House, plan: Plan, prices: pd.DataFrame, weather: pd.DataFrame) -> list[Watch]:
@@ -242,7 +322,7 @@ def _to_blame(wanted: Hand, requested: Callable[[Hand], Request], first: date) -
     plant = requested(Hand()).plant
 
     def possible(without: Hand) -> bool:
-        return solve(requested(without), time_limit_s=8.0).status != "infeasible"
+        return solve(requested(without), time_limit_s=8.0, explain=False).status != "infeasible"
 
     alone = [word for word in wanted.words if possible(wanted.without(word, plant, first))]
     if alone or len(wanted.words) < 2 or not possible(Hand()):
@@ -250,8 +330,14 @@ def _to_blame(wanted: Hand, requested: Callable[[Hand], Request], first: date) -
     return [", ".join(wanted.words)]
 
 
-def _write(outcome: PlanOutcome, as_of: datetime, state: Mapping[str, Any]) -> None:
-    outcome.folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(outcome.folder / "plan.json", export.to_json(outcome.plan, made_at=as_of, more=state))
-    write_atomically(outcome.folder / "plan.csv", export.to_csv(outcome.plan))
-    write_atomically(outcome.folder / "plan.ics", export.to_ics(outcome.plan, made_at=as_of))
+def _write(plan: Plan, folder: Path, as_of: datetime, state: Mapping[str, Any], *, over: bool) -> None:
+    """Write the files of an answer; that there is no plan stands beside a plan there is, not ``over`` it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    document = export.to_json(plan, made_at=as_of, more=state)
+    if not over:
+        write_atomically(folder / carried.NO_PLAN, document)
+        return
+    write_atomically(folder / carried.PLAN, document)
+    write_atomically(folder / "plan.csv", export.to_csv(plan))
+    write_atomically(folder / "plan.ics", export.to_ics(plan, made_at=as_of))
+    (folder / carried.NO_PLAN).unlink(missing_ok=True)

@@ -24,7 +24,6 @@ def to_json(plan: Plan, *, made_at: datetime, more: Mapping[str, Any] | None = N
     """
     problem, request = plan.problem, plan.problem.request
     money = {**asdict(plan.costs), "paid": plan.costs.paid, "objective": plan.costs.objective}
-    planned = bool(plan.schedule) or plan.status == "solved"
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "made_at": _iso(made_at),
@@ -34,7 +33,7 @@ def to_json(plan: Plan, *, made_at: datetime, more: Mapping[str, Any] | None = N
         "slot_min": problem.plant.slot_min,
         "status": plan.status,
         "counted": "tolls included" if "toll_eur_mwh" in request.prices else "energy only",
-        "costs_eur": {name: eur if planned else None for name, eur in money.items()},
+        "costs_eur": {name: eur if plan.found else None for name, eur in money.items()},
         "gap": plan.gap if plan.schedule else None,
         "baselines_paid_eur": {name: costs(problem, laid).paid for name, laid in plan.baselines.items()},
         "kilograms": {str(day): dict(by_variant) for day, by_variant in request.kilograms.items()},

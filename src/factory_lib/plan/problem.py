@@ -117,8 +117,9 @@ def lay_out(request: Request, *, deadline: datetime | None = None) -> Problem:
     hurdle = _hurdles(plant, air, people, capacity, base_kw)
     for lack in hurdle.values():
         lack[:, :now] = 0.0
-    jobs = _jobs(request, index)
     days, ends = day_ends(index, slot_s)
+    wanted_kg = _wanted_kg(request, days)
+    jobs = _jobs(request, index, wanted_kg)
     return Problem(
         request=request,
         index=index,
@@ -137,7 +138,7 @@ def lay_out(request: Request, *, deadline: datetime | None = None) -> Problem:
         pins=tuple(_pin(pin, jobs, plant, index) for pin in request.pins),
         days=tuple(days),
         day_end=ends,
-        wanted_kg=_wanted_kg(request, days),
+        wanted_kg=wanted_kg,
         due=tuple((o.variant, o.kg, slot_of(index, o.due)) for o in request.orders),
         deadline=len(index) if deadline is None else slot_of(index, deadline),
     )
@@ -249,8 +250,8 @@ def _heat_eur(plant: Plant, air: pd.DataFrame) -> Floats:
     return np.asarray(plant.risk.heat_eur_k_h * np.maximum(0.0, np.nan_to_num(celsius[None, :] - edge[:, None])))
 
 
-def _jobs(request: Request, index: pd.DatetimeIndex) -> tuple[Job, ...]:
-    plant, jobs = request.plant, []
+def _jobs(request: Request, index: pd.DatetimeIndex, wanted_kg: Mapping[str, Floats]) -> tuple[Job, ...]:
+    plant, jobs, soonest = request.plant, [], []
     for batch in request.running:
         names = [stage.name for stage in plant.stages]
         begun = [name in batch.starts for name in names]
@@ -259,13 +260,20 @@ def _jobs(request: Request, index: pd.DatetimeIndex) -> tuple[Job, ...]:
                 f"A running batch has begun {sorted(batch.starts)}; stages begin in order: {', '.join(names)}."
             )
         facts = tuple((slot_of(index, batch.starts[n]),) if n in batch.starts else () for n in names)
-        jobs.append(Job(batch.variant, 1, batch.kg, batch.kg, _durations(plant, batch.variant), facts))
+        durations = _durations(plant, batch.variant)
+        jobs.append(Job(batch.variant, 1, batch.kg, batch.kg, durations, facts))
+        soonest.append(slot_of(index, max(batch.starts.values())) + sum(durations[sum(begun) - 1 :]))
     for variant, spec in plant.variants.items():
-        due = [by_variant.get(variant, 0.0) for by_variant in request.kilograms.values()]
-        ordered = [order.kg for order in request.orders if order.variant == variant]
-        in_progress = [batch.kg for batch in request.running if batch.variant == variant]
-        count = demand.batches(plant, variant, due) + demand.batches(plant, variant, ordered) - len(in_progress)
-        count = max(count, demand.batches(plant, variant, [max(0.0, sum(due) + sum(ordered) - sum(in_progress))]))
+        running = [
+            (batch.kg, end) for batch, end in zip(request.running, soonest, strict=True) if batch.variant == variant
+        ]
+        lacking = [wanted_kg[variant].sum() - sum(kg for kg, _ in running)]
+        for order in (one for one in request.orders if one.variant == variant):
+            urgent = [other.kg for other in request.orders if other.variant == variant and other.due <= order.due]
+            due = slot_of(index, order.due)
+            lacking.append(sum(urgent) - sum(kg for kg, end in running if end <= due))
+        count = demand.batches(plant, variant, wanted_kg[variant]) - len(running)
+        count = max(count, *(demand.batches(plant, variant, [max(0.0, kg)]) for kg in lacking))
         if count > 0:
             none = tuple(() for _ in plant.stages)
             jobs.append(Job(variant, count, spec.batch_min_kg, spec.batch_max_kg, _durations(plant, variant), none))

@@ -35,6 +35,11 @@ class Plan:
     obstacles: tuple[Obstacle, ...] = ()
 
     @property
+    def found(self) -> bool:
+        """Whether there is a plan; one with nothing to make is."""
+        return bool(self.schedule) or self.status == "solved"
+
+    @property
     def costs(self) -> Costs:
         """Return what the plan costs at the prices it was made with."""
         return costs(self.problem, self.schedule)
@@ -78,8 +83,10 @@ class Plan:
         return pd.DataFrame(frame, index=problem.index).iloc[problem.now :]
 
 
-def solve(request: Request, *, gap: float = 0.01, time_limit_s: float = 60.0) -> Plan:
+def solve(request: Request, *, gap: float = 0.01, time_limit_s: float = 60.0, explain: bool = True) -> Plan:
     """Return the cheapest plan to ``gap``, the best found in ``time_limit_s``, or what makes any plan impossible.
+
+    Without ``explain`` an impossible plan says only that it is.
 
     Raises
     ------
@@ -94,7 +101,7 @@ def solve(request: Request, *, gap: float = 0.01, time_limit_s: float = 60.0) ->
     found = Search(problem, gap, clock + time_limit_s).run(simple.values())
     seconds = time.perf_counter() - clock
     if found.impossible:
-        obstacles = diagnose(problem)
+        obstacles = diagnose(problem) if explain else ()
         return Plan(problem, "infeasible", (), {}, np.inf, time.perf_counter() - clock, obstacles)
     plan = Plan(problem, "solved", found.best or (), simple, found.bound_eur, seconds)
     return plan if found.best and plan.gap <= gap + 1e-6 else replace(plan, status="time_out")
