@@ -24,25 +24,40 @@ def blocks(hourly: pd.DataFrame, band: PriceBand) -> pd.DataFrame:
         means = {column: float(block[column].mean()) for column in (PRICE, TEMPERATURE, HUMIDITY, "score")}
         chance = float(block[f"p_{name}"].mean())
         head = {"start": block.index[0], "hours": len(block), "recommendation": name, "probability": chance}
-        rows.append({**head, **means, "reason": reason(means[PRICE], means[TEMPERATURE], means[HUMIDITY], band)})
+        rows.append({**head, **means, "reason": reason(block, band)})
     columns = ["start", "hours", "recommendation", "probability", PRICE, TEMPERATURE, HUMIDITY, "score", "reason"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def reason(price_eur_mwh: float, temperature_c: float, humidity_pct: float, band: PriceBand) -> str:
-    """Say in one sentence what takes how many of the production index's hundred points."""
-    eci = indices.energy_cost_index(price_eur_mwh * MWH_PER_KWH, band.low_eur_kwh, band.high_eur_kwh)
+def reason(block: pd.DataFrame, band: PriceBand) -> str:
+    """Say in one sentence what takes how many points from a mean score of 100, and what the recommendation hangs on.
+
+    Price and air take what the rule says of the hours forecast; the errors that such forecasts make (or a champion's
+    own view) do the rest. The parts add up to the score.
+
+    Parameters
+    ----------
+    block : DataFrame
+        Hours of one recommendation: price, temperature, humidity, ``score``, ``recommendation``.
+    """
+    eci = indices.energy_cost_index(block[PRICE] * MWH_PER_KWH, band.low_eur_kwh, band.high_eur_kwh).mean()
+    warmth = 100.0 - indices.temperature_comfort_index(block[TEMPERATURE]).mean()
+    damp = indices.humidity_stress_factor(block[HUMIDITY]).mean()
+    temperature_c, score = block[TEMPERATURE].mean(), round(block["score"].mean())
+    by_price, both = round(0.7 * eci), round(0.7 * eci + 0.3 * warmth)  # rounded in sums, so that parts add up
+    by_air, rest = both - by_price, 100 - score - both
     taken = {
-        f"outdoor air of {temperature_c:.0f} °C": 100.0 - float(indices.temperature_comfort_index(temperature_c)),
-        f"a price of {price_eur_mwh:.0f} EUR/MWh": 0.5 * float(eci),
-        f"{humidity_pct:.0f} % humidity": 0.3 * float(indices.humidity_stress_factor(humidity_pct)),
+        f"a price of {block[PRICE].mean():.0f} EUR/MWh takes {by_price}": by_price,
+        f"outdoor air of {temperature_c:.0f} °C takes {by_air}": by_air,
+        f"what forecasts miss {'takes' if rest > 0 else 'gives back'} {abs(rest)}": rest,
     }
-    felt = sorted(((points, what) for what, points in taken.items() if points >= 1), reverse=True)
-    if not felt:
-        return "Mild air and cheap energy: nothing takes from the hundred points."
-    words = [f"{what} takes {points:.0f}" for points, what in felt]
-    said = f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]
-    return f"Of a hundred points, {said}."
+    felt = [words for words, points in taken.items() if points]
+    said = " and ".join(filter(None, [", ".join(felt[:-1]), *felt[-1:]])) or "nothing is taken"
+    name = str(block["recommendation"].iloc[0])
+    air = "warm air" if temperature_c > indices.COMFORT_C else "cold air"
+    causes = {air: warmth, "the price": 0.5 * eci, "humidity": 0.3 * damp}
+    because = "" if name == CLASSES[0] else f"; {name} mostly because of {max(causes, key=lambda cause: causes[cause])}"
+    return f"Score {score} of 100: {said}{because}."
 
 
 _TIERS = {

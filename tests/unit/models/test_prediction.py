@@ -1,5 +1,6 @@
 """The hours ahead, from a small store and the simulated town's shapes of data."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -92,7 +93,6 @@ def test_every_hour_has_a_price_a_class_and_says_where_they_come_from(lived_in: 
     assert (hourly["price_eur_mwh"] <= hourly["price_p90"]).all()
     assert hourly[[f"p_{name}" for name in CLASSES]].sum(axis=1).to_numpy() == pytest.approx(1.0)
     assert outcome.blocks["hours"].sum() == len(hourly)
-    assert outcome.blocks["reason"].str.startswith("Of a hundred points").all()
 
 
 def test_the_providers_bias_is_taken_off_and_climatology_goes_on(lived_in: House) -> None:
@@ -158,16 +158,41 @@ def test_a_clock_change_is_said_in_local_hours() -> None:
     assert said == "Prices: published until Mon 27 Oct 00:00, then forecast by the champion until Mon 27 Oct 03:00."
 
 
+def hours_of(name: str, price: float, temperature: float, score: float) -> pd.DataFrame:
+    columns = {"price_eur_mwh": price, "temperature_c": temperature, "humidity_pct": 55.0, "score": score}
+    return pd.DataFrame(columns | {"recommendation": name}, index=INDEX[:3])
+
+
 @pytest.mark.parametrize(
-    ("price", "temperature", "said"),
+    ("block", "said"),
     [
-        pytest.param(100.0, 31.0, "Of a hundred points, outdoor air of 31 °C takes 100 and a price of 100", id="hot"),
-        pytest.param(100.0, 21.0, "Of a hundred points, a price of 100 EUR/MWh takes 50.", id="dear"),
-        pytest.param(20.0, 21.0, "nothing takes from", id="all well"),
+        pytest.param(
+            hours_of("Halt Production", 70.0, 28.0, 44.0),
+            "Score 44 of 100: a price of 70 EUR/MWh takes 35 and outdoor air of 28 °C takes 21; Halt Production mostly "
+            "because of warm air.",
+            id="price and air",
+        ),
+        pytest.param(
+            hours_of("Moderate", 100.0, 21.0, 38.0),
+            "Score 38 of 100: a price of 100 EUR/MWh takes 70 and what forecasts miss gives back 8; "
+            "Moderate mostly because of the price.",
+            id="uncertain",
+        ),
+        pytest.param(hours_of("Optimal", 20.0, 21.0, 100.0), "Score 100 of 100: nothing is taken.", id="all well"),
     ],
 )
-def test_the_reason_names_the_largest_first(price: float, temperature: float, said: str) -> None:
-    assert said in prediction_words.reason(price, temperature, 55.0, BAND)
+def test_the_reason_explains_the_score_shown(block: pd.DataFrame, said: str) -> None:
+    assert prediction_words.reason(block, BAND) == said
+
+
+def test_the_parts_of_every_reason_add_up_to_the_score_beside_it(lived_in: House) -> None:
+    blocks = prediction.predict(lived_in).blocks
+    assert len(blocks) > 5
+    for row in blocks.itertuples():
+        assert row.reason.startswith(f"Score {round(row.score)} of 100: ")
+        taken = sum(int(points) for points in re.findall(r"takes (\d+)", row.reason))
+        given = sum(int(points) for points in re.findall(r"gives back (\d+)", row.reason))
+        assert taken - given == 100 - round(row.score)
 
 
 def test_departures_meet_the_band() -> None:
