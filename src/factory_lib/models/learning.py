@@ -41,7 +41,9 @@ class _Price:
     exogenous: Mapping[str, DayMatrix]
 
 
-def learn(house: House, history: History, hashes: Mapping[str, str], draw: Draw | None = None) -> TrainingOutcome:
+def learn(
+    house: House, history: History, hashes: Mapping[str, str], draw: Draw | None = None, *, keep: bool = True
+) -> TrainingOutcome:
     """Train on ``history`` and put the versions to the test.
 
     Parameters
@@ -50,6 +52,8 @@ def learn(house: House, history: History, hashes: Mapping[str, str], draw: Draw 
         What identifies data and code, logged with the run.
     draw : function, optional
         Gives the figures (by file name) to log beside the run.
+    keep : bool
+        Register the versions and decide which of them serve.
 
     Raises
     ------
@@ -80,7 +84,7 @@ def learn(house: House, history: History, hashes: Mapping[str, str], draw: Draw 
         name=f"training {house.as_of:%Y-%m-%d %H:%MZ}",
         params=_params(house, known),
         metrics={key: float(value) for key, value in judged.figures.items() if not isinstance(value, str)},
-        models=models,
+        models=models if keep else {},
         tags={"as_of": house.as_of.isoformat(), "world": house.store.world, **hashes},
         artifacts={
             "metrics.csv": judged.metrics.to_csv(index=False),
@@ -89,7 +93,7 @@ def learn(house: House, history: History, hashes: Mapping[str, str], draw: Draw 
         },
         figures=draw(judged) if draw else {},
     )
-    decisions = [decide(house, trial, logged.versions[trial.model]) for trial in trials]
+    decisions = [decide(house, trial, logged.versions[trial.model]) for trial in trials] if keep else []
     return _decided(judged, decisions, logged.run_id)
 
 
@@ -201,6 +205,7 @@ def _decided(judged: TrainingOutcome, decisions: list[Decision], run_id: str) ->
     )
     score = f"score {found['mae']:.1f} points off, the same hour yesterday {found['naive_mae']:.1f}"
     fate = f"Champion now: {', '.join(promoted)}." if promoted else "None was promoted."
+    fate = fate if decisions else "A replay registers no model."
     return replace(
         judged,
         verdict=(

@@ -42,6 +42,9 @@ def train(
 ) -> TrainingOutcome:
     """Train, judge, log and decide; or show the last training where there is nothing new to learn.
 
+    A replay is logged, but leaves registry and marks alone, except where no provider is asked: such a profile has no
+    present but the instants it is run at.
+
     Parameters
     ----------
     force : bool
@@ -60,8 +63,10 @@ def train(
         return earlier
     from factory_lib.models.learning import learn
 
-    made = learn(house, history, {"data_hash": data, "code_hash": code}, draw)
-    _remember(house, history, f"{code}-{data}", made)
+    keep = not house.replay or not any(source.enabled for source in house.settings.sources.values())
+    made = learn(house, history, {"data_hash": data, "code_hash": code}, draw, keep=keep)
+    if keep:
+        _remember(house, history, f"{code}-{data}", made)
     return made
 
 

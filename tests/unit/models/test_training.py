@@ -159,6 +159,21 @@ def test_more_hours_of_the_same_day_are_not_learnt_yet(workshop, trained, instan
     assert training.train(at(workshop, instant)).verdict.startswith(why)
 
 
+def test_a_replay_leaves_registry_and_marks_alone(workshop, trained):
+    def left():
+        return registry.versions(workshop), workshop.state.marks(training.TOPIC)
+
+    before = left()
+    made = training.train(replace(at(workshop, NOW - timedelta(days=2)), asked_for=True), force=True)
+    assert made.verdict.endswith("A replay registers no model.")
+    assert len(made.decisions) == 0
+    pd.testing.assert_frame_equal(left()[0], before[0])
+    assert left()[1] == before[1]
+    settings = replace(workshop.settings, sources={})  # a profile of imported files has no present to keep apart
+    past = replace(at(workshop, NOW - timedelta(days=2)), asked_for=True, settings=settings)
+    assert len(training.train(past, force=True).decisions) == 2
+
+
 def test_drift_since_the_last_training_makes_another_one_worth_it(workshop, trained):
     later = at(workshop, NOW + timedelta(hours=5))
     workshop.state.mark(training.DRIFT, "spot_eur_mwh", later.as_of, "worse than naive")
