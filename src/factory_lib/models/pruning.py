@@ -1,4 +1,4 @@
-"""Old trainings are let go of: their versions, runs and files; what carries an alias stays."""
+"""Old trainings are let go of: their versions, runs and files; what is in use, or a rollback returns to, stays."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from factory_lib.house import House
-from factory_lib.models.registry import EXPERIMENT, client_for
+from factory_lib.models.registry import CHAMPION, EXPERIMENT, RETIRED, client_for
 
 
 def prune(house: House, horizon: datetime) -> int:
-    """Delete the runs that began before ``horizon`` and none of whose versions carries an alias; return how many.
+    """Delete the runs that began before ``horizon`` and none of whose versions is needed; return how many.
 
     MLflow goes on listing them as deleted; their files, which are what takes room, are gone.
     """
@@ -23,7 +23,7 @@ def prune(house: House, horizon: datetime) -> int:
     with client_for(house, "prune") as mlflow:
         client = mlflow.MlflowClient()
         versions = list(_versions(client))
-        kept = {found.run_id for found, alias in versions if alias}
+        kept = {found.run_id for found, needed in versions if needed}
         experiment = client.get_experiment_by_name(EXPERIMENT)
         began_before = f"attributes.start_time < {int(horizon.timestamp() * 1000)}"
         runs = client.search_runs([experiment.experiment_id], began_before, max_results=1000) if experiment else []
@@ -41,11 +41,16 @@ def prune(house: House, horizon: datetime) -> int:
 
 
 def _versions(client: Any) -> Iterator[tuple[Any, bool]]:
-    """Yield every version and whether it carries an alias."""
+    """Yield every version and whether it is needed: it carries an alias, or a rollback would return to it."""
     for registered in client.search_registered_models():
-        named = {str(number) for number in registered.aliases.values()}
-        for found in client.search_model_versions(f"name = '{registered.name}'"):
-            yield found, str(found.version) in named
+        found = {
+            str(version.version): version for version in client.search_model_versions(f"name = '{registered.name}'")
+        }
+        last = str(registered.aliases.get(CHAMPION) or registered.tags.get(RETIRED))
+        needed = {str(number) for number in registered.aliases.values()} | {last}
+        if last in found:
+            needed.add(found[last].tags.get("replaced", ""))
+        yield from ((version, number in needed) for number, version in found.items())
 
 
 def _remove(uri: str) -> None:

@@ -215,24 +215,26 @@ def retire(house: House, model: str, reason: str) -> None:
 
 
 def rollback(house: House, model: str) -> str:
-    """Give the alias back to the champion before this one, or to the one that was retired; return its version.
+    """Give the alias back to the champion before the present one, or before the retired one; return its version.
+
+    A version that was retired or rolled back stays out of use.
 
     Raises
     ------
     ModelMissing
-        If there is no champion, or it replaced none.
+        If there is no such champion.
     """
     with client_for(house, "rollback") as mlflow:
         client = mlflow.MlflowClient()
         registered, current = _registered(client, model), _aliases(client, model).get(CHAMPION)
-        if current is None:
-            earlier: str = registered.tags.get(RETIRED, "") if registered else ""
-            if not earlier:
-                raise ModelMissing(f"{model} has no champion.")
-        else:
-            earlier = client.get_model_version(model, current).tags.get("replaced", "")
-            if not earlier:
-                raise ModelMissing(f"{model} version {current} is the first champion: there is none to go back to.")
+        last = current or (registered.tags.get(RETIRED) if registered else None)
+        if last is None:
+            raise ModelMissing(f"{model} has no champion.")
+        kept = {str(version.version): version for version in client.search_model_versions(f"name = '{model}'")}
+        earlier: str = kept[last].tags.get("replaced", "")
+        if earlier not in kept:
+            raise ModelMissing(f"{model} version {last} is the first champion kept: there is none to go back to.")
+        if current:
             client.set_registered_model_alias(model, CHALLENGER, current)
             client.set_model_version_tag(model, current, "decision", f"rolled back to version {earlier} by hand")
         client.set_registered_model_alias(model, CHAMPION, earlier)

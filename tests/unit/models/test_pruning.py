@@ -1,12 +1,14 @@
-"""Old trainings go with their files; what carries an alias, and what is young, stays."""
+"""Old trainings go with their files; what is in use or young, and what a rollback returns to, stays."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import pytest
 from sklearn.linear_model import LinearRegression
 
+from factory_lib.errors import ModelMissing
 from factory_lib.house import House
 from factory_lib.models import pruning, registry
 
@@ -34,3 +36,18 @@ def test_only_what_is_old_and_has_no_alias_goes(house: House) -> None:
     after = sum(file.is_file() for file in folder.rglob("*"))
     assert after < before, f"the files of {first.run_id} are still there"
     assert pruning.prune(house, HORIZON) == 0
+
+
+def test_what_a_rollback_returns_to_stays_and_what_was_retired_never_serves_again(house: House) -> None:
+    numbers = [train(house).versions[MODEL] for _ in range(3)]
+    for number in numbers:
+        registry.promote(house, MODEL, number, "better")
+    assert pruning.prune(house, HORIZON) == 1, "the first is two promotions back"
+    registry.retire(house, MODEL, "behind the naive forecast")
+    assert pruning.prune(house, HORIZON) == 0
+    assert registry.rollback(house, MODEL) == numbers[1]
+    registry.retire(house, MODEL, "behind the naive forecast")
+    with pytest.raises(ModelMissing, match="none to go back to"):
+        registry.rollback(house, MODEL)
+    with pytest.raises(ModelMissing, match="no champion"):
+        registry.load(house, MODEL)
