@@ -76,6 +76,8 @@ def test_a_failing_cell_is_shown_where_it_failed(checkout: Settings, make_notebo
     assert record.status == "failed"
     assert record.error == "ValueError: no such price"
     assert "This run failed." in page
+    assert "papermill encountered" not in page
+    assert page.index("This run failed.") < page.index('<details id="failure">') < page.index("ValueError</span>")
     assert "no such price" in page
     assert "before" in page
     assert "never" not in page

@@ -63,9 +63,12 @@ class Health:
     @property
     def verdict(self) -> str:
         """One sentence."""
-        failing = f" Last run failed: {', '.join(self._failing)}." if self._failing else ""
-        behind = f" Behind: {', '.join(self._behind)}." if self._behind else ""
-        return f"{self.examination.verdict}{failing}{behind}"
+        failing = f"Last run failed: {', '.join(self._failing)}. " if self._failing else ""
+        behind = f"Behind: {', '.join(self._behind)}. " if self._behind else ""
+        if not failing and not behind and self.examination.level == "ok":
+            return "All is well: keys, providers and machine, the last run of every job, and every series."
+        rest = "Keys, store and machine are well." if self.examination.level == "ok" else self.examination.verdict
+        return f"{failing}{behind}{rest}"
 
     @property
     def _failing(self) -> list[str]:

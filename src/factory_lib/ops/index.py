@@ -13,7 +13,7 @@ from factory_lib.ops.report import stylesheet
 from factory_lib.settings import Paths
 
 NEWEST = 500
-_CLASS = {"ok": "ok", "started": "warn", "failed": "fail", "killed": "fail"}
+_CLASS = {"ok": "ok", "warn": "warn", "started": "warn", "failed": "fail", "killed": "fail"}
 
 
 def write(paths: Paths) -> Path:
@@ -47,7 +47,7 @@ def _row(runs: Path, folder: Path, record: RunRecord) -> str:
     as_of = record.as_of.replace("T", " ").removesuffix(":00Z")
     return (
         f'<tr><td class="text">{escape(record.started_at.replace("T", " "))}</td><td class="text">{job}</td>'
-        f'<td class="text {_CLASS[record.status]}">{record.status}</td><td>{took}</td><td class="text">{as_of}</td>'
+        f'<td class="text {_CLASS[record.ending]}">{record.ending}</td><td>{took}</td><td class="text">{as_of}</td>'
         f'<td class="text long">{told}<br><small>{figures}</small></td></tr>'
     )
 

@@ -114,7 +114,7 @@ def _tick(settings: Settings, name: str, outcome: str, at: datetime) -> None:
 
 def _line(settings: Settings, record: Any, folder: Any) -> dict[str, Any]:
     told = record.error or record.verdict
-    return {"job": record.job, "status": record.status, "verdict": told, "report": folder / "report.html"}
+    return {"job": record.job, "status": record.ending, "verdict": told, "report": folder / "report.html"}
 
 
 def _say(fields: Mapping[str, Any], as_json: bool) -> None:

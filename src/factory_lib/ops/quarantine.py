@@ -72,6 +72,9 @@ def correct(house: House, choice: Choice, value: float, reason: str, by: str) ->
     BadInput
         If there is nothing to correct, or the value cannot be.
     """
+    entry = get(choice.series)
+    if entry.outside(value):
+        raise BadInput(f"{choice.series} lies within {entry.limits}: {value:g} cannot be.")
     rows = _stored(house, choice).drop_duplicates(["place", "source", "kind", "start"], keep="last")
     if choice.source is not None:
         rows = rows[rows["source"] == choice.source]
@@ -79,7 +82,7 @@ def correct(house: House, choice: Choice, value: float, reason: str, by: str) ->
     revised = frames.conform(rows.assign(value=value, retrieved_at=now, provider_updated_at=now))
     result = house.store.write(revised.reset_index(drop=True), run_id=f"{CORRECTED_BY}{by}: {reason}")
     if not result.written:
-        raise BadInput(f"{choice.series} has no value there that {value:g} could correct.")
+        raise BadInput(f"{choice.series} has no value there that is not {value:g} already.")
     return result.written
 
 

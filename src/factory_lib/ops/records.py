@@ -51,6 +51,11 @@ class RunRecord:
         raised = getattr(errors, (self.error or "").partition(":")[0], None)
         return raised.exit_code if isinstance(raised, type) and issubclass(raised, errors.FactoryError) else 1
 
+    @property
+    def ending(self) -> str:
+        """How it ended: its status, or ``warn`` where a run that went well found something amiss."""
+        return "warn" if self.status == "ok" and self.level == "warn" else self.status
+
     def finish(self, status: Status, at: datetime, **known: Any) -> RunRecord:
         """Return the record of the same run, ended."""
         started = datetime.fromisoformat(self.started_at)

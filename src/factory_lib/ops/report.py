@@ -60,7 +60,8 @@ def _footer(record: RunRecord) -> str:
     parameters = ", ".join(f"{key}={value}" for key, value in record.parameters.items())
     took = f"{record.seconds:.0f} s" if record.seconds is not None else "unfinished"
     return (
-        f"{record.notebook}.ipynb · {parameters} · started {record.started_at}, took {took} · times are UTC unless said"
+        f"{record.notebook}.ipynb · {parameters} · started {record.started_at}, took {took} · "
+        "times that end in Z are UTC, all others are local"
     )
 
 

@@ -62,7 +62,7 @@ def _chain(
             parameters=parameters.get(name),
         )
         failed += record.status != "ok"
-        sys.stdout.write(f"{name:<24}{record.status:<8}{record.seconds:>5.0f} s  {record.error or record.verdict}\n")
+        sys.stdout.write(f"{name:<24}{record.ending:<8}{record.seconds:>5.0f} s  {record.error or record.verdict}\n")
         sys.stdout.write(f"{'':<24}{folder / 'report.html'}\n")
         sys.stdout.flush()
     sys.stdout.write(f"\nAll runs: {settings.paths.runs / 'index.html'}\n")

@@ -13,6 +13,7 @@ from factory_lib.clock import MADRID
 from factory_lib.views.page import Html
 from factory_lib.views.palette import SEVERITY, STATUS
 
+DECIMALS = {"EUR/MWh": 2, "EUR": 2, "°C": 1, "%": 1}  # as many as the unit deserves, whatever else a table holds
 UNKNOWN = "–"
 LONG = 44  # characters; longer cells may wrap
 _UNITS = {
@@ -34,7 +35,8 @@ def table(
     Parameters
     ----------
     frame : DataFrame
-        Columns are shown in order, the index is not; a name's unit suffix becomes the unit in the head.
+        Columns are shown in order, the index is not; a name's unit suffix becomes the unit in the head, and instants
+        are told in local time.
     limit : int
         Rows shown; the caption says how many there are in all.
     colours : mapping of column to {value: colour}, optional
@@ -46,7 +48,7 @@ def table(
     if frame.empty:
         return Html(f"<p>{escape(caption)}: none.</p>", text=f"{caption}: none.")
     text = {name for name in shown.columns if not pd.api.types.is_numeric_dtype(shown[name].dtype)}
-    head = "".join(f'<th class="{_css(name in text)}">{escape(label(str(name)))}</th>' for name in shown.columns)
+    head = "".join(f'<th class="{_css(name in text)}">{escape(_head(shown[name]))}</th>' for name in shown.columns)
     body = "".join(
         "<tr>"
         + "".join(_cell(name, value, name in text, decimals, colours or {}) for name, value in row.items())
@@ -92,6 +94,11 @@ def unit_of(name: str) -> str:
     return next((unit for suffix, unit in _UNITS.items() if name.endswith(f"_{suffix}")), "0–100")
 
 
+def _head(column: pd.Series) -> str:
+    zone = " (local time)" if isinstance(column.dtype, pd.DatetimeTZDtype) else ""
+    return f"{label(str(column.name))}{zone}"
+
+
 def _css(text: bool) -> str:
     return "text" if text else "number"
 
@@ -100,9 +107,9 @@ def _cell(name: Any, value: Any, text: bool, decimals: int, colours: Mapping[str
     colour = colours.get(str(name), {}).get(str(value))
     style = f' style="color:{colour};font-weight:600"' if colour else ""
     align = "left" if text else "right"
-    words = show(value, decimals)
-    css = f"{_css(text)} long" if len(words) > LONG else _css(text)
-    return f'<td class="{css}" align="{align}"{style}>{escape(words)}</td>'
+    words = show(value, min(decimals, DECIMALS.get(unit_of(str(name)), decimals)))
+    more = " when" if isinstance(value, pd.Timestamp) else " long" if len(words) > LONG else ""
+    return f'<td class="{_css(text)}{more}" align="{align}"{style}>{escape(words)}</td>'
 
 
 def show(value: Any, decimals: int = 2) -> str:

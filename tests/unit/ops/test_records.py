@@ -49,6 +49,21 @@ def test_the_exit_code_says_what_kind_of_end_it_was(
     assert begun.finish(status, NOW, error=error, figures=figures).exit_code == code
 
 
+@pytest.mark.parametrize(
+    ("status", "level", "ending"),
+    [
+        ("ok", "ok", "ok"),
+        ("ok", "warn", "warn"),
+        ("ok", "", "ok"),
+        ("failed", "warn", "failed"),
+        ("killed", "", "killed"),
+    ],
+)
+def test_a_warning_is_told_of_a_run_that_ended_well(status: records.Status, level: str, ending: str) -> None:
+    begun = records.RunRecord("job", "live", "good", "started", records.stamp(NOW), records.stamp(NOW), 1, {})
+    assert begun.finish(status, NOW, level=level).ending == ending
+
+
 def test_what_a_later_version_added_is_left_out(tmp_path: Path) -> None:
     folder = left(tmp_path, NOW, 1)
     known = records.load(folder)

@@ -82,6 +82,14 @@ def test_an_empty_table_says_none_and_html_is_escaped() -> None:
     assert "<b>" not in views.table(pd.DataFrame({"a": ["<b>"]}), "x").html
 
 
+def test_a_column_says_its_zone_and_rounds_to_what_its_unit_deserves() -> None:
+    start = pd.DatetimeIndex(["2026-01-15T12:00:00Z"]).as_unit("s")
+    row = {"start": start, "cost_eur": [40.3449], "temperature_c": [21.26], "mae_eur_mwh": [7.1249], "share": [0.1239]}
+    html = views.table(pd.DataFrame(row), decimals=3).html
+    for words in ("start (local time)", ">2026-01-15 13:00<", ">40.34<", ">21.3<", ">7.12<", ">0.124<"):
+        assert words in html
+
+
 def test_gaps_of_the_same_hours_share_a_row() -> None:
     same = {
         "place": "ES",
@@ -217,3 +225,11 @@ def test_charts_can_be_drawn(figure: Any) -> None:
     assert isinstance(drawn, Figure)
     drawn.draw_without_rendering()
     assert drawn.axes[0].get_title(loc="left")
+
+
+def test_every_candidate_of_a_fold_has_a_line_of_its_own() -> None:
+    names = ["model", "rule over the forecasts", "same hour yesterday", "last value"]
+    figure = learning_charts.folds(pd.DataFrame(np.ones((3, 4)), columns=names), metric="MAE", title="t")
+    lines = figure.axes[0].get_lines()
+    assert [line.get_label() for line in lines] == names
+    assert len({(line.get_color(), line.get_linestyle(), line.get_marker()) for line in lines}) == 4
