@@ -204,6 +204,13 @@ def _decided(judged: TrainingOutcome, decisions: list[Decision], run_id: str) ->
         f"price of tomorrow {found['price_rmae_best']:.2f} of the best naive error; " if "price_mae" in found else ""
     )
     score = f"score {found['mae']:.1f} points off, the same hour yesterday {found['naive_mae']:.1f}"
+    rule = (
+        f"On its {found['rule_hours']:,} hours the rule over the forecasts is {found['rule_mae']:.1f} points off and "
+        f"right in {found['rule_accuracy']:.0%}, the models {found['mae_same_hours']:.1f} and "
+        f"{found['accuracy_same_hours']:.0%}. "
+        if "rule_mae" in found
+        else ""
+    )
     fate = f"Champion now: {', '.join(promoted)}." if promoted else "None was promoted."
     fate = fate if decisions else "A replay registers no model."
     return replace(
@@ -211,7 +218,8 @@ def _decided(judged: TrainingOutcome, decisions: list[Decision], run_id: str) ->
         verdict=(
             f"Next 24 hours: {price}{score} (rMAE {found['rmae']:.2f}); "
             f"recommendation right in {found['accuracy']:.0%} of hours, yesterday's in "
-            f"{found['persistence_accuracy']:.0%}, the commonest class in {found['majority_accuracy']:.0%}. {fate}"
+            f"{found['persistence_accuracy']:.0%}, the commonest class in {found['majority_accuracy']:.0%}. "
+            f"{rule}{fate}"
         ),
         level="ok" if better else "warn",
         figures={**found, "promoted": ", ".join(promoted), "mlflow_run_id": run_id, "skipped": 0},

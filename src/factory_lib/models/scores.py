@@ -191,10 +191,19 @@ def _beside_the_rule(ruled: pd.DataFrame) -> dict[str, float]:
 
 
 def mae_by_fold(tested: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean absolute error of the score by fold (index) and candidate (columns)."""
-    candidates = {"model": "model", "same hour yesterday": "yesterday", "naive: last value": "last"}
-    errors = {label: (tested["score"] - tested[f"score_{name}"]).abs() for label, name in candidates.items()}
-    return pd.DataFrame(errors).groupby(tested["fold"]).mean()
+    """Return the mean absolute error of the score by fold (index) and candidate (columns).
+
+    The rule over the forecasts is NaN in folds of which it was tried on less than half, absent where that is all.
+    """
+    candidates = {"model": "model", "rule over the forecasts": "rule", "same hour yesterday": "yesterday",
+                  "last value": "last"}  # fmt: skip
+    errors = {
+        label: (tested["score"] - tested[column]).abs()
+        for label, name in candidates.items()
+        if (column := f"score_{name}") in tested
+    }
+    folds = pd.DataFrame(errors).groupby(tested["fold"])
+    return folds.mean().where(folds.count().ge(folds.size() / 2, axis=0)).dropna(axis="columns", how="all")
 
 
 def last_days(tested: pd.DataFrame) -> pd.DataFrame:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from factory_lib.clock import MADRID
-from factory_lib.views.palette import BLUE, GREY, INK, ORANGE, RECOMMENDATION, SOFT, styled
+from factory_lib.views.palette import BLUE, GREY, INK, ORANGE, RECOMMENDATION, styled
 from factory_lib.views.series_charts import local_axis
 
 if TYPE_CHECKING:
@@ -17,34 +18,28 @@ if TYPE_CHECKING:
 
 
 def folds(scores: pd.DataFrame, *, metric: str, title: str) -> Figure:
-    """Draw a metric by fold, one line per candidate; the naive ones are grey and dashed.
+    """Draw a metric by fold, one line per candidate: the model first and whole, each of the others dashed its own way.
 
     Parameters
     ----------
     scores : DataFrame
-        Index: fold; one column per candidate.
+        Index: fold; one column per candidate, NaN where it was not judged on the whole fold.
     """
     from matplotlib.figure import Figure
 
+    styles = cycle([(ORANGE, "--", "s"), (GREY, ":", "^"), (INK, "-.", "v")])
     with styled():
         figure = Figure(figsize=(9.2, 2.6))
         axes = figure.subplots()
-        for name, colour in zip(scores.columns, _candidate_colours(list(scores.columns)), strict=True):
-            dashed = "--" if colour == GREY else "-"
-            axes.plot(
-                [str(fold) for fold in scores.index], scores[name], dashed, marker="o", color=colour, label=str(name)
-            )
+        for name in scores:
+            colour, line, marker = (BLUE, "-", "o") if name == scores.columns[0] else next(styles)
+            axes.plot(scores.index.astype(str), scores[name], line, marker=marker, color=colour, label=str(name))
         axes.set_ylabel(metric)
+        axes.set_xlabel("fold, oldest first")
         axes.set_ylim(bottom=0)
         axes.legend(loc="lower right", bbox_to_anchor=(1, 0.99), ncols=scores.shape[1])
         axes.set_title(title)
     return figure
-
-
-def _candidate_colours(names: list[str]) -> list[str]:
-    models = iter([BLUE, ORANGE, INK, SOFT])
-    naive = ("naive", "persistence", "majority", "yesterday", "week")
-    return [GREY if any(word in name for word in naive) else next(models, INK) for name in names]
 
 
 def forecast(frame: pd.DataFrame, *, unit: str, title: str) -> Figure:

@@ -294,7 +294,8 @@ def test_with_a_longer_history_and_the_operators_forecasts_a_price_model_is_trai
         assert "spot_price" in made.promoted
         assert made.price["day_ahead"].tolist() == [1, 2]
         assert made.figures["price_mae"] < made.figures["price_naive_mae"]
-        assert "rule_mae" in made.figures, "the forests are held against the rule over the forecasts"
+        assert f"the rule over the forecasts is {made.figures['rule_mae']:.1f} points off" in made.verdict
+        assert made.fold_mae["rule over the forecasts"].iloc[-1] > 0
         served = registry.load(house, "spot_price").estimator
         assert served.exogenous_ == ["load_mw", "residual_load_mw", "wind_mw"]
         outcome = prediction.predict(house, 2)
