@@ -43,10 +43,10 @@ from factory_lib.settings.plant import Plant
 
 PLANTS = Path(__file__).parent / "plants"
 NAMES = ("default", "free", "tight")
-BASELINE = "fixed start"
+BASELINE = value.REFERENCE[0]
 BASELINES = {
-    "shift begin": "each chain begins with a shift of its day; no prices are looked at",
     "fixed start": "each chain begins at the time of day that was cheapest over the 28 days before",
+    "shift begin": "each chain begins with a shift of its day; no prices are looked at",
     "greedy": "batch after batch at its cheapest feasible start, knowing the published prices",
 }
 QUICK_FROM, QUICK_DAYS = timedelta(days=274), 28  # autumn, a season of ordinary spreads
@@ -136,7 +136,7 @@ def figures(rows: pd.DataFrame) -> dict[str, Any]:
         "forecast_error_costs_eur": {name: float(paid[name] - paid["known"]) for name in ("morning", "naive")},
         "by_baseline": {
             name: {"saving_eur": float(paid[name] - paid["known"]), **value.shares(rows, baseline=name)}
-            for name in ("shift begin", "fixed start")
+            for name in value.REFERENCE[:2]
         },
         "worst_days": _worst_days(rows),
         "excess_eur": {str(name): float(eur) for name, eur in rows.groupby("strategy")["excess_eur"].sum().items()},

@@ -18,6 +18,7 @@ from factory_lib.ops.alerts import Event, Severity, Topic
 from factory_lib.ops.planning import PlanOutcome
 
 WORDS = {
+    "critical": "The room spoils a batch",
     "heat": "The room is out of limits",
     "index": "The outdoor index is poor",
     "exceptional": "The price is exceptional",
@@ -48,14 +49,14 @@ def events(outcome: PlanOutcome) -> Iterator[Event]:
     """
     if outcome.plan.status != "solved":
         yield Event(Topic.PLAN, f"{outcome.day} plan", Severity.WARNING, outcome.verdict)
-    watched, changed = outcome.watched, [plan_story.MOVED, plan_story.REMOVED]
+    watched, changed = outcome.watched, [plan_story.MOVED, plan_story.REMOVED, plan_story.RUNS]
     rows = watched[watched["watch"].isin(["index", "exceptional"]) | watched["the_plan"].isin(changed)]
     days = rows["start"].map(lambda start: start.tz_convert(MADRID).date())
     for (kind, day), found in rows.groupby(["watch", days]):
         told = "; ".join(_told(str(stage), part) for stage, part in found.groupby("stage", sort=False))
         words = WORDS[str(kind)]
         said = f"{words} on {day:%A %-d %B}: {told}."
-        yield Event(Topic.PLAN, f"{day} {kind}", Severity.WARNING, said)
+        yield Event(Topic.PLAN, f"{day} {kind}", Severity.CRITICAL if kind == "critical" else Severity.WARNING, said)
 
 
 def _told(stage: str, rows: pd.DataFrame) -> str:

@@ -12,11 +12,11 @@ from factory_lib.clock import MADRID
 from factory_lib.plan.diagnose import measured
 from factory_lib.plan.schedule import costs
 from factory_lib.plan.solve import Plan
-from factory_lib.plan.value import WORTH_SAYING_EUR, by_start_hour
+from factory_lib.plan.value import REFERENCE, WORTH_SAYING_EUR, by_start_hour
 from factory_lib.plan.watch import Watch
 
-REFERENCE = ("shift begin", "fixed start", "greedy")  # doing it simply: the first of these that fits
 MOVED, NOT_THEN, REMOVED = "moved the stage", "would not run it then anyway", "found no hour for the stage"
+RUNS = "can move it no more: it has begun"
 Figures = dict[str, int | float | str]
 
 
@@ -46,25 +46,27 @@ def figures(plan: Plan) -> Figures:
     kg, paid = sum(batch.kg for batch in plan.schedule), plan.costs.paid
     found |= {"batches": len(plan.schedule), "kg": round(kg, 1), "cost_eur": round(paid, 2)}
     found |= {"gap": round(plan.gap, 6), "cost_eur_kg": round(paid / kg, 4)}
-    if name := next((name for name in REFERENCE if name in plan.baselines), None):
-        simply = costs(plan.problem, plan.baselines[name]).paid
-        yearly_kg = 52 * sum(plan.problem.plant.demand.weekly_kg.values())
-        found |= {
-            "baseline": name,
-            "baseline_cost_eur": round(simply, 2),
-            "saving_eur": round(simply - paid, 2),
-            "saving_eur_year": round((simply - paid) / kg * yearly_kg),
-        }
+    simply = {name: costs(plan.problem, laid).paid for name in REFERENCE if (laid := plan.baselines.get(name))}
+    for name, eur in list(simply.items())[:1]:
+        found |= {"baseline": name, "baseline_cost_eur": round(eur, 2), "saving_eur": round(eur - paid, 2)}
+        found |= {"saving_eur_year": _a_year(plan, eur)}
     return found
+
+
+def _a_year(plan: Plan, simply_eur: float) -> int:
+    """Return what planning saves in a year of the plant's demand at this window's rate per kilogram."""
+    kg = sum(batch.kg for batch in plan.schedule)
+    return round((simply_eur - plan.costs.paid) / kg * 52 * sum(plan.problem.plant.demand.weekly_kg.values()))
 
 
 def verdict(plan: Plan, first: date, days: int, found: Mapping[str, Any], to_blame: Sequence[str]) -> str:
     """Return one sentence a planner can act on."""
     day = f"{first:%A %-d %B}" + (f" and {days - 1} day{'s' * (days > 2)} more" if days > 1 else "")
     if plan.status == "infeasible":
-        ways = "; ".join(map(str, plan.obstacles)) or "no single change that was tried would help"
+        ways = "; ".join(map(str, plan.obstacles)) or "no change that was tried would help"
+        order = "smallest change first" if all(one.alone for one in plan.obstacles) else "only together"
         hand = f" Without {' or '.join(map(repr, to_blame))} there would be a plan." if to_blame else ""
-        return f"No plan is possible for {day}. In the way, smallest change first: {ways}.{hand}"
+        return f"No plan is possible for {day}. In the way, {order}: {ways}.{hand}"
     if not plan.schedule:
         return f"Nothing to produce for {day}." if plan.status == "solved" else f"No plan for {day} was found in time."
     begin = plan.table()["start"].min().tz_convert(MADRID)
@@ -100,11 +102,15 @@ def notes(
         The part of it that does not fit into the window, and is owed to the next plan.
     """
     request, said = plan.problem.request, []
-    if "saving_eur_year" in found and float(found["saving_eur_year"]) < WORTH_SAYING_EUR:
-        said.append(
-            f"At this window's rate planning saves {found['saving_eur_year']:,.0f} EUR a year against "
-            f"“{found['baseline']}”: less than {WORTH_SAYING_EUR:,.0f}."
-        )
+    saved = [
+        f"{_a_year(plan, costs(plan.problem, laid).paid):,.0f} EUR a year against “{name}”"
+        for name in REFERENCE
+        if (laid := plan.baselines.get(name))
+    ]
+    if saved:
+        small = float(found["saving_eur_year"]) < WORTH_SAYING_EUR
+        first = f"Less than {WORTH_SAYING_EUR:,.0f} EUR a year. " if small else ""
+        said.append(f"{first}At this window's rate planning saves {', '.join(saved)}.")
     known = request.prices.loc[request.begin :, "known"].value_counts()
     air = weather["known"].replace("", "unknown").value_counts()
     said += [
@@ -169,6 +175,8 @@ def watched_hours(plan: Plan, watched: Sequence[Watch]) -> pd.DataFrame:
 
 
 def _did(plan: Plan, item: Watch) -> str:
+    if item.kind == "critical" or (item.kind == "heat" and item.running_kwh):
+        return RUNS
     if item.kind != "heat":
         return f"uses {item.running_kwh:.0f} kWh in such hours"
     if not plan.schedule and any(found.family == "room" for found in plan.obstacles):

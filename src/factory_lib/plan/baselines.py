@@ -225,7 +225,7 @@ def _begins(problem: Problem, preferred: Iterator[Bools], day: int) -> Iterator[
     yield np.ones(len(slots), dtype=bool)
 
 
-BASELINES = {"shift begin": shift_begin, "fixed start": fixed_start, "greedy": greedy}
+BASELINES = {"fixed start": fixed_start, "shift begin": shift_begin, "greedy": greedy}
 
 
 def schedules(problem: Problem) -> dict[str, Schedule]:

@@ -37,7 +37,8 @@ FAMILIES_ES = {
 # Of an obstacle's detail, word by word; machines and variants keep the names that the plant gave them.
 DETAILS_ES = {
     "Mon": "lunes", "Tue": "martes", "Wed": "miércoles", "Thu": "jueves", "Fri": "viernes", "Sat": "sábado",
-    "Sun": "domingo", "to": "a", "limit by": "límite movido en", "operators": "operarios", **STAGES_ES,
+    "Sun": "domingo", "to": "a", "limit by": "límite movido en", "after": "tras", "or": "o", "limit": "límite",
+    "any stage": "cualquier etapa", "operators": "operarios", **STAGES_ES,
 }  # fmt: skip
 UNITS_ES = {
     "machine-hours": "horas de máquina", "operator-hours": "horas de operario", "hours": "horas", "K or %": "K o %",
@@ -45,7 +46,7 @@ UNITS_ES = {
 }  # fmt: skip
 WORDS = {
     "es": {
-        "title": "Plan del {begin} al {end}",
+        "title": "Plan desde {begin} hasta {end}",
         "nothing": "No hay nada que producir entre {begin} y {end}.",
         "none": "NO HAY PLAN POSIBLE entre {begin} y {end}. Lo impide, y bastaría con cambiar:",
         "together": "NO HAY PLAN POSIBLE entre {begin} y {end}. Solo cambiando todo esto a la vez:",
@@ -57,20 +58,23 @@ WORDS = {
         "near": "ninguno mejora más de un {gap} %",
         "late": "Se agotó el tiempo de cálculo: es el mejor plan encontrado.",
         "batch": "Lote {batch} ({variant}, {kg:.0f} kg):",
-        "begun": "- {stage}: en marcha desde el {start}, termina {end}",
-        "stage": "- {stage}: empezar el {start}, termina {end}",
+        "begun": "- {stage}: en marcha desde {start}, termina {end}",
+        "stage": "- {stage}: empezar {start}, termina {end}",
         "hold": ", mantener hasta {until}",
         "avoid": "Evitar: {spans}, las horas más caras.",
+        "critical": "PELIGRO: la sala echa a perder el lote en {stage} {spans}.",
         "heat": "Vigilar: la sala no admite {stage} {spans}{moved}.",
         "moved": "; el plan lo ha movido",
         "index": "Vigilar: índice exterior muy bajo para el mes: {spans}; el plan consume ahí {kwh:.0f} kWh.",
         "exceptional": "Vigilar: precio excepcional {spans}; el plan consume ahí {kwh:.0f} kWh.",
+        "idle": "Evitar: precio excepcional {spans}; el plan no consume nada ahí.",
         "spike": "Vigilar: precio muy alto {spans}; el plan consume ahí {kwh:.0f} kWh.",
         "excess": "Potencia: se superan los {kw:.0f} kW contratados {spans}.",
         "air": "Sin previsión de sala en {slots} periodos: ahí no se han aplicado sus límites.",
         "against": "Alternativas con los mismos kilos: {list}.",
         "unnamed": {"shift begin": "empezar con el turno", "fixed start": "hora fija", "greedy": "lote a lote"},
-        "energy": "solo energía", "tolls": "energía y peajes", "span": "de {a} a {b}",
+        "energy": "solo energía", "tolls": "energía y peajes", "span": "desde {a} hasta {b}",
+        "within": "{day} de {a} a {b}", "day": "el {name} {number}",
     },
     "en": {
         "title": "Plan from {begin} to {end}",
@@ -89,16 +93,19 @@ WORDS = {
         "stage": "- {stage}: begin {start}, ends {end}",
         "hold": ", hold until {until}",
         "avoid": "Avoid: {spans}, the dearest hours.",
+        "critical": "DANGER: the room spoils the batch in {stage} {spans}.",
         "heat": "Watch: the room does not allow {stage} {spans}{moved}.",
         "moved": "; the plan moved it",
         "index": "Watch: outdoor index very low for the month: {spans}; the plan uses {kwh:.0f} kWh there.",
         "exceptional": "Watch: exceptional price {spans}; the plan uses {kwh:.0f} kWh there.",
+        "idle": "Avoid: exceptional price {spans}; the plan uses nothing there.",
         "spike": "Watch: very high price {spans}; the plan uses {kwh:.0f} kWh there.",
         "excess": "Power: the contracted {kw:.0f} kW are exceeded {spans}.",
         "air": "No room forecast in {slots} slots: its limits were not applied there.",
         "against": "Alternatives with the same kilograms: {list}.",
         "unnamed": {"shift begin": "begin with the shift", "fixed start": "fixed hour", "greedy": "batch by batch"},
         "energy": "energy only", "tolls": "energy and tolls", "span": "from {a} to {b}",
+        "within": "{day} from {a} to {b}", "day": "{name} {number}",
     },
 }  # fmt: skip
 DEAREST_SHARE = 0.9
@@ -114,28 +121,39 @@ class _Voice:
         return str(self.words[key]).format(**values)
 
     def number(self, value: float, digits: int) -> str:
-        said = f"{value:.{digits}f}"
-        return said.replace(".", ",") if self.language == "es" else said
+        return self.punctuated(f"{value:.{digits}f}")
+
+    def punctuated(self, number: str) -> str:
+        return number.translate(str.maketrans(",.", ".,")) if self.language == "es" else number
 
     def at(self, instant: pd.Timestamp, after: pd.Timestamp | None = None) -> str:
         """Return day and time; the time alone where the day is that of ``after``."""
         local = instant.tz_convert(MADRID)
         if after is not None and after.tz_convert(MADRID).date() == local.date():
             return f"{local:%H:%M}"
-        return f"{DAYS[self.language][local.weekday()]} {local:%-d, %H:%M}"
+        return f"{self.day(local)}, {local:%H:%M}"
+
+    def day(self, local: pd.Timestamp) -> str:
+        return self.say("day", name=DAYS[self.language][local.weekday()], number=local.day)
 
     def detail(self, text: str) -> str:
         if self.language == "en":
             return text
         words = "|".join(map(re.escape, DETAILS_ES))
-        return re.sub(rf"\b({words})\b", lambda word: DETAILS_ES[word[0]], text)
+        said = re.sub(rf"\b({words})\b", lambda word: DETAILS_ES[word[0]], text)
+        return re.sub(r"\d[\d,.]*\d", lambda number: self.punctuated(number[0]), said)
 
     def stage(self, name: str) -> str:
         return STAGES_ES.get(name, name) if self.language == "es" else name
 
     def spans(self, found: Sequence[Span], most: int = 4) -> str:
-        said = [self.say("span", a=self.at(a), b=self.at(b, after=a)) for a, b in found[:most]]
-        return "; ".join(said) + (" …" if len(found) > most else "")
+        return "; ".join(map(self._span, found[:most])) + (" …" if len(found) > most else "")
+
+    def _span(self, span: Span) -> str:
+        a, b = (instant.tz_convert(MADRID) for instant in span)
+        if a.date() == b.date():
+            return self.say("within", day=self.day(a), a=f"{a:%H:%M}", b=f"{b:%H:%M}")
+        return self.say("span", a=self.at(a), b=self.at(b))
 
 
 def brief(plan: Plan, watched: Sequence[Watch] = (), *, language: Language = "es", to_blame: Sequence[str] = ()) -> str:
@@ -166,7 +184,7 @@ def _obstacles(plan: Plan, voice: _Voice, window: dict[str, str]) -> list[str]:
     for found in plan.obstacles:
         family = FAMILIES_ES[found.family] if voice.language == "es" else found.family
         unit = UNITS_ES.get(found.unit, found.unit) if voice.language == "es" else found.unit
-        change, detail = measured(found.amount, unit), voice.detail(found.detail)
+        change, detail = voice.punctuated(measured(found.amount, unit)), voice.detail(found.detail)
         lines.append(voice.say("obstacle", family=family, change=change, detail=detail))
     return lines
 
@@ -202,8 +220,11 @@ def _cautions(plan: Plan, voice: _Voice, watched: Sequence[Watch]) -> list[str]:
     dear = np.concatenate([np.zeros(problem.now, bool), _dearest(price)])
     lines = [voice.say("avoid", spans=voice.spans(spans(problem.stamps, dear)))] if dear.any() else []
     for item in watched:
+        kind = "idle" if item.kind == "exceptional" and item.running_kwh < 0.5 else item.kind
+        if item.running_kwh < 0.5 and not item.moved and kind not in ("critical", "idle"):
+            continue  # nothing runs then: nobody has anything to watch
         said, moved = voice.spans(item.spans), voice.say("moved") if item.moved else ""
-        lines.append(voice.say(item.kind, stage=voice.stage(item.stage), spans=said, moved=moved, kwh=item.running_kwh))
+        lines.append(voice.say(kind, stage=voice.stage(item.stage), spans=said, moved=moved, kwh=item.running_kwh))
     over = excess_kw(problem, production_kw(problem, plan.schedule)) > 1e-6
     if over.any():
         said = voice.spans(spans(problem.stamps, over))

@@ -1,14 +1,16 @@
 """Why there is no plan: which family of constraints is in the way, and the least that would have to give.
 
 Each family in turn is allowed to give way at a price while all others stay hard; where that leaves a plan, the slack of
-the cheapest one is the smallest change that would help. What no family can mend alone is asked of all of them together.
+the cheapest one is the smallest change that would help. What no family can mend alone is asked of two, then of all.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -30,7 +32,7 @@ UNITS = {
     "demand": "kg",
 }
 LONGEST_DELAY = timedelta(days=3)
-TIME_LIMIT_S = 30.0
+TIME_LIMIT_S, TOGETHER_S = 30.0, 5.0
 GAP = 0.02
 
 
@@ -62,19 +64,28 @@ def measured(amount: float, unit: str) -> str:
 def diagnose(problem: Problem) -> tuple[Obstacle, ...]:
     """Return what stands in the way, smallest change first; a pin, being a wish, before everything else."""
     families = [family for family in FAMILIES if family != "pins" or problem.pins]
-    alone = [found for family in families if (found := _loosen(problem, family))]
+    alone = [obstacle for family in families if (obstacle := _loosen(problem, family))]
     if alone:
         return tuple(sorted(alone, key=lambda obstacle: (obstacle.family != "pins", obstacle.share)))
-    physical = frozenset(families) - {"time", "demand"}
-    program = Program(problem, physical)
-    result = program.solve(TIME_LIMIT_S, GAP) if program.feasible else None
+    physical = [family for family in families if family not in ("time", "demand")]
+    pairs = [found for pair in combinations(physical, 2) if (found := _together(problem, pair))]
+    least = min(pairs, key=lambda two: sum(one.share for one in two)) if pairs else _together(problem, physical)
+    return tuple(sorted(least, key=lambda obstacle: obstacle.share))
+
+
+def _together(problem: Problem, families: Iterable[str]) -> tuple[Obstacle, ...]:
+    """Return by how much each of some families would have to give way, all at once; nothing where that is no help."""
+    program = Program(problem, frozenset(families))
+    result = program.solve(TOGETHER_S, GAP) if program.feasible else None
     if result is None or result.x is None:
         return ()
-    together = [_obstacle(program, result.x, family) for family in sorted(physical)]
-    return tuple(replace(obstacle, alone=False) for obstacle in together if obstacle.amount > 1e-6)
+    gave = [_obstacle(program, result.x, family) for family in families]
+    return tuple(replace(obstacle, alone=False) for obstacle in gave if obstacle.amount > 1e-6)
 
 
 def _loosen(problem: Problem, family: str) -> Obstacle | None:
+    if family == "waits":
+        return _patience(problem)
     if family == "time":
         problem = _longer(problem)
     masks = startable(_warmer(problem)) if family == "room" else None
@@ -102,6 +113,24 @@ def _warmer(problem: Problem) -> Problem:
     return wider(float(levels[least])) if least < len(levels) else problem
 
 
+def _patience(problem: Problem) -> Obstacle | None:
+    """Name the least longer wait that leaves a plan, and a stage after which it is enough."""
+    stages, size = range(len(problem.stages) - 1), len(problem.index)
+
+    def helps(slots: int, after: Iterable[int] = stages) -> bool:
+        waits = tuple(wait + slots * (s in after) for s, wait in enumerate(problem.wait))
+        program = Program(replace(problem, wait=waits))
+        return program.feasible and program.solve(TIME_LIMIT_S, GAP, any_plan=True).x is not None
+
+    if not helps(size):
+        return None
+    least = bisect_left(range(size), True, lo=1, key=helps)
+    enough = [problem.stages[s].name for s in stages if helps(least, (s,))]
+    hours = least * problem.slot_h
+    where = f"after {' or '.join(enough) or 'any stage'}"
+    return Obstacle("waits", hours, UNITS["waits"], where, hours / _there_is(problem, "waits"))
+
+
 def _longer(problem: Problem) -> Problem:
     """Lay the same request on a longer window; its prices do not matter, its weather repeats the last day."""
     request, slot = problem.request, timedelta(hours=problem.slot_h)
@@ -123,7 +152,7 @@ def _obstacle(program: Program, solution: Floats, family: str) -> Obstacle:
     if family == "room":
         return _room(program, solution)
     gave: dict[str, tuple[float, Floats]] = {}
-    for of, columns, slots in program.gave_way:
+    for of, columns, slots in (slack[1:] for slack in program.gave_way if slack[0] == family):
         by_slot = np.zeros(len(problem.index) + 1)
         by_slot[slots] = solution[columns]
         amount, before = gave.get(of, (0.0, np.zeros(len(problem.index) + 1)))
@@ -137,7 +166,11 @@ def _obstacle(program: Program, solution: Floats, family: str) -> Obstacle:
         "power": most,
         "time": late * problem.slot_h,
     }.get(family, total * problem.slot_h)
-    names = [f"{of} {_when(problem, by_slot)}".strip() for of, (amount_of, by_slot) in gave.items() if amount_of > 1e-6]
+    names = [
+        of if family == "time" else f"{of} {_when(problem, by_slot)}".strip()
+        for of, (amount_of, by_slot) in gave.items()
+        if amount_of > 1e-6
+    ]
     return Obstacle(family, amount, UNITS[family], ", ".join(names), amount / _there_is(problem, family))
 
 

@@ -47,9 +47,10 @@ class Problem:
     ``price`` is what the objective pays per MWh, tolls and band included, and ``heat_eur`` what a slot of a stage costs
     in a hot room; both are 0 in history, which is sunk.
     ``hurdle[f][s]`` is how much each slot lacks for stage ``s`` to run: kelvin or percent, machines, operators,
-    kilowatts; ``humid[s]`` says where the room's lack is one of percent. ``wait[s]`` are the most slots from the end of
-    ``s`` to the next start; ``pins`` are (jobs any of which may keep it, stage, slot),
-    ``due`` (variant, kilograms, slot) of firm orders, and ``deadline`` the slot by which everything is finished.
+    kilowatts; ``humid[s]`` says where the room's lack is one of percent, and ``critical[s]`` where a batch would be
+    lost. ``wait[s]`` are the most slots from the end of ``s`` to the next start; ``pins`` are (jobs any of which may
+    keep it, stage, slot), ``due`` (variant, kilograms, slot) of firm orders, and ``deadline`` the slot by which
+    everything is finished.
     """
 
     request: Request
@@ -65,6 +66,7 @@ class Problem:
     heat_eur: Floats
     hurdle: Mapping[str, Floats]
     humid: Bools
+    critical: Bools
     unknown_air: int
     pins: tuple[tuple[tuple[int, ...], int, int], ...]
     days: tuple[date, ...]
@@ -134,6 +136,7 @@ def lay_out(request: Request, *, deadline: datetime | None = None) -> Problem:
         heat_eur=_heat_eur(plant, air) * slot_s / 3600 * (np.arange(len(index)) >= now),
         hurdle=hurdle,
         humid=np.less(*_beyond(plant, air)),
+        critical=np.array([air["room_temperature_c"] > stage.room.temperature_critical_c for stage in plant.stages]),
         unknown_air=int(air[now:].isna().any(axis=1).sum()),
         pins=tuple(_pin(pin, jobs, plant, index) for pin in request.pins),
         days=tuple(days),

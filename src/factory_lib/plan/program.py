@@ -35,7 +35,7 @@ class Program:
     def __init__(self, problem: Problem, relaxed: frozenset[str] = frozenset(), *, masks: Masks | None = None) -> None:
         self.problem, self.relaxed = problem, relaxed
         self.rows = Rows()
-        self.gave_way: list[tuple[str, Ints, Ints]] = []  # what a slack is of, its columns, their slots
+        self.gave_way: list[tuple[str, str, Ints, Ints]] = []  # family, what a slack is of, its columns, their slots
         self.slots = np.arange(len(problem.index))
         self.masks = startable(problem, relaxed) if masks is None else masks
         self.excess = np.full(len(problem.index), NONE)  # the column of each slot's kilowatts above the contract
@@ -114,7 +114,7 @@ class Program:
         if family not in self.relaxed:
             return []
         columns = self.rows.columns(len(slots), cost=unit)
-        self.gave_way.append((of, columns, slots))
+        self.gave_way.append((family, of, columns, slots))
         return [(columns, sign)]
 
     def _order_and_waits(self) -> None:
@@ -190,7 +190,7 @@ class Program:
         self.rows.bounds[-1][1] = np.maximum(
             power.limit_kw - np.maximum(problem.base_kw[slots], power.contracted_kw), 0.0
         )
-        over = self._slack("power", "kW", slots, problem.slot_h * TIE, -1.0)
+        over = self._slack("power", "limit", slots, problem.slot_h * TIE, -1.0)
         if over:  # the limit would be raised once, for the slot that needs most
             peak = np.repeat(self.rows.columns(1, cost=1.0), len(slots))
             self.rows.add([(over[0][0], 1.0), (peak, -1.0)], high=0.0)

@@ -30,6 +30,9 @@ Believed = Callable[[date], pd.DataFrame]
 
 Planner = Callable[[Request], Plan]
 
+# Doing it simply: a plan is held against the first of these that fits. The fixed start is the best simple rule that
+# does not look at tomorrow's prices.
+REFERENCE = ("fixed start", "shift begin", "greedy")
 WORTH_SAYING_EUR = 500.0  # a year's saving below this is said before anything else
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from factory_lib.domain.plant import Bools
+from factory_lib.domain.plant import Bools, Floats
 from factory_lib.plan.problem import Problem
 from factory_lib.plan.schedule import production_kw
 from factory_lib.plan.solve import Plan, solve
@@ -24,6 +24,7 @@ class Watch:
     """One thing to watch: what ``kind`` it is, the UTC half-open spans, and what the plan runs there.
 
     For heat, ``stage`` is what the room forbids then and ``moved`` whether the cheapest plan would have run it there.
+    Critical are the hours in which a batch that is in the stage would be lost.
     A spike stands out of its own window; an exceptional price also of the last ``USUAL_DAYS``. Index is an outdoor
     index that is poor for the month; who knows the months says so, with ``why``.
     """
@@ -44,10 +45,16 @@ def watch(plan: Plan) -> tuple[Watch, ...]:
     found = []
     moved = _moved_by_the_room(plan)
     for s, stage in enumerate(problem.stages):
-        unfit = (problem.hurdle["room"][s] > 0) & ahead
-        if unfit.any():
-            over = f"up to {problem.hurdle['room'][s][ahead].max():.1f} K or % beyond the room's limits"
-            found.append(Watch("heat", spans(problem.stamps, unfit), stage.name, stage.name in moved, why=over))
+        inside = _inside(plan, s) & ahead
+        if (lost := inside & problem.critical[s]).any():
+            why = f"above {stage.room.temperature_critical_c:g} °C what is in it is lost"
+            found.append(Watch("critical", spans(problem.stamps, lost), stage.name, why=why))
+        lack = problem.hurdle["room"][s] * ahead
+        if lack.any():
+            running = float(inside[lack > 0].sum()) * stage.power_kw * problem.slot_h
+            why = f"up to {_most(lack, problem.humid[s])} beyond the room's limits"
+            item = Watch("heat", spans(problem.stamps, lack > 0), stage.name, stage.name in moved, running, why)
+            found.append(item)
     price = problem.price
     exceptional, usual = _exceptional(problem)
     exceptional &= ahead
@@ -62,6 +69,21 @@ def watch(plan: Plan) -> tuple[Watch, ...]:
         why = f"up to {price[dear].max():.0f} EUR/MWh, the window's median is {np.median(price[ahead]):.0f}"
         found.append(Watch("spike", spans(problem.stamps, dear), running_kwh=float(kwh[dear].sum()), why=why))
     return tuple(found)
+
+
+def _inside(plan: Plan, s: int) -> Bools:
+    """Return the slots in which a batch is in stage ``s``, running or held."""
+    inside = np.zeros(len(plan.problem.index), dtype=bool)
+    for batch in plan.schedule:
+        end = batch.starts[s] + plan.problem.jobs[batch.job].duration[s]
+        inside[batch.starts[s] : batch.starts[s + 1] if plan.problem.stages[s].hold_h else end] = True
+    return inside
+
+
+def _most(lack: Floats, humid: Bools) -> str:
+    """Return the worst of what a room lacks, kelvin and percent each for itself."""
+    worst = ((float(lack[~humid].max(initial=0.0)), "K"), (float(lack[humid].max(initial=0.0)), "%"))
+    return " and ".join(f"{most:.1f} {unit}" for most, unit in worst if most)
 
 
 def _exceptional(problem: Problem) -> tuple[Bools, float]:

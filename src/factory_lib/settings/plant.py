@@ -22,7 +22,10 @@ WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun"
 
 @dataclass(frozen=True)
 class RoomLimits:
-    """What the room must keep while a stage runs; absent means no limit. Above ``critical`` the mass is lost."""
+    """What the room must keep while a stage runs; absent means no limit.
+
+    Above ``temperature_critical_c`` a batch in the stage is lost: one that is there already raises a critical alert.
+    """
 
     temperature_min_c: float = -273.0
     temperature_max_c: float = 1000.0

@@ -16,7 +16,7 @@ from factory_lib import settings as factory_settings
 from factory_lib.clock import MADRID, SimulatedClock
 from factory_lib.frames import tidy
 from factory_lib.house import House, open_house
-from factory_lib.ops import alerts, outdoor, outlook, plan_alerts, planning
+from factory_lib.ops import alerts, outdoor, outlook, plan_alerts, plan_story, planning
 from tests.unit.ops.week import EVENING, THURSDAY, furnish
 
 JULY = datetime(2025, 7, 16, 15, 30, tzinfo=UTC)  # a Wednesday afternoon
@@ -130,4 +130,14 @@ def test_an_exceptional_price_is_told_with_its_hours_and_what_the_plan_runs_ther
     assert f"06:00 to {6 + hours:02}:00 (up to 3000 EUR/MWh" in event.message
     assert "the plan uses" in event.message
     assert "precio excepcional" in outcome.brief
-    assert "Evitar: de" in outcome.brief
+    assert "Evitar: " in outcome.brief
+
+
+def test_a_batch_that_the_room_will_spoil_is_a_critical_alert(works: House) -> None:
+    outcome = planning.plan_today(works)
+    start = outcome.schedule["start"].iloc[0]
+    row = {"watch": "critical", "stage": "conching", "start": start, "end": start + timedelta(hours=2),
+           "why": "above 32 °C what is in it is lost", "the_plan": plan_story.RUNS}  # fmt: skip
+    (event,) = plan_alerts.events(replace(outcome, watched=pd.DataFrame([row])))
+    assert event.severity is alerts.Severity.CRITICAL
+    assert "The room spoils a batch" in event.message

@@ -129,3 +129,32 @@ def test_a_room_is_out_of_its_limits_by_kelvin_or_percent(case, unit, ask, plant
     (obstacle,) = solve(case(ask, plant, mild)).obstacles
     assert obstacle.unit == unit
     assert f"{obstacle.amount:.1f} {unit}" in obstacle.detail
+
+
+def test_what_only_helps_together_is_each_family_s_own_change_smallest_first(ask, plant, mild):
+    hot = mild.assign(temperature_c=37.5, humidity_pct=10.0)
+    low = replace(plant, power=Power(50.0, 0.1, limit_kw=58.0))
+    obstacles = solve(ask(of=low, weather=hot)).obstacles
+    assert [obstacle.alone for obstacle in obstacles] == [False, False]
+    assert [obstacle.family for obstacle in obstacles] == ["room", "power"]
+    assert obstacles[1].amount == pytest.approx(3.0)
+    assert obstacles[1].detail.startswith("limit ")
+
+
+def test_a_wait_grows_by_the_least_that_helps_every_batch(ask, plant):
+    """Two batches on two lines wait 2 h each for the packers to come at 16:00; 4 batch-hours are a wait of 2."""
+    two = replace(
+        plant,
+        stages=(
+            Stage("heat", "oven", 10.0, 120, attended="always"),
+            Stage("pack", "line", 10.0, 60, attended="always"),
+        ),
+        machines={"oven": 2, "line": 2},
+        variants={"standard": Variant(100.0, 100.0)},
+        shifts=(Shift("early", WEEK, time(12), time(14), 2), Shift("late", WEEK, time(16), time(17), 2)),
+        slot_min=60,
+    )
+    kilograms = {DAY.date(): {"standard": 200.0}}
+    named = {one.family: one for one in solve(ask(of=two, begin=DAY, kilograms=kilograms)).obstacles}
+    assert named["waits"].amount == pytest.approx(2.0)
+    assert named["waits"].detail == "after heat"

@@ -114,3 +114,32 @@ def test_spanish_has_decimal_commas_and_counts_one_batch_as_one(ask):
     assert re.search(r"\d,\d\d EUR", head)
     assert "0.0" not in head
     assert "0,0 %" not in head
+
+
+def test_a_batch_in_a_room_above_the_critical_temperature_is_a_danger(ask, mild):
+    at = datetime(2024, 3, 5, 5, tzinfo=UTC)
+    starts = {"mixing": at, "refining": at.replace(hour=6), "conching": at.replace(hour=10)}
+    peak = (mild.index >= at.replace(hour=12)) & (mild.index < at.replace(hour=14))
+    weather = mild.assign(temperature_c=np.where(peak, 47.0, 16.0), humidity_pct=10.0)
+    plan = solve(ask(weather=weather, begin=at.replace(hour=11), running=(Running("standard", 200.0, starts),)))
+    (danger,) = [item for item in watch(plan) if item.kind == "critical"]
+    assert (danger.stage, danger.why) == ("conching", "above 32 °C what is in it is lost")
+    assert "PELIGRO: la sala echa a perder el lote en conchado el martes 5 de 13:00 a 15:00." in brief(
+        plan, watch(plan)
+    )
+    safe = mild.assign(temperature_c=np.where(peak, 45.0, 16.0), humidity_pct=10.0)  # 31 °C in the room
+    plan = solve(ask(weather=safe, begin=at.replace(hour=11), running=(Running("standard", 200.0, starts),)))
+    assert {item.kind for item in watch(plan) if item.stage == "conching"} == {"heat"}
+
+
+def test_the_shift_hears_only_of_hours_in_which_something_runs(ask, prices):
+    dear = prices.assign(p50=np.where(prices.index == "2024-03-05T00:00Z", 150.0, prices["p50"]))
+    plan = solve(ask(prices=dear))
+    assert [item.kind for item in watch(plan) if not item.running_kwh]
+    assert "Vigilar" not in brief(plan, watch(plan))
+
+
+def test_obstacles_in_spanish_have_decimal_commas(ask, mild):
+    text = brief(solve(ask(weather=mild.assign(temperature_c=37.5, humidity_pct=10.0))))
+    assert "1,5 K" in text
+    assert "1.5" not in text
