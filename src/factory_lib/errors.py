@@ -20,7 +20,6 @@
     │   ├── WorldMismatch        simulated and real data would have been mixed
     │   ├── SchemaMismatch       the store was written by another version
     │   └── WriteNotConfirmed    what was written was not there when read again
-    ├── NothingIngested          rows were due and none came
     ├── TooFewRows               not enough real history to train on
     ├── ModelError
     │   ├── ModelMissing         no version carries the alias
@@ -194,10 +193,6 @@ class WriteNotConfirmed(StoreError):
     """Rows were written and not found again; the write can be repeated safely."""
 
     default_next_step = "Run the same command again: it completes the write."
-
-
-class NothingIngested(FactoryError):
-    """Rows were due and none arrived: a failure, not a success with zero rows."""
 
 
 class TooFewRows(FactoryError):

@@ -11,7 +11,6 @@ import pandas as pd
 
 from factory_lib import sources as providers
 from factory_lib.clock import day_start, epoch, from_epoch, market_day
-from factory_lib.errors import NothingIngested
 from factory_lib.house import House
 from factory_lib.pipeline import due, unfillable
 from factory_lib.pipeline.asking import Request, ask_all
@@ -91,11 +90,6 @@ class IngestOutcome:
         failed = f"; {found['sources_failed']} of them failed" if found["sources_failed"] else ""
         doubted = f"; {found['quarantined']:,} values are quarantined" if found["quarantined"] else ""
         return f"{counted}{failed}{doubted}."
-
-    def require(self) -> None:
-        """Raise ``NothingIngested`` where rows were due and none came."""
-        if self.level == "fail":
-            raise NothingIngested(self.verdict, next_step=" ".join(self.notes))
 
 
 def ingest(house: House, sources: str = "all", days: int | None = None) -> IngestOutcome:
