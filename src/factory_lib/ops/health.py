@@ -66,7 +66,7 @@ class Health:
         failing = f"Last run failed: {', '.join(self._failing)}. " if self._failing else ""
         behind = f"Behind: {', '.join(self._behind)}. " if self._behind else ""
         if not failing and not behind and self.examination.level == "ok":
-            return "All is well: keys, providers and machine, the last run of every job, and every series."
+            return "All is well: keys, store and machine, the last run of every job, and every series."
         rest = "Keys, store and machine are well." if self.examination.level == "ok" else self.examination.verdict
         return f"{failing}{behind}{rest}"
 
