@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from factory_lib.domain.plant import Bools, Floats
+from factory_lib.clock import HOUR_S
+from factory_lib.domain.plant import Bools, Floats, operators
 from factory_lib.plan.problem import Problem
 from factory_lib.plan.schedule import production_kw
 from factory_lib.plan.solve import Plan, solve
@@ -16,7 +17,7 @@ SPIKE_SHARE = 0.95  # a slot is dear above this quantile of the window's own exp
 SPIKE_EUR_MWH = 20.0  # … and at least this far above their median
 USUAL_DAYS = 28
 LEAST_DAYS = 7  # of prices behind the window: fewer do not say what is usual
-EXCEPTIONAL_EUR_MWH = 50.0  # beyond the 95th percentile of those days: an ordinary evening peak stays below
+EXCEPTIONAL_EUR_MWH = 50.0  # beyond the 95th percentile of their working hours: an ordinary evening peak stays below
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def watch(plan: Plan) -> tuple[Watch, ...]:
     exceptional, usual = _exceptional(problem)
     exceptional &= ahead
     if exceptional.any():
-        why = f"up to {price[exceptional].max():.0f} EUR/MWh, 95 % of the last {USUAL_DAYS} days were below {usual:.0f}"
+        most = price[exceptional].max()
+        why = f"up to {most:.0f} EUR/MWh, 95 % of the working hours of {USUAL_DAYS} days were below {usual:.0f}"
         running = float(kwh[exceptional].sum())
         found.append(Watch("exceptional", spans(problem.stamps, exceptional), running_kwh=running, why=why))
     # A plateau as long as the quantile's share equals it.
@@ -87,11 +89,16 @@ def _most(lack: Floats, humid: Bools) -> str:
 
 
 def _exceptional(problem: Problem) -> tuple[Bools, float]:
-    """Return the slots whose expected price is far beyond the last weeks' 95th percentile, and that percentile."""
+    """Return the slots whose expected price is far beyond the 95th percentile of the last weeks' working hours.
+
+    And that percentile. Of all hours it would call an ordinary evening exceptional one day in twenty.
+    """
     prices = problem.request.prices.select_dtypes("number")
     expected = prices["p50"] if "p50" in prices else prices.drop(columns="toll_eur_mwh", errors="ignore").iloc[:, 0]
     begin = problem.index[problem.now]
     behind = expected[(expected.index < begin) & (expected.index >= begin - pd.Timedelta(days=USUAL_DAYS))].dropna()
+    index = pd.DatetimeIndex(behind.index)
+    behind = behind[operators(problem.plant, index, round(problem.slot_h * HOUR_S)) > 0]
     if behind.empty or begin - behind.index[0] < pd.Timedelta(days=LEAST_DAYS):
         return np.zeros(len(problem.index), dtype=bool), np.nan
     usual = float(behind.quantile(SPIKE_SHARE))
