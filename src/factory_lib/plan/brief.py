@@ -130,8 +130,8 @@ class _Voice:
         """Return day and time; the time alone where the day is that of ``after``."""
         local = instant.tz_convert(MADRID)
         if after is not None and after.tz_convert(MADRID).date() == local.date():
-            return f"{local:%H:%M}"
-        return f"{self.day(local)}, {local:%H:%M}"
+            return _time(local)
+        return f"{self.day(local)}, {_time(local)}"
 
     def day(self, local: pd.Timestamp) -> str:
         return self.say("day", name=DAYS[self.language][local.weekday()], number=local.day)
@@ -152,8 +152,17 @@ class _Voice:
     def _span(self, span: Span) -> str:
         a, b = (instant.tz_convert(MADRID) for instant in span)
         if a.date() == b.date():
-            return self.say("within", day=self.day(a), a=f"{a:%H:%M}", b=f"{b:%H:%M}")
+            return self.say("within", day=self.day(a), a=_time(a), b=_time(b))
         return self.say("span", a=self.at(a), b=self.at(b))
+
+
+def _time(local: pd.Timestamp) -> str:
+    """Return the time of day; an hour that the clocks show twice says which of the two."""
+    wall = local.tz_localize(None)
+    first, second = (
+        wall.tz_localize(MADRID, ambiguous=summer, nonexistent="shift_forward") for summer in (True, False)
+    )
+    return f"{local:%H:%M}" if first == second else f"{local:%H:%M %Z}"
 
 
 def brief(plan: Plan, watched: Sequence[Watch] = (), *, language: Language = "es", to_blame: Sequence[str] = ()) -> str:

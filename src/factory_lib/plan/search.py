@@ -22,7 +22,7 @@ from factory_lib.plan.starts import Masks, around, coarse
 
 HIGHS_INFEASIBLE = 2
 SMALLEST_EUR = 1.0  # a plan worth less than this is compared with this: a ratio to nothing proves nothing
-FIRST_S, FIRST_SHARES = 6.0, (0.25, 0.6)  # the first look takes that long, but no less or more of the time
+FIRST_S, FIRST_SHARES = 8.0, (0.25, 0.8)  # the first look takes that long, but no less or more of the time
 COARSE_SHARE, NEAR_SHARE = 0.15, 0.05  # of the time: most for each look
 COARSE_MIN = (60, 30)
 CLOSER = 4  # a narrow look goes on to this fraction of the gap asked for

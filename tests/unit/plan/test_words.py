@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from factory_lib.plan.brief import brief
 from factory_lib.plan.export import SCHEMA, to_csv, to_ics, to_json
-from factory_lib.plan.request import Outage, Running
+from factory_lib.plan.request import Outage, Running, for_days
 from factory_lib.plan.solve import solve
 from factory_lib.plan.watch import watch
+from tests.unit.plan.conftest import hours, read_plant
 
 NOON = datetime(2024, 3, 4, 12, tzinfo=UTC)
 
@@ -143,3 +145,23 @@ def test_obstacles_in_spanish_have_decimal_commas(ask, mild):
     text = brief(solve(ask(weather=mild.assign(temperature_c=37.5, humidity_pct=10.0))))
     assert "1,5 K" in text
     assert "1.5" not in text
+
+
+def test_the_hour_that_a_long_day_has_twice_is_told_apart(ask):
+    """On 27 October 2024 the clocks show 02:30 twice."""
+    first = datetime(2024, 10, 26, 23, 30, tzinfo=UTC)
+    day = hours(datetime(2024, 10, 25, tzinfo=UTC), datetime(2024, 10, 29, tzinfo=UTC))
+    frames = {
+        "prices": pd.DataFrame({"p50": np.linspace(20, 60, len(day))}, day),
+        "weather": pd.DataFrame({"temperature_c": 16.0, "humidity_pct": 45.0}, day),
+    }
+    starts = {"mixing": first, "refining": first + timedelta(hours=1)}
+    request = for_days(read_plant("free"), **frames, first=date(2024, 10, 27), begin=first + timedelta(hours=2),
+                       running=(Running("standard", 200.0, starts),))  # fmt: skip
+    plan = solve(request)
+    assert len(plan.power()) == (25 - 3.5) * 4
+    text = brief(plan)
+    assert "mezcla: en marcha desde el domingo 27, 01:30, termina 02:30 CEST" in text
+    assert "refinado: en marcha desde el domingo 27, 02:30 CEST, termina 05:30" in text
+    starts_of = set(plan.table().query("not begun")["start"].dt.strftime("DTSTART:%Y%m%dT%H%M%SZ"))
+    assert starts_of <= set(to_ics(plan, made_at=NOON).split("\r\n"))
