@@ -85,7 +85,6 @@ def notes(
     counted: str,
     earlier: datetime | None,
     late_kg: float,
-    put_off_kg: float,
     wishes: Sequence[str],
 ) -> tuple[str, ...]:
     """Return what a reader of the figures has to know; the value first where it is small.
@@ -97,15 +96,13 @@ def notes(
     earlier : datetime, optional
         When the plan was made that is taken as carried out until this one begins.
     late_kg : float
-        What was left unmade of days before.
-    put_off_kg : float
-        The part of it that does not fit into the window, and is owed to the next plan.
+        What was left unmade of days before, and is made now.
     """
     request, said = plan.problem.request, []
+    simply = [name for name in REFERENCE if name in plan.baselines][:2]
     saved = [
-        f"{_a_year(plan, costs(plan.problem, laid).paid):,.0f} EUR a year against “{name}”"
-        for name in REFERENCE
-        if (laid := plan.baselines.get(name))
+        f"{_a_year(plan, costs(plan.problem, plan.baselines[name]).paid):,.0f} EUR a year against “{name}”"
+        for name in simply
     ]
     if saved:
         small = float(found["saving_eur_year"]) < WORTH_SAYING_EUR
@@ -125,11 +122,7 @@ def notes(
             f"{len(request.running)} batch(es) running as the window begins; money is counted from then on."
         )
     if late_kg > 0.5:
-        said.append(
-            f"{late_kg:,.0f} kg of days before are still owed, and wanted at once."
-            if put_off_kg < 0.5
-            else f"{put_off_kg:,.0f} kg of days before do not fit and stay owed; more days with --days make room."
-        )
+        said.append(f"{late_kg:,.0f} kg of days before are still owed, and wanted at once.")
     said += [f"By the shift leader's hand: {wish}." for wish in wishes]
     return tuple(
         said + ["Each wish stays until its time has passed; `factory plan --clear` takes all away."] * bool(wishes)

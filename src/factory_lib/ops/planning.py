@@ -208,6 +208,8 @@ def _told(
     found, request = plan_story.figures(plan), plan.problem.request
     watched = (*watch(plan), *_low(house, plan, prices, ask.weather))
     verdict = plan_story.verdict(plan, ask.first, (_last_day(request) - ask.first).days + 1, found, to_blame)
+    if (put_off_kg := carried.late_kg(owed, ask.first) - carried.late_kg(request, ask.first)) > 0.5:
+        verdict += f" {put_off_kg:,.0f} kg of days before do not fit and stay owed; more days with --days make room."
     if last:
         verdict += f" The plan made at {plan_story.local(carried.instant(last['made_at']))} stays in its files."
     return PlanOutcome(
@@ -227,8 +229,7 @@ def _told(
             ask.weather,
             counted=_counted(house, ask.prices),
             earlier=carried.instant(ask.earlier["made_at"]) if ask.earlier else None,
-            late_kg=carried.late_kg(owed, ask.first),
-            put_off_kg=carried.late_kg(owed, ask.first) - carried.late_kg(request, ask.first),
+            late_kg=carried.late_kg(request, ask.first),
             wishes=wanted.words,
         ),
         figures=found,
