@@ -28,6 +28,7 @@ from factory_lib.settings.plant import (
     Power,
     Risk,
     RoomLimits,
+    RoomModel,
     Shift,
     Stage,
     Variant,
@@ -35,7 +36,8 @@ from factory_lib.settings.plant import (
 )
 
 MADRID = ZoneInfo("Europe/Madrid")
-DAYS = [date(2024, 3, 31), date(2024, 10, 27), date(2024, 2, 28), date(2025, 7, 16), date(2026, 1, 9)]
+DAYS = [date(2024, 3, 31), date(2024, 10, 27), date(2024, 2, 28), date(2025, 7, 16), date(2024, 11, 1)]
+PUBLIC_HOLIDAYS = {date(2024, 2, 28), date(2024, 11, 1)}  # Andalusia's day and All Saints', the ones around DAYS
 
 
 class Checker:
@@ -156,7 +158,9 @@ class Checker:
         total = 0
         day = at.astimezone(MADRID).date()
         for begins in (day - timedelta(days=1), day):
-            closed = begins in self.plant.calendar.closed
+            calendar = self.plant.calendar
+            holiday = calendar.public_holidays and begins in PUBLIC_HOLIDAYS and begins not in calendar.open
+            closed = begins in calendar.closed or holiday
             for shift in self.plant.shifts:
                 if closed or WEEKDAYS[begins.weekday()] not in shift.days:
                     continue
@@ -269,6 +273,7 @@ def random_request(seed: int) -> Request:
     top = max(stage.power_kw for stage in stages)
     first, days = DAYS[int(rng.integers(len(DAYS)))], int(rng.choice([1, 1, 2, 3]))
     closed = (first + timedelta(days=2),) if rng.random() < 0.2 else ()
+    worked = (first,) if rng.random() < 0.3 else ()
     plant = Plant(
         name=f"random {seed}",
         stages=stages,
@@ -277,7 +282,8 @@ def random_request(seed: int) -> Request:
         shifts=_shifts(rng),
         demand=Demand(preference_eur_kg_day=float(rng.choice([0.0, 0.02, 0.2]))),
         power=Power(contracted := top * float(rng.uniform(0.9, 2.5)) + 8, float(rng.uniform(0, 0.3)), contracted + 30),
-        calendar=WorksCalendar(public_holidays=False, closed=closed),
+        calendar=WorksCalendar(public_holidays=bool(rng.random() < 0.5), closed=closed, open=worked),
+        room=RoomModel(heats_k=float(rng.choice([4.0, 25.0]))),
         auxiliaries=(Auxiliary("base", 5.0), Auxiliary("light", 3.0, time(18), time(2))),
         risk=Risk(band_weight=float(rng.choice([0.0, 0.3]))),
         slot_min=slot_min,  # type: ignore[arg-type]
@@ -305,7 +311,9 @@ def _stage(rng: np.random.Generator, number: int, grain: int, *, last: bool) -> 
         hold_h=float(rng.integers(2, 9)) if holds else 0.0,
         hold_kw=float(rng.choice([0.0, 5.0, 45.0])) if holds else 0.0,
         attended=rng.choice(["always", "start", "never"]),
-        room=RoomLimits(temperature_max_c=27.0, humidity_max_pct=70.0) if rng.random() < 0.4 else RoomLimits(),
+        room=RoomLimits(float(rng.choice([-273.0, 15.0])), 27.0, humidity_max_pct=70.0)
+        if rng.random() < 0.4
+        else RoomLimits(),
     )
 
 
