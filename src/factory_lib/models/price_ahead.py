@@ -24,6 +24,9 @@ from factory_lib.models.quarters import in_quarters, quarter_factors
 
 PUBLISHED, CHAMPION, NAIVE, UNAVAILABLE = "published", "champion", "naive", "unavailable"
 QUANTILES = ("p10", "p50", "p90")
+# Of the mean miss of a published day, so much is taken to go on. On the energy file 2017 it made the errors 2 to 7 days
+# after issue 2 to 7 % smaller, any share from 0.4 to 0.7 about as much; in 2016 those 2 and 3 days after 10 and 5 %.
+MISS_KEPT = 0.6
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def prices_ahead(
     quarters = None if resolution_s == HOUR_S else day_matrix(known, resolution_s)
     rmae = champion.rmae_ if champion else {}
     if champion:
-        said = champion.predict(history.until(_issue_day(history, exogenous)), exogenous, quarters)
+        said = _said_by(champion, history, exogenous or {}, quarters, known)
         _fill(slots, said[said["lead"].map(rmae) < 1], CHAMPION)
     for lead in LEADS:
         _fill(slots, naive_day(history, lead, quarters), NAIVE)
@@ -81,10 +84,23 @@ def prices_ahead(
     return PricesAhead(slots, (worse,) if beaten else ())
 
 
-def _issue_day(history: DayMatrix, exogenous: Mapping[str, DayMatrix] | None) -> np.datetime64:
-    """Return the last day of which prices, and the next day's forecasts by the operator, are known."""
-    day: np.datetime64 = min([history.days[-1], *(matrix.days[-1] - 1 for matrix in (exogenous or {}).values())])
-    return day
+def _said_by(
+    champion: PriceForecaster,
+    history: DayMatrix,
+    exogenous: Mapping[str, DayMatrix],
+    quarters: DayMatrix | None,
+    known: pd.Series,
+) -> pd.DataFrame:
+    """Return what the champion says, issued on the last day that has prices and the operator's next forecasts.
+
+    Where prices are published further than that, as every afternoon, its miss on the last published day moves the rest.
+    """
+    issue_day = min([history.days[-1], *(matrix.days[-1] - 1 for matrix in exogenous.values())])
+    said = champion.predict(history.until(issue_day), exogenous, quarters)
+    published = said.loc[said["lead"] == (history.days[-1] - issue_day).astype(int), "p50"]
+    if len(published):
+        said[list(QUANTILES)] += MISS_KEPT * (known.reindex(published.index) - published).mean()
+    return said
 
 
 def _fill(slots: pd.DataFrame, said: pd.DataFrame, tier: str) -> None:

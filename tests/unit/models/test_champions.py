@@ -15,7 +15,7 @@ from factory_lib.features.lags import DayMatrix, to_slots
 from factory_lib.frames import tidy
 from factory_lib.house import House, open_house
 from factory_lib.models import history as histories
-from factory_lib.models import prediction, registry, trials
+from factory_lib.models import prediction, price_ahead, registry, trials
 from factory_lib.models.backtest import log_backtest
 from factory_lib.models.forecasters import PriceForecaster, Recipe
 from factory_lib.models.price_ahead import whole_days
@@ -200,6 +200,15 @@ def test_it_is_served_with_them_and_without_them_naive_says_why(works, market, f
     expected = aided.predict(market.until("2024-02-20"), known)["p50"]
     assert len(day) == 48
     assert day.to_numpy() == pytest.approx(expected.reindex(day.index).to_numpy())
+    afternoon = prediction.predict(replace(works, as_of=NOON + timedelta(hours=3)), 2).hourly
+    said = aided.predict(market.until("2024-02-20"), known)
+    tomorrow = said.index[said["lead"] == 1]
+    miss = (afternoon["price_eur_mwh"] - said["p50"]).reindex(tomorrow)
+    assert set(afternoon.loc[tomorrow, "tier"]) == {"published"}
+    later = afternoon[afternoon["tier"] == "champion"]
+    moved = (later["price_eur_mwh"] - said["p50"].reindex(later.index)).to_numpy()
+    assert len(moved) == 15, "14:00 to midnight is published, and tomorrow; of 48 hours 15 are left"
+    assert moved == pytest.approx(price_ahead.MISS_KEPT * miss.mean()), "what was published since is not left unused"
     monkeypatch.setattr(histories, "_operator", lambda *_: {})
     bare = prediction.predict(works, 3)
     assert "champion" not in set(bare.hourly["tier"])
