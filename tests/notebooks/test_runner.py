@@ -205,12 +205,16 @@ def test_a_terminated_run_says_so(checkout: Settings, make_notebook: MakeNoteboo
         runner.run(loaded, "job", JobSettings(notebook="slow"), as_of=datetime(2026, 4, 15, tzinfo=UTC))
         """
     )
-    process = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, "FACTORY_HOME": str(tmp_path)})
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "running").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    process.wait(60)
+    environment = {**os.environ, "FACTORY_HOME": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", program], env=environment) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not (tmp_path / "running").exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+        finally:
+            process.kill()
     (folder,) = records.folders(tmp_path / "runs")
     assert json.loads((folder / "run.json").read_text(encoding="utf-8"))["status"] == "killed"
 

@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 KERNEL_STARTS = 2  # about one start in a hundred loses a race for its ports when several run at once
 
 
-class Terminated(BaseException):
-    """SIGTERM arrived: unwind, so that the record says ``killed``."""
-
-
 def run(
     settings: Settings,
     job: str,
@@ -173,7 +169,7 @@ def _execute(
             if attempt < KERNEL_STARTS:
                 continue
             status, error = "failed", f"The kernel did not start: {failure}"
-        except (KeyboardInterrupt, Terminated):
+        except KeyboardInterrupt:
             status, error = "killed", "Stopped by a signal."
         break
     executed = nbformat.read(part, as_version=4)
@@ -183,10 +179,12 @@ def _execute(
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    def raise_terminated(number: int, frame: FrameType | None) -> None:
-        raise Terminated
+    """Let a termination end the run like Ctrl-C: the loop that drives the kernel swallows any other exception."""
 
-    before = signal.signal(signal.SIGTERM, raise_terminated)
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:
