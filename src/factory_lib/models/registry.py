@@ -215,28 +215,31 @@ def retire(house: House, model: str, reason: str) -> None:
 
 
 def rollback(house: House, model: str) -> str:
-    """Give the alias back to the champion before the present one, or before the retired one; return its version.
+    """Undo the last decision: give the alias back to the champion before this one, or to the one that was retired.
 
-    A version that was retired or rolled back stays out of use.
+    Returns its version.
 
     Raises
     ------
     ModelMissing
-        If there is no such champion.
+        If there is no such version any more.
     """
     with client_for(house, "rollback") as mlflow:
         client = mlflow.MlflowClient()
         registered, current = _registered(client, model), _aliases(client, model).get(CHAMPION)
-        last = current or (registered.tags.get(RETIRED) if registered else None)
-        if last is None:
-            raise ModelMissing(f"{model} has no champion.")
         kept = {str(version.version): version for version in client.search_model_versions(f"name = '{model}'")}
-        earlier: str = kept[last].tags.get("replaced", "")
-        if earlier not in kept:
-            raise ModelMissing(f"{model} version {last} is the first champion kept: there is none to go back to.")
+        earlier: str
         if current:
+            earlier = kept[current].tags.get("replaced", "")
+            if earlier not in kept:
+                raise ModelMissing(f"{model} version {current} is the first champion: there is none to go back to.")
             client.set_registered_model_alias(model, CHALLENGER, current)
             client.set_model_version_tag(model, current, "decision", f"rolled back to version {earlier} by hand")
+        else:
+            earlier = registered.tags.get(RETIRED, "") if registered else ""
+            if earlier not in kept:
+                raise ModelMissing(f"{model} has no champion.")
+            client.set_model_version_tag(model, earlier, "decision", "brought back from retirement by hand")
         client.set_registered_model_alias(model, CHAMPION, earlier)
     return earlier
 

@@ -117,7 +117,7 @@ def test_a_successor_is_held_against_the_champion_and_a_worse_one_loses(works, m
     assert (listed["decision"] != "").all()
 
 
-def test_a_champion_behind_the_naive_forecast_is_retired(works, market, small, first):
+def test_a_champion_behind_the_naive_forecast_is_retired_and_can_be_brought_back(works, market, small, first):
     wild = DayMatrix(market.days, market.grid.copy())
     wild.grid[-45:] = 50 + np.random.default_rng(2).normal(0, 0.1, 24)  # every day the same: repeating it is perfect
     made = trained(works, wild, small, str(LAST_DAY), datetime(2024, 2, 24, 11, tzinfo=UTC))
@@ -125,6 +125,8 @@ def test_a_champion_behind_the_naive_forecast_is_retired(works, market, small, f
     assert "retired" in made.reason
     with pytest.raises(registry.ModelMissing):
         registry.load(works, NAME)
+    assert registry.rollback(works, NAME) == first.version
+    assert registry.load(works, NAME).number == first.version
 
 
 def test_the_operators_forecasts_enter_if_issued_by_noon_of_the_day_before(works, market):
