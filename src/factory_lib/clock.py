@@ -60,11 +60,19 @@ class SystemClock:
 
 def stood_at(file: Path) -> datetime | None:
     """Return the instant at which a simulated profile's clock was left in ``file``; None where it never ran."""
-    return datetime.fromisoformat(file.read_text(encoding="ascii")) if file.is_file() else None
+    try:
+        return require_utc(datetime.fromisoformat(file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise BadInput(f"{file} holds no instant.", next_step="Remove it: `make demo` writes it again.") from error
 
 
 def leave_at(file: Path, now: datetime) -> None:
-    """Leave a simulated profile's clock for the next command, which goes on from there; it never runs backwards."""
+    """Leave a simulated profile's clock for the next command, which goes on from there; an earlier instant is ignored.
+
+    Of two commands that end in the same moment either may have the last word: they are seconds apart.
+    """
     if now > (stood_at(file) or now - timedelta(seconds=1)):
         part = file.with_name(f".{file.name}.{os.getpid()}")
         part.write_text(now.isoformat(), encoding="ascii")

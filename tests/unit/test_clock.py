@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -68,3 +69,14 @@ def test_the_simulated_clock_moves_only_when_told() -> None:
 
 def test_the_system_clock_is_aware() -> None:
     assert clock.SystemClock().now().tzinfo is UTC
+
+
+def test_a_simulated_profiles_clock_goes_on_from_where_it_was_left(tmp_path: Path) -> None:
+    file, noon = tmp_path / "clock", datetime(2026, 4, 15, 12, tzinfo=UTC)
+    assert clock.stood_at(file) is None
+    for left in (noon, noon - timedelta(hours=1)):
+        clock.leave_at(file, left)
+        assert clock.stood_at(file) == noon
+    file.write_text("yesterday")
+    with pytest.raises(BadInput, match="holds no instant"):
+        clock.stood_at(file)

@@ -81,6 +81,7 @@ def raise_event(state: State, event: Event, at: datetime) -> None:
     else:
         change = (
             "count = iif(status = 'resolved', 1, count + 1), opened_at = iif(status = 'resolved', ?5, opened_at), "
+            "by = iif(status = 'acknowledged' AND ?3 <= severity, by, ''), "
             "status = iif(status = 'acknowledged' AND ?3 <= severity, status, 'open')"
         )
     with state.transaction() as sql:
