@@ -13,7 +13,7 @@ from factory_lib import frames
 from factory_lib.clock import day_bounds
 from factory_lib.house import House
 from factory_lib.ops import quarantine
-from factory_lib.pipeline import due, passes
+from factory_lib.pipeline import due, passes, unfillable
 from factory_lib.pipeline.backfill import Progress, backfill
 from factory_lib.pipeline.gaps import analyse
 from factory_lib.series import get
@@ -22,7 +22,7 @@ from factory_lib.simulator.holes import Hole
 from factory_lib.slots import expected
 
 NOW = datetime(2026, 4, 15, 10, tzinfo=UTC)
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 PRICES = ("spot_eur_mwh", "pvpc_eur_mwh")
 ALL_PRICE_SOURCES = ("ree", "omie", "esios")
 
@@ -319,6 +319,27 @@ def test_a_replay_fills_and_leaves_no_word_for_the_next_tick(town: Any) -> None:
     outcome = backfill(house, series=["pvpc_eur_mwh", "temperature_c"])
     assert (outcome.figures["recovered"], outcome.left) == (24, 24)
     assert house.state.marks(due.STORED) == house.state.marks(passes.AGAIN) == {}
+
+
+def test_a_replay_of_minutes_ago_takes_no_turn_of_the_presents(town: Any) -> None:
+    house = town.house()
+    fill(house, town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 9 * DAY + 6 * HOUR))
+    passes.leave(house.state, passes.Pass(NOW - 40 * MINUTE, 14, 15), house.settings.gaps.severities[2:3])
+    assert passes.begin(house.state, NOW) != passes.Pass(NOW)
+    outcome = backfill(replace(house, asked_for=True), series=["pvpc_eur_mwh"])
+    assert outcome.figures["recovered"] == 6
+
+
+def test_what_came_by_other_means_is_not_looked_for_for_ever(town: Any) -> None:
+    hole = (NOW - 9 * DAY, NOW - 9 * DAY + 6 * HOUR)
+    fill(town.house(), town, "pvpc_eur_mwh", hole)
+    town.simulator.set_holes((Hole(PRICES, *hole, lost=True),))
+    house = town.house()
+    backfill(house, series=["pvpc_eur_mwh"])
+    fill(house, town, "pvpc_eur_mwh")
+    assert unfillable.next_look(house.state, "pvpc_eur_mwh") is not None
+    backfill(town.house(NOW + 40 * DAY), until=NOW, series=["pvpc_eur_mwh"])
+    assert unfillable.next_look(house.state, "pvpc_eur_mwh") is None
 
 
 def test_the_young_end_comes_from_the_forecast_endpoint_and_the_rest_from_the_archive(town: Any) -> None:

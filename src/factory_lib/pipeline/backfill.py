@@ -142,7 +142,9 @@ def backfill(
     if judged_since and not dry_run:
         tally.judge([target.name for target in targets(house, series)], [(judged_since, until or house.as_of)])
     before = analyse(house, since, until, series=series)
-    turn = passes.begin(house.state, house.as_of) if automatic else None
+    turn = None
+    if automatic:  # a replay takes no turn of the present's
+        turn = Pass(house.as_of) if house.replay else passes.begin(house.state, house.as_of)
     campaign = _Campaign(house, hunt.hunts(before, turn), tally, progress)
     first = campaign.next_round()
     planned = plan_table(first, house.settings.sources, [rule.name for rule in house.settings.gaps.severities])
@@ -170,6 +172,7 @@ class _Campaign:
             planned = self.next_round()
         if self.house.replay:
             return
+        unfillable.forget(self.house.state, self.house.as_of)
         for name, each in self.hunts.items():
             unfillable.remember(self.house.state, name, each.nowhere(), each.target.doors, self.house.as_of)
         if turn:

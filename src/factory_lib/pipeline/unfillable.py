@@ -35,8 +35,13 @@ def remember(
         for first, last, most_s in stretches
     ]
     with state.transaction() as sql:
-        sql.execute("DELETE FROM unfillable WHERE series = ? AND again_at <= ?", (series, at))
         sql.executemany("INSERT OR REPLACE INTO unfillable VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+
+def forget(state: State, now: datetime) -> None:
+    """Forget what is to be asked for again at ``now``: it was, or its hole has been filled by other means."""
+    with state.transaction() as sql:
+        sql.execute("DELETE FROM unfillable WHERE again_at <= ?", (epoch(now),))
 
 
 def recall(state: State, series: str, doors: Iterable[tuple[str, str]], as_of: datetime) -> list[tuple[int, int]]:
