@@ -87,12 +87,14 @@ def dropped(settings: Settings, *, settled: bool = True) -> list[Path]:
     ``name.part`` is still being written, and so is what was written to in the last seconds (setting); ``.name`` is not
     looked at.
     """
-    latest = time.time() - settings.inbox.settled_after_s  # files have the machine's time, whatever the profile's is
+    now = time.time()  # files have the machine's time, whatever the profile's is; one from the future is not waited for
+    latest = now - settings.inbox.settled_after_s
     return [
         entry
         for entry in sorted(settings.paths.inbox.glob("[!.]*"))
         if (parts := contents(entry))
-        and settled == all(part.suffix != ".part" and written <= latest for part, (_, written) in parts.items())
+        and settled
+        == all(part.suffix != ".part" and not latest < written <= now for part, (_, written) in parts.items())
     ]
 
 
@@ -161,9 +163,11 @@ def _nothing_to_fill(state: State, last: datetime, end: Mapping[str, Any], now: 
     if waiting is None:
         return None
     at, failed = waiting
-    if now < at:
+    if now < at <= now + passes.LOOK_EVERY:
         return f"gaps are looked for again at {at:%H:%M}Z"
-    return None if failed or end["status"] != "ok" or _may_have_gaps(state, last, now) else _nothing_stored(state, last)
+    if at > now or failed or end["status"] != "ok":  # nobody waits so long: the clock was put back
+        return None
+    return None if _may_have_gaps(state, last, now) else _nothing_stored(state, last)
 
 
 def _may_have_gaps(state: State, last: datetime, now: datetime) -> bool:

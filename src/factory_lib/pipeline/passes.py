@@ -35,7 +35,7 @@ class Pass:
 def begin(state: State, now: datetime) -> Pass:
     """Return the turn of a run at ``now``: the next passes if they are due, else a look at the whole account."""
     found = state.marked(AGAIN, JOB)
-    if found and found[0] <= now:
+    if found and found[1] and found[0] <= now:
         first, minutes = from_epoch(found[1]["first"]), found[1]["until_min"]
         if now - first < LOOK_EVERY:
             return Pass(first, minutes, (now - first).total_seconds() / 60)
@@ -51,6 +51,6 @@ def leave(state: State, turn: Pass, failed: Iterable[SeverityRule]) -> None:
 
 
 def waiting(state: State) -> tuple[datetime, bool] | None:
-    """Return when gaps are looked for again, and whether a pass is due then; None: nobody has looked yet."""
+    """Return when gaps are looked for again, and whether a pass is due then; None: nobody left word."""
     found = state.marked(AGAIN, JOB)
-    return (found[0], found[1]["failed"]) if found else None
+    return (found[0], found[1]["failed"]) if found and found[1] else None

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from factory_lib.house import House
-from factory_lib.pipeline import due
+from factory_lib.pipeline import due, passes
 
 LAST = datetime(2026, 4, 15, 10, 10, tzinfo=UTC)
 JOB = "production_optimization"
@@ -58,3 +58,20 @@ def test_drift_makes_a_training_due(house: House, since: timedelta, why: str, qu
     house.state.mark(due.DRIFT, "spot_eur_mwh", LAST + since, why)
     later = LAST + timedelta(minutes=30)
     assert (due.nothing_due(house.settings, house.state, "ml_training", later) is not None) == quiet
+
+
+@pytest.mark.parametrize(
+    ("put_back", "quiet"),
+    [pytest.param(timedelta(0), True, id="in time"), pytest.param(timedelta(days=9), False, id="back")],
+)
+def test_gaps_are_looked_for_though_the_clock_was_put_back(house: House, put_back: timedelta, quiet: bool) -> None:
+    passes.leave(house.state, passes.Pass(LAST), [])
+    house.state.mark("job", "auto_backfill_check", LAST, {"status": "ok", "verdict": "", "error": None})
+    now = LAST + timedelta(minutes=5) - put_back
+    assert (due.nothing_due(house.settings, house.state, "auto_backfill_check", now) is not None) == quiet
+
+
+def test_a_mark_without_a_note_begins_anew(house: House) -> None:
+    house.state.mark(passes.AGAIN, passes.JOB, LAST)
+    assert passes.begin(house.state, LAST) == passes.Pass(LAST)
+    assert passes.waiting(house.state) is None
