@@ -10,6 +10,7 @@ from factory_lib.errors import BadInput, JobLocked, WorldMismatch
 from factory_lib.house import House
 from factory_lib.pipeline import due
 from factory_lib.pipeline.imports import import_path
+from factory_lib.pipeline.imports.files import printable
 from factory_lib.pipeline.ingest import IngestOutcome
 from factory_lib.state import locked
 
@@ -42,7 +43,7 @@ def import_dropped(house: House) -> list[Dropped]:
             done = list(_import(house, due.dropped(house.settings)))
     except JobLocked:
         return []
-    return [*done, *(Dropped(entry.name, 0, False, UNFINISHED, left=True) for entry in unfinished)]
+    return [*done, *(Dropped(printable(entry.name), 0, False, UNFINISHED, left=True) for entry in unfinished)]
 
 
 def _import(house: House, waiting: list[Path]) -> Iterator[Dropped]:
@@ -52,9 +53,9 @@ def _import(house: House, waiting: list[Path]) -> Iterator[Dropped]:
         try:
             report = import_path(house, entry)
         except (BadInput, WorldMismatch) as error:
-            done = Dropped(entry.name, 0, True, error.message)
+            done = Dropped(printable(entry.name), 0, True, printable(error.message))
         else:
-            done = Dropped(entry.name, report.written.new, report.level == "fail", report.verdict)
+            done = Dropped(printable(entry.name), report.written.new, report.level == "fail", report.verdict)
             if report.written.written:
                 house.mark(due.STORED, "inbox", house.clock.now())
         if due.contents(entry) != before:  # what was read of it is stored; the next run reads the whole

@@ -139,3 +139,21 @@ def test_the_outcome_tells_of_it() -> None:
     assert told.figures == {"new": 1, "inbox_files": 2, "inbox_new": 5, "inbox_refused": 1}
     assert told.notes == ("Inbox: a.csv: 5 new", "Inbox: b.txt refused: unknown")
     assert inbox.told(plain, []) is plain
+
+
+def test_a_file_from_the_future_is_not_waited_for(house: House, folder: Path) -> None:
+    drop(folder, seconds_ago=-86_400)
+    assert [done.new for done in inbox.import_dropped(house)] == [96]
+
+
+@pytest.mark.parametrize("refused", [pytest.param(False, id="read"), pytest.param(True, id="refused")])
+def test_a_name_that_is_not_utf_8_is_told_as_text(house: House, folder: Path, refused: bool) -> None:
+    file = drop(folder)
+    if refused:
+        file.write_text("sun and sea", encoding="utf-8")
+        written(file, 60)
+    file.rename(folder / os.fsdecode(b"marginalpdbc_\xff_20260414.1"))
+    (done,) = inbox.import_dropped(house)
+    assert (done.name, done.refused) == ("marginalpdbc_?_20260414.1", refused)
+    assert done.note.encode("utf-8")
+    assert list(folder.iterdir()) == []

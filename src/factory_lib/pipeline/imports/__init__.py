@@ -52,10 +52,11 @@ def import_path(house: House, path: Path, *, format: str | None = None) -> Impor
         raise ImportFileError(
             str(path), "is in no known format", next_step=f"Name one with --format: {', '.join(detect.FORMATS)}."
         )
-    parts = [import_members(house, path.name, name, members) for name, members in groups.items()]
+    shown = files.printable(path.name)
+    parts = [import_members(house, shown, name, members) for name, members in groups.items()]
     if unknown:
         listed = report.listed({member.label: report.UNKNOWN for member in unknown}, "")
-        parts.append(ImportReport(path=path.name, members=listed))
+        parts.append(ImportReport(path=shown, members=listed))
     return join(parts)
 
 

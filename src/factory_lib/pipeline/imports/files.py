@@ -71,10 +71,15 @@ def members(path: Path) -> list[Member]:
     """
     top = path if path.is_dir() else path.parent
     files = visible(path) if path.is_dir() else [path]
-    found = [member for file in files for member in _open(file, str(file.relative_to(top)))]
+    found = [member for file in files for member in _open(file, printable(str(file.relative_to(top))))]
     if not found:
         raise ImportFileError(str(path), "holds no file", next_step="Name a data file, an archive or a folder of them.")
     return found
+
+
+def printable(text: str) -> str:
+    """Return text with a question mark for every byte of a file's name that is not UTF-8."""
+    return text.encode(errors="replace").decode()
 
 
 def visible(folder: Path) -> list[Path]:
@@ -89,13 +94,13 @@ def _open(file: Path, label: str) -> Iterator[Member]:
         if data[:2] == _GZIP:
             data = gzip.decompress(data)
         if not tarfile.is_tarfile(io.BytesIO(data)):
-            yield Member(label, file.name.removesuffix(".gz"), data)
+            yield Member(label, printable(file.name).removesuffix(".gz"), data)
             return
         with tarfile.open(fileobj=io.BytesIO(data)) as archive:
             for entry in sorted(archive.getmembers(), key=lambda entry: entry.name):
                 content = archive.extractfile(entry) if entry.isfile() else None
                 if content is not None:
-                    yield Member(label, _short(entry.name), content.read())
+                    yield Member(label, _short(printable(entry.name)), content.read())
     except FileNotFoundError:
         raise ImportFileError(str(file), "does not exist", next_step="Check the path.") from None
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
