@@ -31,9 +31,9 @@ def export(
     start, end = parse_instant(since), parse_instant(until)
     if start >= end:
         raise BadInput(f"Nothing lies between {since} and {until}.", next_step="Swap or move them.")
-    view, names = (VIEWS[words[0]], list(words[1:])) if words[0] in VIEWS else (_series, list(words))
+    view, names = (VIEWS[words[0]], words[1:]) if words[0] in VIEWS else (_series, words)
     with open_house(profile, as_of) as house:
-        rows = write(view(house, names, start, end), out, house.store.world)
+        rows = write(view(house, list(dict.fromkeys(names)), start, end), out, house.store.world)
     sys.stdout.write(f"{rows:,} rows in {out}\n")
     return int(rows == 0)
 
@@ -77,6 +77,8 @@ def _features(house: House, names: Sequence[str], start: datetime, end: datetime
     from factory_lib.models import feature_set
 
     made = feature_set.build(house, max(1, ceil((house.as_of - start).total_seconds() / 86_400)))
+    if unknown := [name for name in names if name not in made.frame]:
+        raise BadInput(f"There is no feature {unknown[0]!r}.", next_step=f"Known: {', '.join(map(str, made.frame))}.")
     inside = made.frame[(made.frame.index >= pd.Timestamp(start)) & (made.frame.index < pd.Timestamp(end))]
     return (
         inside[list(names or inside.columns)]
@@ -87,10 +89,14 @@ def _features(house: House, names: Sequence[str], start: datetime, end: datetime
 
 def _plan(house: House, names: Sequence[str], start: datetime, end: datetime) -> pd.DataFrame:
     """Return the stages that begin in the window, by the plan made last for each day."""
+    if names:
+        raise BadInput(f"A plan is written whole, {names[0]!r} names no part of it.", next_step="Leave it out.")
     files = sorted((house.settings.paths.data / "plans").glob("[0-9]*/plan.csv"))
     times = ["start", "end", "held_until"]
     kept = [
-        pd.read_csv(file, parse_dates=times).assign(plan_of=file.parent.name, made_at=_made_at(file)) for file in files
+        pd.read_csv(file, parse_dates=times).assign(plan_of=file.parent.name, made_at=_made_at(file))
+        for file in files
+        if not house.asked_for or _made_at(file) <= house.as_of
     ]
     if not kept:
         raise BadInput("There is no plan yet.", next_step="Make one with `factory plan`.")

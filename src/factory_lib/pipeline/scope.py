@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from factory_lib import sources
 from factory_lib.clock import Clock
 from factory_lib.house import House
-from factory_lib.series import CATALOGUE, Measurement, Series
+from factory_lib.series import CATALOGUE, Measurement, Series, get
 from factory_lib.settings import Settings
 from factory_lib.state import State
 
@@ -77,7 +77,7 @@ def clients(settings: Settings, state: State, clock: Clock, names: Iterable[str]
 def targets(house: House, names: Iterable[str] | None = None) -> tuple[Target, ...]:
     """Return every series that is expected (or those named) with its places and the configured sources there."""
     expected = [entry for entry in CATALOGUE.values() if entry.measurement is not Measurement.PLANT]
-    chosen = expected if names is None else [CATALOGUE[name] for name in names]
+    chosen = expected if names is None else [get(name) for name in dict.fromkeys(names)]
     with clients(house.settings, house.state, house.clock, sources.configured(house.settings)) as opened:
         return tuple(_target(house.settings, series, opened) for series in chosen)
 

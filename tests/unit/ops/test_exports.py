@@ -64,13 +64,22 @@ def test_features_name_their_set(works: House, tmp_path: Path) -> None:
     furnish(works, NOON, days=100, quarters=False)  # before October 2025 prices were hourly
     found = exported(tmp_path / "features.parquet", "features", "price_eur_kwh", "tariff_period")
     assert list(found) == ["start", "price_eur_kwh", "tariff_period", "feature_hash", "as_of", "world"]
+    assert main(["export", "features", "nonsense", *WINDOW, "--out", str(tmp_path / "none.csv")]) == 2
     assert found["start"].min() == pd.Timestamp("2025-11-16T23:00Z")
+
+
+def test_a_series_named_twice_is_written_once(works: House, tmp_path: Path) -> None:
+    for times in (1, 2):
+        file = str(tmp_path / f"{times}.csv")
+        assert main(["export", *["spot_eur_mwh"] * times, *WINDOW[:4], "--out", file]) == 0
+    assert (tmp_path / "1.csv").read_text() == (tmp_path / "2.csv").read_text()
 
 
 def test_the_plan_says_when_it_was_made(works: House, tmp_path: Path) -> None:
     planning.plan_today(works, 1, THURSDAY)
     found = exported(tmp_path / "plan.csv", "plan")
     assert set(found["plan_of"]) == {"2025-11-20"}
+    assert main(["export", "plan", *WINDOW[:-1], "2025-11-19T10:00Z", "--out", str(tmp_path / "early.csv")]) == 2
     assert {"stage", "start", "end", "power_kw", "made_at", "world"} <= set(found)
 
 
@@ -80,6 +89,9 @@ def test_the_plan_says_when_it_was_made(works: House, tmp_path: Path) -> None:
         pytest.param(["plan"], "no plan yet", id="no plan"),
         pytest.param(["forecasts", "nonsense"], "nonsense", id="forecasts of nothing"),
         pytest.param(["nonsense"], "nonsense", id="no such series"),
+        pytest.param(["accounting", "nonsense"], "nonsense", id="account of nothing"),
+        pytest.param(["gaps", "nonsense"], "nonsense", id="gaps of nothing"),
+        pytest.param(["plan", "nonsense"], "nonsense", id="part of a plan"),
     ],
 )
 def test_what_is_not_there_is_said(
