@@ -15,7 +15,7 @@ from factory_lib.views.palette import SEVERITY, STATUS
 
 DECIMALS = {"EUR/MWh": 2, "EUR": 2, "°C": 1, "%": 1}  # as many as the unit deserves, whatever else a table holds
 UNKNOWN = "–"
-LONG = 44  # characters; longer cells may wrap
+SHORT, LONG = 16, 44  # characters: a cell up to the first stays on one line, one beyond the second gets room to wrap
 _UNITS = {
     "eur_mwh": "EUR/MWh", "eur_kwh": "EUR/kWh", "eur": "EUR", "mwh": "MWh", "kwh": "kWh", "mw": "MW", "kw": "kW",
     "c": "°C", "pct": "%", "h": "h", "s": "s", "ms": "ms", "mm": "mm", "hpa": "hPa", "kg": "kg", "mb": "MB",
@@ -108,7 +108,7 @@ def _cell(name: Any, value: Any, text: bool, decimals: int, colours: Mapping[str
     style = f' style="color:{colour};font-weight:600"' if colour else ""
     align = "left" if text else "right"
     words = show(value, min(decimals, DECIMALS.get(unit_of(str(name)), decimals)))
-    more = " when" if isinstance(value, pd.Timestamp) else " long" if len(words) > LONG else ""
+    more = " short" if len(words) <= SHORT else " long" if len(words) > LONG else ""
     return f'<td class="{_css(text)}{more}" align="{align}"{style}>{escape(words)}</td>'
 
 
