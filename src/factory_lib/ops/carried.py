@@ -2,7 +2,8 @@
 
 A plan is taken as carried out until the next one begins. What it owed then, less what it has finished, is what the next
 one owes: so planning the same day any number of times makes nothing twice and drops nothing. Where there is no plan,
-that answer is kept beside the last one (``no_plan.json``): the batches on the machines stay as that plan had them.
+that answer is kept beside the last one (``no_plan.json``). The last one stands while no machine it needs is out of
+order; where it does not, only what has begun by then is a fact.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import Any
 from factory_lib.clock import market_day
 from factory_lib.plan import demand
 from factory_lib.plan.replan import still_owed
-from factory_lib.plan.request import Order, Request, Running
+from factory_lib.plan.request import Order, Outage, Request, Running
+from factory_lib.settings.plant import Plant
 
 Document = Mapping[str, Any]  # a ``plan.json``
 PLAN, NO_PLAN = "plan.json", "no_plan.json"
@@ -59,8 +61,24 @@ def _is_plan(found: Document) -> bool:
 def _answers(folder: Path, day: date, as_of: datetime) -> Iterator[Document]:
     for name in (PLAN, NO_PLAN):
         file = folder / str(day) / name
-        if file.exists() and instant((found := json.loads(file.read_text(encoding="utf-8")))["made_at"]) <= as_of:
+        if not file.exists():
+            continue
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if instant(found["made_at"]) <= as_of and not found.get("last_stands"):
             yield found
+
+
+def stands(last: Document, plant: Plant, outages: Sequence[Outage], begin: datetime) -> bool:
+    """Whether all that a plan has to do from ``begin`` on can be done: no machine it needs is out of order then."""
+    machines = {stage.name: stage.machine for stage in plant.stages}
+    return not any(
+        machines.get(stage["stage"]) == outage.machine
+        and instant(stage["start"]) < outage.until
+        and max(begin, outage.begin or begin) < instant(stage["end"])
+        for batch in _made(last)
+        for stage in batch["stages"]
+        for outage in outages
+    )
 
 
 def overdue(before: Document | None, now: datetime) -> tuple[Order, ...]:
@@ -75,16 +93,15 @@ def left_over(request: Request, before: Document | None, now: datetime) -> Reque
 
     An order stays firm while it is due within the window; one that is due later is left to the plan of its day.
     """
-    before = before or {"batches": (), "kilograms": {}, "end": request.end.isoformat()}
+    before = before or {"batches": (), "owed_kg": {}, "end": request.end.isoformat()}
     told = {_key_of(row): row["left_kg"] for row in before.get("orders", ())}
     orders = tuple(replace(order, kg=told.get(_key(order), order.kg)) for order in request.orders)
     finished, running = [], []
     for batch in _made(before):
         starts = {stage["stage"]: at for stage in batch["stages"] if (at := instant(stage["start"])) < request.begin}
-        end = instant(batch["stages"][-1]["end"])
-        if end <= request.begin:
-            finished.append((batch["variant"], batch["kg"], end))
-        elif starts:
+        if _is_finished(batch, request):
+            finished.append((batch["variant"], batch["kg"], instant(batch["stages"][-1]["end"])))
+        elif starts and not _is_spoilt(batch, request):
             running.append(Running(batch["variant"], batch["kg"], starts))
     kilograms = _owed(request, before, now)
     rest = still_owed(replace(request, kilograms=kilograms, orders=orders, running=tuple(running)), finished)
@@ -111,13 +128,17 @@ def kept(
         for o in asked
     ]
     begin = min(request.begin, instant(own.get("first_begin", own["begin"]))) if own else request.begin
-    kilograms = {str(day): dict(by_variant) for day, by_variant in request.kilograms.items()}
-    state: dict[str, Any] = {"orders": orders, "first_begin": begin.isoformat(), "kilograms": kilograms}
+    owed_kg = {str(day): dict(by_variant) for day, by_variant in request.kilograms.items()}
+    state: dict[str, Any] = {"orders": orders, "first_begin": begin.isoformat(), "owed_kg": owed_kg}
     if before is None:
         return state
-    ends = [(batch, instant(batch["stages"][-1]["end"])) for batch in _made(before)]
-    finished = [batch for batch, end in ends if end <= request.begin] + list(before.get("finished", ()))
-    begun = [b for b, end in ends if instant(b["stages"][0]["start"]) < request.begin < end and not planned]
+    made = list(_made(before))
+    finished = [batch for batch in made if _is_finished(batch, request)] + list(before.get("finished", ()))
+    begun = [
+        {**batch, "stages": [stage for stage in batch["stages"] if instant(stage["start"]) < request.begin]}
+        for batch in made
+        if not planned and not _is_finished(batch, request) and instant(batch["stages"][0]["start"]) < request.begin
+    ]
     recent = [batch for batch in finished if instant(batch["stages"][-1]["end"]) > request.begin - REMEMBERED]
     return state | {"running": begun, "finished": recent}
 
@@ -150,6 +171,19 @@ def _made(before: Document) -> Iterator[Mapping[str, Any]]:
     yield from before.get("running", ())
 
 
+def _is_finished(batch: Mapping[str, Any], request: Request) -> bool:
+    last = batch["stages"][-1]
+    return bool(last["stage"] == request.plant.stages[-1].name) and instant(last["end"]) <= request.begin
+
+
+def _is_spoilt(batch: Mapping[str, Any], request: Request) -> bool:
+    """Whether a batch whose later stages nobody planned has waited longer than it may: its kilograms are owed again."""
+    last = batch["stages"][-1]
+    (stage,) = (stage for stage in request.plant.stages if stage.name == last["stage"])
+    keeps = timedelta(hours=stage.hold_h, minutes=stage.wait_min)
+    return stage is not request.plant.stages[-1] and instant(last["end"]) + keeps < request.begin
+
+
 def _own(request: Request, first: date) -> demand.Kilograms:
     return demand.by_day(request.plant, first, market_day(request.end - timedelta(seconds=1)))
 
@@ -161,7 +195,7 @@ def _owed(request: Request, before: Document, now: datetime) -> demand.Kilograms
     """
     first, last = min(request.kilograms), market_day(request.end - timedelta(seconds=1))
     missed = demand.by_day(request.plant, market_day(instant(before["end"])), min(first - DAY, market_day(now)))
-    known = {date.fromisoformat(text): kg for text, kg in before["kilograms"].items()}
+    known = {date.fromisoformat(text): kg for text, kg in before["owed_kg"].items()}
     return {day: kg for day, kg in {**missed, **request.kilograms, **known}.items() if day <= last}
 
 

@@ -16,6 +16,7 @@ from factory_lib.house import House
 from factory_lib.ops import alerts, plan_story
 from factory_lib.ops.alerts import Event, Severity, Topic
 from factory_lib.ops.planning import PlanOutcome
+from factory_lib.plan.brief import time_of_day
 
 WORDS = {
     "critical": "The room spoils a batch",
@@ -34,8 +35,10 @@ def raise_alerts(house: House, outcome: PlanOutcome) -> None:
     last = market_day(request.end - timedelta(seconds=1))
 
     def owned(entity: str) -> bool:
-        day = date.fromisoformat(entity.split()[0])
-        return day < today or market_day(request.begin) <= day <= last
+        named, kind = entity.split()
+        day = date.fromisoformat(named)
+        first = outcome.day if kind == "plan" else market_day(request.begin)  # its stages may begin the day before
+        return day < today or first <= day <= last
 
     alerts.settle(house.state, Topic.PLAN, events(outcome), house.clock.now(), owned)
 
@@ -60,9 +63,12 @@ def events(outcome: PlanOutcome) -> Iterator[Event]:
 
 
 def _told(stage: str, rows: pd.DataFrame) -> str:
-    hours = ", ".join(
-        f"{begin.tz_convert(MADRID):%H:%M} to {end.tz_convert(MADRID):%H:%M}"
-        for begin, end in zip(rows["start"], rows["end"], strict=True)
-    )
+    hours = ", ".join(_span(*span) for span in zip(rows["start"], rows["end"], strict=True))
     name = f"for {stage} " if stage else ""
     return f"{name}{hours} ({rows['why'].iloc[0]}), the plan {rows['the_plan'].iloc[0]}"
+
+
+def _span(begin: pd.Timestamp, end: pd.Timestamp) -> str:
+    first, last = begin.tz_convert(MADRID), end.tz_convert(MADRID)
+    day = f" on {last:%A}" if end - begin >= pd.Timedelta(days=1) else ""
+    return f"{time_of_day(first)} to {time_of_day(last)}{day}"

@@ -65,6 +65,10 @@ class PlanOutcome:
     level: str
     folder: Path
 
+    def adding(self, warning: str) -> PlanOutcome:
+        """Return the outcome with one more sentence in its verdict, as a warning."""
+        return replace(self, verdict=f"{self.verdict} {warning}", level="warn")
+
     @property
     def files(self) -> tuple[str, ...]:
         """The exports of this answer, by path; where it left an earlier plan in place, the one beside it."""
@@ -117,11 +121,24 @@ def plan_today(
     to_blame = [] if plan.found else _to_blame(wanted, lambda by_hand: ask.request(by_hand, days), first)
     hand.keep(folder, wanted)
     last = None if plan.found else carried.last_plan(folder, first, house.as_of)
-    outcome = _told(house, ask, plan, owed, wanted, to_blame, last, language)
+    stands = (
+        last is not None
+        and carried.is_planned(folder, first, house.as_of)
+        and carried.stands(last, plant, wanted.outages, ask.begin)
+    )
+    outcome = _told(house, ask, plan, owed, wanted, to_blame, language)
+    if last:
+        outcome = outcome.adding(
+            f"The plan made at {plan_story.local(carried.instant(last['made_at']))} "
+            + ("stands." if stands else "stays in its files, but needs a machine that is out of order.")
+        )
+    elif plan.found and _last_day(plan.problem.request) < first + timedelta(days=joint - 1):
+        after = _last_day(plan.problem.request) + timedelta(days=1)
+        outcome = outcome.adding(f"The plan of {after:%A %-d %B} no longer fits: plan it again.")
     for day in (first + timedelta(days=n) for n in range((_last_day(plan.problem.request) - first).days + 1)):
         if day == first or (plan.found and carried.is_planned(folder, day, house.as_of)):
             own = carried.last_answer(folder, day, house.as_of)
-            state = carried.kept(owed, wanted.orders, ask.earlier, own, plan.found)
+            state = carried.kept(owed, wanted.orders, ask.earlier, own, plan.found) | {"last_stands": stands}
             _write(plan, folder / str(day), house.as_of, state, over=last is None)
     return outcome
 
@@ -201,7 +218,6 @@ def _told(
     owed: Request,
     wanted: Hand,
     to_blame: Sequence[str],
-    last: carried.Document | None,
     language: Language,
 ) -> PlanOutcome:
     prices = ask.prices.loc[ask.begin : plan.problem.index[-1]]
@@ -210,8 +226,6 @@ def _told(
     verdict = plan_story.verdict(plan, ask.first, (_last_day(request) - ask.first).days + 1, found, to_blame)
     if (put_off_kg := carried.late_kg(owed, ask.first) - carried.late_kg(request, ask.first)) > 0.5:
         verdict += f" {put_off_kg:,.0f} kg of days before do not fit and stay owed; more days with --days make room."
-    if last:
-        verdict += f" The plan made at {plan_story.local(carried.instant(last['made_at']))} stays in its files."
     return PlanOutcome(
         plan=plan,
         day=ask.first,

@@ -130,8 +130,8 @@ class _Voice:
         """Return day and time; the time alone where the day is that of ``after``."""
         local = instant.tz_convert(MADRID)
         if after is not None and after.tz_convert(MADRID).date() == local.date():
-            return _time(local)
-        return f"{self.day(local)}, {_time(local)}"
+            return time_of_day(local)
+        return f"{self.day(local)}, {time_of_day(local)}"
 
     def day(self, local: pd.Timestamp) -> str:
         return self.say("day", name=DAYS[self.language][local.weekday()], number=local.day)
@@ -152,11 +152,11 @@ class _Voice:
     def _span(self, span: Span) -> str:
         a, b = (instant.tz_convert(MADRID) for instant in span)
         if a.date() == b.date():
-            return self.say("within", day=self.day(a), a=_time(a), b=_time(b))
+            return self.say("within", day=self.day(a), a=time_of_day(a), b=time_of_day(b))
         return self.say("span", a=self.at(a), b=self.at(b))
 
 
-def _time(local: pd.Timestamp) -> str:
+def time_of_day(local: pd.Timestamp) -> str:
     """Return the time of day; an hour that the clocks show twice says which of the two."""
     wall = local.tz_localize(None)
     first, second = (

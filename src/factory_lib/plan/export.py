@@ -13,7 +13,7 @@ import pandas as pd
 from factory_lib.plan.schedule import costs
 from factory_lib.plan.solve import Plan
 
-SCHEMA = "factory-plan/1"
+SCHEMA = "factory-plan/2"
 ICS_LINE_BYTES = 75  # RFC 5545, 3.1
 
 
@@ -36,7 +36,7 @@ def to_json(plan: Plan, *, made_at: datetime, more: Mapping[str, Any] | None = N
         "costs_eur": {name: eur if plan.found else None for name, eur in money.items()},
         "gap": plan.gap if plan.schedule else None,
         "baselines_paid_eur": {name: costs(problem, laid).paid for name, laid in plan.baselines.items()},
-        "kilograms": {str(day): dict(by_variant) for day, by_variant in request.kilograms.items()},
+        "owed_kg": {str(day): dict(by_variant) for day, by_variant in request.kilograms.items()},
         "batches": [_batch(number, rows) for number, rows in enumerate(plan.by_batch(), start=1)],
         "obstacles": [asdict(obstacle) for obstacle in plan.obstacles],
         **(more or {}),

@@ -141,3 +141,23 @@ def test_a_batch_that_the_room_will_spoil_is_a_critical_alert(works: House) -> N
     (event,) = plan_alerts.events(replace(outcome, watched=pd.DataFrame([row])))
     assert event.severity is alerts.Severity.CRITICAL
     assert "The room spoils a batch" in event.message
+
+
+def test_planning_a_day_ends_no_alert_that_the_day_before_has_no_plan(works: House) -> None:
+    outcome = planning.plan_today(works, first=THURSDAY, wishes=["order standard 20000 22:00"])
+    plan_alerts.raise_alerts(works, outcome)
+    plan_alerts.raise_alerts(works, planning.plan_today(works, first=THURSDAY + timedelta(days=1), wishes=["none"]))
+    assert f"{THURSDAY} plan" in told(works)
+
+
+@pytest.mark.parametrize(
+    ("begin", "hours", "said"),
+    [
+        pytest.param("2025-10-26T00:00Z", 1, "02:00 CEST to 02:00 CET", id="hour shown twice"),
+        pytest.param("2025-11-20T21:00Z", 24, "22:00 to 22:00 on Friday", id="whole day"),
+        pytest.param("2025-11-20T21:00Z", 2, "22:00 to 00:00", id="two hours"),
+    ],
+)
+def test_hours_of_an_alert_are_told_apart(begin: str, hours: int, said: str) -> None:
+    start = pd.Timestamp(begin)
+    assert plan_alerts._span(start, start + pd.Timedelta(hours=hours)) == said

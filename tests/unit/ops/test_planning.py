@@ -265,7 +265,7 @@ def test_a_missed_daily_run_loses_no_kilograms(works):
 def kept_kg(outcome: planning.PlanOutcome) -> float:
     """Return what is owed by the files of a plan."""
     document = json.loads((outcome.folder / "plan.json").read_text(encoding="utf-8"))
-    return sum(sum(kg.values()) for kg in document["kilograms"].values())
+    return sum(sum(kg.values()) for kg in document["owed_kg"].values())
 
 
 def test_planning_today_again_plans_tomorrow_again_with_it(works):
@@ -291,8 +291,8 @@ def test_today_has_a_plan_of_its_own_where_tomorrow_turns_out_to_be_impossible(w
     planning.plan_today(morning, first=FRIDAY)
     again = planning.plan_today(at(works, morning.as_of + timedelta(hours=1)), first=THURSDAY,
                                 wishes=["out mixer 2025-11-22T00:00"])  # fmt: skip
-    assert again.level == "ok"
-    assert "more" not in again.verdict
+    assert again.level == "warn"
+    assert again.verdict.endswith("The plan of Friday 21 November no longer fits: plan it again.")
 
 
 def test_an_impossible_wish_leaves_the_last_plan_in_its_files(works):
@@ -301,12 +301,33 @@ def test_an_impossible_wish_leaves_the_last_plan_in_its_files(works):
     before = [(good.folder / name).read_bytes() for name in names]
     later = at(works, EVENING + timedelta(minutes=10))
     bad = planning.plan_today(later, first=THURSDAY, wishes=["order standard 20000 22:00"])
-    assert bad.verdict.endswith("The plan made at 19 November 16:30 stays in its files.")
+    assert bad.verdict.endswith("The plan made at 19 November 16:30 stands.")
     assert [(good.folder / name).read_bytes() for name in names] == before
     assert [file.rsplit("/", 1)[1] for file in bad.files] == ["no_plan.json"]
     mended = planning.plan_today(at(works, later.as_of + timedelta(minutes=10)), first=THURSDAY, wishes=["none"])
     assert mended.figures["kg"] == good.figures["kg"]
     assert not (good.folder / "no_plan.json").exists()
+
+
+def test_a_plan_that_stands_is_carried_out_and_its_batches_are_owed_no_more(works):
+    good = planning.plan_today(at(works, EVENING), first=THURSDAY)
+    planning.plan_today(
+        at(works, EVENING + timedelta(minutes=10)), first=THURSDAY, wishes=["order standard 20000 22:00"]
+    )
+    friday = planning.plan_today(at(works, DAY_AFTER), first=FRIDAY, wishes=["none"])
+    assert good.schedule["end"].max() < DAY_AFTER
+    assert friday.figures["kg"] == pytest.approx(214.29, abs=0.1)
+
+
+def test_a_batch_is_not_finished_by_a_machine_that_is_out_of_order(works):
+    good = planning.plan_today(at(works, EVENING), first=THURSDAY)
+    begun = good.schedule["start"].min().to_pydatetime()
+    broken = planning.plan_today(
+        at(works, begun + timedelta(hours=1)), first=THURSDAY, wishes=["out conche 2025-11-20T22:00"]
+    )
+    assert broken.verdict.endswith("stays in its files, but needs a machine that is out of order.")
+    friday = planning.plan_today(at(works, datetime(2025, 11, 20, 21, 15, tzinfo=UTC)), first=FRIDAY)
+    assert kept_kg(friday) == pytest.approx(171.43 + 214.29, abs=0.1)
 
 
 def test_what_a_finished_batch_lacks_of_an_order_stays_firm(works):
