@@ -13,6 +13,7 @@ import pytest
 from factory_lib.clock import epoch
 from factory_lib.errors import BadInput, SchemaMismatch, StoreError, WorldMismatch
 from factory_lib.frames import FORECAST_COLUMNS, UTC_S, concat, tidy
+from factory_lib.series import QUARTERS_SINCE
 from factory_lib.store import arrival
 from factory_lib.store import backend as backend_module
 from factory_lib.store.base import VERDICT_COLUMNS, VIEW_COLUMNS, Store, WriteResult
@@ -360,6 +361,13 @@ class TestHourlyGrid:
     def test_daily_values_never_fill_an_hourly_grid(self, store: Store) -> None:
         with pytest.raises(BadInput, match="3600 s"):
             store.read("temperature_mean_c", places=["J17"], grid_s=3600, **EVER)
+
+    def test_a_grid_is_judged_by_the_cadence_of_the_window(self, store: Store) -> None:
+        store.write(spot([10.0, 20.0]), run_id="a")
+        window = {"places": ["ES"], "start": QUARTERS_SINCE, "end": QUARTERS_SINCE + timedelta(days=60)}
+        assert (store.read("spot_eur_mwh", grid_s=900, **window)["resolution_s"] == 900).all()
+        with pytest.raises(BadInput, match="comes every 3600 s"):
+            store.read("spot_eur_mwh", grid_s=900, **{**window, "start": QUARTERS_SINCE - timedelta(hours=1)})
 
 
 class TestVerdicts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 import pandas as pd
@@ -49,13 +49,33 @@ def review(house: House, series: str, *, days: int = WINDOW_DAYS) -> Journal:
         return Journal(forecasts, pd.DataFrame(columns=list(COLUMNS)))
     parts = []
     for resolution, group in forecasts.groupby("resolution_s"):
-        known = house.store.read(
-            series, places=trusted, start=start - timedelta(days=8), end=house.as_of, as_of=house.as_of,
-            grid_s=int(str(resolution)),
-        )  # fmt: skip
-        parts.append(compare(group, known.set_index("start")["value"], catalogue.get(series)))
+        known = _actual(house, series, start - timedelta(days=8), int(str(resolution)))
+        parts.append(compare(group, known, catalogue.get(series)))
     rows = pd.concat(parts, ignore_index=True)
     return Journal(rows, by_lead(rows))
+
+
+def _actual(house: House, series: str, start: datetime, resolution_s: int) -> pd.Series:
+    """Return the values from ``start`` to ``as_of`` at one resolution, by start (UTC).
+
+    Where the series was published at a coarser cadence, a value holds for each of its parts: the first quarter-hours
+    of a market are compared with the hourly prices of the days before.
+    """
+    entry = catalogue.get(series)
+    parts = []
+    for begin, end, cadence in entry.spans(start, house.as_of):
+        rows = house.store.read(
+            series,
+            places=house.settings.site.places.of(entry.measurement),
+            start=begin,
+            end=end,
+            as_of=house.as_of,
+            grid_s=max(resolution_s, cadence.resolution_s),
+        )
+        values = rows.set_index("start")["value"]
+        for offset_s in range(0, max(resolution_s, cadence.resolution_s), resolution_s):
+            parts.append(values.set_axis(values.index + timedelta(seconds=offset_s)))
+    return pd.concat(parts).sort_index()
 
 
 def compare(forecasts: pd.DataFrame, actual: pd.Series, entry: catalogue.Series) -> pd.DataFrame:

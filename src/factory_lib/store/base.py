@@ -122,14 +122,14 @@ class Store:
         Raises
         ------
         BadInput
-            If the catalogue does not know a series, or it comes at a coarser grid than ``grid_s``.
+            If the catalogue does not know a series, or one is published inside the window at a coarser cadence than
+            ``grid_s``.
         """
         names = [series] if isinstance(series, str) else list(series)
-        coarsest = {name: max(c.resolution_s for c in catalogue.get(name).cadences) for name in names}
-        if grid_s is not None and max(coarsest.values(), default=0) > grid_s:
-            raise BadInput(
-                f"{', '.join(coarsest)} cannot be read every {grid_s} s: stored every {coarsest.values()} s."
-            )
+        for name in names:
+            catalogue.get(name)
+        if grid_s is not None:
+            _require_grid(names, start, end, grid_s)
         with self._call("read") as counted:
             rows = self.backend.load(_window(names, places, start, end, as_of))
             if raw:
@@ -264,6 +264,17 @@ def _window(
     series: Sequence[str], places: Sequence[str], start: datetime, end: datetime, as_of: datetime | None
 ) -> Window:
     return Window(tuple(series), epoch(start), epoch(end), tuple(places), None if as_of is None else epoch(as_of))
+
+
+def _require_grid(names: Sequence[str], start: datetime, end: datetime, grid_s: int) -> None:
+    """Refuse a grid finer than the cadence that any of the series has inside the window."""
+    for name in names:
+        for begin, _, cadence in catalogue.get(name).spans(start, end):
+            if cadence.resolution_s > grid_s:
+                raise BadInput(
+                    f"{name} comes every {cadence.resolution_s} s from {begin:%Y-%m-%d}, not every {grid_s} s.",
+                    next_step="Ask for a coarser grid, or for a window after the change of cadence.",
+                )
 
 
 def _around(rows: Rows) -> Window:

@@ -93,6 +93,23 @@ def test_the_journal_reads_every_issue_from_the_store(house, actual):
     assert journal.drift(found.rows) == ""
 
 
+def test_quarters_right_after_the_change_of_cadence_are_held_against_the_hours_before(house):
+    issued = series.QUARTERS_SINCE - timedelta(hours=12)
+    hours = pd.date_range(series.QUARTERS_SINCE - timedelta(days=9), series.QUARTERS_SINCE, freq="h", inclusive="left")
+    quarters = pd.date_range(series.QUARTERS_SINCE, periods=96, freq="15min")
+    for index, resolution, value in ((hours, 3600, 7.0), (quarters, 900, 10.0)):
+        rows = tidy("spot_eur_mwh", index.as_unit("s"), np.full(len(index), value), place="ES", source="ree",
+                    kind="observed", resolution_s=resolution, retrieved_at=NOON)  # fmt: skip
+        house.store.write(rows, run_id="test")
+    frame = pd.DataFrame({"target_start": quarters.as_unit("s"), "p10": 8.0, "p50": 11.0, "p90": 14.0})
+    issue = {"issued_at": pd.Timestamp(issued).as_unit("s"), "model": "champion", "tier": "champion"}
+    identity = {"series": "spot_eur_mwh", "place": "ES", "resolution_s": 900}
+    made = frame.assign(**issue, **identity)[list(FORECAST_COLUMNS)]
+    house.store.write_forecasts(made, run_id="test")
+    found = journal.review(replace(house, as_of=series.QUARTERS_SINCE + timedelta(days=2)), "spot_eur_mwh").by_lead
+    assert found[["slots", "mae", "naive_mae"]].to_numpy().tolist() == [[96, 1.0, 3.0]]
+
+
 def test_an_empty_journal_says_nothing(house):
     found = journal.review(house, "spot_eur_mwh")
     assert found.by_lead.empty
