@@ -1,0 +1,122 @@
+"""The demo lives on through three local midnights, with every job; told by the command line and by files alone."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from tests.e2e.world import Demo, factory
+
+pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.timeout(600)]
+
+INGESTION = ("ree_price_ingestion", "hybrid_weather_ingestion")
+LOOK_AHEAD = ("ml_predictions", "production_optimization")
+EVERY_JOB = (
+    *INGESTION,
+    "ingest",
+    "gap_analysis",
+    "auto_backfill_check",
+    "daily_backfill",
+    "feature_engineering",
+    "ml_training",
+    *LOOK_AHEAD,
+    "health_check",
+    "aemet_token_check",
+    "weekly_cleanup",
+)
+NIGHTLY = (*INGESTION, "daily_backfill", "gap_analysis", "feature_engineering", *LOOK_AHEAD, "health_check")
+LIFE = (  # local times; the demo itself ends on Thursday 20 November at 11:05
+    ("2025-11-21T01:30", NIGHTLY),
+    ("2025-11-22T10:10", (*INGESTION, *LOOK_AHEAD)),
+    ("2025-11-23T20:40", EVERY_JOB),
+)
+VERIFICATION = "Forecast against actual by lead"  # the caption of the table on the page of the predictions
+NEVER_IDLE = {"weekly_cleanup"}
+
+
+@dataclass(frozen=True)
+class Lived:
+    """A demo three midnights on, and the run records of each instant."""
+
+    home: Path
+    runs: dict[str, list[dict[str, Any]]]
+
+    def of(self, at: str, job: str) -> dict[str, Any]:
+        """Return the record of one job at one instant."""
+        (record,) = (run for run in self.runs[at] if run["job"] == job)
+        return record
+
+
+def run_at(home: Path, local: str, *words: str) -> list[dict[str, Any]]:
+    """Put the demo's clock to a local time, run jobs, and return the lines they print."""
+    instant = datetime.fromisoformat(local).replace(tzinfo=ZoneInfo("Europe/Madrid"))
+    (home / "data" / "demo" / "clock").write_text(instant.isoformat(), encoding="ascii")
+    ran = factory(home, "run", *words, "--profile", "demo", "--json")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return [json.loads(line) for line in ran.stdout.splitlines()]
+
+
+def exported(home: Path) -> bytes:
+    """Return what is stored of the window, as ``factory export`` writes it."""
+    file = home / "series.csv"
+    words = ("spot_eur_mwh", "pvpc_eur_mwh", "temperature_c", "humidity_pct", "wind_speed_ms")
+    window = ("--since", "2025-10-20", "--until", "2025-11-25")
+    done = factory(home, "export", *words, *window, "--out", str(file), "--profile", "demo")
+    assert done.returncode == 0, done.stderr
+    return file.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def lived(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Lived:
+    """Live through the days once, in a copy of the finished demo."""
+    home = tmp_path_factory.mktemp("lived")
+    for part in ("data", "runs"):
+        shutil.copytree(demo.home / part, home / part)
+    return Lived(home, {at: run_at(home, at, *jobs) for at, jobs in LIFE})
+
+
+def test_every_job_ends_well_on_every_day(lived: Lived) -> None:
+    files = lived.home.glob("runs/demo/*/*/run.json")
+    records = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    assert {record["status"] for record in records} == {"ok"}
+    assert {record["job"] for record in records} == set(EVERY_JOB)
+    answers = {line["status"] for lines in lived.runs.values() for line in lines}
+    assert answers <= {"ok", "not_due"}
+
+
+@pytest.mark.parametrize("at", [at for at, _ in LIFE])
+def test_predictions_are_made_and_verified_on_every_day(lived: Lived, at: str) -> None:
+    record = lived.of(at, "ml_predictions")
+    assert record["status"] == "ok"
+    page = (Path(record["folder"]) / "report.html").read_text(encoding="utf-8")
+    (table,) = re.findall(rf"<table><caption>{VERIFICATION}.*?</table>", page, re.DOTALL)
+    assert "<td" in table
+    assert "spot_eur_mwh" in table
+
+
+def test_each_day_has_its_plan(lived: Lived) -> None:
+    plans = lived.home / "data" / "demo" / "plans"
+    kg = {}
+    for day in ("2025-11-21", "2025-11-22", "2025-11-23", "2025-11-24"):
+        written = json.loads((plans / day / "plan.json").read_text(encoding="utf-8"))
+        kg[day] = sum(batch["kg"] for batch in written["batches"])
+    assert kg.pop("2025-11-23") == 0  # a Sunday
+    assert min(kg.values()) > 0
+
+
+def test_running_again_at_the_same_instant_changes_nothing(lived: Lived) -> None:
+    at, jobs = LIFE[-1]
+    before = exported(lived.home)
+    again = run_at(lived.home, at, *jobs)
+    assert {line["job"] for line in again if line["status"] != "not_due"} <= NEVER_IDLE
+    forced = run_at(lived.home, at, "ingest", "daily_backfill", "--force")
+    assert [line["status"] for line in forced] == ["ok", "ok"]
+    assert exported(lived.home) == before
