@@ -21,13 +21,16 @@ def bench(
 ) -> None:
     """Parse the common options, run, and print one JSON object as the last line of standard output.
 
-    ``run`` returns the figures and the raw rows behind them: a frame (written as CSV) or anything JSON can hold.
-    Progress goes to standard error. The exit code is 0 even when a figure is poor: a benchmark measures, and judges
-    nothing.
+    ``run`` returns the figures and the raw rows behind them: a frame (written as CSV)
+    or anything JSON can hold. Progress goes to standard error. The exit code is 0 even
+    when a figure is poor: a benchmark measures, and judges nothing.
     """
     parser = argparse.ArgumentParser(description=doc)
     parser.add_argument(
-        "--data", type=Path, default=DEFAULT_DATA, help="folder of real public data (default %(default)s)"
+        "--data",
+        type=Path,
+        default=DEFAULT_DATA,
+        help="folder of real public data (default %(default)s)",
     )
     parser.add_argument("--out", type=Path, help="file for the raw rows behind the figures")
     parser.add_argument("--quick", action="store_true", help="a smaller run, for a first look")

@@ -11,10 +11,48 @@ from benchmarks._wire import Wire
 
 Chance = random.Random
 Leaf = tuple[tuple[Any, ...], Any]
-WORDS = ["", "null", "NaN", "Ip", "Acum", "Varias", "-", "1e400", "0x10", "١٢", "31/02/2026", "24:00", "0,0,0", " 7 "]
-VALUES: list[Any] = [None, True, False, [], {}, "x", -1, 0, 10**400, 1e308, -999.9, 9999, "12", [1], {"value": 1}]
+WORDS = [
+    "",
+    "null",
+    "NaN",
+    "Ip",
+    "Acum",
+    "Varias",
+    "-",
+    "1e400",
+    "0x10",
+    "١٢",
+    "31/02/2026",
+    "24:00",
+    "0,0,0",
+    " 7 ",
+]
+VALUES: list[Any] = [
+    None,
+    True,
+    False,
+    [],
+    {},
+    "x",
+    -1,
+    0,
+    10**400,
+    1e308,
+    -999.9,
+    9999,
+    "12",
+    [1],
+    {"value": 1},
+]
 STATUSES = [204, 302, 400, 401, 403, 404, 408, 418, 429, 500, 502, 503, 504]
-PAGES = [b"", b"{", b"[]", b"{}", b"null", b"<html><body>Request unsuccessful. Incapsula incident ID: 1</body></html>"]
+PAGES = [
+    b"",
+    b"{",
+    b"[]",
+    b"{}",
+    b"null",
+    b"<html><body>Request unsuccessful. Incapsula incident ID: 1</body></html>",
+]
 TYPES = ["text/html", "json", "application/json; charset=utf-16", "text/plain;charset=nonsense", ""]
 
 
@@ -64,7 +102,11 @@ def _other_text(text: str, chance: Chance) -> str:
     if not digits or chance.random() < 0.15:
         return chance.choice(WORDS)
     position = chance.choice(digits)
-    return text[:position] + str((int(text[position]) + chance.randint(1, 9)) % 10) + text[position + 1 :]
+    return (
+        text[:position]
+        + str((int(text[position]) + chance.randint(1, 9)) % 10)
+        + text[position + 1 :]
+    )
 
 
 def _cell(wire: Wire, chance: Chance) -> Wire:
@@ -113,7 +155,10 @@ def _disorder(rows: list[Any], chance: Chance) -> None:
         case 3:
             del rows[min(position, other) : max(position, other)]
         case _:
-            rows.insert(position, chance.choice(VALUES) if not isinstance(rows[0], str) else chance.choice(WORDS))
+            rows.insert(
+                position,
+                chance.choice(VALUES) if not isinstance(rows[0], str) else chance.choice(WORDS),
+            )
 
 
 # -- bytes, and what surrounds them -----------------------------------------------------------------------------------

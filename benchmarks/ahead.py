@@ -1,8 +1,10 @@
 """Score and recommendation of tomorrow's hours on real 2017, before and after its prices are published.
 
-Before (noon) prices are forecast, with the operator's forecasts of load, wind and solar taken as available at 11:00;
-after (14:00) they are known. Temperature and humidity of Seville are forecast from their own past in both. Beside stand
-the naive forecast (same hour yesterday), the documented rules applied to the same forecasts, and the two forests.
+Before (noon) prices are forecast, with the operator's forecasts of load, wind and solar
+taken as available at 11:00; after (14:00) they are known. Temperature and humidity of
+Seville are forecast from their own past in both. Beside stand the naive forecast (same
+hour yesterday), the documented rules applied to the same forecasts, and the two
+forests.
 """
 
 from __future__ import annotations
@@ -19,12 +21,12 @@ from benchmarks._cli import bench
 from benchmarks.price_backtest import Market, energy, exogenous
 from benchmarks.real_training import real_history
 from factory_lib.clock import MADRID, day_start
-from factory_lib.features import ahead
+from factory_lib.features import horizon
 from factory_lib.features.lags import DayMatrix, day_matrix
 from factory_lib.models import scores
 from factory_lib.models.backtest import backtest
 from factory_lib.models.history import History
-from factory_lib.models.rule_ahead import rule_over_forecasts
+from factory_lib.models.rule_forecast import rule_over_forecasts
 
 TEST = (date(2017, 1, 1), date(2017, 12, 31))
 WARM_UP_DAYS = 184  # before the test: what the first errors are taken from
@@ -51,30 +53,49 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
     return figures | {"assumptions": ASSUMPTIONS}, tested
 
 
-def judged(history: History, market: Market, operator: dict[str, DayMatrix] | None, last: date) -> pd.DataFrame:
+def judged(
+    history: History, market: Market, operator: dict[str, DayMatrix] | None, last: date
+) -> pd.DataFrame:
     """Return the tested hours with every forecast of them."""
     begin = TEST[0] - timedelta(days=WARM_UP_DAYS)
-    sys.stderr.write(f"prices {begin} to {last}, {'with' if operator else 'without'} the operator's forecasts…\n")
+    sys.stderr.write(
+        f"prices {begin} to {last}, {'with' if operator else 'without'} the operator's forecasts…\n"
+    )
     days = day_matrix(market.prices)
     prices = backtest(days, begin, last, operator, leads=(1,), jobs=1).set_index("start")["p50"]
     sys.stderr.write("weather, scores and forests…\n")
     rows = forecast_rows(history, prices, begin, last)
     forests = scores.rolling_origin(
-        scores.examples(history, history.hourly.index[0].to_pydatetime(), history.hourly.index[-1].to_pydatetime()),
-        history.known_until, count=6, seed=0, test_days=scores.MOST_TEST_DAYS,
-    )  # fmt: skip
+        scores.examples(
+            history,
+            history.hourly.index[0].to_pydatetime(),
+            history.hourly.index[-1].to_pydatetime(),
+        ),
+        history.known_until,
+        count=6,
+        seed=0,
+        test_days=scores.MOST_TEST_DAYS,
+    )
     keys = ["issued_at", "target_start"]
-    said = forests.rename(columns={"score_model": "score_forest", "recommendation_model": "recommendation_forest"})
-    rows = rows.merge(said[[*keys, "score_forest", "recommendation_forest", "recommendation_majority"]], on=keys)
+    said = forests.rename(
+        columns={"score_model": "score_forest", "recommendation_model": "recommendation_forest"}
+    )
+    rows = rows.merge(
+        said[[*keys, "score_forest", "recommendation_forest", "recommendation_majority"]], on=keys
+    )
     return rows[rows["target_start"] >= pd.Timestamp(str(TEST[0]), tz=MADRID)]
 
 
 def forecast_rows(history: History, prices: pd.Series, begin: date, last: date) -> pd.DataFrame:
     """Return tomorrow's hours for every issue, with targets, naive and rule forecasts and expectations."""
-    issues = ahead.issue_times(history.hourly.index[0].date(), last - timedelta(days=1), (scores.BEFORE, scores.AFTER))
-    rows = ahead.rows_ahead(issues)
+    issues = horizon.issue_times(
+        history.hourly.index[0].date(), last - timedelta(days=1), (scores.BEFORE, scores.AFTER)
+    )
+    rows = horizon.rows_ahead(issues)
     rows = rows[rows["day_ahead"]].reset_index(drop=True)
-    rows["group"] = np.where(rows["issued_at"].dt.tz_convert(MADRID).dt.time == scores.BEFORE, "before", "after")
+    rows["group"] = np.where(
+        rows["issued_at"].dt.tz_convert(MADRID).dt.time == scores.BEFORE, "before", "after"
+    )
     said = rule_over_forecasts(history, rows, prices, day_start(begin)).rename(
         columns={
             "score": "score_model",
@@ -83,19 +104,27 @@ def forecast_rows(history: History, prices: pd.Series, begin: date, last: date) 
             "recommendation_point": "recommendation_rule",
         }
     )
-    past = ahead.Past(history.hourly, rows, history.known_until)
-    return rows.join([ahead.outcomes(past, rows), said]).dropna(subset=["score", "score_model"])
+    past = horizon.Past(history.hourly, rows, history.known_until)
+    return rows.join([horizon.outcomes(past, rows), said]).dropna(subset=["score", "score_model"])
 
 
 def judge(tested: pd.DataFrame) -> dict[str, Any]:
     """Score the expectation, with the rule's and the forests' figures beside."""
     others = {
-        name: scores.judge(tested.drop(columns=["score_model", "recommendation_model"]).rename(
-            columns={f"score_{name}": "score_model", f"recommendation_{name}": "recommendation_model"}))
+        name: scores.judge(
+            tested.drop(columns=["score_model", "recommendation_model"]).rename(
+                columns={
+                    f"score_{name}": "score_model",
+                    f"recommendation_{name}": "recommendation_model",
+                }
+            )
+        )
         for name in ("rule", "forest")
-    }  # fmt: skip
+    }
     beside = {
-        f"{name}_{key}": found[key] for name, found in others.items() for key in ("r2", "mae", "accuracy", "f1_macro")
+        f"{name}_{key}": found[key]
+        for name, found in others.items()
+        for key in ("r2", "mae", "accuracy", "f1_macro")
     }
     return {**scores.judge(tested), **beside}
 

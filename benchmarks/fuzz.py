@@ -1,8 +1,9 @@
 """Mutated answers of every provider: each ends in rows or in a typed error, and no row is wrong.
 
-The controls are answers of the simulated world, recorded on their way to the clients. A payload is one of them with one
-thing wrong, sent over HTTP. A row is bad if the unmutated answer has no such row (slot, series, unit by range,
-provenance), or another value there while no field of that value was touched.
+The controls are answers of the simulated world, recorded on their way to the clients. A
+payload is one of them with one thing wrong, sent over HTTP. A row is bad if the
+unmutated answer has no such row (slot, series, unit by range, provenance), or another
+value there while no field of that value was touched.
 """
 
 from __future__ import annotations
@@ -26,18 +27,23 @@ from benchmarks._mutation import mutate, touched
 from benchmarks._wire import Wire, serving
 from factory_lib import settings as factory_settings
 from factory_lib import sources
+from factory_lib.catalogue import Measurement, get
 from factory_lib.clock import SimulatedClock, day_bounds
 from factory_lib.errors import FactoryError
-from factory_lib.series import Measurement, get
 from factory_lib.settings import Settings
-from factory_lib.simulator.engine import Simulator, WorldClock
-from factory_lib.simulator.world import World
 from factory_lib.sources import siar
 from factory_lib.state import State
+from factory_sim.engine import Simulator, WorldClock
+from factory_sim.world import World
 
 PAYLOADS, SEED = 20_000, 20260401
-KEYS = {"AEMET_API_KEY": "a.b.c", "OPENWEATHERMAP_API_KEY": "owm-key", "ESIOS_TOKEN": "esios-token",
-        "SIAR_USER": "siar-user", "SIAR_PASSWORD": "siar-pass"}  # fmt: skip
+KEYS = {
+    "AEMET_API_KEY": "a.b.c",
+    "OPENWEATHERMAP_API_KEY": "owm-key",
+    "ESIOS_TOKEN": "esios-token",
+    "SIAR_USER": "siar-user",
+    "SIAR_PASSWORD": "siar-pass",
+}
 EXPORT = "siar website"
 Truth = dict[tuple[Any, ...], float]
 
@@ -59,7 +65,13 @@ class Case:
 def cases() -> list[Case]:
     """Return questions around clock changes, the change to quarters, negative prices and plain days."""
     found = []
-    for day in (date(2025, 3, 30), date(2025, 9, 30), date(2025, 10, 26), date(2026, 3, 29), date(2026, 4, 12)):
+    for day in (
+        date(2025, 3, 30),
+        date(2025, 9, 30),
+        date(2025, 10, 26),
+        date(2026, 3, 29),
+        date(2026, 4, 12),
+    ):
         start, end = day_bounds(day)
         now = (end + timedelta(hours=16)).replace(minute=50)
         found += [Case(name, "prices", start, end, now) for name in ("ree", "omie", "esios")]
@@ -67,14 +79,35 @@ def cases() -> list[Case]:
         last = now.replace(minute=0)
         found.append(Case("aemet", "weather", last - timedelta(hours=23), last, now))
         found.append(Case("openweathermap", "weather", last, last + timedelta(hours=1), now))
-        found.append(Case("openweathermap", "history", last - timedelta(hours=5), last - timedelta(hours=4), now))
-        found.append(Case("open_meteo", "weather", start - timedelta(days=8), end - timedelta(days=8), now))
-        found.append(Case("open_meteo_recent", "weather", start - timedelta(days=1), end - timedelta(days=1), now))
+        found.append(
+            Case(
+                "openweathermap",
+                "history",
+                last - timedelta(hours=5),
+                last - timedelta(hours=4),
+                now,
+            )
+        )
+        found.append(
+            Case("open_meteo", "weather", start - timedelta(days=8), end - timedelta(days=8), now)
+        )
+        found.append(
+            Case(
+                "open_meteo_recent",
+                "weather",
+                start - timedelta(days=1),
+                end - timedelta(days=1),
+                now,
+            )
+        )
         month = start.replace(hour=0) - timedelta(days=20)
         found.append(Case("aemet", "climate", month, month + timedelta(days=14), now))
         found.append(Case("siar", "climate", month, month + timedelta(days=14), now))
         found.append(Case(EXPORT, "climate", month, month + timedelta(days=28), now))
-        found += [Case(name, "forecast", now, now, now) for name in ("aemet", "openweathermap", "open_meteo_recent")]
+        found += [
+            Case(name, "forecast", now, now, now)
+            for name in ("aemet", "openweathermap", "open_meteo_recent")
+        ]
     return found
 
 
@@ -94,7 +127,9 @@ class Bench:
         if self.recording is None:
             return self.table.get(target, Wire(404, "text/html", b"<html>not here</html>"))
         host = self.url.removeprefix("http://")
-        answer = self.simulator.serve(host, target, {name.lower(): v for name, v in headers.items()}).answer
+        answer = self.simulator.serve(
+            host, target, {name.lower(): v for name, v in headers.items()}
+        ).answer
         self.recording[target] = Wire(answer.status, answer.content_type, answer.body)
         return self.recording[target]
 
@@ -102,9 +137,8 @@ class Bench:
         """Ask for real, keep the answers, and say whether they gave rows."""
         self.simulator.clock.set(case.now)
         if case.source == EXPORT:
-            query = (
-                f"/siar/siarapi/websiar/export.csv?Id=J17&FechaInicial={case.start.date()}&FechaFinal={case.end.date()}"
-            )
+            window = f"FechaInicial={case.start.date()}&FechaFinal={case.end.date()}"
+            query = f"/siar/siarapi/websiar/export.csv?Id=J17&{window}"
             self.recording = {}
             self.respond(query, {})
         else:
@@ -127,7 +161,9 @@ class Bench:
         try:
             if case.what == "forecast":
                 return client.forecast(sources.SOURCES[case.source].forecasts)
-            return client.fetch(_series(client, case.what), client.places()[0], case.start, case.end)
+            return client.fetch(
+                _series(client, case.what), client.places()[0], case.start, case.end
+            )
         finally:
             client.close()
 
@@ -152,7 +188,9 @@ class Bench:
 
 
 def _series(client: Any, what: str) -> list[str]:
-    table = {"prices": Measurement.PRICES, "climate": Measurement.CLIMATE}.get(what, Measurement.WEATHER)
+    table = {"prices": Measurement.PRICES, "climate": Measurement.CLIMATE}.get(
+        what, Measurement.WEATHER
+    )
     return [name for name in client.serves if get(name).measurement is table]
 
 
@@ -202,7 +240,10 @@ def run(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
                 by_source[case.source, case.what, outcome] += 1
                 if remark:
                     remarks.append({"source": case.source, "what": case.what, "remark": remark})
-                    print(f"{case.source} {case.what} {case.start:%Y-%m-%d}: {remark}", file=sys.stderr)
+                    print(
+                        f"{case.source} {case.what} {case.start:%Y-%m-%d}: {remark}",
+                        file=sys.stderr,
+                    )
                 if number % 2000 == 1999:
                     print(f"{number + 1} of {payloads}: {dict(counts)}", file=sys.stderr)
     figures = {
@@ -215,7 +256,10 @@ def run(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
         "controls": len(every),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    table = [{"source": s, "what": w, "outcome": o, "payloads": n} for (s, w, o), n in sorted(by_source.items())]
+    table = [
+        {"source": s, "what": w, "outcome": o, "payloads": n}
+        for (s, w, o), n in sorted(by_source.items())
+    ]
     return figures, {"outcomes": table, "remarks": remarks}
 
 

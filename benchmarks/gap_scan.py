@@ -1,9 +1,11 @@
 """Time the whole account of ten years of quarters against pandas, and with the store against a bare SELECT.
 
-Two series of 350,640 quarter slots each, with holes of all sizes in them. Ours: expected slots, the five states, gaps,
-severities. pandas: ``date_range``, ``DatetimeIndex.difference`` and grouping into stretches with their severity. Both
-are given what is present in the form they need. With the store: the slots read from SQLite and the account, against a
-bare SELECT of the same starts. Runs alternate, so that both see the same machine; medians are compared.
+Two series of 350,640 quarter slots each, with holes of all sizes in them. Ours:
+expected slots, the five states, gaps, severities. pandas: ``date_range``,
+``DatetimeIndex.difference`` and grouping into stretches with their severity. Both are
+given what is present in the form they need. With the store: the slots read from SQLite
+and the account, against a bare SELECT of the same starts. Runs alternate, so that both
+see the same machine; medians are compared.
 """
 
 from __future__ import annotations
@@ -24,10 +26,10 @@ import pandas as pd
 from benchmarks._cli import bench
 from factory_lib import frames
 from factory_lib import settings as factory_settings
-from factory_lib.house import House, open_house
-from factory_lib.pipeline.accounting import SlotState, account
+from factory_lib.catalogue import get
+from factory_lib.context import RunContext, open_context
+from factory_lib.pipeline.coverage import SlotState, account
 from factory_lib.pipeline.gaps import severity_index
-from factory_lib.series import get
 from factory_lib.slots import Slots, expected, to_index
 
 SLOTS, STEP_S = 350_640, 900
@@ -46,11 +48,11 @@ def with_holes(slots: Slots, rng: np.random.Generator) -> Slots:
     return slots[~missing]
 
 
-def ours(present: Slots, house: House) -> tuple[int, int]:
+def ours(present: Slots, ctx: RunContext) -> tuple[int, int]:
     """Account for every slot; return missing slots and gaps that are critical."""
     books = account(ENTRY, START, END, present, as_of=END + timedelta(days=2))
     gaps = books.runs(SlotState.MISSING)
-    severity = severity_index(gaps.seconds / 3600, house.settings.gaps)
+    severity = severity_index(gaps.seconds / 3600, ctx.settings.gaps)
     return books.counts()["missing"], int((severity == 2).sum())
 
 
@@ -60,7 +62,9 @@ def with_pandas(present: pd.DatetimeIndex) -> tuple[int, int]:
     missing = whole.difference(present)
     stretch = (missing.to_series().diff() != pd.Timedelta(seconds=STEP_S)).cumsum()
     gaps = missing.to_series().groupby(stretch).agg(["min", "max", "size"])
-    severity = pd.cut(gaps["size"] * STEP_S / 3600, [0, 2, 12, np.inf], labels=["minor", "moderate", "critical"])
+    severity = pd.cut(
+        gaps["size"] * STEP_S / 3600, [0, 2, 12, np.inf], labels=["minor", "moderate", "critical"]
+    )
     return len(missing), int((severity == "critical").sum())
 
 
@@ -75,19 +79,25 @@ def paired(rounds: int, *work: Callable[[], Any]) -> list[float]:
     return [median(spent) for spent in times]
 
 
-def fill(house: House, present: Slots) -> None:
+def fill(ctx: RunContext, present: Slots) -> None:
     """Store one series."""
     rows = frames.tidy(
-        ENTRY.name, present, np.linspace(0, 100, len(present)), place="ES", source="ree", kind="observed",
-        resolution_s=STEP_S, retrieved_at=END,
-    )  # fmt: skip
-    house.store.write(rows, run_id="bench")
+        ENTRY.name,
+        present,
+        np.linspace(0, 100, len(present)),
+        place="ES",
+        source="ree",
+        kind="observed",
+        resolution_s=STEP_S,
+        retrieved_at=END,
+    )
+    ctx.store.write(rows, run_id="bench")
 
 
-def read_ours(house: House) -> tuple[int, int]:
+def read_ours(ctx: RunContext) -> tuple[int, int]:
     """Read the slots through the store's contract and account for them."""
-    present = house.store.slots(ENTRY.name, places=["ES"], start=START, end=END)
-    return ours(present, house)
+    present = ctx.store.slots(ENTRY.name, places=["ES"], start=START, end=END)
+    return ours(present, ctx)
 
 
 def bare_select(database: sqlite3.Connection) -> list[tuple[int]]:
@@ -104,15 +114,19 @@ def run(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     indices = [to_index(each) for each in present]
     with tempfile.TemporaryDirectory() as home:
         world = factory_settings.load("history", env={"FACTORY_HOME": home})
-        with open_house(settings=world, as_of=END, run_id="gap_scan") as house:
-            agreed = [ours(p, house) == with_pandas(i) for p, i in zip(present, indices, strict=True)]
+        with open_context(settings=world, as_of=END, run_id="gap_scan") as ctx:
+            agreed = [ours(p, ctx) == with_pandas(i) for p, i in zip(present, indices, strict=True)]
             ours_ms, pandas_ms = paired(
-                rounds, lambda: [ours(each, house) for each in present], lambda: [with_pandas(each) for each in indices]
+                rounds,
+                lambda: [ours(each, ctx) for each in present],
+                lambda: [with_pandas(each) for each in indices],
             )
             print(f"accounts: {ours_ms:.1f} ms, pandas {pandas_ms:.1f} ms", file=sys.stderr)
-            fill(house, present[0])
+            fill(ctx, present[0])
             database = sqlite3.connect(f"file:{world.paths.store}?mode=ro", uri=True)
-            store_ms, select_ms = paired(rounds, lambda: read_ours(house), lambda: bare_select(database))
+            store_ms, select_ms = paired(
+                rounds, lambda: read_ours(ctx), lambda: bare_select(database)
+            )
             database.close()
     figures = {
         "slots": len(grid) * len(NAMES),

@@ -1,11 +1,13 @@
 """Kill a backfill with SIGKILL at random moments, and see whether the next run completes it without asking twice.
 
-A process of its own backfills 540 days of prices and weather from the simulator and tells when a write transaction is
-open and when it is about to be committed. It is killed at a random moment, in half of the rounds soon after a
-transaction was opened; only a kill between the two words counts as one in mid-write. Then both files are checked,
-doubled values counted, and the next process goes on from there, to be killed again; after some kills one runs to the
-end, and everything that should be there is looked up. Asked again: a request, taken from the server's log, in whose
-days no slot was missing when the process that sent it began.
+A process of its own backfills 540 days of prices and weather from the simulator and
+tells when a write transaction is open and when it is about to be committed. It is
+killed at a random moment, in half of the rounds soon after a transaction was opened;
+only a kill between the two words counts as one in mid-write. Then both files are
+checked, doubled values counted, and the next process goes on from there, to be killed
+again; after some kills one runs to the end, and everything that should be there is
+looked up. Asked again: a request, taken from the server's log, in whose days no slot
+was missing when the process that sent it began.
 """
 
 from __future__ import annotations
@@ -33,15 +35,15 @@ import numpy as np
 import pandas as pd
 
 from benchmarks._cli import bench
+from factory_lib.catalogue import get
 from factory_lib.clock import SimulatedClock, day_start, epoch
-from factory_lib.house import open_house
+from factory_lib.context import open_context
 from factory_lib.pipeline.backfill import backfill
-from factory_lib.series import get
-from factory_lib.simulator.engine import Simulator
-from factory_lib.simulator.server import http_server
-from factory_lib.simulator.world import World
 from factory_lib.slots import Slots, expected
 from factory_lib.store.base import Store
+from factory_sim.engine import Simulator
+from factory_sim.server import http_server
+from factory_sim.world import World
 
 KILLS, KILLS_PER_STORE, SEED = 100, 4, 7
 NOW = datetime(2026, 4, 15, 10, tzinfo=UTC)
@@ -75,10 +77,10 @@ def tell(store: Store) -> None:
 
 def child() -> None:
     """Backfill everything once."""
-    with open_house("demo", NOW, clock=SimulatedClock(NOW)) as house:
-        tell(house.store)
+    with open_context("demo", NOW, clock=SimulatedClock(NOW)) as ctx:
+        tell(ctx.store)
         os.write(1, b"b")
-        backfill(house, SINCE, UNTIL, automatic=False, series=SERIES)
+        backfill(ctx, SINCE, UNTIL, automatic=False, series=SERIES)
 
 
 @dataclass
@@ -96,10 +98,16 @@ class Life:
         return self.killed and self.said.count(b"w") > self.said.count(b"c")
 
 
-def live(env: dict[str, str], simulator: Simulator, *, writes: int | None = None, after_s: float = 0.0) -> Life:
+def live(
+    env: dict[str, str], simulator: Simulator, *, writes: int | None = None, after_s: float = 0.0
+) -> Life:
     """Run a process; kill it ``after_s`` seconds after its start, or after it opened its n-th transaction."""
-    already = len(simulator.log)  # cleared, it would lose the place of a request that is still being answered
-    process = subprocess.Popen([sys.executable, "-m", "benchmarks.kill", "--child"], stdout=subprocess.PIPE, env=env)
+    already = len(
+        simulator.log
+    )  # cleared, it would lose the place of a request that is still being answered
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.kill", "--child"], stdout=subprocess.PIPE, env=env
+    )
     life, began, deadline = Life(), None, None
     out = process.stdout.fileno()  # type: ignore[union-attr]
     while True:
@@ -114,7 +122,12 @@ def live(env: dict[str, str], simulator: Simulator, *, writes: int | None = None
         if began is None:
             began = monotonic()
             deadline = began + after_s if writes is None and after_s else None
-        if writes is not None and life.said.count(b"w") >= writes and not life.killed and deadline is None:
+        if (
+            writes is not None
+            and life.said.count(b"w") >= writes
+            and not life.killed
+            and deadline is None
+        ):
             deadline = monotonic() + after_s
     process.stdout.close()  # type: ignore[union-attr]
     life.killed = process.wait() == -signal.SIGKILL
@@ -127,7 +140,9 @@ def days_asked(source: str, target: str) -> tuple[str, date, date]:
     """Return provider, first and last day of a logged request."""
     query = parse_qs(urlsplit(target).query)
     if "start_date" in query:
-        return source, *(date.fromisoformat(query[key][0][:10]) for key in ("start_date", "end_date"))
+        return source, *(
+            date.fromisoformat(query[key][0][:10]) for key in ("start_date", "end_date")
+        )
     raise SystemExit(f"This benchmark does not expect {target}.")
 
 
@@ -136,7 +151,9 @@ def stored(store: Path) -> dict[str, Slots]:
     sql = "SELECT series, start FROM value JOIN channel ON channel.id = value.channel"
     with sqlite3.connect(store) as database:
         rows = pd.DataFrame(database.execute(sql).fetchall(), columns=["series", "start"])
-    return {name: rows.loc[rows["series"] == name, "start"].to_numpy(dtype=np.int64) for name in SERIES}
+    return {
+        name: rows.loc[rows["series"] == name, "start"].to_numpy(dtype=np.int64) for name in SERIES
+    }
 
 
 def missing(store: Path) -> dict[str, Slots]:
@@ -184,7 +201,12 @@ def one_store(
             life = live(env, simulator)
         elif chance.random() < 0.55:
             left = whole.said.count(b"w") * sum(map(len, before.values())) // SLOTS
-            life = live(env, simulator, writes=chance.randint(1, max(1, left // 2)), after_s=chance.uniform(0, 0.015))
+            life = live(
+                env,
+                simulator,
+                writes=chance.randint(1, max(1, left // 2)),
+                after_s=chance.uniform(0, 0.015),
+            )
         else:
             life = live(env, simulator, after_s=chance.uniform(0.001, whole.seconds / (2 + number)))
         lines.append(
@@ -196,7 +218,9 @@ def one_store(
                 "asked_again": asked_again(life, before),
                 "integrity_failure": not sound(data),
                 "duplicates": doubled(data),
-                "left": sum(map(len, missing(data / "store.db").values())) if number == kills else None,
+                "left": sum(map(len, missing(data / "store.db").values()))
+                if number == kills
+                else None,
             }
         )
         print(lines[-1], file=sys.stderr)
@@ -212,8 +236,13 @@ def run(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
         Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         url = f"http://127.0.0.1:{server.server_address[1]}"
         with tempfile.TemporaryDirectory() as home:
-            whole = live({**os.environ, "FACTORY_HOME": home, "FACTORY_SIMULATOR_URL": url}, simulator)
-        print(f"undisturbed: {whole.said.count(b'w')} writes in {whole.seconds:.1f} s", file=sys.stderr)
+            whole = live(
+                {**os.environ, "FACTORY_HOME": home, "FACTORY_SIMULATOR_URL": url}, simulator
+            )
+        print(
+            f"undisturbed: {whole.said.count(b'w')} writes in {whole.seconds:.1f} s",
+            file=sys.stderr,
+        )
         while sum(line["killed"] for line in lines) < wanted:
             with tempfile.TemporaryDirectory() as home:
                 env = {**os.environ, "FACTORY_HOME": home, "FACTORY_SIMULATOR_URL": url}

@@ -1,8 +1,9 @@
 """Eight processes ask one provider as fast as they may, for ten simulated minutes; the server counts arrivals.
 
-The processes are real, and so are the requests and the state file they share. Time is simulated: it stands still while
-any process works and jumps to the next wake-up when all of them sleep. Each arrival is up to half a second late, as
-on a real line. ``max_in_60s`` is the most in any half-open window of 60 seconds.
+The processes are real, and so are the requests and the state file they share. Time is
+simulated: it stands still while any process works and jumps to the next wake-up when
+all of them sleep. Each arrival is up to half a second late, as on a real line.
+``max_in_60s`` is the most in any half-open window of 60 seconds.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from benchmarks._cli import bench
 from benchmarks._wire import Wire, serving
 from factory_lib import settings as factory_settings
 from factory_lib.clock import from_epoch
-from factory_lib.net import Http
+from factory_lib.http import Http
 from factory_lib.settings import Settings
 from factory_lib.state import State
 
@@ -51,7 +52,9 @@ class WaitingClock:
 def local_settings(home: str, url: str) -> Settings:
     """Return the live settings with every provider at the local server and its own real limits."""
     loaded = factory_settings.load("live", env={"FACTORY_HOME": home})
-    moved = {name: replace(limits, base_url=f"{url}/{name}") for name, limits in loaded.sources.items()}
+    moved = {
+        name: replace(limits, base_url=f"{url}/{name}") for name, limits in loaded.sources.items()
+    }
     return replace(loaded, sources=moved)
 
 
@@ -143,7 +146,10 @@ def run(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
             "max_in_60s": most_in_a_minute(times),
             "requests": len(times),
         }
-        rows += [{"source": source, "at": from_epoch(int(at)).isoformat(), "at_s": at} for at in sorted(times)]
+        rows += [
+            {"source": source, "at": from_epoch(int(at)).isoformat(), "at_s": at}
+            for at in sorted(times)
+        ]
         print(f"{source}: {by_host[source]}", file=sys.stderr)
     return {"by_host": by_host}, rows
 

@@ -1,16 +1,20 @@
 """A year of production re-planned every day on real prices, against doing it simply and against perfect foresight.
 
-Each day is planned from its own midnight, or from the afternoon before where its shifts are too short (with ``--early``
-always), from what the strategy believes; what was really charged is paid. All strategies make the same kilograms under
-the same constraints.
+Each day is planned from its own midnight, or from the afternoon before where its shifts
+are too short (with ``--early`` always), from what the strategy believes; what was
+really charged is paid. All strategies make the same kilograms under the same
+constraints.
 
-`known` plans with the published prices at the production gap of 1 %; `morning` with the forecast issued at 12:00 of
-the day before, ahead of publication; `naive` takes yesterday's prices for tomorrow's; `perfect` has the published
-prices and solves to the end. A share is the part of the saving of `perfect` over the baseline `fixed start`: every
-chain begins at the time of day that was cheapest over the last 28 days, the best of the simple rules that do not look
-at tomorrow's prices. The other baselines stand beside it. Forecasts come from the house's price forecaster, refitted
-every 14 days on what was published at the issue time; they are made once, and every plant is planned with the same.
-``--mlflow PROFILE`` also logs the figures and daily rows as a run of that profile.
+`known` plans with the published prices at the production gap of 1 %; `morning` with the
+forecast issued at 12:00 of the day before, ahead of publication; `naive` takes
+yesterday's prices for tomorrow's; `perfect` has the published prices and solves to the
+end. A share is the part of the saving of `perfect` over the baseline `fixed start`:
+every chain begins at the time of day that was cheapest over the last 28 days, the best
+of the simple rules that do not look at tomorrow's prices. The other baselines stand
+beside it. Forecasts come from the house's price forecaster, refitted every 14 days on
+what was published at the issue time; they are made once, and every plant is planned
+with the same. ``--mlflow PROFILE`` also logs the figures and daily rows as a run of
+that profile.
 """
 
 from __future__ import annotations
@@ -33,8 +37,8 @@ import pandas as pd
 from benchmarks._cli import bench
 from benchmarks.price_backtest import spot
 from factory_lib.clock import day_start
+from factory_lib.context import open_context
 from factory_lib.features.lags import day_matrix
-from factory_lib.house import open_house
 from factory_lib.models import registry
 from factory_lib.models.backtest import backtest as forecast_backtest
 from factory_lib.plan import value
@@ -57,7 +61,9 @@ COUNTED = "market energy and excess power; no tolls, capacity terms, taxes or lo
 def read_plant(name: str) -> Plant:
     """Read a committed plant, on the grid of the hourly prices of these years."""
     file = PLANTS / f"{name}.toml"
-    plant = build(Plant, tomllib.loads(file.read_text(encoding="utf-8"))["plant"], "plant", file=str(file))
+    plant = build(
+        Plant, tomllib.loads(file.read_text(encoding="utf-8"))["plant"], "plant", file=str(file)
+    )
     return replace(plant, slot_min=60)
 
 
@@ -70,13 +76,18 @@ def published(prices: pd.Series) -> value.Believed:
     """Believe the market: its prices up to the end of the day are known at the lead-in."""
 
     def believed(day: date) -> pd.DataFrame:
-        first, last = day_start(day) - LOOK_BACK, day_start(day + timedelta(days=1)) - timedelta(hours=1)
+        first, last = (
+            day_start(day) - LOOK_BACK,
+            day_start(day + timedelta(days=1)) - timedelta(hours=1),
+        )
         return prices[first:last].to_frame("p50")
 
     return believed
 
 
-def instead(prices: pd.Series, tomorrow: Callable[[pd.DatetimeIndex], pd.DataFrame]) -> value.Believed:
+def instead(
+    prices: pd.Series, tomorrow: Callable[[pd.DatetimeIndex], pd.DataFrame]
+) -> value.Believed:
     """Believe ``tomorrow`` for the day planned and what is published for the hours before."""
     known = published(prices)
 
@@ -106,10 +117,14 @@ def strategies(prices: pd.Series, forecast: pd.DataFrame) -> list[value.Strategy
 def _shifted(prices: pd.Series, hours: pd.DatetimeIndex) -> pd.DataFrame:
     """Yesterday's prices by elapsed hour; the 25th hour of a long day repeats the last one."""
     before = prices[hours[0] - timedelta(hours=24) : hours[0] - timedelta(hours=1)].to_numpy()
-    return pd.DataFrame({"p50": [before[min(n, len(before) - 1)] for n in range(len(hours))]}, index=hours)
+    return pd.DataFrame(
+        {"p50": [before[min(n, len(before) - 1)] for n in range(len(hours))]}, index=hours
+    )
 
 
-def one(name: str, prices: pd.Series, forecast: pd.DataFrame, days: list[date], early: bool) -> pd.DataFrame:
+def one(
+    name: str, prices: pd.Series, forecast: pd.DataFrame, days: list[date], early: bool
+) -> pd.DataFrame:
     """Run every strategy on one plant."""
     plant, actual, parts = read_plant(name), prices.to_frame("spot_eur_mwh"), []
     for strategy in strategies(prices, forecast):
@@ -133,13 +148,21 @@ def figures(rows: pd.DataFrame) -> dict[str, Any]:
         "under_500_eur": saving < value.WORTH_SAYING_EUR,
         "saving_morning_eur": float(paid[BASELINE] - paid["morning"]),
         "saving_over_greedy_eur": float(paid["greedy"] - paid["known"]),
-        "forecast_error_costs_eur": {name: float(paid[name] - paid["known"]) for name in ("morning", "naive")},
+        "forecast_error_costs_eur": {
+            name: float(paid[name] - paid["known"]) for name in ("morning", "naive")
+        },
         "by_baseline": {
-            name: {"saving_eur": float(paid[name] - paid["known"]), **value.shares(rows, baseline=name)}
+            name: {
+                "saving_eur": float(paid[name] - paid["known"]),
+                **value.shares(rows, baseline=name),
+            }
             for name in value.REFERENCE[:2]
         },
         "worst_days": _worst_days(rows),
-        "excess_eur": {str(name): float(eur) for name, eur in rows.groupby("strategy")["excess_eur"].sum().items()},
+        "excess_eur": {
+            str(name): float(eur)
+            for name, eur in rows.groupby("strategy")["excess_eur"].sum().items()
+        },
         "paid_eur": {str(name): float(eur) for name, eur in paid.items()},
         "kg": {str(name): float(kg) for name, kg in rows.groupby("strategy")["kg"].sum().items()},
     }
@@ -154,18 +177,28 @@ def _worst_days(rows: pd.DataFrame, count: int = 5) -> dict[str, float]:
 
 def _accuracy(prices: pd.Series, forecast: pd.DataFrame, days: list[date]) -> dict[str, float]:
     """Return the mean absolute error of what `morning` and `naive` believed, EUR/MWh."""
-    naive = [_shifted(prices, prices[day_start(day) : day_start(day + timedelta(days=1))].index[:-1]) for day in days]
+    naive = [
+        _shifted(prices, prices[day_start(day) : day_start(day + timedelta(days=1))].index[:-1])
+        for day in days
+    ]
     believed = {"morning": forecast["p50"], "naive": pd.concat(naive)["p50"]}
-    return {name: float((said - prices.reindex(said.index)).abs().mean()) for name, said in believed.items()}
+    return {
+        name: float((said - prices.reindex(said.index)).abs().mean())
+        for name, said in believed.items()
+    }
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's options."""
     parser.add_argument("--from", dest="first", type=date.fromisoformat, default=date(2024, 1, 1))
     parser.add_argument("--to", dest="last", type=date.fromisoformat, default=date(2024, 12, 31))
-    parser.add_argument("--early", action="store_true", help="let every day begin the afternoon before")
+    parser.add_argument(
+        "--early", action="store_true", help="let every day begin the afternoon before"
+    )
     parser.add_argument("--plants", nargs="+", default=NAMES, choices=NAMES)
-    parser.add_argument("--mlflow", metavar="PROFILE", help="log figures and rows as an MLflow run of this profile")
+    parser.add_argument(
+        "--mlflow", metavar="PROFILE", help="log figures and rows as an MLflow run of this profile"
+    )
 
 
 def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -177,10 +210,14 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
     prices = hourly_spot(chosen.data)
     sys.stderr.write(f"forecasting {len(days)} days\n")
-    forecast = forecast_backtest(day_matrix(prices), first, last, leads=(1,)).set_index("start")[["p10", "p50", "p90"]]
+    forecast = forecast_backtest(day_matrix(prices), first, last, leads=(1,)).set_index("start")[
+        ["p10", "p50", "p90"]
+    ]
     shared = (prices, forecast, days, chosen.early)
     with ProcessPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-        parts = list(pool.map(one, chosen.plants, *([item] * len(chosen.plants) for item in shared)))
+        parts = list(
+            pool.map(one, chosen.plants, *([item] * len(chosen.plants) for item in shared))
+        )
     by_plant = {name: figures(part) for name, part in zip(chosen.plants, parts, strict=True)}
     told = {
         "by_plant": by_plant,
@@ -204,15 +241,18 @@ def _logged(profile: str, told: dict[str, Any], rows: pd.DataFrame) -> str:
         if isinstance(figure, int | float)
     }
     days = rows["day"]
-    with open_house(profile) as house:
+    with open_context(profile) as ctx:
         run = registry.log(
-            house,
+            ctx,
             name=f"plan backtest {days.min()} to {days.max()}",
             params={"from": days.min(), "to": days.max(), "baseline": BASELINE, "counted": COUNTED},
             metrics=metrics,
             models={},
-            tags={"kind": "plan_backtest", "world": house.store.world},
-            artifacts={"figures.json": json.dumps(told, default=float), "days.csv": rows.to_csv(index=False)},
+            tags={"kind": "plan_backtest", "origin": ctx.store.origin},
+            artifacts={
+                "figures.json": json.dumps(told, default=float),
+                "days.csv": rows.to_csv(index=False),
+            },
             figures={},
         )
     return run.run_id

@@ -1,7 +1,8 @@
 """Day-ahead price forecasts judged by rolling origin on real years, beside the naive forecasts.
 
-Each market day is forecast as at 12:00 Europe/Madrid of one to seven days before, from prices published by then. See
-`factory_lib.models.backtest` for how, and `assumptions` in the output for what is taken as known.
+Each market day is forecast as at 12:00 Europe/Madrid of one to seven days before, from
+prices published by then. See `factory_lib.models.backtest` for how, and `assumptions`
+in the output for what is taken as known.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ import pandas as pd
 
 from benchmarks._cli import bench, find
 from factory_lib.clock import QUARTER_S
+from factory_lib.context import open_context
 from factory_lib.features.lags import DayMatrix, day_matrix
 from factory_lib.features.prices import operator_days
-from factory_lib.house import open_house
 from factory_lib.models.backtest import REFIT_DAYS, REFIT_DAYS_BEYOND, backtest, log_backtest
 from factory_lib.models.evaluation import score
 from factory_lib.models.forecasters import LEADS
@@ -83,17 +84,30 @@ FIRST_QUARTERS_DAY = date(2025, 10, 1)
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's options."""
     parser.add_argument("--market", choices=sorted(MARKETS), default="spot")
-    parser.add_argument("--from", dest="first", type=date.fromisoformat, help="first market day (default by market)")
-    parser.add_argument("--to", dest="last", type=date.fromisoformat, help="last market day (default: the year's last)")
+    parser.add_argument(
+        "--from", dest="first", type=date.fromisoformat, help="first market day (default by market)"
+    )
+    parser.add_argument(
+        "--to",
+        dest="last",
+        type=date.fromisoformat,
+        help="last market day (default: the year's last)",
+    )
     parser.add_argument("--resolution", type=int, choices=(15, 60), default=60, help="minutes")
-    parser.add_argument("--log", metavar="PROFILE", help="log the figures as an MLflow run of this profile, too")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="leads computed at once")
+    parser.add_argument(
+        "--log", metavar="PROFILE", help="log the figures as an MLflow run of this profile, too"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="leads computed at once"
+    )
 
 
 def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
     """Run the backtest; the raw rows are one per slot and lead."""
     market = MARKETS[chosen.market](chosen.data)
-    first = chosen.first or (FIRST_QUARTERS_DAY if chosen.resolution == 15 else FIRST_DAY[chosen.market])
+    first = chosen.first or (
+        FIRST_QUARTERS_DAY if chosen.resolution == 15 else FIRST_DAY[chosen.market]
+    )
     last = chosen.last or date(first.year, 12, 31)
     leads = LEADS
     if chosen.quick:
@@ -102,21 +116,30 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
     sys.stderr.write(f"{chosen.market}: {first} to {last}, {len(leads)} leads\n")
     quarters = day_matrix(market.prices, QUARTER_S) if chosen.resolution == 15 else None
     rows = backtest(
-        day_matrix(market.prices), first, last, exogenous(market.operator),
-        quarters=quarters, leads=leads, jobs=chosen.jobs,
-    )  # fmt: skip
+        day_matrix(market.prices),
+        first,
+        last,
+        exogenous(market.operator),
+        quarters=quarters,
+        leads=leads,
+        jobs=chosen.jobs,
+    )
     rows["actual"] = _actuals(market.prices, rows)
     by_lead = {int(lead): score(part) for lead, part in rows.groupby("lead")}
     sys.stderr.write(f"done in {time.monotonic() - began:.0f} s\n")
     found = figures(chosen, first, last, by_lead, market.operator is not None)
     if chosen.log:
-        with open_house(chosen.log) as house:
-            log_backtest(house, f"{chosen.market} {first} to {last}", vars(chosen), found)
+        with open_context(chosen.log) as ctx:
+            log_backtest(ctx, f"{chosen.market} {first} to {last}", vars(chosen), found)
     return found, rows
 
 
 def figures(
-    chosen: argparse.Namespace, first: date, last: date, by_lead: dict[int, dict[str, Any]], operator: bool
+    chosen: argparse.Namespace,
+    first: date,
+    last: date,
+    by_lead: dict[int, dict[str, Any]],
+    operator: bool,
 ) -> dict[str, Any]:
     """Put the day-ahead scores first and every lead's below."""
     return {
@@ -142,7 +165,9 @@ def _actuals(prices: pd.Series, rows: pd.DataFrame) -> Any:
 
 def _table(file: Path) -> pd.DataFrame:
     table = pd.read_csv(file)
-    index = pd.DatetimeIndex(pd.to_datetime(table.pop("time_utc"), utc=True), name="start").as_unit("s")
+    index = pd.DatetimeIndex(pd.to_datetime(table.pop("time_utc"), utc=True), name="start").as_unit(
+        "s"
+    )
     return table.set_index(index)
 
 

@@ -1,8 +1,9 @@
 """Import every real public file into a throw-away store, twice, and report what the imports found.
 
-``missing_days`` are days without any line between the first and the last one of a place (of daily files of the market
-operator: none, each day is judged by its periods). ``empty_days`` have a line and no value; they are missing in the
-store too. The second pass must store nothing.
+``missing_days`` are days without any line between the first and the last one of a place
+(of daily files of the market operator: none, each day is judged by its periods).
+``empty_days`` have a line and no value; they are missing in the store too. The second
+pass must store nothing.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ import pandas as pd
 
 from benchmarks._cli import bench
 from factory_lib import settings
+from factory_lib.context import RunContext, open_context
 from factory_lib.errors import ImportFileError
-from factory_lib.house import House, open_house
-from factory_lib.pipeline.imports import ImportReport, import_path
+from factory_lib.importers import ImportReport, import_path
 
 _PER_PLACE = ("missing_days", "incomplete_days", "empty_days", "duplicates", "frozen_hours")
 
@@ -29,9 +30,9 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
     """Import all files of the data folder in a temporary home."""
     with tempfile.TemporaryDirectory() as home:
         world = settings.load("history", env={"FACTORY_HOME": home})
-        with open_house(settings=world, run_id="real_import") as house:
-            reports = _import_all(house, chosen.data)
-            again = [] if chosen.quick else _import_all(house, chosen.data)
+        with open_context(settings=world, run_id="real_import") as ctx:
+            reports = _import_all(ctx, chosen.data)
+            again = [] if chosen.quick else _import_all(ctx, chosen.data)
     if not reports:
         raise SystemExit(f"No data file in {chosen.data}: name the folder with --data.")
     total = {name: sum(report.figures[name] for report in reports) for name in reports[0].figures}
@@ -43,18 +44,20 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
         "rows_rejected": total["rejected"],
         "rows_repeated": total["repeated_values"],
         "forecasts_stored": total["forecasts_new"],
-        "stored_by_second_pass": None if chosen.quick else sum(r.written.written + r.forecasts.written for r in again),
+        "stored_by_second_pass": None
+        if chosen.quick
+        else sum(r.written.written + r.forecasts.written for r in again),
         "by_file": {report.path: _by_file(report) for report in reports},
     }
     return figures, pd.concat([_findings(report) for report in reports], ignore_index=True)
 
 
-def _import_all(house: House, data: Path) -> list[ImportReport]:
+def _import_all(ctx: RunContext, data: Path) -> list[ImportReport]:
     reports = []
     for file in sorted(data.glob("*.gz")):
         began = time.perf_counter()
         try:
-            reports.append(import_path(house, file))
+            reports.append(import_path(ctx, file))
         except ImportFileError as error:
             sys.stderr.write(f"{error}\n")
             continue
@@ -65,16 +68,22 @@ def _import_all(house: House, data: Path) -> list[ImportReport]:
 def _by_file(report: ImportReport) -> dict[str, Any]:
     """Return the key figures; ``by_place`` where there are several places, but not hundreds."""
     places = report.accounts.set_index("place")[list(_PER_PLACE)]
-    detail = {"by_place": places.to_dict("index")} if 1 < len(places) <= 12 else {"places": len(places)}
+    detail = (
+        {"by_place": places.to_dict("index")} if 1 < len(places) <= 12 else {"places": len(places)}
+    )
     return {**report.figures, "level": report.level, **detail, "notes": list(report.notes)}
 
 
 def _findings(report: ImportReport) -> pd.DataFrame:
     """Return every single finding as a row: ``file, finding, place, at, …``."""
     days = report.missing.rename(columns={"day": "at"}).assign(finding="missing")
-    days["reason"] = days["slots_missing"].astype(str) + " of " + days["slots_expected"].astype(str) + " slots"
+    days["reason"] = (
+        days["slots_missing"].astype(str) + " of " + days["slots_expected"].astype(str) + " slots"
+    )
     bad = report.rejected.rename(columns={"start": "at"}).assign(finding="rejected")
-    marks = report.marks.rename(columns={"start": "at", "value": "text"}).assign(finding="quarantined")
+    marks = report.marks.rename(columns={"start": "at", "value": "text"}).assign(
+        finding="quarantined"
+    )
     again = report.repeated.rename(columns={"start": "at"}).assign(finding="duplicate")
     parts = [part.astype(object) for part in (days, bad, again, marks) if len(part)]
     columns = ["file", "finding", "place", "at", "series", "member", "line", "text", "reason"]

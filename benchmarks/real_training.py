@@ -1,7 +1,8 @@
 """The two learnt models on a real year: next 24 hours issued at noon, by rolling origin, beside the naive forecasts.
 
-Prices of the energy file (day-ahead, 2015–2017) and the hourly weather of Seville, imported as a user would do it.
-The last year of the file is tested in folds, each forecast by models fitted on what had been observed before.
+Prices of the energy file (day-ahead, 2015–2017) and the hourly weather of Seville,
+imported as a user would do it. The last year of the file is tested in folds, each
+forecast by models fitted on what had been observed before.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ import pandas as pd
 from benchmarks._cli import bench, find
 from factory_lib import settings as factory_settings
 from factory_lib.clock import parse_instant
-from factory_lib.house import open_house
+from factory_lib.context import open_context
+from factory_lib.importers import import_path
 from factory_lib.models import history, scores
-from factory_lib.pipeline.imports import import_path
 
 FILES = ("es_energy_*", "es_weather_*")
 FOLDS = 6
@@ -29,10 +30,10 @@ def real_history(data: Path, as_of: str) -> history.History:
     """Import the files into a store of their own and read the hours as the training job does."""
     with tempfile.TemporaryDirectory() as home:
         settings = factory_settings.load("history", env={"FACTORY_HOME": home})
-        with open_house(settings=settings, as_of=parse_instant(as_of)) as house:
+        with open_context(settings=settings, as_of=parse_instant(as_of)) as ctx:
             for pattern in FILES:
-                sys.stderr.write(f"{import_path(house, find(data, pattern)).verdict}\n")
-            return history.load(house, settings.training.history_days)
+                sys.stderr.write(f"{import_path(ctx, find(data, pattern)).verdict}\n")
+            return history.load(ctx, settings.training.history_days)
 
 
 def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -42,11 +43,18 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
     known = scores.examples(hours, first, last)
     sys.stderr.write(f"{len(known):,} rows, testing {FOLDS} folds…\n")
     folds = 2 if chosen.quick else FOLDS
-    tested = scores.rolling_origin(known, hours.known_until, folds, seed=0, test_days=scores.MOST_TEST_DAYS)
+    tested = scores.rolling_origin(
+        known, hours.known_until, folds, seed=0, test_days=scores.MOST_TEST_DAYS
+    )
     questions = {name: scores.judge(rows) for name, rows in scores.slices(tested).items()}
     headline = questions[scores.HEADLINE]
     train_rows = int((known.rows["issued_at"] < tested["issued_at"].min()).sum())
-    figures = {**headline, "train_rows": train_rows, "test_rows": headline["hours"], "by_question": questions}
+    figures = {
+        **headline,
+        "train_rows": train_rows,
+        "test_rows": headline["hours"],
+        "by_question": questions,
+    }
     return figures, tested
 
 
@@ -55,6 +63,8 @@ if __name__ == "__main__":
         __doc__,
         run,
         arguments=lambda parser: parser.add_argument(
-            "--as-of", default="2018-01-01", help="end of the tested year, a market day (default %(default)s)"
+            "--as-of",
+            default="2018-01-01",
+            help="end of the tested year, a market day (default %(default)s)",
         ),
     )

@@ -1,12 +1,15 @@
 """Does a backfill recover everything that some provider still has? Random holes, outages and providers with only part.
 
-Each scenario is a store of three months, full but for holes from one slot to three months, at an instant often near
-a clock change or the end of a month. Some values are with no provider, some with only one of them; 5 % of the
-requests get a 5xx, 3 % a 429, and mostly one provider is away for a while. The backfill runs as it is scheduled: at
-the passes of a critical gap and then at two looks, two simulated hours apart, while it says that something remains.
+Each scenario is a store of three months, full but for holes from one slot to three
+months, at an instant often near a clock change or the end of a month. Some values are
+with no provider, some with only one of them; 5 % of the requests get a 5xx, 3 % a 429,
+and mostly one provider is away for a while. The backfill runs as it is scheduled: at
+the passes of a critical gap and then at two looks, two simulated hours apart, while it
+says that something remains.
 
-``recoverable`` is counted here from the script of the scenario, by asking which provider was told to deliver what, and
-``wrong`` by holding every recovered value against the simulated world.
+``recoverable`` is counted here from the script of the scenario, by asking which
+provider was told to deliver what, and ``wrong`` by holding every recovered value
+against the simulated world.
 """
 
 from __future__ import annotations
@@ -27,19 +30,19 @@ import pandas as pd
 from benchmarks._cli import bench
 from factory_lib import frames
 from factory_lib import settings as factory_settings
+from factory_lib.catalogue import get
 from factory_lib.clock import SimulatedClock, day_bounds, epoch, from_epoch, market_day
-from factory_lib.house import House, open_house
-from factory_lib.pipeline.accounting import SlotState
+from factory_lib.context import RunContext, open_context
 from factory_lib.pipeline.backfill import backfill
+from factory_lib.pipeline.coverage import SlotState
 from factory_lib.pipeline.gaps import analyse
-from factory_lib.series import get
 from factory_lib.settings import Settings
-from factory_lib.simulator.engine import Simulator
-from factory_lib.simulator.faults import Rule
-from factory_lib.simulator.holes import Holes
-from factory_lib.simulator.server import http_server
-from factory_lib.simulator.world import World
 from factory_lib.slots import Slots, expected, from_index
+from factory_sim.engine import Simulator
+from factory_sim.faults import Rule
+from factory_sim.holes import Holes
+from factory_sim.server import http_server
+from factory_sim.world import World
 
 SCENARIOS, SEED = 200, 42
 DAYS, LONGEST_H = 91, 90 * 24  # the forecast endpoint keeps 92 days
@@ -53,7 +56,15 @@ SERVES = {
 }
 EDGES = tuple(
     datetime(*day, tzinfo=UTC)
-    for day in [(2024, 3, 31), (2024, 10, 27), (2025, 3, 30), (2025, 10, 26), (2026, 3, 29), (2025, 3, 1), (2026, 1, 1)]
+    for day in [
+        (2024, 3, 31),
+        (2024, 10, 27),
+        (2025, 3, 30),
+        (2025, 10, 26),
+        (2026, 3, 29),
+        (2025, 3, 1),
+        (2026, 1, 1),
+    ]
 )
 RATES = (Rule("server_error", rate=0.05), Rule("too_many", rate=0.03))
 
@@ -97,7 +108,10 @@ class Scenario:
         slots = self.missing[name]
         old = slots + 3600 <= epoch(at - timedelta(days=5))
         reach = {"open_meteo": old}
-        able = [self.withheld.has(source, name, slots) & reach.get(source, True) for source in SERVES[name]]
+        able = [
+            self.withheld.has(source, name, slots) & reach.get(source, True)
+            for source in SERVES[name]
+        ]
         return np.any(able, axis=0)
 
 
@@ -127,7 +141,10 @@ def draw(rng: np.random.Generator) -> Scenario:
     away = sorted({source for name in names for source in SERVES[name]})
     outages = [
         Rule(
-            "outage", source=str(rng.choice(away)), since=now, until=now + timedelta(minutes=float(rng.uniform(1, 100)))
+            "outage",
+            source=str(rng.choice(away)),
+            since=now,
+            until=now + timedelta(minutes=float(rng.uniform(1, 100))),
         )
         for _ in range(rng.integers(0, 3))
     ]
@@ -141,50 +158,71 @@ def cut(rng: np.random.Generator, since: datetime) -> tuple[int, int]:
     return first, first + max(900, int(length_h * 4) * 900)
 
 
-def play(scenario: Scenario, settings: Settings, simulator: Simulator, clock: SimulatedClock) -> dict[str, Any]:
+def play(
+    scenario: Scenario, settings: Settings, simulator: Simulator, clock: SimulatedClock
+) -> dict[str, Any]:
     """Fill a store but for the holes, backfill, and count."""
     clock.set(scenario.now)
     simulator.set_rules(scenario.rules)
     simulator.holes = scenario.withheld
     with tempfile.TemporaryDirectory() as home, ExitStack() as stack:
-        mine = replace(settings, paths=replace(settings.paths, data=type(settings.paths.data)(home)))
-        house = stack.enter_context(open_house(settings=mine, as_of=scenario.now, clock=clock, run_id="before"))
+        mine = replace(
+            settings, paths=replace(settings.paths, data=type(settings.paths.data)(home))
+        )
+        ctx = stack.enter_context(
+            open_context(settings=mine, as_of=scenario.now, clock=clock, run_id="before")
+        )
         for name in scenario.missing:
-            store_all_but(house, scenario, name, simulator.world)
+            store_all_but(ctx, scenario, name, simulator.world)
         names, runs = list(scenario.missing), 0
         for runs, minutes in enumerate((*settings.gaps.severities[-1].passes_at_min, 120, 240), 1):
             clock.set(max(clock.now(), scenario.now + timedelta(minutes=minutes)))
-            house = replace(house, as_of=clock.now(), run_id=f"run {runs}")
-            outcome = backfill(house, scenario.since, scenario.until, automatic=False, series=names)
+            ctx = replace(ctx, as_of=clock.now(), run_id=f"run {runs}")
+            outcome = backfill(ctx, scenario.since, scenario.until, automatic=False, series=names)
             if not outcome.left:
                 break
-        return {"runs": runs, **count(house, scenario, simulator.world)}
+        return {"runs": runs, **count(ctx, scenario, simulator.world)}
 
 
-def store_all_but(house: House, scenario: Scenario, name: str, world: World) -> None:
+def store_all_but(ctx: RunContext, scenario: Scenario, name: str, world: World) -> None:
     """Store a series of the scenario's window without its holes."""
     slots = expected(get(name), scenario.since, scenario.until)
     slots = slots[~np.isin(slots, scenario.missing[name])]
     source, kind = ("ree", "observed") if name in PRICES else ("open_meteo_recent", "reanalysis")
-    place = "ES" if name in PRICES else house.settings.site.grid_place
+    place = "ES" if name in PRICES else ctx.settings.site.grid_place
     steps = [get(name).resolution_at(from_epoch(int(slot))) for slot in slots]
     rows = frames.tidy(
-        name, slots, world.values(name, slots), place=place, source=source, kind=kind, resolution_s=steps,
+        name,
+        slots,
+        world.values(name, slots),
+        place=place,
+        source=source,
+        kind=kind,
+        resolution_s=steps,
         retrieved_at=scenario.now,
-    )  # fmt: skip
-    house.store.write(rows, run_id="before")
+    )
+    ctx.store.write(rows, run_id="before")
 
 
-def count(house: House, scenario: Scenario, world: World) -> dict[str, Any]:
+def count(ctx: RunContext, scenario: Scenario, world: World) -> dict[str, Any]:
     """Hold what is in the store now against the script and the world."""
-    books = {b.target.name: b.account for b in analyse(house, scenario.since, scenario.until).ledgers}
-    found = {"missing": 0, "recoverable": 0, "recovered": 0, "wrong": 0, "unfillable": 0, "unfillable_reported": 0}
+    books = {b.target.name: b.account for b in analyse(ctx, scenario.since, scenario.until).ledgers}
+    found = {
+        "missing": 0,
+        "recoverable": 0,
+        "recovered": 0,
+        "wrong": 0,
+        "unfillable": 0,
+        "unfillable_reported": 0,
+    }
     for name, slots in scenario.missing.items():
         offered = scenario.offered(name, scenario.now)
-        clear = offered == scenario.offered(name, house.clock.now())  # who comes in reach meanwhile may be asked or not
+        clear = offered == scenario.offered(
+            name, ctx.clock.now()
+        )  # who comes in reach meanwhile may be asked or not
         slots, offered = slots[clear], offered[clear]
-        places = ("ES",) if name in PRICES else house.settings.site.places.weather
-        rows = house.store.read(name, places=places, start=scenario.since, end=scenario.until)
+        places = ("ES",) if name in PRICES else ctx.settings.site.places.weather
+        rows = ctx.store.read(name, places=places, start=scenario.since, end=scenario.until)
         came = rows[np.isin(from_index(rows["start"]), slots)]
         unfillable = books[name].where(SlotState.UNFILLABLE)
         found["missing"] += len(slots)
@@ -224,7 +262,13 @@ def run(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
         settings = factory_settings.load("demo", env={"FACTORY_SIMULATOR_URL": url})
         for number in range(SCENARIOS // 10 if arguments.quick else SCENARIOS):
             scenario = draw(rng)
-            lines.append({"scenario": number, "now": scenario.now, **play(scenario, settings, simulator, clock)})
+            lines.append(
+                {
+                    "scenario": number,
+                    "now": scenario.now,
+                    **play(scenario, settings, simulator, clock),
+                }
+            )
             print(lines[-1], file=sys.stderr)
         server.shutdown()
     table = pd.DataFrame(lines)

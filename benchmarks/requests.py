@@ -1,8 +1,9 @@
 """How many requests a backfill issues, counted by the server, beside the fewest that could do.
 
-Three years of prices and one year of hourly weather into an empty store, at the real limits in simulated time; then
-random sets of gaps in a store that is otherwise full. The minimum is counted here, by dynamic programming over the
-market days that miss something, and not by the plan that is judged.
+Three years of prices and one year of hourly weather into an empty store, at the real
+limits in simulated time; then random sets of gaps in a store that is otherwise full.
+The minimum is counted here, by dynamic programming over the market days that miss
+something, and not by the plan that is judged.
 """
 
 from __future__ import annotations
@@ -22,40 +23,50 @@ import numpy as np
 from benchmarks._cli import bench
 from factory_lib import frames
 from factory_lib import settings as factory_settings
+from factory_lib.catalogue import Measurement, get, of
 from factory_lib.clock import SimulatedClock, day_start, epoch, from_epoch, market_day
-from factory_lib.house import House, open_house
+from factory_lib.context import RunContext, open_context
 from factory_lib.pipeline.backfill import backfill
-from factory_lib.series import Measurement, get, of
-from factory_lib.simulator.launch import Remote, launched
-from factory_lib.simulator.world import World
 from factory_lib.slots import Slots, expected
+from factory_sim.launch import Remote, launched
+from factory_sim.world import World
 
 SETS, SEED = 50, 4
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
 YEARS_OF_PRICES, WEATHER_DAYS = 3, 365
-LONGEST = {"ree": 28, "open_meteo": 366}  # days that one request may ask for, as the providers document it
+LONGEST = {
+    "ree": 28,
+    "open_meteo": 366,
+}  # days that one request may ask for, as the providers document it
 WINDOW_DAYS, PRICE = 300, "pvpc_eur_mwh"
 
 
 @contextmanager
-def house_at(remote: Remote) -> Iterator[House]:
+def house_at(remote: Remote) -> Iterator[RunContext]:
     """Open a house of its own in the simulated world, with the limits of the real one."""
     with tempfile.TemporaryDirectory() as home:
         env = {"FACTORY_HOME": home, "FACTORY_SIMULATOR_URL": remote.url}
         real = factory_settings.load("live", env=env)
         demo = factory_settings.load("demo", env=env)
-        limits = {name: replace(spec, base_url=demo.sources[name].base_url) for name, spec in real.sources.items()}
-        with open_house(settings=replace(demo, sources=limits), as_of=NOW, clock=SimulatedClock(NOW)) as house:
-            yield house
+        limits = {
+            name: replace(spec, base_url=demo.sources[name].base_url)
+            for name, spec in real.sources.items()
+        }
+        with open_context(
+            settings=replace(demo, sources=limits), as_of=NOW, clock=SimulatedClock(NOW)
+        ) as ctx:
+            yield ctx
 
 
-def whole_years(remote: Remote, names: list[str], since: datetime, until: datetime) -> tuple[dict[str, int], float]:
+def whole_years(
+    remote: Remote, names: list[str], since: datetime, until: datetime
+) -> tuple[dict[str, int], float]:
     """Return requests by source of a first load, and its simulated seconds."""
     remote.reset_requests()
-    with house_at(remote) as house:
-        before = house.clock.now()
-        outcome = backfill(house, since, until, automatic=False, series=names)
-        seconds = (house.clock.now() - before).total_seconds()
+    with house_at(remote) as ctx:
+        before = ctx.clock.now()
+        outcome = backfill(ctx, since, until, automatic=False, series=names)
+        seconds = (ctx.clock.now() - before).total_seconds()
     print(outcome.verdict, file=sys.stderr)
     return {source: int(seen["count"]) for source, seen in remote.requests().items()}, seconds
 
@@ -73,7 +84,9 @@ def fewest(days: list[int], longest: int) -> int:
     """Return the least number of stretches of ``longest`` days that hold all ``days`` (ordinals)."""
     best = {-1: 0}
     for last, day in enumerate(days):
-        best[last] = min(best[first - 1] + 1 for first in range(last + 1) if day - days[first] < longest)
+        best[last] = min(
+            best[first - 1] + 1 for first in range(last + 1) if day - days[first] < longest
+        )
     return best[len(days) - 1]
 
 
@@ -84,13 +97,19 @@ def one_set(remote: Remote, world: World, chance: random.Random) -> dict[str, An
     slots = expected(get(PRICE), since, until)
     missing = random_holes(slots, chance)
     remote.reset_requests()
-    with house_at(remote) as house:
+    with house_at(remote) as ctx:
         rows = frames.tidy(
-            PRICE, slots[~missing], world.values(PRICE, slots[~missing]), place="ES", source="ree", kind="observed",
-            resolution_s=3600, retrieved_at=NOW,
-        )  # fmt: skip
-        house.store.write(rows, run_id="full")
-        backfill(house, since, until, automatic=False, series=[PRICE])
+            PRICE,
+            slots[~missing],
+            world.values(PRICE, slots[~missing]),
+            place="ES",
+            source="ree",
+            kind="observed",
+            resolution_s=3600,
+            retrieved_at=NOW,
+        )
+        ctx.store.write(rows, run_id="full")
+        backfill(ctx, since, until, automatic=False, series=[PRICE])
     days = sorted({market_day(from_epoch(int(slot))).toordinal() for slot in slots[missing]})
     issued = sum(int(seen["count"]) for seen in remote.requests().values())
     return {
@@ -110,14 +129,18 @@ def run(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     weather_until = from_epoch(epoch(today) - 10 * 86400)
     with launched(now=NOW) as remote:
         world = World(remote.seed)
-        prices, seconds = whole_years(remote, [entry.name for entry in of(Measurement.PRICES)][:2], prices_since, today)
+        prices, seconds = whole_years(
+            remote, [entry.name for entry in of(Measurement.PRICES)][:2], prices_since, today
+        )
         weather, _ = whole_years(
             remote,
             [entry.name for entry in of(Measurement.WEATHER)],
             weather_until - timedelta(days=WEATHER_DAYS),
             weather_until,
         )
-        sets = [one_set(remote, world, chance) for _ in range(SETS // 10 if arguments.quick else SETS)]
+        sets = [
+            one_set(remote, world, chance) for _ in range(SETS // 10 if arguments.quick else SETS)
+        ]
     spacing = factory_settings.load("live", env={}).sources["ree"].spacing_s
     price_days = (market_day(NOW) - market_day(prices_since)).days
     figures = {

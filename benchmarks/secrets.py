@@ -1,10 +1,12 @@
 """Marked keys, hostile answers that quote them, and a search of everything that was written.
 
-Every provider answers 401, 403, 429, 500 and garbage in turn, each quoting the whole request, keys included. The
-clients run with logging at its most talkative, their errors are written with full tracebacks; then jobs run through
-the command line: ingestion among the hostile, and training and prediction with MLflow on simulated data, every
-key in their environment. All files under the home, databases, runs and MLflow's included and archives opened, are
-searched for the mark, plain and as addresses, JSON and pages write it.
+Every provider answers 401, 403, 429, 500 and garbage in turn, each quoting the whole
+request, keys included. The clients run with logging at its most talkative, their errors
+are written with full tracebacks; then jobs run through the command line: ingestion
+among the hostile, and training and prediction with MLflow on simulated data, every key
+in their environment. All files under the home, databases, runs and MLflow's included
+and archives opened, are searched for the mark, plain and as addresses, JSON and pages
+write it.
 """
 
 from __future__ import annotations
@@ -32,13 +34,13 @@ from benchmarks._wire import Wire, serving
 from factory_lib import settings as factory_settings
 from factory_lib import sources
 from factory_lib.clock import SimulatedClock
+from factory_lib.context import open_context
 from factory_lib.errors import FactoryError
-from factory_lib.house import open_house
 from factory_lib.pipeline.backfill import backfill
 from factory_lib.settings import Settings
 from factory_lib.settings.secrets import Secrets
-from factory_lib.simulator.launch import launched
 from factory_lib.state import State
+from factory_sim.launch import launched
 
 MARK = 'pl4nt3d/&="\\m4rk'  # with characters that addresses, JSON and pages write differently
 ANSWERS = (401, 403, 429, 500, 200)
@@ -59,15 +61,30 @@ class Hostile:
         """Answer one request."""
         status = next(self.statuses)
         self.answered.append((target.split("/")[1], status))
-        quoted = {"error": True, "cod": status, "message": f"No: {target}", "reason": target, "headers": headers}
-        body = json.dumps({**quoted, "descripcion": target, "estado": status, "MensajeRespuesta": target})
+        quoted = {
+            "error": True,
+            "cod": status,
+            "message": f"No: {target}",
+            "reason": target,
+            "headers": headers,
+        }
+        body = json.dumps(
+            {**quoted, "descripcion": target, "estado": status, "MensajeRespuesta": target}
+        )
         garbage = f"garbage {target} {headers}"
-        return Wire(status, "application/json", (body if status != 200 else garbage).encode(), {"Retry-After": "1"})
+        return Wire(
+            status,
+            "application/json",
+            (body if status != 200 else garbage).encode(),
+            {"Retry-After": "1"},
+        )
 
 
 def keys() -> dict[str, str]:
     """Return every secret the library knows, each marked and told apart."""
-    return {spec.name.upper(): f"{MARK}-{number:02d}" for number, spec in enumerate(fields(Secrets))}
+    return {
+        spec.name.upper(): f"{MARK}-{number:02d}" for number, spec in enumerate(fields(Secrets))
+    }
 
 
 def ask_everyone(settings: Settings, log: Path) -> None:
@@ -97,10 +114,23 @@ def run_jobs(env: Mapping[str, str], folder: Path, jobs: Sequence[str]) -> list[
     """Run jobs through the command line and return those that ended well."""
     well = []
     for job in jobs:
-        command = [sys.executable, "-m", "factory_lib.cli", "run", job, "--profile", "demo", "--force"]
+        command = [
+            sys.executable,
+            "-m",
+            "factory_lib.cli",
+            "run",
+            job,
+            "--profile",
+            "demo",
+            "--force",
+        ]
         with (folder / f"{job}.out").open("wb") as out:
             ended = subprocess.run(
-                command, env={**os.environ, **env}, stdout=out, stderr=subprocess.STDOUT, check=False
+                command,
+                env={**os.environ, **env},
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                check=False,
             )
         print(f"{job}: exit code {ended.returncode}", file=sys.stderr)
         well += [job] if ended.returncode == 0 else []
@@ -111,9 +141,14 @@ def learn(env: Mapping[str, str], folder: Path) -> list[str]:
     """Fill the store from a friendly simulator, then train and predict; return the jobs that ended well."""
     offset = {"FACTORY_CLOCK_OFFSET_S": str((NOW - datetime.now(UTC)).total_seconds())}
     with launched(now=NOW) as remote:  # in a home of its own, where no circuit is open
-        friendly = {**env, **offset, "FACTORY_SIMULATOR_URL": remote.url, "FACTORY_HOME": str(folder / "learning")}
-        with open_house(settings=factory_settings.load("demo", env=friendly)) as house:
-            backfill(house, NOW - timedelta(days=LEARNT_DAYS), automatic=False)
+        friendly = {
+            **env,
+            **offset,
+            "FACTORY_SIMULATOR_URL": remote.url,
+            "FACTORY_HOME": str(folder / "learning"),
+        }
+        with open_context(settings=factory_settings.load("demo", env=friendly)) as ctx:
+            backfill(ctx, NOW - timedelta(days=LEARNT_DAYS), automatic=False)
         return run_jobs(friendly, folder, LEARNING)
 
 
@@ -121,14 +156,20 @@ def forms(key: str) -> set[str]:
     """Return a key as it is, and as addresses, JSON and pages write it, also one within the other."""
     in_json, on_page = json.dumps(key)[1:-1], escape(key)
     plain = {key, in_json, on_page, escape(key, quote=False), quote(key), quote(key, safe="")}
-    return plain | {escape(in_json), escape(in_json, quote=False), *(json.dumps(form)[1:-1] for form in plain)}
+    return plain | {
+        escape(in_json),
+        escape(in_json, quote=False),
+        *(json.dumps(form)[1:-1] for form in plain),
+    }
 
 
 def search(folder: Path, planted: Mapping[str, str]) -> tuple[int, list[str]]:
     """Return how many files there are, and those in which a key stands, plain or encoded."""
     needles = {form.encode() for key in (MARK, *planted.values()) for form in forms(key)}
     files = [file for file in folder.rglob("*") if file.is_file()]
-    return len(files), [str(file) for file in files if any(n in text for text in contents(file) for n in needles)]
+    return len(files), [
+        str(file) for file in files if any(n in text for text in contents(file) for n in needles)
+    ]
 
 
 def contents(file: Path) -> Iterator[bytes]:
@@ -155,7 +196,11 @@ def run(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
             learnt = learn(env, home)
         logging.shutdown()
         files, found = search(home, planted)
-        mlflow = [file for file in home.rglob("*") if file.name == "mlflow.db" or "mlartifacts" in file.parts]
+        mlflow = [
+            file
+            for file in home.rglob("*")
+            if file.name == "mlflow.db" or "mlartifacts" in file.parts
+        ]
     return {
         "planted": len(planted),
         "responses": len(hostile.answered),

@@ -1,10 +1,12 @@
 """Do all ingestion jobs survive bad providers? 72 simulated hours under cron's cadence, faults on all the time.
 
-Three days, each from an empty store: both clock changes and the change of the market to quarters of an hour. Every
-five simulated minutes each scheduled ingestion job asks whether it is due and, if so, runs against a simulator over
-HTTP that fails 5 % of the requests with 5xx, 5 % with 429, cuts 1 %, answers 1 % with a page, resets 2 %, and is away
-for three hours per provider, for most of them just when news is due. At the end every slot that should be there since
-the day before the start is looked up in the store, and every stored row is held against the simulated world.
+Three days, each from an empty store: both clock changes and the change of the market to
+quarters of an hour. Every five simulated minutes each scheduled ingestion job asks
+whether it is due and, if so, runs against a simulator over HTTP that fails 5 % of the
+requests with 5xx, 5 % with 429, cuts 1 %, answers 1 % with a page, resets 2 %, and is
+away for three hours per provider, for most of them just when news is due. At the end
+every slot that should be there since the day before the start is looked up in the
+store, and every stored row is held against the simulated world.
 """
 
 from __future__ import annotations
@@ -29,23 +31,24 @@ import pandas as pd
 
 from benchmarks._cli import bench
 from factory_lib import settings as factory_settings
+from factory_lib import sources
+from factory_lib.catalogue import CATALOGUE, Kind, Measurement
 from factory_lib.clock import HOUR_S, SimulatedClock, local_instant, market_day
+from factory_lib.context import RunContext, open_context
 from factory_lib.errors import FactoryError
-from factory_lib.house import House, open_house
-from factory_lib.pipeline import due
 from factory_lib.pipeline.ingest import ingest
-from factory_lib.pipeline.scope import places_of
-from factory_lib.series import CATALOGUE, Kind, Measurement
+from factory_lib.pipeline.targets import places_of
+from factory_lib.runs import due
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
-from factory_lib.simulator import DEFAULT_SEED
-from factory_lib.simulator.climate import ACCUMULATED
-from factory_lib.simulator.engine import PROVIDERS, Simulator, WorldClock
-from factory_lib.simulator.faults import Rule
-from factory_lib.simulator.holes import PRICES, WEATHER
-from factory_lib.simulator.server import http_server
-from factory_lib.simulator.world import World
 from factory_lib.slots import expected, from_index, resolutions
+from factory_sim import DEFAULT_SEED
+from factory_sim.climate import ACCUMULATED
+from factory_sim.engine import PROVIDERS, Simulator, WorldClock
+from factory_sim.faults import Rule
+from factory_sim.holes import PRICES, WEATHER
+from factory_sim.server import http_server
+from factory_sim.world import World
 
 SCENARIOS = {
     "clocks forward": datetime(2026, 3, 28, 12, tzinfo=UTC),
@@ -56,7 +59,8 @@ LENGTH = timedelta(hours=24)
 TICK = timedelta(minutes=5)
 BEFORE = timedelta(days=1)  # what lay there when the run began has to come with the first load
 OUTAGE = timedelta(hours=3)
-# Local time at which each provider goes away, once in every scenario: those of prices just before they publish.
+# Local time at which each provider goes away, once in every scenario: those of prices
+# just before they publish.
 AWAY_AT = {
     "omie": time(13, 30),
     "ree": time(19),
@@ -70,9 +74,11 @@ AWAY_AT = {
 RATES = {"server_error": 0.05, "too_many": 0.05, "truncated": 0.01, "html": 0.01, "reset": 0.02}
 SERIES = (*PRICES, *WEATHER)
 KINDS = {"open_meteo": Kind.REANALYSIS, "open_meteo_recent": Kind.REANALYSIS}
-# Half of the last digit each kind of value is printed with, by the coarsest of its providers.
+# Half of the last digit each kind of value is printed with, by the coarsest of its
+# providers.
 TOLERANCE = {"humidity_pct": 0.51, "pressure_station_hpa": 0.51, "pressure_sea_level_hpa": 0.51}
-# OpenWeatherMap measures every ten minutes at an odd second; any of the readings may stand for the hour.
+# OpenWeatherMap measures every ten minutes at an odd second; any of the readings may
+# stand for the hour.
 READINGS_S = 185 + 600 * np.arange(6)
 
 
@@ -123,9 +129,14 @@ def _scenario(start: datetime, seed: int) -> tuple[dict[str, Any], list[dict[str
     clock = SharedClock(start)
     simulator = Simulator(World(seed), FollowingClock(clock), rules=tuple(_faults(start)))
     try:
-        with _serving(simulator) as url, open_house(settings=_settings(folder, url), clock=clock) as house:
-            ran = _run(house, clock, start + LENGTH)
-            published, problems, rows = _judge(replace(house, as_of=clock.now()), simulator.world, start)
+        with (
+            _serving(simulator) as url,
+            open_context(settings=_settings(folder, url), clock=clock) as ctx,
+        ):
+            ran = _run(ctx, clock, start + LENGTH)
+            published, problems, rows = _judge(
+                replace(ctx, as_of=clock.now()), simulator.world, start
+            )
     finally:
         shutil.rmtree(folder)
     kinds = Counter(problem["what"] for problem in problems)
@@ -149,7 +160,10 @@ def _scenario(start: datetime, seed: int) -> tuple[dict[str, Any], list[dict[str
 def _faults(start: datetime) -> Iterator[Rule]:
     """Yield the outages, one provider after the other, and the faults that may strike at any time."""
     for source in PROVIDERS:
-        days = (local_instant(market_day(start) + timedelta(days=day), AWAY_AT[source]) for day in range(2))
+        days = (
+            local_instant(market_day(start) + timedelta(days=day), AWAY_AT[source])
+            for day in range(2)
+        )
         since = next(at for at in days if at >= start)
         yield Rule("outage", source, since=since, until=since + OUTAGE)
     for kind, rate in RATES.items():
@@ -183,20 +197,20 @@ def _serving(simulator: Simulator) -> Iterator[str]:
             thread.join()
 
 
-def _run(house: House, clock: SimulatedClock, end: datetime) -> dict[str, int]:
+def _run(ctx: RunContext, clock: SimulatedClock, end: datetime) -> dict[str, int]:
     """Look in every five minutes; a job that overruns its tick makes the next one late, as its lock would."""
     counted: Counter[str] = Counter()
     tick = clock.now()
     while tick <= end:
         clock.set(max(clock.now(), tick))
-        for job, spec in _jobs(house).items():
+        for job, spec in _jobs(ctx).items():
             now = clock.now()
-            if due.nothing_due(house.settings, house.state, job, now):
+            if due.nothing_due(ctx.settings, ctx.state, job, now):
                 counted["ticks_not_due"] += 1
                 continue
             counted["ticks_due"] += 1
             try:
-                ingest(replace(house, as_of=now, run_id=job), str(spec.parameters["sources"]))
+                ingest(replace(ctx, as_of=now, run_id=job), str(spec.parameters["sources"]))
             except FactoryError as error:
                 counted["ticks_failed"] += 1
                 sys.stderr.write(f"{now:%d %H:%M} {job}: {error}\n")
@@ -204,36 +218,52 @@ def _run(house: House, clock: SimulatedClock, end: datetime) -> dict[str, int]:
     return dict(counted)
 
 
-def _jobs(house: House) -> dict[str, JobSettings]:
+def _jobs(ctx: RunContext) -> dict[str, JobSettings]:
     """Return the ingestion jobs that cron starts."""
-    return {name: spec for name, spec in house.settings.jobs.items() if spec.notebook == "01_ingest" and spec.cron}
+    return {
+        name: spec
+        for name, spec in ctx.settings.jobs.items()
+        if spec.notebook == "01_ingest" and spec.cron
+    }
 
 
 # -- the judge -------------------------------------------------------------------------------------------------------
 
 
-def _judge(house: House, world: World, start: datetime) -> tuple[int, list[dict[str, Any]], int]:
+def _judge(ctx: RunContext, world: World, start: datetime) -> tuple[int, list[dict[str, Any]], int]:
     """Return how many slots should be there, what is wrong, and how many rows were looked at."""
     published = rows = 0
     problems: list[dict[str, Any]] = []
     asked = {
-        name for job in _jobs(house).values() for name in due.chosen(house.settings, str(job.parameters["sources"]))
+        name
+        for job in _jobs(ctx).values()
+        for name in sources.select(ctx.settings, str(job.parameters["sources"]))
     }
     for name in SERIES:
         entry = CATALOGUE[name]
-        places = places_of(house.settings, entry)
-        # Without holes in the simulated world somebody still offers every slot that is out and not merely late.
-        wanted = expected(entry, start - BEFORE, entry.due_until(house.as_of))
-        window = {"places": places, "start": start - timedelta(days=60), "end": house.as_of + timedelta(days=3)}
-        stored = house.store.read(name, raw=True, **window)
-        present = house.store.slots(name, **window)
+        places = places_of(ctx.settings, entry)
+        # Without holes in the simulated world somebody still offers every slot that is
+        # out and not merely late.
+        wanted = expected(entry, start - BEFORE, entry.due_until(ctx.as_of))
+        window = {
+            "places": places,
+            "start": start - timedelta(days=60),
+            "end": ctx.as_of + timedelta(days=3),
+        }
+        stored = ctx.store.read(name, raw=True, **window)
+        present = ctx.store.slots(name, **window)
         published, rows = published + len(wanted), rows + len(stored)
-        problems += [_problem("missing", name, "", at) for at in np.setdiff1d(wanted, present).tolist()]
+        problems += [
+            _problem("missing", name, "", at) for at in np.setdiff1d(wanted, present).tolist()
+        ]
         for source, part in stored.groupby("source"):
             starts = from_index(part["start"])
             for at in starts[~_right(world, str(source), name, part, asked, places)].tolist():
                 problems.append(_problem("wrong", name, str(source), at))
-            problems += [_problem("duplicate", name, str(source), at) for at in starts[_twice(part, source)].tolist()]
+            problems += [
+                _problem("duplicate", name, str(source), at)
+                for at in starts[_twice(part, source)].tolist()
+            ]
     return published, problems, rows
 
 
@@ -241,20 +271,30 @@ def _twice(rows: pd.DataFrame, source: object) -> np.ndarray[Any, np.dtype[np.bo
     """Return which rows repeat another one of the same source, by revision or by value."""
     identity = ["place", "kind", "resolution_s", "start"]
     twice = rows.duplicated([*identity, "rev"])
-    if source != "openweathermap":  # its readings revise each other within the hour, and may come back to a value
+    if (
+        source != "openweathermap"
+    ):  # its readings revise each other within the hour, and may come back to a value
         twice |= rows.duplicated([*identity, "value"])
     return twice.to_numpy()
 
 
 def _right(
-    world: World, source: str, name: str, rows: pd.DataFrame, asked: set[str], places: tuple[str, ...]
+    world: World,
+    source: str,
+    name: str,
+    rows: pd.DataFrame,
+    asked: set[str],
+    places: tuple[str, ...],
 ) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Return which rows say what the world says, under the right name, of a time that was known when they came."""
     starts, values = from_index(rows["start"]), rows["value"].to_numpy()
     low, high = _truth(world, source, name, starts)
     tolerance = TOLERANCE.get(name, 0.051)
     right = (values >= low - tolerance) & (values <= high + tolerance)
-    right &= rows["kind"].eq(KINDS.get(source, Kind.OBSERVED)).to_numpy() & rows["place"].isin(places).to_numpy()
+    right &= (
+        rows["kind"].eq(KINDS.get(source, Kind.OBSERVED)).to_numpy()
+        & rows["place"].isin(places).to_numpy()
+    )
     right &= rows["resolution_s"].to_numpy() == resolutions(CATALOGUE[name], starts)
     if CATALOGUE[name].measurement is Measurement.WEATHER:
         begun = starts + (HOUR_S if name in ACCUMULATED else 0)
@@ -270,17 +310,25 @@ def _truth(world: World, source: str, name: str, starts: Any) -> tuple[Any, Any]
     seen: Callable[..., Any] = world.climate.as_seen_by
     if source != "openweathermap":
         return (seen(source, name, starts),) * 2
-    # A reading's rain is that of the sixty minutes before it, and stands for the hour before the reading's own.
+    # A reading's rain is that of the sixty minutes before it, and stands for the hour
+    # before the reading's own.
     readings = np.stack([seen(source, name, starts + offset) for offset in READINGS_S])
     return readings.min(axis=0), readings.max(axis=0)
 
 
 def _problem(what: str, series: str, source: str, at: int) -> dict[str, Any]:
-    return {"what": what, "series": series, "source": source, "start": datetime.fromtimestamp(at, UTC).isoformat()}
+    return {
+        "what": what,
+        "series": series,
+        "source": source,
+        "start": datetime.fromtimestamp(at, UTC).isoformat(),
+    }
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="of the world and of the faults")
+    parser.add_argument(
+        "--seed", type=int, default=DEFAULT_SEED, help="of the world and of the faults"
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """How fast the store writes and reads, as ratios to the barest way of its own database, paired in one run.
 
-A row is one value with all contract columns, reading goes through the view, and writing includes comparing with what
-is there and reading back. SQLite is measured against ``executemany`` of ready tuples into a flat table without key or
-index, and ``fetchall`` into a frame of the same columns, times left as integers. InfluxDB is measured against the
-client's own DataFrame calls: a synchronous write of a ready frame, and ``query_data_frame`` of a pivoted query; on the
-double unless INFLUXDB_V2_URL, _TOKEN, _ORG and _BUCKET name a server, where buckets of our own are made and dropped.
-A ratio of 2 means twice as fast as the bare way.
+A row is one value with all contract columns, reading goes through the view, and writing
+includes comparing with what is there and reading back. SQLite is measured against
+``executemany`` of ready tuples into a flat table without key or index, and ``fetchall``
+into a frame of the same columns, times left as integers. InfluxDB is measured against
+the client's own DataFrame calls: a synchronous write of a ready frame, and
+``query_data_frame`` of a pivoted query; on the double unless INFLUXDB_V2_URL, _TOKEN,
+_ORG and _BUCKET name a server, where buckets of our own are made and dropped. A ratio
+of 2 means twice as fast as the bare way.
 """
 
 from __future__ import annotations
@@ -33,9 +35,9 @@ from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.client.write_api import SYNCHRONOUS
 
 from benchmarks._cli import bench
+from factory_lib.catalogue import QUARTERS_SINCE
 from factory_lib.clock import QUARTER_S, epoch, from_epoch
 from factory_lib.frames import tidy
-from factory_lib.series import QUARTERS_SINCE
 from factory_lib.settings import InfluxSettings
 from factory_lib.settings.secrets import Secret
 from factory_lib.store.base import VIEW_COLUMNS, Store
@@ -55,7 +57,9 @@ def main() -> None:
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", choices=("sqlite", "influx"), default="sqlite")
-    parser.add_argument("--rows", type=int, default=0, help="values per round (default 350640, or 100000 if quick)")
+    parser.add_argument(
+        "--rows", type=int, default=0, help="values per round (default 350640, or 100000 if quick)"
+    )
     parser.add_argument("--rounds", type=int, default=5)
 
 
@@ -63,7 +67,10 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
     """Run paired rounds; the ratios are medians over them."""
     values = _values(chosen.rows or (100_000 if chosen.quick else 350_640))
     rounds = []
-    with tempfile.TemporaryDirectory() as folder, _pair(chosen.backend, Path(folder)) as (server, pair):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        _pair(chosen.backend, Path(folder)) as (server, pair),
+    ):
         for number in range(chosen.rounds):
             seconds = pair(values, number)
             rounds.append({"round": number, **seconds})
@@ -112,9 +119,14 @@ def _through_store(store: Store, values: pd.DataFrame) -> tuple[dict[str, float]
 
 
 @contextmanager
-def _pair(backend: str, folder: Path) -> Iterator[tuple[str, Callable[[pd.DataFrame, int], dict[str, float]]]]:
+def _pair(
+    backend: str, folder: Path
+) -> Iterator[tuple[str, Callable[[pd.DataFrame, int], dict[str, float]]]]:
     if backend == "sqlite":
-        yield f"SQLite {sqlite3.sqlite_version}", lambda values, number: _sqlite_round(values, folder, number)
+        yield (
+            f"SQLite {sqlite3.sqlite_version}",
+            lambda values, number: _sqlite_round(values, folder, number),
+        )
         return
     with _influx() as (server, where, token):
         yield server, lambda values, number: _influx_round(values, folder, where, token)
@@ -141,7 +153,9 @@ def _sqlite_round(values: pd.DataFrame, folder: Path, number: int) -> dict[str, 
         bare.execute("COMMIT")
 
     def read() -> pd.DataFrame:
-        return pd.DataFrame(bare.execute("SELECT * FROM value").fetchall(), columns=list(VIEW_COLUMNS))
+        return pd.DataFrame(
+            bare.execute("SELECT * FROM value").fetchall(), columns=list(VIEW_COLUMNS)
+        )
 
     bare_write_s, _ = _timed(write)
     bare_read_s, found = _timed(read)
@@ -161,7 +175,7 @@ def _influx() -> Iterator[tuple[str, InfluxSettings, str]]:
         url, org, bucket, token = (os.environ[name] for name in names)
         yield f"InfluxDB at {url}", InfluxSettings(url, org, bucket), token
         return
-    command = [sys.executable, "-m", "factory_lib.simulator.influx", "--port", "0"]
+    command = [sys.executable, "-m", "tests.support.influx_double", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -171,13 +185,16 @@ def _influx() -> Iterator[tuple[str, InfluxSettings, str]]:
             process.terminate()
 
 
-def _influx_round(values: pd.DataFrame, folder: Path, where: InfluxSettings, token: str) -> dict[str, float]:
+def _influx_round(
+    values: pd.DataFrame, folder: Path, where: InfluxSettings, token: str
+) -> dict[str, float]:
     with InfluxDBClient(url=where.url, org=where.org, token=token, timeout=600_000) as client:
         buckets = [
             client.buckets_api().create_bucket(
                 bucket_name=f"{where.bucket}-{role}-{uuid4().hex[:8]}",
                 org=where.org,
-                # Ten years in shards of a week are 500 files to open; a server of our own may choose longer ones.
+                # Ten years in shards of a week are 500 files to open; a server of our
+                # own may choose longer ones.
                 retention_rules=BucketRetentionRules(
                     type="expire", every_seconds=0, shard_group_duration_seconds=SHARD_S
                 ),
@@ -200,7 +217,11 @@ def _influx_round(values: pd.DataFrame, folder: Path, where: InfluxSettings, tok
 def _client_frames(client: InfluxDBClient, bucket: str, view: pd.DataFrame) -> dict[str, float]:
     """Write and read the same rows with the client's DataFrame calls: tags for the identity, a field for the rest."""
     integers = {name: view[name].astype("int64") for name in ("available_at", "retrieved_at")}
-    frame = view.assign(**integers).drop(columns=["series", "provider_updated_at"]).rename(columns={"value": SERIES})
+    frame = (
+        view.assign(**integers)
+        .drop(columns=["series", "provider_updated_at"])
+        .rename(columns={"value": SERIES})
+    )
     frame = frame.astype({"resolution_s": "str", "rev": "str"}).set_index("start")
     tags = ["place", "source", "kind", "resolution_s", "rev"]
     write_api = client.write_api(write_options=SYNCHRONOUS)

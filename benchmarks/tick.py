@@ -1,8 +1,9 @@
 """What a scheduled tick costs through make, beside ``papermill`` on an empty notebook in the same minute.
 
-Each round, one simulated day after the last: papermill on a notebook without cells, a price tick with tomorrow's
-prices just published (due), and the same tick again (nothing can be new). Ratios are taken within a round, then the
-median, so that a busy machine slows both sides. The simulator answers at once and needs no sparing, so the due tick is
+Each round, one simulated day after the last: papermill on a notebook without cells, a
+price tick with tomorrow's prices just published (due), and the same tick again (nothing
+can be new). Ratios are taken within a round, then the median, so that a busy machine
+slows both sides. The simulator answers at once and needs no sparing, so the due tick is
 the work of this machine alone.
 """
 
@@ -25,7 +26,7 @@ import nbformat
 
 from benchmarks._cli import bench
 from factory_lib.settings import ROOT
-from factory_lib.simulator.launch import Remote, launched
+from factory_sim.launch import Remote, launched
 
 FIRST_EVENING = datetime(2026, 4, 15, 20, 0, tzinfo=UTC)  # both prices of the next day are out
 ROUNDS, QUICK_ROUNDS = 9, 3
@@ -64,14 +65,19 @@ def evening(remote: Remote, env: dict[str, str], day: int) -> None:
 def one_round(remote: Remote, env: dict[str, str], day: int, empty: Path) -> dict[str, float]:
     """Return the seconds of papermill, a due tick and a tick without news, and their ratios."""
     evening(remote, env, day)
-    papermill, _ = timed((str(PAPERMILL), "--no-progress-bar", str(empty), str(empty.with_name("out.ipynb"))), env)
+    papermill, _ = timed(
+        (str(PAPERMILL), "--no-progress-bar", str(empty), str(empty.with_name("out.ipynb"))), env
+    )
     due = tick(env, "ok")
     no_news = median(tick(env, "not_due") for _ in range(NO_NEWS_TICKS))
     print(f"papermill {papermill:.2f} s, due {due:.2f} s, no news {no_news:.3f} s", file=sys.stderr)
     return {
-        "empty_papermill_s": papermill, "no_news_s": no_news, "due_s": due,
-        "no_news_ratio": no_news / papermill, "due_ratio": due / papermill,
-    }  # fmt: skip
+        "empty_papermill_s": papermill,
+        "no_news_s": no_news,
+        "due_s": due,
+        "no_news_ratio": no_news / papermill,
+        "due_ratio": due / papermill,
+    }
 
 
 def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, float]]]:
@@ -79,8 +85,11 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, floa
     rounds = QUICK_ROUNDS if chosen.quick else ROUNDS
     with tempfile.TemporaryDirectory() as home, launched(now=FIRST_EVENING, speed=1.0) as remote:
         env = {
-            **os.environ, "FACTORY_HOME": home, "FACTORY_PROFILE": "demo", "FACTORY_SIMULATOR_URL": remote.url,
-        }  # fmt: skip
+            **os.environ,
+            "FACTORY_HOME": home,
+            "FACTORY_PROFILE": "demo",
+            "FACTORY_SIMULATOR_URL": remote.url,
+        }
         empty = Path(home) / "empty.ipynb"
         kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(nbformat.v4.new_notebook(metadata={"kernelspec": kernel}), empty)

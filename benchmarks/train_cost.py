@@ -1,7 +1,8 @@
 """What a training costs: four years of hours, judged, logged and decided; and what it costs when nothing is new.
 
-Real spot prices 2014–2017 and the hourly weather of Seville 2015–2017; 2014 borrows the weather of 2015, which makes no
-difference to the cost. `noop_s` is a process of its own from start to end, imports included.
+Real spot prices 2014–2017 and the hourly weather of Seville 2015–2017; 2014 borrows the
+weather of 2015, which makes no difference to the cost. `noop_s` is a process of its own
+from start to end, imports included.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ import pandas as pd
 from benchmarks._cli import bench, find
 from factory_lib import settings as factory_settings
 from factory_lib.clock import HOUR_S, parse_instant
+from factory_lib.context import RunContext, open_context
 from factory_lib.frames import TIDY_COLUMNS
-from factory_lib.house import House, open_house
-from factory_lib.models.training import train
-from factory_lib.pipeline.imports import import_path
+from factory_lib.importers import import_path
+from factory_lib.models.retrain_trigger import train
 from factory_lib.settings import Settings
 
 AS_OF = parse_instant("2018-01-01")
@@ -33,11 +34,11 @@ _NOOP = """
 import sys
 from dataclasses import replace
 from factory_lib import settings
-from factory_lib.house import open_house
-from factory_lib.models.training import train
+from factory_lib.context import open_context
+from factory_lib.models.retrain_trigger import train
 chosen = settings.load("history", env={"FACTORY_HOME": sys.argv[1]})
 chosen = replace(chosen, training=replace(chosen.training, history_days=int(sys.argv[2])))
-with open_house(settings=chosen, as_of=sys.argv[3]) as house:
+with open_context(settings=chosen, as_of=sys.argv[3]) as house:
     assert train(house).skipped
 """
 
@@ -48,10 +49,10 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], Any]:
         settings = factory_settings.load("history", env={"FACTORY_HOME": home})
         days = 365 if chosen.quick else 4 * 365 + 1
         settings = replace(settings, training=replace(settings.training, history_days=days))
-        with open_house(settings=settings, as_of=AS_OF) as house:
-            fill(house, chosen)
+        with open_context(settings=settings, as_of=AS_OF) as ctx:
+            fill(ctx, chosen)
             begun = time.perf_counter()
-            outcome = train(house)
+            outcome = train(ctx)
             seconds = time.perf_counter() - begun
         noops = [noop(home, days) for _ in range(NOOPS)]
         models = sizes_mb(settings)
@@ -62,20 +63,28 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], Any]:
         "largest_model_mb": round(max(models.values()), 2),
         "noop_s": round(sorted(noops)[NOOPS // 2], 2),
     }
-    return figures, {"figures": figures, "models_mb": models, "noops_s": noops, "outcome": outcome.figures}
+    return figures, {
+        "figures": figures,
+        "models_mb": models,
+        "noops_s": noops,
+        "outcome": outcome.figures,
+    }
 
 
-def fill(house: House, chosen: argparse.Namespace) -> None:
+def fill(ctx: RunContext, chosen: argparse.Namespace) -> None:
     """Import prices and weather, and lend 2014 the weather of 2015."""
     for pattern in ("spot_es_hourly_*", "es_weather_*"):
-        sys.stderr.write(f"{import_path(house, find(chosen.data, pattern)).verdict}\n")
+        sys.stderr.write(f"{import_path(ctx, find(chosen.data, pattern)).verdict}\n")
     first = parse_instant("2015-01-01")
-    rows = house.store.read(
-        ["temperature_c", "humidity_pct"], places=house.settings.site.places.weather, start=first, end=first + BORROWED,
+    rows = ctx.store.read(
+        ["temperature_c", "humidity_pct"],
+        places=ctx.settings.site.places.weather,
+        start=first,
+        end=first + BORROWED,
         grid_s=HOUR_S,
-    )  # fmt: skip
+    )
     lent = rows.assign(start=(rows["start"] - BORROWED).astype(rows["start"].dtype))
-    house.store.write(pd.DataFrame(lent[list(TIDY_COLUMNS)]), run_id=house.run_id)
+    ctx.store.write(pd.DataFrame(lent[list(TIDY_COLUMNS)]), run_id=ctx.run_id)
 
 
 def noop(home: str, days: int) -> float:
@@ -88,7 +97,10 @@ def noop(home: str, days: int) -> float:
 def sizes_mb(settings: Settings) -> dict[str, float]:
     """Return the size of every stored model."""
     files = settings.paths.mlflow_artifacts.rglob("*.skops")
-    return {str(file.relative_to(settings.paths.mlflow_artifacts)): file.stat().st_size / 1e6 for file in files}
+    return {
+        str(file.relative_to(settings.paths.mlflow_artifacts)): file.stat().st_size / 1e6
+        for file in files
+    }
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Shared fixtures.
 
-``home`` gives a test a data and runs folder of its own; ``house`` opens the embedded store in it; ``town`` is a
-simulated world over HTTP with demo houses that live in it; ``real_data`` is the folder of public files, and a test that
-asks for it is skipped where there is none.
+``home`` gives a test a data and runs folder of its own; ``house`` opens the embedded
+store in it; ``town`` is a simulated world over HTTP with demo houses that live in it;
+``real_data`` is the folder of public files, and a test that asks for it is skipped
+where there is none.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ import pytest
 
 from factory_lib import settings as factory_settings
 from factory_lib.clock import SimulatedClock
-from factory_lib.house import House, open_house
+from factory_lib.context import RunContext, open_context
 from factory_lib.settings import Settings
-from factory_lib.simulator.engine import Simulator
-from factory_lib.simulator.server import http_server
-from factory_lib.simulator.world import World
+from factory_sim.engine import Simulator
+from factory_sim.server import http_server
+from factory_sim.world import World
 
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
-REAL_DATA = Path(os.environ.get("FACTORY_REAL_DATA", Path(__file__).parents[1] / ".." / "shared" / "data")).resolve()
+REAL_DATA = Path(
+    os.environ.get("FACTORY_REAL_DATA", Path(__file__).parents[1] / ".." / "shared" / "data")
+).resolve()
 
 
 class Town:
@@ -39,13 +42,13 @@ class Town:
         stack.callback(server.shutdown)
         self.url = f"http://127.0.0.1:{server.server_address[1]}"
 
-    def house(self, now: datetime = NOW, run_id: str = "test") -> House:
+    def ctx(self, now: datetime = NOW, run_id: str = "test") -> RunContext:
         """Open a house whose clock, ``as_of`` and providers all stand at ``now``."""
         self.clock.set(now)
         settings = factory_settings.load(
             "demo", env={"FACTORY_HOME": str(self.home), "FACTORY_SIMULATOR_URL": self.url}
         )
-        opened = open_house(settings=settings, as_of=now, clock=self.clock, run_id=run_id)
+        opened = open_context(settings=settings, as_of=now, clock=self.clock, run_id=run_id)
         return self.stack.enter_context(opened)
 
     def asked(self, source: str) -> int:
@@ -69,9 +72,11 @@ def settings(home: Path) -> Settings:
 
 
 @pytest.fixture
-def house(settings: Settings) -> Iterator[House]:
+def ctx(settings: Settings) -> Iterator[RunContext]:
     """An open house over an empty embedded store, its clock standing at ``NOW``."""
-    with open_house(settings=settings, as_of=NOW, clock=SimulatedClock(NOW), run_id="test") as opened:
+    with open_context(
+        settings=settings, as_of=NOW, clock=SimulatedClock(NOW), run_id="test"
+    ) as opened:
         yield opened
 
 

@@ -1,8 +1,9 @@
 """Check the notebooks' house rules: told, not programmed; clean; parameterised.
 
-Each notebook is committed without outputs, has one cell tagged ``parameters`` with ``profile`` and ``as_of``, at most
-15 code cells, no definition and no loop, imports ``lab`` and ``views`` only, and begins with a title. Notebooks under
-``research/`` may import and loop, and are otherwise held to the same.
+Each notebook is committed without outputs, has one cell tagged ``parameters`` with
+``profile`` and ``as_of``, at most 15 code cells, no definition and no loop, imports
+``lab`` and ``views`` only, and begins with a title. Notebooks under ``research/`` may
+import and loop, and are otherwise held to the same.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ def faults(file: Path) -> Iterator[str]:
     notebook = json.loads(file.read_text(encoding="utf-8"))
     cells = notebook["cells"]
     code = [cell for cell in cells if cell["cell_type"] == "code"]
-    if not cells or cells[0]["cell_type"] != "markdown" or not "".join(cells[0]["source"]).startswith("# "):
+    if (
+        not cells
+        or cells[0]["cell_type"] != "markdown"
+        or not "".join(cells[0]["source"]).startswith("# ")
+    ):
         yield "does not begin with a title in a markdown cell"
     if len(code) > CODE_CELLS:
         yield f"has {len(code)} code cells, {CODE_CELLS} are allowed"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from factory_lib.series import CATALOGUE, AfterSlot, DayAhead, Grid, Publication, Series
+from factory_lib.catalogue import CATALOGUE, AfterSlot, DayAhead, Grid, Publication, Series
 
 HEAD = """# Data dictionary
 
-Printed from `factory_lib.series` by `python tools/data_dictionary.py`; a test keeps it in step.
+Printed from `factory_lib.catalogue` by `python tools/data_dictionary.py`; a test keeps it in step.
 
 A stored row is one value: series, place, source, kind, resolution, start of the slot (UTC), revision, value, and when
 it became available, was retrieved and was last updated by its provider. Publication times are local (Europe/Madrid).

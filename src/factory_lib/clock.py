@@ -1,8 +1,9 @@
 """Time: an injectable clock, UTC instants, and the market day of Europe/Madrid.
 
-Clock changes live here and nowhere else. A market day runs from local midnight to the next, so it has 23, 24 or 25
-hours (92, 96 or 100 quarters). Because Madrid's offset is a whole number of hours, every UTC hour and quarter lies
-inside one local hour: slots are counted in UTC and only the day's ends need the zone. Standard library only: a
+Clock changes live here and nowhere else. A market day runs from local midnight to the
+next, so it has 23, 24 or 25 hours (92, 96 or 100 quarters). Because Madrid's offset is
+a whole number of hours, every UTC hour and quarter lies inside one local hour: slots
+are counted in UTC and only the day's ends need the zone. Standard library only: a
 scheduled tick with nothing to do must not pay for numpy.
 """
 
@@ -22,8 +23,11 @@ MADRID = ZoneInfo("Europe/Madrid")
 HOUR_S = 3600
 QUARTER_S = 900
 DAY_S = 86400
-REPLAY_AFTER = timedelta(days=1)  # a run as of longer ago tells the past again, whoever asked for it
-PRESENT = "FACTORY_PRESENT"  # environment: the instant that a run of the present hands to its kernel as ``as_of``
+REPLAY_AFTER = timedelta(
+    days=1
+)  # a run as of longer ago tells the past again, whoever asked for it
+# environment: the instant that a run of the present hands to its kernel as ``as_of``
+AS_OF_ENV = "FACTORY_PRESENT"
 
 
 class Clock(Protocol):
@@ -58,22 +62,25 @@ class SystemClock:
             _time.sleep(seconds)
 
 
-def stood_at(file: Path) -> datetime | None:
+def load_clock(file: Path) -> datetime | None:
     """Return the instant at which a simulated profile's clock was left in ``file``; None where it never ran."""
     try:
         return require_utc(datetime.fromisoformat(file.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise BadInput(f"{file} holds no instant.", next_step="Remove it: `make demo` writes it again.") from error
+        raise BadInput(
+            f"{file} holds no instant.", next_step="Remove it: `make demo` writes it again."
+        ) from error
 
 
-def leave_at(file: Path, now: datetime) -> None:
+def save_clock(file: Path, now: datetime) -> None:
     """Leave a simulated profile's clock for the next command, which goes on from there; an earlier instant is ignored.
 
-    Of two commands that end in the same moment either may have the last word: they are seconds apart.
+    Of two commands that end in the same moment either may have the last word: they are
+    seconds apart.
     """
-    if now > (stood_at(file) or now - timedelta(seconds=1)):
+    if now > (load_clock(file) or now - timedelta(seconds=1)):
         part = file.with_name(f".{file.name}.{os.getpid()}")
         part.write_text(now.isoformat(), encoding="ascii")
         part.replace(file)
@@ -107,7 +114,9 @@ def require_utc(instant: datetime) -> datetime:
         If ``instant`` carries no time zone.
     """
     if instant.tzinfo is None:
-        raise BadInput(f"{instant.isoformat()} has no time zone.", next_step="Give it an offset, or Z for UTC.")
+        raise BadInput(
+            f"{instant.isoformat()} has no time zone.", next_step="Give it an offset, or Z for UTC."
+        )
     return instant.astimezone(UTC)
 
 
@@ -123,7 +132,9 @@ def parse_instant(text: str) -> datetime:
         If it is not ISO 8601, or has a time of day and no offset.
     """
     try:
-        instant = day_start(date.fromisoformat(text)) if len(text) == 10 else datetime.fromisoformat(text)
+        instant = (
+            day_start(date.fromisoformat(text)) if len(text) == 10 else datetime.fromisoformat(text)
+        )
         if not FIRST_YEAR <= instant.year <= LAST_YEAR:
             raise ValueError(f"year {instant.year}")
     except (ValueError, OverflowError) as error:
@@ -179,7 +190,9 @@ def slot_start(day: date, number: int, resolution_s: int) -> datetime:
         If the day has no such slot.
     """
     if not 1 <= number <= slots_in_day(day, resolution_s):
-        raise BadInput(f"{day} has {slots_in_day(day, resolution_s)} slots of {resolution_s} s, not {number}.")
+        raise BadInput(
+            f"{day} has {slots_in_day(day, resolution_s)} slots of {resolution_s} s, not {number}."
+        )
     return day_start(day) + timedelta(seconds=(number - 1) * resolution_s)
 
 

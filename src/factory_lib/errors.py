@@ -17,7 +17,7 @@
     │   └── CircuitOpen          not asked at all: the host failed too often just now
     ├── StoreError
     │   ├── StoreUnavailable     the store cannot be reached; never read as "no data"
-    │   ├── WorldMismatch        simulated and real data would have been mixed
+    │   ├── OriginMismatch       simulated and real data would have been mixed
     │   ├── SchemaMismatch       the store was written by another version
     │   └── WriteNotConfirmed    what was written was not there when read again
     ├── TooFewRows               not enough real history to train on
@@ -74,13 +74,17 @@ class ConfigError(BadInput):
         self.problem = problem
         self.file = file
         place = where or "file"
-        super().__init__(f"{file}: [{place}] {problem}.", next_step="Correct it and run `factory config check`.")
+        super().__init__(
+            f"{file}: [{place}] {problem}.", next_step="Correct it and run `factory config check`."
+        )
 
 
 class ImportFileError(BadInput):
     """A data file cannot be read as the format it was taken for."""
 
-    def __init__(self, file: str, problem: str, *, next_step: str = "Nothing of this file was stored.") -> None:
+    def __init__(
+        self, file: str, problem: str, *, next_step: str = "Nothing of this file was stored."
+    ) -> None:
         self.file = file
         self.problem = problem
         super().__init__(f"{file}: {problem}.", next_step=next_step)
@@ -93,7 +97,12 @@ class SourceError(FactoryError):
     retryable = False
 
     def __init__(
-        self, source: str, detail: str, *, status: int | None = None, retry_after_s: float | None = None
+        self,
+        source: str,
+        detail: str,
+        *,
+        status: int | None = None,
+        retry_after_s: float | None = None,
     ) -> None:
         self.source = source
         self.detail = detail
@@ -145,10 +154,14 @@ class Unreachable(SourceError):
 class NoSimulator(SourceError):
     """A simulated profile asks its providers, and no simulator runs."""
 
-    default_next_step = "In a notebook, start `factory simulate` and set FACTORY_SIMULATOR_URL to what it prints."
+    default_next_step = (
+        "In a notebook, start `factory simulate` and set FACTORY_SIMULATOR_URL to what it prints."
+    )
 
     def __init__(self, source: str) -> None:
-        super().__init__(source, "no simulator runs; `factory run` and `factory backfill` start one themselves")
+        super().__init__(
+            source, "no simulator runs; `factory run` and `factory backfill` start one themselves"
+        )
 
 
 class MalformedResponse(SourceError):
@@ -176,7 +189,7 @@ class StoreUnavailable(StoreError):
     default_next_step = "Check it with `factory doctor`."
 
 
-class WorldMismatch(StoreError):
+class OriginMismatch(StoreError):
     """Simulated and real data would have been mixed."""
 
     exit_code = 2

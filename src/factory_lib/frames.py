@@ -1,7 +1,8 @@
 """The shapes that frames have when they pass from room to room.
 
-A *tidy* frame holds one value per row with its identity and provenance: what sources return and stores take. A *wide*
-frame has a UTC index named ``start`` and one float column per series: what features, models and pages use.
+A *tidy* frame holds one value per row with its identity and provenance: what sources
+return and stores take. A *wide* frame has a UTC index named ``start`` and one float
+column per series: what features, models and pages use.
 """
 
 from __future__ import annotations
@@ -17,11 +18,28 @@ from factory_lib.slots import Slots, to_index
 
 UTC_S = pd.DatetimeTZDtype("s", "UTC")
 TIDY_COLUMNS = (
-    "series", "place", "source", "kind", "resolution_s", "start", "value", "provider_updated_at", "retrieved_at",
-)  # fmt: skip
+    "series",
+    "place",
+    "source",
+    "kind",
+    "resolution_s",
+    "start",
+    "value",
+    "provider_updated_at",
+    "retrieved_at",
+)
 FORECAST_COLUMNS = (
-    "series", "place", "model", "issued_at", "target_start", "resolution_s", "p10", "p50", "p90", "tier",
-)  # fmt: skip
+    "series",
+    "place",
+    "model",
+    "issued_at",
+    "target_start",
+    "resolution_s",
+    "p10",
+    "p50",
+    "p90",
+    "tier",
+)
 _TEXT = ("series", "place", "source", "kind")
 _TIMES = ("start", "provider_updated_at", "retrieved_at")
 
@@ -45,7 +63,11 @@ def tidy(
     DataFrame
         Columns ``TIDY_COLUMNS``, default index; times are ``datetime64[s, UTC]``.
     """
-    index = starts if isinstance(starts, pd.DatetimeIndex) else to_index(np.asarray(starts, dtype=np.int64))
+    index = (
+        starts
+        if isinstance(starts, pd.DatetimeIndex)
+        else to_index(np.asarray(starts, dtype=np.int64))
+    )
     frame = pd.DataFrame(
         {
             "series": series if isinstance(series, str) else list(series),
@@ -55,7 +77,9 @@ def tidy(
             "resolution_s": resolution_s,
             "start": index.as_unit("s"),
             "value": np.asarray(values, dtype=np.float64),
-            "provider_updated_at": pd.Series(provider_updated_at, index=range(len(index)), dtype=UTC_S)
+            "provider_updated_at": pd.Series(
+                provider_updated_at, index=range(len(index)), dtype=UTC_S
+            )
             if not isinstance(provider_updated_at, pd.DatetimeIndex)
             else provider_updated_at.as_unit("s"),
             "retrieved_at": pd.Timestamp(retrieved_at).as_unit("s"),
@@ -91,14 +115,19 @@ def conform(frame: pd.DataFrame) -> pd.DataFrame:
     for name in _TIMES:
         if len(frame) and not isinstance(frame[name].dtype, pd.DatetimeTZDtype):
             raise TypeError(f"{name} must be aware UTC times")
-    types: dict[str, Any] = {**dict.fromkeys(_TEXT, "str"), "resolution_s": "int64", "value": "float64"}
+    types: dict[str, Any] = {
+        **dict.fromkeys(_TEXT, "str"),
+        "resolution_s": "int64",
+        "value": "float64",
+    }
     return frame[list(TIDY_COLUMNS)].astype(types | dict.fromkeys(_TIMES, UTC_S))
 
 
 def wide(rows: pd.DataFrame, index: pd.DatetimeIndex | None = None) -> pd.DataFrame:
     """Turn rows with ``series``, ``start`` and ``value`` into one float column per series, indexed by ``start``.
 
-    ``index`` (optional) gives the regular grid to lay them on; what is unknown there is NaN.
+    ``index`` (optional) gives the regular grid to lay them on; what is unknown there is
+    NaN.
     """
     frame = rows.pivot(index="start", columns="series", values="value").rename_axis(columns=None)
     return frame if index is None else frame.reindex(index)

@@ -1,7 +1,8 @@
 """Slots as int64 seconds: what a series should hold, and when each value can first be known.
 
-The only place where the catalogue's rules meet arrays. ``numpy`` on int64 is some hundred times faster than sets of
-timestamps, and a million slots cost well under a millisecond.
+The only place where the catalogue's rules meet arrays. ``numpy`` on int64 is some
+hundred times faster than sets of timestamps, and a million slots cost well under a
+millisecond.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from factory_lib.catalogue import AfterSlot, Grid, Publication, Series
 from factory_lib.clock import DAY_S, day_start, epoch, from_epoch, market_days
-from factory_lib.series import AfterSlot, Grid, Publication, Series
 
 Slots = np.ndarray[tuple[int], np.dtype[np.int64]]
 LOCAL_DAY_LOOKBACK = timedelta(days=1)
@@ -28,7 +29,8 @@ def local_midnights(start: datetime, end: datetime) -> Slots:
 def expected(series: Series, start: datetime, end: datetime) -> Slots:
     """Return the starts of every slot of ``series`` inside the half-open window, ascending.
 
-    A slot belongs to the window in which it starts; the window's ends need not lie on the grid.
+    A slot belongs to the window in which it starts; the window's ends need not lie on
+    the grid.
     """
     parts = []
     for first, last, cadence in series.spans(start, end):
@@ -36,7 +38,9 @@ def expected(series: Series, start: datetime, end: datetime) -> Slots:
             parts.append(local_midnights(first, last))
         else:
             step = cadence.resolution_s
-            parts.append(np.arange(-(-epoch(first) // step) * step, epoch(last), step, dtype=np.int64))
+            parts.append(
+                np.arange(-(-epoch(first) // step) * step, epoch(last), step, dtype=np.int64)
+            )
     if len(parts) == 1:
         return parts[0]
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
@@ -49,13 +53,17 @@ def resolutions(series: Series, starts: Slots) -> Slots:
     return steps[np.maximum(np.searchsorted(since, starts, side="right") - 1, 0)]
 
 
-def on_grid(series: Series, starts: Slots, resolution_s: Slots | int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def on_grid(
+    series: Series, starts: Slots, resolution_s: Slots | int
+) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Return which starts begin a slot of that resolution: multiples of it, for market days the local midnights."""
     by_day = [c.resolution_s for c in series.cadences if c.grid is Grid.LOCAL_DAY]
     daily = np.isin(np.broadcast_to(resolution_s, starts.shape), by_day)
     good = np.asarray(starts % resolution_s == 0) & ~daily
     if daily.any():
-        midnights = local_midnights(from_epoch(int(starts.min())), from_epoch(int(starts.max()) + 1))
+        midnights = local_midnights(
+            from_epoch(int(starts.min())), from_epoch(int(starts.max()) + 1)
+        )
         good |= daily & np.isin(starts, midnights)
     return good
 
@@ -63,15 +71,20 @@ def on_grid(series: Series, starts: Slots, resolution_s: Slots | int) -> np.ndar
 def available_at(rule: Publication, starts: Slots, resolution_s: Slots | int) -> Slots:
     """Return, for each start, when a value can first be known (seconds since 1970).
 
-    A day-ahead rule is evaluated once per market day: at most one zone conversion a day, whatever the number of slots.
+    A day-ahead rule is evaluated once per market day: at most one zone conversion a
+    day, whatever the number of slots.
     """
     starts = np.asarray(starts, dtype=np.int64)
     if isinstance(rule, AfterSlot):
         return starts + resolution_s + int(rule.delay.total_seconds())
     if not len(starts):
         return starts
-    midnights = local_midnights(from_epoch(int(starts.min())) - LOCAL_DAY_LOOKBACK, from_epoch(int(starts.max()) + 1))
-    published = np.array([epoch(rule.available_at(from_epoch(int(m)), DAY_S)) for m in midnights], dtype=np.int64)
+    midnights = local_midnights(
+        from_epoch(int(starts.min())) - LOCAL_DAY_LOOKBACK, from_epoch(int(starts.max()) + 1)
+    )
+    published = np.array(
+        [epoch(rule.available_at(from_epoch(int(m)), DAY_S)) for m in midnights], dtype=np.int64
+    )
     return published[np.searchsorted(midnights, starts, side="right") - 1]
 
 

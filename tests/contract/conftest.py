@@ -1,7 +1,8 @@
 """Fixtures of the store's contract: every test here runs on each backend, and its id says on which.
 
-InfluxDB is a real server when INFLUXDB_V2_URL, _TOKEN, _ORG and _BUCKET are set (the token must be allowed to make
-buckets: each test has a bucket of its own, dropped at its end), else the double.
+InfluxDB is a real server when INFLUXDB_V2_URL, _TOKEN, _ORG and _BUCKET are set (the
+token must be allowed to make buckets: each test has a bucket of its own, dropped at its
+end), else the double.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from influxdb_client.client.influxdb_client import InfluxDBClient
 
 from factory_lib.settings import InfluxSettings
 from factory_lib.settings.secrets import Secret
-from factory_lib.simulator import influx as double
 from factory_lib.store.base import Store
 from factory_lib.store.influx import InfluxBackend
 from factory_lib.store.sqlite import SqliteBackend
+from tests.support import influx_double as double
 
 REAL = all(os.environ.get(f"INFLUXDB_V2_{name}") for name in ("URL", "TOKEN", "ORG", "BUCKET"))
 INFLUX = "influx-server" if REAL else "influx-double"
@@ -36,7 +37,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def influx_server() -> Iterator[tuple[InfluxSettings, str]]:
     """Yield address and token of the server that stands for InfluxDB."""
     if REAL:
-        url, org, bucket, token = (os.environ[f"INFLUXDB_V2_{name}"] for name in ("URL", "ORG", "BUCKET", "TOKEN"))
+        url, org, bucket, token = (
+            os.environ[f"INFLUXDB_V2_{name}"] for name in ("URL", "ORG", "BUCKET", "TOKEN")
+        )
         yield InfluxSettings(url, org, bucket), token
         return
     with double.serving() as server:

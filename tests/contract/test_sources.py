@@ -14,17 +14,19 @@ import pytest
 
 from factory_lib import settings as factory_settings
 from factory_lib import sources
+from factory_lib.catalogue import CATALOGUE, Measurement, get
 from factory_lib.clock import SimulatedClock, day_start, epoch, market_day
 from factory_lib.errors import BadInput, NoDataYet
 from factory_lib.frames import FORECAST_COLUMNS, TIDY_COLUMNS
-from factory_lib.series import CATALOGUE, Measurement, get
-from factory_lib.simulator.launch import Remote, launched
-from factory_lib.simulator.world import World
 from factory_lib.slots import expected, from_index
 from factory_lib.sources.base import Source
 from factory_lib.state import State
+from factory_sim.launch import Remote, launched
+from factory_sim.world import World
 
-NOW = datetime(2026, 4, 15, 12, 40, tzinfo=UTC)  # 14:40 in Madrid: spot of tomorrow is out, PVPC is not
+NOW = datetime(
+    2026, 4, 15, 12, 40, tzinfo=UTC
+)  # 14:40 in Madrid: spot of tomorrow is out, PVPC is not
 KEYS = {
     "AEMET_API_KEY": "head.body.sign",
     "OPENWEATHERMAP_API_KEY": "owm-key",
@@ -34,7 +36,9 @@ KEYS = {
 }
 ONLINE = [name for name in sources.SOURCES if name != "datosclima"]  # which reads a folder
 PAIRS = [
-    pytest.param(name, series, id=f"{name}-{series}") for name in ONLINE for series in sources.SOURCES[name].serves
+    pytest.param(name, series, id=f"{name}-{series}")
+    for name in ONLINE
+    for series in sources.SOURCES[name].serves
 ]
 
 Opener = Callable[[str], Source]
@@ -65,7 +69,9 @@ def open_source(simulator: Remote, home: Path) -> Iterator[Opener]:
 def question(source: Source, series: str) -> tuple[datetime, datetime]:
     """Return the last day that the source can be asked about; of daily values the last ten."""
     first, last = source.reach(series)
-    return max(first, last - timedelta(days=10 if get(series).measurement is Measurement.CLIMATE else 1)), last
+    return max(
+        first, last - timedelta(days=10 if get(series).measurement is Measurement.CLIMATE else 1)
+    ), last
 
 
 @pytest.mark.parametrize(("name", "series"), PAIRS)
@@ -89,14 +95,18 @@ def test_rows_are_tidy_inside_the_window_on_the_grid_and_say_where_they_are_from
 
 
 @pytest.mark.parametrize("name", ["ree", "omie", "esios"])
-def test_prices_are_those_of_the_world_slot_by_slot(open_source: Opener, simulator: Remote, name: str) -> None:
+def test_prices_are_those_of_the_world_slot_by_slot(
+    open_source: Opener, simulator: Remote, name: str
+) -> None:
     source, world = open_source(name), World(simulator.seed)
     start, end = datetime(2026, 3, 28, 12, tzinfo=UTC), datetime(2026, 3, 30, 12, tzinfo=UTC)
     for series in source.serves:
         rows = source.fetch([series], "ES", start, end).sort_values("start")
         slots = expected(get(series), start, end)
         assert from_index(rows["start"]).tolist() == slots.tolist()
-        np.testing.assert_allclose(rows["value"], np.round(world.values(series, slots), 2), atol=1e-9)
+        np.testing.assert_allclose(
+            rows["value"], np.round(world.values(series, slots), 2), atol=1e-9
+        )
 
 
 @pytest.mark.parametrize("name", ["open_meteo", "open_meteo_recent", "aemet"])
@@ -112,10 +122,14 @@ def test_weather_of_every_provider_is_of_the_same_slots(
 
 
 @pytest.mark.parametrize("name", ONLINE)
-def test_windows_meet_and_cover_and_are_no_longer_than_allowed(open_source: Opener, name: str) -> None:
+def test_windows_meet_and_cover_and_are_no_longer_than_allowed(
+    open_source: Opener, name: str
+) -> None:
     source = open_source(name)
     start, end = datetime(2025, 3, 1, 7, tzinfo=UTC), datetime(2026, 4, 1, 19, tzinfo=UTC)
-    parts = source.windows(start, end, source.serves[:1] if name != "aemet" else ["temperature_mean_c"])
+    parts = source.windows(
+        start, end, source.serves[:1] if name != "aemet" else ["temperature_mean_c"]
+    )
     assert (parts[0][0], parts[-1][1]) == (start, end)
     assert all(before[1] == after[0] for before, after in pairwise(parts))
     if name != "openweathermap":  # which has the present only
@@ -123,7 +137,9 @@ def test_windows_meet_and_cover_and_are_no_longer_than_allowed(open_source: Open
         assert longest <= source.limits.max_range_days + 1 / 24
 
 
-def test_three_years_of_prices_are_forty_requests_and_a_year_of_weather_is_one(open_source: Opener) -> None:
+def test_three_years_of_prices_are_forty_requests_and_a_year_of_weather_is_one(
+    open_source: Opener,
+) -> None:
     end = day_start(market_day(NOW))
     start = day_start(market_day(NOW).replace(year=2023))
     assert len(open_source("ree").windows(start, end)) == 40
@@ -134,7 +150,9 @@ def test_three_years_of_prices_are_forty_requests_and_a_year_of_weather_is_one(o
 
 def test_tomorrow_is_there_as_far_as_it_is_published(open_source: Opener) -> None:
     tomorrow = day_start(market_day(NOW) + timedelta(days=1))
-    rows = open_source("ree").fetch(("spot_eur_mwh", "pvpc_eur_mwh"), "ES", tomorrow, tomorrow + timedelta(days=1))
+    rows = open_source("ree").fetch(
+        ("spot_eur_mwh", "pvpc_eur_mwh"), "ES", tomorrow, tomorrow + timedelta(days=1)
+    )
     assert rows.groupby("series").size().to_dict() == {"spot_eur_mwh": 96}
     with pytest.raises(NoDataYet):
         open_source("ree").fetch(("pvpc_eur_mwh",), "ES", tomorrow, tomorrow + timedelta(days=1))
@@ -159,7 +177,9 @@ def test_aemet_has_an_inventory_of_stations(open_source: Opener) -> None:
 
 
 @pytest.mark.parametrize("name", ONLINE)
-def test_what_a_source_does_not_serve_is_refused_before_anything_is_asked(open_source: Opener, name: str) -> None:
+def test_what_a_source_does_not_serve_is_refused_before_anything_is_asked(
+    open_source: Opener, name: str
+) -> None:
     source = open_source(name)
     other = next(series for series in CATALOGUE if series not in source.serves)
     with pytest.raises(BadInput, match=other):

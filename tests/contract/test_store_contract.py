@@ -10,18 +10,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from factory_lib.catalogue import QUARTERS_SINCE
 from factory_lib.clock import epoch
-from factory_lib.errors import BadInput, SchemaMismatch, StoreError, WorldMismatch
+from factory_lib.errors import BadInput, OriginMismatch, SchemaMismatch, StoreError
 from factory_lib.frames import FORECAST_COLUMNS, UTC_S, concat, tidy
-from factory_lib.series import QUARTERS_SINCE
-from factory_lib.store import arrival
 from factory_lib.store import backend as backend_module
+from factory_lib.store import merge
 from factory_lib.store.base import VERDICT_COLUMNS, VIEW_COLUMNS, Store, WriteResult
 from factory_lib.store.copying import copy
 
 Open = Callable[..., Store]
 RETRIEVED = datetime(2026, 3, 10, 12, tzinfo=UTC)
-DAY = datetime(2026, 3, 2, tzinfo=UTC)  # a Monday in winter time: the market day begins at 23:00Z the day before
+DAY = datetime(
+    2026, 3, 2, tzinfo=UTC
+)  # a Monday in winter time: the market day begins at 23:00Z the day before
 EVER = {"start": datetime(1980, 1, 1, tzinfo=UTC), "end": datetime(2100, 1, 1, tzinfo=UTC)}
 
 
@@ -54,12 +56,21 @@ def rows(
 def spot(
     values: Sequence[float], *, first: datetime = DAY, resolution_s: int = 900, source: str = "omie"
 ) -> pd.DataFrame:
-    return rows(values, "spot_eur_mwh", first=first, place="ES", source=source, resolution_s=resolution_s)
+    return rows(
+        values, "spot_eur_mwh", first=first, place="ES", source=source, resolution_s=resolution_s
+    )
 
 
 def verdict(row: pd.Series, verdict: str, at: datetime) -> pd.DataFrame:
     judged = {name: row[name] for name in ("series", "place", "source", "start", "rev")}
-    record = {**judged, "verdict": verdict, "rule": "range", "reason": 'looks "odd", a\\b', "at": at, "by": "Ana"}
+    record = {
+        **judged,
+        "verdict": verdict,
+        "rule": "range",
+        "reason": 'looks "odd", a\\b',
+        "at": at,
+        "by": "Ana",
+    }
     return pd.DataFrame([record])[list(VERDICT_COLUMNS)].astype({"start": UTC_S, "at": UTC_S})
 
 
@@ -90,17 +101,27 @@ class TestWriting:
         for value, run in ((1.0, "a"), (2.0, "b"), (1.0, "c")):
             store.write(rows([value]), run_id=run)
         found = store.read("temperature_c", places=["5279X"], raw=True, **EVER)
-        assert found[["rev", "value", "run_id"]].to_numpy().tolist() == [[1, 1.0, "a"], [2, 2.0, "b"], [3, 1.0, "c"]]
+        assert found[["rev", "value", "run_id"]].to_numpy().tolist() == [
+            [1, 1.0, "a"],
+            [2, 2.0, "b"],
+            [3, 1.0, "c"],
+        ]
 
-    def test_of_several_values_of_one_slot_in_one_write_the_last_retrieved_counts(self, store: Store) -> None:
-        batch = concat([rows([2.0], retrieved_at=RETRIEVED + timedelta(hours=1)), rows([1.0]), rows([1.0])])
+    def test_of_several_values_of_one_slot_in_one_write_the_last_retrieved_counts(
+        self, store: Store
+    ) -> None:
+        batch = concat(
+            [rows([2.0], retrieved_at=RETRIEVED + timedelta(hours=1)), rows([1.0]), rows([1.0])]
+        )
         assert store.write(batch, run_id="a") == WriteResult(new=1, unchanged=2)
         assert store.write(batch, run_id="again") == WriteResult(unchanged=3)
         assert seen(store, raw=True) == [2.0]
 
     def test_each_row_keeps_its_provenance(self, store: Store) -> None:
         updated = datetime(2026, 3, 9, 8, 30, 1, tzinfo=UTC)
-        store.write(rows([-0.25], updated_at=updated, place="38.151,-3.629"), run_id='nightly "x", a=b;c')
+        store.write(
+            rows([-0.25], updated_at=updated, place="38.151,-3.629"), run_id='nightly "x", a=b;c'
+        )
         (found,) = store.read("temperature_c", places=["38.151,-3.629"], **EVER).to_dict("records")
         assert found == {
             "series": "temperature_c",
@@ -130,7 +151,9 @@ class TestWriting:
             ),
         ],
     )
-    def test_impossible_values_are_rejected_and_counted(self, store: Store, bad: pd.DataFrame) -> None:
+    def test_impossible_values_are_rejected_and_counted(
+        self, store: Store, bad: pd.DataFrame
+    ) -> None:
         assert store.write(bad, run_id="a") == WriteResult(rejected=1)
         assert store.inventory().empty
 
@@ -141,7 +164,11 @@ class TestWriting:
     def test_several_measurements_in_one_frame(self, store: Store) -> None:
         mixed = concat([rows([1.0]), spot([50.0] * 4), rows([60.0], "humidity_pct")])
         assert store.write(mixed, run_id="a") == WriteResult(new=6)
-        assert store.inventory()["measurement"].tolist() == ["energy_prices", "weather_data", "weather_data"]
+        assert store.inventory()["measurement"].tolist() == [
+            "energy_prices",
+            "weather_data",
+            "weather_data",
+        ]
 
     def test_nothing_to_write(self, store: Store) -> None:
         assert store.write(rows([]), run_id="a") == WriteResult()
@@ -158,13 +185,19 @@ class TestAvailability:
     @pytest.mark.parametrize(
         ("given", "known_at"),
         [
-            pytest.param(spot([1.0]), datetime(2026, 3, 1, 12, 45, tzinfo=UTC), id="spot-day-before-1345-local"),
+            pytest.param(
+                spot([1.0]),
+                datetime(2026, 3, 1, 12, 45, tzinfo=UTC),
+                id="spot-day-before-1345-local",
+            ),
             pytest.param(
                 rows([1.0], "pvpc_eur_mwh", place="ES", source="ree"),
                 datetime(2026, 3, 1, 19, 20, tzinfo=UTC),
                 id="pvpc-day-before-2020-local",
             ),
-            pytest.param(rows([1.0]), DAY + timedelta(hours=2), id="observation-one-hour-after-its-slot"),
+            pytest.param(
+                rows([1.0]), DAY + timedelta(hours=2), id="observation-one-hour-after-its-slot"
+            ),
             pytest.param(
                 rows([1.0], kind="reanalysis", source="open_meteo"),
                 DAY + timedelta(days=5, hours=1),
@@ -178,7 +211,9 @@ class TestAvailability:
         store.write(given, run_id="a")
         window = {"places": given["place"].tolist(), **EVER}
         name = given["series"][0]
-        assert store.read(name, as_of=known_at, **window)["available_at"].tolist() == [pd.Timestamp(known_at)]
+        assert store.read(name, as_of=known_at, **window)["available_at"].tolist() == [
+            pd.Timestamp(known_at)
+        ]
         assert store.read(name, as_of=known_at - timedelta(seconds=1), **window).empty
         assert len(store.slots(name, as_of=known_at, **window)) == 1
         assert len(store.slots(name, as_of=known_at - timedelta(seconds=1), **window)) == 0
@@ -187,8 +222,14 @@ class TestAvailability:
         ("updated_at", "known_at"),
         [
             pytest.param(None, RETRIEVED, id="when-retrieved"),
-            pytest.param(RETRIEVED - timedelta(days=2), RETRIEVED - timedelta(days=2), id="when-the-provider-says"),
-            pytest.param(DAY - timedelta(days=9), DAY + timedelta(hours=2), id="never-before-the-rule"),
+            pytest.param(
+                RETRIEVED - timedelta(days=2),
+                RETRIEVED - timedelta(days=2),
+                id="when-the-provider-says",
+            ),
+            pytest.param(
+                DAY - timedelta(days=9), DAY + timedelta(hours=2), id="never-before-the-rule"
+            ),
         ],
     )
     def test_a_changed_value_is_known_from_its_change_on(
@@ -207,11 +248,23 @@ class TestOutOfOrder:
     @pytest.mark.parametrize(
         ("held", "arriving", "counted", "shown"),
         [
-            pytest.param(NEWER, OLDER, WriteResult(unchanged=1, older=1), 1.0, id="an-older-one-is-late-news"),
+            pytest.param(
+                NEWER, OLDER, WriteResult(unchanged=1, older=1), 1.0, id="an-older-one-is-late-news"
+            ),
             pytest.param(OLDER, NEWER, WriteResult(revised=1), 2.0, id="a-newer-one-revises"),
-            pytest.param(NEWER, NEWER, WriteResult(revised=1), 2.0, id="of-the-same-instant-the-later-arrival"),
-            pytest.param(None, OLDER, WriteResult(revised=1), 2.0, id="nobody-knows-of-the-held-one"),
-            pytest.param(NEWER, None, WriteResult(revised=1), 2.0, id="nobody-knows-of-the-arriving-one"),
+            pytest.param(
+                NEWER,
+                NEWER,
+                WriteResult(revised=1),
+                2.0,
+                id="of-the-same-instant-the-later-arrival",
+            ),
+            pytest.param(
+                None, OLDER, WriteResult(revised=1), 2.0, id="nobody-knows-of-the-held-one"
+            ),
+            pytest.param(
+                NEWER, None, WriteResult(revised=1), 2.0, id="nobody-knows-of-the-arriving-one"
+            ),
         ],
     )
     def test_what_its_provider_replaced_before_never_becomes_the_newest_revision(
@@ -235,7 +288,9 @@ class TestOutOfOrder:
         assert store.write(between, run_id="c") == WriteResult(revised=1, unchanged=2, older=1)
         assert seen(store) == [2.0, 3.0, 1.0]
 
-    def test_what_a_dated_revision_replaced_stays_replaced_when_it_is_read_again_undated(self, store: Store) -> None:
+    def test_what_a_dated_revision_replaced_stays_replaced_when_it_is_read_again_undated(
+        self, store: Store
+    ) -> None:
         undated = rows([1.0])
         store.write(undated, run_id="a")
         for value in (2.0, 4.0):  # neither after one dated revision nor after two
@@ -253,7 +308,12 @@ class TestOutOfOrder:
 
     def test_within_one_write_too(self, store: Store) -> None:
         later = RETRIEVED + timedelta(hours=1)
-        batch = concat([rows([2.0], updated_at=self.OLDER, retrieved_at=later), rows([1.0], updated_at=self.NEWER)])
+        batch = concat(
+            [
+                rows([2.0], updated_at=self.OLDER, retrieved_at=later),
+                rows([1.0], updated_at=self.NEWER),
+            ]
+        )
         assert store.write(batch, run_id="a") == WriteResult(new=1, unchanged=1)
         assert store.write(batch, run_id="again") == WriteResult(unchanged=2)
         assert seen(store, raw=True) == [1.0]
@@ -261,7 +321,9 @@ class TestOutOfOrder:
 
 class TestView:
     def test_prefers_kind_then_place_then_source_then_rev(self, store: Store) -> None:
-        store.write(rows([1.0], place="38.151,-3.629", source="open_meteo", kind="reanalysis"), run_id="a")
+        store.write(
+            rows([1.0], place="38.151,-3.629", source="open_meteo", kind="reanalysis"), run_id="a"
+        )
         store.write(rows([2.0], place="5279X", source="open_meteo", kind="reanalysis"), run_id="a")
         places = ["5279X", "38.151,-3.629"]
         assert seen(store, places=places) == [2.0]
@@ -274,7 +336,9 @@ class TestView:
         assert seen(store, places=places[::-1]) == [4.0]
         assert sorted(seen(store, places=places, raw=True)) == [1.0, 2.0, 3.0, 4.0, 5.0]
 
-    def test_series_come_in_the_order_asked_and_slots_in_the_order_of_time(self, store: Store) -> None:
+    def test_series_come_in_the_order_asked_and_slots_in_the_order_of_time(
+        self, store: Store
+    ) -> None:
         store.write(rows([3.0], first=DAY + timedelta(hours=5)), run_id="a")
         store.write(concat([rows([1.0, 2.0]), rows([60.0], "humidity_pct")]), run_id="a")
         found = store.read(["temperature_c", "humidity_pct"], places=["5279X"], **EVER)
@@ -297,13 +361,17 @@ class TestView:
         assert seen(store) == []
         assert seen(store, raw=True) == []
 
-    def test_a_kind_the_catalogue_does_not_accept_is_stored_but_in_no_view(self, store: Store) -> None:
+    def test_a_kind_the_catalogue_does_not_accept_is_stored_but_in_no_view(
+        self, store: Store
+    ) -> None:
         assert store.write(rows([1.0], kind="synthetic"), run_id="a").new == 1
         assert seen(store) == []
         assert len(store.slots("temperature_c", places=["5279X"], **EVER)) == 0
         assert seen(store, raw=True) == [1.0]
 
-    def test_a_value_at_another_cadence_than_the_valid_one_is_in_no_view(self, store: Store) -> None:
+    def test_a_value_at_another_cadence_than_the_valid_one_is_in_no_view(
+        self, store: Store
+    ) -> None:
         store.write(spot([40.0, 41.0], resolution_s=3600), run_id="a")
         store.write(spot([50.0]), run_id="a")
         assert seen(store, series="spot_eur_mwh", places=["ES"]) == [50.0]
@@ -312,13 +380,20 @@ class TestView:
     def test_an_empty_view_has_the_columns_and_types_of_a_full_one(self, store: Store) -> None:
         empty = store.read("temperature_c", places=["5279X"], **EVER)
         store.write(rows([1.0]), run_id="a")
-        assert empty.dtypes.to_dict() == store.read("temperature_c", places=["5279X"], **EVER).dtypes.to_dict()
+        assert (
+            empty.dtypes.to_dict()
+            == store.read("temperature_c", places=["5279X"], **EVER).dtypes.to_dict()
+        )
 
     @pytest.mark.parametrize("as_of", [None, RETRIEVED], ids=["now", "as-of"])
-    def test_slots_are_the_starts_that_read_shows(self, store: Store, as_of: datetime | None) -> None:
+    def test_slots_are_the_starts_that_read_shows(
+        self, store: Store, as_of: datetime | None
+    ) -> None:
         store.write(rows([1.0, 2.0, 3.0, 4.0]), run_id="a")
         store.write(rows([1.0, 9.0], retrieved_at=RETRIEVED + timedelta(days=1)), run_id="b")
-        store.write(rows([5.0] * 3, first=DAY + timedelta(hours=3), source="openweathermap"), run_id="a")
+        store.write(
+            rows([5.0] * 3, first=DAY + timedelta(hours=3), source="openweathermap"), run_id="a"
+        )
         found = store.read("temperature_c", places=["5279X"], as_of=as_of, **EVER)
         slots = store.slots("temperature_c", places=["5279X"], as_of=as_of, **EVER)
         assert slots.dtype == np.int64
@@ -353,7 +428,10 @@ class TestHourlyGrid:
 
     def test_several_series_at_once(self, store: Store) -> None:
         store.write(
-            concat([spot([10.0, 20.0, 30.0, 40.0]), rows([5.0], "load_mw", place="ES", source="ree")]), run_id="a"
+            concat(
+                [spot([10.0, 20.0, 30.0, 40.0]), rows([5.0], "load_mw", place="ES", source="ree")]
+            ),
+            run_id="a",
         )
         found = store.read(["load_mw", "spot_eur_mwh"], places=["ES"], grid_s=3600, **EVER)
         assert found["value"].tolist() == [5.0, 25.0]
@@ -364,10 +442,18 @@ class TestHourlyGrid:
 
     def test_a_grid_is_judged_by_the_cadence_of_the_window(self, store: Store) -> None:
         store.write(spot([10.0, 20.0]), run_id="a")
-        window = {"places": ["ES"], "start": QUARTERS_SINCE, "end": QUARTERS_SINCE + timedelta(days=60)}
+        window = {
+            "places": ["ES"],
+            "start": QUARTERS_SINCE,
+            "end": QUARTERS_SINCE + timedelta(days=60),
+        }
         assert (store.read("spot_eur_mwh", grid_s=900, **window)["resolution_s"] == 900).all()
         with pytest.raises(BadInput, match="comes every 3600 s"):
-            store.read("spot_eur_mwh", grid_s=900, **{**window, "start": QUARTERS_SINCE - timedelta(hours=1)})
+            store.read(
+                "spot_eur_mwh",
+                grid_s=900,
+                **{**window, "start": QUARTERS_SINCE - timedelta(hours=1)},
+            )
 
 
 class TestVerdicts:
@@ -385,7 +471,9 @@ class TestVerdicts:
         store.write(rows([1.0, 2.0]), run_id="a")
         quarantine_first(store)
         assert seen(store) == [2.0]
-        assert store.slots("temperature_c", places=["5279X"], **EVER).tolist() == [epoch(DAY) + 3600]
+        assert store.slots("temperature_c", places=["5279X"], **EVER).tolist() == [
+            epoch(DAY) + 3600
+        ]
 
     def test_a_quarantined_revision_leaves_the_one_before(self, store: Store) -> None:
         store.write(rows([1.0]), run_id="a")
@@ -397,16 +485,23 @@ class TestVerdicts:
         store.write(rows([1.0]), run_id="a")
         row = store.read("temperature_c", places=["5279X"], **EVER).iloc[0]
         first, last = (
-            verdict(row, v, RETRIEVED + timedelta(hours=h)) for v, h in (("quarantined", 0), ("released", 1))
+            verdict(row, v, RETRIEVED + timedelta(hours=h))
+            for v, h in (("quarantined", 0), ("released", 1))
         )
-        assert [store.write_verdicts(one) for one in (first, last, first, pd.concat([last, last]))] == [1, 1, 0, 0]
+        assert [
+            store.write_verdicts(one) for one in (first, last, first, pd.concat([last, last]))
+        ] == [1, 1, 0, 0]
         found = store.read_verdicts(open_only=False)
         assert found["verdict"].tolist() == ["released", "quarantined"]
-        pd.testing.assert_frame_equal(found.iloc[[1]].reset_index(drop=True), first, check_dtype=False)
+        pd.testing.assert_frame_equal(
+            found.iloc[[1]].reset_index(drop=True), first, check_dtype=False
+        )
         assert store.read_verdicts().empty
 
     def test_a_reason_of_several_lines_becomes_one(self, store: Store) -> None:
-        given = verdict(rows([1.0]).assign(rev=1).iloc[0], "quarantined", RETRIEVED).assign(reason="two\n  lines")
+        given = verdict(rows([1.0]).assign(rev=1).iloc[0], "quarantined", RETRIEVED).assign(
+            reason="two\n  lines"
+        )
         store.write_verdicts(given)
         assert store.read_verdicts()["reason"].tolist() == ["two lines"]
 
@@ -419,7 +514,11 @@ ISSUED = datetime(2026, 3, 2, 11, 0, 7, tzinfo=UTC)
 
 
 def forecast(
-    values: Sequence[float], *, issued_at: datetime = ISSUED, model: str = "day_ahead", spread: float = 5.0
+    values: Sequence[float],
+    *,
+    issued_at: datetime = ISSUED,
+    model: str = "day_ahead",
+    spread: float = 5.0,
 ) -> pd.DataFrame:
     target = pd.date_range("2026-03-03", periods=len(values), freq="h", tz="UTC", unit="s")
     return pd.DataFrame(
@@ -453,7 +552,9 @@ class TestForecasts:
 
     def test_an_equal_one_is_unchanged_and_a_different_one_replaces(self, store: Store) -> None:
         store.write_forecasts(forecast([1.0, 2.0]), run_id="a")
-        assert store.write_forecasts(forecast([1.0, 3.0]), run_id="b") == WriteResult(revised=1, unchanged=1)
+        assert store.write_forecasts(forecast([1.0, 3.0]), run_id="b") == WriteResult(
+            revised=1, unchanged=1
+        )
         assert store.read_forecasts(**WINDOW)["p50"].tolist() == [1.0, 3.0]
 
     def test_the_last_issue_known_at_as_of(self, store: Store) -> None:
@@ -466,7 +567,9 @@ class TestForecasts:
         assert store.read_forecasts(**WINDOW, as_of=ISSUED - timedelta(seconds=1)).empty
 
     def test_models_are_kept_apart(self, store: Store) -> None:
-        store.write_forecasts(pd.concat([forecast([1.0]), forecast([2.0], model="ree")]), run_id="a")
+        store.write_forecasts(
+            pd.concat([forecast([1.0]), forecast([2.0], model="ree")]), run_id="a"
+        )
         assert store.read_forecasts(**WINDOW)["model"].tolist() == ["day_ahead", "ree"]
         assert store.read_forecasts(**WINDOW, models=["ree"])["p50"].tolist() == [2.0]
 
@@ -484,21 +587,29 @@ class TestForecasts:
         "bad",
         [
             pytest.param(forecast([np.nan]), id="no-median"),
-            pytest.param(forecast([1.0], issued_at=datetime(2026, 3, 3, 1, tzinfo=UTC)), id="slot-is-over"),
-            pytest.param(forecast([1.0], issued_at=datetime(2026, 1, 1, tzinfo=UTC)), id="too-far-ahead"),
+            pytest.param(
+                forecast([1.0], issued_at=datetime(2026, 3, 3, 1, tzinfo=UTC)), id="slot-is-over"
+            ),
+            pytest.param(
+                forecast([1.0], issued_at=datetime(2026, 1, 1, tzinfo=UTC)), id="too-far-ahead"
+            ),
         ],
     )
-    def test_impossible_ones_are_rejected_and_counted(self, store: Store, bad: pd.DataFrame) -> None:
+    def test_impossible_ones_are_rejected_and_counted(
+        self, store: Store, bad: pd.DataFrame
+    ) -> None:
         assert store.write_forecasts(bad, run_id="a") == WriteResult(rejected=1)
 
 
 class TestStamps:
     def test_simulated_and_real_data_do_not_mix(self, open_store: Open, backend: str) -> None:
-        assert open_store(backend, world="simulated").world == "simulated"
-        with pytest.raises(WorldMismatch, match="holds simulated data, this profile is real"):
+        assert open_store(backend, world="simulated").origin == "simulated"
+        with pytest.raises(OriginMismatch, match="holds simulated data, this profile is real"):
             open_store(backend, world="real")
 
-    def test_another_schema_is_refused(self, open_store: Open, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_another_schema_is_refused(
+        self, open_store: Open, backend: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         open_store(backend)
         monkeypatch.setattr(backend_module, "SCHEMA_VERSION", 99)
         with pytest.raises(SchemaMismatch, match="this version writes 99"):
@@ -514,7 +625,9 @@ def filled(store: Store) -> Store:
     store.write(spot(np.linspace(-5, 90, 300).round(2).tolist()), run_id="a")
     store.write(spot([1.0, 2.0, 3.0]), run_id="b")
     store.write(concat([rows([1.0] * 50), rows([55.0] * 40, "humidity_pct")]), run_id="c")
-    store.write(rows([2.0] * 9, kind="reanalysis", source="open_meteo", updated_at=RETRIEVED), run_id="c")
+    store.write(
+        rows([2.0] * 9, kind="reanalysis", source="open_meteo", updated_at=RETRIEVED), run_id="c"
+    )
     store.write(rows([3.0], kind="synthetic", source="a=b, c"), run_id="d")
     store.write_forecasts(forecast([1.0, 2.0]), run_id="e")
     quarantine_first(store)
@@ -525,7 +638,10 @@ class TestInventory:
     def test_counts_extent_and_content_of_each_line(self, store: Store) -> None:
         filled(store)
         found = store.inventory()
-        assert found["measurement"].tolist() == ["energy_prices", "forecasts", "verdicts"] + ["weather_data"] * 4
+        assert (
+            found["measurement"].tolist()
+            == ["energy_prices", "forecasts", "verdicts"] + ["weather_data"] * 4
+        )
         assert found["rows"].tolist() == [303, 2, 1, 40, 1, 50, 9]
         assert found["checksum"].is_unique
         assert found.loc[0, "last"] == pd.Timestamp(DAY) + pd.Timedelta(minutes=15 * 299)
@@ -552,7 +668,9 @@ class TestInventory:
 def both(open_store: Open, backend: str, request: pytest.FixtureRequest) -> tuple[Store, Store]:
     """Return a filled SQLite store and an empty one of the backend, or the other way round."""
     names = ["sqlite", backend] if request.param == "there" else [backend, "sqlite"]
-    source, target = (open_store(name, role) for name, role in zip(names, ("source", "target"), strict=True))
+    source, target = (
+        open_store(name, role) for name, role in zip(names, ("source", "target"), strict=True)
+    )
     return filled(source), target
 
 
@@ -566,12 +684,18 @@ class TestCopy:
             window = {"places": ["5279X", "ES"], "raw": raw, **EVER}
             names = ["spot_eur_mwh", "temperature_c", "humidity_pct"]
             order = ["series", "start", "source", "kind", "rev"]
-            views = [store.read(names, **window).sort_values(order, ignore_index=True) for store in both]
+            views = [
+                store.read(names, **window).sort_values(order, ignore_index=True) for store in both
+            ]
             pd.testing.assert_frame_equal(*views)
 
-    def test_goes_on_where_it_was_interrupted_and_then_has_nothing_to_do(self, both: tuple[Store, Store]) -> None:
+    def test_goes_on_where_it_was_interrupted_and_then_has_nothing_to_do(
+        self, both: tuple[Store, Store]
+    ) -> None:
         source, target = both
-        part = source.backend.load(backend_module.Window(("spot_eur_mwh",), epoch(DAY), epoch(DAY) + 900 * 50))
+        part = source.backend.load(
+            backend_module.Window(("spot_eur_mwh",), epoch(DAY), epoch(DAY) + 900 * 50)
+        )
         target.backend.append(part)
         assert copy(source, target)["copied"].sum() == 406 - len(part)
         assert copy(source, target)["copied"].sum() == 0
@@ -605,14 +729,20 @@ class TestCopy:
         pd.testing.assert_frame_equal(target.inventory(), source.inventory())
 
     def test_refuses_another_world(self, open_store: Open, backend: str) -> None:
-        with pytest.raises(WorldMismatch):
+        with pytest.raises(OriginMismatch):
             copy(open_store("sqlite", "source"), open_store(backend, "target", world="simulated"))
 
 
 class TestDaylightSaving:
-    @pytest.mark.parametrize(("day", "hours"), [("2026-03-29", 23), ("2026-10-25", 25)], ids=["23-hours", "25-hours"])
+    @pytest.mark.parametrize(
+        ("day", "hours"), [("2026-03-29", 23), ("2026-10-25", 25)], ids=["23-hours", "25-hours"]
+    )
     def test_market_days_of_a_local_day_series(self, store: Store, day: str, hours: int) -> None:
-        midnights = pd.date_range(day, periods=3, freq="D", tz="Europe/Madrid").tz_convert("UTC").as_unit("s")
+        midnights = (
+            pd.date_range(day, periods=3, freq="D", tz="Europe/Madrid")
+            .tz_convert("UTC")
+            .as_unit("s")
+        )
         given = tidy(
             "gas_generation_mwh",
             midnights,
@@ -626,7 +756,11 @@ class TestDaylightSaving:
         assert store.write(given, run_id="a").new == 3
         slots = store.slots("gas_generation_mwh", places=["ES"], **EVER)
         assert np.diff(slots).tolist() == [hours * 3600, 86400]
-        assert store.read("gas_generation_mwh", places=["ES"], **EVER)["value"].tolist() == [1.0, 2.0, 3.0]
+        assert store.read("gas_generation_mwh", places=["ES"], **EVER)["value"].tolist() == [
+            1.0,
+            2.0,
+            3.0,
+        ]
 
 
 def test_years_of_quarters_survive_batches_and_runs(store: Store) -> None:
@@ -635,9 +769,11 @@ def test_years_of_quarters_survive_batches_and_runs(store: Store) -> None:
     whole = spot(values.tolist())
     hole = (np.arange(len(whole)) % 1000) == 37
     assert store.write(whole[~hole], run_id="a").new == len(whole) - hole.sum()
-    assert store.write(whole, run_id="b") == WriteResult(new=hole.sum(), unchanged=len(whole) - hole.sum())
+    assert store.write(whole, run_id="b") == WriteResult(
+        new=hole.sum(), unchanged=len(whole) - hole.sum()
+    )
     found = store.read("spot_eur_mwh", places=["ES"], **EVER)
     assert np.array_equal(found["value"], values)
     assert np.array_equal(found["run_id"] == "b", hole)
-    admitted, _ = arrival.admit(whole, "a")
+    admitted, _ = merge.admit(whole, "a")
     assert np.array_equal(found["available_at"].astype("int64"), admitted["available_at"])

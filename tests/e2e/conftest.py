@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.world import Demo, factory
+from tests.e2e.demo_run import Demo, factory
 
 DAYS = 130
 

@@ -82,7 +82,9 @@ def test_profiles_have_blocks_of_their_own(cron: Factory, table: Path) -> None:
 
 def test_only_jobs_with_cadence_and_notebook_are_listed(cron: Factory) -> None:
     settings = factory_settings.load("live")
-    listed = {word.removeprefix("JOB=") for word in cron("show").stdout.split() if word.startswith("JOB=")}
+    listed = {
+        word.removeprefix("JOB=") for word in cron("show").stdout.split() if word.startswith("JOB=")
+    }
     assert listed == {
         name
         for name, spec in settings.jobs.items()
@@ -101,8 +103,13 @@ def test_a_damaged_block_is_left_alone(cron: Factory, table: Path) -> None:
     assert table.read_text(encoding="utf-8") == damaged
 
 
-@pytest.mark.skipif(not (ROOT / ".venv" / "bin" / "factory").exists(), reason="make would build the environment first")
-def test_a_line_runs_in_the_bare_environment_of_cron(cron: Factory, table: Path, tmp_path: Path) -> None:
+@pytest.mark.skipif(
+    not (ROOT / ".venv" / "bin" / "factory").exists(),
+    reason="make would build the environment first",
+)
+def test_a_line_runs_in_the_bare_environment_of_cron(
+    cron: Factory, table: Path, tmp_path: Path
+) -> None:
     cron("install")
     (line,) = [line for line in jobs(table) if "JOB=gap_analysis" in line]
     data = tmp_path / "100% mine" / "data" / "live"
@@ -112,7 +119,9 @@ def test_a_line_runs_in_the_bare_environment_of_cron(cron: Factory, table: Path,
     command = line.split(" ", 5)[5].replace(r"\%", "%")  # what cron hands to the shell
     assert "%" not in line.replace(r"\%", "")
     bare = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "LOGNAME": "ana", "SHELL": "/bin/sh"}
-    done = subprocess.run(["/bin/sh", "-c", command], env=bare, cwd=tmp_path, capture_output=True, check=False)
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], env=bare, cwd=tmp_path, capture_output=True, check=False
+    )
     log = (data / "cron.log").read_text(encoding="utf-8")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     assert log.startswith("gap_analysis: not_due.")

@@ -14,12 +14,14 @@ import nbformat
 import papermill
 import pytest
 
-from factory_lib.clock import stood_at
-from factory_lib.house import open_house
-from factory_lib.ops import records, report, tours, world
+from factory_lib.cli import demo as demo_job
+from factory_lib.cli import simulation
+from factory_lib.clock import load_clock
+from factory_lib.context import open_context
 from factory_lib.pipeline.gaps import analyse
 from factory_lib.pipeline.ingest import ingest
-from tests.e2e.world import Demo, factory
+from factory_lib.runs import records, report
+from tests.e2e.demo_run import Demo, factory
 
 pytestmark = pytest.mark.xdist_group("demo")
 
@@ -27,7 +29,7 @@ pytestmark = pytest.mark.xdist_group("demo")
 def test_the_jobs_end_well(demo: Demo) -> None:
     assert demo.code == 0, demo.printed
     runs = [records.load(folder) for folder in records.folders(demo.settings.paths.runs)]
-    assert sorted(run.job for run in runs) == sorted(tours.CHAIN)
+    assert sorted(run.job for run in runs) == sorted(demo_job.CHAIN)
     assert {run.status for run in runs} == {"ok"}
     assert all(run.simulated and run.verdict and run.figures for run in runs)
     assert str(demo.settings.paths.runs / "index.html") in demo.printed
@@ -35,7 +37,7 @@ def test_the_jobs_end_well(demo: Demo) -> None:
 
 def test_every_page_says_simulated_and_asks_nobody(demo: Demo) -> None:
     pages = sorted(demo.home.glob("runs/demo/**/*.html"))
-    assert len(pages) == len(tours.CHAIN) + 1
+    assert len(pages) == len(demo_job.CHAIN) + 1
     for page in pages:
         text = page.read_text(encoding="utf-8")
         assert "SIMULATED" in text, page
@@ -45,29 +47,41 @@ def test_every_page_says_simulated_and_asks_nobody(demo: Demo) -> None:
 def test_the_index_leads_to_every_report(demo: Demo) -> None:
     index = demo.settings.paths.runs / "index.html"
     links = re.findall(r'href="([^"]+)"', index.read_text(encoding="utf-8"))
-    assert len(links) == len(tours.CHAIN)
+    assert len(links) == len(demo_job.CHAIN)
     assert all((index.parent / link).is_file() for link in links)
 
 
 def test_holes_were_found_and_filled_and_the_store_says_so(demo: Demo) -> None:
-    told = {run.job: run.figures for run in map(records.load, records.folders(demo.settings.paths.runs))}
+    told = {
+        run.job: run.figures for run in map(records.load, records.folders(demo.settings.paths.runs))
+    }
     assert told["gap_analysis"]["missing"] > 1000
     filled = told["auto_backfill_check"]
     assert filled["recovered"] > 1000
-    assert told["gap_analysis"]["missing"] == filled["missing"] - filled["barred"] + filled["untouched"]
-    with open_house(settings=demo.settings, as_of=world.BEGIN) as house:
-        after = analyse(house).figures
-    assert after["missing"] < told["gap_analysis"]["missing"] / 10  # what is left is too short to be filled unasked
+    assert (
+        told["gap_analysis"]["missing"]
+        == filled["missing"] - filled["barred"] + filled["untouched"]
+    )
+    with open_context(settings=demo.settings, as_of=simulation.BEGIN) as ctx:
+        after = analyse(ctx).figures
+    assert (
+        after["missing"] < told["gap_analysis"]["missing"] / 10
+    )  # what is left is too short to be filled unasked
     assert after["unfillable"] == told["auto_backfill_check"]["unfillable"]
 
 
-def test_ingesting_again_brings_what_was_late_and_then_nothing(later: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ingesting_again_brings_what_was_late_and_then_nothing(
+    later: Demo, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FACTORY_HOME", str(later.home))
-    with world.started(later.settings) as settings, open_house(settings=settings, as_of=world.BEGIN) as house:
-        assert ingest(house, "all").figures["new"] == 1
-        before = house.store.inventory()
-        outcome = ingest(house, "all")
-        after = house.store.inventory()
+    with (
+        simulation.started(later.settings) as settings,
+        open_context(settings=settings, as_of=simulation.BEGIN) as ctx,
+    ):
+        assert ingest(ctx, "all").figures["new"] == 1
+        before = ctx.store.inventory()
+        outcome = ingest(ctx, "all")
+        after = ctx.store.inventory()
     assert outcome.figures["new"] == outcome.figures["revised"] == 0
     assert outcome.figures["unchanged"] > 0
     assert before.equals(after)
@@ -77,12 +91,16 @@ def test_a_notebook_run_by_plain_papermill_tells_the_same(
     demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FACTORY_HOME", str(demo.home))
-    parameters = {"profile": "demo", "as_of": records.stamp(world.BEGIN)}
+    parameters = {"profile": "demo", "as_of": records.stamp(simulation.BEGIN)}
     source = demo.settings.paths.notebooks / "04_feature_engineering.ipynb"
-    papermill.execute_notebook(str(source), str(tmp_path / "out.ipynb"), parameters, progress_bar=False)
+    papermill.execute_notebook(
+        str(source), str(tmp_path / "out.ipynb"), parameters, progress_bar=False
+    )
     told = report.figures(nbformat.read(tmp_path / "out.ipynb", as_version=4))
     ran = next(
-        run for run in map(records.load, records.folders(demo.settings.paths.runs)) if run.job == "feature_engineering"
+        run
+        for run in map(records.load, records.folders(demo.settings.paths.runs))
+        if run.job == "feature_engineering"
     )
     assert told["verdict"] == ran.verdict
     assert told["feature_hash"] == ran.figures["feature_hash"]
@@ -93,9 +111,11 @@ def test_a_research_notebook_runs_on_the_demo(
     demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv("FACTORY_HOME", str(demo.home))
-    parameters = {"profile": "demo", "as_of": records.stamp(world.BEGIN)}
+    parameters = {"profile": "demo", "as_of": records.stamp(simulation.BEGIN)}
     source = demo.settings.paths.notebooks / "research" / f"{name}.ipynb"
-    papermill.execute_notebook(str(source), str(tmp_path / "out.ipynb"), parameters, progress_bar=False)
+    papermill.execute_notebook(
+        str(source), str(tmp_path / "out.ipynb"), parameters, progress_bar=False
+    )
     told = report.figures(nbformat.read(tmp_path / "out.ipynb", as_version=4))
     assert told["simulated"]
     assert told["verdict"]
@@ -103,20 +123,23 @@ def test_a_research_notebook_runs_on_the_demo(
 
 def test_the_plan_of_the_demo_is_the_cheapest_and_lies_in_its_files(demo: Demo) -> None:
     told = next(
-        run for run in map(records.load, records.folders(demo.settings.paths.runs))
+        run
+        for run in map(records.load, records.folders(demo.settings.paths.runs))
         if run.job == "production_optimization"
-    )  # fmt: skip
+    )
     assert told.mlflow_run_id
     assert float(told.figures["cost_eur"]) <= float(told.figures["baseline_cost_eur"])
     day = demo.settings.paths.data / "plans" / "2025-11-21"
     written = json.loads((day / "plan.json").read_text(encoding="utf-8"))
     assert written["schema"].startswith("factory-plan/")
-    assert sum(batch["kg"] for batch in written["batches"]) == pytest.approx(float(told.figures["kg"]), abs=0.1)
+    assert sum(batch["kg"] for batch in written["batches"]) == pytest.approx(
+        float(told.figures["kg"]), abs=0.1
+    )
     assert {file.name for file in day.iterdir()} >= {"plan.json", "plan.csv", "plan.ics"}
 
 
 def test_the_shift_leaders_plan_answers_in_words_and_in_json(demo: Demo) -> None:
-    as_of = records.stamp(world.BEGIN + tours.DEMO_PAUSE)
+    as_of = records.stamp(simulation.BEGIN + demo_job.DEMO_PAUSE)
     words = ("plan", "--profile", "demo", "--as-of", as_of)
     said = factory(demo.home, *words, "--out", "conche", "22:00", "--language", "en")
     assert said.returncode == 1
@@ -130,10 +153,14 @@ def test_the_shift_leaders_plan_answers_in_words_and_in_json(demo: Demo) -> None
 
 
 def test_a_replay_sees_only_what_was_known_then(demo: Demo) -> None:
-    earlier = world.BEGIN - timedelta(days=10)
-    with open_house(settings=demo.settings, as_of=earlier) as house:
-        rows = house.store.read(
-            "spot_eur_mwh", places=("ES",), start=earlier, end=earlier + timedelta(days=5), as_of=house.as_of
+    earlier = simulation.BEGIN - timedelta(days=10)
+    with open_context(settings=demo.settings, as_of=earlier) as ctx:
+        rows = ctx.store.read(
+            "spot_eur_mwh",
+            places=("ES",),
+            start=earlier,
+            end=earlier + timedelta(days=5),
+            as_of=ctx.as_of,
         )
     assert len(rows)
     assert (rows["available_at"] <= earlier).all()
@@ -143,8 +170,15 @@ def test_a_replay_sees_only_what_was_known_then(demo: Demo) -> None:
     ("words", "code", "said"),
     [
         pytest.param(("run", "nonsense"), 2, "There is no job 'nonsense'", id="unknown job"),
-        pytest.param(("run", "ingest", "--param", "daze=3"), 2, "no parameter daze", id="unknown parameter"),
-        pytest.param(("run", "ingest", "--as-of", "yesterday"), 2, "not a date or an instant", id="bad instant"),
+        pytest.param(
+            ("run", "ingest", "--param", "daze=3"), 2, "no parameter daze", id="unknown parameter"
+        ),
+        pytest.param(
+            ("run", "ingest", "--as-of", "yesterday"),
+            2,
+            "not a date or an instant",
+            id="bad instant",
+        ),
         pytest.param(("--profile", "prod", "jobs"), 2, "no profile 'prod'", id="unknown profile"),
         pytest.param(("import", "absent.csv"), 2, "absent.csv", id="absent file"),
     ],
@@ -158,14 +192,16 @@ def test_bad_input_is_one_sentence_and_an_exit_code(
     assert "Traceback" not in ran.stderr
 
 
-def test_the_demos_commands_go_on_at_its_own_time_with_a_simulator_of_their_own(later: Demo) -> None:
+def test_the_demos_commands_go_on_at_its_own_time_with_a_simulator_of_their_own(
+    later: Demo,
+) -> None:
     def left_at() -> datetime:
-        found = stood_at(later.settings.paths.clock)
+        found = load_clock(later.settings.paths.clock)
         assert found
         return found
 
     before = left_at()
-    assert timedelta(0) <= before - world.BEGIN < timedelta(hours=1)
+    assert timedelta(0) <= before - simulation.BEGIN < timedelta(hours=1)
     told = json.loads(factory(later.home, "backfill", "--profile", "demo", "--json").stdout)
     assert told["figures"]["recovered"] == told["figures"]["missing"] > 0
     told = json.loads(factory(later.home, "gaps", "--profile", "demo", "--json").stdout)
@@ -175,30 +211,42 @@ def test_the_demos_commands_go_on_at_its_own_time_with_a_simulator_of_their_own(
 
 def test_the_readmes_example_runs_after_the_demo_as_it_is_printed(later: Demo) -> None:
     (example,) = re.findall(
-        r"```python\n(.*?)```", (later.settings.paths.root / "README.md").read_text("utf-8"), re.DOTALL
+        r"```python\n(.*?)```",
+        (later.settings.paths.root / "README.md").read_text("utf-8"),
+        re.DOTALL,
     )
     shown = (
-        "assert prices.notna().mean().item() > 0.9 and len(lab.plan(here).schedule) and len(lab.runs(here)); "
-        "print(lab.gaps(here).verdict)"
+        "assert prices.notna().mean().item() > 0.9 and len(lab.plan(ctx).schedule) and len(lab.runs(ctx)); "
+        "print(lab.gaps(ctx).verdict)"
     )
     env = {**os.environ, "FACTORY_HOME": str(later.home)}
     ran = subprocess.run(
-        [sys.executable, "-c", example + shown], env=env, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", example + shown],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert ran.returncode == 0, ran.stderr
     assert "9 series are present" in ran.stdout
 
 
 def test_a_notebook_of_the_demo_is_told_how_to_reach_its_providers(later: Demo) -> None:
-    with open_house(settings=later.settings) as house:
-        outcome = ingest(house, "ree")
+    with open_context(settings=later.settings) as ctx:
+        outcome = ingest(ctx, "ree")
     assert outcome.figures["sources_failed"] == 1
-    assert any("no simulator runs; `factory run` and `factory backfill` start one" in note for note in outcome.notes)
+    assert any(
+        "no simulator runs; `factory run` and `factory backfill` start one" in note
+        for note in outcome.notes
+    )
 
 
 def test_the_commands_of_a_demo_profile_answer_in_json(demo: Demo) -> None:
-    as_of = records.stamp(world.BEGIN)
-    told = json.loads(factory(demo.home, "gaps", "--profile", "demo", "--as-of", as_of, "--json").stdout)
+    as_of = records.stamp(simulation.BEGIN)
+    told = json.loads(
+        factory(demo.home, "gaps", "--profile", "demo", "--as-of", as_of, "--json").stdout
+    )
     assert told["figures"]["present"] > 0
     jobs = json.loads(factory(demo.home, "jobs", "--profile", "demo", "--json").stdout)
-    assert {job["job"] for job in jobs if job["status"] == "ok"} == set(tours.CHAIN)
+    assert {job["job"] for job in jobs if job["status"] == "ok"} == set(demo_job.CHAIN)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from factory_lib.clock import SystemClock
-from factory_lib.pipeline import passes
+from factory_lib.pipeline import retry_schedule
 from factory_lib.settings.records import SeverityRule
 from factory_lib.state import State
 
@@ -26,16 +26,27 @@ CRITICAL = SeverityRule("critical", "", "high", (0, 15, 30, 60))
 @pytest.mark.parametrize(
     "failed", [pytest.param([], id="between looks"), pytest.param([CRITICAL], id="between passes")]
 )
-def test_a_backfill_tick_with_nothing_due_is_one_row(home: Path, failed: list[SeverityRule]) -> None:
+def test_a_backfill_tick_with_nothing_due_is_one_row(
+    home: Path, failed: list[SeverityRule]
+) -> None:
     state = State(home / "data" / "live" / "state.db")
     now = SystemClock().now()
     state.mark("job", "auto_backfill_check", now, {"status": "failed"})
-    passes.leave(state, passes.Pass(now - timedelta(minutes=5)), failed)
-    tables = [name for (name,) in state.query("SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'tick'")]
+    retry_schedule.leave(state, retry_schedule.Pass(now - timedelta(minutes=5)), failed)
+    tables = [
+        name
+        for (name,) in state.query(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'tick'"
+        )
+    ]
     before = {name: state.query(f"SELECT * FROM {name}") for name in tables}
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
+    )
     assert done.stdout.splitlines()[-1] == "0 []"
     assert "not_due" in done.stdout
-    assert state.query("SELECT job, outcome, count FROM tick") == [("auto_backfill_check", "not_due", 1)]
+    assert state.query("SELECT job, outcome, count FROM tick") == [
+        ("auto_backfill_check", "not_due", 1)
+    ]
     assert {name: state.query(f"SELECT * FROM {name}") for name in tables} == before
     state.close()

@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 
 from factory_lib import frames
+from factory_lib.catalogue import get
 from factory_lib.clock import day_bounds
-from factory_lib.house import House
-from factory_lib.ops import quarantine
-from factory_lib.pipeline import due, passes, unfillable
+from factory_lib.context import RunContext
+from factory_lib.pipeline import known_unfillable, quarantine, retry_schedule
 from factory_lib.pipeline.backfill import Progress, backfill
 from factory_lib.pipeline.gaps import analyse
-from factory_lib.series import get
-from factory_lib.simulator.faults import Rule
-from factory_lib.simulator.holes import Hole
+from factory_lib.runs import due
 from factory_lib.slots import expected
+from factory_lib.state.marks import STORED
+from factory_sim.faults import Rule
+from factory_sim.holes import Hole
 
 NOW = datetime(2026, 4, 15, 10, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -27,167 +28,198 @@ PRICES = ("spot_eur_mwh", "pvpc_eur_mwh")
 ALL_PRICE_SOURCES = ("ree", "omie", "esios")
 
 
-def fill(house: House, town: Any, name: str, *holes: tuple[datetime, datetime], days: int = 20) -> None:
+def fill(
+    ctx: RunContext, town: Any, name: str, *holes: tuple[datetime, datetime], days: int = 20
+) -> None:
     """Store the world's values of a series but for the holes."""
     slots = expected(get(name), NOW - days * DAY, day_bounds(NOW.date())[1])
     for first, last in holes:
         slots = slots[(slots < first.timestamp()) | (slots >= last.timestamp())]
-    place = "ES" if name in PRICES else house.settings.site.grid_place
+    place = "ES" if name in PRICES else ctx.settings.site.grid_place
     source, kind = ("ree", "observed") if name in PRICES else ("open_meteo_recent", "reanalysis")
     rows = frames.tidy(
-        name, slots, town.simulator.world.values(name, slots), place=place, source=source, kind=kind,
-        resolution_s=900 if name == "spot_eur_mwh" else 3600, retrieved_at=NOW,
-    )  # fmt: skip
-    house.store.write(rows, run_id="before")
+        name,
+        slots,
+        town.simulator.world.values(name, slots),
+        place=place,
+        source=source,
+        kind=kind,
+        resolution_s=900 if name == "spot_eur_mwh" else 3600,
+        retrieved_at=NOW,
+    )
+    ctx.store.write(rows, run_id="before")
 
 
 def test_a_hole_is_filled_with_what_the_world_has(town: Any) -> None:
-    house = town.house()
+    ctx = town.ctx()
     hole = (NOW - 9 * DAY, NOW - 8 * DAY)
-    fill(house, town, "pvpc_eur_mwh", hole)
-    outcome = backfill(house, series=["pvpc_eur_mwh"])
+    fill(ctx, town, "pvpc_eur_mwh", hole)
+    outcome = backfill(ctx, series=["pvpc_eur_mwh"])
     assert (outcome.figures["missing"], outcome.figures["recovered"]) == (24, 24)
-    rows = house.store.read("pvpc_eur_mwh", places=["ES"], start=hole[0], end=hole[1])
+    rows = ctx.store.read("pvpc_eur_mwh", places=["ES"], start=hole[0], end=hole[1])
     _, values = town.simulator.world.window("pvpc_eur_mwh", *hole)
     np.testing.assert_allclose(rows["value"], values, atol=0.006)
 
 
 def test_a_day_request_larger_than_its_gap_gives_no_rate_above_one(town: Any) -> None:
-    house = town.house()
-    fill(house, town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 9 * DAY + 4 * HOUR))
-    outcome = backfill(house, series=["pvpc_eur_mwh"])
+    ctx = town.ctx()
+    fill(ctx, town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 9 * DAY + 4 * HOUR))
+    outcome = backfill(ctx, series=["pvpc_eur_mwh"])
     assert outcome.figures["success_rate"] == 1.0
     assert outcome.by_source["recovered"].sum() == 4
     assert (outcome.by_source["rate"] <= 1).all()
 
 
 def test_only_gaps_above_the_limit_are_filled_unasked(town: Any) -> None:
-    house = town.house()
-    short, long = (NOW - 9 * DAY, NOW - 9 * DAY + 3 * HOUR), (NOW - 5 * DAY, NOW - 5 * DAY + 4 * HOUR)
-    fill(house, town, "pvpc_eur_mwh", short, long)
-    unasked = backfill(house, series=["pvpc_eur_mwh"])
+    ctx = town.ctx()
+    short, long = (
+        (NOW - 9 * DAY, NOW - 9 * DAY + 3 * HOUR),
+        (NOW - 5 * DAY, NOW - 5 * DAY + 4 * HOUR),
+    )
+    fill(ctx, town, "pvpc_eur_mwh", short, long)
+    unasked = backfill(ctx, series=["pvpc_eur_mwh"])
     assert (unasked.figures["missing"], unasked.figures["untouched_gaps"]) == (4, 1)
-    asked = backfill(house, series=["pvpc_eur_mwh"], automatic=False)
+    asked = backfill(ctx, series=["pvpc_eur_mwh"], automatic=False)
     assert (asked.figures["missing"], asked.figures["recovered"]) == (3, 3)
 
 
 def test_a_dry_run_plans_and_asks_nothing(town: Any) -> None:
-    house = town.house()
-    outcome = backfill(house, NOW - 100 * DAY, series=PRICES, automatic=False, dry_run=True)
+    ctx = town.ctx()
+    outcome = backfill(ctx, NOW - 100 * DAY, series=PRICES, automatic=False, dry_run=True)
     assert len(outcome.plan) == outcome.figures["requests"] == 4
     assert outcome.figures["planned_s"] > 0
     assert not town.simulator.log
 
 
 def test_the_second_source_is_tried_when_the_first_has_nothing(town: Any) -> None:
-    house = town.house()
+    ctx = town.ctx()
     hole = day_bounds((NOW - 9 * DAY).date())
-    fill(house, town, "spot_eur_mwh", hole)
+    fill(ctx, town, "spot_eur_mwh", hole)
     town.simulator.set_rules((Rule("spot_missing", source="ree"),))
-    outcome = backfill(house, series=["spot_eur_mwh"])
+    outcome = backfill(ctx, series=["spot_eur_mwh"])
     credit = outcome.by_source.set_index("source")["recovered"]
     assert (credit["ree"], credit["omie"]) == (0, 96)
     assert outcome.level == "ok"
 
 
 def test_the_second_source_is_tried_when_the_first_is_away(town: Any) -> None:
-    house = town.house()
-    fill(house, town, "spot_eur_mwh", day_bounds((NOW - 9 * DAY).date()))
+    ctx = town.ctx()
+    fill(ctx, town, "spot_eur_mwh", day_bounds((NOW - 9 * DAY).date()))
     town.simulator.set_rules((Rule("outage", source="ree"),))
-    outcome = backfill(house, series=["spot_eur_mwh"])
+    outcome = backfill(ctx, series=["spot_eur_mwh"])
     assert outcome.figures["recovered"] == 96
     assert outcome.by_source.set_index("source").loc["ree", "failed"] == 1
 
 
 def test_what_nobody_has_is_unfillable_and_not_asked_for_again(town: Any) -> None:
-    house = town.house()
+    ctx = town.ctx()
     hole = (NOW - 9 * DAY, NOW - 9 * DAY + 6 * HOUR)
-    fill(house, town, "pvpc_eur_mwh", hole)
+    fill(ctx, town, "pvpc_eur_mwh", hole)
     town.simulator.set_holes((Hole(PRICES, *hole, lost=True),))
-    outcome = backfill(house, series=["pvpc_eur_mwh"])
+    outcome = backfill(ctx, series=["pvpc_eur_mwh"])
     assert outcome.figures["unfillable"] == 6
     assert outcome.remaining["reason"].tolist() == ["no source has it"]
     town.simulator.log.clear()
-    assert backfill(house, series=["pvpc_eur_mwh"]).figures["requests"] == 0
+    assert backfill(ctx, series=["pvpc_eur_mwh"]).figures["requests"] == 0
     assert not town.simulator.log
-    assert analyse(house, series=["pvpc_eur_mwh"]).figures["unfillable"] == 6
+    assert analyse(ctx, series=["pvpc_eur_mwh"]).figures["unfillable"] == 6
 
 
-def bar(house: House, name: str, first: datetime, last: datetime) -> None:
+def bar(ctx: RunContext, name: str, first: datetime, last: datetime) -> None:
     """Quarantine what is stored in the window, as a person who does not trust it."""
-    quarantine.judge(house, quarantine.Choice(name, first, last), "quarantined", "frozen feed", "Ana")
+    quarantine.judge(ctx, quarantine.Choice(name, first, last), "quarantined", "frozen feed", "Ana")
 
 
 def test_what_an_earlier_run_barred_is_fetched_from_another_source(town: Any) -> None:
-    house = town.house()
+    ctx = town.ctx()
     hole = day_bounds((NOW - 9 * DAY).date())
-    fill(house, town, "spot_eur_mwh")
-    bar(house, "spot_eur_mwh", *hole)
-    outcome = backfill(house, series=["spot_eur_mwh"])
-    assert (outcome.figures["missing"], outcome.figures["barred"], outcome.figures["recovered"]) == (96, 96, 96)
+    fill(ctx, town, "spot_eur_mwh")
+    bar(ctx, "spot_eur_mwh", *hole)
+    outcome = backfill(ctx, series=["spot_eur_mwh"])
+    assert (
+        outcome.figures["missing"],
+        outcome.figures["barred"],
+        outcome.figures["recovered"],
+    ) == (96, 96, 96)
     assert town.asked("ree") == 0  # it gave what is barred
-    after = analyse(house, series=["spot_eur_mwh"]).accounting.iloc[0]
+    after = analyse(ctx, series=["spot_eur_mwh"]).accounting.iloc[0]
     assert (after["quarantined"], after["missing"]) == (0, 0)
 
 
-def test_what_is_barred_and_with_nobody_else_is_called_so_and_not_asked_for_again(town: Any) -> None:
-    house = town.house()
+def test_what_is_barred_and_with_nobody_else_is_called_so_and_not_asked_for_again(
+    town: Any,
+) -> None:
+    ctx = town.ctx()
     hole = day_bounds((NOW - 9 * DAY).date())
-    fill(house, town, "spot_eur_mwh", (NOW - 5 * DAY, NOW - 5 * DAY + 4 * HOUR))
-    bar(house, "spot_eur_mwh", *hole)
-    gone = tuple(Hole(PRICES, *each, lost=True) for each in (hole, (NOW - 5 * DAY, NOW - 5 * DAY + 4 * HOUR)))
+    fill(ctx, town, "spot_eur_mwh", (NOW - 5 * DAY, NOW - 5 * DAY + 4 * HOUR))
+    bar(ctx, "spot_eur_mwh", *hole)
+    gone = tuple(
+        Hole(PRICES, *each, lost=True) for each in (hole, (NOW - 5 * DAY, NOW - 5 * DAY + 4 * HOUR))
+    )
     town.simulator.set_holes(gone)
-    outcome = backfill(house, series=["spot_eur_mwh"])
-    assert (outcome.figures["only_quarantined"], outcome.figures["unfillable"], outcome.left) == (96, 16, 0)
+    outcome = backfill(ctx, series=["spot_eur_mwh"])
+    assert (outcome.figures["only_quarantined"], outcome.figures["unfillable"], outcome.left) == (
+        96,
+        16,
+        0,
+    )
     assert set(outcome.remaining["reason"]) == {
         "its value is quarantined, and no other source in reach has one",
         "no source has it",
     }
     town.simulator.log.clear()
-    assert backfill(house, series=["spot_eur_mwh"]).figures["missing"] == 0
+    assert backfill(ctx, series=["spot_eur_mwh"]).figures["missing"] == 0
     assert not town.simulator.log
     states = ["present", "late", "missing", "quarantined", "unfillable"]
-    books = analyse(house, series=["spot_eur_mwh"]).accounting.iloc[0]
+    books = analyse(ctx, series=["spot_eur_mwh"]).accounting.iloc[0]
     assert books[states].tolist()[2:] == [0, 96, 16]
     assert books[states].sum() == books["expected"]
 
 
 def test_a_value_barred_in_this_run_is_not_with_no_source(town: Any) -> None:
-    house = town.house()
+    ctx = town.ctx()
     hole = (NOW - 9 * DAY, NOW - 9 * DAY + 6 * HOUR)
-    fill(house, town, "pvpc_eur_mwh", hole)
-    implausible = {**house.settings.quality.plausible, "pvpc_eur_mwh": (-2.0, -1.0)}
-    strict = replace(house.settings, quality=replace(house.settings.quality, plausible=implausible))
-    outcome = backfill(replace(house, settings=strict), series=["pvpc_eur_mwh"])
+    fill(ctx, town, "pvpc_eur_mwh", hole)
+    implausible = {**ctx.settings.quality.plausible, "pvpc_eur_mwh": (-2.0, -1.0)}
+    strict = replace(ctx.settings, quality=replace(ctx.settings.quality, plausible=implausible))
+    outcome = backfill(replace(ctx, settings=strict), series=["pvpc_eur_mwh"])
     assert (outcome.figures["only_quarantined"], outcome.figures["unfillable"]) == (6, 0)
-    assert outcome.remaining["reason"].tolist() == ["its value is quarantined, and no other source in reach has one"]
+    assert outcome.remaining["reason"].tolist() == [
+        "its value is quarantined, and no other source in reach has one"
+    ]
 
 
 def test_no_source_has_it_is_said_of_none_that_was_out_of_reach(town: Any) -> None:
-    house = town.house()
+    ctx = town.ctx()
     hole = (NOW - 5 * DAY + HOUR, NOW - 5 * DAY + 6 * HOUR)  # too young for the archive
-    fill(house, town, "temperature_c", hole)
+    fill(ctx, town, "temperature_c", hole)
     town.simulator.set_holes((Hole(("temperature_c",), *hole, lost=True),))
-    assert backfill(house, series=["temperature_c"]).remaining["reason"].tolist() == ["no source in reach has it"]
+    assert backfill(ctx, series=["temperature_c"]).remaining["reason"].tolist() == [
+        "no source in reach has it"
+    ]
 
 
 def test_what_could_not_be_asked_is_missing_and_not_unfillable(town: Any) -> None:
-    house = town.house()
-    fill(house, town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 9 * DAY + 6 * HOUR))
+    ctx = town.ctx()
+    fill(ctx, town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 9 * DAY + 6 * HOUR))
     town.simulator.set_rules(tuple(Rule("outage", source=source) for source in ALL_PRICE_SOURCES))
-    outcome = backfill(house, series=["pvpc_eur_mwh"])
-    assert (outcome.level, outcome.figures["recovered"], outcome.figures["unfillable"]) == ("fail", 0, 0)
+    outcome = backfill(ctx, series=["pvpc_eur_mwh"])
+    assert (outcome.level, outcome.figures["recovered"], outcome.figures["unfillable"]) == (
+        "fail",
+        0,
+        0,
+    )
     (left,) = outcome.remaining.to_dict("records")
     assert "ree" in left["reason"]
     assert left["slots"] == 6
-    assert analyse(house, series=["pvpc_eur_mwh"]).figures["missing"] == 6
+    assert analyse(ctx, series=["pvpc_eur_mwh"]).figures["missing"] == 6
 
 
 JOB = "auto_backfill_check"
 CRON = [timedelta(minutes=minute) for minute in range(0, 181, 5)]
 
 
-def run_by_cron(town: Any, ends: datetime | None = None) -> dict[int, House]:
+def run_by_cron(town: Any, ends: datetime | None = None) -> dict[int, RunContext]:
     """Let every tick of three hours look as the scheduled job does; return the minutes at which it ran, with the house.
 
     Providers are away until ``ends``.
@@ -196,12 +228,12 @@ def run_by_cron(town: Any, ends: datetime | None = None) -> dict[int, House]:
     town.simulator.set_rules(rules)
     ran = {}
     for tick in CRON:
-        house = town.house(NOW + tick + timedelta(seconds=1 + tick.seconds % 3))
-        if due.nothing_due(house.settings, house.state, JOB, house.clock.now()) is None:
-            outcome = backfill(house, series=["pvpc_eur_mwh"])
+        ctx = town.ctx(NOW + tick + timedelta(seconds=1 + tick.seconds % 3))
+        if due.nothing_due(ctx.settings, ctx.state, JOB, ctx.clock.now()) is None:
+            outcome = backfill(ctx, series=["pvpc_eur_mwh"])
             status = "failed" if outcome.level == "fail" else "ok"
-            house.state.mark("job", JOB, house.as_of, {"status": status})
-            ran[int(tick.total_seconds() / 60)] = house
+            ctx.state.mark("job", JOB, ctx.as_of, {"status": status})
+            ran[int(tick.total_seconds() / 60)] = ctx
     return ran
 
 
@@ -215,149 +247,220 @@ def run_by_cron(town: Any, ends: datetime | None = None) -> dict[int, House]:
 def test_what_failed_is_tried_again_as_often_as_its_severity_asks_for(
     town: Any, hours: int, minutes: list[int]
 ) -> None:
-    fill(town.house(), town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 9 * DAY + hours * HOUR))
+    fill(town.ctx(), town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 9 * DAY + hours * HOUR))
     assert list(run_by_cron(town)) == minutes
 
 
 def test_a_pass_takes_up_what_the_one_before_left_and_is_the_last(town: Any) -> None:
-    fill(town.house(), town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 8 * DAY))
+    fill(town.ctx(), town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 8 * DAY))
     ran = run_by_cron(town, NOW + timedelta(minutes=28))
-    assert list(ran) == [0, 15, 30, 120]  # then the next look at the whole account, because something was stored
+    assert list(ran) == [
+        0,
+        15,
+        30,
+        120,
+    ]  # then the next look at the whole account, because something was stored
     assert analyse(ran[30], series=["pvpc_eur_mwh"]).figures["missing"] == 0
 
 
 def test_a_pass_leaves_gaps_alone_that_are_not_severe_enough(town: Any) -> None:
-    fill(town.house(), town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 8 * DAY), (NOW - 5 * DAY, NOW - 5 * DAY + 6 * HOUR))
+    fill(
+        town.ctx(),
+        town,
+        "pvpc_eur_mwh",
+        (NOW - 9 * DAY, NOW - 8 * DAY),
+        (NOW - 5 * DAY, NOW - 5 * DAY + 6 * HOUR),
+    )
     town.simulator.set_rules(tuple(Rule("outage", source=source) for source in ALL_PRICE_SOURCES))
     for minutes, slots_waiting in ((0, 0), (15, 0), (30, 6), (60, 6), (120, 0)):
-        outcome = backfill(town.house(NOW + timedelta(minutes=minutes)), series=["pvpc_eur_mwh"])
+        outcome = backfill(town.ctx(NOW + timedelta(minutes=minutes)), series=["pvpc_eur_mwh"])
         assert outcome.left == outcome.figures["missing"] == 30
         left = outcome.remaining
         assert left.loc[left["reason"].str.contains("next look"), "slots"].sum() == slots_waiting
 
 
 def test_a_run_by_hand_looks_at_everything_anew(town: Any) -> None:
-    fill(town.house(), town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 8 * DAY))
+    fill(town.ctx(), town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 8 * DAY))
     town.simulator.set_rules(tuple(Rule("outage", source=source) for source in ALL_PRICE_SOURCES))
-    backfill(town.house(), series=["pvpc_eur_mwh"])
-    early = town.house(NOW + timedelta(minutes=7))
-    assert passes.begin(early.state, early.as_of) == passes.Pass(early.as_of)
+    backfill(town.ctx(), series=["pvpc_eur_mwh"])
+    early = town.ctx(NOW + timedelta(minutes=7))
+    assert retry_schedule.begin(early.state, early.as_of) == retry_schedule.Pass(early.as_of)
 
 
 def test_short_holes_wait_for_the_daily_backfill_which_takes_all(town: Any) -> None:
-    house = town.house()
-    fill(house, town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 9 * DAY + HOUR), (NOW - 2 * DAY, NOW - 2 * DAY + 3 * HOUR))
-    outcome = backfill(house, series=["pvpc_eur_mwh"])
-    assert (outcome.figures["missing"], outcome.figures["untouched_gaps"], outcome.level) == (0, 2, "ok")
+    ctx = town.ctx()
+    fill(
+        ctx,
+        town,
+        "pvpc_eur_mwh",
+        (NOW - 9 * DAY, NOW - 9 * DAY + HOUR),
+        (NOW - 2 * DAY, NOW - 2 * DAY + 3 * HOUR),
+    )
+    outcome = backfill(ctx, series=["pvpc_eur_mwh"])
+    assert (outcome.figures["missing"], outcome.figures["untouched_gaps"], outcome.level) == (
+        0,
+        2,
+        "ok",
+    )
     assert outcome.remaining["slots"].sum() == 4
     assert outcome.remaining["reason"].str.contains("daily_backfill").all()
     assert "2 gaps too short" in outcome.verdict
-    given = house.settings.jobs["daily_backfill"].parameters
-    daily = backfill(house, series=["pvpc_eur_mwh"], **given)
+    given = ctx.settings.jobs["daily_backfill"].parameters
+    daily = backfill(ctx, series=["pvpc_eur_mwh"], **given)
     assert (daily.figures["missing"], daily.figures["recovered"]) == (4, 4)
 
 
-@pytest.mark.parametrize(("days_ago", "found"), [pytest.param(1, 1, id="yesterday"), pytest.param(9, 0, id="long ago")])
+@pytest.mark.parametrize(
+    ("days_ago", "found"), [pytest.param(1, 1, id="yesterday"), pytest.param(9, 0, id="long ago")]
+)
 def test_the_daily_backfill_validates_yesterday_and_looks_elsewhere_for_what_it_doubts(
     town: Any, days_ago: int, found: int
 ) -> None:
-    house = town.house()
+    ctx = town.ctx()
     at = day_bounds((NOW - days_ago * DAY).date())[0] + 10 * HOUR
-    fill(house, town, "temperature_c", (at, at + HOUR))
+    fill(ctx, town, "temperature_c", (at, at + HOUR))
     spike = frames.tidy(
-        "temperature_c", [int(at.timestamp())], [47.0], place=house.settings.site.grid_place, resolution_s=3600,
-        source="open_meteo_recent", kind="reanalysis", retrieved_at=NOW,
-    )  # fmt: skip
-    house.store.write(spike, run_id="bad")
-    outcome = backfill(house, series=["temperature_c"], **house.settings.jobs["daily_backfill"].parameters)
+        "temperature_c",
+        [int(at.timestamp())],
+        [47.0],
+        place=ctx.settings.site.grid_place,
+        resolution_s=3600,
+        source="open_meteo_recent",
+        kind="reanalysis",
+        retrieved_at=NOW,
+    )
+    ctx.store.write(spike, run_id="bad")
+    outcome = backfill(
+        ctx, series=["temperature_c"], **ctx.settings.jobs["daily_backfill"].parameters
+    )
     assert (len(outcome.quarantined), outcome.figures["barred"]) == (found, found)
     assert ("newly quarantined" in outcome.verdict) == bool(found)
-    assert outcome.remaining["start"].tolist() == [at] * found  # the archive does not reach so near, the other gave it
+    assert (
+        outcome.remaining["start"].tolist() == [at] * found
+    )  # the archive does not reach so near, the other gave it
 
 
-def test_a_window_between_two_requests_is_not_judged(town: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    house = town.house()
+def test_a_window_between_two_requests_is_not_judged(
+    town: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ctx = town.ctx()
     holes = [(NOW - days * DAY, NOW - days * DAY + 6 * HOUR) for days in (19, 2)]
-    fill(house, town, "temperature_c", *holes)
+    fill(ctx, town, "temperature_c", *holes)
     at = NOW - 10 * DAY
     spike = frames.tidy(
-        "temperature_c", [int(at.timestamp())], [47.0], place=house.settings.site.grid_place, resolution_s=3600,
-        source="open_meteo", kind="reanalysis", retrieved_at=NOW,
-    )  # fmt: skip
-    house.store.write(spike, run_id="bad")
-    assert len(backfill(house, series=["temperature_c"]).quarantined) == 0
-    assert len(backfill(house, NOW - 15 * DAY, series=["temperature_c"]).quarantined) == 1
+        "temperature_c",
+        [int(at.timestamp())],
+        [47.0],
+        place=ctx.settings.site.grid_place,
+        resolution_s=3600,
+        source="open_meteo",
+        kind="reanalysis",
+        retrieved_at=NOW,
+    )
+    ctx.store.write(spike, run_id="bad")
+    assert len(backfill(ctx, series=["temperature_c"]).quarantined) == 0
+    assert len(backfill(ctx, NOW - 15 * DAY, series=["temperature_c"]).quarantined) == 1
 
 
 def test_what_was_not_sent_is_not_counted_as_asked(town: Any) -> None:
-    house = town.house()
-    fill(house, town, "spot_eur_mwh", *(day_bounds((NOW - ago * DAY).date()) for ago in (9, 11, 13, 15)))
+    ctx = town.ctx()
+    fill(
+        ctx,
+        town,
+        "spot_eur_mwh",
+        *(day_bounds((NOW - ago * DAY).date()) for ago in (9, 11, 13, 15)),
+    )
     town.simulator.set_rules((Rule("outage"),))
-    omie = backfill(house, series=["spot_eur_mwh"]).by_source.set_index("source").loc["omie"]
+    omie = backfill(ctx, series=["spot_eur_mwh"]).by_source.set_index("source").loc["omie"]
     assert (omie["requests"], omie["missing"]) == (2, 2 * 96)  # the second opened its circuit
 
 
 def test_a_replay_calls_what_was_unknown_then_neither_quarantined_nor_lost(town: Any) -> None:
-    house = town.house()
+    ctx = town.ctx()
     then = NOW - 200 * DAY
     hole = (then - 2 * DAY, then - 2 * DAY + 6 * HOUR)
-    past = replace(town.house(), as_of=then, asked_for=True)
+    past = replace(town.ctx(), as_of=then, explicit_as_of=True)
     outcome = backfill(past, *hole, series=["temperature_c"], automatic=False)
-    assert (outcome.figures["only_quarantined"], outcome.figures["known_later"], outcome.left) == (0, 6, 0)
+    assert (outcome.figures["only_quarantined"], outcome.figures["known_later"], outcome.left) == (
+        0,
+        6,
+        0,
+    )
     assert outcome.remaining["reason"].tolist() == ["it is stored, but was not known then"]
     assert (
-        len(house.store.slots("temperature_c", places=house.settings.site.places.weather, start=hole[0], end=hole[1]))
+        len(
+            ctx.store.slots(
+                "temperature_c",
+                places=ctx.settings.site.places.weather,
+                start=hole[0],
+                end=hole[1],
+            )
+        )
         == 6
     )
 
 
 def test_a_replay_fills_and_leaves_no_word_for_the_next_tick(town: Any) -> None:
-    house = replace(town.house(), asked_for=True)
-    fill(house, town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 8 * DAY))
-    fill(house, town, "temperature_c", (NOW - 9 * DAY, NOW - 8 * DAY))
-    town.simulator.set_rules(tuple(Rule("outage", source=source) for source in ("open_meteo", "open_meteo_recent")))
-    outcome = backfill(house, series=["pvpc_eur_mwh", "temperature_c"])
+    ctx = replace(town.ctx(), explicit_as_of=True)
+    fill(ctx, town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 8 * DAY))
+    fill(ctx, town, "temperature_c", (NOW - 9 * DAY, NOW - 8 * DAY))
+    town.simulator.set_rules(
+        tuple(Rule("outage", source=source) for source in ("open_meteo", "open_meteo_recent"))
+    )
+    outcome = backfill(ctx, series=["pvpc_eur_mwh", "temperature_c"])
     assert (outcome.figures["recovered"], outcome.left) == (24, 24)
-    assert house.state.marks(due.STORED) == house.state.marks(passes.AGAIN) == {}
+    assert ctx.state.marks(STORED) == ctx.state.marks(retry_schedule.AGAIN) == {}
 
 
 def test_a_replay_of_minutes_ago_takes_no_turn_of_the_presents(town: Any) -> None:
-    house = town.house()
-    fill(house, town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 9 * DAY + 6 * HOUR))
-    passes.leave(house.state, passes.Pass(NOW - 40 * MINUTE, 14, 15), house.settings.gaps.severities[2:3])
-    assert passes.begin(house.state, NOW) != passes.Pass(NOW)
-    outcome = backfill(replace(house, asked_for=True), series=["pvpc_eur_mwh"])
+    ctx = town.ctx()
+    fill(ctx, town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 9 * DAY + 6 * HOUR))
+    retry_schedule.leave(
+        ctx.state,
+        retry_schedule.Pass(NOW - 40 * MINUTE, 14, 15),
+        ctx.settings.gaps.severities[2:3],
+    )
+    assert retry_schedule.begin(ctx.state, NOW) != retry_schedule.Pass(NOW)
+    outcome = backfill(replace(ctx, explicit_as_of=True), series=["pvpc_eur_mwh"])
     assert outcome.figures["recovered"] == 6
 
 
 def test_what_came_by_other_means_is_not_looked_for_for_ever(town: Any) -> None:
     hole = (NOW - 9 * DAY, NOW - 9 * DAY + 6 * HOUR)
-    fill(town.house(), town, "pvpc_eur_mwh", hole)
+    fill(town.ctx(), town, "pvpc_eur_mwh", hole)
     town.simulator.set_holes((Hole(PRICES, *hole, lost=True),))
-    house = town.house()
-    backfill(house, series=["pvpc_eur_mwh"])
-    fill(house, town, "pvpc_eur_mwh")
-    assert unfillable.next_look(house.state, "pvpc_eur_mwh") is not None
-    backfill(town.house(NOW + 40 * DAY), until=NOW, series=["pvpc_eur_mwh"])
-    assert unfillable.next_look(house.state, "pvpc_eur_mwh") is None
+    ctx = town.ctx()
+    backfill(ctx, series=["pvpc_eur_mwh"])
+    fill(ctx, town, "pvpc_eur_mwh")
+    assert known_unfillable.next_look(ctx.state, "pvpc_eur_mwh") is not None
+    backfill(town.ctx(NOW + 40 * DAY), until=NOW, series=["pvpc_eur_mwh"])
+    assert known_unfillable.next_look(ctx.state, "pvpc_eur_mwh") is None
 
 
-def test_the_young_end_comes_from_the_forecast_endpoint_and_the_rest_from_the_archive(town: Any) -> None:
-    house = town.house()
-    outcome = backfill(house, NOW - 10 * DAY, series=["temperature_c"], automatic=False)
+def test_the_young_end_comes_from_the_forecast_endpoint_and_the_rest_from_the_archive(
+    town: Any,
+) -> None:
+    ctx = town.ctx()
+    outcome = backfill(ctx, NOW - 10 * DAY, series=["temperature_c"], automatic=False)
     asked = outcome.plan.set_index("source")
-    assert asked.loc["open_meteo", "end"] == asked.loc["open_meteo_recent", "start"] == NOW - 5 * DAY
-    assert outcome.figures["recovered"] == outcome.figures["missing"] == 237  # three hours are not due
+    assert (
+        asked.loc["open_meteo", "end"] == asked.loc["open_meteo_recent", "start"] == NOW - 5 * DAY
+    )
+    assert (
+        outcome.figures["recovered"] == outcome.figures["missing"] == 237
+    )  # three hours are not due
 
 
-def test_what_the_young_end_lacks_is_asked_for_again_as_soon_as_the_archive_can_have_it(town: Any) -> None:
-    house = town.house()
+def test_what_the_young_end_lacks_is_asked_for_again_as_soon_as_the_archive_can_have_it(
+    town: Any,
+) -> None:
+    ctx = town.ctx()
     hole = (NOW - 5 * DAY + HOUR, NOW - 5 * DAY + 6 * HOUR)
-    fill(house, town, "temperature_c", hole)
+    fill(ctx, town, "temperature_c", hole)
     town.simulator.set_holes((Hole(("temperature_c",), *hole, lost=True),))
-    assert backfill(house, series=["temperature_c"]).figures["unfillable"] == 5
+    assert backfill(ctx, series=["temperature_c"]).figures["unfillable"] == 5
     town.simulator.set_holes(())
-    later = replace(house, as_of=NOW + 7 * HOUR)
+    later = replace(ctx, as_of=NOW + 7 * HOUR)
     town.clock.set(later.as_of)
     outcome = backfill(later, until=NOW - 4 * DAY, series=["temperature_c"])
     assert outcome.figures["recovered"] == outcome.figures["missing"] == 5
@@ -366,33 +469,35 @@ def test_what_the_young_end_lacks_is_asked_for_again_as_soon_as_the_archive_can_
 
 def test_a_first_load_reports_its_progress(town: Any) -> None:
     seen: list[Progress] = []
-    backfill(town.house(), NOW - 100 * DAY, series=PRICES, automatic=False, progress=seen.append)
+    backfill(town.ctx(), NOW - 100 * DAY, series=PRICES, automatic=False, progress=seen.append)
     assert [step.done for step in seen] == [1, 2, 3, 4]
-    assert [step.remaining_s for step in seen] == sorted((step.remaining_s for step in seen), reverse=True)
+    assert [step.remaining_s for step in seen] == sorted(
+        (step.remaining_s for step in seen), reverse=True
+    )
     assert seen[-1].remaining_s == pytest.approx(0)
 
 
 def test_a_second_run_has_nothing_to_do(town: Any) -> None:
-    house = town.house()
-    backfill(house, NOW - 10 * DAY, automatic=False)
+    ctx = town.ctx()
+    backfill(ctx, NOW - 10 * DAY, automatic=False)
     town.simulator.log.clear()
-    again = backfill(house, NOW - 10 * DAY, automatic=False)
+    again = backfill(ctx, NOW - 10 * DAY, automatic=False)
     assert again.figures["missing"] == again.figures["new"] == 0
     assert not town.simulator.log
 
 
 def test_what_came_before_a_crash_is_kept_and_not_asked_for_again(town: Any) -> None:
-    house = town.house()
+    ctx = town.ctx()
 
     def crash(step: Progress) -> None:
         if step.done == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        backfill(house, NOW - 100 * DAY, series=PRICES, automatic=False, progress=crash)
-    kept = analyse(house, NOW - 100 * DAY, series=PRICES).figures["present"]
+        backfill(ctx, NOW - 100 * DAY, series=PRICES, automatic=False, progress=crash)
+    kept = analyse(ctx, NOW - 100 * DAY, series=PRICES).figures["present"]
     assert kept > 0
     town.simulator.log.clear()
-    rest = backfill(replace(house, run_id="next"), NOW - 100 * DAY, series=PRICES, automatic=False)
+    rest = backfill(replace(ctx, run_id="next"), NOW - 100 * DAY, series=PRICES, automatic=False)
     assert rest.figures["recovered"] == rest.figures["missing"] == rest.figures["new"]
     assert town.asked("ree") == 2

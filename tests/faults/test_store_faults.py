@@ -16,17 +16,23 @@ import pandas as pd
 import pytest
 
 from factory_lib.clock import epoch
-from factory_lib.errors import BadInput, ConfigError, StoreError, StoreUnavailable, WriteNotConfirmed
+from factory_lib.errors import (
+    BadInput,
+    ConfigError,
+    StoreError,
+    StoreUnavailable,
+    WriteNotConfirmed,
+)
 from factory_lib.frames import tidy
 from factory_lib.settings import InfluxSettings
 from factory_lib.settings.secrets import Secret
-from factory_lib.simulator import influx as double
 from factory_lib.store import influx as influx_backend
 from factory_lib.store import lineprotocol
 from factory_lib.store.base import Store, WriteResult
 from factory_lib.store.copying import backup, restore
 from factory_lib.store.influx import InfluxBackend
 from factory_lib.store.sqlite import SqliteBackend
+from tests.support import influx_double as double
 
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 WINDOW = {"places": ["ES"], "start": FIRST, "end": datetime(2090, 1, 1, tzinfo=UTC)}
@@ -35,11 +41,18 @@ WINDOW = {"places": ["ES"], "start": FIRST, "end": datetime(2090, 1, 1, tzinfo=U
 def prices(number: int, offset: float = 0.0) -> pd.DataFrame:
     starts = epoch(FIRST) + np.arange(number, dtype=np.int64) * 900
     values = np.arange(number) % 100 + offset
-    origin = {"place": "ES", "source": "omie", "kind": "observed", "resolution_s": 900, "retrieved_at": FIRST}
+    origin = {
+        "place": "ES",
+        "source": "omie",
+        "kind": "observed",
+        "resolution_s": 900,
+        "retrieved_at": FIRST,
+    }
     return tidy("spot_eur_mwh", starts, values, **origin)
 
 
-# What a process of its own does: open the file, say so, and write the prices run by run.
+# What a process of its own does: open the file, say so, and write the prices run by
+# run.
 WRITER = f"""
 import sys
 from datetime import UTC, datetime
@@ -86,34 +99,50 @@ class TestEmbedded:
     def test_a_vanished_table_is_unavailable_not_empty(self, embedded: Store) -> None:
         assert isinstance(embedded.backend, SqliteBackend)
         embedded.backend.execute("DROP TABLE value")
-        embedded.backend.execute("INSERT INTO channel VALUES (1, 'spot_eur_mwh', 'ES', 'omie', 'observed', 900)")
+        embedded.backend.execute(
+            "INSERT INTO channel VALUES (1, 'spot_eur_mwh', 'ES', 'omie', 'observed', 900)"
+        )
         for act in (embedded.read, embedded.slots):
             with pytest.raises(StoreUnavailable, match="no such table"):
                 act("spot_eur_mwh", **WINDOW)  # type: ignore[operator]
 
-    def test_a_write_that_fails_half_way_leaves_nothing(self, embedded: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("factory_lib.store.arrival.absent", lambda added, found: np.ones(1, dtype=bool))
+    def test_a_write_that_fails_half_way_leaves_nothing(
+        self, embedded: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(
+            "factory_lib.store.merge.absent", lambda added, found: np.ones(1, dtype=bool)
+        )
         with pytest.raises(WriteNotConfirmed, match="1 of 10 rows"):
             embedded.write(prices(10), run_id="a")
         monkeypatch.undo()
         assert embedded.inventory().empty
         assert embedded.write(prices(10), run_id="a") == WriteResult(new=10)
 
-    def test_processes_that_write_at_once_lose_and_double_nothing(self, embedded: Store, tmp_path: Path) -> None:
+    def test_processes_that_write_at_once_lose_and_double_nothing(
+        self, embedded: Store, tmp_path: Path
+    ) -> None:
         processes = [writer(tmp_path / "store.db", 6, 500, name) for name in ("a", "b")]
-        written = [[int(line) for line in process.communicate(timeout=60)[0].split()[1:]] for process in processes]
+        written = [
+            [int(line) for line in process.communicate(timeout=60)[0].split()[1:]]
+            for process in processes
+        ]
         raw = embedded.read("spot_eur_mwh", raw=True, **WINDOW)
         assert [process.returncode for process in processes] == [0, 0]
         assert len(raw) == sum(map(sum, written))
         assert raw.groupby("start")["rev"].agg(["count", "max"]).eval("count == max").all()
-        assert embedded.read("spot_eur_mwh", **WINDOW)["value"].tolist() == prices(500, 5 / 4)["value"].tolist()
+        assert (
+            embedded.read("spot_eur_mwh", **WINDOW)["value"].tolist()
+            == prices(500, 5 / 4)["value"].tolist()
+        )
 
     def test_processes_that_create_it_at_once_agree(self, tmp_path: Path) -> None:
         processes = [writer(tmp_path / "new.db", 1, 100, name) for name in ("a", "b")]
         written = [int(process.communicate(timeout=60)[0].split()[1]) for process in processes]
         assert sorted(written) == [0, 100]
 
-    def test_a_killed_writer_leaves_whole_writes_and_the_next_completes(self, embedded: Store, tmp_path: Path) -> None:
+    def test_a_killed_writer_leaves_whole_writes_and_the_next_completes(
+        self, embedded: Store, tmp_path: Path
+    ) -> None:
         process = writer(tmp_path / "store.db", 1000, 5000)
         assert process.stdout is not None
         done = [process.stdout.readline() for _ in range(4)]
@@ -126,11 +155,15 @@ class TestEmbedded:
         assert raw.groupby("run_id").size().eq(5000).all()
         assert raw["run_id"].nunique() >= 3
         last = embedded.read("spot_eur_mwh", **WINDOW)["value"].iloc[0] * 4
-        assert embedded.write(prices(5000, (last + 1) / 4), run_id="next") == WriteResult(revised=5000)
+        assert embedded.write(prices(5000, (last + 1) / 4), run_id="next") == WriteResult(
+            revised=5000
+        )
 
 
 class TestBackup:
-    def test_is_whole_while_others_write_and_restores_to_equal_checksums(self, embedded: Store, tmp_path: Path) -> None:
+    def test_is_whole_while_others_write_and_restores_to_equal_checksums(
+        self, embedded: Store, tmp_path: Path
+    ) -> None:
         process = writer(tmp_path / "store.db", 8, 2000)
         assert process.stdout is not None
         for _ in range(3):
@@ -175,9 +208,15 @@ class TestBackup:
 
 
 def influx_store(
-    server: double.InfluxDouble, folder: Path, *, bucket: str = double.BUCKET, token: str = double.TOKEN
+    server: double.InfluxDouble,
+    folder: Path,
+    *,
+    bucket: str = double.BUCKET,
+    token: str = double.TOKEN,
 ) -> Store:
-    return Store(InfluxBackend(InfluxSettings(server.url, double.ORG, bucket), Secret(token), "real", folder))
+    return Store(
+        InfluxBackend(InfluxSettings(server.url, double.ORG, bucket), Secret(token), "real", folder)
+    )
 
 
 @pytest.fixture
@@ -187,7 +226,9 @@ def server() -> Iterator[double.InfluxDouble]:
 
 
 @pytest.fixture
-def influx(server: double.InfluxDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+def influx(
+    server: double.InfluxDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Store]:
     monkeypatch.setattr(influx_backend, "RETRIES", influx_backend.RETRIES.new(backoff_factor=0))
     store = influx_store(server, tmp_path)
     yield store
@@ -214,7 +255,9 @@ class TestInflux:
             influx_store(server, tmp_path, bucket=bucket, token=token)
         assert token not in str(caught.value)
 
-    @pytest.mark.parametrize("token", ["", "two words", "tab\tinside", "secret\nX-Header: 1"], ids=repr)
+    @pytest.mark.parametrize(
+        "token", ["", "two words", "tab\tinside", "secret\nX-Header: 1"], ids=repr
+    )
     def test_a_token_no_server_has_is_a_setting_to_correct(
         self, server: double.InfluxDouble, tmp_path: Path, token: str
     ) -> None:
@@ -222,13 +265,19 @@ class TestInflux:
             influx_store(server, tmp_path, token=token)
         assert not token or token not in str(caught.value)
 
-    @pytest.mark.parametrize("where", [("", "o", "b"), ("http://x", "", "b"), ("http://x", "o", " ")], ids=repr)
+    @pytest.mark.parametrize(
+        "where", [("", "o", "b"), ("http://x", "", "b"), ("http://x", "o", " ")], ids=repr
+    )
     def test_an_address_that_is_not_set(self, tmp_path: Path, where: tuple[str, str, str]) -> None:
         with pytest.raises(ConfigError, match="is not set"):
             InfluxBackend(InfluxSettings(*where), Secret("abc"), "real", tmp_path)
 
     def test_a_write_cut_off_between_batches_is_completed_by_repeating_it(
-        self, server: double.InfluxDouble, influx: Store, embedded: Store, monkeypatch: pytest.MonkeyPatch
+        self,
+        server: double.InfluxDouble,
+        influx: Store,
+        embedded: Store,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(lineprotocol, "BATCH_LINES", 100)
         server.failing, server.failing_after = 503, 2

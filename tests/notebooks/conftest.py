@@ -27,10 +27,14 @@ def make_notebook(checkout: Settings) -> MakeNotebook:
     """Write a notebook with a parameters cell and the given code cells."""
 
     def make(name: str, *cells: str, parameters: str | None = PARAMETERS) -> None:
-        notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+        notebook = nbformat.v4.new_notebook(
+            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+        )
         notebook.cells.append(nbformat.v4.new_markdown_cell(f"# {name}"))
         if parameters is not None:
-            notebook.cells.append(nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}))
+            notebook.cells.append(
+                nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})
+            )
         notebook.cells.extend(nbformat.v4.new_code_cell(cell) for cell in cells)
         nbformat.write(notebook, checkout.paths.notebooks / f"{name}.ipynb")
 

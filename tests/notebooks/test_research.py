@@ -11,11 +11,11 @@ import pytest
 
 from factory_lib import settings as factory_settings
 from factory_lib.clock import HOUR_S
+from factory_lib.context import open_context
 from factory_lib.frames import tidy
-from factory_lib.house import open_house
-from factory_lib.ops import report
+from factory_lib.runs import report
 from factory_lib.settings import ROOT
-from factory_lib.simulator.world import World
+from factory_sim.world import World
 
 NOW = datetime(2017, 12, 31, tzinfo=UTC)
 
@@ -24,24 +24,40 @@ NOW = datetime(2017, 12, 31, tzinfo=UTC)
 def history(home: Path) -> str:
     """A year of hours in profile history; return its ``as_of``."""
     settings = factory_settings.load("history", env={"FACTORY_HOME": str(home)})
-    with open_house(settings=settings, as_of=NOW) as house:
+    with open_context(settings=settings, as_of=NOW) as ctx:
         world = World()
-        for name, place in (("spot_eur_mwh", "ES"), ("temperature_c", "Sevilla"), ("humidity_pct", "Sevilla")):
+        for name, place in (
+            ("spot_eur_mwh", "ES"),
+            ("temperature_c", "Sevilla"),
+            ("humidity_pct", "Sevilla"),
+        ):
             starts, values = world.window(name, NOW - timedelta(days=365), NOW)
-            rows = tidy(name, starts, values, place=place, source="imported", kind="observed", resolution_s=HOUR_S,
-                        retrieved_at=NOW)  # fmt: skip
-            house.store.write(rows, run_id="test")
+            rows = tidy(
+                name,
+                starts,
+                values,
+                place=place,
+                source="imported",
+                kind="observed",
+                resolution_s=HOUR_S,
+                retrieved_at=NOW,
+            )
+            ctx.store.write(rows, run_id="test")
     return "2017-12-31"
 
 
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        pytest.param("data_explorer", "Day-ahead market price, Spain: 8,760 of 8,760 slots", id="explorer"),
+        pytest.param(
+            "data_explorer", "Day-ahead market price, Spain: 8,760 of 8,760 slots", id="explorer"
+        ),
         pytest.param("climate_risk", "suffers most", id="climate risk"),
     ],
 )
-def test_it_runs_on_history_and_has_something_to_say(history: str, tmp_path: Path, name: str, says: str) -> None:
+def test_it_runs_on_history_and_has_something_to_say(
+    history: str, tmp_path: Path, name: str, says: str
+) -> None:
     parameters = {"profile": "history", "as_of": history}
     done = tmp_path / "done.ipynb"
     source = str(ROOT / "notebooks" / "research" / f"{name}.ipynb")

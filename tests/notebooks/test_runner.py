@@ -12,6 +12,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -19,7 +20,8 @@ import pytest
 
 from factory_lib.clock import SimulatedClock
 from factory_lib.errors import JobLocked, NotebookFailed, UnknownParameter
-from factory_lib.ops import alerts, records, runner
+from factory_lib.monitoring import alerts
+from factory_lib.runs import records, runner
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
 from factory_lib.state import State, locked
@@ -34,23 +36,33 @@ class Told:
 Told()
 """
 
+run = partial(runner.run, after_run=alerts.after_run)
+
 
 def run(settings: Settings, name: str, **given: object) -> tuple[Path, records.RunRecord]:
     spec = JobSettings(notebook=name, timeout_s=60)
-    return runner.run(settings, "job", spec, as_of=NOW, parameters=given, clock=SimulatedClock(NOW))
+    return run(settings, "job", spec, as_of=NOW, parameters=given, clock=SimulatedClock(NOW))
 
 
-def test_a_good_run_leaves_notebook_report_and_record(checkout: Settings, make_notebook: MakeNotebook) -> None:
+def test_a_good_run_leaves_notebook_report_and_record(
+    checkout: Settings, make_notebook: MakeNotebook
+) -> None:
     make_notebook("good", VERDICT.replace("LEVEL", "'ok'"))
     folder, record = run(checkout, "good", answer=42)
     assert folder == checkout.paths.runs / "2026-04-15" / "100000Z-job"
-    assert sorted(file.name for file in folder.iterdir()) == ["notebook.ipynb", "report.html", "run.json"]
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "notebook.ipynb",
+        "report.html",
+        "run.json",
+    ]
     assert records.load(folder) == record
     assert (record.status, record.verdict, record.figures) == ("ok", "All is well.", {"answer": 42})
     assert record.parameters == {"profile": "live", "as_of": "2026-04-15T10:00:00Z", "answer": 42}
 
 
-def test_the_report_is_self_contained_and_shows_no_code(checkout: Settings, make_notebook: MakeNotebook) -> None:
+def test_the_report_is_self_contained_and_shows_no_code(
+    checkout: Settings, make_notebook: MakeNotebook
+) -> None:
     make_notebook("good", VERDICT.replace("LEVEL", "'ok'"))
     folder, _ = run(checkout, "good")
     page = (folder / "report.html").read_text(encoding="utf-8")
@@ -60,7 +72,9 @@ def test_the_report_is_self_contained_and_shows_no_code(checkout: Settings, make
     assert "default-src 'none'" in page
 
 
-def test_a_second_run_in_the_same_second_gets_a_suffix(checkout: Settings, make_notebook: MakeNotebook) -> None:
+def test_a_second_run_in_the_same_second_gets_a_suffix(
+    checkout: Settings, make_notebook: MakeNotebook
+) -> None:
     make_notebook("good", "1 + 1")
     run(checkout, "good")
     folder, _ = run(checkout, "good")
@@ -69,7 +83,9 @@ def test_a_second_run_in_the_same_second_gets_a_suffix(checkout: Settings, make_
     assert index.index("100000Z-job-2/report.html") < index.index("100000Z-job/report.html")
 
 
-def test_a_failing_cell_is_shown_where_it_failed(checkout: Settings, make_notebook: MakeNotebook) -> None:
+def test_a_failing_cell_is_shown_where_it_failed(
+    checkout: Settings, make_notebook: MakeNotebook
+) -> None:
     make_notebook("bad", "print('before')", "raise ValueError('no such price')", "print('never')")
     folder, record = run(checkout, "bad")
     page = (folder / "report.html").read_text(encoding="utf-8")
@@ -77,7 +93,11 @@ def test_a_failing_cell_is_shown_where_it_failed(checkout: Settings, make_notebo
     assert record.error == "ValueError: no such price"
     assert "This run failed." in page
     assert "papermill encountered" not in page
-    assert page.index("This run failed.") < page.index('<details id="failure">') < page.index("ValueError</span>")
+    assert (
+        page.index("This run failed.")
+        < page.index('<details id="failure">')
+        < page.index("ValueError</span>")
+    )
     assert "no such price" in page
     assert "before" in page
     assert "never" not in page
@@ -86,17 +106,22 @@ def test_a_failing_cell_is_shown_where_it_failed(checkout: Settings, make_notebo
 @pytest.mark.parametrize("status", ["ok", "fail"])
 @pytest.mark.parametrize(
     ("as_of", "replay"),
-    [pytest.param(NOW, True, id="asked for"), pytest.param(NOW - timedelta(days=2), False, id="long ago")],
+    [
+        pytest.param(NOW, True, id="asked for"),
+        pytest.param(NOW - timedelta(days=2), False, id="long ago"),
+    ],
 )
 def test_a_replay_is_counted_and_says_nothing_of_the_present(
     checkout: Settings, make_notebook: MakeNotebook, status: str, as_of: datetime, replay: bool
 ) -> None:
     make_notebook("told", VERDICT.replace("LEVEL", f"'{status}'"))
     state = State(checkout.paths.state)
-    alerts.raise_event(state, alerts.Event(alerts.Topic.JOB, "job", alerts.Severity.WARNING, "live trouble"), NOW)
+    alerts.raise_event(
+        state, alerts.Event(alerts.Topic.JOB, "job", alerts.Severity.WARNING, "live trouble"), NOW
+    )
     before = alerts.listed(state)
     spec = JobSettings(notebook="told", timeout_s=60)
-    runner.run(checkout, "job", spec, as_of=as_of, clock=SimulatedClock(NOW), replay=replay)
+    run(checkout, "job", spec, as_of=as_of, clock=SimulatedClock(NOW), replay=replay)
     assert state.query("SELECT job, count FROM tick") == [("job", 1)]
     assert state.marks("job") == {}
     assert alerts.listed(state) == before
@@ -111,12 +136,13 @@ def test_the_kernel_knows_whether_it_lives_in_the_present(
     checkout: Settings, make_notebook: MakeNotebook, replay: bool
 ) -> None:
     ask = (
-        "from factory_lib.house import open_house\nwith open_house(profile, as_of) as house:\n    replay = house.replay"
+        "from factory_lib.context import open_context\n"
+        "with open_context(profile, as_of) as house:\n    replay = house.replay"
     )
     make_notebook("asking", ask, "answer = replay", VERDICT.replace("LEVEL", "'ok'"))
     minutes_ago = datetime.now(UTC) - timedelta(minutes=10)
     spec = JobSettings(notebook="asking", timeout_s=60)
-    _, record = runner.run(checkout, "job", spec, as_of=minutes_ago, replay=replay)
+    _, record = run(checkout, "job", spec, as_of=minutes_ago, replay=replay)
     assert record.figures == {"answer": replay}
 
 
@@ -125,10 +151,12 @@ def test_a_verdict_of_fail_fails_the_run(checkout: Settings, make_notebook: Make
     assert run(checkout, "poor")[1].status == "failed"
 
 
-def test_a_cell_that_takes_too_long_fails_the_run(checkout: Settings, make_notebook: MakeNotebook) -> None:
+def test_a_cell_that_takes_too_long_fails_the_run(
+    checkout: Settings, make_notebook: MakeNotebook
+) -> None:
     make_notebook("slow", "import threading\nthreading.Event().wait(60)")
     spec = JobSettings(notebook="slow", timeout_s=1)
-    _, record = runner.run(checkout, "job", spec, as_of=NOW, clock=SimulatedClock(NOW))
+    _, record = run(checkout, "job", spec, as_of=NOW, clock=SimulatedClock(NOW))
     assert record.status == "failed"
     assert "longer than 1 s" in str(record.error)
 
@@ -144,16 +172,26 @@ def test_an_unknown_parameter_runs_nothing(checkout: Settings, make_notebook: Ma
 def test_a_value_that_a_person_got_wrong_is_no_trouble_of_the_job(
     checkout: Settings, make_notebook: MakeNotebook
 ) -> None:
-    make_notebook("picky", "from factory_lib.errors import BadInput\nraise BadInput(f'{answer} is not an answer.')")
+    make_notebook(
+        "picky",
+        "from factory_lib.errors import BadInput\nraise BadInput(f'{answer} is not an answer.')",
+    )
     state = State(checkout.paths.state)
     _, typed = run(checkout, "picky", answer=2)
-    assert (typed.status, typed.exit_code, state.marks("job"), alerts.listed(state)) == ("failed", 2, {}, [])
+    assert (typed.status, typed.exit_code, state.marks("job"), alerts.listed(state)) == (
+        "failed",
+        2,
+        {},
+        [],
+    )
     _, scheduled = run(checkout, "picky")
     assert (scheduled.exit_code, len(alerts.listed(state))) == (2, 1)
     state.close()
 
 
-def test_a_notebook_without_parameters_is_refused(checkout: Settings, make_notebook: MakeNotebook) -> None:
+def test_a_notebook_without_parameters_is_refused(
+    checkout: Settings, make_notebook: MakeNotebook
+) -> None:
     make_notebook("bare", "1 + 1", parameters=None)
     with pytest.raises(NotebookFailed, match="tagged"):
         run(checkout, "bare")
@@ -161,7 +199,10 @@ def test_a_notebook_without_parameters_is_refused(checkout: Settings, make_noteb
 
 def test_a_locked_job_is_not_run_twice(checkout: Settings, make_notebook: MakeNotebook) -> None:
     make_notebook("good", "1 + 1")
-    with locked(checkout.paths.data / "locks", "job"), pytest.raises(JobLocked, match="skipped: locked"):
+    with (
+        locked(checkout.paths.data / "locks", "job"),
+        pytest.raises(JobLocked, match="skipped: locked"),
+    ):
         run(checkout, "good")
 
 
@@ -171,7 +212,11 @@ def test_a_planted_secret_reaches_neither_notebook_nor_report(
     key = "planted-key-7731"
     monkeypatch.setenv("PLANTED", key)
     object.__setattr__(checkout.secrets, "esios_token", type(checkout.secrets.esios_token)(key))
-    make_notebook("leaky", "import os\nprint(os.environ['PLANTED'])", "raise ValueError(os.environ['PLANTED'])")
+    make_notebook(
+        "leaky",
+        "import os\nprint(os.environ['PLANTED'])",
+        "raise ValueError(os.environ['PLANTED'])",
+    )
     folder, record = run(checkout, "leaky")
     assert record.status == "failed"
     assert all(key not in file.read_text(encoding="utf-8") for file in folder.iterdir())
@@ -181,16 +226,22 @@ def test_a_run_whose_process_is_gone_is_reaped(checkout: Settings) -> None:
     folder = records.new_folder(checkout.paths.runs, "job", NOW)
     gone = subprocess.Popen([sys.executable, "-c", "pass"])
     gone.wait()
-    started = records.RunRecord("job", "live", "good", "started", "", records.stamp(NOW), gone.pid, {})
+    started = records.RunRecord(
+        "job", "live", "good", "started", "", records.stamp(NOW), gone.pid, {}
+    )
     records.save(folder, started)
     assert records.reap(checkout.paths.runs, NOW + timedelta(minutes=5)) == 1
     assert records.load(folder).status == "killed"
     assert records.reap(checkout.paths.runs, NOW) == 0
 
 
-def test_a_terminated_run_says_so(checkout: Settings, make_notebook: MakeNotebook, tmp_path: Path) -> None:
+def test_a_terminated_run_says_so(
+    checkout: Settings, make_notebook: MakeNotebook, tmp_path: Path
+) -> None:
     make_notebook(
-        "slow", f"open({str(tmp_path / 'running')!r}, 'w').close()", "import threading\nthreading.Event().wait(60)"
+        "slow",
+        f"open({str(tmp_path / 'running')!r}, 'w').close()",
+        "import threading\nthreading.Event().wait(60)",
     )
     program = textwrap.dedent(
         f"""
@@ -202,7 +253,7 @@ def test_a_terminated_run_says_so(checkout: Settings, make_notebook: MakeNoteboo
         from factory_lib.settings.records import JobSettings
         loaded = settings.load("live")
         loaded = replace(loaded, paths=replace(loaded.paths, root=Path({str(tmp_path)!r})))
-        runner.run(loaded, "job", JobSettings(notebook="slow"), as_of=datetime(2026, 4, 15, tzinfo=UTC))
+        run(loaded, "job", JobSettings(notebook="slow"), as_of=datetime(2026, 4, 15, tzinfo=UTC))
         """
     )
     environment = {**os.environ, "FACTORY_HOME": str(tmp_path)}
@@ -230,10 +281,18 @@ def test_the_state_remembers_the_last_run(checkout: Settings, make_notebook: Mak
     assert marked[1]["status"] == "ok"
 
 
-def test_the_source_notebook_is_not_touched(checkout: Settings, make_notebook: MakeNotebook) -> None:
+def test_the_source_notebook_is_not_touched(
+    checkout: Settings, make_notebook: MakeNotebook
+) -> None:
     make_notebook("good", "answer + 1")
     source = checkout.paths.notebooks / "good.ipynb"
     before = source.read_bytes()
     folder, _ = run(checkout, "good", answer=2)
     assert source.read_bytes() == before
-    assert nbformat.read(folder / "notebook.ipynb", as_version=4).cells[-1].outputs[0].data["text/plain"] == "3"
+    assert (
+        nbformat.read(folder / "notebook.ipynb", as_version=4)
+        .cells[-1]
+        .outputs[0]
+        .data["text/plain"]
+        == "3"
+    )

@@ -24,7 +24,9 @@ def disturbed(matrix: DayMatrix, after: int, rng: np.random.Generator) -> DayMat
     """Replace everything after row ``after`` by other values, some of them unknown."""
     grid = matrix.grid.copy()
     later = grid[after + 1 :]
-    grid[after + 1 :] = np.where(rng.random(later.shape) < 0.2, np.nan, rng.normal(1e4, 1e3, later.shape))
+    grid[after + 1 :] = np.where(
+        rng.random(later.shape) < 0.2, np.nan, rng.normal(1e4, 1e3, later.shape)
+    )
     return DayMatrix(matrix.days, grid)
 
 
@@ -41,7 +43,11 @@ def leaking(build: Build, lead: int, issue: int, seed: int) -> set[str]:
         ("level", before.level[target], after.level[target]),
         ("spread", before.spread[target], after.spread[target]),
     ]
-    return {name for name, old, new in [*hourly, *daily, *scale] if not np.array_equal(old, new, equal_nan=True)}
+    return {
+        name
+        for name, old, new in [*hourly, *daily, *scale]
+        if not np.array_equal(old, new, equal_nan=True)
+    }
 
 
 @settings(deadline=None, max_examples=60)
@@ -50,13 +56,17 @@ def test_no_feature_knows_what_was_published_after_the_issue(lead, issue, seed):
     assert leaking(price_features, lead, issue, seed) == set()
 
 
-def one_day_too_near(prices: DayMatrix, lead: int, exogenous: Mapping[str, DayMatrix]) -> DayFeatures:
+def one_day_too_near(
+    prices: DayMatrix, lead: int, exogenous: Mapping[str, DayMatrix]
+) -> DayFeatures:
     return price_features(prices, lead - 1, exogenous)
 
 
 def centred_mean(prices: DayMatrix, lead: int, exogenous: Mapping[str, DayMatrix]) -> DayFeatures:
     honest = price_features(prices, lead, exogenous)
-    around = (prices.grid + np.roll(prices.grid, 1, axis=0) + np.roll(prices.grid, -1, axis=0)).mean(axis=1) / 3
+    around = (
+        prices.grid + np.roll(prices.grid, 1, axis=0) + np.roll(prices.grid, -1, axis=0)
+    ).mean(axis=1) / 3
     return replace(
         honest,
         daily=np.column_stack([honest.daily, around]),
@@ -64,7 +74,9 @@ def centred_mean(prices: DayMatrix, lead: int, exogenous: Mapping[str, DayMatrix
     )
 
 
-def scaled_by_the_whole_history(prices: DayMatrix, lead: int, exogenous: Mapping[str, DayMatrix]) -> DayFeatures:
+def scaled_by_the_whole_history(
+    prices: DayMatrix, lead: int, exogenous: Mapping[str, DayMatrix]
+) -> DayFeatures:
     honest = price_features(prices, lead, exogenous)
     return replace(honest, spread=honest.spread / np.nanstd(prices.grid))
 

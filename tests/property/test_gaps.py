@@ -8,15 +8,19 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factory_lib import series as catalogue
+from factory_lib import catalogue
+from factory_lib.catalogue import QUARTERS_SINCE
 from factory_lib.clock import day_start, epoch
-from factory_lib.pipeline.accounting import SlotState, account, contained, find, grid_step, local_days
-from factory_lib.series import QUARTERS_SINCE
+from factory_lib.pipeline.coverage import SlotState, account, contained, find, grid_step, local_days
 from factory_lib.slots import expected
 
-NAMES = st.sampled_from(["spot_eur_mwh", "pvpc_eur_mwh", "temperature_c", "temperature_mean_c", "gas_generation_mwh"])
+NAMES = st.sampled_from(
+    ["spot_eur_mwh", "pvpc_eur_mwh", "temperature_c", "temperature_mean_c", "gas_generation_mwh"]
+)
 # Around the change to quarters and both clock changes of that winter.
-STARTS = st.integers(0, 200 * 86400).map(lambda s: datetime(2025, 9, 20, tzinfo=UTC) + timedelta(seconds=s))
+STARTS = st.integers(0, 200 * 86400).map(
+    lambda s: datetime(2025, 9, 20, tzinfo=UTC) + timedelta(seconds=s)
+)
 DAYS = st.integers(0, 12)
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -33,11 +37,16 @@ def test_the_five_states_add_up(name: str, start: datetime, days: int, seed: int
     rng, entry = np.random.default_rng(seed), catalogue.get(name)
     end = start + timedelta(days=days)
     slots = expected(entry, start, end)
-    unfillable = [(epoch(start) + int(a), epoch(start) + int(b)) for a, b in np.sort(rng.integers(0, 10**6, (3, 2)))]
+    unfillable = [
+        (epoch(start) + int(a), epoch(start) + int(b))
+        for a, b in np.sort(rng.integers(0, 10**6, (3, 2)))
+    ]
     present, quarantined = some(rng, slots), some(rng, slots)
     as_of = start + timedelta(days=float(rng.uniform(-1, days + 3)))
 
-    books = account(entry, start, end, present, as_of=as_of, quarantined=quarantined, unfillable=unfillable)
+    books = account(
+        entry, start, end, present, as_of=as_of, quarantined=quarantined, unfillable=unfillable
+    )
 
     assert sum(books.counts().values()) == len(slots)
     assert set(books.where(SlotState.PRESENT)) == set(slots) & set(present)
@@ -45,13 +54,21 @@ def test_the_five_states_add_up(name: str, start: datetime, days: int, seed: int
     late = books.where(SlotState.LATE)
     assert not len(late) or late.min() + 900 > epoch(entry.due_until(as_of)) - 86400
     shuffled = account(
-        entry, start, end, rng.permutation(present), as_of=as_of, quarantined=quarantined, unfillable=unfillable
+        entry,
+        start,
+        end,
+        rng.permutation(present),
+        as_of=as_of,
+        quarantined=quarantined,
+        unfillable=unfillable,
     )
     np.testing.assert_array_equal(books.states, shuffled.states)
 
 
 @given(NAMES, STARTS, DAYS, SEEDS)
-def test_runs_are_maximal_and_cover_their_state(name: str, start: datetime, days: int, seed: int) -> None:
+def test_runs_are_maximal_and_cover_their_state(
+    name: str, start: datetime, days: int, seed: int
+) -> None:
     rng, entry = np.random.default_rng(seed), catalogue.get(name)
     end = start + timedelta(days=days)
     slots = expected(entry, start, end)
@@ -108,6 +125,8 @@ def test_every_slot_belongs_to_its_market_day(start: datetime, days: int) -> Non
 
 def test_the_step_of_a_grid_holds_all_cadences() -> None:
     entry = catalogue.get("spot_eur_mwh")
-    around = expected(entry, QUARTERS_SINCE - timedelta(hours=2), QUARTERS_SINCE + timedelta(hours=1))
+    around = expected(
+        entry, QUARTERS_SINCE - timedelta(hours=2), QUARTERS_SINCE + timedelta(hours=1)
+    )
     assert grid_step(entry) == 900
     assert np.diff(around).tolist() == [3600, 3600, 900, 900, 900]

@@ -33,7 +33,9 @@ def test_a_dearer_hour_never_has_a_lower_cost_index(p, dearer, ends):
 
 @given(p=price, ends=band, factor=st.floats(0.01, 100), shift=st.floats(-1, 1))
 def test_the_cost_index_does_not_depend_on_the_unit_or_level_of_prices(p, ends, factor, shift):
-    moved = indices.energy_cost_index(p * factor + shift, ends[0] * factor + shift, ends[1] * factor + shift)
+    moved = indices.energy_cost_index(
+        p * factor + shift, ends[0] * factor + shift, ends[1] * factor + shift
+    )
     assert moved == pytest.approx(indices.energy_cost_index(p, *ends), abs=1e-4)
 
 
@@ -55,7 +57,9 @@ def test_cost_and_humidity_stress_never_improve_production(tci, eci, hsf, more):
     here = indices.chocolate_production_index(tci, eci, hsf)
     assert indices.chocolate_production_index(tci, min(eci + more, 100), hsf) <= here
     assert indices.chocolate_production_index(tci, eci, min(hsf + more, 100)) <= here
-    assert indices.energy_optimization_score(min(eci + more, 100), tci) <= indices.energy_optimization_score(eci, tci)
+    assert indices.energy_optimization_score(
+        min(eci + more, 100), tci
+    ) <= indices.energy_optimization_score(eci, tci)
 
 
 @given(low=score, high=score)

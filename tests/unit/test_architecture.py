@@ -1,4 +1,4 @@
-"""The house's arrows: which room may import which."""
+"""The arrows of the architecture: which package may import which."""
 
 from __future__ import annotations
 
@@ -9,44 +9,80 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "factory_lib"
-EVERYONE = {"errors", "clock", "series", "slots", "frames", "settings", "__init__"}
+CORE = {"errors", "clock", "catalogue", "slots", "frames", "files", "settings", "__init__"}
+# Beside CORE; nobody may import everything.
 ALLOWED: dict[str, set[str]] = {
-    "errors": set(),
-    "clock": set(),
-    "series": set(),
-    "slots": set(),
-    "frames": set(),
-    "settings": set(),
+    **{module: set() for module in CORE},
     "state": set(),
-    "net": {"state"},
-    "sources": {"net", "state"},
+    "http": {"state"},
+    "sources": {"http", "state"},
     "store": {"state"},
     "domain": set(),
     "features": {"domain"},
-    "plan": {"domain"},
     "views": set(),
-    "house": {"state", "store"},
-    "pipeline": {"sources", "store", "domain", "state", "house"},
-    "models": {"store", "features", "domain", "house"},
-    # it examines and reports on every room, so it may look into sources and net; it asks for no values
-    "ops": {"pipeline", "models", "plan", "views", "store", "state", "house", "domain", "features", "sources", "net"},
-    "lab": {"ops", "pipeline", "models", "plan", "views", "store", "state", "house", "domain", "features"},
-    "simulator": {"domain"},
-    "cli": {"ops", "simulator"},
+    "plan": {"domain"},
+    "planner": {"domain"},
+    "context": {"state", "store"},
+    "pipeline": {"context", "sources", "state", "store"},
+    "importers": {"context", "pipeline", "sources", "state", "store"},
+    "models": {"context", "domain", "features", "state"},
+    "planning": {"context", "domain", "features", "models", "plan", "planner"},
+    "analysis": {"context", "domain", "features", "models", "pipeline"},
+    "runs": {"context", "models", "pipeline", "sources", "state"},
+    # health and diagnostics examine every package, and ask providers whether they are there
+    "monitoring": {
+        "context",
+        "http",
+        "models",
+        "pipeline",
+        "plan",
+        "planning",
+        "runs",
+        "sources",
+        "state",
+        "store",
+    },
+    "admin": {"context", "importers", "models", "pipeline", "runs", "state", "store"},
+    "lab": {
+        "admin",
+        "analysis",
+        "context",
+        "models",
+        "monitoring",
+        "pipeline",
+        "planning",
+        "runs",
+        "views",
+    },
+    "cli": {
+        "admin",
+        "context",
+        "http",
+        "importers",
+        "models",
+        "monitoring",
+        "pipeline",
+        "planning",
+        "runs",
+        "state",
+        "views",
+    },
 }
 # Where a scheduled tick passes through: standard library only.
 TICK = (
-    "cli",
+    "cli/__init__",
     "errors",
     "clock",
-    "series",
-    "state",
+    "catalogue",
+    "state/__init__",
+    "state/database",
+    "state/marks",
     "settings",
     "pipeline/__init__",
-    "pipeline/due",
-    "ops/__init__",
-    "ops/jobs",
-    "ops/world",
+    "runs/__init__",
+    "runs/due",
+    "cli/jobs",
+    "cli/simulation",
 )
 HEAVY = {
     "numpy",
@@ -78,8 +114,8 @@ def imported(file: Path, *, everywhere: bool = True) -> Iterator[str]:
             )
 
 
-def room_of(file: Path) -> str:
-    """Return the room a file belongs to."""
+def package_of(file: Path) -> str:
+    """Return the package a file belongs to."""
     return file.relative_to(SOURCE).parts[0].removesuffix(".py")
 
 
@@ -87,20 +123,24 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.relative_to(SOURCE).as_posix())
-def test_rooms_import_only_what_the_plan_allows(file: Path) -> None:
-    room = room_of(file)
-    if room == "__init__":
+def test_packages_import_only_what_the_table_allows(file: Path) -> None:
+    package = package_of(file)
+    if package == "__init__":
         return
     used = {name.split(".")[1] for name in imported(file) if name.startswith("factory_lib.")}
-    assert used - {room} - EVERYONE <= ALLOWED[room]
+    assert used - {package} - CORE <= ALLOWED[package]
 
 
 @pytest.mark.parametrize("module", TICK)
 def test_a_tick_imports_nothing_heavy(module: str) -> None:
-    files = [SOURCE / f"{module}.py"] if (SOURCE / f"{module}.py").exists() else sorted((SOURCE / module).glob("*.py"))
+    files = (
+        [SOURCE / f"{module}.py"]
+        if (SOURCE / f"{module}.py").exists()
+        else sorted((SOURCE / module).glob("*.py"))
+    )
     for file in files:
         assert {name.split(".")[0] for name in imported(file, everywhere=False)} & HEAVY == set()
 
 
-def test_every_room_is_in_the_plan() -> None:
-    assert {room_of(file) for file in FILES} - {"__init__", "__main__"} <= set(ALLOWED)
+def test_every_package_is_in_the_table() -> None:
+    assert {package_of(file) for file in FILES} - {"__main__"} <= set(ALLOWED)

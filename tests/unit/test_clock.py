@@ -73,10 +73,10 @@ def test_the_system_clock_is_aware() -> None:
 
 def test_a_simulated_profiles_clock_goes_on_from_where_it_was_left(tmp_path: Path) -> None:
     file, noon = tmp_path / "clock", datetime(2026, 4, 15, 12, tzinfo=UTC)
-    assert clock.stood_at(file) is None
+    assert clock.load_clock(file) is None
     for left in (noon, noon - timedelta(hours=1)):
-        clock.leave_at(file, left)
-        assert clock.stood_at(file) == noon
+        clock.save_clock(file, left)
+        assert clock.load_clock(file) == noon
     file.write_text("yesterday")
     with pytest.raises(BadInput, match="holds no instant"):
-        clock.stood_at(file)
+        clock.load_clock(file)

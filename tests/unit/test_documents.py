@@ -12,7 +12,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_data_dictionary_is_printed_from_the_catalogue() -> None:
-    spec = importlib.util.spec_from_file_location("data_dictionary", ROOT / "tools" / "data_dictionary.py")
+    spec = importlib.util.spec_from_file_location(
+        "data_dictionary", ROOT / "tools" / "data_dictionary.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -20,7 +22,9 @@ def test_the_data_dictionary_is_printed_from_the_catalogue() -> None:
     assert (ROOT / "docs" / "data-dictionary.md").read_text(encoding="utf-8") == module.page()
 
 
-@pytest.mark.parametrize("page", [*sorted(ROOT.glob("docs/**/*.md")), ROOT / "README.md"], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "page", [*sorted(ROOT.glob("docs/**/*.md")), ROOT / "README.md"], ids=lambda p: p.name
+)
 def test_links_between_documents_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
@@ -29,6 +33,8 @@ def test_links_between_documents_lead_somewhere(page: Path) -> None:
 def test_every_make_target_named_in_the_readme_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
-    commands = re.findall(r"make ((?:[a-z-]+ ?)+)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    commands = re.findall(
+        r"make ((?:[a-z-]+ ?)+)", (ROOT / "README.md").read_text(encoding="utf-8")
+    )
     named = {word for command in commands for word in command.split()}
     assert {"demo", "test"} <= named & targets

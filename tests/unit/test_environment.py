@@ -10,9 +10,16 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CHOSEN = (
-    "jupyterlab", "papermill", "nbclient", "influxdb-client", "requests", "scikit-learn", "pandas", "matplotlib",
+    "jupyterlab",
+    "papermill",
+    "nbclient",
+    "influxdb-client",
+    "requests",
+    "scikit-learn",
+    "pandas",
+    "matplotlib",
     "mlflow",
-)  # fmt: skip
+)
 
 
 def project() -> dict[str, object]:
@@ -26,7 +33,9 @@ def names(requirements: list[str]) -> set[str]:
 def locked() -> dict[str, list[str]]:
     """Return the pinned versions by name; a name may be pinned once for each range of Pythons."""
     pins: dict[str, list[str]] = {}
-    for name, version in re.findall(r"^([A-Za-z0-9._-]+)==([^ \\;]+)", lock_text(), flags=re.MULTILINE):
+    for name, version in re.findall(
+        r"^([A-Za-z0-9._-]+)==([^ \\;]+)", lock_text(), flags=re.MULTILINE
+    ):
         pins.setdefault(name.lower(), []).append(version)
     return pins
 

@@ -9,7 +9,11 @@ from factory_lib.errors import ConfigError, FactoryError, ServerError, TooFewRow
 
 @pytest.mark.parametrize(
     "error",
-    [TooFewRows("fit", 3, 60), ConfigError("tariff", "is wrong"), ServerError("ree", "is down", status=503)],
+    [
+        TooFewRows("fit", 3, 60),
+        ConfigError("tariff", "is wrong"),
+        ServerError("ree", "is down", status=503),
+    ],
     ids=lambda error: type(error).__name__,
 )
 def test_an_error_crosses_a_process_border_whole(error: FactoryError) -> None:

@@ -1,7 +1,8 @@
 """The documented indices: rules on the price and the weather of one hour, not predictions.
 
-Every function takes arrays (or scalars) and returns float arrays within 0…100; what is unknown goes in as NaN and comes
-out as NaN. Temperatures in °C, relative humidity in %, prices in EUR/kWh. Prices may be zero or negative.
+Every function takes arrays (or scalars) and returns float arrays within 0…100; what is
+unknown goes in as NaN and comes out as NaN. Temperatures in °C, relative humidity in %,
+prices in EUR/kWh. Prices may be zero or negative.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ BAND_MINIMUM_DAYS = 60  # with less history the index is unknown
 BAND_PERCENTILES = (5.0, 95.0)
 COMFORT_C = 21.0
 COMFORT_PCT = 55.0
-# Thom's discomfort index: below 21 nobody is uncomfortable, above 32 it is a medical emergency (Giles et al. 1990).
+# Thom's discomfort index: below 21 nobody is uncomfortable, above 32 it is a medical
+# emergency (Giles et al. 1990).
 DISCOMFORT_NONE_C = 21.0
 DISCOMFORT_EMERGENCY_C = 32.0
 
@@ -44,7 +46,8 @@ _LOWEST_CPI = np.array([75.0, 50.0, 25.0])  # of all classes but the last
 class PriceBand:
     """What counted as cheap (5th percentile) and dear (95th) in the 90 days before an issue time, EUR/kWh.
 
-    Both are NaN where fewer than 60 days of hours were known: then every index that needs the price is unknown.
+    Both are NaN where fewer than 60 days of hours were known: then every index that
+    needs the price is unknown.
     """
 
     low_eur_kwh: float
@@ -57,8 +60,9 @@ def price_band(price_eur_kwh: pd.Series, issued_at: datetime) -> PriceBand:
     Parameters
     ----------
     price_eur_kwh : Series
-        Hourly prices, UTC index of slot starts, ascending; slots from ``issued_at`` on are not looked at, although
-        those of the rest of the day are known, so that the band does not depend on the hour of publication.
+        Hourly prices, UTC index of slot starts, ascending; slots from ``issued_at`` on
+        are not looked at, although those of the rest of the day are known, so that the
+        band does not depend on the hour of publication.
     """
     issue = pd.Timestamp(issued_at)
     window = price_eur_kwh.loc[issue - timedelta(days=BAND_DAYS) : issue]
@@ -69,9 +73,13 @@ def price_band(price_eur_kwh: pd.Series, issued_at: datetime) -> PriceBand:
     return PriceBand(float(low), float(high))
 
 
-def energy_cost_index(price_eur_kwh: ArrayLike, low_eur_kwh: ArrayLike, high_eur_kwh: ArrayLike) -> Floats:
+def energy_cost_index(
+    price_eur_kwh: ArrayLike, low_eur_kwh: ArrayLike, high_eur_kwh: ArrayLike
+) -> Floats:
     """Return 0 for a price at the band's low end or below, 100 at its high end or above; 50 where the band is flat."""
-    price, low, high = (np.asarray(x, dtype=np.float64) for x in (price_eur_kwh, low_eur_kwh, high_eur_kwh))
+    price, low, high = (
+        np.asarray(x, dtype=np.float64) for x in (price_eur_kwh, low_eur_kwh, high_eur_kwh)
+    )
     width = high - low
     flat = width == 0
     index = 100.0 * (price - low) / np.where(flat, 1.0, width)
@@ -85,14 +93,17 @@ def temperature_comfort_index(temperature_c: ArrayLike) -> Floats:
 
 def humidity_stress_factor(humidity_pct: ArrayLike) -> Floats:
     """Return 0 at 55 % relative humidity and 100 in absolutely dry air; saturated air gives 82."""
-    return _clip(100.0 * np.abs(np.asarray(humidity_pct, dtype=np.float64) - COMFORT_PCT) / COMFORT_PCT)
+    return _clip(
+        100.0 * np.abs(np.asarray(humidity_pct, dtype=np.float64) - COMFORT_PCT) / COMFORT_PCT
+    )
 
 
 def discomfort_index(temperature_c: ArrayLike, humidity_pct: ArrayLike) -> Floats:
     """Return Thom's discomfort index in °C: T - 0.55 (1 - 0.01 RH) (T - 14.5).
 
-    Thom, E. C. (1959), "The discomfort index", Weatherwise 12(2), 57-61, in its Celsius form. It describes people at
-    rest in the shade: no sun, no wind, no work load, no clothing, and it says nothing about cold.
+    Thom, E. C. (1959), "The discomfort index", Weatherwise 12(2), 57-61, in its Celsius
+    form. It describes people at rest in the shade: no sun, no wind, no work load, no
+    clothing, and it says nothing about cold.
     """
     t, rh = np.asarray(temperature_c, dtype=np.float64), np.asarray(humidity_pct, dtype=np.float64)
     return np.asarray(t - 0.55 * (1.0 - 0.01 * rh) * (t - 14.5))
@@ -101,16 +112,21 @@ def discomfort_index(temperature_c: ArrayLike, humidity_pct: ArrayLike) -> Float
 def heat_stress_factor(temperature_c: ArrayLike, humidity_pct: ArrayLike) -> Floats:
     """Return Thom's index as 0 (nobody uncomfortable, 21) to 100 (medical emergency, 32), linear between.
 
-    The ends are those of the classes of Giles, Balafoutis and Maheras (1990), Int. J. Biometeorology 34, 98-104. A sign
-    of extreme weather outdoors; no substitute for a wet-bulb globe measurement at a workplace.
+    The ends are those of the classes of Giles, Balafoutis and Maheras (1990), Int. J.
+    Biometeorology 34, 98-104. A sign of extreme weather outdoors; no substitute for a
+    wet-bulb globe measurement at a workplace.
     """
     span = DISCOMFORT_EMERGENCY_C - DISCOMFORT_NONE_C
     return _clip(100.0 * (discomfort_index(temperature_c, humidity_pct) - DISCOMFORT_NONE_C) / span)
 
 
-def chocolate_production_index(comfort: ArrayLike, energy_cost: ArrayLike, humidity_stress: ArrayLike) -> Floats:
+def chocolate_production_index(
+    comfort: ArrayLike, energy_cost: ArrayLike, humidity_stress: ArrayLike
+) -> Floats:
     """Return TCI - 0.5 ECI - 0.3 HSF."""
-    tci, eci, hsf = (np.asarray(x, dtype=np.float64) for x in (comfort, energy_cost, humidity_stress))
+    tci, eci, hsf = (
+        np.asarray(x, dtype=np.float64) for x in (comfort, energy_cost, humidity_stress)
+    )
     return _clip(tci - 0.5 * eci - 0.3 * hsf)
 
 

@@ -1,6 +1,7 @@
 """The plant's physics and calendar on a grid of slots: room air, people present, loads that always run.
 
-All functions take a UTC index named ``start`` and return arrays or frames of its length; local time is Europe/Madrid.
+All functions take a UTC index named ``start`` and return arrays or frames of its
+length; local time is Europe/Madrid.
 """
 
 from __future__ import annotations
@@ -29,17 +30,25 @@ def saturation_hpa(temperature_c: Floats) -> Floats:
 def room(weather: pd.DataFrame, model: RoomModel) -> pd.DataFrame:
     """Return the production room's air for outdoor ``temperature_c`` and ``humidity_pct``; unknown stays NaN.
 
-    The room keeps its set-point as far as heating and cooling reach. Its water content is the outdoor one, dried
-    towards the humidity set-point by at most ``dries_g_kg``; it is never humidified.
+    The room keeps its set-point as far as heating and cooling reach. Its water content
+    is the outdoor one, dried towards the humidity set-point by at most ``dries_g_kg``;
+    it is never humidified.
     """
     outdoor_c = weather["temperature_c"].to_numpy(float)
     room_c = np.clip(model.setpoint_c, outdoor_c - model.cools_k, outdoor_c + model.heats_k)
-    outdoor_g_kg = _g_kg(weather["humidity_pct"].to_numpy(float) / 100 * saturation_hpa(outdoor_c), model.pressure_hpa)
-    wanted_g_kg = _g_kg(model.setpoint_humidity_pct / 100 * saturation_hpa(room_c), model.pressure_hpa)
+    outdoor_g_kg = _g_kg(
+        weather["humidity_pct"].to_numpy(float) / 100 * saturation_hpa(outdoor_c),
+        model.pressure_hpa,
+    )
+    wanted_g_kg = _g_kg(
+        model.setpoint_humidity_pct / 100 * saturation_hpa(room_c), model.pressure_hpa
+    )
     room_g_kg = np.maximum(outdoor_g_kg - model.dries_g_kg, np.minimum(outdoor_g_kg, wanted_g_kg))
     vapour_hpa = room_g_kg * model.pressure_hpa / (621.98 + room_g_kg)
     humidity = np.minimum(100.0, 100 * vapour_hpa / saturation_hpa(room_c))
-    return pd.DataFrame({"room_temperature_c": room_c, "room_humidity_pct": humidity}, index=weather.index)
+    return pd.DataFrame(
+        {"room_temperature_c": room_c, "room_humidity_pct": humidity}, index=weather.index
+    )
 
 
 def _g_kg(vapour_hpa: Floats, pressure_hpa: float) -> Floats:
@@ -108,6 +117,8 @@ def auxiliary_kw(plant: Plant, index: pd.DatetimeIndex) -> Floats:
 def day_ends(index: pd.DatetimeIndex, slot_s: int) -> tuple[list[date], Ints]:
     """Return the local days the index touches and, for each, the number of slots that start before its end."""
     days = local_days(index)
-    ends = np.array([int(day_start(day + timedelta(days=1)).timestamp()) for day in days], dtype=np.int64)
+    ends = np.array(
+        [int(day_start(day + timedelta(days=1)).timestamp()) for day in days], dtype=np.int64
+    )
     slots = (ends - int(index[0].timestamp())) // slot_s
     return days, np.minimum(slots, len(index)).astype(np.int64)

@@ -1,9 +1,11 @@
 """The tariff calendar of the Spanish peninsula: which period an instant falls in.
 
-Circular CNMC 3/2020 (BOE-A-2020-1066), in force since 2021-06-01. 2.0TD (up to 15 kW) has three periods, 3.0TD and
-6.1TD (above) have six; P1 is the dearest, the highest number the cheapest. Hours are local wall hours, and because
-Madrid's offset is a whole number of hours, quarters and hours of UTC fall into one period each. Only energy periods;
-what one costs is a setting with days of validity (``adder``). The islands, Ceuta and Melilla are not covered.
+Circular CNMC 3/2020 (BOE-A-2020-1066), in force since 2021-06-01. 2.0TD (up to 15 kW)
+has three periods, 3.0TD and 6.1TD (above) have six; P1 is the dearest, the highest
+number the cheapest. Hours are local wall hours, and because Madrid's offset is a whole
+number of hours, quarters and hours of UTC fall into one period each. Only energy
+periods; what one costs is a setting with days of validity (``adder``). The islands,
+Ceuta and Melilla are not covered.
 """
 
 from __future__ import annotations
@@ -28,28 +30,37 @@ Floats = npt.NDArray[np.float64]
 # Local hours 0…23 of a working day: V valley, S shoulder, P peak.
 _HOURS_SIX = "VVVVVVVVSPPPPPSSSSPPPPSS"
 _HOURS_THREE = "VVVVVVVVSSPPPPSSSSPPPPSS"
-# Months 1…12: the period of the peak hours; the shoulder is the next one, the valley always P6.
+# Months 1…12: the period of the peak hours; the shoulder is the next one, the valley
+# always P6.
 _PEAK_PERIOD_BY_MONTH = (1, 1, 2, 4, 4, 3, 1, 3, 3, 4, 2, 1)
 _LABELS = pd.Index([f"P{n}" for n in range(1, 7)])
-_EPIPHANY = (1, 6)  # named by the circular beside the national holidays, although regions may replace it
+_EPIPHANY = (
+    1,
+    6,
+)  # named by the circular beside the national holidays, although regions may replace it
 
 
 @cache
 def tariff_holidays(year: int) -> frozenset[date]:
     """Return the holidays that the tariff counts as weekend: national, of fixed date, and 6 January.
 
-    The one rule: a national day of the ``holidays`` library counts if the year after has it on the same month and day,
-    which leaves out Good Friday, since Easter never repeats its date in the next year. Days moved to a Monday are left
-    out by ``observed=False``, regional and local ones because no region is asked for.
+    The one rule: a national day of the ``holidays`` library counts if the year after
+    has it on the same month and day, which leaves out Good Friday, since Easter never
+    repeats its date in the next year. Days moved to a Monday are left out by
+    ``observed=False``, regional and local ones because no region is asked for.
     """
-    this, following = ({(d.month, d.day) for d in holidays.country_holidays("ES", years=y, observed=False)}
-                       for y in (year, year + 1))  # fmt: skip
+    this, following = (
+        {(d.month, d.day) for d in holidays.country_holidays("ES", years=y, observed=False)}
+        for y in (year, year + 1)
+    )
     return frozenset(date(year, month, day) for month, day in (this & following) | {_EPIPHANY})
 
 
 def is_holiday(days: Iterable[date]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Return for each local day whether the tariff treats it as a holiday: Saturday, Sunday or ``tariff_holidays``."""
-    return np.array([day.weekday() >= 5 or day in tariff_holidays(day.year) for day in days], dtype=np.bool_)
+    return np.array(
+        [day.weekday() >= 5 or day in tariff_holidays(day.year) for day in days], dtype=np.bool_
+    )
 
 
 def periods(index: pd.DatetimeIndex, access: Access = "3.0TD") -> Periods:
@@ -58,7 +69,8 @@ def periods(index: pd.DatetimeIndex, access: Access = "3.0TD") -> Periods:
     Parameters
     ----------
     index : DatetimeIndex
-        Aware instants, in any order, of hours, quarters or anything shorter than an hour.
+        Aware instants, in any order, of hours, quarters or anything shorter than an
+        hour.
     access : {"2.0TD", "3.0TD", "6.1TD"}
         The access tariff; 3.0TD and 6.1TD share one calendar.
 
@@ -71,10 +83,14 @@ def periods(index: pd.DatetimeIndex, access: Access = "3.0TD") -> Periods:
         raise TypeError("naive timestamps: localise them first")
     local = index.tz_convert(MADRID)
     table = _table(access)
-    days, day_of_slot = np.unique(local.tz_localize(None).to_numpy("datetime64[D]"), return_inverse=True)
+    days, day_of_slot = np.unique(
+        local.tz_localize(None).to_numpy("datetime64[D]"), return_inverse=True
+    )
     free = is_holiday(days.tolist())[day_of_slot] if len(days) else np.empty(0, dtype=np.bool_)
     valley = table[0, 0]
-    chosen: Periods = np.where(free, valley, table[local.month.to_numpy() - 1, local.hour.to_numpy()]).astype(np.int8)
+    chosen: Periods = np.where(
+        free, valley, table[local.month.to_numpy() - 1, local.hour.to_numpy()]
+    ).astype(np.int8)
     return chosen
 
 
@@ -91,13 +107,14 @@ def adder(index: pd.DatetimeIndex, price_eur_mwh: npt.ArrayLike, tariff: TariffS
     index : DatetimeIndex
         Aware instants: slots of an hour or less.
     price_eur_mwh : array
-        Market price of each slot, which taxes take a share of; a negative price gives a negative share.
+        Market price of each slot, which taxes take a share of; a negative price gives a
+        negative share.
 
     Returns
     -------
     array
-        NaN, which is unknown and not zero, where neither tolls nor taxes are set, or where one that is set for other
-        days is not set for this one.
+        NaN, which is unknown and not zero, where neither tolls nor taxes are set, or
+        where one that is set for other days is not set for this one.
     """
     if index.tz is None:
         raise TypeError("naive timestamps: localise them first")

@@ -1,7 +1,8 @@
 """The local calendar as features: weekday, holidays and their neighbours, and the place in the year.
 
-Which holidays count here is a question of demand, not of tariff law: every national holiday of the ``holidays``
-library, Good Friday included, because load falls on all of them.
+Which holidays count here is a question of demand, not of tariff law: every national
+holiday of the ``holidays`` library, Good Friday included, because load falls on all of
+them.
 """
 
 from __future__ import annotations
@@ -37,12 +38,17 @@ def weekdays(days: Days) -> npt.NDArray[np.int64]:
 
 def holiday_flags(days: Days) -> Flags:
     """Return for each local day whether it is a national holiday."""
-    return np.array([day in national_holidays(day.year) for day in days.astype("datetime64[D]").tolist()], dtype=bool)
+    return np.array(
+        [day in national_holidays(day.year) for day in days.astype("datetime64[D]").tolist()],
+        dtype=bool,
+    )
 
 
 def year_angles(days: Days) -> Matrix:
     """Return sine and cosine of the day of the year, first and second harmonic: shape (days, 4)."""
-    since_new_year = (days - days.astype("datetime64[Y]").astype("datetime64[D]")).astype(np.float64)
+    since_new_year = (days - days.astype("datetime64[Y]").astype("datetime64[D]")).astype(
+        np.float64
+    )
     angle = 2 * np.pi * since_new_year / _YEAR_DAYS
     return np.column_stack([np.sin(angle), np.cos(angle), np.sin(2 * angle), np.cos(2 * angle)])
 
@@ -55,7 +61,8 @@ def day_calendar(days: Days, lead: int) -> tuple[Matrix, list[str]]:
     days : array of datetime64[D]
         Target days.
     lead : int
-        Days between issue and target; the issue day's own holiday explains why its prices were unusual.
+        Days between issue and target; the issue day's own holiday explains why its
+        prices were unusual.
 
     Returns
     -------
@@ -73,8 +80,13 @@ def day_calendar(days: Days, lead: int) -> tuple[Matrix, list[str]]:
         "holiday_on_workday": holiday & (weekday < 5),
         "issue_day_holiday": holiday_flags(days - lead * one),
     }
-    angles = dict(zip(["year_sin", "year_cos", "year_sin2", "year_cos2"], year_angles(days).T, strict=True))
-    return np.column_stack([*columns.values(), *angles.values()]).astype(np.float64), [*columns, *angles]
+    angles = dict(
+        zip(["year_sin", "year_cos", "year_sin2", "year_cos2"], year_angles(days).T, strict=True)
+    )
+    return np.column_stack([*columns.values(), *angles.values()]).astype(np.float64), [
+        *columns,
+        *angles,
+    ]
 
 
 def slot_calendar(index: pd.DatetimeIndex) -> pd.DataFrame:
@@ -88,8 +100,8 @@ def slot_calendar(index: pd.DatetimeIndex) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Indexed like ``index``: ``hour_local`` (with quarters as fractions), ``weekday``, ``holiday``, ``year_sin``,
-        ``year_cos``; floats.
+        Indexed like ``index``: ``hour_local`` (with quarters as fractions),
+        ``weekday``, ``holiday``, ``year_sin``, ``year_cos``; floats.
 
     Raises
     ------

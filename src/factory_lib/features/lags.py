@@ -1,9 +1,10 @@
 """Market days as a matrix, and the lags and trailing statistics taken from it.
 
-A day-ahead market publishes whole local days, so a price series is a matrix: one row per local day, one column per
-local hour (24) or quarter (96). Row shifts are then lags in days, and "known at the issue time" is one rule: a feature
-of target day d, forecast ``lead`` days ahead, may only use rows up to d - ``lead``. Every function here takes that
-distance as an argument and none can look nearer.
+A day-ahead market publishes whole local days, so a price series is a matrix: one row
+per local day, one column per local hour (24) or quarter (96). Row shifts are then lags
+in days, and "known at the issue time" is one rule: a feature of target day d, forecast
+``lead`` days ahead, may only use rows up to d - ``lead``. Every function here takes
+that distance as an argument and none can look nearer.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ class DayMatrix:
     days : array of datetime64[D]
         Consecutive local days.
     grid : array, shape (days, 24) or (days, 96)
-        NaN where unknown. The hour that a 25-hour day has twice is its mean, the one that a 23-hour day lacks is the
-        mean of its neighbours: a matrix for learning, not for storage.
+        NaN where unknown. The hour that a 25-hour day has twice is its mean, the one
+        that a 23-hour day lacks is the mean of its neighbours: a matrix for learning,
+        not for storage.
     """
 
     days: Days
@@ -45,7 +47,9 @@ class DayMatrix:
 
     def row(self, day: date | np.datetime64) -> int:
         """Return the row number of ``day``, which may lie outside the matrix."""
-        return int((np.datetime64(day).astype("datetime64[D]") - self.days[0]) // np.timedelta64(1, "D"))
+        return int(
+            (np.datetime64(day).astype("datetime64[D]") - self.days[0]) // np.timedelta64(1, "D")
+        )
 
     def spanning(self, first: date | np.datetime64, last: date | np.datetime64) -> DayMatrix:
         """Return the same series on the days ``first`` … ``last``, unknown where it does not reach."""
@@ -67,8 +71,9 @@ def day_matrix(series: pd.Series, resolution_s: int = HOUR_S) -> DayMatrix:
     Parameters
     ----------
     series : Series
-        Indexed by slot start, aware; hours, quarters, or hours first and quarters later. An hour is the mean of its
-        four quarters, and unknown unless all four are there.
+        Indexed by slot start, aware; hours, quarters, or hours first and quarters
+        later. An hour is the mean of its four quarters, and unknown unless all four are
+        there.
     resolution_s : int
         3600 or 900; quarters are only known where the series has them.
     """
@@ -97,7 +102,9 @@ def to_slots(day: date, row: Matrix) -> pd.Series:
     start, end = (int(bound.timestamp()) for bound in day_bounds(day))
     index = to_index(np.arange(start, end, step, dtype=np.int64))
     local = index.tz_convert(MADRID)
-    return pd.Series(row[np.asarray((local.hour * HOUR_S + local.minute * 60) // step)], index=index)
+    return pd.Series(
+        row[np.asarray((local.hour * HOUR_S + local.minute * 60) // step)], index=index
+    )
 
 
 def lag(values: Matrix, days: int) -> Matrix:

@@ -1,10 +1,11 @@
 """What a price forecast for market day d can know ``lead`` days ahead, normalised by the recent level and spread.
 
-Spanish prices went from 30 to 300 and back within the years a model learns from. Every lag is therefore expressed in
-units of its own moment: minus the mean of the last seven known days, divided by their usual spread within the day. A
-day of 2019 and a day of 2022 then teach the same shapes, and long windows stop hurting. The spread is a trailing mean
-of daily standard deviations plus a share of the price level plus one euro, so that it is positive on flat or negative
-days too.
+Spanish prices went from 30 to 300 and back within the years a model learns from. Every
+lag is therefore expressed in units of its own moment: minus the mean of the last seven
+known days, divided by their usual spread within the day. A day of 2019 and a day of
+2022 then teach the same shapes, and long windows stop hurting. The spread is a trailing
+mean of daily standard deviations plus a share of the price level plus one euro, so that
+it is positive on flat or negative days too.
 """
 
 from __future__ import annotations
@@ -25,7 +26,13 @@ SPREAD_DAYS = 14
 PRICE_LEVEL_DAYS = 28
 PRICE_LEVEL_SHARE = 0.15
 SPREAD_FLOOR_EUR_MWH = 1.0
-_ANCHOR_HOURS = (3, 8, 14, 20, 23)  # night, morning peak, solar valley, evening peak, last known hour
+_ANCHOR_HOURS = (
+    3,
+    8,
+    14,
+    20,
+    23,
+)  # night, morning peak, solar valley, evening peak, last known hour
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,8 @@ class DayFeatures:
     Attributes
     ----------
     hourly : array, shape (days, features, 24)
-        One value per local hour: lags and trailing means, in units of ``spread`` around ``level``.
+        One value per local hour: lags and trailing means, in units of ``spread`` around
+        ``level``.
     daily : array, shape (days, features)
         One value per day: daily means and extremes, calendar.
     level, spread : array, shape (days,)
@@ -65,21 +73,26 @@ class DayFeatures:
         hours = np.broadcast_to(np.arange(24.0), last.shape)
         return np.concatenate(
             [np.stack([*own, hours], axis=2), np.repeat(shared[:, None, :], 24, axis=1)], axis=2
-        )  # fmt: skip
+        )
 
 
-def price_features(prices: DayMatrix, lead: int, exogenous: Mapping[str, DayMatrix] | None = None) -> DayFeatures:
+def price_features(
+    prices: DayMatrix, lead: int, exogenous: Mapping[str, DayMatrix] | None = None
+) -> DayFeatures:
     """Build the features of every day of ``prices`` as a target, from what is known ``lead`` days earlier.
 
     Parameters
     ----------
     prices : DayMatrix
-        Hourly, EUR/MWh. Rows after the last known day may be there, unknown: they are the targets to come.
+        Hourly, EUR/MWh. Rows after the last known day may be there, unknown: they are
+        the targets to come.
     lead : int
-        1 for the day after the issue day. Prices are known up to and including the issue day (target day - ``lead``).
+        1 for the day after the issue day. Prices are known up to and including the
+        issue day (target day - ``lead``).
     exogenous : mapping of str to DayMatrix, optional
-        The system operator's day-ahead forecasts, hourly. On the issue day they are known up to the following day,
-        so the target day's own (lead 1), else the day after issue.
+        The system operator's day-ahead forecasts, hourly. On the issue day they are
+        known up to the following day, so the target day's own (lead 1), else the day
+        after issue.
 
     Raises
     ------
@@ -87,14 +100,18 @@ def price_features(prices: DayMatrix, lead: int, exogenous: Mapping[str, DayMatr
         If ``lead`` is not 1 … 7: a lag of one week would look past the issue day.
     """
     if not 1 <= lead <= LONGEST_LEAD_DAYS:
-        raise BadInput(f"A lead of {lead} days cannot be served.", next_step=f"Choose 1 … {LONGEST_LEAD_DAYS}.")
+        raise BadInput(
+            f"A lead of {lead} days cannot be served.", next_step=f"Choose 1 … {LONGEST_LEAD_DAYS}."
+        )
     known = prices.grid
     level = trailing_mean(known.mean(axis=1, keepdims=True), LEVEL_DAYS, lead)[:, 0]
     spread = _spread(known, lead)
     own, names = _price_lags(known, lead)
     hourly = [(part - level[:, None]) / spread[:, None] for part in own]
     daily, daily_names = _day_shapes(known, lead, level, spread)
-    for name, matrix in sorted((exogenous or {}).items()):  # columns of a fit and of its service in one order
+    for name, matrix in sorted(
+        (exogenous or {}).items()
+    ):  # columns of a fit and of its service in one order
         parts = _exogenous(matrix.spanning(prices.days[0], prices.days[-1]).grid, lead)
         hourly += parts
         names += [f"{name}_{what}" for what in ("latest", "since_day_before", "since_week_before")]
@@ -117,16 +134,25 @@ def operator_days(forecasts: pd.DataFrame) -> dict[str, DayMatrix]:
     Parameters
     ----------
     forecasts : DataFrame
-        Hourly UTC index; ``load_mw``, ``wind_mw``, ``solar_mw``, each as issued by noon of the day before.
+        Hourly UTC index; ``load_mw``, ``wind_mw``, ``solar_mw``, each as issued by noon
+        of the day before.
     """
     residual = forecasts["load_mw"] - forecasts["wind_mw"] - forecasts["solar_mw"]
-    columns = {"residual_load_mw": residual, "load_mw": forecasts["load_mw"], "wind_mw": forecasts["wind_mw"]}
+    columns = {
+        "residual_load_mw": residual,
+        "load_mw": forecasts["load_mw"],
+        "wind_mw": forecasts["wind_mw"],
+    }
     return {name: day_matrix(column) for name, column in columns.items()}
 
 
 def _spread(known: Matrix, lead: int) -> Matrix:
-    within_day = trailing_mean(known.std(axis=1, keepdims=True), SPREAD_DAYS, lead, at_least=3)[:, 0]
-    price_level = trailing_mean(known.mean(axis=1, keepdims=True), PRICE_LEVEL_DAYS, lead, at_least=3)[:, 0]
+    within_day = trailing_mean(known.std(axis=1, keepdims=True), SPREAD_DAYS, lead, at_least=3)[
+        :, 0
+    ]
+    price_level = trailing_mean(
+        known.mean(axis=1, keepdims=True), PRICE_LEVEL_DAYS, lead, at_least=3
+    )[:, 0]
     return np.asarray(within_day + PRICE_LEVEL_SHARE * np.abs(price_level) + SPREAD_FLOOR_EUR_MWH)
 
 
@@ -135,11 +161,19 @@ def _price_lags(known: Matrix, lead: int) -> tuple[list[Matrix], list[str]]:
     same_weekday = known_mean([lag(known, days) for days in (7, 14, 21, 28)])
     parts = [lag(known, days) for days in days_back]
     parts += [trailing_mean(known, 7, lead), trailing_mean(known, 28, lead), same_weekday]
-    return parts, [f"lag_{days}d" for days in days_back] + ["mean_7d", "mean_28d", "same_weekday_mean"]
+    return parts, [f"lag_{days}d" for days in days_back] + [
+        "mean_7d",
+        "mean_28d",
+        "same_weekday_mean",
+    ]
 
 
-def _day_shapes(known: Matrix, lead: int, level: Matrix, spread: Matrix) -> tuple[list[Matrix], list[str]]:
-    columns: dict[str, Matrix] = {f"mean_lag_{days}d": lag(known, days).mean(axis=1) for days in range(lead, lead + 7)}
+def _day_shapes(
+    known: Matrix, lead: int, level: Matrix, spread: Matrix
+) -> tuple[list[Matrix], list[str]]:
+    columns: dict[str, Matrix] = {
+        f"mean_lag_{days}d": lag(known, days).mean(axis=1) for days in range(lead, lead + 7)
+    }
     for days in (lead, lead + 1):
         columns[f"min_lag_{days}d"] = lag(known, days).min(axis=1)
         columns[f"max_lag_{days}d"] = lag(known, days).max(axis=1)

@@ -1,9 +1,10 @@
 """Rolling origin: what the forecaster would have said on every day, had it been run then.
 
-Every market day of the test is forecast once for each lead, by models fitted on what was known at the issue time of
-the first day of their block (two to four weeks; in production models are younger, so this errs to the careful side).
-Features are taken row by row from known rows only, see ``features.lags``; bands come from the errors of earlier
-forecasts.
+Every market day of the test is forecast once for each lead, by models fitted on what
+was known at the issue time of the first day of their block (two to four weeks; in
+production models are younger, so this errs to the careful side). Features are taken row
+by row from known rows only, see ``features.lags``; bands come from the errors of
+earlier forecasts.
 """
 
 from __future__ import annotations
@@ -17,17 +18,20 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.parallel import Parallel, delayed
 
+from factory_lib.context import RunContext
 from factory_lib.features.calendar import Matrix
 from factory_lib.features.lags import DayMatrix, to_slots
 from factory_lib.features.prices import price_features
-from factory_lib.house import House
 from factory_lib.models import registry
 from factory_lib.models.baselines import naive_forecasts
 from factory_lib.models.calibration import band, calibration_start, trailing_bands
 from factory_lib.models.forecasters import LEADS, LeadModel, Recipe
 from factory_lib.models.quarters import in_quarters, quarter_factors
 
-REFIT_DAYS, REFIT_DAYS_BEYOND = 14, 28  # for the next day, and for later ones, where a fresher model gains little
+REFIT_DAYS, REFIT_DAYS_BEYOND = (
+    14,
+    28,
+)  # for the next day, and for later ones, where a fresher model gains little
 
 
 def rolling_origin(first: int, end: int, step: int) -> Iterator[range]:
@@ -53,19 +57,21 @@ def backtest(
     Parameters
     ----------
     prices : DayMatrix
-        Hourly, with at least 35 + 60 + 112 known days before ``first``: look-back, training, calibration.
+        Hourly, with at least 35 + 60 + 112 known days before ``first``: look-back,
+        training, calibration.
     quarters : DayMatrix, optional
         The same prices in quarters; given, so are the forecasts.
     refit_days : int, optional
-        Length of a block; by default ``REFIT_DAYS`` for lead 1, ``REFIT_DAYS_BEYOND`` for the others.
+        Length of a block; by default ``REFIT_DAYS`` for lead 1, ``REFIT_DAYS_BEYOND``
+        for the others.
     jobs : int
         Leads are independent, and share the cores.
 
     Returns
     -------
     DataFrame
-        One row per slot and lead: ``start`` (UTC), ``market_day``, ``lead``, and in EUR/MWh ``p10``, ``p50``, ``p90``
-        and one column per naive forecast.
+        One row per slot and lead: ``start`` (UTC), ``market_day``, ``lead``, and in
+        EUR/MWh ``p10``, ``p50``, ``p90`` and one column per naive forecast.
 
     Raises
     ------
@@ -74,27 +80,35 @@ def backtest(
     """
     known = prices.spanning(prices.days[0], last)
     step = {lead: refit_days or (REFIT_DAYS if lead == 1 else REFIT_DAYS_BEYOND) for lead in leads}
-    work = (delayed(_one_lead)(known, quarters, first, exogenous, recipe, lead, step[lead]) for lead in leads)
+    work = (
+        delayed(_one_lead)(known, quarters, first, exogenous, recipe, lead, step[lead])
+        for lead in leads
+    )
     parts: list[pd.DataFrame] = Parallel(n_jobs=jobs)(work)
     return pd.concat(parts, ignore_index=True)
 
 
-def log_backtest(house: House, name: str, params: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
+def log_backtest(
+    ctx: RunContext, name: str, params: Mapping[str, Any], figures: Mapping[str, Any]
+) -> str:
     """Log a backtest as an MLflow run of its own, without a model, and return the run's id.
 
     Parameters
     ----------
     params, figures : mapping
-        What was tested, and ``evaluation.score`` of it; what is no number goes into ``figures.json`` alone.
+        What was tested, and ``evaluation.score`` of it; what is no number goes into
+        ``figures.json`` alone.
     """
-    numbers = {key: float(value) for key, value in figures.items() if isinstance(value, (int, float))}
+    numbers = {
+        key: float(value) for key, value in figures.items() if isinstance(value, (int, float))
+    }
     return registry.log(
-        house,
+        ctx,
         name=f"backtest {name}",
         params=params,
         metrics=numbers,
         models={},
-        tags={"kind": "backtest", "as_of": house.as_of.isoformat()},
+        tags={"kind": "backtest", "as_of": ctx.as_of.isoformat()},
         artifacts={"figures.json": json.dumps(dict(figures), default=str, indent=1)},
         figures={},
     ).run_id
@@ -141,7 +155,9 @@ def _one_lead(
     rows |= {name: values[first:] for name, values in naive_forecasts(truth, lead).items()}
     days = [first_day + timedelta(days=n) for n in range(len(prices.days) - first)]
     parts = [
-        pd.DataFrame({name: to_slots(day, values[n]) for name, values in rows.items()}).assign(market_day=str(day))
+        pd.DataFrame({name: to_slots(day, values[n]) for name, values in rows.items()}).assign(
+            market_day=str(day)
+        )
         for n, day in enumerate(days)
     ]
     return pd.concat(parts).rename_axis("start").reset_index().assign(lead=lead)
@@ -153,8 +169,15 @@ def _in_quarters(
     # Before quarters existed, an hour stands for its four.
     known = quarters.spanning(prices.days[0], prices.days[-1]).grid
     fine = np.vstack(
-        [in_quarters(forecast[[row]], quarter_factors(known[: max(row - lead + 1, 0)])) for row in range(len(forecast))]
+        [
+            in_quarters(forecast[[row]], quarter_factors(known[: max(row - lead + 1, 0)]))
+            for row in range(len(forecast))
+        ]
     )
     published = np.isfinite(known)
     fine_errors = np.where(published, known - fine, errors.repeat(4, axis=1))
-    return fine, fine_errors, DayMatrix(prices.days, np.where(published, known, prices.grid.repeat(4, axis=1)))
+    return (
+        fine,
+        fine_errors,
+        DayMatrix(prices.days, np.where(published, known, prices.grid.repeat(4, axis=1))),
+    )

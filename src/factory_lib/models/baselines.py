@@ -1,8 +1,9 @@
 """The naive forecasts that every model has to beat, and that stand in when there is none.
 
-A naive forecast repeats a published day: the latest (`day_before`: the issue day, whatever the lead), the same day of
-the week before the target (`week_before`), or the field's standard (Monday, Saturday and Sunday repeat last week, the
-other days the latest day). A day that is missing is stood in for by the last one known in the week
+A naive forecast repeats a published day: the latest (`day_before`: the issue day,
+whatever the lead), the same day of the week before the target (`week_before`), or the
+field's standard (Monday, Saturday and Sunday repeat last week, the other days the
+latest day). A day that is missing is stood in for by the last one known in the week
 before it.
 """
 

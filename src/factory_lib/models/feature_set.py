@@ -9,17 +9,29 @@ from pathlib import Path
 
 import pandas as pd
 
+from factory_lib.context import RunContext
 from factory_lib.errors import TooFewRows
-from factory_lib.features.thirteen import THIRTEEN, thirteen
-from factory_lib.house import House
+from factory_lib.features.documented import THIRTEEN, thirteen
 from factory_lib.models import history
 from factory_lib.models.history import PUBLISHED_AHEAD
 
 VERSION = 1  # rises with every change of a definition
 BAND_DAYS = 91  # the price band needs the 90 days before the issue time, whole
 FEWEST_HOURS = 24
-SCORES = ["energy_cost_index", "temperature_comfort_index", "energy_optimization_score", "chocolate_production_index"]
-LATEST = ["price_eur_kwh", "tariff_period", "temperature_c", "humidity_pct", *SCORES[2:], "production_recommendation"]
+SCORES = [
+    "energy_cost_index",
+    "temperature_comfort_index",
+    "energy_optimization_score",
+    "chocolate_production_index",
+]
+LATEST = [
+    "price_eur_kwh",
+    "tariff_period",
+    "temperature_c",
+    "humidity_pct",
+    *SCORES[2:],
+    "production_recommendation",
+]
 
 
 @dataclass(frozen=True)
@@ -86,7 +98,7 @@ class FeatureSet:
         )
 
 
-def build(house: House, days: int) -> FeatureSet:
+def build(ctx: RunContext, days: int) -> FeatureSet:
     """Build and store the set of the last ``days`` days.
 
     Raises
@@ -94,14 +106,16 @@ def build(house: House, days: int) -> FeatureSet:
     TooFewRows
         If hardly an hour has price and weather.
     """
-    known, end = history.load(house, days + BAND_DAYS), house.as_of
+    known, end = history.load(ctx, days + BAND_DAYS), ctx.as_of
     notes: tuple[str, ...] = ()
     if known.hourly[-24 * days :].dropna().empty:
-        known = history.load(house, house.settings.training.history_days + BAND_DAYS)
+        known = history.load(ctx, ctx.settings.training.history_days + BAND_DAYS)
         complete = known.hourly.dropna()
         if len(complete):
             end = complete.index[-1].to_pydatetime() + timedelta(hours=1)
-            notes = (f"Nothing newer than {end:%Y-%m-%d} has both price and weather: these are the days before it.",)
+            notes = (
+                f"Nothing newer than {end:%Y-%m-%d} has both price and weather: these are the days before it.",
+            )
     made = thirteen(known.hourly[known.hourly.index < end + PUBLISHED_AHEAD], end)
     window = made[made.index >= pd.Timestamp(end - timedelta(days=days))]
     window = window[: window["energy_optimization_score"].last_valid_index()]
@@ -109,7 +123,7 @@ def build(house: House, days: int) -> FeatureSet:
     if hours < FEWEST_HOURS:
         raise TooFewRows("The feature set", hours, FEWEST_HOURS)
     digest = _hash(window)
-    file = house.settings.paths.data / "features" / f"thirteen-v{VERSION}-{digest}.parquet"
+    file = ctx.settings.paths.data / "features" / f"thirteen-v{VERSION}-{digest}.parquet"
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_suffix(".part")
@@ -138,4 +152,11 @@ def _describe(name: str, column: pd.Series) -> dict[str, object]:
             "commonest": f"{counts.index[0]} ({counts.iloc[0]:,} h)",
         }
     low, mean, high = column.min(), column.mean(), column.max()
-    return {"feature": name, "known": f"{known:.0%}", "lowest": low, "mean": mean, "highest": high, "commonest": ""}
+    return {
+        "feature": name,
+        "known": f"{known:.0%}",
+        "lowest": low,
+        "mean": mean,
+        "highest": high,
+        "commonest": "",
+    }

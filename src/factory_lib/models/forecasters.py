@@ -1,9 +1,11 @@
 """The price forecaster: LASSO per hour on several windows, averaged with boosted trees of all hours, per lead.
 
-Linear models see the whole of the last days and extrapolate; trees see thresholds (solar valley, holidays, level) and
-do not. Their errors differ, so their mean beats each. LASSO per hour on lagged prices is the field's reference (LEAR:
-Lago, Marcjasz, De Schutter, Weron, Applied Energy 293 (2021) 116983, also for averaging over windows); here on
-normalised prices, see ``features.prices``. The same class is fitted in production and in the backtest.
+Linear models see the whole of the last days and extrapolate; trees see thresholds
+(solar valley, holidays, level) and do not. Their errors differ, so their mean beats
+each. LASSO per hour on lagged prices is the field's reference (LEAR: Lago, Marcjasz, De
+Schutter, Weron, Applied Energy 293 (2021) 116983, also for averaging over windows);
+here on normalised prices, see ``features.prices``. The same class is fitted in
+production and in the backtest.
 """
 
 from __future__ import annotations
@@ -34,8 +36,9 @@ from factory_lib.models.quarters import in_quarters, quarter_factors
 
 LEADS = tuple(range(1, 8))
 LEAST_TRAINING_DAYS = 60
-# The sixteen weeks kept from a fit are forecast by an earlier one; for the next day, the last four of them by a second,
-# fresh as fits in use are. On spot 2024, fits two weeks old on average had an rMAE of .622, eight weeks old .633.
+# The sixteen weeks kept from a fit are forecast by an earlier one; for the next day,
+# the last four of them by a second, fresh as fits in use are. On spot 2024, fits two
+# weeks old on average had an rMAE of .622, eight weeks old .633.
 FRESH_DAYS = 28
 _BOOSTED: dict[str, Any] = {
     "loss": "absolute_error",
@@ -46,23 +49,28 @@ _BOOSTED: dict[str, Any] = {
     "max_features": 0.3,
     "early_stopping": False,
 }
-_FOREST: dict[str, Any] = {"max_leaf_nodes": 512, "max_features": 0.4, "min_samples_leaf": 5, "max_samples": 0.3}
+_FOREST: dict[str, Any] = {
+    "max_leaf_nodes": 512,
+    "max_features": 0.4,
+    "min_samples_leaf": 5,
+    "max_samples": 0.3,
+}
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What a forecaster is made of.
 
-    The figures were compared on spot 2023 and 2024, PVPC 2024 and the energy file 2016 and 2017, where neighbouring
-    choices differ by about one percent of the error.
+    The figures were compared on spot 2023 and 2024, PVPC 2024 and the energy file 2016
+    and 2017, where neighbouring choices differ by about one percent of the error.
 
     Attributes
     ----------
     lasso_windows_days : tuple of int
         One LASSO model per hour and window; days without prices do not count.
     lasso_penalty, lasso_penalty_per_day : float
-        In units of the standardised features; the second is added for each day of lead beyond the first, because less
-        can be known and more would be imagined.
+        In units of the standardised features; the second is added for each day of lead
+        beyond the first, because less can be known and more would be imagined.
     tree_window_days, tree_iterations : int
         How far back the trees learn, and how many there are.
     trees : {"boosted", "forest"}
@@ -116,16 +124,21 @@ class LeadModel(BaseEstimator):  # type: ignore[misc]
         self.lassos_ = []
         for window in self.recipe.lasso_windows_days:
             rows = usable[-window:]
-            # One Gram matrix serves the 24 hours: this is what makes daily recalibration cheap.
+            # One Gram matrix serves the 24 hours: this is what makes daily
+            # recalibration cheap.
             lasso = make_pipeline(
-                SimpleImputer(keep_empty_features=True),  # a day that was missed looks like an average one
+                SimpleImputer(
+                    keep_empty_features=True
+                ),  # a day that was missed looks like an average one
                 StandardScaler(),
                 Lasso(penalty, precompute=True, tol=1e-3),
             )
             self.lassos_.append(lasso.fit(flat[rows], np.clip(target[rows], -bound, bound)))
         rows = usable[-self.recipe.tree_window_days :]
         pooled = features.pooled()[rows]
-        self.trees_ = _trees(self.recipe).fit(pooled.reshape(-1, pooled.shape[2]), target[rows].ravel())
+        self.trees_ = _trees(self.recipe).fit(
+            pooled.reshape(-1, pooled.shape[2]), target[rows].ravel()
+        )
         return self
 
     def predict(self, features: DayFeatures, rows: Sequence[int] | np.ndarray) -> Matrix:
@@ -142,16 +155,19 @@ class LeadModel(BaseEstimator):  # type: ignore[misc]
 class PriceForecaster(BaseEstimator):  # type: ignore[misc]
     """Hourly or quarter-hourly day-ahead prices for the coming market days, with a calibrated 10-90 % band.
 
-    The last row of the prices handed in is the issue day I; the forecast is for I+1 … I+7. It is issued at noon of I,
-    when the prices of I (published the day before) are known and those of I+1 are not.
+    The last row of the prices handed in is the issue day I; the forecast is for I+1 …
+    I+7. It is issued at noon of I, when the prices of I (published the day before) are
+    known and those of I+1 are not.
 
     Attributes
     ----------
     models_ : dict of int to LeadModel
     errors_ : dict of int to array, shape (days, 24)
-        By lead, out-of-sample errors in spreads of the sixteen weeks before the fit, by models that had not seen them.
+        By lead, out-of-sample errors in spreads of the sixteen weeks before the fit, by
+        models that had not seen them.
     rmae_ : dict of int to float
-        By lead, the error on those weeks over that of the best naive forecast on the same.
+        By lead, the error on those weeks over that of the best naive forecast on the
+        same.
     exogenous_ : list of str
         The operator's forecasts that it was fitted with, and has to be given.
     fitted_until_ : datetime64[D]
@@ -163,7 +179,11 @@ class PriceForecaster(BaseEstimator):  # type: ignore[misc]
         self.leads = leads
 
     def fit(
-        self, prices: DayMatrix, exogenous: Mapping[str, DayMatrix] | None = None, *, jobs: int | None = None
+        self,
+        prices: DayMatrix,
+        exogenous: Mapping[str, DayMatrix] | None = None,
+        *,
+        jobs: int | None = None,
     ) -> Self:
         """Fit every lead on all of ``prices`` (hourly), after measuring its errors on the last sixteen weeks.
 
@@ -174,7 +194,10 @@ class PriceForecaster(BaseEstimator):  # type: ignore[misc]
         """
         end = len(prices.days)
         held_out = calibration_start(prices.grid, end)
-        work = (delayed(_fit_lead)(self.recipe, lead, prices, exogenous, held_out) for lead in self.leads)
+        work = (
+            delayed(_fit_lead)(self.recipe, lead, prices, exogenous, held_out)
+            for lead in self.leads
+        )
         fits = dict(zip(self.leads, list(Parallel(n_jobs=jobs)(work)), strict=True))
         self.models_ = {lead: model for lead, (model, _) in fits.items()}
         self.errors_ = {lead: errors for lead, (_, errors) in fits.items()}
@@ -182,7 +205,13 @@ class PriceForecaster(BaseEstimator):  # type: ignore[misc]
         self.fitted_until_ = prices.days[-1]
         losses = self.losses(prices, exogenous)
         mean = losses.groupby("lead")[["model", "naive"]].mean()
-        self.rmae_ = dict(zip(self.leads, (mean["model"] / mean["naive"]).reindex(self.leads).tolist(), strict=True))
+        self.rmae_ = dict(
+            zip(
+                self.leads,
+                (mean["model"] / mean["naive"]).reindex(self.leads).tolist(),
+                strict=True,
+            )
+        )
         return self
 
     def losses(
@@ -198,23 +227,31 @@ class PriceForecaster(BaseEstimator):  # type: ignore[misc]
         prices, exogenous
             What the fit was given.
         rival : PriceForecaster, optional
-            Another fit, to be run on the same hours with those of ``exogenous`` that it was fitted with.
+            Another fit, to be run on the same hours with those of ``exogenous`` that it
+            was fitted with.
 
         Returns
         -------
         DataFrame
-            ``lead``, ``issue_day`` (datetime64[D]), ``model``, ``naive`` (the best naive forecast of the lead), and
-            ``rival`` where one is given, of the next day alone, for which both are fresh. It knew the days it learnt.
+            ``lead``, ``issue_day`` (datetime64[D]), ``model``, ``naive`` (the best
+            naive forecast of the lead), and ``rival`` where one is given, of the next
+            day alone, for which both are fresh. It knew the days it learnt.
         """
         parts = []
         for lead, errors in self.errors_.items():
             rows = np.arange(len(prices.days) - len(errors), len(prices.days))
             features = price_features(prices, lead, exogenous)
             scale = features.spread[rows, None]
-            naive = [np.abs(prices.grid - said)[rows] for said in naive_forecasts(prices, lead).values()]
+            naive = [
+                np.abs(prices.grid - said)[rows] for said in naive_forecasts(prices, lead).values()
+            ]
             columns = {"model": np.abs(errors * scale), "naive": min(naive, key=np.nanmean)}
             if rival is not None and lead == 1:
-                inputs = {name: matrix for name, matrix in (exogenous or {}).items() if name in rival.exogenous_}
+                inputs = {
+                    name: matrix
+                    for name, matrix in (exogenous or {}).items()
+                    if name in rival.exogenous_
+                }
                 theirs = price_features(prices, lead, inputs)
                 again = errors_in_spreads(rival.models_[lead], theirs, prices.grid, rows)
                 columns["rival"] = np.abs(again * scale)
@@ -223,7 +260,9 @@ class PriceForecaster(BaseEstimator):  # type: ignore[misc]
             parts.append(pd.DataFrame({"lead": lead, "issue_day": issue_day, **flat}))
         return pd.concat(parts, ignore_index=True).dropna(subset=["model", "naive"])
 
-    def held_out_forecast(self, prices: DayMatrix, exogenous: Mapping[str, DayMatrix] | None = None) -> pd.Series:
+    def held_out_forecast(
+        self, prices: DayMatrix, exogenous: Mapping[str, DayMatrix] | None = None
+    ) -> pd.Series:
         """Return what was forecast for the next day (EUR/MWh, by ``start``) on the weeks kept from the fit."""
         first = len(prices.days) - len(self.errors_[1])
         spread = price_features(prices, 1, exogenous).spread[first:, None]
@@ -232,22 +271,27 @@ class PriceForecaster(BaseEstimator):  # type: ignore[misc]
         return forecast
 
     def predict(
-        self, prices: DayMatrix, exogenous: Mapping[str, DayMatrix] | None = None, quarters: DayMatrix | None = None
+        self,
+        prices: DayMatrix,
+        exogenous: Mapping[str, DayMatrix] | None = None,
+        quarters: DayMatrix | None = None,
     ) -> pd.DataFrame:
         """Forecast the days after the last day of ``prices``.
 
         Parameters
         ----------
         prices : DayMatrix
-            Hourly, up to and including the issue day; at least five weeks, or back to the fit where that is longer.
+            Hourly, up to and including the issue day; at least five weeks, or back to
+            the fit where that is longer.
         quarters : DayMatrix, optional
-            Known quarter-hourly prices up to the issue day; given, the forecast is quarter-hourly.
+            Known quarter-hourly prices up to the issue day; given, the forecast is
+            quarter-hourly.
 
         Returns
         -------
         DataFrame
-            Indexed by ``start`` (UTC): ``p10``, ``p50``, ``p90`` (EUR/MWh; NaN where the history is too broken to
-            say) and ``lead`` (days).
+            Indexed by ``start`` (UTC): ``p10``, ``p50``, ``p90`` (EUR/MWh; NaN where
+            the history is too broken to say) and ``lead`` (days).
         """
         issue_day = prices.days[-1]
         parts = []
@@ -264,35 +308,52 @@ class PriceForecaster(BaseEstimator):  # type: ignore[misc]
             day = (issue_day + lead).astype(date)
             rows = band(point[0], quantiles, features.spread[target], lead)
             columns = dict(zip(("p10", "p50", "p90"), rows, strict=True))
-            parts.append(pd.DataFrame({name: to_slots(day, row) for name, row in columns.items()}).assign(lead=lead))
+            parts.append(
+                pd.DataFrame({name: to_slots(day, row) for name, row in columns.items()}).assign(
+                    lead=lead
+                )
+            )
         return pd.concat(parts)
 
     def _errors_since_fit(self, lead: int, features: DayFeatures, prices: DayMatrix) -> Matrix:
-        # A forecast issued before the fit would have known less than this model does: leave it out.
+        # A forecast issued before the fit would have known less than this model does:
+        # leave it out.
         first = prices.row(self.fitted_until_) + lead
-        return errors_in_spreads(self.models_[lead], features, prices.grid, np.arange(first, len(prices.days) - lead))
+        return errors_in_spreads(
+            self.models_[lead], features, prices.grid, np.arange(first, len(prices.days) - lead)
+        )
 
 
 def _trees(recipe: Recipe) -> HistGradientBoostingRegressor | RandomForestRegressor:
     if recipe.trees == "forest":
         return RandomForestRegressor(recipe.tree_iterations, random_state=recipe.seed, **_FOREST)
-    return HistGradientBoostingRegressor(max_iter=recipe.tree_iterations, random_state=recipe.seed, **_BOOSTED)
+    return HistGradientBoostingRegressor(
+        max_iter=recipe.tree_iterations, random_state=recipe.seed, **_BOOSTED
+    )
 
 
 def _fit_lead(
-    recipe: Recipe, lead: int, prices: DayMatrix, exogenous: Mapping[str, DayMatrix] | None, held_out: int
+    recipe: Recipe,
+    lead: int,
+    prices: DayMatrix,
+    exogenous: Mapping[str, DayMatrix] | None,
+    held_out: int,
 ) -> tuple[LeadModel, Matrix]:
     """Return the model of a lead, and its errors from row ``held_out`` on by models that had not seen them."""
     end = len(prices.days)
     features = price_features(prices, lead, exogenous)
     errors = []
-    for first, last in pairwise([held_out, end - FRESH_DAYS, end] if lead == 1 else [held_out, end]):
+    for first, last in pairwise(
+        [held_out, end - FRESH_DAYS, end] if lead == 1 else [held_out, end]
+    ):
         blind = LeadModel(recipe, lead).fit(features, prices.grid, first - lead + 1)
         errors.append(errors_in_spreads(blind, features, prices.grid, np.arange(first, last)))
     return LeadModel(recipe, lead).fit(features, prices.grid, end), np.vstack(errors)
 
 
-def errors_in_spreads(model: LeadModel, features: DayFeatures, prices: Matrix, rows: np.ndarray) -> Matrix:
+def errors_in_spreads(
+    model: LeadModel, features: DayFeatures, prices: Matrix, rows: np.ndarray
+) -> Matrix:
     """Return actual minus forecast of the target rows, in units of the spread known at issue: shape (rows, 24)."""
     if not len(rows):
         return np.empty((0, prices.shape[1]))

@@ -8,21 +8,23 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 
-from factory_lib import series as catalogue
+from factory_lib import catalogue
+from factory_lib.catalogue import Kind
 from factory_lib.clock import HOUR_S, MADRID, day_start, market_day
+from factory_lib.context import RunContext
 from factory_lib.features import diurnal
-from factory_lib.features.ahead import KnownAt, KnownUntil
+from factory_lib.features.documented import HUMIDITY, PRICE, TEMPERATURE
+from factory_lib.features.horizon import KnownAt, KnownUntil
 from factory_lib.features.lags import DayMatrix
 from factory_lib.features.prices import operator_days
-from factory_lib.features.thirteen import HUMIDITY, PRICE, TEMPERATURE
 from factory_lib.frames import wide
-from factory_lib.house import House
-from factory_lib.series import Kind
 from factory_lib.slots import expected, to_index
 
 RECENT = timedelta(days=35)  # what quarters of an hour are learnt from, and a week more
 PUBLISHED_AHEAD = timedelta(days=2)  # nothing is published further ahead than the next market day
-NOON_BEFORE = timedelta(hours=12)  # before a day begins: what is forecast by then may enter its price forecast
+NOON_BEFORE = timedelta(
+    hours=12
+)  # before a day begins: what is forecast by then may enter its price forecast
 OPERATOR, OPERATOR_SERIES = "ree", ("load_mw", "wind_mw", "solar_mw")
 LEAST_OPERATOR_DAYS = 180  # with fewer, prices alone forecast better
 _COLUMNS = [PRICE, TEMPERATURE, HUMIDITY]
@@ -35,13 +37,15 @@ class History:
     Attributes
     ----------
     hourly : DataFrame
-        Gapless hourly UTC index; ``price_eur_mwh`` (the plant's price basis), ``temperature_c``, ``humidity_pct``.
+        Gapless hourly UTC index; ``price_eur_mwh`` (the plant's price basis),
+        ``temperature_c``, ``humidity_pct``.
     known_until : mapping of column to function
         The end (UTC) of what is known at an issue time.
     notes : tuple of str
         What a reader of any figure from these hours has to know.
     operator : mapping of str to DayMatrix
-        The system operator's day-ahead forecasts (``features.prices.operator_days``), empty where there are too few.
+        The system operator's day-ahead forecasts (``features.prices.operator_days``),
+        empty where there are too few.
     """
 
     hourly: pd.DataFrame
@@ -50,57 +54,73 @@ class History:
     operator: Mapping[str, DayMatrix] = field(default_factory=dict)
 
 
-def load(house: House, days: int) -> History:
-    """Read the hours of the last ``days`` market days before ``house.as_of``, and the prices published beyond it.
+def load(ctx: RunContext, days: int) -> History:
+    """Read the hours of the last ``days`` market days before ``ctx.as_of``, and the prices published beyond it.
 
-    Hourly weather is used where the window has any; else hours are drawn between the extremes of the daily climate.
+    Hourly weather is used where the window has any; else hours are drawn between the
+    extremes of the daily climate.
     """
-    start = day_start(market_day(house.as_of) - timedelta(days=days))
-    end = house.as_of + PUBLISHED_AHEAD
-    price_series = f"{house.settings.tariff.price_basis}_eur_mwh"
+    start = day_start(market_day(ctx.as_of) - timedelta(days=days))
+    end = ctx.as_of + PUBLISHED_AHEAD
+    price_series = f"{ctx.settings.tariff.price_basis}_eur_mwh"
     index = to_index(expected(catalogue.get(TEMPERATURE), start, end))
-    prices = _read(house, [price_series], start, end, HOUR_S).rename(columns={price_series: PRICE})
-    weather = _read(house, [TEMPERATURE, HUMIDITY], start, end, HOUR_S)
-    contains = "the tolls of 2.0TD in it" if price_series.startswith("pvpc") else "energy only, no tolls"
+    prices = _read(ctx, [price_series], start, end, HOUR_S).rename(columns={price_series: PRICE})
+    weather = _read(ctx, [TEMPERATURE, HUMIDITY], start, end, HOUR_S)
+    contains = (
+        "the tolls of 2.0TD in it" if price_series.startswith("pvpc") else "energy only, no tolls"
+    )
     notes = [f"Price basis: {price_series.removesuffix('_eur_mwh')}, hourly means; {contains}."]
     weather_until: KnownAt = catalogue.get(TEMPERATURE).publication[Kind.OBSERVED].known_until
     note = "Weather is taken as known one hour after its slot, as stations publish, however it came into the store."
     if not weather.notna().all(axis=1).any():
-        weather, note = _from_climate(house, start, end)
+        weather, note = _from_climate(ctx, start, end)
         weather_until = _climate_known_until
-    hourly = prices.join(weather, how="outer").reindex(index=index, columns=_COLUMNS).astype("float64")
+    hourly = (
+        prices.join(weather, how="outer").reindex(index=index, columns=_COLUMNS).astype("float64")
+    )
     price_until = catalogue.get(price_series).publication[Kind.OBSERVED].known_until
     known_until = {PRICE: price_until, TEMPERATURE: weather_until, HUMIDITY: weather_until}
-    return History(hourly, known_until, (*notes, note), _operator(house, start, end))
+    return History(hourly, known_until, (*notes, note), _operator(ctx, start, end))
 
 
-def _operator(house: House, start: datetime, end: datetime) -> dict[str, DayMatrix]:
+def _operator(ctx: RunContext, start: datetime, end: datetime) -> dict[str, DayMatrix]:
     """Return the operator's forecasts of each day as issued by noon of the day before; none where they are too few."""
     parts = {}
     for name in OPERATOR_SERIES:
-        rows = house.store.read_forecasts(
-            name, places=house.settings.site.places.prices, start=start, end=end, as_of=house.as_of,
-            models=(OPERATOR,), latest=False,
-        )  # fmt: skip
+        rows = ctx.store.read_forecasts(
+            name,
+            places=ctx.settings.site.places.prices,
+            start=start,
+            end=end,
+            as_of=ctx.as_of,
+            models=(OPERATOR,),
+            latest=False,
+        )
         day = rows["target_start"].dt.tz_convert(MADRID).dt.tz_localize(None).dt.normalize()
         noon_before = (day - NOON_BEFORE).dt.tz_localize(MADRID)
         rows = rows[rows["issued_at"] <= noon_before].sort_values("issued_at")
-        parts[name] = rows.drop_duplicates("target_start", keep="last").set_index("target_start")["p50"]
+        parts[name] = rows.drop_duplicates("target_start", keep="last").set_index("target_start")[
+            "p50"
+        ]
     known = pd.DataFrame(parts).dropna()
     return operator_days(known) if len(known) >= LEAST_OPERATOR_DAYS * 24 else {}
 
 
-def published_slots(house: House, history: History) -> pd.Series:
+def published_slots(ctx: RunContext, history: History) -> pd.Series:
     """Return the prices of ``history`` with the last weeks' as the market has them, hours or quarters, by ``start``."""
-    name, end = f"{house.settings.tariff.price_basis}_eur_mwh", house.as_of + PUBLISHED_AHEAD
-    recent = _read(house, [name], house.as_of - RECENT, end, None)[name].dropna()
+    name, end = f"{ctx.settings.tariff.price_basis}_eur_mwh", ctx.as_of + PUBLISHED_AHEAD
+    recent = _read(ctx, [name], ctx.as_of - RECENT, end, None)[name].dropna()
     hourly = history.hourly[PRICE].dropna()
     return pd.concat([hourly[hourly.index < recent.index[0]], recent]) if len(recent) else hourly
 
 
-def _read(house: House, names: list[str], start: datetime, end: datetime, grid_s: int | None) -> pd.DataFrame:
-    places = house.settings.site.places.of(catalogue.get(names[0]).measurement)
-    rows = house.store.read(names, places=places, start=start, end=end, as_of=house.as_of, grid_s=grid_s)
+def _read(
+    ctx: RunContext, names: list[str], start: datetime, end: datetime, grid_s: int | None
+) -> pd.DataFrame:
+    places = ctx.settings.site.places.of(catalogue.get(names[0]).measurement)
+    rows = ctx.store.read(
+        names, places=places, start=start, end=end, as_of=ctx.as_of, grid_s=grid_s
+    )
     return wide(rows).reindex(columns=names)
 
 
@@ -109,8 +129,8 @@ def _climate_known_until(issued_at: datetime) -> datetime:
     return diurnal.known_until(rule.known_until(issued_at))
 
 
-def _from_climate(house: House, start: datetime, end: datetime) -> tuple[pd.DataFrame, str]:
-    daily = _read(house, list(diurnal.DAILY), start, end, None)
+def _from_climate(ctx: RunContext, start: datetime, end: datetime) -> tuple[pd.DataFrame, str]:
+    daily = _read(ctx, list(diurnal.DAILY), start, end, None)
     if daily.empty:
         return pd.DataFrame(columns=[TEMPERATURE, HUMIDITY]), "There is no weather in this window."
     known = daily.notna().all(axis=1)

@@ -36,14 +36,17 @@ class TrainingOutcome:
     importances : dict
         Feature to its share in the score model.
     decisions : DataFrame
-        One row per model (``promotion.Decision``): version, alias, errors of version, rival and champion, reason.
+        One row per model (``promotion.Decision``): version, alias, errors of version,
+        rival and champion, reason.
     price : DataFrame
-        The price model by day ahead: ``days``, ``mae``, ``naive_mae`` (EUR/MWh), ``rmae_best``; empty without one.
+        The price model by day ahead: ``days``, ``mae``, ``naive_mae`` (EUR/MWh),
+        ``rmae_best``; empty without one.
     mlflow_run_id : str
     promoted : tuple of str
         Models whose champion changed.
     skipped : bool
-        Whether this is an earlier training's outcome, shown again because nothing is new.
+        Whether this is an earlier training's outcome, shown again because nothing is
+        new.
     """
 
     verdict: str
@@ -74,11 +77,15 @@ def from_json(text: str) -> TrainingOutcome:
     """Return what ``to_json`` wrote."""
     plain = json.loads(text)
     for name in _FRAMES:
-        plain[name] = pd.read_json(StringIO(plain[name]), orient="split", convert_axes=False, dtype=False)
+        plain[name] = pd.read_json(
+            StringIO(plain[name]), orient="split", convert_axes=False, dtype=False
+        )
     for name in ("notes", "promoted"):
         plain[name] = tuple(plain[name])
     plain["fold_mae"].index = plain["fold_mae"].index.astype(int)
-    plain["example"].index = pd.to_datetime(plain["example"].index, utc=True).as_unit("s").rename("start")
+    plain["example"].index = (
+        pd.to_datetime(plain["example"].index, utc=True).as_unit("s").rename("start")
+    )
     return TrainingOutcome(**plain)
 
 

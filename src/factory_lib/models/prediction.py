@@ -1,7 +1,7 @@
 """The hours ahead: price, weather, score and recommendation with their probabilities, and the reason in words.
 
-Every run stores what it says as forecasts of the model ``factory``, so that the journal can hold it to that later; a
-forecast that says nothing new is issued once a day.
+Every run stores what it says as forecasts of the model ``factory``, so that the journal
+can hold it to that later; a forecast that says nothing new is issued once a day.
 """
 
 from __future__ import annotations
@@ -14,23 +14,30 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from factory_lib import series as catalogue
+from factory_lib import catalogue
 from factory_lib.clock import HOUR_S, day_start, epoch, market_day
+from factory_lib.context import RunContext
 from factory_lib.domain import indices
 from factory_lib.domain.indices import PriceBand
 from factory_lib.errors import BadInput
-from factory_lib.features.thirteen import HUMIDITY, MWH_PER_KWH, PRICE, TEMPERATURE
+from factory_lib.features.documented import HUMIDITY, MWH_PER_KWH, PRICE, TEMPERATURE
 from factory_lib.frames import FORECAST_COLUMNS, UTC_S
-from factory_lib.house import House
 from factory_lib.models import history as histories
-from factory_lib.models import journal
-from factory_lib.models import prediction_words as words
-from factory_lib.models.air_ahead import OWN, AirAhead, air_ahead, errors_of
+from factory_lib.models import prediction_summary as words
+from factory_lib.models import verification
+from factory_lib.models.candidates import price_name
 from factory_lib.models.expectation import COLUMNS, Floats, expect
 from factory_lib.models.history import History
-from factory_lib.models.price_ahead import CHAMPION, NAIVE, PUBLISHED, QUANTILES, UNAVAILABLE, prices_ahead
+from factory_lib.models.price_forecast import (
+    CHAMPION,
+    NAIVE,
+    PUBLISHED,
+    QUANTILES,
+    UNAVAILABLE,
+    prices_ahead,
+)
 from factory_lib.models.serving import champion, served_scores
-from factory_lib.models.trials import price_name
+from factory_lib.models.weather_forecast import OWN, AirAhead, air_ahead, errors_of
 from factory_lib.slots import to_index
 
 LONGEST_DAYS = 7
@@ -46,16 +53,20 @@ class PredictionOutcome:
     Attributes
     ----------
     hourly : DataFrame
-        UTC index: ``price_eur_mwh`` with ``price_p10`` and ``price_p90``, ``tier``, ``temperature_c``,
-        ``humidity_pct``, ``weather_source``, ``expectation.COLUMNS``, ``score_source`` and
-        ``recommendation_source`` (rule or champion).
+        UTC index: ``price_eur_mwh`` with ``price_p10`` and ``price_p90``, ``tier``,
+        ``temperature_c``, ``humidity_pct``, ``weather_source``,
+        ``expectation.COLUMNS``, ``score_source`` and ``recommendation_source`` (rule or
+        champion).
     slots : DataFrame
-        UTC index at the market's cadence, quarters since October 2025: price, band and tier. Hours are their means.
+        UTC index at the market's cadence, quarters since October 2025: price, band and
+        tier. Hours are their means.
     blocks : DataFrame
-        Consecutive hours of a market day with one recommendation: ``start``, ``hours``, ``recommendation``,
-        ``probability``, means of price, temperature and score, ``reason``.
+        Consecutive hours of a market day with one recommendation: ``start``, ``hours``,
+        ``recommendation``, ``probability``, means of price, temperature and score,
+        ``reason``.
     journal : DataFrame
-        ``journal.COLUMNS`` after ``series``: past forecasts against what came, by lead in market days.
+        ``journal.COLUMNS`` after ``series``: past forecasts against what came, by lead
+        in market days.
     drifts : dict of str to str
         Series whose recent forecasts are out of line, and how.
     notes : tuple of str
@@ -89,12 +100,16 @@ class PredictionOutcome:
     def score_chart(self) -> pd.DataFrame:
         """The score with its band."""
         return pd.DataFrame(
-            {"p10": self.hourly["score_p10"], "p50": self.hourly["score"], "p90": self.hourly["score_p90"]}
+            {
+                "p10": self.hourly["score_p10"],
+                "p50": self.hourly["score"],
+                "p90": self.hourly["score_p90"],
+            }
         )
 
 
-def predict(house: House, days: int = LONGEST_DAYS) -> PredictionOutcome:
-    """Predict the hours that begin from ``house.as_of`` on, and store what was predicted.
+def predict(ctx: RunContext, days: int = LONGEST_DAYS) -> PredictionOutcome:
+    """Predict the hours that begin from ``ctx.as_of`` on, and store what was predicted.
 
     Raises
     ------
@@ -103,20 +118,23 @@ def predict(house: House, days: int = LONGEST_DAYS) -> PredictionOutcome:
     """
     if not 1 <= days <= LONGEST_DAYS:
         raise BadInput(f"{days} days cannot be predicted.", next_step=f"Choose 1 … {LONGEST_DAYS}.")
-    begin = -(-epoch(house.as_of) // HOUR_S) * HOUR_S
+    begin = -(-epoch(ctx.as_of) // HOUR_S) * HOUR_S
     index = to_index(np.arange(begin, begin + days * 24 * HOUR_S, HOUR_S, dtype=np.int64))
-    history = histories.load(house, HISTORY_DAYS)
-    hourly, slots, notes = _prices(house, history, index)
-    air = air_ahead(house, history.hourly.loc[: pd.Timestamp(house.as_of), [TEMPERATURE, HUMIDITY]], index)
-    band = indices.price_band(history.hourly[PRICE] * MWH_PER_KWH, house.as_of)
+    history = histories.load(ctx, HISTORY_DAYS)
+    hourly, slots, notes = _prices(ctx, history, index)
+    air = air_ahead(
+        ctx, history.hourly.loc[: pd.Timestamp(ctx.as_of), [TEMPERATURE, HUMIDITY]], index
+    )
+    band = indices.price_band(history.hourly[PRICE] * MWH_PER_KWH, ctx.as_of)
     hourly = hourly.join(air.hourly)
-    hourly = hourly.join(expected_of(hourly, air, band, house.as_of))
-    hourly, learnt = served_scores(house, history, hourly)
-    # Days on, a naive forecast may be the better one; of tomorrow, it means that something is missing.
+    hourly = hourly.join(expected_of(hourly, air, band, ctx.as_of))
+    hourly, learnt = served_scores(ctx, history, hourly)
+    # Days on, a naive forecast may be the better one; of tomorrow, it means that
+    # something is missing.
     fallen_back = (hourly["tier"] == UNAVAILABLE).any() or (hourly["tier"].iloc[:48] == NAIVE).any()
-    price_series = f"{house.settings.tariff.price_basis}_eur_mwh"
-    written = _store(house, hourly, slots, price_series)
-    reviewed, drifts = _journal(house, price_series)
+    price_series = f"{ctx.settings.tariff.price_basis}_eur_mwh"
+    written = _store(ctx, hourly, slots, price_series)
+    reviewed, drifts = _journal(ctx, price_series)
     told = tuple(f"{name}: {why}" for name, why in drifts.items())
     return PredictionOutcome(
         verdict=words.verdict(hourly, told),
@@ -132,41 +150,63 @@ def predict(house: House, days: int = LONGEST_DAYS) -> PredictionOutcome:
 
 
 def _prices(
-    house: House, history: History, index: pd.DatetimeIndex
+    ctx: RunContext, history: History, index: pd.DatetimeIndex
 ) -> tuple[pd.DataFrame, pd.DataFrame, tuple[str, ...]]:
     """Return prices by hour and in the market's own slots, and what is to be said of them."""
-    basis = house.settings.tariff.price_basis
-    found, note = champion(house, price_name(basis))
+    basis = ctx.settings.tariff.price_basis
+    found, note = champion(ctx, price_name(basis))
     wanted = found.exogenous_ if found else []
     if missing := [name for name in wanted if name not in history.operator]:
-        found, note = None, f"The price champion needs forecasts of {', '.join(missing)} that are not here."
+        found, note = (
+            None,
+            f"The price champion needs forecasts of {', '.join(missing)} that are not here.",
+        )
     exogenous = {name: history.operator[name] for name in wanted if name not in missing}
     hourly = prices_ahead(history.hourly[PRICE], index, found, exogenous)
     names = {"p50": PRICE, "p10": "price_p10", "p90": "price_p90"}
-    slots, step_s = hourly.slots, catalogue.get(f"{basis}_eur_mwh").resolution_at(index[-1].to_pydatetime())
+    slots, step_s = (
+        hourly.slots,
+        catalogue.get(f"{basis}_eur_mwh").resolution_at(index[-1].to_pydatetime()),
+    )
     if step_s != HOUR_S:
-        fine = pd.date_range(index[0], index[-1] + pd.Timedelta(hours=1), freq=f"{step_s}s", inclusive="left", unit="s")
-        slots = prices_ahead(histories.published_slots(house, history), fine, found, exogenous, step_s).slots
+        fine = pd.date_range(
+            index[0],
+            index[-1] + pd.Timedelta(hours=1),
+            freq=f"{step_s}s",
+            inclusive="left",
+            unit="s",
+        )
+        slots = prices_ahead(
+            histories.published_slots(ctx, history), fine, found, exogenous, step_s
+        ).slots
     notes = hourly.notes if not note else (*hourly.notes, f"{note} The naive forecast stands in.")
     return hourly.slots.rename(columns=names), slots.rename(columns=names), notes
 
 
-def expected_of(hourly: pd.DataFrame, air: AirAhead, band: PriceBand, issued_at: datetime) -> pd.DataFrame:
+def expected_of(
+    hourly: pd.DataFrame, air: AirAhead, band: PriceBand, issued_at: datetime
+) -> pd.DataFrame:
     """Return score and recommendation to expect of each hour; see ``expectation.expect``.
 
-    Errors of temperature and humidity are taken together, as past forecasts made them; those of the price apart, for
-    the air of one town and the price of a country err for different reasons.
+    Errors of temperature and humidity are taken together, as past forecasts made them;
+    those of the price apart, for the air of one town and the price of a country err for
+    different reasons.
     """
     draw, parts = np.random.default_rng(0), []
     low, high = np.array([band.low_eur_kwh]), np.array([band.high_eur_kwh])
     for number, start in enumerate(pd.DatetimeIndex(hourly.index)):
         row = hourly.iloc[[number]]
         weather = errors_of(
-            air.errors, start.hour, (start - pd.Timestamp(issued_at)).days, row["weather_source"].iloc[0]
+            air.errors,
+            start.hour,
+            (start - pd.Timestamp(issued_at)).days,
+            row["weather_source"].iloc[0],
         )
         weather = np.resize(weather, (max(len(weather), _LEAST_SPREAD_DRAWS), 2))
         price = draw.permutation(
-            spread_of(row["price_p10"].iloc[0], row[PRICE].iloc[0], row["price_p90"].iloc[0], len(weather))
+            spread_of(
+                row["price_p10"].iloc[0], row[PRICE].iloc[0], row["price_p90"].iloc[0], len(weather)
+            )
         )
         parts.append(expect(row, np.column_stack([price, weather]), low, high))
     return pd.concat(parts)[list(COLUMNS)]
@@ -184,18 +224,29 @@ def spread_of(p10: float, p50: float, p90: float, count: int) -> Floats:
     return departures
 
 
-def _store(house: House, hourly: pd.DataFrame, slots: pd.DataFrame, price_series: str) -> int:
+def _store(ctx: RunContext, hourly: pd.DataFrame, slots: pd.DataFrame, price_series: str) -> int:
     """Store what was forecast, the price in the market's slots, and return how many rows were new.
 
-    What was said today is not said again, and hourly means of quarters are aggregates, which are never stored.
+    What was said today is not said again, and hourly means of quarters are aggregates,
+    which are never stored.
     """
-    places = house.settings.site.places
+    places = ctx.settings.site.places
     forecast = slots[slots["tier"].isin([CHAMPION, NAIVE])]
     unknown = pd.Series(np.nan, index=hourly.index)
     said = [
-        (price_series, places.prices, forecast[["price_p10", PRICE, "price_p90"]], forecast["tier"]),
+        (
+            price_series,
+            places.prices,
+            forecast[["price_p10", PRICE, "price_p90"]],
+            forecast["tier"],
+        ),
         *(
-            (name, places.weather, pd.concat([unknown, hourly[name], unknown], axis=1), hourly["weather_source"])
+            (
+                name,
+                places.weather,
+                pd.concat([unknown, hourly[name], unknown], axis=1),
+                hourly["weather_source"],
+            )
             for name in (TEMPERATURE, HUMIDITY)
         ),
         (SCORE_SERIES, places.weather, hourly[["score_p10", "score", "score_p90"]], hourly["tier"]),
@@ -205,51 +256,74 @@ def _store(house: House, hourly: pd.DataFrame, slots: pd.DataFrame, price_series
         rows = values.set_axis(list(QUANTILES), axis=1).dropna(subset=["p50"]).astype("float64")
         steps = pd.DatetimeIndex(values.index).to_series().diff().dt.total_seconds().min()
         rows = rows.assign(
-            series=name, place=trusted[0], model=OWN, issued_at=pd.Timestamp(house.as_of).floor("s"),
-            target_start=rows.index, resolution_s=HOUR_S if np.isnan(steps) else int(steps),
+            series=name,
+            place=trusted[0],
+            model=OWN,
+            issued_at=pd.Timestamp(ctx.as_of).floor("s"),
+            target_start=rows.index,
+            resolution_s=HOUR_S if np.isnan(steps) else int(steps),
             tier=tier.reindex(rows.index),
-        )  # fmt: skip
+        )
         rows = rows[list(FORECAST_COLUMNS)].astype({"issued_at": UTC_S, "target_start": UTC_S})
-        new = rows[~_already_said(house, rows, name)] if len(rows) else rows
+        new = rows[~_already_said(ctx, rows, name)] if len(rows) else rows
         if len(new):
-            written += house.store.write_forecasts(new.reset_index(drop=True), run_id=house.run_id).written
+            written += ctx.store.write_forecasts(
+                new.reset_index(drop=True), run_id=ctx.run_id
+            ).written
     return written
 
 
-def _already_said(house: House, rows: pd.DataFrame, name: str) -> NDArray[np.bool_]:
+def _already_said(ctx: RunContext, rows: pd.DataFrame, name: str) -> NDArray[np.bool_]:
     """Mark the rows that the latest issue of this market day said already."""
     start, end = rows["target_start"].min(), rows["target_start"].max() + pd.Timedelta(seconds=1)
-    last = house.store.read_forecasts(
-        name, places=(str(rows["place"].iloc[0]),), start=start, end=end, as_of=house.as_of, models=(OWN,)
+    last = ctx.store.read_forecasts(
+        name,
+        places=(str(rows["place"].iloc[0]),),
+        start=start,
+        end=end,
+        as_of=ctx.as_of,
+        models=(OWN,),
     )
-    today = (last["issued_at"] >= day_start(market_day(house.as_of))) & last["resolution_s"].isin(rows["resolution_s"])
+    today = (last["issued_at"] >= day_start(market_day(ctx.as_of))) & last["resolution_s"].isin(
+        rows["resolution_s"]
+    )
     last = last[today].set_index("target_start")
-    want, have = rows.set_index("target_start")[[*QUANTILES]], last.reindex(rows["target_start"])[[*QUANTILES]]
+    want, have = (
+        rows.set_index("target_start")[[*QUANTILES]],
+        last.reindex(rows["target_start"])[[*QUANTILES]],
+    )
     same = np.isclose(want, have, rtol=0, atol=1e-6, equal_nan=True).all(axis=1)
     found: NDArray[np.bool_] = same & have["p50"].notna().to_numpy()
     return found
 
 
-def _journal(house: House, price_series: str) -> tuple[pd.DataFrame, dict[str, str]]:
+def _journal(ctx: RunContext, price_series: str) -> tuple[pd.DataFrame, dict[str, str]]:
     """Return how past forecasts did, and for which of the house's own the last week is out of line."""
     parts, drifts = [], {}
     for name in (price_series, TEMPERATURE, HUMIDITY):
-        found = journal.review(house, name)
+        found = verification.review(ctx, name)
         parts.append(found.by_lead.assign(series=name))
         own = found.rows[found.rows["model"] == OWN]
-        if len(own) and (drift := journal.drift(own)):
+        if len(own) and (drift := verification.drift(own)):
             drifts[name] = drift
     filled = [part for part in parts if len(part)]
     table = pd.concat(filled, ignore_index=True) if filled else parts[0]
-    return table[["series", *journal.COLUMNS]], drifts
+    return table[["series", *verification.COLUMNS]], drifts
 
 
-def rule(house: House, price_eur_mwh: float, temperature_c: float, humidity_pct: float) -> dict[str, float | str]:
-    """Return indices and class of one made-up hour, in the price band of ``house.as_of``: the rule, no prediction."""
-    history = histories.load(house, indices.BAND_DAYS + 1)
-    band = indices.price_band(history.hourly[PRICE] * MWH_PER_KWH, house.as_of)
-    eci = indices.energy_cost_index(price_eur_mwh * MWH_PER_KWH, band.low_eur_kwh, band.high_eur_kwh)
-    tci, hsf = indices.temperature_comfort_index(temperature_c), indices.humidity_stress_factor(humidity_pct)
+def rule(
+    ctx: RunContext, price_eur_mwh: float, temperature_c: float, humidity_pct: float
+) -> dict[str, float | str]:
+    """Return indices and class of one made-up hour, in the price band of ``ctx.as_of``: the rule, no prediction."""
+    history = histories.load(ctx, indices.BAND_DAYS + 1)
+    band = indices.price_band(history.hourly[PRICE] * MWH_PER_KWH, ctx.as_of)
+    eci = indices.energy_cost_index(
+        price_eur_mwh * MWH_PER_KWH, band.low_eur_kwh, band.high_eur_kwh
+    )
+    tci, hsf = (
+        indices.temperature_comfort_index(temperature_c),
+        indices.humidity_stress_factor(humidity_pct),
+    )
     cpi = indices.chocolate_production_index(tci, eci, hsf)
     known = np.isfinite(cpi)
     return {
@@ -259,5 +333,7 @@ def rule(house: House, price_eur_mwh: float, temperature_c: float, humidity_pct:
         "heat_stress_factor": float(indices.heat_stress_factor(temperature_c, humidity_pct)),
         "chocolate_production_index": float(cpi),
         SCORE_SERIES: float(indices.energy_optimization_score(eci, tci)),
-        "production_recommendation": str(indices.production_recommendation(cpi)[0]) if known else "unknown",
+        "production_recommendation": str(indices.production_recommendation(cpi)[0])
+        if known
+        else "unknown",
     }

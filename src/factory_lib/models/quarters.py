@@ -1,8 +1,10 @@
 """From hours to quarters: how prices lean within an hour.
 
-Since the market settles in quarters, solar ramps make the first quarter of a morning hour dearer than its last. The
-lean is proportional to the slope between the neighbouring hours, with a factor that each hour and quarter learns from
-the last four weeks; where there is little to learn from it is the straight line. Hourly means stay what they were.
+Since the market settles in quarters, solar ramps make the first quarter of a morning
+hour dearer than its last. The lean is proportional to the slope between the
+neighbouring hours, with a factor that each hour and quarter learns from the last four
+weeks; where there is little to learn from it is the straight line. Hourly means stay
+what they were.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ import numpy as np
 from factory_lib.features.calendar import Matrix
 
 WINDOW_DAYS = 28
-_STRAIGHT = (np.arange(4) - 1.5) / 4  # midpoints of the quarters, in hours from the middle of the hour
+_STRAIGHT = (
+    np.arange(4) - 1.5
+) / 4  # midpoints of the quarters, in hours from the middle of the hour
 _PRIOR = 500.0  # (EUR/MWh)²: slopes of about ten over five days outweigh the straight line
 
 
@@ -22,7 +26,8 @@ def quarter_factors(known: Matrix) -> Matrix:
     Parameters
     ----------
     known : array, shape (days, 96)
-        Quarter-hourly prices known at the issue time; the last four weeks are used, days with holes left out.
+        Quarter-hourly prices known at the issue time; the last four weeks are used,
+        days with holes left out.
 
     Returns
     -------
@@ -39,7 +44,9 @@ def quarter_factors(known: Matrix) -> Matrix:
 
 def in_quarters(hourly: Matrix, factors: Matrix) -> Matrix:
     """Return hourly forecasts (days, 24) as quarter-hourly ones (days, 96) with the same hourly means."""
-    return np.asarray(hourly[:, :, None] + _slope(hourly)[:, :, None] * factors).reshape(len(hourly), 96)
+    return np.asarray(hourly[:, :, None] + _slope(hourly)[:, :, None] * factors).reshape(
+        len(hourly), 96
+    )
 
 
 def _slope(hourly: Matrix) -> Matrix:

@@ -1,8 +1,8 @@
 """Runs and versions in MLflow: an SQLite file beside the run folders, artifacts in a folder, no server, no pickle.
 
-``champion`` is the version in use, ``challenger`` the last one that was not promoted. Every change of the champion is
-written down where ``rollback`` finds it and can undo it. MLflow is imported where it is used: it costs two
-seconds.
+``champion`` is the version in use, ``challenger`` the last one that was not promoted.
+Every change of the champion is written down where ``rollback`` finds it and can undo
+it. MLflow is imported where it is used: it costs two seconds.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from urllib.parse import unquote, urlsplit
 
 import pandas as pd
 
+from factory_lib.context import RunContext
 from factory_lib.errors import ModelIncompatible, ModelMissing
-from factory_lib.house import House
 from factory_lib.settings import Settings
 
 EXPERIMENT = "factory"
 CHAMPION, CHALLENGER, RETIRED = "champion", "challenger", "retired"
-# Reviewed: the compiled trees of scikit-learn (arrays of numbers only), a number type, and the price forecaster's own
-# three classes. Everything else skops trusts by itself.
+# Reviewed: the compiled trees of scikit-learn (arrays of numbers only), a number type,
+# and the price forecaster's own three classes. Everything else skops trusts by itself.
 TRUSTED_TYPES = [
     "factory_lib.models.forecasters.LeadModel",
     "factory_lib.models.forecasters.PriceForecaster",
@@ -45,7 +45,8 @@ _NOISY = ("mlflow", "alembic")
 def initialise(settings: Settings) -> None:
     """Create the tracking database and the experiment, once; safe when many processes call it together.
 
-    Processes that first touch an empty database at the same time would break it for good, so only one at a time may.
+    Processes that first touch an empty database at the same time would break it for
+    good, so only one at a time may.
     """
     paths = settings.paths
     paths.runs.mkdir(parents=True, exist_ok=True)
@@ -55,7 +56,9 @@ def initialise(settings: Settings) -> None:
         with _mlflow(settings) as mlflow:
             client = mlflow.MlflowClient()
             if client.get_experiment_by_name(EXPERIMENT) is None:
-                client.create_experiment(EXPERIMENT, artifact_location=paths.mlflow_artifacts.resolve().as_uri())
+                client.create_experiment(
+                    EXPERIMENT, artifact_location=paths.mlflow_artifacts.resolve().as_uri()
+                )
         lock.truncate(0)
         lock.write("The tracking database is complete.\n")
 
@@ -95,18 +98,18 @@ def _mlflow(settings: Settings) -> Iterator[Any]:
 
 
 @contextmanager
-def client_for(house: House, operation: str) -> Iterator[Any]:
+def client_for(ctx: RunContext, operation: str) -> Iterator[Any]:
     """Yield mlflow on an initialised database; the call is timed for the metrics."""
-    if not _is_initialised(house.settings):
-        initialise(house.settings)
-    with _mlflow(house.settings) as mlflow:
+    if not _is_initialised(ctx.settings):
+        initialise(ctx.settings)
+    with _mlflow(ctx.settings) as mlflow:
         begun, status = time.perf_counter(), "failed"
         try:
             yield mlflow
             status = "ok"
         finally:
             ms = 1000 * (time.perf_counter() - begun)
-            house.state.record_call(house.clock.now(), "registry", operation, status, ms=ms)
+            ctx.state.record_call(ctx.clock.now(), "registry", operation, status, ms=ms)
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ class Logged:
 
 
 def log(
-    house: House,
+    ctx: RunContext,
     *,
     name: str,
     params: Mapping[str, Any],
@@ -140,9 +143,11 @@ def log(
     figures : mapping of file name to matplotlib Figure
     """
     versions = {}
-    with client_for(house, "log") as mlflow:
+    with client_for(ctx, "log") as mlflow:
         client, experiment = mlflow.MlflowClient(), mlflow.get_experiment_by_name(EXPERIMENT)
-        with mlflow.start_run(experiment_id=experiment.experiment_id, run_name=name, tags=dict(tags)) as run:
+        with mlflow.start_run(
+            experiment_id=experiment.experiment_id, run_name=name, tags=dict(tags)
+        ) as run:
             mlflow.log_params(dict(params))
             mlflow.log_metrics(dict(metrics))
             for file, text in artifacts.items():
@@ -155,11 +160,15 @@ def log(
                     name=model,
                     serialization_format="skops",
                     skops_trusted_types=TRUSTED_TYPES,
-                    pip_requirements=[f"{package}=={version}" for package, version in _built_with().items()],
+                    pip_requirements=[
+                        f"{package}=={version}" for package, version in _built_with().items()
+                    ],
                 )
                 if not _registered(client, model):
                     client.create_registered_model(model)
-                made = client.create_model_version(model, info.model_uri, run.info.run_id, model_id=info.model_id)
+                made = client.create_model_version(
+                    model, info.model_uri, run.info.run_id, model_id=info.model_id
+                )
                 versions[model] = str(made.version)
                 for key, value in {**tags, **_built_with()}.items():
                     client.set_model_version_tag(model, versions[model], key, value)
@@ -171,21 +180,24 @@ def _compress(location: str) -> None:
     """Store a version's file deflated, as skops reads it too: a third of the room."""
     for file in Path(unquote(urlsplit(location).path)).glob("*.skops"):
         part = file.with_suffix(".part")
-        with zipfile.ZipFile(file) as plain, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as small:
+        with (
+            zipfile.ZipFile(file) as plain,
+            zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as small,
+        ):
             for name in plain.namelist():
                 small.writestr(name, plain.read(name))
         part.replace(file)
 
 
-def attach(house: House, run_id: str, file: Path) -> None:
+def attach(ctx: RunContext, run_id: str, file: Path) -> None:
     """Add a file, such as the executed notebook, to a run."""
-    with client_for(house, "attach") as mlflow:
+    with client_for(ctx, "attach") as mlflow:
         mlflow.MlflowClient().log_artifact(run_id, str(file))
 
 
-def promote(house: House, model: str, version: str, reason: str) -> None:
+def promote(ctx: RunContext, model: str, version: str, reason: str) -> None:
     """Make ``version`` the champion and note which one it replaces."""
-    with client_for(house, "promote") as mlflow:
+    with client_for(ctx, "promote") as mlflow:
         client = mlflow.MlflowClient()
         replaced = _aliases(client, model).get(CHAMPION, "")
         if replaced != version:
@@ -196,17 +208,17 @@ def promote(house: House, model: str, version: str, reason: str) -> None:
             client.delete_registered_model_alias(model, CHALLENGER)
 
 
-def challenge(house: House, model: str, version: str, reason: str) -> None:
+def challenge(ctx: RunContext, model: str, version: str, reason: str) -> None:
     """Keep ``version`` as challenger."""
-    with client_for(house, "challenge") as mlflow:
+    with client_for(ctx, "challenge") as mlflow:
         client = mlflow.MlflowClient()
         client.set_model_version_tag(model, version, "decision", reason)
         client.set_registered_model_alias(model, CHALLENGER, version)
 
 
-def retire(house: House, model: str, reason: str) -> None:
+def retire(ctx: RunContext, model: str, reason: str) -> None:
     """Take the alias from the champion and note which version had it: no version serves until one is promoted."""
-    with client_for(house, "retire") as mlflow:
+    with client_for(ctx, "retire") as mlflow:
         client = mlflow.MlflowClient()
         current = _aliases(client, model)[CHAMPION]
         client.set_registered_model_tag(model, RETIRED, current)
@@ -214,7 +226,7 @@ def retire(house: House, model: str, reason: str) -> None:
         client.delete_registered_model_alias(model, CHAMPION)
 
 
-def rollback(house: House, model: str) -> str:
+def rollback(ctx: RunContext, model: str) -> str:
     """Undo the last decision: give the alias back to the champion before this one, or to the one that was retired.
 
     Returns its version.
@@ -224,22 +236,31 @@ def rollback(house: House, model: str) -> str:
     ModelMissing
         If there is no such version any more.
     """
-    with client_for(house, "rollback") as mlflow:
+    with client_for(ctx, "rollback") as mlflow:
         client = mlflow.MlflowClient()
         registered, current = _registered(client, model), _aliases(client, model).get(CHAMPION)
-        kept = {str(version.version): version for version in client.search_model_versions(f"name = '{model}'")}
+        kept = {
+            str(version.version): version
+            for version in client.search_model_versions(f"name = '{model}'")
+        }
         earlier: str
         if current:
             earlier = kept[current].tags.get("replaced", "")
             if earlier not in kept:
-                raise ModelMissing(f"{model} version {current} is the first champion: there is none to go back to.")
+                raise ModelMissing(
+                    f"{model} version {current} is the first champion: there is none to go back to."
+                )
             client.set_registered_model_alias(model, CHALLENGER, current)
-            client.set_model_version_tag(model, current, "decision", f"rolled back to version {earlier} by hand")
+            client.set_model_version_tag(
+                model, current, "decision", f"rolled back to version {earlier} by hand"
+            )
         else:
             earlier = registered.tags.get(RETIRED, "") if registered else ""
             if earlier not in kept:
                 raise ModelMissing(f"{model} has no champion.")
-            client.set_model_version_tag(model, earlier, "decision", "brought back from retirement by hand")
+            client.set_model_version_tag(
+                model, earlier, "decision", "brought back from retirement by hand"
+            )
         client.set_registered_model_alias(model, CHAMPION, earlier)
     return earlier
 
@@ -255,7 +276,7 @@ class Version:
     run_id: str
 
 
-def load(house: House, model: str, alias: str = CHAMPION) -> Version:
+def load(ctx: RunContext, model: str, alias: str = CHAMPION) -> Version:
     """Load the version that carries ``alias``, without running pickled code.
 
     Raises
@@ -263,11 +284,12 @@ def load(house: House, model: str, alias: str = CHAMPION) -> Version:
     ModelMissing
         If none does.
     ModelIncompatible
-        If it was built with another minor version of scikit-learn, or its file is damaged or not what was reviewed.
+        If it was built with another minor version of scikit-learn, or its file is
+        damaged or not what was reviewed.
     """
-    if not _is_initialised(house.settings):  # nothing was trained yet, and a reader makes no database
+    if not _is_initialised(ctx.settings):  # nothing was trained yet, and a reader makes no database
         raise ModelMissing(f"{model} has no {alias}.")
-    with client_for(house, "load") as mlflow:
+    with client_for(ctx, "load") as mlflow:
         client = mlflow.MlflowClient()
         number = _aliases(client, model).get(alias)
         if number is None:
@@ -275,18 +297,22 @@ def load(house: House, model: str, alias: str = CHAMPION) -> Version:
         found = client.get_model_version(model, number)
         theirs, ours = found.tags.get("scikit-learn", ""), _built_with()["scikit-learn"]
         if theirs.split(".")[:2] != ours.split(".")[:2]:
-            raise ModelIncompatible(f"{model} version {number} was built with scikit-learn {theirs}, here is {ours}.")
+            raise ModelIncompatible(
+                f"{model} version {number} was built with scikit-learn {theirs}, here is {ours}."
+            )
         try:
             estimator = mlflow.sklearn.load_model(f"models:/{model}/{number}")
         except (mlflow.MlflowException, zipfile.BadZipFile, *_UNREADABLE) as error:
-            raise ModelIncompatible(f"{model} version {number} cannot be loaded: {error}.") from error
+            raise ModelIncompatible(
+                f"{model} version {number} cannot be loaded: {error}."
+            ) from error
     return Version(model, number, estimator, dict(found.tags), found.run_id)
 
 
-def versions(house: House) -> pd.DataFrame:
+def versions(ctx: RunContext) -> pd.DataFrame:
     """Return one row per version, newest first, with ``alias``, ``created`` (UTC), ``decision`` and ``run_id``."""
     rows = []
-    with client_for(house, "versions") as mlflow:
+    with client_for(ctx, "versions") as mlflow:
         client = mlflow.MlflowClient()
         for registered in client.search_registered_models():
             by_version: dict[str, list[str]] = {}
@@ -303,7 +329,9 @@ def versions(house: House) -> pd.DataFrame:
                 }
                 for found in client.search_model_versions(f"name = '{registered.name}'")
             ]
-    frame = pd.DataFrame(rows, columns=["model", "version", "alias", "created", "decision", "run_id"])
+    frame = pd.DataFrame(
+        rows, columns=["model", "version", "alias", "created", "decision", "run_id"]
+    )
     return frame.sort_values(["model", "version"], ascending=[True, False], ignore_index=True)
 
 

@@ -1,7 +1,8 @@
 """Temperature and humidity of the hours ahead from the site's own past, where no provider's forecast is at hand.
 
-One ridge regression per local issue time and lead corrects the mean of the last week at the target's hour. It is
-fitted in a second, so every issue time fits its own; nothing is stored.
+One ridge regression per local issue time and lead corrects the mean of the last week at
+the target's hour. It is fitted in a second, so every issue time fits its own; nothing
+is stored.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from factory_lib.clock import HOUR_S, MADRID
-from factory_lib.features.ahead import Floats, Past
-from factory_lib.features.air import air_state, recent_mean
-from factory_lib.features.thirteen import HUMIDITY, TEMPERATURE
+from factory_lib.features.documented import HUMIDITY, TEMPERATURE
+from factory_lib.features.horizon import Floats, Past
+from factory_lib.features.weather_state import air_state, recent_mean
 
 RIDGE_PENALTY = 10.0
 FEWEST_ROWS = 60
@@ -33,13 +34,15 @@ def rolling_forecasts(past: Past, rows: pd.DataFrame, refits: pd.DatetimeIndex) 
     past : Past
         Over hours from ``air.with_vapour``.
     refits : DatetimeIndex
-        Ascending instants; rows issued from one to the next are forecast by models fitted on targets that had been
-        observed at the first of them. Rows before the first refit are not forecast.
+        Ascending instants; rows issued from one to the next are forecast by models
+        fitted on targets that had been observed at the first of them. Rows before the
+        first refit are not forecast.
 
     Returns
     -------
     DataFrame
-        Indexed like ``rows``: ``temperature_c``, ``humidity_pct``; NaN where there was too little to learn from.
+        Indexed like ``rows``: ``temperature_c``, ``humidity_pct``; NaN where there was
+        too little to learn from.
     """
     x, group = air_state(past, rows), _groups(rows)
     issued, target_end = rows["issued_at"], rows["target_start"] + pd.Timedelta(seconds=HOUR_S)
@@ -63,7 +66,9 @@ def rolling_forecasts(past: Past, rows: pd.DataFrame, refits: pd.DatetimeIndex) 
 
 
 def _fit_predict(x: Floats, y: Floats, asked: Floats) -> Floats:
-    model = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), Ridge(RIDGE_PENALTY))
+    model = make_pipeline(
+        SimpleImputer(keep_empty_features=True), StandardScaler(), Ridge(RIDGE_PENALTY)
+    )
     said: Floats = model.fit(x, y).predict(asked)
     return said
 

@@ -1,7 +1,8 @@
 """Backfill: a plan, then requests side by side, then the truth as the store tells it.
 
-A slot counts as recovered if it was missing before and is present when the store is read again, so the rate can never
-exceed one. Killed at any moment, the next run accounts anew and asks only for what is still missing.
+A slot counts as recovered if it was missing before and is present when the store is
+read again, so the rate can never exceed one. Killed at any moment, the next run
+accounts anew and asks only for what is still missing.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ import pandas as pd
 
 from factory_lib import sources
 from factory_lib.clock import day_start, market_day
-from factory_lib.house import House
-from factory_lib.pipeline import hunt, passes, unfillable
-from factory_lib.pipeline.asking import ask_all
+from factory_lib.context import RunContext
+from factory_lib.pipeline import gap_filling, known_unfillable, retry_schedule
+from factory_lib.pipeline.fetch import ask_all
+from factory_lib.pipeline.gap_filling import Hunt
 from factory_lib.pipeline.gaps import GapReport, analyse
-from factory_lib.pipeline.hunt import Hunt
-from factory_lib.pipeline.passes import Pass
-from factory_lib.pipeline.requests import Planned, plan, plan_table, turn_s
-from factory_lib.pipeline.scope import clients, targets
-from factory_lib.pipeline.tally import Tally
+from factory_lib.pipeline.ingest_stats import Tally
+from factory_lib.pipeline.request_plan import Planned, plan, plan_table, turn_s
+from factory_lib.pipeline.retry_schedule import Pass
+from factory_lib.pipeline.targets import clients, targets
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,12 @@ class BackfillOutcome:
     plan : DataFrame
         The first round's requests in the order of asking (``requests.plan_table``).
     by_source, by_series, by_severity : DataFrame
-        ``missing`` slots (of a source: those it was asked for), ``recovered`` of them, and their ``rate``. A slot whose
-        value was quarantined by an earlier run is missing until somebody gives one to trust.
+        ``missing`` slots (of a source: those it was asked for), ``recovered`` of them,
+        and their ``rate``. A slot whose value was quarantined by an earlier run is
+        missing until somebody gives one to trust.
     remaining : DataFrame
-        Stretches still missing, with the ``reason``; gaps too short to be filled unasked among them.
+        Stretches still missing, with the ``reason``; gaps too short to be filled
+        unasked among them.
     quarantined : DataFrame
         Stored values that the quality rules doubt (``quality.OFFENDING_COLUMNS``).
     """
@@ -73,7 +76,14 @@ class BackfillOutcome:
     @property
     def left(self) -> int:
         """Slots that a configured source may still have."""
-        names = ("missing", "recovered", "unfillable", "only_quarantined", "unreached", "known_later")
+        names = (
+            "missing",
+            "recovered",
+            "unfillable",
+            "only_quarantined",
+            "unreached",
+            "known_later",
+        )
         missing, *settled = (int(self.figures[name]) for name in names)
         return missing - sum(settled)
 
@@ -108,7 +118,7 @@ class BackfillOutcome:
 
 
 def backfill(
-    house: House,
+    ctx: RunContext,
     since: datetime | None = None,
     until: datetime | None = None,
     *,
@@ -122,11 +132,13 @@ def backfill(
     Parameters
     ----------
     since, until : datetime, optional
-        As for ``gaps.analyse``; naming ``since`` makes everything from there on expected, the first load, and has the
-        quality rules look at all of it. So they do at yesterday and today where the run is not ``automatic``.
+        As for ``gaps.analyse``; naming ``since`` makes everything from there on
+        expected, the first load, and has the quality rules look at all of it. So they
+        do at yesterday and today where the run is not ``automatic``.
     automatic : bool
-        Only gaps longer than ``settings.gaps.automatic_above_h``, in passes: those that a provider did not answer for
-        are due again as often as their severity asks for (``passes``).
+        Only gaps longer than ``settings.gaps.automatic_above_h``, in passes: those that
+        a provider did not answer for are due again as often as their severity asks for
+        (``passes``).
     dry_run : bool
         Plan and ask nothing.
     progress : callable, optional
@@ -135,31 +147,43 @@ def backfill(
     Raises
     ------
     StoreUnavailable, WriteNotConfirmed
-        If what was received could not be kept. What any provider does is in the outcome instead.
+        If what was received could not be kept. What any provider does is in the outcome
+        instead.
     """
-    tally = Tally(house)
-    judged_since = since or (None if automatic else day_start(market_day(house.as_of) - timedelta(days=1)))
+    tally = Tally(ctx)
+    judged_since = since or (
+        None if automatic else day_start(market_day(ctx.as_of) - timedelta(days=1))
+    )
     if judged_since and not dry_run:
-        tally.judge([target.name for target in targets(house, series)], [(judged_since, until or house.as_of)])
-    before = analyse(house, since, until, series=series)
+        tally.judge(
+            [target.name for target in targets(ctx, series)],
+            [(judged_since, until or ctx.as_of)],
+        )
+    before = analyse(ctx, since, until, series=series)
     turn = None
     if automatic:  # a replay takes no turn of the present's
-        turn = Pass(house.as_of) if house.replay else passes.begin(house.state, house.as_of)
-    campaign = _Campaign(house, hunt.hunts(before, turn), tally, progress)
+        turn = Pass(ctx.as_of) if ctx.replay else retry_schedule.begin(ctx.state, ctx.as_of)
+    campaign = _Campaign(ctx, gap_filling.hunts(before, turn), tally, progress)
     first = campaign.next_round()
-    planned = plan_table(first, house.settings.sources, [rule.name for rule in house.settings.gaps.severities])
+    planned = plan_table(
+        first, ctx.settings.sources, [rule.name for rule in ctx.settings.gaps.severities]
+    )
     if not dry_run:
         campaign.run(first, turn)
-    return campaign.outcome(before, planned, hunt.left_alone(before, turn), dry_run=dry_run)
+    return campaign.outcome(before, planned, gap_filling.left_alone(before, turn), dry_run=dry_run)
 
 
 class _Campaign:
     """One run: rounds of requests until nobody is left to ask."""
 
     def __init__(
-        self, house: House, quarry: Sequence[Hunt], tally: Tally, progress: Callable[[Progress], None] | None
+        self,
+        ctx: RunContext,
+        quarry: Sequence[Hunt],
+        tally: Tally,
+        progress: Callable[[Progress], None] | None,
     ) -> None:
-        self.house = house
+        self.ctx = ctx
         self.hunts = {each.target.name: each for each in quarry}
         self.progress = progress
         self.tally = tally
@@ -170,47 +194,53 @@ class _Campaign:
         while planned:
             self._carry_out(planned)
             planned = self.next_round()
-        if self.house.replay:
+        if self.ctx.replay:
             return
-        unfillable.forget(self.house.state, self.house.as_of)
+        known_unfillable.forget(self.ctx.state, self.ctx.as_of)
         for name, each in self.hunts.items():
-            unfillable.remember(self.house.state, name, each.nowhere(), each.target.doors, self.house.as_of)
+            known_unfillable.remember(
+                self.ctx.state, name, each.nowhere(), each.target.doors, self.ctx.as_of
+            )
         if turn:
-            rules = self.house.settings.gaps.severities
-            failed = {int(at) for each in self.hunts.values() for at in each.severity[each.failed()]}
-            passes.leave(self.house.state, turn, [rules[at] for at in failed])
+            rules = self.ctx.settings.gaps.severities
+            failed = {
+                int(at) for each in self.hunts.values() for at in each.severity[each.failed()]
+            }
+            retry_schedule.leave(self.ctx.state, turn, [rules[at] for at in failed])
 
     def next_round(self) -> list[Planned]:
         """Plan requests to the next door of every slot that is still missing."""
-        ready = sources.configured(self.house.settings)
-        with clients(self.house.settings, self.house.state, self.house.clock, ready) as opened:
+        ready = sources.configured(self.ctx.settings)
+        with clients(self.ctx.settings, self.ctx.state, self.ctx.clock, ready) as opened:
             wanted = [part for each in self.hunts.values() for part in each.wanted(opened)]
             return plan(wanted, opened)
 
     def _carry_out(self, planned: Sequence[Planned]) -> None:
-        left = dict.fromkeys(self.house.settings.sources, 0.0)
+        left = dict.fromkeys(self.ctx.settings.sources, 0.0)
         for item in planned:
-            left[item.request.source] += turn_s(self.house.settings.sources[item.request.source])
-        for done, answer in enumerate(ask_all(self.house, [item.request for item in planned]), 1):
+            left[item.request.source] += turn_s(self.ctx.settings.sources[item.request.source])
+        for done, answer in enumerate(ask_all(self.ctx, [item.request for item in planned]), 1):
             source = answer.request.source
             self.tally.take(answer)
             for name in answer.request.series:
                 self.hunts[name].note(answer)
-            left[source] -= turn_s(self.house.settings.sources[source])
+            left[source] -= turn_s(self.ctx.settings.sources[source])
             if self.progress is not None:
                 self.progress(Progress(done, len(planned), max(left.values())))
         self.tally.judge_answers(item.request for item in planned)
         for each in self.hunts.values():
-            each.read_again(self.house)
+            each.read_again(self.ctx)
 
     def outcome(
         self, before: GapReport, planned: pd.DataFrame, left_alone: pd.DataFrame, *, dry_run: bool
     ) -> BackfillOutcome:
         """Sum up, from the hunts' last reading of the store."""
         quarry = list(self.hunts.values())
-        severities = [rule.name for rule in self.house.settings.gaps.severities]
-        remaining = hunt.remaining_table(quarry, severities, left_alone)
-        missing, recovered = (sum(getattr(each, name) for each in quarry) for name in ("missing", "recovered"))
+        severities = [rule.name for rule in self.ctx.settings.gaps.severities]
+        remaining = gap_filling.remaining_table(quarry, severities, left_alone)
+        missing, recovered = (
+            sum(getattr(each, name) for each in quarry) for name in ("missing", "recovered")
+        )
         total = self.tally.total()
         figures: dict[str, int | float | str] = {
             "missing": missing,
@@ -226,7 +256,9 @@ class _Campaign:
             "new": total.new,
             "revised": total.revised,
             "quarantined": len(self.tally.quarantined),
-            "planned_s": float(planned.groupby("source")["seconds"].sum().max()) if len(planned) else 0.0,
+            "planned_s": float(planned.groupby("source")["seconds"].sum().max())
+            if len(planned)
+            else 0.0,
             "untouched_gaps": len(left_alone),
             "untouched": int(left_alone["slots"].sum()),
         }
@@ -235,9 +267,9 @@ class _Campaign:
         return BackfillOutcome(
             before,
             planned,
-            hunt.by_source(quarry, self.tally.by_source()),
-            hunt.by_series(quarry),
-            hunt.by_severity(quarry, severities),
+            gap_filling.by_source(quarry, self.tally.by_source()),
+            gap_filling.by_series(quarry),
+            gap_filling.by_severity(quarry, severities),
             remaining,
             self.tally.quarantined,
             figures,

@@ -1,7 +1,7 @@
 """Gaps: what is not there, how bad that is, and what is to be done about it.
 
-``analyse`` reads nothing but slots, verdicts and what is remembered as unfillable. A store that cannot be reached
-raises; it is never read as "no gaps".
+``analyse`` reads nothing but slots, verdicts and what is remembered as unfillable. A
+store that cannot be reached raises; it is never read as "no gaps".
 """
 
 from __future__ import annotations
@@ -14,16 +14,27 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from factory_lib.catalogue import ALWAYS, Series
 from factory_lib.clock import HOUR_S, from_epoch
-from factory_lib.house import House
-from factory_lib.pipeline import unfillable
-from factory_lib.pipeline.accounting import NO_SLOTS, Account, Runs, SlotState, account, local_days
-from factory_lib.pipeline.scope import Door, Target, targets
-from factory_lib.series import ALWAYS, Series
+from factory_lib.context import RunContext
+from factory_lib.pipeline import known_unfillable
+from factory_lib.pipeline.coverage import NO_SLOTS, Account, Runs, SlotState, account, local_days
+from factory_lib.pipeline.targets import Door, Target, targets
 from factory_lib.settings.records import GapSettings, SeverityRule
 from factory_lib.slots import Slots, from_index, to_index
 
-GAP_COLUMNS = ("series", "place", "start", "end", "slots", "duration_h", "severity", "strategy", "priority", "state")
+GAP_COLUMNS = (
+    "series",
+    "place",
+    "start",
+    "end",
+    "slots",
+    "duration_h",
+    "severity",
+    "strategy",
+    "priority",
+    "state",
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +46,8 @@ class Ledger:
     barred : mapping of Door to int64 array
         Which slots have an open verdict against the value that this door gave.
     nowhere : tuple of pairs of int
-        Half-open stretches known to be with no source; a quarantined slot may lie in one.
+        Half-open stretches known to be with no source; a quarantined slot may lie in
+        one.
     """
 
     target: Target
@@ -75,7 +87,14 @@ class GapReport:
                 }
                 for book in self.ledgers
             ],
-            columns=["series", "place", "start", "end", "expected", *(state.name.lower() for state in SlotState)],
+            columns=[
+                "series",
+                "place",
+                "start",
+                "end",
+                "expected",
+                *(state.name.lower() for state in SlotState),
+            ],
         )
 
     @cached_property
@@ -90,7 +109,9 @@ class GapReport:
         if not filled:
             return gap_table_empty()
         table = pd.concat(filled, ignore_index=True)
-        return table.sort_values(["state", "duration_h", "start"], ascending=[True, False, False], ignore_index=True)
+        return table.sort_values(
+            ["state", "duration_h", "start"], ascending=[True, False, False], ignore_index=True
+        )
 
     @cached_property
     def calendar(self) -> pd.DataFrame:
@@ -126,7 +147,11 @@ class GapReport:
         due = int(found["expected"]) - int(found["late"])
         share = f"{int(found['present']):,} of {due:,} due slots of {len(self.ledgers)} series are present"
         if self.level == "ok":
-            rest = f"; the other {found['unfillable']:,} are with no source" if found["unfillable"] else ""
+            rest = (
+                f"; the other {found['unfillable']:,} are with no source"
+                if found["unfillable"]
+                else ""
+            )
             return f"{share}{rest}."
         return (
             f"{share}; {found['missing']:,} are missing in {found['gaps']} gaps ({found['critical_gaps']} critical, "
@@ -136,44 +161,59 @@ class GapReport:
 
 
 def analyse(
-    house: House, since: datetime | None = None, until: datetime | None = None, *, series: Sequence[str] | None = None
+    ctx: RunContext,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    *,
+    series: Sequence[str] | None = None,
 ) -> GapReport:
     """Account for every expected slot.
 
     Parameters
     ----------
     since : datetime, optional
-        Default: each series' first stored slot, or the look-back of the settings where nothing is stored.
+        Default: each series' first stored slot, or the look-back of the settings where
+        nothing is stored.
     until : datetime, optional
-        Default: the end of what can be known at ``house.as_of``.
+        Default: the end of what can be known at ``ctx.as_of``.
 
     Raises
     ------
     StoreUnavailable
         If nothing can be known about what is stored.
     """
-    verdicts = house.store.read_verdicts()  # they hold for replays too, as they do in every view of the store
-    books = (_ledger(house, target, since, until, verdicts) for target in targets(house, series))
-    return GapReport(tuple(book for book in books if book is not None), house.as_of, house.settings.gaps)
+    verdicts = (
+        ctx.store.read_verdicts()
+    )  # they hold for replays too, as they do in every view of the store
+    books = (_ledger(ctx, target, since, until, verdicts) for target in targets(ctx, series))
+    return GapReport(
+        tuple(book for book in books if book is not None), ctx.as_of, ctx.settings.gaps
+    )
 
 
 def _ledger(
-    house: House, target: Target, since: datetime | None, until: datetime | None, verdicts: pd.DataFrame
+    ctx: RunContext,
+    target: Target,
+    since: datetime | None,
+    until: datetime | None,
+    verdicts: pd.DataFrame,
 ) -> Ledger | None:
-    end = until or known_until(target.series, house.as_of)
-    present = house.store.slots(target.name, places=target.places, start=since or ALWAYS, end=end, as_of=house.as_of)
+    end = until or known_until(target.series, ctx.as_of)
+    present = ctx.store.slots(
+        target.name, places=target.places, start=since or ALWAYS, end=end, as_of=ctx.as_of
+    )
     if not len(present) and not target.doors:
         return None  # neither imported nor served: not expected here
-    look_back = house.as_of - timedelta(days=house.settings.gaps.look_back_days)
+    look_back = ctx.as_of - timedelta(days=ctx.settings.gaps.look_back_days)
     start = since or (from_epoch(int(present[0])) if len(present) else look_back)
     doubted = barred(verdicts, target)
-    nowhere = unfillable.recall(house.state, target.name, target.doors, house.as_of)
+    nowhere = known_unfillable.recall(ctx.state, target.name, target.doors, ctx.as_of)
     books = account(
         target.series,
         start,
         end,
         present,
-        as_of=house.as_of,
+        as_of=ctx.as_of,
         quarantined=np.unique(np.concatenate([NO_SLOTS, *doubted.values()])),
         unfillable=nowhere,
     )
@@ -192,7 +232,9 @@ def known_until(series: Series, as_of: datetime) -> datetime:
     return max(as_of, *(rule.known_until(as_of) for rule in series.publication.values()))
 
 
-def gap_table(target: Target, found: Runs, policy: GapSettings, state: SlotState = SlotState.MISSING) -> pd.DataFrame:
+def gap_table(
+    target: Target, found: Runs, policy: GapSettings, state: SlotState = SlotState.MISSING
+) -> pd.DataFrame:
     """Return one row per run (``GAP_COLUMNS``); duration is missing slots times cadence."""
     hours = found.seconds / HOUR_S
     rules = [policy.severities[n] for n in severity_index(hours, policy)]
@@ -216,7 +258,12 @@ def gap_table(target: Target, found: Runs, policy: GapSettings, state: SlotState
 def gap_table_empty() -> pd.DataFrame:
     """Return a gap table without rows."""
     return pd.DataFrame({name: [] for name in GAP_COLUMNS}).astype(
-        {"slots": "int64", "duration_h": "float64", "start": "datetime64[s, UTC]", "end": "datetime64[s, UTC]"}
+        {
+            "slots": "int64",
+            "duration_h": "float64",
+            "start": "datetime64[s, UTC]",
+            "end": "datetime64[s, UTC]",
+        }
     )
 
 
@@ -235,5 +282,9 @@ def completeness(books: Account) -> pd.Series:
     due = books.states != SlotState.LATE
     days = local_days(books.starts[due])
     names, groups = np.unique(days, return_inverse=True)
-    share = np.bincount(groups, weights=books.states[due] == SlotState.PRESENT) / np.bincount(groups)
-    return pd.Series(share, index=pd.DatetimeIndex(names.astype("datetime64[s]"), name="day"), dtype="float64")
+    share = np.bincount(groups, weights=books.states[due] == SlotState.PRESENT) / np.bincount(
+        groups
+    )
+    return pd.Series(
+        share, index=pd.DatetimeIndex(names.astype("datetime64[s]"), name="day"), dtype="float64"
+    )

@@ -10,24 +10,39 @@ import numpy as np
 import pandas as pd
 
 from factory_lib import sources as providers
+from factory_lib.catalogue import Measurement
 from factory_lib.clock import day_start, epoch, from_epoch, market_day
-from factory_lib.house import House
-from factory_lib.pipeline import due, unfillable
-from factory_lib.pipeline.asking import Request, ask_all
+from factory_lib.context import RunContext
+from factory_lib.pipeline import known_unfillable
+from factory_lib.pipeline.fetch import Request, ask_all
 from factory_lib.pipeline.gaps import known_until
-from factory_lib.pipeline.hybrid import COMPARISON_COLUMNS, ask_order, side_by_side
-from factory_lib.pipeline.requests import Wanted, plan
-from factory_lib.pipeline.scope import Door, Target, clients, targets
-from factory_lib.pipeline.stock import Stock, overdue
-from factory_lib.pipeline.tally import Tally
-from factory_lib.series import Measurement
+from factory_lib.pipeline.ingest_stats import Tally
+from factory_lib.pipeline.recent_data import Stock, overdue
+from factory_lib.pipeline.request_plan import Wanted, plan
+from factory_lib.pipeline.source_comparison import COMPARISON_COLUMNS, ask_order, side_by_side
+from factory_lib.pipeline.targets import Door, Target, clients, targets
 from factory_lib.slots import expected
+from factory_lib.sources import select
+from factory_lib.state.marks import ASKED, LATEST
 
 FIRST_LOAD_DAYS = 168  # six requests of 28 days: what features and a first training need
 REREAD_DAYS = 2  # prices are revised after the day, and observations arrive late
-MOST_REQUESTS = 6  # per provider and run, unless days are named; what is further back is the backfill's work
+MOST_REQUESTS = (
+    6  # per provider and run, unless days are named; what is further back is the backfill's work
+)
 
-SOURCE_COLUMNS = ["source", "place", "series", "rows", "new", "revised", "unchanged", "older", "rejected", "error"]
+SOURCE_COLUMNS = [
+    "source",
+    "place",
+    "series",
+    "rows",
+    "new",
+    "revised",
+    "unchanged",
+    "older",
+    "rejected",
+    "error",
+]
 LATEST_COLUMNS = ["series", "place", "source", "start", "value", "unit", "due_until"]
 
 
@@ -38,7 +53,8 @@ class IngestOutcome:
     Attributes
     ----------
     by_source : DataFrame
-        One row per provider, place and series (``SOURCE_COLUMNS``), counted in the store.
+        One row per provider, place and series (``SOURCE_COLUMNS``), counted in the
+        store.
     latest : DataFrame
         The newest value of each series (``LATEST_COLUMNS``).
     rejected : DataFrame
@@ -50,7 +66,8 @@ class IngestOutcome:
     quarantined : DataFrame
         Stored values that the quality rules doubt (``quality.OFFENDING_COLUMNS``).
     comparison : DataFrame
-        How far the weather sources were apart in the last days (``hybrid.COMPARISON_COLUMNS``).
+        How far the weather sources were apart in the last days
+        (``hybrid.COMPARISON_COLUMNS``).
     offline : bool
         Whether every source is switched off here: the profile lives on imported files.
     """
@@ -85,14 +102,18 @@ class IngestOutcome:
             return f"Nobody was asked: {'; '.join(self.skipped) or 'no source has anything for this site'}."
         counted = f"{found['new']:,} new values and {found['revised']:,} revised from {found['sources_asked']} sources"
         if self.overdue:
-            causes = "; ".join(dict.fromkeys(error.rstrip(".") for error in self.by_source["error"] if error))
+            causes = "; ".join(
+                dict.fromkeys(error.rstrip(".") for error in self.by_source["error"] if error)
+            )
             return f"{counted}, but {', '.join(self.overdue)} had values due and got none{causes and f': {causes}'}."
         failed = f"; {found['sources_failed']} of them failed" if found["sources_failed"] else ""
-        doubted = f"; {found['quarantined']:,} values are quarantined" if found["quarantined"] else ""
+        doubted = (
+            f"; {found['quarantined']:,} values are quarantined" if found["quarantined"] else ""
+        )
         return f"{counted}{failed}{doubted}."
 
 
-def ingest(house: House, sources: str = "all", days: int | None = None) -> IngestOutcome:
+def ingest(ctx: RunContext, sources: str = "all", days: int | None = None) -> IngestOutcome:
     """Ask the providers side by side for what is new, and for the last days again.
 
     Parameters
@@ -100,59 +121,73 @@ def ingest(house: House, sources: str = "all", days: int | None = None) -> Inges
     sources : str
         ``all``, ``prices``, ``weather``, or the name of one provider.
     days : int, optional
-        How far back to ask; default from each series' last slot, and ``FIRST_LOAD_DAYS`` where there is none.
+        How far back to ask; default from each series' last slot, and
+        ``FIRST_LOAD_DAYS`` where there is none.
 
     Raises
     ------
     BadInput
         If there is no such source.
     StoreUnavailable, WriteNotConfirmed
-        If what came could not be kept. A provider that fails is named in the outcome and holds up no other.
+        If what came could not be kept. A provider that fails is named in the outcome
+        and holds up no other.
     """
-    names = due.chosen(house.settings, sources)
-    skipped = tuple(f"{name}: {why}" for name in names if (why := providers.missing(name, house.settings)))
-    able = [name for name in names if not providers.missing(name, house.settings)]
-    ready = ask_order(able, house.as_of)
-    wanted = [target for target in targets(house) if any(door.source in ready for door in target.doors)]
-    now = house.clock.now()
-    before = Stock.read(house, wanted, days or FIRST_LOAD_DAYS, raw=True)
-    tally, forecasts = Tally(house), 0
-    requests = _requests(house, wanted, ready, before, days)
-    for answer in ask_all(house, requests):
+    names = select(ctx.settings, sources)
+    skipped = tuple(
+        f"{name}: {why}" for name in names if (why := providers.missing(name, ctx.settings))
+    )
+    able = [name for name in names if not providers.missing(name, ctx.settings)]
+    ready = ask_order(able, ctx.as_of)
+    wanted = [
+        target for target in targets(ctx) if any(door.source in ready for door in target.doors)
+    ]
+    now = ctx.clock.now()
+    before = Stock.read(ctx, wanted, days or FIRST_LOAD_DAYS, raw=True)
+    tally, forecasts = Tally(ctx), 0
+    requests = _requests(ctx, wanted, ready, before, days)
+    for answer in ask_all(ctx, requests):
         tally.take(answer)
-        if answer.request.forecast and len(news := _news(house, answer.rows)):
-            forecasts += house.store.write_forecasts(news, run_id=house.run_id).new
+        if answer.request.forecast and len(news := _news(ctx, answer.rows)):
+            forecasts += ctx.store.write_forecasts(news, run_id=ctx.run_id).new
     tally.judge_answers(requests)
     for name in ready:
-        house.mark(due.ASKED, name, now)
-    return _outcome(house, tally, wanted, before, skipped, forecasts)
+        ctx.mark(ASKED, name, now)
+    return _outcome(ctx, tally, wanted, before, skipped, forecasts)
 
 
 def _requests(
-    house: House, wanted: Sequence[Target], ready: Sequence[str], before: Stock, days: int | None
+    ctx: RunContext, wanted: Sequence[Target], ready: Sequence[str], before: Stock, days: int | None
 ) -> list[Request]:
     """Return what to ask each door, newest first; series that one answer holds together share it.
 
     That is what is new, and the last days again where that takes no further request.
     """
-    reread = day_start(market_day(house.as_of) - timedelta(days=REREAD_DAYS))
+    reread = day_start(market_day(ctx.as_of) - timedelta(days=REREAD_DAYS))
     together: dict[tuple[Door, Measurement], list[tuple[Wanted, Wanted]]] = {}
     requests: list[Request] = []
-    with clients(house.settings, house.state, house.clock, ready) as opened:
+    with clients(ctx.settings, ctx.state, ctx.clock, ready) as opened:
         for target in wanted:
-            end, held = known_until(target.series, house.as_of), before.until(target) if days is None else {}
+            end, held = (
+                known_until(target.series, ctx.as_of),
+                before.until(target) if days is None else {},
+            )
             for door in (door for door in target.doors if door.source in opened):
                 first, last = opened[door.source].reach(target.name)
                 step = target.series.resolution_at(last)
                 until = min(from_epoch(epoch(last) // step * step), end)
                 since = max(first, held.get(door, before.since))
-                both = [_slots(target, door, begin, until) for begin in (since, max(first, min(since, reread)))]
-                together.setdefault((door, target.series.measurement), []).append((both[0], both[1]))
+                both = [
+                    _slots(target, door, begin, until)
+                    for begin in (since, max(first, min(since, reread)))
+                ]
+                together.setdefault((door, target.series.measurement), []).append(
+                    (both[0], both[1])
+                )
         for pairs in together.values():
             new, again = (plan(parts, opened) for parts in zip(*pairs, strict=True))
             chosen = again if len(again) <= max(1, len(new)) else new
             requests += [planned.request for planned in chosen[: None if days else MOST_REQUESTS]]
-    return requests + list(_forecast_requests(house, requests))
+    return requests + list(_forecast_requests(ctx, requests))
 
 
 def _slots(target: Target, door: Door, since: datetime, until: datetime) -> Wanted:
@@ -161,20 +196,20 @@ def _slots(target: Target, door: Door, since: datetime, until: datetime) -> Want
     return Wanted(target, door, starts, ends, np.zeros_like(starts))
 
 
-def _forecast_requests(house: House, requests: Sequence[Request]) -> Iterator[Request]:
+def _forecast_requests(ctx: RunContext, requests: Sequence[Request]) -> Iterator[Request]:
     """Ask whoever is asked for values what it expects, too."""
     for door in dict.fromkeys(Door(request.source, request.place) for request in requests):
-        if series := providers.SOURCES[door.source].foreseen(house.settings):
-            yield Request(*door, series, house.as_of, house.as_of, forecast=True)
+        if series := providers.SOURCES[door.source].foreseen(ctx.settings):
+            yield Request(*door, series, ctx.as_of, ctx.as_of, forecast=True)
 
 
-def _news(house: House, rows: pd.DataFrame) -> pd.DataFrame:
+def _news(ctx: RunContext, rows: pd.DataFrame) -> pd.DataFrame:
     """Return the forecast rows that say something else than the provider's latest stored issue."""
     if rows.empty:
         return rows
     start, end = rows["target_start"].min(), rows["target_start"].max() + pd.Timedelta(seconds=1)
     held = [
-        house.store.read_forecasts(name, places=[place], start=start, end=end)
+        ctx.store.read_forecasts(name, places=[place], start=start, end=end)
         for name, place in rows[["series", "place"]].drop_duplicates().itertuples(index=False)
     ]
     slot, said = ["series", "place", "model", "target_start", "resolution_s"], ["p10", "p50", "p90"]
@@ -186,11 +221,18 @@ def _news(house: House, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _outcome(
-    house: House, tally: Tally, wanted: Sequence[Target], before: Stock, skipped: Sequence[str], forecasts: int
+    ctx: RunContext,
+    tally: Tally,
+    wanted: Sequence[Target],
+    before: Stock,
+    skipped: Sequence[str],
+    forecasts: int,
 ) -> IngestOutcome:
     """Read the store again and sum up."""
-    after = Stock.read(house, wanted, FIRST_LOAD_DAYS, raw=False)
-    late = tuple(target.name for target in wanted if overdue(before, after, target, _nowhere(house, target)))
+    after = Stock.read(ctx, wanted, FIRST_LOAD_DAYS, raw=False)
+    late = tuple(
+        target.name for target in wanted if overdue(before, after, target, _nowhere(ctx, target))
+    )
     total = tally.total()
     notes = (
         *(f"Skipped {line}." for line in skipped),
@@ -211,20 +253,20 @@ def _outcome(
     has_weather = any(target.series.measurement is Measurement.WEATHER for target in wanted)
     return IngestOutcome(
         _by_source(tally),
-        _latest(house, wanted, after),
+        _latest(ctx, wanted, after),
         pd.DataFrame(tally.rejected, columns=["source", "text", "reason"]),
         tally.quarantined,
-        side_by_side(house) if has_weather else pd.DataFrame(columns=COMPARISON_COLUMNS),
+        side_by_side(ctx) if has_weather else pd.DataFrame(columns=COMPARISON_COLUMNS),
         figures,
         notes,
         late,
         tuple(skipped),
-        not any(spec.enabled for spec in house.settings.sources.values()),
+        not any(spec.enabled for spec in ctx.settings.sources.values()),
     )
 
 
-def _nowhere(house: House, target: Target) -> list[tuple[int, int]]:
-    return unfillable.recall(house.state, target.name, target.doors, house.as_of)
+def _nowhere(ctx: RunContext, target: Target) -> list[tuple[int, int]]:
+    return known_unfillable.recall(ctx.state, target.name, target.doors, ctx.as_of)
 
 
 def _by_source(tally: Tally) -> pd.DataFrame:
@@ -233,10 +275,12 @@ def _by_source(tally: Tally) -> pd.DataFrame:
         | {"error": tally.errors.get(door.source, "")}
         for (door, name), result in tally.written.items()
     ]
-    return pd.DataFrame(lines, columns=SOURCE_COLUMNS).sort_values(["source", "place"], kind="stable")
+    return pd.DataFrame(lines, columns=SOURCE_COLUMNS).sort_values(
+        ["source", "place"], kind="stable"
+    )
 
 
-def _latest(house: House, wanted: Sequence[Target], after: Stock) -> pd.DataFrame:
+def _latest(ctx: RunContext, wanted: Sequence[Target], after: Stock) -> pd.DataFrame:
     """Return the newest value of each series, and mark how far it reaches, which never goes back."""
     lines = []
     for target in wanted:
@@ -244,8 +288,14 @@ def _latest(house: House, wanted: Sequence[Target], after: Stock) -> pd.DataFram
         if last is None:
             continue
         until = last["start"].to_pydatetime() + timedelta(seconds=int(last["resolution_s"]))
-        known = house.state.marked(due.LATEST, target.name)
-        house.mark(due.LATEST, target.name, max(until, known[0]) if known else until)
+        known = ctx.state.marked(LATEST, target.name)
+        ctx.mark(LATEST, target.name, max(until, known[0]) if known else until)
         values = {name: last[name] for name in ("series", "place", "source", "start", "value")}
-        lines.append({**values, "unit": target.series.unit, "due_until": target.series.due_until(house.as_of)})
+        lines.append(
+            {
+                **values,
+                "unit": target.series.unit,
+                "due_until": target.series.due_until(ctx.as_of),
+            }
+        )
     return pd.DataFrame(lines, columns=LATEST_COLUMNS)

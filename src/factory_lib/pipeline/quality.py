@@ -1,12 +1,13 @@
 """Values that are stored and not to be trusted: named rules, each returning the rows it doubts and why.
 
-What cannot be at all (outside the catalogue's range, off the grid, contradicting itself) is rejected before it is
-stored. What could be and probably is not is stored and quarantined here: in no view, visible in reports, until a
-person who knows better releases it. A value that somebody judged before is not judged again, but the rules see it:
-without its first hours, a stretch that stands still would look short.
+What cannot be at all (outside the catalogue's range, off the grid, contradicting
+itself) is rejected before it is stored. What could be and probably is not is stored and
+quarantined here: in no view, visible in reports, until a person who knows better
+releases it. A value that somebody judged before is not judged again, but the rules see
+it: without its first hours, a stretch that stands still would look short.
 
-Every rule takes the latest revision of each value (``VIEW_COLUMNS``, ordered by series, place, source, start) and
-returns rows of it with ``reason``.
+Every rule takes the latest revision of each value (``VIEW_COLUMNS``, ordered by series,
+place, source, start) and returns rows of it with ``reason``.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from factory_lib import series as catalogue
+from factory_lib import catalogue
+from factory_lib.catalogue import Measurement
 from factory_lib.clock import HOUR_S, MADRID
-from factory_lib.house import House
-from factory_lib.pipeline.scope import places_of, trust
-from factory_lib.series import Measurement
+from factory_lib.context import RunContext
+from factory_lib.pipeline.targets import places_of, trust
 from factory_lib.settings.records import QualitySettings
 from factory_lib.slots import from_index, resolutions
 from factory_lib.store.base import VERDICT_COLUMNS
@@ -50,7 +51,9 @@ def step(rows: pd.DataFrame, rules: QualitySettings) -> pd.DataFrame:
     before = (rows["value"] - by["value"].shift()).where(by["start"].diff() == width)
     after = (rows["value"] - by["value"].shift(-1)).where(-by["start"].diff(-1) == width)
     found = rows[(before.abs() > limit) & (after.abs() > limit) & (before * after > 0)]
-    return found.assign(reason=[f"{jump:+g} from the value before, and back" for jump in before[found.index]])
+    return found.assign(
+        reason=[f"{jump:+g} from the value before, and back" for jump in before[found.index]]
+    )
 
 
 def flat_line(rows: pd.DataFrame, rules: QualitySettings) -> pd.DataFrame:
@@ -67,14 +70,21 @@ def flat_line(rows: pd.DataFrame, rules: QualitySettings) -> pd.DataFrame:
 def cross_source(rows: pd.DataFrame, rules: QualitySettings) -> pd.DataFrame:
     """Doubt what contradicts a more trusted source of the same slot, at whichever of the site's places."""
     watched = rows[rows["series"].isin(list(rules.cross_source))]
-    rank = [trust(catalogue.get(name), at) for name, at in zip(watched["series"], watched["source"], strict=True)]
+    rank = [
+        trust(catalogue.get(name), at)
+        for name, at in zip(watched["series"], watched["source"], strict=True)
+    ]
     ordered = watched.assign(trust=rank).sort_values("trust", kind="stable")
     best = ordered.groupby(["series", "start"])[["value", "source"]].transform("first")
     apart = (ordered["value"] - best["value"]).abs()
-    contradicted = (apart > _limits(ordered, rules.cross_source)) & (ordered["source"] != best["source"])
+    contradicted = (apart > _limits(ordered, rules.cross_source)) & (
+        ordered["source"] != best["source"]
+    )
     found = ordered[contradicted].drop(columns="trust")
     said = best.loc[found.index]
-    return found.assign(reason=[f"{s} says {v:g}" for s, v in zip(said["source"], said["value"], strict=True)])
+    return found.assign(
+        reason=[f"{s} says {v:g}" for s, v in zip(said["source"], said["value"], strict=True)]
+    )
 
 
 def scale(rows: pd.DataFrame, rules: QualitySettings) -> pd.DataFrame:
@@ -82,10 +92,14 @@ def scale(rows: pd.DataFrame, rules: QualitySettings) -> pd.DataFrame:
     spot = rows[rows["series"] == "spot_eur_mwh"]
     tariff = rows[rows["series"] == "pvpc_eur_mwh"]
     level = tariff.groupby(_days(tariff))["value"].mean()
-    mean = spot.groupby([*(spot[name] for name in _CHANNEL), _days(spot)])["value"].transform("mean")
+    mean = spot.groupby([*(spot[name] for name in _CHANNEL), _days(spot)])["value"].transform(
+        "mean"
+    )
     above = mean / _days(spot).map(level.where(level > rules.scale_floor_eur_mwh))
     found = spot[above > rules.scale_over_tariff]
-    return found.assign(reason=[f"the day's mean is {ratio:.1f} times the tariff's" for ratio in above[found.index]])
+    return found.assign(
+        reason=[f"the day's mean is {ratio:.1f} times the tariff's" for ratio in above[found.index]]
+    )
 
 
 def doubled_hour(rows: pd.DataFrame, rules: QualitySettings) -> pd.DataFrame:
@@ -97,12 +111,18 @@ def doubled_hour(rows: pd.DataFrame, rules: QualitySettings) -> pd.DataFrame:
     around = (by.ffill() + by.bfill()) / 2
     ratio = hourly["value"] / around.where(around > rules.scale_floor_eur_mwh)
     found = hourly[repeated & (ratio > rules.doubled_over_neighbours)]
-    return found.assign(reason=[f"{times:.1f} times the hours around" for times in ratio[found.index]])
+    return found.assign(
+        reason=[f"{times:.1f} times the hours around" for times in ratio[found.index]]
+    )
 
 
 def all_zero(rows: pd.DataFrame, rules: QualitySettings) -> pd.DataFrame:
     """Doubt a market day of prices that are all zero: how an unpublished day looks."""
-    prices = rows[rows["series"].isin([entry.name for entry in catalogue.of(Measurement.PRICES) if entry.low < 0])]
+    prices = rows[
+        rows["series"].isin(
+            [entry.name for entry in catalogue.of(Measurement.PRICES) if entry.low < 0]
+        )
+    ]
     keys = [*(prices[name] for name in _CHANNEL), _days(prices)]
     whole = prices["resolution_s"].groupby(keys).transform("sum") >= 23 * HOUR_S
     zero = prices["value"].abs().groupby(keys).transform("max") == 0
@@ -120,15 +140,20 @@ RULES: tuple[tuple[str, Callable[[pd.DataFrame, QualitySettings], pd.DataFrame]]
 )
 
 
-def doubted(rows: pd.DataFrame, rules: QualitySettings, barred: pd.MultiIndex | None = None) -> pd.DataFrame:
+def doubted(
+    rows: pd.DataFrame, rules: QualitySettings, barred: pd.MultiIndex | None = None
+) -> pd.DataFrame:
     """Return what the rules doubt: rows with ``rule`` and ``reason``, each value once, by the first rule that does.
 
-    A value that one rule doubts is no witness for the rules after it, and one that is ``barred`` (series, place,
-    source, start, rev) contradicts no other source. What no view shows anyway, a kind or a cadence that the series does
-    not have then, is neither judged nor a witness: a verdict on it would bar its namesake.
+    A value that one rule doubts is no witness for the rules after it, and one that is
+    ``barred`` (series, place, source, start, rev) contradicts no other source. What no
+    view shows anyway, a kind or a cadence that the series does not have then, is
+    neither judged nor a witness: a verdict on it would bar its namesake.
     """
     latest = rows[_showable(rows)].sort_values([*_CHANNEL, "start", "resolution_s", "rev"])
-    left = latest.drop_duplicates([*_CHANNEL, "start", "resolution_s"], keep="last").reset_index(drop=True)
+    left = latest.drop_duplicates([*_CHANNEL, "start", "resolution_s"], keep="last").reset_index(
+        drop=True
+    )
     parts = []
     for name, rule in RULES:
         if rule is cross_source and barred is not None:
@@ -139,27 +164,33 @@ def doubted(rows: pd.DataFrame, rules: QualitySettings, barred: pd.MultiIndex | 
     return pd.concat(parts, ignore_index=True)
 
 
-def judge(house: House, names: Sequence[str], start: datetime, end: datetime) -> pd.DataFrame:
+def judge(ctx: RunContext, names: Sequence[str], start: datetime, end: datetime) -> pd.DataFrame:
     """Judge what is stored in the window, quarantine what is doubted, and return it (``OFFENDING_COLUMNS``)."""
     parts = []
     for measurement in dict.fromkeys(catalogue.get(name).measurement for name in names):
         together = [name for name in names if catalogue.get(name).measurement is measurement]
-        places = places_of(house.settings, catalogue.get(together[0]))
-        parts.append(house.store.read(together, places=places, start=start - MARGIN, end=end + MARGIN, raw=True))
-    barred = pd.MultiIndex.from_frame(house.store.read_verdicts()[_IDENTITY])
-    found = doubted(pd.concat(parts), house.settings.quality, barred)
-    by_rule = found[~found["run_id"].astype("str").str.startswith(CORRECTED_BY)]  # a person has judged the others
-    return bar(house, by_rule, BY)[OFFENDING_COLUMNS]
+        places = places_of(ctx.settings, catalogue.get(together[0]))
+        parts.append(
+            ctx.store.read(
+                together, places=places, start=start - MARGIN, end=end + MARGIN, raw=True
+            )
+        )
+    barred = pd.MultiIndex.from_frame(ctx.store.read_verdicts()[_IDENTITY])
+    found = doubted(pd.concat(parts), ctx.settings.quality, barred)
+    by_rule = found[
+        ~found["run_id"].astype("str").str.startswith(CORRECTED_BY)
+    ]  # a person has judged the others
+    return bar(ctx, by_rule, BY)[OFFENDING_COLUMNS]
 
 
-def bar(house: House, found: pd.DataFrame, by: str) -> pd.DataFrame:
+def bar(ctx: RunContext, found: pd.DataFrame, by: str) -> pd.DataFrame:
     """Quarantine stored values, with ``rule`` and ``reason``, but those that were judged before; return the others."""
-    known = pd.MultiIndex.from_frame(house.store.read_verdicts(open_only=False)[_IDENTITY])
+    known = pd.MultiIndex.from_frame(ctx.store.read_verdicts(open_only=False)[_IDENTITY])
     fresh = found[~pd.MultiIndex.from_frame(found[_IDENTITY]).isin(known)] if len(found) else found
     if len(fresh):
-        now = pd.Timestamp(house.clock.now()).as_unit("s")
+        now = pd.Timestamp(ctx.clock.now()).as_unit("s")
         verdicts = fresh.assign(verdict="quarantined", at=now, by=by)[list(VERDICT_COLUMNS)]
-        house.store.write_verdicts(verdicts.reset_index(drop=True))
+        ctx.store.write_verdicts(verdicts.reset_index(drop=True))
     return fresh
 
 

@@ -1,7 +1,8 @@
 """Doing it simply: schedules of the same kilograms, under the same constraints, that a plan is measured against.
 
-Each lays batch after batch on a shop floor that remembers what is taken. One batch on a given floor is a shortest path
-over its stages, found exactly by going backwards from the last.
+Each lays batch after batch on a shop floor that remembers what is taken. One batch on a
+given floor is a shortest path over its stages, found exactly by going backwards from
+the last.
 """
 
 from __future__ import annotations
@@ -34,10 +35,13 @@ class _Floor:
         self.people = problem.people.copy()
         self.kw = problem.base_kw.copy()
 
-    def by_start(self, j: int, masks: list[Bools], price: list[Floats], *, excess: bool) -> tuple[Floats, list[Ints]]:
+    def by_start(
+        self, j: int, masks: list[Bools], price: list[Floats], *, excess: bool
+    ) -> tuple[Floats, list[Ints]]:
         """Return the cost of the best chain of one batch of job ``j`` by its first slot, and how it goes on.
 
-        ``price[s]`` is what stage ``s`` costs by the slot it begins in; infinite cost is a start that leads nowhere.
+        ``price[s]`` is what stage ``s`` costs by the slot it begins in; infinite cost
+        is a start that leads nowhere.
         """
         problem, job = self.problem, self.problem.jobs[j]
         best: Floats = np.zeros(len(problem.index))
@@ -47,11 +51,21 @@ class _Floor:
                 best, after = self._follow(best, s, job.duration[s])
                 follow.insert(0, after)
             fits = masks[s] & (self._fits(j, s) | bool(job.facts[s]))
-            best = np.where(fits, best + price[s] + (self._excess_eur(s, job.duration[s]) if excess else 0.0), np.inf)
+            best = np.where(
+                fits,
+                best + price[s] + (self._excess_eur(s, job.duration[s]) if excess else 0.0),
+                np.inf,
+            )
         return best, follow
 
     def best_chain(
-        self, j: int, masks: list[Bools], price: list[Floats], preferred: Iterator[Bools], *, excess: bool
+        self,
+        j: int,
+        masks: list[Bools],
+        price: list[Floats],
+        preferred: Iterator[Bools],
+        *,
+        excess: bool,
     ) -> Chain | None:
         """Return the starts of the cheapest chain of job ``j`` that begins in the first mask any chain begins in."""
         best, follow = self.by_start(j, masks, price, excess=excess)
@@ -79,15 +93,22 @@ class _Floor:
         for gap in range(min(self.problem.wait[s], size - span) + 1):
             candidate = padded[slots + span + gap]
             if stage.hold_h and gap:
-                candidate = np.where(taken[slots + span + gap] == taken[slots + span], candidate, np.inf)
+                candidate = np.where(
+                    taken[slots + span + gap] == taken[slots + span], candidate, np.inf
+                )
             better = candidate < value
-            value, after = np.where(better, candidate, value), np.where(better, slots + span + gap, after)
+            value, after = (
+                np.where(better, candidate, value),
+                np.where(better, slots + span + gap, after),
+            )
         return value, after
 
     def _fits(self, j: int, s: int) -> Bools:
         problem, stage = self.problem, self.problem.stages[s]
         job = problem.jobs[j]
-        lack = (self.free[stage.machine] < 1) | (self.kw + stage.power_kw > problem.plant.power.limit_kw + 1e-9)
+        lack = (self.free[stage.machine] < 1) | (
+            self.kw + stage.power_kw > problem.plant.power.limit_kw + 1e-9
+        )
         lonely = self.people < stage.operators
         return np.equal(ahead(lack, job.duration[s]) + ahead(lonely, problem.attention(job, s)), 0)
 
@@ -95,7 +116,10 @@ class _Floor:
         """Return what a stage begun in each slot adds to the excess charge on this floor."""
         power = self.problem.plant.power
         before = np.maximum(0.0, self.kw - power.contracted_kw)
-        added = np.maximum(0.0, self.kw + self.problem.stages[s].power_kw - power.contracted_kw) - before
+        added = (
+            np.maximum(0.0, self.kw + self.problem.stages[s].power_kw - power.contracted_kw)
+            - before
+        )
         added[: self.problem.now] = 0.0  # paid long ago
         return ahead(added * power.excess_eur_kw * self.problem.slot_h * 4, span)
 
@@ -120,7 +144,10 @@ def cost_by_start(problem: Problem, j: int, masks: list[Bools]) -> Floats:
 def bound_eur(problem: Problem) -> float:
     """Return what no schedule can be cheaper than: every batch alone at its cheapest."""
     masks = startable(problem)
-    return sum(job.count * float(cost_by_start(problem, j, masks[j]).min()) for j, job in enumerate(problem.jobs))
+    return sum(
+        job.count * float(cost_by_start(problem, j, masks[j]).min())
+        for j, job in enumerate(problem.jobs)
+    )
 
 
 Preferred = Callable[[int], Iterator[Bools]]
@@ -146,21 +173,28 @@ def shift_begin(problem: Problem) -> Schedule | None:
     minute = np.asarray(local.hour * 60 + local.minute)
     for day in {stamp.date() for stamp in local}:
         for shift in shifts_on(problem.plant, day):
-            begins |= (minute == shift.begin.hour * 60 + shift.begin.minute) & np.asarray(local.date == day)
+            begins |= (minute == shift.begin.hour * 60 + shift.begin.minute) & np.asarray(
+                local.date == day
+            )
     return _simple(problem, lambda _: iter([begins]))
 
 
 def fixed_start(problem: Problem) -> Schedule | None:
     """Begin each chain at the time of day that was cheapest over the last 28 days; None without their prices."""
     prices = problem.request.prices
-    past = prices[(prices.index < problem.index[0]) & (prices.index >= problem.index[0] - LOOK_BACK)]
+    past = prices[
+        (prices.index < problem.index[0]) & (prices.index >= problem.index[0] - LOOK_BACK)
+    ]
     if len(past) < 2 or past.index[0] > problem.index[0] - LOOK_BACK / 2:
         return None
-    index = pd.date_range(past.index[0], problem.index[0], freq=problem.index.freq, inclusive="left", unit="s")
+    index = pd.date_range(
+        past.index[0], problem.index[0], freq=problem.index.freq, inclusive="left", unit="s"
+    )
     frame = on_grid(past.select_dtypes("number"), index)
     price = frame["p50" if "p50" in frame else frame.columns[0]].to_numpy(float)
     clock, here = (
-        np.asarray(i.tz_convert(MADRID).hour * 60 + i.tz_convert(MADRID).minute) for i in (index, problem.index)
+        np.asarray(i.tz_convert(MADRID).hour * 60 + i.tz_convert(MADRID).minute)
+        for i in (index, problem.index)
     )
 
     def ranked(j: int) -> Iterator[Bools]:
@@ -191,19 +225,29 @@ def _due_days(problem: Problem, j: int) -> list[int]:
     """Return the day each batch of a job is due on, as the weekly demand lays them; spare batches come last."""
     job = problem.jobs[j]
     wanted = problem.wanted_kg[job.variant]
-    days = [day for day, kg in enumerate(wanted) for _ in range(int(np.ceil(kg / job.max_kg - 1e-9)))]
+    days = [
+        day for day, kg in enumerate(wanted) for _ in range(int(np.ceil(kg / job.max_kg - 1e-9)))
+    ]
     if not job.fresh:
         return [days[0] if days else 0]
-    spared = sum(other.count for other in problem.jobs if other.variant == job.variant and not other.fresh)
+    spared = sum(
+        other.count for other in problem.jobs if other.variant == job.variant and not other.fresh
+    )
     return (days[spared:] + [days[-1]] * job.count)[: job.count]
 
 
 def _lay(
-    problem: Problem, price: Callable[[int, int], list[Floats]], preferred: Preferred, *, excess: bool
+    problem: Problem,
+    price: Callable[[int, int], list[Floats]],
+    preferred: Preferred,
+    *,
+    excess: bool,
 ) -> Schedule | None:
     """Lay every batch in order of its day, each where the floor still has room; None if one does not fit."""
     floor, masks, laid = _Floor(problem), startable(problem), []
-    todo = [(job.fresh, day, j) for j, job in enumerate(problem.jobs) for day in _due_days(problem, j)]
+    todo = [
+        (job.fresh, day, j) for j, job in enumerate(problem.jobs) for day in _due_days(problem, j)
+    ]
     for _, day, j in sorted(todo):  # what is running comes first
         begins = _begins(problem, preferred(j), day)
         chain = floor.best_chain(j, masks[j], price(j, day), begins, excess=excess)

@@ -31,19 +31,41 @@ STAGES_ES = {
     "moulding": "moldeo",
 }
 FAMILIES_ES = {
-    "pins": "lotes fijados", "room": "límites de la sala", "machines": "máquinas", "operators": "operarios",
-    "power": "potencia", "waits": "esperas entre etapas", "time": "plazo", "demand": "demanda",
-}  # fmt: skip
-# Of an obstacle's detail, word by word; machines and variants keep the names that the plant gave them.
+    "pins": "lotes fijados",
+    "room": "límites de la sala",
+    "machines": "máquinas",
+    "operators": "operarios",
+    "power": "potencia",
+    "waits": "esperas entre etapas",
+    "time": "plazo",
+    "demand": "demanda",
+}
+# Of an obstacle's detail, word by word; machines and variants keep the names that the
+# plant gave them.
 DETAILS_ES = {
-    "Mon": "lunes", "Tue": "martes", "Wed": "miércoles", "Thu": "jueves", "Fri": "viernes", "Sat": "sábado",
-    "Sun": "domingo", "to": "a", "limit by": "límite movido en", "after": "tras", "or": "o", "limit": "límite",
-    "any stage": "cualquier etapa", "operators": "operarios", **STAGES_ES,
-}  # fmt: skip
+    "Mon": "lunes",
+    "Tue": "martes",
+    "Wed": "miércoles",
+    "Thu": "jueves",
+    "Fri": "viernes",
+    "Sat": "sábado",
+    "Sun": "domingo",
+    "to": "a",
+    "limit by": "límite movido en",
+    "after": "tras",
+    "or": "o",
+    "limit": "límite",
+    "any stage": "cualquier etapa",
+    "operators": "operarios",
+    **STAGES_ES,
+}
 UNITS_ES = {
-    "machine-hours": "horas de máquina", "operator-hours": "horas de operario", "hours": "horas", "K or %": "K o %",
+    "machine-hours": "horas de máquina",
+    "operator-hours": "horas de operario",
+    "hours": "horas",
+    "K or %": "K o %",
     "pins": "lotes",
-}  # fmt: skip
+}
 WORDS = {
     "es": {
         "title": "Plan desde {begin} hasta {end}",
@@ -54,7 +76,9 @@ WORDS = {
         "obstacle": "- {family}: {change} ({detail})",
         "blame": "Sin el encargo «{wish}» habría plan.",
         "head": "{kg:.0f} kg en {batches}, {eur} EUR ({basis}); {proof}.",
-        "one": "1 lote", "many": "{n} lotes", "best": "ningún otro plan es más barato",
+        "one": "1 lote",
+        "many": "{n} lotes",
+        "best": "ningún otro plan es más barato",
         "near": "ninguno mejora más de un {gap} %",
         "late": "Se agotó el tiempo de cálculo: es el mejor plan encontrado.",
         "batch": "Lote {batch} ({variant}, {kg:.0f} kg):",
@@ -72,9 +96,16 @@ WORDS = {
         "excess": "Potencia: se superan los {kw:.0f} kW contratados {spans}.",
         "air": "Sin previsión de sala en {slots} periodos: ahí no se han aplicado sus límites.",
         "against": "Alternativas con los mismos kilos: {list}.",
-        "unnamed": {"shift begin": "empezar con el turno", "fixed start": "hora fija", "greedy": "lote a lote"},
-        "energy": "solo energía", "tolls": "energía y peajes", "span": "desde {a} hasta {b}",
-        "within": "{day} de {a} a {b}", "day": "el {name} {number}",
+        "unnamed": {
+            "shift begin": "empezar con el turno",
+            "fixed start": "hora fija",
+            "greedy": "lote a lote",
+        },
+        "energy": "solo energía",
+        "tolls": "energía y peajes",
+        "span": "desde {a} hasta {b}",
+        "within": "{day} de {a} a {b}",
+        "day": "el {name} {number}",
     },
     "en": {
         "title": "Plan from {begin} to {end}",
@@ -85,7 +116,9 @@ WORDS = {
         "obstacle": "- {family}: {change} ({detail})",
         "blame": "Without the wish “{wish}” there would be a plan.",
         "head": "{kg:.0f} kg in {batches}, EUR {eur} ({basis}); {proof}.",
-        "one": "1 batch", "many": "{n} batches", "best": "no other plan is cheaper",
+        "one": "1 batch",
+        "many": "{n} batches",
+        "best": "no other plan is cheaper",
         "near": "none is more than {gap} % cheaper",
         "late": "Time ran out: this is the best plan found.",
         "batch": "Batch {batch} ({variant}, {kg:.0f} kg):",
@@ -103,11 +136,18 @@ WORDS = {
         "excess": "Power: the contracted {kw:.0f} kW are exceeded {spans}.",
         "air": "No room forecast in {slots} slots: its limits were not applied there.",
         "against": "Alternatives with the same kilograms: {list}.",
-        "unnamed": {"shift begin": "begin with the shift", "fixed start": "fixed hour", "greedy": "batch by batch"},
-        "energy": "energy only", "tolls": "energy and tolls", "span": "from {a} to {b}",
-        "within": "{day} from {a} to {b}", "day": "{name} {number}",
+        "unnamed": {
+            "shift begin": "begin with the shift",
+            "fixed start": "fixed hour",
+            "greedy": "batch by batch",
+        },
+        "energy": "energy only",
+        "tolls": "energy and tolls",
+        "span": "from {a} to {b}",
+        "within": "{day} from {a} to {b}",
+        "day": "{name} {number}",
     },
-}  # fmt: skip
+}
 DEAREST_SHARE = 0.9
 
 
@@ -160,20 +200,33 @@ def time_of_day(local: pd.Timestamp) -> str:
     """Return the time of day; an hour that the clocks show twice says which of the two."""
     wall = local.tz_localize(None)
     first, second = (
-        wall.tz_localize(MADRID, ambiguous=summer, nonexistent="shift_forward") for summer in (True, False)
+        wall.tz_localize(MADRID, ambiguous=summer, nonexistent="shift_forward")
+        for summer in (True, False)
     )
     return f"{local:%H:%M}" if first == second else f"{local:%H:%M %Z}"
 
 
-def brief(plan: Plan, watched: Sequence[Watch] = (), *, language: Language = "es", to_blame: Sequence[str] = ()) -> str:
+def brief(
+    plan: Plan,
+    watched: Sequence[Watch] = (),
+    *,
+    language: Language = "es",
+    to_blame: Sequence[str] = (),
+) -> str:
     """Return the brief as lines of plain text: what to start when, what to avoid, what to watch, what else there is.
 
-    ``to_blame`` are the shift leader's wishes without any one of which there would be a plan.
+    ``to_blame`` are the shift leader's wishes without any one of which there would be a
+    plan.
     """
     voice, problem = _Voice(language), plan.problem
     window = {"begin": voice.at(problem.index[problem.now]), "end": voice.at(problem.stamps[-1])}
     if plan.status == "infeasible":
-        return "\n".join([*_obstacles(plan, voice, window), *(voice.say("blame", wish=wish) for wish in to_blame)])
+        return "\n".join(
+            [
+                *_obstacles(plan, voice, window),
+                *(voice.say("blame", wish=wish) for wish in to_blame),
+            ]
+        )
     if not plan.schedule:
         return voice.say("nothing" if plan.status == "solved" else "unfound", **window)
     return "\n".join(
@@ -204,21 +257,37 @@ def _head(plan: Plan, voice: _Voice) -> list[str]:
     gap = voice.number(100 * plan.gap, 1)
     proof = voice.say("best") if float(gap.replace(",", ".")) <= 0 else voice.say("near", gap=gap)
     batches = voice.say("one" if len(plan.schedule) == 1 else "many", n=len(plan.schedule))
-    head = voice.say("head", kg=kg, batches=batches, eur=voice.number(plan.costs.paid, 2), basis=basis, proof=proof)
+    head = voice.say(
+        "head",
+        kg=kg,
+        batches=batches,
+        eur=voice.number(plan.costs.paid, 2),
+        basis=basis,
+        proof=proof,
+    )
     return [head, voice.say("late")] if plan.status == "time_out" else [head]
 
 
 def _batches(plan: Plan, voice: _Voice) -> list[str]:
     lines = []
     for number, rows in enumerate(plan.by_batch(), start=1):
-        lines.append(voice.say("batch", batch=number, variant=rows["variant"].iloc[0], kg=rows["kg"].iloc[0]))
+        lines.append(
+            voice.say("batch", batch=number, variant=rows["variant"].iloc[0], kg=rows["kg"].iloc[0])
+        )
         for row in rows.to_dict("records"):
             key = "begun" if row["begun"] else "stage"
             end = voice.at(row["end"], after=row["start"])
-            line = voice.say(key, stage=voice.stage(row["stage"]), start=voice.at(row["start"]), end=end)
+            line = voice.say(
+                key, stage=voice.stage(row["stage"]), start=voice.at(row["start"]), end=end
+            )
             held = row["held_until"] > row["end"]
             lines.append(
-                line + (voice.say("hold", until=voice.at(row["held_until"], after=row["end"])) if held else "")
+                line
+                + (
+                    voice.say("hold", until=voice.at(row["held_until"], after=row["end"]))
+                    if held
+                    else ""
+                )
             )
     return lines
 
@@ -227,13 +296,19 @@ def _cautions(plan: Plan, voice: _Voice, watched: Sequence[Watch]) -> list[str]:
     problem = plan.problem
     price = problem.price[problem.now :]
     dear = np.concatenate([np.zeros(problem.now, bool), _dearest(price)])
-    lines = [voice.say("avoid", spans=voice.spans(spans(problem.stamps, dear)))] if dear.any() else []
+    lines = (
+        [voice.say("avoid", spans=voice.spans(spans(problem.stamps, dear)))] if dear.any() else []
+    )
     for item in watched:
         kind = "idle" if item.kind == "exceptional" and item.running_kwh < 0.5 else item.kind
         if item.running_kwh < 0.5 and not item.moved and kind not in ("critical", "idle"):
             continue  # nothing runs then: nobody has anything to watch
         said, moved = voice.spans(item.spans), voice.say("moved") if item.moved else ""
-        lines.append(voice.say(kind, stage=voice.stage(item.stage), spans=said, moved=moved, kwh=item.running_kwh))
+        lines.append(
+            voice.say(
+                kind, stage=voice.stage(item.stage), spans=said, moved=moved, kwh=item.running_kwh
+            )
+        )
     over = excess_kw(problem, production_kw(problem, plan.schedule)) > 1e-6
     if over.any():
         said = voice.spans(spans(problem.stamps, over))
@@ -245,7 +320,9 @@ def _cautions(plan: Plan, voice: _Voice, watched: Sequence[Watch]) -> list[str]:
 
 def _dearest(price: Floats) -> Bools:
     """Return the dearest slots; a plateau longer than the share belongs to them, a flat day has none."""
-    return np.asarray((price >= np.quantile(price, DEAREST_SHARE)) & (price > np.median(price)), dtype=bool)
+    return np.asarray(
+        (price >= np.quantile(price, DEAREST_SHARE)) & (price > np.median(price)), dtype=bool
+    )
 
 
 def _others(plan: Plan, voice: _Voice) -> list[str]:

@@ -14,10 +14,13 @@ from factory_lib.settings.plant import WEEKDAYS, Plant
 Kilograms = Mapping[date, Mapping[str, float]]
 
 
-def can_finish(plant: Plant, variant: str, day: date, *, batches: int = 1, early: bool = True) -> bool:
+def can_finish(
+    plant: Plant, variant: str, day: date, *, batches: int = 1, early: bool = True
+) -> bool:
     """Whether a chain, or several behind each other, fits before the last shift of ``day`` ends.
 
-    It begins on the day or, with ``early`` and if worked, from the lead-in of the day before.
+    It begins on the day or, with ``early`` and if worked, from the lead-in of the day
+    before.
     """
     today, yesterday = shifts_on(plant, day), shifts_on(plant, day - timedelta(days=1))
     nights = any(time() < shift.end <= shift.begin for shift in yesterday)
@@ -29,26 +32,43 @@ def can_finish(plant: Plant, variant: str, day: date, *, batches: int = 1, early
     end = day_start(day + timedelta(days=1))
     if today[-1].end > today[-1].begin:
         end = local_instant(day, today[-1].end)
-    minutes = [plant.variants[variant].duration_min.get(stage.name, stage.duration_min) for stage in plant.stages]
+    minutes = [
+        plant.variants[variant].duration_min.get(stage.name, stage.duration_min)
+        for stage in plant.stages
+    ]
     return end - begin >= timedelta(minutes=sum(minutes) + (batches - 1) * max(minutes))
 
 
 def begin(plant: Plant, day: date, *, early: bool = False) -> datetime:
     """Return when a plan of ``day`` begins: at its midnight, or at the lead-in where the day needs it or ``early``."""
     wanted = by_day(plant, day, day)[day]
-    fits = all(can_finish(plant, v, day, batches=batches(plant, v, [kg]), early=False) for v, kg in wanted.items())
-    return local_instant(day - timedelta(days=1), plant.lead_in) if early or not fits else day_start(day)
+    fits = all(
+        can_finish(plant, v, day, batches=batches(plant, v, [kg]), early=False)
+        for v, kg in wanted.items()
+    )
+    return (
+        local_instant(day - timedelta(days=1), plant.lead_in)
+        if early or not fits
+        else day_start(day)
+    )
 
 
 def by_day(plant: Plant, first: date, last: date) -> Kilograms:
     """Return the preferred kilograms of each day in ``first … last`` by variant.
 
-    What falls on a day that cannot finish a batch moves to days of the same week that can: first into the room left in
-    their batches, then as batches of its own on the nearest of them. Nothing is dropped: where no day can, it stays
-    where it is and the plan says that it is infeasible. A week is laid out whole, whatever part of it is asked for.
+    What falls on a day that cannot finish a batch moves to days of the same week that
+    can: first into the room left in their batches, then as batches of its own on the
+    nearest of them. Nothing is dropped: where no day can, it stays where it is and the
+    plan says that it is infeasible. A week is laid out whole, whatever part of it is
+    asked for.
     """
-    monday, sunday = first - timedelta(days=first.weekday()), last + timedelta(days=6 - last.weekday())
-    owed: dict[date, dict[str, float]] = {first + timedelta(days=n): {} for n in range((last - first).days + 1)}
+    monday, sunday = (
+        first - timedelta(days=first.weekday()),
+        last + timedelta(days=6 - last.weekday()),
+    )
+    owed: dict[date, dict[str, float]] = {
+        first + timedelta(days=n): {} for n in range((last - first).days + 1)
+    }
     for start in range(0, (sunday - monday).days, 7):
         week = [monday + timedelta(days=start + n) for n in range(7)]
         for variant in plant.demand.weekly_kg:
@@ -79,7 +99,8 @@ def _week(plant: Plant, variant: str, week: list[date]) -> dict[date, float]:
 def _scaled(plant: Plant, variant: str, week: list[date]) -> dict[date, float]:
     """Scale the preferred days to the week's kilograms, none below the smallest batch.
 
-    Where the week is too small for a batch on each, the least day joins the nearest other until it is not.
+    Where the week is too small for a batch on each, the least day joins the nearest
+    other until it is not.
     """
     due, smallest = plant.demand.weekly_kg[variant], plant.variants[variant].batch_min_kg
     preferred = plant.demand.preferred_kg[variant]
@@ -93,7 +114,9 @@ def _scaled(plant: Plant, variant: str, week: list[date]) -> dict[date, float]:
         return {day: due * (day in shape) for day in week}
     free = set(shape)
     while free:
-        scale = max(0.0, due - smallest * sum(kg > 0 for day, kg in wanted.items() if day not in free))
+        scale = max(
+            0.0, due - smallest * sum(kg > 0 for day, kg in wanted.items() if day not in free)
+        )
         scale /= sum(shape[day] for day in free)
         for day in free:
             wanted[day] = shape[day] * scale

@@ -1,7 +1,8 @@
 """Why there is no plan: which family of constraints is in the way, and the least that would have to give.
 
-Each family in turn is allowed to give way at a price while all others stay hard; where that leaves a plan, the slack of
-the cheapest one is the smallest change that would help. What no family can mend alone is asked of two, then of all.
+Each family in turn is allowed to give way at a price while all others stay hard; where
+that leaves a plan, the slack of the cheapest one is the smallest change that would
+help. What no family can mend alone is asked of two, then of all.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ GAP = 0.02
 class Obstacle:
     """One family of constraints that, loosened by ``amount`` of ``unit``, leaves a plan; ``detail`` says where.
 
-    ``share`` is the change relative to what there is, by which obstacles are ordered. ``alone`` is false where the
-    change helps only together with the others listed.
+    ``share`` is the change relative to what there is, by which obstacles are ordered.
+    ``alone`` is false where the change helps only together with the others listed.
     """
 
     family: str
@@ -66,10 +67,16 @@ def diagnose(problem: Problem) -> tuple[Obstacle, ...]:
     families = [family for family in FAMILIES if family != "pins" or problem.pins]
     alone = [obstacle for family in families if (obstacle := _loosen(problem, family))]
     if alone:
-        return tuple(sorted(alone, key=lambda obstacle: (obstacle.family != "pins", obstacle.share)))
+        return tuple(
+            sorted(alone, key=lambda obstacle: (obstacle.family != "pins", obstacle.share))
+        )
     physical = [family for family in families if family not in ("time", "demand")]
     pairs = [found for pair in combinations(physical, 2) if (found := _together(problem, pair))]
-    least = min(pairs, key=lambda two: sum(one.share for one in two)) if pairs else _together(problem, physical)
+    least = (
+        min(pairs, key=lambda two: sum(one.share for one in two))
+        if pairs
+        else _together(problem, physical)
+    )
     return tuple(sorted(least, key=lambda obstacle: obstacle.share))
 
 
@@ -103,7 +110,9 @@ def _warmer(problem: Problem) -> Problem:
     levels = np.unique(lack[lack > 0])
 
     def wider(level: float) -> Problem:
-        return replace(problem, hurdle={**problem.hurdle, "room": np.where(lack <= level, 0.0, lack)})
+        return replace(
+            problem, hurdle={**problem.hurdle, "room": np.where(lack <= level, 0.0, lack)}
+        )
 
     def helps(level: float) -> bool:
         program = Program(wider(level))
@@ -135,10 +144,14 @@ def _longer(problem: Problem) -> Problem:
     """Lay the same request on a longer window; its prices do not matter, its weather repeats the last day."""
     request, slot = problem.request, timedelta(hours=problem.slot_h)
     end = request.end + LONGEST_DELAY
-    index = pd.date_range(problem.index[0], end, freq=slot, inclusive="left", unit="s", name="start")
+    index = pd.date_range(
+        problem.index[0], end, freq=slot, inclusive="left", unit="s", name="start"
+    )
     weather = request.weather
     if weather is not None:
-        hours = pd.date_range(weather.index[0], max(end, weather.index[-1]), freq="h", unit="s", name="start")
+        hours = pd.date_range(
+            weather.index[0], max(end, weather.index[-1]), freq="h", unit="s", name="start"
+        )
         known = on_grid(weather, hours)
         for _ in range(LONGEST_DELAY.days + 1):
             known = known.fillna(known.shift(24))
@@ -171,7 +184,9 @@ def _obstacle(program: Program, solution: Floats, family: str) -> Obstacle:
         for of, (amount_of, by_slot) in gave.items()
         if amount_of > 1e-6
     ]
-    return Obstacle(family, amount, UNITS[family], ", ".join(names), amount / _there_is(problem, family))
+    return Obstacle(
+        family, amount, UNITS[family], ", ".join(names), amount / _there_is(problem, family)
+    )
 
 
 def _there_is(problem: Problem, family: str) -> float:
@@ -202,7 +217,9 @@ def _room(program: Program, solution: Floats) -> Obstacle:
     amount = max((over for over, _ in worst.values()), default=0.0)
     units = {unit for _, unit in worst.values()}
     detail = ", ".join(f"{name} limit by {over:.1f} {unit}" for name, (over, unit) in worst.items())
-    return Obstacle("room", amount, units.pop() if len(units) == 1 else UNITS["room"], detail, amount / 100)
+    return Obstacle(
+        "room", amount, units.pop() if len(units) == 1 else UNITS["room"], detail, amount / 100
+    )
 
 
 def _when(problem: Problem, by_slot: Floats) -> str:

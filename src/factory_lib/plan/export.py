@@ -35,7 +35,9 @@ def to_json(plan: Plan, *, made_at: datetime, more: Mapping[str, Any] | None = N
         "counted": "tolls included" if "toll_eur_mwh" in request.prices else "energy only",
         "costs_eur": {name: eur if plan.found else None for name, eur in money.items()},
         "gap": plan.gap if plan.schedule else None,
-        "baselines_paid_eur": {name: costs(problem, laid).paid for name, laid in plan.baselines.items()},
+        "baselines_paid_eur": {
+            name: costs(problem, laid).paid for name, laid in plan.baselines.items()
+        },
         "owed_kg": {str(day): dict(by_variant) for day, by_variant in request.kilograms.items()},
         "batches": [_batch(number, rows) for number, rows in enumerate(plan.by_batch(), start=1)],
         "obstacles": [asdict(obstacle) for obstacle in plan.obstacles],
@@ -67,10 +69,15 @@ def to_ics(plan: Plan, *, made_at: datetime) -> str:
 
 
 def _batch(number: int, rows: pd.DataFrame) -> dict[str, Any]:
-    stages: list[dict[Any, Any]] = rows[["stage", "start", "end", "held_until", "power_kw", "begun"]].to_dict("records")
+    stages: list[dict[Any, Any]] = rows[
+        ["stage", "start", "end", "held_until", "power_kw", "begun"]
+    ].to_dict("records")
     for stage in stages:
         stage |= {name: _iso(stage[name]) for name in ("start", "end", "held_until")}
-    variant, kg = rows["variant"].iloc[0], float(rows["kg"].iloc[0])  # unrounded: what is left is reckoned from it
+    variant, kg = (
+        rows["variant"].iloc[0],
+        float(rows["kg"].iloc[0]),
+    )  # unrounded: what is left is reckoned from it
     return {"batch": number, "variant": variant, "kg": kg, "stages": stages}
 
 

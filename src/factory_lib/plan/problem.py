@@ -1,8 +1,8 @@
 """A planning problem: a request laid on a grid of slots as arrays.
 
-Identical batches are
-counted, not named: a ``Job`` is a number of like batches whose k-th start of one stage belongs to the k-th start of the
-next. Batches in progress are jobs of their own whose past starts are facts on slots before the window.
+Identical batches are counted, not named: a ``Job`` is a number of like batches whose
+k-th start of one stage belongs to the k-th start of the next. Batches in progress are
+jobs of their own whose past starts are facts on slots before the window.
 """
 
 from __future__ import annotations
@@ -44,13 +44,14 @@ class Job:
 class Problem:
     """A request on its grid: arrays of length T over ``index``, whose slots before ``now`` are history.
 
-    ``price`` is what the objective pays per MWh, tolls and band included, and ``heat_eur`` what a slot of a stage costs
-    in a hot room; both are 0 in history, which is sunk.
-    ``hurdle[f][s]`` is how much each slot lacks for stage ``s`` to run: kelvin or percent, machines, operators,
-    kilowatts; ``humid[s]`` says where the room's lack is one of percent, and ``critical[s]`` where a batch would be
-    lost. ``wait[s]`` are the most slots from the end of ``s`` to the next start; ``pins`` are (jobs any of which may
-    keep it, stage, slot), ``due`` (variant, kilograms, slot) of firm orders, and ``deadline`` the slot by which
-    everything is finished.
+    ``price`` is what the objective pays per MWh, tolls and band included, and
+    ``heat_eur`` what a slot of a stage costs in a hot room; both are 0 in history,
+    which is sunk. ``hurdle[f][s]`` is how much each slot lacks for stage ``s`` to run:
+    kelvin or percent, machines, operators, kilowatts; ``humid[s]`` says where the
+    room's lack is one of percent, and ``critical[s]`` where a batch would be lost.
+    ``wait[s]`` are the most slots from the end of ``s`` to the next start; ``pins`` are
+    (jobs any of which may keep it, stage, slot), ``due`` (variant, kilograms, slot) of
+    firm orders, and ``deadline`` the slot by which everything is finished.
     """
 
     request: Request
@@ -83,7 +84,9 @@ class Problem:
     @property
     def stamps(self) -> pd.DatetimeIndex:
         """Return the starts of all slots and the end of the last."""
-        return pd.DatetimeIndex([*self.index, self.index[-1] + timedelta(hours=self.slot_h)]).as_unit("s")
+        return pd.DatetimeIndex(
+            [*self.index, self.index[-1] + timedelta(hours=self.slot_h)]
+        ).as_unit("s")
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -92,14 +95,25 @@ class Problem:
 
     def due_kg(self, variant: str) -> dict[int, float]:
         """Return how many kilograms firm orders want finished by each slot they are due in, earlier ones included."""
-        mine = [(kg, min(max(slot, 0), len(self.index))) for name, kg, slot in self.due if name == variant]
-        return {slot: sum(kg for kg, earlier in mine if earlier <= slot) for slot in sorted({at for _, at in mine})}
+        mine = [
+            (kg, min(max(slot, 0), len(self.index)))
+            for name, kg, slot in self.due
+            if name == variant
+        ]
+        return {
+            slot: sum(kg for kg, earlier in mine if earlier <= slot)
+            for slot in sorted({at for _, at in mine})
+        }
 
     def attention(self, job: Job, stage: int) -> int:
         """Return for how many slots from its start the stage needs its operators."""
         spec = self.stages[stage]
         first = math.ceil(spec.attended_min / 60 / self.slot_h)
-        return {"never": 0, "start": min(first, job.duration[stage]), "always": job.duration[stage]}[spec.attended]
+        return {
+            "never": 0,
+            "start": min(first, job.duration[stage]),
+            "always": job.duration[stage],
+        }[spec.attended]
 
 
 def lay_out(request: Request, *, deadline: datetime | None = None) -> Problem:
@@ -108,7 +122,8 @@ def lay_out(request: Request, *, deadline: datetime | None = None) -> Problem:
     Raises
     ------
     BadInput
-        If the window is empty or off the grid, a price is missing, or a name is not the plant's.
+        If the window is empty or off the grid, a price is missing, or a name is not the
+        plant's.
     """
     plant = request.plant
     slot_s = plant.slot_min * 60
@@ -136,7 +151,12 @@ def lay_out(request: Request, *, deadline: datetime | None = None) -> Problem:
         heat_eur=_heat_eur(plant, air) * slot_s / 3600 * (np.arange(len(index)) >= now),
         hurdle=hurdle,
         humid=np.less(*_beyond(plant, air)),
-        critical=np.array([air["room_temperature_c"] > stage.room.temperature_critical_c for stage in plant.stages]),
+        critical=np.array(
+            [
+                air["room_temperature_c"] > stage.room.temperature_critical_c
+                for stage in plant.stages
+            ]
+        ),
         unknown_air=int(air[now:].isna().any(axis=1).sum()),
         pins=tuple(_pin(pin, jobs, plant, index) for pin in request.pins),
         days=tuple(days),
@@ -168,8 +188,14 @@ def on_grid(frame: pd.DataFrame, index: pd.DatetimeIndex) -> pd.DataFrame:
 def _grid(request: Request, slot_s: int) -> tuple[pd.DatetimeIndex, int]:
     begin, end = epoch(request.begin), epoch(request.end)
     if begin % slot_s or end % slot_s or end <= begin:
-        raise BadInput(f"{request.begin} … {request.end} is not a window of whole slots of {slot_s // 60} minutes.")
-    first = min([begin, *(epoch(at) for batch in request.running for at in batch.starts.values())]) // slot_s * slot_s
+        raise BadInput(
+            f"{request.begin} … {request.end} is not a window of whole slots of {slot_s // 60} minutes."
+        )
+    first = (
+        min([begin, *(epoch(at) for batch in request.running for at in batch.starts.values())])
+        // slot_s
+        * slot_s
+    )
     index = pd.date_range(
         pd.Timestamp(first, unit="s", tz="UTC"),
         periods=(end - first) // slot_s,
@@ -185,14 +211,23 @@ def _objective_price(request: Request, index: pd.DatetimeIndex, now: int) -> Flo
     frame = on_grid(request.prices.select_dtypes("number"), index)
     own = [name for name in frame.columns if name not in ("p10", "p90", "toll_eur_mwh")]
     if len(own) != 1:
-        raise BadInput(f"The price frame needs p50 or exactly one price column; it has {', '.join(own) or 'none'}.")
+        raise BadInput(
+            f"The price frame needs p50 or exactly one price column; it has {', '.join(own) or 'none'}."
+        )
     price = frame[own[0]].to_numpy(float)
     if missing := int(np.isnan(price[now:]).sum()):
         raise BadInput(
-            f"{missing} of {len(price) - now} slots of the window have no price.", next_step="Forecast them first."
+            f"{missing} of {len(price) - now} slots of the window have no price.",
+            next_step="Forecast them first.",
         )
-    band = (frame["p90"] - frame[own[0]]).clip(lower=0).fillna(0).to_numpy(float) if "p90" in frame else 0.0
-    toll = frame["toll_eur_mwh"].to_numpy(float) if "toll_eur_mwh" in frame else np.zeros(len(price))
+    band = (
+        (frame["p90"] - frame[own[0]]).clip(lower=0).fillna(0).to_numpy(float)
+        if "p90" in frame
+        else 0.0
+    )
+    toll = (
+        frame["toll_eur_mwh"].to_numpy(float) if "toll_eur_mwh" in frame else np.zeros(len(price))
+    )
     if missing := int(np.isnan(toll[now:]).sum()):
         raise BadInput(
             f"{missing} of {len(price) - now} slots of the window have no toll: they would look free.",
@@ -205,16 +240,23 @@ def _objective_price(request: Request, index: pd.DatetimeIndex, now: int) -> Flo
 
 def _air(request: Request, index: pd.DatetimeIndex) -> pd.DataFrame:
     if request.weather is None:
-        return pd.DataFrame({"room_temperature_c": np.nan, "room_humidity_pct": np.nan}, index=index)
+        return pd.DataFrame(
+            {"room_temperature_c": np.nan, "room_humidity_pct": np.nan}, index=index
+        )
     return on_grid(room(request.weather, request.plant.room), index)
 
 
 def _capacity(request: Request, index: pd.DatetimeIndex) -> dict[str, Ints]:
-    capacity = {name: np.full(len(index), count, dtype=np.int64) for name, count in request.plant.machines.items()}
+    capacity = {
+        name: np.full(len(index), count, dtype=np.int64)
+        for name, count in request.plant.machines.items()
+    }
     for outage in request.outages:
         begin = slot_of(index, outage.begin or request.begin)
         machine = _known(outage.machine, list(capacity), "machine")
-        until = -slot_of(index, index[0] - (pd.Timestamp(outage.until) - index[0]))  # a slot touched is a slot lost
+        until = -slot_of(
+            index, index[0] - (pd.Timestamp(outage.until) - index[0])
+        )  # a slot touched is a slot lost
         capacity[machine][max(begin, 0) : max(until, 0)] -= outage.count
     return {name: np.maximum(count, 0) for name, count in capacity.items()}
 
@@ -225,19 +267,25 @@ def _hurdles(
     outside = np.maximum(*_beyond(plant, air))
     return {
         "room": np.where(outside > 1e-6, outside, 0.0),
-        "machines": np.array([np.maximum(0, 1 - capacity[s.machine]) for s in plant.stages], dtype=float),
+        "machines": np.array(
+            [np.maximum(0, 1 - capacity[s.machine]) for s in plant.stages], dtype=float
+        ),
         "operators": np.array(
-            [np.maximum(0, s.operators * (s.attended != "never") - people) for s in plant.stages], dtype=float
+            [np.maximum(0, s.operators * (s.attended != "never") - people) for s in plant.stages],
+            dtype=float,
         ),
         "power": np.array(
-            [np.maximum(0, base_kw + s.power_kw - plant.power.limit_kw) for s in plant.stages], dtype=float
+            [np.maximum(0, base_kw + s.power_kw - plant.power.limit_kw) for s in plant.stages],
+            dtype=float,
         ),
     }
 
 
 def _beyond(plant: Plant, air: pd.DataFrame) -> tuple[Floats, Floats]:
     """Return by stage and slot how many kelvin and percent the room is beyond a stage's limits; unknown is 0."""
-    celsius, percent = (air[name].to_numpy(float)[None, :] for name in ("room_temperature_c", "room_humidity_pct"))
+    celsius, percent = (
+        air[name].to_numpy(float)[None, :] for name in ("room_temperature_c", "room_humidity_pct")
+    )
     lowest, highest, wettest = (
         np.array([[getattr(stage.room, limit)] for stage in plant.stages])
         for limit in ("temperature_min_c", "temperature_max_c", "humidity_max_pct")
@@ -250,10 +298,14 @@ def _heat_eur(plant: Plant, air: pd.DataFrame) -> Floats:
     """EUR per hour that each stage runs in a room inside the margin below its upper limit."""
     celsius = air["room_temperature_c"].to_numpy(float)
     edge = np.array([s.room.temperature_max_c - plant.risk.heat_margin_k for s in plant.stages])
-    return np.asarray(plant.risk.heat_eur_k_h * np.maximum(0.0, np.nan_to_num(celsius[None, :] - edge[:, None])))
+    return np.asarray(
+        plant.risk.heat_eur_k_h * np.maximum(0.0, np.nan_to_num(celsius[None, :] - edge[:, None]))
+    )
 
 
-def _jobs(request: Request, index: pd.DatetimeIndex, wanted_kg: Mapping[str, Floats]) -> tuple[Job, ...]:
+def _jobs(
+    request: Request, index: pd.DatetimeIndex, wanted_kg: Mapping[str, Floats]
+) -> tuple[Job, ...]:
     plant, jobs, soonest = request.plant, [], []
     for batch in request.running:
         names = [stage.name for stage in plant.stages]
@@ -262,56 +314,94 @@ def _jobs(request: Request, index: pd.DatetimeIndex, wanted_kg: Mapping[str, Flo
             raise BadInput(
                 f"A running batch has begun {sorted(batch.starts)}; stages begin in order: {', '.join(names)}."
             )
-        facts = tuple((slot_of(index, batch.starts[n]),) if n in batch.starts else () for n in names)
+        facts = tuple(
+            (slot_of(index, batch.starts[n]),) if n in batch.starts else () for n in names
+        )
         durations = _durations(plant, batch.variant)
         jobs.append(Job(batch.variant, 1, batch.kg, batch.kg, durations, facts))
-        soonest.append(slot_of(index, max(batch.starts.values())) + sum(durations[sum(begun) - 1 :]))
+        soonest.append(
+            slot_of(index, max(batch.starts.values())) + sum(durations[sum(begun) - 1 :])
+        )
     for variant, spec in plant.variants.items():
         running = [
-            (batch.kg, end) for batch, end in zip(request.running, soonest, strict=True) if batch.variant == variant
+            (batch.kg, end)
+            for batch, end in zip(request.running, soonest, strict=True)
+            if batch.variant == variant
         ]
         lacking = [wanted_kg[variant].sum() - sum(kg for kg, _ in running)]
         for order in (one for one in request.orders if one.variant == variant):
-            urgent = [other.kg for other in request.orders if other.variant == variant and other.due <= order.due]
+            urgent = [
+                other.kg
+                for other in request.orders
+                if other.variant == variant and other.due <= order.due
+            ]
             due = slot_of(index, order.due)
             lacking.append(sum(urgent) - sum(kg for kg, end in running if end <= due))
         count = demand.batches(plant, variant, wanted_kg[variant]) - len(running)
         count = max(count, *(demand.batches(plant, variant, [max(0.0, kg)]) for kg in lacking))
         if count > 0:
             none = tuple(() for _ in plant.stages)
-            jobs.append(Job(variant, count, spec.batch_min_kg, spec.batch_max_kg, _durations(plant, variant), none))
+            jobs.append(
+                Job(
+                    variant,
+                    count,
+                    spec.batch_min_kg,
+                    spec.batch_max_kg,
+                    _durations(plant, variant),
+                    none,
+                )
+            )
     return tuple(jobs)
 
 
 def _durations(plant: Plant, variant: str) -> tuple[int, ...]:
     minutes = plant.variants[_known(variant, list(plant.variants), "variant")].duration_min
-    return tuple(math.ceil(minutes.get(s.name, s.duration_min) / plant.slot_min) for s in plant.stages)
+    return tuple(
+        math.ceil(minutes.get(s.name, s.duration_min) / plant.slot_min) for s in plant.stages
+    )
 
 
 def _wanted_kg(request: Request, days: list[date]) -> dict[str, Floats]:
     """Kilograms by variant and day of the grid; an extra order is wanted on the day it is due."""
     wanted = {variant: np.zeros(len(days)) for variant in request.plant.variants}
-    asked = [(day, variant, kg) for day, by_variant in request.kilograms.items() for variant, kg in by_variant.items()]
-    asked += [(market_day(order.due - timedelta(seconds=1)), order.variant, order.kg) for order in request.orders]
+    asked = [
+        (day, variant, kg)
+        for day, by_variant in request.kilograms.items()
+        for variant, kg in by_variant.items()
+    ]
+    asked += [
+        (market_day(order.due - timedelta(seconds=1)), order.variant, order.kg)
+        for order in request.orders
+    ]
     for day, variant, kg in asked:
         if not days[0] <= day <= days[-1]:
-            raise BadInput(f"{kg:g} kg are asked for {day}, outside the window {days[0]} … {days[-1]}.")
+            raise BadInput(
+                f"{kg:g} kg are asked for {day}, outside the window {days[0]} … {days[-1]}."
+            )
         wanted[_known(variant, list(wanted), "variant")][days.index(day)] += kg
     return wanted
 
 
-def _pin(pin: Pin, jobs: tuple[Job, ...], plant: Plant, index: pd.DatetimeIndex) -> tuple[tuple[int, ...], int, int]:
+def _pin(
+    pin: Pin, jobs: tuple[Job, ...], plant: Plant, index: pd.DatetimeIndex
+) -> tuple[tuple[int, ...], int, int]:
     """Any batch of the variant may keep a pin, one that has begun as well as one yet to begin."""
     names = [s.name for s in plant.stages]
     stage, slot = names.index(_known(pin.stage, names, "stage")), slot_of(index, pin.start)
-    open_jobs = [n for n, job in enumerate(jobs) if not job.facts[stage] or slot in job.facts[stage]]
+    open_jobs = [
+        n for n, job in enumerate(jobs) if not job.facts[stage] or slot in job.facts[stage]
+    ]
     _known(
-        pin.variant, sorted({jobs[n].variant for n in open_jobs}), f"batch with {pin.stage} still to begin of variant"
+        pin.variant,
+        sorted({jobs[n].variant for n in open_jobs}),
+        f"batch with {pin.stage} still to begin of variant",
     )
     return tuple(n for n in open_jobs if jobs[n].variant == pin.variant), stage, slot
 
 
 def _known(name: str, names: list[str], kind: str) -> str:
     if name not in names:
-        raise BadInput(f"There is no {kind} {name!r}.", next_step=f"There is {', '.join(names) or 'none'}.")
+        raise BadInput(
+            f"There is no {kind} {name!r}.", next_step=f"There is {', '.join(names) or 'none'}."
+        )
     return name

@@ -27,13 +27,16 @@ def from_now(plan: Plan, now: datetime, **changes: Any) -> Request:
     now : datetime
         UTC; the new window begins with the first whole slot from it.
     **changes
-        Fields of the :class:`~factory_lib.plan.request.Request` to replace: newer prices, a later end, pins, outages.
+        Fields of the :class:`~factory_lib.plan.request.Request` to replace: newer
+        prices, a later end, pins, outages.
     """
     old, slot_s = plan.problem.request, plan.problem.plant.slot_min * 60
     begin = from_epoch(-(-epoch(now) // slot_s) * slot_s)
     table = plan.table()
     rows = table[(table["stage"] == plan.problem.stages[-1].name) & (table["end"] <= begin)]
-    rest = still_owed(replace(old, begin=begin), zip(rows["variant"], rows["kg"], rows["end"], strict=True))
+    rest = still_owed(
+        replace(old, begin=begin), zip(rows["variant"], rows["kg"], rows["end"], strict=True)
+    )
     pins = tuple(pin for pin in old.pins if pin.start >= begin)
     return replace(rest, **{"running": in_progress(plan, begin), "pins": pins, **changes})
 
@@ -44,7 +47,10 @@ def in_progress(plan: Plan, now: datetime) -> tuple[Running, ...]:
     for batch in plan.by_batch():
         begun = batch[batch["start"] < now]
         if len(begun) and batch["end"].iloc[-1] > now:
-            starts = {stage: at.to_pydatetime() for stage, at in zip(begun["stage"], begun["start"], strict=True)}
+            starts = {
+                stage: at.to_pydatetime()
+                for stage, at in zip(begun["stage"], begun["start"], strict=True)
+            }
             running.append(Running(batch["variant"].iloc[0], float(batch["kg"].iloc[0]), starts))
     return tuple(running)
 
@@ -52,8 +58,9 @@ def in_progress(plan: Plan, now: datetime) -> tuple[Running, ...]:
 def still_owed(request: Request, finished: Iterable[Finished]) -> Request:
     """Return the request less what is finished by its begin, with what is late wanted at once.
 
-    A finished batch keeps the firm orders it was in time for, then pays what is owed, earliest first. What an order
-    lacks whose time has passed is owed like other kilograms.
+    A finished batch keeps the firm orders it was in time for, then pays what is owed,
+    earliest first. What an order lacks whose time has passed is owed like other
+    kilograms.
     """
     today = market_day(request.begin)
     orders = sorted(request.orders, key=lambda order: order.due)
@@ -80,7 +87,10 @@ def still_owed(request: Request, finished: Iterable[Finished]) -> Request:
             firm.append(replace(order, kg=kg))
         elif kg > LEAST_KG:
             _add(owed.setdefault(today, {}), order.variant, kg)
-    left = {day: {name: kg for name, kg in wanted.items() if kg > LEAST_KG} for day, wanted in owed.items()}
+    left = {
+        day: {name: kg for name, kg in wanted.items() if kg > LEAST_KG}
+        for day, wanted in owed.items()
+    }
     return replace(request, kilograms=left, orders=tuple(firm))
 
 

@@ -58,15 +58,18 @@ class Request:
     Parameters
     ----------
     prices : DataFrame
-        UTC index ``start``, regular, hours or quarters, covering the window. ``p50`` (with ``p10`` and ``p90``) or one
-        price column, EUR/MWh; optional ``toll_eur_mwh``, known of the whole window, and ``period``.
+        UTC index ``start``, regular, hours or quarters, covering the window. ``p50``
+        (with ``p10`` and ``p90``) or one price column, EUR/MWh; optional
+        ``toll_eur_mwh``, known of the whole window, and ``period``.
     weather : DataFrame or None
-        Outdoor ``temperature_c`` and ``humidity_pct`` on a UTC index. A room that is not known limits nothing, and the
-        plan says how many slots that were.
+        Outdoor ``temperature_c`` and ``humidity_pct`` on a UTC index. A room that is
+        not known limits nothing, and the plan says how many slots that were.
     begin, end : datetime
-        The window in which stages may start and by whose end every batch is finished; UTC, on the grid.
+        The window in which stages may start and by whose end every batch is finished;
+        UTC, on the grid.
     kilograms : mapping
-        Preferred kilograms by local day and variant; :func:`factory_lib.plan.demand.by_day` gives the plant's own.
+        Preferred kilograms by local day and variant;
+        :func:`factory_lib.plan.demand.by_day` gives the plant's own.
     """
 
     plant: Plant
@@ -93,8 +96,9 @@ def for_days(
 ) -> Request:
     """Return the request for ``days`` local days, from the lead-in of the day before.
 
-    Without ``early`` it begins at midnight unless the first day's own shifts are too short. ``more`` are fields of
-    :class:`Request`: running batches, pins, outages, orders, another ``begin``.
+    Without ``early`` it begins at midnight unless the first day's own shifts are too
+    short. ``more`` are fields of :class:`Request`: running batches, pins, outages,
+    orders, another ``begin``.
     """
     last = first + timedelta(days=days - 1)
     begin, end = demand.begin(plant, first, early=early), day_start(last + timedelta(days=1))

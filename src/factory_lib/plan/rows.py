@@ -29,7 +29,15 @@ class Rows:
     width: int = 0
     height: int = 0
 
-    def columns(self, count: int, *, low: float = 0.0, high: float = np.inf, cost: float = 0.0, whole: int = 0) -> Ints:
+    def columns(
+        self,
+        count: int,
+        *,
+        low: float = 0.0,
+        high: float = np.inf,
+        cost: float = 0.0,
+        whole: int = 0,
+    ) -> Ints:
         """Add ``count`` unknowns and return their numbers."""
         self.cost.append(np.full(count, cost))
         self.bounds.append(np.tile([[low], [high]], count))
@@ -42,11 +50,17 @@ class Rows:
         count = len(terms[0][0])
         for columns, coefficient in terms:
             real = np.flatnonzero(columns != NONE)
-            self.entries.append((real + self.height, columns[real], np.full(len(real), coefficient)))
-        self.limits.append(np.array([np.broadcast_to(low, count), np.broadcast_to(high, count)], dtype=float))
+            self.entries.append(
+                (real + self.height, columns[real], np.full(len(real), coefficient))
+            )
+        self.limits.append(
+            np.array([np.broadcast_to(low, count), np.broadcast_to(high, count)], dtype=float)
+        )
         self.height += count
 
-    def solve(self, time_limit_s: float, gap: float, *, below: float | None, any_point: bool) -> OptimizeResult:
+    def solve(
+        self, time_limit_s: float, gap: float, *, below: float | None, any_point: bool
+    ) -> OptimizeResult:
         """Minimise to ``gap``, among points that cost at most ``below``; ``any_point`` forgets the cost."""
         rows, columns, values = (np.concatenate(part) for part in zip(*self.entries, strict=True))
         matrix = coo_array((values, (rows, columns)), shape=(self.height, self.width)).tocsr()

@@ -32,8 +32,9 @@ Schedule = tuple[Batch, ...]
 class Costs:
     """What a schedule costs from ``now`` on, EUR; loads that always run are not in it.
 
-    ``energy`` is market price, ``tolls`` its adder, ``excess`` power above the contract; they are paid.
-    ``preferences``, ``heat`` and ``band`` are stated prices that only steer the choice.
+    ``energy`` is market price, ``tolls`` its adder, ``excess`` power above the
+    contract; they are paid. ``preferences``, ``heat`` and ``band`` are stated prices
+    that only steer the choice.
     """
 
     energy: float
@@ -58,7 +59,10 @@ def production_kw(problem: Problem, schedule: Schedule) -> Floats:
     """Return the kilowatts of stages and holding in each slot."""
     step = np.zeros(len(problem.index) + 1)
     for batch in schedule:
-        ends = [start + span for start, span in zip(batch.starts, problem.jobs[batch.job].duration, strict=True)]
+        ends = [
+            start + span
+            for start, span in zip(batch.starts, problem.jobs[batch.job].duration, strict=True)
+        ]
         for s, stage in enumerate(problem.stages):
             step[batch.starts[s]] += stage.power_kw
             step[ends[s]] -= stage.power_kw
@@ -99,7 +103,10 @@ def excess_kw(problem: Problem, kw: Floats) -> Floats:
 def costs(problem: Problem, schedule: Schedule, prices: pd.DataFrame | None = None) -> Costs:
     """Price a schedule at the request's own prices, or at ``prices`` (what was really charged)."""
     kw, hours = production_kw(problem, schedule), problem.slot_h
-    frame = on_grid((problem.request.prices if prices is None else prices).select_dtypes("number"), problem.index)
+    frame = on_grid(
+        (problem.request.prices if prices is None else prices).select_dtypes("number"),
+        problem.index,
+    )
     own = next(name for name in frame.columns if name not in ("p10", "p90", "toll_eur_mwh"))
     toll = frame["toll_eur_mwh"].to_numpy(float) if "toll_eur_mwh" in frame else np.zeros(len(kw))
     ahead_of_now = slice(problem.now, None)
@@ -116,7 +123,9 @@ def costs(problem: Problem, schedule: Schedule, prices: pd.DataFrame | None = No
         excess=float(excess_kw(problem, kw).sum()) * problem.plant.power.excess_eur_kw * hours * 4,
         preferences=_preference_eur(problem, schedule),
         heat=heat,
-        band=float((problem.price * kw).sum()) * hours / 1000 - energy - tolls if prices is None else 0.0,
+        band=float((problem.price * kw).sum()) * hours / 1000 - energy - tolls
+        if prices is None
+        else 0.0,
     )
 
 
@@ -145,7 +154,8 @@ def keeps_promises(problem: Problem, schedule: Schedule) -> bool:
         for due, kg in problem.due_kg(variant).items()
     )
     return in_time and all(
-        any(b.job in jobs and b.starts[s] == slot for b in schedule) for jobs, s, slot in problem.pins
+        any(b.job in jobs and b.starts[s] == slot for b in schedule)
+        for jobs, s, slot in problem.pins
     )
 
 
@@ -155,13 +165,16 @@ def _ends(problem: Problem, schedule: Schedule) -> list[int]:
 
 def _made_kg(problem: Problem, schedule: Schedule, variant: str, due: int) -> float:
     made = zip(schedule, _ends(problem, schedule), strict=True)
-    return sum(batch.kg for batch, end in made if problem.jobs[batch.job].variant == variant and end <= due)
+    return sum(
+        batch.kg for batch, end in made if problem.jobs[batch.job].variant == variant and end <= due
+    )
 
 
 def filled(problem: Problem, schedule: Schedule) -> Schedule:
     """Return the schedule with the kilograms that follow the daily preferences best, within each batch's limits.
 
-    Firm orders are filled by when they are due; a schedule whose batches are too late for one is filled without them.
+    Firm orders are filled by when they are due; a schedule whose batches are too late
+    for one is filled without them.
     """
     days, ends = _finish_days(problem, schedule), _ends(problem, schedule)
     kg = [problem.jobs[batch.job].min_kg for batch in schedule]
@@ -170,13 +183,17 @@ def filled(problem: Problem, schedule: Schedule) -> Schedule:
         if not mine:
             continue
         jobs = [problem.jobs[schedule[i].job] for i in mine]
-        size = len(wanted)  # unknowns: kilograms of each batch, then how far each day's total is off
+        size = len(
+            wanted
+        )  # unknowns: kilograms of each batch, then how far each day's total is off
         totals = np.array([[days[i] <= day for i in mine] for day in range(size)], dtype=float)
         near = np.block([[totals, -np.eye(size)], [-totals, -np.eye(size)]])
         goal = np.cumsum(wanted)
         enough = np.concatenate([-np.ones(len(mine)), np.zeros(size)])
         due = problem.due_kg(variant)
-        in_time = np.array([[ends[i] <= slot for i in mine] for slot in due], dtype=float).reshape(-1, len(mine))
+        in_time = np.array([[ends[i] <= slot for i in mine] for slot in due], dtype=float).reshape(
+            -1, len(mine)
+        )
         firm = np.array(list(due.values()))
         if (in_time @ [job.max_kg for job in jobs] < firm - 1e-9).any():
             in_time, firm = in_time[:0], firm[:0]
@@ -188,7 +205,9 @@ def filled(problem: Problem, schedule: Schedule) -> Schedule:
             bounds=[(job.min_kg, job.max_kg) for job in jobs] + [(0, None)] * size,
         )
         share = [(days[i], schedule[i].job, sum(ends[i] <= slot for slot in due)) for i in mine]
-        for i, of in zip(mine, share, strict=True):  # like batches of one day and due share its kilograms evenly
+        for i, of in zip(
+            mine, share, strict=True
+        ):  # like batches of one day and due share its kilograms evenly
             kg[i] = float(found.x[[n for n, other in enumerate(share) if other == of]].mean())
     return tuple(replace(batch, kg=amount) for batch, amount in zip(schedule, kg, strict=True))
 
@@ -196,7 +215,10 @@ def filled(problem: Problem, schedule: Schedule) -> Schedule:
 def starts_of(problem: Problem, schedule: Schedule) -> list[list[Ints]]:
     """Return, for each job and stage, the slots in which the batches of a schedule begin."""
     return [
-        [np.array([batch.starts[s] for batch in schedule if batch.job == j]) for s in range(len(problem.stages))]
+        [
+            np.array([batch.starts[s] for batch in schedule if batch.job == j])
+            for s in range(len(problem.stages))
+        ]
         for j in range(len(problem.jobs))
     ]
 

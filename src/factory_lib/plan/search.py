@@ -1,9 +1,10 @@
 """How the time for a plan is spent: the whole program first, and where that is not enough, closer looks.
 
-HiGHS alone settles a day, and a week of most plants, within seconds. What it leaves open is taken in two steps. Smaller
-programs look for a better schedule: among starts on the hour and the half-hour, and among starts near those of the best
-one so far. Then the whole program is asked only for something cheaper than the gap allows: that there is nothing is the
-proof.
+HiGHS alone settles a day, and a week of most plants, within seconds. What it leaves
+open is taken in two steps. Smaller programs look for a better schedule: among starts on
+the hour and the half-hour, and among starts near those of the best one so far. Then the
+whole program is asked only for something cheaper than the gap allows: that there is
+nothing is the proof.
 """
 
 from __future__ import annotations
@@ -21,8 +22,13 @@ from factory_lib.plan.schedule import Schedule, chains, costs, keeps_limits, sta
 from factory_lib.plan.starts import Masks, around, coarse
 
 HIGHS_INFEASIBLE = 2
-SMALLEST_EUR = 1.0  # a plan worth less than this is compared with this: a ratio to nothing proves nothing
-FIRST_S, FIRST_SHARES = 8.0, (0.25, 0.8)  # the first look takes that long, but no less or more of the time
+SMALLEST_EUR = (
+    1.0  # a plan worth less than this is compared with this: a ratio to nothing proves nothing
+)
+FIRST_S, FIRST_SHARES = (
+    8.0,
+    (0.25, 0.8),
+)  # the first look takes that long, but no less or more of the time
 COARSE_SHARE, NEAR_SHARE = 0.15, 0.05  # of the time: most for each look
 COARSE_MIN = (60, 30)
 CLOSER = 4  # a narrow look goes on to this fraction of the gap asked for
@@ -38,7 +44,8 @@ def gap_of(objective_eur: float, bound_eur: float) -> float:
 class Search:
     """One search for the cheapest schedule; ``best``, ``bound_eur`` and ``impossible`` are what it found.
 
-    ``best`` is None where there was no time to find any; ``impossible`` that none exists is proven.
+    ``best`` is None where there was no time to find any; ``impossible`` that none
+    exists is proven.
     """
 
     def __init__(self, problem: Problem, gap: float, deadline: float) -> None:
@@ -77,14 +84,19 @@ class Search:
         slots, before = round(NEAR_H / self.problem.slot_h), np.inf
         while before - self.best_eur > WORTH_ANOTHER_LOOK * max(abs(self.best_eur), SMALLEST_EUR):
             before = self.best_eur
-            self._look(around(self.problem, starts_of(self.problem, self.best or ()), slots), NEAR_SHARE)
+            self._look(
+                around(self.problem, starts_of(self.problem, self.best or ()), slots), NEAR_SHARE
+            )
 
     def _look(self, masks: Masks, share: float) -> None:
         """Look for a schedule among some starts, if the gap is still open."""
         if self._open():
             narrow = Program(self.problem, masks=masks)
             if narrow.feasible:
-                self._learn(narrow, narrow.solve(min(share * self.time_s, self._left_s()), self.wanted / CLOSER))
+                self._learn(
+                    narrow,
+                    narrow.solve(min(share * self.time_s, self._left_s()), self.wanted / CLOSER),
+                )
 
     def _prove(self, whole: Program) -> None:
         """Ask for something cheaper than the gap allows; that there is none is the bound."""

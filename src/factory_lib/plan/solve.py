@@ -22,8 +22,9 @@ from factory_lib.plan.search import Search, gap_of
 class Plan:
     """An answer: a schedule with the gap proven against ``bound_eur``, or the obstacles in the way of any.
 
-    ``status`` is ``solved`` (to the gap asked), ``time_out`` (the best found, its gap beside it) or ``infeasible``.
-    ``baselines`` are the simple schedules that exist for the same request; none is cheaper than the plan.
+    ``status`` is ``solved`` (to the gap asked), ``time_out`` (the best found, its gap
+    beside it) or ``infeasible``. ``baselines`` are the simple schedules that exist for
+    the same request; none is cheaper than the plan.
     """
 
     problem: Problem
@@ -59,8 +60,20 @@ class Plan:
                 until = batch.starts[s + 1] if stage.hold_h else end
                 times = (stamps[batch.starts[s]], stamps[end], stamps[until])
                 begun = batch.starts[s] < problem.now
-                rows.append((number, job.variant, batch.kg, stage.name, *times, stage.power_kw, begun))
-        names = ["batch", "variant", "kg", "stage", "start", "end", "held_until", "power_kw", "begun"]
+                rows.append(
+                    (number, job.variant, batch.kg, stage.name, *times, stage.power_kw, begun)
+                )
+        names = [
+            "batch",
+            "variant",
+            "kg",
+            "stage",
+            "start",
+            "end",
+            "held_until",
+            "power_kw",
+            "begun",
+        ]
         kinds = {"kg": "float64", "power_kw": "float64", "begun": "bool"} | dict.fromkeys(
             names[4:7], "datetime64[s, UTC]"
         )
@@ -83,7 +96,9 @@ class Plan:
         return pd.DataFrame(frame, index=problem.index).iloc[problem.now :]
 
 
-def solve(request: Request, *, gap: float = 0.01, time_limit_s: float = 60.0, explain: bool = True) -> Plan:
+def solve(
+    request: Request, *, gap: float = 0.01, time_limit_s: float = 60.0, explain: bool = True
+) -> Plan:
     """Return the cheapest plan to ``gap``, the best found in ``time_limit_s``, or what makes any plan impossible.
 
     Without ``explain`` an impossible plan says only that it is.
@@ -91,7 +106,8 @@ def solve(request: Request, *, gap: float = 0.01, time_limit_s: float = 60.0, ex
     Raises
     ------
     BadInput
-        If the request contradicts itself or its frames do not cover it; see :func:`factory_lib.plan.problem.lay_out`.
+        If the request contradicts itself or its frames do not cover it; see
+        :func:`factory_lib.plan.problem.lay_out`.
     """
     clock = time.perf_counter()
     problem = lay_out(request)

@@ -21,14 +21,19 @@ def ahead(values: Floats | Bools, length: int) -> Floats:
 def start_cost(problem: Problem, job: Job, s: int) -> Floats:
     """Return what starting a stage in each slot adds to the objective, EUR.
 
-    Holding is counted from the end of a stage to the grid's end, and taken back from where the next stage begins.
+    Holding is counted from the end of a stage to the grid's end, and taken back from
+    where the next stage begins.
     """
     stage, hours = problem.stages[s], problem.slot_h
-    cost = ahead(problem.price * stage.power_kw * hours / 1000 + problem.heat_eur[s], job.duration[s])
+    cost = ahead(
+        problem.price * stage.power_kw * hours / 1000 + problem.heat_eur[s], job.duration[s]
+    )
     held = np.concatenate([[0.0], np.cumsum(problem.price)]) * hours / 1000
     slots = np.arange(len(problem.index))
     if stage.hold_kw:
-        cost = cost + stage.hold_kw * (held[-1] - held[np.minimum(slots + job.duration[s], len(slots))])
+        cost = cost + stage.hold_kw * (
+            held[-1] - held[np.minimum(slots + job.duration[s], len(slots))]
+        )
     if s and problem.stages[s - 1].hold_kw:
         cost = cost - problem.stages[s - 1].hold_kw * (held[-1] - held[slots])
     return cost
@@ -37,7 +42,12 @@ def start_cost(problem: Problem, job: Job, s: int) -> Floats:
 def startable(problem: Problem, relaxed: frozenset[str] = frozenset()) -> Masks:
     """Return, for each job and stage, the slots in which it may begin as part of some whole chain."""
     return [
-        _chain(problem, job, [_alone(problem, job, s, relaxed) for s in range(len(problem.stages))], relaxed)
+        _chain(
+            problem,
+            job,
+            [_alone(problem, job, s, relaxed) for s in range(len(problem.stages))],
+            relaxed,
+        )
         for job in problem.jobs
     ]
 
@@ -83,9 +93,13 @@ def _chain(problem: Problem, job: Job, masks: list[Bools], relaxed: frozenset[st
     wait = [size if "waits" in relaxed else w for w in problem.wait]
     masks[-1][max(size - job.duration[-1] + 1, 0) :] = False
     for s in range(1, len(masks)):
-        reach = np.concatenate([np.zeros(job.duration[s - 1]), ahead(masks[s - 1][::-1], wait[s - 1] + 1)[::-1]])[:size]
+        reach = np.concatenate(
+            [np.zeros(job.duration[s - 1]), ahead(masks[s - 1][::-1], wait[s - 1] + 1)[::-1]]
+        )[:size]
         masks[s] = masks[s] & (reach > 0.5)
     for s in range(len(masks) - 2, -1, -1):
-        reach = np.concatenate([ahead(masks[s + 1], wait[s] + 1), np.zeros(job.duration[s])])[job.duration[s] :]
+        reach = np.concatenate([ahead(masks[s + 1], wait[s] + 1), np.zeros(job.duration[s])])[
+            job.duration[s] :
+        ]
         masks[s] = masks[s] & (reach > 0.5)
     return masks

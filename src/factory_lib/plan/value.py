@@ -1,8 +1,9 @@
 """What planning is worth: a rolling year of re-planned days against doing it simply and against perfect foresight.
 
-Every strategy makes the same kilograms on the same shop floor, is re-planned for each day from what it believes
-beforehand, and pays what was really charged. Market energy, tolls if given and excess power are counted; loads that
-always run, capacity terms, taxes and labour are the same for all and are not.
+Every strategy makes the same kilograms on the same shop floor, is re-planned for each
+day from what it believes beforehand, and pays what was really charged. Market energy,
+tolls if given and excess power are counted; loads that always run, capacity terms,
+taxes and labour are the same for all and are not.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ Believed = Callable[[date], pd.DataFrame]
 
 Planner = Callable[[Request], Plan]
 
-# Doing it simply: a plan is held against the first of these that fits. The fixed start is the best simple rule that
-# does not look at tomorrow's prices.
+# Doing it simply: a plan is held against the first of these that fits. The fixed start
+# is the best simple rule that does not look at tomorrow's prices.
 REFERENCE = ("fixed start", "shift begin", "greedy")
 WORTH_SAYING_EUR = 500.0  # a year's saving below this is said before anything else
 
@@ -79,15 +80,17 @@ def backtest(
     Parameters
     ----------
     early : bool
-        Whether every day may begin at the lead-in of the day before, or only days that need it.
+        Whether every day may begin at the lead-in of the day before, or only days that
+        need it.
     actual : DataFrame
-        What was really charged; UTC index ``start``, one price column (EUR/MWh), optional ``toll_eur_mwh``.
+        What was really charged; UTC index ``start``, one price column (EUR/MWh),
+        optional ``toll_eur_mwh``.
 
     Returns
     -------
     DataFrame
-        One row a day: day, strategy, paid_eur, excess_eur (the part of it above the contract), energy_kwh, kg,
-        starts (UTC of the day's first stages), status.
+        One row a day: day, strategy, paid_eur, excess_eur (the part of it above the
+        contract), energy_kwh, kg, starts (UTC of the day's first stages), status.
 
     Raises
     ------
@@ -107,7 +110,9 @@ def backtest(
             request = replace(rest, kilograms={**late, **owed})
         plan = strategy.planner(request)
         if plan.status == "infeasible":
-            raise BadInput(f"{strategy.name} has no plan for {day}: {'; '.join(map(str, plan.obstacles))}.")
+            raise BadInput(
+                f"{strategy.name} has no plan for {day}: {'; '.join(map(str, plan.obstacles))}."
+            )
         until = demand.begin(plant, day + timedelta(days=1), early=early)
         rows.append({"day": day, "strategy": strategy.name, **_carried_out(plan, actual, until)})
     return pd.DataFrame(rows)
@@ -117,9 +122,13 @@ def _carried_out(plan: Plan, actual: pd.DataFrame, until: datetime) -> dict[str,
     """Return what the plan's window until the next planning really costs."""
     problem = plan.problem
     kw = production_kw(problem, plan.schedule)
-    prices = on_grid(actual.select_dtypes("number"), problem.index).sum(axis=1, skipna=False).to_numpy()
+    prices = (
+        on_grid(actual.select_dtypes("number"), problem.index).sum(axis=1, skipna=False).to_numpy()
+    )
     now = slice(problem.now, slot_of(problem.index, until))
-    excess = excess_kw(problem, kw)[now].sum() * problem.plant.power.excess_eur_kw * problem.slot_h * 4
+    excess = (
+        excess_kw(problem, kw)[now].sum() * problem.plant.power.excess_eur_kw * problem.slot_h * 4
+    )
     fresh = [batch for batch in plan.schedule if problem.jobs[batch.job].fresh]
     return {
         "paid_eur": float((kw * prices)[now].sum()) * problem.slot_h / 1000 + float(excess),
@@ -144,7 +153,8 @@ def shares(paid: pd.DataFrame, *, baseline: str, perfect: str = "perfect") -> di
 def by_start_hour(request: Request) -> pd.DataFrame:
     """Return what one batch of each variant costs by the slot its first stage begins in, everything else at its best.
 
-    Columns: variant, start (UTC), cost_eur, cost_eur_kg (of the largest batch). Starts that lead nowhere are left out.
+    Columns: variant, start (UTC), cost_eur, cost_eur_kg (of the largest batch). Starts
+    that lead nowhere are left out.
     """
     problem = lay_out(request)
     parts = []

@@ -17,17 +17,20 @@ SPIKE_SHARE = 0.95  # a slot is dear above this quantile of the window's own exp
 SPIKE_EUR_MWH = 20.0  # … and at least this far above their median
 USUAL_DAYS = 28
 LEAST_DAYS = 7  # of prices behind the window: fewer do not say what is usual
-EXCEPTIONAL_EUR_MWH = 50.0  # beyond the 95th percentile of their working hours: an ordinary evening peak stays below
+EXCEPTIONAL_EUR_MWH = (
+    50.0  # beyond the 95th percentile of their working hours: an ordinary evening peak stays below
+)
 
 
 @dataclass(frozen=True)
 class Watch:
     """One thing to watch: what ``kind`` it is, the UTC half-open spans, and what the plan runs there.
 
-    For heat, ``stage`` is what the room forbids then and ``moved`` whether the cheapest plan would have run it there.
-    Critical are the hours in which a batch that is in the stage would be lost.
-    A spike stands out of its own window; an exceptional price also of the last ``USUAL_DAYS``. Index is an outdoor
-    index that is poor for the month; who knows the months says so, with ``why``.
+    For heat, ``stage`` is what the room forbids then and ``moved`` whether the cheapest
+    plan would have run it there. Critical are the hours in which a batch that is in the
+    stage would be lost. A spike stands out of its own window; an exceptional price also
+    of the last ``USUAL_DAYS``. Index is an outdoor index that is poor for the month;
+    who knows the months says so, with ``why``.
     """
 
     kind: str
@@ -54,7 +57,14 @@ def watch(plan: Plan) -> tuple[Watch, ...]:
         if lack.any():
             running = float(inside[lack > 0].sum()) * stage.power_kw * problem.slot_h
             why = f"up to {_most(lack, problem.humid[s])} beyond the room's limits"
-            item = Watch("heat", spans(problem.stamps, lack > 0), stage.name, stage.name in moved, running, why)
+            item = Watch(
+                "heat",
+                spans(problem.stamps, lack > 0),
+                stage.name,
+                stage.name in moved,
+                running,
+                why,
+            )
             found.append(item)
     price = problem.price
     exceptional, usual = _exceptional(problem)
@@ -63,13 +73,17 @@ def watch(plan: Plan) -> tuple[Watch, ...]:
         most = price[exceptional].max()
         why = f"up to {most:.0f} EUR/MWh, 95 % of the working hours of {USUAL_DAYS} days were below {usual:.0f}"
         running = float(kwh[exceptional].sum())
-        found.append(Watch("exceptional", spans(problem.stamps, exceptional), running_kwh=running, why=why))
+        found.append(
+            Watch("exceptional", spans(problem.stamps, exceptional), running_kwh=running, why=why)
+        )
     # A plateau as long as the quantile's share equals it.
     top, margin = np.quantile(price[ahead], SPIKE_SHARE), np.median(price[ahead]) + SPIKE_EUR_MWH
     dear = ahead & (price >= top) & (price > margin) & ~exceptional
     if dear.any():
         why = f"up to {price[dear].max():.0f} EUR/MWh, the window's median is {np.median(price[ahead]):.0f}"
-        found.append(Watch("spike", spans(problem.stamps, dear), running_kwh=float(kwh[dear].sum()), why=why))
+        found.append(
+            Watch("spike", spans(problem.stamps, dear), running_kwh=float(kwh[dear].sum()), why=why)
+        )
     return tuple(found)
 
 
@@ -78,25 +92,37 @@ def _inside(plan: Plan, s: int) -> Bools:
     inside = np.zeros(len(plan.problem.index), dtype=bool)
     for batch in plan.schedule:
         end = batch.starts[s] + plan.problem.jobs[batch.job].duration[s]
-        inside[batch.starts[s] : batch.starts[s + 1] if plan.problem.stages[s].hold_h else end] = True
+        inside[batch.starts[s] : batch.starts[s + 1] if plan.problem.stages[s].hold_h else end] = (
+            True
+        )
     return inside
 
 
 def _most(lack: Floats, humid: Bools) -> str:
     """Return the worst of what a room lacks, kelvin and percent each for itself."""
-    worst = ((float(lack[~humid].max(initial=0.0)), "K"), (float(lack[humid].max(initial=0.0)), "%"))
+    worst = (
+        (float(lack[~humid].max(initial=0.0)), "K"),
+        (float(lack[humid].max(initial=0.0)), "%"),
+    )
     return " and ".join(f"{most:.1f} {unit}" for most, unit in worst if most)
 
 
 def _exceptional(problem: Problem) -> tuple[Bools, float]:
     """Return the slots whose expected price is far beyond the 95th percentile of the last weeks' working hours.
 
-    And that percentile. Of all hours it would call an ordinary evening exceptional one day in twenty.
+    And that percentile. Of all hours it would call an ordinary evening exceptional one
+    day in twenty.
     """
     prices = problem.request.prices.select_dtypes("number")
-    expected = prices["p50"] if "p50" in prices else prices.drop(columns="toll_eur_mwh", errors="ignore").iloc[:, 0]
+    expected = (
+        prices["p50"]
+        if "p50" in prices
+        else prices.drop(columns="toll_eur_mwh", errors="ignore").iloc[:, 0]
+    )
     begin = problem.index[problem.now]
-    behind = expected[(expected.index < begin) & (expected.index >= begin - pd.Timedelta(days=USUAL_DAYS))].dropna()
+    behind = expected[
+        (expected.index < begin) & (expected.index >= begin - pd.Timedelta(days=USUAL_DAYS))
+    ].dropna()
     index = pd.DatetimeIndex(behind.index)
     behind = behind[operators(problem.plant, index, round(problem.slot_h * HOUR_S)) > 0]
     if behind.empty or begin - behind.index[0] < pd.Timedelta(days=LEAST_DAYS):
@@ -127,5 +153,7 @@ def _in_unfit_rooms(problem: Problem, free: Plan) -> list[str]:
         for s, stage in enumerate(problem.stages)
         for batch in free.schedule
         if batch.starts[s] >= problem.now  # what runs already nobody can move
-        and problem.hurdle["room"][s][batch.starts[s] : batch.starts[s] + problem.jobs[batch.job].duration[s]].any()
+        and problem.hurdle["room"][s][
+            batch.starts[s] : batch.starts[s] + problem.jobs[batch.job].duration[s]
+        ].any()
     ]

@@ -1,6 +1,7 @@
 """Environment and ``config/factory.toml`` become one frozen, typed record.
 
-Order of precedence: command line, environment, ``.env``, the profile's table in the file, the file. Imports no room.
+Order of precedence: command line, environment, ``.env``, the profile's table in the
+file, the file. Imports no room.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from factory_lib.clock import SystemClock, stood_at
+from factory_lib.clock import SystemClock, load_clock
 from factory_lib.errors import ConfigError
 from factory_lib.settings.loading import build, merge
 from factory_lib.settings.plant import Plant
@@ -115,7 +116,7 @@ class Settings(FileSettings):
 
     profile: str
     file: Path
-    world: Literal["real", "simulated"]
+    origin: Literal["real", "simulated"]
     paths: Paths
     influx: InfluxSettings
     secrets: Secrets
@@ -125,7 +126,7 @@ class Settings(FileSettings):
     @property
     def simulated(self) -> bool:
         """Whether this profile lives in the simulator's world."""
-        return self.world == "simulated"
+        return self.origin == "simulated"
 
 
 def load(
@@ -139,13 +140,16 @@ def load(
     Parameters
     ----------
     profile : str, optional
-        ``live``, ``demo``, ``history`` or another table under ``[profiles]``; default ``FACTORY_PROFILE``, else live.
+        ``live``, ``demo``, ``history`` or another table under ``[profiles]``; default
+        ``FACTORY_PROFILE``, else live.
     env : mapping, optional
         The environment; default the process's own, over ``.env`` of the root.
     root : Path
-        The checkout. ``FACTORY_HOME`` moves ``data/`` and ``runs/`` elsewhere, ``FACTORY_CONFIG`` names another file,
-        ``FACTORY_SIMULATOR_URL`` is where a simulated profile finds its providers, and ``FACTORY_CLOCK_OFFSET_S`` how
-        far its clock is from the machine's; without it, the clock goes on from where the last command left it.
+        The checkout. ``FACTORY_HOME`` moves ``data/`` and ``runs/`` elsewhere,
+        ``FACTORY_CONFIG`` names another file, ``FACTORY_SIMULATOR_URL`` is where a
+        simulated profile finds its providers, and ``FACTORY_CLOCK_OFFSET_S`` how far
+        its clock is from the machine's; without it, the clock goes on from where the
+        last command left it.
 
     Raises
     ------
@@ -158,26 +162,34 @@ def load(
     table = _for_profile(_read(file), name, str(file))
     spec = build(ProfileSettings, table.pop("profile"), f"profiles.{name}", file=str(file))
     home = Path(environment.get("FACTORY_HOME") or root)
-    simulator_url = environment.get("FACTORY_SIMULATOR_URL", "").rstrip("/") if spec.world == "simulated" else ""
+    simulator_url = (
+        environment.get("FACTORY_SIMULATOR_URL", "").rstrip("/")
+        if spec.origin == "simulated"
+        else ""
+    )
     table["sources"] = _sources(table["sources"], spec, simulator_url)
-    paths = Paths(root, home / "data" / name, home / "runs" if name == "live" else home / "runs" / name)
+    paths = Paths(
+        root, home / "data" / name, home / "runs" if name == "live" else home / "runs" / name
+    )
     return Settings(
         **vars(build(FileSettings, table, "", file=str(file))),
         profile=name,
         file=file,
-        world=spec.world,
+        origin=spec.origin,
         paths=paths,
-        influx=InfluxSettings(*(environment.get(f"INFLUXDB_V2_{key}", "") for key in ("URL", "ORG", "BUCKET"))),
+        influx=InfluxSettings(
+            *(environment.get(f"INFLUXDB_V2_{key}", "") for key in ("URL", "ORG", "BUCKET"))
+        ),
         secrets=Secrets.from_environment(environment),
         simulator_url=simulator_url,
-        clock_offset_s=_clock_offset_s(environment, paths) if spec.world == "simulated" else 0.0,
+        clock_offset_s=_clock_offset_s(environment, paths) if spec.origin == "simulated" else 0.0,
     )
 
 
 def _clock_offset_s(environment: Mapping[str, str], paths: Paths) -> float:
     if given := environment.get("FACTORY_CLOCK_OFFSET_S"):
         return float(given)
-    stood = stood_at(paths.clock)
+    stood = load_clock(paths.clock)
     return (stood - SystemClock().now()).total_seconds() if stood else 0.0
 
 
@@ -190,29 +202,43 @@ def _read(file: Path) -> dict[str, Any]:
         raise ConfigError("file", f"cannot be read: {error.strerror}", file=str(file)) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(
-            "file", f"is not TOML: {error}. Write numbers with a point and text in quotes", file=str(file)
+            "file",
+            f"is not TOML: {error}. Write numbers with a point and text in quotes",
+            file=str(file),
         ) from error
 
 
 def _for_profile(table: dict[str, Any], name: str, file: str) -> dict[str, Any]:
     profiles = table.pop("profiles", {})
     if name not in profiles:
-        raise ConfigError("profiles", f"has no profile {name!r}; there are {', '.join(profiles)}", file=file)
+        raise ConfigError(
+            "profiles", f"has no profile {name!r}; there are {', '.join(profiles)}", file=file
+        )
     own = dict(profiles[name])
-    spec = {key: own.pop(key) for key in ("world", "online", "spacing_s") if key in own}
+    spec = {key: own.pop(key) for key in ("origin", "online", "spacing_s") if key in own}
     return {**merge(table, own), "profile": spec}
 
 
-def _sources(sources: Mapping[str, Any], spec: ProfileSettings, simulator_url: str) -> dict[str, Any]:
+def _sources(
+    sources: Mapping[str, Any], spec: ProfileSettings, simulator_url: str
+) -> dict[str, Any]:
     """Lay the profile's own conditions over every source.
 
-    A simulated profile is pointed at the simulator; without its address nothing can be asked, and no real host ever is.
+    A simulated profile is pointed at the simulator; without its address nothing can be
+    asked, and no real host ever is.
     """
     base = simulator_url or "http://127.0.0.1:9"  # the discard port: refuses at once
     changed: dict[str, Any] = {} if spec.online else {"enabled": False}
     if spec.spacing_s is not None:
-        changed |= {"spacing_s": spec.spacing_s, "requests_per_minute": round(60 / max(spec.spacing_s, 0.001))}
+        changed |= {
+            "spacing_s": spec.spacing_s,
+            "requests_per_minute": round(60 / max(spec.spacing_s, 0.001)),
+        }
     return {
-        name: {**source, **changed, **({"base_url": f"{base}/{name}"} if spec.world == "simulated" else {})}
+        name: {
+            **source,
+            **changed,
+            **({"base_url": f"{base}/{name}"} if spec.origin == "simulated" else {}),
+        }
         for name, source in sources.items()
     }

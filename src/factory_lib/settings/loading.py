@@ -1,7 +1,8 @@
 """Turn a TOML table into a frozen record, strictly: unknown keys, wrong types and missing values name their place.
 
-A few dozen lines of standard library instead of a validation framework, because every scheduled tick loads the
-settings and importing such a framework costs several times the tick.
+A few dozen lines of standard library instead of a validation framework, because every
+scheduled tick loads the settings and importing such a framework costs several times the
+tick.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ from factory_lib.errors import ConfigError
 T = TypeVar("T")
 
 
-def build(cls: type[T], table: Mapping[str, Any], where: str, *, file: str = "config/factory.toml") -> T:
+def build(
+    cls: type[T], table: Mapping[str, Any], where: str, *, file: str = "config/factory.toml"
+) -> T:
     """Build the dataclass ``cls`` from ``table``.
 
-    Supported field types: ``str int float bool date time datetime``, ``Enum``, ``Literal``, optional,
-    ``tuple[T, ...]``, ``Mapping[str, T]`` and nested dataclasses. A ``ValueError`` raised by ``__post_init__`` is
-    reported with its place.
+    Supported field types: ``str int float bool date time datetime``, ``Enum``,
+    ``Literal``, optional, ``tuple[T, ...]``, ``Mapping[str, T]`` and nested
+    dataclasses. A ``ValueError`` raised by ``__post_init__`` is reported with its
+    place.
 
     Raises
     ------
@@ -59,7 +63,11 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
-        merged[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+        merged[key] = (
+            merge(below, value)
+            if isinstance(below, Mapping) and isinstance(value, Mapping)
+            else value
+        )
     return merged
 
 
@@ -89,9 +97,14 @@ def _value(hint: Any, raw: Any, where: str, file: str) -> Any:
 
 
 _WANTED = {
-    float: "a number", int: "a whole number", bool: "true or false", str: "text in quotes",
-    time: 'a time such as "06:00"', date: "a date such as 2026-08-28", datetime: "an instant with its offset",
-}  # fmt: skip
+    float: "a number",
+    int: "a whole number",
+    bool: "true or false",
+    str: "text in quotes",
+    time: 'a time such as "06:00"',
+    date: "a date such as 2026-08-28",
+    datetime: "an instant with its offset",
+}
 
 
 def _scalar(hint: type, raw: Any, where: str, file: str) -> Any:
@@ -102,9 +115,13 @@ def _scalar(hint: type, raw: Any, where: str, file: str) -> Any:
             return hint.fromisoformat(raw)
         except ValueError:
             raise ConfigError(where, f"{raw!r} is not {_WANTED[hint]}", file=file) from None
-    exact = type(raw) is hint if hint in (int, float, bool, date, datetime) else isinstance(raw, hint)
+    exact = (
+        type(raw) is hint if hint in (int, float, bool, date, datetime) else isinstance(raw, hint)
+    )
     if not exact or (hint is float and not isfinite(raw)):
-        raise ConfigError(where, f"must be {_WANTED.get(hint, hint.__name__)}, not {_written(raw)}", file=file)
+        raise ConfigError(
+            where, f"must be {_WANTED.get(hint, hint.__name__)}, not {_written(raw)}", file=file
+        )
     return raw
 
 
@@ -127,5 +144,7 @@ def _list(raw: Any, where: str, file: str) -> list[Any]:
 
 def _one_of(raw: Any, allowed: tuple[Any, ...], where: str, file: str) -> Any:
     if raw not in allowed:
-        raise ConfigError(where, f"must be one of {', '.join(map(repr, allowed))}, not {raw!r}", file=file)
+        raise ConfigError(
+            where, f"must be one of {', '.join(map(repr, allowed))}, not {raw!r}", file=file
+        )
     return raw

@@ -1,7 +1,8 @@
 """The plant as its engineer would write it down: stages, machines, people, calendar, demand, limits, contract.
 
-Every number of another factory goes into the ``[plant]`` table of ``config/factory.toml``; nothing else changes.
-Local wall times throughout; an interval whose end is not after its begin runs past midnight.
+Every number of another factory goes into the ``[plant]`` table of
+``config/factory.toml``; nothing else changes. Local wall times throughout; an interval
+whose end is not after its begin runs past midnight.
 """
 
 from __future__ import annotations
@@ -15,8 +16,26 @@ from typing import Literal
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 # Autonomous communities and cities, ISO 3166-2:ES.
 REGIONS = (
-    "AN", "AR", "AS", "CB", "CE", "CL", "CM", "CN", "CT", "EX", "GA", "IB", "MC", "MD", "ML", "NC", "PV", "RI", "VC",
-)  # fmt: skip
+    "AN",
+    "AR",
+    "AS",
+    "CB",
+    "CE",
+    "CL",
+    "CM",
+    "CN",
+    "CT",
+    "EX",
+    "GA",
+    "IB",
+    "MC",
+    "MD",
+    "ML",
+    "NC",
+    "PV",
+    "RI",
+    "VC",
+)
 WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
@@ -24,7 +43,8 @@ WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun"
 class RoomLimits:
     """What the room must keep while a stage runs; absent means no limit.
 
-    Above ``temperature_critical_c`` a batch in the stage is lost: one that is there already raises a critical alert.
+    Above ``temperature_critical_c`` a batch in the stage is lost: one that is there
+    already raises a critical alert.
     """
 
     temperature_min_c: float = -273.0
@@ -34,7 +54,9 @@ class RoomLimits:
 
     def __post_init__(self) -> None:
         if not self.temperature_min_c < self.temperature_max_c <= self.temperature_critical_c:
-            raise ValueError("temperature_min_c must lie below temperature_max_c, and that not above the critical one")
+            raise ValueError(
+                "temperature_min_c must lie below temperature_max_c, and that not above the critical one"
+            )
         if not 0 < self.humidity_max_pct <= 100:
             raise ValueError("humidity_max_pct must lie in 0…100")
 
@@ -43,9 +65,10 @@ class RoomLimits:
 class Stage:
     """One step of the process, in the order of the table.
 
-    ``wait_min`` is the longest wait of the finished mass before the next stage, off the machine. ``hold_h`` is how long
-    the machine itself may keep it, staying occupied at ``hold_kw``. ``attended`` says when ``operators`` are needed:
-    ``always``, during the first ``attended_min`` minutes (``start``), or ``never``.
+    ``wait_min`` is the longest wait of the finished mass before the next stage, off the
+    machine. ``hold_h`` is how long the machine itself may keep it, staying occupied at
+    ``hold_kw``. ``attended`` says when ``operators`` are needed: ``always``, during the
+    first ``attended_min`` minutes (``start``), or ``never``.
     """
 
     name: str
@@ -63,8 +86,13 @@ class Stage:
     def __post_init__(self) -> None:
         if self.duration_min <= 0:
             raise ValueError(f"stage {self.name} must last at least a minute")
-        if min(self.power_kw, self.wait_min, self.hold_h, self.hold_kw, self.operators) < 0 or self.attended_min < 1:
-            raise ValueError(f"stage {self.name}: power, waits, holding and operators must not be negative")
+        if (
+            min(self.power_kw, self.wait_min, self.hold_h, self.hold_kw, self.operators) < 0
+            or self.attended_min < 1
+        ):
+            raise ValueError(
+                f"stage {self.name}: power, waits, holding and operators must not be negative"
+            )
         if self.hold_kw and not self.hold_h:
             raise ValueError(f"stage {self.name} has hold_kw and no hold_h to hold for")
 
@@ -119,8 +147,9 @@ class WorksCalendar:
 class Demand:
     """Kilograms by variant: what a week owes, and how its days would like to share it.
 
-    ``preferred_kg`` is a shape: it is scaled to the week's sum. ``preference_eur_kg_day`` is what one kilogram finished
-    one day early or late is worth.
+    ``preferred_kg`` is a shape: it is scaled to the week's sum.
+    ``preference_eur_kg_day`` is what one kilogram finished one day early or late is
+    worth.
     """
 
     weekly_kg: Mapping[str, float] = field(default_factory=dict)
@@ -160,7 +189,8 @@ class Auxiliary:
 class Power:
     """The contract: above ``contracted_kw`` each kW costs ``excess_eur_kw`` per quarter-hour; ``limit_kw`` is physical.
 
-    The legal excess rule of the six-period tariffs is quadratic over the month; a linear charge stands in for it.
+    The legal excess rule of the six-period tariffs is quadratic over the month; a
+    linear charge stands in for it.
     """
 
     contracted_kw: float
@@ -187,7 +217,9 @@ class RoomModel:
 
     def __post_init__(self) -> None:
         if min(self.heats_k, self.cools_k, self.dries_g_kg) < 0:
-            raise ValueError("heats_k, cools_k and dries_g_kg say how far the plant reaches: none may be negative")
+            raise ValueError(
+                "heats_k, cools_k and dries_g_kg say how far the plant reaches: none may be negative"
+            )
         if not 0 < self.setpoint_humidity_pct <= 100:
             raise ValueError("setpoint_humidity_pct must lie in 0…100")
 
@@ -196,8 +228,9 @@ class RoomModel:
 class Risk:
     """What uncertainty and heat cost in the objective, in stated prices rather than hidden margins.
 
-    ``band_weight`` adds that share of ``p90 − p50`` to the expected price. An hour of a stage in a room closer than
-    ``heat_margin_k`` to its upper limit costs ``heat_eur_k_h`` per missing kelvin.
+    ``band_weight`` adds that share of ``p90 − p50`` to the expected price. An hour of a
+    stage in a room closer than ``heat_margin_k`` to its upper limit costs
+    ``heat_eur_k_h`` per missing kelvin.
     """
 
     band_weight: float = 0.0
@@ -206,7 +239,9 @@ class Risk:
 
     def __post_init__(self) -> None:
         if min(self.band_weight, self.heat_eur_k_h, self.heat_margin_k) < 0:
-            raise ValueError("a risk costs something or nothing: band_weight, heat_eur_k_h, heat_margin_k from 0")
+            raise ValueError(
+                "a risk costs something or nothing: band_weight, heat_eur_k_h, heat_margin_k from 0"
+            )
 
 
 @dataclass(frozen=True)
@@ -234,13 +269,19 @@ class Plant:
         for stage in self.stages:
             if self.machines.get(stage.machine, 0) < 1:
                 listed = ", ".join(name for name, count in self.machines.items() if count > 0)
-                raise ValueError(f"stage {stage.name} runs on {stage.machine!r}; [plant.machines] lists {listed}")
+                raise ValueError(
+                    f"stage {stage.name} runs on {stage.machine!r}; [plant.machines] lists {listed}"
+                )
         if self.stages[-1].hold_h:
             raise ValueError(f"stage {names[-1]} is the last: it has nothing to hold mass for")
         for name, variant in self.variants.items():
             if unknown := set(variant.duration_min) - set(names):
-                raise ValueError(f"variant {name} names stages that do not exist: {sorted(unknown)}")
-        if unknown := (set(self.demand.weekly_kg) | set(self.demand.preferred_kg)) - set(self.variants):
+                raise ValueError(
+                    f"variant {name} names stages that do not exist: {sorted(unknown)}"
+                )
+        if unknown := (set(self.demand.weekly_kg) | set(self.demand.preferred_kg)) - set(
+            self.variants
+        ):
             raise ValueError(f"demand names variants that do not exist: {sorted(unknown)}")
         self._check_people()
 
@@ -248,7 +289,15 @@ class Plant:
         most = max((shift.operators for shift in self.shifts), default=0)
         for stage in self.stages:
             if stage.attended != "never" and stage.operators > most:
-                raise ValueError(f"stage {stage.name} needs {stage.operators} operators, no shift has more than {most}")
+                raise ValueError(
+                    f"stage {stage.name} needs {stage.operators} operators, no shift has more than {most}"
+                )
         for before, after in pairwise(sorted(self.shifts, key=lambda s: s.begin)):
-            if before.begin < before.end and after.begin < before.end and set(before.days) & set(after.days):
-                raise ValueError(f"shifts {before.name} and {after.name} overlap; write their operators as one shift")
+            if (
+                before.begin < before.end
+                and after.begin < before.end
+                and set(before.days) & set(after.days)
+            ):
+                raise ValueError(
+                    f"shifts {before.name} and {after.name} overlap; write their operators as one shift"
+                )

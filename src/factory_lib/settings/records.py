@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from factory_lib.series import SITE, Measurement
+from factory_lib.catalogue import SITE, Measurement
 
 
 def at_least(record: object, **limits: float) -> None:
@@ -88,7 +88,14 @@ class SourceSettings:
     subscribed: bool = False  # a paid plan that opens more of the provider, where there is one
 
     def __post_init__(self) -> None:
-        at_least(self, spacing_s=0, retries=0, max_range_days=1, requests_per_minute=1, requests_per_day=0)
+        at_least(
+            self,
+            spacing_s=0,
+            retries=0,
+            max_range_days=1,
+            requests_per_minute=1,
+            requests_per_day=0,
+        )
 
 
 @dataclass(frozen=True)
@@ -113,7 +120,9 @@ class SeverityRule:
     up_to_h: float | None = None
 
     def __post_init__(self) -> None:
-        if self.passes_at_min[:1] != (0,) or list(self.passes_at_min) != sorted(set(self.passes_at_min)):
+        if self.passes_at_min[:1] != (0,) or list(self.passes_at_min) != sorted(
+            set(self.passes_at_min)
+        ):
             raise ValueError("passes_at_min must ascend from 0")
 
 
@@ -140,7 +149,8 @@ class QualitySettings:
     Attributes
     ----------
     plausible : mapping of str to (low, high)
-        Narrower than the catalogue's range, which is what can be anywhere in the region.
+        Narrower than the catalogue's range, which is what can be anywhere in the
+        region.
     step : mapping of str to float
         Largest jump to the next slot and back.
     flat_line_h : mapping of str to float
@@ -148,13 +158,15 @@ class QualitySettings:
     cross_source : mapping of str to float
         Largest difference between two sources of one slot.
     scale_over_tariff : float
-        Largest mean of a day's spot prices, in means of the regulated tariff that contains them.
+        Largest mean of a day's spot prices, in means of the regulated tariff that
+        contains them.
     doubled_over_neighbours : float
         Largest repeated hour of October, in means of the hours around it.
     scale_floor_eur_mwh : float
         Below it a ratio of prices says nothing.
     frozen_h : float
-        Hours after which a file's weather that is alike in every reading is a dead feed.
+        Hours after which a file's weather that is alike in every reading is a dead
+        feed.
     ahead_days : float
         How far ahead of the time of import a file's value may lie.
     """
@@ -243,7 +255,9 @@ def _is_cadence(cron: str) -> bool:
     limits = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
     parts = cron.split()
     return len(parts) == len(limits) and all(
-        _selects(entry, low, high) for part, (low, high) in zip(parts, limits, strict=True) for entry in part.split(",")
+        _selects(entry, low, high)
+        for part, (low, high) in zip(parts, limits, strict=True)
+        for entry in part.split(",")
     )
 
 
@@ -260,6 +274,6 @@ def _selects(entry: str, low: int, high: int) -> bool:
 class ProfileSettings:
     """What a profile lives in; other keys of its table replace those of the whole file."""
 
-    world: Literal["real", "simulated"] = "real"
+    origin: Literal["real", "simulated"] = "real"
     online: bool = True  # false: values come from imported files alone, and no provider is asked
     spacing_s: float | None = None  # instead of every source's own: the simulator needs no sparing

@@ -69,15 +69,25 @@ def hide(text: str, secrets: Iterable[Secret]) -> str:
 def _forms(plain: str) -> tuple[str, ...]:
     """Return how addresses, JSON and pages write a secret, and one inside the other; the longest first."""
     forms = {plain, quote(plain), quote(plain, safe=""), quote_plus(plain)}
-    for _ in range(2):  # a page within a notebook, which is JSON; an answer in JSON, shown on a page
+    for _ in range(
+        2
+    ):  # a page within a notebook, which is JSON; an answer in JSON, shown on a page
         forms |= {rewritten for form in forms for rewritten in _rewritten(form)}
     return tuple(sorted(forms, key=len, reverse=True))
 
 
 def _rewritten(text: str) -> tuple[str, ...]:
     page = escape(text)
-    numbered = page.replace("&quot;", "&#34;").replace("&#x27;", "&#39;")  # as templates write quotes
-    return json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], escape(text, quote=False), page, numbered
+    numbered = page.replace("&quot;", "&#34;").replace(
+        "&#x27;", "&#39;"
+    )  # as templates write quotes
+    return (
+        json.dumps(text)[1:-1],
+        json.dumps(text, ensure_ascii=False)[1:-1],
+        escape(text, quote=False),
+        page,
+        numbered,
+    )
 
 
 def read_dotenv(file: Path) -> dict[str, str]:

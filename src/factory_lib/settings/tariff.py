@@ -1,7 +1,7 @@
 """What the factory pays for a kWh beside the market price; nothing is set by default, and then nothing is claimed.
 
-Regulated prices change by law, most of them on 1 January, so each has the local days it holds for. A day that none
-holds for has no known price, which is not a price of zero.
+Regulated prices change by law, most of them on 1 January, so each has the local days it
+holds for. A day that none holds for has no known price, which is not a price of zero.
 """
 
 from __future__ import annotations
@@ -55,11 +55,13 @@ class TariffSettings:
     Attributes
     ----------
     price_basis : {"spot", "pvpc"}
-        PVPC is regulated for contracts up to 10 kW and contains the tolls of 2.0TD; here it is a public proxy.
+        PVPC is regulated for contracts up to 10 kW and contains the tolls of 2.0TD;
+        here it is a public proxy.
     access : {"2.0TD", "3.0TD", "6.1TD"}
         Whose calendar the periods follow.
     tolls, taxes : tuple
-        With their days of validity; empty by default: every euro is then of the price basis alone.
+        With their days of validity; empty by default: every euro is then of the price
+        basis alone.
     """
 
     price_basis: Literal["spot", "pvpc"] = "spot"
@@ -71,13 +73,17 @@ class TariffSettings:
         wanted = {f"P{number}" for number in range(1, 4 if self.access == "2.0TD" else 7)}
         for toll in self.tolls:
             if set(toll.eur_mwh) != wanted:
-                raise ValueError(f"tolls of {self.access} need eur_mwh of {', '.join(sorted(wanted))}")
+                raise ValueError(
+                    f"tolls of {self.access} need eur_mwh of {', '.join(sorted(wanted))}"
+                )
         if self.tolls and self.price_basis == "pvpc":
             raise ValueError("pvpc contains its tolls: set none, or choose price_basis = 'spot'")
         if self.taxes and not self.tolls and self.price_basis == "spot":
             raise ValueError("taxes are on price and tolls: set tolls too")
         _refuse_overlap("tolls", self.tolls)
-        for name, taxes in groupby(sorted(self.taxes, key=lambda tax: tax.name), key=lambda tax: tax.name):
+        for name, taxes in groupby(
+            sorted(self.taxes, key=lambda tax: tax.name), key=lambda tax: tax.name
+        ):
             _refuse_overlap(f"taxes {name}", taxes)
 
     @property
@@ -87,10 +93,16 @@ class TariffSettings:
         parts += ["tolls"] * bool(self.tolls) + list(dict.fromkeys(tax.name for tax in self.taxes))
         if len(parts) > 1:
             return f"{', '.join(parts[:-1])} and {parts[-1]}"
-        return f"{parts[0]} only, taxes are not set" if self.price_basis == "pvpc" else "energy only, tolls are not set"
+        return (
+            f"{parts[0]} only, taxes are not set"
+            if self.price_basis == "pvpc"
+            else "energy only, tolls are not set"
+        )
 
 
 def _refuse_overlap(what: str, entries: Iterable[Valid]) -> None:
     for earlier, later in pairwise(sorted(entries, key=lambda entry: entry.since)):
         if earlier.until is None or earlier.until > later.since:
-            raise ValueError(f"{what} since {earlier.since} overlap those since {later.since}: set until")
+            raise ValueError(
+                f"{what} since {earlier.since} overlap those since {later.since}: set until"
+            )

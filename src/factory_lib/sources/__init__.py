@@ -1,11 +1,12 @@
 """The providers: one file each, ``fetch(window) -> tidy frame``; no storage, no clock of their own.
 
-Adding a provider is one file, one line in ``SOURCES``, one table ``[sources.NAME]`` and its name in the catalogue
-entries it serves. This module imports none of them, so that asking which sources there are costs nothing.
+Adding a provider is one file, one line in ``SOURCES``, one table ``[sources.NAME]`` and
+its name in the catalogue entries it serves. This module imports none of them, so that
+asking which sources there are costs nothing.
 
-Slots of hourly weather, the same for every provider so that they can be compared: a reading of an instant T is the
-slot that starts at T; a value over the preceding hour (precipitation, radiation) stamped T is the slot that starts at
-T − 1 h.
+Slots of hourly weather, the same for every provider so that they can be compared: a
+reading of an instant T is the slot that starts at T; a value over the preceding hour
+(precipitation, radiation) stamped T is the slot that starts at T − 1 h.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from factory_lib.catalogue import Measurement, get, of
 from factory_lib.clock import Clock
 from factory_lib.errors import BadInput
-from factory_lib.series import Measurement, of
 from factory_lib.settings import Settings
 from factory_lib.state import State
 
@@ -28,7 +29,12 @@ _PRICES = ("spot_eur_mwh", "pvpc_eur_mwh")
 _OPERATOR = ("load_mw", "wind_mw", "solar_mw")
 _WEATHER = tuple(entry.name for entry in of(Measurement.WEATHER))
 _CLIMATE = tuple(entry.name for entry in of(Measurement.CLIMATE))
-_DAILY_EXTREMES = ("temperature_mean_c", "temperature_max_c", "temperature_min_c", "precipitation_sum_mm")
+_DAILY_EXTREMES = (
+    "temperature_mean_c",
+    "temperature_max_c",
+    "temperature_min_c",
+    "precipitation_sum_mm",
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,8 @@ class Spec:
     keys : tuple of str
         Secrets without which it cannot be asked at all.
     keyed : mapping of str to str
-        Series, served or forecast, that need a further secret; without it the others are still there.
+        Series, served or forecast, that need a further secret; without it the others
+        are still there.
     forecasts : tuple of str
         Series it has forecasts of.
     """
@@ -67,6 +74,8 @@ class Spec:
         closed = {series for series, key in self.keyed if not getattr(settings.secrets, key)}
         return tuple(name for name in names if name not in closed)
 
+
+MEASUREMENTS = {"prices": Measurement.PRICES, "weather": Measurement.WEATHER}
 
 SOURCES: Mapping[str, Spec] = {
     "ree": Spec("ree:Ree", _PRICES),
@@ -97,6 +106,32 @@ SOURCES: Mapping[str, Spec] = {
 }
 
 
+def select(settings: Settings, sources: str) -> list[str]:
+    """Return the providers that ``all``, ``prices``, ``weather`` or a provider's own name stands for.
+
+    Raises
+    ------
+    BadInput
+        If there is none of that name.
+    """
+    if sources in SOURCES:
+        return [sources]
+    known = [
+        name for name in SOURCES if name in settings.sources and settings.sources[name].enabled
+    ]
+    if sources == "all":
+        return known
+    if sources not in MEASUREMENTS:
+        names = ", ".join(("all", *MEASUREMENTS, *SOURCES))
+        raise BadInput(f"There is no source {sources!r}.", next_step=f"Known: {names}.")
+    wanted = MEASUREMENTS[sources]
+    return [
+        name
+        for name in known
+        if any(get(series).measurement is wanted for series in SOURCES[name].served(settings))
+    ]
+
+
 def configured(settings: Settings) -> list[str]:
     """Return the sources that are switched on and have the keys they need."""
     return [name for name in SOURCES if not missing(name, settings)]
@@ -124,7 +159,11 @@ def open_source(name: str, settings: Settings, state: State, clock: Clock) -> So
     if name not in SOURCES:
         raise BadInput(f"There is no source {name!r}.", next_step=f"Known: {', '.join(SOURCES)}.")
     if why := missing(name, settings):
-        raise BadInput(f"Source {name} cannot be asked: {why}.", next_step="Set it, or leave this source out.")
+        raise BadInput(
+            f"Source {name} cannot be asked: {why}.", next_step="Set it, or leave this source out."
+        )
     module, _, cls = SOURCES[name].path.partition(":")
-    source: Source = getattr(import_module(f"{__name__}.{module}"), cls)(name, settings, state, clock)
+    source: Source = getattr(import_module(f"{__name__}.{module}"), cls)(
+        name, settings, state, clock
+    )
     return source

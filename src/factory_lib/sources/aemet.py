@@ -1,7 +1,8 @@
 """AEMET OpenData, the state weather service: hourly observations, daily climatology, municipal forecast, inventory.
 
-Every request has two steps: an envelope with ``estado``, then the document at an address that lives for minutes. Status
-200 is no success here: a missing key is an empty 200, no data a 200 with ``estado`` 404. https://opendata.aemet.es
+Every request has two steps: an envelope with ``estado``, then the document at an
+address that lives for minutes. Status 200 is no success here: a missing key is an empty
+200, no data a 200 with ``estado`` 404. https://opendata.aemet.es
 """
 
 from __future__ import annotations
@@ -16,18 +17,36 @@ from typing import Any
 
 import pandas as pd
 
-from factory_lib import series as catalogue
+from factory_lib import catalogue
+from factory_lib.catalogue import Kind, Measurement
 from factory_lib.clock import HOUR_S, MADRID, epoch
-from factory_lib.errors import AuthError, BadRange, MalformedResponse, NoDataYet, QuotaError, ServerError, SourceError
-from factory_lib.net import Reply
-from factory_lib.series import Kind, Measurement
+from factory_lib.errors import (
+    AuthError,
+    BadRange,
+    MalformedResponse,
+    NoDataYet,
+    QuotaError,
+    ServerError,
+    SourceError,
+)
+from factory_lib.http import Reply
 from factory_lib.settings.secrets import Secret
 from factory_lib.sources.base import Source, Window, utc_days
 from factory_lib.sources.forecasts import forecast_rows
-from factory_lib.sources.parsing import Door, Parsed, add_days, at, comma_number, json_of, number, require_ascending
+from factory_lib.sources.parsing import (
+    Door,
+    Parsed,
+    add_days,
+    at,
+    comma_number,
+    json_of,
+    number,
+    require_ascending,
+)
 
 API = "/opendata/api"
-# Series -> (field, whether it covers the hour before ``fint``); everything else is of the instant.
+# Series -> (field, whether it covers the hour before ``fint``); everything else is of
+# the instant.
 OBSERVED: Mapping[str, tuple[str, bool]] = {
     "temperature_c": ("ta", False),
     "humidity_pct": ("hr", False),
@@ -80,12 +99,16 @@ class Aemet(Source):
             return parse_observations(reply, place, self.clock.now(), source=self.name)
         last = end - timedelta(seconds=1)
         span = f"fechaini/{start:%Y-%m-%d}T00:00:00UTC/fechafin/{last:%Y-%m-%d}T23:59:59UTC"
-        reply = self._document(f"{API}/valores/climatologicos/diarios/datos/{span}/estacion/{place}")
+        reply = self._document(
+            f"{API}/valores/climatologicos/diarios/datos/{span}/estacion/{place}"
+        )
         return parse_daily(reply, place, self.clock.now(), source=self.name)
 
     def forecast(self, series: Sequence[str], place: str | None = None) -> pd.DataFrame:
         """Return the hourly forecast of the site's municipality (about 48 hours) as forecast rows."""
-        reply = self._document(f"{API}/prediccion/especifica/municipio/horaria/{self.settings.site.municipality}")
+        reply = self._document(
+            f"{API}/prediccion/especifica/municipio/horaria/{self.settings.site.municipality}"
+        )
         issued_at, columns = parse_hourly_forecast(reply, series, source=self.name)
         return forecast_rows(
             columns,
@@ -117,14 +140,18 @@ def meaning(reply: Reply, *, document: bool = False) -> SourceError | None:
     if reply.status == 200 and not reply.content.strip():
         if document:
             return ServerError("aemet", "the document is empty", status=200)
-        return AuthError("aemet", "an empty answer, which is what it gives without a key", status=200)
+        return AuthError(
+            "aemet", "an empty answer, which is what it gives without a key", status=200
+        )
     estado, said = _estado(reply)
     if estado == 200:
         return None
     if estado == 401:
         return AuthError("aemet", said, status=reply.status)
     if estado == 429:
-        return QuotaError("aemet", said, status=reply.status, retry_after_s=reply.retry_after_s or PAUSE_S)
+        return QuotaError(
+            "aemet", said, status=reply.status, retry_after_s=reply.retry_after_s or PAUSE_S
+        )
     if estado == 404:
         return (BadRange if "rango" in said else NoDataYet)("aemet", said, status=200)
     return ServerError("aemet", said, status=reply.status) if estado >= 500 else None
@@ -153,7 +180,15 @@ def key_expiry(key: Secret) -> datetime | None:
         claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
         expires = claims.get("exp")
         return None if expires is None else datetime.fromtimestamp(int(expires), UTC)
-    except (IndexError, ValueError, TypeError, AttributeError, OverflowError, OSError, binascii.Error):
+    except (
+        IndexError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        OSError,
+        binascii.Error,
+    ):
         raise AuthError("aemet", "the key is no token; copy it again from AEMET's mail") from None
 
 
@@ -211,10 +246,13 @@ def _read(door: Door, name: str, record: Mapping[str, Any], field: str) -> float
         return float("nan")
 
 
-def parse_daily(body: Reply | bytes | str, place: str, retrieved_at: datetime, *, source: str = "aemet") -> Parsed:
+def parse_daily(
+    body: Reply | bytes | str, place: str, retrieved_at: datetime, *, source: str = "aemet"
+) -> Parsed:
     """Return the daily climatology of one station, from text with decimal commas.
 
-    Rain that was measured together with a later day (``Acum``) is absent and reported; the later day holds the total.
+    Rain that was measured together with a later day (``Acum``) is absent and reported;
+    the later day holds the total.
 
     Raises
     ------
@@ -226,7 +264,11 @@ def parse_daily(body: Reply | bytes | str, place: str, retrieved_at: datetime, *
 
 
 def daily_rows(
-    records: Sequence[Mapping[str, Any]], place: str, retrieved_at: datetime, *, source: str = "aemet"
+    records: Sequence[Mapping[str, Any]],
+    place: str,
+    retrieved_at: datetime,
+    *,
+    source: str = "aemet",
 ) -> Parsed:
     """Return tidy rows of daily records with ``fecha`` and the service's field names, in any capitals.
 
@@ -241,7 +283,9 @@ def daily_rows(
     lowered = [{key.lower(): value for key, value in record.items()} for record in records]
     for name, field in DAILY.items():
         read = _rain if field == "prec" else _climate_number
-        add_days(door, name, {day: row.get(field) for day, row in zip(days, lowered, strict=True)}, read)
+        add_days(
+            door, name, {day: row.get(field) for day, row in zip(days, lowered, strict=True)}, read
+        )
     return door.parsed()
 
 
@@ -282,7 +326,9 @@ def parse_hourly_forecast(
     if not isinstance(answer, list) or len(answer) != 1:
         raise MalformedResponse(source, "the document is no list of one forecast")
     try:
-        issued_at = datetime.fromisoformat(at(source, answer[0], "elaborado", str)).replace(tzinfo=MADRID)
+        issued_at = datetime.fromisoformat(at(source, answer[0], "elaborado", str)).replace(
+            tzinfo=MADRID
+        )
         days = at(source, at(source, answer[0], "prediccion", dict), "dia", list)
         columns = {name: _hours(days, FORECAST[name], source) for name in series}
     except ValueError as error:
@@ -303,7 +349,9 @@ def _hours(days: Sequence[Any], field: str, source: str) -> tuple[list[int], lis
             if not text:
                 continue  # a period that is over
             wall = midnight.replace(hour=int(hour))
-            again = bool(starts) and epoch(wall) == starts[-1]  # the second 02 of the long day, else an error
+            again = (
+                bool(starts) and epoch(wall) == starts[-1]
+            )  # the second 02 of the long day, else an error
             start = epoch(wall.replace(fold=int(again)))
             starts.append(start)
             values.append(float(text))

@@ -11,10 +11,10 @@ from itertools import groupby, pairwise
 import pandas as pd
 
 from factory_lib import frames, sources
+from factory_lib.catalogue import Kind, get
 from factory_lib.clock import Clock, day_start, market_day
 from factory_lib.errors import BadInput, NoDataYet, SourceError
-from factory_lib.net import Http
-from factory_lib.series import Kind, get
+from factory_lib.http import Http
 from factory_lib.settings import Settings
 from factory_lib.sources.parsing import Parsed, Rejected
 from factory_lib.state import State
@@ -60,7 +60,9 @@ class Source(ABC):
         """Split a half-open window into the fewest that one request each can answer."""
         return utc_days(start, end, self.limits.max_range_days)
 
-    def fetch(self, series: Sequence[str], place: str, start: datetime, end: datetime) -> pd.DataFrame:
+    def fetch(
+        self, series: Sequence[str], place: str, start: datetime, end: datetime
+    ) -> pd.DataFrame:
         """Ask for several series of one place.
 
         Returns
@@ -83,12 +85,17 @@ class Source(ABC):
                 except NoDataYet as nothing:
                     reasons.append(nothing.detail)
                     continue
-                inside = (parsed.rows["start"] >= max(start, first)) & (parsed.rows["start"] < min(end, last))
+                inside = (parsed.rows["start"] >= max(start, first)) & (
+                    parsed.rows["start"] < min(end, last)
+                )
                 parts.append(parsed.rows[inside & parsed.rows["series"].isin(wanted)])
         rows = frames.concat(parts)
         if rows.empty:
             why = reasons[0] if reasons else f"no usable value ({len(self.rejected)} rejected)"
-            raise NoDataYet(self.name, f"{', '.join(series)} {start:%Y-%m-%dT%H:%MZ} to {end:%Y-%m-%dT%H:%MZ}: {why}")
+            raise NoDataYet(
+                self.name,
+                f"{', '.join(series)} {start:%Y-%m-%dT%H:%MZ} to {end:%Y-%m-%dT%H:%MZ}: {why}",
+            )
         return rows.reset_index(drop=True)
 
     def forecast(self, series: Sequence[str], place: str | None = None) -> pd.DataFrame:
@@ -97,7 +104,8 @@ class Source(ABC):
         Raises
         ------
         BadInput
-            If it forecasts nothing; ``sources.SOURCES[name].forecasts`` says what it does.
+            If it forecasts nothing; ``sources.SOURCES[name].forecasts`` says what it
+            does.
         """
         raise BadInput(f"{self.name} has no forecast of {', '.join(series)}.")
 
@@ -115,7 +123,10 @@ class Source(ABC):
         except SourceError as error:
             raise self.http.masked(error) from None
         mask = self.http.mask
-        self.rejected += [Rejected(mask(row.text)[:200], mask(row.reason)[:200], row.line) for row in parsed.rejected]
+        self.rejected += [
+            Rejected(mask(row.text)[:200], mask(row.reason)[:200], row.line)
+            for row in parsed.rejected
+        ]
         return parsed
 
     def _together(self, series: Sequence[str]) -> list[tuple[str, ...]]:
@@ -123,7 +134,9 @@ class Source(ABC):
         if unserved := [name for name in series if name not in self.serves]:
             raise BadInput(f"{self.name} does not serve {', '.join(unserved)}.")
         ordered = sorted(series, key=lambda name: get(name).measurement)
-        return [tuple(group) for _, group in groupby(ordered, key=lambda name: get(name).measurement)]
+        return [
+            tuple(group) for _, group in groupby(ordered, key=lambda name: get(name).measurement)
+        ]
 
 
 class PriceSource(Source):
@@ -140,7 +153,9 @@ class PriceSource(Source):
     def reach(self, series: str) -> Window:
         """Return from when on it has the series, and until when that can be published by now."""
         entry = get(series)
-        return max(self.since, entry.since), entry.publication[self.kind].known_until(self.clock.now())
+        return max(self.since, entry.since), entry.publication[self.kind].known_until(
+            self.clock.now()
+        )
 
     def windows(self, start: datetime, end: datetime, series: Sequence[str] = ()) -> list[Window]:
         """Split at the range limit, counted in market days."""

@@ -1,7 +1,8 @@
 """datosclima.es, experimental: monthly archives of daily tables that a person put into the drop folder.
 
-The site republishes AEMET and never had an interface or CSV: ``AemetYYYY-MM.rar`` holds one ``AemetYYYY-MM-DD.xls`` per
-day, stations by name, header in the fifth row. Nothing is downloaded. No real file was at hand when this was written.
+The site republishes AEMET and never had an interface or CSV: ``AemetYYYY-MM.rar`` holds
+one ``AemetYYYY-MM-DD.xls`` per day, stations by name, header in the fifth row. Nothing
+is downloaded. No real file was at hand when this was written.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from factory_lib.catalogue import Kind
 from factory_lib.errors import ImportFileError, NoDataYet
-from factory_lib.series import Kind
 from factory_lib.sources.aemet import Aemet
 from factory_lib.sources.base import Source, Window
 from factory_lib.sources.parsing import Door, Parsed, add_days
@@ -31,7 +32,10 @@ COLUMNS: Mapping[str, str] = {
     "temperature_min_c": "Temperatura mínima",
     "precipitation_sum_mm": "Precipitación 00-24h",
 }
-EXTRACTORS = (("bsdtar", "-xf", "{archive}", "-C", "{folder}"), ("unar", "-q", "-o", "{folder}", "{archive}"))
+EXTRACTORS = (
+    ("bsdtar", "-xf", "{archive}", "-C", "{folder}"),
+    ("unar", "-q", "-o", "{folder}", "{archive}"),
+)
 _DAY = re.compile(r"(\d{4})-(\d{2})-(\d{2})\.xlsx?$", re.IGNORECASE)
 _LEADING_NUMBER = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*(?:\(.*\))?\s*")
 
@@ -60,7 +64,9 @@ class Datosclima(Source):
         if not days:
             raise NoDataYet(self.name, f"no readable archive of that time in {folder}")
         for name, column in COLUMNS.items():
-            add_days(door, name, {day: row.get(column, "") for day, row in days.items()}, leading_number)
+            add_days(
+                door, name, {day: row.get(column, "") for day, row in days.items()}, leading_number
+            )
         return door.parsed()
 
 
@@ -70,7 +76,8 @@ def tables(file: Path) -> Iterator[tuple[date, bytes]]:
     Raises
     ------
     ImportFileError
-        If no program that can read RAR archives is installed, or none can read this one.
+        If no program that can read RAR archives is installed, or none can read this
+        one.
     """
     if file.suffix.lower() == ".rar":
         with tempfile.TemporaryDirectory() as folder:
@@ -85,13 +92,17 @@ def _extract(archive: Path, folder: str) -> None:
     installed = [command for command in EXTRACTORS if shutil.which(command[0])]
     if not installed:
         raise ImportFileError(
-            str(archive), "no program to open RAR archives", next_step="Install bsdtar (libarchive) or unar."
+            str(archive),
+            "no program to open RAR archives",
+            next_step="Install bsdtar (libarchive) or unar.",
         )
     for command in installed:
         words = [word.format(archive=archive, folder=folder) for word in command]
         if subprocess.run(words, capture_output=True, check=False).returncode == 0:
             return
-    raise ImportFileError(str(archive), f"{' and '.join(command[0] for command in installed)} cannot open it")
+    raise ImportFileError(
+        str(archive), f"{' and '.join(command[0] for command in installed)} cannot open it"
+    )
 
 
 def station_row(content: bytes, station: str, file: str) -> dict[str, str]:
@@ -105,7 +116,9 @@ def station_row(content: bytes, station: str, file: str) -> dict[str, str]:
     from python_calamine import CalamineError, CalamineWorkbook
 
     try:
-        rows: list[list[Any]] = CalamineWorkbook.from_filelike(BytesIO(content)).get_sheet_by_index(0).to_python()
+        rows: list[list[Any]] = (
+            CalamineWorkbook.from_filelike(BytesIO(content)).get_sheet_by_index(0).to_python()
+        )
     except CalamineError as error:
         raise ImportFileError(file, f"no spreadsheet: {error}") from error
     if len(rows) <= HEADER_ROW or not str(rows[HEADER_ROW][0]).startswith("Estaci"):

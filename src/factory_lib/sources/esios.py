@@ -1,8 +1,9 @@
 """ESIOS, the system operator's information system: indicators with a token, the PVPC archive without.
 
-Indicators are keyed by ``datetime`` with its offset: on the 25-hour day the server repeats ``datetime_utc``. Archive 70
-gives one market day per call, as text with decimal commas; its rows are counted from local midnight, since on clock
-change days its labels are not wall hours. https://api.esios.ree.es
+Indicators are keyed by ``datetime`` with its offset: on the 25-hour day the server
+repeats ``datetime_utc``. Archive 70 gives one market day per call, as text with decimal
+commas; its rows are counted from local midnight, since on clock change days its labels
+are not wall hours. https://api.esios.ree.es
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from datetime import date, datetime, timedelta
 
 import pandas as pd
 
+from factory_lib.catalogue import QUARTERS_SINCE
 from factory_lib.clock import HOUR_S, QUARTER_S, day_start, epoch, market_day, slots_in_day
 from factory_lib.errors import MalformedResponse, NoDataYet, ServerError, SourceError
-from factory_lib.net import Reply
-from factory_lib.series import QUARTERS_SINCE
+from factory_lib.http import Reply
 from factory_lib.settings.secrets import Secret
 from factory_lib.sources.base import MARKET_AREA, PriceSource, Window, local_days
 from factory_lib.sources.forecasts import forecast_rows
@@ -33,8 +34,12 @@ from factory_lib.sources.parsing import (
     require_ascending,
 )
 
-INDICATORS = {"pvpc_eur_mwh": (1001, 8741), "spot_eur_mwh": (600, 3)}  # indicator, geography: peninsula, Spain
-# The operator's day-ahead forecasts of the peninsula ("previsión diaria D+1": demanda, eólica, fotovoltaica).
+INDICATORS = {
+    "pvpc_eur_mwh": (1001, 8741),
+    "spot_eur_mwh": (600, 3),
+}  # indicator, geography: peninsula, Spain
+# The operator's day-ahead forecasts of the peninsula ("previsión diaria D+1": demanda,
+# eólica, fotovoltaica).
 FORECASTS = {"load_mw": (1775, 8741), "wind_mw": (1777, 8741), "solar_mw": (1779, 8741)}
 OPERATOR = "ree"  # whose forecasts they are, whatever door they come through
 ARCHIVE = "/archives/70/download_json"
@@ -72,33 +77,46 @@ class Esios(PriceSource):
 
     def _archive(self, day: date) -> Parsed:
         reply = self.http.get(
-            ARCHIVE, {"locale": "es", "date": day.isoformat()}, {"Accept": "application/json"}, check=meaning
+            ARCHIVE,
+            {"locale": "es", "date": day.isoformat()},
+            {"Accept": "application/json"},
+            check=meaning,
         )
         return parse_archive_70(reply, self.clock.now(), day=day, source=self.name)
 
     def forecast(self, series: Sequence[str], place: str | None = None) -> pd.DataFrame:
         """Return the operator's forecasts of the hours to come, today's and tomorrow's, as forecast rows.
 
-        They are taken as issued when they were asked for. One that is not there yet is left out.
+        They are taken as issued when they were asked for. One that is not there yet is
+        left out.
         """
         issued_at, columns = self.clock.now(), {}
         day = market_day(issued_at)
         for name in series:
             reply = self._values(*FORECASTS[name], day, day + timedelta(days=1))
             with suppress(NoDataYet):
-                columns[name] = hourly_means(indicator_points(reply, *FORECASTS[name], source=self.name)[0])
+                columns[name] = hourly_means(
+                    indicator_points(reply, *FORECASTS[name], source=self.name)[0]
+                )
         if not columns:
             raise NoDataYet(self.name, f"no forecast of {', '.join(series)}")
-        return forecast_rows(columns, place=place or MARKET_AREA, model=OPERATOR, issued_at=issued_at)
+        return forecast_rows(
+            columns, place=place or MARKET_AREA, model=OPERATOR, issued_at=issued_at
+        )
 
     def _indicator(self, name: str, start: datetime, end: datetime) -> Parsed:
-        reply = self._values(*INDICATORS[name], market_day(start), market_day(end - timedelta(seconds=1)))
+        reply = self._values(
+            *INDICATORS[name], market_day(start), market_day(end - timedelta(seconds=1))
+        )
         return parse_indicator(reply, name, self.clock.now(), source=self.name)
 
     def _values(self, identity: int, geo: int, first: date, last: date) -> Reply:
         query: dict[str, str | list[str]] = {
-            "start_date": f"{first}T00:00", "end_date": f"{last}T23:59", "locale": "es", "geo_ids[]": [str(geo)],
-        }  # fmt: skip
+            "start_date": f"{first}T00:00",
+            "end_date": f"{last}T23:59",
+            "locale": "es",
+            "geo_ids[]": [str(geo)],
+        }
         return self.http.get(
             f"/indicators/{identity}",
             query,
@@ -117,10 +135,13 @@ def meaning(reply: Reply) -> SourceError | None:
     return None
 
 
-def parse_indicator(body: Reply | bytes, name: str, retrieved_at: datetime, *, source: str = "esios") -> Parsed:
+def parse_indicator(
+    body: Reply | bytes, name: str, retrieved_at: datetime, *, source: str = "esios"
+) -> Parsed:
     """Return one indicator's values for its own geography, in the catalogue's resolution.
 
-    Days before the quarter-hour market come re-expanded, each hour as four equal quarters: they are one value.
+    Days before the quarter-hour market come re-expanded, each hour as four equal
+    quarters: they are one value.
 
     Raises
     ------
@@ -131,7 +152,11 @@ def parse_indicator(body: Reply | bytes, name: str, retrieved_at: datetime, *, s
     door = Door(source, MARKET_AREA, Esios.kind, retrieved_at, updated_at)
     for text, error in refused:
         door.reject(text, error)
-    starts, values = _collapsed(points) if name == "spot_eur_mwh" else ([s for s, _ in points], [v for _, v in points])
+    starts, values = (
+        _collapsed(points)
+        if name == "spot_eur_mwh"
+        else ([s for s, _ in points], [v for _, v in points])
+    )
     add_prices(door, name, starts, values)
     return door.parsed()
 
@@ -149,14 +174,20 @@ def indicator_points(
     indicator = at(source, json_of(source, body), "indicator", dict)
     if indicator.get("id") != identity:
         raise MalformedResponse(source, f"indicator {indicator.get('id')!r} came for {identity}")
-    rows = [row for row in at(source, indicator, "values", list) if isinstance(row, dict) and row.get("geo_id") == geo]
+    rows = [
+        row
+        for row in at(source, indicator, "values", list)
+        if isinstance(row, dict) and row.get("geo_id") == geo
+    ]
     if not rows:
         raise NoDataYet(source, f"no value of indicator {identity}")
     updated = indicator.get("values_updated_at")
     points, refused = [], []
     for row in rows:
         try:
-            points.append((madrid_epoch(source, at(source, row, "datetime", str)), number(row.get("value"))))
+            points.append(
+                (madrid_epoch(source, at(source, row, "datetime", str)), number(row.get("value")))
+            )
         except ValueError as error:
             refused.append((str(row), str(error)))
     require_ascending(source, [start for start, _ in points])

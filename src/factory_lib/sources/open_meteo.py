@@ -1,7 +1,8 @@
 """Open-Meteo, keyless: the reanalysis archive, the forecast endpoint's past days, and its forecasts.
 
-https://open-meteo.com/en/docs/historical-weather-api. Asked in GMT, since its local answers use one fixed offset even
-across a clock change, and in m/s, since its default is km/h. Answers for any point: the place is the site's own.
+https://open-meteo.com/en/docs/historical-weather-api. Asked in GMT, since its local
+answers use one fixed offset even across a clock change, and in m/s, since its default
+is km/h. Answers for any point: the place is the site's own.
 """
 
 from __future__ import annotations
@@ -14,16 +15,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from factory_lib import series as catalogue
+from factory_lib import catalogue
+from factory_lib.catalogue import Kind
 from factory_lib.clock import DAY_S, HOUR_S, epoch
 from factory_lib.errors import BadRange, MalformedResponse, QuotaError, SourceError
-from factory_lib.net import Reply
-from factory_lib.series import Kind
+from factory_lib.http import Reply
 from factory_lib.sources.base import PointSource, Window
 from factory_lib.sources.forecasts import forecast_rows
 from factory_lib.sources.parsing import Door, Parsed, at, json_of, number, require_near
 
-# Series -> (variable, unit as the service writes it, whether it covers the hour before its time stamp).
+# Series -> (variable, unit as the service writes it, whether it covers the hour before
+# its time stamp).
 VARIABLES: Mapping[str, tuple[str, str, bool]] = {
     "temperature_c": ("temperature_2m", "°C", False),
     "humidity_pct": ("relative_humidity_2m", "%", False),
@@ -33,7 +35,9 @@ VARIABLES: Mapping[str, tuple[str, str, bool]] = {
     "wind_speed_ms": ("wind_speed_10m", "m/s", False),
     "solar_radiation_wm2": ("shortwave_radiation", "W/m²", True),
 }
-GRID_CELL_DEG = 0.3  # the answer's coordinates are those of its grid cell, a quarter of a degree wide
+GRID_CELL_DEG = (
+    0.3  # the answer's coordinates are those of its grid cell, a quarter of a degree wide
+)
 FORECAST_DAYS = 7
 PAUSE_S = {"Minutely": 60.0, "Hourly": 3600.0, "Daily": float(DAY_S), "concurrent": 5.0}
 
@@ -47,13 +51,17 @@ class OpenMeteoArchive(PointSource):
 
     def reach(self, series: str) -> Window:
         """Return the window that can hold values now: the reanalysis is five days behind."""
-        return self.since, catalogue.get(series).publication[Kind.REANALYSIS].known_until(self.clock.now())
+        return self.since, catalogue.get(series).publication[Kind.REANALYSIS].known_until(
+            self.clock.now()
+        )
 
     def ask(self, series: Sequence[str], place: str, start: datetime, end: datetime) -> Parsed:
         """Ask for the UTC days of the window; its last hour's sums carry the time stamp of the window's end."""
         last = min(end, self._last_stamp())
         reply = self._get(
-            series, place, {"start_date": f"{start:%Y-%m-%d}", "end_date": f"{max(start, last):%Y-%m-%d}"}
+            series,
+            place,
+            {"start_date": f"{start:%Y-%m-%d}", "end_date": f"{max(start, last):%Y-%m-%d}"},
         )
         stamps, columns = parse_hourly(reply, series, place, source=self.name)
         door = Door(self.name, place, self.kind, self.clock.now())
@@ -73,7 +81,9 @@ class OpenMeteoArchive(PointSource):
             "timezone": "GMT",
             "wind_speed_unit": "ms",
         }
-        return self.http.get(self.path, {**query, **window}, check=lambda reply: meaning(reply, self.name))
+        return self.http.get(
+            self.path, {**query, **window}, check=lambda reply: meaning(reply, self.name)
+        )
 
 
 class OpenMeteoRecent(OpenMeteoArchive):
@@ -134,7 +144,9 @@ def parse_hourly(
     for name in series:
         raw = at(source, hourly, VARIABLES[name][0], list)
         if len(raw) != len(stamps):
-            raise MalformedResponse(source, f"{VARIABLES[name][0]} has {len(raw)} values for {len(stamps)} hours")
+            raise MalformedResponse(
+                source, f"{VARIABLES[name][0]} has {len(raw)} values for {len(stamps)} hours"
+            )
         try:
             columns[name] = [number(value) for value in raw]
         except ValueError as error:
@@ -151,7 +163,9 @@ def _require_what_was_asked(
     for name in series:
         variable, unit, _ = VARIABLES[name]
         if units.get(variable) != unit:
-            raise MalformedResponse(source, f"{variable} is in {units.get(variable)!r}, not {unit!r}")
+            raise MalformedResponse(
+                source, f"{variable} is in {units.get(variable)!r}, not {unit!r}"
+            )
 
 
 def _stamps(times: list[Any], source: str) -> np.ndarray[Any, np.dtype[np.int64]]:

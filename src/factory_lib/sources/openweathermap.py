@@ -1,7 +1,8 @@
 """OpenWeatherMap: current weather, five-day forecast, and with a One Call 3.0 subscription single hours of the past.
 
-A reading is taken at some odd second: it stands for the hour it was taken in. Rain is that of the hour before; where
-there is none the key is absent, which is 0 mm. https://openweathermap.org/current
+A reading is taken at some odd second: it stands for the hour it was taken in. Rain is
+that of the hour before; where there is none the key is absent, which is 0 mm.
+https://openweathermap.org/current
 """
 
 from __future__ import annotations
@@ -12,15 +13,27 @@ from typing import Any
 
 import pandas as pd
 
+from factory_lib.catalogue import Kind
 from factory_lib.clock import HOUR_S, epoch, from_epoch
 from factory_lib.errors import AuthError, BadRange, MalformedResponse, NoDataYet, SourceError
-from factory_lib.net import Reply
-from factory_lib.series import Kind
+from factory_lib.http import Reply
 from factory_lib.sources.base import PointSource, Window
 from factory_lib.sources.forecasts import forecast_rows
-from factory_lib.sources.parsing import Door, Parsed, at, json_of, number, require_ascending, require_near
+from factory_lib.sources.parsing import (
+    Door,
+    Parsed,
+    at,
+    json_of,
+    number,
+    require_ascending,
+    require_near,
+)
 
-CURRENT, FORECAST, HISTORY = "/data/2.5/weather", "/data/2.5/forecast", "/data/3.0/onecall/timemachine"
+CURRENT, FORECAST, HISTORY = (
+    "/data/2.5/weather",
+    "/data/2.5/forecast",
+    "/data/3.0/onecall/timemachine",
+)
 HISTORY_SINCE = datetime(1979, 1, 1, tzinfo=UTC)
 READING_LIVES_S = 1800  # it measures every ten minutes: an older reading is a frozen one
 FORECAST_STEP_S = 3 * HOUR_S
@@ -34,13 +47,21 @@ class OpenWeatherMap(PointSource):
         """Return the hour of the present reading, or with a subscription everything up to it."""
         this_hour = self._this_hour()
         past = self.limits.subscribed and series != "precipitation_mm"
-        return HISTORY_SINCE if past else this_hour - timedelta(hours=1), this_hour + timedelta(hours=1)
+        return HISTORY_SINCE if past else this_hour - timedelta(hours=1), this_hour + timedelta(
+            hours=1
+        )
 
     def windows(self, start: datetime, end: datetime, series: Sequence[str] = ()) -> list[Window]:
         """Return the window whole, since there is only the present; with a subscription one per past hour."""
         if not self.limits.subscribed:
             return [(start, end)]
-        edges = [start, *(from_epoch(at) for at in range(epoch(start) // HOUR_S * HOUR_S + HOUR_S, epoch(end), HOUR_S))]
+        edges = [
+            start,
+            *(
+                from_epoch(at)
+                for at in range(epoch(start) // HOUR_S * HOUR_S + HOUR_S, epoch(end), HOUR_S)
+            ),
+        ]
         return list(zip(edges, [*edges[1:], end], strict=True))
 
     def ask(self, series: Sequence[str], place: str, start: datetime, end: datetime) -> Parsed:
@@ -56,7 +77,9 @@ class OpenWeatherMap(PointSource):
         """Return the forecast of the next five days, every three hours, as forecast rows."""
         point, now = place or self.settings.site.grid_place, self.clock.now()
         columns = parse_forecast(self._get(FORECAST, point), series, point, source=self.name)
-        return forecast_rows(columns, place=point, model=self.name, issued_at=now, resolution_s=FORECAST_STEP_S)
+        return forecast_rows(
+            columns, place=point, model=self.name, issued_at=now, resolution_s=FORECAST_STEP_S
+        )
 
     def _this_hour(self) -> datetime:
         return from_epoch(epoch(self.clock.now()) // HOUR_S * HOUR_S)
@@ -65,7 +88,10 @@ class OpenWeatherMap(PointSource):
         latitude, longitude = place.split(",")
         query = {"lat": latitude, "lon": longitude, "units": "metric", **(more or {})}
         return self.http.get(
-            path, query, secret_params={"appid": self.settings.secrets.openweathermap_api_key}, check=meaning
+            path,
+            query,
+            secret_params={"appid": self.settings.secrets.openweathermap_api_key},
+            check=meaning,
         )
 
 
@@ -78,7 +104,9 @@ def meaning(reply: Reply) -> SourceError | None:
     return None
 
 
-def parse_current(body: Reply | bytes, place: str, retrieved_at: datetime, *, source: str = "openweathermap") -> Parsed:
+def parse_current(
+    body: Reply | bytes, place: str, retrieved_at: datetime, *, source: str = "openweathermap"
+) -> Parsed:
     """Return the present reading.
 
     Raises
@@ -109,7 +137,12 @@ def parse_current(body: Reply | bytes, place: str, retrieved_at: datetime, *, so
 
 
 def parse_history(
-    body: Reply | bytes, place: str, hour: datetime, retrieved_at: datetime, *, source: str = "openweathermap"
+    body: Reply | bytes,
+    place: str,
+    hour: datetime,
+    retrieved_at: datetime,
+    *,
+    source: str = "openweathermap",
 ) -> Parsed:
     """Return the reading at the start of one past hour; its rain belongs to the hour before and is left to others.
 
@@ -149,7 +182,13 @@ def parse_forecast(
     """
     fields = {"temperature_c": "temp", "humidity_pct": "humidity"}
     answer = json_of(source, body)
-    require_near(source, at(source, at(source, answer, "city", dict), "coord", dict), ("lat", "lon"), place, NEAR_DEG)
+    require_near(
+        source,
+        at(source, at(source, answer, "city", dict), "coord", dict),
+        ("lat", "lon"),
+        place,
+        NEAR_DEG,
+    )
     entries = at(source, answer, "list", list)
     starts = [at(source, entry, "dt", int) for entry in entries]
     try:
@@ -158,7 +197,10 @@ def parse_forecast(
         if told != [at(source, entry, "dt_txt", str) for entry in entries]:
             raise MalformedResponse(source, "a forecast tells two times")
         return {
-            name: (starts, [number(at(source, entry, "main", dict).get(fields[name])) for entry in entries])
+            name: (
+                starts,
+                [number(at(source, entry, "main", dict).get(fields[name])) for entry in entries],
+            )
             for name in series
         }
     except (ValueError, OverflowError, OSError) as error:

@@ -1,7 +1,8 @@
 """What all parsers share: strict JSON, numbers as they are written, and a door at which every value is judged.
 
-A parser ends in rows, in rejected rows with a reason, or in ``MalformedResponse``; it guesses nothing. One value that
-cannot be right loses that value; a structure that cannot be right loses the answer.
+A parser ends in rows, in rejected rows with a reason, or in ``MalformedResponse``; it
+guesses nothing. One value that cannot be right loses that value; a structure that
+cannot be right loses the answer.
 """
 
 from __future__ import annotations
@@ -17,10 +18,19 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import pandas as pd
 
-from factory_lib import frames, series
-from factory_lib.clock import DAY_S, HOUR_S, MADRID, QUARTER_S, epoch, from_epoch, market_day, slots_in_day
+from factory_lib import catalogue, frames
+from factory_lib.clock import (
+    DAY_S,
+    HOUR_S,
+    MADRID,
+    QUARTER_S,
+    epoch,
+    from_epoch,
+    market_day,
+    slots_in_day,
+)
 from factory_lib.errors import MalformedResponse
-from factory_lib.net import Reply
+from factory_lib.http import Reply
 from factory_lib.slots import Slots
 
 T = TypeVar("T")
@@ -58,11 +68,17 @@ class Door:
     retrieved_at : datetime
         UTC.
     updated_at : datetime, optional
-        When the provider says it last changed the values; an instant still to come is not believed.
+        When the provider says it last changed the values; an instant still to come is
+        not believed.
     """
 
     def __init__(
-        self, source: str, place: str, kind: str, retrieved_at: datetime, updated_at: datetime | None = None
+        self,
+        source: str,
+        place: str,
+        kind: str,
+        retrieved_at: datetime,
+        updated_at: datetime | None = None,
     ) -> None:
         self.source, self.place, self.kind, self.retrieved_at = source, place, kind, retrieved_at
         self.updated_at = updated_at if updated_at and updated_at <= retrieved_at else None
@@ -70,14 +86,19 @@ class Door:
         self._parts: list[tuple[Slots, Column, Slots]] = []
         self._rejected: list[Rejected] = []
 
-    def add(self, name: str, starts: Starts, values: Sequence[float] | Column, resolution_s: Any) -> None:
+    def add(
+        self, name: str, starts: Starts, values: Sequence[float] | Column, resolution_s: Any
+    ) -> None:
         """Let in the finite values inside the catalogue's range; absent ones (NaN) are no rows."""
-        entry, column = series.get(name), np.asarray(values, dtype=np.float64)
+        entry, column = catalogue.get(name), np.asarray(values, dtype=np.float64)
         index = np.asarray(starts, dtype=np.int64)
         steps = np.broadcast_to(np.asarray(resolution_s, dtype=np.int64), index.shape)
         outside = entry.outside(column)
         for start, value in zip(index[outside], column[outside], strict=True):
-            self.reject(f"{name} {from_epoch(int(start)):%Y-%m-%dT%H:%MZ} {value:g}", f"outside {entry.limits}")
+            self.reject(
+                f"{name} {from_epoch(int(start)):%Y-%m-%dT%H:%MZ} {value:g}",
+                f"outside {entry.limits}",
+            )
         kept = ~(outside | np.isnan(column))
         self._names += [name] * int(kept.sum())
         self._parts.append((index[kept], column[kept], steps[kept]))
@@ -90,7 +111,9 @@ class Door:
         """Return everything gathered."""
         if not self._names:
             return Parsed(frames.empty_tidy(), tuple(self._rejected))
-        starts, values, steps = (np.concatenate(column) for column in zip(*self._parts, strict=True))
+        starts, values, steps = (
+            np.concatenate(column) for column in zip(*self._parts, strict=True)
+        )
         rows = frames.tidy(
             self._names,
             starts,
@@ -114,7 +137,13 @@ def json_of(source: str, body: Reply | bytes | str) -> Any:
         If it is not JSON.
     """
     try:
-        text = body.text if isinstance(body, Reply) else body.decode() if isinstance(body, bytes) else body
+        text = (
+            body.text
+            if isinstance(body, Reply)
+            else body.decode()
+            if isinstance(body, bytes)
+            else body
+        )
         return json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         raise MalformedResponse(source, "the answer is not JSON") from None
@@ -195,7 +224,8 @@ def madrid_epoch(source: str, text: str) -> int:
     Raises
     ------
     MalformedResponse
-        If it has another offset: then either the offset or the hour is wrong, and nobody knows which.
+        If it has another offset: then either the offset or the hour is wrong, and
+        nobody knows which.
     """
     found = instant(source, text)
     if found.utcoffset() != found.astimezone(MADRID).utcoffset():
@@ -206,14 +236,21 @@ def madrid_epoch(source: str, text: str) -> int:
 def require_ascending(source: str, starts: Starts) -> None:
     """Raise ``MalformedResponse`` unless each start lies after the one before it."""
     if len(starts) > 1 and not (np.diff(np.asarray(starts, dtype=np.int64)) > 0).all():
-        raise MalformedResponse(source, "the values are not in order of time, or two have the same time")
+        raise MalformedResponse(
+            source, "the values are not in order of time, or two have the same time"
+        )
 
 
-def require_near(source: str, point: Any, axes: tuple[str, str], place: str, within_deg: float) -> None:
+def require_near(
+    source: str, point: Any, axes: tuple[str, str], place: str, within_deg: float
+) -> None:
     """Raise ``MalformedResponse`` unless ``point`` lies so near to ``place`` (``latitude,longitude``)."""
     for axis, asked in zip(axes, map(float, place.split(",")), strict=True):
         given = point.get(axis) if isinstance(point, dict) else None
-        if not isinstance(given, int | float) or not asked - within_deg <= given <= asked + within_deg:
+        if (
+            not isinstance(given, int | float)
+            or not asked - within_deg <= given <= asked + within_deg
+        ):
             raise MalformedResponse(source, f"the answer is for {axis} {given}, not {asked}")
 
 
@@ -234,25 +271,31 @@ def add_days(door: Door, name: str, raw: Mapping[date, T], read: Callable[[T], f
 def add_prices(door: Door, name: str, starts: Sequence[int], values: Sequence[float]) -> None:
     """Let whole market days of prices through ``door``, as published, and reject the days that cannot be.
 
-    Starts are ascending seconds. Rejected: a slot off the catalogue's grid; hours where quarters are due; a day of
-    nothing but zeros, which is how an unpublished day looks; the repeated October hour given once, which is a sum.
+    Starts are ascending seconds. Rejected: a slot off the catalogue's grid; hours where
+    quarters are due; a day of nothing but zeros, which is how an unpublished day looks;
+    the repeated October hour given once, which is a sum.
     """
     points = zip(map(int, starts), map(float, values), strict=True)
     for day, part in groupby(points, key=lambda point: market_day(from_epoch(point[0]))):
         table = np.array(list(part))
         column, prices = table[:, 0].astype(np.int64), table[:, 1]
-        step = series.get(name).resolution_at(from_epoch(int(column[0])))
+        step = catalogue.get(name).resolution_at(from_epoch(int(column[0])))
         if reason := _unlike_a_day(day, column, prices, step):
             door.reject(f"{name} {day}", reason)
             continue
         once = _summed_hours(day, column) if step == HOUR_S else set()
         for start in once:
-            door.reject(f"{name} {from_epoch(start):%Y-%m-%dT%H:%MZ}", "the repeated hour, given once as a sum")
+            door.reject(
+                f"{name} {from_epoch(start):%Y-%m-%dT%H:%MZ}",
+                "the repeated hour, given once as a sum",
+            )
         kept = ~np.isin(column, list(once))
         door.add(name, column[kept], prices[kept], step)
 
 
-def _unlike_a_day(day: date, starts: np.ndarray[Any, Any], values: np.ndarray[Any, Any], step: int) -> str:
+def _unlike_a_day(
+    day: date, starts: np.ndarray[Any, Any], values: np.ndarray[Any, Any], step: int
+) -> str:
     if (starts % step).any():
         return f"values off the grid of {step} s"
     if step == QUARTER_S and len(starts) > 1 and not (starts % HOUR_S).any():

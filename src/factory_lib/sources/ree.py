@@ -1,7 +1,8 @@
 """REE's public data service (apidatos): day-ahead spot price and regulated tariff, keyless.
 
-https://www.ree.es/es/datos/apidatos. Series are matched by id, since their names changed between 2021 and 2025. Both
-ends of a request are inclusive wall times of Madrid; 28 local days are always accepted at hourly resolution.
+https://www.ree.es/es/datos/apidatos. Series are matched by id, since their names
+changed between 2021 and 2025. Both ends of a request are inclusive wall times of
+Madrid; 28 local days are always accepted at hourly resolution.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from datetime import date, datetime, timedelta
 
 from factory_lib.clock import day_start, market_day
 from factory_lib.errors import BadRange, NoDataYet, ServerError, SourceError
-from factory_lib.net import Reply
+from factory_lib.http import Reply
 from factory_lib.sources.base import MARKET_AREA, PriceSource
 from factory_lib.sources.parsing import (
     Door,
@@ -28,7 +29,8 @@ from factory_lib.sources.parsing import (
 PRICES = "/es/datos/mercados/precios-mercados-tiempo-real"
 IDS = {"pvpc_eur_mwh": "1001", "spot_eur_mwh": "600"}
 LONGEST_DAYS = 31  # a calendar month at hourly resolution
-# Said for a range too long, for geography, and for what is not published; the part that no encoding changes.
+# Said for a range too long, for geography, and for what is not published; the part that
+# no encoding changes.
 TRY_LATER = "disponibles en este momento"
 
 
@@ -52,7 +54,8 @@ class Ree(PriceSource):
 def meaning(reply: Reply, days: int, source: str = "ree") -> SourceError | None:
     """Return the error a reply stands for, given how many days were asked for.
 
-    One text says "try later" for a range too long and for values not published: our own request tells which.
+    One text says "try later" for a range too long and for values not published: our own
+    request tells which.
     """
     if reply.status == 400 and TRY_LATER in reply.text:
         if days > LONGEST_DAYS:
@@ -63,7 +66,9 @@ def meaning(reply: Reply, days: int, source: str = "ree") -> SourceError | None:
     return None
 
 
-def parse_prices(body: Reply | bytes, series: Sequence[str], retrieved_at: datetime, *, source: str = "ree") -> Parsed:
+def parse_prices(
+    body: Reply | bytes, series: Sequence[str], retrieved_at: datetime, *, source: str = "ree"
+) -> Parsed:
     """Return the wanted series of a price answer.
 
     Raises
@@ -75,7 +80,11 @@ def parse_prices(body: Reply | bytes, series: Sequence[str], retrieved_at: datet
     """
     included = at(source, json_of(source, body), "included", list)
     found = {str(item["id"]): item for item in included if isinstance(item, dict) and "id" in item}
-    parts = [_parse_serie(found[IDS[name]], name, retrieved_at, source) for name in series if IDS[name] in found]
+    parts = [
+        _parse_serie(found[IDS[name]], name, retrieved_at, source)
+        for name in series
+        if IDS[name] in found
+    ]
     if not parts:
         raise NoDataYet(source, f"{' and '.join(series)} not in the answer")
     return sum(parts[1:], start=parts[0])

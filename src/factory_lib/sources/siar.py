@@ -1,7 +1,8 @@
 """SIAR, the ministry's network of farm weather stations: daily climate by website export and by REST API.
 
-Website: UTF-16LE without byte order mark, ``;``, decimal comma, empty is no value, absent days are absent. API, version
-2 (https://servicio.mapa.gob.es/siarapi): every functional refusal is a 403 told apart by its text.
+Website: UTF-16LE without byte order mark, ``;``, decimal comma, empty is no value,
+absent days are absent. API, version 2 (https://servicio.mapa.gob.es/siarapi): every
+functional refusal is a 403 told apart by its text.
 """
 
 from __future__ import annotations
@@ -13,9 +14,16 @@ from datetime import UTC, date, datetime, timedelta
 from string import ascii_uppercase, digits
 from typing import Any
 
-from factory_lib.errors import AuthError, BadRange, MalformedResponse, NoDataYet, QuotaError, SourceError
-from factory_lib.net import Reply
-from factory_lib.series import Kind
+from factory_lib.catalogue import Kind
+from factory_lib.errors import (
+    AuthError,
+    BadRange,
+    MalformedResponse,
+    NoDataYet,
+    QuotaError,
+    SourceError,
+)
+from factory_lib.http import Reply
 from factory_lib.settings.secrets import Secret
 from factory_lib.sources.base import Source, Window
 from factory_lib.sources.parsing import Door, Parsed, add_days, at, comma_number, json_of, number
@@ -53,8 +61,10 @@ class Siar(Source):
         """Ask for the days of the window."""
         last = end - timedelta(seconds=1)
         query: dict[str, str | list[str]] = {
-            "Id": place, "FechaInicial": f"{start:%Y-%m-%d}", "FechaFinal": f"{last:%Y-%m-%d}",
-        }  # fmt: skip
+            "Id": place,
+            "FechaInicial": f"{start:%Y-%m-%d}",
+            "FechaFinal": f"{last:%Y-%m-%d}",
+        }
         reply = self.http.get(
             f"{API}/Datos/Diarios/ESTACION",
             query,
@@ -69,7 +79,10 @@ class Siar(Source):
         now = self.clock.now()
         if self._token is None or self._token[1] <= now:
             secrets = self.settings.secrets
-            user, password = self._encrypted(secrets.siar_user), self._encrypted(secrets.siar_password)
+            user, password = (
+                self._encrypted(secrets.siar_user),
+                self._encrypted(secrets.siar_password),
+            )
             reply = self.http.get(
                 f"{API}/Autenticacion/obtenerToken",
                 secret_params={"Usuario": user, "Password": password},
@@ -100,10 +113,15 @@ def meaning(reply: Reply, now: datetime, source: str = "siar") -> SourceError | 
     if "en un día" in said or "en un dia" in said:
         tomorrow = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), UTC)
         return QuotaError(
-            source, "the day's quota is used up", status=403, retry_after_s=(tomorrow - now).total_seconds()
+            source,
+            "the day's quota is used up",
+            status=403,
+            retry_after_s=(tomorrow - now).total_seconds(),
         )
     if "minuto" in said:
-        return QuotaError(source, "the minute's quota is used up", status=403, retry_after_s=PAUSE_S)
+        return QuotaError(
+            source, "the minute's quota is used up", status=403, retry_after_s=PAUSE_S
+        )
     return AuthError(source, "the token was refused", status=403)
 
 
@@ -114,10 +132,13 @@ def _message(reply: Reply) -> str:
         return reply.text
 
 
-def parse_api(body: Reply | bytes, place: str, retrieved_at: datetime, *, source: str = "siar") -> Parsed:
+def parse_api(
+    body: Reply | bytes, place: str, retrieved_at: datetime, *, source: str = "siar"
+) -> Parsed:
     """Return the daily records of one station.
 
-    Dates are local midnights printed as UTC, so a record of 22:00 or 23:00 belongs to the day that begins then.
+    Dates are local midnights printed as UTC, so a record of 22:00 or 23:00 belongs to
+    the day that begins then.
 
     Raises
     ------
@@ -136,11 +157,15 @@ def parse_api(body: Reply | bytes, place: str, retrieved_at: datetime, *, source
             raise MalformedResponse(source, f"a record of station {station} came for {place}")
         if day in days:
             raise MalformedResponse(source, f"two records of {day}")
-        days[day] = {key.lower(): value for key, value in record.items()}  # humedadMin, against its own manual
+        days[day] = {
+            key.lower(): value for key, value in record.items()
+        }  # humedadMin, against its own manual
     if not days:
         raise NoDataYet(source, "no record")
     for name, (_, field) in FIELDS.items():
-        add_days(door, name, {day: record.get(field.lower()) for day, record in days.items()}, number)
+        add_days(
+            door, name, {day: record.get(field.lower()) for day, record in days.items()}, number
+        )
     return door.parsed()
 
 
@@ -159,8 +184,8 @@ def parse_website_csv(
 ) -> Parsed:
     """Return the rows of an export of the website; ``place`` defaults to the station that the rows name.
 
-    A row without any value is rejected as empty: its day is missing. A row whose day of the year does not fit its date
-    is rejected too.
+    A row without any value is rejected as empty: its day is missing. A row whose day of
+    the year does not fit its date is rejected too.
 
     Raises
     ------
@@ -169,10 +194,19 @@ def parse_website_csv(
     """
     text = body if isinstance(body, str) else _decoded(body, source)
     table = csv.DictReader(io.StringIO(text, newline=""), delimiter=";")
-    needed = {"IdProvincia", "IdEstacion", "Fecha", "Año", "Dia", *(column for column, _ in FIELDS.values())}
+    needed = {
+        "IdProvincia",
+        "IdEstacion",
+        "Fecha",
+        "Año",
+        "Dia",
+        *(column for column, _ in FIELDS.values()),
+    }
     if lacking := needed - {str(name).strip() for name in table.fieldnames or []}:
         raise MalformedResponse(source, f"no SIAR export: it lacks {', '.join(sorted(lacking))}")
-    rows = [(table.line_num, {str(k).strip(): str(v).strip() for k, v in row.items()}) for row in table]
+    rows = [
+        (table.line_num, {str(k).strip(): str(v).strip() for k, v in row.items()}) for row in table
+    ]
     if any(len(row) != len(table.fieldnames or []) or "None" in row.values() for _, row in rows):
         raise MalformedResponse(source, "a row with too many or too few cells")
     station = _station({(row["IdProvincia"], row["IdEstacion"]) for _, row in rows}, place, source)
@@ -181,7 +215,13 @@ def parse_website_csv(
     for line, row in rows:
         day = _export_day(row)
         if day is None or day in days or not any(row[column] for column, _ in FIELDS.values()):
-            reason = "no date" if day is None else "a second row of that day" if day in days else "no value"
+            reason = (
+                "no date"
+                if day is None
+                else "a second row of that day"
+                if day in days
+                else "no value"
+            )
             door.reject(";".join(row.values()), reason, line)
             continue
         days[day] = row

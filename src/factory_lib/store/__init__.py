@@ -14,7 +14,7 @@ def open_store(settings: Settings) -> Store:
     ------
     StoreUnavailable
         If it cannot be reached.
-    WorldMismatch, SchemaMismatch
+    OriginMismatch, SchemaMismatch
         If it belongs to another world or version.
     ConfigError
         If the environment does not say where InfluxDB is.
@@ -26,7 +26,12 @@ def _backend(settings: Settings) -> Backend:
     if settings.store.backend == "influx":
         from factory_lib.store.influx import InfluxBackend
 
-        return InfluxBackend(settings.influx, settings.secrets.influxdb_v2_token, settings.world, settings.paths.data)
+        return InfluxBackend(
+            settings.influx,
+            settings.secrets.influxdb_v2_token,
+            settings.origin,
+            settings.paths.data,
+        )
     from factory_lib.store.sqlite import SqliteBackend
 
-    return SqliteBackend(settings.paths.store, settings.world)
+    return SqliteBackend(settings.paths.store, settings.origin)

@@ -9,14 +9,23 @@ from typing import Literal, Protocol
 
 import pandas as pd
 
-from factory_lib.errors import SchemaMismatch, WorldMismatch
+from factory_lib.errors import OriginMismatch, SchemaMismatch
 from factory_lib.store.rows import Channel, Rows
 
 SCHEMA_VERSION = 1
 VERDICT_COLUMNS = (
-    "series", "place", "source", "start", "rev", "verdict", "rule", "reason", "at", "by",
-)  # fmt: skip
-World = Literal["real", "simulated"]
+    "series",
+    "place",
+    "source",
+    "start",
+    "rev",
+    "verdict",
+    "rule",
+    "reason",
+    "at",
+    "by",
+)
+Origin = Literal["real", "simulated"]
 
 
 @dataclass(frozen=True)
@@ -33,12 +42,14 @@ class Window:
 class Backend(Protocol):
     """One database; every method raises ``StoreUnavailable`` when it cannot be reached."""
 
-    world: World
+    origin: Origin
 
     def writing(self, measurement: str) -> AbstractContextManager[None]:
         """Admit one writer per measurement; what it appended counts when the block ends without an error."""
 
-    def load(self, window: Window, *, columns: Sequence[str] | None = None, first_only: bool = False) -> Rows:
+    def load(
+        self, window: Window, *, columns: Sequence[str] | None = None, first_only: bool = False
+    ) -> Rows:
         """Return rows by channel, start and rev; ``first_only`` leaves out revisions."""
 
     def append(self, rows: Rows) -> None:
@@ -66,12 +77,12 @@ class Backend(Protocol):
         """Release files and connections."""
 
 
-def check_stamps(where: object, stamps: dict[str, str], world: str) -> None:
+def check_stamps(where: object, stamps: dict[str, str], origin: str) -> None:
     """Compare a store's own stamps with what is expected of it.
 
     Raises
     ------
-    SchemaMismatch, WorldMismatch
+    SchemaMismatch, OriginMismatch
         If they differ.
     """
     if stamps.get("schema") != str(SCHEMA_VERSION):
@@ -79,5 +90,5 @@ def check_stamps(where: object, stamps: dict[str, str], world: str) -> None:
             f"{where} has schema {stamps.get('schema')}, this version writes {SCHEMA_VERSION}.",
             next_step="Use the version that wrote it, or move the store away.",
         )
-    if stamps.get("world") != world:
-        raise WorldMismatch(f"{where} holds {stamps.get('world')} data, this profile is {world}.")
+    if stamps.get("world") != origin:
+        raise OriginMismatch(f"{where} holds {stamps.get('world')} data, this profile is {origin}.")

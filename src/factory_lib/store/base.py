@@ -1,10 +1,12 @@
 """The store's contract, kept once for every backend; one test suite holds each to it.
 
-Rows are appended, never updated. A row is one value; its identity is series, place, source, kind, resolution, start
-and ``rev``. ``rev`` rises with each different value that arrives. An equal value writes nothing, and neither does late
-news: what its provider updated before the newest revision held, or, without such a time, what a revision that has one
-replaced. Else, where either of the two times is unknown, what arrives later is newer. Reading gives one value per
-slot: without open verdicts, best kind, most trusted place and source, highest ``rev`` available at ``as_of``.
+Rows are appended, never updated. A row is one value; its identity is series, place,
+source, kind, resolution, start and ``rev``. ``rev`` rises with each different value
+that arrives. An equal value writes nothing, and neither does late news: what its
+provider updated before the newest revision held, or, without such a time, what a
+revision that has one replaced. Else, where either of the two times is unknown, what
+arrives later is newer. Reading gives one value per slot: without open verdicts, best
+kind, most trusted place and source, highest ``rev`` available at ``as_of``.
 """
 
 from __future__ import annotations
@@ -18,18 +20,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from factory_lib import series as catalogue
+from factory_lib import catalogue
 from factory_lib.clock import epoch
 from factory_lib.errors import BadInput, WriteNotConfirmed
 from factory_lib.frames import FORECAST_COLUMNS, UTC_S
 from factory_lib.slots import Slots
-from factory_lib.store import arrival, checksums, view
-from factory_lib.store.arrival import WriteResult
-from factory_lib.store.backend import VERDICT_COLUMNS, Backend, Window, World
+from factory_lib.store import checksums, merge, view
+from factory_lib.store.backend import VERDICT_COLUMNS, Backend, Origin, Window
+from factory_lib.store.merge import WriteResult
 from factory_lib.store.rows import NAT, Rows
 from factory_lib.store.view import VIEW_COLUMNS
 
-__all__ = ["VERDICT_COLUMNS", "VIEW_COLUMNS", "Store", "World", "WriteResult"]
+__all__ = ["VERDICT_COLUMNS", "VIEW_COLUMNS", "Store", "WriteResult"]
 
 _JUDGED = ["series", "place", "source", "start", "rev"]  # what a verdict is about
 
@@ -39,7 +41,7 @@ class Store:
 
     Attributes
     ----------
-    world : str
+    origin : str
         ``real`` or ``simulated``, from the store's own stamp.
     on_call : callable, optional
         Told the name of each call, its rows and its milliseconds.
@@ -47,7 +49,7 @@ class Store:
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
-        self.world: World = backend.world
+        self.origin: Origin = backend.origin
         self.on_call: Callable[[str, int, float], None] | None = None
 
     @contextmanager
@@ -63,44 +65,55 @@ class Store:
     def write(self, rows: pd.DataFrame, *, run_id: str) -> WriteResult:
         """Append tidy rows (``frames.TIDY_COLUMNS``).
 
-        ``available_at`` of a first value is the catalogue's publication rule; of a changed one the latest of that rule
-        and ``provider_updated_at``, else ``retrieved_at``. Not written: an equal value, and late news (``older``).
-        Rejected and counted: a value outside the catalogue's range or not finite, and a start that is not on the grid
-        of its resolution.
+        ``available_at`` of a first value is the catalogue's publication rule; of a
+        changed one the latest of that rule and ``provider_updated_at``, else
+        ``retrieved_at``. Not written: an equal value, and late news (``older``).
+        Rejected and counted: a value outside the catalogue's range or not finite, and a
+        start that is not on the grid of its resolution.
 
         Raises
         ------
         BadInput
             If the catalogue does not know the series.
         WriteNotConfirmed
-            If what was written is not found when read again; repeating the write completes it.
+            If what was written is not found when read again; repeating the write
+            completes it.
         """
         with self._call("write") as counted:
-            measurement = rows["series"].map({s: catalogue.get(s).measurement for s in rows["series"].unique()})
+            measurement = rows["series"].map(
+                {s: catalogue.get(s).measurement for s in rows["series"].unique()}
+            )
             names, total = measurement.unique(), WriteResult()
             for name in names:
-                total += self._write(rows if len(names) == 1 else rows[measurement == name], name, run_id)
+                total += self._write(
+                    rows if len(names) == 1 else rows[measurement == name], name, run_id
+                )
             counted[0] = len(rows)
             return total
 
     def _write(self, frame: pd.DataFrame, measurement: str, run_id: str) -> WriteResult:
-        arriving, refused = arrival.admit(frame, run_id)
+        arriving, refused = merge.admit(frame, run_id)
         if not len(arriving):
             return WriteResult(rejected=refused)
         window, columns = _around(arriving), ["channel", "start", "rev", "value"]
-        timed = [*columns, "provider_updated_at"]  # in InfluxDB a query more: only where it is compared
+        timed = [
+            *columns,
+            "provider_updated_at",
+        ]  # in InfluxDB a query more: only where it is compared
         with self.backend.writing(measurement):
             held = self.backend.load(
                 window, columns=timed if (arriving["provider_updated_at"] > NAT).any() else columns
             )
-            if "provider_updated_at" not in held.column and arrival.goes_back(arriving, held):
+            if "provider_updated_at" not in held.column and merge.goes_back(arriving, held):
                 held = self.backend.load(window, columns=timed)
-            added, result = arrival.settle(arriving, held)
+            added, result = merge.settle(arriving, held)
             if len(added):
                 self.backend.append(added)
-                lost = arrival.absent(added, self.backend.load(window, columns=columns)).sum()
+                lost = merge.absent(added, self.backend.load(window, columns=columns)).sum()
                 if lost:
-                    raise WriteNotConfirmed(f"{lost} of {len(added)} rows were written and not found again.")
+                    raise WriteNotConfirmed(
+                        f"{lost} of {len(added)} rows were written and not found again."
+                    )
         return result + WriteResult(rejected=refused)
 
     def read(
@@ -116,14 +129,15 @@ class Store:
     ) -> pd.DataFrame:
         """Return view rows (``VIEW_COLUMNS``) of the half-open window, in the order of ``series``, then by start.
 
-        ``places`` are in order of trust. ``grid_s=3600`` gives the mean of an hour's four quarters, and nothing where
-        one is absent. ``raw`` returns every stored row, quarantined ones and old revisions included.
+        ``places`` are in order of trust. ``grid_s=3600`` gives the mean of an hour's
+        four quarters, and nothing where one is absent. ``raw`` returns every stored
+        row, quarantined ones and old revisions included.
 
         Raises
         ------
         BadInput
-            If the catalogue does not know a series, or one is published inside the window at a coarser cadence than
-            ``grid_s``.
+            If the catalogue does not know a series, or one is published inside the
+            window at a coarser cadence than ``grid_s``.
         """
         names = [series] if isinstance(series, str) else list(series)
         for name in names:
@@ -143,13 +157,20 @@ class Store:
             return view.frame_of(rows)
 
     def slots(
-        self, series: str, *, places: Sequence[str], start: datetime, end: datetime, as_of: datetime | None = None
+        self,
+        series: str,
+        *,
+        places: Sequence[str],
+        start: datetime,
+        end: datetime,
+        as_of: datetime | None = None,
     ) -> Slots:
         """Return the ascending, distinct starts of the slots that ``read`` would show, as seconds since 1970."""
         catalogue.get(series)
         with self._call("slots") as counted:
             quarantined = self._quarantined([series])
-            # A first value is known no later than its revisions: only a quarantine makes the others matter.
+            # A first value is known no later than its revisions: only a quarantine
+            # makes the others matter.
             columns = ("channel", "start") if quarantined.empty else ("channel", "start", "rev")
             window = _window([series], places, start, end, as_of)
             rows = self.backend.load(window, columns=columns, first_only=quarantined.empty)
@@ -168,22 +189,27 @@ class Store:
     def write_forecasts(self, rows: pd.DataFrame, *, run_id: str) -> WriteResult:
         """Store forecast rows (``frames.FORECAST_COLUMNS``); identity: series, place, model, issued_at, target_start.
 
-        A different forecast of the same identity replaces the first and counts as revised. Rejected and counted: no
-        ``p50``, or a target slot that ended before its issue or lies further ahead than ``rows.MAX_LEAD_S``.
+        A different forecast of the same identity replaces the first and counts as
+        revised. Rejected and counted: no ``p50``, or a target slot that ended before
+        its issue or lies further ahead than ``rows.MAX_LEAD_S``.
         """
         with self._call("write_forecasts") as counted:
             counted[0] = len(rows)
-            arriving, refused = arrival.admit_forecasts(rows[list(FORECAST_COLUMNS)], run_id)
+            arriving, refused = merge.admit_forecasts(rows[list(FORECAST_COLUMNS)], run_id)
             if not len(arriving):
                 return WriteResult(rejected=refused)
             window = _around(arriving)
             with self.backend.writing("forecasts"):
-                added, result = arrival.settle_forecasts(arriving, self.backend.load_forecasts(window))
+                added, result = merge.settle_forecasts(
+                    arriving, self.backend.load_forecasts(window)
+                )
                 if len(added):
                     self.backend.append_forecasts(added)
-                    lost, _ = arrival.settle_forecasts(added, self.backend.load_forecasts(window))
+                    lost, _ = merge.settle_forecasts(added, self.backend.load_forecasts(window))
                     if len(lost):
-                        raise WriteNotConfirmed(f"{len(lost)} of {len(added)} forecasts were not found again.")
+                        raise WriteNotConfirmed(
+                            f"{len(lost)} of {len(added)} forecasts were not found again."
+                        )
             return result + WriteResult(rejected=refused)
 
     def read_forecasts(
@@ -199,7 +225,8 @@ class Store:
     ) -> pd.DataFrame:
         """Return forecasts of target slots in the window issued at or before ``as_of``, by model, target and issue.
 
-        ``latest``: of each model and target only the last issue, from the most trusted place.
+        ``latest``: of each model and target only the last issue, from the most trusted
+        place.
         """
         with self._call("read_forecasts") as counted:
             rows = self.backend.load_forecasts(_window([series], places, start, end, as_of))
@@ -218,7 +245,9 @@ class Store:
         """
         unknown = set(rows["verdict"]) - {"quarantined", "released"}
         if unknown:
-            raise BadInput(f"A verdict is quarantined or released, not {', '.join(sorted(unknown))}.")
+            raise BadInput(
+                f"A verdict is quarantined or released, not {', '.join(sorted(unknown))}."
+            )
         with self._call("write_verdicts") as counted, self.backend.writing("verdicts"):
             rows = _verdicts(rows)
             rows["reason"] = rows["reason"].str.split().str.join(" ")
@@ -242,8 +271,8 @@ class Store:
     def inventory(self) -> pd.DataFrame:
         """Return one row per measurement, series, place, source and kind: ``rows``, ``first``, ``last``, ``checksum``.
 
-        Forecasts count as measurement ``forecasts``, verdicts as ``verdicts``. Equal checksums mean equal content, in
-        whatever order and backend.
+        Forecasts count as measurement ``forecasts``, verdicts as ``verdicts``. Equal
+        checksums mean equal content, in whatever order and backend.
         """
         with self._call("inventory") as counted:
             frame = checksums.inventory(self.backend)
@@ -261,9 +290,19 @@ class Store:
 
 
 def _window(
-    series: Sequence[str], places: Sequence[str], start: datetime, end: datetime, as_of: datetime | None
+    series: Sequence[str],
+    places: Sequence[str],
+    start: datetime,
+    end: datetime,
+    as_of: datetime | None,
 ) -> Window:
-    return Window(tuple(series), epoch(start), epoch(end), tuple(places), None if as_of is None else epoch(as_of))
+    return Window(
+        tuple(series),
+        epoch(start),
+        epoch(end),
+        tuple(places),
+        None if as_of is None else epoch(as_of),
+    )
 
 
 def _require_grid(names: Sequence[str], start: datetime, end: datetime, grid_s: int) -> None:
@@ -279,10 +318,18 @@ def _require_grid(names: Sequence[str], start: datetime, end: datetime, grid_s: 
 
 def _around(rows: Rows) -> Window:
     """Return the smallest window that holds the rows."""
-    series, places = (tuple(dict.fromkeys(getattr(c, part) for c in rows.channels)) for part in ("series", "place"))
+    series, places = (
+        tuple(dict.fromkeys(getattr(c, part) for c in rows.channels))
+        for part in ("series", "place")
+    )
     return Window(series, int(rows["start"].min()), int(rows["start"].max()) + 1, places)
 
 
 def _verdicts(rows: pd.DataFrame) -> pd.DataFrame:
-    types: Any = {**dict.fromkeys(VERDICT_COLUMNS, "str"), "rev": "int64", "start": UTC_S, "at": UTC_S}
+    types: Any = {
+        **dict.fromkeys(VERDICT_COLUMNS, "str"),
+        "rev": "int64",
+        "start": UTC_S,
+        "at": UTC_S,
+    }
     return rows[list(VERDICT_COLUMNS)].astype(types)

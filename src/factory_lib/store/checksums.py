@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from factory_lib import series as catalogue
+from factory_lib import catalogue
 from factory_lib.store.backend import Backend, Window
 from factory_lib.store.rows import FORECAST, Channel, Rows, seconds, times
 
@@ -20,7 +20,9 @@ _U64 = np.ndarray[Any, np.dtype[np.uint64]]
 
 def inventory(backend: Backend) -> pd.DataFrame:
     """Return one row per measurement, series, place, source and kind (``COLUMNS``), ordered."""
-    lines = [_line(channel, part) for channel, part in _parts(backend)] + list(_verdict_lines(backend.load_verdicts()))
+    lines = [_line(channel, part) for channel, part in _parts(backend)] + list(
+        _verdict_lines(backend.load_verdicts())
+    )
     frame = pd.DataFrame(lines, columns=list(COLUMNS))
     frame[["first", "last"]] = frame[["first", "last"]].astype("datetime64[s, UTC]")
     return frame.sort_values(list(COLUMNS[:5]), ignore_index=True)
@@ -49,7 +51,9 @@ def _parts(backend: Backend) -> Iterator[tuple[Channel, Rows]]:
 
 
 def _line(channel: Channel, rows: Rows) -> tuple[Any, ...]:
-    measurement = "forecasts" if channel.kind == FORECAST else str(catalogue.get(channel.series).measurement)
+    measurement = (
+        "forecasts" if channel.kind == FORECAST else str(catalogue.get(channel.series).measurement)
+    )
     extent = times(np.array([rows["start"].min(), rows["start"].max()]))
     return (measurement, *channel[:4], len(rows), *extent, checksum(rows))
 
@@ -98,7 +102,10 @@ def _mix(word: _U64) -> _U64:
 
 
 def _hash_codes(labels: tuple[str, ...], codes: Any) -> _U64:
-    words = [int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") for text in labels]
+    words = [
+        int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+        for text in labels
+    ]
     return np.asarray(np.array(words or [0], dtype=np.uint64)[codes])
 
 

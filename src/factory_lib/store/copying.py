@@ -1,6 +1,7 @@
 """Everything of one store into another: copies between backends, backups and their return.
 
-All of it can be repeated: what is there already is left alone, and each ends by comparing counts and checksums.
+All of it can be repeated: what is there already is left alone, and each ends by
+comparing counts and checksums.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from factory_lib.clock import DAY_S
-from factory_lib.errors import BadInput, StoreError, WorldMismatch, WriteNotConfirmed
-from factory_lib.store import arrival
+from factory_lib.errors import BadInput, OriginMismatch, StoreError, WriteNotConfirmed
+from factory_lib.store import merge
 from factory_lib.store.backend import Backend, Window
 from factory_lib.store.base import Store
 from factory_lib.store.rows import seconds
@@ -31,21 +32,28 @@ def copy(source: Store, target: Store) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The inventory of ``source``, with ``copied``: how many rows of the line the target did not have before.
+        The inventory of ``source``, with ``copied``: how many rows of the line the
+        target did not have before.
 
     Raises
     ------
-    WorldMismatch
+    OriginMismatch
         If one is simulated and the other is not.
     StoreError
-        If both have values of their own for the same identity and rev; nothing is overwritten.
+        If both have values of their own for the same identity and rev; nothing is
+        overwritten.
     WriteNotConfirmed
-        If the target does not hold at the end what was read. It may hold more: others go on writing meanwhile.
+        If the target does not hold at the end what was read. It may hold more: others
+        go on writing meanwhile.
     """
-    if source.world != target.world:
-        raise WorldMismatch(f"A {source.world} store is not copied into a {target.world} one.")
+    if source.origin != target.origin:
+        raise OriginMismatch(f"A {source.origin} store is not copied into a {target.origin} one.")
     wanted, had = source.inventory(), target.inventory()
-    for line in wanted[~_equal(wanted, had)].drop_duplicates(["measurement", "series", "place"]).itertuples():
+    for line in (
+        wanted[~_equal(wanted, had)]
+        .drop_duplicates(["measurement", "series", "place"])
+        .itertuples()
+    ):
         matching = wanted[(wanted["series"] == line.series) & (wanted["place"] == line.place)]
         ends = seconds(pd.concat([matching["first"], matching["last"]]))
         for start in range(int(ends.min()), int(ends.max()) + 1, CHUNK_S):
@@ -62,24 +70,30 @@ def _copy_values(source: Backend, target: Backend, window: Window, measurement: 
     rows = source.load(window)
     with target.writing(measurement):
         held = target.load(window, columns=("channel", "start", "rev", "value"))
-        missing = rows.take(arrival.absent(rows, held))
+        missing = rows.take(merge.absent(rows, held))
         blank = np.zeros(len(missing))
-        if not arrival.absent(missing.having(value=blank), held.having(value=np.zeros(len(held)))).all():
+        if not merge.absent(
+            missing.having(value=blank), held.having(value=np.zeros(len(held)))
+        ).all():
             raise StoreError(
                 f"Both stores have values of their own for {window.series[0]} at {(window.places or ('',))[0]}.",
                 next_step="Copy into an empty store.",
             )
         if len(missing):
             target.append(missing)
-            lost = arrival.absent(missing, target.load(window, columns=("channel", "start", "rev", "value"))).sum()
+            lost = merge.absent(
+                missing, target.load(window, columns=("channel", "start", "rev", "value"))
+            ).sum()
             if lost:
-                raise WriteNotConfirmed(f"{lost} of {len(missing)} rows were copied and not found again.")
+                raise WriteNotConfirmed(
+                    f"{lost} of {len(missing)} rows were copied and not found again."
+                )
 
 
 def _copy_forecasts(source: Backend, target: Backend, window: Window) -> None:
     rows = source.load_forecasts(window)
     with target.writing("forecasts"):
-        missing, _ = arrival.settle_forecasts(rows, target.load_forecasts(window))
+        missing, _ = merge.settle_forecasts(rows, target.load_forecasts(window))
         if len(missing):
             target.append_forecasts(missing)
 
@@ -90,7 +104,9 @@ def _confirmed(wanted: pd.DataFrame, had: pd.DataFrame, found: pd.DataFrame) -> 
     same = _equal(wanted, found) | (held > wanted["rows"])
     if not same.all():
         lines = wanted.loc[~same, _LINE].agg("/".join, axis=1)
-        raise WriteNotConfirmed(f"{len(lines)} of {len(wanted)} lines differ from their source: {', '.join(lines)}.")
+        raise WriteNotConfirmed(
+            f"{len(lines)} of {len(wanted)} lines differ from their source: {', '.join(lines)}."
+        )
     before = wanted[_LINE].merge(had[[*_LINE, "rows"]], how="left")["rows"].fillna(0)
     return wanted.assign(copied=(wanted["rows"] - before).clip(lower=0).astype("int64"))
 
@@ -112,7 +128,9 @@ def backup(store: Store, file: Path) -> pd.DataFrame:
         If the file exists.
     """
     if file.exists():
-        raise BadInput(f"{file} exists.", next_step="Name a new file: a backup never replaces another.")
+        raise BadInput(
+            f"{file} exists.", next_step="Name a new file: a backup never replaces another."
+        )
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f"{file.name}.{os.getpid()}.part")
     part.unlink(missing_ok=True)
@@ -132,8 +150,8 @@ def backup(store: Store, file: Path) -> pd.DataFrame:
 def restore(file: Path, store: Store) -> pd.DataFrame:
     """Make ``store`` hold what the backup holds, and return the inventory after comparing checksums.
 
-    The embedded store is replaced in one transaction, so that others see the old or the new. InfluxDB receives what it
-    lacks.
+    The embedded store is replaced in one transaction, so that others see the old or the
+    new. InfluxDB receives what it lacks.
 
     Raises
     ------
@@ -153,7 +171,7 @@ def restore(file: Path, store: Store) -> pd.DataFrame:
 @contextmanager
 def _opened(file: Path, like: Store) -> Iterator[Store]:
     """Open a SQLite file as a store of the same world and check it for damage."""
-    backend = SqliteBackend(file, like.world)
+    backend = SqliteBackend(file, like.origin)
     try:
         backend.check()
         yield Store(backend)

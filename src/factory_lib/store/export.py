@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from factory_lib import series as catalogue
+from factory_lib import catalogue
 from factory_lib.errors import BadInput
 
 
-def export(view: pd.DataFrame, file: Path, world: str) -> int:
+def export(view: pd.DataFrame, file: Path, origin: str) -> int:
     """Write a table to ``file`` and return its rows; the suffix decides, ``.csv`` or ``.parquet``.
 
-    Beside its own columns (of ``Store.read``: source, kind, times, run) each row carries ``world``, and ``unit`` where
-    it is of a series, so that a file that travels alone still says what it holds and whether it is real. A score, which
-    no provider gives, counts points.
+    Beside its own columns (of ``Store.read``: source, kind, times, run) each row
+    carries ``origin``, and ``unit`` where it is of a series, so that a file that travels
+    alone still says what it holds and whether it is real. A score, which no provider
+    gives, counts points.
 
     Raises
     ------
@@ -28,7 +29,7 @@ def export(view: pd.DataFrame, file: Path, world: str) -> int:
     if "series" in view:
         units = {name: entry.unit for name, entry in catalogue.CATALOGUE.items()}
         rows["unit"] = view["series"].map(units).fillna("points").astype("str")
-    rows["world"] = world
+    rows["origin"] = origin
     part = file.with_name(f"{file.name}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -38,5 +39,7 @@ def export(view: pd.DataFrame, file: Path, world: str) -> int:
             rows.to_parquet(part, index=False)
         part.replace(file)
     except OSError as error:
-        raise BadInput(f"{file} cannot be written: {error.strerror or error}.", next_step="Name another.") from error
+        raise BadInput(
+            f"{file} cannot be written: {error.strerror or error}.", next_step="Name another."
+        ) from error
     return len(rows)

@@ -1,8 +1,10 @@
 """The InfluxDB 2.x backend.
 
-Time is the slot's start; place, source, kind, resolution and rev are tags, so that InfluxDB's rule "same tags and time
-overwrite" never loses a revision; each series is a float field, with a text field beside it for what else is known of
-the value. Reading takes the raw CSV of a Flux query into Arrow: the client's own frames are an order slower.
+Time is the slot's start; place, source, kind, resolution and rev are tags, so that
+InfluxDB's rule "same tags and time overwrite" never loses a revision; each series is a
+float field, with a text field beside it for what else is known of the value. Reading
+takes the raw CSV of a Flux query into Arrow: the client's own frames are an order
+slower.
 """
 
 from __future__ import annotations
@@ -26,15 +28,15 @@ from influxdb_client.rest import ApiException
 from urllib3.exceptions import HTTPError, MaxRetryError, ReadTimeoutError
 from urllib3.util.retry import Retry
 
-from factory_lib import series as catalogue
+from factory_lib import catalogue
+from factory_lib.catalogue import Measurement
 from factory_lib.clock import DAY_S, from_epoch
 from factory_lib.errors import ConfigError, StoreError, StoreUnavailable
-from factory_lib.series import Measurement
 from factory_lib.settings import InfluxSettings
 from factory_lib.settings.secrets import Secret
 from factory_lib.slots import to_index
 from factory_lib.store import lineprotocol
-from factory_lib.store.backend import SCHEMA_VERSION, VERDICT_COLUMNS, Window, World, check_stamps
+from factory_lib.store.backend import SCHEMA_VERSION, VERDICT_COLUMNS, Origin, Window, check_stamps
 from factory_lib.store.rows import (
     FORECAST,
     MAX_LEAD_S,
@@ -46,11 +48,16 @@ from factory_lib.store.rows import (
 )
 
 TIMEOUT_MS = 60_000
-# A busy server is asked again, one that is not there is not. Every request may be repeated: lines overwrite themselves.
+# A busy server is asked again, one that is not there is not. Every request may be
+# repeated: lines overwrite themselves.
 RETRIES = Retry(
-    3, connect=0, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None, backoff_factor=1.0,
+    3,
+    connect=0,
+    status_forcelist=(429, 500, 502, 503, 504),
+    allowed_methods=None,
+    backoff_factor=1.0,
     raise_on_status=False,
-)  # fmt: skip
+)
 LONGER_SHARDS = (
     "Repeat it: what was stored stays. Years of history go faster into a new bucket of longer shards: "
     "`influx bucket create --shard-group-duration 52w`."
@@ -67,10 +74,10 @@ _FORECAST_FIELDS = ("p10", "p50", "p90", "tier", "run")
 class InfluxBackend:
     """Rows in one bucket; one writer per measurement among the processes of this machine."""
 
-    def __init__(self, where: InfluxSettings, token: Secret, world: World, folder: Path) -> None:
+    def __init__(self, where: InfluxSettings, token: Secret, origin: Origin, folder: Path) -> None:
         self._check(where, token)
         self.where = where
-        self.world = world
+        self.origin = origin
         self._folder = folder
         self._client = InfluxDBClient(
             url=where.url, token=token.reveal(), org=where.org, timeout=TIMEOUT_MS, retries=RETRIES
@@ -94,13 +101,22 @@ class InfluxBackend:
 
     def _stamp(self) -> None:
         """Stamp an empty bucket; compare the stamps of one in use."""
-        found = self._table(self._from(0, 1) + _where(_measurement=["meta"]) + _keep("_field", "_value"), pa.string())
-        stamps = dict(zip(found["_field"].to_pylist(), found["_value"].to_pylist(), strict=True)) if found else {}
+        found = self._table(
+            self._from(0, 1) + _where(_measurement=["meta"]) + _keep("_field", "_value"),
+            pa.string(),
+        )
+        stamps = (
+            dict(zip(found["_field"].to_pylist(), found["_value"].to_pylist(), strict=True))
+            if found
+            else {}
+        )
         if not stamps:
-            stamps = {"schema": str(SCHEMA_VERSION), "world": self.world}
-            fields = ",".join(f"{name}={lineprotocol.text_field(text)}" for name, text in stamps.items())
+            stamps = {"schema": str(SCHEMA_VERSION), "world": self.origin}
+            fields = ",".join(
+                f"{name}={lineprotocol.text_field(text)}" for name, text in stamps.items()
+            )
             self._send(f"meta {fields} 0".encode())
-        check_stamps(f"Bucket {self.where.bucket}", stamps, self.world)
+        check_stamps(f"Bucket {self.where.bucket}", stamps, self.origin)
 
     # -- the wire -------------------------------------------------------------------------------------------------
 
@@ -113,11 +129,15 @@ class InfluxBackend:
             if error.status in (400, 413, 422):
                 raise StoreError(f"{place} refused the request: {error.body}") from None
             busy = next_step if error.status >= 500 else None
-            raise StoreUnavailable(f"{place} answered {error.status} {error.reason}.", next_step=busy) from None
+            raise StoreUnavailable(
+                f"{place} answered {error.status} {error.reason}.", next_step=busy
+            ) from None
         except (HTTPError, OSError) as error:
             reason = error.reason if isinstance(error, MaxRetryError) else error
             slow = next_step if isinstance(reason, ReadTimeoutError) else None
-            raise StoreUnavailable(f"{place} does not answer: {type(reason).__name__}.", next_step=slow) from error
+            raise StoreUnavailable(
+                f"{place} does not answer: {type(reason).__name__}.", next_step=slow
+            ) from error
 
     def _send(self, lines: bytes) -> None:
         with self._reported(LONGER_SHARDS):
@@ -146,10 +166,14 @@ class InfluxBackend:
         try:
             return pyarrow.csv.read_csv(pa.BufferReader(block), convert_options=options)
         except pa.ArrowException as error:
-            raise StoreUnavailable(f"{self.where.url} does not answer like InfluxDB: {error}.") from error
+            raise StoreUnavailable(
+                f"{self.where.url} does not answer like InfluxDB: {error}."
+            ) from error
 
     def _from(self, start: int, end: int) -> str:
-        first, last = (f"{from_epoch(t):%Y-%m-%dT%H:%M:%SZ}" for t in (max(start, EARLIEST), min(end, LATEST)))
+        first, last = (
+            f"{from_epoch(t):%Y-%m-%dT%H:%M:%SZ}" for t in (max(start, EARLIEST), min(end, LATEST))
+        )
         return f"from(bucket: {_quoted(self.where.bucket)}) |> range(start: {first}, stop: {last})"
 
     @contextmanager
@@ -162,21 +186,29 @@ class InfluxBackend:
 
     # -- values ---------------------------------------------------------------------------------------------------
 
-    def load(self, window: Window, *, columns: Sequence[str] | None = None, first_only: bool = False) -> Rows:
+    def load(
+        self, window: Window, *, columns: Sequence[str] | None = None, first_only: bool = False
+    ) -> Rows:
         """Return rows by channel, start and rev."""
         wanted = tuple(columns or VALUE_COLUMNS)
         plain = ("channel", "start", "rev", "value")
         whole = window.as_of is not None or not set(plain).issuperset(wanted)
         parts = []
         for measurement in Measurement:
-            names = [name for name in window.series if catalogue.get(name).measurement is measurement]
+            names = [
+                name for name in window.series if catalogue.get(name).measurement is measurement
+            ]
             if names:
                 rows, values = self._points(measurement, names, window, first_only, pa.float64())
                 rows = rows.having(value=values.to_numpy())
                 if whole:
-                    begun = replace(window, start=window.start // lineprotocol.RUN_S * lineprotocol.RUN_S)
+                    begun = replace(
+                        window, start=window.start // lineprotocol.RUN_S * lineprotocol.RUN_S
+                    )
                     beside = [name + lineprotocol.ABOUT for name in names]
-                    rows = lineprotocol.spread(rows, *self._points(measurement, beside, begun, first_only, _CODED))
+                    rows = lineprotocol.spread(
+                        rows, *self._points(measurement, beside, begun, first_only, _CODED)
+                    )
                 parts.append(rows)
         rows = join(parts, VALUE_COLUMNS if whole else plain)
         if window.as_of is not None:
@@ -193,7 +225,11 @@ class InfluxBackend:
         # What the filter leaves no choice about need not travel with every row.
         fixed = {name: values[0] for name, values in where.items() if len(values) == 1}
         asked = [name for name in ("_field", *_TAGS) if name not in fixed]
-        flux = self._from(window.start, window.end) + _where(**where) + _keep("_time", "_value", *asked)
+        flux = (
+            self._from(window.start, window.end)
+            + _where(**where)
+            + _keep("_time", "_value", *asked)
+        )
         table = self._table(flux, value)
         if table is None:
             none = np.empty(0, dtype=np.int64)
@@ -201,7 +237,13 @@ class InfluxBackend:
         tags, length = _series_of(table, *asked)
         tags = [fixed | t for t in tags]
         channels = [
-            Channel(t["_field"].removesuffix(lineprotocol.ABOUT), t["place"], t["source"], t["kind"], int(t["res"]))
+            Channel(
+                t["_field"].removesuffix(lineprotocol.ABOUT),
+                t["place"],
+                t["source"],
+                t["kind"],
+                int(t["res"]),
+            )
             for t in tags
         ]
         number = {channel: i for i, channel in enumerate(dict.fromkeys(channels))}
@@ -225,13 +267,21 @@ class InfluxBackend:
 
     def load_forecasts(self, window: Window) -> Rows:
         """Return forecast rows by channel, target and issue."""
-        until = window.end + DAY_S if window.as_of is None else min(window.end + DAY_S, window.as_of + 1)
+        until = (
+            window.end + DAY_S
+            if window.as_of is None
+            else min(window.end + DAY_S, window.as_of + 1)
+        )
         where = {"_measurement": ("forecasts",), "series": window.series}
         where |= {} if window.places is None else {"place": window.places}
         tags = ("series", "place", "model", "res", "lead_min")
-        frame = self._pivoted(self._from(window.start - MAX_LEAD_S, until) + _where(**where), tags, _FORECAST_FIELDS)
+        frame = self._pivoted(
+            self._from(window.start - MAX_LEAD_S, until) + _where(**where), tags, _FORECAST_FIELDS
+        )
         resolution = frame["res"].astype("int64")
-        frame["start"] = frame["_time"] // resolution * resolution + frame["lead_min"].astype("int64") * 60
+        frame["start"] = (
+            frame["_time"] // resolution * resolution + frame["lead_min"].astype("int64") * 60
+        )
         frame = frame[(frame["start"] >= window.start) & (frame["start"] < window.end)]
         frame = frame.assign(kind=FORECAST, res=frame["res"].astype("int64"))
         distinct, code = encode(frame, ("series", "place", "model", "kind", "res"))
@@ -243,7 +293,9 @@ class InfluxBackend:
                 "channel": code,
                 "start": frame["start"].to_numpy(dtype=np.int64),
                 "issued_at": frame["_time"].to_numpy(dtype=np.int64),
-                **{name: frame[name].astype("float64").to_numpy() for name in ("p10", "p50", "p90")},
+                **{
+                    name: frame[name].astype("float64").to_numpy() for name in ("p10", "p50", "p90")
+                },
                 "tier": texts[len(frame) :],
                 "run": texts[: len(frame)],
             },
@@ -259,7 +311,9 @@ class InfluxBackend:
         """Return every verdict, oldest first."""
         tags = ("series", "place", "source", "rev", "n")
         fields = ("verdict", "rule", "reason", "at", "by")
-        frame = self._pivoted(self._from(EARLIEST, LATEST) + _where(_measurement=["verdicts"]), tags, fields)
+        frame = self._pivoted(
+            self._from(EARLIEST, LATEST) + _where(_measurement=["verdicts"]), tags, fields
+        )
         frame = frame.assign(
             start=to_index(frame["_time"].to_numpy(dtype=np.int64)),
             at=to_index(frame["at"].to_numpy(dtype=np.int64)),
@@ -278,7 +332,9 @@ class InfluxBackend:
         """Return one row per point: tags and fields as text, ``_time`` in seconds."""
         table = self._table(flux + _keep("_time", "_value", "_field", *tags), pa.string())
         if table is None:
-            return pd.DataFrame({"_time": [], **{name: [] for name in (*tags, *fields)}}).astype({"_time": "int64"})
+            return pd.DataFrame({"_time": [], **{name: [] for name in (*tags, *fields)}}).astype(
+                {"_time": "int64"}
+            )
         found, length = _series_of(table, "_field", *tags)
         points = [tuple(t[name] for name in tags) for t in found]
         number = {point: i for i, point in enumerate(dict.fromkeys(points))}
@@ -290,8 +346,12 @@ class InfluxBackend:
                 "_value": table["_value"].to_pandas(),
             }
         )
-        wide = long.pivot(index=["point", "_time"], columns="_field", values="_value").reindex(columns=list(fields))
-        tagged = pd.DataFrame(list(number), columns=list(tags)).iloc[wide.index.get_level_values("point")]
+        wide = long.pivot(index=["point", "_time"], columns="_field", values="_value").reindex(
+            columns=list(fields)
+        )
+        tagged = pd.DataFrame(list(number), columns=list(tags)).iloc[
+            wide.index.get_level_values("point")
+        ]
         return pd.concat([tagged.reset_index(drop=True), wide.reset_index()], axis=1)
 
     # -- the whole ------------------------------------------------------------------------------------------------
@@ -300,7 +360,8 @@ class InfluxBackend:
         """Return what is stored; the first point of each InfluxDB series is enough to know it."""
         ever = self._from(EARLIEST, LATEST)
         values = self._table(
-            ever + _where(_measurement=Measurement) + " |> first()" + _keep("_field", *_TAGS), pa.string()
+            ever + _where(_measurement=Measurement) + " |> first()" + _keep("_field", *_TAGS),
+            pa.string(),
         )
         found = [] if values is None else values.to_pylist()
         channels = [
@@ -309,9 +370,13 @@ class InfluxBackend:
             if not t["_field"].endswith(lineprotocol.ABOUT)
         ]
         forecasts = _where(_measurement=["forecasts"], _field=["p50"]) + " |> first()"
-        values = self._table(ever + forecasts + _keep("_field", "series", "place", "model", "res"), pa.string())
+        values = self._table(
+            ever + forecasts + _keep("_field", "series", "place", "model", "res"), pa.string()
+        )
         found = [] if values is None else values.to_pylist()
-        channels += [Channel(t["series"], t["place"], t["model"], FORECAST, int(t["res"])) for t in found]
+        channels += [
+            Channel(t["series"], t["place"], t["model"], FORECAST, int(t["res"])) for t in found
+        ]
         return list(dict.fromkeys(channels))
 
     def maintain(self) -> None:

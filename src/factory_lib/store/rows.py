@@ -15,8 +15,15 @@ NAT = np.iinfo(np.int64).min  # how numpy writes "no time"
 FORECAST = "forecast"  # the kind of a forecast's channel; its model is the channel's source
 MAX_LEAD_S = 31 * 86400
 VALUE_COLUMNS = (
-    "channel", "start", "rev", "value", "available_at", "retrieved_at", "provider_updated_at", "run",
-)  # fmt: skip
+    "channel",
+    "start",
+    "rev",
+    "value",
+    "available_at",
+    "retrieved_at",
+    "provider_updated_at",
+    "run",
+)
 FORECAST_VALUE_COLUMNS = ("channel", "start", "issued_at", "p10", "p50", "p90", "tier", "run")
 
 
@@ -41,7 +48,8 @@ class Rows:
     labels : tuple of str
         What the codes in columns ``run`` and ``tier`` mean.
     column : mapping of str to array
-        ``VALUE_COLUMNS`` or ``FORECAST_VALUE_COLUMNS`` or some of them; times are int64 seconds, ``NAT`` where unknown.
+        ``VALUE_COLUMNS`` or ``FORECAST_VALUE_COLUMNS`` or some of them; times are int64
+        seconds, ``NAT`` where unknown.
     """
 
     channels: tuple[Channel, ...]
@@ -58,7 +66,9 @@ class Rows:
         """Return the rows of a mask or positions; a mask that keeps all costs nothing."""
         if isinstance(which, np.ndarray) and which.dtype.kind == "b" and which.all():
             return self
-        return Rows(self.channels, self.labels, {name: array[which] for name, array in self.column.items()})
+        return Rows(
+            self.channels, self.labels, {name: array[which] for name, array in self.column.items()}
+        )
 
     def having(self, **column: np.ndarray[Any, Any]) -> Rows:
         """Return the rows with columns added or replaced."""
@@ -69,7 +79,9 @@ class Rows:
         code = self["channel"]
         if channels is not None:
             position = {channel: i for i, channel in enumerate(channels)}
-            code = np.array([position.get(c, -1) for c in self.channels] or [0], dtype=np.int64)[code]
+            code = np.array([position.get(c, -1) for c in self.channels] or [0], dtype=np.int64)[
+                code
+            ]
         # 2**40 s reach 17,000 years to either side of 1970.
         return np.where(code < 0, np.int64(-1), (code << 41) + self["start"] + (1 << 40))
 
@@ -127,11 +139,18 @@ def join(parts: Iterable[Rows], columns: Sequence[str]) -> Rows:
             "label": [labels.setdefault(text, len(labels)) for text in part.labels],
         }
         for name in columns:
-            meaning = codes.get({"channel": "channel", "run": "label", "tier": "label"}.get(name, ""))
+            meaning = codes.get(
+                {"channel": "channel", "run": "label", "tier": "label"}.get(name, "")
+            )
             array = part[name]
-            arrays[name].append(array if meaning is None else np.array(meaning or [0], dtype=np.int64)[array])
+            arrays[name].append(
+                array if meaning is None else np.array(meaning or [0], dtype=np.int64)[array]
+            )
     return Rows(
         tuple(channels),
         tuple(labels),
-        {name: np.concatenate(arrays[name]) if arrays[name] else np.empty(0, np.int64) for name in columns},
+        {
+            name: np.concatenate(arrays[name]) if arrays[name] else np.empty(0, np.int64)
+            for name in columns
+        },
     )

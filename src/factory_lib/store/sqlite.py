@@ -1,9 +1,10 @@
 """The embedded backend: one SQLite file in WAL mode, read and written as Arrow columns.
 
-Everything goes through the ADBC driver and nothing through the standard library's ``sqlite3``: each brings its own copy
-of SQLite, and two copies in one process that open the same file drop each other's POSIX locks when either closes it
-(sqlite.org/howtocorrupt.html, section 2.2.1). A write needs ``BEGIN IMMEDIATE``: a transaction that reads first and
-writes later fails under WAL whatever the time-out.
+Everything goes through the ADBC driver and nothing through the standard library's
+``sqlite3``: each brings its own copy of SQLite, and two copies in one process that open
+the same file drop each other's POSIX locks when either closes it
+(sqlite.org/howtocorrupt.html, section 2.2.1). A write needs ``BEGIN IMMEDIATE``: a
+transaction that reads first and writes later fails under WAL whatever the time-out.
 """
 
 from __future__ import annotations
@@ -21,15 +22,24 @@ from adbc_driver_sqlite import StatementOptions
 
 from factory_lib.errors import StoreUnavailable
 from factory_lib.slots import to_index
-from factory_lib.store.backend import SCHEMA_VERSION, VERDICT_COLUMNS, Window, World, check_stamps
-from factory_lib.store.rows import FORECAST, FORECAST_VALUE_COLUMNS, NAT, VALUE_COLUMNS, Channel, Rows, seconds
+from factory_lib.store.backend import SCHEMA_VERSION, VERDICT_COLUMNS, Origin, Window, check_stamps
+from factory_lib.store.rows import (
+    FORECAST,
+    FORECAST_VALUE_COLUMNS,
+    NAT,
+    VALUE_COLUMNS,
+    Channel,
+    Rows,
+    seconds,
+)
 
 BUSY_TIMEOUT_MS = 30_000
 BATCH_ROWS = 65_536  # larger Arrow batches than the driver's 1,024 read a third faster
 FEW_LABELS = 1000
 TABLES = ("channel", "label", "value", "forecast", "verdict")
 
-# The key of ``value`` serves the view and the slots alike: a scan of one channel's window in order of time.
+# The key of ``value`` serves the view and the slots alike: a scan of one channel's
+# window in order of time.
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS channel (id INTEGER PRIMARY KEY, series TEXT, place TEXT, source TEXT, kind TEXT, "
@@ -45,7 +55,8 @@ _SCHEMA = (
     "source TEXT NOT NULL, start INTEGER NOT NULL, rev INTEGER NOT NULL, verdict TEXT NOT NULL, rule TEXT NOT NULL, "
     'reason TEXT NOT NULL, at INTEGER NOT NULL, "by" TEXT NOT NULL)',
 )
-# The driver takes a column's type from its first batch, so a column must never begin with nothing but NULL.
+# The driver takes a column's type from its first batch, so a column must never begin
+# with nothing but NULL.
 _UNKNOWN = {
     "provider_updated_at": f"ifnull(provider_updated_at, {NAT + 1} - 1)",
     "p10": "ifnull(p10, 9e999)",
@@ -56,9 +67,9 @@ _UNKNOWN = {
 class SqliteBackend:
     """Rows in one file; safe for many processes at once."""
 
-    def __init__(self, file: Path, world: World) -> None:
+    def __init__(self, file: Path, origin: Origin) -> None:
         self.file = file
-        self.world = world
+        self.origin = origin
         with self._reported():
             file.parent.mkdir(parents=True, exist_ok=True)
             self._connection = adbc.connect(str(file), autocommit=True)
@@ -76,11 +87,11 @@ class SqliteBackend:
             with self.transaction():
                 for statement in _SCHEMA:
                     self.execute(statement)
-                stamps = (("schema", str(SCHEMA_VERSION)), ("world", self.world))
+                stamps = (("schema", str(SCHEMA_VERSION)), ("world", self.origin))
                 for stamp in stamps:
                     self.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", stamp)
         self.execute("PRAGMA synchronous = NORMAL")
-        check_stamps(self.file, dict(self._pairs("SELECT key, value FROM meta")), self.world)
+        check_stamps(self.file, dict(self._pairs("SELECT key, value FROM meta")), self.origin)
 
     # -- statements -----------------------------------------------------------------------------------------------
 
@@ -128,13 +139,19 @@ class SqliteBackend:
     # -- dimensions -----------------------------------------------------------------------------------------------
 
     def _stored_channels(self, window: Window | None = None) -> dict[Channel, int]:
-        table = self.query("SELECT id, series, place, source, kind, resolution_s FROM channel ORDER BY id").to_pydict()
+        table = self.query(
+            "SELECT id, series, place, source, kind, resolution_s FROM channel ORDER BY id"
+        ).to_pydict()
         ids = table.pop("id")
         found = {Channel(*parts): key for key, *parts in zip(ids, *table.values(), strict=True)}
         if window is None:
             return found
         places = window.places
-        return {c: i for c, i in found.items() if c.series in window.series and (places is None or c.place in places)}
+        return {
+            c: i
+            for c, i in found.items()
+            if c.series in window.series and (places is None or c.place in places)
+        }
 
     def channels(self) -> list[Channel]:
         """Return what is stored."""
@@ -145,9 +162,13 @@ class SqliteBackend:
         marks = ", ".join("?" * len(Channel._fields))
         stored = self._stored_channels()
         for channel in set(rows.channels) - set(stored):
-            self.execute(f"INSERT INTO channel ({', '.join(Channel._fields)}) VALUES ({marks})", channel)
+            self.execute(
+                f"INSERT INTO channel ({', '.join(Channel._fields)}) VALUES ({marks})", channel
+            )
         stored = self._stored_channels()
-        used = np.unique(np.concatenate([rows[name] for name in ("run", "tier") if name in rows.column]))
+        used = np.unique(
+            np.concatenate([rows[name] for name in ("run", "tier") if name in rows.column])
+        )
         labels = np.zeros(len(rows.labels), dtype=np.int64)
         for number in used.tolist():
             text = (rows.labels[number],)
@@ -162,13 +183,21 @@ class SqliteBackend:
 
     # -- rows -----------------------------------------------------------------------------------------------------
 
-    def load(self, window: Window, *, columns: Sequence[str] | None = None, first_only: bool = False) -> Rows:
+    def load(
+        self, window: Window, *, columns: Sequence[str] | None = None, first_only: bool = False
+    ) -> Rows:
         """Return rows by channel, start and rev."""
         chosen = {c: i for c, i in self._stored_channels(window).items() if c.kind != FORECAST}
         limits = "AND rev = 1" if first_only else ""
         if window.as_of is not None:
             limits += f" AND available_at <= {window.as_of}"
-        return self._rows("value", columns or VALUE_COLUMNS, chosen, window, limits + " ORDER BY channel, start, rev")
+        return self._rows(
+            "value",
+            columns or VALUE_COLUMNS,
+            chosen,
+            window,
+            limits + " ORDER BY channel, start, rev",
+        )
 
     def load_forecasts(self, window: Window) -> Rows:
         """Return forecast rows by channel, target and issue."""
@@ -178,7 +207,12 @@ class SqliteBackend:
         return self._rows("forecast", FORECAST_VALUE_COLUMNS, chosen, window, limits)
 
     def _rows(
-        self, table: str, columns: Sequence[str], chosen: dict[Channel, int], window: Window, limits: str
+        self,
+        table: str,
+        columns: Sequence[str],
+        chosen: dict[Channel, int],
+        window: Window,
+        limits: str,
     ) -> Rows:
         ids = ", ".join(map(str, chosen.values()))
         asked = [name for name in columns if name != "channel" or len(chosen) > 1]
@@ -188,7 +222,10 @@ class SqliteBackend:
         )
         arrays = {name: found.column(i).to_numpy() for i, name in enumerate(asked)}
         if table == "forecast":
-            arrays |= {name: np.where(np.isinf(arrays[name]), np.nan, arrays[name]) for name in ("p10", "p50", "p90")}
+            arrays |= {
+                name: np.where(np.isinf(arrays[name]), np.nan, arrays[name])
+                for name in ("p10", "p50", "p90")
+            }
         labels: tuple[str, ...] = ()
         if "run" in arrays:
             coded = [name for name in ("run", "tier") if name in arrays]
@@ -196,7 +233,11 @@ class SqliteBackend:
             labels = tuple(texts.values())
             arrays |= {name: _codes(list(texts), arrays[name]) for name in coded}
         several = "channel" in arrays
-        number = _codes(list(chosen.values()), arrays["channel"]) if several else np.zeros(len(found), dtype=np.int64)
+        number = (
+            _codes(list(chosen.values()), arrays["channel"])
+            if several
+            else np.zeros(len(found), dtype=np.int64)
+        )
         arrays["channel"] = number
         return Rows(tuple(chosen), labels, arrays)
 
@@ -211,10 +252,14 @@ class SqliteBackend:
         self._ingest("arriving", FORECAST_VALUE_COLUMNS, rows, temporary=True)
         self.execute("INSERT OR REPLACE INTO forecast SELECT * FROM arriving")
 
-    def _ingest(self, table: str, columns: Iterable[str], rows: Rows, *, temporary: bool = False) -> None:
+    def _ingest(
+        self, table: str, columns: Iterable[str], rows: Rows, *, temporary: bool = False
+    ) -> None:
         channels, labels = self._ids(rows)
         meaning = {"channel": channels, "run": labels, "tier": labels}
-        arrays = {name: meaning[name][rows[name]] if name in meaning else rows[name] for name in columns}
+        arrays = {
+            name: meaning[name][rows[name]] if name in meaning else rows[name] for name in columns
+        }
         arrow = {name: pa.array(array, mask=_unknown(array)) for name, array in arrays.items()}
         with self._reported(), self._connection.cursor() as cursor:
             cursor.adbc_ingest(table, pa.table(arrow), mode="append", temporary=temporary)
@@ -226,7 +271,9 @@ class SqliteBackend:
         columns = ", ".join(f'"{name}"' for name in VERDICT_COLUMNS)
         table = self.query(f"SELECT {columns} FROM verdict ORDER BY id")
         frame = pd.DataFrame({name: table.column(name).to_pylist() for name in VERDICT_COLUMNS})
-        return frame.assign(**{name: to_index(frame[name].to_numpy(dtype=np.int64)) for name in ("start", "at")})
+        return frame.assign(
+            **{name: to_index(frame[name].to_numpy(dtype=np.int64)) for name in ("start", "at")}
+        )
 
     def append_verdicts(self, rows: pd.DataFrame) -> None:
         """Add verdicts."""
@@ -252,7 +299,9 @@ class SqliteBackend:
         """
         said = self.query("PRAGMA integrity_check").column(0).to_pylist()
         if said != ["ok"]:
-            raise StoreUnavailable(f"The store {self.file} is damaged: {said[0]}.", next_step="Restore a backup.")
+            raise StoreUnavailable(
+                f"The store {self.file} is damaged: {said[0]}.", next_step="Restore a backup."
+            )
 
     def snapshot(self, file: Path) -> None:
         """Write a consistent, compact copy of the whole store while others go on writing."""

@@ -8,34 +8,59 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from factory_lib import series as catalogue
+from factory_lib import catalogue
+from factory_lib.catalogue import Kind
 from factory_lib.frames import FORECAST_COLUMNS
-from factory_lib.series import Kind
 from factory_lib.slots import Slots, resolutions
 from factory_lib.store.rows import Channel, Rows, seconds, times
 
 VIEW_COLUMNS = (
-    "series", "place", "source", "kind", "resolution_s", "start", "rev", "value",
-    "available_at", "retrieved_at", "provider_updated_at", "run_id",
-)  # fmt: skip
+    "series",
+    "place",
+    "source",
+    "kind",
+    "resolution_s",
+    "start",
+    "rev",
+    "value",
+    "available_at",
+    "retrieved_at",
+    "provider_updated_at",
+    "run_id",
+)
 _REV_BITS = 20  # room for a million revisions of one value
 
 
 def frame_of(rows: Rows) -> pd.DataFrame:
     """Return rows as a frame with ``VIEW_COLUMNS``."""
     columns: dict[str, Any] = {name: rows.dimension(name) for name in Channel._fields}
-    columns |= {name: times(rows[name]) for name in ("start", "available_at", "retrieved_at", "provider_updated_at")}
-    columns |= {"rev": rows["rev"], "value": rows["value"].astype(np.float64, copy=False), "run_id": rows.texts("run")}
+    columns |= {
+        name: times(rows[name])
+        for name in ("start", "available_at", "retrieved_at", "provider_updated_at")
+    }
+    columns |= {
+        "rev": rows["rev"],
+        "value": rows["value"].astype(np.float64, copy=False),
+        "run_id": rows.texts("run"),
+    }
     return pd.DataFrame({name: columns[name] for name in VIEW_COLUMNS}, copy=False)
 
 
 def forecast_frame(rows: Rows, places: Sequence[str], *, latest: bool) -> pd.DataFrame:
     """Return forecast rows by model, target and issue: ``frames.FORECAST_COLUMNS``, ``available_at``, ``run_id``."""
-    columns: dict[str, Any] = {name: rows.dimension(name) for name in ("series", "place", "source", "resolution_s")}
+    columns: dict[str, Any] = {
+        name: rows.dimension(name) for name in ("series", "place", "source", "resolution_s")
+    }
     columns |= {"issued_at": times(rows["issued_at"]), "target_start": times(rows["start"])}
     columns |= {name: rows[name].astype(np.float64) for name in ("p10", "p50", "p90")}
-    columns |= {"tier": rows.texts("tier"), "available_at": columns["issued_at"], "run_id": rows.texts("run")}
-    columns["trust"] = np.array([-list(places).index(c.place) for c in rows.channels] or [0])[rows["channel"]]
+    columns |= {
+        "tier": rows.texts("tier"),
+        "available_at": columns["issued_at"],
+        "run_id": rows.texts("run"),
+    }
+    columns["trust"] = np.array([-list(places).index(c.place) for c in rows.channels] or [0])[
+        rows["channel"]
+    ]
     frame = pd.DataFrame(columns).rename(columns={"source": "model"})
     frame = frame.sort_values(["model", "target_start", "trust", "issued_at"])
     if latest:
@@ -53,8 +78,14 @@ def countable(rows: Rows, quarantined: pd.DataFrame) -> np.ndarray[Any, Any]:
             good[mine] = False
         elif len(entry.cadences) > 1 or entry.cadences[0].resolution_s != channel.resolution_s:
             good[mine] = resolutions(entry, rows["start"][mine]) == channel.resolution_s
-    for (series, place, source), verdicts in quarantined.groupby(["series", "place", "source"], sort=False):
-        judged = [i for i, c in enumerate(rows.channels) if (c.series, c.place, c.source) == (series, place, source)]
+    for (series, place, source), verdicts in quarantined.groupby(
+        ["series", "place", "source"], sort=False
+    ):
+        judged = [
+            i
+            for i, c in enumerate(rows.channels)
+            if (c.series, c.place, c.source) == (series, place, source)
+        ]
         if judged:
             barred = (seconds(verdicts["start"]) << _REV_BITS) + verdicts["rev"].to_numpy()
             identity = (rows["start"] << _REV_BITS) + rows["rev"]
@@ -98,7 +129,9 @@ def best(rows: Rows, series: Sequence[str], places: Sequence[str]) -> Rows:
 
 def in_series_order(rows: Rows, series: Sequence[str]) -> Rows:
     """Return every row, in the order of ``series``, then start, channel and rev."""
-    return rows.take(np.lexsort((rows["rev"], rows["channel"], rows["start"], _series_number(rows, series))))
+    return rows.take(
+        np.lexsort((rows["rev"], rows["channel"], rows["start"], _series_number(rows, series)))
+    )
 
 
 def _series_number(rows: Rows, series: Sequence[str]) -> Slots:
@@ -109,7 +142,8 @@ def _series_number(rows: Rows, series: Sequence[str]) -> Slots:
 def on_grid(rows: Rows, series: Sequence[str], places: Sequence[str], grid_s: int) -> Rows:
     """Return finer slots as the mean of each complete ``grid_s`` slot; ``rows`` come from ``best``.
 
-    A mean carries the latest times and the highest rev of its parts, and for the rest the least trusted of them.
+    A mean carries the latest times and the highest rev of its parts, and for the rest
+    the least trusted of them.
     """
     resolution = rows.dimension("resolution_s")
     if (resolution == grid_s).all():
@@ -118,12 +152,16 @@ def on_grid(rows: Rows, series: Sequence[str], places: Sequence[str], grid_s: in
     at = np.flatnonzero(np.r_[True, (np.diff(start) != 0) | (np.diff(number) != 0)])
     size = np.diff(np.r_[at, len(rows)])
     position = np.arange(len(rows))
-    least = np.maximum.reduceat(ranks(rows, places)[rows["channel"]] * len(rows) + position, at) % len(rows)
+    least = np.maximum.reduceat(
+        ranks(rows, places)[rows["channel"]] * len(rows) + position, at
+    ) % len(rows)
     latest = ("rev", "available_at", "retrieved_at", "provider_updated_at")
     means = rows.take(least).having(
         start=start[at],
         value=np.add.reduceat(rows["value"], at) / size,
         **{name: np.maximum.reduceat(rows[name], at) for name in latest},
     )
-    coarse = Rows(tuple(c._replace(resolution_s=grid_s) for c in rows.channels), rows.labels, means.column)
+    coarse = Rows(
+        tuple(c._replace(resolution_s=grid_s) for c in rows.channels), rows.labels, means.column
+    )
     return coarse.take(size * resolution[at] == grid_s)

@@ -1,6 +1,12 @@
 """What notebooks and pages show: headings, verdict lines, tables, charts. Frames in, pictures out."""
 
-from factory_lib.views import continuity_charts, learning_charts, plan_charts, research_charts, series_charts
+from factory_lib.views import (
+    continuity_charts,
+    learning_charts,
+    plan_charts,
+    research_charts,
+    series_charts,
+)
 from factory_lib.views.page import heading, local, notes, text, verdict
 from factory_lib.views.palette import LEVEL, SEVERITY, STATUS
 from factory_lib.views.tables import gaps, table

@@ -19,8 +19,8 @@ def calendar(daily: pd.DataFrame, title: str = "Completeness by market day") -> 
     Parameters
     ----------
     daily : DataFrame
-        Index: market days (dates); one column per series; values: share present, 0 to 1, NaN where nothing is
-        expected.
+        Index: market days (dates); one column per series; values: share present, 0 to
+        1, NaN where nothing is expected.
     """
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
@@ -31,13 +31,17 @@ def calendar(daily: pd.DataFrame, title: str = "Completeness by market day") -> 
         figure = Figure(figsize=(9.2, 0.34 * daily.shape[1] + 1.1))
         axes = figure.subplots()
         grid = np.ma.masked_invalid(daily.to_numpy(dtype=float).T)
-        image = axes.imshow(grid, aspect="auto", cmap=colours, vmin=0, vmax=1, interpolation="nearest")
+        image = axes.imshow(
+            grid, aspect="auto", cmap=colours, vmin=0, vmax=1, interpolation="nearest"
+        )
         axes.set_yticks(range(daily.shape[1]), [str(name) for name in daily.columns])
         ticks = np.unique(np.linspace(0, len(daily) - 1, min(8, len(daily))).astype(int))
         axes.set_xticks(ticks, [f"{pd.Timestamp(daily.index[t]):%d %b %y}" for t in ticks])
         axes.grid(visible=False)
         axes.set_title(title)
-        figure.colorbar(image, ax=axes, shrink=0.9, aspect=12, pad=0.01, format=lambda value, _: f"{value:.0%}")
+        figure.colorbar(
+            image, ax=axes, shrink=0.9, aspect=12, pad=0.01, format=lambda value, _: f"{value:.0%}"
+        )
     return figure
 
 
@@ -57,7 +61,14 @@ def recovery(by_group: pd.DataFrame, title: str = "Missing slots: recovered and 
         names = [str(name) for name in by_group.index]
         left = by_group["missing"] - by_group["recovered"]
         axes.barh(names, by_group["recovered"], color=GREEN, label="recovered", height=0.65)
-        axes.barh(names, left, left=by_group["recovered"], color=SEVERITY["critical"], label="left", height=0.65)
+        axes.barh(
+            names,
+            left,
+            left=by_group["recovered"],
+            color=SEVERITY["critical"],
+            label="left",
+            height=0.65,
+        )
         axes.invert_yaxis()
         axes.set_xlabel("slots")
         axes.grid(axis="y", visible=False)

@@ -23,7 +23,8 @@ def folds(scores: pd.DataFrame, *, metric: str, title: str) -> Figure:
     Parameters
     ----------
     scores : DataFrame
-        Index: fold; one column per candidate, NaN where it was not judged on the whole fold.
+        Index: fold; one column per candidate, NaN where it was not judged on the whole
+        fold.
     """
     from matplotlib.figure import Figure
 
@@ -33,7 +34,14 @@ def folds(scores: pd.DataFrame, *, metric: str, title: str) -> Figure:
         axes = figure.subplots()
         for name in scores:
             colour, line, marker = (BLUE, "-", "o") if name == scores.columns[0] else next(styles)
-            axes.plot(scores.index.astype(str), scores[name], line, marker=marker, color=colour, label=str(name))
+            axes.plot(
+                scores.index.astype(str),
+                scores[name],
+                line,
+                marker=marker,
+                color=colour,
+                label=str(name),
+            )
         axes.set_ylabel(metric)
         axes.set_xlabel("fold, oldest first")
         axes.set_ylim(bottom=0)
@@ -48,7 +56,8 @@ def forecast(frame: pd.DataFrame, *, unit: str, title: str) -> Figure:
     Parameters
     ----------
     frame : DataFrame
-        UTC index; columns ``actual`` and ``forecast`` or ``p50``, optionally ``p10``, ``p90`` and ``naive``.
+        UTC index; columns ``actual`` and ``forecast`` or ``p50``, optionally ``p10``,
+        ``p90`` and ``naive``.
     """
     from matplotlib.figure import Figure
 
@@ -58,7 +67,13 @@ def forecast(frame: pd.DataFrame, *, unit: str, title: str) -> Figure:
         axes = figure.subplots()
         if {"p10", "p90"} <= set(frame.columns):
             axes.fill_between(
-                frame.index, frame["p10"], frame["p90"], color=BLUE, alpha=0.18, label="10–90 %", linewidth=0
+                frame.index,
+                frame["p10"],
+                frame["p90"],
+                color=BLUE,
+                alpha=0.18,
+                label="10–90 %",
+                linewidth=0,
             )
         if "naive" in frame:
             axes.plot(frame.index, frame["naive"], "--", color=GREY, label="naive", linewidth=1)
@@ -92,7 +107,9 @@ def confusion(
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
         for (row, column), share in np.ndenumerate(shares):
             colour = "white" if share > 0.55 else INK
-            axes.text(column, row, f"{hours[row, column]:,}", ha="center", va="center", color=colour)
+            axes.text(
+                column, row, f"{hours[row, column]:,}", ha="center", va="center", color=colour
+            )
         axes.set_xticks(range(counts.shape[1]), [str(name) for name in counts.columns])
         axes.set_yticks(range(counts.shape[0]), [str(name) for name in counts.index])
         axes.grid(visible=False)
@@ -130,7 +147,9 @@ def recommendations(classes: pd.Series, title: str) -> Figure:
     index = pd.DatetimeIndex(classes.index).tz_convert(MADRID)
     codes = classes.map({name: code for code, name in enumerate(names)}).astype(float)
     grid = pd.DataFrame({"day": index.date, "hour": index.hour, "code": codes.to_numpy()})
-    table = grid.pivot_table(index="hour", columns="day", values="code", aggfunc="first").reindex(range(24))
+    table = grid.pivot_table(index="hour", columns="day", values="code", aggfunc="first").reindex(
+        range(24)
+    )
     with styled():
         figure = Figure(figsize=(9.2, 3.2))
         axes = figure.subplots()

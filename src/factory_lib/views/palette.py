@@ -7,8 +7,14 @@ from contextlib import contextmanager
 from typing import Any
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
-    "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#7a858f",
-)  # fmt: skip
+    "#0072b2",
+    "#e69f00",
+    "#009e73",
+    "#d55e00",
+    "#cc79a7",
+    "#56b4e9",
+    "#7a858f",
+)
 INK, SOFT, LINE = "#1d2329", "#5d6873", "#d9dee3"
 
 LEVEL = {"ok": "#1d7a3e", "warn": "#a15c00", "fail": "#b3261e"}

@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from factory_lib.views.palette import BLUE, GREEN, GREY, INK, LINE, ORANGE, PURPLE, RED, SKY, SOFT, styled
+from factory_lib.views.palette import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    LINE,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    SOFT,
+    styled,
+)
 from factory_lib.views.series_charts import local_axis
 
 if TYPE_CHECKING:
@@ -15,19 +27,29 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _STAGES = (SKY, ORANGE, GREEN, PURPLE, BLUE, RED)
-_SHADES = {"P1": 0.34, "P2": 0.26, "P3": 0.18, "P4": 0.12, "P5": 0.06, "P6": 0.0}  # the dearer, the darker
+_SHADES = {
+    "P1": 0.34,
+    "P2": 0.26,
+    "P3": 0.18,
+    "P4": 0.12,
+    "P5": 0.06,
+    "P6": 0.0,
+}  # the dearer, the darker
 _ROW_IN = 0.34  # of a batch
 _LABEL_SHARE = 0.025  # of the window: a shorter span is too narrow for its period's name
 
 
-def gantt(schedule: pd.DataFrame, prices: pd.DataFrame, title: str = "Batches over the price they pay") -> Figure:
+def gantt(
+    schedule: pd.DataFrame, prices: pd.DataFrame, title: str = "Batches over the price they pay"
+) -> Figure:
     """Draw batches over the price they pay, the tariff's periods shaded and named.
 
     Parameters
     ----------
     schedule : DataFrame
-        One row for each stage of each batch: ``batch``, ``kg``, ``variant``, ``stage``, ``start``, ``end``,
-        ``held_until`` (UTC). Empty where there is no plan: the price is drawn all the same.
+        One row for each stage of each batch: ``batch``, ``kg``, ``variant``, ``stage``,
+        ``start``, ``end``, ``held_until`` (UTC). Empty where there is no plan: the
+        price is drawn all the same.
     prices : DataFrame
         UTC index; ``p50``, ``p10``, ``p90`` (EUR/MWh), ``period``, ``known``.
     """
@@ -66,7 +88,13 @@ def _batches(axes: Axes, schedule: pd.DataFrame) -> None:
     axes.set_ylim(len(of) + 0.6, 0.4)
     patches = [Patch(color=colour, label=name) for name, colour in stages.items()]
     patches += [Patch(color=GREY, alpha=0.45, label="held")] if held.any() else []
-    axes.legend(handles=patches, loc="lower left", bbox_to_anchor=(0, 0.98), ncols=len(patches), borderaxespad=0.2)
+    axes.legend(
+        handles=patches,
+        loc="lower left",
+        bbox_to_anchor=(0, 0.98),
+        ncols=len(patches),
+        borderaxespad=0.2,
+    )
 
 
 def _say(axes: Axes, words: str) -> None:
@@ -95,14 +123,23 @@ def _curve(axes: Axes, prices: pd.DataFrame) -> None:
 
     price, low, high = upto("p50"), upto("p10"), upto("p90")
     if (high > low).any():
-        axes.fill_between(edges, low, high, step="post", color=BLUE, alpha=0.18, linewidth=0, label="10–90 %")
+        axes.fill_between(
+            edges, low, high, step="post", color=BLUE, alpha=0.18, linewidth=0, label="10–90 %"
+        )
     said = prices["known"].to_numpy() != "published"
     expected = np.append(said, said[-1])
     for mask, line, label in ((~expected, "-", "published"), (expected, "--", "expected")):
         # the first slot of the other kind closes the step between the two
         shown = mask | np.append(False, mask[:-1])
         if mask.any():
-            axes.plot(edges, np.where(shown, price, np.nan), line, drawstyle="steps-post", color=BLUE, label=label)
+            axes.plot(
+                edges,
+                np.where(shown, price, np.nan),
+                line,
+                drawstyle="steps-post",
+                color=BLUE,
+                label=label,
+            )
     if min(price.min(), low.min()) < 0:
         axes.axhline(0, color=LINE, linewidth=1)
     axes.set_ylabel("EUR/MWh")
@@ -118,7 +155,7 @@ def _spans(prices: pd.DataFrame) -> list[tuple[Any, Any, str]]:
     return [
         (edges[begin], edges[end], period[begin])
         for begin, end in zip(first, [*first[1:], len(period)], strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def _shade(axes: Axes, prices: pd.DataFrame) -> None:
@@ -134,10 +171,21 @@ def _name_periods(axes: Axes, prices: pd.DataFrame) -> None:
     for begin, end, name in _spans(prices):
         if (end - begin) / (edges[-1] - edges[0]) >= _LABEL_SHARE:
             middle = begin + (end - begin) / 2
-            axes.text(middle, 1.01, name, transform=above, ha="center", va="bottom", fontsize=7.5, color=SOFT)
+            axes.text(
+                middle,
+                1.01,
+                name,
+                transform=above,
+                ha="center",
+                va="bottom",
+                fontsize=7.5,
+                color=SOFT,
+            )
 
 
-def power(frame: pd.DataFrame, contracted_kw: float, title: str = "Power of the whole plant") -> Figure:
+def power(
+    frame: pd.DataFrame, contracted_kw: float, title: str = "Power of the whole plant"
+) -> Figure:
     """Draw production on top of the loads that always run, and the contract.
 
     Parameters
@@ -153,12 +201,30 @@ def power(frame: pd.DataFrame, contracted_kw: float, title: str = "Power of the 
         edges = _edges(frame.index)
         load = {name: np.append(frame[name], frame[name].iloc[-1]) for name in frame}
         base, total = load["auxiliary_kw"], load["total_kw"]
-        axes.fill_between(edges, 0, base, step="post", color=GREY, alpha=0.5, linewidth=0, label="always on")
-        axes.fill_between(edges, base, total, step="post", color=BLUE, alpha=0.6, linewidth=0, label="production")
+        axes.fill_between(
+            edges, 0, base, step="post", color=GREY, alpha=0.5, linewidth=0, label="always on"
+        )
+        axes.fill_between(
+            edges, base, total, step="post", color=BLUE, alpha=0.6, linewidth=0, label="production"
+        )
         if (load["excess_kw"] > 0).any():
             within = total - load["excess_kw"]
-            axes.fill_between(edges, within, total, step="post", color=RED, linewidth=0, label="above the contract")
-        axes.axhline(contracted_kw, color=INK, linestyle="--", linewidth=1.1, label=f"contract {contracted_kw:g} kW")
+            axes.fill_between(
+                edges,
+                within,
+                total,
+                step="post",
+                color=RED,
+                linewidth=0,
+                label="above the contract",
+            )
+        axes.axhline(
+            contracted_kw,
+            color=INK,
+            linestyle="--",
+            linewidth=1.1,
+            label=f"contract {contracted_kw:g} kW",
+        )
         axes.set_ylabel("kW")
         axes.set_ylim(0, max(contracted_kw, frame["total_kw"].max()) * 1.08)
         axes.set_xlim(edges[0], edges[-1])
@@ -168,13 +234,18 @@ def power(frame: pd.DataFrame, contracted_kw: float, title: str = "Power of the 
     return figure
 
 
-def starts(frame: pd.DataFrame, schedule: pd.DataFrame, title: str = "Energy cost of one batch by its start") -> Figure:
+def starts(
+    frame: pd.DataFrame,
+    schedule: pd.DataFrame,
+    title: str = "Energy cost of one batch by its start",
+) -> Figure:
     """Draw what one full batch costs at least by the hour it begins in, and where the plan begins its own.
 
     Parameters
     ----------
     frame : DataFrame
-        ``variant``, ``start`` (UTC, full hours), ``one_batch_eur``; hours that no batch can begin in are absent.
+        ``variant``, ``start`` (UTC, full hours), ``one_batch_eur``; hours that no batch
+        can begin in are absent.
     schedule : DataFrame
         As for :func:`gantt`.
     """
@@ -187,10 +258,25 @@ def starts(frame: pd.DataFrame, schedule: pd.DataFrame, title: str = "Energy cos
         for (variant, rows), colour in zip(frame.groupby("variant"), _STAGES, strict=False):
             hours = pd.date_range(rows["start"].min(), rows["start"].max(), freq="h")
             cost = rows.set_index("start")["one_batch_eur"].reindex(hours)
-            axes.plot(cost.index, cost, drawstyle="steps-post", marker=".", color=colour, label=f"one batch {variant}")
+            axes.plot(
+                cost.index,
+                cost,
+                drawstyle="steps-post",
+                marker=".",
+                color=colour,
+                label=f"one batch {variant}",
+            )
             own = pd.DatetimeIndex(first.loc[first["variant"] == variant, "start"])
             chosen = cost.reindex(own.floor("h")).to_numpy()
-            axes.plot(own, chosen, "v", markersize=8, color=INK, label="the plan begins one", linestyle="none")
+            axes.plot(
+                own,
+                chosen,
+                "v",
+                markersize=8,
+                color=INK,
+                label="the plan begins one",
+                linestyle="none",
+            )
         axes.set_ylabel("EUR")
         axes.set_title(title)
         if frame.empty:
@@ -201,7 +287,9 @@ def starts(frame: pd.DataFrame, schedule: pd.DataFrame, title: str = "Energy cos
     return figure
 
 
-def believed(frame: pd.DataFrame, title: str = "Price as believed when planning, and as published") -> Figure:
+def believed(
+    frame: pd.DataFrame, title: str = "Price as believed when planning, and as published"
+) -> Figure:
     """Draw what the plans of past days went by against what came.
 
     Parameters
@@ -216,11 +304,26 @@ def believed(frame: pd.DataFrame, title: str = "Price as believed when planning,
         axes = figure.subplots()
         if (frame["p90"] > frame["p10"]).any():
             axes.fill_between(
-                frame.index, frame["p10"], frame["p90"], step="post", color=BLUE, alpha=0.18, linewidth=0,
+                frame.index,
+                frame["p10"],
+                frame["p90"],
+                step="post",
+                color=BLUE,
+                alpha=0.18,
+                linewidth=0,
                 label="10–90 %",
-            )  # fmt: skip
-        axes.plot(frame.index, frame["actual"], drawstyle="steps-post", color=INK, label="published", linewidth=1.6)
-        axes.plot(frame.index, frame["p50"], "--", drawstyle="steps-post", color=ORANGE, label="believed")
+            )
+        axes.plot(
+            frame.index,
+            frame["actual"],
+            drawstyle="steps-post",
+            color=INK,
+            label="published",
+            linewidth=1.6,
+        )
+        axes.plot(
+            frame.index, frame["p50"], "--", drawstyle="steps-post", color=ORANGE, label="believed"
+        )
         axes.set_ylabel("EUR/MWh")
         axes.set_xlim(frame.index[0], frame.index[-1])
         axes.legend(loc="lower right", bbox_to_anchor=(1, 0.99), ncols=3)

@@ -29,7 +29,9 @@ def distribution(values: pd.Series, by_hour: pd.DataFrame, *, unit: str, title: 
     known = values.dropna().to_numpy(dtype=float)
     with styled():
         figure = Figure(figsize=(9.2, 2.8))
-        panels = np.atleast_1d(np.asarray(figure.subplots(1, 1 if by_hour.empty else 2), dtype=object))
+        panels = np.atleast_1d(
+            np.asarray(figure.subplots(1, 1 if by_hour.empty else 2), dtype=object)
+        )
         panels[0].set_axisbelow(True)
         panels[0].hist(known, bins=60, color=BLUE, alpha=0.75)
         panels[0].set_xlabel(unit)
@@ -38,7 +40,13 @@ def distribution(values: pd.Series, by_hour: pd.DataFrame, *, unit: str, title: 
         if not by_hour.empty:
             hours = np.asarray(by_hour.index, dtype=float)
             panels[1].fill_between(
-                hours, by_hour["p10"], by_hour["p90"], color=BLUE, alpha=0.18, linewidth=0, label="10–90 %"
+                hours,
+                by_hour["p10"],
+                by_hour["p90"],
+                color=BLUE,
+                alpha=0.18,
+                linewidth=0,
+                label="10–90 %",
             )
             panels[1].plot(hours, by_hour["p50"], color=INK, label="median")
             panels[1].set_xticks(range(0, 25, 6))
@@ -60,10 +68,16 @@ def months_by_hour(shares: Mapping[str, pd.DataFrame], title: str) -> Figure:
 
     with styled():
         figure = Figure(figsize=(9.2, 3.4))
-        panels = np.atleast_1d(np.asarray(figure.subplots(1, max(len(shares), 1), sharey=True), dtype=object))
+        panels = np.atleast_1d(
+            np.asarray(figure.subplots(1, max(len(shares), 1), sharey=True), dtype=object)
+        )
         for axes, (stage, table) in zip(panels, shares.items(), strict=False):
             drawn = axes.imshow(
-                np.ma.masked_invalid(table.to_numpy(dtype=float)), cmap="YlOrRd", vmin=0, vmax=1, aspect="auto"
+                np.ma.masked_invalid(table.to_numpy(dtype=float)),
+                cmap="YlOrRd",
+                vmin=0,
+                vmax=1,
+                aspect="auto",
             )
             axes.set_xticks(range(table.shape[1]), [str(name)[0] for name in table.columns])
             axes.set_yticks(range(0, 24, 6))

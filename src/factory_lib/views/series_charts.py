@@ -29,13 +29,22 @@ def local_axis(axes: Axes, *, now: datetime | None = None) -> None:
 
     locator = AutoDateLocator(tz=MADRID, minticks=4, maxticks=9)
     axes.xaxis.set_major_locator(locator)
-    iso = ["", "%Y", "%Y-%m", "%Y-%m-%d", "%Y-%m-%d", "%Y-%m-%d %H:%M"]  # of what the ticks leave out, by their step
+    iso = [
+        "",
+        "%Y",
+        "%Y-%m",
+        "%Y-%m-%d",
+        "%Y-%m-%d",
+        "%Y-%m-%d %H:%M",
+    ]  # of what the ticks leave out, by their step
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=MADRID, offset_formats=iso))
     if now is not None:
         axes.axvline(pd.Timestamp(now), color=GREY, linewidth=0.9, linestyle=":")  # type: ignore[arg-type]
 
 
-def lines(frame: pd.DataFrame, title: str, *, now: datetime | None = None, steps: bool = True) -> Figure:
+def lines(
+    frame: pd.DataFrame, title: str, *, now: datetime | None = None, steps: bool = True
+) -> Figure:
     """Draw each column of a wide frame in a panel per unit; holes stay holes.
 
     Parameters
@@ -59,13 +68,19 @@ def lines(frame: pd.DataFrame, title: str, *, now: datetime | None = None, steps
             for name in names:
                 style = {"drawstyle": "steps-post"} if steps else {}
                 axes.plot(
-                    frame.index, frame[name], label=label(name).partition(" (")[0], color=_COLOURS.get(name), **style
+                    frame.index,
+                    frame[name],
+                    label=label(name).partition(" (")[0],
+                    color=_COLOURS.get(name),
+                    **style,
                 )
             axes.set_ylabel(unit)
             if frame[names].min().min() < 0:
                 axes.axhline(0, color=LINE, linewidth=1)
             axes.legend(loc="lower right", bbox_to_anchor=(1, 0.99), ncols=len(names))
             local_axis(axes, now=now)
-        many = len(next(iter(groups.values()), [])) > 3  # then the legend needs a line of its own below the title
+        many = (
+            len(next(iter(groups.values()), [])) > 3
+        )  # then the legend needs a line of its own below the title
         panels[0].set_title(title, pad=26 if many else None)
     return figure

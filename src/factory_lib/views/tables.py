@@ -13,13 +13,35 @@ from factory_lib.clock import MADRID
 from factory_lib.views.page import Html
 from factory_lib.views.palette import SEVERITY, STATUS
 
-DECIMALS = {"EUR/MWh": 2, "EUR": 2, "°C": 1, "%": 1}  # as many as the unit deserves, whatever else a table holds
+DECIMALS = {
+    "EUR/MWh": 2,
+    "EUR": 2,
+    "°C": 1,
+    "%": 1,
+}  # as many as the unit deserves, whatever else a table holds
 UNKNOWN = "–"
-SHORT, LONG = 16, 44  # characters: a cell up to the first stays on one line, one beyond the second gets room to wrap
+SHORT, LONG = (
+    16,
+    44,
+)  # characters: a cell up to the first stays on one line, one beyond the second gets room to wrap
 _UNITS = {
-    "eur_mwh": "EUR/MWh", "eur_kwh": "EUR/kWh", "eur": "EUR", "mwh": "MWh", "kwh": "kWh", "mw": "MW", "kw": "kW",
-    "c": "°C", "pct": "%", "h": "h", "s": "s", "ms": "ms", "mm": "mm", "hpa": "hPa", "kg": "kg", "mb": "MB",
-}  # fmt: skip
+    "eur_mwh": "EUR/MWh",
+    "eur_kwh": "EUR/kWh",
+    "eur": "EUR",
+    "mwh": "MWh",
+    "kwh": "kWh",
+    "mw": "MW",
+    "kw": "kW",
+    "c": "°C",
+    "pct": "%",
+    "h": "h",
+    "s": "s",
+    "ms": "ms",
+    "mm": "mm",
+    "hpa": "hPa",
+    "kg": "kg",
+    "mb": "MB",
+}
 
 
 def table(
@@ -35,8 +57,8 @@ def table(
     Parameters
     ----------
     frame : DataFrame
-        Columns are shown in order, the index is not; a name's unit suffix becomes the unit in the head, and instants
-        are told in local time.
+        Columns are shown in order, the index is not; a name's unit suffix becomes the
+        unit in the head, and instants are told in local time.
     limit : int
         Rows shown; the caption says how many there are in all.
     colours : mapping of column to {value: colour}, optional
@@ -48,10 +70,15 @@ def table(
     if frame.empty:
         return Html(f"<p>{escape(caption)}: none.</p>", text=f"{caption}: none.")
     text = {name for name in shown.columns if not pd.api.types.is_numeric_dtype(shown[name].dtype)}
-    head = "".join(f'<th class="{_css(name in text)}">{escape(_head(shown[name]))}</th>' for name in shown.columns)
+    head = "".join(
+        f'<th class="{_css(name in text)}">{escape(_head(shown[name]))}</th>'
+        for name in shown.columns
+    )
     body = "".join(
         "<tr>"
-        + "".join(_cell(name, value, name in text, decimals, colours or {}) for name, value in row.items())
+        + "".join(
+            _cell(name, value, name in text, decimals, colours or {}) for name, value in row.items()
+        )
         + "</tr>"
         for row in shown.to_dict(orient="records")
     )
@@ -65,7 +92,8 @@ def gaps(frame: pd.DataFrame, caption: str = "Gaps") -> Html:
     Parameters
     ----------
     frame : DataFrame
-        Columns ``series``, ``place``, ``start``, ``end``, ``slots``, ``duration_h``, ``severity``, ``state``.
+        Columns ``series``, ``place``, ``start``, ``end``, ``slots``, ``duration_h``,
+        ``severity``, ``state``.
     """
     window = ["start", "end", "duration_h", "severity", "state"]
     shared = frame.groupby([*window, "place"], sort=False, as_index=False).agg(
@@ -103,7 +131,9 @@ def _css(text: bool) -> str:
     return "text" if text else "number"
 
 
-def _cell(name: Any, value: Any, text: bool, decimals: int, colours: Mapping[str, Mapping[str, str]]) -> str:
+def _cell(
+    name: Any, value: Any, text: bool, decimals: int, colours: Mapping[str, Mapping[str, str]]
+) -> str:
     colour = colours.get(str(name), {}).get(str(value))
     style = f' style="color:{colour};font-weight:600"' if colour else ""
     align = "left" if text else "right"

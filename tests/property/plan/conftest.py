@@ -1,7 +1,8 @@
 """Random factories and an independent checker of their plans.
 
-The checker shares nothing with the optimiser's rooms: it walks a plan's table slot by slot with plain Python and its
-own formulas, and ``brute_force`` enumerates. ``FACTORY_STRESS`` multiplies the number of random cases.
+The checker shares nothing with the optimiser's rooms: it walks a plan's table slot by
+slot with plain Python and its own formulas, and ``brute_force`` enumerates.
+``FACTORY_STRESS`` multiplies the number of random cases.
 """
 
 from __future__ import annotations
@@ -36,8 +37,17 @@ from factory_lib.settings.plant import (
 )
 
 MADRID = ZoneInfo("Europe/Madrid")
-DAYS = [date(2024, 3, 31), date(2024, 10, 27), date(2024, 2, 28), date(2025, 7, 16), date(2024, 11, 1)]
-PUBLIC_HOLIDAYS = {date(2024, 2, 28), date(2024, 11, 1)}  # Andalusia's day and All Saints', the ones around DAYS
+DAYS = [
+    date(2024, 3, 31),
+    date(2024, 10, 27),
+    date(2024, 2, 28),
+    date(2025, 7, 16),
+    date(2024, 11, 1),
+]
+PUBLIC_HOLIDAYS = {
+    date(2024, 2, 28),
+    date(2024, 11, 1),
+}  # Andalusia's day and All Saints', the ones around DAYS
 
 
 class Checker:
@@ -49,12 +59,20 @@ class Checker:
         self.hours = self.plant.slot_min / 60
         prices = request.prices
         band = (prices["p90"] - prices["p50"]).clip(lower=0.0) if "p90" in prices else 0.0
-        weighed = prices["p50"] + prices.get("toll_eur_mwh", 0.0) + self.plant.risk.band_weight * band
+        weighed = (
+            prices["p50"] + prices.get("toll_eur_mwh", 0.0) + self.plant.risk.band_weight * band
+        )
         self.price = {at.to_pydatetime(): float(eur) for at, eur in weighed.items()}
         self.step = (prices.index[1] - prices.index[0]).to_pytimedelta()
         rows = () if request.weather is None else request.weather.dropna().itertuples()
-        self.outdoors = {row.Index.to_pydatetime(): (row.temperature_c, row.humidity_pct) for row in rows}
-        for name in ("present", "auxiliary_kw", "room_air"):  # asked of every slot by several schedules
+        self.outdoors = {
+            row.Index.to_pydatetime(): (row.temperature_c, row.humidity_pct) for row in rows
+        }
+        for name in (
+            "present",
+            "auxiliary_kw",
+            "room_air",
+        ):  # asked of every slot by several schedules
             setattr(self, name, functools.cache(getattr(self, name)))
 
     def violations(self, table: pd.DataFrame) -> list[str]:
@@ -72,7 +90,10 @@ class Checker:
             if at >= self.request.begin and used > self.present(at):
                 self.broken.append(f"{used} operators at {at}, {self.present(at)} present")
         for at, kw in self.load.items():
-            if at >= self.request.begin and kw + self.auxiliary_kw(at) > self.plant.power.limit_kw + 1e-6:
+            if (
+                at >= self.request.begin
+                and kw + self.auxiliary_kw(at) > self.plant.power.limit_kw + 1e-6
+            ):
                 self.broken.append(f"{kw} kW at {at}")
         self._kilograms(table)
         self._promises(table)
@@ -87,13 +108,19 @@ class Checker:
             minutes = variant.duration_min.get(stage.name, stage.duration_min)
             end = start + math.ceil(minutes / self.plant.slot_min) * self.slot
             if row["end"] != end:
-                self.broken.append(f"batch {number} {stage.name} lasts until {row['end']}, not {end}")
+                self.broken.append(
+                    f"batch {number} {stage.name} lasts until {row['end']}, not {end}"
+                )
             if end > self.request.end:
                 self.broken.append(f"batch {number} {stage.name} ends after the window")
             free = end
             if following is not None:
                 after = following["start"].to_pydatetime()
-                if not timedelta(0) <= after - end <= timedelta(minutes=max(stage.wait_min, stage.hold_h * 60)):
+                if (
+                    not timedelta(0)
+                    <= after - end
+                    <= timedelta(minutes=max(stage.wait_min, stage.hold_h * 60))
+                ):
                     self.broken.append(f"batch {number} waits {after - end} after {stage.name}")
                 free = after if stage.hold_h else end
             past = start < self.request.begin
@@ -101,7 +128,9 @@ class Checker:
             for at in self._slots(start, free):
                 running = at < end
                 self.machines[stage.machine, at] = self.machines.get((stage.machine, at), 0) + 1
-                self.load[at] = self.load.get(at, 0.0) + (stage.power_kw if running else stage.hold_kw)
+                self.load[at] = self.load.get(at, 0.0) + (
+                    stage.power_kw if running else stage.hold_kw
+                )
                 if running and at < start + timedelta(minutes=needs):
                     self.people[at] = self.people.get(at, 0) + stage.operators
                 if running and not past and not self._room_allows(stage, at):
@@ -109,7 +138,8 @@ class Checker:
 
     def _kilograms(self, table: pd.DataFrame) -> None:
         batches = {
-            number: (of, kg) for number, of, kg in zip(table["batch"], table["variant"], table["kg"], strict=True)
+            number: (of, kg)
+            for number, of, kg in zip(table["batch"], table["variant"], table["kg"], strict=True)
         }
         for variant, spec in self.plant.variants.items():
             made = [kg for of, kg in batches.values() if of == variant]
@@ -119,7 +149,10 @@ class Checker:
                 self.broken.append(f"{variant}: less than {owed} kg")
             fixed = {batch.kg for batch in self.request.running if batch.variant == variant}
             for kg in made:
-                if not (spec.batch_min_kg - 1e-6 <= kg <= spec.batch_max_kg + 1e-6) and kg not in fixed:
+                if (
+                    not (spec.batch_min_kg - 1e-6 <= kg <= spec.batch_max_kg + 1e-6)
+                    and kg not in fixed
+                ):
                     self.broken.append(f"a batch of {kg} kg")
 
     def _promises(self, table: pd.DataFrame) -> None:
@@ -129,12 +162,18 @@ class Checker:
                 self.broken.append(f"pin {pin} is not kept")
         for batch in self.request.running:
             for stage, at in batch.starts.items():
-                if at not in list(table[(table["stage"] == stage) & (table["variant"] == batch.variant)]["start"]):
+                if at not in list(
+                    table[(table["stage"] == stage) & (table["variant"] == batch.variant)]["start"]
+                ):
                     self.broken.append(f"the running {stage} of {at} is lost")
         last = table[table["stage"] == self.plant.stages[-1].name]
         for order in self.request.orders:
             done = last[(last["variant"] == order.variant) & (last["end"] <= order.due)]
-            promised = [o.kg for o in self.request.orders if o.variant == order.variant and o.due <= order.due]
+            promised = [
+                o.kg
+                for o in self.request.orders
+                if o.variant == order.variant and o.due <= order.due
+            ]
             if done["kg"].sum() < sum(promised) - 1e-6:
                 self.broken.append(f"the order due {order.due} is late")
         begun = {at for batch in self.request.running for at in batch.starts.values()}
@@ -149,7 +188,9 @@ class Checker:
         out = sum(
             outage.count
             for outage in self.request.outages
-            if outage.machine == machine and (outage.begin or self.request.begin) < at + self.slot and at < outage.until
+            if outage.machine == machine
+            and (outage.begin or self.request.begin) < at + self.slot
+            and at < outage.until
         )
         return max(0, self.plant.machines[machine] - out)
 
@@ -159,7 +200,11 @@ class Checker:
         day = at.astimezone(MADRID).date()
         for begins in (day - timedelta(days=1), day):
             calendar = self.plant.calendar
-            holiday = calendar.public_holidays and begins in PUBLIC_HOLIDAYS and begins not in calendar.open
+            holiday = (
+                calendar.public_holidays
+                and begins in PUBLIC_HOLIDAYS
+                and begins not in calendar.open
+            )
             closed = begins in calendar.closed or holiday
             for shift in self.plant.shifts:
                 if closed or WEEKDAYS[begins.weekday()] not in shift.days:
@@ -195,7 +240,10 @@ class Checker:
         def water(hpa: float) -> float:
             return 621.98 * hpa / (model.pressure_hpa - hpa)
 
-        outside, target = water(out_pct / 100 * full(out_c)), water(model.setpoint_humidity_pct / 100 * full(room_c))
+        outside, target = (
+            water(out_pct / 100 * full(out_c)),
+            water(model.setpoint_humidity_pct / 100 * full(room_c)),
+        )
         inside = outside if outside <= target else max(target, outside - model.dries_g_kg)
         hpa = inside * model.pressure_hpa / (621.98 + inside)
         return room_c, min(100.0, 100 * hpa / full(room_c))
@@ -216,7 +264,10 @@ class Checker:
             if at < self.request.begin:
                 continue
             total += self._price(at) * kw * self.hours / 1000
-            over = max(0.0, kw + self.auxiliary_kw(at) - max(plant.power.contracted_kw, self.auxiliary_kw(at)))
+            over = max(
+                0.0,
+                kw + self.auxiliary_kw(at) - max(plant.power.contracted_kw, self.auxiliary_kw(at)),
+            )
             total += over * plant.power.excess_eur_kw * self.hours * 4
         return total + self._heat_eur(table) + self._preference_eur(table)
 
@@ -232,14 +283,21 @@ class Checker:
         stages = {stage.name: stage for stage in self.plant.stages}
         for row in table.itertuples():
             edge = stages[row.stage].room.temperature_max_c - risk.heat_margin_k
-            for at in self._slots(max(row.start.to_pydatetime(), self.request.begin), row.end.to_pydatetime()):
+            for at in self._slots(
+                max(row.start.to_pydatetime(), self.request.begin), row.end.to_pydatetime()
+            ):
                 air = self.room_air(at)
                 total += risk.heat_eur_k_h * self.hours * max(0.0, air[0] - edge) if air else 0.0
         return total
 
     def _preference_eur(self, table: pd.DataFrame) -> float:
-        first = min([self.request.begin, *(at for b in self.request.running for at in b.starts.values())])
-        day, last = first.astimezone(MADRID).date(), (self.request.end - self.slot).astimezone(MADRID).date()
+        first = min(
+            [self.request.begin, *(at for b in self.request.running for at in b.starts.values())]
+        )
+        day, last = (
+            first.astimezone(MADRID).date(),
+            (self.request.end - self.slot).astimezone(MADRID).date(),
+        )
         last_rows = table[table["stage"] == self.plant.stages[-1].name]
         ends = list(zip(last_rows["variant"], last_rows["end"], last_rows["kg"], strict=True))
         off = 0.0
@@ -247,8 +305,14 @@ class Checker:
             until = datetime.combine(day + timedelta(days=1), time(), MADRID).astimezone(UTC)
             for variant in self.plant.variants:
                 made = sum(kg for of, end, kg in ends if of == variant and end <= until)
-                due = sum(of.get(variant, 0.0) for d, of in self.request.kilograms.items() if d <= day)
-                due += sum(o.kg for o in self.request.orders if o.variant == variant and self._due_day(o.due) <= day)
+                due = sum(
+                    of.get(variant, 0.0) for d, of in self.request.kilograms.items() if d <= day
+                )
+                due += sum(
+                    o.kg
+                    for o in self.request.orders
+                    if o.variant == variant and self._due_day(o.due) <= day
+                )
                 off += abs(made - due)
             day += timedelta(days=1)
         return off * self.plant.demand.preference_eur_kg_day
@@ -264,7 +328,9 @@ def random_request(seed: int) -> Request:
     slot_min = int(rng.choice([15, 60, 60]))
     grain = 60 if slot_min == 60 and rng.random() < 0.7 else 15
     stages = tuple(
-        _stage(rng, n, grain, last=n == count - 1) for count in [int(rng.integers(2, 6))] for n in range(count)
+        _stage(rng, n, grain, last=n == count - 1)
+        for count in [int(rng.integers(2, 6))]
+        for n in range(count)
     )
     machines = {stage.machine: int(rng.integers(1, 3)) for stage in stages}
     variants = {"plain": Variant(50, 150)}
@@ -281,8 +347,14 @@ def random_request(seed: int) -> Request:
         variants=variants,
         shifts=_shifts(rng),
         demand=Demand(preference_eur_kg_day=float(rng.choice([0.0, 0.02, 0.2]))),
-        power=Power(contracted := top * float(rng.uniform(0.9, 2.5)) + 8, float(rng.uniform(0, 0.3)), contracted + 30),
-        calendar=WorksCalendar(public_holidays=bool(rng.random() < 0.5), closed=closed, open=worked),
+        power=Power(
+            contracted := top * float(rng.uniform(0.9, 2.5)) + 8,
+            float(rng.uniform(0, 0.3)),
+            contracted + 30,
+        ),
+        calendar=WorksCalendar(
+            public_holidays=bool(rng.random() < 0.5), closed=closed, open=worked
+        ),
         room=RoomModel(heats_k=float(rng.choice([4.0, 25.0]))),
         auxiliaries=(Auxiliary("base", 5.0), Auxiliary("light", 3.0, time(18), time(2))),
         risk=Risk(band_weight=float(rng.choice([0.0, 0.3]))),
@@ -291,13 +363,23 @@ def random_request(seed: int) -> Request:
     begin = datetime.combine(first - timedelta(days=1), time(14), MADRID).astimezone(UTC)
     end = datetime.combine(first + timedelta(days=days), time(), MADRID).astimezone(UTC)
     kilograms = {
-        first + timedelta(days=n): {name: float(rng.integers(30, 160)) for name in variants if rng.random() < 0.7}
+        first + timedelta(days=n): {
+            name: float(rng.integers(30, 160)) for name in variants if rng.random() < 0.7
+        }
         for n in range(days)
     }
     outages = ()
     if rng.random() < 0.3:
         outages = (Outage(stages[0].machine, begin + timedelta(hours=float(rng.uniform(2, 14)))),)
-    return Request(plant, _prices(rng, begin, end), _weather(rng, begin, end), begin, end, kilograms, outages=outages)
+    return Request(
+        plant,
+        _prices(rng, begin, end),
+        _weather(rng, begin, end),
+        begin,
+        end,
+        kilograms,
+        outages=outages,
+    )
 
 
 def _stage(rng: np.random.Generator, number: int, grain: int, *, last: bool) -> Stage:
@@ -321,19 +403,33 @@ def _shifts(rng: np.random.Generator) -> tuple[Shift, ...]:
     days = tuple(day for day in WEEKDAYS if rng.random() < 0.92) or ("mon",)
     kind = rng.integers(4)
     if kind == 0:
-        return (Shift("day", days, time(6), time(14), 2), Shift("late", days, time(14), time(22), 1))
+        return (
+            Shift("day", days, time(6), time(14), 2),
+            Shift("late", days, time(14), time(22), 1),
+        )
     if kind == 1:
-        return (Shift("night", days, time(21), time(7), 2), Shift("day", days, time(8), time(17), 1))
+        return (
+            Shift("night", days, time(21), time(7), 2),
+            Shift("day", days, time(8), time(17), 1),
+        )
     if kind == 2:
         return (Shift("long", days, time(5, 30), time(23, 30), 1),)
     return (Shift("all day", days, time(), time(), 1),)
 
 
 def _prices(rng: np.random.Generator, begin: datetime, end: datetime) -> pd.DataFrame:
-    index = pd.date_range(begin, end, freq=rng.choice(["h", "15min"]), inclusive="left", unit="s", name="start")
+    index = pd.date_range(
+        begin, end, freq=rng.choice(["h", "15min"]), inclusive="left", unit="s", name="start"
+    )
     hour = np.asarray(index.hour)
-    p50 = rng.uniform(-20, 90) + 40 * np.cos((hour - 20) / 24 * 2 * np.pi) + rng.normal(0, 15, len(index))
-    return pd.DataFrame({"p10": p50 - 8, "p50": p50, "p90": p50 + rng.uniform(0, 30, len(index))}, index=index)
+    p50 = (
+        rng.uniform(-20, 90)
+        + 40 * np.cos((hour - 20) / 24 * 2 * np.pi)
+        + rng.normal(0, 15, len(index))
+    )
+    return pd.DataFrame(
+        {"p10": p50 - 8, "p50": p50, "p90": p50 + rng.uniform(0, 30, len(index))}, index=index
+    )
 
 
 def _weather(rng: np.random.Generator, begin: datetime, end: datetime) -> pd.DataFrame | None:
@@ -384,7 +480,9 @@ def _table(request: Request, variant: str, kg: float, combination: Any) -> pd.Da
     for number, chain in enumerate(combination, start=1):
         for s, stage in enumerate(plant.stages):
             start = pd.Timestamp(request.begin) + chain[s] * timedelta(minutes=plant.slot_min)
-            end = start + math.ceil(stage.duration_min / plant.slot_min) * timedelta(minutes=plant.slot_min)
+            end = start + math.ceil(stage.duration_min / plant.slot_min) * timedelta(
+                minutes=plant.slot_min
+            )
             rows.append((number, variant, kg, stage.name, start, end))
     return pd.DataFrame(rows, columns=["batch", "variant", "kg", "stage", "start", "end"])
 
@@ -411,12 +509,21 @@ def tiny_request(seed: int) -> Request:
     day = DAYS[int(rng.integers(3))]
     power = Power(float(rng.integers(40, 70)), float(rng.uniform(0, 0.2)))
     plant = Plant(
-        "tiny", stages, {s.machine: 1 for s in stages}, {"plain": Variant(50, 100)}, shifts, Demand(), power,
-        WorksCalendar(public_holidays=False), slot_min=60,
-    )  # fmt: skip
+        "tiny",
+        stages,
+        {s.machine: 1 for s in stages},
+        {"plain": Variant(50, 100)},
+        shifts,
+        Demand(),
+        power,
+        WorksCalendar(public_holidays=False),
+        slot_min=60,
+    )
     begin = datetime.combine(day, time(4), MADRID).astimezone(UTC)
     end = begin + timedelta(hours=int(rng.integers(9, 13)))
-    return Request(plant, _prices(rng, begin, end), None, begin, end, {day: {"plain": 100.0 * batches}})
+    return Request(
+        plant, _prices(rng, begin, end), None, begin, end, {day: {"plain": 100.0 * batches}}
+    )
 
 
 @pytest.fixture(autouse=True)

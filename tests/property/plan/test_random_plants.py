@@ -25,7 +25,11 @@ def seeds(chunk: int) -> range:
 def quick(request: Request) -> Plan:
     """Solve in a fraction of a second, which some cases leave by time-out; look longer where nothing was found."""
     plan = solve(request, gap=0.05, time_limit_s=0.06)
-    return plan if plan.schedule or plan.status != "time_out" else solve(request, gap=0.5, time_limit_s=30)
+    return (
+        plan
+        if plan.schedule or plan.status != "time_out"
+        else solve(request, gap=0.5, time_limit_s=30)
+    )
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS), ids=lambda n: f"chunk{n}")
@@ -38,7 +42,9 @@ def test_every_promise_is_kept(chunk, world, checker):
             continue
         check = checker(request)
         if plan.schedule:
-            assert check.objective(plan.table()) == pytest.approx(plan.costs.objective, abs=1e-6), f"seed {seed}"
+            assert check.objective(plan.table()) == pytest.approx(plan.costs.objective, abs=1e-6), (
+                f"seed {seed}"
+            )
             assert plan.bound_eur <= plan.costs.objective + 1e-6
         for name, simple in plan.baselines.items():
             table = replace(plan, schedule=simple).table()
@@ -63,7 +69,10 @@ def test_planning_again_from_now_keeps_what_has_begun_and_what_is_pinned(chunk, 
         ahead = table[(table["start"] >= request.begin)]
         if len(ahead):
             chosen = ahead.iloc[int(rng.integers(len(ahead)))]
-            request = replace(request, pins=(Pin(chosen["variant"], chosen["stage"], chosen["start"].to_pydatetime()),))
+            request = replace(
+                request,
+                pins=(Pin(chosen["variant"], chosen["stage"], chosen["start"].to_pydatetime()),),
+            )
         again = solve(request, gap=0.05, time_limit_s=0.1)
         assert again.status != "infeasible", f"seed {seed}: the first plan goes on"
         if again.schedule:
@@ -86,12 +95,17 @@ def test_no_schedule_is_cheaper_where_all_can_be_enumerated(seed, tiny, enumerat
         assert checker(request).objective(plan.table()) == pytest.approx(least, abs=1e-6)
 
 
-@pytest.mark.parametrize("asked", [[(60.0, 0.6)], [(145.0, 0.6)], [(90.0, 0.7), (60.0, 0.8)]], ids=str)
+@pytest.mark.parametrize(
+    "asked", [[(60.0, 0.6)], [(145.0, 0.6)], [(90.0, 0.7), (60.0, 0.8)]], ids=str
+)
 def test_an_extra_order_is_finished_when_due(asked, world, checker):
     kept = 0
     for seed in range(2000, 2010):
         request = world(seed)
-        orders = [Order("plain", kg, request.begin + (request.end - request.begin) * at) for kg, at in asked]
+        orders = [
+            Order("plain", kg, request.begin + (request.end - request.begin) * at)
+            for kg, at in asked
+        ]
         request = replace(request, orders=tuple(orders), pins=())
         plan = solve(request, gap=0.05, time_limit_s=0.1)
         if plan.schedule:

@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factory_lib.plan.demand import by_day
-from factory_lib.settings.plant import WEEKDAYS, Demand, Plant, Power, Shift, Stage, Variant, WorksCalendar
+from factory_lib.settings.plant import (
+    WEEKDAYS,
+    Demand,
+    Plant,
+    Power,
+    Shift,
+    Stage,
+    Variant,
+    WorksCalendar,
+)
 
 MONDAY = date(2026, 4, 20)
 SMALLEST_KG = 100.0
@@ -28,7 +37,9 @@ def owed(weekly_kg, shape):
         Power(100.0, 0.1, 200.0),
         calendar=WorksCalendar(public_holidays=False),
     )
-    return [of.get("plain", 0.0) for of in by_day(plant, MONDAY, MONDAY + timedelta(days=6)).values()]
+    return [
+        of.get("plain", 0.0) for of in by_day(plant, MONDAY, MONDAY + timedelta(days=6)).values()
+    ]
 
 
 @given(

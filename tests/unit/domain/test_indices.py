@@ -25,11 +25,15 @@ def test_energy_cost_lies_between_the_band_ends(price, expected):
 
 
 def test_energy_cost_of_a_flat_band_is_the_middle():
-    assert indices.energy_cost_index([0.1, 0.3, np.nan], 0.1, 0.1) == pytest.approx([50, 50, np.nan], nan_ok=True)
+    assert indices.energy_cost_index([0.1, 0.3, np.nan], 0.1, 0.1) == pytest.approx(
+        [50, 50, np.nan], nan_ok=True
+    )
 
 
 def test_energy_cost_works_where_the_whole_band_is_negative():
-    assert indices.energy_cost_index([-0.04, -0.03, -0.02], -0.04, -0.02) == pytest.approx([0, 50, 100])
+    assert indices.energy_cost_index([-0.04, -0.03, -0.02], -0.04, -0.02) == pytest.approx(
+        [0, 50, 100]
+    )
 
 
 def test_the_band_needs_sixty_days_of_hours():
@@ -45,12 +49,16 @@ def test_the_band_looks_at_ninety_days_and_not_at_the_future():
     assert (band.low_eur_kwh, band.high_eur_kwh) == pytest.approx((0.005, 0.095))
 
 
-@pytest.mark.parametrize(("temperature", "expected"), [(21, 100), (26, 50), (16, 50), (31, 0), (45, 0), (-5, 0)])
+@pytest.mark.parametrize(
+    ("temperature", "expected"), [(21, 100), (26, 50), (16, 50), (31, 0), (45, 0), (-5, 0)]
+)
 def test_temperature_comfort(temperature, expected):
     assert indices.temperature_comfort_index(temperature) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("humidity", "expected"), [(55, 0), (0, 100), (100, 100 * 45 / 55), (27.5, 50)])
+@pytest.mark.parametrize(
+    ("humidity", "expected"), [(55, 0), (0, 100), (100, 100 * 45 / 55), (27.5, 50)]
+)
 def test_humidity_stress(humidity, expected):
     assert indices.humidity_stress_factor(humidity) == pytest.approx(expected)
 
@@ -67,7 +75,9 @@ def test_discomfort_index_of_thom(temperature, humidity, expected):
     assert indices.discomfort_index(temperature, humidity) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("temperature", "expected"), [(10, 0), (21, 0), (26.5, 50), (32, 100), (48, 100)])
+@pytest.mark.parametrize(
+    ("temperature", "expected"), [(10, 0), (21, 0), (26.5, 50), (32, 100), (48, 100)]
+)
 def test_heat_stress_of_saturated_air(temperature, expected):
     assert indices.heat_stress_factor(temperature, 100.0) == pytest.approx(expected)
 

@@ -53,9 +53,12 @@ def test_the_room_keeps_its_set_point_as_far_as_the_plant_reaches(outdoor_c, roo
 
 
 def test_the_room_is_dried_to_its_set_point_or_by_its_capacity_and_never_humidified():
-    weather = pd.DataFrame({"temperature_c": [20.0, 20.0, 20.0], "humidity_pct": [60.0, 95.0, 30.0]})
+    weather = pd.DataFrame(
+        {"temperature_c": [20.0, 20.0, 20.0], "humidity_pct": [60.0, 95.0, 30.0]}
+    )
     humidity = room(weather, RoomModel())["room_humidity_pct"].to_numpy()
-    # Saturated air at 20 °C and 953 hPa holds 15.6 g/kg: 4 g/kg are some 25 points of relative humidity.
+    # Saturated air at 20 °C and 953 hPa holds 15.6 g/kg: 4 g/kg are some 25 points of
+    # relative humidity.
     assert humidity == pytest.approx([45.0, 70.0, 30.0], abs=1.0)
 
 
@@ -89,7 +92,10 @@ def test_every_coming_year_has_its_fourteen_holidays(year):
 
 
 def test_a_night_shift_follows_the_wall_clock_through_both_clock_changes():
-    night = plant(Shift("night", EVERY_DAY, time(22), time(6), 2), calendar=WorksCalendar(public_holidays=False))
+    night = plant(
+        Shift("night", EVERY_DAY, time(22), time(6), 2),
+        calendar=WorksCalendar(public_holidays=False),
+    )
     spring = operators(night, hours(datetime(2026, 3, 28, 12, tzinfo=UTC), 24), 3600)
     autumn = operators(night, hours(datetime(2026, 10, 24, 12, tzinfo=UTC), 24), 3600)
     assert (spring > 0).sum() == 7
@@ -97,8 +103,18 @@ def test_a_night_shift_follows_the_wall_clock_through_both_clock_changes():
 
 
 def test_a_shift_counts_only_where_it_covers_the_whole_slot():
-    late = plant(Shift("late", EVERY_DAY, time(8, 30), time(12), 1), calendar=WorksCalendar(public_holidays=False))
-    assert operators(late, hours(datetime(2026, 7, 1, 5, tzinfo=UTC), 6), 3600).tolist() == [0, 0, 1, 1, 1, 0]
+    late = plant(
+        Shift("late", EVERY_DAY, time(8, 30), time(12), 1),
+        calendar=WorksCalendar(public_holidays=False),
+    )
+    assert operators(late, hours(datetime(2026, 7, 1, 5, tzinfo=UTC), 6), 3600).tolist() == [
+        0,
+        0,
+        1,
+        1,
+        1,
+        0,
+    ]
 
 
 def test_auxiliaries_use_the_energy_their_hours_say():

@@ -10,7 +10,8 @@ from factory_lib.clock import MADRID
 from factory_lib.domain import tariff
 from factory_lib.settings.tariff import TariffSettings, Tax, Tolls
 
-# Circular CNMC 3/2020, peninsula, a working day: periods of the hours 0–8, 8–9, 9–14, 14–18, 18–22, 22–24.
+# Circular CNMC 3/2020, peninsula, a working day: periods of the hours 0–8, 8–9, 9–14,
+# 14–18, 18–22, 22–24.
 SPANS = (8, 1, 5, 4, 4, 2)
 SIX = {
     (1, 2, 7, 12): (6, 2, 1, 2, 1, 2),
@@ -20,12 +21,17 @@ SIX = {
 }
 SIX_BY_MONTH = {month: row for months, row in SIX.items() for month in months}
 # One Wednesday of each month of 2026 that is no holiday.
-WEDNESDAYS = {m: next(date(2026, m, d) for d in range(9, 16) if date(2026, m, d).weekday() == 2) for m in range(1, 13)}
+WEDNESDAYS = {
+    m: next(date(2026, m, d) for d in range(9, 16) if date(2026, m, d).weekday() == 2)
+    for m in range(1, 13)
+}
 FIXED = {(1, 1), (1, 6), (5, 1), (8, 15), (10, 12), (11, 1), (12, 6), (12, 8), (12, 25)}
 
 
 def local_hours(day: date, freq: str = "h") -> pd.DatetimeIndex:
-    start, end = (datetime(d.year, d.month, d.day, tzinfo=MADRID) for d in (day, day + timedelta(days=1)))
+    start, end = (
+        datetime(d.year, d.month, d.day, tzinfo=MADRID) for d in (day, day + timedelta(days=1))
+    )
     return pd.date_range(start, end, freq=freq, inclusive="left").tz_convert("UTC")
 
 
@@ -134,7 +140,9 @@ NEXT_YEAR = Tolls(since=date(2027, 1, 1), eur_mwh=by_period(20.0))
 
 
 @pytest.mark.parametrize(
-    "day", [date(2026, 3, 29), date(2026, 10, 25), date(2026, 11, 18)], ids=["23 hours", "25 hours", "24 hours"]
+    "day",
+    [date(2026, 3, 29), date(2026, 10, 25), date(2026, 11, 18)],
+    ids=["23 hours", "25 hours", "24 hours"],
 )
 @pytest.mark.parametrize("freq", ["h", "15min"])
 def test_tolls_follow_the_period_of_each_slot(day, freq):
@@ -146,7 +154,9 @@ def test_tolls_follow_the_period_of_each_slot(day, freq):
 def test_tolls_change_at_local_midnight_in_quarters():
     index = pd.date_range("2026-12-31T22:00Z", "2027-01-01T00:00Z", freq="15min", inclusive="left")
     added = tariff.adder(index, np.zeros(8), TariffSettings(tolls=(NEXT_YEAR, THIS_YEAR)))
-    assert added.tolist() == [50.0] * 4 + [20.0] * 4, "P2 until 23:00Z, then a holiday's P6 at next year's toll"
+    assert added.tolist() == [50.0] * 4 + [20.0] * 4, (
+        "P2 until 23:00Z, then a holiday's P6 at next year's toll"
+    )
 
 
 @pytest.mark.parametrize(
@@ -155,7 +165,10 @@ def test_tolls_change_at_local_midnight_in_quarters():
         pytest.param(TariffSettings(), 48, id="nothing set"),
         pytest.param(TariffSettings(tolls=(THIS_YEAR,)), 24, id="the tolls end"),
         pytest.param(
-            TariffSettings(tolls=(THIS_YEAR, NEXT_YEAR), taxes=(Tax(name="a", since=date(2027, 1, 1), eur_mwh=1.0),)),
+            TariffSettings(
+                tolls=(THIS_YEAR, NEXT_YEAR),
+                taxes=(Tax(name="a", since=date(2027, 1, 1), eur_mwh=1.0),),
+            ),
             24,
             id="a tax that is set from later on",
         ),
@@ -177,10 +190,16 @@ def test_a_share_is_taken_of_price_and_tolls_but_of_no_other_tax():
     index = local_hours(date(2026, 11, 15))[:2]  # a Sunday: P6, 10 EUR/MWh
     added = tariff.adder(index, [90.0, -110.0], TariffSettings(tolls=(THIS_YEAR,), taxes=taxes))
     assert added == pytest.approx([10 + 6 + 2, 10 - 6 + 2])
-    regulated = tariff.adder(index, [100.0, 0.0], TariffSettings(price_basis="pvpc", access="2.0TD", taxes=taxes))
+    regulated = tariff.adder(
+        index, [100.0, 0.0], TariffSettings(price_basis="pvpc", access="2.0TD", taxes=taxes)
+    )
     assert regulated == pytest.approx([8.0, 2.0])
 
 
 def test_a_naive_index_has_no_adder():
     with pytest.raises(TypeError, match="naive"):
-        tariff.adder(pd.date_range("2026-01-01", periods=3, freq="h"), np.zeros(3), TariffSettings(tolls=(THIS_YEAR,)))
+        tariff.adder(
+            pd.date_range("2026-01-01", periods=3, freq="h"),
+            np.zeros(3),
+            TariffSettings(tolls=(THIS_YEAR,)),
+        )

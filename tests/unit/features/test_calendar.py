@@ -6,7 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from factory_lib.features.calendar import day_calendar, holiday_flags, national_holidays, slot_calendar, weekdays
+from factory_lib.features.calendar import (
+    day_calendar,
+    holiday_flags,
+    national_holidays,
+    slot_calendar,
+    weekdays,
+)
 
 
 def days(first: str, count: int) -> np.ndarray:
@@ -25,7 +31,9 @@ def test_the_coming_years_have_holidays(year):
 
 
 def test_good_friday_counts_although_its_date_moves():
-    assert holiday_flags(np.array(["2024-03-29", "2025-04-18", "2025-03-29"], dtype="datetime64[D]")).tolist() == [
+    assert holiday_flags(
+        np.array(["2024-03-29", "2025-04-18", "2025-03-29"], dtype="datetime64[D]")
+    ).tolist() == [
         True,
         True,
         False,

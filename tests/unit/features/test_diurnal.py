@@ -27,7 +27,9 @@ def test_extremes_fall_on_their_hours(daily):
 def test_hours_between_are_halfway_and_never_beyond(daily):
     hours = diurnal.hourly_from_daily(daily)["temperature_c"]
     assert hours[datetime(2024, 5, 1, 10, tzinfo=UTC)] == pytest.approx(15)
-    assert hours[datetime(2024, 5, 1, 22, tzinfo=UTC)] == pytest.approx(16)  # 20 in the afternoon, 12 next morning
+    assert hours[datetime(2024, 5, 1, 22, tzinfo=UTC)] == pytest.approx(
+        16
+    )  # 20 in the afternoon, 12 next morning
     assert hours.dropna().between(10, 28).all()
 
 
@@ -39,10 +41,15 @@ def test_a_missing_day_is_not_bridged(daily):
 
 
 def test_what_is_known_needs_no_later_day(daily):
-    until = diurnal.known_until(datetime(2024, 5, 4, 7, tzinfo=UTC))  # days that end by then: 1, 2 and 3 May
+    until = diurnal.known_until(
+        datetime(2024, 5, 4, 7, tzinfo=UTC)
+    )  # days that end by then: 1, 2 and 3 May
     changed = daily.copy()
     changed.loc["2024-05-04":] += 5
-    before, after = (diurnal.hourly_from_daily(frame)[: until - pd.Timedelta(hours=1)] for frame in (daily, changed))
+    before, after = (
+        diurnal.hourly_from_daily(frame)[: until - pd.Timedelta(hours=1)]
+        for frame in (daily, changed)
+    )
     pd.testing.assert_frame_equal(before, after)
     assert until == datetime(2024, 5, 3, 16, tzinfo=UTC)
     assert not np.isclose(

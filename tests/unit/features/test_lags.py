@@ -7,11 +7,20 @@ import pandas as pd
 import pytest
 
 from factory_lib.clock import day_start
-from factory_lib.features.lags import DayMatrix, day_matrix, known_mean, lag, to_slots, trailing_mean
+from factory_lib.features.lags import (
+    DayMatrix,
+    day_matrix,
+    known_mean,
+    lag,
+    to_slots,
+    trailing_mean,
+)
 
 
 def slots(first: date, end: date, freq: str = "h") -> pd.DatetimeIndex:
-    return pd.date_range(day_start(first), day_start(end), freq=freq, inclusive="left", unit="s", name="start")
+    return pd.date_range(
+        day_start(first), day_start(end), freq=freq, inclusive="left", unit="s", name="start"
+    )
 
 
 def ramp(index: pd.DatetimeIndex) -> pd.Series:
@@ -53,14 +62,19 @@ def test_slots_of_an_autumn_day_say_the_repeated_hour_twice():
 
 
 def test_an_hour_is_the_mean_of_four_quarters_and_unknown_with_three():
-    quarters = ramp(slots(date(2025, 10, 1), date(2025, 10, 2), "15min")).drop(day_start(date(2025, 10, 1)))
+    quarters = ramp(slots(date(2025, 10, 1), date(2025, 10, 2), "15min")).drop(
+        day_start(date(2025, 10, 1))
+    )
     grid = day_matrix(quarters).grid[0]
     assert np.isnan(grid[0])
     assert grid[1:4].tolist() == [5.5, 9.5, 13.5]
 
 
 def test_hours_may_be_followed_by_quarters():
-    hours, quarters = slots(date(2025, 9, 30), date(2025, 10, 1)), slots(date(2025, 10, 1), date(2025, 10, 2), "15min")
+    hours, quarters = (
+        slots(date(2025, 9, 30), date(2025, 10, 1)),
+        slots(date(2025, 10, 1), date(2025, 10, 2), "15min"),
+    )
     series = pd.concat([pd.Series(10.0, index=hours), pd.Series(20.0, index=quarters)])
     assert day_matrix(series).grid.tolist() == [[10.0] * 24, [20.0] * 24]
     fine = day_matrix(series, 900)
@@ -70,14 +84,18 @@ def test_hours_may_be_followed_by_quarters():
 
 
 def test_a_missing_day_stays_unknown():
-    index = slots(date(2024, 7, 1), date(2024, 7, 2)).append(slots(date(2024, 7, 3), date(2024, 7, 4)))
+    index = slots(date(2024, 7, 1), date(2024, 7, 2)).append(
+        slots(date(2024, 7, 3), date(2024, 7, 4))
+    )
     grid = day_matrix(ramp(index)).grid
     assert np.isnan(grid[1]).all()
     assert np.isfinite(grid[[0, 2]]).all()
 
 
 def test_a_matrix_can_be_asked_for_days_it_does_not_hold():
-    matrix = DayMatrix(np.arange(np.datetime64("2024-07-01"), np.datetime64("2024-07-04")), np.ones((3, 24)))
+    matrix = DayMatrix(
+        np.arange(np.datetime64("2024-07-01"), np.datetime64("2024-07-04")), np.ones((3, 24))
+    )
     wider = matrix.spanning(date(2024, 6, 30), date(2024, 7, 5))
     assert wider.days.tolist()[::5] == [date(2024, 6, 30), date(2024, 7, 5)]
     assert np.isfinite(wider.grid[:, 0]).tolist() == [False, True, True, True, False, False]

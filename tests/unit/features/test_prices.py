@@ -20,9 +20,14 @@ def test_names_and_shapes_belong_together(lead):
     features = price_features(prices, lead, {"load_mw": matrix(scale=500)})
     assert features.hourly.shape == (90, len(features.hourly_names), 24)
     assert features.daily.shape == (90, len(features.daily_names))
-    assert features.flat().shape == (90, 24 * len(features.hourly_names) + len(features.daily_names))
+    assert features.flat().shape == (
+        90,
+        24 * len(features.hourly_names) + len(features.daily_names),
+    )
     assert features.pooled().shape[:2] == (90, 24)
-    assert len({*features.hourly_names, *features.daily_names}) == len(features.hourly_names + features.daily_names)
+    assert len({*features.hourly_names, *features.daily_names}) == len(
+        features.hourly_names + features.daily_names
+    )
 
 
 def test_the_latest_day_comes_first_and_is_the_issue_day():
@@ -62,6 +67,8 @@ def test_a_lead_outside_the_week_is_refused(lead):
 def test_the_order_in_which_the_operators_forecasts_come_changes_no_column():
     prices = matrix()
     parts = {"wind_mw": prices, "load_mw": DayMatrix(prices.days, prices.grid[::-1])}
-    one, other = (price_features(prices, 1, dict(order)) for order in (parts.items(), reversed(parts.items())))
+    one, other = (
+        price_features(prices, 1, dict(order)) for order in (parts.items(), reversed(parts.items()))
+    )
     assert one.hourly_names == other.hourly_names
     np.testing.assert_array_equal(one.flat(), other.flat())

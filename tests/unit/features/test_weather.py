@@ -28,12 +28,17 @@ def test_only_the_last_fortnight_counts():
 
 
 def test_without_anything_to_compare_there_is_no_bias():
-    assert (hourly_bias(pd.Series(index=hours("2024-07-01", 5), dtype=float), pd.Series(dtype=float)) == 0).all()
+    assert (
+        hourly_bias(pd.Series(index=hours("2024-07-01", 5), dtype=float), pd.Series(dtype=float))
+        == 0
+    ).all()
 
 
 def test_climatology_looks_at_the_same_hour_and_season_across_new_year():
     index = hours("2023-01-01", 24 * 365)
-    observed = pd.Series(np.where(index.month.isin([12, 1]), 8.0, 25.0) + index.hour * 0.1, index=index)
+    observed = pd.Series(
+        np.where(index.month.isin([12, 1]), 8.0, 25.0) + index.hour * 0.1, index=index
+    )
     found = climatology(observed, hours("2024-12-31T05:00", 1))
     assert found.iloc[0].tolist() == pytest.approx([8.5, 8.5, 8.5])
 

@@ -23,8 +23,12 @@ def test_each_slot_of_each_day_is_forecast_once_per_lead(market, small):
     rows = backtest(market, FIRST, LAST, recipe=small, leads=(1, 3))
     assert len(rows) == 2 * 32 * 24
     assert not rows.duplicated(["start", "lead"]).any()
-    assert rows[["p10", "p50", "p90", "day_before", "week_before", "standard"]].notna().all(axis=None)
-    assert set(rows["market_day"]) == {str(day) for day in np.arange(FIRST, date(2024, 2, 21), dtype="datetime64[D]")}
+    assert (
+        rows[["p10", "p50", "p90", "day_before", "week_before", "standard"]].notna().all(axis=None)
+    )
+    assert set(rows["market_day"]) == {
+        str(day) for day in np.arange(FIRST, date(2024, 2, 21), dtype="datetime64[D]")
+    }
 
 
 @pytest.mark.parametrize("lead", [1, 5])
@@ -34,11 +38,15 @@ def test_what_happens_later_changes_no_earlier_forecast(market, small, lead):
     since = market.row(date(2024, 2, 5))
     disturbed[since:] = np.random.default_rng(4).normal(500, 200, disturbed[since:].shape)
     tables = [
-        backtest(DayMatrix(market.days, grid), FIRST, LAST, recipe=small, leads=(lead,), refit_days=28)
+        backtest(
+            DayMatrix(market.days, grid), FIRST, LAST, recipe=small, leads=(lead,), refit_days=28
+        )
         for grid in (market.grid, disturbed)
     ]
     last_safe = str(market.days[since - 1 + lead])
-    before, after = (table[table["market_day"] <= last_safe].reset_index(drop=True) for table in tables)
+    before, after = (
+        table[table["market_day"] <= last_safe].reset_index(drop=True) for table in tables
+    )
     pd.testing.assert_frame_equal(before, after)
     assert not tables[0]["p50"].equals(tables[1]["p50"])
 
@@ -48,7 +56,9 @@ def test_quarters_share_the_hours_mean(market, small):
     fine = backtest(market, FIRST, FIRST, recipe=small, leads=(1,), quarters=quarters)
     coarse = backtest(market, FIRST, FIRST, recipe=small, leads=(1,))
     assert len(fine) == 96
-    assert fine["p50"].to_numpy().reshape(24, 4).mean(axis=1) == pytest.approx(coarse["p50"].to_numpy())
+    assert fine["p50"].to_numpy().reshape(24, 4).mean(axis=1) == pytest.approx(
+        coarse["p50"].to_numpy()
+    )
 
 
 def test_a_history_too_short_to_calibrate_on_is_refused(market, small):

@@ -11,11 +11,16 @@ MONDAY = np.datetime64("2024-07-01")
 
 def numbered(days: int = 21) -> DayMatrix:
     """Each day's price is its row number; the first is a Monday."""
-    return DayMatrix(MONDAY + np.arange(days), np.repeat(np.arange(float(days))[:, None], 24, axis=1))
+    return DayMatrix(
+        MONDAY + np.arange(days), np.repeat(np.arange(float(days))[:, None], 24, axis=1)
+    )
 
 
-@pytest.mark.parametrize(("row", "repeats"), [(14, 7), (15, 14), (18, 17), (19, 12), (20, 13)],
-                         ids=["Monday", "Tuesday", "Friday", "Saturday", "Sunday"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("row", "repeats"),
+    [(14, 7), (15, 14), (18, 17), (19, 12), (20, 13)],
+    ids=["Monday", "Tuesday", "Friday", "Saturday", "Sunday"],
+)
 def test_the_standard_naive_repeats_last_week_around_the_weekend(row, repeats):
     assert naive_forecasts(numbered(), 1)["standard"][row, 0] == repeats
 

@@ -22,7 +22,9 @@ def test_only_errors_known_at_issue_go_in(lead):
     changed[50 - lead + 1 :] = 1e6
     assert np.array_equal(trailing_bands(errors, 50, lead)[0], trailing_bands(changed, 50, lead)[0])
     changed[50 - lead] = 1e6
-    assert not np.array_equal(trailing_bands(errors, 50, lead)[0], trailing_bands(changed, 50, lead)[0])
+    assert not np.array_equal(
+        trailing_bands(errors, 50, lead)[0], trailing_bands(changed, 50, lead)[0]
+    )
 
 
 def test_days_without_an_actual_are_left_out():

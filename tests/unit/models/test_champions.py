@@ -10,15 +10,15 @@ import pytest
 
 from factory_lib import settings as factory_settings
 from factory_lib.clock import SimulatedClock
+from factory_lib.context import RunContext, open_context
 from factory_lib.errors import ModelIncompatible
 from factory_lib.features.lags import DayMatrix, to_slots
 from factory_lib.frames import tidy
-from factory_lib.house import House, open_house
+from factory_lib.models import candidates, prediction, price_forecast, registry
 from factory_lib.models import history as histories
-from factory_lib.models import prediction, price_ahead, registry, trials
 from factory_lib.models.backtest import log_backtest
 from factory_lib.models.forecasters import PriceForecaster, Recipe
-from factory_lib.models.price_ahead import whole_days
+from factory_lib.models.price_forecast import whole_days
 from factory_lib.models.promotion import Decision, decide
 
 NAME = "spot_price"
@@ -27,33 +27,53 @@ NOON = datetime(2024, 2, 20, 11, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def works(tmp_path_factory: pytest.TempPathFactory, market: DayMatrix) -> Iterator[House]:
-    settings = factory_settings.load("live", env={"FACTORY_HOME": str(tmp_path_factory.mktemp("champions"))})
+def works(tmp_path_factory: pytest.TempPathFactory, market: DayMatrix) -> Iterator[RunContext]:
+    settings = factory_settings.load(
+        "live", env={"FACTORY_HOME": str(tmp_path_factory.mktemp("champions"))}
+    )
     known = pd.concat(map(to_slots, market.days.tolist(), market.grid))
-    with open_house(settings=settings, as_of=NOON, clock=SimulatedClock(NOON), run_id="test") as house:
-        rows = tidy("spot_eur_mwh", known.index, known, place="ES", source="ree", kind="observed", resolution_s=3600,
-                    retrieved_at=NOON)  # fmt: skip
-        house.store.write(rows, run_id="test")
-        yield house
+    with open_context(
+        settings=settings, as_of=NOON, clock=SimulatedClock(NOON), run_id="test"
+    ) as ctx:
+        rows = tidy(
+            "spot_eur_mwh",
+            known.index,
+            known,
+            place="ES",
+            source="ree",
+            kind="observed",
+            resolution_s=3600,
+            retrieved_at=NOON,
+        )
+        ctx.store.write(rows, run_id="test")
+        yield ctx
 
 
-def trained(house: House, market: DayMatrix, recipe: Recipe, until: str, as_of: datetime) -> Decision:
+def trained(
+    ctx: RunContext, market: DayMatrix, recipe: Recipe, until: str, as_of: datetime
+) -> Decision:
     prices = market.until(until)
     fitted = PriceForecaster(recipe, leads=(1, 2)).fit(prices)
     logged = registry.log(
-        house, name="test", params={}, metrics={}, models={NAME: fitted}, tags={"as_of": as_of.isoformat()},
-        artifacts={}, figures={},
-    )  # fmt: skip
-    return decide(house, trials.price_trial("spot", fitted, prices, {}), logged.versions[NAME])
+        ctx,
+        name="test",
+        params={},
+        metrics={},
+        models={NAME: fitted},
+        tags={"as_of": as_of.isoformat()},
+        artifacts={},
+        figures={},
+    )
+    return decide(ctx, candidates.price_trial("spot", fitted, prices, {}), logged.versions[NAME])
 
 
 @pytest.fixture(scope="module")
-def first(works: House, market: DayMatrix, small: Recipe) -> Decision:
+def first(works: RunContext, market: DayMatrix, small: Recipe) -> Decision:
     return trained(works, market, small, "2024-01-10", datetime(2024, 1, 10, 11, tzinfo=UTC))
 
 
 @pytest.fixture(autouse=True)
-def as_it_was(works: House, first: Decision) -> Iterator[None]:
+def as_it_was(works: RunContext, first: Decision) -> Iterator[None]:
     """Give the first version its alias back: the tests share a registry, in any order."""
     yield
     registry.promote(works, NAME, first.version, first.reason)
@@ -76,7 +96,9 @@ def test_predictions_are_the_champions_where_it_was_better(works, first):
     tiers = outcome.hourly["tier"].value_counts()
     served = registry.load(works, NAME).estimator
     assert tiers["champion"] == 24 * sum(ratio < 1 for ratio in served.rmae_.values())
-    expected = served.predict(whole_days(prediction.histories.load(works, 400).hourly["price_eur_mwh"].dropna()))
+    expected = served.predict(
+        whole_days(prediction.histories.load(works, 400).hourly["price_eur_mwh"].dropna())
+    )
     forecast = outcome.hourly.loc[outcome.hourly["tier"] == "champion", "price_eur_mwh"]
     assert forecast.to_numpy() == pytest.approx(expected["p50"].reindex(forecast.index).to_numpy())
 
@@ -95,7 +117,10 @@ def test_a_version_built_elsewhere_is_refused_and_naive_serves(works, first, mon
 
 
 def test_a_damaged_version_is_refused_and_naive_serves(works, first):
-    file = min(works.settings.paths.mlflow_artifacts.rglob("*.skops"), key=lambda made: made.stat().st_mtime)
+    file = min(
+        works.settings.paths.mlflow_artifacts.rglob("*.skops"),
+        key=lambda made: made.stat().st_mtime,
+    )
     whole = file.read_bytes()
     file.write_bytes(whole[:1000])
     outcome = prediction.predict(works, 2)
@@ -104,11 +129,15 @@ def test_a_damaged_version_is_refused_and_naive_serves(works, first):
     assert set(outcome.hourly["tier"]) == {"published", "naive"}
 
 
-def test_a_successor_is_held_against_the_champion_and_a_worse_one_loses(works, market, small, first):
+def test_a_successor_is_held_against_the_champion_and_a_worse_one_loses(
+    works, market, small, first
+):
     at = datetime(2024, 2, 20, 11, tzinfo=UTC)
     soon = trained(works, market, small, "2024-01-14", datetime(2024, 1, 14, 11, tzinfo=UTC))
     assert "days are new to the champion" in soon.reason
-    worse = trained(works, market, replace(small, lasso_penalty=9.0, tree_weight=0.0), "2024-02-20", at)
+    worse = trained(
+        works, market, replace(small, lasso_penalty=9.0, tree_weight=0.0), "2024-02-20", at
+    )
     assert not worse.promoted
     assert worse.champion == first.version
     assert worse.error_on_same_hours > worse.champion_error
@@ -117,9 +146,13 @@ def test_a_successor_is_held_against_the_champion_and_a_worse_one_loses(works, m
     assert (listed["decision"] != "").all()
 
 
-def test_a_champion_behind_the_naive_forecast_is_retired_and_can_be_brought_back(works, market, small, first):
+def test_a_champion_behind_the_naive_forecast_is_retired_and_can_be_brought_back(
+    works, market, small, first
+):
     wild = DayMatrix(market.days, market.grid.copy())
-    wild.grid[-45:] = 50 + np.random.default_rng(2).normal(0, 0.1, 24)  # every day the same: repeating it is perfect
+    wild.grid[-45:] = 50 + np.random.default_rng(2).normal(
+        0, 0.1, 24
+    )  # every day the same: repeating it is perfect
     made = trained(works, wild, small, str(LAST_DAY), datetime(2024, 2, 24, 11, tzinfo=UTC))
     assert not made.promoted
     assert "retired" in made.reason
@@ -132,26 +165,49 @@ def test_a_champion_behind_the_naive_forecast_is_retired_and_can_be_brought_back
 def test_the_operators_forecasts_enter_if_issued_by_noon_of_the_day_before(works, market):
     days = market.days[-200:].tolist()
     starts = pd.DatetimeIndex(pd.concat([to_slots(day, np.zeros(24)) for day in days]).index)
-    issued = (starts.tz_convert("Europe/Madrid").tz_localize(None).normalize() - timedelta(hours=13)).tz_localize(
-        "Europe/Madrid"
-    )
-    frame = {"place": "ES", "model": "ree", "target_start": starts, "resolution_s": 3600, "p10": np.nan, "p90": np.nan,
-             "tier": "provider"}  # fmt: skip
+    issued = (
+        starts.tz_convert("Europe/Madrid").tz_localize(None).normalize() - timedelta(hours=13)
+    ).tz_localize("Europe/Madrid")
+    frame = {
+        "place": "ES",
+        "model": "ree",
+        "target_start": starts,
+        "resolution_s": 3600,
+        "p10": np.nan,
+        "p90": np.nan,
+        "tier": "provider",
+    }
     for late, value in ((timedelta(0), 100.0), (timedelta(hours=2), 999.0)):
         for name in ("load_mw", "wind_mw", "solar_mw"):
-            rows = pd.DataFrame({**frame, "series": name, "issued_at": (issued + late).tz_convert("UTC"), "p50": value})
-            works.store.write_forecasts(rows.assign(issued_at=rows["issued_at"].dt.as_unit("s")), run_id="test")
+            rows = pd.DataFrame(
+                {
+                    **frame,
+                    "series": name,
+                    "issued_at": (issued + late).tz_convert("UTC"),
+                    "p50": value,
+                }
+            )
+            works.store.write_forecasts(
+                rows.assign(issued_at=rows["issued_at"].dt.as_unit("s")), run_id="test"
+            )
     operator = prediction.histories.load(works, 300).operator
     assert set(operator) == {"residual_load_mw", "load_mw", "wind_mw"}
-    assert set(np.unique(operator["load_mw"].grid)) == {100.0}, "the afternoon's issue came too late"
-    assert operator["load_mw"].days[-1] == np.datetime64("2024-02-21"), "at noon of the 20th, that of the 21st"
-    assert prediction.histories.load(replace(works, as_of=NOON - timedelta(days=90)), 300).operator == {}, (
-        "too few days"
+    assert set(np.unique(operator["load_mw"].grid)) == {100.0}, (
+        "the afternoon's issue came too late"
     )
+    assert operator["load_mw"].days[-1] == np.datetime64("2024-02-21"), (
+        "at noon of the 20th, that of the 21st"
+    )
+    assert (
+        prediction.histories.load(replace(works, as_of=NOON - timedelta(days=90)), 300).operator
+        == {}
+    ), "too few days"
 
 
 def test_a_backtest_is_a_run_without_a_model(works, small):
-    run_id = log_backtest(works, "board", vars(small), {"mae": 3.2, "best_naive": "standard", "days": 14})
+    run_id = log_backtest(
+        works, "board", vars(small), {"mae": 3.2, "best_naive": "standard", "days": 14}
+    )
     with registry.client_for(works, "look") as mlflow:
         run = mlflow.get_run(run_id)
     assert run.data.metrics == {"mae": 3.2, "days": 14.0}
@@ -176,24 +232,36 @@ def aided(market: DayMatrix, small: Recipe, operator: dict[str, DayMatrix]) -> P
 
 def test_a_champion_of_prices_alone_is_run_on_the_same_hours(works, market, first, aided, operator):
     prices = market.until("2024-02-20")
-    decision = decide(works, trials.price_trial("spot", aided, prices, operator), first.version)
+    decision = decide(works, candidates.price_trial("spot", aided, prices, operator), first.version)
     assert decision.champion == first.version
-    assert decision.error_on_same_hours < decision.champion_error, "the operator's forecasts tell the price"
+    assert decision.error_on_same_hours < decision.champion_error, (
+        "the operator's forecasts tell the price"
+    )
     assert decision.promoted
 
 
 def test_a_champion_that_needs_them_cannot_be_run_without(market, small, aided):
     bare = PriceForecaster(small, leads=(1, 2)).fit(market.until("2024-02-20"))
-    trial = trials.price_trial("spot", bare, market.until("2024-02-20"), {})
-    with pytest.raises(ModelIncompatible, match="forecasts of load_mw, residual_load_mw, wind_mw that are not"):
+    trial = candidates.price_trial("spot", bare, market.until("2024-02-20"), {})
+    with pytest.raises(
+        ModelIncompatible, match="forecasts of load_mw, residual_load_mw, wind_mw that are not"
+    ):
         trial.rerun(aided)
 
 
-def test_it_is_served_with_them_and_without_them_naive_says_why(works, market, first, aided, operator, monkeypatch):
+def test_it_is_served_with_them_and_without_them_naive_says_why(
+    works, market, first, aided, operator, monkeypatch
+):
     logged = registry.log(
-        works, name="test", params={}, metrics={}, models={NAME: aided},
-        tags={"as_of": datetime(2024, 2, 20, 10, tzinfo=UTC).isoformat()}, artifacts={}, figures={},
-    )  # fmt: skip
+        works,
+        name="test",
+        params={},
+        metrics={},
+        models={NAME: aided},
+        tags={"as_of": datetime(2024, 2, 20, 10, tzinfo=UTC).isoformat()},
+        artifacts={},
+        figures={},
+    )
     registry.promote(works, NAME, logged.versions[NAME], "by hand")
     known = {name: matrix.until("2024-02-21") for name, matrix in operator.items()}
     monkeypatch.setattr(histories, "_operator", lambda *_: known)
@@ -210,7 +278,9 @@ def test_it_is_served_with_them_and_without_them_naive_says_why(works, market, f
     later = afternoon[afternoon["tier"] == "champion"]
     moved = (later["price_eur_mwh"] - said["p50"].reindex(later.index)).to_numpy()
     assert len(moved) == 15, "14:00 to midnight is published, and tomorrow; of 48 hours 15 are left"
-    assert moved == pytest.approx(price_ahead.MISS_KEPT * miss.mean()), "what was published since is not left unused"
+    assert moved == pytest.approx(price_forecast.MISS_KEPT * miss.mean()), (
+        "what was published since is not left unused"
+    )
     monkeypatch.setattr(histories, "_operator", lambda *_: {})
     bare = prediction.predict(works, 3)
     assert "champion" not in set(bare.hourly["tier"])

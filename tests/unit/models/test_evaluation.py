@@ -18,7 +18,9 @@ from factory_lib.models.evaluation import (
 
 def day(actual: np.ndarray, label: str = "2024-07-01", **columns: object) -> pd.DataFrame:
     index = pd.date_range("2024-07-01", periods=len(actual), freq="h", tz="UTC", name="start")
-    return pd.DataFrame({"market_day": label, "actual": actual, **columns}, index=index).reset_index()
+    return pd.DataFrame(
+        {"market_day": label, "actual": actual, **columns}, index=index
+    ).reset_index()
 
 
 def test_errors_leave_out_what_is_unknown():
@@ -33,7 +35,9 @@ def test_pinball_weighs_a_low_forecast_by_its_level(level, expected):
 
 
 def test_coverage_counts_the_ends():
-    assert coverage(np.array([1.0, 2.0, 3.0, np.nan]), np.full(4, 1.0), np.full(4, 2.0)) == pytest.approx(2 / 3)
+    assert coverage(
+        np.array([1.0, 2.0, 3.0, np.nan]), np.full(4, 1.0), np.full(4, 2.0)
+    ) == pytest.approx(2 / 3)
 
 
 def test_foresight_saves_all_and_its_opposite_less_than_nothing():
@@ -46,7 +50,12 @@ def test_half_right_hours_save_half_of_it():
     actual = np.repeat([0.0, 10.0], 12)
     believed = np.r_[np.zeros(4), np.full(8, 9.0), np.zeros(4), np.full(8, 9.0)]
     assert saving_share(day(actual, p50=believed)) == pytest.approx(0.0)
-    assert saving_share(day(actual, p50=np.r_[np.zeros(6), np.full(6, 9.0), np.zeros(2), np.full(10, 9.0)])) == 0.5
+    assert (
+        saving_share(
+            day(actual, p50=np.r_[np.zeros(6), np.full(6, 9.0), np.zeros(2), np.full(10, 9.0)])
+        )
+        == 0.5
+    )
 
 
 def test_quarters_count_a_quarter_of_an_hour():
@@ -63,8 +72,15 @@ def test_a_day_with_an_unknown_hour_is_left_out_of_the_saving():
 def test_scores_stand_beside_both_naive_forecasts():
     actual = np.tile(np.arange(24.0), 30)
     labels = np.repeat([f"d{n:02}" for n in range(30)], 24)
-    rows = day(actual, p10=actual - 2, p50=actual + 1, p90=actual + 2, day_before=actual + 2,
-               week_before=actual + 8, standard=actual + 4).assign(market_day=labels)  # fmt: skip
+    rows = day(
+        actual,
+        p10=actual - 2,
+        p50=actual + 1,
+        p90=actual + 2,
+        day_before=actual + 2,
+        week_before=actual + 8,
+        standard=actual + 4,
+    ).assign(market_day=labels)
     found = score(rows)
     assert best_naive(rows) == ("day_before", 2.0)
     assert (found["days"], found["mae"], found["rmae"], found["rmae_best"]) == (30, 1.0, 0.25, 0.5)

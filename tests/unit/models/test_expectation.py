@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from factory_lib.domain import indices
-from factory_lib.features import ahead, air
-from factory_lib.features.thirteen import HUMIDITY, PRICE, TEMPERATURE
+from factory_lib.features import horizon, weather_state
+from factory_lib.features.documented import HUMIDITY, PRICE, TEMPERATURE
 from factory_lib.models.expectation import COLUMNS, VALUES, expect, rolling_expectations
 from factory_lib.models.weather import rolling_forecasts
 
@@ -47,9 +47,11 @@ def test_an_unknown_forecast_has_no_expectation():
 
 
 @pytest.fixture(scope="module")
-def spring() -> tuple[pd.DataFrame, ahead.Past]:
+def spring() -> tuple[pd.DataFrame, horizon.Past]:
     """150 days of made-up hours and two issues a day."""
-    index = pd.date_range(datetime(2025, 1, 1, tzinfo=UTC), periods=150 * 24, freq="h", name="start").as_unit("s")
+    index = pd.date_range(
+        datetime(2025, 1, 1, tzinfo=UTC), periods=150 * 24, freq="h", name="start"
+    ).as_unit("s")
     draw, phase = np.random.default_rng(5), np.asarray(index.hour) / 24 * 2 * np.pi
     mild = np.repeat(pd.Series(draw.normal(0, 3, 150)).ewm(span=3).mean().to_numpy(), 24)
     hourly = pd.DataFrame(
@@ -61,9 +63,9 @@ def spring() -> tuple[pd.DataFrame, ahead.Past]:
         index=index,
     )
     known = {name: lambda instant: instant - timedelta(hours=1) for name in VALUES}
-    rows = ahead.rows_ahead(ahead.issue_times(date(2025, 2, 5), date(2025, 5, 20), [time(12)]))
-    with_vapour, known = air.with_vapour(hourly, known)
-    return rows, ahead.Past(with_vapour, rows, known)
+    rows = horizon.rows_ahead(horizon.issue_times(date(2025, 2, 5), date(2025, 5, 20), [time(12)]))
+    with_vapour, known = weather_state.with_vapour(hourly, known)
+    return rows, horizon.Past(with_vapour, rows, known)
 
 
 def test_weather_from_the_past_beats_the_same_hour_of_the_last_day(spring):
@@ -73,14 +75,18 @@ def test_weather_from_the_past_beats_the_same_hour_of_the_last_day(spring):
     late = (rows["issued_at"] >= refits[0]).to_numpy()
     assert said[~late].isna().all().all()
     actual, latest = past.actual(TEMPERATURE, past.target_s), past.same_hour(TEMPERATURE)[0]
-    assert np.abs(said[TEMPERATURE] - actual)[late].mean() < 0.9 * np.nanmean(np.abs(latest - actual)[late])
+    assert np.abs(said[TEMPERATURE] - actual)[late].mean() < 0.9 * np.nanmean(
+        np.abs(latest - actual)[late]
+    )
     assert said[HUMIDITY][late].between(0, 100).all()
 
 
 def test_errors_come_from_before_the_refit_only(spring):
     rows, past = spring
     rows = rows.assign(group="noon")
-    actual = pd.DataFrame({name: past.actual(name, past.target_s) for name in VALUES}, index=rows.index)
+    actual = pd.DataFrame(
+        {name: past.actual(name, past.target_s) for name in VALUES}, index=rows.index
+    )
     forecast = actual + 1.0
     refits = pd.DatetimeIndex(["2025-05-12T00:00Z"])
     band = np.full(len(rows), 0.03), np.full(len(rows), 0.09)
@@ -88,5 +94,7 @@ def test_errors_come_from_before_the_refit_only(spring):
     assert list(first.columns) == list(COLUMNS)
     changed = actual.copy()
     changed[(rows["target_start"] > refits[0] - timedelta(hours=2)).to_numpy()] += 50
-    pd.testing.assert_frame_equal(rolling_expectations(rows, forecast, changed, band, refits), first)
+    pd.testing.assert_frame_equal(
+        rolling_expectations(rows, forecast, changed, band, refits), first
+    )
     assert first["score"].notna().sum() == (rows["issued_at"] >= refits[0]).sum()

@@ -24,7 +24,10 @@ def fitted(market, small) -> PriceForecaster:
 def test_every_slot_of_the_target_days_gets_a_band(market, fitted):
     known = market.until("2024-02-10")
     forecast = fitted.predict(known)
-    first, seventh = known.days[-1].item() + timedelta(days=1), known.days[-1].item() + timedelta(days=7)
+    first, seventh = (
+        known.days[-1].item() + timedelta(days=1),
+        known.days[-1].item() + timedelta(days=7),
+    )
     assert forecast.index.name == "start"
     assert forecast["lead"].value_counts().to_dict() == {1: 24, 7: 24}
     assert forecast.index[0] == pd.Timestamp(day_start(first))
@@ -67,7 +70,9 @@ def test_quarters_are_forecast_where_quarters_are_known(market, fitted):
     quarters = DayMatrix(known.days, known.grid.repeat(4, axis=1))
     fine, coarse = fitted.predict(known, quarters=quarters), fitted.predict(known)
     assert len(fine) == 4 * len(coarse)
-    assert fine["p50"].to_numpy().reshape(-1, 4).mean(axis=1) == pytest.approx(coarse["p50"].to_numpy())
+    assert fine["p50"].to_numpy().reshape(-1, 4).mean(axis=1) == pytest.approx(
+        coarse["p50"].to_numpy()
+    )
 
 
 def test_a_missing_issue_day_is_survived_and_a_broken_history_is_unknown(market, fitted):

@@ -11,18 +11,18 @@ import pandas as pd
 import pytest
 
 from factory_lib import settings as factory_settings
+from factory_lib.catalogue import QUARTERS_SINCE
 from factory_lib.clock import SimulatedClock
+from factory_lib.context import RunContext, open_context
 from factory_lib.domain.indices import CLASSES, PriceBand
 from factory_lib.errors import BadInput
 from factory_lib.features.lags import DayMatrix
 from factory_lib.frames import tidy
-from factory_lib.house import House, open_house
-from factory_lib.models import prediction, prediction_words, price_ahead
-from factory_lib.models.air_ahead import OWN, errors_of
+from factory_lib.models import prediction, prediction_summary, price_forecast
 from factory_lib.models.forecasters import PriceForecaster, Recipe
-from factory_lib.series import QUARTERS_SINCE
-from factory_lib.simulator.world import World
+from factory_lib.models.weather_forecast import OWN, errors_of
 from factory_lib.sources.forecasts import forecast_rows
+from factory_sim.world import World
 
 NOW = datetime(2025, 6, 10, 10, tzinfo=UTC)  # before publication: tomorrow is unknown
 INDEX = pd.date_range(NOW, periods=168, freq="h").as_unit("s")
@@ -32,7 +32,9 @@ BAND = PriceBand(0.04, 0.10)
 def made_up_hours(days: int) -> pd.DataFrame:
     """Prices to the end of today and weather until an hour ago, with a daily shape and noise."""
     draw = np.random.default_rng(5)
-    index = pd.date_range(NOW - timedelta(days=days), "2025-06-10T22:00Z", freq="h", inclusive="left").as_unit("s")
+    index = pd.date_range(
+        NOW - timedelta(days=days), "2025-06-10T22:00Z", freq="h", inclusive="left"
+    ).as_unit("s")
     phase = np.asarray(index.hour) / 24 * 2 * np.pi
     day = np.arange(len(index)) // 24
     level = np.cumsum(draw.normal(0, 3, day[-1] + 1))[day]
@@ -47,20 +49,30 @@ def made_up_hours(days: int) -> pd.DataFrame:
 
 
 @pytest.fixture
-def lived_in(tmp_path: Path) -> Iterator[House]:
+def lived_in(tmp_path: Path) -> Iterator[RunContext]:
     """A house with 120 days of hours, and a provider's forecasts that run three degrees too warm."""
     settings = factory_settings.load("live", env={"FACTORY_HOME": str(tmp_path)})
     hours = made_up_hours(120)
-    with open_house(settings=settings, as_of=NOW, clock=SimulatedClock(NOW), run_id="test") as house:
+    with open_context(
+        settings=settings, as_of=NOW, clock=SimulatedClock(NOW), run_id="test"
+    ) as ctx:
         for name, place, until in (
             ("spot_eur_mwh", "ES", None),
             ("temperature_c", "5279X", NOW),
             ("humidity_pct", "5279X", NOW),
         ):
             column = hours[name] if until is None else hours[name][hours.index < until]
-            rows = tidy(name, column.index, column, place=place, source="ree", kind="observed", resolution_s=3600,
-                        retrieved_at=NOW)  # fmt: skip
-            house.store.write(rows, run_id="test")
+            rows = tidy(
+                name,
+                column.index,
+                column,
+                place=place,
+                source="ree",
+                kind="observed",
+                resolution_s=3600,
+                retrieved_at=NOW,
+            )
+            ctx.store.write(rows, run_id="test")
         for back in range(14, -1, -1):
             issued = NOW - timedelta(days=back, hours=1)
             starts = pd.date_range(issued, periods=72, freq="h").as_unit("s")
@@ -70,18 +82,21 @@ def lived_in(tmp_path: Path) -> Iterator[House]:
                 "temperature_c": (seconds, 23 - 6 * np.cos(phase)),
                 "humidity_pct": (seconds, 55 + 20 * np.cos(phase)),
             }
-            house.store.write_forecasts(
-                forecast_rows(said, place=house.settings.site.grid_place, model="open_meteo", issued_at=issued),
+            ctx.store.write_forecasts(
+                forecast_rows(
+                    said, place=ctx.settings.site.grid_place, model="open_meteo", issued_at=issued
+                ),
                 run_id="test",
             )
-        yield house
+        yield ctx
 
 
-def test_every_hour_has_a_price_a_class_and_says_where_they_come_from(lived_in: House) -> None:
+def test_every_hour_has_a_price_a_class_and_says_where_they_come_from(lived_in: RunContext) -> None:
     outcome = prediction.predict(lived_in)
     hourly = outcome.hourly
     assert list(hourly.index) == list(INDEX)
-    # Too short a history for the forecaster: published to the local midnight, naive beyond, and said so.
+    # Too short a history for the forecaster: published to the local midnight, naive
+    # beyond, and said so.
     assert hourly["tier"].value_counts().to_dict() == {"naive": 156, "published": 12}
     assert any("naive forecast stands in" in note for note in outcome.notes)
     assert (
@@ -95,17 +110,20 @@ def test_every_hour_has_a_price_a_class_and_says_where_they_come_from(lived_in: 
     assert outcome.blocks["hours"].sum() == len(hourly)
 
 
-def test_the_providers_bias_is_taken_off_and_climatology_goes_on(lived_in: House) -> None:
+def test_the_providers_bias_is_taken_off_and_climatology_goes_on(lived_in: RunContext) -> None:
     hourly = prediction.predict(lived_in).hourly
     assert (hourly["weather_source"].iloc[:70] == "forecast").all()
     assert (hourly["weather_source"].iloc[72:] == "climatology").all()
     expected = 20 - 6 * np.cos(np.asarray(INDEX.hour) / 24 * 2 * np.pi)
-    # Three degrees too warm, shrunk for the few days that can be compared; climatology knows the hours themselves.
+    # Three degrees too warm, shrunk for the few days that can be compared; climatology
+    # knows the hours themselves.
     assert abs(hourly["temperature_c"] - expected).iloc[:70].mean() < 1.2
     assert abs(hourly["temperature_c"] - expected).iloc[72:].mean() < 0.4
 
 
-def test_a_second_run_writes_nothing_and_a_later_one_of_the_day_only_what_is_new(lived_in: House) -> None:
+def test_a_second_run_writes_nothing_and_a_later_one_of_the_day_only_what_is_new(
+    lived_in: RunContext,
+) -> None:
     first = prediction.predict(lived_in)
     before = lived_in.store.inventory()
     second = prediction.predict(lived_in)
@@ -115,14 +133,21 @@ def test_a_second_run_writes_nothing_and_a_later_one_of_the_day_only_what_is_new
     later = prediction.predict(replace(lived_in, as_of=NOW + timedelta(hours=1)))
     assert 0 < later.figures["stored"] < 156 + 3 * 168
     stored = lived_in.store.read_forecasts(
-        "spot_eur_mwh", places=("ES",), start=NOW, end=NOW + timedelta(days=8), models=(OWN,), latest=False
+        "spot_eur_mwh",
+        places=("ES",),
+        start=NOW,
+        end=NOW + timedelta(days=8),
+        models=(OWN,),
+        latest=False,
     )
     assert set(stored["tier"]) == {"naive"}
     assert (stored["target_start"] >= pd.Timestamp("2025-06-10T22:00Z")).all()
-    assert (stored.groupby("target_start").size() == 1).sum() >= 156  # an unchanged price is not issued twice
+    assert (
+        stored.groupby("target_start").size() == 1
+    ).sum() >= 156  # an unchanged price is not issued twice
 
 
-def test_the_journal_holds_the_forecasts_to_what_came(lived_in: House) -> None:
+def test_the_journal_holds_the_forecasts_to_what_came(lived_in: RunContext) -> None:
     yesterday = replace(lived_in, as_of=NOW - timedelta(days=1))
     prediction.predict(yesterday)
     journal = prediction.predict(lived_in).journal
@@ -132,34 +157,47 @@ def test_the_journal_holds_the_forecasts_to_what_came(lived_in: House) -> None:
 
 
 @pytest.mark.parametrize("days", [0, 8])
-def test_more_than_a_week_is_refused(lived_in: House, days: int) -> None:
+def test_more_than_a_week_is_refused(lived_in: RunContext, days: int) -> None:
     with pytest.raises(BadInput):
         prediction.predict(lived_in, days)
 
 
-def test_an_empty_house_says_unavailable(house: House) -> None:
-    outcome = prediction.predict(house, 1)
+def test_an_empty_house_says_unavailable(ctx: RunContext) -> None:
+    outcome = prediction.predict(ctx, 1)
     assert set(outcome.hourly["tier"]) == {"unavailable"}
     assert outcome.figures["stored"] == 0
     assert "unavailable" in outcome.verdict
     assert outcome.blocks.empty
 
 
-def test_the_rule_of_a_made_up_hour(lived_in: House) -> None:
+def test_the_rule_of_a_made_up_hour(lived_in: RunContext) -> None:
     cheap = prediction.rule(lived_in, -500.0, 21.0, 55.0)
     assert cheap["production_recommendation"] == "Optimal"
     assert cheap[prediction.SCORE_SERIES] == 100.0
-    assert prediction.rule(lived_in, 300.0, 35.0, 90.0)["production_recommendation"] == "Halt Production"
+    assert (
+        prediction.rule(lived_in, 300.0, 35.0, 90.0)["production_recommendation"]
+        == "Halt Production"
+    )
 
 
 def test_a_clock_change_is_said_in_local_hours() -> None:
     index = pd.date_range("2025-10-25T20:00Z", periods=30, freq="h")
-    said = prediction_words.tiers(pd.DataFrame({"tier": ["published"] * 27 + ["champion"] * 3}, index=index))
-    assert said == "Prices: published until Mon 27 Oct 00:00, then forecast by the champion until Mon 27 Oct 03:00."
+    said = prediction_summary.tiers(
+        pd.DataFrame({"tier": ["published"] * 27 + ["champion"] * 3}, index=index)
+    )
+    assert (
+        said
+        == "Prices: published until Mon 27 Oct 00:00, then forecast by the champion until Mon 27 Oct 03:00."
+    )
 
 
 def hours_of(name: str, price: float, temperature: float, score: float) -> pd.DataFrame:
-    columns = {"price_eur_mwh": price, "temperature_c": temperature, "humidity_pct": 55.0, "score": score}
+    columns = {
+        "price_eur_mwh": price,
+        "temperature_c": temperature,
+        "humidity_pct": 55.0,
+        "score": score,
+    }
     return pd.DataFrame(columns | {"recommendation": name}, index=INDEX[:3])
 
 
@@ -178,14 +216,18 @@ def hours_of(name: str, price: float, temperature: float, score: float) -> pd.Da
             "Moderate mostly because of the price.",
             id="uncertain",
         ),
-        pytest.param(hours_of("Optimal", 20.0, 21.0, 100.0), "Score 100 of 100: nothing is taken.", id="all well"),
+        pytest.param(
+            hours_of("Optimal", 20.0, 21.0, 100.0),
+            "Score 100 of 100: nothing is taken.",
+            id="all well",
+        ),
     ],
 )
 def test_the_reason_explains_the_score_shown(block: pd.DataFrame, said: str) -> None:
-    assert prediction_words.reason(block, BAND) == said
+    assert prediction_summary.reason(block, BAND) == said
 
 
-def test_the_parts_of_every_reason_add_up_to_the_score_beside_it(lived_in: House) -> None:
+def test_the_parts_of_every_reason_add_up_to_the_score_beside_it(lived_in: RunContext) -> None:
     blocks = prediction.predict(lived_in).blocks
     assert len(blocks) > 5
     for row in blocks.itertuples():
@@ -227,13 +269,18 @@ class TestChampionServed:
 
     def known(self, market: DayMatrix) -> pd.Series:
         return pd.concat(
-            price_ahead.to_slots(day.item(), row) for day, row in zip(market.days, market.grid, strict=True)
+            price_forecast.to_slots(day.item(), row)
+            for day, row in zip(market.days, market.grid, strict=True)
         )
 
-    def ahead(self, market: DayMatrix, champion: PriceForecaster | None, skipped: int = 0) -> price_ahead.PricesAhead:
+    def ahead(
+        self, market: DayMatrix, champion: PriceForecaster | None, skipped: int = 0
+    ) -> price_forecast.PricesAhead:
         known = self.known(market)
-        index = pd.date_range(known.index[-1] + pd.Timedelta(days=skipped, hours=1), periods=168, freq="h")
-        return price_ahead.prices_ahead(known, index, champion)
+        index = pd.date_range(
+            known.index[-1] + pd.Timedelta(days=skipped, hours=1), periods=168, freq="h"
+        )
+        return price_forecast.prices_ahead(known, index, champion)
 
     def test_each_lead_is_served_by_whichever_was_better(self, market, champion) -> None:
         served = self.ahead(market, champion)
@@ -253,15 +300,24 @@ class TestChampionServed:
         assert set(stale[24:]) == {"unavailable"}
 
     @pytest.mark.parametrize("tier", ["champion", "naive"])
-    def test_quarters_have_the_hours_means_and_their_own_shape(self, market, champion, tier) -> None:
+    def test_quarters_have_the_hours_means_and_their_own_shape(
+        self, market, champion, tier
+    ) -> None:
         recent = market.days[-40:]
         steps = np.array([-3.0, -1.0, 1.0, 3.0])
         fine = (market.grid[-40:, :, None] + steps).reshape(40, 96)
-        known = pd.concat([self.known(market.until(recent[0] - 1)), *map(price_ahead.to_slots, recent.tolist(), fine)])
+        known = pd.concat(
+            [
+                self.known(market.until(recent[0] - 1)),
+                *map(price_forecast.to_slots, recent.tolist(), fine),
+            ]
+        )
         served = champion if tier == "champion" else None
         begin = known.index[-1] + pd.Timedelta(minutes=15)
-        hours = price_ahead.prices_ahead(known, pd.date_range(begin, periods=24, freq="h"), served).slots
-        quarters = price_ahead.prices_ahead(
+        hours = price_forecast.prices_ahead(
+            known, pd.date_range(begin, periods=24, freq="h"), served
+        ).slots
+        quarters = price_forecast.prices_ahead(
             known, pd.date_range(begin, periods=96, freq="15min"), served, resolution_s=900
         ).slots
         assert set(quarters["tier"]) == set(hours["tier"])
@@ -274,16 +330,28 @@ class TestChampionServed:
 def test_since_the_market_settles_in_quarters_so_are_prices_said_and_stored(home: Path) -> None:
     now = datetime(2025, 11, 19, 11, tzinfo=UTC)
     settings = factory_settings.load("live", env={"FACTORY_HOME": str(home)})
-    with open_house(settings=settings, as_of=now, clock=SimulatedClock(now), run_id="test") as house:
-        starts, values = World().window("spot_eur_mwh", now - timedelta(days=70), now + timedelta(days=3))
+    with open_context(
+        settings=settings, as_of=now, clock=SimulatedClock(now), run_id="test"
+    ) as ctx:
+        starts, values = World().window(
+            "spot_eur_mwh", now - timedelta(days=70), now + timedelta(days=3)
+        )
         steps = np.where(starts < QUARTERS_SINCE.timestamp(), 3600, 900)
         for step in (3600, 900):
             mine = steps == step
-            rows = tidy("spot_eur_mwh", starts[mine], values[mine], place="ES", source="omie", kind="observed",
-                        resolution_s=step, retrieved_at=now)  # fmt: skip
-            house.store.write(rows, run_id="test")
-        outcome = prediction.predict(house, 2)
-        stored = house.store.read_forecasts(
+            rows = tidy(
+                "spot_eur_mwh",
+                starts[mine],
+                values[mine],
+                place="ES",
+                source="omie",
+                kind="observed",
+                resolution_s=step,
+                retrieved_at=now,
+            )
+            ctx.store.write(rows, run_id="test")
+        outcome = prediction.predict(ctx, 2)
+        stored = ctx.store.read_forecasts(
             "spot_eur_mwh", places=("ES",), start=now, end=now + timedelta(days=2), models=(OWN,)
         )
     assert len(outcome.slots) == 4 * len(outcome.hourly) == 192
@@ -291,4 +359,6 @@ def test_since_the_market_settles_in_quarters_so_are_prices_said_and_stored(home
     assert means.to_numpy() == pytest.approx(outcome.hourly["price_eur_mwh"].to_numpy())
     assert set(stored["resolution_s"]) == {900}
     assert len(stored) == int((outcome.slots["tier"] == "naive").sum()) > 96
-    assert outcome.slots["price_eur_mwh"].diff().ne(0).mean() > 0.9, "quarters of an hour have a shape of their own"
+    assert outcome.slots["price_eur_mwh"].diff().ne(0).mean() > 0.9, (
+        "quarters of an hour have a shape of their own"
+    )

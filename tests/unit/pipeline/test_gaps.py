@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 
 from factory_lib import frames
+from factory_lib.catalogue import get
+from factory_lib.context import RunContext
 from factory_lib.errors import StoreUnavailable
-from factory_lib.house import House
-from factory_lib.pipeline import unfillable
+from factory_lib.pipeline import known_unfillable
 from factory_lib.pipeline.gaps import analyse, severity_index
-from factory_lib.series import get
 from factory_lib.slots import expected
 
 NOW = datetime(2026, 4, 15, 10, tzinfo=UTC)  # where the house's clock stands
@@ -18,15 +18,23 @@ DAY = timedelta(days=1)
 BEGIN, END = NOW - 10 * DAY, NOW - DAY
 
 
-def store_hours(house: House, *holes: tuple[int, int], name: str = "temperature_c", place: str = "5279X") -> None:
+def store_hours(
+    ctx: RunContext, *holes: tuple[int, int], name: str = "temperature_c", place: str = "5279X"
+) -> None:
     """Store ten days of hours but those at the positions of the half-open holes."""
     slots = expected(get(name), BEGIN, END)
     keep = [n for n in range(len(slots)) if not any(a <= n < b for a, b in holes)]
     rows = frames.tidy(
-        name, slots[keep], [20.0 + n % 5 for n in keep], place=place, source="aemet", kind="observed",
-        resolution_s=3600, retrieved_at=NOW,
-    )  # fmt: skip
-    house.store.write(rows, run_id="test")
+        name,
+        slots[keep],
+        [20.0 + n % 5 for n in keep],
+        place=place,
+        source="aemet",
+        kind="observed",
+        resolution_s=3600,
+        retrieved_at=NOW,
+    )
+    ctx.store.write(rows, run_id="test")
 
 
 @pytest.mark.parametrize(
@@ -39,73 +47,85 @@ def store_hours(house: House, *holes: tuple[int, int], name: str = "temperature_
         pytest.param(13, "critical", "high", id="thirteen"),
     ],
 )
-def test_severity_follows_the_table(house: House, hours: int, severity: str, priority: str) -> None:
-    store_hours(house, (20, 20 + hours))
-    (gap,) = analyse(house, BEGIN, END, series=["temperature_c"]).gaps.to_dict("records")
+def test_severity_follows_the_table(
+    ctx: RunContext, hours: int, severity: str, priority: str
+) -> None:
+    store_hours(ctx, (20, 20 + hours))
+    (gap,) = analyse(ctx, BEGIN, END, series=["temperature_c"]).gaps.to_dict("records")
     assert (gap["slots"], gap["duration_h"]) == (hours, hours)
     assert (gap["severity"], gap["priority"]) == (severity, priority)
     assert gap["end"] - gap["start"] == pd.Timedelta(hours=hours)
 
 
-def test_two_and_a_quarter_hours_are_moderate(house: House) -> None:
-    assert severity_index(pd.Series([2.0, 2.25, 12.0, 12.25]).to_numpy(), house.settings.gaps).tolist() == [0, 1, 1, 2]
+def test_two_and_a_quarter_hours_are_moderate(ctx: RunContext) -> None:
+    assert severity_index(
+        pd.Series([2.0, 2.25, 12.0, 12.25]).to_numpy(), ctx.settings.gaps
+    ).tolist() == [0, 1, 1, 2]
 
 
-def test_any_trusted_place_fills_a_slot(house: House) -> None:
-    store_hours(house, (20, 40))
-    store_hours(house, (0, 20), (40, 500), place="38.151,-3.629")
-    assert analyse(house, BEGIN, END, series=["temperature_c"]).figures["missing"] == 0
+def test_any_trusted_place_fills_a_slot(ctx: RunContext) -> None:
+    store_hours(ctx, (20, 40))
+    store_hours(ctx, (0, 20), (40, 500), place="38.151,-3.629")
+    assert analyse(ctx, BEGIN, END, series=["temperature_c"]).figures["missing"] == 0
 
 
-def test_a_place_of_no_trust_fills_nothing(house: House) -> None:
-    store_hours(house, place="Sevilla")
-    report = analyse(house, BEGIN, END, series=["temperature_c"])
+def test_a_place_of_no_trust_fills_nothing(ctx: RunContext) -> None:
+    store_hours(ctx, place="Sevilla")
+    report = analyse(ctx, BEGIN, END, series=["temperature_c"])
     assert report.figures["missing"] == report.figures["expected"]
 
 
-def test_the_window_begins_with_the_first_stored_slot(house: House) -> None:
-    store_hours(house, (0, 24))
-    report = analyse(house, series=["temperature_c", "humidity_pct"]).accounting.set_index("series")
+def test_the_window_begins_with_the_first_stored_slot(ctx: RunContext) -> None:
+    store_hours(ctx, (0, 24))
+    report = analyse(ctx, series=["temperature_c", "humidity_pct"]).accounting.set_index("series")
     assert report.loc["temperature_c", "start"] == pd.Timestamp(BEGIN + DAY)
-    look_back = NOW - timedelta(days=house.settings.gaps.look_back_days)
+    look_back = NOW - timedelta(days=ctx.settings.gaps.look_back_days)
     assert report.loc["humidity_pct", "start"] == pd.Timestamp(look_back)
 
 
-def test_what_is_neither_served_nor_stored_is_not_expected(house: House) -> None:
-    names = set(analyse(house).accounting["series"])
+def test_what_is_neither_served_nor_stored_is_not_expected(ctx: RunContext) -> None:
+    names = set(analyse(ctx).accounting["series"])
     assert {"spot_eur_mwh", "pvpc_eur_mwh", "temperature_c"} <= names
     assert "temperature_mean_c" not in names  # climate: neither a key nor an import
 
 
-def test_nothing_known_later_than_as_of_counts(house: House) -> None:
-    store_hours(house)
-    report = analyse(house, BEGIN, END, series=["temperature_c"])
-    replay = analyse(House(**{**vars(house), "as_of": BEGIN + DAY}), BEGIN, END, series=["temperature_c"])
+def test_nothing_known_later_than_as_of_counts(ctx: RunContext) -> None:
+    store_hours(ctx)
+    report = analyse(ctx, BEGIN, END, series=["temperature_c"])
+    replay = analyse(
+        RunContext(**{**vars(ctx), "as_of": BEGIN + DAY}), BEGIN, END, series=["temperature_c"]
+    )
     assert report.figures["present"] == 216
     assert replay.figures["present"] == 23  # an hour after its end each
     assert replay.figures["missing"] == 0
 
 
-def test_a_quarantined_value_is_no_present_one(house: House) -> None:
-    store_hours(house)
-    stored = house.store.read("temperature_c", places=["5279X"], start=BEGIN + DAY, end=BEGIN + DAY + DAY / 24)
-    verdict = stored[["series", "place", "source", "start", "rev"]].assign(
-        verdict="quarantined", rule="step", reason="40 K in an hour", at=pd.Timestamp(NOW), by="test"
+def test_a_quarantined_value_is_no_present_one(ctx: RunContext) -> None:
+    store_hours(ctx)
+    stored = ctx.store.read(
+        "temperature_c", places=["5279X"], start=BEGIN + DAY, end=BEGIN + DAY + DAY / 24
     )
-    house.store.write_verdicts(verdict)
-    report = analyse(house, BEGIN, END, series=["temperature_c"])
+    verdict = stored[["series", "place", "source", "start", "rev"]].assign(
+        verdict="quarantined",
+        rule="step",
+        reason="40 K in an hour",
+        at=pd.Timestamp(NOW),
+        by="test",
+    )
+    ctx.store.write_verdicts(verdict)
+    report = analyse(ctx, BEGIN, END, series=["temperature_c"])
     assert (report.figures["present"], report.figures["quarantined"]) == (215, 1)
     assert report.gaps["state"].tolist() == ["quarantined"]
 
 
-def test_the_unfillable_is_remembered_until_it_is_to_be_asked_again(house: House) -> None:
-    store_hours(house, (20, 25))
-    doors = analyse(house, series=["temperature_c"]).ledgers[0].target.doors
+def test_the_unfillable_is_remembered_until_it_is_to_be_asked_again(ctx: RunContext) -> None:
+    store_hours(ctx, (20, 25))
+    doors = analyse(ctx, series=["temperature_c"]).ledgers[0].target.doors
     hole = int(BEGIN.timestamp()) + 20 * 3600, int(BEGIN.timestamp()) + 25 * 3600, 2**40
-    unfillable.remember(house.state, "temperature_c", [hole], doors, NOW)
+    known_unfillable.remember(ctx.state, "temperature_c", [hole], doors, NOW)
 
     def states(days: int) -> tuple[float, ...]:
-        later = House(**{**vars(house), "as_of": NOW + days * DAY})
+        later = RunContext(**{**vars(ctx), "as_of": NOW + days * DAY})
         found = analyse(later, BEGIN, END, series=["temperature_c"]).figures
         return found["unfillable"], found["missing"]
 
@@ -114,21 +134,21 @@ def test_the_unfillable_is_remembered_until_it_is_to_be_asked_again(house: House
     assert states(10) == (0, 5)
 
 
-def test_a_new_source_makes_the_unfillable_missing_again(house: House) -> None:
-    store_hours(house, (20, 25))
+def test_a_new_source_makes_the_unfillable_missing_again(ctx: RunContext) -> None:
+    store_hours(ctx, (20, 25))
     hole = int(BEGIN.timestamp()) + 20 * 3600, int(BEGIN.timestamp()) + 25 * 3600, 2**40
-    unfillable.remember(house.state, "temperature_c", [hole], [("siar", "J17")], NOW)
-    assert analyse(house, BEGIN, END, series=["temperature_c"]).figures["missing"] == 5
+    known_unfillable.remember(ctx.state, "temperature_c", [hole], [("siar", "J17")], NOW)
+    assert analyse(ctx, BEGIN, END, series=["temperature_c"]).figures["missing"] == 5
 
 
-def test_a_store_that_is_away_is_not_without_gaps(house: House) -> None:
-    house.store.close()
+def test_a_store_that_is_away_is_not_without_gaps(ctx: RunContext) -> None:
+    ctx.store.close()
     with pytest.raises(StoreUnavailable):
-        analyse(house)
+        analyse(ctx)
 
 
-def test_the_calendar_gives_the_share_of_each_market_day(house: House) -> None:
-    store_hours(house, (14, 26))  # the market day of 7 April begins at 22Z
-    calendar = analyse(house, BEGIN, END, series=["temperature_c"]).calendar["temperature_c"]
+def test_the_calendar_gives_the_share_of_each_market_day(ctx: RunContext) -> None:
+    store_hours(ctx, (14, 26))  # the market day of 7 April begins at 22Z
+    calendar = analyse(ctx, BEGIN, END, series=["temperature_c"]).calendar["temperature_c"]
     assert calendar.loc["2026-04-06"] == (24 - 12) / 24
     assert calendar.loc["2026-04-10"] == 1.0

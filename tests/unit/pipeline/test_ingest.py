@@ -7,67 +7,75 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from factory_lib.catalogue import CATALOGUE
 from factory_lib.clock import day_bounds, day_start
 from factory_lib.errors import BadInput
-from factory_lib.pipeline import due, passes
-from factory_lib.pipeline.hybrid import side_by_side
+from factory_lib.pipeline import retry_schedule
 from factory_lib.pipeline.ingest import ingest
-from factory_lib.pipeline.scope import targets
-from factory_lib.pipeline.stock import Stock
-from factory_lib.series import CATALOGUE
+from factory_lib.pipeline.recent_data import Stock
+from factory_lib.pipeline.source_comparison import side_by_side
+from factory_lib.pipeline.targets import targets
+from factory_lib.runs import due
 from factory_lib.settings.secrets import Secret
-from factory_lib.simulator.faults import Rule
-from factory_lib.simulator.holes import Hole
+from factory_lib.state.marks import ASKED, LATEST, STORED
+from factory_sim.faults import Rule
+from factory_sim.holes import Hole
 
-NOW = datetime(2026, 4, 15, 10, tzinfo=UTC)  # noon in Madrid: today's prices are known, tomorrow's are not
+NOW = datetime(
+    2026, 4, 15, 10, tzinfo=UTC
+)  # noon in Madrid: today's prices are known, tomorrow's are not
 HOUR = timedelta(hours=1)
 
 
-def held(house, name: str, start: datetime, end: datetime) -> pd.DataFrame:
+def held(ctx, name: str, start: datetime, end: datetime) -> pd.DataFrame:
     """What the store shows of a series at the site's trusted places."""
-    places = ("ES",) if name.endswith("eur_mwh") else house.settings.site.places.weather
-    return house.store.read(name, places=places, start=start, end=end)
+    places = ("ES",) if name.endswith("eur_mwh") else ctx.settings.site.places.weather
+    return ctx.store.read(name, places=places, start=start, end=end)
 
 
 def test_what_is_stored_is_what_the_world_has(town) -> None:
-    house = town.house()
-    outcome = ingest(house, "all", days=3)
+    ctx = town.ctx()
+    outcome = ingest(ctx, "all", days=3)
     assert (outcome.level, outcome.overdue) == ("ok", ())
     # Prices to the cent; each weather provider has its own view of the air.
     for name in ("spot_eur_mwh", "pvpc_eur_mwh", "temperature_c"):
-        rows = held(house, name, NOW - timedelta(days=2), NOW - 3 * HOUR)
+        rows = held(ctx, name, NOW - timedelta(days=2), NOW - 3 * HOUR)
         starts, values = town.simulator.world.window(name, NOW - timedelta(days=2), NOW - 3 * HOUR)
         np.testing.assert_array_equal(pd.DatetimeIndex(rows["start"]).as_unit("s").asi8, starts)
         np.testing.assert_allclose(rows["value"], values, atol=0.006 if "eur" in name else 2.5)
 
 
 def test_a_second_run_writes_nothing(town) -> None:
-    house = town.house()
-    ingest(house, days=8)
-    again = ingest(house)
+    ctx = town.ctx()
+    ingest(ctx, days=8)
+    again = ingest(ctx)
     assert (again.figures["new"], again.figures["revised"]) == (0, 0)
     assert again.level == "ok"
 
 
 def test_a_steady_run_asks_each_provider_of_prices_once(town) -> None:
-    ingest(town.house(), days=3)
+    ingest(town.ctx(), days=3)
     town.simulator.log.clear()
-    ingest(town.house(NOW + 24 * HOUR), "prices")
-    assert {source: town.asked(source) for source in ("ree", "omie", "esios")} == {"ree": 1, "omie": 1, "esios": 1}
+    ingest(town.ctx(NOW + 24 * HOUR), "prices")
+    assert {source: town.asked(source) for source in ("ree", "omie", "esios")} == {
+        "ree": 1,
+        "omie": 1,
+        "esios": 1,
+    }
 
 
 def test_the_prices_of_tomorrow_are_fetched_once_they_are_published(town) -> None:
     evening = datetime(2026, 4, 15, 19, tzinfo=UTC)  # 21:00 in Madrid
-    house = town.house(evening)
-    ingest(house, "prices", days=2)
+    ctx = town.ctx(evening)
+    ingest(ctx, "prices", days=2)
     start, end = day_bounds((evening + timedelta(days=1)).date())
-    assert len(held(house, "spot_eur_mwh", start, end)) == 96
-    assert len(held(house, "pvpc_eur_mwh", start, end)) == 24
+    assert len(held(ctx, "spot_eur_mwh", start, end)) == 96
+    assert len(held(ctx, "pvpc_eur_mwh", start, end)) == 24
 
 
 def test_a_failing_provider_holds_up_no_other(town) -> None:
     town.simulator.set_rules((Rule("outage", source="open_meteo_recent"),))
-    outcome = ingest(town.house(), "all", days=2)
+    outcome = ingest(town.ctx(), "all", days=2)
     assert outcome.figures["sources_failed"] == 1
     rows = outcome.by_source.set_index(["source", "series"])["new"]
     assert rows["ree", "spot_eur_mwh"] > 0
@@ -76,9 +84,13 @@ def test_a_failing_provider_holds_up_no_other(town) -> None:
 
 def test_rows_that_were_due_and_did_not_come_fail_the_job(town) -> None:
     town.simulator.set_rules(
-        (Rule("outage", source="ree"), Rule("outage", source="esios"), Rule("outage", source="omie"))
+        (
+            Rule("outage", source="ree"),
+            Rule("outage", source="esios"),
+            Rule("outage", source="omie"),
+        )
     )
-    outcome = ingest(town.house(), "prices")
+    outcome = ingest(town.ctx(), "prices")
     assert outcome.level == "fail"
     assert set(outcome.overdue) == {"spot_eur_mwh", "pvpc_eur_mwh"}
     assert outcome.figures["providers_away"] == 1
@@ -86,76 +98,81 @@ def test_rows_that_were_due_and_did_not_come_fail_the_job(town) -> None:
 
 
 def test_a_provider_that_stops_publishing_is_overdue_although_old_rows_come(town) -> None:
-    ingest(town.house(), "weather", days=3)
+    ingest(town.ctx(), "weather", days=3)
     town.simulator.set_holes((Hole(("temperature_c",), NOW, NOW + 48 * HOUR, lost=True),))
-    outcome = ingest(town.house(NOW + 12 * HOUR), "weather")
+    outcome = ingest(town.ctx(NOW + 12 * HOUR), "weather")
     assert outcome.overdue == ("temperature_c",)
 
 
 def test_an_outage_shorter_than_the_grace_is_not_overdue(town) -> None:
-    ingest(town.house(), "weather", days=3)
+    ingest(town.ctx(), "weather", days=3)
     town.simulator.set_rules((Rule("outage", source="open_meteo_recent"),))
-    assert ingest(town.house(NOW + HOUR), "weather").overdue == ()
+    assert ingest(town.ctx(NOW + HOUR), "weather").overdue == ()
 
 
 def test_a_missing_key_is_named_and_the_rest_goes_on(town) -> None:
-    outcome = ingest(town.house(), "weather", days=2)
+    outcome = ingest(town.ctx(), "weather", days=2)
     assert "Skipped aemet: AEMET_API_KEY not set." in outcome.notes
     assert outcome.figures["new"] > 0
 
 
 def test_asking_only_who_has_no_key_is_no_success(town) -> None:
-    outcome = ingest(town.house(), "aemet")
+    outcome = ingest(town.ctx(), "aemet")
     assert outcome.level == "fail"
     assert "AEMET_API_KEY" in outcome.verdict
 
 
 def test_an_unknown_source_is_bad_input(town) -> None:
     with pytest.raises(BadInput, match="all, prices, weather"):
-        ingest(town.house(), "rae")
+        ingest(town.ctx(), "rae")
 
 
 def test_providers_forecasts_are_no_observations(town) -> None:
-    house = town.house()
-    assert ingest(house, "weather", days=2).figures["forecasts"] > 0
-    ahead = held(house, "temperature_c", NOW, NOW + timedelta(days=7))
+    ctx = town.ctx()
+    assert ingest(ctx, "weather", days=2).figures["forecasts"] > 0
+    ahead = held(ctx, "temperature_c", NOW, NOW + timedelta(days=7))
     assert ahead.empty
-    issued = house.store.read_forecasts(
-        "temperature_c", places=house.settings.site.places.weather, start=NOW, end=NOW + timedelta(days=7)
+    issued = ctx.store.read_forecasts(
+        "temperature_c",
+        places=ctx.settings.site.places.weather,
+        start=NOW,
+        end=NOW + timedelta(days=7),
     )
     assert len(issued) > 100
 
 
 def test_after_a_run_nothing_is_due_until_something_new_can_exist(town) -> None:
-    house = town.house()
-    assert due.nothing_due(house.settings, house.state, "ree_price_ingestion", NOW) is None
-    ingest(house)
+    ctx = town.ctx()
+    assert due.nothing_due(ctx.settings, ctx.state, "ree_price_ingestion", NOW) is None
+    ingest(ctx)
 
     def prices(now: datetime) -> bool:
-        return due.nothing_due(house.settings, house.state, "ree_price_ingestion", now) is None
+        return due.nothing_due(ctx.settings, ctx.state, "ree_price_ingestion", now) is None
 
     def weather(now: datetime) -> bool:
-        return due.nothing_due(house.settings, house.state, "hybrid_weather_ingestion", now) is None
+        return due.nothing_due(ctx.settings, ctx.state, "hybrid_weather_ingestion", now) is None
 
     five = timedelta(minutes=5)
     assert not prices(NOW + five)
     assert not prices(datetime(2026, 4, 15, 11, 40, tzinfo=UTC))
-    assert prices(datetime(2026, 4, 15, 11, 45, tzinfo=UTC))  # 13:45 in Madrid: the market's results
+    assert prices(
+        datetime(2026, 4, 15, 11, 45, tzinfo=UTC)
+    )  # 13:45 in Madrid: the market's results
     assert not weather(NOW + five)
     assert weather(NOW + 3 * HOUR)
 
 
 def test_what_is_late_is_asked_for_ever_more_seldom(town) -> None:
-    house = town.house()
-    ingest(house, days=2)
+    ctx = town.ctx()
+    ingest(ctx, days=2)
     published = datetime(2026, 4, 15, 11, 45, tzinfo=UTC)
     town.simulator.set_rules((Rule("outage"),))
     asked = []
     for tick in range(24):
         now = published + timedelta(minutes=5 * tick)
-        if due.nothing_due(house.settings, house.state, "ree_price_ingestion", now) is None:
+        if due.nothing_due(ctx.settings, ctx.state, "ree_price_ingestion", now) is None:
             asked.append(5 * tick)
-            ingest(town.house(now), "prices")
+            ingest(town.ctx(now), "prices")
     pauses = np.diff(asked)
     assert asked[:2] == [0, 5]
     assert (np.diff(pauses) >= -5).all()
@@ -164,7 +181,7 @@ def test_what_is_late_is_asked_for_ever_more_seldom(town) -> None:
 
 
 @pytest.mark.parametrize(
-    ("back", "asked_for"),
+    ("back", "explicit_as_of"),
     [
         pytest.param(6 * HOUR, False, id="demo"),
         pytest.param(72 * HOUR, False, id="long-ago"),
@@ -172,53 +189,57 @@ def test_what_is_late_is_asked_for_ever_more_seldom(town) -> None:
     ],
 )
 def test_a_run_as_of_the_past_moves_no_mark_back_and_sees_only_what_was_known(
-    town, back: timedelta, asked_for: bool
+    town, back: timedelta, explicit_as_of: bool
 ) -> None:
-    house = town.house()
-    ingest(house, days=5)
-    marks = {topic: house.state.marks(topic) for topic in (due.LATEST, due.STORED, due.ASKED)}
+    ctx = town.ctx()
+    ingest(ctx, days=5)
+    marks = {topic: ctx.state.marks(topic) for topic in (LATEST, STORED, ASKED)}
     town.clock.set(NOW + HOUR)
-    past = dataclasses.replace(house, as_of=NOW - back, asked_for=asked_for)
-    assert past.replay == (asked_for or back > 24 * HOUR)
+    past = dataclasses.replace(ctx, as_of=NOW - back, explicit_as_of=explicit_as_of)
+    assert past.replay == (explicit_as_of or back > 24 * HOUR)
     outcome = ingest(past, "weather", days=2)
-    assert house.state.marks(due.LATEST) == marks[due.LATEST]
+    assert ctx.state.marks(LATEST) == marks[LATEST]
     latest = outcome.latest.set_index("series")["start"]
     assert latest["temperature_c"] < past.as_of
-    asked = house.state.marks(due.ASKED)
-    assert (asked == marks[due.ASKED]) == past.replay
-    if asked == marks[due.ASKED]:
-        assert house.state.marks(due.STORED) == marks[due.STORED]
+    asked = ctx.state.marks(ASKED)
+    assert (asked == marks[ASKED]) == past.replay
+    if asked == marks[ASKED]:
+        assert ctx.state.marks(STORED) == marks[STORED]
 
 
 def test_stock_and_comparison_know_only_what_was_available(town) -> None:
-    house = town.house()
-    ingest(house, "weather", days=8)
-    past = dataclasses.replace(house, as_of=NOW - timedelta(days=2))
+    ctx = town.ctx()
+    ingest(ctx, "weather", days=8)
+    past = dataclasses.replace(ctx, as_of=NOW - timedelta(days=2))
     stock = Stock.read(past, [t for t in targets(past) if t.name == "temperature_c"], 5, raw=True)
     assert (stock.by_series["temperature_c"]["available_at"] <= past.as_of).all()
-    assert side_by_side(past)["hours"].max() < side_by_side(house, days=9)["hours"].max()
+    assert side_by_side(past)["hours"].max() < side_by_side(ctx, days=9)["hours"].max()
 
 
 @pytest.mark.parametrize("name", ["temperature_mean_c", "gas_generation_mwh"])
 def test_a_daily_series_is_due_only_when_a_whole_day_is(town, name: str) -> None:
-    house = town.house()
-    job = next(job for job, spec in house.settings.jobs.items() if spec.notebook == "03_backfill")
+    ctx = town.ctx()
+    job = next(job for job, spec in ctx.settings.jobs.items() if spec.notebook == "03_backfill")
     due_until = CATALOGUE[name].due_until(NOW)
-    whole = day_start(due_until.date()) if name.startswith("gas") else datetime(*due_until.timetuple()[:3], tzinfo=UTC)
-    house.state.mark("job", job, NOW - HOUR, {"status": "ok"})
-    passes.leave(house.state, passes.Pass(NOW - passes.LOOK_EVERY), [])
+    whole = (
+        day_start(due_until.date())
+        if name.startswith("gas")
+        else datetime(*due_until.timetuple()[:3], tzinfo=UTC)
+    )
+    ctx.state.mark("job", job, NOW - HOUR, {"status": "ok"})
+    retry_schedule.leave(ctx.state, retry_schedule.Pass(NOW - retry_schedule.LOOK_EVERY), [])
     for until, quiet in ((whole, True), (whole - timedelta(days=1), False)):
-        house.state.mark(due.LATEST, name, until)
-        assert (due.nothing_due(house.settings, house.state, job, NOW) is not None) == quiet
+        ctx.state.mark(LATEST, name, until)
+        assert (due.nothing_due(ctx.settings, ctx.state, job, NOW) is not None) == quiet
 
 
 def test_the_operators_forecasts_come_with_the_prices(town) -> None:
-    house = town.house()
-    secrets = dataclasses.replace(house.settings.secrets, esios_token=Secret("esios-token"))
-    house = dataclasses.replace(house, settings=dataclasses.replace(house.settings, secrets=secrets))
-    ingest(house, "prices", days=2)
+    ctx = town.ctx()
+    secrets = dataclasses.replace(ctx.settings.secrets, esios_token=Secret("esios-token"))
+    ctx = dataclasses.replace(ctx, settings=dataclasses.replace(ctx.settings, secrets=secrets))
+    ingest(ctx, "prices", days=2)
     for name in ("load_mw", "wind_mw", "solar_mw"):
-        issued = house.store.read_forecasts(
+        issued = ctx.store.read_forecasts(
             name, places=("ES",), start=NOW - timedelta(days=2), end=NOW + timedelta(days=2)
         )
         assert issued["p50"].between(0, 60_000).all()

@@ -8,16 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from factory_lib.catalogue import get
 from factory_lib.clock import day_bounds, epoch
+from factory_lib.context import RunContext
 from factory_lib.frames import tidy
-from factory_lib.house import House
 from factory_lib.pipeline.gaps import analyse
 from factory_lib.pipeline.ingest import ingest
 from factory_lib.pipeline.quality import doubted, judge
-from factory_lib.series import get
 from factory_lib.settings import Settings
-from factory_lib.simulator.faults import Rule
 from factory_lib.slots import expected, from_index, resolutions, to_index
+from factory_sim.faults import Rule
 
 NOW = datetime(2026, 4, 15, 10, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -25,7 +25,12 @@ Change = Callable[[np.ndarray], np.ndarray]
 
 
 def rows(
-    name: str, change: Change = np.asarray, *, source: str = "ree", day: str = "2026-03-10", days: int = 2
+    name: str,
+    change: Change = np.asarray,
+    *,
+    source: str = "ree",
+    day: str = "2026-03-10",
+    days: int = 2,
 ) -> pd.DataFrame:
     """View rows of whole market days, of a daily course that no rule doubts, changed."""
     start, _ = day_bounds(datetime.fromisoformat(day).date())
@@ -34,11 +39,16 @@ def rows(
     course = 60.0 + 10 * np.sin(hours * np.pi / 12) + 0.1 * np.sin(hours)
     return pd.DataFrame(
         {
-            "series": name, "place": "ES", "source": source, "kind": "observed",
-            "resolution_s": resolutions(get(name), slots), "start": to_index(slots), "rev": 1,
+            "series": name,
+            "place": "ES",
+            "source": source,
+            "kind": "observed",
+            "resolution_s": resolutions(get(name), slots),
+            "start": to_index(slots),
+            "rev": 1,
             "value": change(course.copy()),
         }
-    )  # fmt: skip
+    )
 
 
 def at(position: int | slice, value: float) -> Change:
@@ -61,10 +71,10 @@ def spot(change: Change = np.asarray, **which: Any) -> pd.DataFrame:
     return rows("spot_eur_mwh", change, **which)
 
 
-def store(house: House, table: pd.DataFrame, resolution_s: int) -> None:
+def store(ctx: RunContext, table: pd.DataFrame, resolution_s: int) -> None:
     """Write one channel's rows."""
     name, place, source = table[["series", "place", "source"]].iloc[0]
-    house.store.write(
+    ctx.store.write(
         tidy(
             name,
             from_index(table["start"]),
@@ -97,9 +107,13 @@ HOURS_TOO = spot()[::4].assign(resolution_s=3600)
         pytest.param([spot(at(slice(0, 30), -9.5))], None, 0, id="negative-prices"),
         pytest.param([spot(lambda c: 4 * c), TARIFF], "scale", 192, id="quarter-sums"),
         pytest.param([spot(), TARIFF], None, 0, id="honest-quarters"),
-        pytest.param([spot(at(7, 90.0)), spot(source="omie")], "cross_source", 1, id="less-trusted"),
+        pytest.param(
+            [spot(at(7, 90.0)), spot(source="omie")], "cross_source", 1, id="less-trusted"
+        ),
         pytest.param([spot(), spot(lambda c: c + 0.01, source="omie")], None, 0, id="a-cent-apart"),
-        pytest.param([spot(at(slice(2, 4), 130.0), day="2024-10-27")], "doubled_hour", 2, id="october"),
+        pytest.param(
+            [spot(at(slice(2, 4), 130.0), day="2024-10-27")], "doubled_hour", 2, id="october"
+        ),
         pytest.param([spot(at(2, 130.0), day="2024-10-20")], None, 0, id="a-price-peak"),
         pytest.param([spot(), HOURS_TOO], None, 0, id="hours-beside-quarters"),
     ],
@@ -114,7 +128,9 @@ def test_a_rule_doubts_what_it_is_for(
 
 
 def test_of_two_sources_the_less_trusted_is_doubted(settings: Settings) -> None:
-    both = pd.concat([rows("spot_eur_mwh"), rows("spot_eur_mwh", at(7, 90.0), source="omie")], ignore_index=True)
+    both = pd.concat(
+        [rows("spot_eur_mwh"), rows("spot_eur_mwh", at(7, 90.0), source="omie")], ignore_index=True
+    )
     found = doubted(both, settings.quality)
     assert found["source"].tolist() == ["ree"]
     assert "omie says 90" in found["reason"].iloc[0]
@@ -135,14 +151,14 @@ def test_a_frozen_station_contradicts_nobody(settings: Settings) -> None:
     assert set(found["source"]) == {"aemet"}
 
 
-def test_stray_hours_bar_no_quarter_of_the_same_source(house: House) -> None:
+def test_stray_hours_bar_no_quarter_of_the_same_source(ctx: RunContext) -> None:
     quarters = rows("spot_eur_mwh", day="2026-04-14", days=1)
     stray = quarters[::4].assign(value=1.0)
     start = quarters["start"].min().to_pydatetime()
     for resolution_s, table in ((900, quarters), (3600, stray)):
-        store(house, table, resolution_s)
-    assert judge(house, ["spot_eur_mwh"], start, start + DAY).empty
-    assert len(house.store.read("spot_eur_mwh", places=["ES"], start=start, end=start + DAY)) == 96
+        store(ctx, table, resolution_s)
+    assert judge(ctx, ["spot_eur_mwh"], start, start + DAY).empty
+    assert len(ctx.store.read("spot_eur_mwh", places=["ES"], start=start, end=start + DAY)) == 96
 
 
 def test_only_the_latest_revision_is_judged(settings: Settings) -> None:
@@ -158,49 +174,57 @@ def test_the_order_of_rows_does_not_matter(settings: Settings) -> None:
 
 def test_a_provider_that_sums_quarters_is_quarantined_on_arrival(town: Any) -> None:
     town.simulator.set_rules((Rule("quarter_sums", source="omie"),))
-    house = town.house()
-    outcome = ingest(house, "prices", days=3)
+    ctx = town.ctx()
+    outcome = ingest(ctx, "prices", days=3)
     assert set(outcome.quarantined["rule"]) == {"scale"}
     assert set(outcome.quarantined["source"]) == {"omie"}
-    shown = house.store.read("spot_eur_mwh", places=["ES"], start=NOW - DAY, end=NOW)
+    shown = ctx.store.read("spot_eur_mwh", places=["ES"], start=NOW - DAY, end=NOW)
     assert set(shown["source"]) == {"ree"}  # the less trusted source stands in
 
 
 def test_an_honest_provider_is_believed(town: Any) -> None:
-    outcome = ingest(town.house(), "all", days=10)
+    outcome = ingest(town.ctx(), "all", days=10)
     assert outcome.quarantined.empty
 
 
 def test_a_frozen_sensor_is_quarantined_and_in_no_view(town: Any) -> None:
     town.simulator.set_rules((Rule("frozen", source="open_meteo_recent"),))
-    house = town.house()
-    outcome = ingest(house, "open_meteo_recent", days=3)
+    ctx = town.ctx()
+    outcome = ingest(ctx, "open_meteo_recent", days=3)
     assert "flat_line" in set(outcome.quarantined["rule"])
-    report = analyse(house, NOW - 3 * DAY, NOW, series=["temperature_c"])
+    report = analyse(ctx, NOW - 3 * DAY, NOW, series=["temperature_c"])
     assert report.figures["quarantined"] > 24
 
 
-def test_a_frozen_sensor_stays_quarantined_when_it_is_judged_every_hour(house: House) -> None:
-    frozen = rows("temperature_c", lambda c: at(slice(24, 72), 17.3)(c / 4), source="aemet", day="2026-04-12", days=3)
+def test_a_frozen_sensor_stays_quarantined_when_it_is_judged_every_hour(ctx: RunContext) -> None:
+    frozen = rows(
+        "temperature_c",
+        lambda c: at(slice(24, 72), 17.3)(c / 4),
+        source="aemet",
+        day="2026-04-12",
+        days=3,
+    )
     frozen = frozen.assign(place="5279X")
     start = frozen["start"].min().to_pydatetime()
     for hour in range(24, 72):
-        store(house, frozen[: hour + 1], 3600)
-        judge(house, ["temperature_c"], start, start + timedelta(hours=hour + 1))
-    shown = house.store.read("temperature_c", places=["5279X"], start=start, end=start + 3 * DAY)
+        store(ctx, frozen[: hour + 1], 3600)
+        judge(ctx, ["temperature_c"], start, start + timedelta(hours=hour + 1))
+    shown = ctx.store.read("temperature_c", places=["5279X"], start=start, end=start + 3 * DAY)
     assert len(shown) == 24  # all that came before it froze
 
 
 def test_what_a_person_released_is_not_doubted_again(town: Any) -> None:
     town.simulator.set_rules((Rule("frozen", source="open_meteo_recent"),))
-    house = town.house()
-    ingest(house, "open_meteo_recent", days=3)
-    verdicts = house.store.read_verdicts()
-    later = pd.Timestamp(house.clock.now() + timedelta(minutes=1)).as_unit("s")
-    house.store.write_verdicts(verdicts.assign(verdict="released", reason="it was calm", by="a person", at=later))
-    again = judge(house, ["temperature_c", "wind_speed_ms"], NOW - 3 * DAY, NOW)
+    ctx = town.ctx()
+    ingest(ctx, "open_meteo_recent", days=3)
+    verdicts = ctx.store.read_verdicts()
+    later = pd.Timestamp(ctx.clock.now() + timedelta(minutes=1)).as_unit("s")
+    ctx.store.write_verdicts(
+        verdicts.assign(verdict="released", reason="it was calm", by="a person", at=later)
+    )
+    again = judge(ctx, ["temperature_c", "wind_speed_ms"], NOW - 3 * DAY, NOW)
     assert again.empty
-    assert analyse(house, NOW - 3 * DAY, NOW, series=["temperature_c"]).figures["quarantined"] == 0
+    assert analyse(ctx, NOW - 3 * DAY, NOW, series=["temperature_c"]).figures["quarantined"] == 0
 
 
 def test_a_value_that_a_person_barred_contradicts_no_other_source(settings: Settings) -> None:

@@ -23,7 +23,11 @@ TUESDAY = date(2024, 3, 5)
 
 def read_plant(name: str) -> Plant:
     """Read one of the committed plants."""
-    return build(Plant, tomllib.loads((PLANTS / f"{name}.toml").read_text(encoding="utf-8"))["plant"], "plant")
+    return build(
+        Plant,
+        tomllib.loads((PLANTS / f"{name}.toml").read_text(encoding="utf-8"))["plant"],
+        "plant",
+    )
 
 
 def hours(begin: datetime, end: datetime) -> pd.DatetimeIndex:
@@ -43,7 +47,12 @@ def prices() -> pd.DataFrame:
     index = hours(datetime(2024, 2, 1, tzinfo=UTC), datetime(2024, 4, 5, tzinfo=UTC))
     hour = np.asarray(index.hour)
     return pd.DataFrame(
-        {"p50": 60 - 30 * np.exp(-(((hour - 13) / 3) ** 2)) + 40 * np.exp(-(((hour - 20) / 2) ** 2))}, index
+        {
+            "p50": 60
+            - 30 * np.exp(-(((hour - 13) / 3) ** 2))
+            + 40 * np.exp(-(((hour - 20) / 2) ** 2))
+        },
+        index,
     )
 
 
@@ -58,7 +67,9 @@ def mild() -> pd.DataFrame:
 def ask(plant: Plant, prices: pd.DataFrame, mild: pd.DataFrame) -> Callable[..., Request]:
     """A request for one day of the default plant, with whatever is to be different."""
 
-    def request(day: date = TUESDAY, days: int = 1, *, of: Plant = plant, **changes: Any) -> Request:
+    def request(
+        day: date = TUESDAY, days: int = 1, *, of: Plant = plant, **changes: Any
+    ) -> Request:
         return replace(for_days(of, prices, mild, day, days), **changes)
 
     return request

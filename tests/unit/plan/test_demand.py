@@ -25,7 +25,9 @@ def test_a_plain_week_owes_its_thousand_kilograms_in_the_shape_of_its_days(plant
     assert week[6] == 0
 
 
-@pytest.mark.parametrize("monday", [date(2024, 3, 25), date(2026, 4, 27), date(2026, 12, 21)], ids=str)
+@pytest.mark.parametrize(
+    "monday", [date(2024, 3, 25), date(2026, 4, 27), date(2026, 12, 21)], ids=str
+)
 def test_what_falls_on_a_closed_day_moves_within_the_week(plant, monday):
     week = by_day(plant, monday, date.fromordinal(monday.toordinal() + 6))
     assert sum(sum(of.values()) for of in week.values()) == pytest.approx(1000)

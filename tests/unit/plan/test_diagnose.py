@@ -93,11 +93,15 @@ def test_the_power_limit_is_raised_by_the_least_that_helps_even_for_longer(ask, 
         machines={"oven": 1, "line": 1},
         variants={"standard": Variant(100.0, 100.0)},
         shifts=(Shift("all day", WEEK, time(), time(), 1),),
-        auxiliaries=tuple(Auxiliary(f"load {n}", kw, time(a), time(b)) for n, (kw, a, b) in enumerate(loads)),
+        auxiliaries=tuple(
+            Auxiliary(f"load {n}", kw, time(a), time(b)) for n, (kw, a, b) in enumerate(loads)
+        ),
         power=Power(40.0, 0.1, limit_kw=40.0),
         slot_min=60,
     )
-    request = ask(of=tight, begin=DAY - timedelta(hours=1), kilograms={DAY.date(): {"standard": 100.0}})
+    request = ask(
+        of=tight, begin=DAY - timedelta(hours=1), kilograms={DAY.date(): {"standard": 100.0}}
+    )
     (obstacle,) = [one for one in solve(request).obstacles if one.family == "power"]
     assert obstacle.amount == pytest.approx(6.0)
     raised = replace(tight, power=Power(46.0, 0.1, limit_kw=46.0))
@@ -118,13 +122,22 @@ def test_the_room_is_widened_by_the_least_that_helps_even_for_longer(ask, plant,
         slot_min=60,
     )
     outdoors = {2: 37.0, 3: 37.0, 12: 37.8, 13: 36.0}  # the room is cooled by at most 14 K
-    weather = mild.assign(temperature_c=mild.index.hour.map(lambda hour: outdoors.get(hour, 50.0)), humidity_pct=10.0)
-    request = ask(of=warm, weather=weather, begin=DAY - timedelta(hours=1), kilograms={DAY.date(): {"standard": 100.0}})
+    weather = mild.assign(
+        temperature_c=mild.index.hour.map(lambda hour: outdoors.get(hour, 50.0)), humidity_pct=10.0
+    )
+    request = ask(
+        of=warm,
+        weather=weather,
+        begin=DAY - timedelta(hours=1),
+        kilograms={DAY.date(): {"standard": 100.0}},
+    )
     (obstacle,) = [one for one in solve(request).obstacles if one.family == "room"]
     assert obstacle.amount == pytest.approx(1.0, abs=0.01)
 
 
-@pytest.mark.parametrize(("case", "unit"), [(too_hot, "K"), (too_humid, "%")], ids=["too hot", "too humid"])
+@pytest.mark.parametrize(
+    ("case", "unit"), [(too_hot, "K"), (too_humid, "%")], ids=["too hot", "too humid"]
+)
 def test_a_room_is_out_of_its_limits_by_kelvin_or_percent(case, unit, ask, plant, mild):
     (obstacle,) = solve(case(ask, plant, mild)).obstacles
     assert obstacle.unit == unit
@@ -151,10 +164,15 @@ def test_a_wait_grows_by_the_least_that_helps_every_batch(ask, plant):
         ),
         machines={"oven": 2, "line": 2},
         variants={"standard": Variant(100.0, 100.0)},
-        shifts=(Shift("early", WEEK, time(12), time(14), 2), Shift("late", WEEK, time(16), time(17), 2)),
+        shifts=(
+            Shift("early", WEEK, time(12), time(14), 2),
+            Shift("late", WEEK, time(16), time(17), 2),
+        ),
         slot_min=60,
     )
     kilograms = {DAY.date(): {"standard": 200.0}}
-    named = {one.family: one for one in solve(ask(of=two, begin=DAY, kilograms=kilograms)).obstacles}
+    named = {
+        one.family: one for one in solve(ask(of=two, begin=DAY, kilograms=kilograms)).obstacles
+    }
     assert named["waits"].amount == pytest.approx(2.0)
     assert named["waits"].detail == "after heat"

@@ -35,7 +35,9 @@ def test_modes_keep_to_machines_people_and_limit_and_cost_their_excess(pressed):
     assert kw.max() <= 115
     assert modes.excess_kw == pytest.approx(np.maximum(0, kw - 80))
     assert modes.counts.max() == 1
-    assert (modes.counts @ np.array([part.operators for part in parts])).max() <= problem.people[slot]
+    assert (modes.counts @ np.array([part.operators for part in parts])).max() <= problem.people[
+        slot
+    ]
 
 
 def test_too_many_combinations_leave_a_slot_to_its_plain_rows(pressed):

@@ -25,7 +25,9 @@ TUESDAY = date(2024, 3, 5)
 @pytest.mark.parametrize("variant", ["standard", "premium"])
 def test_every_weekday_is_feasible(ask, plant, offset, variant):
     demand = replace(
-        plant.demand, weekly_kg={variant: 1000.0}, preferred_kg={variant: plant.demand.preferred_kg["standard"]}
+        plant.demand,
+        weekly_kg={variant: 1000.0},
+        preferred_kg={variant: plant.demand.preferred_kg["standard"]},
     )
     day = date(2024, 3, 4) + timedelta(days=offset)
     plan = solve(ask(day, of=replace(plant, demand=demand)))
@@ -45,7 +47,9 @@ def test_no_baseline_is_cheaper_and_each_makes_the_same(ask):
     plan = solve(ask())
     assert set(plan.baselines) == {"shift begin", "fixed start", "greedy"}
     for name, laid in plan.baselines.items():
-        assert sum(batch.kg for batch in laid) == pytest.approx(sum(batch.kg for batch in plan.schedule)), name
+        assert sum(batch.kg for batch in laid) == pytest.approx(
+            sum(batch.kg for batch in plan.schedule)
+        ), name
 
 
 def test_a_time_out_returns_the_best_plan_with_the_gap_it_can_prove(ask, plant):
@@ -98,9 +102,18 @@ def test_a_machine_out_of_order_is_not_used_until_it_is_back(ask):
 
 
 def test_what_is_running_is_finished_and_not_paid_twice(ask):
-    begun = {"mixing": datetime(2024, 3, 5, 5, tzinfo=UTC), "refining": datetime(2024, 3, 5, 6, tzinfo=UTC)}
+    begun = {
+        "mixing": datetime(2024, 3, 5, 5, tzinfo=UTC),
+        "refining": datetime(2024, 3, 5, 6, tzinfo=UTC),
+    }
     now = datetime(2024, 3, 5, 8, tzinfo=UTC)
-    plan = solve(ask(begin=now, running=(Running("standard", 150.0, begun),), kilograms={TUESDAY: {"standard": 150.0}}))
+    plan = solve(
+        ask(
+            begin=now,
+            running=(Running("standard", 150.0, begun),),
+            kilograms={TUESDAY: {"standard": 150.0}},
+        )
+    )
     table = plan.table()
     assert table["begun"].tolist() == [True, True, False, False, False]
     assert table["kg"].unique().tolist() == [150.0]
@@ -111,13 +124,18 @@ def test_what_is_running_is_finished_and_not_paid_twice(ask):
 def test_heat_of_a_running_stage_is_counted_from_now_on(ask, plant, mild):
     hot = mild.assign(temperature_c=35.9, humidity_pct=15.0)
     wary = replace(plant, risk=replace(plant.risk, heat_eur_k_h=5.0, heat_margin_k=8.0))
-    begun = {"mixing": datetime(2024, 3, 5, 5, tzinfo=UTC), "refining": datetime(2024, 3, 5, 6, tzinfo=UTC)}
+    begun = {
+        "mixing": datetime(2024, 3, 5, 5, tzinfo=UTC),
+        "refining": datetime(2024, 3, 5, 6, tzinfo=UTC),
+    }
     running = Running("standard", 200.0, begun | {"conching": datetime(2024, 3, 5, 10, tzinfo=UTC)})
     now = datetime(2024, 3, 5, 11, tzinfo=UTC)
     plan = solve(ask(of=wary, weather=hot, begin=now, running=(running,)))
     later = solve(ask(of=wary, weather=hot, begin=now + timedelta(hours=1), running=(running,)))
     assert plan.bound_eur <= plan.costs.objective + 1e-6
-    assert plan.costs.heat - later.costs.heat == pytest.approx(5.0 * (8.0 - 28.0 + 35.9 - 14.0))  # an hour of conching
+    assert plan.costs.heat - later.costs.heat == pytest.approx(
+        5.0 * (8.0 - 28.0 + 35.9 - 14.0)
+    )  # an hour of conching
 
 
 def test_a_batch_is_not_held_where_holding_breaks_the_power_limit(plant, prices):
@@ -149,7 +167,9 @@ def test_planning_again_keeps_the_batch_and_forgets_what_is_finished(ask):
     plan = solve(ask(TUESDAY, 2))
     ends = [rows["end"].iloc[-1] for rows in plan.by_batch()]
     again = from_now(plan, (ends[0] + timedelta(minutes=5)).to_pydatetime())
-    assert sum(sum(of.values()) for of in again.kilograms.values()) == pytest.approx(plan.schedule[1].kg)
+    assert sum(sum(of.values()) for of in again.kilograms.values()) == pytest.approx(
+        plan.schedule[1].kg
+    )
 
 
 def test_negative_prices_draw_the_load_to_them(ask, prices):
@@ -167,17 +187,29 @@ def test_the_upper_band_steers_away_only_when_it_has_a_price(ask, plant, prices)
     wary = solve(ask(of=replace(plant, risk=replace(plant.risk, band_weight=1.0)), prices=banded))
     assert bold.costs.band == 0
     assert bold.costs.energy < wary.costs.energy
-    assert wary.costs.objective < bold.costs.energy + 0.2 * 200  # it pays a little more to avoid a lot of doubt
+    assert (
+        wary.costs.objective < bold.costs.energy + 0.2 * 200
+    )  # it pays a little more to avoid a lot of doubt
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         ({"begin": datetime(2024, 3, 5, 0, 7, tzinfo=UTC)}, "whole slots"),
-        ({"pins": (Pin("standard", "melting", datetime(2024, 3, 5, 8, tzinfo=UTC)),)}, "no stage 'melting'"),
+        (
+            {"pins": (Pin("standard", "melting", datetime(2024, 3, 5, 8, tzinfo=UTC)),)},
+            "no stage 'melting'",
+        ),
         ({"outages": (Outage("oven", datetime(2024, 3, 5, 8, tzinfo=UTC)),)}, "no machine 'oven'"),
         ({"kilograms": {date(2024, 4, 1): {"standard": 100.0}}}, "outside the window"),
-        ({"running": (Running("standard", 100.0, {"refining": datetime(2024, 3, 5, 1, tzinfo=UTC)}),)}, "in order"),
+        (
+            {
+                "running": (
+                    Running("standard", 100.0, {"refining": datetime(2024, 3, 5, 1, tzinfo=UTC)}),
+                )
+            },
+            "in order",
+        ),
     ],
     ids=["off the grid", "unknown stage", "unknown machine", "another day", "a stage left out"],
 )
@@ -211,7 +243,9 @@ def test_a_quarter_is_no_price_of_its_hour(ask, plant, prices):
 
 def test_a_plan_that_is_none_costs_nothing_known(ask, plant):
     limit = replace(plant, power=Power(50.0, 0.1, limit_kw=58.0))
-    written = json.loads(to_json(solve(ask(of=limit)), made_at=datetime(2024, 3, 4, 12, tzinfo=UTC)))
+    written = json.loads(
+        to_json(solve(ask(of=limit)), made_at=datetime(2024, 3, 4, 12, tzinfo=UTC))
+    )
     assert written["status"] == "infeasible"
     assert set(written["costs_eur"].values()) == {None}
 

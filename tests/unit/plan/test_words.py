@@ -24,7 +24,9 @@ NOON = datetime(2024, 3, 4, 12, tzinfo=UTC)
 def hot(mild):
     """Weather whose afternoons no cooling reaches."""
     hour = np.asarray(mild.index.hour)
-    return mild.assign(temperature_c=np.where((hour >= 9) & (hour < 20), 44.0, 25.0), humidity_pct=20.0)
+    return mild.assign(
+        temperature_c=np.where((hour >= 9) & (hour < 20), 44.0, 25.0), humidity_pct=20.0
+    )
 
 
 def test_the_brief_says_what_to_start_when_in_spanish_and_local_time(ask):
@@ -53,7 +55,9 @@ def test_an_impossible_day_is_told_with_what_would_help(ask):
     assert text.startswith("NO HAY PLAN POSIBLE")
     assert "- máquinas: 5 horas de máquina (conche martes 05 " in text
     assert not {"Tue", "Wed", "to"} & set(text.replace("(", " ").split()), "no English in it"
-    assert brief(plan, to_blame=["out conche 20:00"]).endswith("Sin el encargo «out conche 20:00» habría plan.")
+    assert brief(plan, to_blame=["out conche 20:00"]).endswith(
+        "Sin el encargo «out conche 20:00» habría plan."
+    )
     document = json.loads(to_json(plan, made_at=NOON))
     assert document["status"] == "infeasible"
     assert document["obstacles"][0]["family"] == "machines"
@@ -80,8 +84,13 @@ def test_exports_agree_with_the_plan(ask):
     plan = solve(ask())
     document = json.loads(to_json(plan, made_at=NOON))
     assert document["schema"] == SCHEMA
-    assert [stage["stage"] for stage in document["batches"][0]["stages"]] == [s.name for s in plan.problem.stages]
-    assert document["batches"][0]["stages"][0]["start"] == f"{plan.table().iloc[0]['start']:%Y-%m-%dT%H:%M:%SZ}"
+    assert [stage["stage"] for stage in document["batches"][0]["stages"]] == [
+        s.name for s in plan.problem.stages
+    ]
+    assert (
+        document["batches"][0]["stages"][0]["start"]
+        == f"{plan.table().iloc[0]['start']:%Y-%m-%dT%H:%M:%SZ}"
+    )
     assert len(to_csv(plan).splitlines()) == 1 + 5
 
 
@@ -102,7 +111,9 @@ def test_a_stage_that_runs_already_was_not_moved_by_the_room(ask, mild):
     at = datetime(2024, 3, 5, 5, tzinfo=UTC)
     starts = {"mixing": at, "refining": at.replace(hour=6), "conching": at.replace(hour=10)}
     wet = (mild.index >= at.replace(hour=10)) & (mild.index < at.replace(hour=15))
-    weather = mild.assign(temperature_c=np.where(wet, 24.0, 16.0), humidity_pct=np.where(wet, 95.0, 45.0))
+    weather = mild.assign(
+        temperature_c=np.where(wet, 24.0, 16.0), humidity_pct=np.where(wet, 95.0, 45.0)
+    )
     running = (Running("standard", 200.0, starts),)
     plan = solve(ask(weather=weather, begin=at.replace(hour=11), running=running))
     conching = [item for item in watch(plan) if (item.kind, item.stage) == ("heat", "conching")]
@@ -123,14 +134,25 @@ def test_a_batch_in_a_room_above_the_critical_temperature_is_a_danger(ask, mild)
     starts = {"mixing": at, "refining": at.replace(hour=6), "conching": at.replace(hour=10)}
     peak = (mild.index >= at.replace(hour=12)) & (mild.index < at.replace(hour=14))
     weather = mild.assign(temperature_c=np.where(peak, 47.0, 16.0), humidity_pct=10.0)
-    plan = solve(ask(weather=weather, begin=at.replace(hour=11), running=(Running("standard", 200.0, starts),)))
+    plan = solve(
+        ask(
+            weather=weather,
+            begin=at.replace(hour=11),
+            running=(Running("standard", 200.0, starts),),
+        )
+    )
     (danger,) = [item for item in watch(plan) if item.kind == "critical"]
     assert (danger.stage, danger.why) == ("conching", "above 32 °C what is in it is lost")
-    assert "PELIGRO: la sala echa a perder el lote en conchado el martes 5 de 13:00 a 15:00." in brief(
-        plan, watch(plan)
+    assert (
+        "PELIGRO: la sala echa a perder el lote en conchado el martes 5 de 13:00 a 15:00."
+        in brief(plan, watch(plan))
     )
-    safe = mild.assign(temperature_c=np.where(peak, 45.0, 16.0), humidity_pct=10.0)  # 31 °C in the room
-    plan = solve(ask(weather=safe, begin=at.replace(hour=11), running=(Running("standard", 200.0, starts),)))
+    safe = mild.assign(
+        temperature_c=np.where(peak, 45.0, 16.0), humidity_pct=10.0
+    )  # 31 °C in the room
+    plan = solve(
+        ask(weather=safe, begin=at.replace(hour=11), running=(Running("standard", 200.0, starts),))
+    )
     assert {item.kind for item in watch(plan) if item.stage == "conching"} == {"heat"}
 
 
@@ -156,8 +178,13 @@ def test_the_hour_that_a_long_day_has_twice_is_told_apart(ask):
         "weather": pd.DataFrame({"temperature_c": 16.0, "humidity_pct": 45.0}, day),
     }
     starts = {"mixing": first, "refining": first + timedelta(hours=1)}
-    request = for_days(read_plant("free"), **frames, first=date(2024, 10, 27), begin=first + timedelta(hours=2),
-                       running=(Running("standard", 200.0, starts),))  # fmt: skip
+    request = for_days(
+        read_plant("free"),
+        **frames,
+        first=date(2024, 10, 27),
+        begin=first + timedelta(hours=2),
+        running=(Running("standard", 200.0, starts),),
+    )
     plan = solve(request)
     assert len(plan.power()) == (25 - 3.5) * 4
     text = brief(plan)

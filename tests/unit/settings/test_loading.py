@@ -49,13 +49,21 @@ class Outer:
     colour: Colour = Colour.RED
 
 
-SEVERITY = {"name": "minor", "strategy": "wait", "priority": "low", "passes_at_min": [0], "up_to_h": 2}
+SEVERITY = {
+    "name": "minor",
+    "strategy": "wait",
+    "priority": "low",
+    "passes_at_min": [0],
+    "up_to_h": 2,
+}
 GOOD: dict[str, Any] = {"name": "a", "starts": "06:00", "inner": {"power_kw": 3}}
 
 
 def test_a_good_table_becomes_typed_records() -> None:
     built = build(
-        Outer, {**GOOD, "stages": [{"power_kw": 1}], "colour": "red", "by_name": {"x": {"power_kw": 2}}}, "plant"
+        Outer,
+        {**GOOD, "stages": [{"power_kw": 1}], "colour": "red", "by_name": {"x": {"power_kw": 2}}},
+        "plant",
     )
     assert built.starts == time(6)
     assert built.inner.power_kw == 3.0
@@ -70,14 +78,20 @@ def test_a_good_table_becomes_typed_records() -> None:
         pytest.param({"name": 3}, "must be text in quotes", id="wrong type"),
         pytest.param({"limit": True}, "must be a whole number, not true", id="a bool is no int"),
         pytest.param({"starts": "6h"}, "is not a time such as", id="not a time"),
-        pytest.param({"inner": {"power_kw": float("nan")}}, "must be a number, not nan", id="not finite"),
+        pytest.param(
+            {"inner": {"power_kw": float("nan")}}, "must be a number, not nan", id="not finite"
+        ),
         pytest.param({"inner": {"power_kw": "3"}}, 'must be a number, not "3"', id="quoted number"),
         pytest.param({"inner": {}}, "'power_kw' is missing", id="missing"),
         pytest.param({"inner": {"power_kw": -1}}, "must not be negative", id="range"),
-        pytest.param({"inner": {"power_kw": 1, "mode": "idle"}}, "must be one of 'on', 'off'", id="literal"),
+        pytest.param(
+            {"inner": {"power_kw": 1, "mode": "idle"}}, "must be one of 'on', 'off'", id="literal"
+        ),
         pytest.param({"colour": "blue"}, "must be one of 'red'", id="enum"),
         pytest.param({"stages": {"power_kw": 1}}, "must be a list", id="table for a list"),
-        pytest.param({"stages": [{"power_kw": "x"}]}, r"stages\[0\]\.power_kw", id="place inside a list"),
+        pytest.param(
+            {"stages": [{"power_kw": "x"}]}, r"stages\[0\]\.power_kw", id="place inside a list"
+        ),
         pytest.param({"inner": 3}, "must be a table", id="value for a table"),
     ],
 )
@@ -86,13 +100,25 @@ def test_a_mistake_names_its_place(change: dict[str, Any], message: str) -> None
         build(Outer, {**GOOD, **change}, "plant")
 
 
-@pytest.mark.parametrize("cron", ["", "*/5 * * * *", "10,40 * * * *", "0 6-22/2 1 1-12 0,7", "0 0 31 12 5"])
+@pytest.mark.parametrize(
+    "cron", ["", "*/5 * * * *", "10,40 * * * *", "0 6-22/2 1 1-12 0,7", "0 0 31 12 5"]
+)
 def test_a_cadence_is_five_fields(cron: str) -> None:
     assert build(JobSettings, {"notebook": "01_ingest", "cron": cron}, "jobs.ours").cron == cron
 
 
 @pytest.mark.parametrize(
-    "cron", ["hourly", "*/5 * * *", "60 * * * *", "0 24 * * *", "0 0 0 * *", "5-1 * * * *", "*/0 * * * *", "a * * * *"]
+    "cron",
+    [
+        "hourly",
+        "*/5 * * *",
+        "60 * * * *",
+        "0 24 * * *",
+        "0 0 0 * *",
+        "5-1 * * * *",
+        "*/0 * * * *",
+        "a * * * *",
+    ],
 )
 def test_what_cron_would_refuse_or_never_run_is_refused(cron: str) -> None:
     with pytest.raises(ConfigError, match="is not five fields"):
@@ -106,18 +132,31 @@ def test_what_cron_would_refuse_or_never_run_is_refused(cron: str) -> None:
         (BreakerSettings, {"open_s": -1}, "open_s must be at least 0, not -1"),
         (AlertSettings, {"cooldown_h": -6}, "cooldown_h must be at least 0, not -6"),
         (RetentionSettings, {"backups": 0}, "backups must be at least 1, not 0"),
-        (JobSettings, {"notebook": "01_ingest", "timeout_s": 0}, "timeout_s must be at least 1, not 0"),
-        (GapSettings, {"severities": [SEVERITY, {**SEVERITY, "name": "critical"}]}, "must ascend by up_to_h"),
+        (
+            JobSettings,
+            {"notebook": "01_ingest", "timeout_s": 0},
+            "timeout_s must be at least 1, not 0",
+        ),
+        (
+            GapSettings,
+            {"severities": [SEVERITY, {**SEVERITY, "name": "critical"}]},
+            "must ascend by up_to_h",
+        ),
         (GapSettings, {"severities": []}, "must ascend by up_to_h"),
     ],
 )
-def test_a_number_that_cannot_be_is_refused_with_its_name(record: type, given: dict[str, Any], message: str) -> None:
+def test_a_number_that_cannot_be_is_refused_with_its_name(
+    record: type, given: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         build(record, given, "ours")
 
 
 def test_merging_lays_tables_over_tables() -> None:
-    assert merge({"a": {"x": 1, "y": 2}, "b": 3}, {"a": {"y": 5}}) == {"a": {"x": 1, "y": 5}, "b": 3}
+    assert merge({"a": {"x": 1, "y": 2}, "b": 3}, {"a": {"y": 5}}) == {
+        "a": {"x": 1, "y": 5},
+        "b": 3,
+    }
 
 
 @pytest.mark.parametrize("profile", ["live", "demo", "history"])
@@ -142,7 +181,8 @@ def test_an_unknown_profile_names_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [pytest.param(None, "is missing", id="absent"), pytest.param("[x", "is not TOML", id="broken")]
+    ("text", "message"),
+    [pytest.param(None, "is missing", id="absent"), pytest.param("[x", "is not TOML", id="broken")],
 )
 def test_a_file_that_cannot_be_read_says_so(tmp_path: Path, text: str | None, message: str) -> None:
     file = tmp_path / "other.toml"

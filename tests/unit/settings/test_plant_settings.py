@@ -19,12 +19,18 @@ PLANTS = Path(__file__).parents[3] / "benchmarks" / "plants"
 
 @pytest.fixture
 def table():
-    return copy.deepcopy(tomllib.loads((PLANTS / "default.toml").read_text(encoding="utf-8"))["plant"])
+    return copy.deepcopy(
+        tomllib.loads((PLANTS / "default.toml").read_text(encoding="utf-8"))["plant"]
+    )
 
 
 @pytest.mark.parametrize("name", ["default", "free", "tight"])
 def test_the_committed_plants_are_valid(name):
-    plant = build(Plant, tomllib.loads((PLANTS / f"{name}.toml").read_text(encoding="utf-8"))["plant"], "plant")
+    plant = build(
+        Plant,
+        tomllib.loads((PLANTS / f"{name}.toml").read_text(encoding="utf-8"))["plant"],
+        "plant",
+    )
     kwh = sum(stage.power_kw * stage.duration_min / 60 for stage in plant.stages)
     assert kwh == 534
 
@@ -47,7 +53,11 @@ def test_the_committed_plants_are_valid(name):
         (("power", "limit_kw"), 100, "not above limit_kw"),
         (("auxiliaries", 0, "power_kw"), -5, "must not be negative"),
         (("shifts", 1, "begin"), "13:00", "overlap"),
-        (("calendar",), {"closed": [date(2026, 8, 28)], "open": [date(2026, 8, 28)]}, "closed and as open"),
+        (
+            ("calendar",),
+            {"closed": [date(2026, 8, 28)], "open": [date(2026, 8, 28)]},
+            "closed and as open",
+        ),
         (("room", "cools_k"), -1, "how far the plant reaches"),
         (("risk", "band_weight"), -1, "costs something or nothing"),
         (("stages", 2, "room", "temperature_max_c"), 40, "not above the critical"),
@@ -72,5 +82,7 @@ def test_a_mistake_names_the_stage_and_the_file(tmp_path):
     text = (factory_settings.ROOT / "config" / "factory.toml").read_text(encoding="utf-8")
     file = tmp_path / "mine.toml"
     file.write_text(text.replace("hold_h = 12 ", "hold_hours = 12 "), encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"mine\.toml: \[plant\.stages\[conching\]\] .*did you mean 'hold_h'"):
+    with pytest.raises(
+        ConfigError, match=r"mine\.toml: \[plant\.stages\[conching\]\] .*did you mean 'hold_h'"
+    ):
         factory_settings.load("live", env={"FACTORY_CONFIG": str(file)})

@@ -19,7 +19,9 @@ from factory_lib.settings.secrets import Secret, Secrets, read_dotenv
 KEY = "k3y-with-m4rk"
 
 
-@pytest.mark.parametrize("shown", [repr, str, "{}".format, "{0!r}".format], ids=["repr", "str", "format", "format-r"])
+@pytest.mark.parametrize(
+    "shown", [repr, str, "{}".format, "{0!r}".format], ids=["repr", "str", "format", "format-r"]
+)
 def test_a_secret_is_never_shown(shown: object) -> None:
     assert callable(shown)
     assert KEY not in shown(Secret(KEY))
@@ -83,7 +85,8 @@ def test_masking_knows_how_others_write_it(write: Callable[[str], str]) -> None:
 def test_dotenv_lines_are_read_and_the_environment_wins(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_text(
-        "# comment\nexport AEMET_API_KEY='from file'\n\nnot a pair\nESIOS_TOKEN=\"x=y\"\n", encoding="utf-8"
+        "# comment\nexport AEMET_API_KEY='from file'\n\nnot a pair\nESIOS_TOKEN=\"x=y\"\n",
+        encoding="utf-8",
     )
     assert read_dotenv(file) == {"AEMET_API_KEY": "from file", "ESIOS_TOKEN": "x=y"}
     assert read_dotenv(tmp_path / "absent") == {}

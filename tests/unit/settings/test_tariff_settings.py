@@ -37,13 +37,23 @@ def test_years_may_follow_each_other():
     ("text", "says"),
     [
         pytest.param(TOLLS + LATER.replace("2027", "2026"), "overlap", id="overlap"),
-        pytest.param(TOLLS.replace("until = 2027-01-01", "") + LATER, "overlap", id="an open end overlaps"),
-        pytest.param(TOLLS.replace("2027", "2025"), "must be after since", id="ends before it begins"),
-        pytest.param(TOLLS.replace("P6 = 1.5", "P7 = 1"), "need eur_mwh of P1", id="a period missing"),
-        pytest.param("access = '2.0TD'\n" + TOLLS, "need eur_mwh of P1, P2, P3", id="six periods of three"),
+        pytest.param(
+            TOLLS.replace("until = 2027-01-01", "") + LATER, "overlap", id="an open end overlaps"
+        ),
+        pytest.param(
+            TOLLS.replace("2027", "2025"), "must be after since", id="ends before it begins"
+        ),
+        pytest.param(
+            TOLLS.replace("P6 = 1.5", "P7 = 1"), "need eur_mwh of P1", id="a period missing"
+        ),
+        pytest.param(
+            "access = '2.0TD'\n" + TOLLS, "need eur_mwh of P1, P2, P3", id="six periods of three"
+        ),
         pytest.param(TOLLS + TAX, "share or eur_mwh", id="a tax without amount"),
         pytest.param(TOLLS + TAX + "share = 5.0", "a fraction", id="percent for a share"),
-        pytest.param(TOLLS + (TAX + "share = 0.05\n") * 2, "taxes electricity tax since", id="a tax twice"),
+        pytest.param(
+            TOLLS + (TAX + "share = 0.05\n") * 2, "taxes electricity tax since", id="a tax twice"
+        ),
         pytest.param(TAX + "share = 0.05", "set tolls too", id="a tax on an unknown sum"),
         pytest.param("price_basis = 'pvpc'\n" + TOLLS, "contains its tolls", id="tolls twice"),
         pytest.param(TOLLS.replace("since", "from"), "unknown key 'from'", id="an unknown key"),

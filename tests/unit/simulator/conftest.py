@@ -13,12 +13,12 @@ from urllib.parse import urlencode
 import pytest
 
 from factory_lib.clock import parse_instant
-from factory_lib.simulator.engine import PROVIDERS, Simulator, WorldClock
-from factory_lib.simulator.exchange import Answer
-from factory_lib.simulator.faults import read_rules
-from factory_lib.simulator.holes import read_holes
-from factory_lib.simulator.server import http_server
-from factory_lib.simulator.world import World
+from factory_sim.engine import PROVIDERS, Simulator, WorldClock
+from factory_sim.exchange import Answer
+from factory_sim.faults import read_rules
+from factory_sim.holes import read_holes
+from factory_sim.server import http_server
+from factory_sim.world import World
 
 SEED = 7
 NOW = "2026-04-15T10:00:00Z"

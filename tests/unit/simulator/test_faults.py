@@ -15,11 +15,11 @@ import pytest
 
 from factory_lib.clock import HOUR_S, SystemClock, epoch, parse_instant
 from factory_lib.errors import BadInput
-from factory_lib.simulator.__main__ import main
-from factory_lib.simulator.engine import PROVIDERS, WorldClock, assemble
-from factory_lib.simulator.faults import LINE, read_rules, read_script
-from factory_lib.simulator.holes import PRICES, WEATHER, Hole, Holes, demo_holes
-from factory_lib.simulator.launch import launched
+from factory_sim.__main__ import main
+from factory_sim.engine import PROVIDERS, WorldClock, assemble
+from factory_sim.faults import LINE, read_rules, read_script
+from factory_sim.holes import PRICES, WEATHER, Hole, Holes, demo_holes
+from factory_sim.launch import launched
 
 PATH = "/ree/es/datos/mercados/precios-mercados-tiempo-real?start_date=2026-04-10T00:00&end_date=2026-04-10T23:59"
 NOW = datetime(2026, 4, 15, 10, tzinfo=UTC)
@@ -47,18 +47,27 @@ def test_rates_hold_and_repeat(bench: Any) -> None:
 
 def test_a_rule_may_be_bound_to_time_path_source_and_number(bench: Any) -> None:
     bench.faults(
-        {"kind": "outage", "source": "omie", "since": "2026-04-15T11:00:00Z", "until": "2026-04-15T14:00:00Z"},
+        {
+            "kind": "outage",
+            "source": "omie",
+            "since": "2026-04-15T11:00:00Z",
+            "until": "2026-04-15T14:00:00Z",
+        },
         {"kind": "server_error", "source": "ree", "times": 2},
         {"kind": "empty", "source": "aemet", "path": "/sh/"},
     )
     omie = "/omie/es/file-download?parents=marginalpdbc&filename=marginalpdbc_20260410.1"
-    assert [bench.at(f"2026-04-15T{hour}:00:00Z").get(omie).status for hour in (10, 11, 13, 14)] == [200, 503, 503, 200]
+    assert [
+        bench.at(f"2026-04-15T{hour}:00:00Z").get(omie).status for hour in (10, 11, 13, 14)
+    ] == [200, 503, 503, 200]
     assert [bench.get(PATH).status >= 500 for _ in range(3)] == [True, True, False]
     assert bench.get("/aemet/opendata/sh/0").body == b""
 
 
 @pytest.mark.parametrize("source", PROVIDERS)
-@pytest.mark.parametrize("kind", ["too_many", "server_error", "unauthorised", "forbidden", "html", "garbage", "empty"])
+@pytest.mark.parametrize(
+    "kind", ["too_many", "server_error", "unauthorised", "forbidden", "html", "garbage", "empty"]
+)
 def test_every_provider_has_a_refusal_of_every_kind(bench: Any, source: str, kind: str) -> None:
     bench.faults({"kind": kind, "source": source})
     answer = bench.get(f"/{source}/anything")
@@ -93,7 +102,12 @@ def test_scripts_are_read_from_toml_and_json(tmp_path: Path) -> None:
     hole = {"series": ["prices"], "start": "2026-04-10T04:00:00Z", "end": "2026-04-10T06:00:00Z"}
     plain.write_text(json.dumps({"rules": [rule], "holes": [hole]}), encoding="utf-8")
     lines = ["[[rules]]", 'kind = "outage"', "since = 2026-04-15T11:00:00Z"]
-    lines += ["[[holes]]", 'series = "prices"', "start = 2026-04-10T04:00:00Z", "end = 2026-04-10T06:00:00Z"]
+    lines += [
+        "[[holes]]",
+        'series = "prices"',
+        "start = 2026-04-10T04:00:00Z",
+        "end = 2026-04-10T06:00:00Z",
+    ]
     toml.write_text("\n".join(lines), encoding="utf-8")
     for file in (toml, plain):
         simulator = assemble(1, now=NOW, script=file)
@@ -106,7 +120,9 @@ def test_scripts_are_read_from_toml_and_json(tmp_path: Path) -> None:
 def test_the_clock_stands_still_runs_or_is_real() -> None:
     assert WorldClock(NOW).now() == NOW
     fast = WorldClock(NOW, speed=1e6)
-    readings = [fast.now() - NOW for _ in range(1000)]  # the machine's clock may stand still for a microsecond
+    readings = [
+        fast.now() - NOW for _ in range(1000)
+    ]  # the machine's clock may stand still for a microsecond
     assert timedelta() < readings[-1] < timedelta(days=2000)
     assert readings == sorted(readings)
     clock = WorldClock(NOW)
@@ -129,7 +145,11 @@ def ask(address: str, path: str, method: str = "GET", body: str | None = None) -
 
 def test_the_line_breaks_answers(bench: Any, serving: str) -> None:
     _, whole = ask(serving, PATH)
-    bench.faults({"kind": "truncated", "times": 1}, {"kind": "reset", "times": 1}, {"kind": "slow", "seconds": 0.01})
+    bench.faults(
+        {"kind": "truncated", "times": 1},
+        {"kind": "reset", "times": 1},
+        {"kind": "slow", "seconds": 0.01},
+    )
     assert ask(serving, PATH) == (200, whole[: len(whole) // 2])
     with pytest.raises((ConnectionResetError, IncompleteRead)):
         ask(serving, PATH)
@@ -149,7 +169,9 @@ def test_one_connection_serves_many_requests(serving: str) -> None:
 def test_control_steers_over_http(serving: str) -> None:
     assert json.loads(ask(serving, "/")[1])["simulated"] is True
     clock = '{"now": "2026-04-14T11:00:00Z"}'
-    assert json.loads(ask(serving, "/control/clock", "POST", clock)[1]) == {"now": "2026-04-14T11:00:00+00:00"}
+    assert json.loads(ask(serving, "/control/clock", "POST", clock)[1]) == {
+        "now": "2026-04-14T11:00:00+00:00"
+    }
     moved = ask(serving, "/control/clock", "POST", '{"advance_s": 90}')
     assert json.loads(moved[1]) == {"now": "2026-04-14T11:01:30+00:00"}
     rules = '{"rules": [{"kind": "outage", "source": "ree"}]}'
@@ -206,7 +228,9 @@ def test_it_runs_as_a_process_of_its_own() -> None:
 
 
 def test_a_late_value_comes_with_the_second_request_of_each_source(bench: Any) -> None:
-    bench.holes({"series": "pvpc_eur_mwh", "start": "2026-04-10T04:00:00Z", "end": "2026-04-10T06:00:00Z"})
+    bench.holes(
+        {"series": "pvpc_eur_mwh", "start": "2026-04-10T04:00:00Z", "end": "2026-04-10T06:00:00Z"}
+    )
 
     def hours() -> int:
         found = json.loads(bench.get(PATH).body)["included"]
@@ -218,11 +242,23 @@ def test_a_late_value_comes_with_the_second_request_of_each_source(bench: Any) -
 
 
 def test_a_lost_value_never_comes(bench: Any) -> None:
-    bench.holes({"series": ["weather"], "start": "2026-04-01T04:00:00Z", "end": "2026-04-01T06:00:00Z", "lost": True})
+    bench.holes(
+        {
+            "series": ["weather"],
+            "start": "2026-04-01T04:00:00Z",
+            "end": "2026-04-01T06:00:00Z",
+            "lost": True,
+        }
+    )
     query = {"latitude": 38, "longitude": -3, "start_date": "2026-04-01", "end_date": "2026-04-01"}
     for _ in range(3):
-        hourly = bench.json("/open_meteo/v1/archive", hourly="temperature_2m,shortwave_radiation", **query)["hourly"]
-        absent = {name: [at for at, value in enumerate(column) if value is None] for name, column in hourly.items()}
+        hourly = bench.json(
+            "/open_meteo/v1/archive", hourly="temperature_2m,shortwave_radiation", **query
+        )["hourly"]
+        absent = {
+            name: [at for at, value in enumerate(column) if value is None]
+            for name, column in hourly.items()
+        }
         # Radiation is of the hour before its stamp.
         assert absent == {"time": [], "temperature_2m": [4, 5], "shortwave_radiation": [5, 6]}
 
@@ -250,7 +286,9 @@ def test_the_demos_holes_are_a_mix() -> None:
 
 def test_every_fault_can_be_named() -> None:
     for source, provider in PROVIDERS.items():
-        assert read_rules([{"kind": kind, "source": source} for kind in (*LINE, *provider.quirks)], PROVIDERS)
+        assert read_rules(
+            [{"kind": kind, "source": source} for kind in (*LINE, *provider.quirks)], PROVIDERS
+        )
 
 
 def test_the_command_lists_what_can_go_wrong(capsys: pytest.CaptureFixture[str]) -> None:

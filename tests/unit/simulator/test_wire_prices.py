@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from factory_lib.clock import epoch, parse_instant
-from factory_lib.simulator.world import World
+from factory_sim.world import World
 
 PRICES = "/ree/es/datos/mercados/precios-mercados-tiempo-real"
 FILE = "/omie/es/file-download"
@@ -16,7 +16,9 @@ ARCHIVE = "/esios/archives/70/download_json"
 
 
 def ree(bench: Any, first: str, last: str, **query: str) -> Any:
-    return bench.json(PRICES, start_date=f"{first}T00:00", end_date=f"{last}T23:59", time_trunc="hour", **query)
+    return bench.json(
+        PRICES, start_date=f"{first}T00:00", end_date=f"{last}T23:59", time_trunc="hour", **query
+    )
 
 
 def series(body: Any) -> dict[str, list[dict[str, Any]]]:
@@ -33,12 +35,22 @@ def test_ree_answers_like_the_price_widget(bench: Any, world: World) -> None:
     pvpc = body["included"][0]
     assert set(pvpc) == {"type", "id", "groupId", "attributes"}
     assert set(pvpc["attributes"]) == {
-        "title", "description", "color", "icon", "type", "magnitude", "composite", "last-update", "values",
-    }  # fmt: skip
+        "title",
+        "description",
+        "color",
+        "icon",
+        "type",
+        "magnitude",
+        "composite",
+        "last-update",
+        "values",
+    }
     first = pvpc["attributes"]["values"][0]
     assert first["datetime"] == "2026-04-10T00:00:00.000+02:00"
     assert pvpc["attributes"]["last-update"] == "2026-04-09T20:20:00.000+02:00"
-    starts, values = world.window("pvpc_eur_mwh", parse_instant("2026-04-10"), parse_instant("2026-04-11"))
+    starts, values = world.window(
+        "pvpc_eur_mwh", parse_instant("2026-04-10"), parse_instant("2026-04-11")
+    )
     assert [point["value"] for point in series(body)["1001"]] == values.tolist()
     assert len(series(body)["600"]) == 4 * len(starts)
 
@@ -52,7 +64,9 @@ def test_ree_answers_like_the_price_widget(bench: Any, world: World) -> None:
     ],
     ids=["spring", "autumn", "plain"],
 )
-def test_ree_stamps_clock_changes_with_offsets(bench: Any, day: str, quarters: int, stamps: list[str]) -> None:
+def test_ree_stamps_clock_changes_with_offsets(
+    bench: Any, day: str, quarters: int, stamps: list[str]
+) -> None:
     found = series(ree(bench, day, day))
     assert len(found["600"]) == quarters
     assert len(found["1001"]) == quarters // 4
@@ -65,7 +79,9 @@ def test_ree_gives_hours_before_the_change_to_quarters(bench: Any) -> None:
 
 
 def test_ree_takes_the_end_as_inclusive(bench: Any) -> None:
-    body = bench.json(PRICES, start_date="2025-09-01T00:00", end_date="2025-09-02T00:00", time_trunc="hour")
+    body = bench.json(
+        PRICES, start_date="2025-09-01T00:00", end_date="2025-09-02T00:00", time_trunc="hour"
+    )
     assert len(series(body)["1001"]) == 25
 
 
@@ -99,8 +115,12 @@ def test_ree_publishes_tomorrow_at_its_hours(bench: Any, now: str, found: set[st
     ],
     ids=["month", "32 days", "Canaries", "geo_trunc alone", "future", "before 2.0TD"],
 )
-def test_ree_refuses_with_one_text(bench: Any, first: str, last: str, query: dict[str, str], status: int) -> None:
-    answer = bench.get(PRICES, start_date=f"{first}T00:00", end_date=f"{last}T23:59", time_trunc="hour", **query)
+def test_ree_refuses_with_one_text(
+    bench: Any, first: str, last: str, query: dict[str, str], status: int
+) -> None:
+    answer = bench.get(
+        PRICES, start_date=f"{first}T00:00", end_date=f"{last}T23:59", time_trunc="hour", **query
+    )
     assert answer.status == status
     assert answer.content_type == "application/json"
 
@@ -110,7 +130,9 @@ def test_ree_has_no_pvpc_before_the_tariff(bench: Any) -> None:
 
 
 def test_ree_shows_a_page_for_what_does_not_exist(bench: Any) -> None:
-    answer = bench.get("/ree/es/datos/mercados/nada", start_date="2026-01-01T00:00", end_date="2026-01-01T23:59")
+    answer = bench.get(
+        "/ree/es/datos/mercados/nada", start_date="2026-01-01T00:00", end_date="2026-01-01T23:59"
+    )
     assert (answer.status, answer.content_type[:9]) == (500, "text/html")
 
 
@@ -122,7 +144,9 @@ def test_ree_prints_whole_numbers_bare_and_shares_of_the_instant(bench: Any) -> 
     assert {point["percentage"] for point in spot if point["value"] == 0} <= {0}
     on_the_hour = {point["datetime"]: point for point in spot}
     for point in series(body)["1001"][:48]:
-        assert point["percentage"] + on_the_hour[point["datetime"]]["percentage"] == pytest.approx(1)
+        assert point["percentage"] + on_the_hour[point["datetime"]]["percentage"] == pytest.approx(
+            1
+        )
 
 
 @pytest.mark.parametrize(
@@ -135,7 +159,10 @@ def test_ree_prints_whole_numbers_bare_and_shares_of_the_instant(bench: Any) -> 
         ("all_zero", lambda b: {p["value"] for p in series(b)["600"]} == {0}),
         ("frozen", lambda b: len({p["value"] for p in series(b)["600"]}) == 1),
         ("out_of_range", lambda b: max(p["value"] for p in series(b)["600"]) == 99999),
-        ("revised", lambda b: b["included"][1]["attributes"]["last-update"].startswith("2026-04-15T12:00")),
+        (
+            "revised",
+            lambda b: b["included"][1]["attributes"]["last-update"].startswith("2026-04-15T12:00"),
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -146,7 +173,9 @@ def test_ree_quirks(bench: Any, quirk: str, check: Any) -> None:
 
 
 def test_ree_sums_of_quarters_and_doubled_october(bench: Any) -> None:
-    plain = {p["datetime"]: p["value"] for p in series(ree(bench, "2024-10-27", "2024-10-27"))["600"]}
+    plain = {
+        p["datetime"]: p["value"] for p in series(ree(bench, "2024-10-27", "2024-10-27"))["600"]
+    }
     bench.faults({"kind": "doubled_october", "source": "ree"})
     doubled = series(ree(bench, "2024-10-27", "2024-10-27"))["600"]
     twice = plain["2024-10-27T02:00:00.000+02:00"] + plain["2024-10-27T02:00:00.000+01:00"]
@@ -168,9 +197,18 @@ def test_ree_publishes_late_when_told_to(bench: Any) -> None:
 
 @pytest.mark.parametrize(
     ("day", "periods"),
-    [("20250930", 24), ("20251001", 96), ("20251026", 100), ("20260329", 92), ("20241027", 25), ("20240331", 23)],
+    [
+        ("20250930", 24),
+        ("20251001", 96),
+        ("20251026", 100),
+        ("20260329", 92),
+        ("20241027", 25),
+        ("20240331", 23),
+    ],
 )
-def test_omie_files_count_from_local_midnight(bench: Any, world: World, day: str, periods: int) -> None:
+def test_omie_files_count_from_local_midnight(
+    bench: Any, world: World, day: str, periods: int
+) -> None:
     answer = bench.get(FILE, parents="marginalpdbc", filename=f"marginalpdbc_{day}.1")
     lines = answer.body.decode("ascii").split("\r\n")
     assert (lines[0], lines[-2], lines[-1]) == ("MARGINALPDBC;", "*", "")
@@ -210,27 +248,42 @@ def test_omie_republishes_under_another_suffix(bench: Any) -> None:
 
 def esios(bench: Any, identity: int, first: str, last: str, **query: Any) -> Any:
     window = {"start_date": f"{first}T00:00", "end_date": f"{last}T23:59"}
-    return bench.json(f"/esios/indicators/{identity}", {"x-api-key": "k"}, **window, **query)["indicator"]
+    return bench.json(f"/esios/indicators/{identity}", {"x-api-key": "k"}, **window, **query)[
+        "indicator"
+    ]
 
 
 def test_esios_needs_a_token(bench: Any) -> None:
-    assert bench.get("/esios/indicators/1001", start_date="2026-04-01", end_date="2026-04-02").status == 401
+    assert (
+        bench.get("/esios/indicators/1001", start_date="2026-04-01", end_date="2026-04-02").status
+        == 401
+    )
 
 
 def test_esios_mixes_five_systems(bench: Any, world: World) -> None:
     indicator = esios(bench, 1001, "2026-04-10", "2026-04-10")
     assert {row["geo_id"] for row in indicator["values"]} == {8741, 8742, 8743, 8744, 8745}
-    orders = {tuple(row["geo_id"] for row in indicator["values"][n : n + 5]) for n in range(0, 120, 5)}
+    orders = {
+        tuple(row["geo_id"] for row in indicator["values"][n : n + 5]) for n in range(0, 120, 5)
+    }
     assert len(orders) > 1
     mine = [row["value"] for row in indicator["values"] if row["geo_id"] == 8741]
-    assert mine == world.window("pvpc_eur_mwh", parse_instant("2026-04-10"), parse_instant("2026-04-11"))[1].tolist()
+    assert (
+        mine
+        == world.window("pvpc_eur_mwh", parse_instant("2026-04-10"), parse_instant("2026-04-11"))[
+            1
+        ].tolist()
+    )
 
 
 def test_esios_repeats_the_utc_of_the_repeated_hour(bench: Any) -> None:
     bench.faults({"kind": "utc_repeated", "source": "esios"})
     rows = esios(bench, 1001, "2025-10-26", "2025-10-26", **{"geo_ids[]": ["8741"]})["values"]
     assert [row["datetime_utc"] for row in rows[2:4]] == ["2025-10-26T00:00:00Z"] * 2
-    assert [row["tz_time"] for row in rows[2:4]] == ["2025-10-26T00:00:00.000Z", "2025-10-26T01:00:00.000Z"]
+    assert [row["tz_time"] for row in rows[2:4]] == [
+        "2025-10-26T00:00:00.000Z",
+        "2025-10-26T01:00:00.000Z",
+    ]
 
 
 def test_esios_expands_old_hours_to_quarters(bench: Any) -> None:

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from factory_lib.clock import HOUR_S, epoch, parse_instant
-from factory_lib.simulator.world import World
+from factory_sim.world import World
 
 HERE = {"latitude": 38.151, "longitude": -3.629}
 HOURLY = (
-    "temperature_2m,relative_humidity_2m,precipitation,surface_pressure,pressure_msl,wind_speed_10m,shortwave_radiation"
+    "temperature_2m,relative_humidity_2m,precipitation,surface_pressure,pressure_msl,"
+    "wind_speed_10m,shortwave_radiation"
 )
 LATIN = "iso-8859-15"
 KEY = {"api_key": "a.b.c"}
@@ -26,15 +27,24 @@ OBSERVATION = "/aemet/opendata/api/observacion/convencional/datos/estacion/5279X
 
 
 def archive(bench: Any, first: str, last: str, **query: Any) -> Any:
-    return bench.json("/open_meteo/v1/archive", start_date=first, end_date=last, hourly=HOURLY, **HERE, **query)
+    return bench.json(
+        "/open_meteo/v1/archive", start_date=first, end_date=last, hourly=HOURLY, **HERE, **query
+    )
 
 
 def test_open_meteo_answers_in_columns(bench: Any, world: World) -> None:
     body = archive(bench, "2026-03-01", "2026-03-02", wind_speed_unit="ms", timezone="GMT")
     assert set(body) == {
-        "latitude", "longitude", "generationtime_ms", "utc_offset_seconds", "timezone", "timezone_abbreviation",
-        "elevation", "hourly_units", "hourly",
-    }  # fmt: skip
+        "latitude",
+        "longitude",
+        "generationtime_ms",
+        "utc_offset_seconds",
+        "timezone",
+        "timezone_abbreviation",
+        "elevation",
+        "hourly_units",
+        "hourly",
+    }
     assert body["hourly_units"]["wind_speed_10m"] == "m/s"
     assert body["hourly"]["time"][:2] == ["2026-03-01T00:00", "2026-03-01T01:00"]
     assert {len(column) for column in body["hourly"].values()} == {48}
@@ -46,7 +56,9 @@ def test_open_meteo_answers_in_columns(bench: Any, world: World) -> None:
 
 
 def test_open_meteo_says_kilometres_per_hour_unless_asked(bench: Any) -> None:
-    metres = archive(bench, "2026-03-01", "2026-03-01", wind_speed_unit="ms")["hourly"]["wind_speed_10m"]
+    metres = archive(bench, "2026-03-01", "2026-03-01", wind_speed_unit="ms")["hourly"][
+        "wind_speed_10m"
+    ]
     body = archive(bench, "2026-03-01", "2026-03-01")
     assert body["hourly_units"]["wind_speed_10m"] == "km/h"
     assert body["hourly"]["wind_speed_10m"] == pytest.approx(np.array(metres) * 3.6, abs=0.03)
@@ -59,7 +71,13 @@ def test_open_meteos_archive_ends_in_nulls_five_days_ago(bench: Any) -> None:
 
 
 def test_open_meteo_recent_knows_the_past_and_expects_the_future(bench: Any, world: World) -> None:
-    body = bench.json("/open_meteo_recent/v1/forecast", hourly="temperature_2m", past_days=2, forecast_days=3, **HERE)
+    body = bench.json(
+        "/open_meteo_recent/v1/forecast",
+        hourly="temperature_2m",
+        past_days=2,
+        forecast_days=3,
+        **HERE,
+    )
     column = np.array(body["hourly"]["temperature_2m"])
     assert body["hourly"]["time"][0] == "2026-04-13T00:00"
     assert len(column) == 5 * 24
@@ -88,7 +106,10 @@ def test_open_meteo_uses_one_offset_for_a_local_answer(bench: Any) -> None:
             {"start_date": "2026-04-01", "end_date": "2026-04-02", "latitude": 99},
             "Latitude must be in range",
         ),
-        ({"start_date": "2026-04-01", "end_date": "2026-04-02", "hourly": "foo"}, "invalid String value foo"),
+        (
+            {"start_date": "2026-04-01", "end_date": "2026-04-02", "hourly": "foo"},
+            "invalid String value foo",
+        ),
     ],
     ids=["range", "format", "one end", "latitude", "variable"],
 )
@@ -102,7 +123,13 @@ def test_open_meteo_refuses_with_a_reason(bench: Any, query: dict[str, Any], rea
 
 def test_open_meteo_null_run(bench: Any) -> None:
     bench.faults({"kind": "null_run", "source": "open_meteo_recent"})
-    body = bench.json("/open_meteo_recent/v1/forecast", hourly="temperature_2m", past_days=1, forecast_days=1, **HERE)
+    body = bench.json(
+        "/open_meteo_recent/v1/forecast",
+        hourly="temperature_2m",
+        past_days=1,
+        forecast_days=1,
+        **HERE,
+    )
     nulls = [at for at, value in zip(*body["hourly"].values(), strict=True) if value is None]
     assert (nulls[0], nulls[-1]) == ("2026-04-14T23:00", "2026-04-15T10:00")
 
@@ -128,11 +155,28 @@ def test_aemet_envelope(bench: Any) -> None:
 def test_aemet_observations_carry_the_end_of_the_hour(bench: Any, world: World) -> None:
     rows = two_steps(bench, OBSERVATION)
     assert len(rows) == 24
-    assert {"idema", "lon", "lat", "alt", "ubi", "fint", "ta", "hr", "pres", "pres_nmar", "prec", "vv"} <= set(rows[-1])
-    assert rows[-1]["fint"] == "2026-04-15T09:00:00+0000"  # the hour that ends at 10:00 is not in yet
+    assert {
+        "idema",
+        "lon",
+        "lat",
+        "alt",
+        "ubi",
+        "fint",
+        "ta",
+        "hr",
+        "pres",
+        "pres_nmar",
+        "prec",
+        "vv",
+    } <= set(rows[-1])
+    assert (
+        rows[-1]["fint"] == "2026-04-15T09:00:00+0000"
+    )  # the hour that ends at 10:00 is not in yet
     end = np.array([epoch(parse_instant("2026-04-15T09:00:00Z"))])
     assert rows[-1]["ta"] == pytest.approx(world.climate.hourly("temperature_c", end)[0], abs=0.051)
-    assert rows[-1]["prec"] == pytest.approx(world.climate.hourly("precipitation_mm", end - HOUR_S)[0], abs=0.051)
+    assert rows[-1]["prec"] == pytest.approx(
+        world.climate.hourly("precipitation_mm", end - HOUR_S)[0], abs=0.051
+    )
 
 
 def test_aemet_daily_climatology_is_text_and_four_days_late(bench: Any) -> None:
@@ -160,14 +204,36 @@ def test_aemet_accumulates_rain_over_days(bench: Any) -> None:
 @pytest.mark.parametrize(
     ("first", "last", "who", "text"),
     [
-        ("2025-01-01", "2025-12-31", "estacion/5279X", "El rango de fechas no puede ser superior a 6 meses"),
-        ("2025-01-01", "2025-01-31", "todasestaciones", "El rango de fechas no puede ser superior a 15 dias"),
-        ("2026-04-13", "2026-04-14", "estacion/5279X", "No hay datos que satisfagan esos criterios"),
-        ("2026-01-01", "2026-01-14", "estacion/0000X", "No hay datos que satisfagan esos criterios"),
+        (
+            "2025-01-01",
+            "2025-12-31",
+            "estacion/5279X",
+            "El rango de fechas no puede ser superior a 6 meses",
+        ),
+        (
+            "2025-01-01",
+            "2025-01-31",
+            "todasestaciones",
+            "El rango de fechas no puede ser superior a 15 dias",
+        ),
+        (
+            "2026-04-13",
+            "2026-04-14",
+            "estacion/5279X",
+            "No hay datos que satisfagan esos criterios",
+        ),
+        (
+            "2026-01-01",
+            "2026-01-14",
+            "estacion/0000X",
+            "No hay datos que satisfagan esos criterios",
+        ),
     ],
     ids=["6 months", "15 days", "too young", "no station"],
 )
-def test_aemet_hides_refusals_in_200(bench: Any, first: str, last: str, who: str, text: str) -> None:
+def test_aemet_hides_refusals_in_200(
+    bench: Any, first: str, last: str, who: str, text: str
+) -> None:
     answer = bench.get(DAILY.format(first, last, who), KEY)
     assert answer.status == 200
     assert json.loads(answer.body.decode(LATIN)) == {"descripcion": text, "estado": 404}
@@ -184,7 +250,9 @@ def test_aemet_hides_refusals_in_200(bench: Any, first: str, last: str, who: str
     ],
     ids=["no key", "malformed", "expired", "no data", "without address"],
 )
-def test_aemet_refusals(bench: Any, headers: dict[str, str], quirk: str | None, status: int, text: str) -> None:
+def test_aemet_refusals(
+    bench: Any, headers: dict[str, str], quirk: str | None, status: int, text: str
+) -> None:
     if quirk:
         bench.faults({"kind": quirk, "source": "aemet"})
     answer = bench.get(OBSERVATION, headers)
@@ -201,17 +269,23 @@ def test_aemets_second_address_expires(bench: Any) -> None:
 
 
 def test_aemet_quirks_of_documents(bench: Any) -> None:
-    bench.faults(*({"kind": kind, "source": "aemet"} for kind in ("utf8", "naive_fint", "dead_sensor")))
+    bench.faults(
+        *({"kind": kind, "source": "aemet"} for kind in ("utf8", "naive_fint", "dead_sensor"))
+    )
     rows = two_steps(bench, "/aemet/opendata/api/observacion/convencional/todas")
     assert {"LINARES", "ANDÚJAR", "JAÉN"} == {row["ubi"] for row in rows}
     assert all("vv" not in row and row["fint"].endswith(":00:00") for row in rows)
 
 
 def test_aemet_hourly_forecast(bench: Any) -> None:
-    (forecast,) = two_steps(bench, "/aemet/opendata/api/prediccion/especifica/municipio/horaria/23055")
+    (forecast,) = two_steps(
+        bench, "/aemet/opendata/api/prediccion/especifica/municipio/horaria/23055"
+    )
     first, second = forecast["prediccion"]["dia"][:2]
     assert first["fecha"] == "2026-04-15T00:00:00"
-    assert [entry["periodo"] for entry in first["temperatura"]] == [f"{hour:02d}" for hour in range(12, 24)]
+    assert [entry["periodo"] for entry in first["temperatura"]] == [
+        f"{hour:02d}" for hour in range(12, 24)
+    ]
     assert len(second["humedadRelativa"]) == 24
     wind, gust = second["vientoAndRachaMax"][:2]
     assert isinstance(wind["velocidad"], list)
@@ -219,11 +293,18 @@ def test_aemet_hourly_forecast(bench: Any) -> None:
 
 
 def test_aemet_inventory_packs_coordinates(bench: Any) -> None:
-    stations = two_steps(bench, "/aemet/opendata/api/valores/climatologicos/inventarioestaciones/todasestaciones")
+    stations = two_steps(
+        bench, "/aemet/opendata/api/valores/climatologicos/inventarioestaciones/todasestaciones"
+    )
     assert {
-        "latitud": "380904N", "provincia": "JAEN", "altitud": "515", "indicativo": "5279X", "nombre": "LINARES",
-        "indsinop": "", "longitud": "033746W",
-    } in stations  # fmt: skip
+        "latitud": "380904N",
+        "provincia": "JAEN",
+        "altitud": "515",
+        "indicativo": "5279X",
+        "nombre": "LINARES",
+        "indsinop": "",
+        "longitud": "033746W",
+    } in stations
 
 
 # -- OpenWeatherMap --------------------------------------------------------------------------------------------------
@@ -232,7 +313,9 @@ OWM = {"lat": 38.151, "lon": -3.629, "appid": "k"}
 
 
 def test_openweathermap_current(bench: Any) -> None:
-    body = bench.at("2026-04-15T08:29:00Z").json("/openweathermap/data/2.5/weather", units="metric", **OWM)
+    body = bench.at("2026-04-15T08:29:00Z").json(
+        "/openweathermap/data/2.5/weather", units="metric", **OWM
+    )
     assert body["cod"] == 200
     assert body["dt"] == epoch(parse_instant("2026-04-15T08:13:05Z"))
     assert {"temp", "pressure", "humidity", "sea_level", "grnd_level"} <= set(body["main"])
@@ -298,7 +381,9 @@ def test_siar_answers_with_its_misspelt_field(bench: Any) -> None:
     assert first["Fecha"] == "2026-02-28T23:00:00"  # local midnight, printed in UTC
 
 
-@pytest.mark.parametrize("quirk", ["bad_token", "before_minimum", "requests_per_minute", "records_per_day"])
+@pytest.mark.parametrize(
+    "quirk", ["bad_token", "before_minimum", "requests_per_minute", "records_per_day"]
+)
 def test_siar_refuses_everything_with_403(bench: Any, quirk: str) -> None:
     bench.faults({"kind": quirk, "source": "siar"})
     answer = bench.get(SIAR, token="t", **WINDOW)
@@ -307,8 +392,12 @@ def test_siar_refuses_everything_with_403(bench: Any, quirk: str) -> None:
 
 
 def test_siar_exports_utf16(bench: Any) -> None:
-    bench.faults({"kind": "empty_rows", "source": "siar"}, {"kind": "absent_days", "source": "siar"})
-    body = bench.get("/siar/websiar/export.csv", Id="J17", FechaInicial="2025-01-01", FechaFinal="2025-12-31").body
+    bench.faults(
+        {"kind": "empty_rows", "source": "siar"}, {"kind": "absent_days", "source": "siar"}
+    )
+    body = bench.get(
+        "/siar/websiar/export.csv", Id="J17", FechaInicial="2025-01-01", FechaFinal="2025-12-31"
+    ).body
     lines = body.decode("utf-16-le").split("\r\n")
     assert lines[0].startswith("IdProvincia;IdEstacion;Fecha;Año;Dia;Temp Media (ºC)")
     rows = [line.split(";") for line in lines[1:-1]]

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from factory_lib.catalogue import CATALOGUE
 from factory_lib.clock import DAY_S, HOUR_S, MADRID, QUARTER_S, day_bounds, epoch
-from factory_lib.series import CATALOGUE
-from factory_lib.simulator.noise import Noise
-from factory_lib.simulator.world import PUBLISHED, World
 from factory_lib.slots import to_index
+from factory_sim.noise import Noise
+from factory_sim.world import PUBLISHED, World
 
 TWO_YEARS = datetime(2024, 7, 1, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC)
 
@@ -30,15 +30,24 @@ def test_two_years_of_every_series_lie_in_the_catalogues_range(world: World, nam
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_any_window_agrees_with_any_other(world: World, name: str) -> None:
     start = datetime(2025, 9, 20, tzinfo=UTC)
-    whole = dict(zip(*map(np.ndarray.tolist, world.window(name, start, start + timedelta(days=30))), strict=True))
-    inner = World(world.seed).window(name, start + timedelta(days=7, hours=5), start + timedelta(days=19, hours=1))
+    whole = dict(
+        zip(
+            *map(np.ndarray.tolist, world.window(name, start, start + timedelta(days=30))),
+            strict=True,
+        )
+    )
+    inner = World(world.seed).window(
+        name, start + timedelta(days=7, hours=5), start + timedelta(days=19, hours=1)
+    )
     assert len(inner[0]) > 10
     assert [whole[at] for at in inner[0].tolist()] == inner[1].tolist()
 
 
 def test_another_seed_is_another_world(world: World) -> None:
     start, end = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)
-    ours, theirs = (one.window("spot_eur_mwh", start, end)[1] for one in (world, World(world.seed + 1)))
+    ours, theirs = (
+        one.window("spot_eur_mwh", start, end)[1] for one in (world, World(world.seed + 1))
+    )
     assert np.mean(ours == theirs) < 0.1
 
 
@@ -55,7 +64,9 @@ def test_market_days_have_their_own_length(world: World, day: str, hours: int) -
 
 def test_the_market_changes_to_quarters_in_october_2025(world: World) -> None:
     midnight = datetime(2025, 9, 30, 22, tzinfo=UTC)
-    starts, _ = world.window("spot_eur_mwh", midnight - timedelta(hours=2), midnight + timedelta(hours=1))
+    starts, _ = world.window(
+        "spot_eur_mwh", midnight - timedelta(hours=2), midnight + timedelta(hours=1)
+    )
     assert np.diff(starts).tolist() == [HOUR_S, HOUR_S, QUARTER_S, QUARTER_S, QUARTER_S]
 
 
@@ -67,7 +78,9 @@ def test_an_hour_is_the_mean_of_its_quarters(world: World) -> None:
 
 
 def test_prices_have_what_forecasters_look_for(world: World) -> None:
-    starts, values = world.window("spot_eur_mwh", datetime(2023, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC))
+    starts, values = world.window(
+        "spot_eur_mwh", datetime(2023, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC)
+    )
     price = pd.Series(values, index=to_index(starts).tz_convert(MADRID))
     hour, weekday, month = price.index.hour, price.index.day_of_week, price.index.month
     spring = price[month.isin([4, 5])].groupby(hour[month.isin([4, 5])]).mean()
@@ -89,7 +102,9 @@ def test_no_market_day_is_all_zero(world: World) -> None:
 
 
 def test_pvpc_is_the_hours_price_and_the_periods_adder(world: World) -> None:
-    starts, pvpc = world.window("pvpc_eur_mwh", datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC))
+    starts, pvpc = world.window(
+        "pvpc_eur_mwh", datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)
+    )
     above = pd.Series(pvpc - world.spot(starts, HOUR_S), index=to_index(starts).tz_convert(MADRID))
     working = above[(above.index.day_of_week < 5) & (above.index.day > 6)]
     by_hour = working.groupby(working.index.hour).mean()
@@ -109,7 +124,9 @@ def test_weather_is_that_of_the_upper_guadalquivir(world: World) -> None:
     assert sun[index.hour == 12].min() > 30
     rain = world.climate.hourly("precipitation_mm", hours).sum() / 2
     assert 250 < rain < 900
-    sea, station = (world.climate.hourly(f"pressure_{level}_hpa", hours) for level in ("sea_level", "station"))
+    sea, station = (
+        world.climate.hourly(f"pressure_{level}_hpa", hours) for level in ("sea_level", "station")
+    )
     assert (sea - station).min() > 50
 
 
@@ -127,8 +144,12 @@ def test_a_forecast_gets_worse_with_its_lead(world: World) -> None:
 
     def rmse(lead_h: int) -> float:
         errors = [
-            world.climate.forecast("open_meteo", "temperature_c", np.array([issue + lead_h * HOUR_S]), issue)
-            - world.climate.as_seen_by("open_meteo", "temperature_c", np.array([issue + lead_h * HOUR_S]))
+            world.climate.forecast(
+                "open_meteo", "temperature_c", np.array([issue + lead_h * HOUR_S]), issue
+            )
+            - world.climate.as_seen_by(
+                "open_meteo", "temperature_c", np.array([issue + lead_h * HOUR_S])
+            )
             for issue in issues.tolist()
         ]
         return float(np.sqrt(np.mean(np.square(errors))))

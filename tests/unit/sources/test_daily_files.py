@@ -17,8 +17,15 @@ import pytest
 
 from factory_lib import sources
 from factory_lib.clock import SimulatedClock
-from factory_lib.errors import AuthError, BadRange, ImportFileError, MalformedResponse, NoDataYet, QuotaError
-from factory_lib.net import Reply
+from factory_lib.errors import (
+    AuthError,
+    BadRange,
+    ImportFileError,
+    MalformedResponse,
+    NoDataYet,
+    QuotaError,
+)
+from factory_lib.http import Reply
 from factory_lib.settings import Settings
 from factory_lib.sources import datosclima, siar
 from factory_lib.sources.base import Source
@@ -57,7 +64,9 @@ def test_an_export_reads_utf16_commas_and_its_station() -> None:
 
 
 def test_an_empty_row_is_a_missing_day_and_is_told() -> None:
-    parsed = siar.parse_website_csv(export(row(date(2000, 8, 24)), row(date(2000, 8, 25), EMPTY)), NOW)
+    parsed = siar.parse_website_csv(
+        export(row(date(2000, 8, 24)), row(date(2000, 8, 25), EMPTY)), NOW
+    )
     assert parsed.rows["start"].nunique() == 1
     assert [(r.line, r.reason) for r in parsed.rejected] == [(3, "no value")]
 
@@ -66,7 +75,11 @@ def test_an_empty_row_is_a_missing_day_and_is_told() -> None:
     ("second", "reason"),
     [
         pytest.param(row(date(2000, 8, 24)), "second row", id="a day twice"),
-        pytest.param(row(date(2000, 8, 25)).replace("25/08", "26/08"), "no date", id="date and day of year disagree"),
+        pytest.param(
+            row(date(2000, 8, 25)).replace("25/08", "26/08"),
+            "no date",
+            id="date and day of year disagree",
+        ),
     ],
 )
 def test_a_row_that_contradicts_is_rejected(second: str, reason: str) -> None:
@@ -81,7 +94,8 @@ def test_a_row_that_contradicts_is_rejected(second: str, reason: str) -> None:
         pytest.param(b"nothing of the kind", id="another file"),
         pytest.param(export(row(date(2000, 8, 24)) + ";7"), id="a cell too many"),
         pytest.param(
-            export(row(date(2000, 8, 24)), row(date(2000, 8, 25)).replace("23;9;", "23;17;")), id="two stations"
+            export(row(date(2000, 8, 24)), row(date(2000, 8, 25)).replace("23;9;", "23;17;")),
+            id="two stations",
         ),
         pytest.param(b"\x00\xff\x00", id="bytes"),
     ],
@@ -109,7 +123,14 @@ def test_the_real_exports_parse_and_their_empty_rows_are_found(real_data: Path) 
 
 
 def record(fecha: str, **values: Any) -> dict[str, Any]:
-    return {"Fecha": fecha, "Estacion": "J17", "IdProvincia": 23, "IdEstacion": 17, "TempMedia": 11.2, **values}
+    return {
+        "Fecha": fecha,
+        "Estacion": "J17",
+        "IdProvincia": 23,
+        "IdEstacion": 17,
+        "TempMedia": 11.2,
+        **values,
+    }
 
 
 def answer(*records: dict[str, Any], message: str | None = None) -> bytes:
@@ -123,7 +144,11 @@ def test_local_midnights_printed_as_utc_are_the_day_that_begins_then() -> None:
         record("2026-07-02T00:00:00", HumedadMin=21),
     )
     rows = siar.parse_api(body, "J17", NOW).rows
-    days = [datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC), datetime(2026, 7, 2, tzinfo=UTC)]
+    days = [
+        datetime(2026, 1, 2, tzinfo=UTC),
+        datetime(2026, 7, 1, tzinfo=UTC),
+        datetime(2026, 7, 2, tzinfo=UTC),
+    ]
     assert rows.query("series == 'temperature_mean_c'")["start"].tolist() == days
     assert rows.query("series == 'humidity_min_pct'")["value"].tolist() == [20.0, 21.0]
 
@@ -133,8 +158,12 @@ def test_local_midnights_printed_as_utc_are_the_day_that_begins_then() -> None:
     [
         pytest.param(answer(message="No se han encontrado datos."), id="a message under 200"),
         pytest.param(answer(record("2026-01-01T12:00:00")), id="noon"),
-        pytest.param(answer(record("2026-01-01T23:00:00"), record("2026-01-01T23:00:00")), id="twice"),
-        pytest.param(answer(record("2026-01-01T23:00:00") | {"IdEstacion": 9}), id="another station"),
+        pytest.param(
+            answer(record("2026-01-01T23:00:00"), record("2026-01-01T23:00:00")), id="twice"
+        ),
+        pytest.param(
+            answer(record("2026-01-01T23:00:00") | {"IdEstacion": 9}), id="another station"
+        ),
         pytest.param(b'{"datos": null}', id="no list"),
     ],
 )
@@ -149,7 +178,12 @@ def test_another_answer_is_malformed(body: bytes) -> None:
         pytest.param("El token no es válido", AuthError, None, id="token"),
         pytest.param("anterior a la Fecha Mínima de su token", BadRange, None, id="too far back"),
         pytest.param("número de peticiones permitidas en un minuto", QuotaError, 65, id="minute"),
-        pytest.param("rebasaría el número máximo de datos permitidos en un día", QuotaError, 14 * 3600, id="day"),
+        pytest.param(
+            "rebasaría el número máximo de datos permitidos en un día",
+            QuotaError,
+            14 * 3600,
+            id="day",
+        ),
     ],
 )
 def test_the_words_of_a_403_tell_what_it_is(said: str, error: type, seconds: float | None) -> None:
@@ -165,7 +199,10 @@ def workbook(rows: list[list[str]]) -> bytes:
     """Return the smallest spreadsheet that holds ``rows`` as text."""
     cells = "".join(
         f'<row r="{n}">'
-        + "".join(f'<c r="{"ABCDE"[m]}{n}" t="inlineStr"><is><t>{cell}</t></is></c>' for m, cell in enumerate(row))
+        + "".join(
+            f'<c r="{"ABCDE"[m]}{n}" t="inlineStr"><is><t>{cell}</t></is></c>'
+            for m, cell in enumerate(row)
+        )
         + "</row>"
         for n, row in enumerate(rows, 1)
     )
@@ -191,7 +228,13 @@ def workbook(rows: list[list[str]]) -> bytes:
 
 TABLE = [
     *[["datosclima.es", "", "", "", ""]] * 4,
-    ["Estación", "Provincia", "Temperatura máxima (ºC)", "Temperatura media (ºC)", "Precipitación 00-24h (mm)"],
+    [
+        "Estación",
+        "Provincia",
+        "Temperatura máxima (ºC)",
+        "Temperatura media (ºC)",
+        "Precipitación 00-24h (mm)",
+    ],
     ["Andújar", "Jaén", "33.0 (15:10)", "20.0", "0"],
     ["Linares", "Jaén", "31.2 (15:40)", "19.5", "0.4"],
 ]
@@ -205,7 +248,8 @@ def test_a_table_gives_the_stations_row() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [pytest.param(b"no spreadsheet", id="bytes"), pytest.param(workbook(TABLE[4:]), id="rows")]
+    "content",
+    [pytest.param(b"no spreadsheet", id="bytes"), pytest.param(workbook(TABLE[4:]), id="rows")],
 )
 def test_a_corrupt_table_is_named(content: bytes) -> None:
     with pytest.raises(ImportFileError, match=r"x\.xls"):
@@ -221,7 +265,9 @@ def test_only_tables_with_a_day_in_their_name_are_read(tmp_path: Path) -> None:
     ]
 
 
-def test_an_archive_nothing_can_open_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_nothing_can_open_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "Aemet2026-04.rar"
     file.write_bytes(b"Rar!")
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -238,17 +284,32 @@ def drop_folder(settings: Settings) -> Path:
 
 @pytest.fixture
 def reader(settings: Settings) -> Iterator[Source]:
-    enabled = {**settings.sources, "datosclima": replace(settings.sources["datosclima"], enabled=True)}
+    enabled = {
+        **settings.sources,
+        "datosclima": replace(settings.sources["datosclima"], enabled=True),
+    }
     state = State(settings.paths.state)
-    yield sources.open_source("datosclima", replace(settings, sources=enabled), state, SimulatedClock(NOW))
+    yield sources.open_source(
+        "datosclima", replace(settings, sources=enabled), state, SimulatedClock(NOW)
+    )
     state.close()
 
 
-def test_the_drop_folder_is_read_and_a_corrupt_table_loses_only_itself(drop_folder: Path, reader: Source) -> None:
+def test_the_drop_folder_is_read_and_a_corrupt_table_loses_only_itself(
+    drop_folder: Path, reader: Source
+) -> None:
     (drop_folder / "Aemet2026-04-01.xls").write_bytes(workbook(TABLE))
     (drop_folder / "Aemet2026-04-02.xls").write_bytes(b"corrupt")
-    rows = reader.fetch(["temperature_max_c", "precipitation_sum_mm"], "5279X", datetime(2026, 4, 1, tzinfo=UTC), NOW)
-    assert rows.set_index("series")["value"].to_dict() == {"temperature_max_c": 31.2, "precipitation_sum_mm": 0.4}
+    rows = reader.fetch(
+        ["temperature_max_c", "precipitation_sum_mm"],
+        "5279X",
+        datetime(2026, 4, 1, tzinfo=UTC),
+        NOW,
+    )
+    assert rows.set_index("series")["value"].to_dict() == {
+        "temperature_max_c": 31.2,
+        "precipitation_sum_mm": 0.4,
+    }
     assert set(rows["start"]) == {datetime(2026, 4, 1, tzinfo=UTC)}
     assert ["Aemet2026-04-02.xls" in row.text for row in reader.rejected] == [True]
 

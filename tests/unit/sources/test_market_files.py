@@ -12,7 +12,7 @@ import pytest
 
 from factory_lib.clock import MADRID, day_bounds, slots_in_day
 from factory_lib.errors import BadRange, MalformedResponse, NoDataYet, ServerError
-from factory_lib.net import Reply
+from factory_lib.http import Reply
 from factory_lib.sources import esios, omie
 
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
@@ -48,7 +48,11 @@ def test_period_n_is_the_nth_slot_since_local_midnight_and_column_6_is_spain(
 def test_a_file_with_holes_gives_what_it_has_at_its_place() -> None:
     rows = omie.parse_marginalpdbc(file(date(2025, 10, 1), [1, 2, 96]), NOW).rows
     start, end = day_bounds(date(2025, 10, 1))
-    assert rows["start"].tolist() == [start, start + timedelta(minutes=15), end - timedelta(minutes=15)]
+    assert rows["start"].tolist() == [
+        start,
+        start + timedelta(minutes=15),
+        end - timedelta(minutes=15),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -57,13 +61,17 @@ def test_a_file_with_holes_gives_what_it_has_at_its_place() -> None:
         pytest.param("", id="empty"),
         pytest.param("<html></html>", id="a page"),
         pytest.param(file(date(2025, 10, 1), list(range(1, 65)), end=""), id="cut off"),
-        pytest.param(file(date(2025, 10, 1), list(range(1, 25))), id="hours where quarters are due"),
+        pytest.param(
+            file(date(2025, 10, 1), list(range(1, 25))), id="hours where quarters are due"
+        ),
         pytest.param(file(date(2024, 3, 31), list(range(1, 25))), id="24 hours on the short day"),
         pytest.param(file(date(2025, 9, 30), [1, 2, 2]), id="a period twice"),
         pytest.param(file(date(2025, 9, 30), [2, 1]), id="out of order"),
         pytest.param(file(date(2025, 9, 30), [1]).replace("2025;09;30", "2025;02;30"), id="no day"),
         pytest.param(file(date(2025, 9, 30), [1, 2]).replace("30;2;", "29;2;"), id="two days"),
-        pytest.param(file(date(2025, 9, 30), [1]).replace(";1;1.5;1;", ";1;1.5;1,0;"), id="a comma"),
+        pytest.param(
+            file(date(2025, 9, 30), [1]).replace(";1;1.5;1;", ";1;1.5;1,0;"), id="a comma"
+        ),
     ],
 )
 def test_another_file_is_malformed(text: str) -> None:
@@ -81,7 +89,11 @@ def test_the_real_daily_files_parse_whole(real_data: Path) -> None:
         members = [member for member in archive.getmembers() if member.isfile()]
         assert members
         for member in members:
-            day = datetime.strptime(member.name.split("_")[-1][:8], "%Y%m%d").replace(tzinfo=UTC).date()
+            day = (
+                datetime.strptime(member.name.split("_")[-1][:8], "%Y%m%d")
+                .replace(tzinfo=UTC)
+                .date()
+            )
             content = archive.extractfile(member)
             assert content is not None
             parsed = omie.parse_marginalpdbc(content.read(), NOW, day=day)
@@ -94,7 +106,9 @@ def test_the_real_daily_files_parse_whole(real_data: Path) -> None:
 
 
 def archive(day: date, labels: list[str], price: str = "109,55") -> bytes:
-    return json.dumps({"PVPC": [{"Dia": f"{day:%d/%m/%Y}", "Hora": label, "PCB": price} for label in labels]}).encode()
+    return json.dumps(
+        {"PVPC": [{"Dia": f"{day:%d/%m/%Y}", "Hora": label, "PCB": price} for label in labels]}
+    ).encode()
 
 
 LONG = [f"{n:02d}-{n + 1:02d}" for n in range(25)]
@@ -112,7 +126,9 @@ SHORT = [f"{n:02d}-{n + 1:02d}" for n in range(24) if n != 2]
 def test_archive_rows_are_elapsed_hours(day: date, labels: list[str]) -> None:
     rows = esios.parse_archive_70(archive(day, labels), NOW, day=day).rows
     start, end = day_bounds(day)
-    assert rows["start"].tolist() == [start + timedelta(hours=n) for n in range((end - start) // timedelta(hours=1))]
+    assert rows["start"].tolist() == [
+        start + timedelta(hours=n) for n in range((end - start) // timedelta(hours=1))
+    ]
     assert set(rows["value"]) == {109.55}
 
 
@@ -149,7 +165,8 @@ def indicator(identity: int, points: list[tuple[datetime, float, int]]) -> bytes
         {
             "value": value,
             "datetime": at.astimezone(MADRID).isoformat(timespec="milliseconds"),
-            "datetime_utc": "2021-10-31T00:00:00Z",  # the server's own defect: repeated on the long day
+            # the server's own defect: repeated on the long day
+            "datetime_utc": "2021-10-31T00:00:00Z",
             "geo_id": geo,
         }
         for at, value, geo in points
@@ -168,7 +185,10 @@ def test_an_indicator_is_keyed_by_datetime_and_geography() -> None:
 
 @pytest.mark.parametrize(
     ("day", "slots"),
-    [pytest.param(date(2025, 9, 30), 24, id="hours"), pytest.param(date(2025, 10, 1), 96, id="quarters")],
+    [
+        pytest.param(date(2025, 9, 30), 24, id="hours"),
+        pytest.param(date(2025, 10, 1), 96, id="quarters"),
+    ],
 )
 def test_old_days_expanded_into_quarters_are_hours_again(day: date, slots: int) -> None:
     start, _ = day_bounds(day)
@@ -186,9 +206,13 @@ def test_an_empty_indicator_is_no_data_yet() -> None:
 @pytest.mark.parametrize(
     ("reply", "error"),
     [
-        pytest.param(Reply(403, {}, b"<html>Incapsula</html>"), ServerError, id="403 is a passing mood"),
+        pytest.param(
+            Reply(403, {}, b"<html>Incapsula</html>"), ServerError, id="403 is a passing mood"
+        ),
         pytest.param(Reply(200, {}, b"PK\x03\x04rest"), ServerError, id="a ZIP once"),
-        pytest.param(Reply(200, {"content-type": "json"}, b"{}"), type(None), id="bare content type"),
+        pytest.param(
+            Reply(200, {"content-type": "json"}, b"{}"), type(None), id="bare content type"
+        ),
     ],
 )
 def test_what_an_esios_reply_means(reply: Reply, error: Any) -> None:

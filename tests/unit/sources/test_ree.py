@@ -10,12 +10,14 @@ import pytest
 
 from factory_lib.clock import MADRID, day_bounds
 from factory_lib.errors import BadRange, MalformedResponse, NoDataYet, ServerError
-from factory_lib.net import Reply
+from factory_lib.http import Reply
 from factory_lib.sources import ree
 
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
 BOTH = ("spot_eur_mwh", "pvpc_eur_mwh")
-TRY_LATER = "Los datos solicitados no están disponibles en este momento. Inténtelo de nuevo más tarde."
+TRY_LATER = (
+    "Los datos solicitados no están disponibles en este momento. Inténtelo de nuevo más tarde."
+)
 
 
 def stamps(day: date, minutes: int) -> list[str]:
@@ -29,8 +31,14 @@ def stamps(day: date, minutes: int) -> list[str]:
 
 
 def serie(identity: str, times: list[str], values: list[Any], **attributes: Any) -> dict[str, Any]:
-    points = [{"value": v, "percentage": 1, "datetime": t} for v, t in zip(values, times, strict=True)]
-    return {"type": "whatever", "id": identity, "attributes": {"title": "whatever", "values": points, **attributes}}
+    points = [
+        {"value": v, "percentage": 1, "datetime": t} for v, t in zip(values, times, strict=True)
+    ]
+    return {
+        "type": "whatever",
+        "id": identity,
+        "attributes": {"title": "whatever", "values": points, **attributes},
+    }
 
 
 def body(*series: Any) -> bytes:
@@ -49,7 +57,9 @@ def body(*series: Any) -> bytes:
 )
 def test_a_market_day_has_all_its_slots_in_order(day: date, minutes: int, slots: int) -> None:
     times = stamps(day, minutes)
-    parsed = ree.parse_prices(body(serie("600", times, [float(n) + 1 for n in range(len(times))])), BOTH, NOW)
+    parsed = ree.parse_prices(
+        body(serie("600", times, [float(n) + 1 for n in range(len(times))])), BOTH, NOW
+    )
     start, end = day_bounds(day)
     assert len(parsed.rows) == slots
     assert parsed.rows["start"].min() == start
@@ -60,7 +70,11 @@ def test_a_market_day_has_all_its_slots_in_order(day: date, minutes: int, slots:
 
 def test_series_are_known_by_id_whatever_they_are_called() -> None:
     times = stamps(date(2024, 5, 1), 60)
-    answer = body(serie("600", times, [10] * 24), serie("1001", times, [120.5] * 24), serie("999", times, [1] * 24))
+    answer = body(
+        serie("600", times, [10] * 24),
+        serie("1001", times, [120.5] * 24),
+        serie("999", times, [1] * 24),
+    )
     rows = ree.parse_prices(answer, BOTH, NOW).rows
     assert rows.groupby("series")["value"].agg(["size", "mean"]).to_dict("index") == {
         "spot_eur_mwh": {"size": 24, "mean": 10.0},
@@ -79,7 +93,11 @@ def test_zero_negative_and_whole_numbers_are_prices() -> None:
 @pytest.mark.parametrize(
     ("said", "believed"),
     [
-        pytest.param("2026-03-24T10:00:00.000+01:00", datetime(2026, 3, 24, 9, tzinfo=UTC), id="a late revision"),
+        pytest.param(
+            "2026-03-24T10:00:00.000+01:00",
+            datetime(2026, 3, 24, 9, tzinfo=UTC),
+            id="a late revision",
+        ),
         pytest.param("2036-03-24T10:00:00.000+01:00", None, id="an instant still to come"),
     ],
 )
@@ -94,7 +112,9 @@ def test_the_providers_own_time_is_kept_if_it_can_be(said: str, believed: dateti
     ("day", "minutes", "values", "reason"),
     [
         pytest.param(date(2024, 5, 1), 60, [0.0] * 24, "not published", id="a day of zeros"),
-        pytest.param(date(2026, 1, 17), 60, [50.0] * 24, "quarters", id="hours where quarters are due"),
+        pytest.param(
+            date(2026, 1, 17), 60, [50.0] * 24, "quarters", id="hours where quarters are due"
+        ),
         pytest.param(date(2024, 5, 1), 15, [50.0] * 96, "grid", id="quarters where hours are due"),
     ],
 )
@@ -116,7 +136,9 @@ def test_the_october_hour_given_once_is_a_sum_and_no_price() -> None:
 
 def test_one_value_that_is_none_loses_only_itself() -> None:
     times = stamps(date(2024, 5, 1), 60)
-    parsed = ree.parse_prices(body(serie("600", times, [None, "12", 99999.0, *[1.0] * 21])), BOTH, NOW)
+    parsed = ree.parse_prices(
+        body(serie("600", times, [None, "12", 99999.0, *[1.0] * 21])), BOTH, NOW
+    )
     assert len(parsed.rows) == 21
     assert len(parsed.rejected) == 2
 
@@ -128,9 +150,15 @@ def test_one_value_that_is_none_loses_only_itself() -> None:
         pytest.param(b'{"included": {}}', id="included is no list"),
         pytest.param(body({"id": "600"}), id="no attributes"),
         pytest.param(body(serie("600", ["2024-05-01T00:00:00.000"], [1])), id="no offset"),
-        pytest.param(body(serie("600", ["2024-05-01T00:00:00.000+01:00"], [1])), id="not Madrid's offset"),
-        pytest.param(body(serie("600", ["2024-05-01T00:00:00.000+02:00"] * 2, [1, 2])), id="one time twice"),
-        pytest.param(body(serie("600", stamps(date(2024, 5, 1), 60)[::-1], [1] * 24)), id="backwards"),
+        pytest.param(
+            body(serie("600", ["2024-05-01T00:00:00.000+01:00"], [1])), id="not Madrid's offset"
+        ),
+        pytest.param(
+            body(serie("600", ["2024-05-01T00:00:00.000+02:00"] * 2, [1, 2])), id="one time twice"
+        ),
+        pytest.param(
+            body(serie("600", stamps(date(2024, 5, 1), 60)[::-1], [1] * 24)), id="backwards"
+        ),
         pytest.param(b'{"included": [{"id": "600", "attributes": {"values": NaN}}]}', id="NaN"),
         pytest.param(b"[" * 100_000, id="too deep"),
     ],
@@ -149,9 +177,21 @@ def test_neither_series_in_the_answer_is_no_data_yet() -> None:
     ("status", "content", "days", "error"),
     [
         pytest.param(400, TRY_LATER, 28, NoDataYet, id="in range: not published"),
-        pytest.param(400, json.dumps({"errors": [{"detail": TRY_LATER}]}), 28, NoDataYet, id="escaped accents"),
+        pytest.param(
+            400,
+            json.dumps({"errors": [{"detail": TRY_LATER}]}),
+            28,
+            NoDataYet,
+            id="escaped accents",
+        ),
         pytest.param(400, TRY_LATER, 32, BadRange, id="out of range: never"),
-        pytest.param(403, "<html>Request unsuccessful. Incapsula incident ID: 1</html>", 1, ServerError, id="firewall"),
+        pytest.param(
+            403,
+            "<html>Request unsuccessful. Incapsula incident ID: 1</html>",
+            1,
+            ServerError,
+            id="firewall",
+        ),
         pytest.param(200, "{}", 1, type(None), id="an answer"),
     ],
 )

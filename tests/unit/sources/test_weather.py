@@ -14,8 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from factory_lib.errors import AuthError, BadRange, MalformedResponse, NoDataYet, QuotaError, ServerError
-from factory_lib.net import Reply
+from factory_lib.errors import (
+    AuthError,
+    BadRange,
+    MalformedResponse,
+    NoDataYet,
+    QuotaError,
+    ServerError,
+)
+from factory_lib.http import Reply
 from factory_lib.settings.secrets import Secret
 from factory_lib.sources import aemet, open_meteo, openweathermap
 from factory_lib.sources.forecasts import forecast_rows
@@ -29,15 +36,22 @@ POINT = "38.151,-3.629"
 
 def hourly(**changes: Any) -> dict[str, Any]:
     return {
-        "latitude": 38.125, "longitude": -3.625, "utc_offset_seconds": 0,
+        "latitude": 38.125,
+        "longitude": -3.625,
+        "utc_offset_seconds": 0,
         "hourly_units": {"time": "iso8601", "temperature_2m": "°C", "wind_speed_10m": "m/s"},
-        "hourly": {"time": ["2026-04-01T00:00", "2026-04-01T01:00"], "temperature_2m": [11.5, None],
-                   "wind_speed_10m": [3, 4.5]},
-    } | changes  # fmt: skip
+        "hourly": {
+            "time": ["2026-04-01T00:00", "2026-04-01T01:00"],
+            "temperature_2m": [11.5, None],
+            "wind_speed_10m": [3, 4.5],
+        },
+    } | changes
 
 
 def test_columns_come_back_by_hour_with_null_as_unknown() -> None:
-    stamps, columns = open_meteo.parse_hourly(json.dumps(hourly()).encode(), ["temperature_c", "wind_speed_ms"], POINT)
+    stamps, columns = open_meteo.parse_hourly(
+        json.dumps(hourly()).encode(), ["temperature_c", "wind_speed_ms"], POINT
+    )
     assert stamps.tolist() == [1775001600, 1775005200]
     np.testing.assert_array_equal(columns["temperature_c"], [11.5, np.nan])
     assert columns["wind_speed_ms"] == [3.0, 4.5]
@@ -47,31 +61,46 @@ def test_columns_come_back_by_hour_with_null_as_unknown() -> None:
     "change",
     [
         pytest.param({"utc_offset_seconds": 7200}, id="local times"),
-        pytest.param({"hourly_units": {"temperature_2m": "°C", "wind_speed_10m": "km/h"}}, id="km/h"),
+        pytest.param(
+            {"hourly_units": {"temperature_2m": "°C", "wind_speed_10m": "km/h"}}, id="km/h"
+        ),
         pytest.param({"latitude": 48.1}, id="another place"),
         pytest.param(
-            {"hourly": {"time": ["2026-04-01T00:00"], "temperature_2m": [], "wind_speed_10m": []}}, id="short"
+            {"hourly": {"time": ["2026-04-01T00:00"], "temperature_2m": [], "wind_speed_10m": []}},
+            id="short",
         ),
-        pytest.param({"hourly": {"time": ["2026-04-01T00:00", "2026-04-01T02:00"]}}, id="an hour left out"),
+        pytest.param(
+            {"hourly": {"time": ["2026-04-01T00:00", "2026-04-01T02:00"]}}, id="an hour left out"
+        ),
         pytest.param({"hourly": {"time": [None]}}, id="no time"),
     ],
 )
 def test_what_was_not_asked_for_is_malformed(change: dict[str, Any]) -> None:
     with pytest.raises(MalformedResponse):
-        open_meteo.parse_hourly(json.dumps(hourly(**change)).encode(), ["temperature_c", "wind_speed_ms"], POINT)
+        open_meteo.parse_hourly(
+            json.dumps(hourly(**change)).encode(), ["temperature_c", "wind_speed_ms"], POINT
+        )
 
 
 @pytest.mark.parametrize(
     ("reason", "seconds"),
     [
-        pytest.param("Minutely API request limit exceeded. Please try again in one minute.", 60, id="minute"),
-        pytest.param("Hourly API request limit exceeded. Please try again in the next hour.", 3600, id="hour"),
-        pytest.param("Daily API request limit exceeded. Please try again tomorrow.", 86400, id="day"),
+        pytest.param(
+            "Minutely API request limit exceeded. Please try again in one minute.", 60, id="minute"
+        ),
+        pytest.param(
+            "Hourly API request limit exceeded. Please try again in the next hour.", 3600, id="hour"
+        ),
+        pytest.param(
+            "Daily API request limit exceeded. Please try again tomorrow.", 86400, id="day"
+        ),
         pytest.param("Too many concurrent requests", 5, id="concurrent"),
     ],
 )
 def test_the_reason_of_a_429_says_how_long(reason: str, seconds: float) -> None:
-    error = open_meteo.meaning(Reply(429, {}, json.dumps({"error": True, "reason": reason}).encode()))
+    error = open_meteo.meaning(
+        Reply(429, {}, json.dumps({"error": True, "reason": reason}).encode())
+    )
     assert isinstance(error, QuotaError)
     assert error.retry_after_s == seconds
 
@@ -80,12 +109,26 @@ def test_the_reason_of_a_429_says_how_long(reason: str, seconds: float) -> None:
 
 
 def observation(fint: str, **values: Any) -> dict[str, Any]:
-    return {"idema": "5279X", "lon": -3.6, "lat": 38.15, "alt": 515.0, "ubi": "LINARES", "fint": fint, **values}
+    return {
+        "idema": "5279X",
+        "lon": -3.6,
+        "lat": 38.15,
+        "alt": 515.0,
+        "ubi": "LINARES",
+        "fint": fint,
+        **values,
+    }
 
 
 @pytest.mark.parametrize("offset", ["", "+0000", "+00:00", "Z"])
 def test_readings_start_at_fint_and_rain_ends_there(offset: str) -> None:
-    body = json.dumps([observation(f"2026-04-15T08:00:00{offset}", ta=14.5, prec=1.2, pres=955.0, pres_nmar=1013.0)])
+    body = json.dumps(
+        [
+            observation(
+                f"2026-04-15T08:00:00{offset}", ta=14.5, prec=1.2, pres=955.0, pres_nmar=1013.0
+            )
+        ]
+    )
     rows = aemet.parse_observations(body, "5279X", NOW).rows.set_index("series")
     at = datetime(2026, 4, 15, 8, tzinfo=UTC)
     assert rows["start"].to_dict() == {
@@ -104,7 +147,10 @@ def test_readings_start_at_fint_and_rain_ends_there(offset: str) -> None:
         pytest.param([observation("2026-04-15T08:10:00+0000", ta=1.0)], id="off the hour"),
         pytest.param([observation("2026-04-15T09:00:00+0000", ta=1.0)], id="still to come"),
         pytest.param([observation("2026-04-15T08:00:00+0000", ta=1.0)] * 2, id="twice"),
-        pytest.param([observation("2026-04-15T08:00:00+0000", ta=1.0) | {"idema": "5298X"}], id="another station"),
+        pytest.param(
+            [observation("2026-04-15T08:00:00+0000", ta=1.0) | {"idema": "5298X"}],
+            id="another station",
+        ),
         pytest.param([observation("today", ta=1.0)], id="no time"),
         pytest.param({"estado": 200}, id="no list"),
     ],
@@ -124,7 +170,13 @@ def test_daily_climate_reads_commas_traces_and_absent_keys() -> None:
             "hrMedia": "75",
             "horaHrMax": "Varias",
         },
-        {"fecha": "2020-01-02T00:00:00", "indicativo": "5279X", "tmed": "-1,9", "prec": "Acum", "hrmedia": "80"},
+        {
+            "fecha": "2020-01-02T00:00:00",
+            "indicativo": "5279X",
+            "tmed": "-1,9",
+            "prec": "Acum",
+            "hrmedia": "80",
+        },
         {"fecha": "2020-01-03", "indicativo": "5279X", "prec": "11,8"},
     ]
     parsed = aemet.parse_daily(json.dumps(records), "5279X", NOW)
@@ -142,7 +194,9 @@ def test_daily_climate_reads_commas_traces_and_absent_keys() -> None:
 
 
 def test_the_words_of_rain_are_no_temperatures() -> None:
-    records = [{"fecha": "2020-01-01", "indicativo": "5279X", "tmed": "Ip", "tmax": "Varias", "tmin": 7}]
+    records = [
+        {"fecha": "2020-01-01", "indicativo": "5279X", "tmed": "Ip", "tmax": "Varias", "tmin": 7}
+    ]
     parsed = aemet.parse_daily(json.dumps(records), "5279X", NOW)
     assert parsed.rows.empty
     assert len(parsed.rejected) == 3
@@ -152,13 +206,31 @@ def test_the_words_of_rain_are_no_temperatures() -> None:
     ("status", "content", "error"),
     [
         pytest.param(200, "", AuthError, id="no key: an empty 200"),
-        pytest.param(401, '{"descripcion":"La API Key ha expirado.","estado":401}', AuthError, id="expired"),
-        pytest.param(200, '{"descripcion" : "No hay datos que satisfagan", "estado" : 404}', NoDataYet, id="no data"),
-        pytest.param(200, '{"descripcion":"El rango de fechas no puede ser","estado":404}', BadRange, id="range"),
+        pytest.param(
+            401, '{"descripcion":"La API Key ha expirado.","estado":401}', AuthError, id="expired"
+        ),
+        pytest.param(
+            200,
+            '{"descripcion" : "No hay datos que satisfagan", "estado" : 404}',
+            NoDataYet,
+            id="no data",
+        ),
+        pytest.param(
+            200,
+            '{"descripcion":"El rango de fechas no puede ser","estado":404}',
+            BadRange,
+            id="range",
+        ),
         pytest.param(429, '{"descripcion":"límites de uso","estado":429}', QuotaError, id="429"),
-        pytest.param(200, '{"descripcion":"límites de uso","estado":429}', QuotaError, id="429 inside a 200"),
-        pytest.param(200, '{"descripcion":"error","estado":500}', ServerError, id="500 inside a 200"),
-        pytest.param(200, '{"descripcion":"exito","estado":200,"datos":"x"}', type(None), id="success"),
+        pytest.param(
+            200, '{"descripcion":"límites de uso","estado":429}', QuotaError, id="429 inside a 200"
+        ),
+        pytest.param(
+            200, '{"descripcion":"error","estado":500}', ServerError, id="500 inside a 200"
+        ),
+        pytest.param(
+            200, '{"descripcion":"exito","estado":200,"datos":"x"}', type(None), id="success"
+        ),
         pytest.param(200, "[]", type(None), id="a document"),
     ],
 )
@@ -167,7 +239,11 @@ def test_estado_counts_and_not_the_status(status: int, content: str, error: type
 
 
 def token(**claims: Any) -> Secret:
-    return Secret("head." + base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=") + ".sign")
+    return Secret(
+        "head."
+        + base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+        + ".sign"
+    )
 
 
 def test_a_key_tells_when_it_expires() -> None:
@@ -189,7 +265,10 @@ def test_forecast_hours_are_local_also_when_one_happens_twice() -> None:
     issued_at, columns = aemet.parse_hourly_forecast(body, ("temperature_c", "humidity_pct"))
     midnight = int(datetime(2026, 10, 24, 22, tzinfo=UTC).timestamp())
     assert issued_at == datetime(2026, 10, 24, 8, tzinfo=UTC)
-    assert columns["temperature_c"] == ([midnight + 3600 * n for n in range(5)], [0.0, 1.0, 2.0, 3.0, 4.0])
+    assert columns["temperature_c"] == (
+        [midnight + 3600 * n for n in range(5)],
+        [0.0, 1.0, 2.0, 3.0, 4.0],
+    )
     assert columns["humidity_pct"] == ([midnight + 4 * 3600], [0.0])
 
 
@@ -208,7 +287,9 @@ def test_forecast_days_follow_each_other(dates: list[str]) -> None:
 
 
 def test_an_hour_told_twice_moves_no_other() -> None:
-    hours = [{"value": value, "periodo": hour} for value, hour in (("1", "10"), ("1", "10"), ("2", "11"))]
+    hours = [
+        {"value": value, "periodo": hour} for value, hour in (("1", "10"), ("1", "10"), ("2", "11"))
+    ]
     day = {"fecha": "2026-04-15T00:00:00", "temperatura": hours}
     body = json.dumps([{"elaborado": "2026-04-15T08:00:00", "prediccion": {"dia": [day]}}])
     with pytest.raises(MalformedResponse):
@@ -216,8 +297,15 @@ def test_an_hour_told_twice_moves_no_other() -> None:
 
 
 def test_the_inventory_unpacks_coordinates() -> None:
-    record = {"latitud": "380904N", "provincia": "JAEN", "altitud": "515", "indicativo": "5279X", "nombre": "LINARES",
-              "indsinop": "", "longitud": "033746W"}  # fmt: skip
+    record = {
+        "latitud": "380904N",
+        "provincia": "JAEN",
+        "altitud": "515",
+        "indicativo": "5279X",
+        "nombre": "LINARES",
+        "indsinop": "",
+        "longitud": "033746W",
+    }
     (row,) = aemet.parse_inventory(json.dumps([record])).to_dict("records")
     assert (row["place"], row["altitude_m"]) == ("5279X", 515.0)
     assert (row["latitude"], row["longitude"]) == pytest.approx((38.15111, -3.62944), abs=1e-5)
@@ -225,9 +313,13 @@ def test_the_inventory_unpacks_coordinates() -> None:
 
 def test_the_real_observations_of_a_night_go_through(real_data: Path) -> None:
     found: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
-    with gzip.open(real_data / "aemet_obs_all_stations_20250820T23_20250821T11.csv.gz", "rt", encoding="utf-8") as file:
+    with gzip.open(
+        real_data / "aemet_obs_all_stations_20250820T23_20250821T11.csv.gz", "rt", encoding="utf-8"
+    ) as file:
         for row in csv.DictReader(file):
-            record = found[row["idema"]].setdefault(row["fint"], {"idema": row["idema"], "fint": row["fint"]})
+            record = found[row["idema"]].setdefault(
+                row["fint"], {"idema": row["idema"], "fint": row["fint"]}
+            )
             record[row["measure"]] = float(row["value"])
     stations = list(found)[::40]
     for station in stations:
@@ -243,10 +335,18 @@ def test_the_real_observations_of_a_night_go_through(real_data: Path) -> None:
 
 def current(**changes: Any) -> bytes:
     reading = {
-        "coord": {"lat": 38.15, "lon": -3.63}, "cod": 200, "dt": int(NOW.timestamp()) - 1015,  # 08:23:05
-        "main": {"temp": 17, "humidity": 55, "pressure": 1013, "sea_level": 1013, "grnd_level": 955},
+        "coord": {"lat": 38.15, "lon": -3.63},
+        "cod": 200,
+        "dt": int(NOW.timestamp()) - 1015,  # 08:23:05
+        "main": {
+            "temp": 17,
+            "humidity": 55,
+            "pressure": 1013,
+            "sea_level": 1013,
+            "grnd_level": 955,
+        },
         "wind": {"speed": 3.6},
-    }  # fmt: skip
+    }
     return json.dumps(reading | changes).encode()
 
 
@@ -254,13 +354,18 @@ def test_an_odd_second_stands_for_its_hour_and_no_rain_is_zero() -> None:
     rows = openweathermap.parse_current(current(), POINT, NOW).rows.set_index("series")
     hour = datetime(2026, 4, 15, 8, tzinfo=UTC)
     assert set(rows.drop("precipitation_mm")["start"]) == {hour}
-    assert rows.loc["precipitation_mm", ["start", "value"]].tolist() == [hour - timedelta(hours=1), 0.0]
+    assert rows.loc["precipitation_mm", ["start", "value"]].tolist() == [
+        hour - timedelta(hours=1),
+        0.0,
+    ]
     assert rows.loc["pressure_station_hpa", "value"] == 955.0
     assert rows.loc["pressure_sea_level_hpa", "value"] == 1013.0
 
 
 def test_rain_and_snow_add_up() -> None:
-    rows = openweathermap.parse_current(current(rain={"1h": 0.5}, snow={"1h": 0.25}), POINT, NOW).rows
+    rows = openweathermap.parse_current(
+        current(rain={"1h": 0.5}, snow={"1h": 0.25}), POINT, NOW
+    ).rows
     assert rows.query("series == 'precipitation_mm'")["value"].tolist() == [0.75]
 
 
@@ -275,7 +380,9 @@ def test_rain_and_snow_add_up() -> None:
         pytest.param({"rain": {"1h": "much"}}, MalformedResponse, id="rain in words"),
     ],
 )
-def test_a_reading_that_cannot_be_is_refused(change: dict[str, Any], error: type[Exception]) -> None:
+def test_a_reading_that_cannot_be_is_refused(
+    change: dict[str, Any], error: type[Exception]
+) -> None:
     with pytest.raises(error):
         openweathermap.parse_current(current(**change), POINT, NOW)
 
@@ -301,7 +408,10 @@ def test_a_forecast_row_is_to_come_and_in_range_and_has_no_spread() -> None:
     hour = int(NOW.timestamp()) // 3600 * 3600
     starts = [hour, hour + 3600, hour + 7200, hour + 10800]
     rows = forecast_rows(
-        {"temperature_c": (starts, [10.0, 11.0, 400.0, np.nan])}, place=POINT, model="aemet", issued_at=NOW
+        {"temperature_c": (starts, [10.0, 11.0, 400.0, np.nan])},
+        place=POINT,
+        model="aemet",
+        issued_at=NOW,
     )
     (row,) = rows.to_dict("records")
     assert (row["p50"], row["target_start"].timestamp()) == (11.0, hour + 3600)
@@ -312,16 +422,27 @@ def test_a_forecast_row_is_to_come_and_in_range_and_has_no_spread() -> None:
     ("readings", "error"),
     [
         pytest.param([], NoDataYet, id="none"),
-        pytest.param([{"dt": 1776240000, "temp": 11}, {"dt": 1776240000, "temp": 12}], MalformedResponse, id="two"),
+        pytest.param(
+            [{"dt": 1776240000, "temp": 11}, {"dt": 1776240000, "temp": 12}],
+            MalformedResponse,
+            id="two",
+        ),
         pytest.param([{"dt": 1776243600, "temp": 11}], MalformedResponse, id="another hour"),
     ],
 )
-def test_history_is_the_one_reading_of_the_hour_that_was_asked_for(readings: list[Any], error: type[Exception]) -> None:
+def test_history_is_the_one_reading_of_the_hour_that_was_asked_for(
+    readings: list[Any], error: type[Exception]
+) -> None:
     hour = datetime(2026, 4, 15, 8, tzinfo=UTC)
     body = json.dumps({"lat": 38.15, "lon": -3.63, "data": readings}).encode()
     with pytest.raises(error):
         openweathermap.parse_history(body, POINT, hour, NOW)
-    good = json.dumps({"lat": 38.15, "lon": -3.63, "data": [{"dt": 1776240000, "temp": 11, "humidity": 50}]}).encode()
+    good = json.dumps(
+        {"lat": 38.15, "lon": -3.63, "data": [{"dt": 1776240000, "temp": 11, "humidity": 50}]}
+    ).encode()
     rows = openweathermap.parse_history(good, POINT, hour, NOW).rows
-    assert rows.set_index("series")["value"].to_dict() == {"temperature_c": 11.0, "humidity_pct": 50.0}
+    assert rows.set_index("series")["value"].to_dict() == {
+        "temperature_c": 11.0,
+        "humidity_pct": 50.0,
+    }
     assert set(rows["start"]) == {hour}

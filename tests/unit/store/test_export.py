@@ -23,11 +23,17 @@ def view(tmp_path: Path) -> pd.DataFrame:
     store = Store(SqliteBackend(tmp_path / "store.db", "simulated"))
     parts = [
         tidy(
-            name, pd.date_range(START, periods=3, freq="h"), np.array([0.1, -2.5, 3.0]) + 10, place="5279X",
-            source="aemet", kind="observed", resolution_s=3600, retrieved_at=END,
+            name,
+            pd.date_range(START, periods=3, freq="h"),
+            np.array([0.1, -2.5, 3.0]) + 10,
+            place="5279X",
+            source="aemet",
+            kind="observed",
+            resolution_s=3600,
+            retrieved_at=END,
         )
         for name in ("temperature_c", "humidity_pct")
-    ]  # fmt: skip
+    ]
     store.write(concat(parts), run_id="a")
     try:
         return store.read(["temperature_c", "humidity_pct"], places=["5279X"], start=START, end=END)
@@ -36,13 +42,15 @@ def view(tmp_path: Path) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_every_row_has_its_unit_provenance_and_world(view: pd.DataFrame, tmp_path: Path, suffix: str) -> None:
+def test_every_row_has_its_unit_provenance_and_world(
+    view: pd.DataFrame, tmp_path: Path, suffix: str
+) -> None:
     file = tmp_path / "out" / f"weather{suffix}"
     assert export(view, file, "simulated") == 6
     found = pd.read_csv(file) if suffix == ".csv" else pd.read_parquet(file)
-    assert list(found) == [*VIEW_COLUMNS, "unit", "world"]
+    assert list(found) == [*VIEW_COLUMNS, "unit", "origin"]
     assert found["unit"].tolist() == ["°C"] * 3 + ["%"] * 3
-    assert set(found["world"]) == {"simulated"}
+    assert set(found["origin"]) == {"simulated"}
     assert found["value"].tolist() == view["value"].tolist()
     assert pd.to_datetime(found["start"], utc=True).tolist() == view["start"].tolist()
     assert [each.name for each in file.parent.iterdir()] == [file.name]

@@ -17,7 +17,9 @@ SPOT = Channel("spot_eur_mwh", "ES", "omie", "observed", 3600)
 PLACE = Channel("temperature_c", "38.151,-3.629", "a=b c", "reanalysis", 3600)
 
 
-def rows(known: list[int], *, channel: Channel = SPOT, first: int = 0, run: list[int] | None = None) -> Rows:
+def rows(
+    known: list[int], *, channel: Channel = SPOT, first: int = 0, run: list[int] | None = None
+) -> Rows:
     number = len(known)
     return Rows(
         (channel,),
@@ -81,14 +83,20 @@ def test_a_run_ends_where_a_reader_would_not_look_back_any_further() -> None:
     lagging=st.booleans(),
     kept=st.sets(st.integers(0, 39)),
 )
-def test_what_runs_say_is_what_each_value_had(known: list[int], run: list[int], lagging: bool, kept: set[int]) -> None:
+def test_what_runs_say_is_what_each_value_had(
+    known: list[int], run: list[int], lagging: bool, kept: set[int]
+) -> None:
     times = [k * 1000 + (i * 3600 if lagging else 0) for i, k in enumerate(known)]
     whole = rows(times, run=run[: len(times)])
     whole = whole.take(np.array([i for i in range(len(times)) if i not in kept], dtype=np.int64))
     which = np.zeros(len(whole), dtype=np.int64)
     first, texts = lineprotocol._runs(whole, which)
-    bare = Rows(whole.channels, (), {name: whole[name] for name in ("channel", "start", "rev", "value")})
-    said = lineprotocol.spread(bare, bare.take(first), pa.array(texts, pa.string()).dictionary_encode())
+    bare = Rows(
+        whole.channels, (), {name: whole[name] for name in ("channel", "start", "rev", "value")}
+    )
+    said = lineprotocol.spread(
+        bare, bare.take(first), pa.array(texts, pa.string()).dictionary_encode()
+    )
     assert len(said) == len(whole)
     for name in ("available_at", "retrieved_at", "provider_updated_at"):
         assert np.array_equal(said[name], whole[name])
@@ -97,7 +105,9 @@ def test_what_runs_say_is_what_each_value_had(known: list[int], run: list[int], 
 
 def test_a_value_whose_run_is_not_there_yet_is_left_out() -> None:
     bare = rows([0, 0, 0])
-    said = lineprotocol.spread(bare, bare.take(np.array([1])), pa.array(["=5;6;7;x;y"]).dictionary_encode())
+    said = lineprotocol.spread(
+        bare, bare.take(np.array([1])), pa.array(["=5;6;7;x;y"]).dictionary_encode()
+    )
     assert said["start"].tolist() == [3600, 7200]
     assert said["provider_updated_at"].tolist() == [7, 7]
     assert list(said.texts("run")) == ["x;y", "x;y"]
@@ -110,7 +120,9 @@ def test_a_tag_the_protocol_cannot_carry_is_bad_input(text: str) -> None:
 
 
 def test_the_lead_of_a_forecast_counts_from_the_slot_of_its_issue() -> None:
-    lead = lineprotocol.lead_minutes(np.array([7200, 7200]), np.array([3600, 3607]), np.array([3600, 3600]))
+    lead = lineprotocol.lead_minutes(
+        np.array([7200, 7200]), np.array([3600, 3607]), np.array([3600, 3600])
+    )
     assert lead.tolist() == [60, 60]
 
 
@@ -118,10 +130,18 @@ def test_verdicts_on_one_value_do_not_overwrite_each_other() -> None:
     at = pd.to_datetime([10, 20], unit="s", utc=True).as_unit("s")
     verdicts = pd.DataFrame(
         {
-            "series": "load_mw", "place": "ES", "source": "ree", "start": at[[0, 0]], "rev": 1, "verdict": "released",
-            "rule": "range", "reason": 'a "quoted" \\ reason', "at": at, "by": "Ana",
+            "series": "load_mw",
+            "place": "ES",
+            "source": "ree",
+            "start": at[[0, 0]],
+            "rev": 1,
+            "verdict": "released",
+            "rule": "range",
+            "reason": 'a "quoted" \\ reason',
+            "at": at,
+            "by": "Ana",
         }
-    )  # fmt: skip
+    )
     first, second = lineprotocol.verdict_lines(verdicts, np.array([0, 1])).decode().splitlines()
     assert first.startswith("verdicts,n=0,place=ES,rev=1,series=load_mw,source=ree ")
     assert 'reason="a \\"quoted\\" \\\\ reason",at="10"' in first

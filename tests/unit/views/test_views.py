@@ -12,7 +12,14 @@ import pytest
 from matplotlib.figure import Figure
 
 from factory_lib import views
-from factory_lib.views import continuity_charts, learning_charts, page, plan_charts, series_charts, tables
+from factory_lib.views import (
+    continuity_charts,
+    learning_charts,
+    page,
+    plan_charts,
+    series_charts,
+    tables,
+)
 
 NOW = datetime(2026, 7, 15, 10, 0, tzinfo=UTC)
 HOURS = pd.date_range("2026-03-28T23:00", periods=48, freq="h", tz="UTC", unit="s", name="start")
@@ -35,12 +42,17 @@ class Here:
 def test_a_verdict_carries_its_figures_into_the_record() -> None:
     bundle = views.verdict(Told(), mlflow_run_id="abc")._repr_mimebundle_()
     assert bundle[page.FIGURES_MIME] == {
-        "verdict": "3 < 4 slots are missing.", "level": "warn", "missing": 3, "mlflow_run_id": "abc",
-    }  # fmt: skip
+        "verdict": "3 < 4 slots are missing.",
+        "level": "warn",
+        "missing": 3,
+        "mlflow_run_id": "abc",
+    }
     assert "3 &lt; 4 slots" in bundle["text/html"]
 
 
-@pytest.mark.parametrize(("simulated", "shown"), [(True, True), (False, False)], ids=["simulated", "real"])
+@pytest.mark.parametrize(
+    ("simulated", "shown"), [(True, True), (False, False)], ids=["simulated", "real"]
+)
 def test_a_heading_says_simulated_where_the_store_is(simulated: bool, shown: bool) -> None:
     bundle = views.heading(Here(simulated=simulated))._repr_mimebundle_()
     assert ("SIMULATED" in bundle["text/html"]) is shown
@@ -84,9 +96,22 @@ def test_an_empty_table_says_none_and_html_is_escaped() -> None:
 
 def test_a_column_says_its_zone_and_rounds_to_what_its_unit_deserves() -> None:
     start = pd.DatetimeIndex(["2026-01-15T12:00:00Z"]).as_unit("s")
-    row = {"start": start, "cost_eur": [40.3449], "temperature_c": [21.26], "mae_eur_mwh": [7.1249], "share": [0.1239]}
+    row = {
+        "start": start,
+        "cost_eur": [40.3449],
+        "temperature_c": [21.26],
+        "mae_eur_mwh": [7.1249],
+        "share": [0.1239],
+    }
     html = views.table(pd.DataFrame(row), decimals=3).html
-    for words in ("start (local time)", ">2026-01-15 13:00<", ">40.34<", ">21.3<", ">7.12<", ">0.124<"):
+    for words in (
+        "start (local time)",
+        ">2026-01-15 13:00<",
+        ">40.34<",
+        ">21.3<",
+        ">7.12<",
+        ">0.124<",
+    ):
         assert words in html
 
 
@@ -107,7 +132,11 @@ def test_gaps_of_the_same_hours_share_a_row() -> None:
 
 def test_a_price_chart_draws_a_panel_per_unit_and_keeps_holes() -> None:
     frame = pd.DataFrame(
-        {"spot_eur_mwh": np.where(np.arange(48) == 7, np.nan, -1.0), "pvpc_eur_mwh": 2.0, "temperature_c": 3.0},
+        {
+            "spot_eur_mwh": np.where(np.arange(48) == 7, np.nan, -1.0),
+            "pvpc_eur_mwh": 2.0,
+            "temperature_c": 3.0,
+        },
         index=HOURS,
     )
     figure = series_charts.lines(frame, "Prices", now=NOW)
@@ -139,7 +168,8 @@ STAGES = pd.DataFrame(
     }
 )
 LOADS = pd.DataFrame(
-    {"production_kw": 160.0, "auxiliary_kw": 15.0, "total_kw": 175.0, "excess_kw": 25.0}, index=QUARTERS
+    {"production_kw": 160.0, "auxiliary_kw": 15.0, "total_kw": 175.0, "excess_kw": 25.0},
+    index=QUARTERS,
 )
 STARTS = pd.DataFrame({"variant": "standard", "start": QUARTERS[::4], "one_batch_eur": 30.0})
 
@@ -167,9 +197,9 @@ def test_where_there_is_no_plan_the_charts_say_so_and_show_the_price() -> None:
     bars, curve = plan_charts.gantt(STAGES[:0], PRICES).axes
     assert [text.get_text() for text in bars.texts] == ["no batch"]
     assert len(curve.lines) >= 2
-    assert [text.get_text() for text in plan_charts.starts(STARTS[:0], STAGES[:0]).axes[0].texts] == [
-        "no batch can begin and be finished"
-    ]
+    assert [
+        text.get_text() for text in plan_charts.starts(STARTS[:0], STAGES[:0]).axes[0].texts
+    ] == ["no batch can begin and be finished"]
 
 
 def test_a_text_keeps_its_lines_and_is_escaped() -> None:
@@ -185,37 +215,51 @@ CLASSES = ["Optimal", "Moderate", "Reduced", "Halt Production"]
     [
         pytest.param(
             lambda: continuity_charts.calendar(
-                pd.DataFrame({"a": [1.0, 0.5, np.nan]}, index=pd.date_range("2026-01-01", periods=3))
+                pd.DataFrame(
+                    {"a": [1.0, 0.5, np.nan]}, index=pd.date_range("2026-01-01", periods=3)
+                )
             ),
             id="calendar",
         ),
         pytest.param(
-            lambda: continuity_charts.recovery(pd.DataFrame({"missing": [4], "recovered": [3]}, index=["ree"])),
+            lambda: continuity_charts.recovery(
+                pd.DataFrame({"missing": [4], "recovered": [3]}, index=["ree"])
+            ),
             id="recovery",
         ),
         pytest.param(
-            lambda: learning_charts.folds(pd.DataFrame({"model": [1, 2], "naive": [2, 3]}), metric="MAE", title="t"),
+            lambda: learning_charts.folds(
+                pd.DataFrame({"model": [1, 2], "naive": [2, 3]}), metric="MAE", title="t"
+            ),
             id="folds",
         ),
         pytest.param(
             lambda: learning_charts.forecast(
-                pd.DataFrame({"p10": 1.0, "p50": 2.0, "p90": 3.0, "actual": 2.5, "naive": 2.0}, index=HOURS),
+                pd.DataFrame(
+                    {"p10": 1.0, "p50": 2.0, "p90": 3.0, "actual": 2.5, "naive": 2.0}, index=HOURS
+                ),
                 unit="u",
                 title="t",
             ),
             id="forecast",
         ),
         pytest.param(
-            lambda: learning_charts.confusion(pd.DataFrame(np.eye(4, dtype=int), index=CLASSES, columns=CLASSES)),
+            lambda: learning_charts.confusion(
+                pd.DataFrame(np.eye(4, dtype=int), index=CLASSES, columns=CLASSES)
+            ),
             id="confusion",
         ),
-        pytest.param(lambda: learning_charts.importances({"a": 0.5, "b": 0.2}, "t"), id="importances"),
+        pytest.param(
+            lambda: learning_charts.importances({"a": 0.5, "b": 0.2}, "t"), id="importances"
+        ),
         pytest.param(lambda: plan_charts.gantt(STAGES, PRICES), id="gantt"),
         pytest.param(lambda: plan_charts.power(LOADS, 150.0), id="power"),
         pytest.param(lambda: plan_charts.starts(STARTS, STAGES), id="starts"),
         pytest.param(lambda: plan_charts.believed(PRICES.assign(actual=np.nan)), id="believed"),
         pytest.param(
-            lambda: learning_charts.recommendations(pd.Series(pd.Categorical(CLASSES * 12), index=HOURS), "t"),
+            lambda: learning_charts.recommendations(
+                pd.Series(pd.Categorical(CLASSES * 12), index=HOURS), "t"
+            ),
             id="hours",
         ),
     ],
@@ -229,7 +273,9 @@ def test_charts_can_be_drawn(figure: Any) -> None:
 
 def test_every_candidate_of_a_fold_has_a_line_of_its_own() -> None:
     names = ["model", "rule over the forecasts", "same hour yesterday", "last value"]
-    figure = learning_charts.folds(pd.DataFrame(np.ones((3, 4)), columns=names), metric="MAE", title="t")
+    figure = learning_charts.folds(
+        pd.DataFrame(np.ones((3, 4)), columns=names), metric="MAE", title="t"
+    )
     lines = figure.axes[0].get_lines()
     assert [line.get_label() for line in lines] == names
     assert len({(line.get_color(), line.get_linestyle(), line.get_marker()) for line in lines}) == 4

@@ -1,0 +1,148 @@
+"""``factory export``: what other programs may want to read, in one file that says what it holds and whether it is real.
+
+Series come from the store as they are; the other views are told by a word of their own,
+with series after it where they have some. Columns without a unit of their own carry it
+in their name.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from math import ceil
+from pathlib import Path
+
+import pandas as pd
+
+from factory_lib.catalogue import CATALOGUE, get
+from factory_lib.clock import parse_instant
+from factory_lib.context import RunContext, open_context
+from factory_lib.errors import BadInput
+from factory_lib.pipeline.gaps import analyse
+from factory_lib.pipeline.targets import places_of
+from factory_lib.store.export import export as write
+
+
+def export(
+    profile: str | None,
+    words: Sequence[str],
+    out: Path,
+    *,
+    since: str,
+    until: str,
+    as_of: str | None = None,
+) -> int:
+    """Write series, or the view that the first of ``words`` names, to CSV or Parquet; 1 where that is empty."""
+    start, end = parse_instant(since), parse_instant(until)
+    if start >= end:
+        raise BadInput(f"Nothing lies between {since} and {until}.", next_step="Swap or move them.")
+    view, names = (VIEWS[words[0]], words[1:]) if words[0] in VIEWS else (_series, words)
+    with open_context(profile, as_of) as ctx:
+        rows = write(view(ctx, list(dict.fromkeys(names)), start, end), out, ctx.store.origin)
+    sys.stdout.write(f"{rows:,} rows in {out}\n")
+    return int(rows == 0)
+
+
+def _series(ctx: RunContext, names: Sequence[str], start: datetime, end: datetime) -> pd.DataFrame:
+    known = ctx.as_of if ctx.explicit_as_of else None
+    parts = [
+        ctx.store.read(
+            name, places=places_of(ctx.settings, get(name)), start=start, end=end, as_of=known
+        )
+        for name in names
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _accounting(
+    ctx: RunContext, names: Sequence[str], start: datetime, end: datetime
+) -> pd.DataFrame:
+    return analyse(ctx, start, end, series=names or None).accounting.assign(
+        as_of=pd.Timestamp(ctx.as_of)
+    )
+
+
+def _gaps(ctx: RunContext, names: Sequence[str], start: datetime, end: datetime) -> pd.DataFrame:
+    return analyse(ctx, start, end, series=names or None).gaps.assign(as_of=pd.Timestamp(ctx.as_of))
+
+
+def _forecasts(
+    ctx: RunContext, names: Sequence[str], start: datetime, end: datetime
+) -> pd.DataFrame:
+    """Return every issue of ours and of the providers for targets in the window."""
+    from factory_lib.models.prediction import SCORE_SERIES
+
+    weather = ctx.settings.site.places.weather
+    places = {name: places_of(ctx.settings, entry) for name, entry in CATALOGUE.items()} | {
+        SCORE_SERIES: weather
+    }
+    if unknown := [name for name in names if name not in places]:
+        get(unknown[0])
+    read = ctx.store.read_forecasts
+    parts = [
+        read(name, places=places[name], start=start, end=end, as_of=ctx.as_of, latest=False)
+        for name in names or places
+    ]
+    filled = [part for part in parts if len(part)]
+    return pd.concat(filled or parts[:1], ignore_index=True)
+
+
+def _features(
+    ctx: RunContext, names: Sequence[str], start: datetime, end: datetime
+) -> pd.DataFrame:
+    """Return the thirteen by hour, as they stand now."""
+    from factory_lib.models import feature_set
+
+    made = feature_set.build(ctx, max(1, ceil((ctx.as_of - start).total_seconds() / 86_400)))
+    if unknown := [name for name in names if name not in made.frame]:
+        raise BadInput(
+            f"There is no feature {unknown[0]!r}.",
+            next_step=f"Known: {', '.join(map(str, made.frame))}.",
+        )
+    inside = made.frame[
+        (made.frame.index >= pd.Timestamp(start)) & (made.frame.index < pd.Timestamp(end))
+    ]
+    return (
+        inside[list(names or inside.columns)]
+        .reset_index()
+        .assign(feature_hash=made.hash, as_of=pd.Timestamp(ctx.as_of))
+    )
+
+
+def _plan(ctx: RunContext, names: Sequence[str], start: datetime, end: datetime) -> pd.DataFrame:
+    """Return the stages that begin in the window, by the plan made last for each day."""
+    if names:
+        raise BadInput(
+            f"A plan is written whole, {names[0]!r} names no part of it.", next_step="Leave it out."
+        )
+    files = sorted((ctx.settings.paths.data / "plans").glob("[0-9]*/plan.csv"))
+    times = ["start", "end", "held_until"]
+    kept = [
+        pd.read_csv(file, parse_dates=times).assign(
+            plan_of=file.parent.name, made_at=_made_at(file)
+        )
+        for file in files
+        if not ctx.explicit_as_of or _made_at(file) <= ctx.as_of
+    ]
+    if not kept:
+        raise BadInput("There is no plan yet.", next_step="Make one with `factory plan`.")
+    stages = pd.concat(kept, ignore_index=True)
+    return stages[(stages["start"] >= pd.Timestamp(start)) & (stages["start"] < pd.Timestamp(end))]
+
+
+def _made_at(file: Path) -> pd.Timestamp:
+    return pd.Timestamp(
+        json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))["made_at"]
+    )
+
+
+View = Callable[[RunContext, Sequence[str], datetime, datetime], pd.DataFrame]
+VIEWS: Mapping[str, View] = {
+    "accounting": _accounting,
+    "gaps": _gaps,
+    "forecasts": _forecasts,
+    "features": _features,
+    "plan": _plan,
+}

@@ -1,0 +1,356 @@
+"""The catalogue: every series the house knows, with unit, cadence, range, publication rule and sources by trust.
+
+Adding a series is one entry here; adding a provider is one file in ``sources`` and its
+name in the entries it serves. Standard library only, because a scheduled tick decides
+from the publication rules whether there is anything to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
+from itertools import pairwise
+from typing import Any
+
+from factory_lib.clock import DAY_S, HOUR_S, QUARTER_S, day_start, local_instant, market_day
+from factory_lib.errors import BadInput
+
+
+class Measurement(StrEnum):
+    """The tables that hold observed values."""
+
+    PRICES = "energy_prices"
+    WEATHER = "weather_data"
+    CLIMATE = "climate_daily"
+    # what a person brings of the plant itself: nobody is asked for it, no slot is
+    # missed
+    PLANT = "plant_records"
+
+
+class Kind(StrEnum):
+    """How a value came to be; forecasts have a table of their own."""
+
+    OBSERVED = "observed"
+    REANALYSIS = "reanalysis"
+    SYNTHETIC = "synthetic"
+
+
+class Grid(StrEnum):
+    """What a slot is aligned to."""
+
+    UTC = "utc"  # multiples of the resolution since 1970: hours, quarters, UTC days
+    LOCAL_DAY = "local_day"  # market days, 23 to 25 hours long
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """From when on (UTC) the series comes in slots of ``resolution_s``."""
+
+    since: datetime
+    resolution_s: int
+    grid: Grid = Grid.UTC
+
+
+@dataclass(frozen=True)
+class DayAhead:
+    """Published for a whole market day on the day before, at a local wall time."""
+
+    at: time
+
+    def available_at(self, start: datetime, resolution_s: int) -> datetime:
+        """Return when a slot starting at ``start`` can first be known."""
+        return local_instant(market_day(start) - timedelta(days=1), self.at)
+
+    def known_until(self, now: datetime) -> datetime:
+        """Return the end (UTC) of what can be known at ``now``."""
+        today = market_day(now)
+        days = 2 if now >= local_instant(today, self.at) else 1
+        return day_start(today + timedelta(days=days))
+
+
+@dataclass(frozen=True)
+class AfterSlot:
+    """Known a fixed delay after the end of each slot."""
+
+    delay: timedelta
+
+    def available_at(self, start: datetime, resolution_s: int) -> datetime:
+        """Return when a slot starting at ``start`` can first be known."""
+        return start + timedelta(seconds=resolution_s) + self.delay
+
+    def known_until(self, now: datetime) -> datetime:
+        """Return the end (UTC) of what can be known at ``now``."""
+        return now - self.delay
+
+
+Publication = DayAhead | AfterSlot
+
+SITE = "site"  # place and source of the plant's own records
+ALWAYS = datetime(1900, 1, 1, tzinfo=UTC)  # before any series; daily climate goes back to 1920
+# First market day in quarters of an hour: 2025-10-01 local (Iberian day-ahead market,
+# change of the time unit).
+QUARTERS_SINCE = day_start(date(2025, 10, 1))
+HOURLY = (Cadence(ALWAYS, HOUR_S),)
+UTC_DAILY = (Cadence(ALWAYS, DAY_S),)
+
+
+@dataclass(frozen=True)
+class Series:
+    """One catalogue entry.
+
+    Attributes
+    ----------
+    name : str
+        Column name, unit included.
+    low, high : float
+        Physically or legally possible range, inclusive; a value outside is rejected at
+        the door.
+    cadences : tuple of Cadence
+        Resolution with validity, oldest first.
+    publication : mapping of Kind to rule
+        When a value of that kind can first be known; its keys are the kinds that count
+        as present.
+    sources : tuple of str
+        Providers, most trusted first.
+    since : datetime
+        Nothing exists before.
+    grace : timedelta
+        How long after the rule a value is merely late before it is missing.
+    publication_by_source : mapping of str to rule
+        Sources that publish sooner or later than their kind.
+    """
+
+    name: str
+    measurement: Measurement
+    unit: str
+    description: str
+    low: float
+    high: float
+    cadences: tuple[Cadence, ...]
+    publication: Mapping[Kind, Publication]
+    sources: tuple[str, ...]
+    since: datetime = ALWAYS
+    grace: timedelta = timedelta(hours=1)
+    publication_by_source: Mapping[str, Publication] = field(default_factory=dict)
+
+    def outside(self, values: Any) -> Any:
+        """Return which values of an array cannot be; NaN is none."""
+        return (values < self.low) | (values > self.high)
+
+    @property
+    def limits(self) -> str:
+        """The range, in words."""
+        return f"{self.low:g} to {self.high:g} {self.unit}"
+
+    def rule(self, kind: str, source: str) -> Publication:
+        """Return the publication rule of a value of that kind from that source."""
+        return self.publication_by_source.get(source) or self.publication[Kind(kind)]
+
+    def resolution_at(self, instant: datetime) -> int:
+        """Return the resolution (s) valid for a slot that starts at ``instant``."""
+        return next(c.resolution_s for c in reversed(self.cadences) if instant >= c.since)
+
+    def spans(self, start: datetime, end: datetime) -> list[tuple[datetime, datetime, Cadence]]:
+        """Split a half-open window at the changes of cadence."""
+        edges = [*(c.since for c in self.cadences), datetime.max.replace(tzinfo=UTC)]
+        cut = [
+            (max(start, a, self.since), min(end, b), c)
+            for (a, b), c in zip(pairwise(edges), self.cadences, strict=True)
+        ]
+        return [(a, b, c) for a, b, c in cut if a < b]
+
+    def due_until(self, now: datetime) -> datetime:
+        """Return the end (UTC) of what should be there at ``now``: published by the fastest kind, grace over."""
+        return max(
+            rule.known_until(now - self.grace)
+            for rule in (*self.publication.values(), *self.publication_by_source.values())
+        )
+
+
+def _price(
+    name: str,
+    description: str,
+    at: time,
+    cadences: tuple[Cadence, ...],
+    sources: tuple[str, ...],
+    since: datetime,
+) -> Series:
+    return Series(
+        name,
+        Measurement.PRICES,
+        "EUR/MWh",
+        description,
+        -500.0,
+        4000.0,
+        cadences,
+        {Kind.OBSERVED: DayAhead(at)},
+        sources,
+        since,
+    )
+
+
+def _weather(name: str, unit: str, description: str, low: float, high: float) -> Series:
+    # AEMET, domain facts: observations within the hour; ERA5 reanalysis five days
+    # later.
+    return Series(
+        name,
+        Measurement.WEATHER,
+        unit,
+        description,
+        low,
+        high,
+        HOURLY,
+        {
+            Kind.OBSERVED: AfterSlot(timedelta(hours=1)),
+            Kind.REANALYSIS: AfterSlot(timedelta(days=5)),
+        },
+        ("aemet", "openweathermap", "open_meteo", "open_meteo_recent"),
+        grace=timedelta(hours=2),
+        # The forecast endpoint's past days are there within the hour; the archive
+        # replaces them five days later.
+        publication_by_source={"open_meteo_recent": AfterSlot(timedelta(hours=1))},
+    )
+
+
+def _climate(name: str, unit: str, description: str, low: float, high: float) -> Series:
+    # AEMET daily climatology arrives about four days late.
+    return Series(
+        name,
+        Measurement.CLIMATE,
+        unit,
+        description,
+        low,
+        high,
+        UTC_DAILY,
+        {Kind.OBSERVED: AfterSlot(timedelta(days=4))},
+        ("aemet", "siar", "datosclima"),
+        grace=timedelta(days=1),
+    )
+
+
+def _plant(name: str, unit: str, description: str, high: float, cadence: Cadence) -> Series:
+    # A record is known once its slot is over; it is imported when somebody brings it.
+    return Series(
+        name,
+        Measurement.PLANT,
+        unit,
+        description,
+        0.0,
+        high,
+        (cadence,),
+        {Kind.OBSERVED: AfterSlot(timedelta(0))},
+        (SITE,),
+        grace=timedelta(days=40),
+    )
+
+
+_PVPC_SINCE = day_start(date(2021, 6, 1))  # the 2.0TD tariff, Circular CNMC 3/2020
+
+_ENTRIES = (
+    _price(
+        "spot_eur_mwh",
+        "Day-ahead market price, Spain",
+        time(13, 45),
+        (Cadence(ALWAYS, HOUR_S), Cadence(QUARTERS_SINCE, QUARTER_S)),
+        ("omie", "ree", "esios", "entsoe"),
+        ALWAYS,
+    ),
+    _price(
+        "pvpc_eur_mwh",
+        "Regulated tariff for small consumers (2.0TD energy term), peninsula",
+        time(20, 20),
+        HOURLY,
+        ("ree", "esios"),
+        _PVPC_SINCE,
+    ),
+    Series(
+        "load_mw",
+        Measurement.PRICES,
+        "MW",
+        "System load, peninsula",
+        0.0,
+        80_000.0,
+        HOURLY,
+        {Kind.OBSERVED: AfterSlot(timedelta(hours=1))},
+        ("ree", "entsoe"),
+    ),
+    Series(
+        "gas_generation_mwh",
+        Measurement.PRICES,
+        "MWh",
+        "Combined-cycle generation of the day",
+        0.0,
+        900_000.0,
+        (Cadence(ALWAYS, DAY_S, Grid.LOCAL_DAY),),
+        {Kind.OBSERVED: AfterSlot(timedelta(days=1))},
+        ("ree",),
+    ),
+    # Ranges: outside the records of Spain with a margin; station pressure up to its
+    # mountain stations (704 hPa seen).
+    _weather("temperature_c", "°C", "Air temperature at 2 m", -25.0, 52.0),
+    _weather("humidity_pct", "%", "Relative humidity at 2 m", 0.0, 100.0),
+    _weather("precipitation_mm", "mm", "Precipitation of the hour", 0.0, 200.0),
+    _weather("pressure_station_hpa", "hPa", "Air pressure at the station", 650.0, 1060.0),
+    _weather("pressure_sea_level_hpa", "hPa", "Air pressure reduced to sea level", 920.0, 1060.0),
+    _weather("wind_speed_ms", "m/s", "Wind speed at 10 m", 0.0, 60.0),
+    _weather("solar_radiation_wm2", "W/m²", "Global shortwave radiation", 0.0, 1400.0),
+    _climate("temperature_mean_c", "°C", "Mean air temperature of the UTC day", -25.0, 45.0),
+    _climate("temperature_max_c", "°C", "Highest air temperature", -20.0, 52.0),
+    _climate("temperature_min_c", "°C", "Lowest air temperature", -30.0, 40.0),
+    _climate("humidity_mean_pct", "%", "Mean relative humidity", 0.0, 100.0),
+    _climate("humidity_max_pct", "%", "Highest relative humidity", 0.0, 100.0),
+    _climate("humidity_min_pct", "%", "Lowest relative humidity", 0.0, 100.0),
+    _climate("precipitation_sum_mm", "mm", "Precipitation (AEMET: 07 to 07 UTC)", 0.0, 600.0),
+    _climate("wind_speed_mean_ms", "m/s", "Mean wind speed", 0.0, 40.0),
+    _climate("solar_radiation_mj_m2", "MJ/m²", "Global radiation of the day", 0.0, 45.0),
+    # Two series, because a meter's hour is no four quarters: each is kept as it was
+    # read.
+    _plant(
+        "metered_quarter_kwh",
+        "kWh",
+        "Energy metered in the quarter-hour",
+        1e6,
+        Cadence(ALWAYS, QUARTER_S),
+    ),
+    _plant("metered_hour_kwh", "kWh", "Energy metered in the hour", 4e6, Cadence(ALWAYS, HOUR_S)),
+    _plant(
+        "produced_kg", "kg", "Mass finished on the day", 1e7, Cadence(ALWAYS, DAY_S, Grid.LOCAL_DAY)
+    ),
+)
+
+CATALOGUE: Mapping[str, Series] = {entry.name: entry for entry in _ENTRIES}
+
+# The operator's forecasts, of things that are not stored as values themselves: MW,
+# outside of the peninsula's records.
+FORECAST_ONLY: Mapping[str, tuple[float, float]] = {
+    "wind_mw": (0.0, 40_000.0),
+    "solar_mw": (0.0, 60_000.0),
+}
+
+
+def forecast_range(name: str) -> tuple[float, float]:
+    """Return what a forecast of the series may lie between, inclusive."""
+    return FORECAST_ONLY[name] if name in FORECAST_ONLY else (get(name).low, get(name).high)
+
+
+def get(name: str) -> Series:
+    """Return the catalogue entry.
+
+    Raises
+    ------
+    BadInput
+        If there is no such series; the message lists those there are.
+    """
+    try:
+        return CATALOGUE[name]
+    except KeyError:
+        raise BadInput(
+            f"There is no series {name!r}.", next_step=f"Known: {', '.join(CATALOGUE)}."
+        ) from None
+
+
+def of(measurement: Measurement) -> tuple[Series, ...]:
+    """Return the entries of one measurement, in catalogue order."""
+    return tuple(entry for entry in _ENTRIES if entry.measurement is measurement)

@@ -1,0 +1,94 @@
+"""The world of a simulated profile: providers of its own, and a clock that stands still between commands.
+
+A command that may ask providers starts them itself where none run. Standard library
+only: ticks pass through here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+
+from factory_lib import settings as _settings
+from factory_lib.clock import SystemClock, load_clock
+from factory_lib.errors import JobError
+from factory_lib.settings import Settings
+from factory_lib.state import State
+
+# A fixed instant, so that the demo's figures are the same on every machine and day. The
+# history before it holds a clock change and the market's change from hours to quarters.
+BEGIN = datetime(2025, 11, 20, 10, 0, tzinfo=UTC)
+
+
+@contextmanager
+def provided(settings: Settings) -> Iterator[Settings]:
+    """Yield settings whose providers can be asked: a simulator is started where one is needed and none runs."""
+    if settings.simulated and not settings.simulator_url:
+        with started(settings) as changed:
+            yield changed
+    else:
+        yield settings
+
+
+@contextmanager
+def started(settings: Settings) -> Iterator[Settings]:
+    """Start a simulator and yield settings that live in its world and at its time, kernels included."""
+    from factory_lib import http
+
+    stood = load_clock(settings.paths.clock)
+    now, holes = (
+        (stood, "lost") if stood else (BEGIN, "demo")
+    )  # what was late at first has come meanwhile
+    with closing(State(settings.paths.state)) as state:
+        http.forget_after(
+            state, now
+        )  # what a command at the real time left behind would bar every host
+    before = dict(os.environ)
+    with _simulator(now, holes) as url:
+        os.environ["FACTORY_SIMULATOR_URL"] = url
+        os.environ["FACTORY_CLOCK_OFFSET_S"] = str((now - SystemClock().now()).total_seconds())
+        try:
+            yield _settings.load(settings.profile)
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+
+@contextmanager
+def _simulator(now: datetime, holes: str) -> Iterator[str]:
+    """Run the simulator as a process of its own on a free port; yield its address and stop it afterwards.
+
+    Raises
+    ------
+    JobError
+        If it does not say that it is ready.
+    """
+    import subprocess
+
+    command = [
+        sys.executable,
+        "-m",
+        "factory_sim",
+        "--port",
+        "0",
+        "--now",
+        now.isoformat(),
+        "--stop-with-stdin",
+        "--holes",
+        holes,
+    ]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        ready = process.stdout.readline()
+        if not ready:
+            raise JobError(f"The simulator did not start (exit code {process.wait()}).")
+        try:
+            yield json.loads(ready)["url"]
+        finally:
+            process.terminate()

@@ -1,0 +1,1 @@
+"""Health, diagnostics and alerts: is everything running, and who is notified when it is not."""

@@ -1,1 +1,0 @@
-"""Running jobs: notebooks under papermill, reports, index, alerts, health."""

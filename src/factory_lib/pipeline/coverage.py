@@ -1,0 +1,186 @@
+"""What became of every expected slot: exactly one of five things. Arrays in, arrays out.
+
+A day's worth of quarter-hours or ten years of them cost the same few array operations,
+because slots are int64 seconds on a grid: membership is one lookup table over the grid,
+and a gap is the stretch between two edges of a mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import IntEnum
+from math import gcd
+
+import numpy as np
+
+from factory_lib.catalogue import Grid, Series
+from factory_lib.clock import DAY_S, HOUR_S, day_start, epoch, from_epoch, market_day
+from factory_lib.slots import Slots, expected
+
+Mask = np.ndarray[tuple[int], np.dtype[np.bool_]]
+NO_SLOTS: Slots = np.empty(0, dtype=np.int64)
+LONGEST_SLOT = timedelta(days=2)  # more than the 25 hours of the longest market day
+# slots at a time: 128 kB stay in the cache, whole arrays would be written to fresh
+# memory
+BLOCK = 16_384
+
+
+class SlotState(IntEnum):
+    """The five; the first that applies, in the order present, quarantined, late, unfillable, missing."""
+
+    PRESENT = 0
+    LATE = 1  # not yet due
+    MISSING = 2
+    QUARANTINED = 3  # a value is there, and an open verdict against it
+    UNFILLABLE = 4  # asked of every source, and none had it
+
+
+@dataclass(frozen=True)
+class Account:
+    """The state of every expected slot of one series in a window.
+
+    Attributes
+    ----------
+    starts, ends : int64 arrays
+        Seconds since 1970, ascending; each slot ends where the next one starts.
+    states : uint8 array
+        ``SlotState`` of each slot, so that the five counts always add up to the number
+        of slots.
+    """
+
+    series: Series
+    starts: Slots
+    ends: Slots
+    states: np.ndarray[tuple[int], np.dtype[np.uint8]]
+
+    def counts(self) -> dict[str, int]:
+        """Return how many slots are in each state, by its name in small letters."""
+        return {
+            state.name.lower(): int(np.count_nonzero(self.states == state)) for state in SlotState
+        }
+
+    def where(self, state: SlotState) -> Slots:
+        """Return the starts of the slots in ``state``."""
+        found: Slots = self.starts[self.states == state]
+        return found
+
+    def runs(self, state: SlotState) -> Runs:
+        """Return the maximal stretches of neighbouring slots in ``state``."""
+        return runs(self.states == state, self.starts, self.ends, slot_seconds(self.series))
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Maximal half-open stretches ``[starts, ends)`` with their number of slots and missing time."""
+
+    starts: Slots
+    ends: Slots
+    slots: Slots
+    seconds: Slots
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+
+def account(
+    series: Series,
+    start: datetime,
+    end: datetime,
+    present: Slots,
+    *,
+    as_of: datetime,
+    quarantined: Slots = NO_SLOTS,
+    unfillable: Iterable[tuple[int, int]] = (),
+) -> Account:
+    """Say of every slot that ``series`` should have in the half-open window what it is.
+
+    Parameters
+    ----------
+    present : int64 array
+        Starts of the slots that hold a value, in any order, whatever else they contain.
+    as_of : datetime
+        Due and late are judged at this instant.
+    quarantined : int64 array
+        Starts of slots with an open verdict; one that is present all the same counts as
+        present.
+    unfillable : pairs of int
+        Half-open stretches known to be with no source, valid at ``as_of``.
+    """
+    edges = expected(series, start, end + LONGEST_SLOT)
+    size = int(np.searchsorted(edges, epoch(end)))
+    starts, ends = edges[:size], edges[1 : size + 1]
+    states = np.full(len(starts), SlotState.MISSING, dtype=np.uint8)
+    states[within(starts, unfillable)] = SlotState.UNFILLABLE
+    states[np.searchsorted(ends, epoch(series.due_until(as_of)), side="right") :] = SlotState.LATE
+    if len(quarantined):
+        states[contained(starts, quarantined, grid_step(series))] = SlotState.QUARANTINED
+    states[contained(starts, present, grid_step(series))] = SlotState.PRESENT
+    return Account(series, starts, ends, states)
+
+
+def find(expected_starts: Slots, present: Slots, step_s: int) -> Runs:
+    """Return the gaps of a regular grid: maximal runs of expected slots that are not among ``present``."""
+    missing = ~contained(expected_starts, present, step_s)
+    return runs(missing, expected_starts, expected_starts + step_s, step_s)
+
+
+def runs(mask: Mask, starts: Slots, ends: Slots, step_s: int | None) -> Runs:
+    """Return the stretches where ``mask`` holds; ``step_s`` None counts their time between the ends instead."""
+    padded = np.zeros(len(mask) + 2, dtype=np.int8)
+    padded[1:-1] = mask
+    edges = np.flatnonzero(padded[1:] != padded[:-1])
+    first, after = edges[::2], edges[1::2]
+    count = after - first
+    begin, finish = starts[first], ends[after - 1]
+    return Runs(begin, finish, count, finish - begin if step_s is None else count * step_s)
+
+
+def within(slots: Slots, stretches: Iterable[tuple[int, int]]) -> Mask:
+    """Return which of the ascending ``slots`` start in one of the half-open stretches."""
+    mask = np.zeros(len(slots), dtype=np.bool_)
+    for first, last in stretches:
+        mask[np.searchsorted(slots, first) : np.searchsorted(slots, last)] = True
+    return mask
+
+
+def contained(slots: Slots, among: Slots, step_s: int) -> Mask:
+    """Return which of the ascending ``slots``, all multiples of ``step_s`` from the first, are in ``among``.
+
+    One pass over a table of the grid; values of ``among`` off the grid or outside it
+    match nothing.
+    """
+    if not len(slots) or not len(among):
+        return np.zeros(len(slots), dtype=np.bool_)
+    first = int(slots[0])
+    size = (int(slots[-1]) - first) // step_s + 1
+    table = np.zeros(size, dtype=np.bool_)
+    for at in range(0, len(among), BLOCK):
+        offset = among[at : at + BLOCK] - first
+        place = offset // step_s
+        fits = (place * step_s == offset) & (place >= 0) & (place < size)
+        table[place if fits.all() else place[fits]] = True
+    return table if size == len(slots) else table[(slots - first) // step_s]
+
+
+def grid_step(series: Series) -> int:
+    """Return the step (s) of a grid that all slots of the series lie on, changes of cadence included."""
+    return gcd(*(HOUR_S if c.grid is Grid.LOCAL_DAY else c.resolution_s for c in series.cadences))
+
+
+def slot_seconds(series: Series) -> int | None:
+    """Return the cadence (s) that a missing slot counts for, or None where it changes with time."""
+    steps = {cadence.resolution_s for cadence in series.cadences}
+    return steps.pop() if len(steps) == 1 else None
+
+
+def local_days(starts: Slots) -> Slots:
+    """Return for each slot the UTC midnight (s) named like its market day, to group by."""
+    if not len(starts):
+        return starts
+    first, last = (market_day(from_epoch(int(s))) for s in (starts.min(), starts.max()))
+    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    begins = np.array([epoch(day_start(day)) for day in days], dtype=np.int64)
+    zero = (days[0] - datetime(1970, 1, 1).date()).days  # noqa: DTZ001 - a calendar date, no instant
+    return (zero + np.searchsorted(begins, starts, side="right") - 1) * DAY_S

@@ -1,0 +1,98 @@
+"""What this site should have: which series, at which places, and who can be asked for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from factory_lib import sources
+from factory_lib.catalogue import CATALOGUE, Measurement, Series, get
+from factory_lib.clock import Clock
+from factory_lib.context import RunContext
+from factory_lib.settings import Settings
+from factory_lib.state import State
+
+if TYPE_CHECKING:
+    from factory_lib.sources.base import Source
+
+
+class Door(NamedTuple):
+    """One place of one provider: what a request is addressed to."""
+
+    source: str
+    place: str
+
+
+@dataclass(frozen=True)
+class Target:
+    """One series at the places that speak for the site, taken together: any of them may fill a slot.
+
+    Attributes
+    ----------
+    places : tuple of str
+        Most trusted first.
+    doors : tuple of Door
+        Who can be asked for it, in the catalogue's order of trust and then that of the
+        places; none where the series is only imported.
+    """
+
+    series: Series
+    places: tuple[str, ...]
+    doors: tuple[Door, ...]
+
+    @property
+    def name(self) -> str:
+        """The series' name."""
+        return self.series.name
+
+    @property
+    def place(self) -> str:
+        """The places as one text, for tables."""
+        return " / ".join(self.places)
+
+
+def places_of(settings: Settings, series: Series) -> tuple[str, ...]:
+    """Return the site's places for the measurement of ``series``, most trusted first."""
+    return settings.site.places.of(series.measurement)
+
+
+def trust(series: Series, source: str) -> int:
+    """Return the source's place in the series' order of trust, the most trusted 0; strangers come last."""
+    return series.sources.index(source) if source in series.sources else len(series.sources)
+
+
+@contextmanager
+def clients(
+    settings: Settings, state: State, clock: Clock, names: Iterable[str]
+) -> Iterator[dict[str, Source]]:
+    """Open the named providers and close them again."""
+    opened = {name: sources.open_source(name, settings, state, clock) for name in names}
+    try:
+        yield opened
+    finally:
+        for client in opened.values():
+            client.close()
+
+
+def targets(ctx: RunContext, names: Iterable[str] | None = None) -> tuple[Target, ...]:
+    """Return every series that is expected (or those named) with its places and the configured sources there."""
+    expected = [entry for entry in CATALOGUE.values() if entry.measurement is not Measurement.PLANT]
+    chosen = expected if names is None else [get(name) for name in dict.fromkeys(names)]
+    with clients(ctx.settings, ctx.state, ctx.clock, sources.configured(ctx.settings)) as opened:
+        return tuple(_target(ctx.settings, series, opened) for series in chosen)
+
+
+def _target(settings: Settings, series: Series, opened: Mapping[str, Source]) -> Target:
+    places = places_of(settings, series)
+    able = {
+        name: client.places() for name, client in opened.items() if series.name in client.serves
+    }
+    doors = (
+        Door(name, place)
+        for name in series.sources
+        for place in places
+        if place in able.get(name, ())
+    )
+    return Target(series, places, tuple(doors))

@@ -1,0 +1,1 @@
+"""Runs of notebooks: due rules, the runner, run records, reports and their index."""

@@ -1,0 +1,77 @@
+"""OMIE's daily file of day-ahead prices: the n-th slot since local midnight, Portugal before Spain."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, timedelta
+
+import numpy as np
+
+from factory_lib.catalogue import DayAhead, get
+from factory_lib.clock import HOUR_S, day_bounds
+from factory_lib.slots import expected
+from factory_sim.exchange import Answer, Ask, Provider, as_html
+from factory_sim.noise import Floats, Ints
+from factory_sim.wire_ree import PUBLISHED, spoil
+
+_FILE = re.compile(r"marginalpdbc_(\d{8})\.([12])")
+
+QUIRKS = {
+    "republished": "the file exists as .2 only",
+    "late_publication": "the file appears 40 minutes later than usual",
+    "cut_file": "the file ends after two thirds, without its last line",
+    "quarter_sums": "all prices four times too high",
+    "all_zero": "every value 0",
+    "out_of_range": "every fifth value 99999",
+}
+
+
+def answer(ask: Ask) -> Answer:
+    """Return what ``/es/file-download`` answers."""
+    wanted = _FILE.fullmatch(ask.get("filename"))
+    if ask.path != "/es/file-download" or ask.get("parents") != "marginalpdbc" or not wanted:
+        return _missing()
+    try:
+        day = date.fromisoformat(wanted[1])
+    except ValueError:
+        return _missing()
+    delay = timedelta(minutes=40) if "late_publication" in ask.quirks else timedelta()
+    known_until = DayAhead(PUBLISHED["spot_eur_mwh"]).known_until(ask.now - delay)
+    start, end = day_bounds(day)
+    if wanted[2] != ("2" if "republished" in ask.quirks else "1") or start >= known_until:
+        return _missing()
+    starts = expected(get("spot_eur_mwh"), start, end)
+    if not ask.holes.delivered(ask.source, "spot_eur_mwh", starts).all():
+        return _missing()  # a file is whole or not there
+    _, spain = spoil(starts, ask.world.values("spot_eur_mwh", starts), ask.quirks)
+    lines = _lines(day, _portugal(ask, starts, spain), spain)
+    if "cut_file" in ask.quirks:
+        lines = lines[: len(lines) * 2 // 3]
+    return Answer(200, "".join(f"{line}\r\n" for line in lines).encode("ascii"), "text/plain")
+
+
+def _portugal(ask: Ask, starts: Ints, spain: Floats) -> Floats:
+    """Return the neighbour's price: the same, but in the hours when the border is congested."""
+    congested = ask.world.noise.uniform("border", starts // HOUR_S) < 0.2
+    return np.where(congested, np.round(spain * 1.04 + 0.5, 2), spain)
+
+
+def _lines(day: date, portugal: Floats, spain: Floats) -> list[str]:
+    rows = zip(range(1, len(spain) + 1), portugal.tolist(), spain.tolist(), strict=True)
+    return [
+        "MARGINALPDBC;",
+        *(f"{day:%Y;%m;%d};{n};{_plain(pt)};{_plain(es)};" for n, pt, es in rows),
+        "*",
+    ]
+
+
+def _plain(value: float) -> str:
+    """Print a price without trailing zeros: the file has no fixed number of decimals."""
+    return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def _missing() -> Answer:
+    return as_html("Página no encontrada", "El fichero solicitado no existe.", 404)
+
+
+PROVIDER = Provider(answer, QUIRKS)

@@ -1,0 +1,43 @@
+"""What the end-to-end tests share: the console command, and a finished demo."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from factory_lib import settings as factory_settings
+from factory_lib.settings import Settings
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A finished demo: where it lies, what it printed, and how it ended."""
+
+    home: Path
+    code: int
+    printed: str
+
+    @property
+    def settings(self) -> Settings:
+        """The demo's settings."""
+        return factory_settings.load("demo", env={"FACTORY_HOME": str(self.home)})
+
+
+def factory(home: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the console command as a user would."""
+    plain = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("FACTORY_", "INFLUXDB_"))
+    }
+    return subprocess.run(
+        [str(Path(sys.executable).with_name("factory")), *words],
+        env={**plain, "FACTORY_HOME": str(home), **env},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )

@@ -1,0 +1,191 @@
+"""Backups: complete, checked, taken while others write, and never brought back under a running job."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from factory_lib.admin import backup
+from factory_lib.context import RunContext, open_context
+from factory_lib.errors import BadInput, JobLocked
+from factory_lib.state import locked
+from factory_lib.store import copying
+from factory_lib.store.base import Store
+from tests.unit.conftest import SLOTS, Fill
+
+
+def checksums(ctx: RunContext) -> list[str]:
+    return list(ctx.store.inventory()["checksum"])
+
+
+def test_what_is_brought_back_is_what_was_taken(ctx: RunContext, fill: Fill) -> None:
+    fill()
+    ctx.state.mark("latest", "spot_eur_mwh", ctx.clock.now())
+    before = checksums(ctx)
+    folder = backup.take(ctx)
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "manifest.json",
+        "state.db",
+        "store.db",
+    ]
+    fill(value=70.0)
+    ctx.state.mark("latest", "spot_eur_mwh", ctx.clock.now() + timedelta(days=1))
+    assert checksums(ctx) != before
+    chosen, inventory = backup.bring_back(ctx)
+    assert chosen == folder
+    assert list(inventory["checksum"]) == checksums(ctx) == before
+    assert ctx.state.marked("latest", "spot_eur_mwh") == (ctx.clock.now(), None)
+
+
+def test_a_backup_taken_while_another_writes_is_whole(ctx: RunContext, fill: Fill) -> None:
+    fill()
+    stop = threading.Event()
+
+    def write() -> (
+        None
+    ):  # prices that no slot has yet, or a slot would be unchanged and get no new revision
+        with open_context(settings=ctx.settings, clock=ctx.clock, as_of=ctx.as_of) as other:
+            number = 0
+            while not stop.is_set():
+                number += 1
+                other.state.tick("ingest", "ok", other.clock.now())
+                rows = other.store.read(
+                    "spot_eur_mwh",
+                    places=["ES"],
+                    start=ctx.as_of - timedelta(days=5),
+                    end=ctx.as_of,
+                )
+                tidy = rows[["series", "place", "source", "kind", "resolution_s", "start", "value"]]
+                later = {
+                    "retrieved_at": rows["retrieved_at"],
+                    "provider_updated_at": rows["provider_updated_at"],
+                }
+                other.store.write(tidy.assign(**later, value=100.0 + number), run_id="other")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        folder = backup.take(ctx)
+    finally:
+        stop.set()
+        writer.join()
+    _, inventory = backup.bring_back(ctx, folder)
+    assert inventory["rows"].sum() % SLOTS == 0  # each write was one transaction: all of it or none
+    assert ctx.state.query("PRAGMA integrity_check") == [("ok",)]
+
+
+def test_a_damaged_backup_changes_nothing(ctx: RunContext, fill: Fill) -> None:
+    fill()
+    folder = backup.take(ctx)
+    fill(value=70.0)
+    now = checksums(ctx)
+    with (folder / "store.db").open("r+b") as file:
+        file.seek(5000)
+        file.write(b"\0\0\0\1")
+    with pytest.raises(BadInput, match=r"store\.db .* differ"):
+        backup.bring_back(ctx, folder)
+    assert checksums(ctx) == now
+
+
+def test_an_unfinished_backup_is_none(ctx: RunContext, fill: Fill) -> None:
+    fill()
+    (backup.take(ctx) / "manifest.json").unlink()
+    assert backup.taken(ctx) == []
+    with pytest.raises(BadInput, match="no complete backup"):
+        backup.bring_back(ctx)
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        "",
+        '{"sha256": {"store.db"',
+        "[]",
+        "{}",
+        '{"sha256": {"store.db": ""}}',
+        '{"sha256": null}',
+        "\udcff",
+    ],
+    ids=["empty", "torn", "list", "no sums", "one sum", "null", "bytes"],
+)
+def test_a_broken_manifest_is_no_backup(ctx: RunContext, fill: Fill, manifest: str) -> None:
+    fill()
+    folder = backup.take(ctx)
+    (folder / "manifest.json").write_bytes(manifest.encode(errors="surrogateescape"))
+    assert backup.taken(ctx) == []
+    with pytest.raises(BadInput, match="no complete backup") as raised:
+        backup.bring_back(ctx, folder)
+    assert raised.value.exit_code == 2
+
+
+def test_a_backup_without_one_of_its_files_is_none(ctx: RunContext, fill: Fill) -> None:
+    fill()
+    folder = backup.take(ctx)
+    (folder / "state.db").unlink()
+    assert backup.taken(ctx) == []
+    with pytest.raises(BadInput, match="no complete backup"):
+        backup.bring_back(ctx, folder)
+
+
+def test_the_state_is_copied_before_the_store(
+    ctx: RunContext, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill()
+    copy = copying.backup
+
+    def later(store: Store, file: Path) -> pd.DataFrame:
+        ctx.state.mark("latest", "spot_eur_mwh", ctx.clock.now())  # what is written meanwhile
+        return copy(store, file)
+
+    monkeypatch.setattr(copying, "backup", later)
+    backup.take(ctx)
+    backup.bring_back(ctx)
+    assert ctx.state.marked("latest", "spot_eur_mwh") is None
+
+
+def test_a_restore_killed_between_the_two_leaves_a_state_that_knows_too_little_and_is_completed_by_another(
+    ctx: RunContext, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill()
+    ctx.state.mark("latest", "spot_eur_mwh", ctx.clock.now())
+    before = checksums(ctx)
+    backup.take(ctx)
+    fill(value=70.0)
+    later = checksums(ctx)
+    ctx.state.mark("latest", "spot_eur_mwh", ctx.clock.now() + timedelta(days=1))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(copying, "restore", killed)
+        backup.bring_back(ctx)
+    assert checksums(ctx) == later
+    assert ctx.state.marked("latest", "spot_eur_mwh") == (ctx.clock.now(), None)
+    backup.bring_back(ctx)
+    assert checksums(ctx) == before
+
+
+def test_a_backup_never_replaces_another(ctx: RunContext, fill: Fill) -> None:
+    fill()
+    before = (backup.take(ctx) / "state.db").read_bytes()
+    ctx.state.mark("latest", "spot_eur_mwh", ctx.clock.now())
+    with pytest.raises(BadInput, match="exists"):
+        backup.take(ctx)
+    assert (backup.taken(ctx)[0] / "state.db").read_bytes() == before
+
+
+def test_nothing_is_brought_back_while_a_job_runs(ctx: RunContext, fill: Fill) -> None:
+    fill()
+    backup.take(ctx)
+    with locked(ctx.settings.paths.data / "locks", "ml_training"), pytest.raises(JobLocked):
+        backup.bring_back(ctx)
+
+
+def test_the_backend_in_use_is_no_target(ctx: RunContext) -> None:
+    with pytest.raises(BadInput, match="already uses sqlite"):
+        backup.copy_to(ctx, "sqlite")

@@ -1,0 +1,104 @@
+"""Weekly upkeep: what is old goes, the newest of each job and what carries an alias stay, damage is told."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from factory_lib.admin import backup, maintenance
+from factory_lib.context import RunContext, open_context
+from factory_lib.monitoring.health import look
+from factory_lib.runs import records
+from factory_lib.runs.records import RunRecord, stamp
+from tests.unit.conftest import SLOTS, Fill
+
+
+def leave_run(ctx: RunContext, job: str, days_ago: int, status: records.Status = "ok") -> None:
+    at = ctx.clock.now() - timedelta(days=days_ago)
+    folder = records.new_folder(ctx.settings.paths.runs, job, at)
+    records.save(folder, RunRecord(job, "live", "01_ingest", status, "", stamp(at), 1, {}))
+
+
+def test_old_runs_go_and_the_newest_of_each_job_stays(ctx: RunContext) -> None:
+    for job, days_ago in (
+        ("ingest", 1),
+        ("ingest", 89),
+        ("ingest", 91),
+        ("rare", 200),
+        ("rare", 300),
+    ):
+        leave_run(ctx, job, days_ago)
+    assert maintenance.maintain(ctx).figures["removed_runs"] == 2
+    kept = [records.load(folder) for folder in records.folders(ctx.settings.paths.runs)]
+    assert [record.job for record in kept] == ["ingest", "ingest", "rare"]
+    assert len(list(ctx.settings.paths.runs.glob("????-??-??"))) == 3
+
+
+def test_calls_and_ticks_are_forgotten_in_time(ctx: RunContext) -> None:
+    now = ctx.clock.now()
+    for days_ago in (1, 29, 31):
+        ctx.state.record_call(now - timedelta(days=days_ago), "net", "ree", "200")
+    for days_ago in (1, 399, 401):
+        ctx.state.tick("ingest", "ok", now - timedelta(days=days_ago))
+    assert maintenance.maintain(ctx).figures["removed_state"] == 2
+
+
+def test_only_the_last_backups_are_kept(ctx: RunContext, fill: Fill) -> None:
+    fill()
+    for _ in range(ctx.settings.retention.backups + 1):
+        ctx.clock.sleep(7 * 86400)
+        done = maintenance.maintain(ctx)
+    kept = backup.taken(ctx)
+    assert (done.figures["removed_backups"], len(kept)) == (1, ctx.settings.retention.backups)
+    assert kept[0].name == f"{ctx.clock.now():%Y-%m-%dT%H%M%SZ}"
+    assert ctx.store.inventory()["rows"].sum() == SLOTS
+
+
+def test_a_long_log_keeps_its_end_in_whole_lines(ctx: RunContext) -> None:
+    log = ctx.settings.paths.data / "cron.log"
+    log.write_text("".join(f"line {n}\n" for n in range(200_000)), encoding="utf-8")
+    assert maintenance.maintain(ctx).figures["removed_logs"] == 1
+    lines = log.read_text(encoding="utf-8").splitlines()
+    assert lines[-1] == "line 199999"
+    assert lines[0].startswith("line ")
+    assert log.stat().st_size <= 1_000_000
+
+
+def test_damage_stops_everything_and_is_told(ctx: RunContext, fill: Fill) -> None:
+    fill(slots=SLOTS * 20)
+    ctx.store.maintain()  # fold the log into the file, so that the file is what is read
+    with ctx.settings.paths.store.open("r+b") as file:
+        file.seek(8 * 4096)
+        file.write(b"\xff" * 4096 * 4)
+    with open_context(
+        settings=ctx.settings, clock=ctx.clock
+    ) as later:  # one that has no good page in its cache
+        done = maintenance.maintain(later)
+    assert done.level == "fail"
+    assert "factory restore" in done.verdict
+    assert backup.taken(ctx) == []
+
+
+def test_health_sums_up_jobs_calls_and_series(ctx: RunContext) -> None:
+    now = ctx.clock.now()
+    for outcome in ("ok", "ok", "ok", "failed", "not_due"):
+        ctx.state.tick("ml_training", outcome, now)
+    ctx.state.mark(
+        "job", "ml_training", now, {"status": "failed", "verdict": "", "error": "no rows"}
+    )
+    for status, ms in (("200", 100.0), ("200", 200.0), ("Unreachable", 900.0), ("200", 300.0)):
+        ctx.state.record_call(now, "net", "ree", status, ms=ms)
+    ctx.state.mark("latest", "spot_eur_mwh", now - timedelta(days=2))
+    found = look(ctx)
+    (job,) = found.jobs.to_dict(orient="records")
+    assert (job["status"], job["verdict"], job["success_rate"], job["not_due"]) == (
+        "failed",
+        "no rows",
+        0.75,
+        1,
+    )
+    (call,) = found.calls.to_dict(orient="records")
+    assert (call["calls"], call["ok_share"], call["median_ms"]) == (4, 0.75, 250.0)
+    assert found.figures["series_behind"] == 1
+    assert found.level == "warn"
+    assert found.verdict.startswith("Last run failed: ml_training. Behind: spot_eur_mwh. ")
+    assert "All" not in found.verdict

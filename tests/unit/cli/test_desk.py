@@ -1,0 +1,189 @@
+"""The verbs of a person at the desk, as typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from factory_lib.cli import main
+from factory_lib.context import RunContext
+from tests.unit.conftest import SLOTS, Fill
+
+WINDOW = ["--since", "2026-04-13", "--until", "2026-04-13T00:00:00Z"]
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, object]]:
+    assert main([*words, "--json"]) == 0
+    rows: list[dict[str, object]] = json.loads(capsys.readouterr().out)
+    return rows
+
+
+def test_alerts_are_tested_listed_acknowledged_and_muted(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (line,) = said(capsys, "alerts", "test")
+    assert line["entities"] == {"alerts": "This is a test."}
+    assert said(capsys, "alerts", "list") == []
+    assert [row["status"] for row in said(capsys, "alerts", "list", "--all")] == ["resolved"]
+    assert said(capsys, "alerts", "mute", "test/*", "--hours", "1")[0]["muted"] == 1
+    assert main(["alerts", "ack", "test/*"]) == 2
+    assert "No alert matches" in capsys.readouterr().err
+    assert main(["alerts", "ack"]) == 2
+
+
+def test_values_are_rejected_and_released(
+    ctx: RunContext, fill: Fill, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill()
+    told = [*WINDOW, "--reason", "frozen", "--by", "Ana"]
+    assert said(capsys, "quarantine", "reject", "spot_eur_mwh", *told)[0]["values"] == 8
+    listed = said(capsys, "quarantine", "list")
+    assert {(row["reason"], row["by"]) for row in listed} == {("frozen", "Ana")}
+    assert said(capsys, "quarantine", "release", "spot_eur_mwh", *told)[0]["values"] == 8
+    assert said(capsys, "quarantine", "list") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        pytest.param(
+            ["quarantine", "reject", "spot_eur_mwh"], "since, until, reason", id="nothing given"
+        ),
+        pytest.param(
+            ["quarantine", "correct", "spot_eur_mwh", *WINDOW, "--reason", "x"],
+            "value",
+            id="no value",
+        ),
+    ],
+)
+def test_what_is_not_given_is_named(
+    home: Path, capsys: pytest.CaptureFixture[str], words: list[str], what: str
+) -> None:
+    assert main(words) == 2
+    assert f"needs {what}." in capsys.readouterr().err
+
+
+def test_backup_and_restore_say_what_they_did(
+    ctx: RunContext, fill: Fill, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill()
+    (taken,) = said(capsys, "backup")
+    fill(value=70.0)
+    (back,) = said(capsys, "restore")
+    assert back == {"restored": taken["backup"], "rows": SLOTS, "checksums": "equal"}
+
+
+def test_an_export_carries_units_and_provenance(
+    ctx: RunContext, fill: Fill, tmp_path: Path
+) -> None:
+    fill()
+    file = tmp_path / "out.csv"
+    assert main(["export", "spot_eur_mwh", *WINDOW, "--out", str(file)]) == 0
+    head, first, *rest = file.read_text(encoding="utf-8").splitlines()
+    row = dict(zip(head.split(","), first.split(","), strict=True))
+    assert (row["unit"], row["source"], row["kind"], row["origin"], len(rest)) == (
+        "EUR/MWh",
+        "ree",
+        "observed",
+        "real",
+        7,
+    )
+
+
+def test_health_is_told_to_a_machine_too(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["health", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["level"] == "ok"
+    assert {check["name"] for check in told["checks"]} >= {
+        "store",
+        "mlflow",
+        "disk",
+        "aemet_api_key",
+    }
+
+
+def test_a_what_if_is_a_rule_and_unknown_without_a_price_history(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["predict", "--what-if", "price=80", "temperature=24", "humidity=55"]
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert told.startswith(
+        "rule, not a prediction: price 80 EUR/MWh, temperature 24 °C, humidity 55 %"
+    )
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["temperature_comfort_index"] == 70.0
+    assert found["energy_cost_index"] is None
+    assert found["production_recommendation"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        pytest.param(["price=80"], id="too few"),
+        pytest.param(["price=80", "temperature=24", "wind=3"], id="unknown name"),
+        pytest.param(["price=80", "temperature=warm", "humidity=55"], id="no number"),
+    ],
+)
+def test_a_what_if_that_cannot_be_read_is_refused(
+    home: Path, capsys: pytest.CaptureFixture[str], given: list[str]
+) -> None:
+    assert main(["predict", "--what-if", *given]) == 2
+    assert "--what-if needs" in capsys.readouterr().err
+
+
+def test_no_model_can_be_listed_or_rolled_back_where_none_is(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said(capsys, "models") == []
+    assert main(["models", "rollback"]) == 2
+    assert main(["models", "rollback", "energy_optimization"]) == 1
+    assert "has no champion" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["gaps", "--since", "2190-01-01"], id="gaps of what is to come"),
+        pytest.param(["gaps", "--as-of", "9999-12-31"], id="a year beyond all years"),
+        pytest.param(
+            ["backfill", "--since", "2025-11-01", "--until", "2025-10-01"], id="backfill backwards"
+        ),
+        pytest.param(
+            [
+                "export",
+                "spot_eur_mwh",
+                "--since",
+                "2025-11-02",
+                "--until",
+                "2025-11-01",
+                "--out",
+                "x.csv",
+            ],
+            id="export backwards",
+        ),
+        pytest.param(
+            [
+                "export",
+                "spot_eur_mwh",
+                "--since",
+                "2025-11-01",
+                "--until",
+                "2025-11-02",
+                "--out",
+                "/proc/no/x.csv",
+            ],
+            id="export into nowhere",
+        ),
+        pytest.param(["alerts", "mute", "gap/*", "--hours", "nan"], id="silence of no length"),
+        pytest.param(["alerts", "mute", "gap/*", "--hours", "-3"], id="silence backwards"),
+    ],
+)
+def test_nonsense_is_refused_in_a_sentence(
+    home: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    assert "Traceback" not in capsys.readouterr().err

@@ -1,0 +1,52 @@
+"""A house with two days of quarter-hourly prices in it, and one with weeks of prices and weather."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from factory_lib import frames
+from factory_lib import settings as factory_settings
+from factory_lib.clock import QUARTER_S, SimulatedClock, epoch
+from factory_lib.context import RunContext, open_context
+from tests.support.week import NOON, furnish
+
+FIRST = datetime(2026, 4, 12, 22, 0, tzinfo=UTC)
+SLOTS = 192
+Fill = Callable[..., int]
+
+
+@pytest.fixture
+def fill(ctx: RunContext) -> Fill:
+    """Write ``slots`` prices from ``FIRST`` on; each is ``value`` plus its number."""
+
+    def write(value: float = 50.0, slots: int = SLOTS) -> int:
+        starts = epoch(FIRST) + QUARTER_S * np.arange(slots)
+        rows = frames.tidy(
+            series="spot_eur_mwh",
+            place="ES",
+            source="ree",
+            kind="observed",
+            resolution_s=QUARTER_S,
+            starts=starts,
+            values=value + np.arange(slots) / 100,
+            retrieved_at=ctx.clock.now(),
+        )
+        return ctx.store.write(rows, run_id="test").written
+
+    return write
+
+
+@pytest.fixture
+def works(home: Path) -> Iterator[RunContext]:
+    """Five weeks of the simulated world's prices and weather, to the end of the week."""
+    settings = factory_settings.load("live", env={"FACTORY_HOME": str(home)})
+    with open_context(
+        settings=settings, as_of=NOON, clock=SimulatedClock(NOON), run_id="test"
+    ) as opened:
+        furnish(opened, NOON, days=35, quarters=True)
+        yield opened

@@ -1,0 +1,260 @@
+"""One GET: what is retried, what is told, what is never told."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from factory_lib import settings as factory_settings
+from factory_lib.clock import SimulatedClock
+from factory_lib.errors import (
+    AuthError,
+    BadRange,
+    MalformedResponse,
+    NoDataYet,
+    QuotaError,
+    ServerError,
+    SourceError,
+    Unreachable,
+)
+from factory_lib.http import Http, Reply
+from factory_lib.settings.secrets import Secret
+from factory_lib.state import State
+
+NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
+PAGE = b"<html><body>Request unsuccessful. Incapsula incident ID: 1</body></html>"
+
+
+@pytest.fixture
+def clock() -> SimulatedClock:
+    return SimulatedClock(NOW)
+
+
+def test_an_answer_comes_back_whole_and_is_noted_without_its_query(
+    script: Any, open_http: Any, clock: SimulatedClock, state: State
+) -> None:
+    script.answers = [(200, b'{"a": 1}')]
+    reply = open_http(clock).get(
+        "/path", {"day": "2026-04-15"}, secret_params={"token": Secret("s3cret-token")}
+    )
+    assert (reply.status, reply.content, reply.content_type) == (
+        200,
+        b'{"a": 1}',
+        "application/json",
+    )
+    assert script.asked[0][0] == "/ree/path?day=2026-04-15&token=s3cret-token"
+    assert state.query("SELECT room, target, status, bytes FROM call") == [("net", "ree", "200", 8)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        pytest.param((500, b""), ServerError, id="500"),
+        pytest.param((503, PAGE), ServerError, id="503"),
+        pytest.param((403, PAGE), ServerError, id="firewall's page"),
+        pytest.param((200, PAGE), ServerError, id="a page under 200"),
+        pytest.param((200, b'{"cut": [1, 2'), ServerError, id="cut off, length as promised"),
+        pytest.param(
+            (200, b"half", {"Content-Length": "400"}),
+            Unreachable,
+            id="cut off, shorter than promised",
+        ),
+        pytest.param((429, b""), QuotaError, id="429"),
+    ],
+)
+def test_what_can_succeed_is_asked_again(
+    script: Any, open_http: Any, clock: SimulatedClock, answer: Any, error: type[SourceError]
+) -> None:
+    script.answers = [answer]
+    with pytest.raises(error):
+        open_http(clock, retries=2).get("/")
+    assert len(script.asked) == 3
+    script.asked.clear()
+    script.answers = [answer, (200, b"{}")]
+    assert open_http(clock, retries=2).get("/").status == 200
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        pytest.param((400, b"{}"), BadRange, id="400"),
+        pytest.param((401, b"{}"), AuthError, id="401"),
+        pytest.param((403, b"{}"), AuthError, id="403"),
+        pytest.param((404, PAGE), NoDataYet, id="404"),
+        pytest.param((418, b""), MalformedResponse, id="418"),
+    ],
+)
+def test_what_cannot_succeed_is_asked_once(
+    script: Any, open_http: Any, clock: SimulatedClock, answer: Any, error: type[SourceError]
+) -> None:
+    script.answers = [answer]
+    with pytest.raises(error) as raised:
+        open_http(clock, retries=3).get("/")
+    assert raised.value.status == answer[0]
+    assert len(script.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        pytest.param({"Retry-After": "90"}, 90, id="seconds"),
+        pytest.param(
+            {
+                "Date": "Wed, 15 Apr 2026 10:00:00 GMT",
+                "Retry-After": "Wed, 15 Apr 2026 10:02:00 GMT",
+            },
+            120,
+            id="a date",
+        ),
+        pytest.param({}, 60, id="nothing said: a minute"),
+        pytest.param({"Retry-After": "-5"}, 60, id="in the past: a minute"),
+        pytest.param({"Retry-After": "soon"}, 60, id="nonsense: a minute"),
+    ],
+)
+def test_a_429_is_waited_out_as_long_as_it_says(
+    script: Any, open_http: Any, clock: SimulatedClock, headers: dict[str, str], seconds: int
+) -> None:
+    script.answers = [(429, b"", headers), (200, b"{}")]
+    open_http(clock, retries=1).get("/")
+    waited = (clock.now() - NOW).total_seconds()
+    assert seconds <= waited < seconds + 3
+
+
+def test_what_one_process_was_told_by_a_429_holds_for_all(
+    script: Any, open_http: Any, clock: SimulatedClock
+) -> None:
+    script.answers = [(429, b"", {"Retry-After": "3600"})]
+    with pytest.raises(QuotaError):
+        open_http(clock, retries=3).get("/")
+    assert len(script.asked) == 1, "an hour is not waited out"
+    with pytest.raises(QuotaError, match="not asked before 11:00"):
+        open_http(clock).get("/")
+    assert len(script.asked) == 1
+    clock.set(NOW + timedelta(hours=1, seconds=1))
+    script.answers = [(200, b"{}")]
+    assert open_http(clock).get("/").status == 200
+
+
+@pytest.mark.parametrize(
+    ("backoff", "shortest", "longest"),
+    [
+        pytest.param("none", 0, 0, id="none"),
+        pytest.param("fixed", 3 * 5, 3 * 5, id="fixed: the spacing"),
+        pytest.param("linear", 1 + 2 + 3, 1 + 2 + 3 + 3, id="linear"),
+        pytest.param("exponential", 1 + 2 + 4, 1 + 2 + 4 + 3, id="exponential"),
+    ],
+)
+def test_each_backoff_waits_as_its_name_says(
+    script: Any,
+    open_http: Any,
+    clock: SimulatedClock,
+    backoff: str,
+    shortest: float,
+    longest: float,
+) -> None:
+    script.answers = [(500, b"")]
+    http = open_http(clock, retries=3, backoff=backoff, spacing_s=5.0, requests_per_minute=60_000)
+    with pytest.raises(ServerError):
+        http.get("/")
+    spaced = 3 * 5.0 * 1.02  # whoever waits less than the spacing waits for the turn
+    waited = (clock.now() - NOW).total_seconds()
+    assert max(shortest, spaced) - 0.01 <= waited <= max(longest, spaced) + 0.01
+
+
+def test_a_closed_port_is_unreachable(open_http: Any, clock: SimulatedClock) -> None:
+    with pytest.raises(Unreachable, match="ConnectionError"):
+        open_http(clock, retries=0, base_url="http://127.0.0.1:9").get("/")
+
+
+def test_keys_are_in_no_error_and_no_log(
+    script: Any, open_http: Any, clock: SimulatedClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = "k3y/with=signs"
+    script.answers = [(403, b'{"you sent": "k3y/with=signs, k3y%2Fwith%3Dsigns"}')]
+    # named, because the InfluxDB client quiets this logger for the whole process
+    with (
+        caplog.at_level(logging.DEBUG, logger="urllib3.connectionpool"),
+        pytest.raises(AuthError) as raised,
+    ):
+        open_http(clock).get(
+            "/", secret_params={"appid": Secret(key)}, secret_headers={"x-api-key": Secret(key)}
+        )
+    told = (
+        "".join(traceback.format_exception(raised.value)) + caplog.text + repr(vars(raised.value))
+    )
+    assert "GET /ree/" in caplog.text
+    assert "you sent" in told
+    assert "k3y" not in told
+
+
+def test_a_key_that_no_header_can_carry_is_an_auth_error_that_does_not_show_it(
+    script: Any, open_http: Any, clock: SimulatedClock
+) -> None:
+    with pytest.raises(AuthError) as raised:
+        open_http(clock).get("/", secret_headers={"api_key": Secret("two\nlines")})
+    assert "two" not in str(raised.value)
+    assert not script.asked
+
+
+def test_a_redirect_to_another_host_loses_the_key(
+    script: Any, open_http: Any, clock: SimulatedClock
+) -> None:
+    elsewhere = script.url.replace("127.0.0.1", "localhost")
+    script.answers = [(307, b"", {"Location": f"{elsewhere}/file"}), (200, b"{}")]
+    open_http(clock).get(
+        "/",
+        secret_headers={"x-api-key": Secret("the-key")},
+        secret_params={"token": Secret("tok-en")},
+    )
+    (first, sent), (second, resent) = script.asked
+    assert (first, sent["x-api-key"]) == ("/ree/?token=tok-en", "the-key")
+    assert second == "/file"
+    assert "x-api-key" not in resent
+
+
+def test_the_simulated_world_never_leads_to_a_real_host(
+    script: Any, home: Any, clock: SimulatedClock
+) -> None:
+    simulated = factory_settings.load(
+        "demo", env={"FACTORY_HOME": str(home), "FACTORY_SIMULATOR_URL": script.url}
+    )
+    state = State(simulated.paths.state)
+    http = Http("ree", simulated, state, clock)
+    script.answers = [(302, b"", {"Location": "http://localhost:1/real"})]
+    with pytest.raises(MalformedResponse, match="real host"):
+        http.get("/")
+    with pytest.raises(MalformedResponse, match="another host"):
+        http.get("https://apidatos.ree.es/es/datos")
+    http.close()
+    state.close()
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "text"),
+    [
+        pytest.param(
+            "text/plain;charset=ISO-8859-15",
+            "señal €".encode("iso-8859-15"),
+            "señal €",
+            id="declared",
+        ),
+        pytest.param("application/json", "señal €".encode(), "señal €", id="UTF-8"),
+        pytest.param(
+            "application/json;charset=utf-8",
+            "señal".encode("latin-1"),
+            "señal",
+            id="declared wrongly",
+        ),
+        pytest.param("text/plain;charset=nonsense", b"plain", "plain", id="unknown charset"),
+        pytest.param(
+            "text/plain;charset=undefined", b"plain", "plain", id="a codec that always fails"
+        ),
+        pytest.param("text/plain;charset=hex", b"706c", "706c", id="a codec for no text"),
+    ],
+)
+def test_text_obeys_the_charset_and_falls_back(content_type: str, body: bytes, text: str) -> None:
+    assert Reply(200, {"content-type": content_type}, body).text == text

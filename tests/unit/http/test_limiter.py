@@ -1,0 +1,127 @@
+"""Turns: one per spacing, over all who share the state; a day's quota; the margin for late arrivals."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from factory_lib.clock import SimulatedClock
+from factory_lib.errors import QuotaError
+from factory_lib.settings import Settings
+from factory_lib.settings.records import SourceSettings
+from factory_lib.state import State, limiter
+
+NOW = datetime(2026, 4, 15, 23, 50, tzinfo=UTC)
+
+
+@pytest.fixture
+def limits(settings: Settings) -> SourceSettings:
+    return settings.sources["ree"]
+
+
+def turns(state: State, limits: SourceSettings, count: int) -> list[float]:
+    """Return when ``count`` askers get their turns, each with a clock of its own that starts now."""
+    found = []
+    for _ in range(count):
+        clock = SimulatedClock(NOW)
+        limiter.wait_for_turn(state, "ree", limits, clock)
+        found.append((clock.now() - NOW).total_seconds())
+    return found
+
+
+@pytest.mark.parametrize(
+    "name", ["ree", "omie", "esios", "aemet", "openweathermap", "open_meteo", "siar"]
+)
+def test_no_window_of_60_s_holds_more_than_the_limit_and_hardly_fewer(
+    state: State, settings: Settings, name: str
+) -> None:
+    limits = settings.sources[name]
+    held = turns(state, limits, 2 * limits.requests_per_minute)
+    most = max(sum(first <= at < first + 60 for at in held) for first in held)
+    assert 0.9 * limits.requests_per_minute <= most <= limits.requests_per_minute
+
+
+def test_a_late_arrival_leaves_its_minute_within_the_limit(
+    state: State, limits: SourceSettings
+) -> None:
+    held = turns(state, limits, 62)
+    for late in range(len(held)):
+        arrivals = [at + (1.0 if position == late else 0.0) for position, at in enumerate(held)]
+        assert (
+            max(sum(first <= at < first + 60 for at in arrivals) for first in arrivals)
+            <= limits.requests_per_minute
+        )
+
+
+def test_an_unused_turn_is_not_saved_up(state: State, limits: SourceSettings) -> None:
+    clock = SimulatedClock(NOW)
+    limiter.wait_for_turn(state, "ree", limits, clock)
+    clock.sleep(600)
+    waits = []
+    for _ in range(3):
+        before = clock.now()
+        limiter.wait_for_turn(state, "ree", limits, clock)
+        waits.append((clock.now() - before).total_seconds())
+    assert waits == pytest.approx([0.0, limiter.step_s(limits), limiter.step_s(limits)], abs=1e-3)
+
+
+def test_hosts_do_not_wait_for_each_other(state: State, limits: SourceSettings) -> None:
+    clock = SimulatedClock(NOW)
+    for host in ("ree", "omie", "aemet"):
+        limiter.wait_for_turn(state, host, limits, clock)
+    assert clock.now() == NOW
+
+
+def test_a_turn_the_machine_slept_through_is_given_up(state: State, limits: SourceSettings) -> None:
+    class Sluggish(SimulatedClock):
+        naps = 0
+
+        def sleep(self, seconds: float) -> None:
+            self.naps += 1
+            super().sleep(seconds + (10 if self.naps == 1 else 0))
+
+    limiter.wait_for_turn(state, "ree", limits, SimulatedClock(NOW))
+    clock = Sluggish(NOW)
+    limiter.wait_for_turn(state, "ree", limits, clock)
+    assert clock.naps == 2
+    (next_at,) = state.query("SELECT next_at FROM spacing")[0]
+    assert next_at >= clock.now().timestamp() + 1.9
+
+
+def test_the_days_quota_ends_at_midnight_utc(state: State, limits: SourceSettings) -> None:
+    few, clock = replace(limits, requests_per_day=3), SimulatedClock(NOW)
+    for _ in range(3):
+        limiter.wait_for_turn(state, "ree", few, clock)
+    with pytest.raises(QuotaError, match="all 3 requests") as raised:
+        limiter.wait_for_turn(state, "ree", few, clock)
+    assert clock.now() + timedelta(seconds=raised.value.retry_after_s or 0) == datetime(
+        2026, 4, 16, tzinfo=UTC
+    )
+    clock.set(datetime(2026, 4, 16, tzinfo=UTC))
+    limiter.wait_for_turn(state, "ree", few, clock)
+
+
+def test_a_hold_only_ever_lengthens_the_wait(state: State, limits: SourceSettings) -> None:
+    limiter.hold(state, "ree", NOW + timedelta(seconds=100))
+    limiter.hold(state, "ree", NOW + timedelta(seconds=40))
+    clock = SimulatedClock(NOW)
+    limiter.wait_for_turn(state, "ree", limits, clock)
+    assert clock.now() == NOW + timedelta(seconds=100)
+
+
+def test_two_openings_of_the_state_share_one_queue(
+    state: State, limits: SourceSettings, settings: Settings
+) -> None:
+    second = State(settings.paths.state)
+    held: Counter[float] = Counter()
+    askers: list[Any] = [state, second] * 4
+    for asker in askers:
+        clock = SimulatedClock(NOW)
+        limiter.wait_for_turn(asker, "ree", limits, clock)
+        held[round((clock.now() - NOW).total_seconds(), 2)] += 1
+    second.close()
+    assert held == Counter(round(n * limiter.step_s(limits), 2) for n in range(8))

@@ -1,0 +1,168 @@
+"""Forecasts against what came."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from factory_lib import catalogue
+from factory_lib.frames import FORECAST_COLUMNS, tidy
+from factory_lib.models import verification
+
+NOON = datetime(2025, 6, 10, 10, tzinfo=UTC)  # 12:00 in Madrid
+ENTRY = catalogue.get("spot_eur_mwh")
+
+
+def prices(start: datetime, hours: int) -> pd.Series:
+    index = pd.date_range(start, periods=hours, freq="h").as_unit("s")
+    return pd.Series(np.arange(hours, dtype=float), index=index)
+
+
+def forecasts(
+    issued: datetime, actual: pd.Series, *, days: int = 2, error: float = 1.0, band: float = 2.0
+) -> pd.DataFrame:
+    first = (issued + timedelta(days=1)).replace(hour=22) - timedelta(
+        days=1
+    )  # local midnight in summer
+    targets = pd.date_range(first, periods=24 * days, freq="h").as_unit("s")
+    p50 = actual.reindex(targets).to_numpy() + error
+    frame = pd.DataFrame(
+        {"target_start": targets, "p50": p50, "p10": p50 - band, "p90": p50 + band}
+    )
+    issue = {
+        "issued_at": pd.Timestamp(issued).as_unit("s"),
+        "model": "champion",
+        "tier": "champion",
+    }
+    identity = {"series": "spot_eur_mwh", "place": "ES", "resolution_s": 3600}
+    return frame.assign(**issue, **identity)[list(FORECAST_COLUMNS)]
+
+
+@pytest.fixture
+def actual() -> pd.Series:
+    return prices(NOON - timedelta(days=40), 24 * 45)
+
+
+def test_leads_are_market_days_and_naive_is_the_latest_published_same_hour(actual):
+    made = verification.compare(forecasts(NOON, actual), actual, ENTRY)
+    assert made.groupby("lead_days").size().to_dict() == {1: 24, 2: 24}
+    back = (made["actual"] - made["naive"]) / 24
+    assert back.groupby(made["lead_days"]).unique().map(list).to_dict() == {1: [1.0], 2: [2.0]}
+
+
+def test_after_publication_the_day_after_tomorrow_has_a_nearer_naive(actual):
+    afternoon = NOON + timedelta(hours=3)
+    made = verification.compare(forecasts(afternoon, actual), actual, ENTRY)
+    later = made[made["lead_days"] == 2]
+    assert ((later["actual"] - later["naive"]) / 24).unique().tolist() == [1.0]
+
+
+def test_accuracy_by_lead(actual):
+    found = verification.by_lead(
+        verification.compare(forecasts(NOON, actual, error=-3.0), actual, ENTRY)
+    ).set_index("lead_days")
+    assert found.loc[1, ["slots", "mae", "naive_mae", "bias", "coverage_80"]].tolist() == [
+        24,
+        3,
+        24,
+        -3,
+        0,
+    ]
+    assert found.loc[2, "rmae"] == pytest.approx(3 / 48)
+
+
+def test_what_has_not_come_yet_is_left_out(actual):
+    known = actual[: NOON + timedelta(days=1)]
+    assert len(verification.compare(forecasts(NOON, actual), known, ENTRY)) == 13
+
+
+@pytest.mark.parametrize(
+    ("errors", "said"),
+    [
+        pytest.param([2] * 20, "", id="steady"),
+        pytest.param([2] * 13 + [5] * 7, "2.5 times", id="much worse than before"),
+        pytest.param([2] * 13 + [30] * 7, "worse than naive", id="worse than naive"),
+        pytest.param([], "", id="nothing issued"),
+    ],
+)
+def test_drift_is_named(actual, errors, said):
+    parts = [
+        verification.compare(
+            forecasts(NOON - timedelta(days=len(errors) - n), actual, days=1, error=error),
+            actual,
+            ENTRY,
+        )
+        for n, error in enumerate(errors)
+    ]
+    rows = (
+        pd.concat(parts)
+        if parts
+        else verification.compare(forecasts(NOON, actual), actual[:0], ENTRY)
+    )
+    found = verification.drift(rows)
+    assert said in found
+    assert bool(said) == bool(found)
+
+
+def test_the_journal_reads_every_issue_from_the_store(ctx, actual):
+    rows = tidy(
+        "spot_eur_mwh",
+        actual.index,
+        actual,
+        place="ES",
+        source="ree",
+        kind="observed",
+        resolution_s=3600,
+        retrieved_at=NOON,
+    )
+    ctx.store.write(rows, run_id="test")
+    for days in (3, 2, 1):
+        ctx.store.write_forecasts(forecasts(NOON - timedelta(days=days), actual), run_id="test")
+    found = verification.review(replace(ctx, as_of=NOON + timedelta(hours=12)), "spot_eur_mwh")
+    assert found.by_lead.set_index("lead_days")["slots"].to_dict() == {1: 72, 2: 48}
+    assert verification.drift(found.rows) == ""
+
+
+def test_quarters_right_after_the_change_of_cadence_are_held_against_the_hours_before(ctx):
+    issued = catalogue.QUARTERS_SINCE - timedelta(hours=12)
+    hours = pd.date_range(
+        catalogue.QUARTERS_SINCE - timedelta(days=9),
+        catalogue.QUARTERS_SINCE,
+        freq="h",
+        inclusive="left",
+    )
+    quarters = pd.date_range(catalogue.QUARTERS_SINCE, periods=96, freq="15min")
+    for index, resolution, value in ((hours, 3600, 7.0), (quarters, 900, 10.0)):
+        rows = tidy(
+            "spot_eur_mwh",
+            index.as_unit("s"),
+            np.full(len(index), value),
+            place="ES",
+            source="ree",
+            kind="observed",
+            resolution_s=resolution,
+            retrieved_at=NOON,
+        )
+        ctx.store.write(rows, run_id="test")
+    frame = pd.DataFrame(
+        {"target_start": quarters.as_unit("s"), "p10": 8.0, "p50": 11.0, "p90": 14.0}
+    )
+    issue = {
+        "issued_at": pd.Timestamp(issued).as_unit("s"),
+        "model": "champion",
+        "tier": "champion",
+    }
+    identity = {"series": "spot_eur_mwh", "place": "ES", "resolution_s": 900}
+    made = frame.assign(**issue, **identity)[list(FORECAST_COLUMNS)]
+    ctx.store.write_forecasts(made, run_id="test")
+    found = verification.review(
+        replace(ctx, as_of=catalogue.QUARTERS_SINCE + timedelta(days=2)), "spot_eur_mwh"
+    ).by_lead
+    assert found[["slots", "mae", "naive_mae"]].to_numpy().tolist() == [[96, 1.0, 3.0]]
+
+
+def test_an_empty_journal_says_nothing(ctx):
+    found = verification.review(ctx, "spot_eur_mwh")
+    assert found.by_lead.empty

@@ -1,0 +1,256 @@
+"""Alerts: told once when new, again when worse or after the cooldown, once when over, and never while muted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime, timedelta
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from factory_lib.context import RunContext
+from factory_lib.errors import BadInput
+from factory_lib.monitoring import alerts
+from factory_lib.monitoring.alerts import Event, Severity, Topic
+from factory_lib.runs.records import RunRecord
+from factory_lib.state.marks import DRIFT
+
+HOUR = timedelta(hours=1)
+WARNING = Event(Topic.GAP, "spot_eur_mwh", Severity.WARNING, "8 slots missing")
+CRITICAL = Event(Topic.GAP, "spot_eur_mwh", Severity.CRITICAL, "80 slots missing")
+
+
+def told(ctx: RunContext, at: datetime) -> list[str]:
+    return [line["news"] for line in alerts.deliver(ctx.state, ctx.settings, at)]
+
+
+@pytest.fixture
+def now(ctx: RunContext) -> datetime:
+    return ctx.clock.now()
+
+
+def test_a_fault_is_told_once_and_again_after_the_cooldown(ctx: RunContext, now: datetime) -> None:
+    for hours, news in ((0, ["opened"]), (1, []), (5.9, []), (6, ["still open"]), (7, [])):
+        alerts.raise_event(ctx.state, WARNING, now + hours * HOUR)
+        assert told(ctx, now + hours * HOUR) == news
+    assert alerts.listed(ctx.state)[0]["count"] == 5
+
+
+def test_what_gets_worse_is_told_at_once(ctx: RunContext, now: datetime) -> None:
+    alerts.raise_event(ctx.state, WARNING, now)
+    told(ctx, now)
+    alerts.raise_event(ctx.state, CRITICAL, now)
+    assert told(ctx, now) == ["escalated"]
+
+
+def test_an_end_is_told_once_and_a_relapse_opens_anew(ctx: RunContext, now: datetime) -> None:
+    alerts.raise_event(ctx.state, WARNING, now)
+    told(ctx, now)
+    alerts.resolve(ctx.state, Topic.GAP, "spot_eur_mwh", "filled", now + HOUR)
+    assert (told(ctx, now + HOUR), told(ctx, now + 2 * HOUR)) == (["resolved"], [])
+    assert alerts.listed(ctx.state) == []
+    alerts.raise_event(ctx.state, WARNING, now + 3 * HOUR)
+    assert told(ctx, now + 3 * HOUR) == ["opened"]
+    assert alerts.listed(ctx.state)[0]["count"] == 1
+
+
+def test_what_is_over_before_it_was_told_stays_untold(ctx: RunContext, now: datetime) -> None:
+    alerts.raise_event(ctx.state, WARNING, now)
+    alerts.resolve(ctx.state, Topic.GAP, "spot_eur_mwh", "filled", now)
+    assert told(ctx, now) == []
+
+
+def test_an_acknowledged_alert_is_silent_until_it_gets_worse(
+    ctx: RunContext, now: datetime
+) -> None:
+    alerts.raise_event(ctx.state, WARNING, now)
+    told(ctx, now)
+    assert alerts.acknowledge(ctx.state, "gap/*", "Ana", now) == 1
+    alerts.raise_event(ctx.state, WARNING, now + 9 * HOUR)
+    assert told(ctx, now + 30 * HOUR) == []
+    alerts.raise_event(ctx.state, CRITICAL, now + 31 * HOUR)
+    assert told(ctx, now + 31 * HOUR) == ["escalated"]
+    (worse,) = alerts.listed(ctx.state)
+    assert (worse["status"], worse["by"]) == ("open", ""), (
+        "who took care of the warning has not seen this yet"
+    )
+
+
+def test_what_gets_better_is_not_told_and_is_told_when_it_is_as_bad_again(
+    ctx: RunContext, now: datetime
+) -> None:
+    for event, news in (
+        (CRITICAL, ["opened"]),
+        (WARNING, []),
+        (CRITICAL, ["escalated"]),
+        (CRITICAL, []),
+    ):
+        alerts.raise_event(ctx.state, event, now)
+        assert told(ctx, now) == news
+    alerts.acknowledge(ctx.state, "gap/*", "Ana", now)
+    for event, news in ((WARNING, []), (CRITICAL, ["escalated"])):
+        alerts.raise_event(ctx.state, event, now)
+        assert told(ctx, now) == news
+
+
+def test_nobody_caring_for_a_day_makes_it_critical(ctx: RunContext, now: datetime) -> None:
+    alerts.raise_event(ctx.state, WARNING, now)
+    told(ctx, now)
+    assert told(ctx, now + 24 * HOUR) == ["escalated"]
+    assert alerts.listed(ctx.state)[0]["severity"] == "critical"
+
+
+def test_a_muted_alert_is_told_when_the_silence_ends(ctx: RunContext, now: datetime) -> None:
+    alerts.raise_event(ctx.state, WARNING, now)
+    alerts.mute(ctx.state, "gap/spot*", now + 2 * HOUR)
+    assert (told(ctx, now + HOUR), told(ctx, now + 2 * HOUR)) == ([], ["opened"])
+
+
+@pytest.mark.parametrize("pattern", ["gap/pvpc*", "job/*", ""], ids=["entity", "topic", "nothing"])
+def test_a_name_that_matches_nothing_is_an_error(
+    ctx: RunContext, now: datetime, pattern: str
+) -> None:
+    alerts.raise_event(ctx.state, WARNING, now)
+    with pytest.raises(BadInput, match="No alert matches"):
+        alerts.acknowledge(ctx.state, pattern, "Ana", now)
+
+
+def test_settling_a_topic_ends_what_is_not_named(ctx: RunContext, now: datetime) -> None:
+    other = Event(Topic.GAP, "pvpc_eur_mwh", Severity.WARNING, "4 slots missing")
+    elsewhere = Event(Topic.JOB, "ingest", Severity.WARNING, "failed")
+    for event in (WARNING, other, elsewhere):
+        alerts.raise_event(ctx.state, event, now)
+    alerts.settle(ctx.state, Topic.GAP, [other], now)
+    assert {row["entity"] for row in alerts.listed(ctx.state)} == {"pvpc_eur_mwh", "ingest"}
+
+
+def test_the_channels_hold_one_line_each_without_secrets(
+    ctx: RunContext, now: datetime, capsys: pytest.CaptureFixture[str]
+) -> None:
+    object.__setattr__(
+        ctx.settings.secrets,
+        "esios_token",
+        type(ctx.settings.secrets.esios_token)("planted-5512"),
+    )
+    alerts.raise_event(
+        ctx.state, Event(Topic.JOB, "ingest", Severity.WARNING, "planted-5512 refused"), now
+    )
+    alerts.deliver(ctx.state, ctx.settings, now)
+    text = (ctx.settings.paths.data / "alerts.jsonl").read_text(encoding="utf-8")
+    line = json.loads(text)
+    assert (line["news"], line["topic"], line["severity"]) == ("opened", "job", "warning")
+    assert line["entities"] == {"ingest": "*** refused"}
+    said = capsys.readouterr().err
+    assert said == "ALERT warning job/ingest opened: *** refused\n"
+    assert "planted" not in text
+
+
+def test_a_topic_is_told_in_one_line_and_what_is_alike_once(
+    ctx: RunContext, now: datetime, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, slots in (("humidity_pct", 24), ("spot_eur_mwh", 96), ("temperature_c", 24)):
+        alerts.raise_event(
+            ctx.state, Event(Topic.GAP, name, Severity.CRITICAL, f"{slots} slots missing."), now
+        )
+    alerts.raise_event(
+        ctx.state, Event(Topic.GAP, "pvpc_eur_mwh", Severity.WARNING, "4 slots missing."), now
+    )
+    alerts.deliver(ctx.state, ctx.settings, now)
+    assert capsys.readouterr().err.splitlines() == [
+        "ALERT critical gap opened (3): humidity_pct, temperature_c: 24 slots missing. spot_eur_mwh: 96 slots missing.",
+        "ALERT warning gap/pvpc_eur_mwh opened: 4 slots missing.",
+    ]
+
+
+def record(status: str) -> RunRecord:
+    return RunRecord("ingest", "live", "01_ingest", status, "", "", 1, {}, error="no such price")  # type: ignore[arg-type]
+
+
+def test_a_failed_job_and_an_open_circuit_raise_and_end(ctx: RunContext, now: datetime) -> None:
+    with ctx.state.transaction() as sql:
+        sql.execute("INSERT INTO breaker VALUES ('ree', 5, ?, 0)", (now.timestamp() + 300,))
+    ctx.state.record_call(now - HOUR, "net", "ree", "200")
+    ctx.state.record_call(now, "net", "ree", "503")
+    alerts.after_run(ctx.state, ctx.settings, record("failed"), now)
+    found = {(row["topic"], row["entity"]): row["message"] for row in alerts.listed(ctx.state)}
+    assert found.keys() == {("job", "ingest"), ("circuit", "ree")}
+    assert found["job", "ingest"] == "failed: no such price"
+    until = f"{now + timedelta(seconds=300):%Y-%m-%d %H:%M:%SZ}"
+    assert found["circuit", "ree"].startswith(
+        f"5 failures in a row, the last one HTTP 503; not asked until {until}"
+    )
+    with ctx.state.transaction() as sql:
+        sql.execute("DELETE FROM breaker")
+    alerts.after_run(ctx.state, ctx.settings, record("ok"), now)
+    assert alerts.listed(ctx.state) == []
+
+
+GAPS = pd.DataFrame(
+    [
+        ("spot_eur_mwh", 2, 0.5, "minor", "missing"),
+        ("pvpc_eur_mwh", 3, 3.0, "moderate", "missing"),
+        ("pvpc_eur_mwh", 60, 60.0, "critical", "missing"),
+        ("temperature_c", 99, 99.0, "critical", "unfillable"),
+    ],
+    columns=["series", "slots", "duration_h", "severity", "state"],
+)
+
+
+def test_only_moderate_and_critical_missing_gaps_alert(ctx: RunContext) -> None:
+    alerts.after_gaps(ctx, GAPS)
+    (row,) = alerts.listed(ctx.state)
+    assert (row["entity"], row["severity"]) == ("pvpc_eur_mwh", "critical")
+    assert row["message"] == "63 slots missing, the longest gap has 60 h."
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        ([], "Filled: no slot is missing any more."),
+        ([("unfillable", "critical", 60)], "Over, with slots not filled: 60 with no source."),
+        (
+            [("missing", "minor", 2), ("unfillable", "minor", 1), ("quarantined", "critical", 9)],
+            "Over, with slots not filled: 1 with no source, 2 in minor gaps, 9 quarantined.",
+        ),
+    ],
+    ids=["filled", "unfillable", "mixed"],
+)
+def test_the_end_of_a_gap_says_what_became_of_it(
+    ctx: RunContext, left: list[tuple[str, str, int]], said: str
+) -> None:
+    alerts.after_gaps(ctx, GAPS)
+    rows = [
+        ("pvpc_eur_mwh", slots, float(slots), severity, state) for state, severity, slots in left
+    ]
+    alerts.after_gaps(ctx, pd.DataFrame(rows, columns=GAPS.columns))
+    (row,) = alerts.listed(ctx.state, every=True)
+    assert (row["status"], row["message"]) == ("resolved", said)
+
+
+def test_a_replay_is_no_news(ctx: RunContext) -> None:
+    alerts.after_gaps(replace(ctx, explicit_as_of=True), GAPS)
+    ctx.clock.sleep(25 * 3600)
+    alerts.after_gaps(ctx, GAPS)
+    assert alerts.listed(ctx.state) == []
+
+
+def test_drift_is_told_until_it_is_over_and_marks_its_beginning(
+    ctx: RunContext, now: datetime
+) -> None:
+    drifting, well = (
+        SimpleNamespace(drifts=drifts) for drifts in ({"spot_eur_mwh": "Worse than naive."}, {})
+    )
+    alerts.after_predictions(ctx, drifting)
+    began, why = ctx.state.marked(DRIFT, "spot_eur_mwh")
+    assert (began, why) == (ctx.as_of, "Worse than naive.")
+    (row,) = alerts.listed(ctx.state)
+    assert (row["topic"], row["entity"], row["severity"]) == ("forecast", "spot_eur_mwh", "warning")
+    alerts.after_predictions(replace(ctx, as_of=now + timedelta(minutes=30)), drifting)
+    assert ctx.state.marked(DRIFT, "spot_eur_mwh")[0] == began, "it goes on"
+    alerts.after_predictions(replace(ctx, as_of=now + timedelta(hours=1)), well)
+    assert alerts.listed(ctx.state) == []
+    assert ctx.state.marked(DRIFT, "spot_eur_mwh")[1] == ""
+    alerts.after_predictions(replace(ctx, explicit_as_of=True), drifting)
+    assert alerts.listed(ctx.state) == []

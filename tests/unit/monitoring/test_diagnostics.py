@@ -1,0 +1,133 @@
+"""The doctor: each finding has its level and, where it is bad, what to do; a key's end is known before it comes."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from factory_lib import settings as factory_settings
+from factory_lib.clock import SystemClock
+from factory_lib.monitoring import alerts, diagnostics
+from factory_lib.settings import Settings
+from factory_lib.settings.secrets import Secret
+from factory_lib.state import State
+from factory_sim.launch import Remote, launched
+
+
+def token(expiry: datetime) -> str:
+    parts = ({"alg": "HS256"}, {"sub": "ana@example.org", "exp": int(expiry.timestamp())})
+    coded = [
+        base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts
+    ]
+    return ".".join([*coded, "c2lnbmF0dXJl"])
+
+
+@pytest.fixture(scope="module")
+def remote() -> Iterator[Remote]:
+    with launched() as started:
+        yield started
+
+
+@pytest.fixture
+def demo(home: Path, remote: Remote) -> Settings:
+    return factory_settings.load(
+        "demo", env={"FACTORY_HOME": str(home), "FACTORY_SIMULATOR_URL": remote.url}
+    )
+
+
+def with_key(settings: Settings, text: str) -> Settings:
+    return replace(settings, secrets=replace(settings.secrets, aemet_api_key=Secret(text)))
+
+
+def found(settings: Settings, name: str, *, reach: bool = False) -> diagnostics.Check:
+    (check,) = [c for c in diagnostics.examine(settings, reach=reach).checks if c.name == name]
+    return check
+
+
+def open_alerts(settings: Settings) -> list[tuple[str, str]]:
+    state = State(settings.paths.state)
+    rows = [(row["entity"], row["severity"]) for row in alerts.listed(state)]
+    state.close()
+    return rows
+
+
+def test_a_key_s_end_is_read_from_it() -> None:
+    expiry = datetime.fromisoformat("2026-07-01T12:00:00+00:00")
+    assert diagnostics.token_expiry(token(expiry)) == expiry
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "a.b", "a.b.c", "e30.e30.e30", "e30.W10.x", "e30.bnVsbA.x"]
+)
+def test_what_is_no_token_has_no_end(text: str) -> None:
+    assert diagnostics.token_expiry(text) is None
+
+
+@pytest.mark.parametrize(
+    ("days", "level", "severity"),
+    [
+        pytest.param(90, "ok", None, id="fresh"),
+        pytest.param(13, "warn", "warning", id="ending"),
+        pytest.param(-1, "fail", "critical", id="ended"),
+    ],
+)
+def test_a_key_is_warned_of_before_it_ends(
+    demo: Settings, days: int, level: str, severity: str | None
+) -> None:
+    settings = with_key(demo, token(SystemClock().now() + timedelta(days=days, hours=1)))
+    check = found(settings, "aemet_api_key")
+    assert check.level == level
+    assert bool(check.next_step) == (level != "ok")
+    assert open_alerts(settings) == ([("aemet_api_key", severity)] if severity else [])
+    assert settings.secrets.aemet_api_key.reveal() not in f"{check}"
+
+
+def test_nobody_is_told_of_a_key_by_a_replay(demo: Settings) -> None:
+    diagnostics.examine(with_key(demo, "no token"), keys_only=True, tell=False)
+    assert open_alerts(demo) == []
+
+
+def test_a_renewed_key_ends_the_alert(demo: Settings) -> None:
+    diagnostics.examine(with_key(demo, "no token"))
+    assert open_alerts(demo) == [("aemet_api_key", "critical")]
+    diagnostics.examine(with_key(demo, token(SystemClock().now() + timedelta(days=90))))
+    assert open_alerts(demo) == []
+
+
+def test_providers_that_answer_are_well(demo: Settings) -> None:
+    examined = diagnostics.examine(demo, reach=True)
+    levels = {check.name: check.level for check in examined.checks}
+    assert {levels[name] for name in ("ree", "omie", "esios", "open_meteo")} == {"ok"}
+    assert (examined.level, examined.verdict) == ("ok", f"All {len(levels)} checks are well.")
+
+
+def test_a_machine_without_network_fails_and_says_what_to_do(home: Path) -> None:
+    offline = factory_settings.load("demo", env={"FACTORY_HOME": str(home)})
+    check = found(offline, "ree", reach=True)
+    assert check.level == "fail"
+    assert "network" in check.next_step
+
+
+def test_a_damaged_store_fails(demo: Settings) -> None:
+    demo.paths.store.parent.mkdir(parents=True, exist_ok=True)
+    demo.paths.store.write_bytes(b"not a database" * 100)
+    assert found(demo, "store").level == "fail"
+
+
+@pytest.mark.parametrize(
+    ("free_gb", "level"), [(50, "ok"), (3, "warn"), (0.5, "fail")], ids=["much", "little", "none"]
+)
+def test_a_full_disk_is_seen(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, free_gb: float, level: str
+) -> None:
+    monkeypatch.setattr(
+        diagnostics.shutil, "disk_usage", lambda _: SimpleNamespace(free=free_gb * 1e9)
+    )
+    assert found(settings, "disk").level == level

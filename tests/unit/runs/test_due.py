@@ -1,0 +1,98 @@
+"""When planning is due: prices first of all, then a new day, then the air ahead."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from factory_lib.context import RunContext
+from factory_lib.pipeline import retry_schedule
+from factory_lib.runs import due
+from factory_lib.state.marks import DRIFT, STORED
+
+LAST = datetime(2026, 4, 15, 10, 10, tzinfo=UTC)
+JOB = "production_optimization"
+
+
+def planned(ctx: RunContext, status: str = "ok") -> None:
+    ctx.state.mark("job", JOB, LAST, {"status": status, "verdict": "", "error": None})
+
+
+@pytest.mark.parametrize(
+    ("later", "quiet"),
+    [
+        pytest.param(timedelta(minutes=30), True, id="soon after"),
+        pytest.param(due.PLAN_AGAIN_AFTER, False, id="the air may have changed"),
+        pytest.param(timedelta(hours=13), False, id="a new day"),
+    ],
+)
+def test_a_plan_stands_until_something_can_change_it(
+    ctx: RunContext, later: timedelta, quiet: bool
+) -> None:
+    planned(ctx)
+    assert (due.nothing_due(ctx.settings, ctx.state, JOB, LAST + later) is not None) == quiet
+
+
+@pytest.mark.parametrize(
+    ("series", "quiet"), [("spot_eur_mwh", False), ("pvpc_eur_mwh", True), ("temperature_c", True)]
+)
+def test_prices_of_the_plants_own_basis_make_it_due(
+    ctx: RunContext, series: str, quiet: bool
+) -> None:
+    planned(ctx)
+    ctx.state.mark(STORED, series, LAST + timedelta(minutes=5))
+    assert (
+        due.nothing_due(ctx.settings, ctx.state, JOB, LAST + timedelta(minutes=30)) is not None
+    ) == quiet
+
+
+def test_a_plan_that_failed_or_never_was_is_due(ctx: RunContext) -> None:
+    assert due.nothing_due(ctx.settings, ctx.state, JOB, LAST) is None
+    planned(ctx, "failed")
+    assert due.nothing_due(ctx.settings, ctx.state, JOB, LAST + timedelta(minutes=30)) is None
+
+
+@pytest.mark.parametrize(
+    ("since", "why", "quiet"),
+    [
+        pytest.param(
+            timedelta(minutes=5), "worse than naive", False, id="drift since the last training"
+        ),
+        pytest.param(timedelta(minutes=-5), "worse than naive", True, id="drift it was trained on"),
+        pytest.param(timedelta(minutes=5), "", True, id="drift that is over"),
+    ],
+)
+def test_drift_makes_a_training_due(
+    ctx: RunContext, since: timedelta, why: str, quiet: bool
+) -> None:
+    ctx.state.mark("job", "ml_training", LAST, {"status": "ok", "verdict": "", "error": None})
+    ctx.state.mark(DRIFT, "spot_eur_mwh", LAST + since, why)
+    later = LAST + timedelta(minutes=30)
+    assert (due.nothing_due(ctx.settings, ctx.state, "ml_training", later) is not None) == quiet
+
+
+@pytest.mark.parametrize(
+    ("put_back", "quiet"),
+    [
+        pytest.param(timedelta(0), True, id="in time"),
+        pytest.param(timedelta(days=9), False, id="back"),
+    ],
+)
+def test_gaps_are_looked_for_though_the_clock_was_put_back(
+    ctx: RunContext, put_back: timedelta, quiet: bool
+) -> None:
+    retry_schedule.leave(ctx.state, retry_schedule.Pass(LAST), [])
+    ctx.state.mark(
+        "job", "auto_backfill_check", LAST, {"status": "ok", "verdict": "", "error": None}
+    )
+    now = LAST + timedelta(minutes=5) - put_back
+    assert (
+        due.nothing_due(ctx.settings, ctx.state, "auto_backfill_check", now) is not None
+    ) == quiet
+
+
+def test_a_mark_without_a_note_begins_anew(ctx: RunContext) -> None:
+    ctx.state.mark(retry_schedule.AGAIN, retry_schedule.JOB, LAST)
+    assert retry_schedule.begin(ctx.state, LAST) == retry_schedule.Pass(LAST)
+    assert retry_schedule.waiting(ctx.state) is None
