@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.e2e.world import Demo, factory
+from tests.e2e.demo_run import Demo, factory
 
 pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.timeout(600)]
 
@@ -32,13 +32,22 @@ EVERY_JOB = (
     "aemet_token_check",
     "weekly_cleanup",
 )
-NIGHTLY = (*INGESTION, "daily_backfill", "gap_analysis", "feature_engineering", *LOOK_AHEAD, "health_check")
+NIGHTLY = (
+    *INGESTION,
+    "daily_backfill",
+    "gap_analysis",
+    "feature_engineering",
+    *LOOK_AHEAD,
+    "health_check",
+)
 LIFE = (  # local times; the demo itself ends on Thursday 20 November at 11:05
     ("2025-11-21T01:30", NIGHTLY),
     ("2025-11-22T10:10", (*INGESTION, *LOOK_AHEAD)),
     ("2025-11-23T20:40", EVERY_JOB),
 )
-VERIFICATION = "Forecast against actual by lead"  # the caption of the table on the page of the predictions
+VERIFICATION = (
+    "Forecast against actual by lead"  # the caption of the table on the page of the predictions
+)
 NEVER_IDLE = {"weekly_cleanup"}
 
 

@@ -36,12 +36,12 @@ class Told:
 Told()
 """
 
-run = partial(runner.run, after_run=alerts.after_run)
+run_job = partial(runner.run, after_run=alerts.after_run)
 
 
 def run(settings: Settings, name: str, **given: object) -> tuple[Path, records.RunRecord]:
     spec = JobSettings(notebook=name, timeout_s=60)
-    return run(settings, "job", spec, as_of=NOW, parameters=given, clock=SimulatedClock(NOW))
+    return run_job(settings, "job", spec, as_of=NOW, parameters=given, clock=SimulatedClock(NOW))
 
 
 def test_a_good_run_leaves_notebook_report_and_record(
@@ -121,7 +121,7 @@ def test_a_replay_is_counted_and_says_nothing_of_the_present(
     )
     before = alerts.listed(state)
     spec = JobSettings(notebook="told", timeout_s=60)
-    run(checkout, "job", spec, as_of=as_of, clock=SimulatedClock(NOW), replay=replay)
+    run_job(checkout, "job", spec, as_of=as_of, clock=SimulatedClock(NOW), replay=replay)
     assert state.query("SELECT job, count FROM tick") == [("job", 1)]
     assert state.marks("job") == {}
     assert alerts.listed(state) == before
@@ -142,7 +142,7 @@ def test_the_kernel_knows_whether_it_lives_in_the_present(
     make_notebook("asking", ask, "answer = replay", VERDICT.replace("LEVEL", "'ok'"))
     minutes_ago = datetime.now(UTC) - timedelta(minutes=10)
     spec = JobSettings(notebook="asking", timeout_s=60)
-    _, record = run(checkout, "job", spec, as_of=minutes_ago, replay=replay)
+    _, record = run_job(checkout, "job", spec, as_of=minutes_ago, replay=replay)
     assert record.figures == {"answer": replay}
 
 
@@ -156,7 +156,7 @@ def test_a_cell_that_takes_too_long_fails_the_run(
 ) -> None:
     make_notebook("slow", "import threading\nthreading.Event().wait(60)")
     spec = JobSettings(notebook="slow", timeout_s=1)
-    _, record = run(checkout, "job", spec, as_of=NOW, clock=SimulatedClock(NOW))
+    _, record = run_job(checkout, "job", spec, as_of=NOW, clock=SimulatedClock(NOW))
     assert record.status == "failed"
     assert "longer than 1 s" in str(record.error)
 
@@ -249,11 +249,11 @@ def test_a_terminated_run_says_so(
         from datetime import UTC, datetime
         from pathlib import Path
         from factory_lib import settings
-        from factory_lib.ops import runner
+        from factory_lib.runs import runner
         from factory_lib.settings.records import JobSettings
         loaded = settings.load("live")
         loaded = replace(loaded, paths=replace(loaded.paths, root=Path({str(tmp_path)!r})))
-        run(loaded, "job", JobSettings(notebook="slow"), as_of=datetime(2026, 4, 15, tzinfo=UTC))
+        runner.run(loaded, "job", JobSettings(notebook="slow"), as_of=datetime(2026, 4, 15, tzinfo=UTC))
         """
     )
     environment = {**os.environ, "FACTORY_HOME": str(tmp_path)}
