@@ -7,7 +7,7 @@ from factory_lib.views import (
     research_charts,
     series_charts,
 )
-from factory_lib.views.page import heading, local, notes, text, verdict
+from factory_lib.views.page import heading, local, notes, summary, text, verdict
 from factory_lib.views.palette import LEVEL, SEVERITY, STATUS
 from factory_lib.views.tables import gaps, table
 
@@ -24,6 +24,7 @@ __all__ = [
     "plan_charts",
     "research_charts",
     "series_charts",
+    "summary",
     "table",
     "text",
     "verdict",

@@ -8,6 +8,7 @@ from html import escape
 from typing import Any, Protocol
 
 from factory_lib.clock import MADRID
+from factory_lib.results import JobResult
 from factory_lib.views.palette import LEVEL
 
 FIGURES_MIME = "application/vnd.factory.figures+json"
@@ -87,6 +88,18 @@ def verdict(outcome: Outcome, **more: Any) -> Html:
     )
     told = {"verdict": outcome.verdict, "level": outcome.level, **outcome.figures, **more}
     return Html(html, text=f"[{outcome.level}] {outcome.verdict}", figures=told)
+
+
+def summary(result: JobResult, **more: Any) -> Html:
+    """Return the summary line; its status and metrics (and ``more``) go into the run's record."""
+    colour = LEVEL[result.status]
+    html = (
+        f'<div style="border-left:5px solid {colour};background:{colour}1a;padding:.7em 1em;margin:.8em 0;'
+        f'border-radius:0 4px 4px 0;font-size:1.08em"><strong style="color:{colour}">{_MARK[result.status]}</strong> '
+        f"{escape(result.summary)}</div>"
+    )
+    metrics = {"verdict": result.summary, "level": result.status, **result.metrics, **more}
+    return Html(html, text=f"[{result.status}] {result.summary}", figures=metrics)
 
 
 def notes(lines: list[str] | tuple[str, ...]) -> Html:

@@ -12,6 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from factory_lib import views
+from factory_lib.results import JobResult
 from factory_lib.views import (
     continuity_charts,
     learning_charts,
@@ -37,6 +38,14 @@ class Here:
     profile: str = "demo"
     as_of: datetime = NOW
     simulated: bool = True
+
+
+def test_a_summary_carries_its_metrics_into_the_record() -> None:
+    result = JobResult("warn", "3 < 4 slots are missing.", {"missing": 3})
+    bundle = views.summary(result, mlflow_run_id="abc")._repr_mimebundle_()
+    metrics = {"verdict": result.summary, "level": "warn", "missing": 3, "mlflow_run_id": "abc"}
+    assert bundle[page.FIGURES_MIME] == metrics
+    assert "3 &lt; 4 slots" in bundle["text/html"]
 
 
 def test_a_verdict_carries_its_figures_into_the_record() -> None:

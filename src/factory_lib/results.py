@@ -1,0 +1,43 @@
+"""The one shape in which every job reports what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ResultStatus = Literal["ok", "warn", "fail"]
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What a job did, as its page, its run record and `--json` show it.
+
+    Computation returns frames and records of its own; a ``summary`` function beside it
+    composes this.
+
+    Attributes
+    ----------
+    status : {"ok", "warn", "fail"}
+        ``warn`` where a person should look, ``fail`` where the job did not do its work.
+    summary : str
+        One sentence a person can act on.
+    metrics : mapping of str to number or str
+        Key figures; units in the names.
+    tables : mapping of str to DataFrame
+        What the page shows below the sentence, also as ``result["name"]``.
+    notes : tuple of str
+        Remarks, each a sentence.
+    """
+
+    status: ResultStatus
+    summary: str
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __getitem__(self, table: str) -> pd.DataFrame:
+        return self.tables[table]
