@@ -59,7 +59,7 @@ def test_everything_direct_is_locked_within_its_range() -> None:
     assert isinstance(extras, dict)
     assert isinstance(dependencies, list)
     pins = locked()
-    for line in [*dependencies, *extras["dev"]]:
+    for line in [*dependencies, *extras["dev"], *extras["docs"]]:
         requirement = Requirement(line)
         versions = pins[requirement.name.lower()]
         assert all(requirement.specifier.contains(version) for version in versions), line
