@@ -1,18 +1,21 @@
 """The tariff calendar of the Spanish peninsula: which period an instant falls in.
 
-Circular CNMC 3/2020 (BOE-A-2020-1066), in force since 2021-06-01. 2.0TD (up to 15 kW)
-has three periods, 3.0TD and 6.1TD (above) have six; P1 is the dearest, the highest
-number the cheapest. Hours are local wall hours, and because Madrid's offset is a whole
-number of hours, quarters and hours of UTC fall into one period each. Only energy
-periods; what one costs is a setting with days of validity (``adder``). The islands,
-Ceuta and Melilla are not covered.
+Circular CNMC 3/2020 (BOE-A-2020-1066), in force since 2021-06-01. 2.0TD (up to 15 kW) has three periods, 3.0TD and
+6.1TD (above) have six; P1 is the dearest, the highest number the cheapest. Hours are local wall hours, and because
+Madrid's offset is a whole number of hours, quarters and hours of UTC fall into one period each. The islands, Ceuta and
+Melilla are not covered.
+
+What a period costs is published once a year: tolls by the CNMC, charges by the ministry. ``read_tariff`` reads the
+shipped table, ``all_in`` adds it and the contract's terms to the market price.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import date
 from functools import cache
+from pathlib import Path
 from typing import Literal
 
 import holidays
@@ -21,7 +24,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from factory_lib.clock import MADRID
-from factory_lib.settings.tariff import TariffSettings, Valid
+from factory_lib.errors import BadInput
+from factory_lib.settings.tariff import PERIODS, ContractSettings, TariffSettings, Valid
 
 Access = Literal["2.0TD", "3.0TD", "6.1TD"]
 Periods = np.ndarray[tuple[int], np.dtype[np.int8]]
@@ -140,6 +144,126 @@ def adder(index: pd.DatetimeIndex, price_eur_mwh: npt.ArrayLike, tariff: TariffS
 def _holds(days: npt.NDArray[np.datetime64], entry: Valid) -> npt.NDArray[np.bool_]:
     since = days >= np.datetime64(entry.since)
     return since if entry.until is None else since & (days < np.datetime64(entry.until))
+
+
+ENERGY_TERMS = ("energy_toll_eur_mwh", "energy_charge_eur_mwh")
+POWER_TERMS = ("power_toll_eur_kw_year", "power_charge_eur_kw_year")
+EXCESS_TERM = "excess_eur_kw_day"
+Days = npt.NDArray[np.datetime64]
+
+
+@dataclass(frozen=True, eq=False)
+class Tariff:
+    """Published tolls and charges of one access tariff.
+
+    ``by_term`` holds, for each term, a frame of the dates it changed on and P1 … P6. Every term is given with ``year``
+    as of the middle of that year, whatever day is asked for.
+    """
+
+    access: Access
+    by_term: Mapping[str, pd.DataFrame]
+    year: int | None = None
+
+    def rates(self, term: str, days: Days) -> Floats:
+        """Return a term for each local day (rows) and period P1 … P6 (columns).
+
+        A day before the first or after the last published value has the nearest one.
+        """
+        frame = self.by_term[term]
+        return frame.to_numpy(float)[self._rows(frame, days)]
+
+    def power_eur_kw_year(self, days: Days) -> Floats:
+        """Return toll and charge of the power term for each local day and period."""
+        return self.rates(POWER_TERMS[0], days) + self.rates(POWER_TERMS[1], days)
+
+    def notes(self, days: Days) -> tuple[str, ...]:
+        """Return a line for each term that is not published for a year of ``days``, naming the year used instead."""
+        lines = []
+        for term, frame in self.by_term.items():
+            used = frame.index.to_numpy("datetime64[D]")[self._rows(frame, days)]
+            years = np.column_stack(
+                [part.astype("datetime64[Y]").astype(int) + 1970 for part in (days, used)]
+            )
+            lines += [
+                f"{term} of {self.access} {wanted}: the values of {published} are used, the nearest published year."
+                for wanted, published in np.unique(
+                    years[(years[:, 0] != years[:, 1]) | (days < used)], axis=0
+                )
+            ]
+        return tuple(lines)
+
+    def _rows(self, frame: pd.DataFrame, days: Days) -> npt.NDArray[np.intp]:
+        if self.year is not None:
+            days = np.full(len(days), np.datetime64(f"{self.year}-07-01"))
+        since = frame.index.to_numpy("datetime64[D]")
+        return np.maximum(np.searchsorted(since, days, side="right") - 1, 0)
+
+
+def read_tariff(file: Path, access: Access = "3.0TD", *, year: int | None = None) -> Tariff:
+    """Read the published terms of an access tariff from the shipped table.
+
+    Raises
+    ------
+    BadInput
+        If the table has no rows of ``access``: 2.0TD is paid through PVPC, which contains its tolls.
+    """
+    table = pd.read_csv(file, parse_dates=["since"])
+    table = table[table["access"] == access]
+    if table.empty:
+        raise BadInput(
+            f"{file} has no tolls of {access}.", next_step="Set tariff.access to 3.0TD or 6.1TD."
+        )
+    by_term = {
+        term: table.pivot(index="since", columns="period", values=term)[list(PERIODS)].dropna()
+        for term in (*ENERGY_TERMS, *POWER_TERMS, EXCESS_TERM)
+    }
+    return Tariff(access, by_term, year)
+
+
+def local_dates(index: pd.DatetimeIndex) -> Days:
+    """Return the local day of each slot."""
+    return index.tz_convert(MADRID).tz_localize(None).to_numpy("datetime64[D]")
+
+
+def all_in(
+    index: pd.DatetimeIndex,
+    market_eur_mwh: npt.ArrayLike,
+    tariff: Tariff | None,
+    contract: ContractSettings,
+) -> pd.DataFrame:
+    """Return the whole marginal price of energy by slot, and what it consists of.
+
+    Parameters
+    ----------
+    tariff : Tariff, optional
+        None where the market price contains its tolls (PVPC).
+
+    Returns
+    -------
+    DataFrame
+        On ``index``: ``market_eur_mwh``, ``toll_eur_mwh`` (toll and charge), ``other_eur_mwh`` (losses, adjustment,
+        capacity, margin) and ``price_eur_mwh``, their sum with the electricity tax.
+    """
+    market = np.asarray(market_eur_mwh, dtype=np.float64)
+    toll = np.zeros(len(index))
+    if tariff is not None:
+        days = local_dates(index)
+        by_period = tariff.rates(ENERGY_TERMS[0], days) + tariff.rates(ENERGY_TERMS[1], days)
+        toll = by_period[np.arange(len(index)), periods(index, tariff.access) - 1]
+    bought = market + (contract.adjustment_eur_mwh or 0.0) + (contract.capacity_eur_mwh or 0.0)
+    other = (
+        bought * (1 + (contract.losses_pct or 0.0) / 100)
+        + (contract.margin_eur_mwh or 0.0)
+        - market
+    )
+    price = (market + toll + other) * (1 + contract.electricity_tax_pct / 100)
+    columns = {
+        "market_eur_mwh": market,
+        "toll_eur_mwh": toll,
+        "other_eur_mwh": other,
+        "price_eur_mwh": price,
+    }
+    return pd.DataFrame(columns, index=index)
 
 
 @cache

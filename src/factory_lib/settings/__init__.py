@@ -32,7 +32,7 @@ from factory_lib.settings.records import (
     TrainingSettings,
 )
 from factory_lib.settings.secrets import Secrets, read_dotenv
-from factory_lib.settings.tariff import TariffSettings
+from factory_lib.settings.tariff import ContractSettings, TariffSettings
 
 ROOT = Path(__file__).resolve().parents[3]
 DEFAULT_PROFILE = "live"
@@ -103,6 +103,7 @@ class FileSettings:
     store: StoreSettings = field(default_factory=StoreSettings)
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
     tariff: TariffSettings = field(default_factory=TariffSettings)
+    contract: ContractSettings = field(default_factory=ContractSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     quality: QualitySettings = field(default_factory=QualitySettings)
     alerts: AlertSettings = field(default_factory=AlertSettings)

@@ -245,6 +245,58 @@ class Risk:
 
 
 @dataclass(frozen=True)
+class Slack:
+    """Stated prices at which a plan's wishes give way, in this order; what costs most gives way last.
+
+    Days are preferred at ``Demand.preference_eur_kg_day``. Then: a stage in a room beyond its limits, by kelvin-hour
+    and percent-hour; people beyond the shifts, by person-hour; a kilogram one day after the latest day of its order;
+    the same of a firm order. ``pin_eur`` is what moving a pinned or frozen start costs, and ``lost_eur_kg`` a kilogram
+    of a batch in progress that cannot go on.
+    """
+
+    room_eur_k_h: float = 2.0
+    room_eur_pct_h: float = 0.2
+    overtime_eur_h: float = 35.0
+    late_eur_kg_day: float = 2.0
+    lost_eur_kg: float = 10.0
+    firm_eur_kg_day: float = 20.0
+    pin_eur: float = 500.0
+
+    def __post_init__(self) -> None:
+        if min(vars(self).values()) < 0 or not self.late_eur_kg_day < self.firm_eur_kg_day:
+            raise ValueError(
+                "prices must not be negative, and a late firm order must cost more than other late kg"
+            )
+
+
+@dataclass(frozen=True)
+class Replanning:
+    """How a plan follows the one before: starts within ``freeze_h`` are kept, any other moved start costs."""
+
+    freeze_h: float = 12.0
+    move_eur: float = 1.0
+
+
+@dataclass(frozen=True)
+class Photovoltaics:
+    """Solar modules behind the meter; see :func:`factory_lib.domain.pv.pv_kw`.
+
+    ``azimuth_deg`` is counted from south, west positive. ``performance`` is the share of the nominal yield that
+    arrives (inverter, cables, heat, dust). Surplus is paid ``surplus_eur_mwh``, never more than energy costs then.
+    """
+
+    kwp: float = 0.0
+    tilt_deg: float = 30.0
+    azimuth_deg: float = 0.0
+    performance: float = 0.8
+    surplus_eur_mwh: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.kwp < 0 or not 0 <= self.tilt_deg <= 90 or not 0 < self.performance <= 1:
+            raise ValueError("kwp from 0, tilt_deg in 0…90, performance above 0 and at most 1")
+
+
+@dataclass(frozen=True)
 class Plant:
     """The whole plant; validated when built, so that what uses it need not look twice."""
 
@@ -259,6 +311,12 @@ class Plant:
     auxiliaries: tuple[Auxiliary, ...] = ()
     room: RoomModel = RoomModel()
     risk: Risk = Risk()
+    slack: Slack = Slack()
+    replanning: Replanning = Replanning()
+    pv: Photovoltaics = Photovoltaics()
+    cleaning_min: Mapping[str, int] = field(
+        default_factory=dict
+    )  # by machine, between two products
     slot_min: Literal[15, 60] = 15
     lead_in: time = time(14)  # a day's plan may begin at this local time of the day before
 
@@ -283,6 +341,11 @@ class Plant:
             self.variants
         ):
             raise ValueError(f"demand names variants that do not exist: {sorted(unknown)}")
+        for machine in self.cleaning_min:
+            if self.machines.get(machine) != 1:
+                raise ValueError(
+                    f"cleaning_min names {machine!r}: cleaning is planned for machines of one unit"
+                )
         self._check_people()
 
     def _check_people(self) -> None:

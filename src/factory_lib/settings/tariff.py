@@ -7,7 +7,7 @@ holds for. A day that none holds for has no known price, which is not a price of
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from itertools import groupby, pairwise
 from typing import Literal
@@ -59,6 +59,8 @@ class TariffSettings:
         here it is a public proxy.
     access : {"2.0TD", "3.0TD", "6.1TD"}
         Whose calendar the periods follow.
+    year : int, optional
+        Take every published toll and charge from this year, for studies over other years.
     tolls, taxes : tuple
         With their days of validity; empty by default: every euro is then of the price
         basis alone.
@@ -66,6 +68,7 @@ class TariffSettings:
 
     price_basis: Literal["spot", "pvpc"] = "spot"
     access: Literal["2.0TD", "3.0TD", "6.1TD"] = "3.0TD"
+    year: int | None = None
     tolls: tuple[Tolls, ...] = ()
     taxes: tuple[Tax, ...] = ()
 
@@ -106,3 +109,56 @@ def _refuse_overlap(what: str, entries: Iterable[Valid]) -> None:
             raise ValueError(
                 f"{what} since {earlier.since} overlap those since {later.since}: set until"
             )
+
+
+PERIODS = ("P1", "P2", "P3", "P4", "P5", "P6")
+SMALL_CONTRACT_KW = 50.0  # up to it, metering of types 4 and 5 (Circular CNMC 3/2020)
+
+
+@dataclass(frozen=True)
+class ContractSettings:
+    """The supply contract: power by period and what the retailer adds to the market price.
+
+    Attributes
+    ----------
+    kw : mapping
+        Contracted power by period, kW; the law wants it not to fall from P1 to P6.
+    margin_eur_mwh, adjustment_eur_mwh, capacity_eur_mwh, losses_pct : float, optional
+        Retailer's margin, adjustment services, capacity payments, and the network losses that
+        market price, adjustment and capacity are paid for too. Unset means not counted.
+    electricity_tax_pct : float
+        Share of energy, tolls, charges, power and excess (5.11269632 %, Ley 38/1992, article 99).
+    excess_eur_kw : mapping
+        Rate of the excess rule above 50 kW by period, EUR per kW; empty: a stated assumption.
+    """
+
+    kw: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(PERIODS, 150.0))
+    margin_eur_mwh: float | None = None
+    adjustment_eur_mwh: float | None = None
+    capacity_eur_mwh: float | None = None
+    losses_pct: float | None = None
+    electricity_tax_pct: float = 5.11269632
+    excess_eur_kw: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, values in (("kw", self.kw), ("excess_eur_kw", self.excess_eur_kw)):
+            if values and (set(values) != set(PERIODS) or min(values.values()) < 0):
+                raise ValueError(f"{name} needs {', '.join(PERIODS)}, none of them negative")
+        if list(self.by_period) != sorted(self.by_period) or self.by_period[0] <= 0:
+            raise ValueError("contracted kw must be above 0 and must not fall from P1 to P6")
+
+    @property
+    def by_period(self) -> tuple[float, ...]:
+        """Contracted kilowatts of P1 … P6."""
+        return tuple(self.kw[period] for period in PERIODS)
+
+    @property
+    def unset(self) -> tuple[str, ...]:
+        """Names of the terms that are not set and therefore not counted."""
+        names = ("margin_eur_mwh", "adjustment_eur_mwh", "capacity_eur_mwh", "losses_pct")
+        return tuple(name for name in names if getattr(self, name) is None)
+
+    @property
+    def small(self) -> bool:
+        """Whether the excess rule of contracts up to 50 kW applies: the month's highest quarter."""
+        return max(self.by_period) <= SMALL_CONTRACT_KW

@@ -111,9 +111,7 @@ def test_a_stage_that_runs_already_was_not_moved_by_the_room(ask, mild):
     at = datetime(2024, 3, 5, 5, tzinfo=UTC)
     starts = {"mixing": at, "refining": at.replace(hour=6), "conching": at.replace(hour=10)}
     wet = (mild.index >= at.replace(hour=10)) & (mild.index < at.replace(hour=15))
-    weather = mild.assign(
-        temperature_c=np.where(wet, 24.0, 16.0), humidity_pct=np.where(wet, 95.0, 45.0)
-    )
+    weather = mild.assign(temperature_c=np.where(wet, 43.5, 16.0))
     running = (Running("standard", 200.0, starts),)
     plan = solve(ask(weather=weather, begin=at.replace(hour=11), running=running))
     conching = [item for item in watch(plan) if (item.kind, item.stage) == ("heat", "conching")]

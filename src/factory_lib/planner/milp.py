@@ -1,0 +1,81 @@
+"""Columns and rows of a mixed-integer program as they are added, handed to HiGHS at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, milp
+from scipy.sparse import coo_array
+
+from factory_lib.domain.plant import Floats, Ints
+
+NONE = -1  # the column of an unknown that can only be zero
+Terms = Sequence[tuple[Ints, npt.ArrayLike]]
+"""Column arrays of one length, each with its coefficient (or one for each position)."""
+
+
+class ConstraintBuilder:
+    """A program being written: the cost of its columns is minimised over its rows."""
+
+    def __init__(self) -> None:
+        self.columns = [np.empty((4, 0))]  # low, high, cost, whole
+        self.limits = [np.empty((2, 0))]
+        self.entries: list[Floats] = []  # row, column, value
+        self.width = self.height = 0
+
+    def add(
+        self,
+        count: int,
+        *,
+        low: npt.ArrayLike = 0.0,
+        high: npt.ArrayLike = np.inf,
+        cost: npt.ArrayLike = 0.0,
+        whole: bool = False,
+    ) -> Ints:
+        """Add ``count`` unknowns and return their numbers."""
+        self.columns.append(_table(count, low, high, cost, whole))
+        self.width += count
+        return np.arange(self.width - count, self.width)
+
+    def rows(
+        self, terms: Terms, low: npt.ArrayLike = -np.inf, high: npt.ArrayLike = np.inf
+    ) -> None:
+        """Add one row for each position of the terms: ``low ≤ Σ coefficient · column ≤ high``."""
+        count = len(terms[0][0])
+        for columns, coefficient in terms:
+            entries = _table(
+                count, np.arange(self.height, self.height + count), columns, coefficient
+            )
+            self.entries.append(entries[:, (columns != NONE) & (entries[2] != 0)])
+        self.limits.append(_table(count, low, high))
+        self.height += count
+
+    def row(self, terms: Terms, low: float = -np.inf) -> None:
+        """Add a single row whose terms are column arrays of any length."""
+        for columns, coefficient in terms:
+            self.entries.append(
+                _table(len(columns), self.height, columns, coefficient)[:, columns != NONE]
+            )
+        self.limits.append(_table(1, low, np.inf))
+        self.height += 1
+
+    def solve(self, time_limit_s: float, gap: float) -> OptimizeResult:
+        """Minimise to a relative ``gap``; ``x`` is None where nothing was found."""
+        rows, columns, values = np.concatenate(self.entries, axis=1)
+        matrix = coo_array(
+            (values, (rows.astype(int), columns.astype(int))), shape=(self.height, self.width)
+        )
+        low, high, cost, whole = np.concatenate(self.columns, axis=1)
+        return milp(
+            cost,
+            integrality=whole,
+            bounds=Bounds(low, high),
+            constraints=LinearConstraint(matrix.tocsr(), *np.concatenate(self.limits, axis=1)),
+            options={"time_limit": max(time_limit_s, 0.01), "mip_rel_gap": gap},
+        )
+
+
+def _table(count: int, *values: npt.ArrayLike) -> Floats:
+    return np.array([np.broadcast_to(np.asarray(value, float), count) for value in values])

@@ -1,0 +1,91 @@
+"""Plans of random factories, checked limit by limit, euro by euro, and against an independent optimum."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from factory_lib.planner.request import Batch
+from factory_lib.planner.solve import SMALLEST_EUR, solve
+
+STRESS = float(os.environ.get("FACTORY_STRESS", "1"))
+CHUNKS = 6
+
+
+def seeds(chunk: int, cases: int) -> range:
+    """Return the seeds of one chunk: few tests with many cases."""
+    each = max(1, int(cases * STRESS) // CHUNKS)
+    return range(chunk * each, (chunk + 1) * each)
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_every_hard_limit_is_kept_and_every_euro_is_right(chunk, world, checked):
+    made = 0
+    for seed in seeds(chunk, 42):
+        plan = solve(world(seed), gap=0.02, time_limit_s=4)
+        assert checked(plan) == pytest.approx(plan.costs.objective, abs=1e-4, rel=1e-6), (
+            f"seed {seed}"
+        )
+        assert plan.bound_eur <= plan.costs.objective + 1e-4, f"seed {seed}"
+        made += bool(plan.batches)
+    assert made
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_no_plan_is_cheaper_than_the_gap_allows(chunk, world, checked, least):
+    for seed in seeds(chunk, 24):
+        request = world(1000 + seed, linear=True)
+        plan = solve(request, gap=0.005, time_limit_s=20)
+        best = least(request)
+        assert checked(plan) == pytest.approx(plan.costs.objective, abs=1e-4, rel=1e-6), (
+            f"seed {1000 + seed}"
+        )
+        allowed = 0.005 * max(abs(best), abs(plan.costs.objective), SMALLEST_EUR)
+        assert best - 1e-3 <= plan.costs.objective <= best + allowed + 1e-3, (
+            f"seed {1000 + seed}: {best}"
+        )
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_planning_again_keeps_facts_numbers_and_frozen_starts(chunk, world, checked):
+    for seed in seeds(chunk, 18):
+        request = world(2000 + seed)
+        first = solve(request, gap=0.02, time_limit_s=4)
+        if not first.batches:
+            continue
+        rng = np.random.default_rng(seed)
+        hours = int(rng.integers(1, 8))
+        now = request.begin + timedelta(hours=hours)
+        begun = []
+        for batch in first.batches:
+            starts = {name: at for name, at in batch.starts.items() if at < now}
+            last = request.plant.stages[-1].name
+            if starts and not (
+                last in starts and first.table().query("batch == @batch.number")["end"].max() <= now
+            ):
+                begun.append(Batch(batch.number, batch.product, batch.kg, starts))
+        done = [b for b in first.batches if all(at < now for at in b.starts.values())]
+        finished = [b.number for b in done if b.number not in {one.number for one in begun}]
+        left = tuple(b for b in first.batches if b.number not in finished)
+        again = replace(
+            request, begin=now, begun=tuple(begun), previous=left, pins=(), outages=request.outages
+        )
+        plan = solve(again, gap=0.02, time_limit_s=4)
+        assert checked(plan) == pytest.approx(plan.costs.objective, abs=1e-4, rel=1e-6), (
+            f"seed {2000 + seed}"
+        )
+        kept = {batch.number: batch for batch in plan.batches}
+        assert {batch.number for batch in begun} <= set(kept), (
+            f"seed {2000 + seed}: a batch in progress is gone"
+        )
+        frozen = now + timedelta(hours=request.plant.replanning.freeze_h)
+        for batch in left:
+            soon = [at for at in batch.starts.values() if now <= at < frozen]
+            if soon and batch.number in kept and not finished:
+                assert set(soon) <= {at for one in plan.batches for at in one.starts.values()}, (
+                    f"seed {2000 + seed}"
+                )
