@@ -39,6 +39,7 @@ EXEMPT = {
     "monitoring",
     "pipeline",
     "plan",
+    "planner",
     "planning",
     "results",
     "runs",
@@ -337,7 +338,7 @@ def public_names(file: Path) -> Iterator[str]:
 def shared_names() -> dict[str, set[str]]:
     """Return the public names that several packages of the library define, with the packages."""
     homes: dict[str, set[str]] = defaultdict(set)
-    for package in set(FILES) - FACADES - {"factory_sim"}:
+    for package in set(FILES) - FACADES - {"factory_sim", "plan"}:  # planner replaces plan
         for file in FILES[package]:
             for name in public_names(file):
                 homes[name].add(package)

@@ -50,7 +50,7 @@ def tariff_holidays(year: int) -> frozenset[date]:
 
     The one rule: a national day of the ``holidays`` library counts if the year after
     has it on the same month and day, which leaves out Good Friday, since Easter never
-    repeats its date in the next year. Days moved to a Monday are left out by
+    repeats its date in the next year. LocalDays moved to a Monday are left out by
     ``observed=False``, regional and local ones because no region is asked for.
     """
     this, following = (
@@ -149,7 +149,7 @@ def _holds(days: npt.NDArray[np.datetime64], entry: Valid) -> npt.NDArray[np.boo
 ENERGY_TERMS = ("energy_toll_eur_mwh", "energy_charge_eur_mwh")
 POWER_TERMS = ("power_toll_eur_kw_year", "power_charge_eur_kw_year")
 EXCESS_TERM = "excess_eur_kw_day"
-Days = npt.NDArray[np.datetime64]
+LocalDays = npt.NDArray[np.datetime64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +164,7 @@ class Tariff:
     by_term: Mapping[str, pd.DataFrame]
     year: int | None = None
 
-    def rates(self, term: str, days: Days) -> Floats:
+    def rates(self, term: str, days: LocalDays) -> Floats:
         """Return a term for each local day (rows) and period P1 … P6 (columns).
 
         A day before the first or after the last published value has the nearest one.
@@ -172,11 +172,11 @@ class Tariff:
         frame = self.by_term[term]
         return frame.to_numpy(float)[self._rows(frame, days)]
 
-    def power_eur_kw_year(self, days: Days) -> Floats:
+    def power_eur_kw_year(self, days: LocalDays) -> Floats:
         """Return toll and charge of the power term for each local day and period."""
         return self.rates(POWER_TERMS[0], days) + self.rates(POWER_TERMS[1], days)
 
-    def notes(self, days: Days) -> tuple[str, ...]:
+    def notes(self, days: LocalDays) -> tuple[str, ...]:
         """Return a line for each term that is not published for a year of ``days``, naming the year used instead."""
         lines = []
         for term, frame in self.by_term.items():
@@ -192,7 +192,7 @@ class Tariff:
             ]
         return tuple(lines)
 
-    def _rows(self, frame: pd.DataFrame, days: Days) -> npt.NDArray[np.intp]:
+    def _rows(self, frame: pd.DataFrame, days: LocalDays) -> npt.NDArray[np.intp]:
         if self.year is not None:
             days = np.full(len(days), np.datetime64(f"{self.year}-07-01"))
         since = frame.index.to_numpy("datetime64[D]")
@@ -220,7 +220,7 @@ def read_tariff(file: Path, access: Access = "3.0TD", *, year: int | None = None
     return Tariff(access, by_term, year)
 
 
-def local_dates(index: pd.DatetimeIndex) -> Days:
+def local_dates(index: pd.DatetimeIndex) -> LocalDays:
     """Return the local day of each slot."""
     return index.tz_convert(MADRID).tz_localize(None).to_numpy("datetime64[D]")
 

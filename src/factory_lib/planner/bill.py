@@ -14,7 +14,14 @@ import pandas as pd
 
 from factory_lib.clock import QUARTER_S
 from factory_lib.domain.plant import Floats, Ints
-from factory_lib.domain.tariff import EXCESS_TERM, POWER_TERMS, Days, Tariff, local_dates, periods
+from factory_lib.domain.tariff import (
+    EXCESS_TERM,
+    POWER_TERMS,
+    LocalDays,
+    Tariff,
+    local_dates,
+    periods,
+)
 from factory_lib.settings.tariff import PERIODS, SMALL_CONTRACT_KW, ContractSettings
 
 # No rate of the rule above 50 kW was found for these years. In its place: the rate of the circular's first year, in
@@ -75,11 +82,11 @@ def excess_rule(
         toll = tariff.rates(POWER_TERMS[0], days)
         rate = ASSUMED_EXCESS_EUR_KW * toll / toll[:, :1]
     contract_kw = np.array(contract.by_period)[key % 6]
-    weight = 1.0 if small else np.sqrt(slot_seconds(index) / QUARTER_S)
+    weight = 1.0 if small else np.sqrt(slot_length_s(index) / QUARTER_S)
     return ExcessRule(key, group, contract_kw, rate[np.arange(len(key)), key % 6], small, weight)
 
 
-def slot_seconds(index: pd.DatetimeIndex) -> int:
+def slot_length_s(index: pd.DatetimeIndex) -> int:
     """Return the length of a slot of an index, which may have gaps."""
     return int(np.diff(index.as_unit("s").asi8).min())
 
@@ -115,7 +122,7 @@ def bill(
     """
     index, load = pd.DatetimeIndex(import_kw.index), import_kw.to_numpy(float)
     days = local_dates(index)
-    mwh = load * slot_seconds(index) / 3.6e6
+    mwh = load * slot_length_s(index) / 3.6e6
     amounts = prices.reindex(index)[["market_eur_mwh", "toll_eur_mwh", "other_eur_mwh"]].mul(
         mwh, axis=0
     )
@@ -132,7 +139,7 @@ def bill(
     return result
 
 
-def power_eur_kw(days: Days, tariff: Tariff) -> Floats:
+def power_eur_kw(days: LocalDays, tariff: Tariff) -> Floats:
     """Return the power term of each local day (rows) and period, EUR per kW: the day's share of its year."""
     years = days.astype("datetime64[Y]")
     length = (years + 1).astype("datetime64[D]") - years.astype("datetime64[D]")

@@ -11,7 +11,7 @@ from factory_lib.planner.problem import Job, Problem
 Masks = list[list[Bools]]
 """For each job and stage, the slots in which it may begin."""
 
-CLASSES = np.array(["Optimal", "Moderate", "Reduced", "Halt Production"])
+REGRET_CLASSES = np.array(["Optimal", "Moderate", "Reduced", "Halt Production"])
 NEAR_SHARE, NEAR_EUR = 0.05, 1.0  # Optimal: within either of the best start of the next day
 MODERATE_SHARE, REDUCED_SHARE = 0.25, 0.60  # of a usual batch, saved by waiting
 AHEAD = pd.Timedelta(hours=24)
@@ -132,5 +132,6 @@ def start_regret(index: pd.DatetimeIndex, cost_eur: Floats, usual_eur: float) ->
     )
     frame = {"cost_eur": cost_eur, "regret_eur": regret, "best_start": start.array}
     return pd.DataFrame(
-        {**frame, "class": pd.Categorical(CLASSES[number], CLASSES, ordered=True)}, index=index
+        {**frame, "class": pd.Categorical(REGRET_CLASSES[number], REGRET_CLASSES, ordered=True)},
+        index=index,
     )

@@ -23,7 +23,7 @@ SOLVER_SHARE = 0.8  # of the gap asked for; the rest is for the exact excess cha
 MOST_ROUNDS = 4  # of describing the excess charge at the latest schedule
 FIRST_SHARE = 0.6  # of the time for a plan without overtime, where one with overtime may follow
 
-Source = Literal["solver", "previous", "shift_begin", "nothing"]
+PlanSource = Literal["solver", "previous", "shift_begin", "nothing"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class Plan:
     problem: Problem
     schedule: Schedule
     costs: Costs
-    source: Source
+    source: PlanSource
     bound_eur: float
     seconds: float
     numbers: tuple[int, ...]
@@ -123,7 +123,7 @@ def solve(request: PlanRequest, *, gap: float = 0.01, time_limit_s: float = 60.0
         more, bound = _search(problem, began + time_limit_s, gap, overtime=True)
         found = [schedule for schedule in (best, more) if schedule is not None]
         best = min(found, key=lambda schedule: costs_of(problem, schedule).objective, default=None)
-    source: Source = "solver"
+    source: PlanSource = "solver"
     if best is None:
         source, best = _fallback(problem)
     seconds = time.perf_counter() - began
@@ -168,7 +168,7 @@ def _search(
     return best, bound
 
 
-def _fallback(problem: Problem) -> tuple[Source, Schedule]:
+def _fallback(problem: Problem) -> tuple[PlanSource, Schedule]:
     """Return the cheaper of the plan before, as far as it still fits, and of beginning with the shifts."""
     starts = []
     for job in problem.jobs:
@@ -179,7 +179,7 @@ def _fallback(problem: Problem) -> tuple[Source, Schedule]:
                 for s in problem.stages
             ]
         )
-    found: dict[Source, Schedule] = {
+    found: dict[PlanSource, Schedule] = {
         "previous": filled(problem, starts),
         "shift_begin": shift_begin(problem),
     }
