@@ -57,6 +57,11 @@ class RunContext:
         return self.settings.profile
 
     @property
+    def site_name(self) -> str:
+        """Name of the plant's place, from the settings."""
+        return self.settings.site.name
+
+    @property
     def simulated(self) -> bool:
         """Whether the store is stamped as simulated; the stamp decides, not the settings."""
         return self.store.origin == "simulated"

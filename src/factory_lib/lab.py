@@ -11,7 +11,6 @@ from __future__ import annotations
 import atexit
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
@@ -281,5 +280,5 @@ def runs(ctx: RunContext, most: int = 100) -> pd.DataFrame:
     """Return the newest runs of the profile, one row each, with their folder."""
     from factory_lib.runs import records
 
-    found = islice(records.readable(records.folders(ctx.settings.paths.runs)), most)
-    return pd.DataFrame([{**asdict(record), "folder": folder} for folder, record in found])
+    newest = islice(records.folders(ctx.settings.paths.runs), most)
+    return pd.DataFrame([{**vars(records.read_record(each)), "folder": each} for each in newest])

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import pandas as pd
 
+# Under this MIME type an executed notebook carries the metrics that its run record keeps.
+METRICS_MIME = "application/vnd.factory.metrics+json"
 ResultStatus = Literal["ok", "warn", "fail"]
 
 
 @dataclass(frozen=True)
 class JobResult:
-    """What a job did, as its page, its run record and `--json` show it.
+    """Result of a job, as its page, its run record and ``--json`` show it.
 
     Computation returns frames and records of its own; a ``summary`` function beside it
     composes this.
@@ -28,7 +30,7 @@ class JobResult:
     metrics : mapping of str to number or str
         Key figures; units in the names.
     tables : mapping of str to DataFrame
-        What the page shows below the sentence, also as ``result["name"]``.
+        Shown on the page below the sentence; also as ``result["name"]``.
     notes : tuple of str
         Remarks, each a sentence.
     """

@@ -28,10 +28,10 @@ pytestmark = pytest.mark.xdist_group("demo")
 
 def test_the_jobs_end_well(demo: Demo) -> None:
     assert demo.code == 0, demo.printed
-    runs = [records.load(folder) for folder in records.folders(demo.settings.paths.runs)]
+    runs = [records.load_record(folder) for folder in records.folders(demo.settings.paths.runs)]
     assert sorted(run.job for run in runs) == sorted(demo_job.CHAIN)
     assert {run.status for run in runs} == {"ok"}
-    assert all(run.simulated and run.verdict and run.figures for run in runs)
+    assert all(run.simulated and run.summary and run.metrics for run in runs)
     assert str(demo.settings.paths.runs / "index.html") in demo.printed
 
 
@@ -53,7 +53,8 @@ def test_the_index_leads_to_every_report(demo: Demo) -> None:
 
 def test_holes_were_found_and_filled_and_the_store_says_so(demo: Demo) -> None:
     told = {
-        run.job: run.figures for run in map(records.load, records.folders(demo.settings.paths.runs))
+        run.job: run.metrics
+        for run in map(records.load_record, records.folders(demo.settings.paths.runs))
     }
     assert told["gap_analysis"]["missing"] > 1000
     filled = told["auto_backfill_check"]
@@ -96,14 +97,14 @@ def test_a_notebook_run_by_plain_papermill_tells_the_same(
     papermill.execute_notebook(
         str(source), str(tmp_path / "out.ipynb"), parameters, progress_bar=False
     )
-    told = report.figures(nbformat.read(tmp_path / "out.ipynb", as_version=4))
+    told = report.metrics(nbformat.read(tmp_path / "out.ipynb", as_version=4))
     ran = next(
         run
-        for run in map(records.load, records.folders(demo.settings.paths.runs))
+        for run in map(records.load_record, records.folders(demo.settings.paths.runs))
         if run.job == "feature_engineering"
     )
-    assert told["verdict"] == ran.verdict
-    assert told["feature_hash"] == ran.figures["feature_hash"]
+    assert told["summary"] == ran.summary
+    assert told["feature_hash"] == ran.metrics["feature_hash"]
 
 
 @pytest.mark.parametrize("name", ["data_explorer", "climate_risk"])
@@ -116,24 +117,24 @@ def test_a_research_notebook_runs_on_the_demo(
     papermill.execute_notebook(
         str(source), str(tmp_path / "out.ipynb"), parameters, progress_bar=False
     )
-    told = report.figures(nbformat.read(tmp_path / "out.ipynb", as_version=4))
+    told = report.metrics(nbformat.read(tmp_path / "out.ipynb", as_version=4))
     assert told["simulated"]
-    assert told["verdict"]
+    assert told["summary"]
 
 
 def test_the_plan_of_the_demo_is_the_cheapest_and_lies_in_its_files(demo: Demo) -> None:
     told = next(
         run
-        for run in map(records.load, records.folders(demo.settings.paths.runs))
+        for run in map(records.load_record, records.folders(demo.settings.paths.runs))
         if run.job == "production_optimization"
     )
     assert told.mlflow_run_id
-    assert float(told.figures["cost_eur"]) <= float(told.figures["baseline_cost_eur"])
+    assert float(told.metrics["cost_eur"]) <= float(told.metrics["baseline_cost_eur"])
     day = demo.settings.paths.data / "plans" / "2025-11-21"
     written = json.loads((day / "plan.json").read_text(encoding="utf-8"))
     assert written["schema"].startswith("factory-plan/")
     assert sum(batch["kg"] for batch in written["batches"]) == pytest.approx(
-        float(told.figures["kg"]), abs=0.1
+        float(told.metrics["kg"]), abs=0.1
     )
     assert {file.name for file in day.iterdir()} >= {"plan.json", "plan.csv", "plan.ics"}
 

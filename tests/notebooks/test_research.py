@@ -62,6 +62,6 @@ def test_it_runs_on_history_and_has_something_to_say(
     done = tmp_path / "done.ipynb"
     source = str(ROOT / "notebooks" / "research" / f"{name}.ipynb")
     papermill.execute_notebook(source, str(done), parameters, progress_bar=False, cwd=str(ROOT))
-    told = report.figures(nbformat.read(done, as_version=4))
-    assert says in told["verdict"]
-    assert told["simulated"] is False
+    metrics = report.metrics(nbformat.read(done, as_version=4))
+    assert says in metrics["summary"]
+    assert metrics["simulated"] is False

@@ -28,26 +28,27 @@ from factory_lib.state import State, locked
 
 MakeNotebook = Callable[..., None]
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
-VERDICT = """
-class Told:
+SUMMARY = """
+class Summary:
     def _repr_mimebundle_(self, **_):
-        figures = {"verdict": "All is well.", "level": LEVEL, "answer": answer, "simulated": False}
-        return {"text/html": "<b>All is well.</b>", "application/vnd.factory.figures+json": figures}
-Told()
+        metrics = {"summary": "All is well.", "level": LEVEL, "answer": answer, "simulated": False}
+        return {"text/html": "<b>All is well.</b>", "application/vnd.factory.metrics+json": metrics}
+Summary()
 """
 
-run_job = partial(runner.run, after_run=alerts.after_run)
+options = partial(runner.RunOptions, after_run=alerts.after_run)
 
 
 def run(settings: Settings, name: str, **given: object) -> tuple[Path, records.RunRecord]:
     spec = JobSettings(notebook=name, timeout_s=60)
-    return run_job(settings, "job", spec, as_of=NOW, parameters=given, clock=SimulatedClock(NOW))
+    given_options = options(parameters=given, clock=SimulatedClock(NOW))
+    return runner.run_job(settings, "job", spec, NOW, given_options)
 
 
 def test_a_good_run_leaves_notebook_report_and_record(
     checkout: Settings, make_notebook: MakeNotebook
 ) -> None:
-    make_notebook("good", VERDICT.replace("LEVEL", "'ok'"))
+    make_notebook("good", SUMMARY.replace("LEVEL", "'ok'"))
     folder, record = run(checkout, "good", answer=42)
     assert folder == checkout.paths.runs / "2026-04-15" / "100000Z-job"
     assert sorted(file.name for file in folder.iterdir()) == [
@@ -55,19 +56,19 @@ def test_a_good_run_leaves_notebook_report_and_record(
         "report.html",
         "run.json",
     ]
-    assert records.load(folder) == record
-    assert (record.status, record.verdict, record.figures) == ("ok", "All is well.", {"answer": 42})
+    assert records.load_record(folder) == record
+    assert (record.status, record.summary, record.metrics) == ("ok", "All is well.", {"answer": 42})
     assert record.parameters == {"profile": "live", "as_of": "2026-04-15T10:00:00Z", "answer": 42}
 
 
 def test_the_report_is_self_contained_and_shows_no_code(
     checkout: Settings, make_notebook: MakeNotebook
 ) -> None:
-    make_notebook("good", VERDICT.replace("LEVEL", "'ok'"))
+    make_notebook("good", SUMMARY.replace("LEVEL", "'ok'"))
     folder, _ = run(checkout, "good")
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "All is well." in page
-    assert "Told" not in page
+    assert "class Summary" not in page
     assert not re.search(r"<script|<link|https?://|src=\"(?!data:)", page)
     assert "default-src 'none'" in page
 
@@ -114,18 +115,19 @@ def test_a_failing_cell_is_shown_where_it_failed(
 def test_a_replay_is_counted_and_says_nothing_of_the_present(
     checkout: Settings, make_notebook: MakeNotebook, status: str, as_of: datetime, replay: bool
 ) -> None:
-    make_notebook("told", VERDICT.replace("LEVEL", f"'{status}'"))
+    make_notebook("summed", SUMMARY.replace("LEVEL", f"'{status}'"))
     state = State(checkout.paths.state)
     alerts.raise_event(
         state, alerts.Event(alerts.Topic.JOB, "job", alerts.Severity.WARNING, "live trouble"), NOW
     )
     before = alerts.listed(state)
-    spec = JobSettings(notebook="told", timeout_s=60)
-    run_job(checkout, "job", spec, as_of=as_of, clock=SimulatedClock(NOW), replay=replay)
+    spec = JobSettings(notebook="summed", timeout_s=60)
+    given_options = options(clock=SimulatedClock(NOW), replay=replay)
+    runner.run_job(checkout, "job", spec, as_of, given_options)
     assert state.query("SELECT job, count FROM tick") == [("job", 1)]
     assert state.marks("job") == {}
     assert alerts.listed(state) == before
-    run(checkout, "told")
+    run(checkout, "summed")
     assert list(state.marks("job")) == ["job"]
     assert alerts.listed(state) != before
     state.close()
@@ -137,17 +139,17 @@ def test_the_kernel_knows_whether_it_lives_in_the_present(
 ) -> None:
     ask = (
         "from factory_lib.context import open_context\n"
-        "with open_context(profile, as_of) as house:\n    replay = house.replay"
+        "with open_context(profile, as_of) as ctx:\n    replay = ctx.replay"
     )
-    make_notebook("asking", ask, "answer = replay", VERDICT.replace("LEVEL", "'ok'"))
+    make_notebook("asking", ask, "answer = replay", SUMMARY.replace("LEVEL", "'ok'"))
     minutes_ago = datetime.now(UTC) - timedelta(minutes=10)
     spec = JobSettings(notebook="asking", timeout_s=60)
-    _, record = run_job(checkout, "job", spec, as_of=minutes_ago, replay=replay)
-    assert record.figures == {"answer": replay}
+    _, record = runner.run_job(checkout, "job", spec, minutes_ago, options(replay=replay))
+    assert record.metrics == {"answer": replay}
 
 
-def test_a_verdict_of_fail_fails_the_run(checkout: Settings, make_notebook: MakeNotebook) -> None:
-    make_notebook("poor", VERDICT.replace("LEVEL", "'fail'"))
+def test_a_level_of_fail_fails_the_run(checkout: Settings, make_notebook: MakeNotebook) -> None:
+    make_notebook("poor", SUMMARY.replace("LEVEL", "'fail'"))
     assert run(checkout, "poor")[1].status == "failed"
 
 
@@ -156,7 +158,7 @@ def test_a_cell_that_takes_too_long_fails_the_run(
 ) -> None:
     make_notebook("slow", "import threading\nthreading.Event().wait(60)")
     spec = JobSettings(notebook="slow", timeout_s=1)
-    _, record = run_job(checkout, "job", spec, as_of=NOW, clock=SimulatedClock(NOW))
+    _, record = runner.run_job(checkout, "job", spec, NOW, options(clock=SimulatedClock(NOW)))
     assert record.status == "failed"
     assert "longer than 1 s" in str(record.error)
 
@@ -222,17 +224,17 @@ def test_a_planted_secret_reaches_neither_notebook_nor_report(
     assert all(key not in file.read_text(encoding="utf-8") for file in folder.iterdir())
 
 
-def test_a_run_whose_process_is_gone_is_reaped(checkout: Settings) -> None:
+def test_a_run_whose_process_is_gone_is_marked_killed(checkout: Settings) -> None:
     folder = records.new_folder(checkout.paths.runs, "job", NOW)
     gone = subprocess.Popen([sys.executable, "-c", "pass"])
     gone.wait()
     started = records.RunRecord(
         "job", "live", "good", "started", "", records.stamp(NOW), gone.pid, {}
     )
-    records.save(folder, started)
-    assert records.reap(checkout.paths.runs, NOW + timedelta(minutes=5)) == 1
-    assert records.load(folder).status == "killed"
-    assert records.reap(checkout.paths.runs, NOW) == 0
+    records.save_record(folder, started)
+    assert records.mark_killed(checkout.paths.runs, NOW + timedelta(minutes=5)) == 1
+    assert records.load_record(folder).status == "killed"
+    assert records.mark_killed(checkout.paths.runs, NOW) == 0
 
 
 def test_a_terminated_run_says_so(
@@ -253,7 +255,9 @@ def test_a_terminated_run_says_so(
         from factory_lib.settings.records import JobSettings
         loaded = settings.load("live")
         loaded = replace(loaded, paths=replace(loaded.paths, root=Path({str(tmp_path)!r})))
-        runner.run(loaded, "job", JobSettings(notebook="slow"), as_of=datetime(2026, 4, 15, tzinfo=UTC))
+        spec = JobSettings(notebook="slow")
+        as_of = datetime(2026, 4, 15, tzinfo=UTC)
+        runner.run_job(loaded, "job", spec, as_of, runner.RunOptions())
         """
     )
     environment = {**os.environ, "FACTORY_HOME": str(tmp_path)}
@@ -296,3 +300,51 @@ def test_the_source_notebook_is_not_touched(
         .data["text/plain"]
         == "3"
     )
+
+
+def test_a_run_counts_its_own_time_and_memory_only(
+    checkout: Settings, make_notebook: MakeNotebook
+) -> None:
+    make_notebook(
+        "heavy",
+        "import time\nblock = bytearray(300_000_000)\nend = time.process_time() + 1.5\n"
+        "while time.process_time() < end: pass",
+    )
+    make_notebook("light", "1 + 1")
+    _, heavy = run(checkout, "heavy")
+    _, light = run(checkout, "light")
+    assert heavy.cpu_seconds is not None
+    assert light.cpu_seconds is not None
+    assert heavy.peak_memory_mb is not None
+    assert light.peak_memory_mb is not None
+    assert light.cpu_seconds < heavy.cpu_seconds
+    assert 20 < light.peak_memory_mb < heavy.peak_memory_mb - 200
+
+
+def test_a_registry_that_refuses_the_notebook_costs_no_mark_and_no_alert(
+    checkout: Settings, make_notebook: MakeNotebook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from factory_lib.models import registry
+
+    def refuse(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(registry, "attach", refuse)
+    make_notebook("trained", SUMMARY.replace("LEVEL", "'ok', 'mlflow_run_id': 'abc'"))
+    folder, record = run(checkout, "trained")
+    assert (record.status, record.ending) == ("ok", "warn")
+    assert "not added to MLflow run abc: disk full" in record.summary
+    assert records.load_record(folder) == record
+    state = State(checkout.paths.state)
+    assert state.query("SELECT job, outcome FROM tick") == [("job", "ok")]
+    assert list(state.marks("job")) == ["job"]
+    state.close()
+
+
+def test_a_file_that_is_no_notebook_is_refused(
+    checkout: Settings, make_notebook: MakeNotebook
+) -> None:
+    make_notebook("broken")
+    (checkout.paths.notebooks / "broken.ipynb").write_text("{", encoding="utf-8")
+    with pytest.raises(NotebookFailed, match="is not a notebook"):
+        run(checkout, "broken")

@@ -97,7 +97,10 @@ def _runs(ctx: RunContext, now: datetime) -> tuple[int, str]:
     horizon = now - timedelta(days=ctx.settings.retention.runs_days)
     newest: set[str] = set()
     removed = 0
-    for folder, record in records.readable(list(records.folders(ctx.settings.paths.runs))):
+    for folder in list(records.folders(ctx.settings.paths.runs)):
+        record = records.read_record(folder)
+        if record.status == "unreadable":
+            continue
         if (
             record.job in newest
             and datetime.fromisoformat(record.started_at) < horizon

@@ -294,7 +294,7 @@ def _index(chosen: argparse.Namespace) -> int:
     from factory_lib import settings
     from factory_lib.runs import index
 
-    sys.stdout.write(f"{index.write(settings.load(chosen.profile).paths)}\n")
+    sys.stdout.write(f"{index.write_index(settings.load(chosen.profile).paths)}\n")
     return 0
 
 

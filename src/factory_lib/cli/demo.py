@@ -70,17 +70,16 @@ def _chain(
     """Run the jobs; each is run even when one before it failed, because each says what it could not do."""
     failed = 0
     for name in CHAIN:
-        folder, record = runner.run(
+        folder, record = runner.run_job(
             settings,
             name,
             jobs.job_settings(settings, name),
-            as_of=as_of + later if name in LOOK_AHEAD else as_of,
-            parameters=parameters.get(name),
-            after_run=alerts.after_run,
+            as_of + later if name in LOOK_AHEAD else as_of,
+            runner.RunOptions(parameters=parameters.get(name, {}), after_run=alerts.after_run),
         )
         failed += record.status != "ok"
         sys.stdout.write(
-            f"{name:<24}{record.ending:<8}{record.seconds:>5.0f} s  {record.error or record.verdict}\n"
+            f"{name:<24}{record.ending:<8}{record.seconds:>5.0f} s  {record.error or record.summary}\n"
         )
         sys.stdout.write(f"{'':<24}{folder / 'report.html'}\n")
         sys.stdout.flush()

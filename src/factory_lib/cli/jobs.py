@@ -86,25 +86,19 @@ def _run_one(
     as_json: bool,
 ) -> int:
     if not asked and (nothing := _nothing_due(settings, name, as_of)):
-        _say({"job": name, "status": "not_due", "verdict": nothing}, as_json)
+        _say({"job": name, "status": "not_due", "summary": nothing}, as_json)
         return 0
     from factory_lib.monitoring import alerts
     from factory_lib.runs import runner
 
     try:
-        folder, record = runner.run(
-            settings,
-            name,
-            spec,
-            as_of=as_of,
-            parameters=parameters,
-            code=code,
-            replay=replay,
-            after_run=alerts.after_run,
+        options = runner.RunOptions(
+            parameters=parameters or {}, code=code, replay=replay, after_run=alerts.after_run
         )
+        folder, record = runner.run_job(settings, name, spec, as_of, options)
     except JobLocked as locked:
         _tick(settings, name, "locked", as_of)
-        _say({"job": name, "status": "skipped", "verdict": str(locked)}, as_json)
+        _say({"job": name, "status": "skipped", "summary": str(locked)}, as_json)
         return locked.exit_code
     _say(
         {**asdict(record), "folder": str(folder)} if as_json else _line(settings, record, folder),
@@ -134,11 +128,10 @@ def _tick(settings: Settings, name: str, outcome: str, at: datetime) -> None:
 
 
 def _line(settings: Settings, record: Any, folder: Any) -> dict[str, Any]:
-    told = record.error or record.verdict
     return {
         "job": record.job,
         "status": record.ending,
-        "verdict": told,
+        "summary": record.error or record.summary,
         "report": folder / "report.html",
     }
 
@@ -148,7 +141,7 @@ def _say(fields: Mapping[str, Any], as_json: bool) -> None:
         sys.stdout.write(json.dumps(fields, default=str) + "\n")
         return
     report = f"\n  {fields['report']}" if "report" in fields else ""
-    sys.stdout.write(f"{fields['job']}: {fields['status']}. {fields['verdict']}{report}\n")
+    sys.stdout.write(f"{fields['job']}: {fields['status']}. {fields['summary']}{report}\n")
     sys.stdout.flush()
 
 

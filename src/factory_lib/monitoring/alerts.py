@@ -273,9 +273,9 @@ def words(told: Mapping[str, Any]) -> str:
 def after_run(state: State, settings: Settings, record: RunRecord, at: datetime) -> None:
     """Raise what a run's end and the hosts' breakers say, and tell all that is new."""
     if record.status == "ok":
-        resolve(state, Topic.JOB, record.job, f"It ran again. {record.verdict}", at)
+        resolve(state, Topic.JOB, record.job, f"It ran again. {record.summary}", at)
     else:
-        why = record.error or record.verdict
+        why = record.error or record.summary
         raise_event(
             state, Event(Topic.JOB, record.job, Severity.WARNING, f"{record.status}: {why}"), at
         )

@@ -118,12 +118,12 @@ def _jobs(ctx: RunContext, now: datetime) -> pd.DataFrame:
             "job": job,
             "last_run": at,
             "status": end["status"],
-            "verdict": end["error"] or end["verdict"],
+            "summary": end["error"] or end.get("summary") or end.get("verdict", ""),
         }
         for job, (at, end) in marks.items()
         if job in ctx.settings.jobs
     ]
-    jobs = pd.DataFrame(lines, columns=["job", "last_run", "status", "verdict"])
+    jobs = pd.DataFrame(lines, columns=["job", "last_run", "status", "summary"])
     share = (ticks["ok"] / ticks[ENDED].sum(axis=1)).rename("success_rate")
     return jobs.merge(share, "left", on="job").merge(ticks[["not_due", "locked"]], "left", on="job")
 

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from factory_lib import errors
 from factory_lib.files import write_atomically
 
-Status = Literal["started", "ok", "failed", "killed"]
-VERSION = 1
-REAPED_DAYS = 2
+Status = Literal["started", "ok", "failed", "killed", "unreadable"]
+RECORD_VERSION = 2
+CHECKED_DAYS = 2
+WORKING_COPY = ".running.ipynb"
+# Keys of version 1, which records of earlier runs carry.
+RENAMED = {"verdict": "summary", "figures": "metrics"}
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What is known of one run; times are ISO 8601 UTC."""
+    """The record of one run; times are ISO 8601 UTC.
+
+    ``unreadable`` is the status of a run whose ``run.json`` is damaged or foreign: only
+    its folder and what is wrong with it are certain.
+    """
 
     job: str
     profile: str
@@ -32,43 +39,37 @@ class RunRecord:
     parameters: Mapping[str, Any]
     finished_at: str | None = None
     seconds: float | None = None
-    verdict: str = ""
+    summary: str = ""
     level: str = ""
     simulated: bool = False
-    figures: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
     mlflow_run_id: str | None = None
     error: str | None = None
     cpu_seconds: float | None = None
     peak_memory_mb: float | None = None
-    version: int = VERSION
+    version: int = RECORD_VERSION
 
     @property
     def exit_code(self) -> int:
-        """What the command line returns: that of the error that ended the run, or of providers that are all away."""
+        """Exit code of the command line: that of the error, or of providers that are all away."""
         if self.status == "ok":
             return 0
-        if self.figures.get("providers_away"):
+        if self.metrics.get("providers_away"):
             return errors.SourceError.exit_code
         raised = getattr(errors, (self.error or "").partition(":")[0], None)
-        return (
-            raised.exit_code
-            if isinstance(raised, type) and issubclass(raised, errors.FactoryError)
-            else 1
-        )
+        if isinstance(raised, type) and issubclass(raised, errors.FactoryError):
+            return raised.exit_code
+        return 1
 
     @property
     def ending(self) -> str:
-        """How it ended: its status, or ``warn`` where a run that went well found something amiss."""
+        """Status, or ``warn`` where a run that ended well found something to look at."""
         return "warn" if self.status == "ok" and self.level == "warn" else self.status
 
-    def finish(self, status: Status, at: datetime, **known: Any) -> RunRecord:
+    def finish(self, status: Status, at: datetime, **results: Any) -> RunRecord:
         """Return the record of the same run, ended."""
-        started = datetime.fromisoformat(self.started_at)
-        seconds = round((at - started).total_seconds(), 2)
-        return replace(self, status=status, finished_at=stamp(at), seconds=seconds, **known)
-
-
-_KNOWN = frozenset(spec.name for spec in fields(RunRecord))
+        seconds = round((at - datetime.fromisoformat(self.started_at)).total_seconds(), 2)
+        return replace(self, status=status, finished_at=stamp(at), seconds=seconds, **results)
 
 
 def stamp(instant: datetime) -> str:
@@ -76,31 +77,42 @@ def stamp(instant: datetime) -> str:
     return instant.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def save(folder: Path, record: RunRecord) -> None:
+def save_record(folder: Path, record: RunRecord) -> None:
     """Write ``run.json``."""
-    write_atomically(
-        folder / "run.json", json.dumps(asdict(record), indent=2, ensure_ascii=False) + "\n"
-    )
+    content = json.dumps(asdict(record), indent=2, ensure_ascii=False)
+    write_atomically(folder / "run.json", content + "\n")
 
 
-def load(folder: Path) -> RunRecord:
-    """Read ``run.json`` of a run folder; what a later version added to it is left out.
+_TYPES: dict[str, Any] = {
+    **dict.fromkeys(("job", "profile", "notebook", "as_of", "started_at", "summary"), str),
+    **dict.fromkeys(("parameters", "metrics"), dict),
+    "error": str | None,
+    "seconds": float | int | None,
+    "pid": int,
+}
+
+
+def load_record(folder: Path) -> RunRecord:
+    """Read ``run.json`` of a run folder; keys that a later version added are left out.
 
     Raises
     ------
     OSError, ValueError, TypeError
         If there is none, or it is not the record of a run.
     """
-    found = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    if not isinstance(found, dict):
-        raise TypeError(f"{folder / 'run.json'} is not the record of a run.")
-    record = RunRecord(**{name: value for name, value in found.items() if name in _KNOWN})
-    if not (
-        isinstance(record.job, str)
-        and isinstance(record.pid, int)
-        and datetime.fromisoformat(record.started_at)
-    ):
-        raise TypeError(f"{folder / 'run.json'} is not the record of a run.")
+    content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise TypeError("no JSON object")
+    current = {RENAMED.get(key, key): value for key, value in content.items()}
+    names = {spec.name for spec in fields(RunRecord)}
+    record = RunRecord(**{key: value for key, value in current.items() if key in names})
+    for name, kind in _TYPES.items():
+        if not isinstance(getattr(record, name), kind):
+            raise TypeError(f"{name} is {getattr(record, name)!r}")
+    if record.status not in get_args(Status):
+        raise ValueError(f"status is {record.status!r}")
+    if datetime.fromisoformat(record.started_at).tzinfo is None:
+        raise ValueError("started_at has no time zone")
     return record
 
 
@@ -119,49 +131,45 @@ def new_folder(runs: Path, job: str, at: datetime) -> Path:
     raise FileExistsError(day / base)
 
 
-def folders(runs: Path) -> Iterator[Path]:
-    """Yield the folders of one profile's runs, newest first."""
-    for day in _days(runs):
-        yield from _of_day(day)
+def folders(runs: Path, days: int | None = None) -> Iterator[Path]:
+    """Yield the folders of one profile's runs, newest first; of the last ``days`` with runs."""
+    for day in sorted(runs.glob("????-??-??"), reverse=True)[:days]:
+        yield from sorted((file.parent for file in day.glob("*Z-*/run.json")), reverse=True)
 
 
-def readable(found: Iterable[Path]) -> Iterator[tuple[Path, RunRecord]]:
-    """Yield run folders with their records; one that cannot be read is passed over, for no other run depends on it."""
-    for folder in found:
-        try:
-            record = load(folder)
-        except (OSError, ValueError, TypeError):
-            continue
-        yield folder, record
+def read_record(folder: Path) -> RunRecord:
+    """Read ``run.json`` of a run folder; a damaged one gives a record that says so.
+
+    No other run depends on it, so one damaged record must not stop a job or the index.
+    """
+    try:
+        return load_record(folder)
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        return _unreadable(folder, f"run.json cannot be read: {error}.")
 
 
-def _days(runs: Path) -> list[Path]:
-    return sorted(runs.glob("[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"), reverse=True)
+def _unreadable(folder: Path, error: str) -> RunRecord:
+    """Return the record of a run of which the folder's name alone is certain."""
+    clock, _, job = folder.name.partition("Z-")
+    started = f"{folder.parent.name}T{clock[:2]}:{clock[2:4]}:{clock[4:6]}Z"
+    return RunRecord(job, "", "", "unreadable", "", started, 0, {}, error=error)
 
 
-def _of_day(day: Path) -> list[Path]:
-    return sorted(
-        (folder for folder in day.iterdir() if (folder / "run.json").is_file()), reverse=True
-    )
-
-
-def reap(runs: Path, at: datetime) -> int:
+def mark_killed(runs: Path, at: datetime) -> int:
     """Mark runs that say ``started`` though their process is gone as ``killed``; return how many.
 
-    Only the last two days with runs are looked at: every run looks, so none is older
-    when it is found.
+    Only the last two days with runs are checked: every run does so, and none gets older
+    unnoticed. The working copy of the notebook is removed, for it may hold secrets.
     """
-    reaped = 0
-    for folder, record in readable(
-        folder for day in _days(runs)[:REAPED_DAYS] for folder in _of_day(day)
-    ):
+    killed = 0
+    for folder in folders(runs, CHECKED_DAYS):
+        record = read_record(folder)
         if record.status == "started" and not _alive(record.pid):
-            save(
-                folder,
-                record.finish("killed", at, error="The process ended before the notebook did."),
-            )
-            reaped += 1
-    return reaped
+            error = "The process ended before the notebook did."
+            save_record(folder, record.finish("killed", at, error=error))
+            (folder / WORKING_COPY).unlink(missing_ok=True)
+            killed += 1
+    return killed
 
 
 def _alive(pid: int) -> bool:

@@ -1,20 +1,20 @@
-"""An executed notebook becomes one self-contained HTML page: no script, no request, code only when asked for."""
+"""Executed notebooks as self-contained HTML pages: no script, no request, code only on demand."""
 
 from __future__ import annotations
 
+import ast
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory_lib.errors import NotebookFailed
+from factory_lib.results import METRICS_MIME
 from factory_lib.runs.records import RunRecord
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 TEMPLATES = Path(__file__).with_name("templates")
-FIGURES_MIME = "application/vnd.factory.figures+json"
-PARAMETER_TAGS = {"parameters", "injected-parameters"}
 
 
 @cache
@@ -45,42 +45,21 @@ def render(notebook: NotebookNode, record: RunRecord, *, code: bool = False) -> 
         exclude_output_prompt=True,
     )
     resources: dict[str, Any] = {
-        "report_title": f"{record.job} · {record.started_at}",
         "report_css": stylesheet(),
-        "report_simulated": record.simulated,
-        "report_error": record.error if record.error != record.verdict else None,
-        "report_open_code": False,
-        "report_footer": _footer(record),
+        "report_error": record.error if record.error != record.summary else None,
+        "report_run": record,
     }
     page, _ = exporter.from_notebook_node(notebook, resources)
     return str(page)
 
 
-def _footer(record: RunRecord) -> str:
-    parameters = ", ".join(f"{key}={value}" for key, value in record.parameters.items())
-    took = f"{record.seconds:.0f} s" if record.seconds is not None else "unfinished"
-    return (
-        f"{record.notebook}.ipynb · {parameters} · started {record.started_at}, took {took} · "
-        "times that end in Z are UTC, all others are local"
-    )
-
-
-def figures(notebook: NotebookNode) -> dict[str, Any]:
-    """Return what the notebook's verdict lines reported, merged; later cells win."""
-    found: dict[str, Any] = {}
+def metrics(notebook: NotebookNode) -> dict[str, Any]:
+    """Return the metrics that the notebook's summary lines carry, merged; later cells win."""
+    merged: dict[str, Any] = {}
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
-            found.update(output.get("data", {}).get(FIGURES_MIME, {}))
-    return found
-
-
-def first_error(notebook: NotebookNode) -> str | None:
-    """Return one line for the first error output: cell number, error name and message."""
-    for number, cell in enumerate(notebook.cells, 1):
-        for output in cell.get("outputs", []):
-            if output.output_type == "error":
-                return f"Cell {number}: {output.ename}: {output.evalue}"
-    return None
+            merged.update(output.get("data", {}).get(METRICS_MIME, {}))
+    return merged
 
 
 def declared_parameters(notebook: NotebookNode) -> set[str]:
@@ -91,17 +70,11 @@ def declared_parameters(notebook: NotebookNode) -> set[str]:
     NotebookFailed
         If there is no such cell.
     """
-    import ast
-
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", []):
-            return {
-                target.id
-                for node in ast.parse(cell.source).body
-                if isinstance(node, (ast.Assign, ast.AnnAssign))
-                for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
-                if isinstance(target, ast.Name)
-            }
+            nodes = ast.walk(ast.parse(cell.source))
+            names = (node for node in nodes if isinstance(node, ast.Name))
+            return {name.id for name in names if isinstance(name.ctx, ast.Store)}
     raise NotebookFailed(
         "The notebook has no cell tagged `parameters`.", next_step="Tag the one that holds them."
     )

@@ -7,11 +7,13 @@ report and re-run input at once.
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
@@ -21,7 +23,7 @@ from factory_lib.clock import AS_OF_ENV, REPLAY_AFTER, Clock, SystemClock
 from factory_lib.errors import BadInput, NotebookFailed, UnknownParameter
 from factory_lib.files import write_atomically
 from factory_lib.runs import index, records, report
-from factory_lib.runs.records import RunRecord, stamp
+from factory_lib.runs.records import RunRecord, Status, stamp
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
 from factory_lib.state import State, locked
@@ -34,86 +36,98 @@ AfterRun = Callable[[State, Settings, RunRecord, datetime], None]
 KERNEL_STARTS = 2
 
 
-def run(
-    settings: Settings,
-    job: str,
-    spec: JobSettings,
-    *,
-    as_of: datetime,
-    parameters: Mapping[str, Any] | None = None,
-    clock: Clock | None = None,
-    code: bool = False,
-    replay: bool = False,
-    after_run: AfterRun | None = None,
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of one run.
+
+    Attributes
+    ----------
+    parameters : mapping
+        On top of the job's own; the notebook must declare every name.
+    code : bool
+        Show the cells' source in the report.
+    replay : bool
+        The instant was given: the run is counted, but leaves neither mark nor alert. So
+        is a run as of long ago.
+    after_run : callable, optional
+        Called with the record of a run of the present, for instance to raise its alert.
+    clock : Clock, optional
+        Default: the machine's clock, and for marks that of a simulated profile.
+    """
+
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    code: bool = False
+    replay: bool = False
+    after_run: AfterRun | None = None
+    clock: Clock | None = None
+
+
+@dataclass(frozen=True)
+class _Execution:
+    """An executed notebook, how it ended, and what it took."""
+
+    notebook: NotebookNode
+    status: Status
+    error: str | None
+    cpu_seconds: float
+    peak_memory_mb: float | None
+
+
+def run_job(
+    settings: Settings, job: str, spec: JobSettings, as_of: datetime, options: RunOptions
 ) -> tuple[Path, RunRecord]:
-    """Execute the job's notebook and leave its folder behind, whatever happens.
+    """Execute the job's notebook and return its folder and record, whatever happens in it.
 
     Parameters
     ----------
     as_of : datetime
         UTC; handed to the notebook, which reads nothing that became available later.
-    parameters : mapping, optional
-        On top of the job's own; every name must be declared by the notebook.
-    code : bool
-        Show the cells' source in the report.
-    replay : bool
-        The instant was asked for: the run is counted, but leaves neither mark nor
-        alert. So is a run as of long ago.
-
-    after_run : callable, optional
-        What is done with the record of a run of the present, for instance its alert.
-
-    Returns
-    -------
-    (Path, RunRecord)
-        The run's folder and its record; ``status`` is ok, failed or killed.
 
     Raises
     ------
     JobLocked
         If the same job is running.
-    UnknownParameter
-        If a parameter is not the notebook's own; nothing was run.
+    NotebookFailed, UnknownParameter
+        If the notebook cannot be used, or lacks a parameter; nothing was run.
     """
-    ticking = clock or SystemClock()
-    # a simulated profile's marks are in its own time
-    living = clock or SystemClock(settings.clock_offset_s)
-    given = {
-        "profile": settings.profile,
-        "as_of": stamp(as_of),
-        **spec.parameters,
-        **(parameters or {}),
-    }
+    machine = options.clock or SystemClock()
+    profile = options.clock or SystemClock(settings.clock_offset_s)
+    own = {"profile": settings.profile, "as_of": stamp(as_of)}
+    given = {**own, **spec.parameters, **options.parameters}
     with locked(settings.paths.data / "locks", job):
         notebook = notebook_for(settings, spec, given)
-        records.reap(settings.paths.runs, ticking.now())
-        started, began = ticking.now(), living.now()
-        folder = records.new_folder(settings.paths.runs, job, started)
-        record = RunRecord(
-            job,
-            settings.profile,
-            spec.notebook,
-            "started",
-            stamp(as_of),
-            stamp(started),
-            os.getpid(),
-            given,
-        )
-        records.save(folder, record)
-        replay = replay or began - as_of > REPLAY_AFTER
+        records.mark_killed(settings.paths.runs, machine.now())
+        folder, record = _begin(settings, job, spec, given, machine.now())
+        began = profile.now()
+        replay = options.replay or began - as_of > REPLAY_AFTER
         with _as_present(None if replay else stamp(as_of)):
-            executed = _execute(notebook, folder, given, spec, settings)
-        record = _finish(settings, folder, record, *executed, ticking, code)
-        # a person's slip is no trouble of the job
-        typed = bool(parameters) and record.exit_code == BadInput.exit_code
-        _remember(
-            settings,
-            record,
-            began,
-            living.now(),
-            None if replay or typed else after_run or _nothing,
-        )
-    index.write(settings.paths)
+            execution = _execute(notebook, folder, given, spec, settings.paths.root)
+        record = _finish(settings, folder, record, execution, machine.now(), code=options.code)
+        # a parameter that a person got wrong is no trouble of the job
+        mistyped = bool(options.parameters) and record.exit_code == BadInput.exit_code
+        after_run = None if replay or mistyped else options.after_run or _nothing
+        _remember(settings, record, began, profile.now(), after_run)
+        record = _attach(settings, folder, record)
+    index.write_index(settings.paths)
+    return folder, record
+
+
+def _begin(
+    settings: Settings, job: str, spec: JobSettings, given: Mapping[str, Any], at: datetime
+) -> tuple[Path, RunRecord]:
+    """Create the run's folder and record it as started."""
+    folder = records.new_folder(settings.paths.runs, job, at)
+    record = RunRecord(
+        job=job,
+        profile=settings.profile,
+        notebook=spec.notebook,
+        status="started",
+        as_of=given["as_of"],
+        started_at=stamp(at),
+        pid=os.getpid(),
+        parameters=given,
+    )
+    records.save_record(folder, record)
     return folder, record
 
 
@@ -135,7 +149,7 @@ def notebook_for(settings: Settings, spec: JobSettings, given: Mapping[str, Any]
     Raises
     ------
     NotebookFailed, UnknownParameter
-        If there is no such notebook, or it does not.
+        If there is no such notebook, it cannot be read, or it does not.
     """
     source = settings.paths.notebooks / f"{spec.notebook}.ipynb"
     # formats that no notebook's schema names: a second of every start
@@ -148,10 +162,15 @@ def notebook_for(settings: Settings, spec: JobSettings, given: Mapping[str, Any]
         raise NotebookFailed(
             f"{source} is missing.", next_step="Check [jobs] in config/factory.toml."
         ) from None
-    known = report.declared_parameters(notebook)
-    unknown = [name for name in given if name not in known]
+    except ValueError as error:
+        raise NotebookFailed(
+            f"{source} is not a notebook: {str(error).partition(chr(10))[0][:200]}",
+            next_step="Restore it from version control.",
+        ) from error
+    declared = report.declared_parameters(notebook)
+    unknown = [name for name in given if name not in declared]
     if unknown:
-        raise UnknownParameter(source.name, unknown, sorted(known))
+        raise UnknownParameter(source.name, unknown, sorted(declared))
     return notebook
 
 
@@ -167,63 +186,104 @@ def _without(*modules: str) -> Iterator[None]:
             del sys.modules[name]
 
 
+class _KernelMemory:
+    """Peak memory of the kernels that one run starts, read after each cell.
+
+    The system keeps no more than one running maximum of all children that have ended.
+    """
+
+    def __init__(self) -> None:
+        self._others = self._children()
+        self.peak_mb: float | None = None
+
+    @staticmethod
+    def _children() -> set[int]:
+        import psutil
+
+        return {child.pid for child in psutil.Process().children()}
+
+    def __call__(self, **_: Any) -> None:
+        for pid in self._children() - self._others:
+            with suppress(OSError):  # it has ended, or the system has no /proc
+                status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+                if kilobytes := re.search(r"VmHWM:\s*(\d+)", status):
+                    self.peak_mb = max(self.peak_mb or 0.0, round(int(kilobytes[1]) / 1024, 1))
+
+
 def _execute(
     notebook: NotebookNode,
     folder: Path,
     given: Mapping[str, Any],
     spec: JobSettings,
-    settings: Settings,
-) -> tuple[NotebookNode, records.Status, str | None]:
-    """Return the executed notebook, how it ended, and what went wrong."""
+    root: Path,
+) -> _Execution:
+    """Execute the notebook in a working copy, which is removed again."""
     import nbformat
 
+    part = folder / records.WORKING_COPY
+    nbformat.write(notebook, part)
+    memory = _KernelMemory()
+    before = _children_cpu_seconds()
+    for _ in range(KERNEL_STARTS):
+        try:
+            status, error = _execute_cells(part, given, spec, root, memory)
+            break
+        except RuntimeError as failure:  # nbclient's: nothing has been executed yet
+            status = "failed"
+            error = f"The kernel did not start: {failure}"
+    executed = nbformat.read(part, as_version=4)
+    part.unlink()
+    cpu_seconds = round(_children_cpu_seconds() - before, 2)
+    return _Execution(executed, status, error, cpu_seconds, memory.peak_mb)
+
+
+def _children_cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _execute_cells(
+    file: Path,
+    given: Mapping[str, Any],
+    spec: JobSettings,
+    root: Path,
+    memory: _KernelMemory,
+) -> tuple[Status, str | None]:
+    """Execute a notebook in place and return how it ended, with what went wrong."""
     with _without("pyarrow"):  # for notebooks on Hadoop
         import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from traitlets.config import Config
 
-    part = folder / ".running.ipynb"
-    nbformat.write(notebook, part)
-    status: records.Status = "ok"
-    error = None
-    for attempt in range(1, KERNEL_STARTS + 1):
-        try:
-            with _terminable():
-                papermill.execute_notebook(
-                    str(part),
-                    str(part),
-                    parameters=dict(given),
-                    cwd=str(settings.paths.root),
-                    kernel_name="python3",
-                    language="python",
-                    progress_bar=sys.stderr.isatty(),
-                    execution_timeout=spec.timeout_s,
-                    log_output=False,
-                    config=Config(KernelManager={"transport_encryption": "required"}),
-                )
-        except papermill.PapermillExecutionError as failure:
-            status, error = "failed", f"{failure.ename}: {failure.evalue}"
-        except CellTimeoutError:
-            status, error = "failed", f"A cell took longer than {spec.timeout_s} s."
-        except DeadKernelError as failure:
-            status, error = "failed", f"The kernel died: {failure}"
-        except RuntimeError as failure:
-            # nbclient's word for a kernel that did not come up; nothing has been
-            # executed yet.
-            if attempt < KERNEL_STARTS:
-                continue
-            status, error = "failed", f"The kernel did not start: {failure}"
-        except KeyboardInterrupt:
-            status, error = "killed", "Stopped by a signal."
-        break
-    executed = nbformat.read(part, as_version=4)
-    part.unlink()
-    return executed, status, error
+    try:
+        with _terminable():
+            papermill.execute_notebook(
+                str(file),
+                str(file),
+                parameters=dict(given),
+                cwd=str(root),
+                kernel_name="python3",
+                language="python",
+                progress_bar=sys.stderr.isatty(),
+                execution_timeout=spec.timeout_s,
+                log_output=False,
+                config=Config(KernelManager={"transport_encryption": "required"}),
+                on_cell_executed=memory,
+            )
+    except papermill.PapermillExecutionError as failure:
+        return "failed", f"{failure.ename}: {failure.evalue}"
+    except CellTimeoutError:
+        return "failed", f"A cell took longer than {spec.timeout_s} s."
+    except DeadKernelError as failure:
+        return "failed", f"The kernel died: {failure}"
+    except KeyboardInterrupt:
+        return "killed", "Stopped by a signal."
+    return "ok", None
 
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Let a termination end the run like Ctrl-C: the loop that drives the kernel swallows any other exception."""
+    """Let a termination end the run like Ctrl-C: the kernel's loop swallows other exceptions."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -239,43 +299,40 @@ def _finish(
     settings: Settings,
     folder: Path,
     record: RunRecord,
-    notebook: NotebookNode,
-    status: records.Status,
-    error: str | None,
-    clock: Clock,
+    execution: _Execution,
+    at: datetime,
+    *,
     code: bool,
 ) -> RunRecord:
+    """Write notebook, report and record of an executed run, without secrets."""
     import nbformat
 
-    told = report.figures(notebook)
-    if status == "ok" and told.get("level") == "fail":
-        status, error = "failed", str(told.get("verdict", ""))
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
     mask = settings.secrets.mask
+    metrics = report.metrics(execution.notebook)
+    summary = mask(str(metrics.pop("summary", "")))
+    level = str(metrics.pop("level", ""))
+    status = execution.status
+    error = mask(execution.error) if execution.error else None
+    if status == "ok" and level == "fail":
+        status = "failed"
+        error = summary
     record = record.finish(
         status,
-        clock.now(),
-        error=mask(error) if error else None,
-        verdict=mask(str(told.pop("verdict", ""))),
-        level=str(told.pop("level", "")),
-        simulated=bool(told.pop("simulated", settings.simulated)),
-        mlflow_run_id=told.pop("mlflow_run_id", None),
-        figures=told,
-        cpu_seconds=round(children.ru_utime + children.ru_stime, 2),
-        peak_memory_mb=round(children.ru_maxrss / 1024, 1),
+        at,
+        error=error,
+        summary=summary,
+        level=level,
+        simulated=bool(metrics.pop("simulated", settings.simulated)),
+        mlflow_run_id=metrics.pop("mlflow_run_id", None),
+        metrics=metrics,
+        cpu_seconds=execution.cpu_seconds,
+        peak_memory_mb=execution.peak_memory_mb,
     )
-    text = mask(nbformat.writes(notebook))
+    text = mask(nbformat.writes(execution.notebook))
+    page = report.render(nbformat.reads(text, as_version=4), record, code=code)
     write_atomically(folder / "notebook.ipynb", text)
-    write_atomically(
-        folder / "report.html", report.render(nbformat.reads(text, as_version=4), record, code=code)
-    )
-    records.save(folder, record)
-    if record.mlflow_run_id and status == "ok":
-        from factory_lib.context import open_context
-        from factory_lib.models import registry
-
-        with open_context(settings=settings) as ctx:
-            registry.attach(ctx, record.mlflow_run_id, folder / "notebook.ipynb")
+    write_atomically(folder / "report.html", page)
+    records.save_record(folder, record)
     return record
 
 
@@ -290,18 +347,36 @@ def _remember(
     at: datetime,
     after_run: AfterRun | None,
 ) -> None:
-    """Record the run in the shared state; as of its beginning, so that what was stored while it ran is new to the next.
+    """Record the run in the shared state.
 
-    Without ``after_run`` it was a replay, which is counted and no more: how it ended
-    says nothing of the present.
+    The mark is as of the run's beginning, so that what was stored meanwhile is new to the
+    next. Without ``after_run`` the run is not of the present: it is counted and no more,
+    for how it ended says nothing of now.
     """
     state = State(settings.paths.state)
     try:
         state.tick(record.job, record.status, at)
-        if after_run is None:
-            return
-        note = {"status": record.status, "verdict": record.verdict, "error": record.error}
-        state.mark("job", record.job, began, note)
-        after_run(state, settings, record, at)
+        if after_run:
+            note = {"status": record.status, "summary": record.summary, "error": record.error}
+            state.mark("job", record.job, began, note)
+            after_run(state, settings, record, at)
     finally:
         state.close()
+
+
+def _attach(settings: Settings, folder: Path, record: RunRecord) -> RunRecord:
+    """Add the notebook to the MLflow run it made; a registry that refuses costs that alone."""
+    if not record.mlflow_run_id or record.status != "ok":
+        return record
+    from factory_lib.context import open_context
+    from factory_lib.models import registry
+
+    try:
+        with open_context(settings=settings) as ctx:
+            registry.attach(ctx, record.mlflow_run_id, folder / "notebook.ipynb")
+    except Exception as error:  # noqa: BLE001  MLflow and its store raise errors of any kind
+        why = f"The notebook was not added to MLflow run {record.mlflow_run_id}: {error}"
+        summary = settings.secrets.mask(f"{record.summary} {why}".strip())
+        record = replace(record, level="warn", summary=summary)
+        records.save_record(folder, record)
+    return record

@@ -1,4 +1,4 @@
-"""What notebooks and pages show: headings, verdict lines, tables, charts. Frames in, pictures out."""
+"""Parts of notebooks and pages: headings, summary lines, tables, charts. Frames in, pictures out."""
 
 from factory_lib.views import (
     continuity_charts,
@@ -7,7 +7,7 @@ from factory_lib.views import (
     research_charts,
     series_charts,
 )
-from factory_lib.views.page import heading, local, notes, summary, text, verdict
+from factory_lib.views.page import heading, notes, summary, text, verdict
 from factory_lib.views.palette import LEVEL, SEVERITY, STATUS
 from factory_lib.views.tables import gaps, table
 
@@ -19,7 +19,6 @@ __all__ = [
     "gaps",
     "heading",
     "learning_charts",
-    "local",
     "notes",
     "plan_charts",
     "research_charts",

@@ -1,29 +1,94 @@
-"""The head of a page: what and when, and one verdict line that says whether all is well."""
+"""Parts of a page: its heading, the summary line, remarks and plain text."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from html import escape
 from typing import Any, Protocol
 
 from factory_lib.clock import MADRID
-from factory_lib.results import JobResult
+from factory_lib.results import METRICS_MIME, JobResult
 from factory_lib.views.palette import LEVEL
 
-FIGURES_MIME = "application/vnd.factory.figures+json"
 _MARK = {"ok": "✓", "warn": "!", "fail": "✗"}
+_SUMMARY_STYLE = (
+    "border-left:5px solid {colour};background:{colour}1a;padding:.7em 1em;margin:.8em 0;"
+    "border-radius:0 4px 4px 0;font-size:1.08em"
+)
+_TEXT_STYLE = (
+    "white-space:pre-wrap;font:inherit;line-height:1.5;margin:.6em 0;padding:.8em 1em;"
+    "background:#7f8c9a14"
+)
+
+
+class Html:
+    """HTML that Jupyter shows, with the metrics that the run's record keeps beside it."""
+
+    def __init__(self, html: str, *, text: str, metrics: Mapping[str, Any] | None = None) -> None:
+        self.html = html
+        self.text = text
+        self.metrics = metrics
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        bundle: dict[str, Any] = {"text/html": self.html, "text/plain": self.text}
+        return bundle if self.metrics is None else {**bundle, METRICS_MIME: dict(self.metrics)}
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+class Page(Protocol):
+    """Context of a page, of which its heading shows the profile, the instant and the place."""
+
+    @property
+    def profile(self) -> str:
+        """Name of the profile."""
+
+    @property
+    def as_of(self) -> datetime:
+        """Instant at which the page is judged; nothing that became available later was read."""
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the store is stamped as simulated."""
+
+    @property
+    def site_name(self) -> str:
+        """Name of the plant's place, whose local time the page shows."""
+
+
+def heading(page: Page) -> Html:
+    """Return the line below a page's title: SIMULATED where it applies, profile and as-of."""
+    local = page.as_of.astimezone(MADRID)
+    when = f"{local:%A %-d %B %Y, %H:%M} in {page.site_name} ({page.as_of:%Y-%m-%d %H:%MZ})"
+    badge = '<strong style="color:#8a4b00">SIMULATED</strong> · ' if page.simulated else ""
+    profile = f"profile <code>{escape(page.profile)}</code>"
+    html = f'<div style="opacity:.75">{badge}{profile} · as of {escape(when)}</div>'
+    mark = "SIMULATED · " if page.simulated else ""
+    text = f"{mark}profile {page.profile}, as of {when}"
+    return Html(html, text=text, metrics={"simulated": page.simulated})
+
+
+def summary(result: JobResult, **more: Any) -> Html:
+    """Return the summary line; its status and metrics (and ``more``) go into the run's record."""
+    colour = LEVEL[result.status]
+    mark = f'<strong style="color:{colour}">{_MARK[result.status]}</strong>'
+    style = _SUMMARY_STYLE.format(colour=colour)
+    html = f'<div style="{style}">{mark} {escape(result.summary)}</div>'
+    metrics = {"summary": result.summary, "level": result.status, **result.metrics, **more}
+    return Html(html, text=f"[{result.status}] {result.summary}", metrics=metrics)
 
 
 class Outcome(Protocol):
-    """What every job returns: a sentence, how good it is, and its key figures."""
+    """Result of a job that does not yet return a JobResult."""
 
     @property
     def verdict(self) -> str:
         """One sentence a person can act on."""
 
     @property
-    def level(self) -> str:
+    def level(self) -> Any:
         """``ok``, ``warn`` or ``fail``."""
 
     @property
@@ -31,84 +96,19 @@ class Outcome(Protocol):
         """Key figures, kept in the run's record."""
 
 
-class Html:
-    """HTML that Jupyter shows, with the figures that the run's record keeps beside it."""
-
-    def __init__(self, html: str, *, text: str, figures: Mapping[str, Any] | None = None) -> None:
-        self.html = html
-        self.text = text
-        self.figures = figures
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        bundle: dict[str, Any] = {"text/html": self.html, "text/plain": self.text}
-        return bundle if self.figures is None else {**bundle, FIGURES_MIME: dict(self.figures)}
-
-    def __repr__(self) -> str:
-        return self.text
-
-
-def local(instant: datetime) -> str:
-    """Return an instant in local and UTC time, for people."""
-    there = instant.astimezone(MADRID)
-    return f"{there:%A %-d %B %Y, %H:%M} in Linares ({instant:%Y-%m-%d %H:%MZ})"
-
-
-class Page(Protocol):
-    """What a heading tells about: which profile, judged at which instant, and whether its store is simulated."""
-
-    @property
-    def profile(self) -> str:
-        """The profile's name."""
-
-    @property
-    def as_of(self) -> datetime:
-        """Nothing that became available later was read."""
-
-    @property
-    def simulated(self) -> bool:
-        """Whether the store is stamped as simulated."""
-
-
-def heading(page: Page) -> Html:
-    """Return the line below a page's title: profile and as-of; a simulated store says so where it cannot be missed."""
-    badge = '<strong style="color:#8a4b00">SIMULATED</strong> · ' if page.simulated else ""
-    when = local(page.as_of)
-    html = f'<div style="opacity:.75">{badge}profile <code>{escape(page.profile)}</code> · as of {escape(when)}</div>'
-    text = f"{'SIMULATED · ' if page.simulated else ''}profile {page.profile}, as of {when}"
-    return Html(html, text=text, figures={"simulated": page.simulated})
-
-
 def verdict(outcome: Outcome, **more: Any) -> Html:
-    """Return the verdict line; its figures (and ``more``) go into the run's record."""
-    colour = LEVEL[outcome.level]
-    html = (
-        f'<div style="border-left:5px solid {colour};background:{colour}1a;padding:.7em 1em;margin:.8em 0;'
-        f'border-radius:0 4px 4px 0;font-size:1.08em"><strong style="color:{colour}">{_MARK[outcome.level]}</strong> '
-        f"{escape(outcome.verdict)}</div>"
-    )
-    told = {"verdict": outcome.verdict, "level": outcome.level, **outcome.figures, **more}
-    return Html(html, text=f"[{outcome.level}] {outcome.verdict}", figures=told)
+    """Return the summary line of a result that is no JobResult."""
+    return summary(JobResult(outcome.level, outcome.verdict, outcome.figures), **more)
 
 
-def summary(result: JobResult, **more: Any) -> Html:
-    """Return the summary line; its status and metrics (and ``more``) go into the run's record."""
-    colour = LEVEL[result.status]
-    html = (
-        f'<div style="border-left:5px solid {colour};background:{colour}1a;padding:.7em 1em;margin:.8em 0;'
-        f'border-radius:0 4px 4px 0;font-size:1.08em"><strong style="color:{colour}">{_MARK[result.status]}</strong> '
-        f"{escape(result.summary)}</div>"
-    )
-    metrics = {"verdict": result.summary, "level": result.status, **result.metrics, **more}
-    return Html(html, text=f"[{result.status}] {result.summary}", figures=metrics)
-
-
-def notes(lines: list[str] | tuple[str, ...]) -> Html:
+def notes(lines: Iterable[str]) -> Html:
     """Return remarks as a list; nothing where there are none."""
-    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
-    return Html(f"<ul>{items}</ul>" if items else "", text="\n".join(f"- {line}" for line in lines))
+    remarks = list(lines)
+    items = "".join(f"<li>{escape(line)}</li>" for line in remarks)
+    text = "\n".join(f"- {line}" for line in remarks)
+    return Html(f"<ul>{items}</ul>" if items else "", text=text)
 
 
 def text(words: str) -> Html:
     """Return plain text as it is written, line by line, for copying into a message."""
-    style = "white-space:pre-wrap;font:inherit;line-height:1.5;margin:.6em 0;padding:.8em 1em;background:#7f8c9a14"
-    return Html(f'<pre style="{style}">{escape(words)}</pre>', text=words)
+    return Html(f'<pre style="{_TEXT_STYLE}">{escape(words)}</pre>', text=words)

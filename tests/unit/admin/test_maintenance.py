@@ -15,7 +15,7 @@ from tests.unit.conftest import SLOTS, Fill
 def leave_run(ctx: RunContext, job: str, days_ago: int, status: records.Status = "ok") -> None:
     at = ctx.clock.now() - timedelta(days=days_ago)
     folder = records.new_folder(ctx.settings.paths.runs, job, at)
-    records.save(folder, RunRecord(job, "live", "01_ingest", status, "", stamp(at), 1, {}))
+    records.save_record(folder, RunRecord(job, "live", "01_ingest", status, "", stamp(at), 1, {}))
 
 
 def test_old_runs_go_and_the_newest_of_each_job_stays(ctx: RunContext) -> None:
@@ -28,7 +28,7 @@ def test_old_runs_go_and_the_newest_of_each_job_stays(ctx: RunContext) -> None:
     ):
         leave_run(ctx, job, days_ago)
     assert maintenance.maintain(ctx).figures["removed_runs"] == 2
-    kept = [records.load(folder) for folder in records.folders(ctx.settings.paths.runs)]
+    kept = [records.load_record(folder) for folder in records.folders(ctx.settings.paths.runs)]
     assert [record.job for record in kept] == ["ingest", "ingest", "rare"]
     assert len(list(ctx.settings.paths.runs.glob("????-??-??"))) == 3
 
@@ -83,14 +83,14 @@ def test_health_sums_up_jobs_calls_and_series(ctx: RunContext) -> None:
     for outcome in ("ok", "ok", "ok", "failed", "not_due"):
         ctx.state.tick("ml_training", outcome, now)
     ctx.state.mark(
-        "job", "ml_training", now, {"status": "failed", "verdict": "", "error": "no rows"}
+        "job", "ml_training", now, {"status": "failed", "summary": "", "error": "no rows"}
     )
     for status, ms in (("200", 100.0), ("200", 200.0), ("Unreachable", 900.0), ("200", 300.0)):
         ctx.state.record_call(now, "net", "ree", status, ms=ms)
     ctx.state.mark("latest", "spot_eur_mwh", now - timedelta(days=2))
     found = look(ctx)
     (job,) = found.jobs.to_dict(orient="records")
-    assert (job["status"], job["verdict"], job["success_rate"], job["not_due"]) == (
+    assert (job["status"], job["summary"], job["success_rate"], job["not_due"]) == (
         "failed",
         "no rows",
         0.75,

@@ -1,4 +1,4 @@
-"""Run records that another version, or nobody we know, has written."""
+"""Run records that this version, an earlier one or another program has written."""
 
 from __future__ import annotations
 
@@ -11,18 +11,24 @@ from pathlib import Path
 
 import pytest
 
-from factory_lib.runs import records
+from factory_lib.runs import index, records
+from factory_lib.settings import Paths
 
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
 
 
-def left(runs: Path, at: datetime, pid: int) -> Path:
+def make_run(runs: Path, at: datetime, pid: int) -> Path:
     folder = records.new_folder(runs, "job", at)
     record = records.RunRecord(
         "job", "live", "good", "started", records.stamp(at), records.stamp(at), pid, {}
     )
-    records.save(folder, record)
+    records.save_record(folder, record)
     return folder
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    return Paths(root=tmp_path, data=tmp_path / "data", runs=tmp_path / "runs")
 
 
 @pytest.fixture
@@ -33,7 +39,7 @@ def gone() -> int:
 
 
 @pytest.mark.parametrize(
-    ("status", "error", "figures", "code"),
+    ("status", "error", "metrics", "code"),
     [
         pytest.param("ok", None, {"providers_away": 1}, 0, id="well"),
         pytest.param("failed", "KeyError: 'x'", {}, 1, id="not ours"),
@@ -49,12 +55,12 @@ def gone() -> int:
     ],
 )
 def test_the_exit_code_says_what_kind_of_end_it_was(
-    status: records.Status, error: str | None, figures: dict[str, int], code: int
+    status: records.Status, error: str | None, metrics: dict[str, int], code: int
 ) -> None:
     begun = records.RunRecord(
         "job", "live", "good", "started", records.stamp(NOW), records.stamp(NOW), 1, {}
     )
-    assert begun.finish(status, NOW, error=error, figures=figures).exit_code == code
+    assert begun.finish(status, NOW, error=error, metrics=metrics).exit_code == code
 
 
 @pytest.mark.parametrize(
@@ -67,7 +73,7 @@ def test_the_exit_code_says_what_kind_of_end_it_was(
         ("killed", "", "killed"),
     ],
 )
-def test_a_warning_is_told_of_a_run_that_ended_well(
+def test_a_warning_is_shown_of_a_run_that_ended_well(
     status: records.Status, level: str, ending: str
 ) -> None:
     begun = records.RunRecord(
@@ -77,37 +83,113 @@ def test_a_warning_is_told_of_a_run_that_ended_well(
 
 
 def test_what_a_later_version_added_is_left_out(tmp_path: Path) -> None:
-    folder = left(tmp_path, NOW, 1)
-    known = records.load(folder)
-    (folder / "run.json").write_text(
-        json.dumps({**asdict(known), "colour": "green"}), encoding="utf-8"
-    )
-    assert records.load(folder) == known
+    folder = make_run(tmp_path, NOW, 1)
+    record = records.load_record(folder)
+    added = {**asdict(record), "colour": "green"}
+    (folder / "run.json").write_text(json.dumps(added), encoding="utf-8")
+    assert records.load_record(folder) == record
+
+
+VERSION_1 = {
+    "job": "gap_analysis",
+    "profile": "demo",
+    "notebook": "02_gap_analysis",
+    "status": "ok",
+    "as_of": "2025-11-20T10:00:00Z",
+    "started_at": "2026-04-15T10:00:00Z",
+    "pid": 21630,
+    "parameters": {"profile": "demo", "as_of": "2025-11-20T10:00:00Z"},
+    "finished_at": "2026-04-15T10:00:07Z",
+    "seconds": 6.87,
+    "verdict": "1,501 of 49,054 due slots are missing.",
+    "level": "warn",
+    "simulated": True,
+    "figures": {"expected": 49054, "missing": 1501},
+    "mlflow_run_id": None,
+    "error": None,
+    "cpu_seconds": 22.5,
+    "peak_memory_mb": 301.2,
+    "version": 1,
+}
+
+
+def test_the_record_of_an_earlier_version_still_loads(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, NOW, 1)
+    (folder / "run.json").write_text(json.dumps(VERSION_1), encoding="utf-8")
+    record = records.load_record(folder)
+    assert record.summary == "1,501 of 49,054 due slots are missing."
+    assert record.metrics == {"expected": 49054, "missing": 1501}
+    assert (record.ending, record.exit_code, record.seconds) == ("warn", 0, 6.87)
+
+
+def changed(**values: object) -> str:
+    return json.dumps({**VERSION_1, **values})
 
 
 @pytest.mark.parametrize(
     "content",
     [
-        "",
-        "[]",
-        "{}",
-        '{"job": "job"}',
-        "\udcff",
-        '{"job": 1, "profile": "", "notebook": "", "status": "started", '
-        '"as_of": "", "started_at": "yesterday", "pid": "x", "parameters": {}}',
+        pytest.param("", id="empty"),
+        pytest.param("[]", id="list"),
+        pytest.param("{}", id="nothing"),
+        pytest.param('{"job": "job"}', id="part"),
+        pytest.param("\udcff", id="bytes"),
+        pytest.param("[" * 100_000, id="nested"),
+        pytest.param(changed(status="paused"), id="status"),
+        pytest.param(changed(status=["ok"]), id="type of the status"),
+        pytest.param(changed(started_at="yesterday"), id="instant"),
+        pytest.param(changed(started_at="2026-04-15T10:00:00"), id="naive instant"),
+        pytest.param(changed(pid="x"), id="process"),
+        pytest.param(changed(seconds="7"), id="duration"),
+        pytest.param(changed(parameters=[]), id="parameters"),
+        pytest.param(changed(figures=None), id="metrics"),
+        pytest.param(changed(verdict=3), id="summary"),
     ],
-    ids=["empty", "list", "nothing", "part", "bytes", "types"],
 )
-def test_an_unreadable_record_stops_nobody(tmp_path: Path, gone: int, content: str) -> None:
-    foreign, mine = left(tmp_path, NOW, gone), left(tmp_path, NOW, gone)
-    (foreign / "run.json").write_bytes(content.encode(errors="surrogateescape"))
-    assert records.reap(tmp_path, NOW) == 1
-    assert [folder for folder, _ in records.readable(records.folders(tmp_path))] == [mine]
+def test_an_unreadable_record_is_shown_and_stops_no_other(
+    paths: Paths, gone: int, content: str
+) -> None:
+    good = make_run(paths.runs, NOW, gone)
+    bad = make_run(paths.runs, NOW, gone)
+    (bad / "run.json").write_bytes(content.encode(errors="surrogateescape"))
+    assert records.mark_killed(paths.runs, NOW) == 1
+    statuses = [records.read_record(folder).status for folder in (good, bad)]
+    assert statuses == ["killed", "unreadable"]
+    page = index.write_index(paths).read_text(encoding="utf-8")
+    assert (page.count(">killed<"), page.count(">unreadable<")) == (1, 1)
+    assert "2026-04-15 10:00:00Z" in page
+
+
+def test_the_index_escapes_what_a_record_says_and_counts_all_runs(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for summary in ("<b>old</b>", "<b>new</b>"):
+        folder = make_run(paths.runs, NOW, 1)
+        record = records.load_record(folder)
+        ended = record.finish("ok", NOW, summary=summary, metrics={"mae": 1.23456})
+        records.save_record(folder, ended)
+        (folder / "report.html").touch()
+    page = index.write_index(paths).read_text(encoding="utf-8")
+    assert "2 runs, newest first" in page
+    assert "&lt;b&gt;old&lt;/b&gt;" in page
+    assert "mae 1.23" in page
+    assert 'href="2026-04-15/100000Z-job-2/report.html"' in page
+    monkeypatch.setattr(index, "MOST", 1)
+    page = index.write_index(paths).read_text(encoding="utf-8")
+    assert "The newest 1 of 2 runs" in page
+    assert "old" not in page
+
+
+def test_a_killed_run_keeps_no_working_copy(tmp_path: Path, gone: int) -> None:
+    folder = make_run(tmp_path, NOW, gone)
+    (folder / records.WORKING_COPY).touch()
+    records.mark_killed(tmp_path, NOW)
+    assert not (folder / records.WORKING_COPY).exists()
 
 
 def test_only_the_last_two_days_with_runs_are_looked_at(tmp_path: Path, gone: int) -> None:
     for days in (0, 7, 8):
-        left(tmp_path, NOW - timedelta(days=days), gone)
-    assert records.reap(tmp_path, NOW) == 2
-    statuses = [record.status for _, record in records.readable(records.folders(tmp_path))]
+        make_run(tmp_path, NOW - timedelta(days=days), gone)
+    assert records.mark_killed(tmp_path, NOW) == 2
+    statuses = [records.read_record(folder).status for folder in records.folders(tmp_path)]
     assert statuses == ["killed", "killed", "started"]

@@ -1,4 +1,4 @@
-"""Pages: verdict lines, tables that show unknown as unknown, charts that draw what they are given."""
+"""Pages: summary lines, tables that show unknown as unknown, charts that draw what they are given."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ import pytest
 from matplotlib.figure import Figure
 
 from factory_lib import views
-from factory_lib.results import JobResult
+from factory_lib.results import METRICS_MIME, JobResult
 from factory_lib.views import (
     continuity_charts,
     learning_charts,
-    page,
     plan_charts,
     series_charts,
     tables,
@@ -27,31 +26,32 @@ HOURS = pd.date_range("2026-03-28T23:00", periods=48, freq="h", tz="UTC", unit="
 
 
 @dataclass(frozen=True)
-class Told:
+class Unconverted:
     verdict: str = "3 < 4 slots are missing."
     level: str = "warn"
     figures: dict[str, Any] = field(default_factory=lambda: {"missing": 3})
 
 
 @dataclass(frozen=True)
-class Here:
+class Context:
     profile: str = "demo"
     as_of: datetime = NOW
+    site_name: str = "Marchena"
     simulated: bool = True
 
 
 def test_a_summary_carries_its_metrics_into_the_record() -> None:
     result = JobResult("warn", "3 < 4 slots are missing.", {"missing": 3})
     bundle = views.summary(result, mlflow_run_id="abc")._repr_mimebundle_()
-    metrics = {"verdict": result.summary, "level": "warn", "missing": 3, "mlflow_run_id": "abc"}
-    assert bundle[page.FIGURES_MIME] == metrics
+    metrics = {"summary": result.summary, "level": "warn", "missing": 3, "mlflow_run_id": "abc"}
+    assert bundle[METRICS_MIME] == metrics
     assert "3 &lt; 4 slots" in bundle["text/html"]
 
 
-def test_a_verdict_carries_its_figures_into_the_record() -> None:
-    bundle = views.verdict(Told(), mlflow_run_id="abc")._repr_mimebundle_()
-    assert bundle[page.FIGURES_MIME] == {
-        "verdict": "3 < 4 slots are missing.",
+def test_a_result_of_the_old_shape_carries_its_figures_into_the_record() -> None:
+    bundle = views.verdict(Unconverted(), mlflow_run_id="abc")._repr_mimebundle_()
+    assert bundle[METRICS_MIME] == {
+        "summary": "3 < 4 slots are missing.",
         "level": "warn",
         "missing": 3,
         "mlflow_run_id": "abc",
@@ -63,10 +63,10 @@ def test_a_verdict_carries_its_figures_into_the_record() -> None:
     ("simulated", "shown"), [(True, True), (False, False)], ids=["simulated", "real"]
 )
 def test_a_heading_says_simulated_where_the_store_is(simulated: bool, shown: bool) -> None:
-    bundle = views.heading(Here(simulated=simulated))._repr_mimebundle_()
+    bundle = views.heading(Context(simulated=simulated))._repr_mimebundle_()
     assert ("SIMULATED" in bundle["text/html"]) is shown
-    assert "12:00 in Linares (2026-07-15 10:00Z)" in bundle["text/html"]
-    assert bundle[page.FIGURES_MIME] == {"simulated": simulated}
+    assert "12:00 in Marchena (2026-07-15 10:00Z)" in bundle["text/html"]
+    assert bundle[METRICS_MIME] == {"simulated": simulated}
 
 
 @pytest.mark.parametrize(
