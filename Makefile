@@ -79,7 +79,7 @@ cron-remove: $(VENV)/.ready  ## Take the jobs out of the crontab
 mlflow: $(VENV)/.ready  ## Open the MLflow pages on 127.0.0.1:$(PORT)
 	$(FACTORY) mlflow --port $(PORT)
 
-check: $(VENV)/.ready  ## Ruff, mypy and the notebooks' house rules
+check: $(VENV)/.ready  ## Ruff, mypy and the rules of the notebooks
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy

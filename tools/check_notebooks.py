@@ -1,9 +1,9 @@
-"""Check the notebooks' house rules: told, not programmed; clean; parameterised.
+"""Check that the notebooks tell and the library computes.
 
-Each notebook is committed without outputs, has one cell tagged ``parameters`` with
-``profile`` and ``as_of``, at most 15 code cells, no definition and no loop, imports
-``lab`` and ``views`` only, and begins with a title. Notebooks under ``research/`` may
-import and loop, and are otherwise held to the same.
+Each notebook is committed without outputs, has one cell tagged ``parameters`` with ``profile``
+and ``as_of``, at most 15 code cells, no definition and no loop, imports ``lab`` and ``views``
+only, and begins with a title. Notebooks under ``research/`` may import and loop, and are
+otherwise held to the same. ``python tools/check_notebooks.py [FOLDER]`` ends with 1 if one is not.
 """
 
 from __future__ import annotations
@@ -15,74 +15,84 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-CODE_CELLS = 15
-FORBIDDEN = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
-LOOPS = (ast.For, ast.While, ast.ListComp, ast.DictComp, ast.SetComp, ast.GeneratorExp)
-DOORS = {"lab", "views"}
+NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+MOST_CODE_CELLS = 15
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+COMPREHENSIONS = (ast.ListComp, ast.DictComp, ast.SetComp, ast.GeneratorExp)
+LOOPS = (ast.For, ast.AsyncFor, ast.While, *COMPREHENSIONS)
+IMPORTS = {"lab", "views"}
+METADATA = {"kernelspec", "language_info"}
+PARAMETERS = {"profile", "as_of"}
 
 
-def faults(file: Path) -> Iterator[str]:
-    """Yield what is wrong with one notebook, in words."""
+def faults(file: Path, *, research: bool) -> Iterator[str]:
+    """Yield the faults of one notebook."""
     notebook = json.loads(file.read_text(encoding="utf-8"))
     cells = notebook["cells"]
     code = [cell for cell in cells if cell["cell_type"] == "code"]
-    if (
-        not cells
-        or cells[0]["cell_type"] != "markdown"
-        or not "".join(cells[0]["source"]).startswith("# ")
-    ):
+    if not cells or cells[0]["cell_type"] != "markdown" or not source(cells[0]).startswith("# "):
         yield "does not begin with a title in a markdown cell"
-    if len(code) > CODE_CELLS:
-        yield f"has {len(code)} code cells, {CODE_CELLS} are allowed"
+    if len(code) > MOST_CODE_CELLS:
+        yield f"has {len(code)} code cells, {MOST_CODE_CELLS} are allowed"
     if any(cell.get("outputs") or cell.get("execution_count") for cell in code):
         yield "has outputs: clear them before committing"
-    if set(notebook["metadata"]) - {"kernelspec", "language_info"}:
-        yield f"has metadata beside the kernel: {sorted(set(notebook['metadata']) - {'kernelspec', 'language_info'})}"
-    yield from _parameter_faults(code)
-    research = file.parent.name == "research"
+    if more := set(notebook["metadata"]) - METADATA:
+        yield f"has metadata beside the kernel: {sorted(more)}"
+    yield from parameter_faults(code)
     for number, cell in enumerate(code, 1):
-        tree = ast.parse("".join(cell["source"]))
-        yield from (f"code cell {number} {what}" for what in _code_faults(tree, research=research))
+        for node in ast.walk(ast.parse(source(cell))):
+            if fault := node_fault(node, research=research):
+                yield f"code cell {number}, line {getattr(node, 'lineno', 1)}: {fault}"
 
 
-def _parameter_faults(code: list[dict[str, Any]]) -> Iterator[str]:
+def source(cell: dict[str, Any]) -> str:
+    """Return the text of a cell."""
+    return "".join(cell["source"])
+
+
+def parameter_faults(code: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield the faults of the cell tagged ``parameters``."""
     tagged = [cell for cell in code if "parameters" in cell["metadata"].get("tags", [])]
     if len(tagged) != 1:
         yield f"has {len(tagged)} cells tagged `parameters`, one is needed"
         return
-    names = {
-        target.id
-        for node in ast.parse("".join(tagged[0]["source"])).body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
-    if missing := {"profile", "as_of"} - names:
+    nodes = ast.walk(ast.parse(source(tagged[0])))
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    if missing := PARAMETERS - names:
         yield f"does not declare the parameters {sorted(missing)}"
 
 
-def _code_faults(tree: ast.Module, *, research: bool) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, FORBIDDEN):
-            yield f"defines something at line {node.lineno}: logic belongs in the library, where it is tested"
-        if research:
-            continue
-        if isinstance(node, LOOPS):
-            yield f"loops at line {node.lineno}: the library loops"
-        if isinstance(node, ast.Import) or (
-            isinstance(node, ast.ImportFrom)
-            and not (node.module == "factory_lib" and {alias.name for alias in node.names} <= DOORS)
-        ):
-            yield f"imports more than {' and '.join(sorted(DOORS))} at line {node.lineno}"
+def node_fault(node: ast.AST, *, research: bool) -> str | None:
+    """Return what is wrong with one node of a code cell, or None."""
+    if isinstance(node, DEFINITIONS):
+        return "a definition: logic belongs in the library, where it is tested"
+    if research:
+        return None
+    if isinstance(node, LOOPS):
+        return "a loop: the library loops"
+    if isinstance(node, ast.Import):
+        return f"imports more than {' and '.join(sorted(IMPORTS))}"
+    if isinstance(node, ast.ImportFrom):
+        names = {alias.name for alias in node.names}
+        if node.module != "factory_lib" or not names <= IMPORTS:
+            return f"imports more than {' and '.join(sorted(IMPORTS))}"
+    return None
 
 
-def main() -> int:
-    """Check every notebook below ``notebooks/`` and return the exit code."""
-    files = sorted(Path("notebooks").rglob("*.ipynb"))
-    found = [f"{file}: {fault}" for file in files for fault in faults(file)]
-    sys.stdout.write("\n".join([*found, f"{len(files)} notebooks, {len(found)} faults"]) + "\n")
-    return 1 if found or not files else 0
+def main(folder: Path = NOTEBOOKS) -> int:
+    """Check every notebook below a folder and return the exit code.
+
+    Copies that JupyterLab keeps in ``.ipynb_checkpoints`` are left out.
+    """
+    files = [f for f in sorted(folder.rglob("*.ipynb")) if ".ipynb_checkpoints" not in f.parts]
+    lines = []
+    for file in files:
+        name = file.relative_to(folder)
+        research = name.parts[0] == "research"
+        lines += [f"{name}: {fault}" for fault in faults(file, research=research)]
+    sys.stdout.write("\n".join([*lines, f"{len(files)} notebooks, {len(lines)} faults"]) + "\n")
+    return 1 if lines or not files else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*map(Path, sys.argv[1:2])))

@@ -1,0 +1,85 @@
+"""The check of the notebooks: which ones it refuses, and why."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import nbformat
+import pytest
+
+from factory_lib.settings import ROOT
+
+PARAMETERS = "profile = 'live'\nas_of = ''"
+
+
+@pytest.fixture(scope="module")
+def tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("check", ROOT / "tools" / "check_notebooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def write(file: Path, *cells: str, parameters: str = PARAMETERS, output: str = "") -> None:
+    notebook = nbformat.v4.new_notebook()
+    notebook.cells.append(nbformat.v4.new_markdown_cell("# Title"))
+    tags = {"tags": ["parameters"]}
+    notebook.cells.append(nbformat.v4.new_code_cell(parameters, metadata=tags))
+    notebook.cells += [nbformat.v4.new_code_cell(cell) for cell in cells]
+    if output:
+        notebook.cells[-1].outputs = [nbformat.v4.new_output("stream", text=output)]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, file)
+
+
+def test_the_notebooks_of_the_project_pass(tool: ModuleType) -> None:
+    assert tool.main() == 0
+
+
+@pytest.mark.parametrize(
+    ("cell", "fault"),
+    [
+        pytest.param("def f():\n    return 1", "a definition", id="function"),
+        pytest.param("f = lambda x: x", "a definition", id="lambda"),
+        pytest.param("class A:\n    pass", "a definition", id="class"),
+        pytest.param("for x in range(3):\n    x", "a loop", id="loop"),
+        pytest.param("[x for x in range(3)]", "a loop", id="comprehension"),
+        pytest.param("import pandas", "imports more than lab and views", id="import"),
+        pytest.param("from factory_lib import store", "imports more", id="import of the library"),
+    ],
+)
+def test_logic_in_a_notebook_is_refused_but_for_research(
+    tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], cell: str, fault: str
+) -> None:
+    write(tmp_path / "page.ipynb", cell)
+    assert tool.main(tmp_path) == 1
+    assert fault in capsys.readouterr().out
+    (tmp_path / "page.ipynb").unlink()
+    write(tmp_path / "research" / "page.ipynb", cell)
+    assert tool.main(tmp_path) == (1 if fault == "a definition" else 0)
+
+
+def test_outputs_missing_parameters_and_too_many_cells_are_refused(
+    tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "a.ipynb", "1 + 1", output="2")
+    write(tmp_path / "b.ipynb", parameters="profile = 'live'")
+    write(tmp_path / "c.ipynb", *["1"] * 15)
+    assert tool.main(tmp_path) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "a.ipynb: has outputs: clear them before committing",
+        "b.ipynb: does not declare the parameters ['as_of']",
+        "c.ipynb: has 16 code cells, 15 are allowed",
+        "3 notebooks, 3 faults",
+    ]
+
+
+def test_copies_that_jupyter_keeps_are_left_out(tool: ModuleType, tmp_path: Path) -> None:
+    write(tmp_path / "page.ipynb", "1 + 1")
+    write(tmp_path / ".ipynb_checkpoints" / "page-checkpoint.ipynb", "1 + 1", output="2")
+    assert tool.main(tmp_path) == 0
