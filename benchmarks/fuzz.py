@@ -28,11 +28,11 @@ from benchmarks._wire import Wire, serving
 from factory_lib import settings as factory_settings
 from factory_lib import sources
 from factory_lib.catalogue import Measurement, get
-from factory_lib.clock import SimulatedClock, day_bounds
+from factory_lib.clock import SimulatedClock, day_bounds, from_epoch
 from factory_lib.errors import FactoryError
 from factory_lib.settings import Settings
 from factory_lib.sources import siar
-from factory_lib.state import State
+from factory_lib.state import State, limiter
 from factory_sim.engine import Simulator, WorldClock
 from factory_sim.world import World
 
@@ -155,8 +155,7 @@ class Bench:
             (wire,) = self.table.values()
             return siar.parse_website_csv(wire.body, case.now, place="J17").rows
         settings = self.settings(case.keys["ESIOS_TOKEN"], case.what == "history")
-        with self.state.transaction() as sql:
-            sql.execute("DELETE FROM spacing")
+        limiter.forget_from(self.state, from_epoch(0))
         client = sources.open_source(case.source, settings, self.state, SimulatedClock(case.now))
         try:
             if case.what == "forecast":

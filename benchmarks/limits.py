@@ -26,7 +26,7 @@ from factory_lib import settings as factory_settings
 from factory_lib.clock import from_epoch
 from factory_lib.http import Http
 from factory_lib.settings import Settings
-from factory_lib.state import State
+from factory_lib.state import open_state
 
 PROCESSES, MINUTES, LATEST_ARRIVAL_S, SEED = 8, 10, 0.5, 1
 START = datetime(2026, 4, 15, 10, 0, tzinfo=UTC).timestamp()
@@ -61,7 +61,7 @@ def local_settings(home: str, url: str) -> Settings:
 def hammer(line: Connection, home: str, url: str, source: str, minutes: float) -> None:
     """Ask until the time is over."""
     settings, clock = local_settings(home, url), WaitingClock(line)
-    state = State(settings.paths.state)
+    state = open_state(settings)
     http = Http(source, settings, state, clock)
     clock.sleep(0.0)
     while clock.now().timestamp() < START + 60 * minutes:
@@ -116,7 +116,7 @@ def measure(source: str, minutes: float) -> list[float]:
     """Return the arrivals of one provider."""
     arrivals, context = Arrivals(), multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as home, serving(arrivals.respond) as url:
-        State(local_settings(home, url).paths.state).close()
+        open_state(local_settings(home, url)).close()
         pairs = [context.Pipe() for _ in range(PROCESSES)]
         processes = [
             context.Process(target=hammer, args=(theirs, home, url, source, minutes), daemon=True)

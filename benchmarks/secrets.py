@@ -39,7 +39,7 @@ from factory_lib.errors import FactoryError
 from factory_lib.pipeline.backfill import backfill
 from factory_lib.settings import Settings
 from factory_lib.settings.secrets import Secrets
-from factory_lib.state import State
+from factory_lib.state import limiter, open_state
 from factory_sim.launch import launched
 
 MARK = 'pl4nt3d/&="\\m4rk'  # with characters that addresses, JSON and pages write differently
@@ -89,7 +89,7 @@ def keys() -> dict[str, str]:
 
 def ask_everyone(settings: Settings, log: Path) -> None:
     """Let every client ask for everything it has, once for each answer, and write down all it says."""
-    state = State(settings.paths.state)
+    state = open_state(settings)
     with log.open("w", encoding="utf-8") as out:
         print(settings, settings.secrets, file=out)
         for name in sources.SOURCES:
@@ -97,9 +97,7 @@ def ask_everyone(settings: Settings, log: Path) -> None:
                 continue
             client = sources.open_source(name, settings, state, SimulatedClock(NOW))
             for number, _ in enumerate(ANSWERS):
-                with state.transaction() as sql:
-                    sql.execute("DELETE FROM spacing")
-                    sql.execute("DELETE FROM breaker")
+                limiter.forget_from(state, NOW - timedelta(days=1))
                 try:
                     series = [client.serves[number % len(client.serves)]]
                     client.fetch(series, client.places()[0], NOW - timedelta(hours=4), NOW)

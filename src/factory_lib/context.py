@@ -13,7 +13,7 @@ from uuid import uuid4
 from factory_lib import settings as _settings
 from factory_lib.clock import AS_OF_ENV, REPLAY_AFTER, Clock, SystemClock, parse_instant, save_clock
 from factory_lib.settings import Settings
-from factory_lib.state import State
+from factory_lib.state import State, marks, open_state
 from factory_lib.store import open_store
 from factory_lib.store.base import Store
 
@@ -46,10 +46,10 @@ class RunContext:
         """Whether the past is told again: values are kept, but no mark is moved, and no alert raised or ended."""
         return self.explicit_as_of or self.clock.now() - self.as_of > REPLAY_AFTER
 
-    def mark(self, topic: str, entity: str, at: datetime, note: Any = None) -> None:
-        """Leave word for the next tick (``State.mark``), unless this is a replay."""
+    def set_mark(self, topic: str, entity: str, at: datetime, note: Any = None) -> None:
+        """Set a mark for the next tick (``state.marks.set_mark``), unless this is a replay."""
         if not self.replay:
-            self.state.mark(topic, entity, at, note)
+            marks.set_mark(self.state, topic, entity, at, note)
 
     @property
     def profile(self) -> str:
@@ -91,8 +91,7 @@ def open_context(
     instant = parse_instant(as_of) if isinstance(as_of, str) else as_of or ticking.now()
     present = os.environ.get(AS_OF_ENV)
     now = {ticking.now(), *([parse_instant(present)] if present else [])}
-    state = State(chosen.paths.state)
-    try:
+    with open_state(chosen) as state:
         store = open_store(chosen)
         try:
             explicit_as_of = as_of is not None and instant not in now
@@ -103,5 +102,3 @@ def open_context(
             store.close()
             if clock is None and chosen.clock_offset_s:
                 save_clock(chosen.paths.clock, ticking.now())
-    finally:
-        state.close()

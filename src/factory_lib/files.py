@@ -1,9 +1,14 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and locks that processes wait for or respect."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from factory_lib.errors import JobLocked
 
 
 def write_atomically(file: Path, content: str | bytes) -> None:
@@ -14,3 +19,35 @@ def write_atomically(file: Path, content: str | bytes) -> None:
     part = file.with_name(f".{file.name}.{os.getpid()}")
     part.write_bytes(content.encode() if isinstance(content, str) else content)
     part.replace(file)
+
+
+@contextmanager
+def lock(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the exclusive lock of a file or folder; the kernel releases it when the process ends, however it ends.
+
+    Parameters
+    ----------
+    path : Path
+        A folder that exists, or a file, which is created with its folder.
+    wait : bool
+        Wait until no other process holds the lock.
+
+    Raises
+    ------
+    JobLocked
+        If another process holds the lock, unless ``wait``.
+    """
+    if not path.is_dir():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise JobLocked(
+                f"skipped: locked. {path.stem} is running in another process."
+            ) from None
+        yield
+    finally:
+        os.close(handle)

@@ -20,7 +20,7 @@ from factory_lib.errors import BadInput, NoDataYet
 from factory_lib.frames import FORECAST_COLUMNS, TIDY_COLUMNS
 from factory_lib.slots import expected, from_index
 from factory_lib.sources.base import Source
-from factory_lib.state import State
+from factory_lib.state import open_state
 from factory_sim.launch import Remote, launched
 from factory_sim.world import World
 
@@ -54,7 +54,7 @@ def simulator() -> Iterator[Remote]:
 def open_source(simulator: Remote, home: Path) -> Iterator[Opener]:
     env = {**KEYS, "FACTORY_HOME": str(home), "FACTORY_SIMULATOR_URL": simulator.url}
     loaded = factory_settings.load("demo", env=env)
-    state = State(loaded.paths.state)
+    state = open_state(loaded)
     with ExitStack() as closing:
         closing.callback(state.close)
 
@@ -205,7 +205,7 @@ def test_a_source_without_its_key_is_named_and_left_out(home: Path) -> None:
 def test_without_a_token_the_archive_still_has_pvpc(simulator: Remote, home: Path) -> None:
     env = {"FACTORY_HOME": str(home), "FACTORY_SIMULATOR_URL": simulator.url}
     bare = factory_settings.load("demo", env=env)
-    state = State(bare.paths.state)
+    state = open_state(bare)
     source = sources.open_source("esios", bare, state, SimulatedClock(NOW))
     start = day_start(market_day(NOW) - timedelta(days=2))
     rows = source.fetch(source.serves, "ES", start, start + timedelta(days=2))

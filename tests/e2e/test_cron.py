@@ -13,6 +13,7 @@ from factory_lib import settings as factory_settings
 from factory_lib.clock import SystemClock
 from factory_lib.settings import ROOT
 from factory_lib.state import State
+from factory_lib.state.marks import set_mark
 
 FAKE = """#!/bin/sh
 case "$1" in
@@ -114,7 +115,7 @@ def test_a_line_runs_in_the_bare_environment_of_cron(
     (line,) = [line for line in jobs(table) if "JOB=gap_analysis" in line]
     data = tmp_path / "100% mine" / "data" / "live"
     state = State(data / "state.db")
-    state.mark("job", "gap_analysis", SystemClock().now(), {"status": "ok"})
+    set_mark(state, "job", "gap_analysis", SystemClock().now(), {"status": "ok"})
     state.close()
     command = line.split(" ", 5)[5].replace(r"\%", "%")  # what cron hands to the shell
     assert "%" not in line.replace(r"\%", "")

@@ -13,10 +13,12 @@ from factory_lib.clock import SystemClock
 from factory_lib.pipeline import retry_schedule
 from factory_lib.settings.records import SeverityRule
 from factory_lib.state import State
+from factory_lib.state.marks import set_mark
 
 PROGRAM = """
 import sys
 from factory_lib import cli
+from factory_lib.state.marks import set_mark
 code = cli.main(["run", "auto_backfill_check"])
 print(code, sorted({"pandas", "numpy", "nbformat", "papermill", "requests"} & set(sys.modules)))
 """
@@ -31,7 +33,7 @@ def test_a_backfill_tick_with_nothing_due_is_one_row(
 ) -> None:
     state = State(home / "data" / "live" / "state.db")
     now = SystemClock().now()
-    state.mark("job", "auto_backfill_check", now, {"status": "failed"})
+    set_mark(state, "job", "auto_backfill_check", now, {"status": "failed"})
     retry_schedule.leave(state, retry_schedule.Pass(now - timedelta(minutes=5)), failed)
     tables = [
         name

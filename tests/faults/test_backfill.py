@@ -18,7 +18,7 @@ from factory_lib.pipeline.backfill import Progress, backfill
 from factory_lib.pipeline.gaps import analyse
 from factory_lib.runs import due
 from factory_lib.slots import expected
-from factory_lib.state.marks import STORED
+from factory_lib.state.marks import STORED, get_marks, set_mark
 from factory_sim.faults import Rule
 from factory_sim.holes import Hole
 
@@ -232,7 +232,7 @@ def run_by_cron(town: Any, ends: datetime | None = None) -> dict[int, RunContext
         if due.nothing_due(ctx.settings, ctx.state, JOB, ctx.clock.now()) is None:
             outcome = backfill(ctx, series=["pvpc_eur_mwh"])
             status = "failed" if outcome.level == "fail" else "ok"
-            ctx.state.mark("job", JOB, ctx.as_of, {"status": status})
+            set_mark(ctx.state, "job", JOB, ctx.as_of, {"status": status})
             ran[int(tick.total_seconds() / 60)] = ctx
     return ran
 
@@ -409,7 +409,7 @@ def test_a_replay_fills_and_leaves_no_word_for_the_next_tick(town: Any) -> None:
     )
     outcome = backfill(ctx, series=["pvpc_eur_mwh", "temperature_c"])
     assert (outcome.figures["recovered"], outcome.left) == (24, 24)
-    assert ctx.state.marks(STORED) == ctx.state.marks(retry_schedule.AGAIN) == {}
+    assert get_marks(ctx.state, STORED) == get_marks(ctx.state, retry_schedule.AGAIN) == {}
 
 
 def test_a_replay_of_minutes_ago_takes_no_turn_of_the_presents(town: Any) -> None:

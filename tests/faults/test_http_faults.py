@@ -26,7 +26,7 @@ from factory_lib.errors import (
 )
 from factory_lib.settings import Settings
 from factory_lib.sources.base import Source
-from factory_lib.state import State
+from factory_lib.state import State, open_state
 from factory_sim.launch import Remote, launched
 
 NOW = datetime(2026, 4, 15, 12, 40, tzinfo=UTC)
@@ -56,7 +56,7 @@ def loaded(simulator: Remote, home: Path) -> Iterator[Settings]:
 
 @pytest.fixture
 def state(loaded: Settings) -> Iterator[State]:
-    opened = State(loaded.paths.state)
+    opened = open_state(loaded)
     yield opened
     opened.close()
 

@@ -18,13 +18,16 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from factory_lib.clock import SimulatedClock
+from factory_lib.clock import SimulatedClock, from_epoch
 from factory_lib.errors import JobLocked, NotebookFailed, UnknownParameter
+from factory_lib.files import lock
 from factory_lib.monitoring import alerts
 from factory_lib.runs import records, runner
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
-from factory_lib.state import State, locked
+from factory_lib.state import open_state
+from factory_lib.state.marks import get_mark, get_marks
+from factory_lib.state.ticks import ticks_since
 
 MakeNotebook = Callable[..., None]
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
@@ -116,7 +119,7 @@ def test_a_replay_is_counted_and_says_nothing_of_the_present(
     checkout: Settings, make_notebook: MakeNotebook, status: str, as_of: datetime, replay: bool
 ) -> None:
     make_notebook("summed", SUMMARY.replace("LEVEL", f"'{status}'"))
-    state = State(checkout.paths.state)
+    state = open_state(checkout)
     alerts.raise_event(
         state, alerts.Event(alerts.Topic.JOB, "job", alerts.Severity.WARNING, "live trouble"), NOW
     )
@@ -124,11 +127,11 @@ def test_a_replay_is_counted_and_says_nothing_of_the_present(
     spec = JobSettings(notebook="summed", timeout_s=60)
     given_options = options(clock=SimulatedClock(NOW), replay=replay)
     runner.run_job(checkout, "job", spec, as_of, given_options)
-    assert state.query("SELECT job, count FROM tick") == [("job", 1)]
-    assert state.marks("job") == {}
+    assert [(tick.job, tick.ticks) for tick in ticks_since(state, from_epoch(0))] == [("job", 1)]
+    assert get_marks(state, "job") == {}
     assert alerts.listed(state) == before
     run(checkout, "summed")
-    assert list(state.marks("job")) == ["job"]
+    assert list(get_marks(state, "job")) == ["job"]
     assert alerts.listed(state) != before
     state.close()
 
@@ -178,9 +181,9 @@ def test_a_value_that_a_person_got_wrong_is_no_trouble_of_the_job(
         "picky",
         "from factory_lib.errors import BadInput\nraise BadInput(f'{answer} is not an answer.')",
     )
-    state = State(checkout.paths.state)
+    state = open_state(checkout)
     _, typed = run(checkout, "picky", answer=2)
-    assert (typed.status, typed.exit_code, state.marks("job"), alerts.listed(state)) == (
+    assert (typed.status, typed.exit_code, get_marks(state, "job"), alerts.listed(state)) == (
         "failed",
         2,
         {},
@@ -202,7 +205,7 @@ def test_a_notebook_without_parameters_is_refused(
 def test_a_locked_job_is_not_run_twice(checkout: Settings, make_notebook: MakeNotebook) -> None:
     make_notebook("good", "1 + 1")
     with (
-        locked(checkout.paths.data / "locks", "job"),
+        lock(checkout.paths.lock("job"), wait=False),
         pytest.raises(JobLocked, match="skipped: locked"),
     ):
         run(checkout, "good")
@@ -277,8 +280,8 @@ def test_a_terminated_run_says_so(
 def test_the_state_remembers_the_last_run(checkout: Settings, make_notebook: MakeNotebook) -> None:
     make_notebook("good", "1 + 1")
     run(checkout, "good")
-    state = State(checkout.paths.state)
-    marked = state.marked("job", "job")
+    state = open_state(checkout)
+    marked = get_mark(state, "job", "job")
     state.close()
     assert marked is not None
     assert marked[0] == NOW
@@ -335,9 +338,10 @@ def test_a_registry_that_refuses_the_notebook_costs_no_mark_and_no_alert(
     assert (record.status, record.ending) == ("ok", "warn")
     assert "not added to MLflow run abc: disk full" in record.summary
     assert records.load_record(folder) == record
-    state = State(checkout.paths.state)
-    assert state.query("SELECT job, outcome FROM tick") == [("job", "ok")]
-    assert list(state.marks("job")) == ["job"]
+    state = open_state(checkout)
+    ticks = ticks_since(state, from_epoch(0))
+    assert [(tick.job, tick.outcome) for tick in ticks] == [("job", "ok")]
+    assert list(get_marks(state, "job")) == ["job"]
     state.close()
 
 

@@ -9,6 +9,7 @@ import pytest
 from factory_lib.clock import AS_OF_ENV, SimulatedClock
 from factory_lib.context import open_context
 from factory_lib.settings import Settings
+from factory_lib.state.marks import get_marks
 
 NOW = datetime(2026, 4, 15, 10, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -41,5 +42,5 @@ def test_a_named_instant_other_than_now_is_a_replay_and_moves_no_mark(
         monkeypatch.setenv(AS_OF_ENV, present)
     with open_context(settings=settings, as_of=as_of, clock=SimulatedClock(NOW)) as ctx:
         assert ctx.replay == replay
-        ctx.mark("stored", "spot_eur_mwh", NOW)
-        assert bool(ctx.state.marks("stored")) != replay
+        ctx.set_mark("stored", "spot_eur_mwh", NOW)
+        assert bool(get_marks(ctx.state, "stored")) != replay

@@ -17,9 +17,8 @@ import pandas as pd
 
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput
-from factory_lib.files import write_atomically
+from factory_lib.files import lock, write_atomically
 from factory_lib.settings.records import StoreSettings
-from factory_lib.state import locked
 from factory_lib.store import copying, open_store
 
 FILES = ("store.db", "state.db")
@@ -87,7 +86,7 @@ def bring_back(ctx: RunContext, folder: Path | None = None) -> tuple[Path, pd.Da
         )
     with ExitStack() as running:
         for job in ctx.settings.jobs:
-            running.enter_context(locked(ctx.settings.paths.data / "locks", job))
+            running.enter_context(lock(ctx.settings.paths.lock(job), wait=False))
         _copy_sqlite(chosen / FILES[1], ctx.settings.paths.state)
         inventory = copying.restore(chosen / FILES[0], ctx.store)
     return chosen, inventory

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput, JobLocked, OriginMismatch
+from factory_lib.files import lock
 from factory_lib.importers import import_path
 from factory_lib.importers.files import printable
 from factory_lib.pipeline.ingest import IngestOutcome
 from factory_lib.runs import due
-from factory_lib.state import locked
 from factory_lib.state.marks import STORED
 
 UNFINISHED = "still being written, left for the next run"
@@ -40,7 +40,7 @@ def import_dropped(ctx: RunContext) -> list[Dropped]:
         return []
     unfinished = due.dropped(ctx.settings, settled=False)
     try:
-        with locked(ctx.settings.paths.data / "locks", "inbox"):
+        with lock(ctx.settings.paths.lock("inbox"), wait=False):
             done = list(_import(ctx, due.dropped(ctx.settings)))
     except JobLocked:
         return []
@@ -63,7 +63,7 @@ def _import(ctx: RunContext, waiting: list[Path]) -> Iterator[Dropped]:
                 printable(entry.name), report.written.new, report.level == "fail", report.verdict
             )
             if report.written.written:
-                ctx.mark(STORED, "inbox", ctx.clock.now())
+                ctx.set_mark(STORED, "inbox", ctx.clock.now())
         if (
             due.contents(entry) != before
         ):  # what was read of it is stored; the next run reads the whole

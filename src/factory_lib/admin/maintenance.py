@@ -14,6 +14,7 @@ from factory_lib.context import RunContext
 from factory_lib.errors import StoreUnavailable
 from factory_lib.models import pruning
 from factory_lib.runs import records
+from factory_lib.state import alerts, calls, ticks
 
 TICKS_KEPT = timedelta(days=400)  # rolled up by day: a year of them is small
 
@@ -75,9 +76,8 @@ def maintain(ctx: RunContext) -> Upkeep:
 
 
 def _damage(ctx: RunContext) -> Iterator[str]:
-    found = [line for (line,) in ctx.state.query("PRAGMA integrity_check")]
-    if found != ["ok"]:
-        yield f"{ctx.settings.paths.state.name}: {found[0]}"
+    if damage := ctx.state.damage():
+        yield f"{ctx.settings.paths.state.name}: {damage}"
     try:
         if check := getattr(ctx.store.backend, "check", None):
             check()
@@ -121,19 +121,12 @@ def _models(ctx: RunContext, now: datetime) -> tuple[int, str]:
 
 
 def _state(ctx: RunContext, now: datetime) -> tuple[int, str]:
-    calls = now - timedelta(days=ctx.settings.retention.calls_days)
-    with ctx.state.transaction() as sql:
-        old = (
-            sql.execute("DELETE FROM call WHERE at < ?", (calls.timestamp(),)),
-            sql.execute("DELETE FROM tick WHERE day < ?", ((now - TICKS_KEPT).date().isoformat(),)),
-            sql.execute(
-                "DELETE FROM alert WHERE status = 'resolved' AND last_at < ?",
-                (int(calls.timestamp()),),
-            ),
-        )
-    ctx.state.query("PRAGMA optimize")
-    ctx.state.query("PRAGMA wal_checkpoint(TRUNCATE)")
-    return sum(done.rowcount for done in old), "calls, ticks and resolved alerts"
+    horizon = now - timedelta(days=ctx.settings.retention.calls_days)
+    removed = calls.delete_calls_before(ctx.state, horizon)
+    removed += ticks.delete_ticks_before(ctx.state, now - TICKS_KEPT)
+    removed += alerts.delete_resolved_before(ctx.state, horizon)
+    ctx.state.compact()
+    return removed, "calls, ticks and resolved alerts"
 
 
 def _store(ctx: RunContext, now: datetime) -> tuple[int, str]:

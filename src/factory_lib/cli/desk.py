@@ -6,7 +6,6 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from datetime import timedelta
 from getpass import getuser
 from math import isnan
@@ -21,7 +20,7 @@ from factory_lib.context import open_context
 from factory_lib.errors import BadInput
 from factory_lib.monitoring import alerts, diagnostics, health
 from factory_lib.pipeline import quarantine
-from factory_lib.state import State
+from factory_lib.state import open_state
 
 
 def _doctor(chosen: Namespace) -> int:
@@ -54,7 +53,7 @@ def _alerts(chosen: Namespace) -> int:
             f"alerts {chosen.action} needs a name.",
             next_step="For instance 'gap/*' or job/ml_training.",
         )
-    with closing(State(settings.paths.state)) as state:
+    with open_state(settings) as state:
         if chosen.action == "list":
             _print(alerts.listed(state, every=chosen.all), chosen.json)
         elif chosen.action == "test":

@@ -16,7 +16,9 @@ from factory_lib.errors import BadInput, FactoryError, JobLocked
 from factory_lib.runs import due
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
-from factory_lib.state import State
+from factory_lib.state import open_state
+from factory_lib.state.marks import JOB, get_marks
+from factory_lib.state.ticks import count_tick
 
 _WORST_FIRST = (
     1,
@@ -97,7 +99,8 @@ def _run_one(
         )
         folder, record = runner.run_job(settings, name, spec, as_of, options)
     except JobLocked as locked:
-        _tick(settings, name, "locked", as_of)
+        with open_state(settings) as state:
+            count_tick(state, name, "locked", as_of)
         _say({"job": name, "status": "skipped", "summary": str(locked)}, as_json)
         return locked.exit_code
     _say(
@@ -109,22 +112,11 @@ def _run_one(
 
 def _nothing_due(settings: Settings, name: str, now: datetime) -> str | None:
     """Return why there is nothing to do, after counting the tick; None when the job is due."""
-    state = State(settings.paths.state)
-    try:
+    with open_state(settings) as state:
         reason = due.nothing_due(settings, state, name, now)
         if reason:
-            state.tick(name, "not_due", now)
-        return reason
-    finally:
-        state.close()
-
-
-def _tick(settings: Settings, name: str, outcome: str, at: datetime) -> None:
-    state = State(settings.paths.state)
-    try:
-        state.tick(name, outcome, at)
-    finally:
-        state.close()
+            count_tick(state, name, "not_due", now)
+    return reason
 
 
 def _line(settings: Settings, record: Any, folder: Any) -> dict[str, Any]:
@@ -148,11 +140,8 @@ def _say(fields: Mapping[str, Any], as_json: bool) -> None:
 def show(profile: str | None, *, as_json: bool = False) -> int:
     """Print every job with notebook, cadence and last run."""
     settings = _settings.load(profile)
-    state = State(settings.paths.state)
-    try:
-        last = state.marks("job")
-    finally:
-        state.close()
+    with open_state(settings) as state:
+        last = get_marks(state, JOB)
     rows = [
         {
             "job": name,

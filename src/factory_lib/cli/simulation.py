@@ -10,14 +10,14 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from factory_lib import settings as _settings
 from factory_lib.clock import SystemClock, load_clock
 from factory_lib.errors import JobError
 from factory_lib.settings import Settings
-from factory_lib.state import State
+from factory_lib.state import limiter, open_state
 
 # A fixed instant, so that the demo's figures are the same on every machine and day. The
 # history before it holds a clock change and the market's change from hours to quarters.
@@ -37,16 +37,13 @@ def provided(settings: Settings) -> Iterator[Settings]:
 @contextmanager
 def started(settings: Settings) -> Iterator[Settings]:
     """Start a simulator and yield settings that live in its world and at its time, kernels included."""
-    from factory_lib import http
-
     stood = load_clock(settings.paths.clock)
     now, holes = (
         (stood, "lost") if stood else (BEGIN, "demo")
     )  # what was late at first has come meanwhile
-    with closing(State(settings.paths.state)) as state:
-        http.forget_after(
-            state, now
-        )  # what a command at the real time left behind would bar every host
+    with open_state(settings) as state:
+        # turns and open circuits of a command at the real time would block every host
+        limiter.forget_from(state, now)
     before = dict(os.environ)
     with _simulator(now, holes) as url:
         os.environ["FACTORY_SIMULATOR_URL"] = url

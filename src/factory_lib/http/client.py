@@ -26,11 +26,12 @@ from factory_lib.errors import (
     SourceError,
     Unreachable,
 )
-from factory_lib.http.response import QUOTA_PAUSE_S, Check, Reply, general_rules
+from factory_lib.http.response import QUOTA_PAUSE_S, Reply, ResponseCheck, classify_response
 from factory_lib.http.retry import policy
 from factory_lib.settings import Settings
 from factory_lib.settings.secrets import Secret, hide
 from factory_lib.state import State, breaker, limiter
+from factory_lib.state.calls import Call, record_call
 
 if TYPE_CHECKING:
     import requests
@@ -77,7 +78,7 @@ class Http:
         *,
         secret_params: Mapping[str, Secret] | None = None,
         secret_headers: Mapping[str, Secret] | None = None,
-        check: Check | None = None,
+        check: ResponseCheck | None = None,
     ) -> Reply:
         """Ask, as often as it makes sense, and return an answer that can be parsed.
 
@@ -143,35 +144,33 @@ class Http:
         except ValueError:
             raise MalformedResponse(self.source, "it sends us to what is no address") from None
 
-    def _attempt(self, request: _Request, check: Check | None) -> Reply:
+    def _attempt(self, request: _Request, check: ResponseCheck | None) -> Reply:
         state, host, clock, rules = self._state, self.source, self._clock, self._settings.breaker
         if self._settings.simulated and not self._settings.simulator_url:
             raise NoSimulator(host)
         breaker.refuse_if_open(state, host, clock.now())
-        limiter.wait_for_turn(state, host, self.limits, clock)
-        breaker.admit(state, host, clock.now(), rules)
+        limiter.acquire(state, host, self.limits, clock)
+        breaker.acquire(state, host, clock.now(), rules)
         began, at, size, status = time.perf_counter(), clock.now(), 0, Unreachable.__name__
         try:
             reply = self._send(request)
             size, status = len(reply.content), str(reply.status)
-            if error := (check(reply) if check else None) or general_rules(host, reply):
+            if error := (check(reply) if check else None) or classify_response(host, reply):
                 raise error
         except (ServerError, Unreachable):
-            breaker.failed(state, host, clock.now(), rules)
+            breaker.record_failure(state, host, clock.now(), rules)
             raise
         except QuotaError as error:
-            limiter.hold(
-                state, host, clock.now() + timedelta(seconds=error.retry_after_s or QUOTA_PAUSE_S)
-            )
+            pause = timedelta(seconds=error.retry_after_s or QUOTA_PAUSE_S)
+            limiter.block_until(state, host, clock.now() + pause)
             raise
         except SourceError:
-            breaker.succeeded(state, host)  # it works; it only has nothing for us
+            breaker.record_success(state, host)  # it works, and only has nothing for us
             raise
         finally:
-            state.record_call(
-                at, "net", host, status, size=size, ms=(time.perf_counter() - began) * 1000
-            )
-        breaker.succeeded(state, host)
+            ms = (time.perf_counter() - began) * 1000
+            record_call(state, Call(at, "http", host, status, size=size, duration_ms=ms))
+        breaker.record_success(state, host)
         return reply
 
     def _send(self, request: _Request) -> Reply:

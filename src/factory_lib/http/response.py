@@ -78,10 +78,10 @@ class Reply:
             return None
 
 
-Check = Callable[[Reply], SourceError | None]
+ResponseCheck = Callable[[Reply], SourceError | None]
 
 
-def general_rules(source: str, reply: Reply) -> SourceError | None:
+def classify_response(source: str, reply: Reply) -> SourceError | None:
     """Return the error a reply stands for at any provider, or None if it can be parsed."""
     status, said = reply.status, f"it says {reply.text.strip()!r}"
     if status == 429:

@@ -27,7 +27,7 @@ _AUTHOR = "import"
 def import_members(ctx: RunContext, path: str, fmt: str, members: Sequence[Member]) -> ImportReport:
     """Read, judge and store; what the ledger does not call complete at the end is visibly unfinished."""
     members, superseded = _superseded(ctx, fmt, members)
-    import_ledger.begin(ctx.state, members, fmt, ctx.clock.now())
+    import_ledger.record_start(ctx.state, members, fmt, ctx.clock.now())
     reading, readable, unreadable = _read(fmt, members)
     states = dict.fromkeys((member.label for member in superseded), report.SUPERSEDED)
     states |= dict.fromkeys(unreadable["member"], report.UNREADABLE)
@@ -37,14 +37,14 @@ def import_members(ctx: RunContext, path: str, fmt: str, members: Sequence[Membe
             path=path, members=listed, rejected=unreadable, values_read=len(unreadable)
         )
     checked = check(reading, ctx.clock.now(), ctx.settings.quality)
-    done = import_ledger.complete(ctx.state, readable)
+    done = import_ledger.completed_labels(ctx.state, readable)
     if done and not _still_there(ctx.store, checked):
         done = set()  # the ledger remembers, the store has lost it: store it again
     written = _write(ctx, checked, done)
     forecasts = _write_forecasts(ctx, reading, done)
     for name, marks in checked.marks.groupby("series", sort=False):
         quality.bar(ctx, _in_store(ctx.store, str(name), marks), _AUTHOR)
-    import_ledger.finish(ctx.state, readable, ctx.clock.now(), _per_member(checked))
+    import_ledger.record_completion(ctx.state, readable, ctx.clock.now(), _per_member(checked))
     states |= {m.label: report.REPEATED if m.label in done else report.STORED for m in readable}
     return ImportReport(
         path=path,
@@ -69,7 +69,7 @@ def _superseded(
     if fmt != "omie_daily":
         return list(members), []
     latest: dict[str, int] = {}
-    for name in import_ledger.names(ctx.state, fmt):
+    for name in import_ledger.completed_names(ctx.state, fmt):
         about, number = edition(name)
         latest[about] = max(number, latest.get(about, 0))
     older = [m for m in members if edition(m.name)[1] < latest.get(edition(m.name)[0], 0)]

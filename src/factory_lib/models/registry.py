@@ -7,7 +7,6 @@ it. MLflow is imported where it is used: it costs two seconds.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import time
@@ -24,7 +23,9 @@ import pandas as pd
 
 from factory_lib.context import RunContext
 from factory_lib.errors import ModelIncompatible, ModelMissing
+from factory_lib.files import lock
 from factory_lib.settings import Settings
+from factory_lib.state.calls import Call, record_call
 
 EXPERIMENT = "factory"
 CHAMPION, CHALLENGER, RETIRED = "champion", "challenger", "retired"
@@ -51,16 +52,14 @@ def initialise(settings: Settings) -> None:
     paths = settings.paths
     paths.runs.mkdir(parents=True, exist_ok=True)
     paths.mlflow_artifacts.mkdir(parents=True, exist_ok=True)
-    with _lock_file(settings).open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with _mlflow(settings) as mlflow:
-            client = mlflow.MlflowClient()
-            if client.get_experiment_by_name(EXPERIMENT) is None:
-                client.create_experiment(
-                    EXPERIMENT, artifact_location=paths.mlflow_artifacts.resolve().as_uri()
-                )
-        lock.truncate(0)
-        lock.write("The tracking database is complete.\n")
+    file = _lock_file(settings)
+    with lock(file), _mlflow(settings) as mlflow:
+        client = mlflow.MlflowClient()
+        if client.get_experiment_by_name(EXPERIMENT) is None:
+            client.create_experiment(
+                EXPERIMENT, artifact_location=paths.mlflow_artifacts.resolve().as_uri()
+            )
+        file.write_text("The tracking database is complete.\n", encoding="utf-8")
 
 
 def _lock_file(settings: Settings) -> Path:
@@ -68,8 +67,8 @@ def _lock_file(settings: Settings) -> Path:
 
 
 def _is_initialised(settings: Settings) -> bool:
-    lock, database = _lock_file(settings), settings.paths.runs / "mlflow.db"
-    return database.exists() and lock.exists() and lock.stat().st_size > 0
+    file, database = _lock_file(settings), settings.paths.runs / "mlflow.db"
+    return database.exists() and file.exists() and file.stat().st_size > 0
 
 
 @contextmanager
@@ -109,7 +108,9 @@ def client_for(ctx: RunContext, operation: str) -> Iterator[Any]:
             status = "ok"
         finally:
             ms = 1000 * (time.perf_counter() - begun)
-            ctx.state.record_call(ctx.clock.now(), "registry", operation, status, ms=ms)
+            record_call(
+                ctx.state, Call(ctx.clock.now(), "registry", operation, status, duration_ms=ms)
+            )
 
 
 @dataclass(frozen=True)

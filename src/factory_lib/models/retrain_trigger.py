@@ -26,7 +26,7 @@ from factory_lib.models import outcome as outcomes
 from factory_lib.models.history import History
 from factory_lib.models.outcome import TrainingOutcome
 from factory_lib.settings.records import TrainingSettings
-from factory_lib.state.marks import DRIFT
+from factory_lib.state.marks import DRIFT, get_marks, set_mark
 
 TOPIC = "training"
 NOT_BEFORE = time(20, 45)  # local: by then both spot and PVPC of tomorrow are published
@@ -105,7 +105,7 @@ def _outcome_file(ctx: RunContext, entity: str) -> Path:
 
 def _nothing_new(ctx: RunContext, history: History, code: str, data: str) -> TrainingOutcome | None:
     """Return the outcome of an earlier training that this one could not improve on, if there is one."""
-    trainings = ctx.state.marks(TOPIC)
+    trainings = get_marks(ctx.state, TOPIC)
     if (entity := f"{code}-{data}") in trainings:
         why = "Nothing new: data, features and code are those of the last training."
     else:
@@ -119,7 +119,7 @@ def _nothing_new(ctx: RunContext, history: History, code: str, data: str) -> Tra
         at, entity, note = max(before)
         new_hours = (_prices_until(history) - note["prices_until"]) // 3600
         drifted = any(
-            why and at <= since <= ctx.as_of for since, why in ctx.state.marks(DRIFT).values()
+            why and at <= since <= ctx.as_of for since, why in get_marks(ctx.state, DRIFT).values()
         )
         if drifted or (at < _last_closing(ctx.as_of) and new_hours >= FEWEST_NEW_HOURS):
             return None
@@ -147,4 +147,4 @@ def _prices_until(history: History) -> int:
 def _remember(ctx: RunContext, history: History, entity: str, made: TrainingOutcome) -> None:
     outcomes.save(made, _outcome_file(ctx, entity))
     note = {"prices_until": _prices_until(history), "mlflow_run_id": made.mlflow_run_id}
-    ctx.state.mark(TOPIC, entity, ctx.as_of, note)
+    set_mark(ctx.state, TOPIC, entity, ctx.as_of, note)

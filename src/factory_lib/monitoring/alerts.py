@@ -17,18 +17,19 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from factory_lib.clock import epoch, from_epoch
 from factory_lib.errors import BadInput
 from factory_lib.runs.records import RunRecord, stamp
 from factory_lib.settings import Settings
 from factory_lib.settings.records import AlertSettings
-from factory_lib.state import State
-from factory_lib.state.marks import DRIFT
+from factory_lib.state import State, breaker
+from factory_lib.state.alerts import NEVER, AlertRecord, edit_alerts, list_alerts
+from factory_lib.state.marks import DRIFT, get_mark, get_marks, set_mark
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from factory_lib.models.prediction import PredictionOutcome
     from factory_lib.pipeline.backfill import BackfillOutcome
 
-RESOLVED = "resolved"
+OPEN, ACKNOWLEDGED, RESOLVED = "open", "acknowledged", "resolved"
 
 
 class Topic(StrEnum):
@@ -76,35 +77,32 @@ class Event:
 
 def raise_event(state: State, event: Event, at: datetime) -> None:
     """Open the alert, or count once more; what got worse needs a new acknowledgement."""
-    given = (event.topic, event.entity, event.severity, event.message, epoch(at))
-    if event.severity == Severity.INFO:
-        # as if the trouble had been told: so the good news is
-        change = "status = 'resolved', told = 'open'"
-    else:
-        change = (
-            "count = iif(status = 'resolved', 1, count + 1), opened_at = iif(status = 'resolved', ?5, opened_at), "
-            "by = iif(status = 'acknowledged' AND ?3 <= severity, by, ''), "
-            "status = iif(status = 'acknowledged' AND ?3 <= severity, status, 'open')"
+    topic, entity, severity = str(event.topic), event.entity, int(event.severity)
+    with edit_alerts(state) as alerts:
+        before = alerts.get((topic, entity)) or AlertRecord(
+            topic, entity, severity, event.message, RESOLVED, at, at
         )
-    with state.transaction() as sql:
-        sql.execute(
-            "INSERT OR IGNORE INTO alert VALUES (?1, ?2, ?3, ?4, 'resolved', ?5, ?5, 0, '', 0, 0, '')",
-            given,
-        )
-        sql.execute(
-            f"UPDATE alert SET {change}, severity = ?3, message = ?4, last_at = ?5 WHERE topic = ?1 AND entity = ?2",
-            given,
-        )
+        after = replace(before, severity=severity, message=event.message, last_at=at)
+        if event.severity == Severity.INFO:
+            # as if the channels had been notified of the trouble: so they are of its end
+            after = replace(after, status=RESOLVED, notified=OPEN)
+        elif before.status == RESOLVED:
+            after = replace(after, status=OPEN, count=1, opened_at=at, by="")
+        else:
+            after = replace(after, count=before.count + 1)
+            if before.status == OPEN or severity > before.severity:
+                after = replace(after, status=OPEN, by="")
+        alerts[topic, entity] = after
 
 
 def resolve(state: State, topic: Topic, entity: str, message: str, at: datetime) -> None:
     """End an alert; nothing happens where none is open."""
-    with state.transaction() as sql:
-        sql.execute(
-            "UPDATE alert SET status = 'resolved', message = ?, last_at = ? "
-            "WHERE topic = ? AND entity = ? AND status <> 'resolved'",
-            (message, epoch(at), topic, entity),
-        )
+    with edit_alerts(state) as alerts:
+        alert = alerts.get((str(topic), entity))
+        if alert and alert.status != RESOLVED:
+            alerts[alert.topic, entity] = replace(
+                alert, status=RESOLVED, message=message, last_at=at
+            )
 
 
 def settle(
@@ -124,61 +122,61 @@ def settle(
     for event in events:
         raise_event(state, event, at)
         raised.add(event.entity)
-    for (entity,) in state.query(
-        "SELECT entity FROM alert WHERE topic = ? AND status <> 'resolved'", (topic,)
-    ):
-        if entity not in raised and owned(entity):
-            resolve(state, topic, entity, over(entity), at)
+    for alert in list_alerts(state):
+        if alert.topic == topic and alert.entity not in raised and owned(alert.entity):
+            resolve(state, topic, alert.entity, over(alert.entity), at)
 
 
 def acknowledge(state: State, pattern: str, by: str, at: datetime) -> int:
     """Say that somebody takes care of the open alerts whose ``topic/entity`` matches; return how many."""
     return _change(
-        state, pattern, "status = 'acknowledged', by = ?", (f"{by} {stamp(at)}",), "status = 'open'"
+        state,
+        pattern,
+        lambda alert: alert.status == OPEN,
+        status=ACKNOWLEDGED,
+        by=f"{by} {stamp(at)}",
     )
 
 
 def mute(state: State, pattern: str, until: datetime) -> int:
     """Keep matching alerts silent until then; return how many."""
-    return _change(state, pattern, "muted_until = ?", (epoch(until),), "1")
+    return _change(state, pattern, lambda alert: True, muted_until=until)
 
 
-def _change(state: State, pattern: str, change: str, values: tuple[Any, ...], which: str) -> int:
-    with state.transaction() as sql:
-        done = sql.execute(
-            f"UPDATE alert SET {change} WHERE topic || '/' || entity GLOB ? AND {which}",
-            (*values, pattern),
-        )
-    if not done.rowcount:
+def _change(
+    state: State, pattern: str, applies: Callable[[AlertRecord], bool], **changes: Any
+) -> int:
+    with edit_alerts(state) as alerts:
+        matching = {
+            key: alert
+            for key, alert in alerts.items()
+            if fnmatchcase("/".join(key), pattern) and applies(alert)
+        }
+        alerts.update({key: replace(alert, **changes) for key, alert in matching.items()})
+    if not matching:
         raise BadInput(
             f"No alert matches {pattern!r}.", next_step="See `factory alerts list --all`."
         )
-    return done.rowcount
+    return len(matching)
 
 
 def listed(state: State, *, every: bool = False) -> list[dict[str, Any]]:
     """Return the alerts that are not resolved, or all, worst first."""
-    names = (
-        "topic",
-        "entity",
-        "severity",
-        "status",
-        "count",
-        "opened_at",
-        "last_at",
-        "muted_until",
-        "by",
-        "message",
-    )
-    rows = state.query(
-        f"SELECT {', '.join(names)} FROM alert ORDER BY severity DESC, opened_at DESC, topic, entity"
-    )
-    shown = [dict(zip(names, row, strict=True)) for row in rows if every or row[3] != RESOLVED]
-    times = ("opened_at", "last_at", "muted_until")
     return [
-        {**row, "severity": Severity(row["severity"]).name.lower()}
-        | {name: stamp(from_epoch(row[name])) if row[name] else "" for name in times}
-        for row in shown
+        {
+            "topic": alert.topic,
+            "entity": alert.entity,
+            "severity": Severity(alert.severity).name.lower(),
+            "status": alert.status,
+            "count": alert.count,
+            "opened_at": stamp(alert.opened_at),
+            "last_at": stamp(alert.last_at),
+            "muted_until": stamp(alert.muted_until) if alert.muted_until > NEVER else "",
+            "by": alert.by,
+            "message": alert.message,
+        }
+        for alert in list_alerts(state)
+        if every or alert.status != RESOLVED
     ]
 
 
@@ -195,30 +193,16 @@ def deliver(state: State, settings: Settings, at: datetime) -> list[dict[str, An
         message of each of ``entities``.
     """
     groups: dict[tuple[int, str, str], dict[str, str]] = {}
-    with state.transaction() as sql:
-        uncared_for = epoch(at) - settings.alerts.escalate_after_h * 3600
-        sql.execute(
-            "UPDATE alert SET severity = ? WHERE status = 'open' AND opened_at <= ?",
-            (Severity.CRITICAL, uncared_for),
-        )
-        # What got better is told no more, but must be told when it gets as bad as it
-        # was.
-        sql.execute(
-            "UPDATE alert SET told = severity WHERE status <> 'resolved' AND told IN ('1', '2') AND told > severity"
-        )
-        rows = sql.execute(
-            "SELECT topic, entity, severity, message, status, told, told_at, muted_until FROM alert"
-        ).fetchall()
-        for topic, entity, severity, message, status, before, told_at, muted_until in rows:
-            news = _news(status, severity, before, epoch(at) - told_at, settings.alerts)
-            if not news or muted_until > epoch(at):
-                continue
-            now_told = RESOLVED if news == RESOLVED else str(severity)
-            key = (now_told, epoch(at), topic, entity)
-            sql.execute(
-                "UPDATE alert SET told = ?, told_at = ? WHERE topic = ? AND entity = ?", key
-            )
-            groups.setdefault((-severity, topic, news), {})[entity] = settings.secrets.mask(message)
+    with edit_alerts(state) as alerts:
+        for key, stored in alerts.items():
+            alert = _aged(stored, at, settings.alerts)
+            news = "" if alert.muted_until > at else _news(alert, at, settings.alerts)
+            if news:
+                notified = RESOLVED if news == RESOLVED else str(alert.severity)
+                alert = replace(alert, notified=notified, notified_at=at)
+                group = groups.setdefault((-alert.severity, alert.topic, news), {})
+                group[alert.entity] = settings.secrets.mask(alert.message)
+            alerts[key] = alert
         told = [
             {
                 "at": stamp(at),
@@ -233,15 +217,30 @@ def deliver(state: State, settings: Settings, at: datetime) -> list[dict[str, An
     return told
 
 
-def _news(status: str, severity: int, told: str, silent_s: int, rules: AlertSettings) -> str:
-    """Return what there is to tell of one alert, or nothing. ``told`` is the severity last told, or ``resolved``."""
-    if status == RESOLVED:
-        return RESOLVED if told not in ("", RESOLVED) else ""
-    if told in ("", RESOLVED, "open"):
+def _aged(alert: AlertRecord, at: datetime, rules: AlertSettings) -> AlertRecord:
+    """Return an alert as it is at ``at``: critical where it was open for too long.
+
+    What got better is not told again, but must be told when it gets as bad as it was.
+    """
+    open_for = at - alert.opened_at
+    if alert.status == OPEN and open_for >= timedelta(hours=rules.escalate_after_h):
+        alert = replace(alert, severity=int(Severity.CRITICAL))
+    if alert.status != RESOLVED and alert.notified.isdigit():
+        alert = replace(alert, notified=str(min(int(alert.notified), alert.severity)))
+    return alert
+
+
+def _news(alert: AlertRecord, at: datetime, rules: AlertSettings) -> str:
+    """Return the news of one alert since the channels were last notified, or nothing."""
+    if alert.status == RESOLVED:
+        return RESOLVED if alert.notified not in ("", RESOLVED) else ""
+    if alert.notified in ("", RESOLVED, OPEN):
         return "opened"
-    if severity > int(told):
+    if alert.severity > int(alert.notified):
         return "escalated"
-    return "still open" if status == "open" and silent_s >= rules.cooldown_h * 3600 else ""
+    silent_for = at - alert.notified_at
+    again = alert.status == OPEN and silent_for >= timedelta(hours=rules.cooldown_h)
+    return "still open" if again else ""
 
 
 def _tell(told: list[dict[str, Any]], settings: Settings) -> None:
@@ -279,8 +278,6 @@ def after_run(state: State, settings: Settings, record: RunRecord, at: datetime)
         raise_event(
             state, Event(Topic.JOB, record.job, Severity.WARNING, f"{record.status}: {why}"), at
         )
-    from factory_lib.state import breaker
-
     hosts = breaker.open_hosts(state, settings.breaker)
     events = (Event(Topic.CIRCUIT, host, Severity.WARNING, why) for host, why in hosts.items())
     settle(state, Topic.CIRCUIT, events, at, over=lambda _: "It answers again.")
@@ -357,9 +354,9 @@ def after_predictions(ctx: RunContext, outcome: PredictionOutcome) -> None:
         (Event(Topic.FORECAST, name, Severity.WARNING, why) for name, why in drifts),
         now,
     )
-    for name in {*outcome.drifts, *ctx.state.marks(DRIFT)}:
-        why, before = outcome.drifts.get(name, ""), ctx.state.marked(DRIFT, name)
+    for name in {*outcome.drifts, *get_marks(ctx.state, DRIFT)}:
+        why, before = outcome.drifts.get(name, ""), get_mark(ctx.state, DRIFT, name)
         if bool(why) != bool(
-            before and before[1]
+            before and before.note
         ):  # the mark says since when, so one that goes on is left alone
-            ctx.state.mark(DRIFT, name, ctx.as_of, why)
+            set_mark(ctx.state, DRIFT, name, ctx.as_of, why)

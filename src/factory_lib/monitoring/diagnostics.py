@@ -22,7 +22,7 @@ from factory_lib.monitoring import alerts
 from factory_lib.pipeline.targets import clients
 from factory_lib.settings import Settings
 from factory_lib.settings.secrets import Secret
-from factory_lib.state import State
+from factory_lib.state import State, open_state
 from factory_lib.store import open_store
 
 LITTLE_DISK_GB, TOO_LITTLE_DISK_GB = 5.0, 1.0
@@ -83,7 +83,7 @@ def examine(
     it, unless nobody is to be told.
     """
     clock = SystemClock(settings.clock_offset_s)
-    with closing(State(settings.paths.state)) as state:
+    with open_state(settings) as state:
         keys = list(_keys(settings, state, clock))
         if tell:
             alerts.settle(

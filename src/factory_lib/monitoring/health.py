@@ -11,7 +11,9 @@ from factory_lib.catalogue import CATALOGUE
 from factory_lib.context import RunContext
 from factory_lib.monitoring import alerts, diagnostics
 from factory_lib.monitoring.diagnostics import Examination, Level
-from factory_lib.state.marks import LATEST
+from factory_lib.state.calls import Call, calls_since
+from factory_lib.state.marks import JOB, LATEST, get_marks
+from factory_lib.state.ticks import Tick, ticks_since
 
 DAY = timedelta(days=1)
 ENDED = ["ok", "failed", "killed"]
@@ -27,7 +29,7 @@ class Health:
         Per job: last run, its status, ``success_rate`` = ok ÷ (ok + failed + killed)
         since yesterday, idle ticks.
     calls : DataFrame
-        Per room and host or operation, last 24 h: calls, share that succeeded, median
+        Per component and host or operation, last 24 h: calls, share that succeeded, median
         and 95th percentile in ms.
     latest : DataFrame
         Per series: the end of its newest slot, until when it is due, and how many hours
@@ -105,14 +107,11 @@ def look(ctx: RunContext, *, keys_only: bool = False) -> Health:
 
 
 def _jobs(ctx: RunContext, now: datetime) -> pd.DataFrame:
-    rows = ctx.state.query(
-        "SELECT job, outcome, count FROM tick WHERE day >= ?", ((now - DAY).date().isoformat(),)
-    )
-    ticks = pd.DataFrame(rows, columns=["job", "outcome", "count"]).pivot_table(
-        index="job", columns="outcome", values="count", aggfunc="sum", fill_value=0
+    ticks = pd.DataFrame(ticks_since(ctx.state, now - DAY), columns=Tick._fields).pivot_table(
+        index="job", columns="outcome", values="ticks", aggfunc="sum", fill_value=0
     )
     ticks = ticks.reindex(columns=[*ENDED, "not_due", "locked"], fill_value=0)
-    marks = ctx.state.marks("job")
+    marks = get_marks(ctx.state, JOB)
     lines = [
         {
             "job": job,
@@ -129,22 +128,19 @@ def _jobs(ctx: RunContext, now: datetime) -> pd.DataFrame:
 
 
 def _calls(ctx: RunContext, now: datetime) -> pd.DataFrame:
-    rows = ctx.state.query(
-        "SELECT room, target, status, ms FROM call WHERE at >= ?", ((now - DAY).timestamp(),)
-    )
-    calls = pd.DataFrame(rows, columns=["room", "target", "status", "ms"])
+    calls = pd.DataFrame(calls_since(ctx.state, now - DAY), columns=Call._fields)
     calls["ok"] = calls["status"].isin(["ok", "200"])
-    grouped = calls.groupby(["room", "target"], as_index=False)
+    grouped = calls.groupby(["component", "target"], as_index=False)
     return grouped.agg(
-        calls=("ms", "size"),
+        calls=("duration_ms", "size"),
         ok_share=("ok", "mean"),
-        median_ms=("ms", "median"),
-        p95_ms=("ms", lambda ms: ms.quantile(0.95)),
+        median_ms=("duration_ms", "median"),
+        p95_ms=("duration_ms", lambda ms: ms.quantile(0.95)),
     )
 
 
 def _latest(ctx: RunContext, now: datetime) -> pd.DataFrame:
-    marks = ctx.state.marks(LATEST)
+    marks = get_marks(ctx.state, LATEST)
     lines = [
         {
             "series": name,

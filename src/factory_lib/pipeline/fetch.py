@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from queue import SimpleQueue
@@ -21,7 +20,7 @@ from factory_lib import frames
 from factory_lib.context import RunContext
 from factory_lib.errors import AuthError, CircuitOpen, NoDataYet, QuotaError, SourceError
 from factory_lib.pipeline.targets import clients
-from factory_lib.state import State
+from factory_lib.state import open_state
 
 if TYPE_CHECKING:
     from factory_lib.sources.base import Source
@@ -111,7 +110,7 @@ def _ask(
 ) -> None:
     try:
         with (
-            closing(State(ctx.state.file)) as state,
+            open_state(ctx.settings) as state,
             clients(ctx.settings, state, ctx.clock, [source]) as opened,
         ):
             hopeless: SourceError | None = None

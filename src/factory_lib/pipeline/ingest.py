@@ -23,7 +23,7 @@ from factory_lib.pipeline.source_comparison import COMPARISON_COLUMNS, ask_order
 from factory_lib.pipeline.targets import Door, Target, clients, targets
 from factory_lib.slots import expected
 from factory_lib.sources import select
-from factory_lib.state.marks import ASKED, LATEST
+from factory_lib.state.marks import ASKED, LATEST, get_mark
 
 FIRST_LOAD_DAYS = 168  # six requests of 28 days: what features and a first training need
 REREAD_DAYS = 2  # prices are revised after the day, and observations arrive late
@@ -151,7 +151,7 @@ def ingest(ctx: RunContext, sources: str = "all", days: int | None = None) -> In
             forecasts += ctx.store.write_forecasts(news, run_id=ctx.run_id).new
     tally.judge_answers(requests)
     for name in ready:
-        ctx.mark(ASKED, name, now)
+        ctx.set_mark(ASKED, name, now)
     return _outcome(ctx, tally, wanted, before, skipped, forecasts)
 
 
@@ -288,8 +288,8 @@ def _latest(ctx: RunContext, wanted: Sequence[Target], after: Stock) -> pd.DataF
         if last is None:
             continue
         until = last["start"].to_pydatetime() + timedelta(seconds=int(last["resolution_s"]))
-        known = ctx.state.marked(LATEST, target.name)
-        ctx.mark(LATEST, target.name, max(until, known[0]) if known else until)
+        known = get_mark(ctx.state, LATEST, target.name)
+        ctx.set_mark(LATEST, target.name, max(until, known.at) if known else until)
         values = {name: last[name] for name in ("series", "place", "source", "start", "value")}
         lines.append(
             {

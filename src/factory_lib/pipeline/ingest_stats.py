@@ -64,7 +64,7 @@ class Tally:
             self.written[key] = self.written.get(key, WriteResult()) + result
             self.rows[key] += len(rows)
             if result.written:
-                self.ctx.mark(STORED, name, self.ctx.clock.now())
+                self.ctx.set_mark(STORED, name, self.ctx.clock.now())
 
     def judge_answers(self, requests: Iterable[Request]) -> None:
         """Let the quality rules look at what was asked for."""

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from factory_lib.clock import epoch, from_epoch
 from factory_lib.settings.records import SeverityRule
 from factory_lib.state import State
+from factory_lib.state.marks import get_mark, set_mark
 
 AGAIN = "backfill again"  # mark: when gaps are looked for again; the note holds the pass before
 JOB = "automatic"
@@ -35,7 +36,7 @@ class Pass:
 
 def begin(state: State, now: datetime) -> Pass:
     """Return the turn of a run at ``now``: the next passes if they are due, else a look at the whole account."""
-    found = state.marked(AGAIN, JOB)
+    found = get_mark(state, AGAIN, JOB)
     if found and found[1] and found[0] <= now:
         first, minutes = from_epoch(found[1]["first"]), found[1]["until_min"]
         if now - first < LOOK_EVERY:
@@ -52,10 +53,10 @@ def leave(state: State, turn: Pass, failed: Iterable[SeverityRule]) -> None:
     ]
     wait = min([LOOK_EVERY, *(timedelta(minutes=minute) for minute in minutes)])
     note = {"first": epoch(turn.first), "until_min": turn.until_min, "failed": bool(minutes)}
-    state.mark(AGAIN, JOB, turn.first + wait, note)
+    set_mark(state, AGAIN, JOB, turn.first + wait, note)
 
 
 def waiting(state: State) -> tuple[datetime, bool] | None:
     """Return when gaps are looked for again, and whether a pass is due then; None: nobody left word."""
-    found = state.marked(AGAIN, JOB)
+    found = get_mark(state, AGAIN, JOB)
     return (found[0], found[1]["failed"]) if found and found[1] else None

@@ -20,7 +20,7 @@ from factory_lib.pipeline import known_unfillable, retry_schedule
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
 from factory_lib.state import State
-from factory_lib.state.marks import ASKED, DRIFT, LATEST, STORED
+from factory_lib.state.marks import ASKED, DRIFT, JOB, LATEST, STORED, get_mark, get_marks
 
 # A slot that does not come when it can is asked for at the next tick, then ever more
 # seldom, at least twice an hour.
@@ -39,7 +39,7 @@ def nothing_due(settings: Settings, state: State, job: str, now: datetime) -> st
     spec = settings.jobs[job]
     if spec.notebook == "01_ingest":
         return None if dropped(settings) else _nothing_to_ingest(settings, state, spec, now)
-    found = state.marked("job", job)
+    found = get_mark(state, JOB, job)
     if found and spec.notebook == "03_backfill" and spec.parameters.get("automatic", True):
         return _nothing_to_fill(state, *found, now)
     if not found or found[1]["status"] != "ok" or spec.notebook == "09_maintenance":
@@ -52,7 +52,7 @@ def nothing_due(settings: Settings, state: State, job: str, now: datetime) -> st
     if spec.notebook in ("02_gap_analysis", "03_backfill") and _may_have_gaps(state, last, now):
         return None
     if spec.notebook == "05_model_training" and any(
-        why and at >= last for at, why in state.marks(DRIFT).values()
+        why and at >= last for at, why in get_marks(state, DRIFT).values()
     ):
         return None
     return _nothing_stored(state, last)
@@ -95,7 +95,7 @@ def contents(entry: Path) -> dict[Path, tuple[int, float]]:
 
 def _all_quiet(state: State, last: datetime, now: datetime) -> str | None:
     if now - last >= LONGEST_QUIET or any(
-        at >= last and end["status"] != "ok" for at, end in state.marks("job").values()
+        at >= last and end["status"] != "ok" for at, end in get_marks(state, JOB).values()
     ):
         return None
     return f"all was quiet since {last:%H:%M}Z"
@@ -113,7 +113,7 @@ def _nothing_to_ingest(
         for name in providers.select(settings, str(spec.parameters.get("sources", "all")))
         if not providers.missing(name, settings)
     ]
-    latest, asked = state.marks(LATEST), state.marks(ASKED)
+    latest, asked = get_marks(state, LATEST), get_marks(state, ASKED)
     since = min((asked[name][0] for name in names if name in asked), default=None)
     if since is None or any(name not in asked for name in names):
         return None
@@ -160,7 +160,7 @@ def _may_have_gaps(state: State, last: datetime, now: datetime) -> bool:
     """Return whether a slot fell due, what no source had is to be looked for, or a market day ended since ``last``."""
     if market_day(last) < market_day(now):
         return True
-    latest = state.marks(LATEST)
+    latest = get_marks(state, LATEST)
     if any(_due_slots_end(CATALOGUE[name], now) > until for name, (until, _) in latest.items()):
         return True
     looks = (known_unfillable.next_look(state, name) for name in latest)
@@ -178,7 +178,7 @@ def _due_slots_end(series: Series, now: datetime) -> datetime:
 
 def _nothing_to_plan(settings: Settings, state: State, last: datetime, now: datetime) -> str | None:
     """Plans go by prices first of all; the air ahead changes slowly, and a new day has a tomorrow of its own."""
-    priced = state.marked(STORED, f"{settings.tariff.price_basis}_eur_mwh")
+    priced = get_mark(state, STORED, f"{settings.tariff.price_basis}_eur_mwh")
     if (
         (priced and priced[0] >= last)
         or market_day(last) < market_day(now)
@@ -189,6 +189,6 @@ def _nothing_to_plan(settings: Settings, state: State, last: datetime, now: date
 
 
 def _nothing_stored(state: State, last: datetime) -> str | None:
-    if any(at >= last for at, _ in state.marks(STORED).values()):
+    if any(at >= last for at, _ in get_marks(state, STORED).values()):
         return None
     return f"nothing was stored since the last run at {last:%Y-%m-%d %H:%M}Z"

@@ -21,12 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 from factory_lib.clock import AS_OF_ENV, REPLAY_AFTER, Clock, SystemClock
 from factory_lib.errors import BadInput, NotebookFailed, UnknownParameter
-from factory_lib.files import write_atomically
+from factory_lib.files import lock, write_atomically
 from factory_lib.runs import index, records, report
 from factory_lib.runs.records import RunRecord, Status, stamp
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
-from factory_lib.state import State, locked
+from factory_lib.state import State, open_state
+from factory_lib.state.marks import JOB, set_mark
+from factory_lib.state.ticks import count_tick
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -94,7 +96,7 @@ def run_job(
     profile = options.clock or SystemClock(settings.clock_offset_s)
     own = {"profile": settings.profile, "as_of": stamp(as_of)}
     given = {**own, **spec.parameters, **options.parameters}
-    with locked(settings.paths.data / "locks", job):
+    with lock(settings.paths.lock(job), wait=False):
         notebook = notebook_for(settings, spec, given)
         records.mark_killed(settings.paths.runs, machine.now())
         folder, record = _begin(settings, job, spec, given, machine.now())
@@ -353,15 +355,12 @@ def _remember(
     next. Without ``after_run`` the run is not of the present: it is counted and no more,
     for how it ended says nothing of now.
     """
-    state = State(settings.paths.state)
-    try:
-        state.tick(record.job, record.status, at)
+    with open_state(settings) as state:
+        count_tick(state, record.job, record.status, at)
         if after_run:
             note = {"status": record.status, "summary": record.summary, "error": record.error}
-            state.mark("job", record.job, began, note)
+            set_mark(state, JOB, record.job, began, note)
             after_run(state, settings, record, at)
-    finally:
-        state.close()
 
 
 def _attach(settings: Settings, folder: Path, record: RunRecord) -> RunRecord:

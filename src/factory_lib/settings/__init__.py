@@ -65,6 +65,10 @@ class Paths:
         """The state that all processes share."""
         return self.data / "state.db"
 
+    def lock(self, job: str) -> Path:
+        """Return the lock file of a job, which one process at a time may hold."""
+        return self.data / "locks" / f"{job}.lock"
+
     @property
     def clock(self) -> Path:
         """Where a simulated profile's clock stands between commands."""

@@ -1,7 +1,7 @@
-"""Whose turn it is: at most one request of a host per spacing, over all processes of the machine.
+"""The rate limiter: at most one request of a host per spacing, over all processes of the machine.
 
 A turn is an absolute instant handed out in one transaction of ``state.db``, so eight
-processes queue like one. Capacity is one: what was not used is not saved up. Standard
+processes queue like one. Capacity is one: an unused turn is not saved up. Standard
 library only.
 """
 
@@ -12,14 +12,14 @@ from datetime import UTC, datetime, timedelta
 from factory_lib.clock import Clock, from_epoch
 from factory_lib.errors import QuotaError
 from factory_lib.settings.records import SourceSettings
-from factory_lib.state import State
+from factory_lib.state.database import State
 
 # A provider counts arrivals, we space departures. Two per cent more than the limit asks
 # lets an arrival be 1.2 s late (60 s × 2 %) before any 60 seconds hold one request too
 # many, and costs two per cent of the rate.
 MARGIN = 1.02
-LATEST_START_S = 0.5  # a turn that the machine slept through is given up and another one taken
-LONGEST_WAIT_S = 300.0  # a turn further off is not worth holding a process for
+LATEST_START_S = 0.5  # a turn that the machine slept through is given up for another one
+LONGEST_WAIT_S = 300.0  # no process waits for a turn further off
 
 
 def step_s(limits: SourceSettings) -> float:
@@ -27,14 +27,14 @@ def step_s(limits: SourceSettings) -> float:
     return max(limits.spacing_s, 60.0 / limits.requests_per_minute) * MARGIN
 
 
-def wait_for_turn(state: State, host: str, limits: SourceSettings, clock: Clock) -> None:
-    """Sleep until it is this caller's turn to ask ``host``.
+def acquire(state: State, host: str, limits: SourceSettings, clock: Clock) -> None:
+    """Sleep until it is this caller's turn to send a request to ``host``.
 
     Raises
     ------
     QuotaError
-        If the day's quota is used up, or the host asked to be left alone for longer
-        than a process should wait.
+        If the day's quota is used up, or the host is blocked for longer than a process
+        should wait.
     """
     while True:
         turn = _reserve(state, host, limits, clock.now().timestamp())
@@ -43,31 +43,37 @@ def wait_for_turn(state: State, host: str, limits: SourceSettings, clock: Clock)
             return
 
 
-def hold(state: State, host: str, until: datetime) -> None:
-    """Give no turn of ``host`` before ``until``: what one process was told by a 429 holds for all."""
-    with state.transaction() as sql:
-        sql.execute(
+def block_until(state: State, host: str, until: datetime) -> None:
+    """Give no turn of ``host`` before ``until``, to any process: the host answered 429."""
+    with state.transaction() as connection:
+        connection.execute(
             "INSERT INTO spacing VALUES (?, ?, '', 0)"
             " ON CONFLICT DO UPDATE SET next_at = max(next_at, excluded.next_at)",
             (host, until.timestamp()),
         )
 
 
+def forget_from(state: State, instant: datetime) -> None:
+    """Delete turns and open circuits from ``instant`` on: those of a clock that was put back since."""
+    with state.transaction() as connection:
+        connection.execute("DELETE FROM spacing WHERE next_at >= ?", (instant.timestamp(),))
+        connection.execute("DELETE FROM breaker WHERE open_until >= ?", (instant.timestamp(),))
+
+
 def _reserve(state: State, host: str, limits: SourceSettings, now: float) -> float:
     today = datetime.fromtimestamp(now, UTC).date()
-    with state.transaction() as sql:
-        row = sql.execute(
+    with state.transaction() as connection:
+        next_at, day, used = connection.execute(
             "SELECT next_at, day, used FROM spacing WHERE host = ?", (host,)
-        ).fetchone()
-        next_at, day, used = row or (0.0, "", 0)
+        ).fetchone() or (0.0, "", 0)
         used = used if day == today.isoformat() else 0
         turn = max(now, next_at)
         if limits.requests_per_day and used >= limits.requests_per_day:
-            tomorrow = datetime.combine(
-                today + timedelta(days=1), datetime.min.time(), UTC
-            ).timestamp()
+            midnight = datetime.combine(today, datetime.min.time(), UTC) + timedelta(days=1)
             raise QuotaError(
-                host, f"all {used} requests of the day are used", retry_after_s=tomorrow - now
+                host,
+                f"all {used} requests of the day are used",
+                retry_after_s=midnight.timestamp() - now,
             )
         if turn - now > LONGEST_WAIT_S:
             raise QuotaError(
@@ -75,7 +81,7 @@ def _reserve(state: State, host: str, limits: SourceSettings, now: float) -> flo
                 f"not asked before {from_epoch(int(turn)):%H:%M:%SZ}",
                 retry_after_s=turn - now,
             )
-        sql.execute(
+        connection.execute(
             "INSERT OR REPLACE INTO spacing VALUES (?, ?, ?, ?)",
             (host, turn + step_s(limits), today.isoformat(), used + 1),
         )

@@ -1,6 +1,43 @@
-"""Topics of the marks that jobs leave in the shared state for the next tick."""
+"""Marks: the instant at which something last happened to an entity, and a note. Standard library only."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from factory_lib.clock import epoch, from_epoch
+from factory_lib.state.database import State
 
 LATEST = "latest"  # the end of the newest slot of a series
 STORED = "stored"  # when a series last got a new or revised value
 ASKED = "asked"  # when a provider was last asked
 DRIFT = "drift"  # since when the forecasts of a series have been out of line; the note says how
+JOB = "job"  # when a job last began; the note holds its status, verdict and error
+
+
+class Mark(NamedTuple):
+    """An instant, and anything that JSON can hold."""
+
+    at: datetime
+    note: Any
+
+
+def set_mark(state: State, topic: str, entity: str, at: datetime, note: Any = None) -> None:
+    """Remember when ``topic`` last happened to ``entity``."""
+    with state.transaction() as connection:
+        connection.execute(
+            "INSERT OR REPLACE INTO mark VALUES (?, ?, ?, ?)",
+            (topic, entity, epoch(at), json.dumps(note)),
+        )
+
+
+def get_mark(state: State, topic: str, entity: str) -> Mark | None:
+    """Return the mark of one entity, or None."""
+    return get_marks(state, topic).get(entity)
+
+
+def get_marks(state: State, topic: str) -> dict[str, Mark]:
+    """Return the marks of a topic by entity."""
+    rows = state.query("SELECT entity, at, note FROM mark WHERE topic = ?", (topic,))
+    return {entity: Mark(from_epoch(at), json.loads(note)) for entity, at, note in rows}

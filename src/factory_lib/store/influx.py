@@ -9,7 +9,6 @@ slower.
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -32,6 +31,7 @@ from factory_lib import catalogue
 from factory_lib.catalogue import Measurement
 from factory_lib.clock import DAY_S, from_epoch
 from factory_lib.errors import ConfigError, StoreError, StoreUnavailable
+from factory_lib.files import lock
 from factory_lib.settings import InfluxSettings
 from factory_lib.settings.secrets import Secret
 from factory_lib.slots import to_index
@@ -179,9 +179,7 @@ class InfluxBackend:
     @contextmanager
     def writing(self, measurement: str) -> Iterator[None]:
         """Wait for the measurement's lock; the kernel releases it when the process ends, however it ends."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with (self._folder / f"store-{measurement}.lock").open("w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        with lock(self._folder / f"store-{measurement}.lock"):
             yield
 
     # -- values ---------------------------------------------------------------------------------------------------

@@ -12,7 +12,9 @@ import pytest
 from factory_lib.admin import backup
 from factory_lib.context import RunContext, open_context
 from factory_lib.errors import BadInput, JobLocked
-from factory_lib.state import locked
+from factory_lib.files import lock
+from factory_lib.state.marks import get_mark, set_mark
+from factory_lib.state.ticks import count_tick
 from factory_lib.store import copying
 from factory_lib.store.base import Store
 from tests.unit.conftest import SLOTS, Fill
@@ -24,7 +26,7 @@ def checksums(ctx: RunContext) -> list[str]:
 
 def test_what_is_brought_back_is_what_was_taken(ctx: RunContext, fill: Fill) -> None:
     fill()
-    ctx.state.mark("latest", "spot_eur_mwh", ctx.clock.now())
+    set_mark(ctx.state, "latest", "spot_eur_mwh", ctx.clock.now())
     before = checksums(ctx)
     folder = backup.take(ctx)
     assert sorted(file.name for file in folder.iterdir()) == [
@@ -33,12 +35,12 @@ def test_what_is_brought_back_is_what_was_taken(ctx: RunContext, fill: Fill) -> 
         "store.db",
     ]
     fill(value=70.0)
-    ctx.state.mark("latest", "spot_eur_mwh", ctx.clock.now() + timedelta(days=1))
+    set_mark(ctx.state, "latest", "spot_eur_mwh", ctx.clock.now() + timedelta(days=1))
     assert checksums(ctx) != before
     chosen, inventory = backup.bring_back(ctx)
     assert chosen == folder
     assert list(inventory["checksum"]) == checksums(ctx) == before
-    assert ctx.state.marked("latest", "spot_eur_mwh") == (ctx.clock.now(), None)
+    assert get_mark(ctx.state, "latest", "spot_eur_mwh") == (ctx.clock.now(), None)
 
 
 def test_a_backup_taken_while_another_writes_is_whole(ctx: RunContext, fill: Fill) -> None:
@@ -52,7 +54,7 @@ def test_a_backup_taken_while_another_writes_is_whole(ctx: RunContext, fill: Fil
             number = 0
             while not stop.is_set():
                 number += 1
-                other.state.tick("ingest", "ok", other.clock.now())
+                count_tick(other.state, "ingest", "ok", other.clock.now())
                 rows = other.store.read(
                     "spot_eur_mwh",
                     places=["ES"],
@@ -75,7 +77,7 @@ def test_a_backup_taken_while_another_writes_is_whole(ctx: RunContext, fill: Fil
         writer.join()
     _, inventory = backup.bring_back(ctx, folder)
     assert inventory["rows"].sum() % SLOTS == 0  # each write was one transaction: all of it or none
-    assert ctx.state.query("PRAGMA integrity_check") == [("ok",)]
+    assert ctx.state.damage() == ""
 
 
 def test_a_damaged_backup_changes_nothing(ctx: RunContext, fill: Fill) -> None:
@@ -138,25 +140,25 @@ def test_the_state_is_copied_before_the_store(
     copy = copying.backup
 
     def later(store: Store, file: Path) -> pd.DataFrame:
-        ctx.state.mark("latest", "spot_eur_mwh", ctx.clock.now())  # what is written meanwhile
+        set_mark(ctx.state, "latest", "spot_eur_mwh", ctx.clock.now())  # what is written meanwhile
         return copy(store, file)
 
     monkeypatch.setattr(copying, "backup", later)
     backup.take(ctx)
     backup.bring_back(ctx)
-    assert ctx.state.marked("latest", "spot_eur_mwh") is None
+    assert get_mark(ctx.state, "latest", "spot_eur_mwh") is None
 
 
 def test_a_restore_killed_between_the_two_leaves_a_state_that_knows_too_little_and_is_completed_by_another(
     ctx: RunContext, fill: Fill, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill()
-    ctx.state.mark("latest", "spot_eur_mwh", ctx.clock.now())
+    set_mark(ctx.state, "latest", "spot_eur_mwh", ctx.clock.now())
     before = checksums(ctx)
     backup.take(ctx)
     fill(value=70.0)
     later = checksums(ctx)
-    ctx.state.mark("latest", "spot_eur_mwh", ctx.clock.now() + timedelta(days=1))
+    set_mark(ctx.state, "latest", "spot_eur_mwh", ctx.clock.now() + timedelta(days=1))
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
@@ -165,7 +167,7 @@ def test_a_restore_killed_between_the_two_leaves_a_state_that_knows_too_little_a
         patched.setattr(copying, "restore", killed)
         backup.bring_back(ctx)
     assert checksums(ctx) == later
-    assert ctx.state.marked("latest", "spot_eur_mwh") == (ctx.clock.now(), None)
+    assert get_mark(ctx.state, "latest", "spot_eur_mwh") == (ctx.clock.now(), None)
     backup.bring_back(ctx)
     assert checksums(ctx) == before
 
@@ -173,7 +175,7 @@ def test_a_restore_killed_between_the_two_leaves_a_state_that_knows_too_little_a
 def test_a_backup_never_replaces_another(ctx: RunContext, fill: Fill) -> None:
     fill()
     before = (backup.take(ctx) / "state.db").read_bytes()
-    ctx.state.mark("latest", "spot_eur_mwh", ctx.clock.now())
+    set_mark(ctx.state, "latest", "spot_eur_mwh", ctx.clock.now())
     with pytest.raises(BadInput, match="exists"):
         backup.take(ctx)
     assert (backup.taken(ctx)[0] / "state.db").read_bytes() == before
@@ -182,7 +184,7 @@ def test_a_backup_never_replaces_another(ctx: RunContext, fill: Fill) -> None:
 def test_nothing_is_brought_back_while_a_job_runs(ctx: RunContext, fill: Fill) -> None:
     fill()
     backup.take(ctx)
-    with locked(ctx.settings.paths.data / "locks", "ml_training"), pytest.raises(JobLocked):
+    with lock(ctx.settings.paths.lock("ml_training"), wait=False), pytest.raises(JobLocked):
         backup.bring_back(ctx)
 
 

@@ -17,7 +17,7 @@ from factory_lib.context import RunContext
 from factory_lib.importers import import_path
 from factory_lib.pipeline.ingest import IngestOutcome
 from factory_lib.runs import due
-from factory_lib.state.marks import STORED
+from factory_lib.state.marks import STORED, get_marks
 
 DAY = date(2026, 4, 14)
 FRAMES = [field.name for field in fields(IngestOutcome) if field.type == "pd.DataFrame"]
@@ -53,7 +53,7 @@ def test_a_dropped_file_is_stored_archived_and_counted(ctx: RunContext, folder: 
     start, end = day_bounds(DAY)
     assert len(ctx.store.slots("spot_eur_mwh", places=["ES"], start=start, end=end)) == 96
     assert list(folder.iterdir()) == []
-    assert ctx.state.marks(STORED)["inbox"][0] == ctx.clock.now()
+    assert get_marks(ctx.state, STORED)["inbox"][0] == ctx.clock.now()
     archive = ctx.settings.paths.data / "archive" / "2026-04-15"
     assert [file.name for file in archive.iterdir()] == ["marginalpdbc_20260414.1"]
     drop(folder)

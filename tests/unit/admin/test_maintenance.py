@@ -9,6 +9,9 @@ from factory_lib.context import RunContext, open_context
 from factory_lib.monitoring.health import look
 from factory_lib.runs import records
 from factory_lib.runs.records import RunRecord, stamp
+from factory_lib.state.calls import Call, record_call
+from factory_lib.state.marks import set_mark
+from factory_lib.state.ticks import count_tick
 from tests.unit.conftest import SLOTS, Fill
 
 
@@ -36,9 +39,9 @@ def test_old_runs_go_and_the_newest_of_each_job_stays(ctx: RunContext) -> None:
 def test_calls_and_ticks_are_forgotten_in_time(ctx: RunContext) -> None:
     now = ctx.clock.now()
     for days_ago in (1, 29, 31):
-        ctx.state.record_call(now - timedelta(days=days_ago), "net", "ree", "200")
+        record_call(ctx.state, Call(now - timedelta(days=days_ago), "http", "ree", "200"))
     for days_ago in (1, 399, 401):
-        ctx.state.tick("ingest", "ok", now - timedelta(days=days_ago))
+        count_tick(ctx.state, "ingest", "ok", now - timedelta(days=days_ago))
     assert maintenance.maintain(ctx).figures["removed_state"] == 2
 
 
@@ -81,13 +84,17 @@ def test_damage_stops_everything_and_is_told(ctx: RunContext, fill: Fill) -> Non
 def test_health_sums_up_jobs_calls_and_series(ctx: RunContext) -> None:
     now = ctx.clock.now()
     for outcome in ("ok", "ok", "ok", "failed", "not_due"):
-        ctx.state.tick("ml_training", outcome, now)
-    ctx.state.mark(
-        "job", "ml_training", now, {"status": "failed", "summary": "", "error": "no rows"}
+        count_tick(ctx.state, "ml_training", outcome, now)
+    set_mark(
+        ctx.state,
+        "job",
+        "ml_training",
+        now,
+        {"status": "failed", "summary": "", "error": "no rows"},
     )
     for status, ms in (("200", 100.0), ("200", 200.0), ("Unreachable", 900.0), ("200", 300.0)):
-        ctx.state.record_call(now, "net", "ree", status, ms=ms)
-    ctx.state.mark("latest", "spot_eur_mwh", now - timedelta(days=2))
+        record_call(ctx.state, Call(now, "http", "ree", status, duration_ms=ms))
+    set_mark(ctx.state, "latest", "spot_eur_mwh", now - timedelta(days=2))
     found = look(ctx)
     (job,) = found.jobs.to_dict(orient="records")
     assert (job["status"], job["summary"], job["success_rate"], job["not_due"]) == (

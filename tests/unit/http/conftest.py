@@ -13,7 +13,7 @@ import pytest
 from factory_lib.clock import SimulatedClock
 from factory_lib.http import Http
 from factory_lib.settings import Settings
-from factory_lib.state import State
+from factory_lib.state import State, open_state
 
 Answer = tuple[int, bytes] | tuple[int, bytes, dict[str, str]]
 
@@ -70,9 +70,8 @@ def script() -> Iterator[Script]:
 
 @pytest.fixture
 def state(settings: Settings) -> Iterator[State]:
-    opened = State(settings.paths.state)
-    yield opened
-    opened.close()
+    with open_state(settings) as opened:
+        yield opened
 
 
 OpenHttp = Callable[..., Http]

@@ -14,6 +14,7 @@ from factory_lib.clock import SimulatedClock
 from factory_lib.errors import (
     AuthError,
     BadRange,
+    CircuitOpen,
     MalformedResponse,
     NoDataYet,
     QuotaError,
@@ -23,7 +24,8 @@ from factory_lib.errors import (
 )
 from factory_lib.http import Http, Reply
 from factory_lib.settings.secrets import Secret
-from factory_lib.state import State
+from factory_lib.state import State, open_state
+from factory_lib.state.calls import calls_since
 
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
 PAGE = b"<html><body>Request unsuccessful. Incapsula incident ID: 1</body></html>"
@@ -47,7 +49,8 @@ def test_an_answer_comes_back_whole_and_is_noted_without_its_query(
         "application/json",
     )
     assert script.asked[0][0] == "/ree/path?day=2026-04-15&token=s3cret-token"
-    assert state.query("SELECT room, target, status, bytes FROM call") == [("net", "ree", "200", 8)]
+    (call,) = calls_since(state, NOW)
+    assert (call.component, call.target, call.status, call.size) == ("http", "ree", "200", 8)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +225,7 @@ def test_the_simulated_world_never_leads_to_a_real_host(
     simulated = factory_settings.load(
         "demo", env={"FACTORY_HOME": str(home), "FACTORY_SIMULATOR_URL": script.url}
     )
-    state = State(simulated.paths.state)
+    state = open_state(simulated)
     http = Http("ree", simulated, state, clock)
     script.answers = [(302, b"", {"Location": "http://localhost:1/real"})]
     with pytest.raises(MalformedResponse, match="real host"):
@@ -258,3 +261,31 @@ def test_the_simulated_world_never_leads_to_a_real_host(
 )
 def test_text_obeys_the_charset_and_falls_back(content_type: str, body: bytes, text: str) -> None:
     assert Reply(200, {"content-type": content_type}, body).text == text
+
+
+def test_a_dead_host_gets_no_request_until_the_circuit_is_half_open(
+    script: Any, open_http: Any
+) -> None:
+    clock = SimulatedClock(NOW)
+    script.answers = [(500, b"")]
+    with pytest.raises(ServerError):
+        open_http(clock, retries=3).get("/")
+    with pytest.raises(CircuitOpen):
+        open_http(clock, retries=3).get("/")
+    assert len(script.asked) == 5
+    with pytest.raises(CircuitOpen):
+        open_http(clock, retries=3).get("/")
+    assert len(script.asked) == 5, "an open circuit costs no request"
+    clock.sleep(301)
+    script.answers = [(200, b"{}")]
+    assert open_http(clock).get("/").status == 200
+    assert open_http(clock).get("/").status == 200
+
+
+def test_a_host_that_has_nothing_is_not_a_broken_host(script: Any, open_http: Any) -> None:
+    clock = SimulatedClock(NOW)
+    script.answers = [(404, b"")]
+    for _ in range(6):
+        with pytest.raises(NoDataYet):
+            open_http(clock).get("/")
+    assert len(script.asked) == 6

@@ -109,8 +109,8 @@ def test_unreadable_member_costs_only_itself_and_stays_visible(
     assert report.level == "fail"
     assert report.written.new == 24
     assert report.rejected["member"].tolist() == ["omie.tar.gz: marginalpdbc_20230529.1"]
-    unfinished = import_ledger.table(ctx.state, unfinished_only=True)
-    assert unfinished["member"].tolist() == ["marginalpdbc_20230529.1"]
+    unfinished = [entry for entry in import_ledger.entries(ctx.state) if entry.status == "started"]
+    assert [entry.member for entry in unfinished] == ["marginalpdbc_20230529.1"]
 
 
 def test_import_that_broke_off_is_visible_and_completed_by_the_next(
@@ -125,9 +125,9 @@ def test_import_that_broke_off_is_visible_and_completed_by_the_next(
         patch.setattr(ctx.store, "write", down)
         with pytest.raises(StoreUnavailable):
             import_path(ctx, file)
-    assert import_ledger.table(ctx.state)["state"].tolist() == ["started"]
+    assert [entry.status for entry in import_ledger.entries(ctx.state)] == ["started"]
     assert import_path(ctx, file).written.new == 2
-    assert import_ledger.table(ctx.state)["state"].tolist() == ["complete"]
+    assert [entry.status for entry in import_ledger.entries(ctx.state)] == ["complete"]
 
 
 def test_store_that_lost_its_rows_gets_them_again(
@@ -200,7 +200,7 @@ def test_file_of_no_use_is_a_typed_error(ctx: RunContext, tmp_path: Path, conten
     (tmp_path / "x.bin").write_bytes(content)
     with pytest.raises(ImportFileError):
         import_path(ctx, tmp_path / "x.bin")
-    assert len(import_ledger.table(ctx.state)) == 0
+    assert import_ledger.entries(ctx.state) == []
 
 
 def test_path_that_is_not_there_is_a_typed_error(ctx: RunContext, tmp_path: Path) -> None:

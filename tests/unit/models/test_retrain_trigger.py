@@ -20,6 +20,7 @@ from factory_lib.models import prediction, registry, retrain_trigger, scores, se
 from factory_lib.models.forecasters import PriceForecaster, Recipe
 from factory_lib.models.scores import RECOMMENDATION, SCORE
 from factory_lib.settings.records import TrainingSettings
+from factory_lib.state.marks import get_marks, set_mark
 
 NOW = datetime(2025, 6, 10, 10, tzinfo=UTC)
 DAYS = 125
@@ -193,7 +194,7 @@ def test_more_hours_of_the_same_day_are_not_learnt_yet(workshop, trained, instan
 
 def test_a_replay_leaves_registry_and_marks_alone(workshop, trained):
     def left():
-        return registry.versions(workshop), workshop.state.marks(retrain_trigger.TOPIC)
+        return registry.versions(workshop), get_marks(workshop.state, retrain_trigger.TOPIC)
 
     before = left()
     made = retrain_trigger.train(
@@ -212,9 +213,9 @@ def test_a_replay_leaves_registry_and_marks_alone(workshop, trained):
 
 def test_drift_since_the_last_training_makes_another_one_worth_it(workshop, trained):
     later = at(workshop, NOW + timedelta(hours=5))
-    workshop.state.mark(retrain_trigger.DRIFT, "spot_eur_mwh", later.as_of, "worse than naive")
+    set_mark(workshop.state, retrain_trigger.DRIFT, "spot_eur_mwh", later.as_of, "worse than naive")
     made = retrain_trigger.train(later)
-    workshop.state.mark(retrain_trigger.DRIFT, "spot_eur_mwh", later.as_of, "")
+    set_mark(workshop.state, retrain_trigger.DRIFT, "spot_eur_mwh", later.as_of, "")
     assert not made.skipped
 
 

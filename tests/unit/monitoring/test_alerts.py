@@ -15,7 +15,9 @@ from factory_lib.errors import BadInput
 from factory_lib.monitoring import alerts
 from factory_lib.monitoring.alerts import Event, Severity, Topic
 from factory_lib.runs.records import RunRecord
-from factory_lib.state.marks import DRIFT
+from factory_lib.state import breaker
+from factory_lib.state.calls import Call, record_call
+from factory_lib.state.marks import DRIFT, get_mark
 
 HOUR = timedelta(hours=1)
 WARNING = Event(Topic.GAP, "spot_eur_mwh", Severity.WARNING, "8 slots missing")
@@ -169,10 +171,10 @@ def record(status: str) -> RunRecord:
 
 
 def test_a_failed_job_and_an_open_circuit_raise_and_end(ctx: RunContext, now: datetime) -> None:
-    with ctx.state.transaction() as sql:
-        sql.execute("INSERT INTO breaker VALUES ('ree', 5, ?, 0)", (now.timestamp() + 300,))
-    ctx.state.record_call(now - HOUR, "net", "ree", "200")
-    ctx.state.record_call(now, "net", "ree", "503")
+    for _ in range(5):
+        breaker.record_failure(ctx.state, "ree", now, ctx.settings.breaker)
+    record_call(ctx.state, Call(now - HOUR, "http", "ree", "200"))
+    record_call(ctx.state, Call(now, "http", "ree", "503"))
     alerts.after_run(ctx.state, ctx.settings, record("failed"), now)
     found = {(row["topic"], row["entity"]): row["message"] for row in alerts.listed(ctx.state)}
     assert found.keys() == {("job", "ingest"), ("circuit", "ree")}
@@ -181,8 +183,7 @@ def test_a_failed_job_and_an_open_circuit_raise_and_end(ctx: RunContext, now: da
     assert found["circuit", "ree"].startswith(
         f"5 failures in a row, the last one HTTP 503; not asked until {until}"
     )
-    with ctx.state.transaction() as sql:
-        sql.execute("DELETE FROM breaker")
+    breaker.record_success(ctx.state, "ree")
     alerts.after_run(ctx.state, ctx.settings, record("ok"), now)
     assert alerts.listed(ctx.state) == []
 
@@ -243,14 +244,14 @@ def test_drift_is_told_until_it_is_over_and_marks_its_beginning(
         SimpleNamespace(drifts=drifts) for drifts in ({"spot_eur_mwh": "Worse than naive."}, {})
     )
     alerts.after_predictions(ctx, drifting)
-    began, why = ctx.state.marked(DRIFT, "spot_eur_mwh")
+    began, why = get_mark(ctx.state, DRIFT, "spot_eur_mwh")
     assert (began, why) == (ctx.as_of, "Worse than naive.")
     (row,) = alerts.listed(ctx.state)
     assert (row["topic"], row["entity"], row["severity"]) == ("forecast", "spot_eur_mwh", "warning")
     alerts.after_predictions(replace(ctx, as_of=now + timedelta(minutes=30)), drifting)
-    assert ctx.state.marked(DRIFT, "spot_eur_mwh")[0] == began, "it goes on"
+    assert get_mark(ctx.state, DRIFT, "spot_eur_mwh")[0] == began, "it goes on"
     alerts.after_predictions(replace(ctx, as_of=now + timedelta(hours=1)), well)
     assert alerts.listed(ctx.state) == []
-    assert ctx.state.marked(DRIFT, "spot_eur_mwh")[1] == ""
+    assert get_mark(ctx.state, DRIFT, "spot_eur_mwh")[1] == ""
     alerts.after_predictions(replace(ctx, explicit_as_of=True), drifting)
     assert alerts.listed(ctx.state) == []

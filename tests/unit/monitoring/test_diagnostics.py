@@ -17,7 +17,7 @@ from factory_lib.clock import SystemClock
 from factory_lib.monitoring import alerts, diagnostics
 from factory_lib.settings import Settings
 from factory_lib.settings.secrets import Secret
-from factory_lib.state import State
+from factory_lib.state import open_state
 from factory_sim.launch import Remote, launched
 
 
@@ -52,7 +52,7 @@ def found(settings: Settings, name: str, *, reach: bool = False) -> diagnostics.
 
 
 def open_alerts(settings: Settings) -> list[tuple[str, str]]:
-    state = State(settings.paths.state)
+    state = open_state(settings)
     rows = [(row["entity"], row["severity"]) for row in alerts.listed(state)]
     state.close()
     return rows

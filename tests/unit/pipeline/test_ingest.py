@@ -17,7 +17,7 @@ from factory_lib.pipeline.source_comparison import side_by_side
 from factory_lib.pipeline.targets import targets
 from factory_lib.runs import due
 from factory_lib.settings.secrets import Secret
-from factory_lib.state.marks import ASKED, LATEST, STORED
+from factory_lib.state.marks import ASKED, LATEST, STORED, get_marks, set_mark
 from factory_sim.faults import Rule
 from factory_sim.holes import Hole
 
@@ -193,18 +193,18 @@ def test_a_run_as_of_the_past_moves_no_mark_back_and_sees_only_what_was_known(
 ) -> None:
     ctx = town.ctx()
     ingest(ctx, days=5)
-    marks = {topic: ctx.state.marks(topic) for topic in (LATEST, STORED, ASKED)}
+    marks = {topic: get_marks(ctx.state, topic) for topic in (LATEST, STORED, ASKED)}
     town.clock.set(NOW + HOUR)
     past = dataclasses.replace(ctx, as_of=NOW - back, explicit_as_of=explicit_as_of)
     assert past.replay == (explicit_as_of or back > 24 * HOUR)
     outcome = ingest(past, "weather", days=2)
-    assert ctx.state.marks(LATEST) == marks[LATEST]
+    assert get_marks(ctx.state, LATEST) == marks[LATEST]
     latest = outcome.latest.set_index("series")["start"]
     assert latest["temperature_c"] < past.as_of
-    asked = ctx.state.marks(ASKED)
+    asked = get_marks(ctx.state, ASKED)
     assert (asked == marks[ASKED]) == past.replay
     if asked == marks[ASKED]:
-        assert ctx.state.marks(STORED) == marks[STORED]
+        assert get_marks(ctx.state, STORED) == marks[STORED]
 
 
 def test_stock_and_comparison_know_only_what_was_available(town) -> None:
@@ -226,10 +226,10 @@ def test_a_daily_series_is_due_only_when_a_whole_day_is(town, name: str) -> None
         if name.startswith("gas")
         else datetime(*due_until.timetuple()[:3], tzinfo=UTC)
     )
-    ctx.state.mark("job", job, NOW - HOUR, {"status": "ok"})
+    set_mark(ctx.state, "job", job, NOW - HOUR, {"status": "ok"})
     retry_schedule.leave(ctx.state, retry_schedule.Pass(NOW - retry_schedule.LOOK_EVERY), [])
     for until, quiet in ((whole, True), (whole - timedelta(days=1), False)):
-        ctx.state.mark(LATEST, name, until)
+        set_mark(ctx.state, LATEST, name, until)
         assert (due.nothing_due(ctx.settings, ctx.state, job, NOW) is not None) == quiet
 
 

@@ -9,14 +9,14 @@ import pytest
 from factory_lib.context import RunContext
 from factory_lib.pipeline import retry_schedule
 from factory_lib.runs import due
-from factory_lib.state.marks import DRIFT, STORED
+from factory_lib.state.marks import DRIFT, STORED, set_mark
 
 LAST = datetime(2026, 4, 15, 10, 10, tzinfo=UTC)
 JOB = "production_optimization"
 
 
 def planned(ctx: RunContext, status: str = "ok") -> None:
-    ctx.state.mark("job", JOB, LAST, {"status": status, "verdict": "", "error": None})
+    set_mark(ctx.state, "job", JOB, LAST, {"status": status, "verdict": "", "error": None})
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_prices_of_the_plants_own_basis_make_it_due(
     ctx: RunContext, series: str, quiet: bool
 ) -> None:
     planned(ctx)
-    ctx.state.mark(STORED, series, LAST + timedelta(minutes=5))
+    set_mark(ctx.state, STORED, series, LAST + timedelta(minutes=5))
     assert (
         due.nothing_due(ctx.settings, ctx.state, JOB, LAST + timedelta(minutes=30)) is not None
     ) == quiet
@@ -66,8 +66,8 @@ def test_a_plan_that_failed_or_never_was_is_due(ctx: RunContext) -> None:
 def test_drift_makes_a_training_due(
     ctx: RunContext, since: timedelta, why: str, quiet: bool
 ) -> None:
-    ctx.state.mark("job", "ml_training", LAST, {"status": "ok", "verdict": "", "error": None})
-    ctx.state.mark(DRIFT, "spot_eur_mwh", LAST + since, why)
+    set_mark(ctx.state, "job", "ml_training", LAST, {"status": "ok", "verdict": "", "error": None})
+    set_mark(ctx.state, DRIFT, "spot_eur_mwh", LAST + since, why)
     later = LAST + timedelta(minutes=30)
     assert (due.nothing_due(ctx.settings, ctx.state, "ml_training", later) is not None) == quiet
 
@@ -83,8 +83,12 @@ def test_gaps_are_looked_for_though_the_clock_was_put_back(
     ctx: RunContext, put_back: timedelta, quiet: bool
 ) -> None:
     retry_schedule.leave(ctx.state, retry_schedule.Pass(LAST), [])
-    ctx.state.mark(
-        "job", "auto_backfill_check", LAST, {"status": "ok", "verdict": "", "error": None}
+    set_mark(
+        ctx.state,
+        "job",
+        "auto_backfill_check",
+        LAST,
+        {"status": "ok", "verdict": "", "error": None},
     )
     now = LAST + timedelta(minutes=5) - put_back
     assert (
@@ -93,6 +97,6 @@ def test_gaps_are_looked_for_though_the_clock_was_put_back(
 
 
 def test_a_mark_without_a_note_begins_anew(ctx: RunContext) -> None:
-    ctx.state.mark(retry_schedule.AGAIN, retry_schedule.JOB, LAST)
+    set_mark(ctx.state, retry_schedule.AGAIN, retry_schedule.JOB, LAST)
     assert retry_schedule.begin(ctx.state, LAST) == retry_schedule.Pass(LAST)
     assert retry_schedule.waiting(ctx.state) is None

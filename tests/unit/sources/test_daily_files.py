@@ -29,7 +29,7 @@ from factory_lib.http import Reply
 from factory_lib.settings import Settings
 from factory_lib.sources import datosclima, siar
 from factory_lib.sources.base import Source
-from factory_lib.state import State
+from factory_lib.state import open_state
 
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
 HEADER = (
@@ -288,7 +288,7 @@ def reader(settings: Settings) -> Iterator[Source]:
         **settings.sources,
         "datosclima": replace(settings.sources["datosclima"], enabled=True),
     }
-    state = State(settings.paths.state)
+    state = open_state(settings)
     yield sources.open_source(
         "datosclima", replace(settings, sources=enabled), state, SimulatedClock(NOW)
     )

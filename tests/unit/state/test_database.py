@@ -13,27 +13,25 @@ from pathlib import Path
 import pytest
 
 from factory_lib.errors import JobLocked, SchemaMismatch
-from factory_lib.state import State, locked
+from factory_lib.files import lock
+from factory_lib.state import State
+from factory_lib.state.marks import get_mark, get_marks, set_mark
+from factory_lib.state.ticks import count_tick, ticks_since
 
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
 
 
-@pytest.fixture
-def state(tmp_path: Path) -> State:
-    return State(tmp_path / "state.db")
-
-
 def test_marks_remember_the_last_instant_and_note(state: State) -> None:
-    state.mark("latest", "spot", NOW, {"rows": 96})
-    assert state.marked("latest", "spot") == (NOW, {"rows": 96})
-    assert state.marked("latest", "pvpc") is None
-    assert state.marks("latest") == {"spot": (NOW, {"rows": 96})}
+    set_mark(state, "latest", "spot", NOW, {"rows": 96})
+    assert get_mark(state, "latest", "spot") == (NOW, {"rows": 96})
+    assert get_mark(state, "latest", "pvpc") is None
+    assert get_marks(state, "latest") == {"spot": (NOW, {"rows": 96})}
 
 
 def test_ticks_are_rolled_up_by_day(state: State) -> None:
     for _ in range(3):
-        state.tick("ingest", "not_due", NOW)
-    assert state.query("SELECT job, outcome, count FROM tick") == [("ingest", "not_due", 3)]
+        count_tick(state, "ingest", "not_due", NOW)
+    assert ticks_since(state, NOW) == [("ingest", "not_due", 3)]
 
 
 def test_a_failed_transaction_leaves_nothing(state: State) -> None:
@@ -53,16 +51,17 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_lock_is_exclusive_and_released(tmp_path: Path) -> None:
-    with locked(tmp_path, "job"), pytest.raises(JobLocked), locked(tmp_path, "job"):
+    file = tmp_path / "locks" / "job.lock"
+    with lock(file), pytest.raises(JobLocked, match="job is running"), lock(file, wait=False):
         pass
-    with locked(tmp_path, "job"):
+    with lock(file, wait=False):
         pass
 
 
 def _count(file: Path, times: int) -> None:
     state = State(file)
     for _ in range(times):
-        state.tick("job", "ok", NOW)
+        count_tick(state, "job", "ok", NOW)
     state.close()
 
 
@@ -75,7 +74,7 @@ def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
         worker.start()
     for worker in workers:
         worker.join(60)
-    assert State(file).query("SELECT count FROM tick") == [(150,)]
+    assert ticks_since(State(file), NOW) == [("job", "ok", 150)]
 
 
 def test_files_are_opened_one_after_the_other_and_all_succeed(tmp_path: Path) -> None:

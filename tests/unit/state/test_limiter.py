@@ -13,7 +13,7 @@ from factory_lib.clock import SimulatedClock
 from factory_lib.errors import QuotaError
 from factory_lib.settings import Settings
 from factory_lib.settings.records import SourceSettings
-from factory_lib.state import State, limiter
+from factory_lib.state import State, limiter, open_state
 
 NOW = datetime(2026, 4, 15, 23, 50, tzinfo=UTC)
 
@@ -28,7 +28,7 @@ def turns(state: State, limits: SourceSettings, count: int) -> list[float]:
     found = []
     for _ in range(count):
         clock = SimulatedClock(NOW)
-        limiter.wait_for_turn(state, "ree", limits, clock)
+        limiter.acquire(state, "ree", limits, clock)
         found.append((clock.now() - NOW).total_seconds())
     return found
 
@@ -59,12 +59,12 @@ def test_a_late_arrival_leaves_its_minute_within_the_limit(
 
 def test_an_unused_turn_is_not_saved_up(state: State, limits: SourceSettings) -> None:
     clock = SimulatedClock(NOW)
-    limiter.wait_for_turn(state, "ree", limits, clock)
+    limiter.acquire(state, "ree", limits, clock)
     clock.sleep(600)
     waits = []
     for _ in range(3):
         before = clock.now()
-        limiter.wait_for_turn(state, "ree", limits, clock)
+        limiter.acquire(state, "ree", limits, clock)
         waits.append((clock.now() - before).total_seconds())
     assert waits == pytest.approx([0.0, limiter.step_s(limits), limiter.step_s(limits)], abs=1e-3)
 
@@ -72,7 +72,7 @@ def test_an_unused_turn_is_not_saved_up(state: State, limits: SourceSettings) ->
 def test_hosts_do_not_wait_for_each_other(state: State, limits: SourceSettings) -> None:
     clock = SimulatedClock(NOW)
     for host in ("ree", "omie", "aemet"):
-        limiter.wait_for_turn(state, host, limits, clock)
+        limiter.acquire(state, host, limits, clock)
     assert clock.now() == NOW
 
 
@@ -84,44 +84,45 @@ def test_a_turn_the_machine_slept_through_is_given_up(state: State, limits: Sour
             self.naps += 1
             super().sleep(seconds + (10 if self.naps == 1 else 0))
 
-    limiter.wait_for_turn(state, "ree", limits, SimulatedClock(NOW))
+    limiter.acquire(state, "ree", limits, SimulatedClock(NOW))
     clock = Sluggish(NOW)
-    limiter.wait_for_turn(state, "ree", limits, clock)
+    limiter.acquire(state, "ree", limits, clock)
     assert clock.naps == 2
-    (next_at,) = state.query("SELECT next_at FROM spacing")[0]
-    assert next_at >= clock.now().timestamp() + 1.9
+    latest = clock.now()
+    limiter.acquire(state, "ree", limits, clock)
+    assert (clock.now() - latest).total_seconds() >= 1.9
 
 
 def test_the_days_quota_ends_at_midnight_utc(state: State, limits: SourceSettings) -> None:
     few, clock = replace(limits, requests_per_day=3), SimulatedClock(NOW)
     for _ in range(3):
-        limiter.wait_for_turn(state, "ree", few, clock)
+        limiter.acquire(state, "ree", few, clock)
     with pytest.raises(QuotaError, match="all 3 requests") as raised:
-        limiter.wait_for_turn(state, "ree", few, clock)
+        limiter.acquire(state, "ree", few, clock)
     assert clock.now() + timedelta(seconds=raised.value.retry_after_s or 0) == datetime(
         2026, 4, 16, tzinfo=UTC
     )
     clock.set(datetime(2026, 4, 16, tzinfo=UTC))
-    limiter.wait_for_turn(state, "ree", few, clock)
+    limiter.acquire(state, "ree", few, clock)
 
 
 def test_a_hold_only_ever_lengthens_the_wait(state: State, limits: SourceSettings) -> None:
-    limiter.hold(state, "ree", NOW + timedelta(seconds=100))
-    limiter.hold(state, "ree", NOW + timedelta(seconds=40))
+    limiter.block_until(state, "ree", NOW + timedelta(seconds=100))
+    limiter.block_until(state, "ree", NOW + timedelta(seconds=40))
     clock = SimulatedClock(NOW)
-    limiter.wait_for_turn(state, "ree", limits, clock)
+    limiter.acquire(state, "ree", limits, clock)
     assert clock.now() == NOW + timedelta(seconds=100)
 
 
 def test_two_openings_of_the_state_share_one_queue(
     state: State, limits: SourceSettings, settings: Settings
 ) -> None:
-    second = State(settings.paths.state)
+    second = open_state(settings)
     held: Counter[float] = Counter()
     askers: list[Any] = [state, second] * 4
     for asker in askers:
         clock = SimulatedClock(NOW)
-        limiter.wait_for_turn(asker, "ree", limits, clock)
+        limiter.acquire(asker, "ree", limits, clock)
         held[round((clock.now() - NOW).total_seconds(), 2)] += 1
     second.close()
     assert held == Counter(round(n * limiter.step_s(limits), 2) for n in range(8))
