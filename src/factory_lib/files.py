@@ -23,7 +23,9 @@ def write_atomically(file: Path, content: str | bytes) -> None:
 
 @contextmanager
 def lock(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold the exclusive lock of a file or folder; the kernel releases it when the process ends, however it ends.
+    """Hold the exclusive lock of a file or folder.
+
+    The kernel releases it when the process ends, however it ends.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ from factory_lib.runs import due
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
 from factory_lib.state import open_state
-from factory_lib.state.marks import JOB, get_marks
+from factory_lib.state.marks import LAST_RUN, get_marks
 from factory_lib.state.ticks import count_tick
 
 _WORST_FIRST = (
@@ -141,7 +141,7 @@ def show(profile: str | None, *, as_json: bool = False) -> int:
     """Print every job with notebook, cadence and last run."""
     settings = _settings.load(profile)
     with open_state(settings) as state:
-        last = get_marks(state, JOB)
+        last = get_marks(state, LAST_RUN)
     rows = [
         {
             "job": name,

@@ -12,7 +12,7 @@ from factory_lib.context import RunContext
 from factory_lib.monitoring import alerts, diagnostics
 from factory_lib.monitoring.diagnostics import Examination, Level
 from factory_lib.state.calls import Call, calls_since
-from factory_lib.state.marks import JOB, LATEST, get_marks
+from factory_lib.state.marks import LAST_RUN, LATEST, get_marks
 from factory_lib.state.ticks import Tick, ticks_since
 
 DAY = timedelta(days=1)
@@ -111,7 +111,7 @@ def _jobs(ctx: RunContext, now: datetime) -> pd.DataFrame:
         index="job", columns="outcome", values="ticks", aggfunc="sum", fill_value=0
     )
     ticks = ticks.reindex(columns=[*ENDED, "not_due", "locked"], fill_value=0)
-    marks = get_marks(ctx.state, JOB)
+    marks = get_marks(ctx.state, LAST_RUN)
     lines = [
         {
             "job": job,

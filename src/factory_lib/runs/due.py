@@ -20,7 +20,7 @@ from factory_lib.pipeline import known_unfillable, retry_schedule
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
 from factory_lib.state import State
-from factory_lib.state.marks import ASKED, DRIFT, JOB, LATEST, STORED, get_mark, get_marks
+from factory_lib.state.marks import ASKED, DRIFT, LAST_RUN, LATEST, STORED, get_mark, get_marks
 
 # A slot that does not come when it can is asked for at the next tick, then ever more
 # seldom, at least twice an hour.
@@ -39,7 +39,7 @@ def nothing_due(settings: Settings, state: State, job: str, now: datetime) -> st
     spec = settings.jobs[job]
     if spec.notebook == "01_ingest":
         return None if dropped(settings) else _nothing_to_ingest(settings, state, spec, now)
-    found = get_mark(state, JOB, job)
+    found = get_mark(state, LAST_RUN, job)
     if found and spec.notebook == "03_backfill" and spec.parameters.get("automatic", True):
         return _nothing_to_fill(state, *found, now)
     if not found or found[1]["status"] != "ok" or spec.notebook == "09_maintenance":
@@ -95,7 +95,7 @@ def contents(entry: Path) -> dict[Path, tuple[int, float]]:
 
 def _all_quiet(state: State, last: datetime, now: datetime) -> str | None:
     if now - last >= LONGEST_QUIET or any(
-        at >= last and end["status"] != "ok" for at, end in get_marks(state, JOB).values()
+        at >= last and end["status"] != "ok" for at, end in get_marks(state, LAST_RUN).values()
     ):
         return None
     return f"all was quiet since {last:%H:%M}Z"

@@ -27,7 +27,7 @@ from factory_lib.runs.records import RunRecord, Status, stamp
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
 from factory_lib.state import State, open_state
-from factory_lib.state.marks import JOB, set_mark
+from factory_lib.state.marks import LAST_RUN, set_mark
 from factory_lib.state.ticks import count_tick
 
 if TYPE_CHECKING:
@@ -359,7 +359,7 @@ def _remember(
         count_tick(state, record.job, record.status, at)
         if after_run:
             note = {"status": record.status, "summary": record.summary, "error": record.error}
-            set_mark(state, JOB, record.job, began, note)
+            set_mark(state, LAST_RUN, record.job, began, note)
             after_run(state, settings, record, at)
 
 

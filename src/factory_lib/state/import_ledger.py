@@ -40,9 +40,11 @@ class LedgerEntry(NamedTuple):
     sha256: str
 
 
-def record_start(state: State, members: Sequence[Content], fmt: str, at: datetime) -> None:
+def record_start(state: State, members: Sequence[Content], file_format: str, at: datetime) -> None:
     """Store that these members are being imported; one that was complete stays so."""
-    rows = [(member.sha256, member.name, fmt, STARTED, epoch(at), "{}") for member in members]
+    rows = [
+        (member.sha256, member.name, file_format, STARTED, epoch(at), "{}") for member in members
+    ]
     with state.transaction() as connection:
         connection.executemany(
             "INSERT OR IGNORE INTO import_ledger VALUES (?, ?, ?, ?, ?, ?)", rows
@@ -71,10 +73,12 @@ def completed_labels(state: State, members: Sequence[Content]) -> set[str]:
     return {member.label for member in members if (member.sha256, member.name) in done}
 
 
-def completed_names(state: State, fmt: str) -> set[str]:
+def completed_names(state: State, file_format: str) -> set[str]:
     """Return the names of all completed members of a format."""
     return {
-        entry.member for entry in entries(state) if entry.format == fmt and entry.status == COMPLETE
+        entry.member
+        for entry in entries(state)
+        if entry.format == file_format and entry.status == COMPLETE
     }
 
 
@@ -84,6 +88,6 @@ def entries(state: State) -> list[LedgerEntry]:
         "SELECT member, format, state, at, sha256 FROM import_ledger ORDER BY at DESC, member"
     )
     return [
-        LedgerEntry(member, fmt, status, from_epoch(at), sha256)
-        for member, fmt, status, at, sha256 in rows
+        LedgerEntry(member, file_format, status, from_epoch(at), sha256)
+        for member, file_format, status, at, sha256 in rows
     ]
