@@ -174,13 +174,13 @@ def training_charts(outcome: TrainingOutcome) -> dict[str, Figure]:
     from factory_lib.views import learning_charts as charts
 
     return {
-        "error_by_fold.png": charts.folds(
+        "error_by_fold.png": charts.fold_scores(
             outcome.fold_mae, metric="MAE, score points", title="Error of the score by fold"
         ),
         "last_days.png": charts.forecast(
             outcome.example, unit="score", title="Energy optimisation score, last tested days"
         ),
-        "confusion.png": charts.confusion(outcome.confusion),
+        "confusion.png": charts.confusion_matrix(outcome.confusion),
         "importances.png": charts.importances(
             outcome.importances, "What the score model listens to"
         ),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -121,14 +122,12 @@ def new_folder(runs: Path, job: str, at: datetime) -> Path:
     day = runs / f"{at:%Y-%m-%d}"
     day.mkdir(parents=True, exist_ok=True)
     base = f"{at:%H%M%SZ}-{job}"
-    for suffix in range(1, 1000):
+    for suffix in count(1):
         folder = day / (base if suffix == 1 else f"{base}-{suffix}")
-        try:
+        with suppress(FileExistsError):
             folder.mkdir()
-        except FileExistsError:
-            continue
-        return folder
-    raise FileExistsError(day / base)
+            break
+    return folder
 
 
 def folders(runs: Path, days: int | None = None) -> Iterator[Path]:
@@ -161,22 +160,14 @@ def mark_killed(runs: Path, at: datetime) -> int:
     Only the last two days with runs are checked: every run does so, and none gets older
     unnoticed. The working copy of the notebook is removed, for it may hold secrets.
     """
+    import psutil
+
     killed = 0
     for folder in folders(runs, CHECKED_DAYS):
         record = read_record(folder)
-        if record.status == "started" and not _alive(record.pid):
+        if record.status == "started" and not psutil.pid_exists(record.pid):
             error = "The process ended before the notebook did."
             save_record(folder, record.finish("killed", at, error=error))
             (folder / WORKING_COPY).unlink(missing_ok=True)
             killed += 1
     return killed
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -16,14 +16,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from factory_lib.clock import AS_OF_ENV, REPLAY_AFTER, Clock, SystemClock
 from factory_lib.errors import BadInput, NotebookFailed, UnknownParameter
 from factory_lib.files import lock, write_atomically
 from factory_lib.runs import index, records, report
-from factory_lib.runs.records import RunRecord, Status, stamp
+from factory_lib.runs.records import RunRecord, stamp
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
 from factory_lib.state import State, open_state
@@ -64,17 +63,6 @@ class RunOptions:
     clock: Clock | None = None
 
 
-@dataclass(frozen=True)
-class _Execution:
-    """An executed notebook, how it ended, and what it took."""
-
-    notebook: NotebookNode
-    status: Status
-    error: str | None
-    cpu_seconds: float
-    peak_memory_mb: float | None
-
-
 def run_job(
     settings: Settings, job: str, spec: JobSettings, as_of: datetime, options: RunOptions
 ) -> tuple[Path, RunRecord]:
@@ -102,9 +90,13 @@ def run_job(
         folder, record = _begin(settings, job, spec, given, machine.now())
         began = profile.now()
         replay = options.replay or began - as_of > REPLAY_AFTER
-        with _as_present(None if replay else stamp(as_of)):
-            execution = _execute(notebook, folder, given, spec, settings.paths.root)
-        record = _finish(settings, folder, record, execution, machine.now(), code=options.code)
+        # the kernel takes this instant for the present
+        os.environ[AS_OF_ENV] = "" if replay else stamp(as_of)
+        try:
+            executed, record = _execute(notebook, folder, record, spec, settings.paths.root)
+        finally:
+            del os.environ[AS_OF_ENV]
+        record = _finish(settings, folder, record, executed, machine.now(), code=options.code)
         # a parameter that a person got wrong is no trouble of the job
         mistyped = bool(options.parameters) and record.exit_code == BadInput.exit_code
         after_run = None if replay or mistyped else options.after_run or _nothing
@@ -131,18 +123,6 @@ def _begin(
     )
     records.save_record(folder, record)
     return folder, record
-
-
-@contextmanager
-def _as_present(instant: str | None) -> Iterator[None]:
-    """Tell kernels that this ``as_of`` is the present; None: that none is."""
-    before = os.environ.pop(AS_OF_ENV, None)
-    try:
-        os.environ.update({} if instant is None else {AS_OF_ENV: instant})
-        yield
-    finally:
-        os.environ.pop(AS_OF_ENV, None)
-        os.environ.update({} if before is None else {AS_OF_ENV: before})
 
 
 def notebook_for(settings: Settings, spec: JobSettings, given: Mapping[str, Any]) -> NotebookNode:
@@ -188,55 +168,36 @@ def _without(*modules: str) -> Iterator[None]:
             del sys.modules[name]
 
 
-class _KernelMemory:
-    """Peak memory of the kernels that one run starts, read after each cell.
-
-    The system keeps no more than one running maximum of all children that have ended.
-    """
-
-    def __init__(self) -> None:
-        self._others = self._children()
-        self.peak_mb: float | None = None
-
-    @staticmethod
-    def _children() -> set[int]:
-        import psutil
-
-        return {child.pid for child in psutil.Process().children()}
-
-    def __call__(self, **_: Any) -> None:
-        for pid in self._children() - self._others:
-            with suppress(OSError):  # it has ended, or the system has no /proc
-                status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-                if kilobytes := re.search(r"VmHWM:\s*(\d+)", status):
-                    self.peak_mb = max(self.peak_mb or 0.0, round(int(kilobytes[1]) / 1024, 1))
-
-
 def _execute(
-    notebook: NotebookNode,
-    folder: Path,
-    given: Mapping[str, Any],
-    spec: JobSettings,
-    root: Path,
-) -> _Execution:
-    """Execute the notebook in a working copy, which is removed again."""
+    notebook: NotebookNode, folder: Path, record: RunRecord, spec: JobSettings, root: Path
+) -> tuple[NotebookNode, RunRecord]:
+    """Execute the notebook in a working copy; return it, and the record with how it ended."""
     import nbformat
+    import psutil
+
+    process = psutil.Process()
+    others = set(process.children())
+    peaks_mb = [0.0]
+
+    def measure(**_: Any) -> None:
+        kernels = set(process.children()) - others
+        peaks_mb.extend(_peak_memory_mb(kernel.pid) for kernel in kernels)
 
     part = folder / records.WORKING_COPY
     nbformat.write(notebook, part)
-    memory = _KernelMemory()
     before = _children_cpu_seconds()
     for _ in range(KERNEL_STARTS):
         try:
-            status, error = _execute_cells(part, given, spec, root, memory)
+            record = _execute_cells(part, record, spec, root, measure)
             break
         except RuntimeError as failure:  # nbclient's: nothing has been executed yet
-            status = "failed"
             error = f"The kernel did not start: {failure}"
+            record = replace(record, status="failed", error=error)
     executed = nbformat.read(part, as_version=4)
     part.unlink()
     cpu_seconds = round(_children_cpu_seconds() - before, 2)
-    return _Execution(executed, status, error, cpu_seconds, memory.peak_mb)
+    peak_mb = max(peaks_mb) or None
+    return executed, replace(record, cpu_seconds=cpu_seconds, peak_memory_mb=peak_mb)
 
 
 def _children_cpu_seconds() -> float:
@@ -244,14 +205,26 @@ def _children_cpu_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
+def _peak_memory_mb(pid: int) -> float:
+    """Return the peak memory of a living process, 0 where it is not known.
+
+    Of children that have ended, the system keeps one maximum of all.
+    """
+    with suppress(OSError):
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+        if kilobytes := re.search(r"VmHWM:\s*(\d+)", status):
+            return round(int(kilobytes[1]) / 1024, 1)
+    return 0.0
+
+
 def _execute_cells(
     file: Path,
-    given: Mapping[str, Any],
+    record: RunRecord,
     spec: JobSettings,
     root: Path,
-    memory: _KernelMemory,
-) -> tuple[Status, str | None]:
-    """Execute a notebook in place and return how it ended, with what went wrong."""
+    after_cell: Callable[..., None],
+) -> RunRecord:
+    """Execute a notebook in place and return the record with status and error."""
     with _without("pyarrow"):  # for notebooks on Hadoop
         import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
@@ -262,7 +235,7 @@ def _execute_cells(
             papermill.execute_notebook(
                 str(file),
                 str(file),
-                parameters=dict(given),
+                parameters=dict(record.parameters),
                 cwd=str(root),
                 kernel_name="python3",
                 language="python",
@@ -270,27 +243,24 @@ def _execute_cells(
                 execution_timeout=spec.timeout_s,
                 log_output=False,
                 config=Config(KernelManager={"transport_encryption": "required"}),
-                on_cell_executed=memory,
+                on_cell_executed=after_cell,
             )
     except papermill.PapermillExecutionError as failure:
-        return "failed", f"{failure.ename}: {failure.evalue}"
+        return replace(record, status="failed", error=f"{failure.ename}: {failure.evalue}")
     except CellTimeoutError:
-        return "failed", f"A cell took longer than {spec.timeout_s} s."
+        error = f"A cell took longer than {spec.timeout_s} s."
+        return replace(record, status="failed", error=error)
     except DeadKernelError as failure:
-        return "failed", f"The kernel died: {failure}"
+        return replace(record, status="failed", error=f"The kernel died: {failure}")
     except KeyboardInterrupt:
-        return "killed", "Stopped by a signal."
-    return "ok", None
+        return replace(record, status="killed", error="Stopped by a signal.")
+    return replace(record, status="ok")
 
 
 @contextmanager
 def _terminable() -> Iterator[None]:
     """Let a termination end the run like Ctrl-C: the kernel's loop swallows other exceptions."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:
@@ -301,7 +271,7 @@ def _finish(
     settings: Settings,
     folder: Path,
     record: RunRecord,
-    execution: _Execution,
+    executed: NotebookNode,
     at: datetime,
     *,
     code: bool,
@@ -310,27 +280,22 @@ def _finish(
     import nbformat
 
     mask = settings.secrets.mask
-    metrics = report.metrics(execution.notebook)
+    metrics = report.metrics(executed)
     summary = mask(str(metrics.pop("summary", "")))
     level = str(metrics.pop("level", ""))
-    status = execution.status
-    error = mask(execution.error) if execution.error else None
-    if status == "ok" and level == "fail":
-        status = "failed"
-        error = summary
+    if record.status == "ok" and level == "fail":
+        record = replace(record, status="failed", error=summary)
     record = record.finish(
-        status,
+        record.status,
         at,
-        error=error,
+        error=mask(record.error) if record.error else None,
         summary=summary,
         level=level,
         simulated=bool(metrics.pop("simulated", settings.simulated)),
         mlflow_run_id=metrics.pop("mlflow_run_id", None),
         metrics=metrics,
-        cpu_seconds=execution.cpu_seconds,
-        peak_memory_mb=execution.peak_memory_mb,
     )
-    text = mask(nbformat.writes(execution.notebook))
+    text = mask(nbformat.writes(executed))
     page = report.render(nbformat.reads(text, as_version=4), record, code=code)
     write_atomically(folder / "notebook.ipynb", text)
     write_atomically(folder / "report.html", page)

@@ -1,10 +1,9 @@
-"""Parts of notebooks and pages: headings, summary lines, tables, charts. Frames in, pictures out."""
+"""Parts of pages: headings, summary lines, tables and charts. Frames in, pictures out."""
 
 from factory_lib.views import (
     continuity_charts,
     learning_charts,
     plan_charts,
-    research_charts,
     series_charts,
 )
 from factory_lib.views.page import heading, notes, summary, text, verdict
@@ -21,7 +20,6 @@ __all__ = [
     "learning_charts",
     "notes",
     "plan_charts",
-    "research_charts",
     "series_charts",
     "summary",
     "table",

@@ -1,40 +1,23 @@
-"""Charts of a production plan: which stage runs when over the price, power against the contract, cost by start."""
+"""Charts of a production plan: stages over the price, power and contract, cost by start."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from factory_lib.views.palette import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    LINE,
-    ORANGE,
-    PURPLE,
-    RED,
-    SKY,
-    SOFT,
-    styled,
-)
-from factory_lib.views.series_charts import local_axis
+from factory_lib.views.drawing import chart, draw_band, legend, local_axis
+from factory_lib.views.palette import BLUE, GREEN, GREY, INK, LINE, ORANGE, PURPLE, RED, SKY, SOFT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _STAGES = (SKY, ORANGE, GREEN, PURPLE, BLUE, RED)
-_SHADES = {
-    "P1": 0.34,
-    "P2": 0.26,
-    "P3": 0.18,
-    "P4": 0.12,
-    "P5": 0.06,
-    "P6": 0.0,
-}  # the dearer, the darker
+# The more expensive the period, the darker.
+_SHADES = {"P1": 0.34, "P2": 0.26, "P3": 0.18, "P4": 0.12, "P5": 0.06, "P6": 0.0}
 _ROW_IN = 0.34  # of a batch
 _LABEL_SHARE = 0.025  # of the window: a shorter span is too narrow for its period's name
 
@@ -53,12 +36,10 @@ def gantt(
     prices : DataFrame
         UTC index; ``p50``, ``p10``, ``p90`` (EUR/MWh), ``period``, ``known``.
     """
-    from matplotlib.figure import Figure
-
     rows = max(schedule["batch"].nunique(), 1)
-    with styled():
-        figure = Figure(figsize=(9.2, 3.4 + _ROW_IN * rows))
-        bars, curve = figure.subplots(2, 1, sharex=True, height_ratios=[rows * _ROW_IN + 0.5, 2.3])
+    heights = [rows * _ROW_IN + 0.5, 2.3]
+    grid: dict[str, Any] = {"nrows": 2, "sharex": True, "height_ratios": heights}
+    with chart(title, 3.4 + _ROW_IN * rows, **grid) as (figure, [bars, curve]):
         for axes in (bars, curve):
             _shade(axes, prices)
         _batches(bars, schedule)
@@ -74,10 +55,10 @@ def _batches(axes: Axes, schedule: pd.DataFrame) -> None:
     axes.grid(axis="y", visible=False)
     axes.set_axisbelow(True)
     if schedule.empty:
-        _say(axes, "no batch")
+        _write(axes, "no batch")
         return
     stages = dict(zip(dict.fromkeys(schedule["stage"]), _STAGES * 9, strict=False))
-    held = schedule["held_until"] > schedule["end"]
+    holding = schedule["held_until"] > schedule["end"]
     for row in schedule.to_dict("records"):
         _bar(axes, row["batch"], row["start"], row["end"], color=stages[row["stage"]])
         if row["held_until"] > row["end"]:
@@ -87,7 +68,7 @@ def _batches(axes: Axes, schedule: pd.DataFrame) -> None:
     axes.set_yticks(list(of["batch"]), names)
     axes.set_ylim(len(of) + 0.6, 0.4)
     patches = [Patch(color=colour, label=name) for name, colour in stages.items()]
-    patches += [Patch(color=GREY, alpha=0.45, label="held")] if held.any() else []
+    patches += [Patch(color=GREY, alpha=0.45, label="held")] if holding.any() else []
     axes.legend(
         handles=patches,
         loc="lower left",
@@ -97,7 +78,7 @@ def _batches(axes: Axes, schedule: pd.DataFrame) -> None:
     )
 
 
-def _say(axes: Axes, words: str) -> None:
+def _write(axes: Axes, words: str) -> None:
     """Write words where there is nothing to draw."""
     axes.set_yticks([])
     if not axes.has_data():
@@ -114,20 +95,20 @@ def _edges(index: pd.Index) -> Any:
     return [*index, index[-1] + (index[-1] - index[-2])]
 
 
+def _to_the_end(values: pd.Series) -> Any:
+    """Return values at every slot's start and, the last one again, at the end."""
+    return np.append(values.to_numpy(), values.iloc[-1])
+
+
 def _curve(axes: Axes, prices: pd.DataFrame) -> None:
-    """Draw the price as steps, solid where published and dashed where it is expected, with its band."""
+    """Draw the price as steps with its band, dashed where it is expected."""
     edges = _edges(prices.index)
-
-    def upto(name: str) -> Any:
-        return np.append(prices[name].to_numpy(float), prices[name].iloc[-1])
-
-    price, low, high = upto("p50"), upto("p10"), upto("p90")
+    price = _to_the_end(prices["p50"])
+    low = _to_the_end(prices["p10"])
+    high = _to_the_end(prices["p90"])
     if (high > low).any():
-        axes.fill_between(
-            edges, low, high, step="post", color=BLUE, alpha=0.18, linewidth=0, label="10–90 %"
-        )
-    said = prices["known"].to_numpy() != "published"
-    expected = np.append(said, said[-1])
+        draw_band(axes, edges, low, high, step="post")
+    expected = _to_the_end(prices["known"]) != "published"
     for mask, line, label in ((~expected, "-", "published"), (expected, "--", "expected")):
         # the first slot of the other kind closes the step between the two
         shown = mask | np.append(False, mask[:-1])
@@ -150,12 +131,11 @@ def _curve(axes: Axes, prices: pd.DataFrame) -> None:
 
 def _spans(prices: pd.DataFrame) -> list[tuple[Any, Any, str]]:
     """Return the spans of one tariff period each: begin, end, name."""
-    period, edges = prices["period"].astype(str).to_numpy(), _edges(prices.index)
+    period = prices["period"].astype(str).to_numpy()
+    edges = _edges(prices.index)
     first = np.flatnonzero(np.append(True, period[1:] != period[:-1]))
-    return [
-        (edges[begin], edges[end], period[begin])
-        for begin, end in zip(first, [*first[1:], len(period)], strict=True)
-    ]
+    bounds = pairwise([*first, len(period)])
+    return [(edges[begin], edges[end], period[begin]) for begin, end in bounds]
 
 
 def _shade(axes: Axes, prices: pd.DataFrame) -> None:
@@ -193,14 +173,11 @@ def power(
     frame : DataFrame
         UTC index; ``production_kw``, ``auxiliary_kw``, ``total_kw``, ``excess_kw``.
     """
-    from matplotlib.figure import Figure
-
-    with styled():
-        figure = Figure(figsize=(9.2, 2.6))
-        axes = figure.subplots()
+    with chart(title, 2.6) as (figure, [axes]):
         edges = _edges(frame.index)
-        load = {name: np.append(frame[name], frame[name].iloc[-1]) for name in frame}
-        base, total = load["auxiliary_kw"], load["total_kw"]
+        load = {name: _to_the_end(frame[name]) for name in frame}
+        base = load["auxiliary_kw"]
+        total = load["total_kw"]
         axes.fill_between(
             edges, 0, base, step="post", color=GREY, alpha=0.5, linewidth=0, label="always on"
         )
@@ -228,8 +205,7 @@ def power(
         axes.set_ylabel("kW")
         axes.set_ylim(0, max(contracted_kw, frame["total_kw"].max()) * 1.08)
         axes.set_xlim(edges[0], edges[-1])
-        axes.legend(loc="lower right", bbox_to_anchor=(1, 0.99), ncols=4)
-        axes.set_title(title)
+        legend(axes)
         local_axis(axes)
     return figure
 
@@ -239,7 +215,7 @@ def starts(
     schedule: pd.DataFrame,
     title: str = "Energy cost of one batch by its start",
 ) -> Figure:
-    """Draw what one full batch costs at least by the hour it begins in, and where the plan begins its own.
+    """Draw the least cost of one full batch by its first hour, and the starts of the plan.
 
     Parameters
     ----------
@@ -249,84 +225,43 @@ def starts(
     schedule : DataFrame
         As for :func:`gantt`.
     """
-    from matplotlib.figure import Figure
-
     first = schedule.drop_duplicates("batch")
-    with styled():
-        figure = Figure(figsize=(9.2, 2.6))
-        axes = figure.subplots()
+    with chart(title, 2.6) as (figure, [axes]):
         for (variant, rows), colour in zip(frame.groupby("variant"), _STAGES, strict=False):
             hours = pd.date_range(rows["start"].min(), rows["start"].max(), freq="h")
             cost = rows.set_index("start")["one_batch_eur"].reindex(hours)
-            axes.plot(
-                cost.index,
-                cost,
-                drawstyle="steps-post",
-                marker=".",
-                color=colour,
-                label=f"one batch {variant}",
-            )
-            own = pd.DatetimeIndex(first.loc[first["variant"] == variant, "start"])
-            chosen = cost.reindex(own.floor("h")).to_numpy()
-            axes.plot(
-                own,
-                chosen,
-                "v",
-                markersize=8,
-                color=INK,
-                label="the plan begins one",
-                linestyle="none",
-            )
+            name = f"one batch {variant}"
+            axes.plot(cost, ".-", drawstyle="steps-post", color=colour, label=name)
+            starts = pd.DatetimeIndex(first.loc[first["variant"] == variant, "start"])
+            at_start = cost.reindex(starts.floor("h")).to_numpy()
+            axes.plot(starts, at_start, "v", ms=8, color=INK, label="the plan begins one")
         axes.set_ylabel("EUR")
-        axes.set_title(title)
         if frame.empty:
-            _say(axes, "no batch can begin and be finished")
+            _write(axes, "no batch can begin and be finished")
         else:
-            axes.legend(loc="lower right", bbox_to_anchor=(1, 0.99), ncols=4)
+            legend(axes)
             local_axis(axes)
     return figure
 
 
-def believed(
-    frame: pd.DataFrame, title: str = "Price as believed when planning, and as published"
+def expected_price(
+    frame: pd.DataFrame, title: str = "Price expected when planning, and as published"
 ) -> Figure:
-    """Draw what the plans of past days went by against what came.
+    """Draw the prices that past plans expected against the published ones.
 
     Parameters
     ----------
     frame : DataFrame
         UTC index; ``p10``, ``p50``, ``p90``, ``actual`` (EUR/MWh), NaN where unknown.
     """
-    from matplotlib.figure import Figure
-
-    with styled():
-        figure = Figure(figsize=(9.2, 2.6))
-        axes = figure.subplots()
+    with chart(title, 2.6) as (figure, [axes]):
         if (frame["p90"] > frame["p10"]).any():
-            axes.fill_between(
-                frame.index,
-                frame["p10"],
-                frame["p90"],
-                step="post",
-                color=BLUE,
-                alpha=0.18,
-                linewidth=0,
-                label="10–90 %",
-            )
-        axes.plot(
-            frame.index,
-            frame["actual"],
-            drawstyle="steps-post",
-            color=INK,
-            label="published",
-            linewidth=1.6,
-        )
-        axes.plot(
-            frame.index, frame["p50"], "--", drawstyle="steps-post", color=ORANGE, label="believed"
-        )
+            draw_band(axes, frame.index, frame["p10"], frame["p90"], step="post")
+        shape = "steps-post"
+        axes.plot(frame["actual"], drawstyle=shape, color=INK, label="published", linewidth=1.6)
+        axes.plot(frame["p50"], "--", drawstyle=shape, color=ORANGE, label="expected")
         axes.set_ylabel("EUR/MWh")
         axes.set_xlim(frame.index[0], frame.index[-1])
-        axes.legend(loc="lower right", bbox_to_anchor=(1, 0.99), ncols=3)
-        axes.set_title(title)
+        legend(axes)
         local_axis(axes)
     return figure

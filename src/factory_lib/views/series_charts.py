@@ -1,18 +1,39 @@
-"""Charts of prices and weather over local time."""
+"""Charts of prices and weather: over local time, by distribution, by month and hour."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from itertools import cycle
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
-from factory_lib.clock import MADRID
-from factory_lib.views.palette import BLUE, GREY, LINE, ORANGE, RED, SKY, styled
+from factory_lib.views.drawing import (
+    cells,
+    chart,
+    draw_band,
+    legend,
+    local_axis,
+    split_at_gaps,
+    step_line,
+)
+from factory_lib.views.palette import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    LINE,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    SOFT,
+)
 from factory_lib.views.tables import label, unit_of
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _COLOURS = {
@@ -21,66 +42,91 @@ _COLOURS = {
     "temperature_c": RED,
     "humidity_pct": SKY,
 }
-
-
-def local_axis(axes: Axes, *, now: datetime | None = None) -> None:
-    """Label the time axis in local time and mark ``now``."""
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
-    locator = AutoDateLocator(tz=MADRID, minticks=4, maxticks=9)
-    axes.xaxis.set_major_locator(locator)
-    iso = [
-        "",
-        "%Y",
-        "%Y-%m",
-        "%Y-%m-%d",
-        "%Y-%m-%d",
-        "%Y-%m-%d %H:%M",
-    ]  # of what the ticks leave out, by their step
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=MADRID, offset_formats=iso))
-    if now is not None:
-        axes.axvline(pd.Timestamp(now), color=GREY, linewidth=0.9, linestyle=":")  # type: ignore[arg-type]
+_OTHERS = (GREEN, PURPLE, GREY, INK)
+_LONG_LEGEND = 3  # more entries need a line of their own below the title
 
 
 def lines(
     frame: pd.DataFrame, title: str, *, now: datetime | None = None, steps: bool = True
 ) -> Figure:
-    """Draw each column of a wide frame in a panel per unit; holes stay holes.
+    """Draw each column of a wide frame in a panel per unit; gaps stay gaps.
 
     Parameters
     ----------
     frame : DataFrame
         Wide: UTC index ``start``, one float column per series.
     now : datetime, optional
-        Marked by a dotted line; what lies right of it is published ahead.
+        Marked by a dotted line; values right of it are published ahead.
     steps : bool
         Prices hold for their whole slot, so they are drawn as steps.
     """
-    from matplotlib.figure import Figure
-
-    groups: dict[str, list[str]] = {}
+    names_by_unit: dict[str, list[str]] = {}
     for name in frame.columns:
-        groups.setdefault(unit_of(name), []).append(name)
-    with styled():
-        figure = Figure(figsize=(9.2, 2.3 * len(groups) + 0.4))
-        panels: list[Any] = list(figure.subplots(len(groups), 1, sharex=True, squeeze=False)[:, 0])
-        for axes, (unit, names) in zip(panels, groups.items(), strict=True):
+        names_by_unit.setdefault(unit_of(name), []).append(name)
+    values = split_at_gaps(frame)
+    height = 2.3 * len(names_by_unit) + 0.4
+    with chart(title, height, nrows=len(names_by_unit), sharex=True) as (figure, panels):
+        for axes, (unit, names) in zip(panels, names_by_unit.items(), strict=True):
+            others = cycle(_OTHERS)
             for name in names:
-                style = {"drawstyle": "steps-post"} if steps else {}
-                axes.plot(
-                    frame.index,
-                    frame[name],
-                    label=label(name).partition(" (")[0],
-                    color=_COLOURS.get(name),
-                    **style,
-                )
+                colour = _COLOURS.get(name) or next(others)
+                words = label(name).partition(" (")[0]
+                if steps:
+                    step_line(axes, values[name], label=words, color=colour)
+                else:
+                    axes.plot(values.index, values[name], label=words, color=colour)
             axes.set_ylabel(unit)
             if frame[names].min().min() < 0:
                 axes.axhline(0, color=LINE, linewidth=1)
-            axes.legend(loc="lower right", bbox_to_anchor=(1, 0.99), ncols=len(names))
+            legend(axes)
             local_axis(axes, now=now)
-        many = (
-            len(next(iter(groups.values()), [])) > 3
-        )  # then the legend needs a line of its own below the title
-        panels[0].set_title(title, pad=26 if many else None)
+        if len(next(iter(names_by_unit.values()))) > _LONG_LEGEND:
+            panels[0].set_title(title, pad=26)
+    return figure
+
+
+def distribution(values: pd.Series, by_hour: pd.DataFrame, *, unit: str, title: str) -> Figure:
+    """Draw the frequency of the values, and the usual course of the day where there is one.
+
+    Parameters
+    ----------
+    values : Series
+        Floats; NaN is left out.
+    by_hour : DataFrame
+        Index local hour; ``p10``, ``p50``, ``p90``. Empty for series without hours.
+    """
+    with chart(title, 2.8, ncols=1 if by_hour.empty else 2) as (figure, panels):
+        panels[0].set_axisbelow(True)
+        panels[0].hist(values.dropna().to_numpy(dtype=float), bins=60, color=BLUE, alpha=0.75)
+        panels[0].set_xlabel(unit)
+        panels[0].set_ylabel("slots")
+        if not by_hour.empty:
+            hours = np.asarray(by_hour.index, dtype=float)
+            draw_band(panels[1], hours, by_hour["p10"], by_hour["p90"])
+            panels[1].plot(hours, by_hour["p50"], color=INK, label="median")
+            panels[1].set_xticks(range(0, 25, 6))
+            panels[1].set_xlabel("local hour")
+            panels[1].set_ylabel(unit)
+            legend(panels[1])
+    return figure
+
+
+def months_by_hour(shares: Mapping[str, pd.DataFrame], title: str) -> Figure:
+    """Draw the share of hours out of limits, side by side for each stage.
+
+    Parameters
+    ----------
+    shares : mapping of stage to DataFrame
+        0 to 1; index local hour (down), columns months (across).
+    """
+    with chart(title, 3.4, ncols=max(len(shares), 1), sharey=True) as (figure, panels):
+        for axes, (stage, table) in zip(panels, shares.items(), strict=False):
+            image = cells(axes, table, cmap="YlOrRd", vmin=0, vmax=1)
+            axes.set_xticks(range(table.shape[1]), [str(name)[0] for name in table.columns])
+            axes.set_yticks(range(0, 24, 6))
+            axes.set_xlabel(stage, color=SOFT)
+        if shares:
+            panels[0].set_ylabel("local hour")
+            bar = figure.colorbar(image, ax=panels, ticks=[0, 0.5, 1], pad=0.01)
+            bar.set_ticklabels(["never", "half", "always"])
     return figure

@@ -1,4 +1,4 @@
-"""Frames as tables a person can read: units in the head, aligned figures, local times, unknown shown as unknown."""
+"""Frames as tables for people: units in the head, aligned numbers, local times, unknown as –."""
 
 from __future__ import annotations
 
@@ -13,17 +13,12 @@ from factory_lib.clock import MADRID
 from factory_lib.views.page import Html
 from factory_lib.views.palette import SEVERITY, STATUS
 
-DECIMALS = {
-    "EUR/MWh": 2,
-    "EUR": 2,
-    "°C": 1,
-    "%": 1,
-}  # as many as the unit deserves, whatever else a table holds
+# Digits that a unit deserves, however many a table shows of other numbers.
+DECIMALS = {"EUR/MWh": 2, "EUR": 2, "°C": 1, "%": 1}
 UNKNOWN = "–"
-SHORT, LONG = (
-    16,
-    44,
-)  # characters: a cell up to the first stays on one line, one beyond the second gets room to wrap
+# Characters: a shorter cell stays on one line, a longer one gets room to wrap.
+SHORT = 16
+LONG = 44
 _UNITS = {
     "eur_mwh": "EUR/MWh",
     "eur_kwh": "EUR/kWh",
@@ -58,7 +53,7 @@ def table(
     ----------
     frame : DataFrame
         Columns are shown in order, the index is not; a name's unit suffix becomes the
-        unit in the head, and instants are told in local time.
+        unit in the head, and instants are shown in local time.
     limit : int
         Rows shown; the caption says how many there are in all.
     colours : mapping of column to {value: colour}, optional
@@ -69,21 +64,32 @@ def table(
         caption = f"{caption} (first {limit} of {len(frame):,})"
     if frame.empty:
         return Html(f"<p>{escape(caption)}: none.</p>", text=f"{caption}: none.")
-    text = {name for name in shown.columns if not pd.api.types.is_numeric_dtype(shown[name].dtype)}
-    head = "".join(
-        f'<th class="{_css(name in text)}">{escape(_head(shown[name]))}</th>'
-        for name in shown.columns
+    marks = colours or {}
+    columns = [_column(shown[name], decimals, marks.get(str(name), {})) for name in shown]
+    head, *body = (f"<tr>{''.join(row)}</tr>" for row in zip(*columns, strict=True))
+    html = (
+        f"<table><caption>{escape(caption)}</caption><thead>{head}</thead>"
+        f"<tbody>{''.join(body)}</tbody></table>"
     )
-    body = "".join(
-        "<tr>"
-        + "".join(
-            _cell(name, value, name in text, decimals, colours or {}) for name, value in row.items()
-        )
-        + "</tr>"
-        for row in shown.to_dict(orient="records")
-    )
-    html = f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     return Html(html, text=f"{caption}\n{shown.to_string(index=False)}")
+
+
+def _column(column: pd.Series, decimals: int, colours: Mapping[str, str]) -> list[str]:
+    """Return the cells of a column: its head, then its values."""
+    name = str(column.name)
+    number = pd.api.types.is_numeric_dtype(column.dtype)
+    css = "number" if number else "text"
+    align = "right" if number else "left"
+    digits = min(decimals, DECIMALS.get(unit_of(name), decimals))
+    zone = " (local time)" if isinstance(column.dtype, pd.DatetimeTZDtype) else ""
+    cells = [f'<th class="{css}">{escape(label(name) + zone)}</th>']
+    for value in column:
+        words = format_value(value, digits)
+        width = " short" if len(words) <= SHORT else " long" if len(words) > LONG else ""
+        colour = colours.get(str(value))
+        style = f' style="color:{colour};font-weight:600"' if colour else ""
+        cells.append(f'<td class="{css}{width}" align="{align}"{style}>{escape(words)}</td>')
+    return cells
 
 
 def gaps(frame: pd.DataFrame, caption: str = "Gaps") -> Html:
@@ -110,48 +116,34 @@ def _few(names: list[str]) -> str:
 
 def label(name: str) -> str:
     """Return a column name in words, its unit suffix as a unit."""
-    for suffix, unit in _UNITS.items():
-        if name.endswith(f"_{suffix}"):
-            words = name.removesuffix(f"_{suffix}").replace("_", " ")
-            return f"{words} ({unit})"
-    return name.replace("_", " ")
+    stem, unit = _split(name)
+    words = stem.replace("_", " ")
+    return f"{words} ({unit})" if unit else words
 
 
 def unit_of(name: str) -> str:
     """Return the unit that a column name ends in; an index has none and runs from 0 to 100."""
-    return next((unit for suffix, unit in _UNITS.items() if name.endswith(f"_{suffix}")), "0–100")
+    return _split(name)[1] or "0–100"
 
 
-def _head(column: pd.Series) -> str:
-    zone = " (local time)" if isinstance(column.dtype, pd.DatetimeTZDtype) else ""
-    return f"{label(str(column.name))}{zone}"
+def _split(name: str) -> tuple[str, str]:
+    """Return a column name without its unit suffix, and the unit."""
+    for suffix, unit in _UNITS.items():
+        if name.endswith(f"_{suffix}"):
+            return name.removesuffix(f"_{suffix}"), unit
+    return name, ""
 
 
-def _css(text: bool) -> str:
-    return "text" if text else "number"
-
-
-def _cell(
-    name: Any, value: Any, text: bool, decimals: int, colours: Mapping[str, Mapping[str, str]]
-) -> str:
-    colour = colours.get(str(name), {}).get(str(value))
-    style = f' style="color:{colour};font-weight:600"' if colour else ""
-    align = "left" if text else "right"
-    words = show(value, min(decimals, DECIMALS.get(unit_of(str(name)), decimals)))
-    more = " short" if len(words) <= SHORT else " long" if len(words) > LONG else ""
-    return f'<td class="{_css(text)}{more}" align="{align}"{style}>{escape(words)}</td>'
-
-
-def show(value: Any, decimals: int = 2) -> str:
-    """Return one value in words: local time for instants, a dash for what is unknown, never 0 for it."""
-    if value is None or value is pd.NaT or (isinstance(value, float) and not np.isfinite(value)):
+def format_value(value: Any, decimals: int = 2) -> str:
+    """Return one value in words: local time for instants, a dash and never 0 for an unknown."""
+    if value is None or value is pd.NaT:
         return UNKNOWN
     if isinstance(value, pd.Timestamp):
         return f"{value.tz_convert(MADRID):%Y-%m-%d %H:%M}" if value.tzinfo else f"{value:%Y-%m-%d}"
-    if isinstance(value, (bool, np.bool_)):
+    if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
-    if isinstance(value, (int, np.integer)):
+    if isinstance(value, int | np.integer):
         return f"{value:,}"
-    if isinstance(value, (float, np.floating)):
-        return f"{value:,.{decimals}f}"
+    if isinstance(value, float | np.floating):
+        return f"{value:,.{decimals}f}" if np.isfinite(value) else UNKNOWN
     return str(value)

@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.patches import StepPatch
 
 from factory_lib import views
 from factory_lib.results import METRICS_MIME, JobResult
 from factory_lib.views import (
     continuity_charts,
+    drawing,
     learning_charts,
     plan_charts,
     series_charts,
@@ -83,7 +85,7 @@ def test_a_heading_says_simulated_where_the_store_is(simulated: bool, shown: boo
     ],
 )
 def test_values_are_shown_for_people(value: Any, shown: str) -> None:
-    assert tables.show(value) == shown
+    assert tables.format_value(value) == shown
 
 
 def test_units_come_out_of_the_name() -> None:
@@ -150,8 +152,29 @@ def test_a_price_chart_draws_a_panel_per_unit_and_keeps_holes() -> None:
     )
     figure = series_charts.lines(frame, "Prices", now=NOW)
     assert [axes.get_ylabel() for axes in figure.axes] == ["EUR/MWh", "°C"]
-    drawn = np.asarray(figure.axes[0].lines[0].get_ydata(), dtype=float)
-    assert np.isnan(drawn[7])
+    spot = figure.axes[0].patches[0]
+    assert isinstance(spot, StepPatch)
+    drawn = spot.get_data()
+    assert np.isnan(drawn.values[7])
+    assert len(drawn.edges) == len(drawn.values) + 1 == 49
+
+
+def test_no_line_crosses_a_day_without_rows() -> None:
+    quarters = pd.date_range("2025-10-01", periods=300, freq="15min", tz="UTC")
+    hours = pd.date_range("2025-09-25", "2025-10-01", freq="h", tz="UTC", inclusive="left")
+    index = hours.append(quarters)
+    complete = pd.DataFrame({"actual": 1.0, "p50": 2.0}, index=index)
+    assert drawing.split_at_gaps(complete).equals(complete)
+    for day in ("2025-09-28", "2025-10-02"):
+        rows = complete[index.strftime("%Y-%m-%d") != day]
+        split = drawing.split_at_gaps(rows)
+        breaks = split.index[split["p50"].isna()]
+        assert breaks.strftime("%Y-%m-%d").tolist() == [day]
+        axes = learning_charts.forecast(rows, unit="EUR/MWh", title="Price").axes[0]
+        for line in axes.lines:
+            assert np.isnan(np.asarray(line.get_ydata(), dtype=float)).sum() == 1
+        figure = series_charts.lines(rows.rename(columns={"p50": "spot_eur_mwh"}), "Price")
+        assert np.isnan(figure.axes[0].patches[0].get_data().values).sum() == 1
 
 
 QUARTERS = pd.date_range("2026-03-28T13:00Z", periods=136, freq="15min", unit="s", name="start")
@@ -237,7 +260,7 @@ CLASSES = ["Optimal", "Moderate", "Reduced", "Halt Production"]
             id="recovery",
         ),
         pytest.param(
-            lambda: learning_charts.folds(
+            lambda: learning_charts.fold_scores(
                 pd.DataFrame({"model": [1, 2], "naive": [2, 3]}), metric="MAE", title="t"
             ),
             id="folds",
@@ -253,7 +276,7 @@ CLASSES = ["Optimal", "Moderate", "Reduced", "Halt Production"]
             id="forecast",
         ),
         pytest.param(
-            lambda: learning_charts.confusion(
+            lambda: learning_charts.confusion_matrix(
                 pd.DataFrame(np.eye(4, dtype=int), index=CLASSES, columns=CLASSES)
             ),
             id="confusion",
@@ -264,7 +287,9 @@ CLASSES = ["Optimal", "Moderate", "Reduced", "Halt Production"]
         pytest.param(lambda: plan_charts.gantt(STAGES, PRICES), id="gantt"),
         pytest.param(lambda: plan_charts.power(LOADS, 150.0), id="power"),
         pytest.param(lambda: plan_charts.starts(STARTS, STAGES), id="starts"),
-        pytest.param(lambda: plan_charts.believed(PRICES.assign(actual=np.nan)), id="believed"),
+        pytest.param(
+            lambda: plan_charts.expected_price(PRICES.assign(actual=np.nan)), id="expected"
+        ),
         pytest.param(
             lambda: learning_charts.recommendations(
                 pd.Series(pd.Categorical(CLASSES * 12), index=HOURS), "t"
@@ -282,7 +307,7 @@ def test_charts_can_be_drawn(figure: Any) -> None:
 
 def test_every_candidate_of_a_fold_has_a_line_of_its_own() -> None:
     names = ["model", "rule over the forecasts", "same hour yesterday", "last value"]
-    figure = learning_charts.folds(
+    figure = learning_charts.fold_scores(
         pd.DataFrame(np.ones((3, 4)), columns=names), metric="MAE", title="t"
     )
     lines = figure.axes[0].get_lines()
