@@ -27,7 +27,7 @@ from benchmarks._mutation import mutate, touched
 from benchmarks._wire import Wire, serving
 from factory_lib import settings as factory_settings
 from factory_lib import sources
-from factory_lib.catalogue import Measurement, get
+from factory_lib.catalogue import Measurement, default_catalogue
 from factory_lib.clock import SimulatedClock, day_bounds, from_epoch
 from factory_lib.errors import FactoryError
 from factory_lib.settings import Settings
@@ -35,6 +35,8 @@ from factory_lib.sources import siar
 from factory_lib.state import State, limiter
 from factory_sim.engine import Simulator, WorldClock
 from factory_sim.world import World
+
+CATALOGUE = default_catalogue()
 
 PAYLOADS, SEED = 20_000, 20260401
 KEYS = {
@@ -190,7 +192,7 @@ def _series(client: Any, what: str) -> list[str]:
     table = {"prices": Measurement.PRICES, "climate": Measurement.CLIMATE}.get(
         what, Measurement.WEATHER
     )
-    return [name for name in client.serves if get(name).measurement is table]
+    return [name for name in client.serves if CATALOGUE[name].measurement is table]
 
 
 def rows_of(frame: pd.DataFrame) -> Truth:
@@ -208,7 +210,7 @@ def bad_rows(case: Case, rows: Truth, target: str, mutated: Wire) -> list[str]:
     changes: Iterable[tuple[float, float]] | None = None
     found = []
     for key, value in rows.items():
-        entry = get(key[0])
+        entry = CATALOGUE[key[0]]
         if key not in case.truth or not entry.low <= value <= entry.high:
             found.append(f"{key} = {value}: no such row")
         elif value != case.truth[key]:

@@ -26,17 +26,19 @@ import pandas as pd
 from benchmarks._cli import bench
 from factory_lib import frames
 from factory_lib import settings as factory_settings
-from factory_lib.catalogue import get
+from factory_lib.catalogue import default_catalogue
 from factory_lib.context import RunContext, open_context
 from factory_lib.pipeline.coverage import SlotState, account
 from factory_lib.pipeline.gaps import severity_index
 from factory_lib.slots import Slots, expected, to_index
 
+CATALOGUE = default_catalogue()
+
 SLOTS, STEP_S = 350_640, 900
 START = datetime(2025, 12, 1, tzinfo=UTC)
 END = START + timedelta(seconds=SLOTS * STEP_S)
 NAMES = ("first", "second")  # the same entry twice: two series of quarters
-ENTRY = get("spot_eur_mwh")
+ENTRY = CATALOGUE["spot_eur_mwh"]
 ROUNDS, SEED = 21, 4
 
 

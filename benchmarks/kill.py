@@ -35,7 +35,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks._cli import bench
-from factory_lib.catalogue import get
+from factory_lib.catalogue import default_catalogue
 from factory_lib.clock import SimulatedClock, day_start, epoch
 from factory_lib.context import open_context
 from factory_lib.pipeline.backfill import backfill
@@ -44,6 +44,8 @@ from factory_lib.store.base import Store
 from factory_sim.engine import Simulator
 from factory_sim.server import http_server
 from factory_sim.world import World
+
+CATALOGUE = default_catalogue()
 
 KILLS, KILLS_PER_STORE, SEED = 100, 4, 7
 NOW = datetime(2026, 4, 15, 10, tzinfo=UTC)
@@ -58,7 +60,7 @@ SERVED = {
 }
 
 
-SLOTS = sum(len(expected(get(name), SINCE, UNTIL)) for name in SERIES)
+SLOTS = sum(len(expected(CATALOGUE[name], SINCE, UNTIL)) for name in SERIES)
 
 
 def tell(store: Store) -> None:
@@ -159,7 +161,7 @@ def stored(store: Path) -> dict[str, Slots]:
 def missing(store: Path) -> dict[str, Slots]:
     """Return what is not there of each series."""
     held = stored(store) if store.exists() else {}
-    whole = {name: expected(get(name), SINCE, UNTIL) for name in SERIES}
+    whole = {name: expected(CATALOGUE[name], SINCE, UNTIL) for name in SERIES}
     return {name: slots[~np.isin(slots, held.get(name, []))] for name, slots in whole.items()}
 
 

@@ -30,7 +30,7 @@ import pandas as pd
 from benchmarks._cli import bench
 from factory_lib import frames
 from factory_lib import settings as factory_settings
-from factory_lib.catalogue import get
+from factory_lib.catalogue import default_catalogue
 from factory_lib.clock import SimulatedClock, day_bounds, epoch, from_epoch, market_day
 from factory_lib.context import RunContext, open_context
 from factory_lib.pipeline.backfill import backfill
@@ -43,6 +43,8 @@ from factory_sim.faults import Rule
 from factory_sim.holes import Holes
 from factory_sim.server import http_server
 from factory_sim.world import World
+
+CATALOGUE = default_catalogue()
 
 SCENARIOS, SEED = 200, 42
 DAYS, LONGEST_H = 91, 90 * 24  # the forecast endpoint keeps 92 days
@@ -80,7 +82,7 @@ class Withheld(Holes):
         """Take slots from a provider for ever."""
         if source == "omie" and len(slots):  # a file has all of its day, or there is none
             days = {market_day(from_epoch(int(slot))) for slot in slots}
-            slots = np.concatenate([expected(get(series), *day_bounds(day)) for day in days])
+            slots = np.concatenate([expected(CATALOGUE[series], *day_bounds(day)) for day in days])
         self.slots.setdefault((source, series), set()).update(slots.tolist())
 
     def has(self, source: str, series: str, slots: Slots) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -126,7 +128,7 @@ def draw(rng: np.random.Generator) -> Scenario:
     withheld, missing = Withheld(), {}
     cuts = [cut(rng, since) for _ in range(rng.integers(1, 6))]
     for name in names:
-        slots = expected(get(name), since, until)
+        slots = expected(CATALOGUE[name], since, until)
         mine = [hole for hole in cuts if rng.random() < 0.8] or cuts
         gone = np.zeros(len(slots), dtype=bool)
         for first, last in mine:
@@ -186,11 +188,11 @@ def play(
 
 def store_all_but(ctx: RunContext, scenario: Scenario, name: str, world: World) -> None:
     """Store a series of the scenario's window without its holes."""
-    slots = expected(get(name), scenario.since, scenario.until)
+    slots = expected(CATALOGUE[name], scenario.since, scenario.until)
     slots = slots[~np.isin(slots, scenario.missing[name])]
     source, kind = ("ree", "observed") if name in PRICES else ("open_meteo_recent", "reanalysis")
     place = "ES" if name in PRICES else ctx.settings.site.grid_place
-    steps = [get(name).resolution_at(from_epoch(int(slot))) for slot in slots]
+    steps = [CATALOGUE[name].resolution_at(from_epoch(int(slot))) for slot in slots]
     rows = frames.tidy(
         name,
         slots,

@@ -23,13 +23,15 @@ import numpy as np
 from benchmarks._cli import bench
 from factory_lib import frames
 from factory_lib import settings as factory_settings
-from factory_lib.catalogue import Measurement, get, of
+from factory_lib.catalogue import Measurement, default_catalogue
 from factory_lib.clock import SimulatedClock, day_start, epoch, from_epoch, market_day
 from factory_lib.context import RunContext, open_context
 from factory_lib.pipeline.backfill import backfill
 from factory_lib.slots import Slots, expected
 from factory_sim.launch import Remote, launched
 from factory_sim.world import World
+
+CATALOGUE = default_catalogue()
 
 SETS, SEED = 50, 4
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
@@ -94,7 +96,7 @@ def one_set(remote: Remote, world: World, chance: random.Random) -> dict[str, An
     """Fill one random set of gaps and compare the requests with the minimum."""
     until = day_start(market_day(NOW) - timedelta(days=chance.randint(1, 300)))
     since = day_start(market_day(until) - timedelta(days=WINDOW_DAYS))
-    slots = expected(get(PRICE), since, until)
+    slots = expected(CATALOGUE[PRICE], since, until)
     missing = random_holes(slots, chance)
     remote.reset_requests()
     with house_at(remote) as ctx:
@@ -130,11 +132,14 @@ def run(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     with launched(now=NOW) as remote:
         world = World(remote.seed)
         prices, seconds = whole_years(
-            remote, [entry.name for entry in of(Measurement.PRICES)][:2], prices_since, today
+            remote,
+            [entry.name for entry in CATALOGUE.of(Measurement.PRICES)][:2],
+            prices_since,
+            today,
         )
         weather, _ = whole_years(
             remote,
-            [entry.name for entry in of(Measurement.WEATHER)],
+            [entry.name for entry in CATALOGUE.of(Measurement.WEATHER)],
             weather_until - timedelta(days=WEATHER_DAYS),
             weather_until,
         )

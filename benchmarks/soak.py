@@ -32,7 +32,7 @@ import pandas as pd
 from benchmarks._cli import bench
 from factory_lib import settings as factory_settings
 from factory_lib import sources
-from factory_lib.catalogue import CATALOGUE, Kind, Measurement
+from factory_lib.catalogue import Kind, Measurement, default_catalogue
 from factory_lib.clock import HOUR_S, SimulatedClock, local_instant, market_day
 from factory_lib.context import RunContext, open_context
 from factory_lib.errors import FactoryError
@@ -49,6 +49,8 @@ from factory_sim.faults import Rule
 from factory_sim.holes import PRICES, WEATHER
 from factory_sim.server import http_server
 from factory_sim.world import World
+
+CATALOGUE = default_catalogue()
 
 SCENARIOS = {
     "clocks forward": datetime(2026, 3, 28, 12, tzinfo=UTC),

@@ -35,7 +35,7 @@ from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.client.write_api import SYNCHRONOUS
 
 from benchmarks._cli import bench
-from factory_lib.catalogue import QUARTERS_SINCE
+from factory_lib.catalogue import QUARTERS_SINCE, default_catalogue
 from factory_lib.clock import QUARTER_S, epoch, from_epoch
 from factory_lib.frames import tidy
 from factory_lib.settings import InfluxSettings
@@ -136,7 +136,7 @@ def _pair(
 
 
 def _sqlite_round(values: pd.DataFrame, folder: Path, number: int) -> dict[str, float]:
-    store = Store(SqliteBackend(folder / f"{number}.db", "real"))
+    store = Store(SqliteBackend(folder / f"{number}.db", "real"), default_catalogue())
     try:
         seconds, view = _through_store(store, values)
     finally:
@@ -203,7 +203,8 @@ def _influx_round(
         ]
         try:
             ours = InfluxSettings(where.url, where.org, buckets[0].name)
-            store = Store(InfluxBackend(ours, Secret(token), "real", folder))
+            catalogue = default_catalogue()
+            store = Store(InfluxBackend(ours, Secret(token), "real", folder, catalogue), catalogue)
             try:
                 seconds, view = _through_store(store, values)
             finally:

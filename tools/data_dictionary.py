@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from factory_lib.catalogue import CATALOGUE, AfterSlot, DayAhead, Grid, Publication, Series
+from factory_lib.catalogue import AfterSlot, DayAhead, Grid, Publication, Series, default_catalogue
 
 HEAD = """# Data dictionary
 
@@ -51,7 +51,7 @@ def line(entry: Series) -> str:
 
 def page() -> str:
     """Return the whole page."""
-    return HEAD + "\n".join(line(entry) for entry in CATALOGUE.values()) + "\n"
+    return HEAD + "\n".join(line(entry) for entry in default_catalogue().values()) + "\n"
 
 
 if __name__ == "__main__":

@@ -1,21 +1,24 @@
-"""The catalogue: every series the house knows, with unit, cadence, range, publication rule and sources by trust.
+"""The catalogue of series: unit, cadence, range, publication rule and sources by trust.
 
-Adding a series is one entry here; adding a provider is one file in ``sources`` and its
-name in the entries it serves. Standard library only, because a scheduled tick decides
-from the publication rules whether there is anything to do.
+``default_catalogue()`` holds the series of this library; ``Settings.catalogue`` (in a
+run, ``ctx.catalogue``) is the one in use. Adding a series is one entry here; adding a
+provider is one file in ``sources`` and its name in the entries it serves. Standard
+library only, because a scheduled tick decides from the publication rules whether there
+is anything to do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
 from factory_lib.clock import DAY_S, HOUR_S, QUARTER_S, day_start, local_instant, market_day
-from factory_lib.errors import BadInput
+from factory_lib.errors import BadInput, UnknownSeries
 
 
 class Measurement(StrEnum):
@@ -320,37 +323,55 @@ _ENTRIES = (
     ),
 )
 
-CATALOGUE: Mapping[str, Series] = {entry.name: entry for entry in _ENTRIES}
-
 # The operator's forecasts, of things that are not stored as values themselves: MW,
 # outside of the peninsula's records.
-FORECAST_ONLY: Mapping[str, tuple[float, float]] = {
+_FORECAST_ONLY: Mapping[str, tuple[float, float]] = {
     "wind_mw": (0.0, 40_000.0),
     "solar_mw": (0.0, 60_000.0),
 }
 
 
-def forecast_range(name: str) -> tuple[float, float]:
-    """Return what a forecast of the series may lie between, inclusive."""
-    return FORECAST_ONLY[name] if name in FORECAST_ONLY else (get(name).low, get(name).high)
-
-
-def get(name: str) -> Series:
-    """Return the catalogue entry.
+class Catalogue(Mapping[str, Series]):
+    """An immutable mapping of names to series, in order; an unknown name raises ``UnknownSeries``.
 
     Raises
     ------
     BadInput
-        If there is no such series; the message lists those there are.
+        If two series have the same name.
     """
-    try:
-        return CATALOGUE[name]
-    except KeyError:
-        raise BadInput(
-            f"There is no series {name!r}.", next_step=f"Known: {', '.join(CATALOGUE)}."
-        ) from None
+
+    def __init__(self, entries: Iterable[Series]) -> None:
+        self._entries: dict[str, Series] = {}
+        for entry in entries:
+            if entry.name in self._entries:
+                raise BadInput(f"The catalogue has two series {entry.name!r}.")
+            self._entries[entry.name] = entry
+
+    def __getitem__(self, name: str) -> Series:
+        if name not in self._entries:
+            raise UnknownSeries(name, list(self._entries))
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def of(self, measurement: Measurement) -> tuple[Series, ...]:
+        """Return the entries of one measurement, in catalogue order."""
+        return tuple(entry for entry in self.values() if entry.measurement is measurement)
+
+    def forecast_range(self, name: str) -> tuple[float, float]:
+        """Return what a forecast of the series may lie between, inclusive."""
+        return _FORECAST_ONLY.get(name) or (self[name].low, self[name].high)
+
+    def with_series(self, *entries: Series) -> Catalogue:
+        """Return a catalogue that holds further series as well."""
+        return Catalogue((*self.values(), *entries))
 
 
-def of(measurement: Measurement) -> tuple[Series, ...]:
-    """Return the entries of one measurement, in catalogue order."""
-    return tuple(entry for entry in _ENTRIES if entry.measurement is measurement)
+@cache
+def default_catalogue() -> Catalogue:
+    """Return the series that this library comes with."""
+    return Catalogue(_ENTRIES)

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 from factory_lib import settings as _settings
+from factory_lib.catalogue import Catalogue
 from factory_lib.clock import AS_OF_ENV, REPLAY_AFTER, Clock, SystemClock, parse_instant, save_clock
 from factory_lib.settings import Settings
 from factory_lib.state import State, marks, open_state
@@ -50,6 +51,11 @@ class RunContext:
         """Set a mark for the next tick (``state.marks.set_mark``), unless this is a replay."""
         if not self.replay:
             marks.set_mark(self.state, topic, entity, at, note)
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The series in use."""
+        return self.settings.catalogue
 
     @property
     def profile(self) -> str:

@@ -5,6 +5,7 @@
     FactoryError
     ├── BadInput                 what a person typed, or a file they gave, cannot be used
     │   ├── ConfigError          config/factory.toml or the environment
+    │   ├── UnknownSeries        a name that the catalogue does not hold
     │   └── ImportFileError      a data file that cannot be read as what it claims to be
     ├── SourceError              a provider did not give what was asked
     │   ├── AuthError            the key is missing, malformed, expired or not entitled
@@ -77,6 +78,15 @@ class ConfigError(BadInput):
         super().__init__(
             f"{file}: [{place}] {problem}.", next_step="Correct it and run `factory config check`."
         )
+
+
+class UnknownSeries(BadInput, KeyError):
+    """The catalogue holds no series of that name."""
+
+    def __init__(self, name: str, known: list[str]) -> None:
+        super().__init__(f"There is no series {name!r}.", next_step=f"Known: {', '.join(known)}.")
+
+    __str__ = Exception.__str__  # a KeyError would quote its message
 
 
 class ImportFileError(BadInput):

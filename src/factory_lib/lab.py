@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from factory_lib import catalogue
+from factory_lib.catalogue import Series
 from factory_lib.clock import HOUR_S, day_start, market_day, parse_instant
 from factory_lib.context import RunContext, open_context
 from factory_lib.errors import BadInput
@@ -87,7 +87,7 @@ def series(
         asked for.
     """
     start = _instant(since) or ctx.as_of - timedelta(days=14)
-    entries = [catalogue.get(name) for name in names]
+    entries = [ctx.catalogue[name] for name in names]
     end = _instant(until) or max(_gaps.known_until(entry, ctx.as_of) for entry in entries)
     steps = {cadence.resolution_s for entry in entries for *_, cadence in entry.spans(start, end)}
     if len(steps) > 1 and len(entries) > 1 and not hourly:
@@ -105,7 +105,7 @@ def series(
 
 
 def _read(
-    ctx: RunContext, entry: catalogue.Series, start: datetime, end: datetime, hourly: bool
+    ctx: RunContext, entry: Series, start: datetime, end: datetime, hourly: bool
 ) -> pd.DataFrame:
     return ctx.store.read(
         entry.name,

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from factory_lib.catalogue import get
 from factory_lib.clock import DAY_S, HOUR_S
+from factory_sim import SERIES
 from factory_sim.noise import Floats, Ints, Noise, floats
 
 LATITUDE_DEG = 38.151
@@ -61,7 +61,7 @@ class Climate:
 
     def hourly(self, name: str, starts: Ints) -> Floats:
         """Return a weather series of the catalogue at hours that begin at ``starts``, as the station has it."""
-        low, high = get(name).low, get(name).high
+        low, high = SERIES[name].low, SERIES[name].high
         return floats(np.clip(getattr(self, name)(starts), low, high))
 
     def as_seen_by(self, source: str, name: str, starts: Ints) -> Floats:
@@ -69,7 +69,7 @@ class Climate:
         bias, sd = _ERRORS.get(source, {}).get(name, (0.0, 0.0))
         if not sd:
             return self.hourly(name, starts)
-        low, high = get(name).low, get(name).high
+        low, high = SERIES[name].low, SERIES[name].high
         error = bias + sd * self._noise.smooth(f"{source}/{name}", starts, 6 * HOUR_S)
         return np.clip(self.hourly(name, starts) + error, low, high)
 
@@ -83,7 +83,9 @@ class Climate:
             * np.sqrt(lead_days)
             * self._noise.smooth(f"{source}/{name}/{cycle}", starts, 12 * HOUR_S)
         )
-        return np.clip(self.as_seen_by(source, name, starts) + error, get(name).low, get(name).high)
+        return np.clip(
+            self.as_seen_by(source, name, starts) + error, SERIES[name].low, SERIES[name].high
+        )
 
     # -- the sky ---------------------------------------------------------------------------------------------------
 

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from factory_lib.catalogue import CATALOGUE, Measurement, of
+from factory_lib.catalogue import Measurement
 from factory_lib.clock import DAY_S, epoch, from_epoch, parse_instant
 from factory_lib.errors import BadInput
+from factory_sim import SERIES
 from factory_sim.noise import Ints
 
 PRICES = ("spot_eur_mwh", "pvpc_eur_mwh")
-WEATHER = tuple(entry.name for entry in of(Measurement.WEATHER))
+WEATHER = tuple(entry.name for entry in SERIES.of(Measurement.WEATHER))
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def read_holes(script: Iterable[Mapping[str, Any]]) -> tuple[Hole, ...]:
     for entry in script:
         named = [entry["series"]] if isinstance(entry["series"], str) else list(entry["series"])
         series = tuple(name for item in named for name in groups.get(item, (item,)))
-        if unknown := set(series) - set(CATALOGUE):
+        if unknown := set(series) - set(SERIES):
             raise BadInput(f"A hole names series that do not exist: {sorted(unknown)}.")
         start, end = (parse_instant(str(entry[key])) for key in ("start", "end"))
         holes.append(Hole(series, start, end, bool(entry.get("lost", False))))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from factory_lib.catalogue import CATALOGUE, DayAhead, get
+from factory_lib.catalogue import DayAhead
 from factory_lib.clock import (
     HOUR_S,
     MADRID,
@@ -21,6 +21,7 @@ from factory_lib.clock import (
     require_utc,
 )
 from factory_lib.slots import expected, resolutions, to_index
+from factory_sim import SERIES
 from factory_sim.exchange import HTML, Answer, Ask, Provider, as_json, number
 from factory_sim.market import pvpc_adder_eur_mwh
 from factory_sim.noise import Floats, Ints
@@ -123,7 +124,7 @@ def _known(ask: Ask, identity: int, start: datetime, end: datetime) -> tuple[Int
         known_until = (
             DayAhead(_FORECAST_AT).known_until(ask.now) if identity in _FORECASTS else ask.now
         )
-    starts = expected(get(name if name in CATALOGUE else "load_mw"), start, min(end, known_until))
+    starts = expected(SERIES[name if name in SERIES else "load_mw"], start, min(end, known_until))
     starts = starts[ask.holes.delivered(ask.source, name, starts)]
     if identity == 600:
         return _in_quarters(ask, starts)
@@ -134,7 +135,7 @@ def _known(ask: Ask, identity: int, start: datetime, end: datetime) -> tuple[Int
 
 def _in_quarters(ask: Ask, starts: Ints) -> tuple[Ints, Floats]:
     """Return the spot price as this service does: in quarters, also from the time when there were hours only."""
-    hours = resolutions(get("spot_eur_mwh"), starts) == HOUR_S
+    hours = resolutions(SERIES["spot_eur_mwh"], starts) == HOUR_S
     values = ask.world.values("spot_eur_mwh", starts)
     quarters = (starts[hours][:, None] + np.arange(4) * QUARTER_S).ravel()
     return np.append(quarters, starts[~hours]), np.append(

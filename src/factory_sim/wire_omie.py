@@ -7,9 +7,10 @@ from datetime import date, timedelta
 
 import numpy as np
 
-from factory_lib.catalogue import DayAhead, get
+from factory_lib.catalogue import DayAhead
 from factory_lib.clock import HOUR_S, day_bounds
 from factory_lib.slots import expected
+from factory_sim import SERIES
 from factory_sim.exchange import Answer, Ask, Provider, as_html
 from factory_sim.noise import Floats, Ints
 from factory_sim.wire_ree import PUBLISHED, spoil
@@ -40,7 +41,7 @@ def answer(ask: Ask) -> Answer:
     start, end = day_bounds(day)
     if wanted[2] != ("2" if "republished" in ask.quirks else "1") or start >= known_until:
         return _missing()
-    starts = expected(get("spot_eur_mwh"), start, end)
+    starts = expected(SERIES["spot_eur_mwh"], start, end)
     if not ask.holes.delivered(ask.source, "spot_eur_mwh", starts).all():
         return _missing()  # a file is whole or not there
     _, spain = spoil(starts, ask.world.values("spot_eur_mwh", starts), ask.quirks)

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from factory_lib.catalogue import DayAhead, get
+from factory_lib.catalogue import DayAhead
 from factory_lib.clock import MADRID, day_start, epoch, from_epoch, local_instant, market_day
 from factory_lib.slots import expected, to_index
+from factory_sim import SERIES
 from factory_sim.exchange import Answer, Ask, Provider, as_html, as_json, number
 from factory_sim.noise import Floats, Ints, floats
 
@@ -85,7 +86,7 @@ def _published(ask: Ask, name: str, start: datetime, end: datetime) -> tuple[Int
     """Return the slots that exist at the clock's time and are delivered, spoilt as the quirks say."""
     delay = timedelta(minutes=40) if "late_publication" in ask.quirks else timedelta()
     starts = expected(
-        get(name), start, min(end, DayAhead(PUBLISHED[name]).known_until(ask.now - delay))
+        SERIES[name], start, min(end, DayAhead(PUBLISHED[name]).known_until(ask.now - delay))
     )
     starts = starts[ask.holes.delivered(ask.source, name, starts)]
     revision = 1.0 if "revised" in ask.quirks and name == "spot_eur_mwh" else 0.0

@@ -11,10 +11,10 @@ from datetime import datetime
 
 import numpy as np
 
-from factory_lib.catalogue import CATALOGUE, QUARTERS_SINCE, Measurement, get
+from factory_lib.catalogue import QUARTERS_SINCE, Measurement
 from factory_lib.clock import DAY_S, HOUR_S, epoch
 from factory_lib.slots import expected, local_midnights, to_index
-from factory_sim import DEFAULT_SEED
+from factory_sim import DEFAULT_SEED, SERIES
 from factory_sim.climate import Climate
 from factory_sim.market import Market
 from factory_sim.noise import Floats, Ints, Noise
@@ -22,7 +22,7 @@ from factory_sim.noise import Floats, Ints, Noise
 _QUARTERS_SINCE_S = epoch(QUARTERS_SINCE)
 
 PUBLISHED = tuple(
-    name for name, entry in CATALOGUE.items() if entry.measurement is not Measurement.PLANT
+    name for name, entry in SERIES.items() if entry.measurement is not Measurement.PLANT
 )
 
 
@@ -45,7 +45,7 @@ class World:
 
     def window(self, name: str, start: datetime, end: datetime) -> tuple[Ints, Floats]:
         """Return starts (seconds since 1970) and true values of a catalogue series in the half-open window."""
-        starts = expected(get(name), start, end)
+        starts = expected(SERIES[name], start, end)
         return starts, self.values(name, starts)
 
     def values(self, name: str, starts: Ints) -> Floats:
@@ -60,7 +60,7 @@ class World:
             return self.pvpc(starts)
         if name == "gas_generation_mwh":
             return self.market.gas_generation_mwh(starts, _day_lengths(starts))
-        measurement = CATALOGUE[name].measurement
+        measurement = SERIES[name].measurement
         if measurement is Measurement.WEATHER:
             return self.climate.hourly(name, starts)
         if measurement is Measurement.CLIMATE:

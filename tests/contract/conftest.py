@@ -16,6 +16,7 @@ from uuid import uuid4
 import pytest
 from influxdb_client.client.influxdb_client import InfluxDBClient
 
+from factory_lib.catalogue import default_catalogue
 from factory_lib.settings import InfluxSettings
 from factory_lib.settings.secrets import Secret
 from factory_lib.store.base import Store
@@ -26,6 +27,7 @@ from tests.support import influx_double as double
 REAL = all(os.environ.get(f"INFLUXDB_V2_{name}") for name in ("URL", "TOKEN", "ORG", "BUCKET"))
 INFLUX = "influx-server" if REAL else "influx-double"
 Open = Callable[..., Store]
+CATALOGUE = default_catalogue()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -57,7 +59,7 @@ def open_store(influx_server: tuple[InfluxSettings, str], tmp_path: Path) -> Ite
 
         def opened(backend: str, name: str = "a", world: str = "real") -> Store:
             if backend == "sqlite":
-                store = Store(SqliteBackend(tmp_path / f"{name}.db", world))  # type: ignore[arg-type]
+                store = Store(SqliteBackend(tmp_path / f"{name}.db", world), CATALOGUE)  # type: ignore[arg-type]
             else:
                 bucket = f"{prefix}-{name}"
                 if bucket not in made:
@@ -67,7 +69,8 @@ def open_store(influx_server: tuple[InfluxSettings, str], tmp_path: Path) -> Ite
                         client.buckets_api().create_bucket(bucket_name=bucket, org=where.org),
                     )
                 place = InfluxSettings(where.url, where.org, bucket)
-                store = Store(InfluxBackend(place, Secret(token), world, tmp_path))  # type: ignore[arg-type]
+                backend_of = InfluxBackend(place, Secret(token), world, tmp_path, CATALOGUE)
+                store = Store(backend_of, CATALOGUE)  # type: ignore[arg-type]
             stack.callback(store.close)
             return store
 

@@ -14,7 +14,7 @@ import pytest
 
 from factory_lib import settings as factory_settings
 from factory_lib import sources
-from factory_lib.catalogue import CATALOGUE, Measurement, get
+from factory_lib.catalogue import Measurement, default_catalogue
 from factory_lib.clock import SimulatedClock, day_start, epoch, market_day
 from factory_lib.errors import BadInput, NoDataYet
 from factory_lib.frames import FORECAST_COLUMNS, TIDY_COLUMNS
@@ -23,6 +23,8 @@ from factory_lib.sources.base import Source
 from factory_lib.state import open_state
 from factory_sim.launch import Remote, launched
 from factory_sim.world import World
+
+CATALOGUE = default_catalogue()
 
 NOW = datetime(
     2026, 4, 15, 12, 40, tzinfo=UTC
@@ -70,7 +72,8 @@ def question(source: Source, series: str) -> tuple[datetime, datetime]:
     """Return the last day that the source can be asked about; of daily values the last ten."""
     first, last = source.reach(series)
     return max(
-        first, last - timedelta(days=10 if get(series).measurement is Measurement.CLIMATE else 1)
+        first,
+        last - timedelta(days=10 if CATALOGUE[series].measurement is Measurement.CLIMATE else 1),
     ), last
 
 
@@ -81,7 +84,7 @@ def test_rows_are_tidy_inside_the_window_on_the_grid_and_say_where_they_are_from
     source = open_source(name)
     start, end = question(source, series)
     rows = source.fetch([series], source.places()[0], start, end)
-    entry = get(series)
+    entry = CATALOGUE[series]
     assert tuple(rows.columns) == TIDY_COLUMNS
     assert set(rows["series"]) == {series}
     assert set(rows["source"]) == {name}
@@ -102,7 +105,7 @@ def test_prices_are_those_of_the_world_slot_by_slot(
     start, end = datetime(2026, 3, 28, 12, tzinfo=UTC), datetime(2026, 3, 30, 12, tzinfo=UTC)
     for series in source.serves:
         rows = source.fetch([series], "ES", start, end).sort_values("start")
-        slots = expected(get(series), start, end)
+        slots = expected(CATALOGUE[series], start, end)
         assert from_index(rows["start"]).tolist() == slots.tolist()
         np.testing.assert_allclose(
             rows["value"], np.round(world.values(series, slots), 2), atol=1e-9

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from factory_lib.catalogue import QUARTERS_SINCE
+from factory_lib.catalogue import QUARTERS_SINCE, default_catalogue
 from factory_lib.clock import epoch
 from factory_lib.errors import BadInput, OriginMismatch, SchemaMismatch, StoreError
 from factory_lib.frames import FORECAST_COLUMNS, UTC_S, concat, tidy
@@ -775,5 +775,5 @@ def test_years_of_quarters_survive_batches_and_runs(store: Store) -> None:
     found = store.read("spot_eur_mwh", places=["ES"], **EVER)
     assert np.array_equal(found["value"], values)
     assert np.array_equal(found["run_id"] == "b", hole)
-    admitted, _ = merge.admit(whole, "a")
+    admitted, _ = merge.admit(whole, "a", default_catalogue())
     assert np.array_equal(found["available_at"].astype("int64"), admitted["available_at"])

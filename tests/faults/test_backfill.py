@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from factory_lib import frames
-from factory_lib.catalogue import get
+from factory_lib.catalogue import default_catalogue
 from factory_lib.clock import day_bounds
 from factory_lib.context import RunContext
 from factory_lib.pipeline import known_unfillable, quarantine, retry_schedule
@@ -22,6 +22,8 @@ from factory_lib.state.marks import STORED, get_marks, set_mark
 from factory_sim.faults import Rule
 from factory_sim.holes import Hole
 
+CATALOGUE = default_catalogue()
+
 NOW = datetime(2026, 4, 15, 10, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 PRICES = ("spot_eur_mwh", "pvpc_eur_mwh")
@@ -32,7 +34,7 @@ def fill(
     ctx: RunContext, town: Any, name: str, *holes: tuple[datetime, datetime], days: int = 20
 ) -> None:
     """Store the world's values of a series but for the holes."""
-    slots = expected(get(name), NOW - days * DAY, day_bounds(NOW.date())[1])
+    slots = expected(CATALOGUE[name], NOW - days * DAY, day_bounds(NOW.date())[1])
     for first, last in holes:
         slots = slots[(slots < first.timestamp()) | (slots >= last.timestamp())]
     place = "ES" if name in PRICES else ctx.settings.site.grid_place

@@ -12,7 +12,7 @@ import pytest
 
 from factory_lib import settings as factory_settings
 from factory_lib import sources
-from factory_lib.catalogue import Measurement, get
+from factory_lib.catalogue import Measurement, default_catalogue
 from factory_lib.clock import SimulatedClock, day_bounds, market_day
 from factory_lib.errors import (
     AuthError,
@@ -28,6 +28,8 @@ from factory_lib.settings import Settings
 from factory_lib.sources.base import Source
 from factory_lib.state import State, open_state
 from factory_sim.launch import Remote, launched
+
+CATALOGUE = default_catalogue()
 
 NOW = datetime(2026, 4, 15, 12, 40, tzinfo=UTC)
 KEYS = {
@@ -63,8 +65,8 @@ def state(loaded: Settings) -> Iterator[State]:
 
 def ask(source: Source, measurement: Measurement | None = None) -> Any:
     """Ask for the last day of the source's first measurement, or of the one named."""
-    wanted = measurement or get(source.serves[0]).measurement
-    names = [name for name in source.serves if get(name).measurement is wanted]
+    wanted = measurement or CATALOGUE[source.serves[0]].measurement
+    names = [name for name in source.serves if CATALOGUE[name].measurement is wanted]
     first, last = source.reach(names[0])
     hours = 240 if wanted is Measurement.CLIMATE else 20
     try:

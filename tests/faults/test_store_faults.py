@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from factory_lib.catalogue import default_catalogue
 from factory_lib.clock import epoch
 from factory_lib.errors import (
     BadInput,
@@ -33,6 +34,8 @@ from factory_lib.store.copying import backup, restore
 from factory_lib.store.influx import InfluxBackend
 from factory_lib.store.sqlite import SqliteBackend
 from tests.support import influx_double as double
+
+CATALOGUE = default_catalogue()
 
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 WINDOW = {"places": ["ES"], "start": FIRST, "end": datetime(2090, 1, 1, tzinfo=UTC)}
@@ -59,13 +62,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 import numpy as np
 import pandas as pd
+from factory_lib.catalogue import default_catalogue
 from factory_lib.clock import epoch
 from factory_lib.frames import tidy
 from factory_lib.store.base import Store
 from factory_lib.store.sqlite import SqliteBackend
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 {inspect.getsource(prices)}
-store = Store(SqliteBackend(Path(sys.argv[1]), "real"))
+store = Store(SqliteBackend(Path(sys.argv[1]), "real"), default_catalogue())
 print("open", flush=True)
 for run in range(int(sys.argv[2])):
     print(store.write(prices(int(sys.argv[3]), run / 4), run_id=sys.argv[4] + str(run)).written, flush=True)
@@ -80,7 +84,7 @@ def writer(file: Path, runs: int, rows: int, name: str = "w") -> subprocess.Pope
 
 @pytest.fixture
 def embedded(tmp_path: Path) -> Iterator[Store]:
-    store = Store(SqliteBackend(tmp_path / "store.db", "real"))
+    store = Store(SqliteBackend(tmp_path / "store.db", "real"), CATALOGUE)
     yield store
     store.close()
 
@@ -214,9 +218,8 @@ def influx_store(
     bucket: str = double.BUCKET,
     token: str = double.TOKEN,
 ) -> Store:
-    return Store(
-        InfluxBackend(InfluxSettings(server.url, double.ORG, bucket), Secret(token), "real", folder)
-    )
+    where = InfluxSettings(server.url, double.ORG, bucket)
+    return Store(InfluxBackend(where, Secret(token), "real", folder, CATALOGUE), CATALOGUE)
 
 
 @pytest.fixture
@@ -241,7 +244,7 @@ class TestInflux:
             unused.bind(("127.0.0.1", 0))
             where = InfluxSettings(f"http://127.0.0.1:{unused.getsockname()[1]}", "o", "b")
             with pytest.raises(StoreUnavailable, match="does not answer"):
-                InfluxBackend(where, Secret("abc"), "real", tmp_path)
+                InfluxBackend(where, Secret("abc"), "real", tmp_path, CATALOGUE)
 
     @pytest.mark.parametrize(
         ("bucket", "token", "status"),
@@ -270,7 +273,7 @@ class TestInflux:
     )
     def test_an_address_that_is_not_set(self, tmp_path: Path, where: tuple[str, str, str]) -> None:
         with pytest.raises(ConfigError, match="is not set"):
-            InfluxBackend(InfluxSettings(*where), Secret("abc"), "real", tmp_path)
+            InfluxBackend(InfluxSettings(*where), Secret("abc"), "real", tmp_path, CATALOGUE)
 
     def test_a_write_cut_off_between_batches_is_completed_by_repeating_it(
         self,

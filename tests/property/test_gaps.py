@@ -8,11 +8,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factory_lib import catalogue
-from factory_lib.catalogue import QUARTERS_SINCE
+from factory_lib.catalogue import QUARTERS_SINCE, default_catalogue
 from factory_lib.clock import day_start, epoch
 from factory_lib.pipeline.coverage import SlotState, account, contained, find, grid_step, local_days
 from factory_lib.slots import expected
+
+CATALOGUE = default_catalogue()
 
 NAMES = st.sampled_from(
     ["spot_eur_mwh", "pvpc_eur_mwh", "temperature_c", "temperature_mean_c", "gas_generation_mwh"]
@@ -34,7 +35,7 @@ def some(rng: np.random.Generator, slots: np.ndarray) -> np.ndarray:
 
 @given(NAMES, STARTS, DAYS, SEEDS)
 def test_the_five_states_add_up(name: str, start: datetime, days: int, seed: int) -> None:
-    rng, entry = np.random.default_rng(seed), catalogue.get(name)
+    rng, entry = np.random.default_rng(seed), CATALOGUE[name]
     end = start + timedelta(days=days)
     slots = expected(entry, start, end)
     unfillable = [
@@ -69,7 +70,7 @@ def test_the_five_states_add_up(name: str, start: datetime, days: int, seed: int
 def test_runs_are_maximal_and_cover_their_state(
     name: str, start: datetime, days: int, seed: int
 ) -> None:
-    rng, entry = np.random.default_rng(seed), catalogue.get(name)
+    rng, entry = np.random.default_rng(seed), CATALOGUE[name]
     end = start + timedelta(days=days)
     slots = expected(entry, start, end)
 
@@ -115,7 +116,7 @@ def test_contained_agrees_with_isin_over_several_blocks(seed: int, size: int) ->
 
 @given(STARTS, DAYS)
 def test_every_slot_belongs_to_its_market_day(start: datetime, days: int) -> None:
-    entry = catalogue.get("spot_eur_mwh")
+    entry = CATALOGUE["spot_eur_mwh"]
     slots = expected(entry, start, start + timedelta(days=days))
     names = local_days(slots)
     begins = [epoch(day_start(datetime.fromtimestamp(int(name), UTC).date())) for name in names]
@@ -124,7 +125,7 @@ def test_every_slot_belongs_to_its_market_day(start: datetime, days: int) -> Non
 
 
 def test_the_step_of_a_grid_holds_all_cadences() -> None:
-    entry = catalogue.get("spot_eur_mwh")
+    entry = CATALOGUE["spot_eur_mwh"]
     around = expected(
         entry, QUARTERS_SINCE - timedelta(hours=2), QUARTERS_SINCE + timedelta(hours=1)
     )

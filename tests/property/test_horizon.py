@@ -12,10 +12,12 @@ from factory_lib import catalogue
 from factory_lib.features import horizon
 from factory_lib.features.documented import HUMIDITY, PRICE, TEMPERATURE
 
+CATALOGUE = catalogue.default_catalogue()
+
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 DAYS = 130  # over the clock change of 29 March
-PRICE_RULE = catalogue.get("spot_eur_mwh").publication[catalogue.Kind.OBSERVED]
-WEATHER_RULE = catalogue.get("temperature_c").publication[catalogue.Kind.OBSERVED]
+PRICE_RULE = CATALOGUE["spot_eur_mwh"].publication[catalogue.Kind.OBSERVED]
+WEATHER_RULE = CATALOGUE["temperature_c"].publication[catalogue.Kind.OBSERVED]
 KNOWN = {
     PRICE: PRICE_RULE.known_until,
     TEMPERATURE: WEATHER_RULE.known_until,

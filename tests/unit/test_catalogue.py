@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 from factory_lib import catalogue, clock, slots
 from factory_lib.errors import BadInput
 
+CATALOGUE = catalogue.default_catalogue()
+
 SPOT, PVPC, TEMPERATURE = (
-    catalogue.get(name) for name in ("spot_eur_mwh", "pvpc_eur_mwh", "temperature_c")
+    CATALOGUE[name] for name in ("spot_eur_mwh", "pvpc_eur_mwh", "temperature_c")
 )
 
 
@@ -79,17 +82,34 @@ def test_windows_need_not_lie_on_the_grid() -> None:
 
 
 def test_market_days_as_slots_are_local_midnights() -> None:
-    gas = catalogue.get("gas_generation_mwh")
+    gas = CATALOGUE["gas_generation_mwh"]
     starts = slots.expected(gas, at("2026-03-27T23:00"), at("2026-03-30T22:00"))
     assert [clock.from_epoch(int(s)).hour for s in starts] == [23, 23, 22]
 
 
 def test_an_unknown_series_names_the_known_ones() -> None:
     with pytest.raises(BadInput, match="spot_eur_mwh"):
-        catalogue.get("spot")
+        CATALOGUE["spot"]
+    assert CATALOGUE.get("spot") is None
+    assert "spot" not in CATALOGUE
 
 
-@pytest.mark.parametrize("entry", catalogue.CATALOGUE.values(), ids=lambda e: e.name)
+def test_own_series_are_added_to_a_catalogue_of_their_own() -> None:
+    own = replace(TEMPERATURE, name="hall_temperature_c", sources=("imported",))
+    wider = CATALOGUE.with_series(own)
+    assert list(wider) == [*CATALOGUE, "hall_temperature_c"]
+    assert own in wider.of(catalogue.Measurement.WEATHER)
+    assert "hall_temperature_c" not in CATALOGUE
+    with pytest.raises(BadInput, match="two series 'temperature_c'"):
+        CATALOGUE.with_series(TEMPERATURE)
+
+
+def test_forecasts_of_what_is_not_stored_have_a_range() -> None:
+    assert CATALOGUE.forecast_range("temperature_c") == (TEMPERATURE.low, TEMPERATURE.high)
+    assert CATALOGUE.forecast_range("wind_mw") == (0.0, 40_000.0)
+
+
+@pytest.mark.parametrize("entry", CATALOGUE.values(), ids=lambda e: e.name)
 def test_every_entry_is_sound(entry: catalogue.Series) -> None:
     assert entry.low < entry.high
     assert entry.publication

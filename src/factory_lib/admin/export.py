@@ -16,10 +16,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from factory_lib.catalogue import CATALOGUE, get
 from factory_lib.clock import parse_instant
 from factory_lib.context import RunContext, open_context
-from factory_lib.errors import BadInput
+from factory_lib.errors import BadInput, UnknownSeries
 from factory_lib.pipeline.gaps import analyse
 from factory_lib.pipeline.targets import places_of
 from factory_lib.store.export import export as write
@@ -40,7 +39,8 @@ def export(
         raise BadInput(f"Nothing lies between {since} and {until}.", next_step="Swap or move them.")
     view, names = (VIEWS[words[0]], words[1:]) if words[0] in VIEWS else (_series, words)
     with open_context(profile, as_of) as ctx:
-        rows = write(view(ctx, list(dict.fromkeys(names)), start, end), out, ctx.store.origin)
+        table = view(ctx, list(dict.fromkeys(names)), start, end)
+        rows = write(table, out, ctx.store.origin, ctx.catalogue)
     sys.stdout.write(f"{rows:,} rows in {out}\n")
     return int(rows == 0)
 
@@ -49,7 +49,11 @@ def _series(ctx: RunContext, names: Sequence[str], start: datetime, end: datetim
     known = ctx.as_of if ctx.explicit_as_of else None
     parts = [
         ctx.store.read(
-            name, places=places_of(ctx.settings, get(name)), start=start, end=end, as_of=known
+            name,
+            places=places_of(ctx.settings, ctx.catalogue[name]),
+            start=start,
+            end=end,
+            as_of=known,
         )
         for name in names
     ]
@@ -75,11 +79,11 @@ def _forecasts(
     from factory_lib.models.prediction import SCORE_SERIES
 
     weather = ctx.settings.site.places.weather
-    places = {name: places_of(ctx.settings, entry) for name, entry in CATALOGUE.items()} | {
+    places = {name: places_of(ctx.settings, entry) for name, entry in ctx.catalogue.items()} | {
         SCORE_SERIES: weather
     }
     if unknown := [name for name in names if name not in places]:
-        get(unknown[0])
+        raise UnknownSeries(unknown[0], list(places))
     read = ctx.store.read_forecasts
     parts = [
         read(name, places=places[name], start=start, end=end, as_of=ctx.as_of, latest=False)

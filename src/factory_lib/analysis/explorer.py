@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from factory_lib import catalogue
+from factory_lib.catalogue import ALWAYS, Series
 from factory_lib.clock import HOUR_S, MADRID, from_epoch
 from factory_lib.context import RunContext
 from factory_lib.frames import wide
@@ -63,10 +63,10 @@ def explore(
     BadInput
         If the catalogue does not know it.
     """
-    entry = catalogue.get(name)
+    entry = ctx.catalogue[name]
     places = places_of(ctx.settings, entry)
     end = until or gaps.known_until(entry, ctx.as_of)
-    held = ctx.store.slots(name, places=places, start=catalogue.ALWAYS, end=end, as_of=ctx.as_of)
+    held = ctx.store.slots(name, places=places, start=ALWAYS, end=end, as_of=ctx.as_of)
     first, last = (from_epoch(int(held[at])) if len(held) else ctx.as_of for at in (0, -1))
     start = since or max(first, min(last, end) - timedelta(days=365))
     end = min(end, last + timedelta(seconds=entry.resolution_at(last))) if until is None else end
@@ -100,7 +100,7 @@ def explore(
     )
 
 
-def _about(entry: catalogue.Series) -> tuple[str, ...]:
+def _about(entry: Series) -> tuple[str, ...]:
     steps = ", ".join(f"{cadence.resolution_s // 60} min" for cadence in entry.cadences)
     return (
         f"{entry.description}, {entry.unit}; in slots of {steps}.",

@@ -36,7 +36,7 @@ def import_members(ctx: RunContext, path: str, fmt: str, members: Sequence[Membe
         return ImportReport(
             path=path, members=listed, rejected=unreadable, values_read=len(unreadable)
         )
-    checked = check(reading, ctx.clock.now(), ctx.settings.quality)
+    checked = check(reading, ctx.clock.now(), ctx.settings.quality, ctx.catalogue)
     done = import_ledger.completed_labels(ctx.state, readable)
     if done and not _still_there(ctx.store, checked):
         done = set()  # the ledger remembers, the store has lost it: store it again

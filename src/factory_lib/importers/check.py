@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from factory_lib import frames
-from factory_lib.catalogue import Kind, get
+from factory_lib.catalogue import Catalogue, Kind
 from factory_lib.clock import epoch
 from factory_lib.importers import file_checks, file_coverage
 from factory_lib.importers.reading import REJECTED_COLUMNS, Reading, rejected
@@ -62,18 +62,21 @@ class Checked(Findings):
     rows: pd.DataFrame
 
 
-def check(reading: Reading, retrieved_at: datetime, rules: QualitySettings) -> Checked:
+def check(
+    reading: Reading, retrieved_at: datetime, rules: QualitySettings, catalogue: Catalogue
+) -> Checked:
     """Separate what can be stored from what cannot, and count what is not there."""
     table = reading.table
     twice = table.duplicated(_IDENTITY, keep=False)
     rows = _long(table[~twice], reading, retrieved_at)
     first, same, contradicting = _duplicates(_long(table[twice], reading, retrieved_at))
     rows = pd.concat([rows, first], ignore_index=True) if len(first) else rows
-    reasons = _impossible(rows, epoch(retrieved_at + timedelta(days=rules.ahead_days)))
+    latest = epoch(retrieved_at + timedelta(days=rules.ahead_days))
+    reasons = _impossible(rows, latest, catalogue)
     wrong = reasons != ""
     good = rows[~wrong].reset_index(drop=True)
     frozen = file_checks.frozen(table.drop_duplicates(_IDENTITY), rules.frozen_h)
-    accounts, missing = file_coverage.count(reading)
+    accounts, missing = file_coverage.count(reading, catalogue[reading.series[0]])
     repeated = table.loc[table.duplicated(_IDENTITY), list(REPEATED_COLUMNS)].reset_index(drop=True)
     for column, lines in (("duplicates", repeated), ("frozen_hours", frozen)):
         accounts[column] = (
@@ -126,11 +129,11 @@ def _offending(rows: pd.DataFrame, reason: str | np.ndarray) -> pd.DataFrame:
     return offending[list(REJECTED_COLUMNS)]
 
 
-def _impossible(rows: pd.DataFrame, latest: int) -> np.ndarray:
+def _impossible(rows: pd.DataFrame, latest: int, catalogue: Catalogue) -> np.ndarray:
     """Return for each row why it cannot be stored, or an empty string."""
     reasons = np.full(len(rows), "", dtype=object)
     for name, at in rows.groupby("series", sort=False).indices.items():
-        series, part = get(str(name)), rows.iloc[at]
+        series, part = catalogue[str(name)], rows.iloc[at]
         value, starts = part["value"].to_numpy(), from_index(part["start"])
         step = part["resolution_s"].to_numpy()
         reasons[at[~on_grid(series, starts, step)]] = "does not begin where a slot does"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from factory_lib.catalogue import DayAhead, Kind, Series, get
+from factory_lib.catalogue import DayAhead, Kind, Series
 from factory_lib.clock import day_bounds, day_start, from_epoch, market_day
 from factory_lib.importers.reading import Reading
 from factory_lib.pipeline.coverage import local_days
@@ -28,10 +28,11 @@ ACCOUNT_COLUMNS = (
 MISSING_COLUMNS = ("place", "day", "slots_missing", "slots_expected")
 
 
-def count(reading: Reading) -> tuple[pd.DataFrame, pd.DataFrame]:
+def count(reading: Reading, series: Series) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Account for every place between its own first and last line: before and after there was no station.
 
-    Prices are due for whole market days, the first and the last included.
+    ``series`` is any of the reading's: they share a cadence. Prices are due for whole
+    market days, the first and the last included.
 
     Returns
     -------
@@ -42,7 +43,7 @@ def count(reading: Reading) -> tuple[pd.DataFrame, pd.DataFrame]:
     missing : DataFrame
         One row per missing or incomplete day (``MISSING_COLUMNS``).
     """
-    table, series = reading.table.drop_duplicates(["place", "start"]), get(reading.series[0])
+    table = reading.table.drop_duplicates(["place", "start"])
     starts, filled = from_index(table["start"]), np.isfinite(table[reading.series].to_numpy())
     accounts: list[tuple[Any, ...]] = []
     missing: list[tuple[Any, ...]] = []

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 import pandas as pd
 
-from factory_lib import catalogue
-from factory_lib.catalogue import Kind
+from factory_lib.catalogue import Kind, Publication
 from factory_lib.clock import HOUR_S, MADRID, day_start, market_day
 from factory_lib.context import RunContext
 from factory_lib.features import diurnal
@@ -63,22 +63,23 @@ def load(ctx: RunContext, days: int) -> History:
     start = day_start(market_day(ctx.as_of) - timedelta(days=days))
     end = ctx.as_of + PUBLISHED_AHEAD
     price_series = f"{ctx.settings.tariff.price_basis}_eur_mwh"
-    index = to_index(expected(catalogue.get(TEMPERATURE), start, end))
+    index = to_index(expected(ctx.catalogue[TEMPERATURE], start, end))
     prices = _read(ctx, [price_series], start, end, HOUR_S).rename(columns={price_series: PRICE})
     weather = _read(ctx, [TEMPERATURE, HUMIDITY], start, end, HOUR_S)
     contains = (
         "the tolls of 2.0TD in it" if price_series.startswith("pvpc") else "energy only, no tolls"
     )
     notes = [f"Price basis: {price_series.removesuffix('_eur_mwh')}, hourly means; {contains}."]
-    weather_until: KnownAt = catalogue.get(TEMPERATURE).publication[Kind.OBSERVED].known_until
+    weather_until: KnownAt = ctx.catalogue[TEMPERATURE].publication[Kind.OBSERVED].known_until
     note = "Weather is taken as known one hour after its slot, as stations publish, however it came into the store."
     if not weather.notna().all(axis=1).any():
         weather, note = _from_climate(ctx, start, end)
-        weather_until = _climate_known_until
+        rule = ctx.catalogue["temperature_max_c"].publication[Kind.OBSERVED]
+        weather_until = partial(_climate_known_until, rule)
     hourly = (
         prices.join(weather, how="outer").reindex(index=index, columns=_COLUMNS).astype("float64")
     )
-    price_until = catalogue.get(price_series).publication[Kind.OBSERVED].known_until
+    price_until = ctx.catalogue[price_series].publication[Kind.OBSERVED].known_until
     known_until = {PRICE: price_until, TEMPERATURE: weather_until, HUMIDITY: weather_until}
     return History(hourly, known_until, (*notes, note), _operator(ctx, start, end))
 
@@ -117,15 +118,14 @@ def published_slots(ctx: RunContext, history: History) -> pd.Series:
 def _read(
     ctx: RunContext, names: list[str], start: datetime, end: datetime, grid_s: int | None
 ) -> pd.DataFrame:
-    places = ctx.settings.site.places.of(catalogue.get(names[0]).measurement)
+    places = ctx.settings.site.places.of(ctx.catalogue[names[0]].measurement)
     rows = ctx.store.read(
         names, places=places, start=start, end=end, as_of=ctx.as_of, grid_s=grid_s
     )
     return wide(rows).reindex(columns=names)
 
 
-def _climate_known_until(issued_at: datetime) -> datetime:
-    rule = catalogue.get("temperature_max_c").publication[Kind.OBSERVED]
+def _climate_known_until(rule: Publication, issued_at: datetime) -> datetime:
     return diurnal.known_until(rule.known_until(issued_at))
 
 

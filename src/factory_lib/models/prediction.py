@@ -14,7 +14,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from factory_lib import catalogue
 from factory_lib.clock import HOUR_S, day_start, epoch, market_day
 from factory_lib.context import RunContext
 from factory_lib.domain import indices
@@ -166,7 +165,7 @@ def _prices(
     names = {"p50": PRICE, "p10": "price_p10", "p90": "price_p90"}
     slots, step_s = (
         hourly.slots,
-        catalogue.get(f"{basis}_eur_mwh").resolution_at(index[-1].to_pydatetime()),
+        ctx.catalogue[f"{basis}_eur_mwh"].resolution_at(index[-1].to_pydatetime()),
     )
     if step_s != HOUR_S:
         fine = pd.date_range(

@@ -8,8 +8,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from factory_lib import catalogue
-from factory_lib.catalogue import Kind
+from factory_lib.catalogue import Kind, Series
 from factory_lib.clock import DAY_S, MADRID, epoch, from_epoch
 from factory_lib.context import RunContext
 from factory_lib.models.evaluation import coverage, mean_absolute_error
@@ -41,7 +40,7 @@ class Journal:
 
 def review(ctx: RunContext, series: str, *, days: int = WINDOW_DAYS) -> Journal:
     """Compare the forecasts of the last ``days`` days with what came, as far as it is known at ``as_of``."""
-    trusted = ctx.settings.site.places.of(catalogue.get(series).measurement)
+    trusted = ctx.settings.site.places.of(ctx.catalogue[series].measurement)
     start = ctx.as_of - timedelta(days=days)
     forecasts = ctx.store.read_forecasts(
         series, places=trusted, start=start, end=ctx.as_of, as_of=ctx.as_of, latest=False
@@ -51,7 +50,7 @@ def review(ctx: RunContext, series: str, *, days: int = WINDOW_DAYS) -> Journal:
     parts = []
     for resolution, group in forecasts.groupby("resolution_s"):
         known = _actual(ctx, series, start - timedelta(days=8), int(str(resolution)))
-        parts.append(compare(group, known, catalogue.get(series)))
+        parts.append(compare(group, known, ctx.catalogue[series]))
     rows = pd.concat(parts, ignore_index=True)
     return Journal(rows, by_lead(rows))
 
@@ -63,7 +62,7 @@ def _actual(ctx: RunContext, series: str, start: datetime, resolution_s: int) ->
     parts: the first quarter-hours of a market are compared with the hourly prices of
     the days before.
     """
-    entry = catalogue.get(series)
+    entry = ctx.catalogue[series]
     parts = []
     for begin, end, cadence in entry.spans(start, ctx.as_of):
         rows = ctx.store.read(
@@ -81,7 +80,7 @@ def _actual(ctx: RunContext, series: str, start: datetime, resolution_s: int) ->
     return actual
 
 
-def compare(forecasts: pd.DataFrame, actual: pd.Series, entry: catalogue.Series) -> pd.DataFrame:
+def compare(forecasts: pd.DataFrame, actual: pd.Series, entry: Series) -> pd.DataFrame:
     """Put what came, and what the naive forecast would have said, beside each forecast.
 
     The naive forecast is the latest value at the target's hour of the day that was

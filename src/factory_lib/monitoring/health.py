@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 
-from factory_lib.catalogue import CATALOGUE
 from factory_lib.context import RunContext
 from factory_lib.monitoring import alerts, diagnostics
 from factory_lib.monitoring.diagnostics import Examination, Level
@@ -145,8 +144,8 @@ def _latest(ctx: RunContext, now: datetime) -> pd.DataFrame:
         {
             "series": name,
             "until": until,
-            "due_until": CATALOGUE[name].due_until(now),
-            "behind_h": max(0.0, (CATALOGUE[name].due_until(now) - until) / timedelta(hours=1)),
+            "due_until": ctx.catalogue[name].due_until(now),
+            "behind_h": max(0.0, (ctx.catalogue[name].due_until(now) - until) / timedelta(hours=1)),
         }
         for name, (until, _) in marks.items()
     ]

@@ -18,8 +18,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from factory_lib import catalogue
-from factory_lib.catalogue import Measurement
+from factory_lib.catalogue import Catalogue, Measurement
 from factory_lib.clock import HOUR_S, MADRID
 from factory_lib.context import RunContext
 from factory_lib.pipeline.targets import places_of, trust
@@ -35,7 +34,7 @@ _CHANNEL = ["series", "place", "source"]
 _IDENTITY = [*_CHANNEL, "start", "rev"]
 
 
-def out_of_range(rows: pd.DataFrame, rules: QualitySettings) -> pd.DataFrame:
+def out_of_range(rows: pd.DataFrame, rules: QualitySettings, catalogue: Catalogue) -> pd.DataFrame:
     """Doubt what is possible somewhere and not plausible at this site."""
     low = _limits(rows, {name: limits[0] for name, limits in rules.plausible.items()})
     high = _limits(rows, {name: limits[1] for name, limits in rules.plausible.items()})
@@ -43,7 +42,7 @@ def out_of_range(rows: pd.DataFrame, rules: QualitySettings) -> pd.DataFrame:
     return found.assign(reason=[f"{value:g} is not plausible here" for value in found["value"]])
 
 
-def step(rows: pd.DataFrame, rules: QualitySettings) -> pd.DataFrame:
+def step(rows: pd.DataFrame, rules: QualitySettings, catalogue: Catalogue) -> pd.DataFrame:
     """Doubt a spike: a value that leaves both its neighbours, one slot away, by more than the limit, the same way."""
     limit = _limits(rows, rules.step)
     by = rows.groupby(_CHANNEL, sort=False)
@@ -56,7 +55,7 @@ def step(rows: pd.DataFrame, rules: QualitySettings) -> pd.DataFrame:
     )
 
 
-def flat_line(rows: pd.DataFrame, rules: QualitySettings) -> pd.DataFrame:
+def flat_line(rows: pd.DataFrame, rules: QualitySettings, catalogue: Catalogue) -> pd.DataFrame:
     """Doubt a reading that stands still for too many hours; saturated air (100 %) may."""
     watched = rows[rows["series"].isin(list(rules.flat_line_h)) & ~rows["value"].isin([100.0])]
     by = watched.groupby(_CHANNEL, sort=False)
@@ -67,11 +66,11 @@ def flat_line(rows: pd.DataFrame, rules: QualitySettings) -> pd.DataFrame:
     return found.assign(reason=[f"unchanged for {span:g} h" for span in hours[found.index]])
 
 
-def cross_source(rows: pd.DataFrame, rules: QualitySettings) -> pd.DataFrame:
+def cross_source(rows: pd.DataFrame, rules: QualitySettings, catalogue: Catalogue) -> pd.DataFrame:
     """Doubt what contradicts a more trusted source of the same slot, at whichever of the site's places."""
     watched = rows[rows["series"].isin(list(rules.cross_source))]
     rank = [
-        trust(catalogue.get(name), at)
+        trust(catalogue[name], at)
         for name, at in zip(watched["series"], watched["source"], strict=True)
     ]
     ordered = watched.assign(trust=rank).sort_values("trust", kind="stable")
@@ -87,7 +86,7 @@ def cross_source(rows: pd.DataFrame, rules: QualitySettings) -> pd.DataFrame:
     )
 
 
-def scale(rows: pd.DataFrame, rules: QualitySettings) -> pd.DataFrame:
+def scale(rows: pd.DataFrame, rules: QualitySettings, catalogue: Catalogue) -> pd.DataFrame:
     """Doubt a day of spot prices far above the regulated tariff, which contains them: quarters summed, not averaged."""
     spot = rows[rows["series"] == "spot_eur_mwh"]
     tariff = rows[rows["series"] == "pvpc_eur_mwh"]
@@ -102,7 +101,7 @@ def scale(rows: pd.DataFrame, rules: QualitySettings) -> pd.DataFrame:
     )
 
 
-def doubled_hour(rows: pd.DataFrame, rules: QualitySettings) -> pd.DataFrame:
+def doubled_hour(rows: pd.DataFrame, rules: QualitySettings, catalogue: Catalogue) -> pd.DataFrame:
     """Doubt the repeated hour of October where it stands out like the sum of two."""
     hourly = rows[(rows["series"] == "spot_eur_mwh") & (rows["resolution_s"] == HOUR_S)]
     wall = hourly["start"].dt.tz_convert(MADRID).dt.tz_localize(None)
@@ -116,7 +115,7 @@ def doubled_hour(rows: pd.DataFrame, rules: QualitySettings) -> pd.DataFrame:
     )
 
 
-def all_zero(rows: pd.DataFrame, rules: QualitySettings) -> pd.DataFrame:
+def all_zero(rows: pd.DataFrame, rules: QualitySettings, catalogue: Catalogue) -> pd.DataFrame:
     """Doubt a market day of prices that are all zero: how an unpublished day looks."""
     prices = rows[
         rows["series"].isin(
@@ -129,7 +128,8 @@ def all_zero(rows: pd.DataFrame, rules: QualitySettings) -> pd.DataFrame:
     return prices[whole & zero].assign(reason="the whole day is zero")
 
 
-RULES: tuple[tuple[str, Callable[[pd.DataFrame, QualitySettings], pd.DataFrame]], ...] = (
+Check = Callable[[pd.DataFrame, QualitySettings, Catalogue], pd.DataFrame]
+RULES: tuple[tuple[str, Check], ...] = (
     ("all_zero", all_zero),
     ("range", out_of_range),
     ("scale", scale),
@@ -141,7 +141,10 @@ RULES: tuple[tuple[str, Callable[[pd.DataFrame, QualitySettings], pd.DataFrame]]
 
 
 def doubted(
-    rows: pd.DataFrame, rules: QualitySettings, barred: pd.MultiIndex | None = None
+    rows: pd.DataFrame,
+    rules: QualitySettings,
+    catalogue: Catalogue,
+    barred: pd.MultiIndex | None = None,
 ) -> pd.DataFrame:
     """Return what the rules doubt: rows with ``rule`` and ``reason``, each value once, by the first rule that does.
 
@@ -150,7 +153,9 @@ def doubted(
     view shows anyway, a kind or a cadence that the series does not have then, is
     neither judged nor a witness: a verdict on it would bar its namesake.
     """
-    latest = rows[_showable(rows)].sort_values([*_CHANNEL, "start", "resolution_s", "rev"])
+    latest = rows[_showable(rows, catalogue)].sort_values(
+        [*_CHANNEL, "start", "resolution_s", "rev"]
+    )
     left = latest.drop_duplicates([*_CHANNEL, "start", "resolution_s"], keep="last").reset_index(
         drop=True
     )
@@ -158,7 +163,7 @@ def doubted(
     for name, rule in RULES:
         if rule is cross_source and barred is not None:
             left = left[~pd.MultiIndex.from_frame(left[_IDENTITY]).isin(barred)]
-        found = rule(left, rules).assign(rule=name)
+        found = rule(left, rules, catalogue).assign(rule=name)
         parts.append(found)
         left = left.drop(index=found.index)
     return pd.concat(parts, ignore_index=True)
@@ -167,16 +172,16 @@ def doubted(
 def judge(ctx: RunContext, names: Sequence[str], start: datetime, end: datetime) -> pd.DataFrame:
     """Judge what is stored in the window, quarantine what is doubted, and return it (``OFFENDING_COLUMNS``)."""
     parts = []
-    for measurement in dict.fromkeys(catalogue.get(name).measurement for name in names):
-        together = [name for name in names if catalogue.get(name).measurement is measurement]
-        places = places_of(ctx.settings, catalogue.get(together[0]))
+    for measurement in dict.fromkeys(ctx.catalogue[name].measurement for name in names):
+        together = [name for name in names if ctx.catalogue[name].measurement is measurement]
+        places = places_of(ctx.settings, ctx.catalogue[together[0]])
         parts.append(
             ctx.store.read(
                 together, places=places, start=start - MARGIN, end=end + MARGIN, raw=True
             )
         )
     barred = pd.MultiIndex.from_frame(ctx.store.read_verdicts()[_IDENTITY])
-    found = doubted(pd.concat(parts), ctx.settings.quality, barred)
+    found = doubted(pd.concat(parts), ctx.settings.quality, ctx.catalogue, barred)
     by_rule = found[
         ~found["run_id"].astype("str").str.startswith(CORRECTED_BY)
     ]  # a person has judged the others
@@ -194,11 +199,11 @@ def bar(ctx: RunContext, found: pd.DataFrame, by: str) -> pd.DataFrame:
     return fresh
 
 
-def _showable(rows: pd.DataFrame) -> pd.Series:
+def _showable(rows: pd.DataFrame, catalogue: Catalogue) -> pd.Series:
     """Return a mask of the rows of a kind that the catalogue accepts, at the cadence valid then."""
     good = pd.Series(False, index=rows.index)
     for name, part in rows.groupby("series"):
-        entry = catalogue.get(str(name))
+        entry = catalogue[str(name)]
         valid = part["resolution_s"].to_numpy() == resolutions(entry, from_index(part["start"]))
         good.loc[part.index] = part["kind"].isin(list(entry.publication)) & valid
     return good

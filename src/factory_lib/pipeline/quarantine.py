@@ -8,7 +8,6 @@ from datetime import datetime
 import pandas as pd
 
 from factory_lib import frames
-from factory_lib.catalogue import get
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput
 from factory_lib.pipeline.quality import CORRECTED_BY
@@ -79,7 +78,7 @@ def correct(ctx: RunContext, choice: Choice, value: float, reason: str, by: str)
     BadInput
         If there is nothing to correct, or the value cannot be.
     """
-    entry = get(choice.series)
+    entry = ctx.catalogue[choice.series]
     if entry.outside(value):
         raise BadInput(f"{choice.series} lies within {entry.limits}: {value:g} cannot be.")
     rows = _stored(ctx, choice).drop_duplicates(["place", "source", "kind", "start"], keep="last")
@@ -94,7 +93,7 @@ def correct(ctx: RunContext, choice: Choice, value: float, reason: str, by: str)
 
 
 def _stored(ctx: RunContext, choice: Choice) -> pd.DataFrame:
-    places = places_of(ctx.settings, get(choice.series))
+    places = places_of(ctx.settings, ctx.catalogue[choice.series])
     return ctx.store.read(
         choice.series, places=places, start=choice.start, end=choice.end, raw=True
     )

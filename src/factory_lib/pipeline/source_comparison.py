@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 
-from factory_lib.catalogue import CATALOGUE, Measurement, get, of
+from factory_lib.catalogue import Catalogue, Measurement
 from factory_lib.clock import MADRID
 from factory_lib.context import RunContext
 from factory_lib.pipeline.targets import places_of, trust
@@ -31,7 +31,7 @@ def ask_order(sources: Sequence[str], now: datetime) -> list[str]:
     return sorted(sources, key=lambda name: first.index(name) if name in first else len(first))
 
 
-def compare(rows: pd.DataFrame) -> pd.DataFrame:
+def compare(rows: pd.DataFrame, catalogue: Catalogue) -> pd.DataFrame:
     """Hold each source against the most trusted one that has the same hours.
 
     Parameters
@@ -49,7 +49,7 @@ def compare(rows: pd.DataFrame) -> pd.DataFrame:
     )
     lines = []
     for name, part in latest.groupby("series"):
-        entry = get(str(name))
+        entry = catalogue[str(name)]
         table = part.pivot(index="start", columns=["source", "place"], values="value")
         trusted = sorted(table.columns, key=lambda door: trust(entry, door[0]))
         for at, door in enumerate(trusted):
@@ -74,10 +74,11 @@ def compare(rows: pd.DataFrame) -> pd.DataFrame:
 
 def side_by_side(ctx: RunContext, days: int = COMPARE_DAYS) -> pd.DataFrame:
     """Compare the weather sources over the last days; the archive is days behind, so most of it is not in it."""
-    names = [entry.name for entry in of(Measurement.WEATHER)]
-    places = places_of(ctx.settings, CATALOGUE[names[0]])
+    entries = ctx.catalogue.of(Measurement.WEATHER)
+    names = [entry.name for entry in entries]
+    places = places_of(ctx.settings, entries[0])
     start = ctx.as_of - timedelta(days=days)
     rows = ctx.store.read(
         names, places=places, start=start, end=ctx.as_of, as_of=ctx.as_of, raw=True
     )
-    return compare(rows)
+    return compare(rows, ctx.catalogue)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from factory_lib import sources
-from factory_lib.catalogue import CATALOGUE, Measurement, Series, get
+from factory_lib.catalogue import Measurement, Series
 from factory_lib.clock import Clock
 from factory_lib.context import RunContext
 from factory_lib.settings import Settings
@@ -78,8 +78,10 @@ def clients(
 
 def targets(ctx: RunContext, names: Iterable[str] | None = None) -> tuple[Target, ...]:
     """Return every series that is expected (or those named) with its places and the configured sources there."""
-    expected = [entry for entry in CATALOGUE.values() if entry.measurement is not Measurement.PLANT]
-    chosen = expected if names is None else [get(name) for name in dict.fromkeys(names)]
+    expected = [
+        entry for entry in ctx.catalogue.values() if entry.measurement is not Measurement.PLANT
+    ]
+    chosen = expected if names is None else [ctx.catalogue[name] for name in dict.fromkeys(names)]
     with clients(ctx.settings, ctx.state, ctx.clock, sources.configured(ctx.settings)) as opened:
         return tuple(_target(ctx.settings, series, opened) for series in chosen)
 

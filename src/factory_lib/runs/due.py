@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from factory_lib import sources as providers
-from factory_lib.catalogue import CATALOGUE, DayAhead, Grid, Series
+from factory_lib.catalogue import DayAhead, Grid, Series
 from factory_lib.clock import HOUR_S, day_start, epoch, market_day
 from factory_lib.pipeline import known_unfillable, retry_schedule
 from factory_lib.settings import Settings
@@ -41,7 +41,7 @@ def nothing_due(settings: Settings, state: State, job: str, now: datetime) -> st
         return None if dropped(settings) else _nothing_to_ingest(settings, state, spec, now)
     found = get_mark(state, LAST_RUN, job)
     if found and spec.notebook == "03_backfill" and spec.parameters.get("automatic", True):
-        return _nothing_to_fill(state, *found, now)
+        return _nothing_to_fill(settings, state, *found, now)
     if not found or found[1]["status"] != "ok" or spec.notebook == "09_maintenance":
         return None
     last, _ = found
@@ -49,7 +49,9 @@ def nothing_due(settings: Settings, state: State, job: str, now: datetime) -> st
         return _all_quiet(state, last, now)
     if spec.notebook == "07_production_plan":
         return _nothing_to_plan(settings, state, last, now)
-    if spec.notebook in ("02_gap_analysis", "03_backfill") and _may_have_gaps(state, last, now):
+    if spec.notebook in ("02_gap_analysis", "03_backfill") and _may_have_gaps(
+        settings, state, last, now
+    ):
         return None
     if spec.notebook == "05_model_training" and any(
         why and at >= last for at, why in get_marks(state, DRIFT).values()
@@ -102,7 +104,7 @@ def _all_quiet(state: State, last: datetime, now: datetime) -> str | None:
 
 
 def _served(settings: Settings, source: str) -> Iterable[Series]:
-    return (CATALOGUE[name] for name in providers.SOURCES[source].served(settings))
+    return (settings.catalogue[name] for name in providers.SOURCES[source].served(settings))
 
 
 def _nothing_to_ingest(
@@ -142,7 +144,7 @@ def _newest(series: Series, source: str, now: datetime) -> tuple[datetime, datet
 
 
 def _nothing_to_fill(
-    state: State, last: datetime, end: Mapping[str, Any], now: datetime
+    settings: Settings, state: State, last: datetime, end: Mapping[str, Any], now: datetime
 ) -> str | None:
     """Between two looks at the whole account, passes alone are due, even after a run that failed."""
     waiting = retry_schedule.waiting(state)
@@ -153,15 +155,19 @@ def _nothing_to_fill(
         return f"gaps are looked for again at {at:%H:%M}Z"
     if at > now or failed or end["status"] != "ok":  # nobody waits so long: the clock was put back
         return None
-    return None if _may_have_gaps(state, last, now) else _nothing_stored(state, last)
+    return None if _may_have_gaps(settings, state, last, now) else _nothing_stored(state, last)
 
 
-def _may_have_gaps(state: State, last: datetime, now: datetime) -> bool:
+def _may_have_gaps(settings: Settings, state: State, last: datetime, now: datetime) -> bool:
     """Return whether a slot fell due, what no source had is to be looked for, or a market day ended since ``last``."""
     if market_day(last) < market_day(now):
         return True
     latest = get_marks(state, LATEST)
-    if any(_due_slots_end(CATALOGUE[name], now) > until for name, (until, _) in latest.items()):
+    ends = (
+        (_due_slots_end(settings.catalogue[name], now), until)
+        for name, (until, _) in latest.items()
+    )
+    if any(due > until for due, until in ends):
         return True
     looks = (known_unfillable.next_look(state, name) for name in latest)
     return any(at is not None and at <= epoch(now) for at in looks)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from factory_lib.catalogue import Catalogue, default_catalogue
 from factory_lib.clock import SystemClock, load_clock
 from factory_lib.errors import ConfigError
 from factory_lib.settings.loading import build, merge
@@ -125,6 +126,7 @@ class Settings(FileSettings):
     paths: Paths
     influx: InfluxSettings
     secrets: Secrets
+    catalogue: Catalogue = field(default_factory=default_catalogue)
     simulator_url: str = ""
     clock_offset_s: float = 0.0
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from factory_lib.catalogue import Measurement, get, of
+from factory_lib.catalogue import Measurement
 from factory_lib.clock import Clock
 from factory_lib.errors import BadInput
 from factory_lib.settings import Settings
@@ -27,8 +27,26 @@ if TYPE_CHECKING:
 
 _PRICES = ("spot_eur_mwh", "pvpc_eur_mwh")
 _OPERATOR = ("load_mw", "wind_mw", "solar_mw")
-_WEATHER = tuple(entry.name for entry in of(Measurement.WEATHER))
-_CLIMATE = tuple(entry.name for entry in of(Measurement.CLIMATE))
+_WEATHER = (
+    "temperature_c",
+    "humidity_pct",
+    "precipitation_mm",
+    "pressure_station_hpa",
+    "pressure_sea_level_hpa",
+    "wind_speed_ms",
+    "solar_radiation_wm2",
+)
+_CLIMATE = (
+    "temperature_mean_c",
+    "temperature_max_c",
+    "temperature_min_c",
+    "humidity_mean_pct",
+    "humidity_max_pct",
+    "humidity_min_pct",
+    "precipitation_sum_mm",
+    "wind_speed_mean_ms",
+    "solar_radiation_mj_m2",
+)
 _DAILY_EXTREMES = (
     "temperature_mean_c",
     "temperature_max_c",
@@ -128,7 +146,10 @@ def select(settings: Settings, sources: str) -> list[str]:
     return [
         name
         for name in known
-        if any(get(series).measurement is wanted for series in SOURCES[name].served(settings))
+        if any(
+            settings.catalogue[series].measurement is wanted
+            for series in SOURCES[name].served(settings)
+        )
     ]
 
 

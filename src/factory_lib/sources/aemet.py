@@ -17,7 +17,6 @@ from typing import Any
 
 import pandas as pd
 
-from factory_lib import catalogue
 from factory_lib.catalogue import Kind, Measurement
 from factory_lib.clock import HOUR_S, MADRID, epoch
 from factory_lib.errors import (
@@ -81,7 +80,7 @@ class Aemet(Source):
     def reach(self, series: str) -> Window:
         """Return the last day for observations; climatology comes four days late."""
         now = self.clock.now()
-        entry = catalogue.get(series)
+        entry = self.catalogue[series]
         if entry.measurement is Measurement.WEATHER:
             return now - OBSERVATIONS_KEPT, now
         return CLIMATOLOGY_SINCE, entry.publication[Kind.OBSERVED].known_until(now)
@@ -111,6 +110,7 @@ class Aemet(Source):
         )
         issued_at, columns = parse_hourly_forecast(reply, series, source=self.name)
         return forecast_rows(
+            self.catalogue,
             columns,
             place=place or self.settings.site.grid_place,
             model=self.name,

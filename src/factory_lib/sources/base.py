@@ -11,12 +11,12 @@ from itertools import groupby, pairwise
 import pandas as pd
 
 from factory_lib import frames, sources
-from factory_lib.catalogue import Kind, get
+from factory_lib.catalogue import Kind
 from factory_lib.clock import Clock, day_start, market_day
 from factory_lib.errors import BadInput, NoDataYet, SourceError
 from factory_lib.http import Http
 from factory_lib.settings import Settings
-from factory_lib.sources.parsing import Parsed, Rejected
+from factory_lib.sources.parsing import Parsed, Rejected, reject_outside
 from factory_lib.state import State
 
 Window = tuple[datetime, datetime]
@@ -40,6 +40,7 @@ class Source(ABC):
     def __init__(self, name: str, settings: Settings, state: State, clock: Clock) -> None:
         self.name = name
         self.settings = settings
+        self.catalogue = settings.catalogue
         self.clock = clock
         self.limits = settings.sources[name]
         self.http = Http(name, settings, state, clock)
@@ -119,7 +120,7 @@ class Source(ABC):
 
     def _asked(self, series: Sequence[str], place: str, start: datetime, end: datetime) -> Parsed:
         try:
-            parsed = self.ask(series, place, start, end)
+            parsed = reject_outside(self.ask(series, place, start, end), self.catalogue)
         except SourceError as error:
             raise self.http.masked(error) from None
         mask = self.http.mask
@@ -133,10 +134,9 @@ class Source(ABC):
         """Group the series by measurement: what one request can answer together."""
         if unserved := [name for name in series if name not in self.serves]:
             raise BadInput(f"{self.name} does not serve {', '.join(unserved)}.")
-        ordered = sorted(series, key=lambda name: get(name).measurement)
-        return [
-            tuple(group) for _, group in groupby(ordered, key=lambda name: get(name).measurement)
-        ]
+        measurement = {name: self.catalogue[name].measurement for name in series}
+        ordered = sorted(series, key=measurement.__getitem__)
+        return [tuple(group) for _, group in groupby(ordered, key=measurement.__getitem__)]
 
 
 class PriceSource(Source):
@@ -152,7 +152,7 @@ class PriceSource(Source):
 
     def reach(self, series: str) -> Window:
         """Return from when on it has the series, and until when that can be published by now."""
-        entry = get(series)
+        entry = self.catalogue[series]
         return max(self.since, entry.since), entry.publication[self.kind].known_until(
             self.clock.now()
         )

@@ -101,7 +101,11 @@ class Esios(PriceSource):
         if not columns:
             raise NoDataYet(self.name, f"no forecast of {', '.join(series)}")
         return forecast_rows(
-            columns, place=place or MARKET_AREA, model=OPERATOR, issued_at=issued_at
+            self.catalogue,
+            columns,
+            place=place or MARKET_AREA,
+            model=OPERATOR,
+            issued_at=issued_at,
         )
 
     def _indicator(self, name: str, start: datetime, end: datetime) -> Parsed:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from factory_lib import catalogue
+from factory_lib.catalogue import Catalogue
 from factory_lib.clock import HOUR_S, epoch
 from factory_lib.frames import FORECAST_COLUMNS, UTC_S
 from factory_lib.slots import to_index
@@ -18,6 +18,7 @@ TIER = "provider"
 
 
 def forecast_rows(
+    catalogue: Catalogue,
     columns: Mapping[str, tuple[Any, Any]],
     *,
     place: str,

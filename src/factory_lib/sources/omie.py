@@ -13,12 +13,11 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from itertools import pairwise
 
-from factory_lib import catalogue
 from factory_lib.clock import HOUR_S, QUARTER_S, day_start, epoch, market_day, slots_in_day
 from factory_lib.errors import BadRange, MalformedResponse, NoDataYet, ServerError, SourceError
 from factory_lib.http import Reply
 from factory_lib.sources.base import MARKET_AREA, PriceSource
-from factory_lib.sources.parsing import Door, Parsed, add_prices
+from factory_lib.sources.parsing import Door, Parsed, add_prices, price_step_s
 
 DOWNLOAD = "/es/file-download"
 SERIES = "spot_eur_mwh"
@@ -98,7 +97,7 @@ def parse_marginalpdbc(
     if len(rows) != len(lines) - 2:
         raise MalformedResponse(source, f"{len(lines) - 2 - len(rows)} of its rows cannot be read")
     file_day = _day_of(rows, day, source)
-    step = catalogue.get(SERIES).resolution_at(day_start(file_day))
+    step = price_step_s(SERIES, day_start(file_day))
     periods = [int(row[3]) for row in rows]
     slots = slots_in_day(file_day, step)
     in_order = all(before < after for before, after in pairwise([0, *periods, slots + 1]))

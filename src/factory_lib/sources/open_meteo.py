@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from factory_lib import catalogue
 from factory_lib.catalogue import Kind
 from factory_lib.clock import DAY_S, HOUR_S, epoch
 from factory_lib.errors import BadRange, MalformedResponse, QuotaError, SourceError
@@ -51,9 +50,8 @@ class OpenMeteoArchive(PointSource):
 
     def reach(self, series: str) -> Window:
         """Return the window that can hold values now: the reanalysis is five days behind."""
-        return self.since, catalogue.get(series).publication[Kind.REANALYSIS].known_until(
-            self.clock.now()
-        )
+        rule = self.catalogue[series].publication[Kind.REANALYSIS]
+        return self.since, rule.known_until(self.clock.now())
 
     def ask(self, series: Sequence[str], place: str, start: datetime, end: datetime) -> Parsed:
         """Ask for the UTC days of the window; its last hour's sums carry the time stamp of the window's end."""
@@ -108,7 +106,9 @@ class OpenMeteoRecent(OpenMeteoArchive):
         reply = self._get(series, place, {"forecast_days": str(FORECAST_DAYS)})
         stamps, columns = parse_hourly(reply, series, place, source=self.name)
         shifted = {name: (stamps - HOUR_S * VARIABLES[name][2], columns[name]) for name in series}
-        return forecast_rows(shifted, place=place, model="open_meteo", issued_at=issued_at)
+        return forecast_rows(
+            self.catalogue, shifted, place=place, model="open_meteo", issued_at=issued_at
+        )
 
     def _last_stamp(self) -> datetime:
         return self.clock.now() + timedelta(days=1)

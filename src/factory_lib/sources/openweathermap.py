@@ -78,7 +78,12 @@ class OpenWeatherMap(PointSource):
         point, now = place or self.settings.site.grid_place, self.clock.now()
         columns = parse_forecast(self._get(FORECAST, point), series, point, source=self.name)
         return forecast_rows(
-            columns, place=point, model=self.name, issued_at=now, resolution_s=FORECAST_STEP_S
+            self.catalogue,
+            columns,
+            place=point,
+            model=self.name,
+            issued_at=now,
+            resolution_s=FORECAST_STEP_S,
         )
 
     def _this_hour(self) -> datetime:

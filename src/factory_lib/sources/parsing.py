@@ -18,7 +18,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import pandas as pd
 
-from factory_lib import catalogue, frames
+from factory_lib import frames
+from factory_lib.catalogue import QUARTERS_SINCE, Catalogue
 from factory_lib.clock import (
     DAY_S,
     HOUR_S,
@@ -89,17 +90,11 @@ class Door:
     def add(
         self, name: str, starts: Starts, values: Sequence[float] | Column, resolution_s: Any
     ) -> None:
-        """Let in the finite values inside the catalogue's range; absent ones (NaN) are no rows."""
-        entry, column = catalogue.get(name), np.asarray(values, dtype=np.float64)
+        """Let in the finite values; absent ones (NaN) are no rows."""
+        column = np.asarray(values, dtype=np.float64)
         index = np.asarray(starts, dtype=np.int64)
         steps = np.broadcast_to(np.asarray(resolution_s, dtype=np.int64), index.shape)
-        outside = entry.outside(column)
-        for start, value in zip(index[outside], column[outside], strict=True):
-            self.reject(
-                f"{name} {from_epoch(int(start)):%Y-%m-%dT%H:%MZ} {value:g}",
-                f"outside {entry.limits}",
-            )
-        kept = ~(outside | np.isnan(column))
+        kept = ~np.isnan(column)
         self._names += [name] * int(kept.sum())
         self._parts.append((index[kept], column[kept], steps[kept]))
 
@@ -279,7 +274,7 @@ def add_prices(door: Door, name: str, starts: Sequence[int], values: Sequence[fl
     for day, part in groupby(points, key=lambda point: market_day(from_epoch(point[0]))):
         table = np.array(list(part))
         column, prices = table[:, 0].astype(np.int64), table[:, 1]
-        step = catalogue.get(name).resolution_at(from_epoch(int(column[0])))
+        step = price_step_s(name, from_epoch(int(column[0])))
         if reason := _unlike_a_day(day, column, prices, step):
             door.reject(f"{name} {day}", reason)
             continue
@@ -291,6 +286,29 @@ def add_prices(door: Door, name: str, starts: Sequence[int], values: Sequence[fl
             )
         kept = ~np.isin(column, list(once))
         door.add(name, column[kept], prices[kept], step)
+
+
+def price_step_s(name: str, start: datetime) -> int:
+    """Return the slot length (s) in which a price is published: the day-ahead market changed to quarters."""
+    return QUARTER_S if name == "spot_eur_mwh" and start >= QUARTERS_SINCE else HOUR_S
+
+
+def reject_outside(parsed: Parsed, catalogue: Catalogue) -> Parsed:
+    """Move the values outside of the catalogue's range from the rows to what was rejected."""
+    rows = parsed.rows
+    outside = np.zeros(len(rows), dtype=bool)
+    rejected = list(parsed.rejected)
+    for name, at in rows.groupby("series", sort=False).indices.items():
+        entry, values = catalogue[str(name)], rows["value"].to_numpy()[at]
+        wrong = at[entry.outside(values)]
+        outside[wrong] = True
+        for start, value in zip(rows["start"].iloc[wrong], rows["value"].iloc[wrong], strict=True):
+            rejected.append(
+                Rejected(f"{name} {start:%Y-%m-%dT%H:%MZ} {value:g}", f"outside {entry.limits}")
+            )
+    if not outside.any():
+        return parsed
+    return Parsed(rows[~outside].reset_index(drop=True), tuple(rejected))
 
 
 def _unlike_a_day(

@@ -19,7 +19,7 @@ def open_store(settings: Settings) -> Store:
     ConfigError
         If the environment does not say where InfluxDB is.
     """
-    return Store(_backend(settings))
+    return Store(_backend(settings), settings.catalogue)
 
 
 def _backend(settings: Settings) -> Backend:
@@ -31,6 +31,7 @@ def _backend(settings: Settings) -> Backend:
             settings.secrets.influxdb_v2_token,
             settings.origin,
             settings.paths.data,
+            settings.catalogue,
         )
     from factory_lib.store.sqlite import SqliteBackend
 

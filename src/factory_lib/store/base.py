@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from factory_lib import catalogue
+from factory_lib.catalogue import Catalogue, Series
 from factory_lib.clock import epoch
 from factory_lib.errors import BadInput, WriteNotConfirmed
 from factory_lib.frames import FORECAST_COLUMNS, UTC_S
@@ -47,8 +47,9 @@ class Store:
         Told the name of each call, its rows and its milliseconds.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, catalogue: Catalogue) -> None:
         self.backend = backend
+        self.catalogue = catalogue
         self.origin: Origin = backend.origin
         self.on_call: Callable[[str, int, float], None] | None = None
 
@@ -81,7 +82,7 @@ class Store:
         """
         with self._call("write") as counted:
             measurement = rows["series"].map(
-                {s: catalogue.get(s).measurement for s in rows["series"].unique()}
+                {s: self.catalogue[s].measurement for s in rows["series"].unique()}
             )
             names, total = measurement.unique(), WriteResult()
             for name in names:
@@ -92,7 +93,7 @@ class Store:
             return total
 
     def _write(self, frame: pd.DataFrame, measurement: str, run_id: str) -> WriteResult:
-        arriving, refused = merge.admit(frame, run_id)
+        arriving, refused = merge.admit(frame, run_id, self.catalogue)
         if not len(arriving):
             return WriteResult(rejected=refused)
         window, columns = _around(arriving), ["channel", "start", "rev", "value"]
@@ -140,19 +141,18 @@ class Store:
             window at a coarser cadence than ``grid_s``.
         """
         names = [series] if isinstance(series, str) else list(series)
-        for name in names:
-            catalogue.get(name)
+        entries = [self.catalogue[name] for name in names]
         if grid_s is not None:
-            _require_grid(names, start, end, grid_s)
+            _require_grid(entries, start, end, grid_s)
         with self._call("read") as counted:
             rows = self.backend.load(_window(names, places, start, end, as_of))
             if raw:
                 rows = view.in_series_order(rows, names)
             else:
-                shown = view.countable(rows, self._quarantined(names))
-                rows = view.best(rows.take(shown), names, places)
+                shown = view.countable(rows, self._quarantined(names), self.catalogue)
+                rows = view.best(rows.take(shown), names, places, self.catalogue)
                 if grid_s is not None:
-                    rows = view.on_grid(rows, names, places, grid_s)
+                    rows = view.on_grid(rows, names, places, grid_s, self.catalogue)
             counted[0] = len(rows)
             return view.frame_of(rows)
 
@@ -166,15 +166,15 @@ class Store:
         as_of: datetime | None = None,
     ) -> Slots:
         """Return the ascending, distinct starts of the slots that ``read`` would show, as seconds since 1970."""
-        catalogue.get(series)
+        entry = self.catalogue[series]
         with self._call("slots") as counted:
-            quarantined = self._quarantined([series])
+            quarantined = self._quarantined([entry.name])
             # A first value is known no later than its revisions: only a quarantine
             # makes the others matter.
             columns = ("channel", "start") if quarantined.empty else ("channel", "start", "rev")
             window = _window([series], places, start, end, as_of)
             rows = self.backend.load(window, columns=columns, first_only=quarantined.empty)
-            starts = rows.take(view.countable(rows, quarantined))["start"]
+            starts = rows.take(view.countable(rows, quarantined, self.catalogue))["start"]
             if (np.diff(starts) <= 0).any():
                 starts = np.unique(starts)
             counted[0] = len(starts)
@@ -275,7 +275,7 @@ class Store:
         checksums mean equal content, in whatever order and backend.
         """
         with self._call("inventory") as counted:
-            frame = checksums.inventory(self.backend)
+            frame = checksums.inventory(self.backend, self.catalogue)
             counted[0] = int(frame["rows"].sum())
             return frame
 
@@ -305,13 +305,13 @@ def _window(
     )
 
 
-def _require_grid(names: Sequence[str], start: datetime, end: datetime, grid_s: int) -> None:
+def _require_grid(entries: Sequence[Series], start: datetime, end: datetime, grid_s: int) -> None:
     """Refuse a grid finer than the cadence that any of the series has inside the window."""
-    for name in names:
-        for begin, _, cadence in catalogue.get(name).spans(start, end):
+    for entry in entries:
+        for begin, _, cadence in entry.spans(start, end):
             if cadence.resolution_s > grid_s:
                 raise BadInput(
-                    f"{name} comes every {cadence.resolution_s} s from {begin:%Y-%m-%d}, not every {grid_s} s.",
+                    f"{entry.name} comes every {cadence.resolution_s} s from {begin:%Y-%m-%d}, not every {grid_s} s.",
                     next_step="Ask for a coarser grid, or for a window after the change of cadence.",
                 )
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from factory_lib import catalogue
+from factory_lib.catalogue import Catalogue
 from factory_lib.store.backend import Backend, Window
 from factory_lib.store.rows import FORECAST, Channel, Rows, seconds, times
 
@@ -18,9 +18,9 @@ EVER = (-(1 << 35), 1 << 35)  # about 880 and 3058: every slot there can be
 _U64 = np.ndarray[Any, np.dtype[np.uint64]]
 
 
-def inventory(backend: Backend) -> pd.DataFrame:
+def inventory(backend: Backend, catalogue: Catalogue) -> pd.DataFrame:
     """Return one row per measurement, series, place, source and kind (``COLUMNS``), ordered."""
-    lines = [_line(channel, part) for channel, part in _parts(backend)] + list(
+    lines = [_line(channel, part, catalogue) for channel, part in _parts(backend)] + list(
         _verdict_lines(backend.load_verdicts())
     )
     frame = pd.DataFrame(lines, columns=list(COLUMNS))
@@ -50,9 +50,9 @@ def _parts(backend: Backend) -> Iterator[tuple[Channel, Rows]]:
                     yield rows.channels[numbers[0]], part
 
 
-def _line(channel: Channel, rows: Rows) -> tuple[Any, ...]:
+def _line(channel: Channel, rows: Rows, catalogue: Catalogue) -> tuple[Any, ...]:
     measurement = (
-        "forecasts" if channel.kind == FORECAST else str(catalogue.get(channel.series).measurement)
+        "forecasts" if channel.kind == FORECAST else str(catalogue[channel.series].measurement)
     )
     extent = times(np.array([rows["start"].min(), rows["start"].max()]))
     return (measurement, *channel[:4], len(rows), *extent, checksum(rows))

@@ -174,6 +174,6 @@ def _opened(file: Path, like: Store) -> Iterator[Store]:
     backend = SqliteBackend(file, like.origin)
     try:
         backend.check()
-        yield Store(backend)
+        yield Store(backend, like.catalogue)
     finally:
         backend.close()

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from factory_lib import catalogue
+from factory_lib.catalogue import Catalogue
 from factory_lib.errors import BadInput
 
 
-def export(view: pd.DataFrame, file: Path, origin: str) -> int:
+def export(view: pd.DataFrame, file: Path, origin: str, catalogue: Catalogue) -> int:
     """Write a table to ``file`` and return its rows; the suffix decides, ``.csv`` or ``.parquet``.
 
     Beside its own columns (of ``Store.read``: source, kind, times, run) each row
@@ -27,7 +27,7 @@ def export(view: pd.DataFrame, file: Path, origin: str) -> int:
         raise BadInput(f"{file.name} is neither .csv nor .parquet.")
     rows = view.copy()
     if "series" in view:
-        units = {name: entry.unit for name, entry in catalogue.CATALOGUE.items()}
+        units = {name: entry.unit for name, entry in catalogue.items()}
         rows["unit"] = view["series"].map(units).fillna("points").astype("str")
     rows["origin"] = origin
     part = file.with_name(f"{file.name}.part")

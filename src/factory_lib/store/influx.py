@@ -27,8 +27,7 @@ from influxdb_client.rest import ApiException
 from urllib3.exceptions import HTTPError, MaxRetryError, ReadTimeoutError
 from urllib3.util.retry import Retry
 
-from factory_lib import catalogue
-from factory_lib.catalogue import Measurement
+from factory_lib.catalogue import Catalogue, Measurement
 from factory_lib.clock import DAY_S, from_epoch
 from factory_lib.errors import ConfigError, StoreError, StoreUnavailable
 from factory_lib.files import lock
@@ -74,11 +73,19 @@ _FORECAST_FIELDS = ("p10", "p50", "p90", "tier", "run")
 class InfluxBackend:
     """Rows in one bucket; one writer per measurement among the processes of this machine."""
 
-    def __init__(self, where: InfluxSettings, token: Secret, origin: Origin, folder: Path) -> None:
+    def __init__(
+        self,
+        where: InfluxSettings,
+        token: Secret,
+        origin: Origin,
+        folder: Path,
+        catalogue: Catalogue,
+    ) -> None:
         self._check(where, token)
         self.where = where
         self.origin = origin
         self._folder = folder
+        self._catalogue = catalogue
         self._client = InfluxDBClient(
             url=where.url, token=token.reveal(), org=where.org, timeout=TIMEOUT_MS, retries=RETRIES
         )
@@ -194,7 +201,7 @@ class InfluxBackend:
         parts = []
         for measurement in Measurement:
             names = [
-                name for name in window.series if catalogue.get(name).measurement is measurement
+                name for name in window.series if self._catalogue[name].measurement is measurement
             ]
             if names:
                 rows, values = self._points(measurement, names, window, first_only, pa.float64())
@@ -258,7 +265,7 @@ class InfluxBackend:
 
     def append(self, rows: Rows) -> None:
         """Add rows that the store does not hold."""
-        for lines in lineprotocol.value_lines(rows):
+        for lines in lineprotocol.value_lines(rows, self._catalogue):
             self._send(lines)
 
     # -- forecasts and verdicts -----------------------------------------------------------------------------------

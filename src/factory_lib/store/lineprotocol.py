@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from factory_lib import catalogue
+from factory_lib.catalogue import Catalogue
 from factory_lib.clock import DAY_S
 from factory_lib.errors import BadInput
 from factory_lib.store.rows import NAT, Rows, encode, seconds
@@ -58,7 +58,7 @@ def text_field(text: str) -> str:
     return f'"{text.translate(_TEXT)}"'
 
 
-def value_lines(rows: Rows) -> Iterator[bytes]:
+def value_lines(rows: Rows, catalogue: Catalogue) -> Iterator[bytes]:
     """Yield values as batches of lines: tags place, source, kind, res, rev; a float field per series; time = start.
 
     What else is known of a value stands in a text field beside it, written once for
@@ -69,10 +69,10 @@ def value_lines(rows: Rows) -> Iterator[bytes]:
     """
     period = rows["start"] // REQUEST_S
     for number in np.unique(period):
-        yield from _value_lines(rows.take(period == number))
+        yield from _value_lines(rows.take(period == number), catalogue)
 
 
-def _value_lines(rows: Rows) -> Iterator[bytes]:
+def _value_lines(rows: Rows, catalogue: Catalogue) -> Iterator[bytes]:
     rows = rows.take(np.lexsort((rows["start"], rows["rev"], rows["channel"])))
     kinds, which = encode(
         pd.DataFrame({"channel": rows["channel"], "rev": rows["rev"]}), ("channel", "rev")
@@ -87,7 +87,7 @@ def _value_lines(rows: Rows) -> Iterator[bytes]:
             "res": channel.resolution_s,
         }
         heads.append(
-            f"{head(catalogue.get(channel.series).measurement, {**tags, 'rev': rev})} {channel.series}="
+            f"{head(catalogue[channel.series].measurement, {**tags, 'rev': rev})} {channel.series}="
         )
         beside.append(f",{channel.series}{ABOUT}=")
     first, texts = _runs(rows, which)

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from factory_lib import catalogue
-from factory_lib.catalogue import Kind
+from factory_lib.catalogue import Catalogue, Kind, Series
 from factory_lib.frames import conform
 from factory_lib.slots import Slots, available_at, on_grid
 from factory_lib.store.rows import FORECAST, MAX_LEAD_S, NAT, Channel, Rows, encode, seconds
@@ -45,7 +44,7 @@ class WriteResult:
         return self.new + self.revised
 
 
-def admit(frame: pd.DataFrame, run_id: str) -> tuple[Rows, int]:
+def admit(frame: pd.DataFrame, run_id: str, catalogue: Catalogue) -> tuple[Rows, int]:
     """Return a tidy frame as rows, ordered by channel, start and arrival, and how many were refused.
 
     Column ``available_at`` holds the publication rule, as if every value were a first
@@ -75,25 +74,24 @@ def admit(frame: pd.DataFrame, run_id: str) -> tuple[Rows, int]:
     known = np.full(len(rows), NAT, dtype=np.int64)
     for number, channel in enumerate(rows.channels):
         mine = np.flatnonzero(code == number) if len(rows.channels) > 1 else slice(None)
-        good[mine] = _possible(channel, rows["start"][mine], rows["value"][mine]) & (
+        entry = catalogue[channel.series]
+        good[mine] = _possible(entry, channel, rows["start"][mine], rows["value"][mine]) & (
             rows["retrieved_at"][mine] > NAT
         )
-        known[mine] = _rule(channel, rows["start"][mine], rows["retrieved_at"][mine])
+        known[mine] = _rule(entry, channel, rows["start"][mine], rows["retrieved_at"][mine])
     rows = rows.having(available_at=known)
     return _in_order(rows.take(good)), int((~good).sum())
 
 
 def _possible(
-    channel: Channel, starts: Slots, values: np.ndarray[Any, Any]
+    entry: Series, channel: Channel, starts: Slots, values: np.ndarray[Any, Any]
 ) -> np.ndarray[Any, Any]:
-    entry = catalogue.get(channel.series)
     return np.asarray(
         np.isfinite(values) & ~entry.outside(values) & on_grid(entry, starts, channel.resolution_s)
     )
 
 
-def _rule(channel: Channel, starts: Slots, retrieved: Slots) -> Slots:
-    entry = catalogue.get(channel.series)
+def _rule(entry: Series, channel: Channel, starts: Slots, retrieved: Slots) -> Slots:
     if (
         Kind(channel.kind) not in entry.publication
     ):  # a kind that no view shows was known when it was made

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from factory_lib import catalogue
-from factory_lib.catalogue import Kind
+from factory_lib.catalogue import Catalogue, Kind
 from factory_lib.frames import FORECAST_COLUMNS
 from factory_lib.slots import Slots, resolutions
 from factory_lib.store.rows import Channel, Rows, seconds, times
@@ -68,11 +67,11 @@ def forecast_frame(rows: Rows, places: Sequence[str], *, latest: bool) -> pd.Dat
     return frame[[*FORECAST_COLUMNS, "available_at", "run_id"]].reset_index(drop=True)
 
 
-def countable(rows: Rows, quarantined: pd.DataFrame) -> np.ndarray[Any, Any]:
+def countable(rows: Rows, quarantined: pd.DataFrame, catalogue: Catalogue) -> np.ndarray[Any, Any]:
     """Return a mask of what may be shown: a kind the catalogue accepts, at the cadence valid then, not quarantined."""
     good = np.ones(len(rows), dtype=bool)
     for number, channel in enumerate(rows.channels):
-        entry = catalogue.get(channel.series)
+        entry = catalogue[channel.series]
         mine = np.flatnonzero(rows["channel"] == number) if len(rows.channels) > 1 else slice(None)
         if Kind(channel.kind) not in entry.publication:
             good[mine] = False
@@ -93,11 +92,11 @@ def countable(rows: Rows, quarantined: pd.DataFrame) -> np.ndarray[Any, Any]:
     return good
 
 
-def ranks(rows: Rows, places: Sequence[str]) -> Slots:
+def ranks(rows: Rows, places: Sequence[str], catalogue: Catalogue) -> Slots:
     """Return how far each channel is from the best: kind first, then place, then source in the catalogue's order."""
 
     def trust(channel: Channel) -> tuple[int, int, int, str]:
-        entry = catalogue.get(channel.series)
+        entry = catalogue[channel.series]
         known = channel.source in entry.sources
         return (
             list(Kind).index(Kind(channel.kind)),
@@ -112,7 +111,7 @@ def ranks(rows: Rows, places: Sequence[str]) -> Slots:
     return rank
 
 
-def best(rows: Rows, series: Sequence[str], places: Sequence[str]) -> Rows:
+def best(rows: Rows, series: Sequence[str], places: Sequence[str], catalogue: Catalogue) -> Rows:
     """Return the best row of each slot, in the order of ``series``, then by start."""
     if not len(rows):
         return rows
@@ -122,7 +121,9 @@ def best(rows: Rows, series: Sequence[str], places: Sequence[str]) -> Rows:
         if (np.diff(rows["start"])[same] > 0).all():
             return rows  # one channel per series and nothing revised: the usual case costs no sort
     start = rows["start"]
-    order = np.lexsort((-rows["rev"], ranks(rows, places)[rows["channel"]], start, number))
+    order = np.lexsort(
+        (-rows["rev"], ranks(rows, places, catalogue)[rows["channel"]], start, number)
+    )
     first = np.r_[True, (np.diff(start[order]) != 0) | (np.diff(number[order]) != 0)]
     return rows.take(order[first])
 
@@ -139,7 +140,9 @@ def _series_number(rows: Rows, series: Sequence[str]) -> Slots:
     return np.asarray(number[rows["channel"]])
 
 
-def on_grid(rows: Rows, series: Sequence[str], places: Sequence[str], grid_s: int) -> Rows:
+def on_grid(
+    rows: Rows, series: Sequence[str], places: Sequence[str], grid_s: int, catalogue: Catalogue
+) -> Rows:
     """Return finer slots as the mean of each complete ``grid_s`` slot; ``rows`` come from ``best``.
 
     A mean carries the latest times and the highest rev of its parts, and for the rest
@@ -153,7 +156,7 @@ def on_grid(rows: Rows, series: Sequence[str], places: Sequence[str], grid_s: in
     size = np.diff(np.r_[at, len(rows)])
     position = np.arange(len(rows))
     least = np.maximum.reduceat(
-        ranks(rows, places)[rows["channel"]] * len(rows) + position, at
+        ranks(rows, places, catalogue)[rows["channel"]] * len(rows) + position, at
     ) % len(rows)
     latest = ("rev", "available_at", "retrieved_at", "provider_updated_at")
     means = rows.take(least).having(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from factory_lib.catalogue import default_catalogue
 from factory_lib.importers import detect
 from factory_lib.importers.check import Checked, check
 from factory_lib.importers.files import Member
@@ -87,7 +88,7 @@ class Reader:
         rules: QualitySettings = RULES,
     ) -> Checked:
         """Read and judge one member; every value is accounted for."""
-        done = check(self.reading(text, name, encoding), NOW, rules)
+        done = check(self.reading(text, name, encoding), NOW, rules, default_catalogue())
         assert done.values_read == len(done.rows) + len(done.rejected) + done.duplicate_values
         return done
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
+from factory_lib.catalogue import default_catalogue
 from factory_lib.settings.records import QualitySettings
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def test_no_day_is_missing_between_two_stations(write: Writer, read: Reader) -> 
     from factory_lib.importers.check import check
     from factory_lib.importers.reading import join
 
-    accounts = check(join([old, new]), T0, QualitySettings()).accounts
+    accounts = check(join([old, new]), T0, QualitySettings(), default_catalogue()).accounts
     assert accounts["place"].tolist() == ["J09", "J17"]
     assert accounts["missing_days"].tolist() == [0, 0]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from factory_lib.catalogue import default_catalogue
 from factory_lib.importers import detect, files
 from factory_lib.importers.check import Checked, check
 from factory_lib.settings.records import QualitySettings
@@ -23,7 +24,7 @@ def checked(data: Path, pattern: str) -> Checked:
     members = files.members(found[0])
     (name,) = {detect.detect(member) for member in members}
     assert name
-    done = check(detect.FORMATS[name].read(members), NOW, QualitySettings())
+    done = check(detect.FORMATS[name].read(members), NOW, QualitySettings(), default_catalogue())
     assert done.values_read == len(done.rows) + len(done.rejected) + done.duplicate_values
     return done
 

@@ -11,8 +11,10 @@ from factory_lib import catalogue
 from factory_lib.frames import FORECAST_COLUMNS, tidy
 from factory_lib.models import verification
 
+CATALOGUE = catalogue.default_catalogue()
+
 NOON = datetime(2025, 6, 10, 10, tzinfo=UTC)  # 12:00 in Madrid
-ENTRY = catalogue.get("spot_eur_mwh")
+ENTRY = CATALOGUE["spot_eur_mwh"]
 
 
 def prices(start: datetime, hours: int) -> pd.Series:

@@ -10,8 +10,10 @@ from factory_lib.clock import HOUR_S, day_bounds, epoch
 from factory_lib.pipeline.coverage import NO_SLOTS, SlotState, account
 from factory_lib.slots import expected
 
+CATALOGUE = catalogue.default_catalogue()
+
 SPOT, TEMPERATURE, CLIMATE = (
-    catalogue.get(n) for n in ("spot_eur_mwh", "temperature_c", "temperature_mean_c")
+    CATALOGUE[n] for n in ("spot_eur_mwh", "temperature_c", "temperature_mean_c")
 )
 LONG_AFTER = datetime(2027, 1, 1, tzinfo=UTC)
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
@@ -92,9 +94,9 @@ def test_a_daily_series_counts_in_days_and_takes_nothing_from_hours() -> None:
 
 def test_a_market_day_of_25_hours_is_one_day_of_a_daily_series() -> None:
     start, end = day_bounds(datetime(2025, 10, 26, tzinfo=UTC).date())
-    gaps = account(
-        catalogue.get("gas_generation_mwh"), start, end, NO_SLOTS, as_of=LONG_AFTER
-    ).runs(SlotState.MISSING)
+    gaps = account(CATALOGUE["gas_generation_mwh"], start, end, NO_SLOTS, as_of=LONG_AFTER).runs(
+        SlotState.MISSING
+    )
     assert gaps.starts.tolist() == [epoch(start)]
     assert gaps.ends.tolist() == [epoch(end)]
     assert gaps.seconds.tolist() == [86400]
@@ -122,6 +124,6 @@ def test_quarantined_and_unfillable_are_neither_present_nor_missing() -> None:
 
 
 def test_nothing_before_the_series_began_is_expected() -> None:
-    pvpc = catalogue.get("pvpc_eur_mwh")
+    pvpc = CATALOGUE["pvpc_eur_mwh"]
     books = account(pvpc, pvpc.since - timedelta(days=9), pvpc.since, NO_SLOTS, as_of=LONG_AFTER)
     assert sum(books.counts().values()) == 0

@@ -6,12 +6,14 @@ import pandas as pd
 import pytest
 
 from factory_lib import frames
-from factory_lib.catalogue import get
+from factory_lib.catalogue import default_catalogue
 from factory_lib.context import RunContext
 from factory_lib.errors import StoreUnavailable
 from factory_lib.pipeline import known_unfillable
 from factory_lib.pipeline.gaps import analyse, severity_index
 from factory_lib.slots import expected
+
+CATALOGUE = default_catalogue()
 
 NOW = datetime(2026, 4, 15, 10, tzinfo=UTC)  # where the house's clock stands
 DAY = timedelta(days=1)
@@ -22,7 +24,7 @@ def store_hours(
     ctx: RunContext, *holes: tuple[int, int], name: str = "temperature_c", place: str = "5279X"
 ) -> None:
     """Store ten days of hours but those at the positions of the half-open holes."""
-    slots = expected(get(name), BEGIN, END)
+    slots = expected(CATALOGUE[name], BEGIN, END)
     keep = [n for n in range(len(slots)) if not any(a <= n < b for a, b in holes)]
     rows = frames.tidy(
         name,

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from factory_lib.catalogue import CATALOGUE
+from factory_lib.catalogue import default_catalogue
 from factory_lib.clock import day_bounds, day_start
 from factory_lib.errors import BadInput
 from factory_lib.pipeline import retry_schedule
@@ -20,6 +20,8 @@ from factory_lib.settings.secrets import Secret
 from factory_lib.state.marks import ASKED, LATEST, STORED, get_marks, set_mark
 from factory_sim.faults import Rule
 from factory_sim.holes import Hole
+
+CATALOGUE = default_catalogue()
 
 NOW = datetime(
     2026, 4, 15, 10, tzinfo=UTC

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from factory_lib.catalogue import get
+from factory_lib.catalogue import default_catalogue
 from factory_lib.clock import day_bounds, epoch
 from factory_lib.context import RunContext
 from factory_lib.frames import tidy
@@ -18,6 +18,8 @@ from factory_lib.pipeline.quality import doubted, judge
 from factory_lib.settings import Settings
 from factory_lib.slots import expected, from_index, resolutions, to_index
 from factory_sim.faults import Rule
+
+CATALOGUE = default_catalogue()
 
 NOW = datetime(2026, 4, 15, 10, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -34,7 +36,7 @@ def rows(
 ) -> pd.DataFrame:
     """View rows of whole market days, of a daily course that no rule doubts, changed."""
     start, _ = day_bounds(datetime.fromisoformat(day).date())
-    slots = expected(get(name), start, start + days * DAY)
+    slots = expected(CATALOGUE[name], start, start + days * DAY)
     hours = (slots - epoch(start)) / 3600
     course = 60.0 + 10 * np.sin(hours * np.pi / 12) + 0.1 * np.sin(hours)
     return pd.DataFrame(
@@ -43,7 +45,7 @@ def rows(
             "place": "ES",
             "source": source,
             "kind": "observed",
-            "resolution_s": resolutions(get(name), slots),
+            "resolution_s": resolutions(CATALOGUE[name], slots),
             "start": to_index(slots),
             "rev": 1,
             "value": change(course.copy()),
@@ -121,7 +123,7 @@ HOURS_TOO = spot()[::4].assign(resolution_s=3600)
 def test_a_rule_doubts_what_it_is_for(
     settings: Settings, table: list[pd.DataFrame], rule: str | None, doubtful: int
 ) -> None:
-    found = doubted(pd.concat(table, ignore_index=True), settings.quality)
+    found = doubted(pd.concat(table, ignore_index=True), settings.quality, settings.catalogue)
     assert found["rule"].unique().tolist() == ([rule] if rule else [])
     assert len(found) == doubtful
     assert found["reason"].ne("").all()
@@ -131,7 +133,7 @@ def test_of_two_sources_the_less_trusted_is_doubted(settings: Settings) -> None:
     both = pd.concat(
         [rows("spot_eur_mwh"), rows("spot_eur_mwh", at(7, 90.0), source="omie")], ignore_index=True
     )
-    found = doubted(both, settings.quality)
+    found = doubted(both, settings.quality, settings.catalogue)
     assert found["source"].tolist() == ["ree"]
     assert "omie says 90" in found["reason"].iloc[0]
 
@@ -139,7 +141,9 @@ def test_of_two_sources_the_less_trusted_is_doubted(settings: Settings) -> None:
 def test_a_station_and_the_grid_point_beside_it_are_compared(settings: Settings) -> None:
     station = air().assign(source="aemet", place="5279X")
     point = air(lambda c: c + 16).assign(source="open_meteo", place="38.151,-3.629")
-    found = doubted(pd.concat([point[:6], station], ignore_index=True), settings.quality)
+    found = doubted(
+        pd.concat([point[:6], station], ignore_index=True), settings.quality, settings.catalogue
+    )
     assert set(found["rule"]) == {"cross_source"}
     assert found["place"].tolist() == ["38.151,-3.629"] * 6
 
@@ -147,7 +151,9 @@ def test_a_station_and_the_grid_point_beside_it_are_compared(settings: Settings)
 def test_a_frozen_station_contradicts_nobody(settings: Settings) -> None:
     station = air(lambda c: np.full_like(c, -5.0)).assign(source="aemet", place="5279X")
     point = air().assign(source="open_meteo", place="38.151,-3.629")
-    found = doubted(pd.concat([point, station], ignore_index=True), settings.quality)
+    found = doubted(
+        pd.concat([point, station], ignore_index=True), settings.quality, settings.catalogue
+    )
     assert set(found["source"]) == {"aemet"}
 
 
@@ -164,12 +170,17 @@ def test_stray_hours_bar_no_quarter_of_the_same_source(ctx: RunContext) -> None:
 def test_only_the_latest_revision_is_judged(settings: Settings) -> None:
     first = rows("temperature_c", lambda c: at(5, 49.0)(c / 4))
     mended = rows("temperature_c", lambda c: c / 4).assign(rev=2)
-    assert doubted(pd.concat([first, mended], ignore_index=True), settings.quality).empty
+    assert doubted(
+        pd.concat([first, mended], ignore_index=True), settings.quality, settings.catalogue
+    ).empty
 
 
 def test_the_order_of_rows_does_not_matter(settings: Settings) -> None:
     table = rows("temperature_c", lambda c: at(5, 31.0)(c / 4))
-    assert len(doubted(table.sample(frac=1, random_state=4), settings.quality)) == 1
+    assert (
+        len(doubted(table.sample(frac=1, random_state=4), settings.quality, settings.catalogue))
+        == 1
+    )
 
 
 def test_a_provider_that_sums_quarters_is_quarantined_on_arrival(town: Any) -> None:
@@ -230,6 +241,6 @@ def test_what_a_person_released_is_not_doubted_again(town: Any) -> None:
 def test_a_value_that_a_person_barred_contradicts_no_other_source(settings: Settings) -> None:
     trusted = rows("spot_eur_mwh", at(7, 90.0), source="omie")
     both = pd.concat([rows("spot_eur_mwh"), trusted], ignore_index=True)
-    assert set(doubted(both, settings.quality)["source"]) == {"ree"}
+    assert set(doubted(both, settings.quality, settings.catalogue)["source"]) == {"ree"}
     barred = pd.MultiIndex.from_frame(trusted[["series", "place", "source", "start", "rev"]])
-    assert doubted(both, settings.quality, barred).empty
+    assert doubted(both, settings.quality, settings.catalogue, barred).empty

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from factory_lib.catalogue import default_catalogue
 from factory_lib.pipeline.ingest import ingest
 from factory_lib.pipeline.source_comparison import ask_order, compare, side_by_side
 
@@ -42,7 +43,7 @@ def test_bias_and_error_are_counted_over_common_hours() -> None:
             readings("openweathermap", "38.151,-3.629", [11, 10, 99, 16]),
         ]
     )
-    (line,) = compare(rows).to_dict("records")
+    (line,) = compare(rows, default_catalogue()).to_dict("records")
     assert (line["source"], line["reference"], line["hours"]) == ("openweathermap", "aemet", 3)
     assert line["bias"] == pytest.approx(1.0)
     assert line["mae"] == pytest.approx(5 / 3)
@@ -57,7 +58,7 @@ def test_the_reference_is_the_most_trusted_that_has_the_hours() -> None:
             readings("open_meteo", "38.151,-3.629", [None, 13, 13]),
         ]
     )
-    (line,) = compare(rows).to_dict("records")
+    (line,) = compare(rows, default_catalogue()).to_dict("records")
     assert (line["source"], line["reference"], line["bias"]) == (
         "open_meteo",
         "openweathermap",
@@ -73,7 +74,7 @@ def test_only_the_latest_revision_is_compared() -> None:
             readings("openweathermap", "38.151,-3.629", [10], rev=2),
         ]
     )
-    assert compare(rows)["mae"].tolist() == [0.0]
+    assert compare(rows, default_catalogue())["mae"].tolist() == [0.0]
 
 
 def test_the_simulated_sources_are_close_and_not_alike(town: Any) -> None:

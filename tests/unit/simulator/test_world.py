@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from factory_lib.catalogue import CATALOGUE
+from factory_lib.catalogue import default_catalogue
 from factory_lib.clock import DAY_S, HOUR_S, MADRID, QUARTER_S, day_bounds, epoch
 from factory_lib.slots import to_index
 from factory_sim.noise import Noise
 from factory_sim.world import PUBLISHED, World
+
+CATALOGUE = default_catalogue()
 
 TWO_YEARS = datetime(2024, 7, 1, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC)
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from factory_lib.catalogue import default_catalogue
 from factory_lib.clock import MADRID, day_bounds
 from factory_lib.errors import BadRange, MalformedResponse, NoDataYet, ServerError
 from factory_lib.http import Reply
 from factory_lib.sources import ree
+from factory_lib.sources.parsing import reject_outside
 
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
 BOTH = ("spot_eur_mwh", "pvpc_eur_mwh")
@@ -136,9 +138,8 @@ def test_the_october_hour_given_once_is_a_sum_and_no_price() -> None:
 
 def test_one_value_that_is_none_loses_only_itself() -> None:
     times = stamps(date(2024, 5, 1), 60)
-    parsed = ree.parse_prices(
-        body(serie("600", times, [None, "12", 99999.0, *[1.0] * 21])), BOTH, NOW
-    )
+    answer = body(serie("600", times, [None, "12", 99999.0, *[1.0] * 21]))
+    parsed = reject_outside(ree.parse_prices(answer, BOTH, NOW), default_catalogue())
     assert len(parsed.rows) == 21
     assert len(parsed.rejected) == 2
 

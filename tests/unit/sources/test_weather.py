@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from factory_lib.catalogue import default_catalogue
 from factory_lib.errors import (
     AuthError,
     BadRange,
@@ -26,6 +27,7 @@ from factory_lib.http import Reply
 from factory_lib.settings.secrets import Secret
 from factory_lib.sources import aemet, open_meteo, openweathermap
 from factory_lib.sources.forecasts import forecast_rows
+from factory_lib.sources.parsing import reject_outside
 
 NOW = datetime(2026, 4, 15, 8, 40, tzinfo=UTC)
 POINT = "38.151,-3.629"
@@ -390,6 +392,7 @@ def test_a_reading_that_cannot_be_is_refused(
 def test_kelvin_is_out_of_range_and_rejected() -> None:
     answer = current(main={"temp": 290.2, "humidity": 55})
     parsed = openweathermap.parse_current(answer, POINT, NOW)
+    parsed = reject_outside(parsed, default_catalogue())
     assert "temperature_c" not in set(parsed.rows["series"])
     assert "outside" in parsed.rejected[0].reason
 
@@ -408,6 +411,7 @@ def test_a_forecast_row_is_to_come_and_in_range_and_has_no_spread() -> None:
     hour = int(NOW.timestamp()) // 3600 * 3600
     starts = [hour, hour + 3600, hour + 7200, hour + 10800]
     rows = forecast_rows(
+        default_catalogue(),
         {"temperature_c": (starts, [10.0, 11.0, 400.0, np.nan])},
         place=POINT,
         model="aemet",

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from factory_lib.catalogue import default_catalogue
 from factory_lib.errors import BadInput
 from factory_lib.frames import concat, tidy
 from factory_lib.store.base import VIEW_COLUMNS, Store
@@ -20,7 +21,7 @@ START, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
 
 @pytest.fixture
 def view(tmp_path: Path) -> pd.DataFrame:
-    store = Store(SqliteBackend(tmp_path / "store.db", "simulated"))
+    store = Store(SqliteBackend(tmp_path / "store.db", "simulated"), default_catalogue())
     parts = [
         tidy(
             name,
@@ -46,7 +47,7 @@ def test_every_row_has_its_unit_provenance_and_world(
     view: pd.DataFrame, tmp_path: Path, suffix: str
 ) -> None:
     file = tmp_path / "out" / f"weather{suffix}"
-    assert export(view, file, "simulated") == 6
+    assert export(view, file, "simulated", default_catalogue()) == 6
     found = pd.read_csv(file) if suffix == ".csv" else pd.read_parquet(file)
     assert list(found) == [*VIEW_COLUMNS, "unit", "origin"]
     assert found["unit"].tolist() == ["°C"] * 3 + ["%"] * 3
@@ -58,4 +59,4 @@ def test_every_row_has_its_unit_provenance_and_world(
 
 def test_other_formats_are_refused(view: pd.DataFrame, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"neither .csv nor .parquet"):
-        export(view, tmp_path / "weather.xlsx", "real")
+        export(view, tmp_path / "weather.xlsx", "real", default_catalogue())

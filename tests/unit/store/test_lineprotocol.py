@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from factory_lib.catalogue import default_catalogue
 from factory_lib.errors import BadInput
 from factory_lib.store import lineprotocol
 from factory_lib.store.rows import NAT, Channel, Rows
@@ -38,7 +39,7 @@ def rows(
 
 
 def lines(of: Rows) -> list[str]:
-    return b"".join(lineprotocol.value_lines(of)).decode().splitlines()
+    return b"".join(lineprotocol.value_lines(of, default_catalogue())).decode().splitlines()
 
 
 def test_a_day_published_together_is_said_once() -> None:
@@ -61,7 +62,9 @@ def test_observations_share_their_lag_and_tags_are_escaped() -> None:
 
 def test_no_request_reaches_over_many_shards() -> None:
     edge = lineprotocol.REQUEST_S
-    batches = list(lineprotocol.value_lines(rows([-100] * 5, first=edge - 7200)))
+    batches = list(
+        lineprotocol.value_lines(rows([-100] * 5, first=edge - 7200), default_catalogue())
+    )
     times = [[int(line.split()[-1]) for line in batch.decode().splitlines()] for batch in batches]
     assert times == [[edge - 7200, edge - 3600], [edge, edge + 3600, edge + 7200]]
 
