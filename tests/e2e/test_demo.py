@@ -76,7 +76,7 @@ def test_ingesting_again_brings_what_was_late_and_then_nothing(
 ) -> None:
     monkeypatch.setenv("FACTORY_HOME", str(later.home))
     with (
-        simulation.started(later.settings) as settings,
+        simulation.start(later.settings) as settings,
         open_context(settings=settings, as_of=simulation.BEGIN) as ctx,
     ):
         assert ingest(ctx, "all").figures["new"] == 1

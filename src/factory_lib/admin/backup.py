@@ -49,7 +49,7 @@ def take(ctx: RunContext) -> Path:
     return folder
 
 
-def taken(ctx: RunContext) -> list[Path]:
+def list_backups(ctx: RunContext) -> list[Path]:
     """Return the complete backups, newest first."""
     return sorted(
         (file.parent for file in _root(ctx).glob(f"*/{MANIFEST}") if _promised(file.parent)),
@@ -57,7 +57,7 @@ def taken(ctx: RunContext) -> list[Path]:
     )
 
 
-def bring_back(ctx: RunContext, folder: Path | None = None) -> tuple[Path, pd.DataFrame]:
+def restore(ctx: RunContext, folder: Path | None = None) -> tuple[Path, pd.DataFrame]:
     """Make store and state what they were, after checking every checksum; return the backup and the store's inventory.
 
     The state comes first, as in ``take``: killed between the two, it has not heard of
@@ -71,7 +71,7 @@ def bring_back(ctx: RunContext, folder: Path | None = None) -> tuple[Path, pd.Da
     JobLocked
         If a job is running.
     """
-    chosen = folder or next(iter(taken(ctx)), None)
+    chosen = folder or next(iter(list_backups(ctx)), None)
     promised = _promised(chosen) if chosen else None
     if chosen is None or promised is None:
         raise BadInput(

@@ -1,4 +1,4 @@
-"""The user's crontab: one marked block for each checkout and profile; every other line is left as it is.
+"""The user's crontab: one marked block for each checkout and profile, other lines untouched.
 
 cron gives a job PATH=/usr/bin:/bin, a home directory and little else, so each line
 names everything it needs. It keeps the machine's own time zone, and so do the times in
@@ -11,80 +11,59 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 
 from factory_lib.errors import BadInput, FactoryError
 from factory_lib.settings import Settings
 
-# What a line takes along from the shell that installs it, where it is set. Keys are
-# none of it: they belong in `.env`.
-CARRIED = ("FACTORY_HOME", "FACTORY_CONFIG", "FACTORY_SIMULATOR_URL", "FACTORY_CLOCK_OFFSET_S")
+# Variables that a line takes from the shell that installs it. Keys are none of them: they
+# belong in `.env`.
+INHERITED = ("FACTORY_HOME", "FACTORY_CONFIG", "FACTORY_SIMULATOR_URL", "FACTORY_CLOCK_OFFSET_S")
 
 
-def lines(settings: Settings) -> list[str]:
+def job_lines(settings: Settings) -> list[str]:
     """Return one line for each job that has a cadence and a notebook."""
-    log = settings.paths.data / "cron.log"
-    variables = {"FACTORY_PROFILE": settings.profile} | {
-        name: os.environ[name] for name in CARRIED if name in os.environ
-    }
-    words = ["env", *(f"{name}={value}" for name, value in variables.items())]
-    words += [
+    variables = {"FACTORY_PROFILE": settings.profile}
+    variables |= {name: os.environ[name] for name in INHERITED if name in os.environ}
+    command = [
+        "env",
+        *(f"{name}={value}" for name, value in variables.items()),
         shutil.which("make") or "make",
         "--no-print-directory",
         "--directory",
         str(settings.paths.root),
         "run",
     ]
-    jobs = {
-        name: spec.cron
-        for name, spec in settings.jobs.items()
-        if spec.cron and (settings.paths.notebooks / f"{spec.notebook}.ipynb").is_file()
-    }
-    commands = {
-        name: shlex.join([*words, f"JOB={name}"]) + f" >> {shlex.quote(str(log))} 2>&1"
-        for name in jobs
-    }
-    return [f"{cadence} " + commands[name].replace("%", r"\%") for name, cadence in jobs.items()]
+    log = shlex.quote(str(settings.paths.data / "cron.log"))
+    lines = []
+    for name, spec in settings.jobs.items():
+        if spec.cron and (settings.paths.notebooks / f"{spec.notebook}.ipynb").is_file():
+            line = f"{shlex.join([*command, f'JOB={name}'])} >> {log} 2>&1"
+            lines.append(f"{spec.cron} " + line.replace("%", r"\%"))
+    return lines
 
 
-def show(settings: Settings) -> int:
-    """Print the block that ``install`` would write."""
-    sys.stdout.write("\n".join(_block(settings)) + "\n")
-    return 0
+def block(settings: Settings) -> list[str]:
+    """Return the marked block of lines."""
+    begin, end = _marks(settings)
+    note = "# Written by `factory cron install`; changes belong in config/factory.toml."
+    return [begin, note, *job_lines(settings), end]
 
 
 def install(settings: Settings) -> int:
-    """Put the block at the end of the crontab, in place of an earlier one."""
+    """Put the block at the end of the crontab, in place of an earlier one; return its jobs."""
     settings.paths.data.mkdir(parents=True, exist_ok=True)
-    _write([*_others(settings), *_block(settings)])
-    sys.stdout.write(
-        f"{len(lines(settings))} jobs installed; they log to {settings.paths.data / 'cron.log'}.\n"
-    )
-    return 0
+    _write([*_others(settings), *block(settings)])
+    return len(job_lines(settings))
 
 
-def remove(settings: Settings) -> int:
+def remove(settings: Settings) -> None:
     """Take the block out of the crontab."""
     _write(_others(settings))
-    sys.stdout.write(
-        f"No job of {settings.paths.root}, profile {settings.profile}, is scheduled any more.\n"
-    )
-    return 0
 
 
 def _marks(settings: Settings) -> tuple[str, str]:
-    what = f"factory_lib {settings.paths.root} {settings.profile}"
-    return f"# >>> {what} >>>", f"# <<< {what} <<<"
-
-
-def _block(settings: Settings) -> list[str]:
-    begin, end = _marks(settings)
-    return [
-        begin,
-        "# Written by `factory cron install`; changes belong in config/factory.toml.",
-        *lines(settings),
-        end,
-    ]
+    owner = f"factory_lib {settings.paths.root} {settings.profile}"
+    return f"# >>> {owner} >>>", f"# <<< {owner} <<<"
 
 
 def _others(settings: Settings) -> list[str]:
@@ -93,10 +72,11 @@ def _others(settings: Settings) -> list[str]:
     Raises
     ------
     BadInput
-        If the block has lost one of its marks: what is ours cannot be told then, so
-        nothing is changed.
+        If the block has lost one of its marks: it is unclear then which lines belong to
+        it, so nothing is changed.
     """
-    table, (begin, end) = _crontab("-l").splitlines(), _marks(settings)
+    table = _crontab("-l").splitlines()
+    begin, end = _marks(settings)
     if begin not in table and end not in table:
         return table
     if table.count(begin) != 1 or table.count(end) != 1 or table.index(begin) > table.index(end):

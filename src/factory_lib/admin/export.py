@@ -1,14 +1,13 @@
-"""``factory export``: what other programs may want to read, in one file that says what it holds and whether it is real.
+"""``factory export``: one file for other programs, with units, provenance and origin.
 
-Series come from the store as they are; the other views are told by a word of their own,
-with series after it where they have some. Columns without a unit of their own carry it
-in their name.
+Series come from the store as they are; the other views have a name of their own, with
+series after it where they have some. Columns without a unit of their own carry it in
+their name.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from math import ceil
@@ -16,44 +15,30 @@ from pathlib import Path
 
 import pandas as pd
 
-from factory_lib.clock import parse_instant
-from factory_lib.context import RunContext, open_context
+from factory_lib.context import RunContext
 from factory_lib.errors import BadInput, UnknownSeries
 from factory_lib.pipeline.gaps import analyse
 from factory_lib.pipeline.targets import places_of
 from factory_lib.store.export import export as write
 
 
-def export(
-    profile: str | None,
-    words: Sequence[str],
-    out: Path,
-    *,
-    since: str,
-    until: str,
-    as_of: str | None = None,
-) -> int:
-    """Write series, or the view that the first of ``words`` names, to CSV or Parquet; 1 where that is empty."""
-    start, end = parse_instant(since), parse_instant(until)
-    if start >= end:
-        raise BadInput(f"Nothing lies between {since} and {until}.", next_step="Swap or move them.")
-    view, names = (VIEWS[words[0]], words[1:]) if words[0] in VIEWS else (_series, words)
-    with open_context(profile, as_of) as ctx:
-        table = view(ctx, list(dict.fromkeys(names)), start, end)
-        rows = write(table, out, ctx.store.origin, ctx.catalogue)
-    sys.stdout.write(f"{rows:,} rows in {out}\n")
-    return int(rows == 0)
+def export(ctx: RunContext, words: Sequence[str], out: Path, start: datetime, end: datetime) -> int:
+    """Write series, or the view that the first of ``words`` names, and return its rows."""
+    view = VIEWS.get(words[0], _series)
+    names = words[1:] if words[0] in VIEWS else words
+    table = view(ctx, list(dict.fromkeys(names)), start, end)
+    return write(table, out, ctx.store.origin, ctx.catalogue)
 
 
 def _series(ctx: RunContext, names: Sequence[str], start: datetime, end: datetime) -> pd.DataFrame:
-    known = ctx.as_of if ctx.explicit_as_of else None
+    as_of = ctx.as_of if ctx.explicit_as_of else None
     parts = [
         ctx.store.read(
             name,
             places=places_of(ctx.settings, ctx.catalogue[name]),
             start=start,
             end=end,
-            as_of=known,
+            as_of=as_of,
         )
         for name in names
     ]
@@ -96,7 +81,7 @@ def _forecasts(
 def _features(
     ctx: RunContext, names: Sequence[str], start: datetime, end: datetime
 ) -> pd.DataFrame:
-    """Return the thirteen by hour, as they stand now."""
+    """Return the documented features by hour, as they are now."""
     from factory_lib.models import feature_set
 
     made = feature_set.build(ctx, max(1, ceil((ctx.as_of - start).total_seconds() / 86_400)))

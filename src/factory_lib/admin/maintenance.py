@@ -87,7 +87,7 @@ def _damage(ctx: RunContext) -> Iterator[str]:
 
 def _backups(ctx: RunContext, now: datetime) -> tuple[int, str]:
     made = backup.take(ctx)
-    old = backup.taken(ctx)[ctx.settings.retention.backups :]
+    old = backup.list_backups(ctx)[ctx.settings.retention.backups :]
     for folder in old:
         shutil.rmtree(folder)
     return len(old), f"new: {made}"

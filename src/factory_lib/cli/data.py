@@ -1,99 +1,113 @@
-"""The data commands: import, gaps, backfill, in words for a person or JSON for a machine."""
+"""Commands on stored values: import, gaps, backfill, export, quarantine."""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import pandas as pd
+import click
 from tqdm import tqdm
 
 from factory_lib import importers
-from factory_lib import settings as _settings
+from factory_lib import settings as factory_settings
+from factory_lib.admin.export import export as export_view
 from factory_lib.cli import simulation
+from factory_lib.cli.options import Command, as_of_option, by_option, common_options
+from factory_lib.cli.output import records, result_of, write_result, write_rows
 from factory_lib.clock import parse_instant
 from factory_lib.context import open_context
 from factory_lib.errors import BadInput, SourceError
 from factory_lib.importers import detect
 from factory_lib.pipeline import backfill as filling
 from factory_lib.pipeline import gaps as accounting
+from factory_lib.pipeline import quarantine as judging
 
-if TYPE_CHECKING:
-    from factory_lib.views.page import Outcome
-
-SHOWN_ROWS = 20
+commands = click.Group()
 
 
-def import_paths(
-    profile: str | None, paths: Sequence[Path], fmt: str | None, *, as_json: bool = False
+@commands.command("import")
+@click.argument(
+    "paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="[FORMAT] PATH..."
+)
+@click.option("--format", "fmt", help="When the content does not show it.")
+@common_options
+def import_files(
+    profile: str | None, paths: tuple[Path, ...], fmt: str | None, as_json: bool
 ) -> int:
-    """Import files or folders; say for each what was read, stored, rejected and why.
+    """Import data files or folders, or the plant's records.
 
-    A first word that names a format, such as ``meter``, stands for ``--format`` unless
-    there is a file of that name.
+    `import meter FILE` and `import production FILE` read the plant's own records. Repeating an
+    import changes nothing.
     """
-    if fmt is None and len(paths) > 1 and str(paths[0]) in detect.FORMATS and not paths[0].exists():
-        fmt, paths = str(paths[0]), paths[1:]
+    files = list(paths)
+    if fmt is None and len(files) > 1 and str(files[0]) in detect.FORMATS:
+        # A first word that names a format stands for --format, unless there is such a file.
+        fmt = None if files[0].exists() else str(files.pop(0))
     with open_context(profile) as ctx:
-        return report_imports(
-            [importers.import_path(ctx, path, format=fmt) for path in paths], as_json=as_json
-        )
+        reports = [importers.import_path(ctx, path, format=fmt) for path in files]
+    return write_imports(reports, as_json)
 
 
-def report_imports(reports: Sequence[importers.ImportReport], *, as_json: bool = False) -> int:
-    """Print import reports and return the exit code: 1 where something could not be read."""
-    for told in reports:
-        say(told, {"missing": told.missing, "rejected": told.rejected}, as_json)
-    return int(any(told.level == "fail" for told in reports))
+def write_imports(reports: Sequence[importers.ImportReport], as_json: bool = False) -> int:
+    """Write import reports; return 1 where something could not be read."""
+    for report in reports:
+        write_result(result_of(report, "missing", "rejected"), as_json)
+    return int(any(report.level == "fail" for report in reports))
 
 
-def gaps(
-    profile: str | None, since: str | None, as_of: str | None, *, as_json: bool = False
-) -> int:
-    """Account for every slot; list the gaps."""
+@commands.command("gaps")
+@click.option("--since", help="First market day (default: the look-back of the settings).")
+@as_of_option
+@common_options
+def gaps(profile: str | None, since: str | None, as_of: str | None, as_json: bool) -> int:
+    """Account for every slot and list the gaps."""
     with open_context(profile, as_of) as ctx:
         start, _ = _window(since, None, ctx.as_of)
-        told = accounting.analyse(ctx, start)
-        say(told, {"accounting": told.accounting, "gaps": told.gaps}, as_json)
-    return int(told.level == "fail")
+        report = accounting.analyse(ctx, start)
+    write_result(result_of(report, "accounting", "gaps"), as_json)
+    return int(report.level == "fail")
 
 
+@commands.command("backfill")
+@click.option("--since", help="First market day (default: the look-back of the settings).")
+@click.option("--until", help="End of the window, exclusive.")
+@click.option("--dry-run", is_flag=True, help="Show the plan without any request.")
+@as_of_option
+@common_options
 def backfill(
     profile: str | None,
     since: str | None,
     until: str | None,
     as_of: str | None,
-    *,
-    dry_run: bool = False,
-    as_json: bool = False,
+    dry_run: bool,
+    as_json: bool,
 ) -> int:
-    """Fill what is missing and count in the store what was recovered."""
+    """Fill what is missing and report what was really recovered."""
     with (
-        simulation.provided(_settings.load(profile)) as settings,
+        simulation.ensure_running(factory_settings.load(profile)) as settings,
         open_context(settings=settings, as_of=as_of) as ctx,
         tqdm(unit="request", disable=not sys.stderr.isatty()) as bar,
     ):
-        told = filling.backfill(
+        outcome = filling.backfill(
             ctx,
             *_window(since, until, ctx.as_of),
             automatic=False,
             dry_run=dry_run,
-            progress=lambda at: _advance(bar, at),
+            progress=lambda progress: _advance(bar, progress),
         )
-    say(
-        told, {"plan": told.plan, "by_source": told.by_source, "remaining": told.remaining}, as_json
-    )
-    return (
-        0
-        if told.level != "fail"
-        else SourceError.exit_code
-        if told.figures["providers_away"]
-        else 1
-    )
+    write_result(result_of(outcome, "plan", "by_source", "remaining"), as_json)
+    if outcome.level != "fail":
+        return 0
+    return SourceError.exit_code if outcome.figures["providers_away"] else 1
+
+
+def _advance(bar: Any, progress: filling.Progress) -> None:
+    bar.total = progress.planned
+    bar.n = progress.done
+    bar.set_postfix_str(f"about {progress.remaining_s:.0f} s left at the rate limits")
 
 
 def _window(
@@ -106,7 +120,8 @@ def _window(
     BadInput
         If there is nothing between them, or nothing before ``as_of``.
     """
-    start, end = (parse_instant(text) if text else None for text in (since, until))
+    start = parse_instant(since) if since else None
+    end = parse_instant(until) if until else None
     last = min(filter(None, (end, as_of)), default=None)
     if start and last and start >= last:
         raise BadInput(
@@ -116,28 +131,103 @@ def _window(
     return start, end
 
 
-def _advance(bar: Any, at: filling.Progress) -> None:
-    bar.total, bar.n = at.planned, at.done
-    bar.set_postfix_str(f"about {at.remaining_s:.0f} s left at the rate limits")
+@commands.command("export")
+@click.argument("what", nargs=-1, required=True, metavar="WHAT...")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="File ending in .csv or .parquet.",
+)
+@click.option("--since", required=True, help="First instant or market day.")
+@click.option("--until", required=True, help="End of the window, exclusive.")
+@as_of_option
+@common_options
+def export(
+    profile: str | None,
+    what: tuple[str, ...],
+    out: Path,
+    since: str,
+    until: str,
+    as_of: str | None,
+    as_json: bool,
+) -> int:
+    """Write a view to CSV or Parquet, with units and provenance.
+
+    WHAT is series, or one of accounting, gaps, forecasts (of series), features, plan. Exit code
+    1 where it is empty.
+    """
+    start, end = _window(since, until)
+    assert start is not None
+    assert end is not None
+    with open_context(profile, as_of) as ctx:
+        rows = export_view(ctx, what, out, start, end)
+    write_rows([{"rows": rows, "file": str(out)}], as_json)
+    return int(rows == 0)
 
 
-def say(told: Outcome, frames: Mapping[str, pd.DataFrame], as_json: bool) -> None:
-    """Print an outcome and its tables."""
-    if as_json:
-        tables = {
-            name: json.loads(frame.to_json(orient="records", date_format="iso"))
-            for name, frame in frames.items()
-        }
-        fields = {
-            "level": told.level,
-            "verdict": told.verdict,
-            "figures": dict(told.figures),
-            **tables,
-        }
-        sys.stdout.write(json.dumps(fields, default=str) + "\n")
-        return
-    sys.stdout.write(f"{told.verdict}\n")
-    for name, frame in frames.items():
-        if len(frame):
-            more = f" (first {SHOWN_ROWS} of {len(frame):,})" if len(frame) > SHOWN_ROWS else ""
-            sys.stdout.write(f"\n{name}{more}:\n{frame.head(SHOWN_ROWS).to_string(index=False)}\n")
+@commands.group("quarantine")
+@common_options
+def quarantine(profile: str | None, as_json: bool) -> None:
+    """List quarantined values; release, reject or correct values."""
+
+
+@quarantine.command("list")
+@click.argument("series", required=False)
+@common_options
+def list_quarantined(profile: str | None, series: str | None, as_json: bool) -> None:
+    """List quarantined values."""
+    with open_context(profile) as ctx:
+        write_rows(records(judging.listed(ctx, series)), as_json)
+
+
+def _selection(command: Command) -> Command:
+    """Add the options that select values of one series and say why they are judged."""
+    for option in (
+        click.argument("series"),
+        click.option("--since", required=True, help="First instant or market day."),
+        click.option("--until", required=True, help="End of the window, exclusive."),
+        click.option("--source", help="Of this provider alone."),
+        click.option("--reason", required=True, help="Kept beside the values."),
+        by_option,
+        common_options,
+    ):
+        command = option(command)
+    return command
+
+
+@quarantine.command("release")
+@_selection
+def release(**options: Any) -> None:
+    """Release quarantined values, so that they are used again."""
+    _judge("release", options)
+
+
+@quarantine.command("reject")
+@_selection
+def reject(**options: Any) -> None:
+    """Quarantine values, so that they are not used."""
+    _judge("reject", options)
+
+
+@quarantine.command("correct")
+@click.option("--value", type=float, required=True, help="The right value.")
+@_selection
+def correct(**options: Any) -> None:
+    """Store a revision of each value; the old one stays readable."""
+    _judge("correct", options)
+
+
+def _judge(action: str, options: Mapping[str, Any]) -> None:
+    start, end = _window(options["since"], options["until"])
+    assert start is not None
+    assert end is not None
+    choice = judging.Choice(options["series"], start, end, options["source"])
+    author = options["by"]
+    with open_context(options["profile"]) as ctx:
+        if action == "correct":
+            count = judging.correct(ctx, choice, options["value"], options["reason"], author)
+        else:
+            decision = "released" if action == "release" else "quarantined"
+            count = judging.judge(ctx, choice, decision, options["reason"], author)
+    write_rows([{"values": count, "action": action, "by": author}], options["as_json"])

@@ -1,15 +1,22 @@
-"""Guided tours: the whole job on simulated data, and the same notebooks on real files."""
+"""Commands that run every notebook: demo on simulated data, history on real files; simulate."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
-from factory_lib import settings as _settings
-from factory_lib.cli import jobs, simulation
+import click
+
+from factory_lib import settings as factory_settings
+from factory_lib.cli import data, simulation
+from factory_lib.cli.options import common_options
+from factory_lib.cli.output import write
+from factory_lib.cli.scheduled import job_settings
 from factory_lib.clock import parse_instant, save_clock
+from factory_lib.context import open_context
+from factory_lib.importers import import_history
 from factory_lib.monitoring import alerts
 from factory_lib.runs import runner
 from factory_lib.settings import Settings
@@ -31,75 +38,67 @@ LOOK_AHEAD = ("ml_predictions", "production_optimization")
 # together with weather or climate.
 HISTORY_AS_OF = ("2017-12-31", "2024-12-31")
 
+commands = click.Group()
+Parameters = Mapping[str, Mapping[str, Any]]
 
-def demo(days: int) -> int:
-    """Run the chain in profile ``demo`` against a simulator of its own and print where the reports are."""
-    with simulation.started(_settings.load("demo")) as settings:
-        parameters: dict[str, dict[str, object]] = {"ingest": {"days": days}}
-        code = _chain(settings, simulation.BEGIN, parameters, DEMO_PAUSE)
+
+@commands.command("demo")
+@click.option("--days", type=int, default=210, show_default=True, help="Simulated days of history.")
+@common_options
+def demo(profile: str | None, days: int, as_json: bool) -> int:
+    """Run every notebook on simulated data, offline.
+
+    The profile is `demo`. The last lines say where the reports are.
+    """
+    with simulation.start(factory_settings.load("demo")) as settings:
+        code = _run_chain(settings, simulation.BEGIN, {"ingest": {"days": days}}, DEMO_PAUSE)
         save_clock(settings.paths.clock, simulation.BEGIN + DEMO_PAUSE)
-        return code
+    return code
 
 
-def history(folder: Path) -> int:
-    """Import the real files of ``folder`` into profile ``history`` and run the chain at two instants."""
-    from factory_lib.cli import data
-    from factory_lib.context import open_context
-    from factory_lib.importers import import_history
+@commands.command("history")
+@click.argument("folder", type=click.Path(path_type=Path))
+@common_options
+def history(profile: str | None, folder: Path, as_json: bool) -> int:
+    """Import a folder of real files and run the notebooks on them.
 
+    The profile is `history`; the notebooks run as of the end of 2017 and of 2024.
+    """
     with open_context("history") as ctx:
-        code = data.report_imports(import_history(ctx, folder))
+        code = data.write_imports(import_history(ctx, folder))
     if code:
         return code
-    settings = _settings.load("history")
+    settings = factory_settings.load("history")
     # The two instants lie before New Year's Day, on which nothing is made: three days
     # reach past it.
-    codes = [
-        _chain(settings, parse_instant(day), {"production_optimization": {"days": 3}})
-        for day in HISTORY_AS_OF
-    ]
-    return max(codes)
+    parameters = {"production_optimization": {"days": 3}}
+    return max(_run_chain(settings, parse_instant(day), parameters) for day in HISTORY_AS_OF)
 
 
-def _chain(
-    settings: Settings,
-    as_of: datetime,
-    parameters: dict[str, dict[str, object]],
-    later: timedelta = timedelta(0),
+def _run_chain(
+    settings: Settings, as_of: datetime, parameters: Parameters, later: timedelta = timedelta(0)
 ) -> int:
-    """Run the jobs; each is run even when one before it failed, because each says what it could not do."""
-    failed = 0
+    """Run every job, also when one before it failed; return 1 if one did."""
+    failures = 0
     for name in CHAIN:
-        folder, record = runner.run_job(
-            settings,
-            name,
-            jobs.job_settings(settings, name),
-            as_of + later if name in LOOK_AHEAD else as_of,
-            runner.RunOptions(parameters=parameters.get(name, {}), after_run=alerts.after_run),
-        )
-        failed += record.status != "ok"
-        sys.stdout.write(
-            f"{name:<24}{record.ending:<8}{record.seconds:>5.0f} s  {record.error or record.summary}\n"
-        )
-        sys.stdout.write(f"{'':<24}{folder / 'report.html'}\n")
-        sys.stdout.flush()
-    sys.stdout.write(f"\nAll runs: {settings.paths.runs / 'index.html'}\n")
-    return 1 if failed else 0
+        spec = job_settings(settings, name)
+        at = as_of + later if name in LOOK_AHEAD else as_of
+        options = runner.RunOptions(parameters=parameters.get(name, {}), after_run=alerts.after_run)
+        folder, record = runner.run_job(settings, name, spec, at, options)
+        failures += record.status != "ok"
+        sentence = record.error or record.summary
+        write(f"{name:<24}{record.ending:<8}{record.seconds:>5.0f} s  {sentence}")
+        write(f"{'':<24}{folder / 'report.html'}")
+    write(f"\nAll runs: {settings.paths.runs / 'index.html'}")
+    return int(failures > 0)
 
 
-def mlflow_pages(profile: str | None, port: int) -> int:
-    """Serve MLflow's own pages over the profile's tracking database until interrupted."""
-    settings = _settings.load(profile)
-    command = [
-        str(Path(sys.executable).with_name("mlflow")),
-        "server",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--backend-store-uri",
-        settings.paths.mlflow_uri,
-        "--artifacts-destination",
-        str(settings.paths.mlflow_artifacts),
-    ]
-    return subprocess.call(command)
+@commands.command(
+    "simulate", add_help_option=False, context_settings={"ignore_unknown_options": True}
+)
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def simulate(options: tuple[str, ...]) -> int:
+    """Serve simulated providers, each in its own wire format."""
+    from factory_sim import __main__ as simulator
+
+    return simulator.main(list(options))

@@ -1,145 +1,73 @@
-"""The jobs of ``config/factory.toml``: run them when something new can exist, list them, show the settings."""
+"""Commands on the jobs of ``config/factory.toml``: run, list, settings, index."""
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
-from datetime import datetime
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from factory_lib import settings as _settings
-from factory_lib.cli import simulation
-from factory_lib.clock import SystemClock, parse_instant
-from factory_lib.errors import BadInput, FactoryError, JobLocked
-from factory_lib.runs import due
+import click
+
+from factory_lib import settings as factory_settings
+from factory_lib.cli import scheduled
+from factory_lib.cli.options import as_of_option, common_options
+from factory_lib.cli.output import write, write_json
+from factory_lib.errors import BadInput, FactoryError
 from factory_lib.settings import Settings
-from factory_lib.settings.records import JobSettings
 from factory_lib.state import open_state
 from factory_lib.state.marks import LAST_RUN, get_marks
-from factory_lib.state.ticks import count_tick
 
-_WORST_FIRST = (
-    1,
-    2,
-    69,
-    75,
-    0,
-)  # a job that failed outweighs one that was only locked, whatever the numbers say
+commands = click.Group()
 
 
-def worst(codes: Iterable[int]) -> int:
-    """Return the exit code that stands for all: failed, then wrong input, unavailable, locked and done."""
-    return min(codes, key=_WORST_FIRST.index)
+def _parameters(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
+    return dict(_parameter(text) for text in texts)
 
 
-def job_settings(settings: Settings, job: str) -> JobSettings:
-    """Return a job's settings.
-
-    Raises
-    ------
-    BadInput
-        If there is no such job; the message lists those there are.
-    """
+def _parameter(text: str) -> tuple[str, Any]:
+    name, equals, raw = text.partition("=")
+    if not equals:
+        raise BadInput(f"--param {text!r} is not NAME=VALUE.")
     try:
-        return settings.jobs[job]
-    except KeyError:
-        raise BadInput(
-            f"There is no job {job!r}.", next_step=f"Known: {', '.join(settings.jobs)}."
-        ) from None
+        return name, json.loads(raw)
+    except json.JSONDecodeError:
+        return name, raw
 
 
-def run(
-    profile: str | None,
-    names: Sequence[str],
-    *,
-    as_of: str | None = None,
-    parameters: Mapping[str, Any] | None = None,
-    force: bool = False,
-    code: bool = False,
-    as_json: bool = False,
-) -> int:
-    """Run jobs one after the other and return the worst exit code.
+def _job_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Return the jobs that a shell may complete."""
+    settings = factory_settings.load(ctx.params.get("profile"))
+    return [name for name in settings.jobs if name.startswith(incomplete)]
 
-    A replay (``as_of``), explicit parameters and ``force`` always run; otherwise a job
-    with nothing due is one row in the state and ends without starting a kernel.
+
+@commands.command("run")
+@click.argument("jobs", nargs=-1, required=True, metavar="JOB...", shell_complete=_job_names)
+@as_of_option
+@click.option(
+    "--param",
+    "parameters",
+    multiple=True,
+    callback=_parameters,
+    metavar="NAME=VALUE",
+    help="A parameter of the notebook.",
+)
+@click.option("--force", is_flag=True, help="Run even when nothing new can exist.")
+@click.option("--code", is_flag=True, help="Show the cells' source in the report.")
+@common_options
+def run(profile: str | None, jobs: tuple[str, ...], **options: Any) -> int:
+    """Run jobs: their notebooks, into dated folders with a report.
+
+    `factory jobs` lists them. A job with nothing due ends at once; one with --as-of, --param
+    or --force always runs.
     """
-    chosen = _settings.load(profile)
-    specs = {name: job_settings(chosen, name) for name in names}
-    asked = force or bool(as_of) or bool(parameters)
-    with simulation.provided(chosen) as settings:
-        instant = parse_instant(as_of) if as_of else SystemClock(settings.clock_offset_s).now()
-        return worst(
-            _run_one(settings, name, spec, instant, parameters, asked, bool(as_of), code, as_json)
-            for name, spec in specs.items()
-        )
+    return scheduled.run_jobs(profile, jobs, scheduled.JobOptions(**options))
 
 
-def _run_one(
-    settings: Settings,
-    name: str,
-    spec: JobSettings,
-    as_of: datetime,
-    parameters: Mapping[str, Any] | None,
-    asked: bool,
-    replay: bool,
-    code: bool,
-    as_json: bool,
-) -> int:
-    if not asked and (nothing := _nothing_due(settings, name, as_of)):
-        _say({"job": name, "status": "not_due", "summary": nothing}, as_json)
-        return 0
-    from factory_lib.monitoring import alerts
-    from factory_lib.runs import runner
-
-    try:
-        options = runner.RunOptions(
-            parameters=parameters or {}, code=code, replay=replay, after_run=alerts.after_run
-        )
-        folder, record = runner.run_job(settings, name, spec, as_of, options)
-    except JobLocked as locked:
-        with open_state(settings) as state:
-            count_tick(state, name, "locked", as_of)
-        _say({"job": name, "status": "skipped", "summary": str(locked)}, as_json)
-        return locked.exit_code
-    _say(
-        {**asdict(record), "folder": str(folder)} if as_json else _line(settings, record, folder),
-        as_json,
-    )
-    return record.exit_code
-
-
-def _nothing_due(settings: Settings, name: str, now: datetime) -> str | None:
-    """Return why there is nothing to do, after counting the tick; None when the job is due."""
-    with open_state(settings) as state:
-        reason = due.nothing_due(settings, state, name, now)
-        if reason:
-            count_tick(state, name, "not_due", now)
-    return reason
-
-
-def _line(settings: Settings, record: Any, folder: Any) -> dict[str, Any]:
-    return {
-        "job": record.job,
-        "status": record.ending,
-        "summary": record.error or record.summary,
-        "report": folder / "report.html",
-    }
-
-
-def _say(fields: Mapping[str, Any], as_json: bool) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps(fields, default=str) + "\n")
-        return
-    report = f"\n  {fields['report']}" if "report" in fields else ""
-    sys.stdout.write(f"{fields['job']}: {fields['status']}. {fields['summary']}{report}\n")
-    sys.stdout.flush()
-
-
-def show(profile: str | None, *, as_json: bool = False) -> int:
-    """Print every job with notebook, cadence and last run."""
-    settings = _settings.load(profile)
+@commands.command("jobs")
+@common_options
+def list_jobs(profile: str | None, as_json: bool) -> None:
+    """List the jobs: notebook, cadence, last run."""
+    settings = factory_settings.load(profile)
     with open_state(settings) as state:
         last = get_marks(state, LAST_RUN)
     rows = [
@@ -153,58 +81,77 @@ def show(profile: str | None, *, as_json: bool = False) -> int:
         for name, spec in settings.jobs.items()
     ]
     if as_json:
-        sys.stdout.write(json.dumps(rows) + "\n")
+        write_json(rows)
+        return
+    for row in rows:
+        ran = f"{row['status']} at {row['last_run']}" if row["last_run"] else "never run"
+        write(f"{row['job']:<28}{row['notebook']:<24}{row['cron']:<16}{ran}")
+
+
+@commands.command("index")
+@common_options
+def write_index(profile: str | None, as_json: bool) -> None:
+    """Write runs/index.html anew."""
+    from factory_lib.runs import index
+
+    file = str(index.write_index(factory_settings.load(profile).paths))
+    if as_json:
+        write_json({"index": file})
     else:
-        for row in rows:
-            ran = f"{row['status']} at {row['last_run']}" if row["last_run"] else "never run"
-            sys.stdout.write(f"{row['job']:<28}{row['notebook']:<24}{row['cron']:<16}{ran}\n")
-    return 0
+        write(file)
 
 
-def config(profile: str | None, action: str, *, as_json: bool = False) -> int:
-    """Check the settings, or print them with secrets masked; 1 where a check finds them wanting."""
+@commands.group("config")
+@common_options
+def config(profile: str | None, as_json: bool) -> None:
+    """Check or show the settings."""
+
+
+@config.command("check")
+@common_options
+def check_config(profile: str | None, as_json: bool) -> int:
+    """Check the settings; exit code 1 where a job cannot run or a weekday has no plan."""
+    settings = factory_settings.load(profile)
+    problems = list(_problems(settings))
+    if as_json:
+        write_json(
+            {
+                "file": str(settings.file),
+                "profile": settings.profile,
+                "sound": not problems,
+                "problems": problems,
+            }
+        )
+    else:
+        _write_plant(settings)
+        sound = "is not sound" if problems else "is sound, and every weekday has a plan"
+        write("\n".join([*problems, f"{settings.file} {sound}."]))
+    return int(bool(problems))
+
+
+@config.command("show")
+@common_options
+def show_config(profile: str | None, as_json: bool) -> None:
+    """Show the settings, secrets left out."""
+    settings = factory_settings.load(profile)
+    values = _plain({key: value for key, value in vars(settings).items() if key != "secrets"})
+    if as_json:
+        write_json(values)
+        return
+    _write_plant(settings)
+    text = json.dumps(values, indent=2, default=str, ensure_ascii=False)
+    write(f"\nEverything that is set, secrets left out:\n{text}")
+
+
+def _write_plant(settings: Settings) -> None:
     from factory_lib.planning import plant_summary
 
-    settings = _settings.load(profile)
-    if not as_json:
-        sys.stdout.write(
-            "\n".join(
-                [
-                    f"From {settings.file}, profile {settings.profile}:",
-                    *plant_summary.told(settings),
-                ]
-            )
-        )
-    if action == "check":
-        return _check(settings, as_json)
-    if not as_json:
-        sys.stdout.write("\n\nEverything that is set, secrets left out:\n")
-    shown = {key: value for key, value in vars(settings).items() if key != "secrets"}
-    plain = {key: _plain(value) for key, value in shown.items()}
-    sys.stdout.write(
-        json.dumps(plain, indent=None if as_json else 2, default=str, ensure_ascii=False) + "\n"
-    )
-    return 0
+    write(f"From {settings.file}, profile {settings.profile}:")
+    write("\n".join(plant_summary.told(settings)))
 
 
-def _check(settings: Settings, as_json: bool) -> int:
-    trouble = list(_trouble(settings))
-    if as_json:
-        found = {
-            "file": str(settings.file),
-            "profile": settings.profile,
-            "sound": not trouble,
-            "trouble": trouble,
-        }
-        sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
-    else:
-        sound = "is not sound" if trouble else "is sound, and every weekday has a plan"
-        sys.stdout.write("".join(f"\n{line}" for line in [*trouble, f"{settings.file} {sound}.\n"]))
-    return int(bool(trouble))
-
-
-def _trouble(settings: Settings) -> Iterator[str]:
-    """Yield what is wrong with settings that could be loaded: jobs that cannot run, a weekday that has no plan."""
+def _problems(settings: Settings) -> Iterator[str]:
+    """Yield the jobs that cannot run with these settings, and the weekdays without a plan."""
     from factory_lib.planning import plant_summary
     from factory_lib.runs import runner
 
@@ -213,14 +160,13 @@ def _trouble(settings: Settings) -> Iterator[str]:
             runner.notebook_for(settings, spec, {"profile": "", "as_of": "", **spec.parameters})
         except FactoryError as error:
             yield f"Job {name} cannot run: {error}"
-    yield from (
-        f"No plan is possible on a {line}." for line in plant_summary.cannot(settings.plant)
-    )
+    for line in plant_summary.cannot(settings.plant):
+        yield f"No plan is possible on a {line}."
 
 
 def _plain(value: Any) -> Any:
     if hasattr(value, "__dataclass_fields__"):
-        return {key: _plain(item) for key, item in vars(value).items()}
+        return _plain(vars(value))
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value

@@ -1,4 +1,4 @@
-"""The world of a simulated profile: providers of its own, and a clock that stands still between commands.
+"""The simulator of a simulated profile, and its clock, which stands still between commands.
 
 A command that may ask providers starts them itself where none run. Standard library
 only: ticks pass through here.
@@ -25,24 +25,24 @@ BEGIN = datetime(2025, 11, 20, 10, 0, tzinfo=UTC)
 
 
 @contextmanager
-def provided(settings: Settings) -> Iterator[Settings]:
-    """Yield settings whose providers can be asked: a simulator is started where one is needed and none runs."""
+def ensure_running(settings: Settings) -> Iterator[Settings]:
+    """Yield settings whose providers answer; starts a simulator where one is needed."""
     if settings.simulated and not settings.simulator_url:
-        with started(settings) as changed:
+        with start(settings) as changed:
             yield changed
     else:
         yield settings
 
 
 @contextmanager
-def started(settings: Settings) -> Iterator[Settings]:
-    """Start a simulator and yield settings that live in its world and at its time, kernels included."""
-    stood = load_clock(settings.paths.clock)
-    now, holes = (
-        (stood, "lost") if stood else (BEGIN, "demo")
-    )  # what was late at first has come meanwhile
+def start(settings: Settings) -> Iterator[Settings]:
+    """Start a simulator and yield settings with its address and time; kernels inherit both."""
+    stopped_at = load_clock(settings.paths.clock)
+    now = stopped_at or BEGIN
+    # Later commands find what was late in the first one.
+    holes = "lost" if stopped_at else "demo"
     with open_state(settings) as state:
-        # turns and open circuits of a command at the real time would block every host
+        # Turns and open circuits of a command at the real time would block every host.
         limiter.forget_from(state, now)
     before = dict(os.environ)
     with _simulator(now, holes) as url:
@@ -57,12 +57,12 @@ def started(settings: Settings) -> Iterator[Settings]:
 
 @contextmanager
 def _simulator(now: datetime, holes: str) -> Iterator[str]:
-    """Run the simulator as a process of its own on a free port; yield its address and stop it afterwards.
+    """Run the simulator as a process of its own on a free port and yield its address.
 
     Raises
     ------
     JobError
-        If it does not say that it is ready.
+        If it does not start.
     """
     import subprocess
 

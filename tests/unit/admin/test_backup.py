@@ -37,7 +37,7 @@ def test_what_is_brought_back_is_what_was_taken(ctx: RunContext, fill: Fill) -> 
     fill(value=70.0)
     set_mark(ctx.state, "latest", "spot_eur_mwh", ctx.clock.now() + timedelta(days=1))
     assert checksums(ctx) != before
-    chosen, inventory = backup.bring_back(ctx)
+    chosen, inventory = backup.restore(ctx)
     assert chosen == folder
     assert list(inventory["checksum"]) == checksums(ctx) == before
     assert get_mark(ctx.state, "latest", "spot_eur_mwh") == (ctx.clock.now(), None)
@@ -75,7 +75,7 @@ def test_a_backup_taken_while_another_writes_is_whole(ctx: RunContext, fill: Fil
     finally:
         stop.set()
         writer.join()
-    _, inventory = backup.bring_back(ctx, folder)
+    _, inventory = backup.restore(ctx, folder)
     assert inventory["rows"].sum() % SLOTS == 0  # each write was one transaction: all of it or none
     assert ctx.state.damage() == ""
 
@@ -89,16 +89,16 @@ def test_a_damaged_backup_changes_nothing(ctx: RunContext, fill: Fill) -> None:
         file.seek(5000)
         file.write(b"\0\0\0\1")
     with pytest.raises(BadInput, match=r"store\.db .* differ"):
-        backup.bring_back(ctx, folder)
+        backup.restore(ctx, folder)
     assert checksums(ctx) == now
 
 
 def test_an_unfinished_backup_is_none(ctx: RunContext, fill: Fill) -> None:
     fill()
     (backup.take(ctx) / "manifest.json").unlink()
-    assert backup.taken(ctx) == []
+    assert backup.list_backups(ctx) == []
     with pytest.raises(BadInput, match="no complete backup"):
-        backup.bring_back(ctx)
+        backup.restore(ctx)
 
 
 @pytest.mark.parametrize(
@@ -118,9 +118,9 @@ def test_a_broken_manifest_is_no_backup(ctx: RunContext, fill: Fill, manifest: s
     fill()
     folder = backup.take(ctx)
     (folder / "manifest.json").write_bytes(manifest.encode(errors="surrogateescape"))
-    assert backup.taken(ctx) == []
+    assert backup.list_backups(ctx) == []
     with pytest.raises(BadInput, match="no complete backup") as raised:
-        backup.bring_back(ctx, folder)
+        backup.restore(ctx, folder)
     assert raised.value.exit_code == 2
 
 
@@ -128,9 +128,9 @@ def test_a_backup_without_one_of_its_files_is_none(ctx: RunContext, fill: Fill) 
     fill()
     folder = backup.take(ctx)
     (folder / "state.db").unlink()
-    assert backup.taken(ctx) == []
+    assert backup.list_backups(ctx) == []
     with pytest.raises(BadInput, match="no complete backup"):
-        backup.bring_back(ctx, folder)
+        backup.restore(ctx, folder)
 
 
 def test_the_state_is_copied_before_the_store(
@@ -145,7 +145,7 @@ def test_the_state_is_copied_before_the_store(
 
     monkeypatch.setattr(copying, "backup", later)
     backup.take(ctx)
-    backup.bring_back(ctx)
+    backup.restore(ctx)
     assert get_mark(ctx.state, "latest", "spot_eur_mwh") is None
 
 
@@ -165,10 +165,10 @@ def test_a_restore_killed_between_the_two_leaves_a_state_that_knows_too_little_a
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(copying, "restore", killed)
-        backup.bring_back(ctx)
+        backup.restore(ctx)
     assert checksums(ctx) == later
     assert get_mark(ctx.state, "latest", "spot_eur_mwh") == (ctx.clock.now(), None)
-    backup.bring_back(ctx)
+    backup.restore(ctx)
     assert checksums(ctx) == before
 
 
@@ -178,14 +178,14 @@ def test_a_backup_never_replaces_another(ctx: RunContext, fill: Fill) -> None:
     set_mark(ctx.state, "latest", "spot_eur_mwh", ctx.clock.now())
     with pytest.raises(BadInput, match="exists"):
         backup.take(ctx)
-    assert (backup.taken(ctx)[0] / "state.db").read_bytes() == before
+    assert (backup.list_backups(ctx)[0] / "state.db").read_bytes() == before
 
 
 def test_nothing_is_brought_back_while_a_job_runs(ctx: RunContext, fill: Fill) -> None:
     fill()
     backup.take(ctx)
     with lock(ctx.settings.paths.lock("ml_training"), wait=False), pytest.raises(JobLocked):
-        backup.bring_back(ctx)
+        backup.restore(ctx)
 
 
 def test_the_backend_in_use_is_no_target(ctx: RunContext) -> None:

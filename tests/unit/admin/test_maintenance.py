@@ -50,7 +50,7 @@ def test_only_the_last_backups_are_kept(ctx: RunContext, fill: Fill) -> None:
     for _ in range(ctx.settings.retention.backups + 1):
         ctx.clock.sleep(7 * 86400)
         done = maintenance.maintain(ctx)
-    kept = backup.taken(ctx)
+    kept = backup.list_backups(ctx)
     assert (done.figures["removed_backups"], len(kept)) == (1, ctx.settings.retention.backups)
     assert kept[0].name == f"{ctx.clock.now():%Y-%m-%dT%H%M%SZ}"
     assert ctx.store.inventory()["rows"].sum() == SLOTS
@@ -78,7 +78,7 @@ def test_damage_stops_everything_and_is_told(ctx: RunContext, fill: Fill) -> Non
         done = maintenance.maintain(later)
     assert done.level == "fail"
     assert "factory restore" in done.verdict
-    assert backup.taken(ctx) == []
+    assert backup.list_backups(ctx) == []
 
 
 def test_health_sums_up_jobs_calls_and_series(ctx: RunContext) -> None:

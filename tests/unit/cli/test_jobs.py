@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from factory_lib.cli import jobs
+from factory_lib.cli import scheduled
 
 
 @pytest.mark.parametrize(
@@ -17,5 +17,5 @@ from factory_lib.cli import jobs
         pytest.param([2, 1], 1, id="failed and wrong input"),
     ],
 )
-def test_the_worst_of_several_jobs_is_told(codes: list[int], expected: int) -> None:
-    assert jobs.worst(codes) == expected
+def test_the_exit_code_of_several_jobs_is_the_worst(codes: list[int], expected: int) -> None:
+    assert scheduled.worst(codes) == expected

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from factory_lib import settings as factory_settings
-from factory_lib.cli import jobs
+from factory_lib.cli import main
 from factory_lib.planning import plant_summary
 from factory_lib.settings import ROOT, Settings
 
@@ -71,16 +71,16 @@ def test_check_finds_what_can_be_loaded_and_not_done(
     text = ours.read_text(encoding="utf-8")
     assert was in text
     ours.write_text(text.replace(was, becomes, 1), encoding="utf-8")
-    assert jobs.config("live", "check") == 1
+    assert main(["config", "check"]) == 1
     assert re.search(f"\n{said}.*\n.*ours.toml is not sound.\n$", capsys.readouterr().out)
-    assert jobs.config("live", "check", as_json=True) == 1
+    assert main(["config", "check", "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
     assert told["sound"] is False
-    assert re.match(said, told["trouble"][0])
+    assert re.match(said, told["problems"][0])
 
 
 def test_check_names_the_file_it_read(ours: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = ours
     assert factory_settings.load("live").file == file
-    assert jobs.config("live", "check") == 0
+    assert main(["config", "check"]) == 0
     assert f"{file} is sound, and every weekday has a plan." in capsys.readouterr().out

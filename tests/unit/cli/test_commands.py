@@ -1,4 +1,4 @@
-"""The verbs of a person at the desk, as typed."""
+"""Commands as typed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.unit.conftest import SLOTS, Fill
 WINDOW = ["--since", "2026-04-13", "--until", "2026-04-13T00:00:00Z"]
 
 
-def said(capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, object]]:
+def rows_of(capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, object]]:
     assert main([*words, "--json"]) == 0
     rows: list[dict[str, object]] = json.loads(capsys.readouterr().out)
     return rows
@@ -23,11 +23,11 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, obje
 def test_alerts_are_tested_listed_acknowledged_and_muted(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (line,) = said(capsys, "alerts", "test")
+    (line,) = rows_of(capsys, "alerts", "test")
     assert line["entities"] == {"alerts": "This is a test."}
-    assert said(capsys, "alerts", "list") == []
-    assert [row["status"] for row in said(capsys, "alerts", "list", "--all")] == ["resolved"]
-    assert said(capsys, "alerts", "mute", "test/*", "--hours", "1")[0]["muted"] == 1
+    assert rows_of(capsys, "alerts", "list") == []
+    assert [row["status"] for row in rows_of(capsys, "alerts", "list", "--all")] == ["resolved"]
+    assert rows_of(capsys, "alerts", "mute", "test/*", "--hours", "1")[0]["muted"] == 1
     assert main(["alerts", "ack", "test/*"]) == 2
     assert "No alert matches" in capsys.readouterr().err
     assert main(["alerts", "ack"]) == 2
@@ -38,40 +38,41 @@ def test_values_are_rejected_and_released(
 ) -> None:
     fill()
     told = [*WINDOW, "--reason", "frozen", "--by", "Ana"]
-    assert said(capsys, "quarantine", "reject", "spot_eur_mwh", *told)[0]["values"] == 8
-    listed = said(capsys, "quarantine", "list")
+    assert rows_of(capsys, "quarantine", "reject", "spot_eur_mwh", *told)[0]["values"] == 8
+    listed = rows_of(capsys, "quarantine", "list")
     assert {(row["reason"], row["by"]) for row in listed} == {("frozen", "Ana")}
-    assert said(capsys, "quarantine", "release", "spot_eur_mwh", *told)[0]["values"] == 8
-    assert said(capsys, "quarantine", "list") == []
+    assert rows_of(capsys, "quarantine", "release", "spot_eur_mwh", *told)[0]["values"] == 8
+    assert rows_of(capsys, "quarantine", "list") == []
 
 
 @pytest.mark.parametrize(
     ("words", "what"),
     [
+        pytest.param(["quarantine", "reject"], "argument 'SERIES'", id="no series"),
         pytest.param(
-            ["quarantine", "reject", "spot_eur_mwh"], "since, until, reason", id="nothing given"
+            ["quarantine", "reject", "spot_eur_mwh", *WINDOW], "option '--reason'", id="no reason"
         ),
         pytest.param(
             ["quarantine", "correct", "spot_eur_mwh", *WINDOW, "--reason", "x"],
-            "value",
+            "option '--value'",
             id="no value",
         ),
     ],
 )
-def test_what_is_not_given_is_named(
+def test_the_error_names_the_missing_option(
     home: Path, capsys: pytest.CaptureFixture[str], words: list[str], what: str
 ) -> None:
     assert main(words) == 2
-    assert f"needs {what}." in capsys.readouterr().err
+    assert f"Missing {what}." in capsys.readouterr().err
 
 
 def test_backup_and_restore_say_what_they_did(
     ctx: RunContext, fill: Fill, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fill()
-    (taken,) = said(capsys, "backup")
+    (taken,) = rows_of(capsys, "backup")
     fill(value=70.0)
-    (back,) = said(capsys, "restore")
+    (back,) = rows_of(capsys, "restore")
     assert back == {"restored": taken["backup"], "rows": SLOTS, "checksums": "equal"}
 
 
@@ -92,11 +93,11 @@ def test_an_export_carries_units_and_provenance(
     )
 
 
-def test_health_is_told_to_a_machine_too(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_health_prints_json(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["health", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["level"] == "ok"
-    assert {check["name"] for check in told["checks"]} >= {
+    result = json.loads(capsys.readouterr().out)
+    assert result["status"] == "ok"
+    assert {check["name"] for check in result["checks"]} >= {
         "store",
         "mlflow",
         "disk",
@@ -138,7 +139,7 @@ def test_a_what_if_that_cannot_be_read_is_refused(
 def test_no_model_can_be_listed_or_rolled_back_where_none_is(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert said(capsys, "models") == []
+    assert rows_of(capsys, "models") == []
     assert main(["models", "rollback"]) == 2
     assert main(["models", "rollback", "energy_optimization"]) == 1
     assert "has no champion" in capsys.readouterr().err

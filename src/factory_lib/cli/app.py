@@ -1,0 +1,84 @@
+"""The command line itself: which commands there are, and the module each lives in."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from factory_lib.cli.options import common_options
+from factory_lib.errors import BadInput
+
+EXIT_CODES = (
+    "exit codes: 0 done · 1 failed · 2 unusable input · 69 a service is away · 75 skipped, locked"
+)
+# Name -> module and first line of its help: `factory --help` imports none of the modules.
+COMMANDS = {
+    "run": ("jobs", "Run jobs: their notebooks, into dated folders with a report."),
+    "jobs": ("jobs", "List the jobs: notebook, cadence, last run."),
+    "index": ("jobs", "Write runs/index.html anew."),
+    "config": ("jobs", "Check or show the settings."),
+    "import": ("data", "Import data files or folders, or the plant's records."),
+    "gaps": ("data", "Account for every slot and list the gaps."),
+    "backfill": ("data", "Fill what is missing and report what was really recovered."),
+    "export": ("data", "Write a view to CSV or Parquet, with units and provenance."),
+    "quarantine": ("data", "List quarantined values; release, reject or correct values."),
+    "predict": ("models", "Predict the hours ahead, or apply the rule to one made-up hour."),
+    "models": ("models", "List registered model versions, or roll one back."),
+    "plan": ("planning", "Plan when to start which batch; print the shift brief."),
+    "doctor": ("monitoring", "Check keys, providers, store, registry, clock and disk."),
+    "health": ("monitoring", "Show the state of jobs, providers and series."),
+    "alerts": ("monitoring", "List, acknowledge, mute or test alerts."),
+    "backup": ("admin", "Back up store and state while jobs go on."),
+    "restore": ("admin", "Restore a backup, after checking it."),
+    "copy": ("admin", "Copy the store into the other backend; repeating it completes it."),
+    "cron": ("admin", "Show, install or remove the block of the user's crontab."),
+    "mlflow": ("admin", "Serve the MLflow pages on 127.0.0.1."),
+    "demo": ("demo", "Run every notebook on simulated data, offline."),
+    "history": ("demo", "Import a folder of real files and run the notebooks on them."),
+    "simulate": ("demo", "Serve simulated providers, each in its own wire format."),
+}
+
+
+class LazyGroup(click.Group):
+    """Commands known by name and help; the module of one is imported when it is called."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the real command in place of the one that stands for it in the help."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if name is not None and command is not None:
+            module = import_module(f"factory_lib.cli.{COMMANDS[name][0]}")
+            command = module.commands.get_command(ctx, name)
+        return name, command, rest
+
+
+@click.group(
+    cls=LazyGroup,
+    commands=[click.Command(name, short_help=text) for name, (_, text) in COMMANDS.items()],
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EXIT_CODES,
+)
+@click.version_option(package_name="factory-lib", prog_name="factory")
+@common_options
+def factory(profile: str | None, as_json: bool) -> None:
+    """Energy-aware production: data, forecasts and plans for one factory."""
+
+
+def invoke(words: list[str]) -> int:
+    """Run a command line and return its exit code.
+
+    Raises
+    ------
+    BadInput
+        If there is no such command or option, or its value is of the wrong kind.
+    """
+    try:
+        code = factory.main(words or ["--help"], prog_name="factory", standalone_mode=False)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "factory"
+        raise BadInput(error.format_message(), next_step=f"See `{path} --help`.") from None
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    return int(code or 0)
