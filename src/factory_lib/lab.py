@@ -1,4 +1,4 @@
-"""The notebooks' door: one line for each thing a data scientist wants, and one for each job a notebook tells.
+"""One-line loaders and jobs for notebooks, which import only this module and ``views``.
 
 >>> from factory_lib import lab, views
 >>> ctx = lab.open_profile("demo")
@@ -43,14 +43,17 @@ if TYPE_CHECKING:
     from factory_lib.planning.daily import PlanOutcome
     from factory_lib.planning.review import PlanReview
 
-_open = ExitStack()
-atexit.register(_open.close)
+_profiles = ExitStack()
+atexit.register(_profiles.close)
 
 
 def open_profile(profile: str | None = None, as_of: str = "") -> RunContext:
-    """Open a profile for as long as the kernel lives; ``as_of`` (ISO, or a date) replays a past instant."""
+    """Open a profile for as long as the kernel lives.
+
+    ``as_of`` (ISO, or a date) replays a past instant.
+    """
     _show_figures()
-    return _open.enter_context(open_context(profile, as_of or None))
+    return _profiles.enter_context(open_context(profile, as_of or None))
 
 
 def _show_figures() -> None:
@@ -69,7 +72,7 @@ def series(
     until: str | datetime | None = None,
     hourly: bool = False,
 ) -> pd.DataFrame:
-    """Return series as a wide frame on their own regular grid, the best value of each slot, holes as NaN.
+    """Return series as a wide frame on their regular grid, the best value of each slot.
 
     Parameters
     ----------
@@ -80,28 +83,36 @@ def series(
     hourly : bool
         Quarters as hourly means; an hour that lacks a quarter is NaN.
 
+    Returns
+    -------
+    DataFrame
+        UTC index ``start``, one float column per name; missing slots are NaN.
+
     Raises
     ------
     BadInput
-        If a name is unknown, or the series differ in cadence and ``hourly`` is not
-        asked for.
+        If a name is unknown, or the series differ in cadence and ``hourly`` is not set.
     """
-    start = _instant(since) or ctx.as_of - timedelta(days=14)
     entries = [ctx.catalogue[name] for name in names]
+    start = _instant(since) or ctx.as_of - timedelta(days=14)
     end = _instant(until) or max(_gaps.known_until(entry, ctx.as_of) for entry in entries)
-    steps = {cadence.resolution_s for entry in entries for *_, cadence in entry.spans(start, end)}
-    if len(steps) > 1 and len(entries) > 1 and not hourly:
-        raise BadInput(
-            f"{', '.join(names)} differ in cadence.",
-            next_step="Pass hourly=True, or ask for one at a time.",
-        )
-    rows = pd.concat(
-        [_read(ctx, entry, start, end, hourly) for entry in entries], ignore_index=True
-    )
     grid = np.unique(np.concatenate([expected(entry, start, end) for entry in entries]))
-    return wide(rows, to_index(grid[grid % HOUR_S == 0] if hourly else grid)).reindex(
-        columns=list(names)
-    )
+    if hourly:
+        grid = grid[grid % HOUR_S == 0]
+    elif len(entries) > 1:
+        _check_cadence(entries, start, end)
+    rows = pd.concat([_read(ctx, entry, start, end, hourly) for entry in entries])
+    return wide(rows, to_index(grid)).reindex(columns=list(names))
+
+
+def _check_cadence(entries: list[Series], start: datetime, end: datetime) -> None:
+    """Refuse series whose slots differ in length in the window."""
+    cadences = (cadence for entry in entries for *_, cadence in entry.spans(start, end))
+    if len({cadence.resolution_s for cadence in cadences}) > 1:
+        raise BadInput(
+            f"{', '.join(entry.name for entry in entries)} differ in cadence.",
+            next_step="Pass hourly=True, or load one at a time.",
+        )
 
 
 def _read(
@@ -122,7 +133,7 @@ def _instant(given: str | datetime | None) -> datetime | None:
 
 
 def ingest(ctx: RunContext, sources: str = "all", days: int | None = None) -> IngestOutcome:
-    """Import what lies in the inbox, then fetch what is new; see ``pipeline.ingest``."""
+    """Import the files of the inbox, then fetch new values; see ``pipeline.ingest``."""
     from factory_lib.admin import inbox
     from factory_lib.pipeline.ingest import ingest as run
 
@@ -131,7 +142,7 @@ def ingest(ctx: RunContext, sources: str = "all", days: int | None = None) -> In
 
 
 def gaps(ctx: RunContext, since: str | datetime | None = None) -> _gaps.GapReport:
-    """Account for every slot; see ``pipeline.gaps``."""
+    """Analyse the coverage of every series; see ``pipeline.gaps``."""
     report = _gaps.analyse(ctx, _instant(since))
     if since is None:
         alerts.after_gaps(ctx, report.gaps)
@@ -141,29 +152,38 @@ def gaps(ctx: RunContext, since: str | datetime | None = None) -> _gaps.GapRepor
 def backfill(
     ctx: RunContext, since: str = "", days: int | None = None, automatic: bool = True
 ) -> BackfillOutcome:
-    """Fill the holes; ``since`` or so many whole market ``days`` before today make everything from there on expected.
+    """Fill gaps; see ``pipeline.backfill``.
 
-    ``automatic`` leaves alone what is too short to be filled unasked (``[gaps]`` of the
-    settings).
+    Parameters
+    ----------
+    since, days : str or int, optional
+        First market day, or the number of whole market days before today, from which
+        every slot is expected.
+    automatic : bool
+        Leave out gaps that are too short to be filled automatically (``[gaps]`` of the
+        settings).
     """
     from factory_lib.pipeline.backfill import backfill as run
 
     back = day_start(market_day(ctx.as_of) - timedelta(days=days)) if days else None
     outcome = run(ctx, _instant(since or None) or back, automatic=automatic)
     alerts.after_recovery(ctx, outcome)
-    alerts.after_gaps(ctx, _gaps.analyse(ctx).gaps)  # what was filled is no longer to be told
+    alerts.after_gaps(ctx, _gaps.analyse(ctx).gaps)  # filled gaps are no longer alerts
     return outcome
 
 
 def features(ctx: RunContext, days: int = 28) -> FeatureSet:
-    """Build the documented thirteen features of the last ``days`` days."""
+    """Build the thirteen documented features of the last ``days`` days."""
     from factory_lib.models.feature_set import build
 
     return build(ctx, days)
 
 
 def train(ctx: RunContext, force: bool = False) -> TrainingOutcome:
-    """Train, judge, register and decide; see ``models.training``. The page's charts go to MLflow as well."""
+    """Train, evaluate, register and promote the models; see ``models.retrain_trigger``.
+
+    The charts of the page are logged to MLflow as well.
+    """
     from factory_lib.models.retrain_trigger import train as run
 
     return run(ctx, force=force, draw=training_charts)
@@ -182,20 +202,20 @@ def training_charts(outcome: TrainingOutcome) -> dict[str, Figure]:
         ),
         "confusion.png": charts.confusion_matrix(outcome.confusion),
         "importances.png": charts.importances(
-            outcome.importances, "What the score model listens to"
+            outcome.importances, "Importance of the score model's features"
         ),
     }
 
 
 def models(ctx: RunContext) -> pd.DataFrame:
-    """Return every registered model version with its alias and figures."""
+    """Return every registered model version with its alias and metrics."""
     from factory_lib.models import registry
 
     return registry.versions(ctx)
 
 
 def predict(ctx: RunContext, days: int = 7) -> PredictionOutcome:
-    """Predict and store price, weather, score and recommendation of the ``days`` ahead; see ``models.prediction``."""
+    """Predict and store price, weather, score and recommendation of the ``days`` ahead."""
     from factory_lib.models.prediction import predict as run
 
     outcome = run(ctx, days)
@@ -211,9 +231,9 @@ def plan(
     wishes: Sequence[str] = (),
     language: Literal["es", "en"] = "es",
 ) -> PlanOutcome:
-    """Plan ``days`` local days from ``day`` (default: tomorrow), raise what is to be watched, and log to MLflow.
+    """Plan ``days`` local days from ``day`` (default: tomorrow), raise alerts and log to MLflow.
 
-    ``wishes`` are the shift leader's, as of ``factory plan``; see ``ops.planning``.
+    ``wishes`` are the overrides of ``factory plan``; see ``planning.daily``.
     """
     from factory_lib.monitoring import plan_alerts
     from factory_lib.planning import daily
@@ -225,7 +245,7 @@ def plan(
 
 
 def plan_review(ctx: RunContext, days: int = 7) -> PlanReview:
-    """Put the plans of the last days beside what was expected, charged, made and metered."""
+    """Compare the plans of the last days with prices, production and metered energy."""
     from factory_lib.planning.review import review
 
     return review(ctx, days)
@@ -237,42 +257,45 @@ def explore(
     since: str | datetime | None = None,
     until: str | datetime | None = None,
 ) -> Exploration:
-    """Look at one series: values, provenance, completeness, distribution; by default its last year."""
+    """Return values, provenance, completeness and distribution of one series.
+
+    Default: its last year with values.
+    """
     from factory_lib.analysis.explorer import explore as run
 
     return run(ctx, name, _instant(since or None), _instant(until or None))
 
 
 def climate_risk(ctx: RunContext, years: int = 4) -> ClimateRisk:
-    """Say in which months and hours the room cannot keep a stage's limits."""
+    """Return the months and hours in which the room cannot keep a stage's limits."""
     from factory_lib.analysis.climate_risk import assess
 
     return assess(ctx, years)
 
 
 def health(ctx: RunContext, checks: str = "all") -> Health:
-    """Look at jobs, providers, series and the machine; ``checks="keys"`` examines the keys alone."""
+    """Check jobs, providers, series and the machine; ``checks="keys"`` only the API keys."""
     from factory_lib.monitoring.health import look
 
     return look(ctx, keys_only=checks == "keys")
 
 
 def maintain(ctx: RunContext) -> Upkeep:
-    """Back up, let go of what is old, compact and check."""
+    """Back up, remove what is past its retention, compact and check the databases."""
     from factory_lib.admin.maintenance import maintain as run
 
     return run(ctx)
 
 
 def attributions(ctx: RunContext) -> list[str]:
-    """Return what the providers of the stored values ask to be said, once each."""
-    known = ctx.settings.sources
-    stored = sorted({source for source in ctx.store.inventory()["source"] if source in known})
-    return list(dict.fromkeys(known[source].attribution for source in stored))
+    """Return the attribution that each provider of stored values requires, once each."""
+    stored = set(ctx.store.inventory()["source"])
+    sources = ctx.settings.sources
+    return list(dict.fromkeys(sources[name].attribution for name in sorted(stored & set(sources))))
 
 
 def inventory(ctx: RunContext) -> pd.DataFrame:
-    """Return what the store holds: one row per series, place, source and kind."""
+    """Return the content of the store: one row per series, place, source and kind."""
     return ctx.store.inventory()
 
 

@@ -1,0 +1,59 @@
+"""The loaders of notebooks: series on their grid, runs of the profile, attributions."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from factory_lib import lab
+from factory_lib.context import RunContext
+from factory_lib.errors import BadInput
+from factory_lib.runs import records
+from tests.unit.conftest import FIRST, SLOTS, Fill
+
+DAY = timedelta(days=1)
+
+
+def test_a_series_stands_on_its_grid_and_missing_slots_are_unknown(
+    ctx: RunContext, fill: Fill
+) -> None:
+    fill()
+    frame = lab.series(ctx, "spot_eur_mwh", since=FIRST - DAY, until=FIRST + 2 * DAY)
+    assert list(frame.columns) == ["spot_eur_mwh"]
+    assert frame.index.name == "start"
+    assert frame["spot_eur_mwh"].isna().sum() == 96
+    assert frame["spot_eur_mwh"].notna().sum() == SLOTS
+
+
+def test_series_of_different_cadence_need_an_hourly_grid(ctx: RunContext, fill: Fill) -> None:
+    fill()
+    names = ("spot_eur_mwh", "pvpc_eur_mwh")
+    with pytest.raises(BadInput, match="differ in cadence"):
+        lab.series(ctx, *names, since=FIRST, until=FIRST + DAY)
+    frame = lab.series(ctx, *names, since=FIRST, until=FIRST + DAY, hourly=True)
+    assert frame.shape == (24, 2)
+    assert frame["spot_eur_mwh"].iloc[0] == pytest.approx(50.015)
+    assert frame["pvpc_eur_mwh"].isna().all()
+
+
+def test_runs_are_listed_newest_first_and_a_damaged_one_too(ctx: RunContext) -> None:
+    runs = ctx.settings.paths.runs
+    at = ctx.clock.now()
+    assert lab.runs(ctx).empty
+    for hour in range(3):
+        started = at + timedelta(hours=hour)
+        folder = records.new_folder(runs, "job", started)
+        stamp = records.stamp(started)
+        record = records.RunRecord("job", "live", "good", "ok", stamp, stamp, 1, {})
+        records.save_record(folder, record)
+    (folder / "run.json").write_text("{", encoding="utf-8")
+    frame = lab.runs(ctx, most=2)
+    assert frame["status"].tolist() == ["unreadable", "ok"]
+    assert frame["folder"].tolist()[0] == folder
+
+
+def test_the_providers_of_stored_values_are_attributed_once(ctx: RunContext, fill: Fill) -> None:
+    assert lab.attributions(ctx) == []
+    fill()
+    assert lab.attributions(ctx) == [ctx.settings.sources["ree"].attribution]
