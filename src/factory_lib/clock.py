@@ -9,7 +9,6 @@ scheduled tick with nothing to do must not pay for numpy.
 
 from __future__ import annotations
 
-import os
 import time as _time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
@@ -18,6 +17,7 @@ from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from factory_lib.errors import BadInput
+from factory_lib.files import write_atomically
 
 MADRID = ZoneInfo("Europe/Madrid")
 HOUR_S = 3600
@@ -81,9 +81,7 @@ def save_clock(file: Path, now: datetime) -> None:
     seconds apart.
     """
     if now > (load_clock(file) or now - timedelta(seconds=1)):
-        part = file.with_name(f".{file.name}.{os.getpid()}")
-        part.write_text(now.isoformat(), encoding="ascii")
-        part.replace(file)
+        write_atomically(file, now.isoformat())
 
 
 class SimulatedClock:

@@ -11,14 +11,26 @@ from pathlib import Path
 from factory_lib.errors import JobLocked
 
 
-def write_atomically(file: Path, content: str | bytes) -> None:
-    """Write beside ``file`` and rename, so that a reader or a crash never sees half of it.
+@contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """Yield a path to write to, which takes the name of ``file`` when the block ends.
 
-    Text is written as UTF-8; the folder must exist.
+    So a reader or a crash never sees half of a file. An exception leaves ``file`` as it
+    was. The folder is created.
     """
-    part = file.with_name(f".{file.name}.{os.getpid()}")
-    part.write_bytes(content.encode() if isinstance(content, str) else content)
-    part.replace(file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        yield part
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_atomically(file: Path, content: str | bytes) -> None:
+    """Replace ``file`` as a whole; text is written as UTF-8."""
+    with replacing(file) as part:
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import pandas as pd
 from factory_lib.context import RunContext
 from factory_lib.errors import TooFewRows
 from factory_lib.features.documented import THIRTEEN, thirteen
+from factory_lib.files import replacing
 from factory_lib.models import history
 from factory_lib.models.history import PUBLISHED_AHEAD
 
@@ -125,10 +126,8 @@ def build(ctx: RunContext, days: int) -> FeatureSet:
     digest = _hash(window)
     file = ctx.settings.paths.data / "features" / f"thirteen-v{VERSION}-{digest}.parquet"
     if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(".part")
-        window.to_parquet(part)
-        part.replace(file)
+        with replacing(file) as part:
+            window.to_parquet(part)
     return FeatureSet(window, digest, file, (*known.notes, *notes))
 
 

@@ -87,8 +87,9 @@ class Paths:
 
     @property
     def mlflow_uri(self) -> str:
-        """MLflow's tracking database."""
-        return f"sqlite:///{self.runs / 'mlflow.db'}"
+        """MLflow's tracking database, with what its reader would decode written in code."""
+        file = str(self.runs / "mlflow.db").replace("%", "%25").replace("?", "%3F")
+        return f"sqlite:///{file}"
 
     @property
     def mlflow_artifacts(self) -> Path:
@@ -152,8 +153,9 @@ def load(
     env : mapping, optional
         The environment; default the process's own, over ``.env`` of the root.
     root : Path
-        The checkout. ``FACTORY_HOME`` moves ``data/`` and ``runs/`` elsewhere,
-        ``FACTORY_CONFIG`` names another file, ``FACTORY_SIMULATOR_URL`` is where a
+        The checkout. ``FACTORY_HOME`` moves ``data/`` and ``runs/`` elsewhere and
+        ``FACTORY_CONFIG`` names another file; both may be relative to the checkout, so
+        that they mean the same to every process. ``FACTORY_SIMULATOR_URL`` is where a
         simulated profile finds its providers, and ``FACTORY_CLOCK_OFFSET_S`` how far
         its clock is from the machine's; without it, the clock goes on from where the
         last command left it.
@@ -165,10 +167,10 @@ def load(
     """
     environment = {**read_dotenv(root / ".env"), **(os.environ if env is None else env)}
     name = profile or environment.get("FACTORY_PROFILE") or DEFAULT_PROFILE
-    file = Path(environment.get("FACTORY_CONFIG") or root / "config" / "factory.toml")
+    file = root / (environment.get("FACTORY_CONFIG") or "config/factory.toml")
     table = _for_profile(_read(file), name, str(file))
     spec = build(ProfileSettings, table.pop("profile"), f"profiles.{name}", file=str(file))
-    home = Path(environment.get("FACTORY_HOME") or root)
+    home = root / environment.get("FACTORY_HOME", "")
     simulator_url = (
         environment.get("FACTORY_SIMULATOR_URL", "").rstrip("/")
         if spec.origin == "simulated"

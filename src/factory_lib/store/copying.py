@@ -6,7 +6,6 @@ comparing counts and checksums.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ import pandas as pd
 
 from factory_lib.clock import DAY_S
 from factory_lib.errors import BadInput, OriginMismatch, StoreError, WriteNotConfirmed
+from factory_lib.files import replacing
 from factory_lib.store import merge
 from factory_lib.store.backend import Backend, Window
 from factory_lib.store.base import Store
@@ -131,19 +131,13 @@ def backup(store: Store, file: Path) -> pd.DataFrame:
         raise BadInput(
             f"{file} exists.", next_step="Name a new file: a backup never replaces another."
         )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"{file.name}.{os.getpid()}.part")
-    part.unlink(missing_ok=True)
-    try:
+    with replacing(file) as part:
         if isinstance(store.backend, SqliteBackend):
             store.backend.snapshot(part)
         with _opened(part, store) as kept:
             if not isinstance(store.backend, SqliteBackend):
                 copy(store, kept)
             found = kept.inventory()
-        part.rename(file)
-    finally:
-        part.unlink(missing_ok=True)
     return found
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from factory_lib.catalogue import Catalogue
 from factory_lib.errors import BadInput
+from factory_lib.files import replacing
 
 
 def export(view: pd.DataFrame, file: Path, origin: str, catalogue: Catalogue) -> int:
@@ -30,14 +31,12 @@ def export(view: pd.DataFrame, file: Path, origin: str, catalogue: Catalogue) ->
         units = {name: entry.unit for name, entry in catalogue.items()}
         rows["unit"] = view["series"].map(units).fillna("points").astype("str")
     rows["origin"] = origin
-    part = file.with_name(f"{file.name}.part")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        if file.suffix == ".csv":
-            rows.to_csv(part, index=False, date_format="%Y-%m-%dT%H:%M:%SZ")
-        else:
-            rows.to_parquet(part, index=False)
-        part.replace(file)
+        with replacing(file) as part:
+            if file.suffix == ".csv":
+                rows.to_csv(part, index=False, date_format="%Y-%m-%dT%H:%M:%SZ")
+            else:
+                rows.to_parquet(part, index=False)
     except OSError as error:
         raise BadInput(
             f"{file} cannot be written: {error.strerror or error}.", next_step="Name another."

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+import sqlalchemy
 
 from factory_lib import settings
 from factory_lib.errors import ConfigError
@@ -190,3 +191,23 @@ def test_a_file_that_cannot_be_read_says_so(tmp_path: Path, text: str | None, me
         file.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=message):
         settings.load("live", env={"FACTORY_CONFIG": str(file)})
+
+
+def test_a_relative_home_lies_in_the_checkout_for_every_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = settings.load("demo", env={"FACTORY_HOME": "elsewhere"}).paths
+    assert paths.data == settings.ROOT / "elsewhere" / "data" / "demo"
+    assert settings.load("live", env={}).paths.runs == settings.ROOT / "runs"
+
+
+def test_the_address_of_mlflow_s_database_survives_odd_characters(tmp_path: Path) -> None:
+    home = tmp_path / "50%41? of it"
+    paths = settings.load("live", env={"FACTORY_HOME": str(home)}).paths
+    paths.runs.mkdir(parents=True)
+    engine = sqlalchemy.create_engine(paths.mlflow_uri)
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text("CREATE TABLE t (x)"))
+    engine.dispose()
+    assert [file.name for file in paths.runs.iterdir()] == ["mlflow.db"]
