@@ -30,6 +30,7 @@ STYLE: Any = {  # matplotlib types its keys as one literal of 300 names
     "axes.edgecolor": SOFT,
     "axes.labelcolor": SOFT,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": LINE,
     "grid.linewidth": 0.6,
     "xtick.color": SOFT,
@@ -38,11 +39,15 @@ STYLE: Any = {  # matplotlib types its keys as one literal of 300 names
     "legend.frameon": False,
     "lines.linewidth": 1.3,
 }
-# By the step of the ticks: the part of the date that they leave out.
+# By the step of the ticks, from years to seconds: a tick, one at the beginning of the next
+# larger step, and the part of the date that they leave out.
+_FORMATS = ["%Y", "%b", "%a %d", "%H:%M", "%H:%M", "%S.%f"]
+_ZERO_FORMATS = ["", "%Y", "%b", "%a %d", "%H:%M", "%H:%M"]
 _OFFSET_FORMATS = ["", "%Y", "%Y-%m", "%Y-%m-%d", "%Y-%m-%d", "%Y-%m-%d %H:%M"]
 # A step to the next row of more than so many usual ones is a gap; rows that define the usual one.
 _GAP_STEPS = 1.5
 _NEIGHBOURS = 24
+_SHORT_LEGEND = 3  # entries that fit beside a title
 
 
 @contextmanager
@@ -65,9 +70,12 @@ def chart(
 
 
 def legend(axes: Axes) -> None:
-    """Put the legend in one line above the right end of the axes."""
+    """Put the legend in one line above the right end of the axes, and a long one below the title."""
     labels = axes.get_legend_handles_labels()[1]
     axes.legend(loc="lower right", bbox_to_anchor=(1, 0.99), ncols=max(1, len(labels)))
+    title = axes.get_title(loc="left")
+    if title and len(labels) > _SHORT_LEGEND:
+        axes.set_title(title, pad=26)
 
 
 def draw_band(axes: Axes, x: Any, low: Any, high: Any, *, step: Any = None) -> None:
@@ -94,7 +102,7 @@ def local_axis(axes: Axes, *, now: datetime | None = None) -> None:
 
     locator = AutoDateLocator(tz=MADRID, minticks=4, maxticks=9)
     axes.xaxis.set_major_locator(locator)
-    formatter = ConciseDateFormatter(locator, tz=MADRID, offset_formats=_OFFSET_FORMATS)
+    formatter = ConciseDateFormatter(locator, MADRID, _FORMATS, _OFFSET_FORMATS, _ZERO_FORMATS)
     axes.xaxis.set_major_formatter(formatter)
     if now is not None:
         instant: Any = pd.Timestamp(now)

@@ -12,6 +12,12 @@ from factory_lib.results import METRICS_MIME, JobResult
 from factory_lib.views.palette import LEVEL
 
 _MARK = {"ok": "✓", "warn": "!", "fail": "✗"}
+# white on a colour reads on light and dark pages alike
+_CHIP = (
+    '<strong style="background:{colour};color:#fff;padding:0 .4em;border-radius:3px">'
+    "{text}</strong>"
+)
+_SIMULATED = _CHIP.format(colour="#8a4b00", text="SIMULATED")
 _SUMMARY_STYLE = (
     "border-left:5px solid {colour};background:{colour}1a;padding:.7em 1em;margin:.8em 0;"
     "border-radius:0 4px 4px 0;font-size:1.08em"
@@ -62,9 +68,9 @@ def heading(page: Page) -> Html:
     """Return the line below a page's title: SIMULATED where it applies, profile and as-of."""
     local = page.as_of.astimezone(MADRID)
     when = f"{local:%A %-d %B %Y, %H:%M} in {page.site_name} ({page.as_of:%Y-%m-%d %H:%MZ})"
-    badge = '<strong style="color:#8a4b00">SIMULATED</strong> · ' if page.simulated else ""
+    badge = f"{_SIMULATED} · " if page.simulated else ""
     profile = f"profile <code>{escape(page.profile)}</code>"
-    html = f'<div style="opacity:.75">{badge}{profile} · as of {escape(when)}</div>'
+    html = f"<div>{badge}{profile} · as of {escape(when)}</div>"
     mark = "SIMULATED · " if page.simulated else ""
     text = f"{mark}profile {page.profile}, as of {when}"
     return Html(html, text=text, metrics={"simulated": page.simulated})
@@ -73,7 +79,7 @@ def heading(page: Page) -> Html:
 def summary(result: JobResult, **more: Any) -> Html:
     """Return the summary line; its status and metrics (and ``more``) go into the run's record."""
     colour = LEVEL[result.status]
-    mark = f'<strong style="color:{colour}">{_MARK[result.status]}</strong>'
+    mark = _CHIP.format(colour=colour, text=_MARK[result.status])
     style = _SUMMARY_STYLE.format(colour=colour)
     html = f'<div style="{style}">{mark} {escape(result.summary)}</div>'
     metrics = {"summary": result.summary, "level": result.status, **result.metrics, **more}

@@ -53,7 +53,6 @@ def _batches(axes: Axes, schedule: pd.DataFrame) -> None:
     from matplotlib.patches import Patch
 
     axes.grid(axis="y", visible=False)
-    axes.set_axisbelow(True)
     if schedule.empty:
         _write(axes, "no batch")
         return

@@ -43,7 +43,6 @@ _COLOURS = {
     "humidity_pct": SKY,
 }
 _OTHERS = (GREEN, PURPLE, GREY, INK)
-_LONG_LEGEND = 3  # more entries need a line of their own below the title
 
 
 def lines(
@@ -80,8 +79,6 @@ def lines(
                 axes.axhline(0, color=LINE, linewidth=1)
             legend(axes)
             local_axis(axes, now=now)
-        if len(next(iter(names_by_unit.values()))) > _LONG_LEGEND:
-            panels[0].set_title(title, pad=26)
     return figure
 
 
@@ -96,7 +93,6 @@ def distribution(values: pd.Series, by_hour: pd.DataFrame, *, unit: str, title: 
         Index local hour; ``p10``, ``p50``, ``p90``. Empty for series without hours.
     """
     with chart(title, 2.8, ncols=1 if by_hour.empty else 2) as (figure, panels):
-        panels[0].set_axisbelow(True)
         panels[0].hist(values.dropna().to_numpy(dtype=float), bins=60, color=BLUE, alpha=0.75)
         panels[0].set_xlabel(unit)
         panels[0].set_ylabel("slots")

@@ -17,7 +17,7 @@ from factory_lib.views.palette import SEVERITY, STATUS
 DECIMALS = {"EUR/MWh": 2, "EUR": 2, "°C": 1, "%": 1}
 UNKNOWN = "–"
 # Characters: a shorter cell stays on one line, a longer one gets room to wrap.
-SHORT = 16
+SHORT = 20
 LONG = 44
 _UNITS = {
     "eur_mwh": "EUR/MWh",
