@@ -41,14 +41,12 @@ EXEMPT = {
     "plan",
     "planner",
     "planning",
-    "results",
     "runs",
     "settings",
     "slots",
     "sources",
     "state",
     "store",
-    "views",
 }
 LONGEST_FUNCTION = 50
 HIGHEST_COMPLEXITY = 10

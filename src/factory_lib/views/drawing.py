@@ -70,7 +70,7 @@ def chart(
 
 
 def legend(axes: Axes) -> None:
-    """Put the legend in one line above the right end of the axes, and a long one below the title."""
+    """Put the legend in one line above the axes at the right; a long one below the title."""
     labels = axes.get_legend_handles_labels()[1]
     axes.legend(loc="lower right", bbox_to_anchor=(1, 0.99), ncols=max(1, len(labels)))
     title = axes.get_title(loc="left")
