@@ -17,6 +17,7 @@ from factory_lib.files import write_atomically
 Status = Literal["started", "ok", "failed", "killed", "unreadable"]
 RECORD_VERSION = 2
 CHECKED_DAYS = 2
+PID_BITS = 31
 WORKING_COPY = ".running.ipynb"
 # Keys of version 1, which records of earlier runs carry.
 RENAMED = {"verdict": "summary", "figures": "metrics"}
@@ -109,9 +110,9 @@ def load_record(folder: Path) -> RunRecord:
     record = RunRecord(**{key: value for key, value in current.items() if key in names})
     for name, kind in _TYPES.items():
         if not isinstance(getattr(record, name), kind):
-            raise TypeError(f"{name} is {getattr(record, name)!r}")
-    if record.status not in get_args(Status):
-        raise ValueError(f"status is {record.status!r}")
+            raise TypeError(f"{name} is of type {type(getattr(record, name)).__name__}")
+    if record.status not in get_args(Status) or record.pid.bit_length() > PID_BITS:
+        raise ValueError("the status or the process is impossible")
     if datetime.fromisoformat(record.started_at).tzinfo is None:
         raise ValueError("started_at has no time zone")
     return record

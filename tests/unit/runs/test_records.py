@@ -140,6 +140,7 @@ def changed(**values: object) -> str:
         pytest.param(changed(started_at="yesterday"), id="instant"),
         pytest.param(changed(started_at="2026-04-15T10:00:00"), id="naive instant"),
         pytest.param(changed(pid="x"), id="process"),
+        pytest.param(changed(pid=10**30, status="started"), id="impossible process"),
         pytest.param(changed(seconds="7"), id="duration"),
         pytest.param(changed(parameters=[]), id="parameters"),
         pytest.param(changed(figures=None), id="metrics"),
