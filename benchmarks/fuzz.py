@@ -118,7 +118,7 @@ class Bench:
 
     def __init__(self, folder: str) -> None:
         self.simulator = Simulator(World(SEED), WorldClock())
-        self.state = State(Path(folder) / "state.db")
+        self.state = State(Path(folder) / "state.db", Path(folder) / "hosts.db")
         self.folder = folder
         self.recording: dict[str, Wire] | None = None
         self.table: Mapping[str, Wire] = {}
@@ -157,7 +157,7 @@ class Bench:
             (wire,) = self.table.values()
             return siar.parse_website_csv(wire.body, case.now, place="J17").rows
         settings = self.settings(case.keys["ESIOS_TOKEN"], case.what == "history")
-        limiter.forget_from(self.state, from_epoch(0))
+        limiter.forget_from(self.state.hosts, from_epoch(0))
         client = sources.open_source(case.source, settings, self.state, SimulatedClock(case.now))
         try:
             if case.what == "forecast":

@@ -97,7 +97,7 @@ def ask_everyone(settings: Settings, log: Path) -> None:
                 continue
             client = sources.open_source(name, settings, state, SimulatedClock(NOW))
             for number, _ in enumerate(ANSWERS):
-                limiter.forget_from(state, NOW - timedelta(days=1))
+                limiter.forget_from(state.hosts, NOW - timedelta(days=1))
                 try:
                     series = [client.serves[number % len(client.serves)]]
                     client.fetch(series, client.places()[0], NOW - timedelta(hours=4), NOW)

@@ -114,9 +114,8 @@ def test_a_line_runs_in_the_bare_environment_of_cron(
     cron("install")
     (line,) = [line for line in jobs(table) if "JOB=gap_analysis" in line]
     data = tmp_path / "100% mine" / "data" / "live"
-    state = State(data / "state.db")
-    set_mark(state, "job", "gap_analysis", SystemClock().now(), {"status": "ok"})
-    state.close()
+    with State(data / "state.db", data.parent / "hosts.db") as state:
+        set_mark(state, "job", "gap_analysis", SystemClock().now(), {"status": "ok"})
     command = line.split(" ", 5)[5].replace(r"\%", "%")  # what cron hands to the shell
     assert "%" not in line.replace(r"\%", "")
     bare = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "LOGNAME": "ana", "SHELL": "/bin/sh"}

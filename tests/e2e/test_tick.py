@@ -5,14 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
 from factory_lib.clock import SystemClock
-from factory_lib.pipeline import retry_schedule
+from factory_lib.settings import Settings
 from factory_lib.settings.records import SeverityRule
-from factory_lib.state import State
+from factory_lib.state import attempts, open_state
+from factory_lib.state.attempts import RetryPass
 from factory_lib.state.marks import set_mark
 
 PROGRAM = """
@@ -29,12 +29,12 @@ CRITICAL = SeverityRule("critical", "", "high", (0, 15, 30, 60))
     "failed", [pytest.param([], id="between looks"), pytest.param([CRITICAL], id="between passes")]
 )
 def test_a_backfill_tick_with_nothing_due_is_one_row(
-    home: Path, failed: list[SeverityRule]
+    settings: Settings, failed: list[SeverityRule]
 ) -> None:
-    state = State(home / "data" / "live" / "state.db")
+    state = open_state(settings)
     now = SystemClock().now()
     set_mark(state, "job", "auto_backfill_check", now, {"status": "failed"})
-    retry_schedule.leave(state, retry_schedule.Pass(now - timedelta(minutes=5)), failed)
+    attempts.record_pass(state, RetryPass(now - timedelta(minutes=5)), failed)
     tables = [
         name
         for (name,) in state.query(

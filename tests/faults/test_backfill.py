@@ -13,11 +13,13 @@ from factory_lib import frames
 from factory_lib.catalogue import default_catalogue
 from factory_lib.clock import day_bounds
 from factory_lib.context import RunContext
-from factory_lib.pipeline import known_unfillable, quarantine, retry_schedule
+from factory_lib.pipeline import quarantine
 from factory_lib.pipeline.backfill import Progress, backfill
 from factory_lib.pipeline.gaps import analyse
 from factory_lib.runs import due
 from factory_lib.slots import expected
+from factory_lib.state import attempts
+from factory_lib.state.attempts import RetryPass
 from factory_lib.state.marks import STORED, get_marks, set_mark
 from factory_sim.faults import Rule
 from factory_sim.holes import Hole
@@ -286,7 +288,7 @@ def test_a_run_by_hand_looks_at_everything_anew(town: Any) -> None:
     town.simulator.set_rules(tuple(Rule("outage", source=source) for source in ALL_PRICE_SOURCES))
     backfill(town.ctx(), series=["pvpc_eur_mwh"])
     early = town.ctx(NOW + timedelta(minutes=7))
-    assert retry_schedule.begin(early.state, early.as_of) == retry_schedule.Pass(early.as_of)
+    assert attempts.begin_pass(early.state, early.as_of) == RetryPass(early.as_of)
 
 
 def test_short_holes_wait_for_the_daily_backfill_which_takes_all(town: Any) -> None:
@@ -411,18 +413,19 @@ def test_a_replay_fills_and_leaves_no_word_for_the_next_tick(town: Any) -> None:
     )
     outcome = backfill(ctx, series=["pvpc_eur_mwh", "temperature_c"])
     assert (outcome.figures["recovered"], outcome.left) == (24, 24)
-    assert get_marks(ctx.state, STORED) == get_marks(ctx.state, retry_schedule.AGAIN) == {}
+    assert get_marks(ctx.state, STORED) == {}
+    assert attempts.next_pass(ctx.state) is None
 
 
 def test_a_replay_of_minutes_ago_takes_no_turn_of_the_presents(town: Any) -> None:
     ctx = town.ctx()
     fill(ctx, town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 9 * DAY + 6 * HOUR))
-    retry_schedule.leave(
+    attempts.record_pass(
         ctx.state,
-        retry_schedule.Pass(NOW - 40 * MINUTE, 14, 15),
+        RetryPass(NOW - 40 * MINUTE, 14, 15),
         ctx.settings.gaps.severities[2:3],
     )
-    assert retry_schedule.begin(ctx.state, NOW) != retry_schedule.Pass(NOW)
+    assert attempts.begin_pass(ctx.state, NOW) != RetryPass(NOW)
     outcome = backfill(replace(ctx, explicit_as_of=True), series=["pvpc_eur_mwh"])
     assert outcome.figures["recovered"] == 6
 
@@ -434,9 +437,9 @@ def test_what_came_by_other_means_is_not_looked_for_for_ever(town: Any) -> None:
     ctx = town.ctx()
     backfill(ctx, series=["pvpc_eur_mwh"])
     fill(ctx, town, "pvpc_eur_mwh")
-    assert known_unfillable.next_look(ctx.state, "pvpc_eur_mwh") is not None
+    assert attempts.next_gap_retry(ctx.state, ["pvpc_eur_mwh"]) is not None
     backfill(town.ctx(NOW + 40 * DAY), until=NOW, series=["pvpc_eur_mwh"])
-    assert known_unfillable.next_look(ctx.state, "pvpc_eur_mwh") is None
+    assert attempts.next_gap_retry(ctx.state, ["pvpc_eur_mwh"]) is None
 
 
 def test_the_young_end_comes_from_the_forecast_endpoint_and_the_rest_from_the_archive(

@@ -168,7 +168,7 @@ def test_sql_is_in_the_packages_that_keep_a_database() -> None:
         and statement.match(node.value)
         and package_of(file) not in ("state", "store")
     }
-    assert others == {"monitoring/diagnostics.py", "pipeline/known_unfillable.py"}
+    assert others == {"monitoring/diagnostics.py"}
 
 
 def test_every_package_is_in_the_table() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +36,7 @@ def take(ctx: RunContext) -> Path:
             f"{folder} exists.", next_step="Try again in a second: a backup never replaces another."
         )
     folder.mkdir(parents=True)
-    _copy_sqlite(ctx.settings.paths.state, folder / FILES[1])
+    ctx.state.backup_to(folder / FILES[1])
     inventory = copying.backup(ctx.store, folder / FILES[0])
     manifest = {
         "profile": ctx.profile,
@@ -87,7 +86,7 @@ def restore(ctx: RunContext, folder: Path | None = None) -> tuple[Path, pd.DataF
     with ExitStack() as running:
         for job in ctx.settings.jobs:
             running.enter_context(lock(ctx.settings.paths.lock(job), wait=False))
-        _copy_sqlite(chosen / FILES[1], ctx.settings.paths.state)
+        ctx.state.restore_from(chosen / FILES[1])
         inventory = copying.restore(chosen / FILES[0], ctx.store)
     return chosen, inventory
 
@@ -117,12 +116,6 @@ def _promised(folder: Path) -> dict[str, str] | None:
 
 def _root(ctx: RunContext) -> Path:
     return ctx.settings.paths.data / "backup"
-
-
-def _copy_sqlite(source: Path, target: Path) -> None:
-    """Copy a database that others may be writing to, in one consistent piece."""
-    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
-        old.backup(new)
 
 
 def _sha256(file: Path) -> str:

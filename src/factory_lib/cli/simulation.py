@@ -43,7 +43,7 @@ def start(settings: Settings) -> Iterator[Settings]:
     holes = "lost" if stopped_at else "demo"
     with open_state(settings) as state:
         # Turns and open circuits of a command at the real time would block every host.
-        limiter.forget_from(state, now)
+        limiter.forget_from(state.hosts, now)
     before = dict(os.environ)
     with _simulator(now, holes) as url:
         os.environ["FACTORY_SIMULATOR_URL"] = url

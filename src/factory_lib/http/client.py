@@ -145,12 +145,17 @@ class Http:
             raise MalformedResponse(self.source, "it sends us to what is no address") from None
 
     def _attempt(self, request: _Request, check: ResponseCheck | None) -> Reply:
-        state, host, clock, rules = self._state, self.source, self._clock, self._settings.breaker
+        hosts, host, clock, rules = (
+            self._state.hosts,
+            self.source,
+            self._clock,
+            self._settings.breaker,
+        )
         if self._settings.simulated and not self._settings.simulator_url:
             raise NoSimulator(host)
-        breaker.refuse_if_open(state, host, clock.now())
-        limiter.acquire(state, host, self.limits, clock)
-        breaker.acquire(state, host, clock.now(), rules)
+        breaker.refuse_if_open(hosts, host, clock.now())
+        limiter.acquire(hosts, host, self.limits, clock)
+        breaker.acquire(hosts, host, clock.now(), rules)
         began, at, size, status = time.perf_counter(), clock.now(), 0, Unreachable.__name__
         try:
             reply = self._send(request)
@@ -158,19 +163,19 @@ class Http:
             if error := (check(reply) if check else None) or classify_response(host, reply):
                 raise error
         except (ServerError, Unreachable):
-            breaker.record_failure(state, host, clock.now(), rules)
+            breaker.record_failure(hosts, host, clock.now(), rules, status)
             raise
         except QuotaError as error:
             pause = timedelta(seconds=error.retry_after_s or QUOTA_PAUSE_S)
-            limiter.block_until(state, host, clock.now() + pause)
+            limiter.block_until(hosts, host, clock.now() + pause)
             raise
         except SourceError:
-            breaker.record_success(state, host)  # it works, and only has nothing for us
+            breaker.record_success(hosts, host)  # it works, and only has nothing for us
             raise
         finally:
             ms = (time.perf_counter() - began) * 1000
-            record_call(state, Call(at, "http", host, status, size=size, duration_ms=ms))
-        breaker.record_success(state, host)
+            record_call(self._state, Call(at, "http", host, status, size=size, duration_ms=ms))
+        breaker.record_success(hosts, host)
         return reply
 
     def _send(self, request: _Request) -> Reply:

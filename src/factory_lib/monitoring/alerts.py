@@ -278,7 +278,7 @@ def after_run(state: State, settings: Settings, record: RunRecord, at: datetime)
         raise_event(
             state, Event(Topic.JOB, record.job, Severity.WARNING, f"{record.status}: {why}"), at
         )
-    hosts = breaker.open_hosts(state, settings.breaker)
+    hosts = breaker.open_hosts(state.hosts, settings.breaker)
     events = (Event(Topic.CIRCUIT, host, Severity.WARNING, why) for host, why in hosts.items())
     settle(state, Topic.CIRCUIT, events, at, over=lambda _: "It answers again.")
     deliver(state, settings, at)

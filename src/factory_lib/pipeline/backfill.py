@@ -16,14 +16,15 @@ import pandas as pd
 from factory_lib import sources
 from factory_lib.clock import day_start, market_day
 from factory_lib.context import RunContext
-from factory_lib.pipeline import gap_filling, known_unfillable, retry_schedule
+from factory_lib.pipeline import gap_filling
 from factory_lib.pipeline.fetch import ask_all
 from factory_lib.pipeline.gap_filling import Hunt
 from factory_lib.pipeline.gaps import GapReport, analyse
 from factory_lib.pipeline.ingest_stats import Tally
 from factory_lib.pipeline.request_plan import Planned, plan, plan_table, turn_s
-from factory_lib.pipeline.retry_schedule import Pass
 from factory_lib.pipeline.targets import clients, targets
+from factory_lib.state import attempts
+from factory_lib.state.attempts import RetryPass
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def backfill(
     before = analyse(ctx, since, until, series=series)
     turn = None
     if automatic:  # a replay takes no turn of the present's
-        turn = Pass(ctx.as_of) if ctx.replay else retry_schedule.begin(ctx.state, ctx.as_of)
+        turn = RetryPass(ctx.as_of) if ctx.replay else attempts.begin_pass(ctx.state, ctx.as_of)
     campaign = _Campaign(ctx, gap_filling.hunts(before, turn), tally, progress)
     first = campaign.next_round()
     planned = plan_table(
@@ -188,7 +189,7 @@ class _Campaign:
         self.progress = progress
         self.tally = tally
 
-    def run(self, first: Sequence[Planned], turn: Pass | None) -> None:
+    def run(self, first: Sequence[Planned], turn: RetryPass | None) -> None:
         """Ask, and leave word of what no source has and of when the rest is tried again; a replay knows less."""
         planned = first
         while planned:
@@ -196,9 +197,9 @@ class _Campaign:
             planned = self.next_round()
         if self.ctx.replay:
             return
-        known_unfillable.forget(self.ctx.state, self.ctx.as_of)
+        attempts.delete_expired(self.ctx.state, self.ctx.as_of)
         for name, each in self.hunts.items():
-            known_unfillable.remember(
+            attempts.record_unfillable(
                 self.ctx.state, name, each.nowhere(), each.target.doors, self.ctx.as_of
             )
         if turn:
@@ -206,7 +207,7 @@ class _Campaign:
             failed = {
                 int(at) for each in self.hunts.values() for at in each.severity[each.failed()]
             }
-            retry_schedule.leave(self.ctx.state, turn, [rules[at] for at in failed])
+            attempts.record_pass(self.ctx.state, turn, [rules[at] for at in failed])
 
     def next_round(self) -> list[Planned]:
         """Plan requests to the next door of every slot that is still missing."""

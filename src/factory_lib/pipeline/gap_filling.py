@@ -25,9 +25,9 @@ from factory_lib.pipeline.fetch import Answer
 from factory_lib.pipeline.gaps import GapReport, Ledger, severity_index
 from factory_lib.pipeline.ingest_stats import COUNTS
 from factory_lib.pipeline.request_plan import Wanted, in_order
-from factory_lib.pipeline.retry_schedule import Pass
 from factory_lib.pipeline.targets import Door
 from factory_lib.slots import Slots, from_index, to_index
+from factory_lib.state.attempts import RetryPass
 
 if TYPE_CHECKING:
     from factory_lib.sources.base import Source
@@ -216,12 +216,12 @@ class Hunt:
         return runs(whole, books.starts, books.ends, None)
 
 
-def hunts(report: GapReport, turn: Pass | None) -> list[Hunt]:
+def hunts(report: GapReport, turn: RetryPass | None) -> list[Hunt]:
     """Return what to go after; unasked, in a ``turn``: only gaps above the settings' limit, if it is their pass."""
     return [found for ledger in report.ledgers if (found := _hunt(ledger, report, turn)).missing]
 
 
-def _hunt(ledger: Ledger, report: GapReport, turn: Pass | None) -> Hunt:
+def _hunt(ledger: Ledger, report: GapReport, turn: RetryPass | None) -> Hunt:
     books = ledger.account
     missing, barred = books.states == SlotState.MISSING, books.states == SlotState.QUARANTINED
     parts = []
@@ -248,7 +248,7 @@ def _hunt(ledger: Ledger, report: GapReport, turn: Pass | None) -> Hunt:
     return Hunt(ledger, at[order], severity[order], now[severity[order]])
 
 
-def left_alone(report: GapReport, turn: Pass | None) -> pd.DataFrame:
+def left_alone(report: GapReport, turn: RetryPass | None) -> pd.DataFrame:
     """Return the gaps (``LEFT_COLUMNS``) that are too short for a ``turn`` unasked."""
     gaps = report.gaps
     short = (gaps["state"] == "missing") & (gaps["duration_h"] <= report.policy.automatic_above_h)

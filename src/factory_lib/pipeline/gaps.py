@@ -17,11 +17,11 @@ import pandas as pd
 from factory_lib.catalogue import ALWAYS, Series
 from factory_lib.clock import HOUR_S, from_epoch
 from factory_lib.context import RunContext
-from factory_lib.pipeline import known_unfillable
 from factory_lib.pipeline.coverage import NO_SLOTS, Account, Runs, SlotState, account, local_days
 from factory_lib.pipeline.targets import Door, Target, targets
 from factory_lib.settings.records import GapSettings, SeverityRule
 from factory_lib.slots import Slots, from_index, to_index
+from factory_lib.state.attempts import unfillable_stretches
 
 GAP_COLUMNS = (
     "series",
@@ -207,7 +207,7 @@ def _ledger(
     look_back = ctx.as_of - timedelta(days=ctx.settings.gaps.look_back_days)
     start = since or (from_epoch(int(present[0])) if len(present) else look_back)
     doubted = barred(verdicts, target)
-    nowhere = known_unfillable.recall(ctx.state, target.name, target.doors, ctx.as_of)
+    nowhere = unfillable_stretches(ctx.state, target.name, target.doors, ctx.as_of)
     books = account(
         target.series,
         start,

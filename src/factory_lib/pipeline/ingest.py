@@ -13,7 +13,6 @@ from factory_lib import sources as providers
 from factory_lib.catalogue import Measurement
 from factory_lib.clock import day_start, epoch, from_epoch, market_day
 from factory_lib.context import RunContext
-from factory_lib.pipeline import known_unfillable
 from factory_lib.pipeline.fetch import Request, ask_all
 from factory_lib.pipeline.gaps import known_until
 from factory_lib.pipeline.ingest_stats import Tally
@@ -23,7 +22,8 @@ from factory_lib.pipeline.source_comparison import COMPARISON_COLUMNS, ask_order
 from factory_lib.pipeline.targets import Door, Target, clients, targets
 from factory_lib.slots import expected
 from factory_lib.sources import select
-from factory_lib.state.marks import ASKED, LATEST, get_mark
+from factory_lib.state import attempts
+from factory_lib.state.marks import LATEST, get_mark
 
 FIRST_LOAD_DAYS = 168  # six requests of 28 days: what features and a first training need
 REREAD_DAYS = 2  # prices are revised after the day, and observations arrive late
@@ -150,8 +150,8 @@ def ingest(ctx: RunContext, sources: str = "all", days: int | None = None) -> In
         if answer.request.forecast and len(news := _news(ctx, answer.rows)):
             forecasts += ctx.store.write_forecasts(news, run_id=ctx.run_id).new
     tally.judge_answers(requests)
-    for name in ready:
-        ctx.set_mark(ASKED, name, now)
+    if not ctx.replay:
+        attempts.record_requests(ctx.state, ready, now)
     return _outcome(ctx, tally, wanted, before, skipped, forecasts)
 
 
@@ -266,7 +266,7 @@ def _outcome(
 
 
 def _nowhere(ctx: RunContext, target: Target) -> list[tuple[int, int]]:
-    return known_unfillable.recall(ctx.state, target.name, target.doors, ctx.as_of)
+    return attempts.unfillable_stretches(ctx.state, target.name, target.doors, ctx.as_of)
 
 
 def _by_source(tally: Tally) -> pd.DataFrame:

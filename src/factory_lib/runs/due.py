@@ -16,16 +16,11 @@ from typing import Any
 from factory_lib import sources as providers
 from factory_lib.catalogue import DayAhead, Grid, Series
 from factory_lib.clock import HOUR_S, day_start, epoch, market_day
-from factory_lib.pipeline import known_unfillable, retry_schedule
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
-from factory_lib.state import State
-from factory_lib.state.marks import ASKED, DRIFT, LAST_RUN, LATEST, STORED, get_mark, get_marks
+from factory_lib.state import State, attempts
+from factory_lib.state.marks import DRIFT, LAST_RUN, LATEST, STORED, get_mark, get_marks
 
-# A slot that does not come when it can is asked for at the next tick, then ever more
-# seldom, at least twice an hour.
-PATIENCE = 0.5
-LONGEST_PAUSE = timedelta(minutes=30)
 PLAN_AGAIN_AFTER = timedelta(hours=6)
 LONGEST_QUIET = timedelta(hours=1)  # health is looked at that often, and whenever a job has failed
 
@@ -115,10 +110,11 @@ def _nothing_to_ingest(
         for name in providers.select(settings, str(spec.parameters.get("sources", "all")))
         if not providers.missing(name, settings)
     ]
-    latest, asked = get_marks(state, LATEST), get_marks(state, ASKED)
-    since = min((asked[name][0] for name in names if name in asked), default=None)
-    if since is None or any(name not in asked for name in names):
+    latest = get_marks(state, LATEST)
+    requests = attempts.last_requests(state)
+    if not names or any(name not in requests for name in names):
         return None
+    since = min(requests[name] for name in names)
     newest = {
         series.name: _newest(series, name, now)
         for name in names
@@ -128,8 +124,9 @@ def _nothing_to_ingest(
     born = [at for name, (end, at) in newest.items() if end > latest[name][0]]
     if not born:
         return f"{', '.join(names)} can have nothing new since {since:%H:%M}Z"
-    pause = min(LONGEST_PAUSE, max(timedelta(0), (since - max(born)) * PATIENCE))
-    return None if now - since >= pause else f"what is late was asked for at {since:%H:%M}Z"
+    if now >= attempts.late_retry_at(since, max(born)):
+        return None
+    return f"what is late was asked for at {since:%H:%M}Z"
 
 
 def _newest(series: Series, source: str, now: datetime) -> tuple[datetime, datetime]:
@@ -147,13 +144,13 @@ def _nothing_to_fill(
     settings: Settings, state: State, last: datetime, end: Mapping[str, Any], now: datetime
 ) -> str | None:
     """Between two looks at the whole account, passes alone are due, even after a run that failed."""
-    waiting = retry_schedule.waiting(state)
-    if waiting is None:
+    following = attempts.next_pass(state)
+    if following is None:
         return None
-    at, failed = waiting
-    if now < at <= now + retry_schedule.LOOK_EVERY:
-        return f"gaps are looked for again at {at:%H:%M}Z"
-    if at > now or failed or end["status"] != "ok":  # nobody waits so long: the clock was put back
+    if now < following.at <= now + attempts.LOOK_EVERY:
+        return f"gaps are looked for again at {following.at:%H:%M}Z"
+    clock_was_put_back = following.at > now
+    if clock_was_put_back or following.is_retry or end["status"] != "ok":
         return None
     return None if _may_have_gaps(settings, state, last, now) else _nothing_stored(state, last)
 
@@ -169,8 +166,8 @@ def _may_have_gaps(settings: Settings, state: State, last: datetime, now: dateti
     )
     if any(due > until for due, until in ends):
         return True
-    looks = (known_unfillable.next_look(state, name) for name in latest)
-    return any(at is not None and at <= epoch(now) for at in looks)
+    retry_at = attempts.next_gap_retry(state, latest)
+    return retry_at is not None and retry_at <= now
 
 
 def _due_slots_end(series: Series, now: datetime) -> datetime:

@@ -55,6 +55,7 @@ class Paths:
     root: Path
     data: Path
     runs: Path
+    hosts: Path  # rate limits of real hosts, for all real profiles of the installation
 
     @property
     def store(self) -> Path:
@@ -177,8 +178,12 @@ def load(
         else ""
     )
     table["sources"] = _sources(table["sources"], spec, simulator_url)
+    data = home / "data" / name
     paths = Paths(
-        root, home / "data" / name, home / "runs" if name == "live" else home / "runs" / name
+        root=root,
+        data=data,
+        runs=home / "runs" if name == "live" else home / "runs" / name,
+        hosts=(data if spec.origin == "simulated" else data.parent) / "hosts.db",
     )
     return Settings(
         **vars(build(FileSettings, table, "", file=str(file))),

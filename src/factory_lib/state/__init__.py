@@ -1,9 +1,9 @@
-"""The state that all processes of a profile share, in one SQLite file; the only place with its SQL.
+"""The state that all processes of a profile share, in SQLite files; the only place with their SQL.
 
-One module per table: functions take the open ``State``, and records or plain values in
-and out.
+One module per table: functions take the open ``State`` (or its ``Hosts``), and records
+or plain values in and out.
 """
 
-from factory_lib.state.database import SCHEMA_VERSION, State, open_state
+from factory_lib.state.database import Hosts, State, open_state
 
-__all__ = ["SCHEMA_VERSION", "State", "open_state"]
+__all__ = ["Hosts", "State", "open_state"]

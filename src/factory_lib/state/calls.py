@@ -35,7 +35,10 @@ def record_call(state: State, call: Call) -> None:
 
 def calls_since(state: State, since: datetime) -> list[Call]:
     """Return the calls from ``since`` on, oldest first."""
-    rows = state.query("SELECT * FROM call WHERE at >= ? ORDER BY at", (since.timestamp(),))
+    rows = state.query(
+        "SELECT at, component, target, status, rows, size, duration_ms FROM call WHERE at >= ? ORDER BY at",
+        (since.timestamp(),),
+    )
     return [Call(datetime.fromtimestamp(at, UTC), *rest) for at, *rest in rows]
 
 

@@ -1,75 +1,55 @@
-"""One SQLite file that every process of a profile shares: what must be remembered and is not a measured value.
+"""SQLite files that several processes share: what must be remembered and is not a measured value.
 
-Writers take ``BEGIN IMMEDIATE``, since a transaction that reads first and writes later
-fails under WAL whatever the timeout. Standard library only: the tick that finds nothing
-due opens this file and nothing else.
+``state.db`` belongs to a profile, ``hosts.db`` to all real profiles of an installation,
+since a provider counts the requests of all of them; a simulated profile has its own.
+Standard library only: the tick that finds nothing due opens ``state.db`` and nothing
+else.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from factory_lib.errors import SchemaMismatch
 from factory_lib.files import lock
 from factory_lib.settings import Settings
+from factory_lib.state import schema
 
-SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 30.0
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS mark (topic TEXT, entity TEXT, at INTEGER NOT NULL, note TEXT NOT NULL,
-    PRIMARY KEY (topic, entity)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS tick (job TEXT, day TEXT, outcome TEXT, count INTEGER NOT NULL,
-    last_at INTEGER NOT NULL, PRIMARY KEY (job, day, outcome)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS spacing (host TEXT PRIMARY KEY, next_at REAL NOT NULL,
-    day TEXT NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS breaker (host TEXT PRIMARY KEY, failures INTEGER NOT NULL,
-    open_until REAL NOT NULL, probing INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS call (at REAL NOT NULL, room TEXT NOT NULL, target TEXT NOT NULL,
-    status TEXT NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL, ms REAL NOT NULL);
-CREATE INDEX IF NOT EXISTS call_at ON call (at);
-CREATE TABLE IF NOT EXISTS import_ledger (sha256 TEXT, member TEXT, format TEXT NOT NULL,
-    state TEXT NOT NULL, at INTEGER NOT NULL, report TEXT NOT NULL,
-    PRIMARY KEY (sha256, member)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS unfillable (series TEXT, first INTEGER, last INTEGER, asked TEXT,
-    asked_at INTEGER NOT NULL, again_at INTEGER NOT NULL,
-    PRIMARY KEY (series, first, last, asked)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS alert (topic TEXT, entity TEXT, severity INTEGER NOT NULL,
-    message TEXT NOT NULL, status TEXT NOT NULL, opened_at INTEGER NOT NULL,
-    last_at INTEGER NOT NULL, count INTEGER NOT NULL, told TEXT NOT NULL, told_at INTEGER NOT NULL,
-    muted_until INTEGER NOT NULL, by TEXT NOT NULL, PRIMARY KEY (topic, entity)) WITHOUT ROWID;
-"""
 
-
-class State:
-    """The shared state of one profile.
+class Database:
+    """One shared file.
 
     ``query`` and ``transaction`` are for the modules of this package, which hold all the
     SQL; everything else calls their functions.
+
+    Parameters
+    ----------
+    read_only : bool
+        Change nothing on the disk. A file that is missing reads as empty, one of an
+        older schema as what it will become.
     """
 
-    def __init__(self, file: Path) -> None:
+    version: ClassVar[int] = 1
+    tables: ClassVar[Sequence[str]] = ()
+
+    def __init__(self, file: Path, *, read_only: bool = False) -> None:
         self.file = file
-        file.parent.mkdir(parents=True, exist_ok=True)
+        self.read_only = read_only
         # Threads share a connection, and one thread's transaction must not take in
         # another's statements.
         self._writing = threading.RLock()
-        # SQLite's change to WAL fails at once where two processes try it together.
-        with lock(file.parent):
-            self._connection = sqlite3.connect(
-                file, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-            )
-            self._connection.executescript(
-                "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _SCHEMA
-            )
-            self._check_version()
+        self._connection = self._open_reader() if read_only else self._open_writer()
+        if not read_only and _version(self._connection) != self.version:
+            self._migrate_file()
 
     def __enter__(self) -> Self:
         return self
@@ -82,25 +62,103 @@ class State:
     ) -> None:
         self.close()
 
-    def _check_version(self) -> None:
-        with self.transaction() as connection:
-            connection.execute(
-                "INSERT OR IGNORE INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),)
-            )
-        ((version,),) = self.query("SELECT value FROM meta WHERE key = 'schema'")
-        if int(version) != SCHEMA_VERSION:
-            raise SchemaMismatch(
-                f"{self.file} has schema {version}, this version writes {SCHEMA_VERSION}.",
-                next_step="Use the version that wrote it, or move the file away.",
-            )
-
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
 
+    # -- opening ------------------------------------------------------------------------------
+
+    def _open_writer(self) -> sqlite3.Connection:
+        """Open the file; create it where it is missing."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        # SQLite's change to WAL fails at once where another process reads the file.
+        with lock(self.file.parent):
+            connection = _connect(str(self.file))
+            connection.execute("PRAGMA synchronous=NORMAL")
+            if _version(connection) is None:
+                connection.execute("PRAGMA journal_mode=WAL")
+                self._create(connection)
+        self._check(connection)
+        return connection
+
+    def _open_reader(self) -> sqlite3.Connection:
+        """Open the file for reading, or its content in memory where it is missing or old.
+
+        A reader needs the shared-memory file of the write-ahead log. ``mode=ro`` makes
+        it, cannot remove it again and leaves both side files behind; ``immutable=1``
+        makes none and does not read the log. So ``mode=ro`` serves where a log lies
+        there already, because others write or one was killed. Else the file is opened
+        for writing and kept from it by ``query_only``: SQLite removes the side files at
+        the end. Where this user may not write, there is no log, and nobody to write one.
+        """
+        if not self.file.is_file():
+            return self._in_memory(None)
+        if self.file.with_name(f"{self.file.name}-wal").exists():
+            mode = "mode=ro"
+        else:
+            mode = "mode=rw" if os.access(self.file.parent, os.W_OK) else "immutable=1"
+        with lock(self.file.parent):
+            connection = _connect(f"{self.file.resolve().as_uri()}?{mode}")
+            version = self._check(connection)
+        if version != self.version:
+            with closing(connection):
+                return self._in_memory(connection)
+        connection.execute("PRAGMA query_only=1")
+        return connection
+
+    def _in_memory(self, origin: sqlite3.Connection | None) -> sqlite3.Connection:
+        memory = _connect(":memory:")
+        if origin:
+            origin.backup(memory)
+        version = _version(memory)
+        if version is None:
+            self._create(memory)
+        else:
+            self._migrate(memory)
+        memory.execute("PRAGMA query_only=1")
+        return memory
+
+    def _create(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        for table in self.tables:
+            connection.execute(table)
+        connection.execute("INSERT INTO meta VALUES ('schema', ?)", (str(self.version),))
+        connection.execute("COMMIT")
+
+    def _check(self, connection: sqlite3.Connection) -> int | None:
+        """Return the schema version of the file.
+
+        Raises
+        ------
+        SchemaMismatch
+            If a later version of the library wrote it.
+        """
+        version = _version(connection)
+        if version is not None and version > self.version:
+            connection.close()
+            raise SchemaMismatch(
+                f"{self.file} has schema {version}, this version writes {self.version}.",
+                next_step="Use the version that wrote it, or move the file away.",
+            )
+        return version
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        """Bring the tables of an older schema to the present one."""
+        raise NotImplementedError
+
+    def _migrate_file(self) -> None:
+        """Bring the file of an older schema to the present one, in one transaction."""
+        raise NotImplementedError
+
+    # -- for the modules of this package --------------------------------------------------------
+
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Yield a connection inside one write transaction; an exception rolls it back."""
+        """Yield a connection inside one write transaction; an exception rolls it back.
+
+        It begins ``IMMEDIATE``: one that reads first and writes later fails under WAL,
+        whatever the timeout.
+        """
         with self._writing:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -115,6 +173,59 @@ class State:
         with self._writing:
             return self._connection.execute(sql, parameters).fetchall()
 
+
+class Hosts(Database):
+    """Rate limits and circuit breakers of the providers' hosts."""
+
+    tables = schema.HOSTS
+
+
+class State(Database):
+    """The shared state of one profile.
+
+    Parameters
+    ----------
+    hosts_file : Path
+        The limits and breakers of the hosts, opened when they are first needed.
+    """
+
+    version = 2
+    tables = schema.STATE
+
+    def __init__(self, file: Path, hosts_file: Path, *, read_only: bool = False) -> None:
+        self._hosts_file = hosts_file
+        self._hosts: Hosts | None = None
+        super().__init__(file, read_only=read_only)
+
+    @property
+    def hosts(self) -> Hosts:
+        """The limits and breakers of the hosts."""
+        with self._writing:
+            if self._hosts is None:
+                self._hosts = Hosts(self._hosts_file, read_only=self.read_only)
+            return self._hosts
+
+    def close(self) -> None:
+        """Close both files."""
+        if self._hosts is not None:
+            self._hosts.close()
+        super().close()
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        schema.migrate_to_2(connection)
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'schema'", (str(self.version),))
+
+    def _migrate_file(self) -> None:
+        with self.transaction() as connection:
+            if _version(connection) == self.version:
+                return  # another process was faster
+            self._migrate(connection)
+            spacing, breaker = schema.take_hosts(connection)
+            # Killed between the two commits, the next process adds the same rows again,
+            # which spaces the requests of one day too widely and loses nothing.
+            with self.hosts.transaction() as hosts:
+                schema.merge_hosts(hosts, spacing, breaker)
+
     def damage(self) -> str:
         """Return the first finding of SQLite's integrity check; empty if the file is sound."""
         ((finding,), *_) = self.query("PRAGMA integrity_check")
@@ -125,7 +236,37 @@ class State:
         self.query("PRAGMA optimize")
         self.query("PRAGMA wal_checkpoint(TRUNCATE)")
 
+    def backup_to(self, file: Path) -> None:
+        """Copy the file in one consistent piece while others may be writing to it."""
+        with closing(sqlite3.connect(file)) as copy:
+            self._connection.backup(copy)
 
-def open_state(settings: Settings) -> State:
+    def restore_from(self, file: Path) -> None:
+        """Replace the content by that of a backup, which an earlier version may have taken."""
+        with closing(sqlite3.connect(file)) as copy, self._writing:
+            copy.backup(self._connection)
+        if _version(self._connection) != self.version:
+            self._migrate_file()
+
+
+def open_state(settings: Settings, *, read_only: bool = False) -> State:
     """Open the state of a profile; close it after use, or use it in a ``with`` statement."""
-    return State(settings.paths.state)
+    return State(settings.paths.state, settings.paths.hosts, read_only=read_only)
+
+
+def _connect(target: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        target,
+        timeout=BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+        uri=target.startswith("file:"),
+    )
+
+
+def _version(connection: sqlite3.Connection) -> int | None:
+    """Return the schema version of an open file, None where nothing was created yet."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
+        return None
+    (version,) = connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
+    return int(version)

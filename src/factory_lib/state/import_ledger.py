@@ -61,8 +61,8 @@ def record_completion(
     ]
     with state.transaction() as connection:
         connection.executemany(
-            "UPDATE import_ledger SET state = ?, at = ?, report = ?"
-            " WHERE sha256 = ? AND member = ? AND state = ?",
+            "UPDATE import_ledger SET status = ?, at = ?, counts = ?"
+            " WHERE sha256 = ? AND member = ? AND status = ?",
             rows,
         )
 
@@ -85,7 +85,7 @@ def completed_names(state: State, file_format: str) -> set[str]:
 def entries(state: State) -> list[LedgerEntry]:
     """Return the whole ledger, newest first."""
     rows = state.query(
-        "SELECT member, format, state, at, sha256 FROM import_ledger ORDER BY at DESC, member"
+        "SELECT member, format, status, at, sha256 FROM import_ledger ORDER BY at DESC, member"
     )
     return [
         LedgerEntry(member, file_format, status, from_epoch(at), sha256)

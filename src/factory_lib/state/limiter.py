@@ -1,6 +1,6 @@
 """The rate limiter: at most one request of a host per spacing, over all processes of the machine.
 
-A turn is an absolute instant handed out in one transaction of ``state.db``, so eight
+A turn is an absolute instant handed out in one transaction of ``hosts.db``, so eight
 processes queue like one. Capacity is one: an unused turn is not saved up. Standard
 library only.
 """
@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from factory_lib.clock import Clock, from_epoch
 from factory_lib.errors import QuotaError
 from factory_lib.settings.records import SourceSettings
-from factory_lib.state.database import State
+from factory_lib.state.database import Hosts
 
 # A provider counts arrivals, we space departures. Two per cent more than the limit asks
 # lets an arrival be 1.2 s late (60 s × 2 %) before any 60 seconds hold one request too
@@ -27,7 +27,7 @@ def step_s(limits: SourceSettings) -> float:
     return max(limits.spacing_s, 60.0 / limits.requests_per_minute) * MARGIN
 
 
-def acquire(state: State, host: str, limits: SourceSettings, clock: Clock) -> None:
+def acquire(hosts: Hosts, host: str, limits: SourceSettings, clock: Clock) -> None:
     """Sleep until it is this caller's turn to send a request to ``host``.
 
     Raises
@@ -37,15 +37,15 @@ def acquire(state: State, host: str, limits: SourceSettings, clock: Clock) -> No
         should wait.
     """
     while True:
-        turn = _reserve(state, host, limits, clock.now().timestamp())
+        turn = _reserve(hosts, host, limits, clock.now().timestamp())
         clock.sleep(turn - clock.now().timestamp())
         if clock.now().timestamp() - turn <= LATEST_START_S:
             return
 
 
-def block_until(state: State, host: str, until: datetime) -> None:
+def block_until(hosts: Hosts, host: str, until: datetime) -> None:
     """Give no turn of ``host`` before ``until``, to any process: the host answered 429."""
-    with state.transaction() as connection:
+    with hosts.transaction() as connection:
         connection.execute(
             "INSERT INTO spacing VALUES (?, ?, '', 0)"
             " ON CONFLICT DO UPDATE SET next_at = max(next_at, excluded.next_at)",
@@ -53,16 +53,16 @@ def block_until(state: State, host: str, until: datetime) -> None:
         )
 
 
-def forget_from(state: State, instant: datetime) -> None:
+def forget_from(hosts: Hosts, instant: datetime) -> None:
     """Delete turns and open circuits from ``instant`` on: those of a clock that was put back since."""
-    with state.transaction() as connection:
+    with hosts.transaction() as connection:
         connection.execute("DELETE FROM spacing WHERE next_at >= ?", (instant.timestamp(),))
         connection.execute("DELETE FROM breaker WHERE open_until >= ?", (instant.timestamp(),))
 
 
-def _reserve(state: State, host: str, limits: SourceSettings, now: float) -> float:
+def _reserve(hosts: Hosts, host: str, limits: SourceSettings, now: float) -> float:
     today = datetime.fromtimestamp(now, UTC).date()
-    with state.transaction() as connection:
+    with hosts.transaction() as connection:
         next_at, day, used = connection.execute(
             "SELECT next_at, day, used FROM spacing WHERE host = ?", (host,)
         ).fetchone() or (0.0, "", 0)

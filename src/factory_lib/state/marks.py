@@ -11,7 +11,6 @@ from factory_lib.state.database import State
 
 LATEST = "latest"  # the end of the newest slot of a series
 STORED = "stored"  # when a series last got a new or revised value
-ASKED = "asked"  # when a provider was last asked
 DRIFT = "drift"  # since when the forecasts of a series have been out of line; the note says how
 LAST_RUN = "job"  # when a job last began; the note holds its status, verdict and error
 

@@ -16,7 +16,6 @@ from factory_lib.monitoring import alerts
 from factory_lib.monitoring.alerts import Event, Severity, Topic
 from factory_lib.runs.records import RunRecord
 from factory_lib.state import breaker
-from factory_lib.state.calls import Call, record_call
 from factory_lib.state.marks import DRIFT, get_mark
 
 HOUR = timedelta(hours=1)
@@ -172,9 +171,7 @@ def record(status: str) -> RunRecord:
 
 def test_a_failed_job_and_an_open_circuit_raise_and_end(ctx: RunContext, now: datetime) -> None:
     for _ in range(5):
-        breaker.record_failure(ctx.state, "ree", now, ctx.settings.breaker)
-    record_call(ctx.state, Call(now - HOUR, "http", "ree", "200"))
-    record_call(ctx.state, Call(now, "http", "ree", "503"))
+        breaker.record_failure(ctx.state.hosts, "ree", now, ctx.settings.breaker, "503")
     alerts.after_run(ctx.state, ctx.settings, record("failed"), now)
     found = {(row["topic"], row["entity"]): row["message"] for row in alerts.listed(ctx.state)}
     assert found.keys() == {("job", "ingest"), ("circuit", "ree")}
@@ -183,7 +180,7 @@ def test_a_failed_job_and_an_open_circuit_raise_and_end(ctx: RunContext, now: da
     assert found["circuit", "ree"].startswith(
         f"5 failures in a row, the last one HTTP 503; not asked until {until}"
     )
-    breaker.record_success(ctx.state, "ree")
+    breaker.record_success(ctx.state.hosts, "ree")
     alerts.after_run(ctx.state, ctx.settings, record("ok"), now)
     assert alerts.listed(ctx.state) == []
 

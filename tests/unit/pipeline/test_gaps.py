@@ -9,9 +9,9 @@ from factory_lib import frames
 from factory_lib.catalogue import default_catalogue
 from factory_lib.context import RunContext
 from factory_lib.errors import StoreUnavailable
-from factory_lib.pipeline import known_unfillable
 from factory_lib.pipeline.gaps import analyse, severity_index
 from factory_lib.slots import expected
+from factory_lib.state.attempts import record_unfillable
 
 CATALOGUE = default_catalogue()
 
@@ -124,7 +124,7 @@ def test_the_unfillable_is_remembered_until_it_is_to_be_asked_again(ctx: RunCont
     store_hours(ctx, (20, 25))
     doors = analyse(ctx, series=["temperature_c"]).ledgers[0].target.doors
     hole = int(BEGIN.timestamp()) + 20 * 3600, int(BEGIN.timestamp()) + 25 * 3600, 2**40
-    known_unfillable.remember(ctx.state, "temperature_c", [hole], doors, NOW)
+    record_unfillable(ctx.state, "temperature_c", [hole], doors, NOW)
 
     def states(days: int) -> tuple[float, ...]:
         later = RunContext(**{**vars(ctx), "as_of": NOW + days * DAY})
@@ -139,7 +139,7 @@ def test_the_unfillable_is_remembered_until_it_is_to_be_asked_again(ctx: RunCont
 def test_a_new_source_makes_the_unfillable_missing_again(ctx: RunContext) -> None:
     store_hours(ctx, (20, 25))
     hole = int(BEGIN.timestamp()) + 20 * 3600, int(BEGIN.timestamp()) + 25 * 3600, 2**40
-    known_unfillable.remember(ctx.state, "temperature_c", [hole], [("siar", "J17")], NOW)
+    record_unfillable(ctx.state, "temperature_c", [hole], [("siar", "J17")], NOW)
     assert analyse(ctx, BEGIN, END, series=["temperature_c"]).figures["missing"] == 5
 
 

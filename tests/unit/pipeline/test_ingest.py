@@ -10,14 +10,15 @@ import pytest
 from factory_lib.catalogue import default_catalogue
 from factory_lib.clock import day_bounds, day_start
 from factory_lib.errors import BadInput
-from factory_lib.pipeline import retry_schedule
 from factory_lib.pipeline.ingest import ingest
 from factory_lib.pipeline.recent_data import Stock
 from factory_lib.pipeline.source_comparison import side_by_side
 from factory_lib.pipeline.targets import targets
 from factory_lib.runs import due
 from factory_lib.settings.secrets import Secret
-from factory_lib.state.marks import ASKED, LATEST, STORED, get_marks, set_mark
+from factory_lib.state import attempts
+from factory_lib.state.attempts import RetryPass
+from factory_lib.state.marks import LATEST, STORED, get_marks, set_mark
 from factory_sim.faults import Rule
 from factory_sim.holes import Hole
 
@@ -195,7 +196,8 @@ def test_a_run_as_of_the_past_moves_no_mark_back_and_sees_only_what_was_known(
 ) -> None:
     ctx = town.ctx()
     ingest(ctx, days=5)
-    marks = {topic: get_marks(ctx.state, topic) for topic in (LATEST, STORED, ASKED)}
+    marks = {topic: get_marks(ctx.state, topic) for topic in (LATEST, STORED)}
+    requests = attempts.last_requests(ctx.state)
     town.clock.set(NOW + HOUR)
     past = dataclasses.replace(ctx, as_of=NOW - back, explicit_as_of=explicit_as_of)
     assert past.replay == (explicit_as_of or back > 24 * HOUR)
@@ -203,9 +205,8 @@ def test_a_run_as_of_the_past_moves_no_mark_back_and_sees_only_what_was_known(
     assert get_marks(ctx.state, LATEST) == marks[LATEST]
     latest = outcome.latest.set_index("series")["start"]
     assert latest["temperature_c"] < past.as_of
-    asked = get_marks(ctx.state, ASKED)
-    assert (asked == marks[ASKED]) == past.replay
-    if asked == marks[ASKED]:
+    assert (attempts.last_requests(ctx.state) == requests) == past.replay
+    if past.replay:
         assert get_marks(ctx.state, STORED) == marks[STORED]
 
 
@@ -229,7 +230,7 @@ def test_a_daily_series_is_due_only_when_a_whole_day_is(town, name: str) -> None
         else datetime(*due_until.timetuple()[:3], tzinfo=UTC)
     )
     set_mark(ctx.state, "job", job, NOW - HOUR, {"status": "ok"})
-    retry_schedule.leave(ctx.state, retry_schedule.Pass(NOW - retry_schedule.LOOK_EVERY), [])
+    attempts.record_pass(ctx.state, RetryPass(NOW - attempts.LOOK_EVERY), [])
     for until, quiet in ((whole, True), (whole - timedelta(days=1), False)):
         set_mark(ctx.state, LATEST, name, until)
         assert (due.nothing_due(ctx.settings, ctx.state, job, NOW) is not None) == quiet

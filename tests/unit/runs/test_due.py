@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from factory_lib.context import RunContext
-from factory_lib.pipeline import retry_schedule
 from factory_lib.runs import due
+from factory_lib.state import attempts
+from factory_lib.state.attempts import RetryPass
 from factory_lib.state.marks import DRIFT, STORED, set_mark
 
 LAST = datetime(2026, 4, 15, 10, 10, tzinfo=UTC)
@@ -82,7 +83,7 @@ def test_drift_makes_a_training_due(
 def test_gaps_are_looked_for_though_the_clock_was_put_back(
     ctx: RunContext, put_back: timedelta, quiet: bool
 ) -> None:
-    retry_schedule.leave(ctx.state, retry_schedule.Pass(LAST), [])
+    attempts.record_pass(ctx.state, RetryPass(LAST), [])
     set_mark(
         ctx.state,
         "job",
@@ -94,9 +95,3 @@ def test_gaps_are_looked_for_though_the_clock_was_put_back(
     assert (
         due.nothing_due(ctx.settings, ctx.state, "auto_backfill_check", now) is not None
     ) == quiet
-
-
-def test_a_mark_without_a_note_begins_anew(ctx: RunContext) -> None:
-    set_mark(ctx.state, retry_schedule.AGAIN, retry_schedule.JOB, LAST)
-    assert retry_schedule.begin(ctx.state, LAST) == retry_schedule.Pass(LAST)
-    assert retry_schedule.waiting(ctx.state) is None

@@ -28,7 +28,9 @@ def make_run(runs: Path, at: datetime, pid: int) -> Path:
 
 @pytest.fixture
 def paths(tmp_path: Path) -> Paths:
-    return Paths(root=tmp_path, data=tmp_path / "data", runs=tmp_path / "runs")
+    return Paths(
+        root=tmp_path, data=tmp_path / "data", runs=tmp_path / "runs", hosts=tmp_path / "hosts.db"
+    )
 
 
 @pytest.fixture

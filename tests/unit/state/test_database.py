@@ -21,6 +21,10 @@ from factory_lib.state.ticks import count_tick, ticks_since
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
 
 
+def open_in(folder: Path) -> State:
+    return State(folder / "state.db", folder / "hosts.db")
+
+
 def test_marks_remember_the_last_instant_and_note(state: State) -> None:
     set_mark(state, "latest", "spot", NOW, {"rows": 96})
     assert get_mark(state, "latest", "spot") == (NOW, {"rows": 96})
@@ -41,13 +45,12 @@ def test_a_failed_transaction_leaves_nothing(state: State) -> None:
     assert state.query("SELECT * FROM meta WHERE key = 'half'") == []
 
 
-def test_another_schema_is_refused(tmp_path: Path) -> None:
-    first = State(tmp_path / "state.db")
-    with first.transaction() as sql:
+def test_a_later_schema_is_refused(tmp_path: Path) -> None:
+    with open_in(tmp_path) as first, first.transaction() as sql:
         sql.execute("UPDATE meta SET value = '999' WHERE key = 'schema'")
-    first.close()
-    with pytest.raises(SchemaMismatch, match="999"):
-        State(tmp_path / "state.db")
+    for read_only in (False, True):
+        with pytest.raises(SchemaMismatch, match="schema 999"):
+            State(tmp_path / "state.db", tmp_path / "hosts.db", read_only=read_only)
 
 
 def test_a_lock_is_exclusive_and_released(tmp_path: Path) -> None:
@@ -58,23 +61,21 @@ def test_a_lock_is_exclusive_and_released(tmp_path: Path) -> None:
         pass
 
 
-def _count(file: Path, times: int) -> None:
-    state = State(file)
-    for _ in range(times):
-        count_tick(state, "job", "ok", NOW)
-    state.close()
+def _count(folder: Path, times: int) -> None:
+    with open_in(folder) as state:
+        for _ in range(times):
+            count_tick(state, "job", "ok", NOW)
 
 
 def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    file = tmp_path / "state.db"
-    State(file).close()
-    workers = [context.Process(target=_count, args=(file, 50)) for _ in range(3)]
+    workers = [context.Process(target=_count, args=(tmp_path, 50)) for _ in range(3)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join(60)
-    assert ticks_since(State(file), NOW) == [("job", "ok", 150)]
+    with open_in(tmp_path) as state:
+        assert ticks_since(state, NOW) == [("job", "ok", 150)]
 
 
 def test_files_are_opened_one_after_the_other_and_all_succeed(tmp_path: Path) -> None:
@@ -82,9 +83,11 @@ def test_files_are_opened_one_after_the_other_and_all_succeed(tmp_path: Path) ->
     gate = os.open(tmp_path, os.O_RDONLY)
     with ThreadPoolExecutor(8) as together:
         fcntl.flock(gate, fcntl.LOCK_EX)
-        opening = [together.submit(State, tmp_path / "state.db") for _ in range(8)]
+        opening = [together.submit(open_in, tmp_path) for _ in range(8)]
         assert not wait(opening, timeout=0.3).done
         fcntl.flock(gate, fcntl.LOCK_UN)
         opened = [each.result(60) for each in opening]
     os.close(gate)
     assert [state.query("PRAGMA journal_mode") for state in opened] == [[("wal",)]] * 8
+    for state in opened:
+        state.close()

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from pathlib import Path
 
 import pytest
 
 from factory_lib.clock import SimulatedClock
 from factory_lib.errors import QuotaError
-from factory_lib.settings import Settings
+from factory_lib.settings import Settings, load
 from factory_lib.settings.records import SourceSettings
-from factory_lib.state import State, limiter, open_state
+from factory_lib.state import Hosts, limiter, open_state
 
 NOW = datetime(2026, 4, 15, 23, 50, tzinfo=UTC)
 
@@ -23,12 +23,12 @@ def limits(settings: Settings) -> SourceSettings:
     return settings.sources["ree"]
 
 
-def turns(state: State, limits: SourceSettings, count: int) -> list[float]:
+def turns(hosts: Hosts, limits: SourceSettings, count: int) -> list[float]:
     """Return when ``count`` askers get their turns, each with a clock of its own that starts now."""
     found = []
     for _ in range(count):
         clock = SimulatedClock(NOW)
-        limiter.acquire(state, "ree", limits, clock)
+        limiter.acquire(hosts, "ree", limits, clock)
         found.append((clock.now() - NOW).total_seconds())
     return found
 
@@ -37,18 +37,18 @@ def turns(state: State, limits: SourceSettings, count: int) -> list[float]:
     "name", ["ree", "omie", "esios", "aemet", "openweathermap", "open_meteo", "siar"]
 )
 def test_no_window_of_60_s_holds_more_than_the_limit_and_hardly_fewer(
-    state: State, settings: Settings, name: str
+    hosts: Hosts, settings: Settings, name: str
 ) -> None:
     limits = settings.sources[name]
-    held = turns(state, limits, 2 * limits.requests_per_minute)
+    held = turns(hosts, limits, 2 * limits.requests_per_minute)
     most = max(sum(first <= at < first + 60 for at in held) for first in held)
     assert 0.9 * limits.requests_per_minute <= most <= limits.requests_per_minute
 
 
 def test_a_late_arrival_leaves_its_minute_within_the_limit(
-    state: State, limits: SourceSettings
+    hosts: Hosts, limits: SourceSettings
 ) -> None:
-    held = turns(state, limits, 62)
+    held = turns(hosts, limits, 62)
     for late in range(len(held)):
         arrivals = [at + (1.0 if position == late else 0.0) for position, at in enumerate(held)]
         assert (
@@ -57,26 +57,26 @@ def test_a_late_arrival_leaves_its_minute_within_the_limit(
         )
 
 
-def test_an_unused_turn_is_not_saved_up(state: State, limits: SourceSettings) -> None:
+def test_an_unused_turn_is_not_saved_up(hosts: Hosts, limits: SourceSettings) -> None:
     clock = SimulatedClock(NOW)
-    limiter.acquire(state, "ree", limits, clock)
+    limiter.acquire(hosts, "ree", limits, clock)
     clock.sleep(600)
     waits = []
     for _ in range(3):
         before = clock.now()
-        limiter.acquire(state, "ree", limits, clock)
+        limiter.acquire(hosts, "ree", limits, clock)
         waits.append((clock.now() - before).total_seconds())
     assert waits == pytest.approx([0.0, limiter.step_s(limits), limiter.step_s(limits)], abs=1e-3)
 
 
-def test_hosts_do_not_wait_for_each_other(state: State, limits: SourceSettings) -> None:
+def test_hosts_do_not_wait_for_each_other(hosts: Hosts, limits: SourceSettings) -> None:
     clock = SimulatedClock(NOW)
     for host in ("ree", "omie", "aemet"):
-        limiter.acquire(state, host, limits, clock)
+        limiter.acquire(hosts, host, limits, clock)
     assert clock.now() == NOW
 
 
-def test_a_turn_the_machine_slept_through_is_given_up(state: State, limits: SourceSettings) -> None:
+def test_a_turn_the_machine_slept_through_is_given_up(hosts: Hosts, limits: SourceSettings) -> None:
     class Sluggish(SimulatedClock):
         naps = 0
 
@@ -84,45 +84,52 @@ def test_a_turn_the_machine_slept_through_is_given_up(state: State, limits: Sour
             self.naps += 1
             super().sleep(seconds + (10 if self.naps == 1 else 0))
 
-    limiter.acquire(state, "ree", limits, SimulatedClock(NOW))
+    limiter.acquire(hosts, "ree", limits, SimulatedClock(NOW))
     clock = Sluggish(NOW)
-    limiter.acquire(state, "ree", limits, clock)
+    limiter.acquire(hosts, "ree", limits, clock)
     assert clock.naps == 2
     latest = clock.now()
-    limiter.acquire(state, "ree", limits, clock)
+    limiter.acquire(hosts, "ree", limits, clock)
     assert (clock.now() - latest).total_seconds() >= 1.9
 
 
-def test_the_days_quota_ends_at_midnight_utc(state: State, limits: SourceSettings) -> None:
+def test_the_days_quota_ends_at_midnight_utc(hosts: Hosts, limits: SourceSettings) -> None:
     few, clock = replace(limits, requests_per_day=3), SimulatedClock(NOW)
     for _ in range(3):
-        limiter.acquire(state, "ree", few, clock)
+        limiter.acquire(hosts, "ree", few, clock)
     with pytest.raises(QuotaError, match="all 3 requests") as raised:
-        limiter.acquire(state, "ree", few, clock)
+        limiter.acquire(hosts, "ree", few, clock)
     assert clock.now() + timedelta(seconds=raised.value.retry_after_s or 0) == datetime(
         2026, 4, 16, tzinfo=UTC
     )
     clock.set(datetime(2026, 4, 16, tzinfo=UTC))
-    limiter.acquire(state, "ree", few, clock)
+    limiter.acquire(hosts, "ree", few, clock)
 
 
-def test_a_hold_only_ever_lengthens_the_wait(state: State, limits: SourceSettings) -> None:
-    limiter.block_until(state, "ree", NOW + timedelta(seconds=100))
-    limiter.block_until(state, "ree", NOW + timedelta(seconds=40))
+def test_a_hold_only_ever_lengthens_the_wait(hosts: Hosts, limits: SourceSettings) -> None:
+    limiter.block_until(hosts, "ree", NOW + timedelta(seconds=100))
+    limiter.block_until(hosts, "ree", NOW + timedelta(seconds=40))
     clock = SimulatedClock(NOW)
-    limiter.acquire(state, "ree", limits, clock)
+    limiter.acquire(hosts, "ree", limits, clock)
     assert clock.now() == NOW + timedelta(seconds=100)
 
 
-def test_two_openings_of_the_state_share_one_queue(
-    state: State, limits: SourceSettings, settings: Settings
+@pytest.mark.parametrize(
+    ("profile", "shared"),
+    [
+        pytest.param("live", True, id="the same profile opened twice"),
+        pytest.param("history", True, id="another real profile"),
+        pytest.param("demo", False, id="a simulated profile"),
+    ],
+)
+def test_all_real_profiles_of_an_installation_share_one_queue(
+    hosts: Hosts, limits: SourceSettings, home: Path, profile: str, shared: bool
 ) -> None:
-    second = open_state(settings)
-    held: Counter[float] = Counter()
-    askers: list[Any] = [state, second] * 4
-    for asker in askers:
-        clock = SimulatedClock(NOW)
-        limiter.acquire(asker, "ree", limits, clock)
-        held[round((clock.now() - NOW).total_seconds(), 2)] += 1
-    second.close()
-    assert held == Counter(round(n * limiter.step_s(limits), 2) for n in range(8))
+    turns: Counter[float] = Counter()
+    with open_state(load(profile, env={"FACTORY_HOME": str(home)})) as second:
+        for asked_through in [hosts, second.hosts] * 4:
+            clock = SimulatedClock(NOW)
+            limiter.acquire(asked_through, "ree", limits, clock)
+            turns[round((clock.now() - NOW).total_seconds(), 2)] += 1
+    steps = range(8) if shared else [0, 0, 1, 1, 2, 2, 3, 3]
+    assert turns == Counter(round(n * limiter.step_s(limits), 2) for n in steps)
