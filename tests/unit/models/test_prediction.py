@@ -84,7 +84,11 @@ def lived_in(tmp_path: Path) -> Iterator[RunContext]:
             }
             ctx.store.write_forecasts(
                 forecast_rows(
-                    said, place=ctx.settings.site.grid_place, model="open_meteo", issued_at=issued
+                    ctx.catalogue,
+                    said,
+                    place=ctx.settings.site.grid_place,
+                    model="open_meteo",
+                    issued_at=issued,
                 ),
                 run_id="test",
             )
