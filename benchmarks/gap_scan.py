@@ -1,10 +1,10 @@
-"""Time the whole account of ten years of quarters against pandas, and with the store against a bare SELECT.
+"""Time the coverage of ten years of quarters against pandas, and with the store a bare SELECT.
 
 Two series of 350,640 quarter slots each, with holes of all sizes in them. Ours:
 expected slots, the five states, gaps, severities. pandas: ``date_range``,
 ``DatetimeIndex.difference`` and grouping into stretches with their severity. Both are
 given what is present in the form they need. With the store: the slots read from SQLite
-and the account, against a bare SELECT of the same starts. Runs alternate, so that both
+and the coverage, against a bare SELECT of the same starts. Runs alternate, so that both
 see the same machine; medians are compared.
 """
 
@@ -28,7 +28,7 @@ from factory_lib import frames
 from factory_lib import settings as factory_settings
 from factory_lib.catalogue import default_catalogue
 from factory_lib.context import RunContext, open_context
-from factory_lib.pipeline.coverage import SlotState, account
+from factory_lib.pipeline.coverage import SlotState, classify
 from factory_lib.pipeline.gaps import severity_index
 from factory_lib.slots import Slots, expected, to_index
 
@@ -51,11 +51,11 @@ def with_holes(slots: Slots, rng: np.random.Generator) -> Slots:
 
 
 def ours(present: Slots, ctx: RunContext) -> tuple[int, int]:
-    """Account for every slot; return missing slots and gaps that are critical."""
-    books = account(ENTRY, START, END, present, as_of=END + timedelta(days=2))
-    gaps = books.runs(SlotState.MISSING)
+    """Classify every slot; return missing slots and gaps that are critical."""
+    coverage = classify(ENTRY, START, END, present, as_of=END + timedelta(days=2))
+    gaps = coverage.runs(SlotState.MISSING)
     severity = severity_index(gaps.seconds / 3600, ctx.settings.gaps)
-    return books.counts()["missing"], int((severity == 2).sum())
+    return coverage.counts()["missing"], int((severity == 2).sum())
 
 
 def with_pandas(present: pd.DatetimeIndex) -> tuple[int, int]:
@@ -97,7 +97,7 @@ def fill(ctx: RunContext, present: Slots) -> None:
 
 
 def read_ours(ctx: RunContext) -> tuple[int, int]:
-    """Read the slots through the store's contract and account for them."""
+    """Read the slots through the store's contract and classify them."""
     present = ctx.store.slots(ENTRY.name, places=["ES"], start=START, end=END)
     return ours(present, ctx)
 
@@ -123,7 +123,7 @@ def run(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
                 lambda: [ours(each, ctx) for each in present],
                 lambda: [with_pandas(each) for each in indices],
             )
-            print(f"accounts: {ours_ms:.1f} ms, pandas {pandas_ms:.1f} ms", file=sys.stderr)
+            print(f"coverage: {ours_ms:.1f} ms, pandas {pandas_ms:.1f} ms", file=sys.stderr)
             fill(ctx, present[0])
             database = sqlite3.connect(f"file:{world.paths.store}?mode=ro", uri=True)
             store_ms, select_ms = paired(

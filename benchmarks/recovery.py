@@ -180,8 +180,8 @@ def play(
         for runs, minutes in enumerate((*settings.gaps.severities[-1].passes_at_min, 120, 240), 1):
             clock.set(max(clock.now(), scenario.now + timedelta(minutes=minutes)))
             ctx = replace(ctx, as_of=clock.now(), run_id=f"run {runs}")
-            outcome = backfill(ctx, scenario.since, scenario.until, automatic=False, series=names)
-            if not outcome.left:
+            result = backfill(ctx, scenario.since, scenario.until, automatic=False, series=names)
+            if not result.metrics["left"]:
                 break
         return {"runs": runs, **count(ctx, scenario, simulator.world)}
 
@@ -208,7 +208,8 @@ def store_all_but(ctx: RunContext, scenario: Scenario, name: str, world: World) 
 
 def count(ctx: RunContext, scenario: Scenario, world: World) -> dict[str, Any]:
     """Hold what is in the store now against the script and the world."""
-    books = {b.target.name: b.account for b in analyse(ctx, scenario.since, scenario.until).ledgers}
+    report = analyse(ctx, scenario.since, scenario.until)
+    coverages = {part.target.name: part.coverage for part in report.coverages}
     found = {
         "missing": 0,
         "recoverable": 0,
@@ -226,7 +227,7 @@ def count(ctx: RunContext, scenario: Scenario, world: World) -> dict[str, Any]:
         places = ("ES",) if name in PRICES else ctx.settings.site.places.weather
         rows = ctx.store.read(name, places=places, start=scenario.since, end=scenario.until)
         came = rows[np.isin(from_index(rows["start"]), slots)]
-        unfillable = books[name].where(SlotState.UNFILLABLE)
+        unfillable = coverages[name].where(SlotState.UNFILLABLE)
         found["missing"] += len(slots)
         found["recoverable"] += int(offered.sum())
         found["recovered"] += len(came)

@@ -67,9 +67,9 @@ def whole_years(
     remote.reset_requests()
     with house_at(remote) as ctx:
         before = ctx.clock.now()
-        outcome = backfill(ctx, since, until, automatic=False, series=names)
+        result = backfill(ctx, since, until, automatic=False, series=names)
         seconds = (ctx.clock.now() - before).total_seconds()
-    print(outcome.verdict, file=sys.stderr)
+    print(result.summary, file=sys.stderr)
     return {source: int(seen["count"]) for source, seen in remote.requests().items()}, seconds
 
 

@@ -25,6 +25,7 @@ from factory_lib.errors import BadInput
 from factory_lib.frames import wide
 from factory_lib.monitoring import alerts
 from factory_lib.pipeline import gaps as _gaps
+from factory_lib.pipeline.summary import summarise_gaps
 from factory_lib.pipeline.targets import places_of
 from factory_lib.slots import expected, to_index
 
@@ -38,10 +39,9 @@ if TYPE_CHECKING:
     from factory_lib.models.outcome import TrainingOutcome
     from factory_lib.models.prediction import PredictionOutcome
     from factory_lib.monitoring.health import Health
-    from factory_lib.pipeline.backfill import BackfillOutcome
-    from factory_lib.pipeline.ingest import IngestOutcome
     from factory_lib.planning.daily import PlanOutcome
     from factory_lib.planning.review import PlanReview
+    from factory_lib.results import JobResult
 
 _profiles = ExitStack()
 atexit.register(_profiles.close)
@@ -95,7 +95,7 @@ def series(
     """
     entries = [ctx.catalogue[name] for name in names]
     start = _instant(since) or ctx.as_of - timedelta(days=14)
-    end = _instant(until) or max(_gaps.known_until(entry, ctx.as_of) for entry in entries)
+    end = _instant(until) or max(_gaps.expected_until(entry, ctx.as_of) for entry in entries)
     grid = np.unique(np.concatenate([expected(entry, start, end) for entry in entries]))
     if hourly:
         grid = grid[grid % HOUR_S == 0]
@@ -132,7 +132,7 @@ def _instant(given: str | datetime | None) -> datetime | None:
     return parse_instant(given) if isinstance(given, str) else given
 
 
-def ingest(ctx: RunContext, sources: str = "all", days: int | None = None) -> IngestOutcome:
+def ingest(ctx: RunContext, sources: str = "all", days: int | None = None) -> JobResult:
     """Import the files of the inbox, then fetch new values; see ``pipeline.ingest``."""
     from factory_lib.admin import inbox
     from factory_lib.pipeline.ingest import ingest as run
@@ -141,17 +141,17 @@ def ingest(ctx: RunContext, sources: str = "all", days: int | None = None) -> In
     return inbox.told(run(ctx, sources=sources, days=days), dropped)
 
 
-def gaps(ctx: RunContext, since: str | datetime | None = None) -> _gaps.GapReport:
+def gaps(ctx: RunContext, since: str | datetime | None = None) -> JobResult:
     """Analyse the coverage of every series; see ``pipeline.gaps``."""
     report = _gaps.analyse(ctx, _instant(since))
     if since is None:
         alerts.after_gaps(ctx, report.gaps)
-    return report
+    return summarise_gaps(report)
 
 
 def backfill(
     ctx: RunContext, since: str = "", days: int | None = None, automatic: bool = True
-) -> BackfillOutcome:
+) -> JobResult:
     """Fill gaps; see ``pipeline.backfill``.
 
     Parameters
@@ -166,10 +166,10 @@ def backfill(
     from factory_lib.pipeline.backfill import backfill as run
 
     back = day_start(market_day(ctx.as_of) - timedelta(days=days)) if days else None
-    outcome = run(ctx, _instant(since or None) or back, automatic=automatic)
-    alerts.after_recovery(ctx, outcome)
+    result = run(ctx, _instant(since or None) or back, automatic=automatic)
+    alerts.after_recovery(ctx, result)
     alerts.after_gaps(ctx, _gaps.analyse(ctx).gaps)  # filled gaps are no longer alerts
-    return outcome
+    return result
 
 
 def features(ctx: RunContext, days: int = 28) -> FeatureSet:

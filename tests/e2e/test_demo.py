@@ -61,10 +61,10 @@ def test_holes_were_found_and_filled_and_the_store_says_so(demo: Demo) -> None:
     assert filled["recovered"] > 1000
     assert (
         told["gap_analysis"]["missing"]
-        == filled["missing"] - filled["barred"] + filled["untouched"]
+        == filled["missing"] - filled["missing_quarantined"] + filled["untouched"]
     )
     with open_context(settings=demo.settings, as_of=simulation.BEGIN) as ctx:
-        after = analyse(ctx).figures
+        after = analyse(ctx).metrics
     assert (
         after["missing"] < told["gap_analysis"]["missing"] / 10
     )  # what is left is too short to be filled unasked
@@ -79,12 +79,12 @@ def test_ingesting_again_brings_what_was_late_and_then_nothing(
         simulation.start(later.settings) as settings,
         open_context(settings=settings, as_of=simulation.BEGIN) as ctx,
     ):
-        assert ingest(ctx, "all").figures["new"] == 1
+        assert ingest(ctx, "all").metrics["new"] == 1
         before = ctx.store.inventory()
         outcome = ingest(ctx, "all")
         after = ctx.store.inventory()
-    assert outcome.figures["new"] == outcome.figures["revised"] == 0
-    assert outcome.figures["unchanged"] > 0
+    assert outcome.metrics["new"] == outcome.metrics["revised"] == 0
+    assert outcome.metrics["unchanged"] > 0
     assert before.equals(after)
 
 
@@ -204,9 +204,9 @@ def test_the_demos_commands_go_on_at_its_own_time_with_a_simulator_of_their_own(
     before = left_at()
     assert timedelta(0) <= before - simulation.BEGIN < timedelta(hours=1)
     told = json.loads(factory(later.home, "backfill", "--profile", "demo", "--json").stdout)
-    assert told["figures"]["recovered"] == told["figures"]["missing"] > 0
+    assert told["metrics"]["recovered"] == told["metrics"]["missing"] > 0
     told = json.loads(factory(later.home, "gaps", "--profile", "demo", "--json").stdout)
-    assert told["figures"]["missing"] == 0
+    assert told["metrics"]["missing"] == 0
     assert before < left_at() < before + timedelta(minutes=5)
 
 
@@ -218,7 +218,7 @@ def test_the_readmes_example_runs_after_the_demo_as_it_is_printed(later: Demo) -
     )
     shown = (
         "assert prices.notna().mean().item() > 0.9 and len(lab.plan(ctx).schedule) and len(lab.runs(ctx)); "
-        "print(lab.gaps(ctx).verdict)"
+        "print(lab.gaps(ctx).summary)"
     )
     env = {**os.environ, "FACTORY_HOME": str(later.home)}
     ran = subprocess.run(
@@ -236,7 +236,7 @@ def test_the_readmes_example_runs_after_the_demo_as_it_is_printed(later: Demo) -
 def test_a_notebook_of_the_demo_is_told_how_to_reach_its_providers(later: Demo) -> None:
     with open_context(settings=later.settings) as ctx:
         outcome = ingest(ctx, "ree")
-    assert outcome.figures["sources_failed"] == 1
+    assert outcome.metrics["sources_failed"] == 1
     assert any(
         "no simulator runs; `factory run` and `factory backfill` start one" in note
         for note in outcome.notes
@@ -248,6 +248,6 @@ def test_the_commands_of_a_demo_profile_answer_in_json(demo: Demo) -> None:
     told = json.loads(
         factory(demo.home, "gaps", "--profile", "demo", "--as-of", as_of, "--json").stdout
     )
-    assert told["figures"]["present"] > 0
+    assert told["metrics"]["present"] > 0
     jobs = json.loads(factory(demo.home, "jobs", "--profile", "demo", "--json").stdout)
     assert {job["job"] for job in jobs if job["status"] == "ok"} == set(demo_job.CHAIN)

@@ -58,8 +58,8 @@ def test_a_hole_is_filled_with_what_the_world_has(town: Any) -> None:
     ctx = town.ctx()
     hole = (NOW - 9 * DAY, NOW - 8 * DAY)
     fill(ctx, town, "pvpc_eur_mwh", hole)
-    outcome = backfill(ctx, series=["pvpc_eur_mwh"])
-    assert (outcome.figures["missing"], outcome.figures["recovered"]) == (24, 24)
+    result = backfill(ctx, series=["pvpc_eur_mwh"])
+    assert (result.metrics["missing"], result.metrics["recovered"]) == (24, 24)
     rows = ctx.store.read("pvpc_eur_mwh", places=["ES"], start=hole[0], end=hole[1])
     _, values = town.simulator.world.window("pvpc_eur_mwh", *hole)
     np.testing.assert_allclose(rows["value"], values, atol=0.006)
@@ -68,30 +68,30 @@ def test_a_hole_is_filled_with_what_the_world_has(town: Any) -> None:
 def test_a_day_request_larger_than_its_gap_gives_no_rate_above_one(town: Any) -> None:
     ctx = town.ctx()
     fill(ctx, town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 9 * DAY + 4 * HOUR))
-    outcome = backfill(ctx, series=["pvpc_eur_mwh"])
-    assert outcome.figures["success_rate"] == 1.0
-    assert outcome.by_source["recovered"].sum() == 4
-    assert (outcome.by_source["rate"] <= 1).all()
+    result = backfill(ctx, series=["pvpc_eur_mwh"])
+    assert result.metrics["success_rate"] == 1.0
+    assert result["by_source"]["recovered"].sum() == 4
+    assert (result["by_source"]["rate"] <= 1).all()
 
 
-def test_only_gaps_above_the_limit_are_filled_unasked(town: Any) -> None:
+def test_only_gaps_above_the_limit_are_filled_automatically(town: Any) -> None:
     ctx = town.ctx()
     short, long = (
         (NOW - 9 * DAY, NOW - 9 * DAY + 3 * HOUR),
         (NOW - 5 * DAY, NOW - 5 * DAY + 4 * HOUR),
     )
     fill(ctx, town, "pvpc_eur_mwh", short, long)
-    unasked = backfill(ctx, series=["pvpc_eur_mwh"])
-    assert (unasked.figures["missing"], unasked.figures["untouched_gaps"]) == (4, 1)
-    asked = backfill(ctx, series=["pvpc_eur_mwh"], automatic=False)
-    assert (asked.figures["missing"], asked.figures["recovered"]) == (3, 3)
+    automatic = backfill(ctx, series=["pvpc_eur_mwh"])
+    assert (automatic.metrics["missing"], automatic.metrics["untouched_gaps"]) == (4, 1)
+    all_gaps = backfill(ctx, series=["pvpc_eur_mwh"], automatic=False)
+    assert (all_gaps.metrics["missing"], all_gaps.metrics["recovered"]) == (3, 3)
 
 
-def test_a_dry_run_plans_and_asks_nothing(town: Any) -> None:
+def test_a_dry_run_plans_and_sends_no_request(town: Any) -> None:
     ctx = town.ctx()
-    outcome = backfill(ctx, NOW - 100 * DAY, series=PRICES, automatic=False, dry_run=True)
-    assert len(outcome.plan) == outcome.figures["requests"] == 4
-    assert outcome.figures["planned_s"] > 0
+    result = backfill(ctx, NOW - 100 * DAY, series=PRICES, automatic=False, dry_run=True)
+    assert len(result["plan"]) == result.metrics["requests"] == 4
+    assert result.metrics["planned_s"] > 0
     assert not town.simulator.log
 
 
@@ -100,79 +100,84 @@ def test_the_second_source_is_tried_when_the_first_has_nothing(town: Any) -> Non
     hole = day_bounds((NOW - 9 * DAY).date())
     fill(ctx, town, "spot_eur_mwh", hole)
     town.simulator.set_rules((Rule("spot_missing", source="ree"),))
-    outcome = backfill(ctx, series=["spot_eur_mwh"])
-    credit = outcome.by_source.set_index("source")["recovered"]
+    result = backfill(ctx, series=["spot_eur_mwh"])
+    credit = result["by_source"].set_index("source")["recovered"]
     assert (credit["ree"], credit["omie"]) == (0, 96)
-    assert outcome.level == "ok"
+    assert result.status == "ok"
 
 
 def test_the_second_source_is_tried_when_the_first_is_away(town: Any) -> None:
     ctx = town.ctx()
     fill(ctx, town, "spot_eur_mwh", day_bounds((NOW - 9 * DAY).date()))
     town.simulator.set_rules((Rule("outage", source="ree"),))
-    outcome = backfill(ctx, series=["spot_eur_mwh"])
-    assert outcome.figures["recovered"] == 96
-    assert outcome.by_source.set_index("source").loc["ree", "failed"] == 1
+    result = backfill(ctx, series=["spot_eur_mwh"])
+    assert result.metrics["recovered"] == 96
+    assert result["by_source"].set_index("source").loc["ree", "failed"] == 1
 
 
-def test_what_nobody_has_is_unfillable_and_not_asked_for_again(town: Any) -> None:
+def test_what_no_source_has_is_unfillable_and_not_requested_again(town: Any) -> None:
     ctx = town.ctx()
     hole = (NOW - 9 * DAY, NOW - 9 * DAY + 6 * HOUR)
     fill(ctx, town, "pvpc_eur_mwh", hole)
     town.simulator.set_holes((Hole(PRICES, *hole, lost=True),))
-    outcome = backfill(ctx, series=["pvpc_eur_mwh"])
-    assert outcome.figures["unfillable"] == 6
-    assert outcome.remaining["reason"].tolist() == ["no source has it"]
+    result = backfill(ctx, series=["pvpc_eur_mwh"])
+    assert result.metrics["unfillable"] == 6
+    assert result["remaining"]["reason"].tolist() == ["no source has it"]
     town.simulator.log.clear()
-    assert backfill(ctx, series=["pvpc_eur_mwh"]).figures["requests"] == 0
+    assert backfill(ctx, series=["pvpc_eur_mwh"]).metrics["requests"] == 0
     assert not town.simulator.log
-    assert analyse(ctx, series=["pvpc_eur_mwh"]).figures["unfillable"] == 6
+    assert analyse(ctx, series=["pvpc_eur_mwh"]).metrics["unfillable"] == 6
 
 
-def bar(ctx: RunContext, name: str, first: datetime, last: datetime) -> None:
+def quarantine_window(ctx: RunContext, name: str, first: datetime, last: datetime) -> None:
     """Quarantine what is stored in the window, as a person who does not trust it."""
-    quarantine.judge(ctx, quarantine.Choice(name, first, last), "quarantined", "frozen feed", "Ana")
+    selection = quarantine.Selection(name, first, last)
+    quarantine.record_decision(ctx, selection, "quarantined", "frozen feed", "Ana")
 
 
-def test_what_an_earlier_run_barred_is_fetched_from_another_source(town: Any) -> None:
+def test_a_value_quarantined_before_is_fetched_from_another_source(town: Any) -> None:
     ctx = town.ctx()
     hole = day_bounds((NOW - 9 * DAY).date())
     fill(ctx, town, "spot_eur_mwh")
-    bar(ctx, "spot_eur_mwh", *hole)
-    outcome = backfill(ctx, series=["spot_eur_mwh"])
+    quarantine_window(ctx, "spot_eur_mwh", *hole)
+    result = backfill(ctx, series=["spot_eur_mwh"])
     assert (
-        outcome.figures["missing"],
-        outcome.figures["barred"],
-        outcome.figures["recovered"],
+        result.metrics["missing"],
+        result.metrics["missing_quarantined"],
+        result.metrics["recovered"],
     ) == (96, 96, 96)
-    assert town.asked("ree") == 0  # it gave what is barred
+    assert town.asked("ree") == 0  # it gave the quarantined values
     after = analyse(ctx, series=["spot_eur_mwh"]).accounting.iloc[0]
     assert (after["quarantined"], after["missing"]) == (0, 0)
 
 
-def test_what_is_barred_and_with_nobody_else_is_called_so_and_not_asked_for_again(
+def test_quarantined_values_that_no_other_source_has_are_not_requested_again(
     town: Any,
 ) -> None:
     ctx = town.ctx()
     hole = day_bounds((NOW - 9 * DAY).date())
     fill(ctx, town, "spot_eur_mwh", (NOW - 5 * DAY, NOW - 5 * DAY + 4 * HOUR))
-    bar(ctx, "spot_eur_mwh", *hole)
+    quarantine_window(ctx, "spot_eur_mwh", *hole)
     gone = tuple(
         Hole(PRICES, *each, lost=True) for each in (hole, (NOW - 5 * DAY, NOW - 5 * DAY + 4 * HOUR))
     )
     town.simulator.set_holes(gone)
-    outcome = backfill(ctx, series=["spot_eur_mwh"])
-    assert (outcome.figures["only_quarantined"], outcome.figures["unfillable"], outcome.left) == (
+    result = backfill(ctx, series=["spot_eur_mwh"])
+    assert (
+        result.metrics["only_quarantined"],
+        result.metrics["unfillable"],
+        result.metrics["left"],
+    ) == (
         96,
         16,
         0,
     )
-    assert set(outcome.remaining["reason"]) == {
+    assert set(result["remaining"]["reason"]) == {
         "its value is quarantined, and no other source in reach has one",
         "no source has it",
     }
     town.simulator.log.clear()
-    assert backfill(ctx, series=["spot_eur_mwh"]).figures["missing"] == 0
+    assert backfill(ctx, series=["spot_eur_mwh"]).metrics["missing"] == 0
     assert not town.simulator.log
     states = ["present", "late", "missing", "quarantined", "unfillable"]
     books = analyse(ctx, series=["spot_eur_mwh"]).accounting.iloc[0]
@@ -180,43 +185,43 @@ def test_what_is_barred_and_with_nobody_else_is_called_so_and_not_asked_for_agai
     assert books[states].sum() == books["expected"]
 
 
-def test_a_value_barred_in_this_run_is_not_with_no_source(town: Any) -> None:
+def test_a_value_quarantined_in_this_run_is_not_unfillable(town: Any) -> None:
     ctx = town.ctx()
     hole = (NOW - 9 * DAY, NOW - 9 * DAY + 6 * HOUR)
     fill(ctx, town, "pvpc_eur_mwh", hole)
     implausible = {**ctx.settings.quality.plausible, "pvpc_eur_mwh": (-2.0, -1.0)}
     strict = replace(ctx.settings, quality=replace(ctx.settings.quality, plausible=implausible))
-    outcome = backfill(replace(ctx, settings=strict), series=["pvpc_eur_mwh"])
-    assert (outcome.figures["only_quarantined"], outcome.figures["unfillable"]) == (6, 0)
-    assert outcome.remaining["reason"].tolist() == [
+    result = backfill(replace(ctx, settings=strict), series=["pvpc_eur_mwh"])
+    assert (result.metrics["only_quarantined"], result.metrics["unfillable"]) == (6, 0)
+    assert result["remaining"]["reason"].tolist() == [
         "its value is quarantined, and no other source in reach has one"
     ]
 
 
-def test_no_source_has_it_is_said_of_none_that_was_out_of_reach(town: Any) -> None:
+def test_a_source_out_of_reach_is_not_one_that_does_not_have_it(town: Any) -> None:
     ctx = town.ctx()
     hole = (NOW - 5 * DAY + HOUR, NOW - 5 * DAY + 6 * HOUR)  # too young for the archive
     fill(ctx, town, "temperature_c", hole)
     town.simulator.set_holes((Hole(("temperature_c",), *hole, lost=True),))
-    assert backfill(ctx, series=["temperature_c"]).remaining["reason"].tolist() == [
+    assert backfill(ctx, series=["temperature_c"])["remaining"]["reason"].tolist() == [
         "no source in reach has it"
     ]
 
 
-def test_what_could_not_be_asked_is_missing_and_not_unfillable(town: Any) -> None:
+def test_what_could_not_be_requested_is_missing_and_not_unfillable(town: Any) -> None:
     ctx = town.ctx()
     fill(ctx, town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 9 * DAY + 6 * HOUR))
     town.simulator.set_rules(tuple(Rule("outage", source=source) for source in ALL_PRICE_SOURCES))
-    outcome = backfill(ctx, series=["pvpc_eur_mwh"])
-    assert (outcome.level, outcome.figures["recovered"], outcome.figures["unfillable"]) == (
+    result = backfill(ctx, series=["pvpc_eur_mwh"])
+    assert (result.status, result.metrics["recovered"], result.metrics["unfillable"]) == (
         "fail",
         0,
         0,
     )
-    (left,) = outcome.remaining.to_dict("records")
+    (left,) = result["remaining"].to_dict("records")
     assert "ree" in left["reason"]
     assert left["slots"] == 6
-    assert analyse(ctx, series=["pvpc_eur_mwh"]).figures["missing"] == 6
+    assert analyse(ctx, series=["pvpc_eur_mwh"]).metrics["missing"] == 6
 
 
 JOB = "auto_backfill_check"
@@ -224,7 +229,7 @@ CRON = [timedelta(minutes=minute) for minute in range(0, 181, 5)]
 
 
 def run_by_cron(town: Any, ends: datetime | None = None) -> dict[int, RunContext]:
-    """Let every tick of three hours look as the scheduled job does; return the minutes at which it ran, with the house.
+    """Let every tick of three hours run the scheduled job; return the minutes and contexts of its runs.
 
     Providers are away until ``ends``.
     """
@@ -234,8 +239,8 @@ def run_by_cron(town: Any, ends: datetime | None = None) -> dict[int, RunContext
     for tick in CRON:
         ctx = town.ctx(NOW + tick + timedelta(seconds=1 + tick.seconds % 3))
         if due.nothing_due(ctx.settings, ctx.state, JOB, ctx.clock.now()) is None:
-            outcome = backfill(ctx, series=["pvpc_eur_mwh"])
-            status = "failed" if outcome.level == "fail" else "ok"
+            result = backfill(ctx, series=["pvpc_eur_mwh"])
+            status = "failed" if result.status == "fail" else "ok"
             set_mark(ctx.state, "job", JOB, ctx.as_of, {"status": status})
             ran[int(tick.total_seconds() / 60)] = ctx
     return ran
@@ -248,7 +253,7 @@ def run_by_cron(town: Any, ends: datetime | None = None) -> dict[int, RunContext
         pytest.param(6, [0, 15, 120, 135], id="moderate"),
     ],
 )
-def test_what_failed_is_tried_again_as_often_as_its_severity_asks_for(
+def test_failed_requests_are_repeated_as_often_as_their_severity_asks_for(
     town: Any, hours: int, minutes: list[int]
 ) -> None:
     fill(town.ctx(), town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 9 * DAY + hours * HOUR))
@@ -264,7 +269,7 @@ def test_a_pass_takes_up_what_the_one_before_left_and_is_the_last(town: Any) -> 
         30,
         120,
     ]  # then the next look at the whole account, because something was stored
-    assert analyse(ran[30], series=["pvpc_eur_mwh"]).figures["missing"] == 0
+    assert analyse(ran[30], series=["pvpc_eur_mwh"]).metrics["missing"] == 0
 
 
 def test_a_pass_leaves_gaps_alone_that_are_not_severe_enough(town: Any) -> None:
@@ -277,13 +282,13 @@ def test_a_pass_leaves_gaps_alone_that_are_not_severe_enough(town: Any) -> None:
     )
     town.simulator.set_rules(tuple(Rule("outage", source=source) for source in ALL_PRICE_SOURCES))
     for minutes, slots_waiting in ((0, 0), (15, 0), (30, 6), (60, 6), (120, 0)):
-        outcome = backfill(town.ctx(NOW + timedelta(minutes=minutes)), series=["pvpc_eur_mwh"])
-        assert outcome.left == outcome.figures["missing"] == 30
-        left = outcome.remaining
+        result = backfill(town.ctx(NOW + timedelta(minutes=minutes)), series=["pvpc_eur_mwh"])
+        assert result.metrics["left"] == result.metrics["missing"] == 30
+        left = result["remaining"]
         assert left.loc[left["reason"].str.contains("next look"), "slots"].sum() == slots_waiting
 
 
-def test_a_run_by_hand_looks_at_everything_anew(town: Any) -> None:
+def test_a_manual_run_looks_at_everything_anew(town: Any) -> None:
     fill(town.ctx(), town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 8 * DAY))
     town.simulator.set_rules(tuple(Rule("outage", source=source) for source in ALL_PRICE_SOURCES))
     backfill(town.ctx(), series=["pvpc_eur_mwh"])
@@ -300,24 +305,24 @@ def test_short_holes_wait_for_the_daily_backfill_which_takes_all(town: Any) -> N
         (NOW - 9 * DAY, NOW - 9 * DAY + HOUR),
         (NOW - 2 * DAY, NOW - 2 * DAY + 3 * HOUR),
     )
-    outcome = backfill(ctx, series=["pvpc_eur_mwh"])
-    assert (outcome.figures["missing"], outcome.figures["untouched_gaps"], outcome.level) == (
+    result = backfill(ctx, series=["pvpc_eur_mwh"])
+    assert (result.metrics["missing"], result.metrics["untouched_gaps"], result.status) == (
         0,
         2,
         "ok",
     )
-    assert outcome.remaining["slots"].sum() == 4
-    assert outcome.remaining["reason"].str.contains("daily_backfill").all()
-    assert "2 gaps too short" in outcome.verdict
+    assert result["remaining"]["slots"].sum() == 4
+    assert result["remaining"]["reason"].str.contains("daily_backfill").all()
+    assert "2 gaps too short" in result.summary
     given = ctx.settings.jobs["daily_backfill"].parameters
     daily = backfill(ctx, series=["pvpc_eur_mwh"], **given)
-    assert (daily.figures["missing"], daily.figures["recovered"]) == (4, 4)
+    assert (daily.metrics["missing"], daily.metrics["recovered"]) == (4, 4)
 
 
 @pytest.mark.parametrize(
     ("days_ago", "found"), [pytest.param(1, 1, id="yesterday"), pytest.param(9, 0, id="long ago")]
 )
-def test_the_daily_backfill_validates_yesterday_and_looks_elsewhere_for_what_it_doubts(
+def test_the_daily_backfill_validates_yesterday_and_requests_flagged_values_from_another_source(
     town: Any, days_ago: int, found: int
 ) -> None:
     ctx = town.ctx()
@@ -334,17 +339,17 @@ def test_the_daily_backfill_validates_yesterday_and_looks_elsewhere_for_what_it_
         retrieved_at=NOW,
     )
     ctx.store.write(spike, run_id="bad")
-    outcome = backfill(
+    result = backfill(
         ctx, series=["temperature_c"], **ctx.settings.jobs["daily_backfill"].parameters
     )
-    assert (len(outcome.quarantined), outcome.figures["barred"]) == (found, found)
-    assert ("newly quarantined" in outcome.verdict) == bool(found)
+    assert (len(result["quarantined"]), result.metrics["missing_quarantined"]) == (found, found)
+    assert ("newly quarantined" in result.summary) == bool(found)
     assert (
-        outcome.remaining["start"].tolist() == [at] * found
+        result["remaining"]["start"].tolist() == [at] * found
     )  # the archive does not reach so near, the other gave it
 
 
-def test_a_window_between_two_requests_is_not_judged(
+def test_a_window_between_two_requests_is_not_checked(
     town: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ctx = town.ctx()
@@ -362,11 +367,11 @@ def test_a_window_between_two_requests_is_not_judged(
         retrieved_at=NOW,
     )
     ctx.store.write(spike, run_id="bad")
-    assert len(backfill(ctx, series=["temperature_c"]).quarantined) == 0
-    assert len(backfill(ctx, NOW - 15 * DAY, series=["temperature_c"]).quarantined) == 1
+    assert len(backfill(ctx, series=["temperature_c"])["quarantined"]) == 0
+    assert len(backfill(ctx, NOW - 15 * DAY, series=["temperature_c"])["quarantined"]) == 1
 
 
-def test_what_was_not_sent_is_not_counted_as_asked(town: Any) -> None:
+def test_a_request_that_was_not_sent_is_not_counted(town: Any) -> None:
     ctx = town.ctx()
     fill(
         ctx,
@@ -375,7 +380,7 @@ def test_what_was_not_sent_is_not_counted_as_asked(town: Any) -> None:
         *(day_bounds((NOW - ago * DAY).date()) for ago in (9, 11, 13, 15)),
     )
     town.simulator.set_rules((Rule("outage"),))
-    omie = backfill(ctx, series=["spot_eur_mwh"]).by_source.set_index("source").loc["omie"]
+    omie = backfill(ctx, series=["spot_eur_mwh"])["by_source"].set_index("source").loc["omie"]
     assert (omie["requests"], omie["missing"]) == (2, 2 * 96)  # the second opened its circuit
 
 
@@ -384,13 +389,17 @@ def test_a_replay_calls_what_was_unknown_then_neither_quarantined_nor_lost(town:
     then = NOW - 200 * DAY
     hole = (then - 2 * DAY, then - 2 * DAY + 6 * HOUR)
     past = replace(town.ctx(), as_of=then, explicit_as_of=True)
-    outcome = backfill(past, *hole, series=["temperature_c"], automatic=False)
-    assert (outcome.figures["only_quarantined"], outcome.figures["known_later"], outcome.left) == (
+    result = backfill(past, *hole, series=["temperature_c"], automatic=False)
+    assert (
+        result.metrics["only_quarantined"],
+        result.metrics["known_later"],
+        result.metrics["left"],
+    ) == (
         0,
         6,
         0,
     )
-    assert outcome.remaining["reason"].tolist() == ["it is stored, but was not known then"]
+    assert result["remaining"]["reason"].tolist() == ["it is stored, but was not known then"]
     assert (
         len(
             ctx.store.slots(
@@ -404,15 +413,15 @@ def test_a_replay_calls_what_was_unknown_then_neither_quarantined_nor_lost(town:
     )
 
 
-def test_a_replay_fills_and_leaves_no_word_for_the_next_tick(town: Any) -> None:
+def test_a_replay_fills_and_sets_no_mark_for_the_next_tick(town: Any) -> None:
     ctx = replace(town.ctx(), explicit_as_of=True)
     fill(ctx, town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 8 * DAY))
     fill(ctx, town, "temperature_c", (NOW - 9 * DAY, NOW - 8 * DAY))
     town.simulator.set_rules(
         tuple(Rule("outage", source=source) for source in ("open_meteo", "open_meteo_recent"))
     )
-    outcome = backfill(ctx, series=["pvpc_eur_mwh", "temperature_c"])
-    assert (outcome.figures["recovered"], outcome.left) == (24, 24)
+    result = backfill(ctx, series=["pvpc_eur_mwh", "temperature_c"])
+    assert (result.metrics["recovered"], result.metrics["left"]) == (24, 24)
     assert get_marks(ctx.state, STORED) == {}
     assert attempts.next_pass(ctx.state) is None
 
@@ -426,11 +435,11 @@ def test_a_replay_of_minutes_ago_takes_no_turn_of_the_presents(town: Any) -> Non
         ctx.settings.gaps.severities[2:3],
     )
     assert attempts.begin_pass(ctx.state, NOW) != RetryPass(NOW)
-    outcome = backfill(replace(ctx, explicit_as_of=True), series=["pvpc_eur_mwh"])
-    assert outcome.figures["recovered"] == 6
+    result = backfill(replace(ctx, explicit_as_of=True), series=["pvpc_eur_mwh"])
+    assert result.metrics["recovered"] == 6
 
 
-def test_what_came_by_other_means_is_not_looked_for_for_ever(town: Any) -> None:
+def test_what_came_by_other_means_is_not_requested_for_ever(town: Any) -> None:
     hole = (NOW - 9 * DAY, NOW - 9 * DAY + 6 * HOUR)
     fill(town.ctx(), town, "pvpc_eur_mwh", hole)
     town.simulator.set_holes((Hole(PRICES, *hole, lost=True),))
@@ -446,30 +455,30 @@ def test_the_young_end_comes_from_the_forecast_endpoint_and_the_rest_from_the_ar
     town: Any,
 ) -> None:
     ctx = town.ctx()
-    outcome = backfill(ctx, NOW - 10 * DAY, series=["temperature_c"], automatic=False)
-    asked = outcome.plan.set_index("source")
+    result = backfill(ctx, NOW - 10 * DAY, series=["temperature_c"], automatic=False)
+    asked = result["plan"].set_index("source")
     assert (
         asked.loc["open_meteo", "end"] == asked.loc["open_meteo_recent", "start"] == NOW - 5 * DAY
     )
     assert (
-        outcome.figures["recovered"] == outcome.figures["missing"] == 237
+        result.metrics["recovered"] == result.metrics["missing"] == 237
     )  # three hours are not due
 
 
-def test_what_the_young_end_lacks_is_asked_for_again_as_soon_as_the_archive_can_have_it(
+def test_what_the_young_end_lacks_is_requested_as_soon_as_the_archive_can_have_it(
     town: Any,
 ) -> None:
     ctx = town.ctx()
     hole = (NOW - 5 * DAY + HOUR, NOW - 5 * DAY + 6 * HOUR)
     fill(ctx, town, "temperature_c", hole)
     town.simulator.set_holes((Hole(("temperature_c",), *hole, lost=True),))
-    assert backfill(ctx, series=["temperature_c"]).figures["unfillable"] == 5
+    assert backfill(ctx, series=["temperature_c"]).metrics["unfillable"] == 5
     town.simulator.set_holes(())
     later = replace(ctx, as_of=NOW + 7 * HOUR)
     town.clock.set(later.as_of)
-    outcome = backfill(later, until=NOW - 4 * DAY, series=["temperature_c"])
-    assert outcome.figures["recovered"] == outcome.figures["missing"] == 5
-    assert outcome.plan["source"].tolist() == ["open_meteo"]
+    result = backfill(later, until=NOW - 4 * DAY, series=["temperature_c"])
+    assert result.metrics["recovered"] == result.metrics["missing"] == 5
+    assert result["plan"]["source"].tolist() == ["open_meteo"]
 
 
 def test_a_first_load_reports_its_progress(town: Any) -> None:
@@ -487,11 +496,11 @@ def test_a_second_run_has_nothing_to_do(town: Any) -> None:
     backfill(ctx, NOW - 10 * DAY, automatic=False)
     town.simulator.log.clear()
     again = backfill(ctx, NOW - 10 * DAY, automatic=False)
-    assert again.figures["missing"] == again.figures["new"] == 0
+    assert again.metrics["missing"] == again.metrics["new"] == 0
     assert not town.simulator.log
 
 
-def test_what_came_before_a_crash_is_kept_and_not_asked_for_again(town: Any) -> None:
+def test_what_came_before_a_crash_is_kept_and_not_requested_again(town: Any) -> None:
     ctx = town.ctx()
 
     def crash(step: Progress) -> None:
@@ -500,9 +509,9 @@ def test_what_came_before_a_crash_is_kept_and_not_asked_for_again(town: Any) -> 
 
     with pytest.raises(KeyboardInterrupt):
         backfill(ctx, NOW - 100 * DAY, series=PRICES, automatic=False, progress=crash)
-    kept = analyse(ctx, NOW - 100 * DAY, series=PRICES).figures["present"]
+    kept = analyse(ctx, NOW - 100 * DAY, series=PRICES).metrics["present"]
     assert kept > 0
     town.simulator.log.clear()
     rest = backfill(replace(ctx, run_id="next"), NOW - 100 * DAY, series=PRICES, automatic=False)
-    assert rest.figures["recovered"] == rest.figures["missing"] == rest.figures["new"]
+    assert rest.metrics["recovered"] == rest.metrics["missing"] == rest.metrics["new"]
     assert town.asked("ree") == 2

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from factory_lib.catalogue import QUARTERS_SINCE, default_catalogue
 from factory_lib.clock import day_start, epoch
-from factory_lib.pipeline.coverage import SlotState, account, contained, find, grid_step, local_days
+from factory_lib.pipeline.coverage import (
+    SlotState,
+    classify,
+    contained,
+    day_labels,
+    grid_step,
+    runs,
+)
 from factory_lib.slots import expected
 
 CATALOGUE = default_catalogue()
@@ -45,16 +52,18 @@ def test_the_five_states_add_up(name: str, start: datetime, days: int, seed: int
     present, quarantined = some(rng, slots), some(rng, slots)
     as_of = start + timedelta(days=float(rng.uniform(-1, days + 3)))
 
-    books = account(
+    coverage = classify(
         entry, start, end, present, as_of=as_of, quarantined=quarantined, unfillable=unfillable
     )
 
-    assert sum(books.counts().values()) == len(slots)
-    assert set(books.where(SlotState.PRESENT)) == set(slots) & set(present)
-    assert set(books.where(SlotState.QUARANTINED)) == (set(slots) & set(quarantined)) - set(present)
-    late = books.where(SlotState.LATE)
+    assert sum(coverage.counts().values()) == len(slots)
+    assert set(coverage.where(SlotState.PRESENT)) == set(slots) & set(present)
+    assert set(coverage.where(SlotState.QUARANTINED)) == (set(slots) & set(quarantined)) - set(
+        present
+    )
+    late = coverage.where(SlotState.LATE)
     assert not len(late) or late.min() + 900 > epoch(entry.due_until(as_of)) - 86400
-    shuffled = account(
+    shuffled = classify(
         entry,
         start,
         end,
@@ -63,7 +72,7 @@ def test_the_five_states_add_up(name: str, start: datetime, days: int, seed: int
         quarantined=quarantined,
         unfillable=unfillable,
     )
-    np.testing.assert_array_equal(books.states, shuffled.states)
+    np.testing.assert_array_equal(coverage.states, shuffled.states)
 
 
 @given(NAMES, STARTS, DAYS, SEEDS)
@@ -74,36 +83,36 @@ def test_runs_are_maximal_and_cover_their_state(
     end = start + timedelta(days=days)
     slots = expected(entry, start, end)
 
-    books = account(entry, start, end, some(rng, slots), as_of=datetime(2027, 1, 1, tzinfo=UTC))
+    coverage = classify(entry, start, end, some(rng, slots), as_of=datetime(2027, 1, 1, tzinfo=UTC))
 
-    gaps = books.runs(SlotState.MISSING)
+    gaps = coverage.runs(SlotState.MISSING)
     inside = np.zeros(len(slots), dtype=bool)
     for first, last in zip(gaps.starts, gaps.ends, strict=True):
         inside |= (slots >= first) & (slots < last)
-    np.testing.assert_array_equal(slots[inside], books.where(SlotState.MISSING))
+    np.testing.assert_array_equal(slots[inside], coverage.where(SlotState.MISSING))
     assert (gaps.starts[1:] > gaps.ends[:-1]).all()  # touching stretches would be one
-    assert gaps.slots.sum() == books.counts()["missing"]
-    np.testing.assert_array_equal(books.starts[1:], books.ends[:-1])
+    assert gaps.slots.sum() == coverage.counts()["missing"]
+    np.testing.assert_array_equal(coverage.starts[1:], coverage.ends[:-1])
 
 
 @given(st.integers(1, 400), SEEDS, st.sampled_from([900, 3600, 86400]))
-def test_find_agrees_with_a_walk_along_the_grid(size: int, seed: int, step: int) -> None:
+def test_runs_agree_with_a_walk_along_the_grid(size: int, seed: int, step: int) -> None:
     rng = np.random.default_rng(seed)
     grid = np.arange(size, dtype=np.int64) * step + 7 * step
-    present = grid[rng.random(size) < 0.6]
+    mask = rng.random(size) < 0.4
 
-    found = find(grid, present, step)
+    stretches = runs(mask, grid, grid + step, step)
 
-    walked, open_ = [], None
-    held = set(present.tolist())
-    for slot in [*grid.tolist(), None]:
-        if slot is not None and slot not in held:
-            open_ = slot if open_ is None else open_
-        elif open_ is not None:
-            walked.append((open_, slot if slot is not None else int(grid[-1]) + step))
-            open_ = None
-    assert list(zip(found.starts.tolist(), found.ends.tolist(), strict=True)) == walked
-    assert (found.seconds == found.slots * step).all()
+    walked, begin = [], None
+    missing = set(grid[mask].tolist())
+    for slot in [*grid.tolist(), int(grid[-1]) + step]:
+        if slot in missing:
+            begin = slot if begin is None else begin
+        elif begin is not None:
+            walked.append((begin, slot))
+            begin = None
+    assert list(zip(stretches.starts.tolist(), stretches.ends.tolist(), strict=True)) == walked
+    assert (stretches.seconds == stretches.slots * step).all()
 
 
 @given(SEEDS, st.integers(0, 50_000))
@@ -118,7 +127,7 @@ def test_contained_agrees_with_isin_over_several_blocks(seed: int, size: int) ->
 def test_every_slot_belongs_to_its_market_day(start: datetime, days: int) -> None:
     entry = CATALOGUE["spot_eur_mwh"]
     slots = expected(entry, start, start + timedelta(days=days))
-    names = local_days(slots)
+    names = day_labels(slots)
     begins = [epoch(day_start(datetime.fromtimestamp(int(name), UTC).date())) for name in names]
     offset = slots - np.array(begins, dtype=np.int64)
     assert ((offset >= 0) & (offset < 25 * 3600)).all()

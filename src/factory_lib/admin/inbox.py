@@ -11,7 +11,7 @@ from factory_lib.errors import BadInput, JobLocked, OriginMismatch
 from factory_lib.files import lock
 from factory_lib.importers import import_path
 from factory_lib.importers.files import printable
-from factory_lib.pipeline.ingest import IngestOutcome
+from factory_lib.results import JobResult
 from factory_lib.runs import due
 from factory_lib.state.marks import STORED
 
@@ -82,11 +82,11 @@ def _file_away(file: Path, folder: Path) -> None:
     file.rename(target)
 
 
-def told(outcome: IngestOutcome, dropped: list[Dropped]) -> IngestOutcome:
-    """Return the outcome of an ingestion that also emptied the inbox."""
+def told(result: JobResult, dropped: list[Dropped]) -> JobResult:
+    """Return the result of an ingestion that also emptied the inbox."""
     if not dropped:
-        return outcome
-    figures = {
+        return result
+    metrics = {
         "inbox_files": sum(not each.left for each in dropped),
         "inbox_new": sum(each.new for each in dropped),
         "inbox_refused": sum(each.refused for each in dropped),
@@ -94,4 +94,4 @@ def told(outcome: IngestOutcome, dropped: list[Dropped]) -> IngestOutcome:
     notes = tuple(
         f"Inbox: {each.name}{' refused' if each.refused else ''}: {each.note}" for each in dropped
     )
-    return replace(outcome, figures={**outcome.figures, **figures}, notes=(*outcome.notes, *notes))
+    return replace(result, metrics={**result.metrics, **metrics}, notes=(*result.notes, *notes))

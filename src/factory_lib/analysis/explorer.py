@@ -65,7 +65,7 @@ def explore(
     """
     entry = ctx.catalogue[name]
     places = places_of(ctx.settings, entry)
-    end = until or gaps.known_until(entry, ctx.as_of)
+    end = until or gaps.expected_until(entry, ctx.as_of)
     held = ctx.store.slots(name, places=places, start=ALWAYS, end=end, as_of=ctx.as_of)
     first, last = (from_epoch(int(held[at])) if len(held) else ctx.as_of for at in (0, -1))
     start = since or max(first, min(last, end) - timedelta(days=365))

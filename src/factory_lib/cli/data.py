@@ -22,8 +22,9 @@ from factory_lib.context import open_context
 from factory_lib.errors import BadInput, SourceError
 from factory_lib.importers import detect
 from factory_lib.pipeline import backfill as filling
-from factory_lib.pipeline import gaps as accounting
-from factory_lib.pipeline import quarantine as judging
+from factory_lib.pipeline import quarantine as quarantining
+from factory_lib.pipeline.gaps import analyse
+from factory_lib.pipeline.summary import summarise_gaps
 
 commands = click.Group()
 
@@ -66,9 +67,9 @@ def gaps(profile: str | None, since: str | None, as_of: str | None, as_json: boo
     """Account for every slot and list the gaps."""
     with open_context(profile, as_of) as ctx:
         start, _ = _window(since, None, ctx.as_of)
-        report = accounting.analyse(ctx, start)
-    write_result(result_of(report, "accounting", "gaps"), as_json)
-    return int(report.level == "fail")
+        result = summarise_gaps(analyse(ctx, start))
+    write_result(result, as_json, "accounting", "gaps")
+    return int(result.status == "fail")
 
 
 @commands.command("backfill")
@@ -91,17 +92,17 @@ def backfill(
         open_context(settings=settings, as_of=as_of) as ctx,
         tqdm(unit="request", disable=not sys.stderr.isatty()) as bar,
     ):
-        outcome = filling.backfill(
+        result = filling.backfill(
             ctx,
             *_window(since, until, ctx.as_of),
             automatic=False,
             dry_run=dry_run,
             progress=lambda progress: _advance(bar, progress),
         )
-    write_result(result_of(outcome, "plan", "by_source", "remaining"), as_json)
-    if outcome.level != "fail":
+    write_result(result, as_json, "plan", "by_source", "remaining")
+    if result.status != "fail":
         return 0
-    return SourceError.exit_code if outcome.figures["providers_away"] else 1
+    return SourceError.exit_code if result.metrics["providers_away"] else 1
 
 
 def _advance(bar: Any, progress: filling.Progress) -> None:
@@ -178,11 +179,11 @@ def quarantine(profile: str | None, as_json: bool) -> None:
 def list_quarantined(profile: str | None, series: str | None, as_json: bool) -> None:
     """List quarantined values."""
     with open_context(profile) as ctx:
-        write_rows(records(judging.listed(ctx, series)), as_json)
+        write_rows(records(quarantining.open_decisions(ctx, series)), as_json)
 
 
 def _selection(command: Command) -> Command:
-    """Add the options that select values of one series and say why they are judged."""
+    """Add the options that select values of one series and name the reason."""
     for option in (
         click.argument("series"),
         click.option("--since", required=True, help="First instant or market day."),
@@ -200,14 +201,14 @@ def _selection(command: Command) -> Command:
 @_selection
 def release(**options: Any) -> None:
     """Release quarantined values, so that they are used again."""
-    _judge("release", options)
+    _decide("release", options)
 
 
 @quarantine.command("reject")
 @_selection
 def reject(**options: Any) -> None:
     """Quarantine values, so that they are not used."""
-    _judge("reject", options)
+    _decide("reject", options)
 
 
 @quarantine.command("correct")
@@ -215,19 +216,23 @@ def reject(**options: Any) -> None:
 @_selection
 def correct(**options: Any) -> None:
     """Store a revision of each value; the old one stays readable."""
-    _judge("correct", options)
+    _decide("correct", options)
 
 
-def _judge(action: str, options: Mapping[str, Any]) -> None:
+def _decide(action: str, options: Mapping[str, Any]) -> None:
     start, end = _window(options["since"], options["until"])
     assert start is not None
     assert end is not None
-    choice = judging.Choice(options["series"], start, end, options["source"])
+    selection = quarantining.Selection(options["series"], start, end, options["source"])
     author = options["by"]
     with open_context(options["profile"]) as ctx:
         if action == "correct":
-            count = judging.correct(ctx, choice, options["value"], options["reason"], author)
+            count = quarantining.correct(
+                ctx, selection, options["value"], options["reason"], author
+            )
         else:
             decision = "released" if action == "release" else "quarantined"
-            count = judging.judge(ctx, choice, decision, options["reason"], author)
+            count = quarantining.record_decision(
+                ctx, selection, decision, options["reason"], author
+            )
     write_rows([{"values": count, "action": action, "by": author}], options["as_json"])

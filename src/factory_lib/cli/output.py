@@ -57,20 +57,20 @@ def result_of(outcome: Any, *tables: str) -> JobResult:
     return JobResult(outcome.level, outcome.verdict, outcome.figures, frames)
 
 
-def write_result(result: JobResult, as_json: bool) -> None:
-    """Write a result and its tables."""
+def write_result(result: JobResult, as_json: bool, *tables: str) -> None:
+    """Write a result and its tables, or those that are named."""
+    frames = {name: result[name] for name in tables or result.tables}
     if as_json:
-        tables = {name: records(frame) for name, frame in result.tables.items()}
         head = {
             "status": result.status,
             "summary": result.summary,
             "metrics": dict(result.metrics),
             "notes": result.notes,
         }
-        write_json({**head, **tables})
+        write_json({**head, **{name: records(frame) for name, frame in frames.items()}})
         return
     write(result.summary)
-    for name, frame in result.tables.items():
+    for name, frame in frames.items():
         if len(frame):
             more = f" (first {SHOWN_ROWS} of {len(frame):,})" if len(frame) > SHOWN_ROWS else ""
             write(f"\n{name}{more}:\n{frame.head(SHOWN_ROWS).to_string(index=False)}")

@@ -43,7 +43,7 @@ def import_members(ctx: RunContext, path: str, fmt: str, members: Sequence[Membe
     written = _write(ctx, checked, done)
     forecasts = _write_forecasts(ctx, reading, done)
     for name, marks in checked.marks.groupby("series", sort=False):
-        quality.bar(ctx, _in_store(ctx.store, str(name), marks), _AUTHOR)
+        quality.quarantine(ctx, _in_store(ctx.store, str(name), marks), _AUTHOR)
     import_ledger.record_completion(ctx.state, readable, ctx.clock.now(), _per_member(checked))
     states |= {m.label: report.REPEATED if m.label in done else report.STORED for m in readable}
     return ImportReport(

@@ -12,7 +12,7 @@ import pandas as pd
 from factory_lib.catalogue import DayAhead, Kind, Series
 from factory_lib.clock import day_bounds, day_start, from_epoch, market_day
 from factory_lib.importers.reading import Reading
-from factory_lib.pipeline.coverage import local_days
+from factory_lib.pipeline.coverage import day_labels
 from factory_lib.slots import Slots, expected, from_index, to_index
 
 ACCOUNT_COLUMNS = (
@@ -54,7 +54,7 @@ def count(reading: Reading, series: Series) -> tuple[pd.DataFrame, pd.DataFrame]
             series, *_span(series, from_epoch(int(seen.min())), from_epoch(int(seen.max())))
         )
         if not reading.continuous:
-            due = due[np.isin(local_days(due), local_days(own))]
+            due = due[np.isin(day_labels(due), day_labels(own))]
         days, expected_slots, absent, empty = _by_day(due, own, valued)
         whole = absent == expected_slots
         numbers = (
@@ -89,7 +89,7 @@ def _timed(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
 
 def _by_day(due: Slots, seen: Slots, valued: Slots) -> tuple[Slots, Slots, Slots, int]:
     """Return the days, how many slots each should have and lacks, and how many have lines and no value."""
-    days, which = np.unique(local_days(due), return_inverse=True)
+    days, which = np.unique(day_labels(due), return_inverse=True)
     expected_slots = np.bincount(which)
     present = np.bincount(which, weights=np.isin(due, seen)).astype(np.int64)
     values = np.bincount(which, weights=np.isin(due, valued))

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from factory_lib.context import RunContext
     from factory_lib.models.prediction import PredictionOutcome
-    from factory_lib.pipeline.backfill import BackfillOutcome
+    from factory_lib.results import JobResult
 
 OPEN, ACKNOWLEDGED, RESOLVED = "open", "acknowledged", "resolved"
 
@@ -324,22 +324,22 @@ def _left(slots: Mapping[str, int]) -> str:
     )
 
 
-def after_recovery(ctx: RunContext, outcome: BackfillOutcome) -> None:
+def after_recovery(ctx: RunContext, result: JobResult) -> None:
     """Say how a backfill of now ended; one that found nothing to fill only ends an earlier alert."""
     now = ctx.clock.now()
     if ctx.replay:
         return
     severity = {"ok": Severity.INFO, "warn": Severity.WARNING, "fail": Severity.CRITICAL}[
-        outcome.level
+        result.status
     ]
-    if outcome.figures["missing"] and not outcome.figures["recovered"]:
+    if result.metrics["missing"] and not result.metrics["recovered"]:
         severity = max(
             severity, Severity.WARNING
         )  # nothing came back: no good news, whoever is to blame
-    if outcome.figures["missing"] or severity:
-        raise_event(ctx.state, Event(Topic.RECOVERY, "backfill", severity, outcome.verdict), now)
+    if result.metrics["missing"] or severity:
+        raise_event(ctx.state, Event(Topic.RECOVERY, "backfill", severity, result.summary), now)
     else:
-        resolve(ctx.state, Topic.RECOVERY, "backfill", outcome.verdict, now)
+        resolve(ctx.state, Topic.RECOVERY, "backfill", result.summary, now)
 
 
 def after_predictions(ctx: RunContext, outcome: PredictionOutcome) -> None:

@@ -1,121 +1,72 @@
-"""Backfill: a plan, then requests side by side, then the truth as the store tells it.
+"""Backfill: fetch the slots that are missing, from one source after the other.
 
 A slot counts as recovered if it was missing before and is present when the store is
-read again, so the rate can never exceed one. Killed at any moment, the next run
-accounts anew and asks only for what is still missing.
+read again, so the rate can never exceed one. Killed at any moment, the next run looks
+at the store anew and requests only what is still missing.
+
+The tables of the result are ``gaps_before``; ``plan``, the first requests in their
+order; the missing and recovered slots ``by_source``, ``by_series`` and ``by_severity``;
+the ``remaining`` stretches with their reason; and the values ``quarantined`` in the run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from factory_lib import sources
-from factory_lib.clock import day_start, market_day
+from factory_lib.clock import day_start, from_epoch, market_day
 from factory_lib.context import RunContext
-from factory_lib.pipeline import gap_filling
-from factory_lib.pipeline.fetch import ask_all
-from factory_lib.pipeline.gap_filling import Hunt
+from factory_lib.pipeline.fetch import FetchResult, Request, fetch_all
 from factory_lib.pipeline.gaps import GapReport, analyse
-from factory_lib.pipeline.ingest_stats import Tally
-from factory_lib.pipeline.request_plan import Planned, plan, plan_table, turn_s
-from factory_lib.pipeline.targets import clients, targets
+from factory_lib.pipeline.ingest_stats import IngestStats
+from factory_lib.pipeline.quality import check_requested, concat_flagged, run_checks
+from factory_lib.pipeline.request_plan import plan_table, request_seconds
+from factory_lib.pipeline.summary import summarise_backfill
+from factory_lib.pipeline.targets import clients, places_of, targets
+from factory_lib.pipeline.work_table import (
+    KNOWN_LATER,
+    NO_SOURCE_HAS_IT,
+    NO_SOURCE_OUTCOMES,
+    NONE_IN_REACH_HAS_IT,
+    ONLY_QUARANTINED,
+    OPEN,
+    OUT_OF_REACH,
+    RECOVERED,
+    RowStatus,
+    failed_severities,
+    mark_present,
+    next_requests,
+    record_results,
+    stretches,
+    summarise_slots,
+    work_table,
+)
+from factory_lib.results import JobResult
+from factory_lib.slots import Slots, to_index
 from factory_lib.state import attempts
 from factory_lib.state.attempts import RetryPass
+
+if TYPE_CHECKING:
+    from factory_lib.sources.base import Source
+
+TOO_SHORT = "too short for the automatic backfill: left to daily_backfill"
+LEFT_COLUMNS = ["series", "place", "start", "end", "slots", "severity", "reason"]
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a backfill is: requests done and planned so far, and the seconds the rest takes at the rate limits."""
+    """Requests done and planned so far, and the seconds the rest takes at the rate limits."""
 
     done: int
     planned: int
     remaining_s: float
-
-
-@dataclass(frozen=True)
-class BackfillOutcome:
-    """What was planned, what was done, and what the store holds after it.
-
-    Attributes
-    ----------
-    before : GapReport
-        The account before the first request.
-    plan : DataFrame
-        The first round's requests in the order of asking (``requests.plan_table``).
-    by_source, by_series, by_severity : DataFrame
-        ``missing`` slots (of a source: those it was asked for), ``recovered`` of them,
-        and their ``rate``. A slot whose value was quarantined by an earlier run is
-        missing until somebody gives one to trust.
-    remaining : DataFrame
-        Stretches still missing, with the ``reason``; gaps too short to be filled
-        unasked among them.
-    quarantined : DataFrame
-        Stored values that the quality rules doubt (``quality.OFFENDING_COLUMNS``).
-    """
-
-    before: GapReport
-    plan: pd.DataFrame
-    by_source: pd.DataFrame
-    by_series: pd.DataFrame
-    by_severity: pd.DataFrame
-    remaining: pd.DataFrame
-    quarantined: pd.DataFrame
-    figures: Mapping[str, int | float | str]
-    dry_run: bool = False
-
-    @property
-    def level(self) -> str:
-        """``ok`` if all that any source has is there, ``fail`` if sources failed and nothing was recovered."""
-        if self.dry_run or not self.left:
-            return "warn" if self.figures["unreached"] or self.figures["quarantined"] else "ok"
-        return "warn" if self.figures["recovered"] else "fail"
-
-    @property
-    def left(self) -> int:
-        """Slots that a configured source may still have."""
-        names = (
-            "missing",
-            "recovered",
-            "unfillable",
-            "only_quarantined",
-            "unreached",
-            "known_later",
-        )
-        missing, *settled = (int(self.figures[name]) for name in names)
-        return missing - sum(settled)
-
-    @property
-    def verdict(self) -> str:
-        """One sentence for the top of the page."""
-        found = self.figures
-        remarks = [
-            f"{found[name]:,} {words}"
-            for name, words in (
-                ("only_quarantined", "have quarantined values alone"),
-                ("unreached", "are out of every configured source's reach"),
-                ("known_later", "are stored, but were not known then"),
-                ("untouched_gaps", "gaps too short to be filled unasked"),
-                ("quarantined", "newly quarantined"),
-            )
-            if found[name]
-        ]
-        if not found["missing"]:
-            told = "Nothing to fill"
-        elif self.dry_run:
-            told = (
-                f"{found['missing']:,} missing slots would take {found['requests']:,} requests and at least "
-                f"{found['planned_s']:,.0f} s; nothing was asked"
-            )
-        else:
-            told = (
-                f"{found['recovered']:,} of {found['missing']:,} missing slots recovered with {found['requests']:,} "
-                f"requests; {found['unfillable']:,} are with no source; {self.left:,} remain to be tried again"
-            )
-        return "; ".join([told, *remarks]) + "."
 
 
 def backfill(
@@ -127,152 +78,232 @@ def backfill(
     dry_run: bool = False,
     series: Sequence[str] | None = None,
     progress: Callable[[Progress], None] | None = None,
-) -> BackfillOutcome:
-    """Validate what is stored and fill what is missing.
+) -> JobResult:
+    """Check what is stored and fill what is missing.
 
     Parameters
     ----------
     since, until : datetime, optional
         As for ``gaps.analyse``; naming ``since`` makes everything from there on
-        expected, the first load, and has the quality rules look at all of it. So they
-        do at yesterday and today where the run is not ``automatic``.
+        expected, the first load, and has the quality rules check all of it. Without it
+        they check yesterday and today where the run is not ``automatic``.
     automatic : bool
         Only gaps longer than ``settings.gaps.automatic_above_h``, in passes: those that
         a provider did not answer for are due again as often as their severity asks for
-        (``passes``).
+        (``state.attempts``).
     dry_run : bool
-        Plan and ask nothing.
+        Plan the requests and send none.
     progress : callable, optional
-        Told after each answer.
+        Called after each request.
 
     Raises
     ------
     StoreUnavailable, WriteNotConfirmed
-        If what was received could not be kept. What any provider does is in the outcome
-        instead.
+        If what was received could not be stored. The failures of providers are in the
+        result instead.
     """
-    tally = Tally(ctx)
-    judged_since = since or (
-        None if automatic else day_start(market_day(ctx.as_of) - timedelta(days=1))
-    )
-    if judged_since and not dry_run:
-        tally.judge(
-            [target.name for target in targets(ctx, series)],
-            [(judged_since, until or ctx.as_of)],
-        )
-    before = analyse(ctx, since, until, series=series)
-    turn = None
-    if automatic:  # a replay takes no turn of the present's
-        turn = RetryPass(ctx.as_of) if ctx.replay else attempts.begin_pass(ctx.state, ctx.as_of)
-    campaign = _Campaign(ctx, gap_filling.hunts(before, turn), tally, progress)
-    first = campaign.next_round()
-    planned = plan_table(
-        first, ctx.settings.sources, [rule.name for rule in ctx.settings.gaps.severities]
-    )
+    stats = IngestStats()
     if not dry_run:
-        campaign.run(first, turn)
-    return campaign.outcome(before, planned, gap_filling.left_alone(before, turn), dry_run=dry_run)
+        stats.flagged.append(_check_recent(ctx, since, until, automatic, series))
+    before = analyse(ctx, since, until, series=series)
+    schedule = _schedule(ctx) if automatic else None
+    with clients(ctx.settings, ctx.state, ctx.clock, sources.configured(ctx.settings)) as opened:
+        work = work_table(before, opened, schedule)
+        plan = plan_table(next_requests(work, opened), ctx.settings.sources, before.policy)
+        if not dry_run:
+            work = _fill(ctx, work, opened, stats, progress)
+    slots = summarise_slots(work, stats.errors, before.policy)
+    if not (dry_run or ctx.replay):
+        _remember(ctx, before, work, slots, schedule)
+    remaining = _remaining(slots, before, schedule)
+    tables = {"gaps_before": before.gaps, "plan": plan, "remaining": remaining}
+    tables |= _recovery_tables(work, slots, stats)
+    metrics = _metrics(slots, stats, tables, dry_run=dry_run)
+    return summarise_backfill(metrics, tables, dry_run=dry_run)
 
 
-class _Campaign:
-    """One run: rounds of requests until nobody is left to ask."""
+def _fill(
+    ctx: RunContext,
+    work: pd.DataFrame,
+    opened: Mapping[str, Source],
+    stats: IngestStats,
+    progress: Callable[[Progress], None] | None,
+) -> pd.DataFrame:
+    """Request each slot from one source after the other, until it is there or none is left."""
+    while planned := next_requests(work, opened):
+        requests = [item.request for item in planned]
+        work = record_results(work, stats.store_all(ctx, _fetch(ctx, requests, progress)))
+        stats.flagged.append(check_requested(ctx, requests))
+        work = mark_present(work, *_stored(ctx, work))
+    return work
 
-    def __init__(
-        self,
-        ctx: RunContext,
-        quarry: Sequence[Hunt],
-        tally: Tally,
-        progress: Callable[[Progress], None] | None,
-    ) -> None:
-        self.ctx = ctx
-        self.hunts = {each.target.name: each for each in quarry}
-        self.progress = progress
-        self.tally = tally
 
-    def run(self, first: Sequence[Planned], turn: RetryPass | None) -> None:
-        """Ask, and leave word of what no source has and of when the rest is tried again; a replay knows less."""
-        planned = first
-        while planned:
-            self._carry_out(planned)
-            planned = self.next_round()
-        if self.ctx.replay:
-            return
-        attempts.delete_expired(self.ctx.state, self.ctx.as_of)
-        for name, each in self.hunts.items():
-            attempts.record_unfillable(
-                self.ctx.state, name, each.nowhere(), each.target.doors, self.ctx.as_of
-            )
-        if turn:
-            rules = self.ctx.settings.gaps.severities
-            failed = {
-                int(at) for each in self.hunts.values() for at in each.severity[each.failed()]
-            }
-            attempts.record_pass(self.ctx.state, turn, [rules[at] for at in failed])
+def _check_recent(
+    ctx: RunContext,
+    since: datetime | None,
+    until: datetime | None,
+    automatic: bool,
+    series: Sequence[str] | None,
+) -> pd.DataFrame:
+    yesterday = day_start(market_day(ctx.as_of) - timedelta(days=1))
+    windows = [] if automatic and not since else [(since or yesterday, until or ctx.as_of)]
+    return run_checks(ctx, [target.name for target in targets(ctx, series)], windows)
 
-    def next_round(self) -> list[Planned]:
-        """Plan requests to the next door of every slot that is still missing."""
-        ready = sources.configured(self.ctx.settings)
-        with clients(self.ctx.settings, self.ctx.state, self.ctx.clock, ready) as opened:
-            wanted = [part for each in self.hunts.values() for part in each.wanted(opened)]
-            return plan(wanted, opened)
 
-    def _carry_out(self, planned: Sequence[Planned]) -> None:
-        left = dict.fromkeys(self.ctx.settings.sources, 0.0)
-        for item in planned:
-            left[item.request.source] += turn_s(self.ctx.settings.sources[item.request.source])
-        for done, answer in enumerate(ask_all(self.ctx, [item.request for item in planned]), 1):
-            source = answer.request.source
-            self.tally.take(answer)
-            for name in answer.request.series:
-                self.hunts[name].note(answer)
-            left[source] -= turn_s(self.ctx.settings.sources[source])
-            if self.progress is not None:
-                self.progress(Progress(done, len(planned), max(left.values())))
-        self.tally.judge_answers(item.request for item in planned)
-        for each in self.hunts.values():
-            each.read_again(self.ctx)
+def _schedule(ctx: RunContext) -> RetryPass:
+    """Return the severities' turn; a replay takes none of the present's."""
+    return RetryPass(ctx.as_of) if ctx.replay else attempts.begin_pass(ctx.state, ctx.as_of)
 
-    def outcome(
-        self, before: GapReport, planned: pd.DataFrame, left_alone: pd.DataFrame, *, dry_run: bool
-    ) -> BackfillOutcome:
-        """Sum up, from the hunts' last reading of the store."""
-        quarry = list(self.hunts.values())
-        severities = [rule.name for rule in self.ctx.settings.gaps.severities]
-        remaining = gap_filling.remaining_table(quarry, severities, left_alone)
-        missing, recovered = (
-            sum(getattr(each, name) for each in quarry) for name in ("missing", "recovered")
+
+def _fetch(
+    ctx: RunContext,
+    requests: Sequence[Request],
+    progress: Callable[[Progress], None] | None,
+) -> Iterator[FetchResult]:
+    """Yield the results of the requests, and report the progress after each is recorded."""
+    waiting = Counter(request.source for request in requests)
+    seconds = {name: request_seconds(ctx.settings.sources[name]) for name in waiting}
+    for done, result in enumerate(fetch_all(ctx, requests), 1):
+        yield result
+        waiting[result.request.source] -= 1
+        if progress is not None:
+            remaining_s = max(count * seconds[name] for name, count in waiting.items())
+            progress(Progress(done, len(requests), remaining_s))
+
+
+def _stored(ctx: RunContext, work: pd.DataFrame) -> tuple[dict[str, Slots], dict[str, Slots]]:
+    """Return the slots that the store holds as known at ``ctx.as_of``, and for a replay at all."""
+    present: dict[str, Slots] = {}
+    stored: dict[str, Slots] = {}
+    for group, rows in work.groupby("series", observed=True):
+        name = str(group)
+        start = from_epoch(int(rows["start"].min()))
+        end = from_epoch(int(rows["end"].max()))
+        places = places_of(ctx.settings, ctx.catalogue[name])
+        read = partial(ctx.store.slots, name, places=places, start=start, end=end)
+        present[name] = read(as_of=ctx.as_of)
+        stored[name] = read() if ctx.replay else present[name]
+    return present, stored
+
+
+def _remember(
+    ctx: RunContext,
+    report: GapReport,
+    work: pd.DataFrame,
+    slots: pd.DataFrame,
+    schedule: RetryPass | None,
+) -> None:
+    """Remember what no source has, and when the failed requests are to be repeated."""
+    attempts.delete_expired(ctx.state, ctx.as_of)
+    without_source = stretches(slots[slots["outcome"].isin(NO_SOURCE_OUTCOMES)].assign(reason=""))
+    for part in report.coverages:
+        mine = without_source[without_source["series"] == part.target.name]
+        rows = mine[["start", "end", "opens_in_s"]].itertuples(index=False, name=None)
+        attempts.record_unfillable(
+            ctx.state, part.target.name, rows, part.target.source_places, ctx.as_of
         )
-        total = self.tally.total()
-        figures: dict[str, int | float | str] = {
-            "missing": missing,
-            "recovered": recovered,
-            "barred": sum(int(each.was_barred.sum()) for each in quarry),
-            "unfillable": sum(int(each.unfillable().sum()) for each in quarry),
-            "only_quarantined": sum(int(each.barred().sum()) for each in quarry),
-            "unreached": sum(int(each.unreached().sum()) for each in quarry),
-            "known_later": sum(int(each.known_later.sum()) for each in quarry),
-            "requests": len(planned) if dry_run else self.tally.sent.total(),
-            "requests_failed": self.tally.failed.total(),
-            "providers_away": int(self.tally.all_away),
-            "new": total.new,
-            "revised": total.revised,
-            "quarantined": len(self.tally.quarantined),
-            "planned_s": float(planned.groupby("source")["seconds"].sum().max())
-            if len(planned)
-            else 0.0,
-            "untouched_gaps": len(left_alone),
-            "untouched": int(left_alone["slots"].sum()),
-        }
-        if missing and not dry_run:
-            figures["success_rate"] = recovered / missing
-        return BackfillOutcome(
-            before,
-            planned,
-            gap_filling.by_source(quarry, self.tally.by_source()),
-            gap_filling.by_series(quarry),
-            gap_filling.by_severity(quarry, severities),
-            remaining,
-            self.tally.quarantined,
-            figures,
-            dry_run,
-        )
+    if schedule:
+        failed = [report.policy.severities[n] for n in failed_severities(work)]
+        attempts.record_pass(ctx.state, schedule, failed)
+
+
+def _metrics(
+    slots: pd.DataFrame,
+    stats: IngestStats,
+    tables: Mapping[str, pd.DataFrame],
+    *,
+    dry_run: bool,
+) -> dict[str, int | float]:
+    outcomes = slots["outcome"].value_counts()
+    total = stats.total()
+    seconds = tables["plan"].groupby("source")["seconds"].sum()
+    short = tables["remaining"]["reason"] == TOO_SHORT
+
+    def count(*names: str) -> int:
+        return int(outcomes.reindex(names, fill_value=0).sum())
+
+    metrics: dict[str, int | float] = {
+        "missing": len(slots),
+        "recovered": count(RECOVERED),
+        "missing_quarantined": int(slots["quarantined"].sum()),
+        "unfillable": count(NO_SOURCE_HAS_IT, NONE_IN_REACH_HAS_IT),
+        "only_quarantined": count(ONLY_QUARANTINED),
+        "unreached": count(OUT_OF_REACH),
+        "known_later": count(KNOWN_LATER),
+        "left": count(OPEN),
+        "requests": len(tables["plan"]) if dry_run else stats.sent.total(),
+        "requests_failed": stats.failed.total(),
+        "providers_away": int(stats.providers_away),
+        "new": total["new"],
+        "revised": total["revised"],
+        "quarantined": len(tables["quarantined"]),
+        "planned_s": float(seconds.max()) if len(seconds) else 0.0,
+        "untouched_gaps": int(short.sum()),
+        "untouched": int(tables["remaining"].loc[short, "slots"].sum()),
+    }
+    if len(slots) and not dry_run:
+        metrics["success_rate"] = metrics["recovered"] / len(slots)
+    return metrics
+
+
+def _recovery_tables(
+    work: pd.DataFrame, slots: pd.DataFrame, stats: IngestStats
+) -> dict[str, pd.DataFrame]:
+    return {
+        "by_source": _by_source(work, stats),
+        "by_series": _recovery(slots, "series"),
+        "by_severity": _recovery(slots, "severity"),
+        "quarantined": concat_flagged(stats.flagged),
+    }
+
+
+def _recovery(slots: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Return missing and recovered slots and their rate, by series or severity."""
+    recovered = slots["outcome"] == RECOVERED
+    counts = recovered.groupby(slots[by], observed=False).agg(["size", "sum"])
+    return _with_rate(counts.set_axis(["missing", "recovered"], axis=1).reset_index())
+
+
+def _by_source(work: pd.DataFrame, stats: IngestStats) -> pd.DataFrame:
+    """Return the requested slots of each source, those that it recovered, and its requests.
+
+    A slot that two sources delivered counts for the first.
+    """
+    requested = work[work["status"].isin([RowStatus.FAILED, RowStatus.ABSENT, RowStatus.DELIVERED])]
+    delivered = requested[requested["present"] & (requested["status"] == RowStatus.DELIVERED)]
+    counts = {
+        "missing": Counter(requested["source"]),
+        "recovered": Counter(delivered.drop_duplicates("slot")["source"]),
+        "requests": stats.sent,
+        "failed": stats.failed,
+    }
+    table = stats.by("source").drop(columns="rows")
+    for position, (name, by_source) in enumerate(counts.items(), 1):
+        table.insert(position, name, [by_source[at] for at in table["source"]])
+    return _with_rate(table)
+
+
+def _with_rate(table: pd.DataFrame) -> pd.DataFrame:
+    rate = table["recovered"].astype("float64") / table["missing"].where(table["missing"] > 0)
+    table.insert(3, "rate", rate)
+    return table
+
+
+def _remaining(slots: pd.DataFrame, report: GapReport, schedule: RetryPass | None) -> pd.DataFrame:
+    """Return the stretches still missing (``LEFT_COLUMNS``), with the severity and the reason."""
+    places = {part.target.name: part.target.place for part in report.coverages}
+    left = stretches(slots[slots["outcome"] != RECOVERED])
+    series = left["series"].astype("str")
+    table = left.assign(
+        series=series,
+        place=series.map(places),
+        start=to_index(left["start"].to_numpy()),
+        end=to_index(left["end"].to_numpy()),
+        severity=left["severity"].astype("str"),
+    )[LEFT_COLUMNS]
+    if schedule is None:
+        return table.reset_index(drop=True)
+    gaps = report.gaps
+    short = (gaps["state"] == "missing") & (gaps["duration_h"] <= report.policy.automatic_above_h)
+    filled = [part for part in (table, gaps[short].assign(reason=TOO_SHORT)) if len(part)]
+    return pd.concat(filled or [table], ignore_index=True)[LEFT_COLUMNS]

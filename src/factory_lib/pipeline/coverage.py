@@ -1,4 +1,4 @@
-"""What became of every expected slot: exactly one of five things. Arrays in, arrays out.
+"""The coverage of a window: the state of every expected slot, and the gaps. Arrays in, arrays out.
 
 A day's worth of quarter-hours or ten years of them cost the same few array operations,
 because slots are int64 seconds on a grid: membership is one lookup table over the grid,
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import IntEnum
 from math import gcd
 
@@ -19,7 +19,7 @@ from factory_lib.catalogue import Grid, Series
 from factory_lib.clock import DAY_S, HOUR_S, day_start, epoch, from_epoch, market_day
 from factory_lib.slots import Slots, expected
 
-Mask = np.ndarray[tuple[int], np.dtype[np.bool_]]
+SlotMask = np.ndarray[tuple[int], np.dtype[np.bool_]]
 NO_SLOTS: Slots = np.empty(0, dtype=np.int64)
 LONGEST_SLOT = timedelta(days=2)  # more than the 25 hours of the longest market day
 # slots at a time: 128 kB stay in the cache, whole arrays would be written to fresh
@@ -28,17 +28,17 @@ BLOCK = 16_384
 
 
 class SlotState(IntEnum):
-    """The five; the first that applies, in the order present, quarantined, late, unfillable, missing."""
+    """State of a slot: the first of present, quarantined, late, unfillable, missing."""
 
     PRESENT = 0
     LATE = 1  # not yet due
     MISSING = 2
-    QUARANTINED = 3  # a value is there, and an open verdict against it
-    UNFILLABLE = 4  # asked of every source, and none had it
+    QUARANTINED = 3  # holds a value with an open quarantine decision
+    UNFILLABLE = 4  # requested from every source, and none had it
 
 
 @dataclass(frozen=True)
-class Account:
+class Coverage:
     """The state of every expected slot of one series in a window.
 
     Attributes
@@ -56,24 +56,28 @@ class Account:
     states: np.ndarray[tuple[int], np.dtype[np.uint8]]
 
     def counts(self) -> dict[str, int]:
-        """Return how many slots are in each state, by its name in small letters."""
+        """Return the number of slots in each state, by the state's name in small letters."""
         return {
             state.name.lower(): int(np.count_nonzero(self.states == state)) for state in SlotState
         }
 
     def where(self, state: SlotState) -> Slots:
         """Return the starts of the slots in ``state``."""
-        found: Slots = self.starts[self.states == state]
-        return found
+        starts: Slots = self.starts[self.states == state]
+        return starts
 
     def runs(self, state: SlotState) -> Runs:
         """Return the maximal stretches of neighbouring slots in ``state``."""
-        return runs(self.states == state, self.starts, self.ends, slot_seconds(self.series))
+        return self.runs_of(self.states == state)
+
+    def runs_of(self, mask: SlotMask) -> Runs:
+        """Return the maximal stretches of neighbouring slots where ``mask`` holds."""
+        return runs(mask, self.starts, self.ends, slot_seconds(self.series))
 
 
 @dataclass(frozen=True)
 class Runs:
-    """Maximal half-open stretches ``[starts, ends)`` with their number of slots and missing time."""
+    """Maximal half-open stretches, with their number of slots and missing time."""
 
     starts: Slots
     ends: Slots
@@ -84,7 +88,7 @@ class Runs:
         return len(self.starts)
 
 
-def account(
+def classify(
     series: Series,
     start: datetime,
     end: datetime,
@@ -93,8 +97,8 @@ def account(
     as_of: datetime,
     quarantined: Slots = NO_SLOTS,
     unfillable: Iterable[tuple[int, int]] = (),
-) -> Account:
-    """Say of every slot that ``series`` should have in the half-open window what it is.
+) -> Coverage:
+    """Return the state of every slot that ``series`` should have in the half-open window.
 
     Parameters
     ----------
@@ -103,41 +107,42 @@ def account(
     as_of : datetime
         Due and late are judged at this instant.
     quarantined : int64 array
-        Starts of slots with an open verdict; one that is present all the same counts as
-        present.
+        Starts of slots with an open quarantine decision; one that is present all the
+        same counts as present.
     unfillable : pairs of int
-        Half-open stretches known to be with no source, valid at ``as_of``.
+        Half-open stretches that no source has, as of ``as_of``.
     """
     edges = expected(series, start, end + LONGEST_SLOT)
     size = int(np.searchsorted(edges, epoch(end)))
-    starts, ends = edges[:size], edges[1 : size + 1]
+    starts = edges[:size]
+    ends = edges[1 : size + 1]
     states = np.full(len(starts), SlotState.MISSING, dtype=np.uint8)
     states[within(starts, unfillable)] = SlotState.UNFILLABLE
     states[np.searchsorted(ends, epoch(series.due_until(as_of)), side="right") :] = SlotState.LATE
     if len(quarantined):
         states[contained(starts, quarantined, grid_step(series))] = SlotState.QUARANTINED
     states[contained(starts, present, grid_step(series))] = SlotState.PRESENT
-    return Account(series, starts, ends, states)
+    return Coverage(series, starts, ends, states)
 
 
-def find(expected_starts: Slots, present: Slots, step_s: int) -> Runs:
-    """Return the gaps of a regular grid: maximal runs of expected slots that are not among ``present``."""
-    missing = ~contained(expected_starts, present, step_s)
-    return runs(missing, expected_starts, expected_starts + step_s, step_s)
+def runs(mask: SlotMask, starts: Slots, ends: Slots, step_s: int | None) -> Runs:
+    """Return the stretches where ``mask`` holds.
 
-
-def runs(mask: Mask, starts: Slots, ends: Slots, step_s: int | None) -> Runs:
-    """Return the stretches where ``mask`` holds; ``step_s`` None counts their time between the ends instead."""
+    Their time is ``step_s`` for each slot, or that between their ends if it is None.
+    """
     padded = np.zeros(len(mask) + 2, dtype=np.int8)
     padded[1:-1] = mask
     edges = np.flatnonzero(padded[1:] != padded[:-1])
-    first, after = edges[::2], edges[1::2]
+    first = edges[::2]
+    after = edges[1::2]
     count = after - first
-    begin, finish = starts[first], ends[after - 1]
-    return Runs(begin, finish, count, finish - begin if step_s is None else count * step_s)
+    run_starts = starts[first]
+    run_ends = ends[after - 1]
+    seconds = run_ends - run_starts if step_s is None else count * step_s
+    return Runs(run_starts, run_ends, count, seconds)
 
 
-def within(slots: Slots, stretches: Iterable[tuple[int, int]]) -> Mask:
+def within(slots: Slots, stretches: Iterable[tuple[int, int]]) -> SlotMask:
     """Return which of the ascending ``slots`` start in one of the half-open stretches."""
     mask = np.zeros(len(slots), dtype=np.bool_)
     for first, last in stretches:
@@ -145,11 +150,11 @@ def within(slots: Slots, stretches: Iterable[tuple[int, int]]) -> Mask:
     return mask
 
 
-def contained(slots: Slots, among: Slots, step_s: int) -> Mask:
-    """Return which of the ascending ``slots``, all multiples of ``step_s`` from the first, are in ``among``.
+def contained(slots: Slots, among: Slots, step_s: int) -> SlotMask:
+    """Return which of the ascending ``slots`` are in ``among``.
 
-    One pass over a table of the grid; values of ``among`` off the grid or outside it
-    match nothing.
+    All are multiples of ``step_s`` from the first. One pass over a table of the grid;
+    values of ``among`` off the grid or outside it match nothing.
     """
     if not len(slots) or not len(among):
         return np.zeros(len(slots), dtype=np.bool_)
@@ -165,7 +170,7 @@ def contained(slots: Slots, among: Slots, step_s: int) -> Mask:
 
 
 def grid_step(series: Series) -> int:
-    """Return the step (s) of a grid that all slots of the series lie on, changes of cadence included."""
+    """Return the step (s) of a grid that all slots lie on, changes of cadence included."""
     return gcd(*(HOUR_S if c.grid is Grid.LOCAL_DAY else c.resolution_s for c in series.cadences))
 
 
@@ -175,12 +180,13 @@ def slot_seconds(series: Series) -> int | None:
     return steps.pop() if len(steps) == 1 else None
 
 
-def local_days(starts: Slots) -> Slots:
-    """Return for each slot the UTC midnight (s) named like its market day, to group by."""
+def day_labels(starts: Slots) -> Slots:
+    """Return for each slot the UTC midnight (s) of its market day's date, to group by."""
     if not len(starts):
         return starts
-    first, last = (market_day(from_epoch(int(s))) for s in (starts.min(), starts.max()))
+    first = market_day(from_epoch(int(starts.min())))
+    last = market_day(from_epoch(int(starts.max())))
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
     begins = np.array([epoch(day_start(day)) for day in days], dtype=np.int64)
-    zero = (days[0] - datetime(1970, 1, 1).date()).days  # noqa: DTZ001 - a calendar date, no instant
+    zero = (days[0] - date(1970, 1, 1)).days
     return (zero + np.searchsorted(begins, starts, side="right") - 1) * DAY_S

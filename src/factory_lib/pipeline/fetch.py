@@ -1,7 +1,7 @@
-"""Providers asked side by side: one thread each, so that a slow or failing one holds up no other.
+"""Requests to several providers side by side: one thread each, so that a slow one delays no other.
 
-Threads only ask. What they get is written by the caller, in its own thread, as it
-arrives: a run that is killed keeps everything it had already received.
+The threads only fetch. The caller stores each result in its own thread as it arrives:
+a run that is killed keeps everything it had already received.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ GIVE_UP = (AuthError, CircuitOpen, QuotaError)  # the next request of this run w
 class Request:
     """One request to one provider: several series of one place in a half-open window.
 
-    ``forecast`` asks for what the provider expects instead, whatever the window.
+    ``forecast`` requests the provider's forecast instead, whatever the window.
     """
 
     source: str
@@ -44,18 +44,18 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came of a request: rows, or why there are none.
+class FetchResult:
+    """The result of a request: rows, or the reason why there are none.
 
     Attributes
     ----------
     error : SourceError or None
         ``NoDataYet`` says that the provider was reached and has nothing there.
     rejected : tuple of (text, reason)
-        What the provider sent and nobody can believe.
+        Values of the answer that cannot be true.
     sent : bool
-        False where the provider was not asked, because an earlier answer of this run
-        made it pointless.
+        False where the request was left out, because an earlier result of this run made
+        it pointless.
     """
 
     request: Request
@@ -65,13 +65,13 @@ class Answer:
     sent: bool = True
 
     @property
-    def settled(self) -> bool:
-        """Whether the provider has spoken: what is not in the rows, it does not have."""
+    def conclusive(self) -> bool:
+        """Whether the provider answered: it does not have what is not in the rows."""
         return self.error is None or isinstance(self.error, NoDataYet)
 
 
-def ask_all(ctx: RunContext, requests: Sequence[Request]) -> Iterator[Answer]:
-    """Yield the answers of all requests as they arrive; each provider is asked in the order given.
+def fetch_all(ctx: RunContext, requests: Sequence[Request]) -> Iterator[FetchResult]:
+    """Yield the results of all requests as they arrive; those of one provider in the given order.
 
     Leaving the iteration early stops the providers after the request they are at.
     """
@@ -80,32 +80,32 @@ def ask_all(ctx: RunContext, requests: Sequence[Request]) -> Iterator[Answer]:
         by_source.setdefault(request.source, []).append(request)
     if not by_source:
         return
-    answers: SimpleQueue[Answer | None] = SimpleQueue()
+    results: SimpleQueue[FetchResult | None] = SimpleQueue()
     stop = Event()
-    with ThreadPoolExecutor(len(by_source), thread_name_prefix="ask") as pool:
-        askers = [
-            pool.submit(_ask, ctx, source, asked, answers, stop)
-            for source, asked in by_source.items()
+    with ThreadPoolExecutor(len(by_source), thread_name_prefix="fetch") as pool:
+        workers = [
+            pool.submit(_fetch_source, ctx, source, mine, results, stop)
+            for source, mine in by_source.items()
         ]
         try:
-            running = len(askers)
+            running = len(workers)
             while running:
-                answer = answers.get()
-                if answer is None:
+                result = results.get()
+                if result is None:
                     running -= 1
                 else:
-                    yield answer
+                    yield result
         finally:
             stop.set()
-    for asker in askers:
-        asker.result()  # an error that is no provider's is ours, and is raised here
+    for worker in workers:
+        worker.result()  # raises an error that is not a provider's
 
 
-def _ask(
+def _fetch_source(
     ctx: RunContext,
     source: str,
     requests: Sequence[Request],
-    answers: SimpleQueue[Answer | None],
+    results: SimpleQueue[FetchResult | None],
     stop: Event,
 ) -> None:
     try:
@@ -113,23 +113,24 @@ def _ask(
             open_state(ctx.settings) as state,
             clients(ctx.settings, state, ctx.clock, [source]) as opened,
         ):
-            hopeless: SourceError | None = None
+            final: SourceError | None = None
             for request in requests:
                 if stop.is_set():
                     return
-                if hopeless is None:
-                    answer = _answer(opened[source], request)
-                    hopeless = answer.error if isinstance(answer.error, GIVE_UP) else None
+                if final is None:
+                    result = _fetch(opened[source], request)
+                    final = result.error if isinstance(result.error, GIVE_UP) else None
                 else:
-                    answer = Answer(request, frames.empty_tidy(), hopeless, sent=False)
-                answers.put(answer)
+                    result = FetchResult(request, frames.empty_tidy(), final, sent=False)
+                results.put(result)
     finally:
-        answers.put(None)
+        results.put(None)
 
 
-def _answer(client: Source, request: Request) -> Answer:
-    known = len(client.rejected)
-    error, rows = None, frames.empty_tidy()
+def _fetch(client: Source, request: Request) -> FetchResult:
+    before = len(client.rejected)
+    error = None
+    rows = frames.empty_tidy()
     try:
         if request.forecast:
             rows = client.forecast(request.series, request.place)
@@ -137,6 +138,5 @@ def _answer(client: Source, request: Request) -> Answer:
             rows = client.fetch(request.series, request.place, request.start, request.end)
     except SourceError as raised:
         error = raised
-    return Answer(
-        request, rows, error, tuple((row.text, row.reason) for row in client.rejected[known:])
-    )
+    rejected = tuple((row.text, row.reason) for row in client.rejected[before:])
+    return FetchResult(request, rows, error, rejected)

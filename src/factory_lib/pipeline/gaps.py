@@ -1,7 +1,7 @@
-"""Gaps: what is not there, how bad that is, and what is to be done about it.
+"""Gaps: the slots that are not there, how severe each stretch of them is, and its treatment.
 
-``analyse`` reads nothing but slots, verdicts and what is remembered as unfillable. A
-store that cannot be reached raises; it is never read as "no gaps".
+``analyse`` reads nothing but slots, quarantine decisions and the stretches remembered as
+unfillable. A store that cannot be reached raises; it is never read as "no gaps".
 """
 
 from __future__ import annotations
@@ -17,12 +17,20 @@ import pandas as pd
 from factory_lib.catalogue import ALWAYS, Series
 from factory_lib.clock import HOUR_S, from_epoch
 from factory_lib.context import RunContext
-from factory_lib.pipeline.coverage import NO_SLOTS, Account, Runs, SlotState, account, local_days
-from factory_lib.pipeline.targets import Door, Target, targets
-from factory_lib.settings.records import GapSettings, SeverityRule
+from factory_lib.pipeline.coverage import (
+    NO_SLOTS,
+    Coverage,
+    Runs,
+    SlotState,
+    classify,
+    day_labels,
+)
+from factory_lib.pipeline.targets import SourcePlace, Target, targets
+from factory_lib.settings.records import GapSettings
 from factory_lib.slots import Slots, from_index, to_index
 from factory_lib.state.attempts import unfillable_stretches
 
+STATES = [state.name.lower() for state in SlotState]
 GAP_COLUMNS = (
     "series",
     "place",
@@ -35,129 +43,99 @@ GAP_COLUMNS = (
     "priority",
     "state",
 )
+_GAP_TYPES = {
+    "start": "datetime64[s, UTC]",
+    "end": "datetime64[s, UTC]",
+    "slots": "int64",
+    "duration_h": "float64",
+}
 
 
 @dataclass(frozen=True)
-class Ledger:
-    """A target and the account of its slots.
+class TargetCoverage:
+    """A target and the coverage of its slots.
 
     Attributes
     ----------
-    barred : mapping of Door to int64 array
-        Which slots have an open verdict against the value that this door gave.
-    nowhere : tuple of pairs of int
-        Half-open stretches known to be with no source; a quarantined slot may lie in
-        one.
+    quarantined : mapping of SourcePlace to int64 array
+        Slots with an open decision against the value that this source gave.
+    no_source_has : tuple of pairs of int
+        Half-open stretches that no source has; a quarantined slot may lie in one.
     """
 
     target: Target
-    account: Account
-    barred: Mapping[Door, Slots] = field(default_factory=dict)
-    nowhere: tuple[tuple[int, int], ...] = ()
+    coverage: Coverage
+    quarantined: Mapping[SourcePlace, Slots] = field(default_factory=dict)
+    no_source_has: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
 class GapReport:
-    """The account of every series that is expected here.
+    """The coverage of every series that is expected here.
 
     Attributes
     ----------
-    ledgers : tuple of Ledger
+    coverages : tuple of TargetCoverage
         One per series and place that has slots in the window.
     as_of : datetime
         The instant at which due and late were judged.
     """
 
-    ledgers: tuple[Ledger, ...]
+    coverages: tuple[TargetCoverage, ...]
     as_of: datetime
     policy: GapSettings = field(repr=False)
 
     @cached_property
     def accounting(self) -> pd.DataFrame:
         """One row per series: window, slots in each of the five states, and their sum."""
-        return pd.DataFrame(
-            [
-                {
-                    "series": book.target.name,
-                    "place": book.target.place,
-                    "start": from_epoch(int(book.account.starts[0])),
-                    "end": from_epoch(int(book.account.ends[-1])),
-                    "expected": len(book.account.starts),
-                    **book.account.counts(),
-                }
-                for book in self.ledgers
-            ],
-            columns=[
-                "series",
-                "place",
-                "start",
-                "end",
-                "expected",
-                *(state.name.lower() for state in SlotState),
-            ],
-        )
+        lines = [
+            {
+                "series": part.target.name,
+                "place": part.target.place,
+                "start": from_epoch(int(part.coverage.starts[0])),
+                "end": from_epoch(int(part.coverage.ends[-1])),
+                "expected": len(part.coverage.starts),
+                **part.coverage.counts(),
+            }
+            for part in self.coverages
+        ]
+        return pd.DataFrame(lines, columns=["series", "place", "start", "end", "expected", *STATES])
 
     @cached_property
     def gaps(self) -> pd.DataFrame:
-        """One row per gap (``GAP_COLUMNS``), most severe first; ``state`` is missing, unfillable or quarantined."""
-        parts = [
-            gap_table(book.target, book.account.runs(state), self.policy, state)
-            for book in self.ledgers
+        """One row per gap (``GAP_COLUMNS``), most severe first.
+
+        ``state`` is missing, unfillable or quarantined.
+        """
+        tables = [
+            gap_table(part.target, part.coverage.runs(state), self.policy, state)
+            for part in self.coverages
             for state in (SlotState.MISSING, SlotState.UNFILLABLE, SlotState.QUARANTINED)
         ]
-        filled = [part for part in parts if len(part)]
+        filled = [table for table in tables if len(table)]
         if not filled:
-            return gap_table_empty()
-        table = pd.concat(filled, ignore_index=True)
-        return table.sort_values(
+            return pd.DataFrame({name: [] for name in GAP_COLUMNS}).astype(_GAP_TYPES)
+        return pd.concat(filled, ignore_index=True).sort_values(
             ["state", "duration_h", "start"], ascending=[True, False, False], ignore_index=True
         )
 
     @cached_property
     def calendar(self) -> pd.DataFrame:
-        """Share (0 to 1) of the due slots that are present, per market day (index ``day``) and series."""
-        columns = {book.target.name: completeness(book.account) for book in self.ledgers}
+        """Share (0 to 1) of the due slots that are present, per market day and series."""
+        columns = {part.target.name: completeness(part.coverage) for part in self.coverages}
         return pd.DataFrame(columns).sort_index().rename_axis("day")
 
     @property
-    def figures(self) -> dict[str, int | float | str]:
+    def metrics(self) -> dict[str, int | float | str]:
         """Key figures for the run record."""
-        totals = self.accounting[["expected", *(state.name.lower() for state in SlotState)]].sum()
-        found = self.gaps[self.gaps["state"] == "missing"]
+        totals = self.accounting[["expected", *STATES]].sum()
+        missing = self.gaps[self.gaps["state"] == "missing"]
         return {
             **{str(name): int(total) for name, total in totals.items()},
-            "gaps": len(found),
-            "critical_gaps": int((found["severity"] == "critical").sum()),
-            "longest_gap_h": float(found["duration_h"].max()) if len(found) else 0.0,
+            "gaps": len(missing),
+            "critical_gaps": int((missing["severity"] == "critical").sum()),
+            "longest_gap_h": float(missing["duration_h"].max()) if len(missing) else 0.0,
         }
-
-    @property
-    def level(self) -> str:
-        """``ok`` where nothing is missing, else ``warn``; ``fail`` where nothing at all was expected."""
-        if not self.ledgers:
-            return "fail"
-        return "warn" if self.figures["missing"] or self.figures["quarantined"] else "ok"
-
-    @property
-    def verdict(self) -> str:
-        """One sentence for the top of the page."""
-        if not self.ledgers:
-            return "No series is expected here: no source is configured and nothing was imported."
-        found = self.figures
-        due = int(found["expected"]) - int(found["late"])
-        share = f"{int(found['present']):,} of {due:,} due slots of {len(self.ledgers)} series are present"
-        if self.level == "ok":
-            rest = (
-                f"; the other {found['unfillable']:,} are with no source"
-                if found["unfillable"]
-                else ""
-            )
-            return f"{share}{rest}."
-        return (
-            f"{share}; {found['missing']:,} are missing in {found['gaps']} gaps ({found['critical_gaps']} critical, "
-            f"longest {found['longest_gap_h']:g} h), {found['quarantined']:,} quarantined, "
-            f"{found['unfillable']:,} with no source."
-        )
 
 
 def analyse(
@@ -167,7 +145,7 @@ def analyse(
     *,
     series: Sequence[str] | None = None,
 ) -> GapReport:
-    """Account for every expected slot.
+    """Return the state of every expected slot.
 
     Parameters
     ----------
@@ -182,69 +160,71 @@ def analyse(
     StoreUnavailable
         If nothing can be known about what is stored.
     """
-    verdicts = (
-        ctx.store.read_verdicts()
-    )  # they hold for replays too, as they do in every view of the store
-    books = (_ledger(ctx, target, since, until, verdicts) for target in targets(ctx, series))
+    # quarantine decisions hold for replays too, as they do in every view of the store
+    decisions = ctx.store.read_verdicts()
+    parts = (_coverage(ctx, target, since, until, decisions) for target in targets(ctx, series))
     return GapReport(
-        tuple(book for book in books if book is not None), ctx.as_of, ctx.settings.gaps
+        tuple(part for part in parts if part is not None), ctx.as_of, ctx.settings.gaps
     )
 
 
-def _ledger(
+def _coverage(
     ctx: RunContext,
     target: Target,
     since: datetime | None,
     until: datetime | None,
-    verdicts: pd.DataFrame,
-) -> Ledger | None:
-    end = until or known_until(target.series, ctx.as_of)
+    decisions: pd.DataFrame,
+) -> TargetCoverage | None:
+    end = until or expected_until(target.series, ctx.as_of)
     present = ctx.store.slots(
         target.name, places=target.places, start=since or ALWAYS, end=end, as_of=ctx.as_of
     )
-    if not len(present) and not target.doors:
+    if not len(present) and not target.source_places:
         return None  # neither imported nor served: not expected here
     look_back = ctx.as_of - timedelta(days=ctx.settings.gaps.look_back_days)
     start = since or (from_epoch(int(present[0])) if len(present) else look_back)
-    doubted = barred(verdicts, target)
-    nowhere = unfillable_stretches(ctx.state, target.name, target.doors, ctx.as_of)
-    books = account(
+    quarantined = quarantined_slots(decisions, target)
+    no_source_has = unfillable_stretches(ctx.state, target.name, target.source_places, ctx.as_of)
+    coverage = classify(
         target.series,
         start,
         end,
         present,
         as_of=ctx.as_of,
-        quarantined=np.unique(np.concatenate([NO_SLOTS, *doubted.values()])),
-        unfillable=nowhere,
+        quarantined=np.unique(np.concatenate([NO_SLOTS, *quarantined.values()])),
+        unfillable=no_source_has,
     )
-    return Ledger(target, books, doubted, tuple(nowhere)) if len(books.starts) else None
+    if not len(coverage.starts):
+        return None
+    return TargetCoverage(target, coverage, quarantined, tuple(no_source_has))
 
 
-def barred(verdicts: pd.DataFrame, target: Target) -> dict[Door, Slots]:
-    """Return the slots of ``target`` with an open verdict, by who gave the value."""
-    mine = verdicts[(verdicts["series"] == target.name) & verdicts["place"].isin(target.places)]
-    given = mine.groupby(["source", "place"])["start"]
-    return {Door(str(source), str(place)): from_index(starts) for (source, place), starts in given}
+def quarantined_slots(decisions: pd.DataFrame, target: Target) -> dict[SourcePlace, Slots]:
+    """Return the slots of ``target`` with an open decision, by the source of the value."""
+    mine = decisions[(decisions["series"] == target.name) & decisions["place"].isin(target.places)]
+    by_source = mine.groupby(["source", "place"])["start"]
+    return {
+        SourcePlace(str(source), str(place)): from_index(starts)
+        for (source, place), starts in by_source
+    }
 
 
-def known_until(series: Series, as_of: datetime) -> datetime:
-    """Return the end of the slots to account for: tomorrow's too once they can be published, else up to ``as_of``."""
+def expected_until(series: Series, as_of: datetime) -> datetime:
+    """Return the end of the slots that can be known at ``as_of``, tomorrow's once published."""
     return max(as_of, *(rule.known_until(as_of) for rule in series.publication.values()))
 
 
-def gap_table(
-    target: Target, found: Runs, policy: GapSettings, state: SlotState = SlotState.MISSING
-) -> pd.DataFrame:
+def gap_table(target: Target, gaps: Runs, policy: GapSettings, state: SlotState) -> pd.DataFrame:
     """Return one row per run (``GAP_COLUMNS``); duration is missing slots times cadence."""
-    hours = found.seconds / HOUR_S
+    hours = gaps.seconds / HOUR_S
     rules = [policy.severities[n] for n in severity_index(hours, policy)]
     return pd.DataFrame(
         {
             "series": target.name,
             "place": target.place,
-            "start": to_index(found.starts),
-            "end": to_index(found.ends),
-            "slots": found.slots,
+            "start": to_index(gaps.starts),
+            "end": to_index(gaps.ends),
+            "slots": gaps.slots,
             "duration_h": hours,
             "severity": [rule.name for rule in rules],
             "strategy": [rule.strategy for rule in rules],
@@ -255,36 +235,18 @@ def gap_table(
     )
 
 
-def gap_table_empty() -> pd.DataFrame:
-    """Return a gap table without rows."""
-    return pd.DataFrame({name: [] for name in GAP_COLUMNS}).astype(
-        {
-            "slots": "int64",
-            "duration_h": "float64",
-            "start": "datetime64[s, UTC]",
-            "end": "datetime64[s, UTC]",
-        }
-    )
-
-
 def severity_index(hours: np.ndarray, policy: GapSettings) -> np.ndarray:
-    """Return for each duration (h) which of the policy's severities it is; upper ends are inclusive."""
-    return np.searchsorted(upper_ends(policy.severities), hours, side="left")
+    """Return the position of each duration's severity in the policy; upper ends are inclusive."""
+    upper_ends = [rule.up_to_h for rule in policy.severities if rule.up_to_h is not None]
+    return np.searchsorted(upper_ends, hours, side="left")
 
 
-def upper_ends(rules: Sequence[SeverityRule]) -> list[float]:
-    """Return the upper ends (h) of all severities but the last, which has none."""
-    return [rule.up_to_h for rule in rules if rule.up_to_h is not None]
-
-
-def completeness(books: Account) -> pd.Series:
-    """Return the share of due slots that are present, indexed by market day (a naive calendar date)."""
-    due = books.states != SlotState.LATE
-    days = local_days(books.starts[due])
-    names, groups = np.unique(days, return_inverse=True)
-    share = np.bincount(groups, weights=books.states[due] == SlotState.PRESENT) / np.bincount(
-        groups
-    )
+def completeness(coverage: Coverage) -> pd.Series:
+    """Return the share of due slots that are present, by market day (a naive calendar date)."""
+    due = coverage.states != SlotState.LATE
+    present = coverage.states[due] == SlotState.PRESENT
+    days, groups = np.unique(day_labels(coverage.starts[due]), return_inverse=True)
+    share = np.bincount(groups, weights=present) / np.bincount(groups)
     return pd.Series(
-        share, index=pd.DatetimeIndex(names.astype("datetime64[s]"), name="day"), dtype="float64"
+        share, index=pd.DatetimeIndex(days.astype("datetime64[s]"), name="day"), dtype="float64"
     )

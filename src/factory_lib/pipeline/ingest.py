@@ -1,10 +1,10 @@
-"""Ingestion: what is new at the providers, stored, counted in the store, and said out loud when it did not come."""
+"""Ingestion: fetch what is new at the providers, store it, and report what is overdue."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,115 +13,48 @@ from factory_lib import sources as providers
 from factory_lib.catalogue import Measurement
 from factory_lib.clock import day_start, epoch, from_epoch, market_day
 from factory_lib.context import RunContext
-from factory_lib.pipeline.fetch import Request, ask_all
-from factory_lib.pipeline.gaps import known_until
-from factory_lib.pipeline.ingest_stats import Tally
-from factory_lib.pipeline.recent_data import Stock, overdue
-from factory_lib.pipeline.request_plan import Wanted, plan
-from factory_lib.pipeline.source_comparison import COMPARISON_COLUMNS, ask_order, side_by_side
-from factory_lib.pipeline.targets import Door, Target, clients, targets
-from factory_lib.slots import expected
+from factory_lib.frames import empty_tidy
+from factory_lib.pipeline.coverage import classify
+from factory_lib.pipeline.fetch import FetchResult, Request, fetch_all
+from factory_lib.pipeline.gaps import expected_until
+from factory_lib.pipeline.ingest_stats import IngestStats
+from factory_lib.pipeline.quality import check_requested
+from factory_lib.pipeline.request_plan import plan_requests
+from factory_lib.pipeline.source_comparison import (
+    COMPARISON_COLUMNS,
+    compare_weather,
+    order_by_hour,
+)
+from factory_lib.pipeline.summary import summarise_ingest
+from factory_lib.pipeline.targets import SourcePlace, Target, clients, targets
+from factory_lib.results import JobResult
+from factory_lib.slots import expected, from_index
 from factory_lib.sources import select
-from factory_lib.state import attempts
+from factory_lib.state.attempts import record_requests, unfillable_stretches
 from factory_lib.state.marks import LATEST, get_mark
+
+if TYPE_CHECKING:
+    from factory_lib.sources.base import Source
 
 FIRST_LOAD_DAYS = 168  # six requests of 28 days: what features and a first training need
 REREAD_DAYS = 2  # prices are revised after the day, and observations arrive late
-MOST_REQUESTS = (
-    6  # per provider and run, unless days are named; what is further back is the backfill's work
-)
+# per provider and run, unless days are named; the backfill fetches what is further back
+MOST_REQUESTS = 6
 
-SOURCE_COLUMNS = [
-    "source",
-    "place",
-    "series",
-    "rows",
-    "new",
-    "revised",
-    "unchanged",
-    "older",
-    "rejected",
-    "error",
-]
 LATEST_COLUMNS = ["series", "place", "source", "start", "value", "unit", "due_until"]
+_FORECAST_SLOT = ["series", "place", "model", "target_start", "resolution_s"]
+_QUANTILES = ["p10", "p50", "p90"]
 
 
-@dataclass(frozen=True)
-class IngestOutcome:
-    """What was asked, what came, and what is known now.
-
-    Attributes
-    ----------
-    by_source : DataFrame
-        One row per provider, place and series (``SOURCE_COLUMNS``), counted in the
-        store.
-    latest : DataFrame
-        The newest value of each series (``LATEST_COLUMNS``).
-    rejected : DataFrame
-        What providers sent and nobody can believe: ``source``, ``text``, ``reason``.
-    notes : tuple of str
-        Providers skipped or failing, and series that lag.
-    overdue : tuple of str
-        Series that had slots due and got none of them.
-    quarantined : DataFrame
-        Stored values that the quality rules doubt (``quality.OFFENDING_COLUMNS``).
-    comparison : DataFrame
-        How far the weather sources were apart in the last days
-        (``hybrid.COMPARISON_COLUMNS``).
-    offline : bool
-        Whether every source is switched off here: the profile lives on imported files.
-    """
-
-    by_source: pd.DataFrame
-    latest: pd.DataFrame
-    rejected: pd.DataFrame
-    quarantined: pd.DataFrame
-    comparison: pd.DataFrame
-    figures: Mapping[str, int | float | str]
-    notes: tuple[str, ...] = ()
-    overdue: tuple[str, ...] = ()
-    skipped: tuple[str, ...] = field(default=())
-    offline: bool = False
-
-    @property
-    def level(self) -> str:
-        """``fail`` if rows were due and none came, ``warn`` if a provider failed, else ``ok``."""
-        if self.offline:
-            return "ok"
-        if self.overdue or not self.figures["sources_asked"]:
-            return "fail"
-        return "warn" if self.figures["sources_failed"] or self.figures["quarantined"] else "ok"
-
-    @property
-    def verdict(self) -> str:
-        """One sentence for the top of the page."""
-        found = self.figures
-        if self.offline:
-            return "No provider is asked in this profile: its values come from imported files."
-        if not found["sources_asked"]:
-            return f"Nobody was asked: {'; '.join(self.skipped) or 'no source has anything for this site'}."
-        counted = f"{found['new']:,} new values and {found['revised']:,} revised from {found['sources_asked']} sources"
-        if self.overdue:
-            causes = "; ".join(
-                dict.fromkeys(error.rstrip(".") for error in self.by_source["error"] if error)
-            )
-            return f"{counted}, but {', '.join(self.overdue)} had values due and got none{causes and f': {causes}'}."
-        failed = f"; {found['sources_failed']} of them failed" if found["sources_failed"] else ""
-        doubted = (
-            f"; {found['quarantined']:,} values are quarantined" if found["quarantined"] else ""
-        )
-        return f"{counted}{failed}{doubted}."
-
-
-def ingest(ctx: RunContext, sources: str = "all", days: int | None = None) -> IngestOutcome:
-    """Ask the providers side by side for what is new, and for the last days again.
+def ingest(ctx: RunContext, sources: str = "all", days: int | None = None) -> JobResult:
+    """Fetch what is new at the providers, side by side, and the last days again.
 
     Parameters
     ----------
     sources : str
         ``all``, ``prices``, ``weather``, or the name of one provider.
     days : int, optional
-        How far back to ask; default from each series' last slot, and
+        Days of history to fetch; default from each series' last slot on, and
         ``FIRST_LOAD_DAYS`` where there is none.
 
     Raises
@@ -129,173 +62,218 @@ def ingest(ctx: RunContext, sources: str = "all", days: int | None = None) -> In
     BadInput
         If there is no such source.
     StoreUnavailable, WriteNotConfirmed
-        If what came could not be kept. A provider that fails is named in the outcome
-        and holds up no other.
+        If what came could not be stored. A provider that fails is named in the result
+        and delays no other.
     """
-    names = select(ctx.settings, sources)
-    skipped = tuple(
-        f"{name}: {why}" for name in names if (why := providers.missing(name, ctx.settings))
-    )
-    able = [name for name in names if not providers.missing(name, ctx.settings)]
-    ready = ask_order(able, ctx.as_of)
-    wanted = [
-        target for target in targets(ctx) if any(door.source in ready for door in target.doors)
-    ]
+    reasons = {
+        name: providers.missing(name, ctx.settings) for name in select(ctx.settings, sources)
+    }
+    ready = order_by_hour([name for name, reason in reasons.items() if not reason], ctx.as_of)
+    served = _served(ctx, ready)
     now = ctx.clock.now()
-    before = Stock.read(ctx, wanted, days or FIRST_LOAD_DAYS, raw=True)
-    tally, forecasts = Tally(ctx), 0
-    requests = _requests(ctx, wanted, ready, before, days)
-    for answer in ask_all(ctx, requests):
-        tally.take(answer)
-        if answer.request.forecast and len(news := _news(ctx, answer.rows)):
-            forecasts += ctx.store.write_forecasts(news, run_id=ctx.run_id).new
-    tally.judge_answers(requests)
+    before = recent_rows(ctx, served, days or FIRST_LOAD_DAYS, raw=True)
+    requests = _requests(ctx, served, ready, before, days)
+    stats = IngestStats()
+    results = stats.store_all(ctx, fetch_all(ctx, requests))
+    forecasts = sum(_store_forecasts(ctx, result) for result in results)
+    flagged = check_requested(ctx, requests)
     if not ctx.replay:
-        attempts.record_requests(ctx.state, ready, now)
-    return _outcome(ctx, tally, wanted, before, skipped, forecasts)
+        record_requests(ctx.state, ready, now)
+    after = recent_rows(ctx, served, FIRST_LOAD_DAYS, raw=False)
+    tables = {
+        "by_source": stats.by("source", "place", "series"),
+        "latest": _latest(ctx, served, after),
+        "rejected": pd.DataFrame(stats.rejected, columns=["source", "text", "reason"]),
+        "quarantined": flagged,
+        "comparison": _comparison(ctx, served),
+    }
+    return summarise_ingest(
+        {**_metrics(stats), "quarantined": len(flagged), "forecasts": forecasts},
+        tables,
+        errors=stats.source_errors,
+        overdue=_overdue(ctx, served, before, after),
+        skipped={name: reason for name, reason in reasons.items() if reason},
+        offline=not any(spec.enabled for spec in ctx.settings.sources.values()),
+    )
+
+
+def _served(ctx: RunContext, ready: Sequence[str]) -> list[Target]:
+    """Return the targets that one of the sources serves."""
+    served = []
+    for target in targets(ctx):
+        if any(at.source in ready for at in target.source_places):
+            served.append(target)
+    return served
+
+
+def recent_rows(ctx: RunContext, served: Sequence[Target], days: int, *, raw: bool) -> pd.DataFrame:
+    """Return the rows of the last days, with one query per measurement.
+
+    ``raw`` ones show what each provider has given, the others those of the view.
+    """
+    tables = []
+    for places in dict.fromkeys(target.places for target in served):
+        together = [target for target in served if target.places == places]
+        rows = ctx.store.read(
+            [target.name for target in together],
+            places=places,
+            start=ctx.as_of - timedelta(days=days),
+            end=max(expected_until(target.series, ctx.as_of) for target in together),
+            as_of=ctx.as_of,
+            raw=raw,
+        )
+        tables.append(rows)
+    return pd.concat(tables) if tables else empty_tidy()
 
 
 def _requests(
-    ctx: RunContext, wanted: Sequence[Target], ready: Sequence[str], before: Stock, days: int | None
+    ctx: RunContext,
+    served: Sequence[Target],
+    ready: Sequence[str],
+    before: pd.DataFrame,
+    days: int | None,
 ) -> list[Request]:
-    """Return what to ask each door, newest first; series that one answer holds together share it.
+    """Return the requests, newest first; series that one answer holds together share them.
 
-    That is what is new, and the last days again where that takes no further request.
+    They fetch what is new, and the last days again where that takes no further request.
     """
-    reread = day_start(market_day(ctx.as_of) - timedelta(days=REREAD_DAYS))
-    together: dict[tuple[Door, Measurement], list[tuple[Wanted, Wanted]]] = {}
     requests: list[Request] = []
     with clients(ctx.settings, ctx.state, ctx.clock, ready) as opened:
-        for target in wanted:
-            end, held = (
-                known_until(target.series, ctx.as_of),
-                before.until(target) if days is None else {},
-            )
-            for door in (door for door in target.doors if door.source in opened):
-                first, last = opened[door.source].reach(target.name)
-                step = target.series.resolution_at(last)
-                until = min(from_epoch(epoch(last) // step * step), end)
-                since = max(first, held.get(door, before.since))
-                both = [
-                    _slots(target, door, begin, until)
-                    for begin in (since, max(first, min(since, reread)))
-                ]
-                together.setdefault((door, target.series.measurement), []).append(
-                    (both[0], both[1])
-                )
-        for pairs in together.values():
-            new, again = (plan(parts, opened) for parts in zip(*pairs, strict=True))
-            chosen = again if len(again) <= max(1, len(new)) else new
-            requests += [planned.request for planned in chosen[: None if days else MOST_REQUESTS]]
-    return requests + list(_forecast_requests(ctx, requests))
+        slots = _slots(ctx, served, opened, before, days)
+        for _, group in slots.groupby(["source", "place", "measurement"], sort=False):
+            new = plan_requests(group[group["new"]], opened)
+            again = plan_requests(group, opened)
+            planned = again if len(again) <= max(1, len(new)) else new
+            requests += [item.request for item in planned[: None if days else MOST_REQUESTS]]
+    for at in dict.fromkeys(SourcePlace(item.source, item.place) for item in requests):
+        if series := providers.SOURCES[at.source].foreseen(ctx.settings):
+            requests.append(Request(*at, series, ctx.as_of, ctx.as_of, forecast=True))
+    return requests
 
 
-def _slots(target: Target, door: Door, since: datetime, until: datetime) -> Wanted:
-    starts = expected(target.series, since, until)
-    ends = np.append(starts[1:], epoch(until))[: len(starts)]
-    return Wanted(target, door, starts, ends, np.zeros_like(starts))
+def _slots(
+    ctx: RunContext,
+    served: Sequence[Target],
+    opened: Mapping[str, Source],
+    before: pd.DataFrame,
+    days: int | None,
+) -> pd.DataFrame:
+    """Return the slots of the last days that each source may have, and which are ``new``.
+
+    New are all slots of ``days``, else those after the newest that the source gave.
+    """
+    oldest = ctx.as_of - timedelta(days=days or FIRST_LOAD_DAYS)
+    ends = before["start"] + pd.to_timedelta(before["resolution_s"], unit="s")
+    newest = ends.groupby([before[name] for name in ("series", "source", "place")]).max()
+    read_until = {} if days else {at: end.to_pydatetime() for at, end in newest.items()}
+    blocks = [pd.DataFrame(columns=["source", "place", "measurement"])]
+    for target in served:
+        for at in target.source_places:
+            if at.source in opened:
+                since = read_until.get((target.name, *at), oldest)
+                blocks.append(_recent_slots(ctx.as_of, target, at, opened[at.source], since))
+    return pd.concat(blocks)
 
 
-def _forecast_requests(ctx: RunContext, requests: Sequence[Request]) -> Iterator[Request]:
-    """Ask whoever is asked for values what it expects, too."""
-    for door in dict.fromkeys(Door(request.source, request.place) for request in requests):
-        if series := providers.SOURCES[door.source].foreseen(ctx.settings):
-            yield Request(*door, series, ctx.as_of, ctx.as_of, forecast=True)
+def _recent_slots(
+    as_of: datetime, target: Target, at: SourcePlace, client: Source, since: datetime
+) -> pd.DataFrame:
+    first, last = client.reach(target.name)
+    step = target.series.resolution_at(last)
+    until = min(from_epoch(epoch(last) // step * step), expected_until(target.series, as_of))
+    reread = day_start(market_day(as_of) - timedelta(days=REREAD_DAYS))
+    starts = expected(target.series, max(first, min(since, reread)), until)
+    return pd.DataFrame(
+        {
+            "series": target.name,
+            "measurement": target.series.measurement,
+            **at._asdict(),
+            "start": starts,
+            "end": np.append(starts[1:], epoch(until))[: len(starts)],
+            "severity": 0,
+            "new": starts >= epoch(since),
+        }
+    )
 
 
-def _news(ctx: RunContext, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the forecast rows that say something else than the provider's latest stored issue."""
-    if rows.empty:
-        return rows
-    start, end = rows["target_start"].min(), rows["target_start"].max() + pd.Timedelta(seconds=1)
-    held = [
-        ctx.store.read_forecasts(name, places=[place], start=start, end=end)
+def _store_forecasts(ctx: RunContext, result: FetchResult) -> int:
+    """Store the forecasts that differ from the provider's latest; return their number."""
+    rows = result.rows
+    if rows.empty or not result.request.forecast:
+        return 0
+    window = {
+        "start": rows["target_start"].min(),
+        "end": rows["target_start"].max() + pd.Timedelta(seconds=1),
+    }
+    stored = [
+        ctx.store.read_forecasts(name, places=[place], **window)
         for name, place in rows[["series", "place"]].drop_duplicates().itertuples(index=False)
     ]
-    slot, said = ["series", "place", "model", "target_start", "resolution_s"], ["p10", "p50", "p90"]
-    known = rows[slot].merge(pd.concat(held), on=slot, how="left")
-    now, before = rows[said].to_numpy(dtype=float), known[said].to_numpy(dtype=float)
-    same = (now == before) | (np.isnan(now) & np.isnan(before))
-    told: pd.DataFrame = rows.loc[~(same.all(axis=1) & known["issued_at"].notna().to_numpy())]
-    return told
+    latest = rows[_FORECAST_SLOT].merge(pd.concat(stored), on=_FORECAST_SLOT, how="left")
+    values = rows[_QUANTILES].to_numpy(dtype=float)
+    before = latest[_QUANTILES].to_numpy(dtype=float)
+    same = ((values == before) | (np.isnan(values) & np.isnan(before))).all(axis=1)
+    news = rows[~(same & latest["issued_at"].notna().to_numpy())]
+    return ctx.store.write_forecasts(news, run_id=ctx.run_id).new if len(news) else 0
 
 
-def _outcome(
-    ctx: RunContext,
-    tally: Tally,
-    wanted: Sequence[Target],
-    before: Stock,
-    skipped: Sequence[str],
-    forecasts: int,
-) -> IngestOutcome:
-    """Read the store again and sum up."""
-    after = Stock.read(ctx, wanted, FIRST_LOAD_DAYS, raw=False)
-    late = tuple(
-        target.name for target in wanted if overdue(before, after, target, _nowhere(ctx, target))
-    )
-    total = tally.total()
-    notes = (
-        *(f"Skipped {line}." for line in skipped),
-        *(f"Failed: {message}" for message in tally.errors.values()),
-        *(f"{name} has slots due after its latest value, and none of them came." for name in late),
-    )
-    figures: dict[str, int | float | str] = {
-        "sources_asked": len(tally.sent),
-        "sources_failed": len(tally.errors),
-        "requests": tally.sent.total(),
-        "rows": tally.rows.total(),
-        **asdict(total),
-        "rejected": total.rejected + len(tally.rejected),
-        "quarantined": len(tally.quarantined),
-        "forecasts": forecasts,
-        "providers_away": int(tally.all_away),
-    }
-    has_weather = any(target.series.measurement is Measurement.WEATHER for target in wanted)
-    return IngestOutcome(
-        _by_source(tally),
-        _latest(ctx, wanted, after),
-        pd.DataFrame(tally.rejected, columns=["source", "text", "reason"]),
-        tally.quarantined,
-        side_by_side(ctx) if has_weather else pd.DataFrame(columns=COMPARISON_COLUMNS),
-        figures,
-        notes,
-        late,
-        tuple(skipped),
-        not any(spec.enabled for spec in ctx.settings.sources.values()),
-    )
+def _overdue(
+    ctx: RunContext, served: Sequence[Target], before: pd.DataFrame, after: pd.DataFrame
+) -> list[str]:
+    """Return the series with slots due after the newest one of ``before`` and none of them there.
 
-
-def _nowhere(ctx: RunContext, target: Target) -> list[tuple[int, int]]:
-    return attempts.unfillable_stretches(ctx.state, target.name, target.doors, ctx.as_of)
-
-
-def _by_source(tally: Tally) -> pd.DataFrame:
-    lines = [
-        {**door._asdict(), "series": name, "rows": tally.rows[door, name], **asdict(result)}
-        | {"error": tally.errors.get(door.source, "")}
-        for (door, name), result in tally.written.items()
-    ]
-    return pd.DataFrame(lines, columns=SOURCE_COLUMNS).sort_values(
-        ["source", "place"], kind="stable"
-    )
-
-
-def _latest(ctx: RunContext, wanted: Sequence[Target], after: Stock) -> pd.DataFrame:
-    """Return the newest value of each series, and mark how far it reaches, which never goes back."""
-    lines = []
-    for target in wanted:
-        last = after.newest(target)
-        if last is None:
-            continue
-        until = last["start"].to_pydatetime() + timedelta(seconds=int(last["resolution_s"]))
-        known = get_mark(ctx.state, LATEST, target.name)
-        ctx.set_mark(LATEST, target.name, max(until, known.at) if known else until)
-        values = {name: last[name] for name in ("series", "place", "source", "start", "value")}
-        lines.append(
-            {
-                **values,
-                "unit": target.series.unit,
-                "due_until": target.series.due_until(ctx.as_of),
-            }
+    A day is judged where nothing was stored before.
+    """
+    names = []
+    for target in served:
+        newest = before.loc[before["series"] == target.name, "start"].max()
+        yesterday = ctx.as_of - timedelta(days=1)
+        start = yesterday if pd.isna(newest) else newest.to_pydatetime() + timedelta(seconds=1)
+        coverage = classify(
+            target.series,
+            start,
+            expected_until(target.series, ctx.as_of),
+            from_index(after.loc[after["series"] == target.name, "start"]),
+            as_of=ctx.as_of,
+            unfillable=unfillable_stretches(
+                ctx.state, target.name, target.source_places, ctx.as_of
+            ),
         )
+        counts = coverage.counts()
+        if counts["missing"] and not counts["present"]:
+            names.append(target.name)
+    return names
+
+
+def _comparison(ctx: RunContext, served: Sequence[Target]) -> pd.DataFrame:
+    if any(target.series.measurement is Measurement.WEATHER for target in served):
+        return compare_weather(ctx)
+    return pd.DataFrame(columns=COMPARISON_COLUMNS)
+
+
+def _metrics(stats: IngestStats) -> dict[str, int]:
+    total = stats.total()
+    return {
+        "sources_asked": len(stats.sent),
+        "sources_failed": len(stats.source_errors),
+        "requests": stats.sent.total(),
+        **total,
+        "rejected": total["rejected"] + len(stats.rejected),
+        "providers_away": int(stats.providers_away),
+    }
+
+
+def _latest(ctx: RunContext, served: Sequence[Target], after: pd.DataFrame) -> pd.DataFrame:
+    """Return the newest value of each series, and mark its end, which never goes back."""
+    newest = after.sort_values("start", kind="stable").groupby("series").last()
+    lines = []
+    for target in served:
+        if target.name in newest.index:
+            row = newest.loc[target.name]
+            until = row["start"].to_pydatetime() + timedelta(seconds=row["resolution_s"].item())
+            mark = get_mark(ctx.state, LATEST, target.name)
+            ctx.set_mark(LATEST, target.name, max(until, mark.at) if mark else until)
+            line = {"series": target.name, **row[["place", "source", "start", "value"]]}
+            due_until = target.series.due_until(ctx.as_of)
+            lines.append({**line, "unit": target.series.unit, "due_until": due_until})
     return pd.DataFrame(lines, columns=LATEST_COLUMNS)

@@ -1,109 +1,93 @@
-"""What answers brought: stored as they come, counted in the store, judged by the quality rules."""
+"""Counts of one run: the requests, and the rows that they brought into the store."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields
-from datetime import datetime
 
 import pandas as pd
 
 from factory_lib.context import RunContext
-from factory_lib.pipeline import quality
-from factory_lib.pipeline.fetch import Answer, Request
-from factory_lib.pipeline.targets import Door
+from factory_lib.pipeline.fetch import FetchResult
+from factory_lib.pipeline.targets import SourcePlace
 from factory_lib.state.marks import STORED
 from factory_lib.store.base import WriteResult
 
-COUNTS = tuple(field.name for field in fields(WriteResult))
+COUNTS = [field.name for field in fields(WriteResult)]
 
 
-class Tally:
-    """The count of one run.
+class IngestStats:
+    """Counts that grow with every result.
 
     Attributes
     ----------
-    written, rows : mapping of (Door, series)
-        What the store made of the rows of each, and how many came.
     sent, failed : Counter
         Requests by source.
-    errors : dict
-        The first failure of each source: those after it often say no more than that it
-        is left alone.
+    errors : mapping of (SourcePlace, series) to str
+        The first error of each: those after it often say no more than that the provider
+        is not contacted any more.
     rejected : list of (source, text, reason)
-        What providers sent and nobody can believe.
+        Values of answers that cannot be true.
+    flagged : list of DataFrame
+        Stored values that the quality rules flag (``quality.FLAGGED_COLUMNS``).
     """
 
-    def __init__(self, ctx: RunContext) -> None:
-        self.ctx = ctx
-        self.written: dict[tuple[Door, str], WriteResult] = {}
-        self.rows: Counter[tuple[Door, str]] = Counter()
+    def __init__(self) -> None:
         self.sent: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
-        self.errors: dict[str, str] = {}
+        self.errors: dict[tuple[SourcePlace, str], str] = {}
         self.rejected: list[tuple[str, str, str]] = []
-        self._doubted: list[pd.DataFrame] = []
+        self.flagged: list[pd.DataFrame] = []
+        self._written: list[dict[str, str | int]] = []
 
-    def take(self, answer: Answer) -> None:
-        """Store what an answer brought; forecasts are left to who asked for them."""
-        request = answer.request
-        self.sent[request.source] += answer.sent
-        self.rejected += [(request.source, *row) for row in answer.rejected]
-        if answer.error is not None and not answer.settled:
-            self.failed[request.source] += answer.sent
-            self.errors.setdefault(request.source, answer.error.message)
-        for name in () if request.forecast else request.series:
-            key, rows = (
-                (Door(request.source, request.place), name),
-                answer.rows[answer.rows["series"] == name],
-            )
-            result = (
-                self.ctx.store.write(rows, run_id=self.ctx.run_id) if len(rows) else WriteResult()
-            )
-            self.written[key] = self.written.get(key, WriteResult()) + result
-            self.rows[key] += len(rows)
-            if result.written:
-                self.ctx.set_mark(STORED, name, self.ctx.clock.now())
+    def store_all(self, ctx: RunContext, results: Iterable[FetchResult]) -> Iterator[FetchResult]:
+        """Store the rows of each result as it arrives, count them, and yield it.
 
-    def judge_answers(self, requests: Iterable[Request]) -> None:
-        """Let the quality rules look at what was asked for."""
-        asked = [request for request in requests if not request.forecast]
-        names = dict.fromkeys(name for request in asked for name in request.series)
-        self.judge(list(names), [(request.start, request.end) for request in asked])
-
-    def judge(self, names: Sequence[str], windows: Iterable[tuple[datetime, datetime]]) -> None:
-        """Let the quality rules look at half-open windows; those whose margins meet are looked at together."""
-        joined: list[tuple[datetime, datetime]] = []
-        for start, end in sorted(windows):
-            if joined and start <= joined[-1][1] + 2 * quality.MARGIN:
-                joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
-            else:
-                joined.append((start, end))
-        self._doubted += [quality.judge(self.ctx, names, start, end) for start, end in joined]
+        Forecasts are left to the caller.
+        """
+        for result in results:
+            request = result.request
+            at = SourcePlace(request.source, request.place)
+            self.sent[at.source] += result.sent
+            self.rejected += [(at.source, *row) for row in result.rejected]
+            if result.error is not None and not result.conclusive:
+                self.failed[at.source] += result.sent
+                for name in request.series:
+                    self.errors.setdefault((at, name), result.error.message)
+            for name in () if request.forecast else request.series:
+                rows = result.rows[result.rows["series"] == name]
+                written = ctx.store.write(rows, run_id=ctx.run_id) if len(rows) else WriteResult()
+                line = {**at._asdict(), "series": name, "rows": len(rows), **asdict(written)}
+                self._written.append(line)
+                if written.written:
+                    ctx.set_mark(STORED, name, ctx.clock.now())
+            yield result
 
     @property
-    def quarantined(self) -> pd.DataFrame:
-        """What the rules doubted (``quality.OFFENDING_COLUMNS``)."""
-        filled = [part for part in self._doubted if len(part)]
-        return pd.concat(filled, ignore_index=True) if filled else quality.nothing_doubted()
-
-    @property
-    def all_away(self) -> bool:
-        """Whether providers were asked, and all requests of all of them failed."""
+    def providers_away(self) -> bool:
+        """Whether requests were sent, and all of them failed."""
         return self.sent.total() > 0 and self.sent == self.failed
 
-    def total(self) -> WriteResult:
-        """Return the sum of what was written."""
-        return sum(self.written.values(), start=WriteResult())
+    @property
+    def source_errors(self) -> dict[str, str]:
+        """The first error of each source."""
+        first: dict[str, str] = {}
+        for (at, _), message in self.errors.items():
+            first.setdefault(at.source, message)
+        return first
 
-    def by_source(self) -> dict[str, dict[str, int | str]]:
-        """Return, for each source that was to be asked, its requests, failures, counts and first error."""
-        totals = dict.fromkeys(self.sent, WriteResult())
-        for (door, _), result in self.written.items():
-            totals[door.source] += result
+    def total(self) -> dict[str, int]:
+        """Return the sums of what came and what the store made of it."""
         return {
-            name: {"requests": self.sent[name], "failed": self.failed[name], **asdict(result)}
-            | {"error": self.errors.get(name, "")}
-            for name, result in totals.items()
+            str(name): int(total)
+            for name, total in self.by("source")[["rows", *COUNTS]].sum().items()
         }
+
+    def by(self, *keys: str) -> pd.DataFrame:
+        """Return rows, counts and the first error by ``source``, ``place`` and ``series``."""
+        columns = ["source", "place", "series", "rows", *COUNTS]
+        written = pd.DataFrame(self._written, columns=columns)
+        table = written.groupby(list(keys))[["rows", *COUNTS]].sum().reset_index()
+        errors = self.source_errors
+        return table.assign(error=[errors.get(source, "") for source in table["source"]])

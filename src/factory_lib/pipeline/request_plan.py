@@ -1,4 +1,4 @@
-"""The fewest requests that cover what is missing, most urgent first; planned before anything is asked."""
+"""The fewest requests that cover the slots that are needed, most urgent first."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pandas as pd
 from factory_lib.catalogue import Measurement
 from factory_lib.clock import epoch, from_epoch
 from factory_lib.pipeline.fetch import Request
-from factory_lib.pipeline.targets import Door, Target
-from factory_lib.settings.records import SourceSettings
+from factory_lib.pipeline.targets import SourcePlace, Target
+from factory_lib.settings.records import GapSettings, SourceSettings
 from factory_lib.slots import Slots
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 Windows = Callable[[datetime, datetime], list[tuple[datetime, datetime]]]
 
-# Whom a backfill asks first where trust alone would cost requests: those that answer
-# for weeks before those that answer for a day (OMIE), and for climate the archives
-# before AEMET's small batches. The others follow in order of trust.
+# The sources that a backfill requests first where trust alone would cost requests: those
+# that answer for weeks before those that answer for a day (OMIE), and for climate the
+# archives before AEMET's small batches. The others follow in order of trust.
 LONG_RANGE_FIRST: Mapping[Measurement, tuple[str, ...]] = {
     Measurement.PRICES: ("ree", "esios"),
     Measurement.CLIMATE: ("siar",),
@@ -33,74 +33,62 @@ LONG_RANGE_FIRST: Mapping[Measurement, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Slots of one target that one door is to be asked for in this round.
+class PlannedRequest:
+    """A request, the number of slots it is to bring, and their highest severity.
 
-    Attributes
-    ----------
-    starts, ends : int64 arrays
-        Ascending; not necessarily neighbours.
-    urgency : int array
-        Position of each slot's gap in the settings' severities; more is more urgent.
+    ``severity`` is a position in the policy's severities; more is more urgent.
     """
-
-    target: Target
-    door: Door
-    starts: Slots
-    ends: Slots
-    urgency: Slots
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A request, the number of missing slots it is to bring, and how urgent it is."""
 
     request: Request
     slots: int
-    urgency: int
+    severity: int
 
 
-def in_order(target: Target) -> tuple[Door, ...]:
-    """Return the doors of a target in the order in which a backfill asks them."""
-    first = LONG_RANGE_FIRST[target.series.measurement]
-    rank = {name: place for place, name in enumerate(first)}
-    return tuple(sorted(target.doors, key=lambda door: rank.get(door.source, len(rank))))
+def request_order(target: Target) -> tuple[SourcePlace, ...]:
+    """Return the places of a target's sources in the order in which a backfill requests them."""
+    first = LONG_RANGE_FIRST.get(target.series.measurement, ())
+    rank = {name: position for position, name in enumerate(first)}
+    return tuple(sorted(target.source_places, key=lambda at: rank.get(at.source, len(rank))))
 
 
-def plan(wanted: Sequence[Wanted], opened: Mapping[str, Source]) -> list[Planned]:
-    """Return the fewest requests for what is wanted, each provider's most urgent first and then its youngest.
+def plan_requests(slots: pd.DataFrame, opened: Mapping[str, Source]) -> list[PlannedRequest]:
+    """Return the fewest requests for the slots, the most urgent first and then the youngest.
 
     Series that a provider gives in one answer share their requests.
+
+    Parameters
+    ----------
+    slots : DataFrame
+        One row per slot and place of a source: ``series``, ``measurement``, ``source``,
+        ``place``, ``start`` and ``end`` (seconds since 1970), ``severity``.
+    opened : mapping of str to Source
+        The clients of these sources.
     """
-    groups: dict[tuple[Door, Measurement], list[Wanted]] = {}
-    for part in wanted:
-        if len(part.starts):
-            groups.setdefault((part.door, part.target.series.measurement), []).append(part)
-    planned = [
-        item
-        for (door, _), parts in groups.items()
-        for item in _requests(opened[door.source], door, parts)
-    ]
-    return sorted(planned, key=lambda item: (-item.urgency, -item.request.end.timestamp()))
+    groups = slots.groupby(["source", "place", "measurement"], sort=False, observed=True)
+    planned = []
+    for (source, place, _), group in groups:
+        at = SourcePlace(str(source), str(place))
+        planned += _requests(opened[at.source], at, group)
+    return sorted(planned, key=lambda item: (-item.severity, -item.request.end.timestamp()))
 
 
-def _requests(client: Source, door: Door, parts: Sequence[Wanted]) -> list[Planned]:
-    starts, ends = (
-        np.concatenate([getattr(part, name) for part in parts]) for name in ("starts", "ends")
-    )
-    order = np.argsort(starts, kind="stable")
-    names = tuple(part.target.name for part in parts)
-    ahead = timedelta(
-        days=client.limits.max_range_days + 2
-    )  # a little more than the first window can be long
+def _requests(client: Source, at: SourcePlace, group: pd.DataFrame) -> list[PlannedRequest]:
+    names = tuple(group["series"].unique())
+    ordered = group.sort_values("start", kind="stable")
+    starts = ordered["start"].to_numpy()
+    # a little more than the first window can be long
+    ahead = timedelta(days=client.limits.max_range_days + 2)
 
     def windows(start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
         return client.windows(start, min(end, start + ahead), names)
 
-    return [
-        _planned(door, parts, first, last)
-        for first, last in cover(starts[order], ends[order], windows)
-    ]
+    planned = []
+    for start, end in cover(starts, ordered["end"].to_numpy(), windows):
+        inside = ordered[slice(*np.searchsorted(starts, [epoch(start), epoch(end)]))]
+        series = set(inside["series"].unique())
+        request = Request(*at, tuple(name for name in names if name in series), start, end)
+        planned.append(PlannedRequest(request, len(inside), int(inside["severity"].max())))
+    return planned
 
 
 def cover(starts: Slots, ends: Slots, windows: Windows) -> list[tuple[datetime, datetime]]:
@@ -114,53 +102,40 @@ def cover(starts: Slots, ends: Slots, windows: Windows) -> list[tuple[datetime, 
     starts, ends : int64 arrays
         Ordered by start; slots of different length may overlap.
     windows : callable
-        How a provider splits a window; the first part is as much as one request can
+        Splits a window as a provider does; the first part is as much as one request can
         hold.
     """
     covered: list[tuple[datetime, datetime]] = []
-    reach, at = np.maximum.accumulate(ends), 0
+    last_ends = np.maximum.accumulate(ends)
+    at = 0
     while at < len(starts):
-        first, limit = windows(from_epoch(int(starts[at])), from_epoch(int(reach[-1])))[0]
+        first, limit = windows(from_epoch(int(starts[at])), from_epoch(int(last_ends[-1])))[0]
         at = int(np.searchsorted(starts, epoch(limit)))
-        covered.append((first, min(limit, from_epoch(int(reach[at - 1])))))
+        covered.append((first, min(limit, from_epoch(int(last_ends[at - 1])))))
     return covered
 
 
-def _planned(door: Door, parts: Sequence[Wanted], start: datetime, end: datetime) -> Planned:
-    inside = [(part.starts >= epoch(start)) & (part.starts < epoch(end)) for part in parts]
-    series = tuple(part.target.name for part, mask in zip(parts, inside, strict=True) if mask.any())
-    urgency = max(
-        int(part.urgency[mask].max())
-        for part, mask in zip(parts, inside, strict=True)
-        if mask.any()
-    )
-    return Planned(
-        Request(*door, series, start, end), int(sum(mask.sum() for mask in inside)), urgency
-    )
-
-
-def turn_s(limits: SourceSettings) -> float:
+def request_seconds(limits: SourceSettings) -> float:
     """Return the seconds that one request takes at the provider's rate limit."""
     return max(limits.spacing_s, 60.0 / limits.requests_per_minute)
 
 
 def plan_table(
-    planned: Sequence[Planned], limits: Mapping[str, SourceSettings], severities: Sequence[str]
+    planned: Sequence[PlannedRequest], limits: Mapping[str, SourceSettings], policy: GapSettings
 ) -> pd.DataFrame:
-    """Return one row per request, in the order of asking; ``seconds`` is its time at the rate limit."""
-    return pd.DataFrame(
-        [
-            {
-                "source": item.request.source,
-                "place": item.request.place,
-                "series": ", ".join(item.request.series),
-                "start": item.request.start,
-                "end": item.request.end,
-                "slots": item.slots,
-                "severity": severities[item.urgency],
-                "seconds": turn_s(limits[item.request.source]),
-            }
-            for item in planned
-        ],
-        columns=["source", "place", "series", "start", "end", "slots", "severity", "seconds"],
-    )
+    """Return one row per request, in order; ``seconds`` is its time at the rate limit."""
+    lines = [
+        {
+            "source": item.request.source,
+            "place": item.request.place,
+            "series": ", ".join(item.request.series),
+            "start": item.request.start,
+            "end": item.request.end,
+            "slots": item.slots,
+            "severity": policy.severities[item.severity].name,
+            "seconds": request_seconds(limits[item.request.source]),
+        }
+        for item in planned
+    ]
+    columns = ["source", "place", "series", "start", "end", "slots", "severity", "seconds"]
+    return pd.DataFrame(lines, columns=columns)

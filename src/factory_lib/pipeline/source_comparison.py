@@ -1,8 +1,8 @@
-"""Weather from several providers: who is asked first, who is believed, and how far they are apart.
+"""Weather from several providers: the order of their requests, and how far they are apart.
 
 One value per hour is shown, by order of trust: kind, then place, then source (the
-catalogue's order). All providers with a key are asked, side by side, and everything
-they give is stored; the hour only decides who is asked first.
+catalogue's order). All providers with a key are requested, side by side, and everything
+they give is stored; the hour only decides which request comes first.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ COMPARISON_COLUMNS = ["series", "source", "place", "reference", "hours", "bias",
 # AEMET's observations by night, OpenWeatherMap's by day, local hours: until 8, and from
 # 8 on.
 DAY_BEGINS = 8
-NIGHT_FIRST, DAY_FIRST = ("aemet", "openweathermap"), ("openweathermap", "aemet")
+NIGHT_FIRST = ("aemet", "openweathermap")
+DAY_FIRST = ("openweathermap", "aemet")
 
 
-def ask_order(sources: Sequence[str], now: datetime) -> list[str]:
-    """Return the sources, the one whose hours it is first."""
+def order_by_hour(sources: Sequence[str], now: datetime) -> list[str]:
+    """Return the sources, the preferred one of the local hour first."""
     first = NIGHT_FIRST if now.astimezone(MADRID).hour < DAY_BEGINS else DAY_FIRST
     return sorted(sources, key=lambda name: first.index(name) if name in first else len(first))
 
 
-def compare(rows: pd.DataFrame, catalogue: Catalogue) -> pd.DataFrame:
-    """Hold each source against the most trusted one that has the same hours.
+def compare_sources(rows: pd.DataFrame, catalogue: Catalogue) -> pd.DataFrame:
+    """Compare each source with the most trusted one that has the same hours.
 
     Parameters
     ----------
@@ -49,31 +50,30 @@ def compare(rows: pd.DataFrame, catalogue: Catalogue) -> pd.DataFrame:
     )
     lines = []
     for name, part in latest.groupby("series"):
-        entry = catalogue[str(name)]
+        series = catalogue[str(name)]
         table = part.pivot(index="start", columns=["source", "place"], values="value")
-        trusted = sorted(table.columns, key=lambda door: trust(entry, door[0]))
-        for at, door in enumerate(trusted):
-            apart = [(other, (table[door] - table[other]).dropna()) for other in trusted[:at]]
-            reference, error = next(
-                ((o, e) for o, e in apart if len(e)), (None, pd.Series(dtype="float64"))
-            )
-            if reference is not None:
-                lines.append(
-                    [
-                        name,
-                        *door,
-                        reference[0],
-                        len(error),
-                        error.mean(),
-                        error.abs().mean(),
-                        entry.unit,
-                    ]
-                )
+        trusted = sorted(table.columns, key=lambda at: trust(series, at[0]))
+        for position, at in enumerate(trusted):
+            for reference in trusted[:position]:
+                error = (table[at] - table[reference]).dropna()
+                if len(error):
+                    lines.append(
+                        [
+                            name,
+                            *at,
+                            reference[0],
+                            len(error),
+                            error.mean(),
+                            error.abs().mean(),
+                            series.unit,
+                        ]
+                    )
+                    break
     return pd.DataFrame(lines, columns=COMPARISON_COLUMNS)
 
 
-def side_by_side(ctx: RunContext, days: int = COMPARE_DAYS) -> pd.DataFrame:
-    """Compare the weather sources over the last days; the archive is days behind, so most of it is not in it."""
+def compare_weather(ctx: RunContext, days: int = COMPARE_DAYS) -> pd.DataFrame:
+    """Compare the weather sources over the last days; the archive has few of them."""
     entries = ctx.catalogue.of(Measurement.WEATHER)
     names = [entry.name for entry in entries]
     places = places_of(ctx.settings, entries[0])
@@ -81,4 +81,4 @@ def side_by_side(ctx: RunContext, days: int = COMPARE_DAYS) -> pd.DataFrame:
     rows = ctx.store.read(
         names, places=places, start=start, end=ctx.as_of, as_of=ctx.as_of, raw=True
     )
-    return compare(rows, ctx.catalogue)
+    return compare_sources(rows, ctx.catalogue)

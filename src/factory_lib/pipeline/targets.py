@@ -1,4 +1,4 @@
-"""What this site should have: which series, at which places, and who can be asked for them."""
+"""The series that this site should have, at which places, and which sources serve them there."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from factory_lib.sources.base import Source
 
 
-class Door(NamedTuple):
-    """One place of one provider: what a request is addressed to."""
+class SourcePlace(NamedTuple):
+    """One place of one source: the address of a request."""
 
     source: str
     place: str
@@ -27,20 +27,20 @@ class Door(NamedTuple):
 
 @dataclass(frozen=True)
 class Target:
-    """One series at the places that speak for the site, taken together: any of them may fill a slot.
+    """One series at the site's places, taken together: a value of any of them fills a slot.
 
     Attributes
     ----------
     places : tuple of str
         Most trusted first.
-    doors : tuple of Door
-        Who can be asked for it, in the catalogue's order of trust and then that of the
+    source_places : tuple of SourcePlace
+        Addresses that serve it, in the catalogue's order of trust and then that of the
         places; none where the series is only imported.
     """
 
     series: Series
     places: tuple[str, ...]
-    doors: tuple[Door, ...]
+    source_places: tuple[SourcePlace, ...]
 
     @property
     def name(self) -> str:
@@ -59,7 +59,7 @@ def places_of(settings: Settings, series: Series) -> tuple[str, ...]:
 
 
 def trust(series: Series, source: str) -> int:
-    """Return the source's place in the series' order of trust, the most trusted 0; strangers come last."""
+    """Return the source's position in the series' order of trust, 0 first, unlisted ones last."""
     return series.sources.index(source) if source in series.sources else len(series.sources)
 
 
@@ -67,7 +67,7 @@ def trust(series: Series, source: str) -> int:
 def clients(
     settings: Settings, state: State, clock: Clock, names: Iterable[str]
 ) -> Iterator[dict[str, Source]]:
-    """Open the named providers and close them again."""
+    """Open the clients of the named sources and close them again."""
     opened = {name: sources.open_source(name, settings, state, clock) for name in names}
     try:
         yield opened
@@ -77,24 +77,26 @@ def clients(
 
 
 def targets(ctx: RunContext, names: Iterable[str] | None = None) -> tuple[Target, ...]:
-    """Return every series that is expected (or those named) with its places and the configured sources there."""
-    expected = [
-        entry for entry in ctx.catalogue.values() if entry.measurement is not Measurement.PLANT
-    ]
-    chosen = expected if names is None else [ctx.catalogue[name] for name in dict.fromkeys(names)]
+    """Return every series that is expected (or those named) with the configured sources of it."""
+    if names is None:
+        series = [
+            entry for entry in ctx.catalogue.values() if entry.measurement is not Measurement.PLANT
+        ]
+    else:
+        series = [ctx.catalogue[name] for name in dict.fromkeys(names)]
     with clients(ctx.settings, ctx.state, ctx.clock, sources.configured(ctx.settings)) as opened:
-        return tuple(_target(ctx.settings, series, opened) for series in chosen)
+        return tuple(_target(ctx.settings, entry, opened) for entry in series)
 
 
 def _target(settings: Settings, series: Series, opened: Mapping[str, Source]) -> Target:
     places = places_of(settings, series)
-    able = {
+    served = {
         name: client.places() for name, client in opened.items() if series.name in client.serves
     }
-    doors = (
-        Door(name, place)
+    source_places = (
+        SourcePlace(name, place)
         for name in series.sources
         for place in places
-        if place in able.get(name, ())
+        if place in served.get(name, ())
     )
-    return Target(series, places, tuple(doors))
+    return Target(series, places, tuple(source_places))

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from factory_lib.admin import inbox
 from factory_lib.clock import day_bounds
 from factory_lib.context import RunContext
 from factory_lib.importers import import_path
-from factory_lib.pipeline.ingest import IngestOutcome
+from factory_lib.results import JobResult
 from factory_lib.runs import due
 from factory_lib.state.marks import STORED, get_marks
 
 DAY = date(2026, 4, 14)
-FRAMES = [field.name for field in fields(IngestOutcome) if field.type == "pd.DataFrame"]
 
 
 @pytest.fixture
@@ -140,13 +138,12 @@ def test_a_folder_waits_for_its_last_file_and_an_empty_one_for_its_first(
 
 
 def test_the_outcome_tells_of_it() -> None:
-    none = pd.DataFrame()
-    plain = IngestOutcome(**{**dict.fromkeys(FRAMES, none), "figures": {"new": 1}})
+    plain = JobResult("ok", "1 new value.", {"new": 1})
     told = inbox.told(
         plain,
         [inbox.Dropped("a.csv", 5, False, "5 new"), inbox.Dropped("b.txt", 0, True, "unknown")],
     )
-    assert told.figures == {"new": 1, "inbox_files": 2, "inbox_new": 5, "inbox_refused": 1}
+    assert told.metrics == {"new": 1, "inbox_files": 2, "inbox_new": 5, "inbox_refused": 1}
     assert told.notes == ("Inbox: a.csv: 5 new", "Inbox: b.txt refused: unknown")
     assert inbox.told(plain, []) is plain
 

@@ -68,13 +68,13 @@ def test_two_and_a_quarter_hours_are_moderate(ctx: RunContext) -> None:
 def test_any_trusted_place_fills_a_slot(ctx: RunContext) -> None:
     store_hours(ctx, (20, 40))
     store_hours(ctx, (0, 20), (40, 500), place="38.151,-3.629")
-    assert analyse(ctx, BEGIN, END, series=["temperature_c"]).figures["missing"] == 0
+    assert analyse(ctx, BEGIN, END, series=["temperature_c"]).metrics["missing"] == 0
 
 
 def test_a_place_of_no_trust_fills_nothing(ctx: RunContext) -> None:
     store_hours(ctx, place="Sevilla")
     report = analyse(ctx, BEGIN, END, series=["temperature_c"])
-    assert report.figures["missing"] == report.figures["expected"]
+    assert report.metrics["missing"] == report.metrics["expected"]
 
 
 def test_the_window_begins_with_the_first_stored_slot(ctx: RunContext) -> None:
@@ -97,9 +97,9 @@ def test_nothing_known_later_than_as_of_counts(ctx: RunContext) -> None:
     replay = analyse(
         RunContext(**{**vars(ctx), "as_of": BEGIN + DAY}), BEGIN, END, series=["temperature_c"]
     )
-    assert report.figures["present"] == 216
-    assert replay.figures["present"] == 23  # an hour after its end each
-    assert replay.figures["missing"] == 0
+    assert report.metrics["present"] == 216
+    assert replay.metrics["present"] == 23  # an hour after its end each
+    assert replay.metrics["missing"] == 0
 
 
 def test_a_quarantined_value_is_no_present_one(ctx: RunContext) -> None:
@@ -116,19 +116,19 @@ def test_a_quarantined_value_is_no_present_one(ctx: RunContext) -> None:
     )
     ctx.store.write_verdicts(verdict)
     report = analyse(ctx, BEGIN, END, series=["temperature_c"])
-    assert (report.figures["present"], report.figures["quarantined"]) == (215, 1)
+    assert (report.metrics["present"], report.metrics["quarantined"]) == (215, 1)
     assert report.gaps["state"].tolist() == ["quarantined"]
 
 
 def test_the_unfillable_is_remembered_until_it_is_to_be_asked_again(ctx: RunContext) -> None:
     store_hours(ctx, (20, 25))
-    doors = analyse(ctx, series=["temperature_c"]).ledgers[0].target.doors
+    source_places = analyse(ctx, series=["temperature_c"]).coverages[0].target.source_places
     hole = int(BEGIN.timestamp()) + 20 * 3600, int(BEGIN.timestamp()) + 25 * 3600, 2**40
-    record_unfillable(ctx.state, "temperature_c", [hole], doors, NOW)
+    record_unfillable(ctx.state, "temperature_c", [hole], source_places, NOW)
 
     def states(days: int) -> tuple[float, ...]:
         later = RunContext(**{**vars(ctx), "as_of": NOW + days * DAY})
-        found = analyse(later, BEGIN, END, series=["temperature_c"]).figures
+        found = analyse(later, BEGIN, END, series=["temperature_c"]).metrics
         return found["unfillable"], found["missing"]
 
     assert states(0) == (5, 0)
@@ -140,7 +140,7 @@ def test_a_new_source_makes_the_unfillable_missing_again(ctx: RunContext) -> Non
     store_hours(ctx, (20, 25))
     hole = int(BEGIN.timestamp()) + 20 * 3600, int(BEGIN.timestamp()) + 25 * 3600, 2**40
     record_unfillable(ctx.state, "temperature_c", [hole], [("siar", "J17")], NOW)
-    assert analyse(ctx, BEGIN, END, series=["temperature_c"]).figures["missing"] == 5
+    assert analyse(ctx, BEGIN, END, series=["temperature_c"]).metrics["missing"] == 5
 
 
 def test_a_store_that_is_away_is_not_without_gaps(ctx: RunContext) -> None:

@@ -10,9 +10,8 @@ import pytest
 from factory_lib.catalogue import default_catalogue
 from factory_lib.clock import day_bounds, day_start
 from factory_lib.errors import BadInput
-from factory_lib.pipeline.ingest import ingest
-from factory_lib.pipeline.recent_data import Stock
-from factory_lib.pipeline.source_comparison import side_by_side
+from factory_lib.pipeline.ingest import ingest, recent_rows
+from factory_lib.pipeline.source_comparison import compare_weather
 from factory_lib.pipeline.targets import targets
 from factory_lib.runs import due
 from factory_lib.settings.secrets import Secret
@@ -30,7 +29,7 @@ NOW = datetime(
 HOUR = timedelta(hours=1)
 
 
-def held(ctx, name: str, start: datetime, end: datetime) -> pd.DataFrame:
+def shown(ctx, name: str, start: datetime, end: datetime) -> pd.DataFrame:
     """What the store shows of a series at the site's trusted places."""
     places = ("ES",) if name.endswith("eur_mwh") else ctx.settings.site.places.weather
     return ctx.store.read(name, places=places, start=start, end=end)
@@ -38,11 +37,11 @@ def held(ctx, name: str, start: datetime, end: datetime) -> pd.DataFrame:
 
 def test_what_is_stored_is_what_the_world_has(town) -> None:
     ctx = town.ctx()
-    outcome = ingest(ctx, "all", days=3)
-    assert (outcome.level, outcome.overdue) == ("ok", ())
+    result = ingest(ctx, "all", days=3)
+    assert result.status == "ok"
     # Prices to the cent; each weather provider has its own view of the air.
     for name in ("spot_eur_mwh", "pvpc_eur_mwh", "temperature_c"):
-        rows = held(ctx, name, NOW - timedelta(days=2), NOW - 3 * HOUR)
+        rows = shown(ctx, name, NOW - timedelta(days=2), NOW - 3 * HOUR)
         starts, values = town.simulator.world.window(name, NOW - timedelta(days=2), NOW - 3 * HOUR)
         np.testing.assert_array_equal(pd.DatetimeIndex(rows["start"]).as_unit("s").asi8, starts)
         np.testing.assert_allclose(rows["value"], values, atol=0.006 if "eur" in name else 2.5)
@@ -52,11 +51,11 @@ def test_a_second_run_writes_nothing(town) -> None:
     ctx = town.ctx()
     ingest(ctx, days=8)
     again = ingest(ctx)
-    assert (again.figures["new"], again.figures["revised"]) == (0, 0)
-    assert again.level == "ok"
+    assert (again.metrics["new"], again.metrics["revised"]) == (0, 0)
+    assert again.status == "ok"
 
 
-def test_a_steady_run_asks_each_provider_of_prices_once(town) -> None:
+def test_a_steady_run_sends_one_request_to_each_provider_of_prices(town) -> None:
     ingest(town.ctx(), days=3)
     town.simulator.log.clear()
     ingest(town.ctx(NOW + 24 * HOUR), "prices")
@@ -72,17 +71,17 @@ def test_the_prices_of_tomorrow_are_fetched_once_they_are_published(town) -> Non
     ctx = town.ctx(evening)
     ingest(ctx, "prices", days=2)
     start, end = day_bounds((evening + timedelta(days=1)).date())
-    assert len(held(ctx, "spot_eur_mwh", start, end)) == 96
-    assert len(held(ctx, "pvpc_eur_mwh", start, end)) == 24
+    assert len(shown(ctx, "spot_eur_mwh", start, end)) == 96
+    assert len(shown(ctx, "pvpc_eur_mwh", start, end)) == 24
 
 
 def test_a_failing_provider_holds_up_no_other(town) -> None:
     town.simulator.set_rules((Rule("outage", source="open_meteo_recent"),))
-    outcome = ingest(town.ctx(), "all", days=2)
-    assert outcome.figures["sources_failed"] == 1
-    rows = outcome.by_source.set_index(["source", "series"])["new"]
+    result = ingest(town.ctx(), "all", days=2)
+    assert result.metrics["sources_failed"] == 1
+    rows = result["by_source"].set_index(["source", "series"])["new"]
     assert rows["ree", "spot_eur_mwh"] > 0
-    assert any("open_meteo_recent" in note for note in outcome.notes)
+    assert any("open_meteo_recent" in note for note in result.notes)
 
 
 def test_rows_that_were_due_and_did_not_come_fail_the_job(town) -> None:
@@ -93,36 +92,36 @@ def test_rows_that_were_due_and_did_not_come_fail_the_job(town) -> None:
             Rule("outage", source="omie"),
         )
     )
-    outcome = ingest(town.ctx(), "prices")
-    assert outcome.level == "fail"
-    assert set(outcome.overdue) == {"spot_eur_mwh", "pvpc_eur_mwh"}
-    assert outcome.figures["providers_away"] == 1
-    assert "ree: " in outcome.verdict
+    result = ingest(town.ctx(), "prices")
+    assert result.status == "fail"
+    assert "spot_eur_mwh, pvpc_eur_mwh had values due" in result.summary
+    assert result.metrics["providers_away"] == 1
+    assert "ree: " in result.summary
 
 
 def test_a_provider_that_stops_publishing_is_overdue_although_old_rows_come(town) -> None:
     ingest(town.ctx(), "weather", days=3)
     town.simulator.set_holes((Hole(("temperature_c",), NOW, NOW + 48 * HOUR, lost=True),))
-    outcome = ingest(town.ctx(NOW + 12 * HOUR), "weather")
-    assert outcome.overdue == ("temperature_c",)
+    result = ingest(town.ctx(NOW + 12 * HOUR), "weather")
+    assert "but temperature_c had values due" in result.summary
 
 
 def test_an_outage_shorter_than_the_grace_is_not_overdue(town) -> None:
     ingest(town.ctx(), "weather", days=3)
     town.simulator.set_rules((Rule("outage", source="open_meteo_recent"),))
-    assert ingest(town.ctx(NOW + HOUR), "weather").overdue == ()
+    assert ingest(town.ctx(NOW + HOUR), "weather").status == "warn"
 
 
 def test_a_missing_key_is_named_and_the_rest_goes_on(town) -> None:
-    outcome = ingest(town.ctx(), "weather", days=2)
-    assert "Skipped aemet: AEMET_API_KEY not set." in outcome.notes
-    assert outcome.figures["new"] > 0
+    result = ingest(town.ctx(), "weather", days=2)
+    assert "Skipped aemet: AEMET_API_KEY not set." in result.notes
+    assert result.metrics["new"] > 0
 
 
-def test_asking_only_who_has_no_key_is_no_success(town) -> None:
-    outcome = ingest(town.ctx(), "aemet")
-    assert outcome.level == "fail"
-    assert "AEMET_API_KEY" in outcome.verdict
+def test_only_a_provider_without_its_key_is_no_success(town) -> None:
+    result = ingest(town.ctx(), "aemet")
+    assert result.status == "fail"
+    assert "AEMET_API_KEY" in result.summary
 
 
 def test_an_unknown_source_is_bad_input(town) -> None:
@@ -132,8 +131,8 @@ def test_an_unknown_source_is_bad_input(town) -> None:
 
 def test_providers_forecasts_are_no_observations(town) -> None:
     ctx = town.ctx()
-    assert ingest(ctx, "weather", days=2).figures["forecasts"] > 0
-    ahead = held(ctx, "temperature_c", NOW, NOW + timedelta(days=7))
+    assert ingest(ctx, "weather", days=2).metrics["forecasts"] > 0
+    ahead = shown(ctx, "temperature_c", NOW, NOW + timedelta(days=7))
     assert ahead.empty
     issued = ctx.store.read_forecasts(
         "temperature_c",
@@ -165,7 +164,7 @@ def test_after_a_run_nothing_is_due_until_something_new_can_exist(town) -> None:
     assert weather(NOW + 3 * HOUR)
 
 
-def test_what_is_late_is_asked_for_ever_more_seldom(town) -> None:
+def test_late_values_are_requested_ever_more_seldom(town) -> None:
     ctx = town.ctx()
     ingest(ctx, days=2)
     published = datetime(2026, 4, 15, 11, 45, tzinfo=UTC)
@@ -188,7 +187,7 @@ def test_what_is_late_is_asked_for_ever_more_seldom(town) -> None:
     [
         pytest.param(6 * HOUR, False, id="demo"),
         pytest.param(72 * HOUR, False, id="long-ago"),
-        pytest.param(HOUR / 6, True, id="asked-for"),
+        pytest.param(HOUR / 6, True, id="explicit"),
     ],
 )
 def test_a_run_as_of_the_past_moves_no_mark_back_and_sees_only_what_was_known(
@@ -201,22 +200,23 @@ def test_a_run_as_of_the_past_moves_no_mark_back_and_sees_only_what_was_known(
     town.clock.set(NOW + HOUR)
     past = dataclasses.replace(ctx, as_of=NOW - back, explicit_as_of=explicit_as_of)
     assert past.replay == (explicit_as_of or back > 24 * HOUR)
-    outcome = ingest(past, "weather", days=2)
+    result = ingest(past, "weather", days=2)
     assert get_marks(ctx.state, LATEST) == marks[LATEST]
-    latest = outcome.latest.set_index("series")["start"]
+    latest = result["latest"].set_index("series")["start"]
     assert latest["temperature_c"] < past.as_of
     assert (attempts.last_requests(ctx.state) == requests) == past.replay
     if past.replay:
         assert get_marks(ctx.state, STORED) == marks[STORED]
 
 
-def test_stock_and_comparison_know_only_what_was_available(town) -> None:
+def test_recent_rows_and_comparison_hold_only_what_was_available(town) -> None:
     ctx = town.ctx()
     ingest(ctx, "weather", days=8)
     past = dataclasses.replace(ctx, as_of=NOW - timedelta(days=2))
-    stock = Stock.read(past, [t for t in targets(past) if t.name == "temperature_c"], 5, raw=True)
-    assert (stock.by_series["temperature_c"]["available_at"] <= past.as_of).all()
-    assert side_by_side(past)["hours"].max() < side_by_side(ctx, days=9)["hours"].max()
+    rows = recent_rows(past, targets(past, ["temperature_c"]), 5, raw=True)
+    assert len(rows)
+    assert (rows["available_at"] <= past.as_of).all()
+    assert compare_weather(past)["hours"].max() < compare_weather(ctx, days=9)["hours"].max()
 
 
 @pytest.mark.parametrize("name", ["temperature_mean_c", "gas_generation_mwh"])

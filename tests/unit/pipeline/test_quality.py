@@ -14,7 +14,7 @@ from factory_lib.context import RunContext
 from factory_lib.frames import tidy
 from factory_lib.pipeline.gaps import analyse
 from factory_lib.pipeline.ingest import ingest
-from factory_lib.pipeline.quality import doubted, judge
+from factory_lib.pipeline.quality import flag, run_checks
 from factory_lib.settings import Settings
 from factory_lib.slots import expected, from_index, resolutions, to_index
 from factory_sim.faults import Rule
@@ -34,7 +34,7 @@ def rows(
     day: str = "2026-03-10",
     days: int = 2,
 ) -> pd.DataFrame:
-    """View rows of whole market days, of a daily course that no rule doubts, changed."""
+    """View rows of whole market days, of a daily course that no rule flags, changed."""
     start, _ = day_bounds(datetime.fromisoformat(day).date())
     slots = expected(CATALOGUE[name], start, start + days * DAY)
     hours = (slots - epoch(start)) / 3600
@@ -96,9 +96,9 @@ HOURS_TOO = spot()[::4].assign(resolution_s=3600)
 
 
 @pytest.mark.parametrize(
-    ("table", "rule", "doubtful"),
+    ("table", "rule", "flagged"),
     [
-        pytest.param([air()], None, 0, id="nothing-to-doubt"),
+        pytest.param([air()], None, 0, id="nothing-to-flag"),
         pytest.param([air(at(5, 49.0))], "range", 1, id="implausible"),
         pytest.param([air(at(5, 31.0))], "step", 1, id="spike"),
         pytest.param([air(at(slice(20, 48), 31.0))], "flat_line", 28, id="frozen"),
@@ -120,57 +120,57 @@ HOURS_TOO = spot()[::4].assign(resolution_s=3600)
         pytest.param([spot(), HOURS_TOO], None, 0, id="hours-beside-quarters"),
     ],
 )
-def test_a_rule_doubts_what_it_is_for(
-    settings: Settings, table: list[pd.DataFrame], rule: str | None, doubtful: int
+def test_a_rule_flags_what_it_is_for(
+    settings: Settings, table: list[pd.DataFrame], rule: str | None, flagged: int
 ) -> None:
-    found = doubted(pd.concat(table, ignore_index=True), settings.quality, settings.catalogue)
-    assert found["rule"].unique().tolist() == ([rule] if rule else [])
-    assert len(found) == doubtful
-    assert found["reason"].ne("").all()
+    rows_flagged = flag(pd.concat(table, ignore_index=True), settings.quality, settings.catalogue)
+    assert rows_flagged["rule"].unique().tolist() == ([rule] if rule else [])
+    assert len(rows_flagged) == flagged
+    assert rows_flagged["reason"].ne("").all()
 
 
-def test_of_two_sources_the_less_trusted_is_doubted(settings: Settings) -> None:
+def test_of_two_sources_the_less_trusted_is_flag(settings: Settings) -> None:
     both = pd.concat(
         [rows("spot_eur_mwh"), rows("spot_eur_mwh", at(7, 90.0), source="omie")], ignore_index=True
     )
-    found = doubted(both, settings.quality, settings.catalogue)
-    assert found["source"].tolist() == ["ree"]
-    assert "omie says 90" in found["reason"].iloc[0]
+    rows_flagged = flag(both, settings.quality, settings.catalogue)
+    assert rows_flagged["source"].tolist() == ["ree"]
+    assert "omie says 90" in rows_flagged["reason"].iloc[0]
 
 
 def test_a_station_and_the_grid_point_beside_it_are_compared(settings: Settings) -> None:
     station = air().assign(source="aemet", place="5279X")
     point = air(lambda c: c + 16).assign(source="open_meteo", place="38.151,-3.629")
-    found = doubted(
+    rows_flagged = flag(
         pd.concat([point[:6], station], ignore_index=True), settings.quality, settings.catalogue
     )
-    assert set(found["rule"]) == {"cross_source"}
-    assert found["place"].tolist() == ["38.151,-3.629"] * 6
+    assert set(rows_flagged["rule"]) == {"cross_source"}
+    assert rows_flagged["place"].tolist() == ["38.151,-3.629"] * 6
 
 
-def test_a_frozen_station_contradicts_nobody(settings: Settings) -> None:
+def test_a_frozen_station_contradicts_no_other_source(settings: Settings) -> None:
     station = air(lambda c: np.full_like(c, -5.0)).assign(source="aemet", place="5279X")
     point = air().assign(source="open_meteo", place="38.151,-3.629")
-    found = doubted(
+    rows_flagged = flag(
         pd.concat([point, station], ignore_index=True), settings.quality, settings.catalogue
     )
-    assert set(found["source"]) == {"aemet"}
+    assert set(rows_flagged["source"]) == {"aemet"}
 
 
-def test_stray_hours_bar_no_quarter_of_the_same_source(ctx: RunContext) -> None:
+def test_stray_hours_quarantine_no_quarter_of_the_same_source(ctx: RunContext) -> None:
     quarters = rows("spot_eur_mwh", day="2026-04-14", days=1)
     stray = quarters[::4].assign(value=1.0)
     start = quarters["start"].min().to_pydatetime()
     for resolution_s, table in ((900, quarters), (3600, stray)):
         store(ctx, table, resolution_s)
-    assert judge(ctx, ["spot_eur_mwh"], start, start + DAY).empty
+    assert run_checks(ctx, ["spot_eur_mwh"], [(start, start + DAY)]).empty
     assert len(ctx.store.read("spot_eur_mwh", places=["ES"], start=start, end=start + DAY)) == 96
 
 
-def test_only_the_latest_revision_is_judged(settings: Settings) -> None:
+def test_only_the_latest_revision_is_checked(settings: Settings) -> None:
     first = rows("temperature_c", lambda c: at(5, 49.0)(c / 4))
     mended = rows("temperature_c", lambda c: c / 4).assign(rev=2)
-    assert doubted(
+    assert flag(
         pd.concat([first, mended], ignore_index=True), settings.quality, settings.catalogue
     ).empty
 
@@ -178,36 +178,35 @@ def test_only_the_latest_revision_is_judged(settings: Settings) -> None:
 def test_the_order_of_rows_does_not_matter(settings: Settings) -> None:
     table = rows("temperature_c", lambda c: at(5, 31.0)(c / 4))
     assert (
-        len(doubted(table.sample(frac=1, random_state=4), settings.quality, settings.catalogue))
-        == 1
+        len(flag(table.sample(frac=1, random_state=4), settings.quality, settings.catalogue)) == 1
     )
 
 
 def test_a_provider_that_sums_quarters_is_quarantined_on_arrival(town: Any) -> None:
     town.simulator.set_rules((Rule("quarter_sums", source="omie"),))
     ctx = town.ctx()
-    outcome = ingest(ctx, "prices", days=3)
-    assert set(outcome.quarantined["rule"]) == {"scale"}
-    assert set(outcome.quarantined["source"]) == {"omie"}
+    result = ingest(ctx, "prices", days=3)
+    assert set(result["quarantined"]["rule"]) == {"scale"}
+    assert set(result["quarantined"]["source"]) == {"omie"}
     shown = ctx.store.read("spot_eur_mwh", places=["ES"], start=NOW - DAY, end=NOW)
     assert set(shown["source"]) == {"ree"}  # the less trusted source stands in
 
 
-def test_an_honest_provider_is_believed(town: Any) -> None:
-    outcome = ingest(town.ctx(), "all", days=10)
-    assert outcome.quarantined.empty
+def test_nothing_of_an_honest_provider_is_flagged(town: Any) -> None:
+    result = ingest(town.ctx(), "all", days=10)
+    assert result["quarantined"].empty
 
 
 def test_a_frozen_sensor_is_quarantined_and_in_no_view(town: Any) -> None:
     town.simulator.set_rules((Rule("frozen", source="open_meteo_recent"),))
     ctx = town.ctx()
-    outcome = ingest(ctx, "open_meteo_recent", days=3)
-    assert "flat_line" in set(outcome.quarantined["rule"])
+    result = ingest(ctx, "open_meteo_recent", days=3)
+    assert "flat_line" in set(result["quarantined"]["rule"])
     report = analyse(ctx, NOW - 3 * DAY, NOW, series=["temperature_c"])
-    assert report.figures["quarantined"] > 24
+    assert report.metrics["quarantined"] > 24
 
 
-def test_a_frozen_sensor_stays_quarantined_when_it_is_judged_every_hour(ctx: RunContext) -> None:
+def test_a_frozen_sensor_stays_quarantined_when_it_is_checked_every_hour(ctx: RunContext) -> None:
     frozen = rows(
         "temperature_c",
         lambda c: at(slice(24, 72), 17.3)(c / 4),
@@ -219,12 +218,12 @@ def test_a_frozen_sensor_stays_quarantined_when_it_is_judged_every_hour(ctx: Run
     start = frozen["start"].min().to_pydatetime()
     for hour in range(24, 72):
         store(ctx, frozen[: hour + 1], 3600)
-        judge(ctx, ["temperature_c"], start, start + timedelta(hours=hour + 1))
+        run_checks(ctx, ["temperature_c"], [(start, start + timedelta(hours=hour + 1))])
     shown = ctx.store.read("temperature_c", places=["5279X"], start=start, end=start + 3 * DAY)
     assert len(shown) == 24  # all that came before it froze
 
 
-def test_what_a_person_released_is_not_doubted_again(town: Any) -> None:
+def test_a_value_that_a_person_released_is_not_flagged_again(town: Any) -> None:
     town.simulator.set_rules((Rule("frozen", source="open_meteo_recent"),))
     ctx = town.ctx()
     ingest(ctx, "open_meteo_recent", days=3)
@@ -233,14 +232,14 @@ def test_what_a_person_released_is_not_doubted_again(town: Any) -> None:
     ctx.store.write_verdicts(
         verdicts.assign(verdict="released", reason="it was calm", by="a person", at=later)
     )
-    again = judge(ctx, ["temperature_c", "wind_speed_ms"], NOW - 3 * DAY, NOW)
+    again = run_checks(ctx, ["temperature_c", "wind_speed_ms"], [(NOW - 3 * DAY, NOW)])
     assert again.empty
-    assert analyse(ctx, NOW - 3 * DAY, NOW, series=["temperature_c"]).figures["quarantined"] == 0
+    assert analyse(ctx, NOW - 3 * DAY, NOW, series=["temperature_c"]).metrics["quarantined"] == 0
 
 
-def test_a_value_that_a_person_barred_contradicts_no_other_source(settings: Settings) -> None:
+def test_a_value_that_a_person_quarantined_contradicts_no_other_source(settings: Settings) -> None:
     trusted = rows("spot_eur_mwh", at(7, 90.0), source="omie")
     both = pd.concat([rows("spot_eur_mwh"), trusted], ignore_index=True)
-    assert set(doubted(both, settings.quality, settings.catalogue)["source"]) == {"ree"}
-    barred = pd.MultiIndex.from_frame(trusted[["series", "place", "source", "start", "rev"]])
-    assert doubted(both, settings.quality, settings.catalogue, barred).empty
+    assert set(flag(both, settings.quality, settings.catalogue)["source"]) == {"ree"}
+    quarantined = pd.MultiIndex.from_frame(trusted[["series", "place", "source", "start", "rev"]])
+    assert flag(both, settings.quality, settings.catalogue, quarantined).empty

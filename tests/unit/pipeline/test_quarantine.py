@@ -1,4 +1,4 @@
-"""Judging by hand: a value is barred, released or corrected with reason and author; nothing is lost."""
+"""Decisions of a person: a value is quarantined, released or corrected; nothing is lost."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from factory_lib.clock import HOUR_S, epoch
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput
 from factory_lib.pipeline import quality, quarantine
-from factory_lib.pipeline.quarantine import Choice
+from factory_lib.pipeline.quarantine import Selection
 from tests.unit.conftest import FIRST, SLOTS, Fill
 
-HOUR = Choice("spot_eur_mwh", FIRST, FIRST + timedelta(hours=1))
+HOUR = Selection("spot_eur_mwh", FIRST, FIRST + timedelta(hours=1))
 
 
 def shown(ctx: RunContext) -> pd.DataFrame:
@@ -25,15 +25,17 @@ def shown(ctx: RunContext) -> pd.DataFrame:
 
 def test_a_rejected_value_is_in_no_view_until_it_is_released(ctx: RunContext, fill: Fill) -> None:
     fill()
-    assert quarantine.judge(ctx, HOUR, "quarantined", "frozen feed", "Ana") == 4
+    assert quarantine.record_decision(ctx, HOUR, "quarantined", "frozen feed", "Ana") == 4
     assert len(shown(ctx)) == SLOTS - 4
-    listed = quarantine.listed(ctx, "spot_eur_mwh")
-    assert sorted(listed["value"]) == [50.0, 50.01, 50.02, 50.03]
-    assert set(listed["by"]) == {"Ana"}
-    assert set(listed["reason"]) == {"frozen feed"}
-    assert quarantine.judge(ctx, HOUR, "released", "checked with the operator", "Luis") == 4
+    decisions = quarantine.open_decisions(ctx, "spot_eur_mwh")
+    assert sorted(decisions["value"]) == [50.0, 50.01, 50.02, 50.03]
+    assert set(decisions["by"]) == {"Ana"}
+    assert set(decisions["reason"]) == {"frozen feed"}
+    assert (
+        quarantine.record_decision(ctx, HOUR, "released", "checked with the operator", "Luis") == 4
+    )
     assert len(shown(ctx)) == SLOTS
-    assert quarantine.listed(ctx).empty
+    assert quarantine.open_decisions(ctx).empty
 
 
 def test_a_correction_is_a_revision_with_its_author(ctx: RunContext, fill: Fill) -> None:
@@ -49,7 +51,7 @@ def test_a_correction_is_a_revision_with_its_author(ctx: RunContext, fill: Fill)
     assert sorted(raw["value"].unique()) == [48.5, 50.0, 50.01, 50.02, 50.03]
 
 
-def test_a_correction_outlives_what_its_provider_said_before(ctx: RunContext, fill: Fill) -> None:
+def test_a_correction_outlives_earlier_updates_of_its_provider(ctx: RunContext, fill: Fill) -> None:
     fill()
     given = ctx.store.read("spot_eur_mwh", places=["ES"], start=HOUR.start, end=HOUR.end)
     quarantine.correct(ctx, HOUR, 48.5, "typing error", "Ana")
@@ -62,27 +64,27 @@ def test_a_correction_outlives_what_its_provider_said_before(ctx: RunContext, fi
 
 
 @pytest.mark.parametrize(
-    ("choice", "verdict"),
+    ("selection", "verdict"),
     [
-        pytest.param(HOUR, "released", id="nothing barred"),
+        pytest.param(HOUR, "released", id="nothing quarantined"),
         pytest.param(
-            Choice("spot_eur_mwh", FIRST - timedelta(days=9), FIRST),
+            Selection("spot_eur_mwh", FIRST - timedelta(days=9), FIRST),
             "quarantined",
             id="no value there",
         ),
         pytest.param(
-            Choice("spot_eur_mwh", HOUR.start, HOUR.end, "omie"),
+            Selection("spot_eur_mwh", HOUR.start, HOUR.end, "omie"),
             "quarantined",
             id="not of that source",
         ),
     ],
 )
-def test_judging_nothing_is_an_error(
-    ctx: RunContext, fill: Fill, choice: Choice, verdict: str
+def test_a_decision_about_nothing_is_an_error(
+    ctx: RunContext, fill: Fill, selection: Selection, verdict: str
 ) -> None:
     fill()
     with pytest.raises(BadInput, match="There is no"):
-        quarantine.judge(ctx, choice, verdict, "reason", "Ana")
+        quarantine.record_decision(ctx, selection, verdict, "reason", "Ana")
 
 
 def test_a_value_outside_the_catalogue_s_range_corrects_nothing(
@@ -93,7 +95,7 @@ def test_a_value_outside_the_catalogue_s_range_corrects_nothing(
         quarantine.correct(ctx, HOUR, 1e9, "reason", "Ana")
 
 
-def test_no_rule_bars_what_a_person_has_corrected(ctx: RunContext) -> None:
+def test_no_rule_flags_what_a_person_has_corrected(ctx: RunContext) -> None:
     place = ctx.settings.site.grid_place
     rows = frames.tidy(
         series="temperature_c",
@@ -108,10 +110,10 @@ def test_no_rule_bars_what_a_person_has_corrected(ctx: RunContext) -> None:
     ctx.store.write(rows, run_id="a")
     middle = [FIRST + timedelta(hours=hours) for hours in (3, 4)]
     quarantine.correct(
-        ctx, Choice("temperature_c", *middle), 45.0, "read off the instrument", "Ana"
+        ctx, Selection("temperature_c", *middle), 45.0, "read off the instrument", "Ana"
     )
-    quality.judge(ctx, ["temperature_c"], FIRST, FIRST + timedelta(hours=8))
-    assert quarantine.listed(ctx).empty
+    quality.run_checks(ctx, ["temperature_c"], [(FIRST, FIRST + timedelta(hours=8))])
+    assert quarantine.open_decisions(ctx).empty
     assert list(
         ctx.store.read("temperature_c", places=[place], start=middle[0], end=middle[1])["value"]
     ) == [45.0]

@@ -3,12 +3,13 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from factory_lib.clock import day_start, epoch, market_day
 from factory_lib.context import RunContext
-from factory_lib.pipeline.request_plan import Wanted, cover, in_order, plan
-from factory_lib.pipeline.targets import Door, clients, targets
+from factory_lib.pipeline.request_plan import cover, plan_requests, request_order
+from factory_lib.pipeline.targets import SourcePlace, Target, clients, targets
 from factory_lib.slots import expected
 from factory_lib.sources.base import local_days
 
@@ -47,23 +48,30 @@ def test_requests_are_as_few_as_can_be(seed: int) -> None:
     )
 
 
+def slots_of(
+    target: Target, at: SourcePlace, starts: np.ndarray, severity: int = 0
+) -> pd.DataFrame:
+    """Return rows for the plan: hours that one source is to give."""
+    return pd.DataFrame(
+        {
+            "series": target.name,
+            "measurement": target.series.measurement,
+            **at._asdict(),
+            "start": starts,
+            "end": starts + 3600,
+            "severity": severity,
+        }
+    )
+
+
 def test_three_years_of_prices_take_forty_requests(ctx: RunContext) -> None:
-    found = {target.name: target for target in targets(ctx, ["spot_eur_mwh", "pvpc_eur_mwh"])}
     start, end = day_start(date(2022, 1, 1)), day_start(date(2025, 1, 1))
+    rows = [
+        slots_of(target, SourcePlace("ree", "ES"), expected(target.series, start, end))
+        for target in targets(ctx, ["spot_eur_mwh", "pvpc_eur_mwh"])
+    ]
     with clients(ctx.settings, ctx.state, ctx.clock, ["ree"]) as opened:
-        wanted = []
-        for target in found.values():
-            slots = expected(target.series, start, end)
-            wanted.append(
-                Wanted(
-                    target,
-                    Door("ree", "ES"),
-                    slots,
-                    slots + 3600,
-                    np.zeros(len(slots), dtype=np.int64),
-                )
-            )
-        planned = plan(wanted, opened)
+        planned = plan_requests(pd.concat(rows), opened)
     assert len(planned) == 40
     assert {item.request.series for item in planned} == {("spot_eur_mwh", "pvpc_eur_mwh")}
 
@@ -71,33 +79,26 @@ def test_three_years_of_prices_take_forty_requests(ctx: RunContext) -> None:
 def test_a_year_of_weather_takes_one_request(ctx: RunContext) -> None:
     names = ["temperature_c", "humidity_pct", "wind_speed_ms"]
     start, end = datetime(2024, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC)
-    door = Door("open_meteo", ctx.settings.site.grid_place)
-    with clients(ctx.settings, ctx.state, ctx.clock, ["open_meteo"]) as opened:
-        wanted = []
-        for target in targets(ctx, names):
-            slots = expected(target.series, start, end)
-            wanted.append(
-                Wanted(target, door, slots, slots + 3600, np.zeros(len(slots), dtype=np.int64))
-            )
-        (item,) = plan(wanted, opened)
-    assert (item.request.start, item.request.end, item.slots) == (start, end, 3 * 366 * 24)
-
-
-def test_the_most_urgent_is_asked_first_and_then_the_youngest(ctx: RunContext) -> None:
-    (target,) = targets(ctx, ["spot_eur_mwh"])
-    slots = np.array([epoch(T0 + timedelta(days=d)) for d in (0, 100, 200)], dtype=np.int64)
-    with clients(ctx.settings, ctx.state, ctx.clock, ["ree"]) as opened:
-        planned = plan(
-            [Wanted(target, Door("ree", "ES"), slots, slots + 3600, np.array([1, 2, 1]))], opened
-        )
-    assert [epoch(item.request.start) for item in planned] == [
-        int(slots[1]),
-        int(slots[2]),
-        int(slots[0]),
+    at = SourcePlace("open_meteo", ctx.settings.site.grid_place)
+    rows = [
+        slots_of(target, at, expected(target.series, start, end)) for target in targets(ctx, names)
     ]
+    with clients(ctx.settings, ctx.state, ctx.clock, ["open_meteo"]) as opened:
+        (item,) = plan_requests(pd.concat(rows), opened)
+    assert (item.request.start, item.request.end, item.slots) == (start, end, 3 * 366 * 24)
+    assert item.request.series == tuple(names)
 
 
-def test_who_answers_for_weeks_is_asked_before_who_answers_for_a_day(ctx: RunContext) -> None:
+def test_the_most_severe_is_requested_first_and_then_the_youngest(ctx: RunContext) -> None:
     (target,) = targets(ctx, ["spot_eur_mwh"])
-    assert target.doors[0].source == "omie"  # the most trusted
-    assert in_order(target)[0].source == "ree"
+    starts = np.array([epoch(T0 + timedelta(days=d)) for d in (0, 100, 200)], dtype=np.int64)
+    rows = slots_of(target, SourcePlace("ree", "ES"), starts).assign(severity=[1, 2, 1])
+    with clients(ctx.settings, ctx.state, ctx.clock, ["ree"]) as opened:
+        planned = plan_requests(rows, opened)
+    assert [epoch(item.request.start) for item in planned] == starts[[1, 2, 0]].tolist()
+
+
+def test_a_source_of_weeks_is_requested_before_one_of_single_days(ctx: RunContext) -> None:
+    (target,) = targets(ctx, ["spot_eur_mwh"])
+    assert target.source_places[0].source == "omie"  # the most trusted
+    assert request_order(target)[0].source == "ree"

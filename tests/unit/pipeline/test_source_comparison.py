@@ -8,7 +8,7 @@ import pytest
 
 from factory_lib.catalogue import default_catalogue
 from factory_lib.pipeline.ingest import ingest
-from factory_lib.pipeline.source_comparison import ask_order, compare, side_by_side
+from factory_lib.pipeline.source_comparison import compare_sources, compare_weather, order_by_hour
 
 NOW = datetime(2026, 4, 15, 10, tzinfo=UTC)
 
@@ -22,9 +22,9 @@ NOW = datetime(2026, 4, 15, 10, tzinfo=UTC)
         pytest.param(21, "openweathermap", id="local-twenty-three"),
     ],
 )
-def test_the_hour_decides_who_is_asked_first_and_drops_nobody(hour: int, first: str) -> None:
+def test_the_hour_decides_the_first_source_and_drops_none(hour: int, first: str) -> None:
     now = datetime(2026, 4, 15, hour, tzinfo=UTC)  # two hours behind Madrid
-    order = ask_order(["open_meteo", "aemet", "openweathermap"], now)
+    order = order_by_hour(["open_meteo", "aemet", "openweathermap"], now)
     assert order[0] == first
     assert set(order) == {"open_meteo", "aemet", "openweathermap"}
 
@@ -43,7 +43,7 @@ def test_bias_and_error_are_counted_over_common_hours() -> None:
             readings("openweathermap", "38.151,-3.629", [11, 10, 99, 16]),
         ]
     )
-    (line,) = compare(rows, default_catalogue()).to_dict("records")
+    (line,) = compare_sources(rows, default_catalogue()).to_dict("records")
     assert (line["source"], line["reference"], line["hours"]) == ("openweathermap", "aemet", 3)
     assert line["bias"] == pytest.approx(1.0)
     assert line["mae"] == pytest.approx(5 / 3)
@@ -58,7 +58,7 @@ def test_the_reference_is_the_most_trusted_that_has_the_hours() -> None:
             readings("open_meteo", "38.151,-3.629", [None, 13, 13]),
         ]
     )
-    (line,) = compare(rows, default_catalogue()).to_dict("records")
+    (line,) = compare_sources(rows, default_catalogue()).to_dict("records")
     assert (line["source"], line["reference"], line["bias"]) == (
         "open_meteo",
         "openweathermap",
@@ -74,13 +74,13 @@ def test_only_the_latest_revision_is_compared() -> None:
             readings("openweathermap", "38.151,-3.629", [10], rev=2),
         ]
     )
-    assert compare(rows, default_catalogue())["mae"].tolist() == [0.0]
+    assert compare_sources(rows, default_catalogue())["mae"].tolist() == [0.0]
 
 
 def test_the_simulated_sources_are_close_and_not_alike(town: Any) -> None:
     ctx = town.ctx()
     ingest(ctx, "weather", days=8)
-    found = side_by_side(ctx, days=8).set_index("series")
+    found = compare_weather(ctx, days=8).set_index("series")
     assert found.loc["temperature_c", "source"] == "open_meteo_recent"
     assert found.loc["temperature_c", "hours"] == pytest.approx(72, abs=2)
     assert 0 < found.loc["temperature_c", "mae"] < 3
