@@ -11,7 +11,7 @@ from scipy.sparse import coo_array
 
 from factory_lib.domain.plant import Floats, Ints
 
-NONE = -1  # the column of an unknown that can only be zero
+NO_COLUMN = -1  # the column of an unknown that can only be zero
 Terms = Sequence[tuple[Ints, npt.ArrayLike]]
 """Column arrays of one length, each with its coefficient (or one for each position)."""
 
@@ -23,7 +23,8 @@ class ConstraintBuilder:
         self.columns = [np.empty((4, 0))]  # low, high, cost, whole
         self.limits = [np.empty((2, 0))]
         self.entries: list[Floats] = []  # row, column, value
-        self.width = self.height = 0
+        self.width = 0
+        self.height = 0
 
     def add(
         self,
@@ -48,7 +49,7 @@ class ConstraintBuilder:
             entries = _table(
                 count, np.arange(self.height, self.height + count), columns, coefficient
             )
-            self.entries.append(entries[:, (columns != NONE) & (entries[2] != 0)])
+            self.entries.append(entries[:, (columns != NO_COLUMN) & (entries[2] != 0)])
         self.limits.append(_table(count, low, high))
         self.height += count
 
@@ -56,7 +57,7 @@ class ConstraintBuilder:
         """Add a single row whose terms are column arrays of any length."""
         for columns, coefficient in terms:
             self.entries.append(
-                _table(len(columns), self.height, columns, coefficient)[:, columns != NONE]
+                _table(len(columns), self.height, columns, coefficient)[:, columns != NO_COLUMN]
             )
         self.limits.append(_table(1, low, np.inf))
         self.height += 1

@@ -1,20 +1,22 @@
 """The mixed-integer program of a planning problem, in step form.
 
-The unknown of a stage is how many batches have begun it up to each slot, not whether one begins in a slot. Order, waits
-and machine capacity then compare two unknowns at a time (``x − y ≤ constant``): the matrix of those rows is a network's
-and totally unimodular, so the relaxation is whole by itself except where people, power and kilograms couple stages.
-Slots in which nothing may start share their predecessor's unknown. Nothing that may give way is forbidden: it costs.
+The unknown of a stage is how many batches have begun it up to each slot, not whether one begins in
+a slot. Order, waits and machine capacity then compare two unknowns at a time (``x − y ≤
+constant``): the matrix of those rows is a network's and totally unimodular, so the relaxation is
+whole by itself except where people, power and kilograms couple stages. Slots in which nothing may
+start share their predecessor's unknown. Nothing that may give way is forbidden: it costs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import permutations
 
 import numpy as np
 
 from factory_lib.domain.plant import Bools, Floats, Ints
 from factory_lib.planner.chains import Masks, start_eur
-from factory_lib.planner.milp import NONE, ConstraintBuilder
+from factory_lib.planner.milp import NO_COLUMN, ConstraintBuilder
 from factory_lib.planner.problem import Activity, OrderBook, Problem
 
 Columns = list[tuple[Ints, float]]
@@ -42,14 +44,13 @@ class MilpModel:
         counts: Mapping[int, int] | None = None,
         start_costs: Sequence[Floats] | None = None,
     ) -> None:
-        self.problem, self.masks = problem, masks
+        self.problem = problem
+        self.masks = masks
+        self.start_costs = start_costs
         self.rows = ConstraintBuilder()
         self.slots = np.arange(len(problem.index))
-        self.jobs, self.stages = range(len(problem.jobs)), range(len(problem.stages))
-        self.facts = [(j, job.facts) for j, job in enumerate(problem.jobs)]
         self.people = np.maximum(problem.people, problem.most_people * overtime)
-        self.start_costs = start_costs
-        self.count = [[self._steps(j, s) for s in self.stages] for j in self.jobs]
+        self.count = [self._steps(j) for j in range(len(problem.jobs))]
         for j, number in (counts or {}).items():
             self.rows.rows([(self.count[j][0][-1:], 1.0)], low=number, high=number)
         self._order_and_waits()
@@ -57,183 +58,171 @@ class MilpModel:
         self._people()
         self._connection()
         self.made: dict[str, Ints] = {}
-        self.stock: dict[str, Ints] = {}
+        self.extra: dict[str, Ints] = {}
         self.undelivered = {
-            product: self._kilograms(product, book) for product, book in problem.books.items()
+            name: self._kilograms(name, book) for name, book in problem.books.items()
         }
 
     def starts(self, solution: Floats) -> list[list[Ints]]:
         """Return, for each job and stage, the slots in which its batches begin, ascending."""
-        values = np.append(np.rint(solution).astype(np.int64), 0)  # the last is that of NONE
-        return [
-            [np.repeat(self.slots, np.diff(values[columns], prepend=0)) for columns in job]
-            for job in self.count
-        ]
+        values = np.append(np.rint(solution).astype(np.int64), 0)  # the last is that of NO_COLUMN
+        starts = []
+        for stages in self.count:
+            begun = [np.diff(values[columns], prepend=0) for columns in stages]
+            starts.append([np.repeat(self.slots, number) for number in begun])
+        return starts
 
     def at(self, j: int, stage: int, slots: Ints) -> Ints:
         """Return the columns of how many batches have begun a stage up to and with ``slots``."""
-        return np.where(
-            slots < 0, NONE, self.count[j][stage][np.clip(slots, 0, len(self.slots) - 1)]
-        )
+        columns = self.count[j][stage][np.clip(slots, 0, len(self.slots) - 1)]
+        return np.where(slots < 0, NO_COLUMN, columns)
 
     def active(self, activity: Activity, slots: Ints, product: str | None = None) -> Columns:
         """Return the columns that count the batches (of a product) in an activity."""
-        terms, s = [], activity.stage
-        for j in self.jobs:
-            job = self.problem.jobs[j]
+        terms = []
+        s = activity.stage
+        for j, job in enumerate(self.problem.jobs):
             if product not in (None, job.product):
                 continue
             if activity.kind == "hold":
-                terms += [
-                    (self.at(j, s, slots - job.duration[s]), 1.0),
-                    (self.at(j, s + 1, slots), -1.0),
-                ]
+                terms.append((self.at(j, s, slots - job.duration[s]), 1.0))
+                terms.append((self.at(j, s + 1, slots), -1.0))
             else:
-                length = job.attention[s] if activity.kind == "attend" else job.duration[s]
-                terms += [(self.at(j, s, slots), 1.0), (self.at(j, s, slots - length), -1.0)]
+                terms.append((self.at(j, s, slots), 1.0))
+                terms.append((self.at(j, s, slots - activity.slots[j]), -1.0))
         return terms
 
-    def use(self, weights: Sequence[float], slots: Ints) -> Columns:
-        """Return the columns that count what activities take ``weights`` of."""
-        pairs = zip(self.problem.activities, weights, strict=True)
-        return [
-            (column, sign * weight)
-            for act, weight in pairs
-            if weight
-            for column, sign in self.active(act, slots)
-        ]
+    def use(self, weights: Sequence[float], slots: Ints, product: str | None = None) -> Columns:
+        """Return the columns that count what activities (of a product) take ``weights`` of."""
+        terms = []
+        for activity, weight in zip(self.problem.activities, weights, strict=True):
+            if weight:
+                active = self.active(activity, slots, product)
+                terms += [(column, sign * weight) for column, sign in active]
+        return terms
 
     def possible(self, activity: Activity) -> Bools:
-        """Return the future slots in which some batch may be in an activity."""
-        problem, s, busy = self.problem, activity.stage, np.zeros(len(self.slots), bool)
-        for j in self.jobs:
-            length = problem.jobs[j].duration[s] + problem.wait[s] * (activity.kind == "hold")
-            busy |= np.convolve(self.masks[j][s], np.ones(length))[: len(busy)] > 0.5
-        return busy & (self.slots >= problem.now)
+        """Return the slots from now on in which some batch may be in an activity."""
+        busy = np.zeros(len(self.slots), bool)
+        for j, job in enumerate(self.problem.jobs):
+            length = activity.slots[j] + job.duration[activity.stage] * (activity.kind == "hold")
+            reach = np.convolve(self.masks[j][activity.stage], np.ones(length))
+            busy |= reach[: len(busy)] > 0.5
+        return busy & (self.slots >= self.problem.now)
 
-    def _steps(self, j: int, s: int) -> Ints:
-        """Add the counts of one stage, each at least the one before."""
-        mask, job = self.masks[j][s], self.problem.jobs[j]
-        cost = self.start_costs[s] if self.start_costs else start_eur(self.problem, job, s)
-        columns = self.rows.add(
-            int(mask.sum()),
-            low=float(s < len(job.facts)),
-            high=job.count,
-            cost=-np.diff(cost[mask], append=0.0),
-            whole=True,
-        )
-        self.rows.rows([(columns[1:], 1.0), (columns[:-1], -1.0)], low=0.0)
-        return np.concatenate([[NONE], columns])[np.cumsum(mask)]
+    def most_kw(self) -> Floats:
+        """Return the most that production could draw, every machine full of its greediest use."""
+        most = np.zeros(len(self.slots))
+        for machine, capacity in self.problem.capacity.items():
+            mine = [act for act in self.problem.activities if act.machine == machine]
+            draws = [act.kw * self.possible(act) for act in mine]
+            most += np.max([0 * most, *draws], axis=0) * np.maximum(capacity, 1)
+        return most
+
+    def _steps(self, j: int) -> list[Ints]:
+        """Add the counts of each stage, each at least the one before; return them by slot."""
+        job = self.problem.jobs[j]
+        columns_by_slot = []
+        for s, mask in enumerate(self.masks[j]):
+            cost = self.start_costs[s] if self.start_costs else start_eur(self.problem, job, s)
+            columns = self.rows.add(
+                int(mask.sum()),
+                low=float(s < len(job.facts)),
+                high=job.count,
+                cost=-np.diff(cost[mask], append=0.0),
+                whole=True,
+            )
+            self.rows.rows([(columns[1:], 1.0), (columns[:-1], -1.0)], low=0.0)
+            columns_by_slot.append(np.append(NO_COLUMN, columns)[np.cumsum(mask)])
+        return columns_by_slot
 
     def _order_and_waits(self) -> None:
-        for j in self.jobs:
-            job = self.problem.jobs[j]
-            for s in range(max(len(job.facts) - 1, 0), len(self.stages) - 1):
-                following, mine = (np.flatnonzero(self.masks[j][stage]) for stage in (s + 1, s))
-                ended = self.at(j, s, following - job.duration[s])
-                self.rows.rows([(self.at(j, s + 1, following), 1.0), (ended, -1.0)], high=0.0)
-                until = np.minimum(mine + job.duration[s] + self.problem.wait[s], self.slots[-1])
-                self.rows.rows(
-                    [(self.at(j, s + 1, until), 1.0), (self.at(j, s, mine), -1.0)], low=0.0
-                )
+        for j, job in enumerate(self.problem.jobs):
+            for s in range(max(len(job.facts) - 1, 0), len(job.duration) - 1):
+                begin = np.flatnonzero(self.masks[j][s + 1])
+                ended = self.at(j, s, begin - job.duration[s])
+                self.rows.rows([(self.at(j, s + 1, begin), 1.0), (ended, -1.0)], high=0.0)
+                begin = np.flatnonzero(self.masks[j][s])
+                latest = begin + job.duration[s] + self.problem.wait[s]
+                gone_on = self.at(j, s + 1, np.minimum(latest, len(self.slots) - 1))
+                self.rows.rows([(gone_on, 1.0), (self.at(j, s, begin), -1.0)], low=0.0)
+
+    def _limit(
+        self,
+        weights: Sequence[float],
+        room: Floats | Ints,
+        slots: Ints,
+        more: Columns | None = None,
+    ) -> None:
+        """Keep what activities take ``weights`` of within ``room``, or what has begun takes."""
+        if len(slots):
+            room = np.maximum(room, self.problem.facts(weights))
+            self.rows.rows(self.use(weights, slots) + (more or []), high=room[slots])
 
     def _machines(self) -> None:
-        """Keep to the units of each machine, and two products apart by the time it takes to clean it."""
-        problem = self.problem
-        for machine, capacity in problem.capacity.items():
-            mine = [activity for activity in problem.activities if activity.machine == machine]
-            slots = (
-                self.slots[np.any([self.possible(activity) for activity in mine], axis=0)]
-                if mine
-                else self.slots[:0]
-            )
-            if len(slots):
-                weights = [float(activity.machine == machine) for activity in problem.activities]
-                room = np.maximum(capacity, problem.use(self.facts, weights))
-                self.rows.rows(self.use(weights, slots), high=room[slots])
-            clean = -(-problem.plant.cleaning_min.get(machine, 0) // problem.plant.slot_min)
-            if clean and mine:
-                self._cleaning(mine, clean)
+        """Keep to the units of each machine, and two products apart by the time to clean it."""
+        plant = self.problem.plant
+        for machine, capacity in self.problem.capacity.items():
+            mine = [float(act.machine == machine) for act in self.problem.activities]
+            self._limit(mine, capacity, self._busy(mine))
+            clean = -(-plant.cleaning_min.get(machine, 0) // plant.slot_min)
+            for one, other in permutations({job.product for job in self.problem.jobs}, 2):
+                if clean:
+                    self._clean(mine, one, other, clean)
 
-    def _cleaning(self, mine: Sequence[Activity], clean: int) -> None:
-        problem, size = self.problem, len(self.slots)
-        shortest = min(job.duration[activity.stage] for job in problem.jobs for activity in mine)
-        products = {job.product for job in problem.jobs}
-        for one, other in ((a, b) for a in products for b in products if a != b):
-            for lag in {*range(0, clean, shortest), clean}:
-                slots = self.slots[max(problem.now - lag, 0) : size - lag]
-                pair = [term for activity in mine for term in self.active(activity, slots, one)]
-                pair += [
-                    term for activity in mine for term in self.active(activity, slots + lag, other)
-                ]
-                both = self._facts_on(mine, one)[slots] + self._facts_on(mine, other)[slots + lag]
-                self.rows.rows(pair, high=np.maximum(both, 1.0))
+    def _busy(self, weights: Sequence[float]) -> Ints:
+        pairs = zip(self.problem.activities, weights, strict=True)
+        return np.flatnonzero(sum(self.possible(act) for act, weight in pairs if weight))
 
-    def _facts_on(self, mine: Sequence[Activity], product: str) -> Floats:
-        facts = [(j, starts) for j, starts in self.facts if self.problem.jobs[j].product == product]
-        return self.problem.use(
-            facts, [float(activity in mine) for activity in self.problem.activities]
-        )
+    def _clean(self, mine: Sequence[float], one: str, other: str, clean: int) -> None:
+        """Let ``other`` follow ``one`` after cleaning; what has begun is as it is."""
+        shortest = min(int(job.duration.min()) for job in self.problem.jobs)
+        facts = [self.problem.facts(mine, product) for product in (one, other)]
+        for lag in {*range(0, clean, shortest), clean}:
+            slots = self.slots[max(self.problem.now - lag, 0) : len(self.slots) - lag]
+            both = np.maximum(facts[0][slots] + facts[1][slots + lag], 1.0)
+            pair = self.use(mine, slots, one) + self.use(mine, slots + lag, other)
+            self.rows.rows(pair, high=both)
 
     def _people(self) -> None:
-        problem, weights = self.problem, [activity.people for activity in self.problem.activities]
-        busy = [self.possible(activity) for activity in problem.activities if activity.people]
-        slots = self.slots[np.any(busy, axis=0)] if busy and len(self.jobs) else self.slots[:0]
-        if len(slots):
-            price = problem.plant.slack.overtime_eur_h * problem.slot_h
-            extra = self.rows.add(
-                len(slots), high=(self.people - problem.people)[slots], cost=price
-            )
-            room = np.maximum(problem.people, problem.use(self.facts, weights))
-            self.rows.rows([*self.use(weights, slots), (extra, -1.0)], high=room[slots])
+        weights = [float(activity.people) for activity in self.problem.activities]
+        slots = self._busy(weights)
+        beyond = (self.people - self.problem.people)[slots]
+        price = self.problem.plant.slack.overtime_eur_h * self.problem.slot_h
+        extra = self.rows.add(len(slots), high=beyond, cost=price)
+        self._limit(weights, self.problem.people, slots, [(extra, -1.0)])
 
     def _connection(self) -> None:
-        problem, weights = self.problem, [activity.kw for activity in self.problem.activities]
-        room = np.maximum(
-            problem.plant.power.limit_kw - problem.base_kw, problem.use(self.facts, weights)
-        )
-        slots = self.slots[self.most_kw() > room]
-        if len(slots):
-            self.rows.rows(self.use(weights, slots), high=room[slots])
+        room = self.problem.plant.power.limit_kw - self.problem.base_kw
+        weights = [activity.kw for activity in self.problem.activities]
+        self._limit(weights, room, np.flatnonzero(self.most_kw() > room))
 
     def _kilograms(self, product: str, book: OrderBook) -> Ints:
         """Lay the batches' kilograms on the orders; return the columns of orders by marks.
 
-        The column of an order is what is delivered before it is due, and what is lacking from then on.
+        The column of an order is what is delivered before it is due, and what is lacking from
+        then on.
         """
-        shape, last = book.eur_kg.shape, self.stages[-1]
-        made = self.made[product] = self.rows.add(shape[1])
-        stock = self.stock[product] = self.rows.add(shape[1], cost=book.stock_eur_kg)
-        columns = self.rows.add(
-            book.eur_kg.size, high=book.kg.repeat(shape[1]), cost=book.eur_kg.ravel()
-        ).reshape(shape)
-        sign, offset = np.where(book.due, -1.0, 1.0), np.where(book.due, book.kg[:, None], 0.0)
-        delivered = [(columns[o], sign[o]) for o in range(shape[0])]
-        balance = -offset.sum(axis=0)
-        self.rows.rows([*delivered, (stock, 1.0), (made, -1.0)], low=balance, high=balance)
-        step = (
-            (columns[:, 1:].ravel(), sign[:, 1:].ravel()),
-            (columns[:, :-1].ravel(), -sign[:, :-1].ravel()),
-        )
-        self.rows.rows(step, low=-np.diff(offset).ravel())
-        least = [(made, 1.0), (np.append(NONE, made[:-1]), -1.0)]
-        most = list(least)
-        for j in self.jobs:
-            job = self.problem.jobs[j]
-            if job.product == product:
-                done = self.at(j, last, book.marks - job.duration[last])
-                for kg, terms in ((job.min_kg, least), (job.max_kg, most)):
-                    terms += [(done, -kg), (np.append(NONE, done[:-1]), kg)]
-        self.rows.rows(least, low=0.0)
-        self.rows.rows(most, high=0.0)
+        marks = len(book.marks)
+        made = self.made[product] = self.rows.add(marks)
+        extra = self.extra[product] = self.rows.add(marks, cost=book.extra_eur_kg)
+        most = book.kg.repeat(marks)
+        columns = self.rows.add(len(most), high=most, cost=book.eur_kg.ravel())
+        columns = columns.reshape(-1, marks)
+        sign = np.where(book.due, -1.0, 1.0)
+        lacking = np.where(book.due, book.kg[:, None], 0.0)
+        delivered = list(zip(columns, sign, strict=True))
+        total = -lacking.sum(axis=0)
+        self.rows.rows([*delivered, (extra, 1.0), (made, -1.0)], low=total, high=total)
+        now = (columns[:, 1:].ravel(), sign[:, 1:].ravel())
+        before = (columns[:, :-1].ravel(), -sign[:, :-1].ravel())
+        self.rows.rows([now, before], low=-np.diff(lacking).ravel())
+        for side, kg_of in (("high", "max_kg"), ("low", "min_kg")):
+            terms = [(made, 1.0), (np.append(NO_COLUMN, made[:-1]), -1.0)]
+            for j, job in enumerate(self.problem.jobs):
+                if job.product == product:
+                    done = self.at(j, len(job.duration) - 1, book.marks - job.duration[-1])
+                    kg = getattr(job, kg_of)
+                    terms += [(done, -kg), (np.append(NO_COLUMN, done[:-1]), kg)]
+            self.rows.rows(terms, **{side: 0.0})
         return columns
-
-    def most_kw(self) -> Floats:
-        """Return the most that production could draw in each slot, every machine full of its greediest activity."""
-        problem, most = self.problem, np.zeros(len(self.slots))
-        for machine, capacity in problem.capacity.items():
-            mine = [
-                act.kw * self.possible(act) for act in problem.activities if act.machine == machine
-            ]
-            most += np.max([np.zeros(len(most)), *mine], axis=0) * np.maximum(capacity, 1)
-        return most

@@ -1,68 +1,72 @@
 """A planning problem: a request laid on a grid of slots as arrays.
 
-Identical batches are counted, not named: a job is a number of like batches whose k-th start of one stage belongs to the
-k-th start of the next. Every batch in progress is a job of its own; its starts are facts on slots before ``now``.
+Identical batches are counted, not named: a job is a number of like batches whose k-th start of
+one stage belongs to the k-th start of the next. Every batch in progress is a job of its own; its
+starts are facts on slots before ``now``.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from factory_lib.clock import DAY_S, HOUR_S, epoch
-from factory_lib.domain.plant import Bools, Floats, Ints, auxiliary_kw, day_ends, operators, room
+from factory_lib.domain.bill import ExcessRule, excess_rule, norm_so_far
+from factory_lib.domain.plant import (
+    Bools,
+    Floats,
+    Ints,
+    auxiliary_kw,
+    day_ends,
+    operators,
+    room,
+)
 from factory_lib.errors import BadInput
-from factory_lib.planner.bill import ExcessRule, excess_rule, norm_so_far
 from factory_lib.planner.request import Order, PlanRequest
 from factory_lib.settings.plant import Plant, Stage
 
 FIRM_MARKS_H = (1, 2, 4, 8, 16)  # after a firm order is due, lateness is looked at this often
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Job:
-    """Up to ``count`` like batches; ``facts`` are the slots in which the stages of batch ``number`` began."""
+    """Up to ``count`` like batches; ``facts`` are the slots in which batch ``number`` began."""
 
     product: str
     count: int
     min_kg: float
     max_kg: float
-    duration: tuple[int, ...]
-    attention: tuple[int, ...]
+    duration: Ints
     facts: tuple[int, ...] = ()
     number: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Activity:
-    """What a batch does to a plant: a stage that runs, its first minutes that people attend, or mass that is held."""
+    """Something that takes a machine, power or people, for ``slots`` by job.
+
+    ``run``: a stage runs. ``attend``: people attend its first minutes. ``hold``: the machine keeps
+    the finished mass, for at most ``slots``.
+    """
 
     stage: int
     kind: str
     machine: str
     kw: float
     people: int
-
-    def span(self, job: Job, starts: Sequence[int]) -> tuple[int, int]:
-        """Return from which slot to which a batch does it; nothing while it is not known."""
-        begin = starts[self.stage] if self.stage < len(starts) else 0
-        if self.kind == "hold":
-            return begin + job.duration[self.stage], starts[self.stage + 1] if self.stage + 1 < len(
-                starts
-            ) else 0
-        length = job.attention if self.kind == "attend" else job.duration
-        return begin, begin + length[self.stage] * (self.stage < len(starts))
+    slots: Ints
 
 
 @dataclass(frozen=True)
 class Keep:
-    """A start that should stay where it is: ``count`` batches of a product begin a stage in a slot, else ``eur``."""
+    """A start that should stay: ``count`` batches begin a stage in a slot, else it costs."""
 
     kind: str
     product: str
@@ -76,8 +80,9 @@ class Keep:
 class OrderBook:
     """The orders of a product, looked at after the slots ``marks``; arrays of orders by marks.
 
-    A kilogram delivered at a mark before its order is due costs ``eur_kg`` there, one not delivered at a mark at or
-    after it, too. ``stock_eur_kg`` is the price of kilograms beyond all orders: twice that of a preferred day.
+    A kilogram delivered at a mark before its order is due costs ``eur_kg`` there, one not
+    delivered at a mark at or after it, too. ``extra_eur_kg`` is the price of kilograms beyond all
+    orders: twice that of a preferred day.
     """
 
     orders: tuple[Order, ...]
@@ -86,17 +91,18 @@ class OrderBook:
     due: Bools
     late: Bools
     eur_kg: Floats
-    stock_eur_kg: Floats
+    extra_eur_kg: Floats
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A request on its grid: arrays of length T over ``index``, whose slots before ``now`` are history.
+    """A request on its grid: arrays over ``index``, whose slots before ``now`` are history.
 
-    ``price`` is the whole price by slot, EUR/MWh, 0 in history, which is sunk. ``spare_kw`` is solar power beyond the
-    loads that always run, ``saved`` what using it saves, EUR/MWh. ``kelvin`` and ``percent`` are how far the room is
-    beyond each stage's limits, ``critical`` where it would spoil a batch. ``meter_kw`` is the import without
-    production, negative where the sun gives more; ``so_far`` the norm of the months' excess power until now.
+    ``price`` is the whole price by slot, EUR/MWh, 0 in history, which is sunk. ``spare_kw`` is
+    solar power beyond the loads that always run, ``saved`` what using it saves, EUR/MWh.
+    ``kelvin`` and ``percent`` are how far the room is beyond each stage's limits, ``critical``
+    where it would spoil a batch. ``meter_kw`` is the import without production, negative where
+    the sun gives more; ``so_far`` the norm of the months' excess power until now.
     """
 
     request: PlanRequest
@@ -105,7 +111,7 @@ class Problem:
     slot_h: float
     jobs: tuple[Job, ...]
     activities: tuple[Activity, ...]
-    wait: tuple[int, ...]
+    wait: Ints
     people: Ints
     capacity: Mapping[str, Ints]
     base_kw: Floats
@@ -134,27 +140,39 @@ class Problem:
 
     @property
     def most_people(self) -> int:
-        """Most people of any shift: as many may be asked for at any time, for the price of overtime."""
+        """Most people of any shift: as many may be asked for at any time, for overtime."""
         return max((shift.operators for shift in self.plant.shifts), default=0)
 
     @property
     def stamps(self) -> pd.DatetimeIndex:
         """Return the starts of all slots and the end of the last."""
-        return pd.date_range(
-            self.index[0], periods=len(self.index) + 1, freq=self.index.freq, unit="s"
-        )
+        return self.index.union(self.index[-1:] + (self.index[1] - self.index[0]))
 
-    def at(self, slot: int) -> pd.Timestamp:
-        """Return the start of a slot, which may lie outside the grid."""
-        return self.index[0] + slot * (self.index[1] - self.index[0])
+    def span(self, activity: Activity, jobs: Ints, starts: Ints) -> tuple[Ints, Ints]:
+        """Return from which slots to which batches are in an activity; starts by stage."""
+        begin = starts[:, activity.stage]
+        if activity.kind != "hold":
+            return begin, begin + activity.slots[jobs]
+        duration = np.array([job.duration[activity.stage] for job in self.jobs], np.int64)
+        return begin + duration[jobs], starts[:, activity.stage + 1]
 
-    def use(self, batches: Iterable[tuple[int, Sequence[int]]], weights: Sequence[float]) -> Floats:
-        """Return what batches (job, starts) take in each slot of something that activities take ``weights`` of."""
-        total = np.zeros(len(self.index))
-        for job, starts in batches:
-            for activity, weight in zip(self.activities, weights, strict=True):
-                total[slice(*activity.span(self.jobs[job], starts))] += weight
-        return total
+    def use(self, jobs: Ints, starts: Ints, weights: Sequence[float]) -> Floats:
+        """Return by slot what batches take of something that activities take ``weights`` of."""
+        step = np.zeros(len(self.index) + 1)
+        for activity, weight in zip(self.activities, weights, strict=True):
+            for slots, sign in zip(self.span(activity, jobs, starts), (1, -1), strict=True):
+                np.add.at(step, np.clip(slots, 0, len(self.index)), sign * weight)
+        return np.cumsum(step)[:-1]
+
+    def facts(self, weights: Sequence[float], product: str | None = None) -> Floats:
+        """Return by slot what stages (of a product) that have begun take; holding may end."""
+        mine = [bool(job.facts) and product in (None, job.product) for job in self.jobs]
+        begun = np.flatnonzero(mine)
+        starts = np.full((len(begun), len(self.stages)), len(self.index))
+        for row, j in enumerate(begun):
+            starts[row, : len(self.jobs[j].facts)] = self.jobs[j].facts
+        runs = [act.kind != "hold" for act in self.activities]
+        return self.use(begun, starts, np.multiply(runs, weights).tolist())
 
 
 def lay_out(request: PlanRequest) -> Problem:
@@ -165,196 +183,201 @@ def lay_out(request: PlanRequest) -> Problem:
     BadInput
         If the window is empty or off the grid, a price is missing, or a name is not the plant's.
     """
-    plant, slot_s = request.plant, request.plant.slot_min * 60
-    index, now = _grid(request, slot_s)
-    future = np.arange(len(index)) >= now
-    price = on_grid(request.prices[["price_eur_mwh"]], index)[:, 0]
-    if missing := int(np.isnan(price[now:]).sum()):
-        raise BadInput(
-            f"{missing} of {future.sum()} slots of the window have no price.",
-            next_step="Forecast them.",
-        )
-    base_kw, pv_kw = auxiliary_kw(plant, index), np.zeros(len(index))
-    if request.pv_kw is not None:  # an inverter is throttled where importing is paid for
-        pv_kw = np.nan_to_num(on_grid(request.pv_kw.to_frame(), index)[:, 0]) * (price > 0)
-    air = np.full((2, len(index)), np.nan)
-    if request.weather is not None:
-        air = on_grid(room(request.weather, plant.room), index).T
-    low, high, worst, wet = np.array([list(vars(stage.room).values()) for stage in plant.stages]).T[
-        :, :, None
-    ]
+    plant = request.plant
+    index, now = _grid(request)
+    products = sorted({order.product for order in request.orders})
+    books = {product: _book(request, product, index, now) for product in products}
+    jobs = tuple(_jobs(request, index, books))
     rule = excess_rule(index, request.contract, request.tariff)
-    books = {
-        name: _book(request, name, index, now)
-        for name in sorted({order.product for order in request.orders})
-    }
+    wait_min = [max(stage.wait_min, stage.hold_h * 60) for stage in plant.stages]
     return Problem(
         request=request,
         index=index,
         now=now,
-        slot_h=slot_s / HOUR_S,
-        jobs=tuple(_jobs(request, index, books)),
-        activities=tuple(_activities(plant)),
-        wait=tuple(int(max(s.wait_min, s.hold_h * 60)) // plant.slot_min for s in plant.stages),
-        people=operators(plant, index, slot_s),
+        slot_h=plant.slot_min / 60,
+        jobs=jobs,
+        activities=tuple(_activities(plant, jobs)),
+        wait=np.array(wait_min, np.int64) // plant.slot_min,
+        people=operators(plant, index, plant.slot_min * 60),
         capacity=_capacity(request, index),
-        base_kw=base_kw,
-        meter_kw=np.where(future, base_kw - pv_kw, 0.0),
-        price=np.where(future, price, 0.0),
-        spare_kw=np.where(future, np.maximum(pv_kw - base_kw, 0.0), 0.0),
-        saved=np.where(future, price - np.clip(price, 0.0, plant.pv.surplus_eur_mwh), 0.0),
-        kelvin=np.nan_to_num(np.maximum(np.maximum(air[0] - high, low - air[0]), 0.0)) * future,
-        percent=np.nan_to_num(np.maximum(air[1] - wet, 0.0)) * future,
-        critical=(air[0] > worst) & future,
         excess=rule,
         so_far=norm_so_far(rule, request.load_so_far, request.contract, request.tariff),
         books=books,
         keeps=tuple(_keeps(request, index, now)),
+        **_meter(request, index, np.arange(len(index)) >= now),
+        **_room(request, index, np.arange(len(index)) >= now),
     )
 
 
 def slot_of(index: pd.DatetimeIndex, instant: datetime) -> int:
-    """Return the number of the slot in which ``instant`` lies, counted from the index's first; may lie outside."""
+    """Return the slot in which ``instant`` lies, from the index's first; may lie outside."""
     return int((pd.Timestamp(instant) - index[0]) // (index[1] - index[0]))
 
 
-def on_grid(frame: pd.DataFrame, index: pd.DatetimeIndex) -> Floats:
-    """Lay a regular frame on the index: coarser values are repeated, finer ones averaged where all are known."""
-    slot, step = index[1] - index[0], frame.index[1] - frame.index[0]
+def laid_on(frame: pd.DataFrame, index: pd.DatetimeIndex) -> Floats:
+    """Lay a regular frame on an index, a row for each column: coarser values are repeated.
+
+    Finer ones are averaged where all are known.
+    """
+    slot = index[1] - index[0]
+    step = frame.index[1] - frame.index[0]
     if step < slot:
         parts = frame.groupby(pd.DatetimeIndex(frame.index).floor(slot))
         frame = parts.mean().where(parts.count() == slot // step)
-    return frame.reindex(index.floor(max(step, slot))).to_numpy(float)
+    return frame.reindex(index.floor(max(step, slot))).to_numpy(float).T
 
 
-def _grid(request: PlanRequest, slot_s: int) -> tuple[pd.DatetimeIndex, int]:
-    begin, end = epoch(request.begin), epoch(request.end)
+def _grid(request: PlanRequest) -> tuple[pd.DatetimeIndex, int]:
+    slot_s = request.plant.slot_min * 60
+    begin, end = map(epoch, (request.begin, request.end))
     if begin % slot_s or end % slot_s or end < begin + 2 * slot_s:
         raise BadInput(
-            f"{request.begin} … {request.end} is no window of whole slots of {slot_s // 60} minutes."
+            f"{request.begin} … {request.end} is no window of whole slots of {slot_s // 60} min."
         )
-    facts = [epoch(at) for batch in request.begun for at in batch.starts.values()]
-    first = min([begin, *facts]) // slot_s * slot_s
-    start = pd.Timestamp(first, unit="s", tz="UTC")
+    starts = [request.begin]
+    for batch in request.begun:
+        starts += batch.starts.values()
+    first = pd.Timestamp(min(starts)).floor(f"{slot_s}s")
     index = pd.date_range(
-        start, periods=(end - first) // slot_s, freq=f"{slot_s}s", unit="s", name="start"
+        first, request.end, freq=f"{slot_s}s", inclusive="left", unit="s", name="start"
     )
-    return index, (begin - first) // slot_s
+    return index, slot_of(index, request.begin)
 
 
-def _activities(plant: Plant) -> Iterator[Activity]:
-    for s, stage in enumerate(plant.stages):
-        yield Activity(
-            s, "run", stage.machine, stage.power_kw, stage.operators * (stage.attended == "always")
+def _meter(request: PlanRequest, index: pd.DatetimeIndex, future: Bools) -> dict[str, Any]:
+    (price,) = laid_on(request.prices[["price_eur_mwh"]], index)
+    if missing := int(np.isnan(price[future]).sum()):
+        raise BadInput(
+            f"{missing} of {future.sum()} slots of the window have no price.",
+            next_step="Forecast them first.",
         )
-        if stage.attended == "start":
-            yield Activity(s, "attend", "", 0.0, stage.operators)
-        if stage.hold_h:
-            yield Activity(s, "hold", stage.machine, stage.hold_kw, 0)
+    base_kw = auxiliary_kw(request.plant, index)
+    pv_kw = np.zeros(len(index))
+    if request.pv_kw is not None:  # an inverter is throttled where importing is paid for
+        pv_kw = np.nan_to_num(laid_on(request.pv_kw.to_frame(), index)[0]) * (price > 0)
+    surplus = np.clip(price, 0.0, request.plant.pv.surplus_eur_mwh)
+    return {
+        "price": np.where(future, price, 0.0),
+        "base_kw": base_kw,
+        "meter_kw": np.where(future, base_kw - pv_kw, 0.0),
+        "spare_kw": np.where(future, np.maximum(pv_kw - base_kw, 0.0), 0.0),
+        "saved": np.where(future, price - surplus, 0.0),
+    }
+
+
+def _room(request: PlanRequest, index: pd.DatetimeIndex, future: Bools) -> dict[str, Any]:
+    air = np.full((2, len(index)), np.nan)
+    if request.weather is not None:
+        air = laid_on(room(request.weather, request.plant.room), index)
+    limits = pd.DataFrame([vars(stage.room) for stage in request.plant.stages])
+    limit = {name: limits[[name]].to_numpy(float) for name in limits}
+    hot = air[0] - limit["temperature_max_c"]
+    cold = limit["temperature_min_c"] - air[0]
+    wet = air[1] - limit["humidity_max_pct"]
+    return {
+        "kelvin": np.nan_to_num(np.maximum(np.maximum(hot, cold), 0.0)) * future,
+        "percent": np.nan_to_num(np.maximum(wet, 0.0)) * future,
+        "critical": (air[0] > limit["temperature_critical_c"]) & future,
+    }
 
 
 def _capacity(request: PlanRequest, index: pd.DatetimeIndex) -> dict[str, Ints]:
-    """Return the units of each machine that can be used in each slot; a slot touched by an outage is lost."""
-    capacity = {
-        name: np.full(len(index), count, np.int64) for name, count in request.plant.machines.items()
-    }
+    """Return the usable units of each machine by slot; a slot touched by an outage is lost."""
+    machines = request.plant.machines
+    capacity = {name: np.full(len(index), count) for name, count in machines.items()}
     for outage in request.outages:
-        last = slot_of(index, outage.end - timedelta(seconds=1))
-        span = slice(max(slot_of(index, outage.begin), 0), max(last + 1, 0))
-        capacity[_known(outage.machine, capacity, "machine")][span] -= outage.count
+        begin = max(slot_of(index, outage.begin), 0)
+        end = max(slot_of(index, outage.end - timedelta(seconds=1)) + 1, 0)
+        capacity[_checked(outage.machine, machines, "machine")][begin:end] -= outage.count
     return {name: np.maximum(count, 0) for name, count in capacity.items()}
 
 
 def _jobs(
     request: PlanRequest, index: pd.DatetimeIndex, books: Mapping[str, OrderBook]
 ) -> Iterator[Job]:
-    plant, names = request.plant, [stage.name for stage in request.plant.stages]
+    names = [stage.name for stage in request.plant.stages]
     for batch in request.begun:
         if not batch.starts or list(batch.starts) != names[: len(batch.starts)]:
             raise BadInput(
-                f"Batch {batch.number} began {list(batch.starts)}; stages are {', '.join(names)}."
+                f"Batch {batch.number} began {list(batch.starts)}; stages: {', '.join(names)}."
             )
         facts = tuple(slot_of(index, at) for at in batch.starts.values())
-        yield Job(
-            batch.product,
-            1,
-            batch.kg,
-            batch.kg,
-            *_lengths(plant, batch.product),
-            facts,
-            batch.number,
-        )
+        duration = _duration(request.plant, batch.product)
+        yield Job(batch.product, 1, batch.kg, batch.kg, duration, facts, batch.number)
     for product, book in books.items():
-        spec = plant.variants[product]
-        most = math.ceil(book.kg.sum() / spec.batch_min_kg - 1e-9)
-        yield Job(product, most, spec.batch_min_kg, spec.batch_max_kg, *_lengths(plant, product))
+        least = request.plant.variants[product].batch_min_kg
+        most = request.plant.variants[product].batch_max_kg
+        count = math.ceil(book.kg.sum() / least - 1e-9)
+        yield Job(product, count, least, most, _duration(request.plant, product))
 
 
-def _lengths(plant: Plant, product: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return for how many slots each stage of a product runs, and for how many it needs its people."""
-    minutes = plant.variants[_known(product, plant.variants, "product")].duration_min
-    runs = [
-        math.ceil(minutes.get(stage.name, stage.duration_min) / plant.slot_min)
-        for stage in plant.stages
-    ]
-    first = [math.ceil(stage.attended_min / plant.slot_min) for stage in plant.stages]
-    return tuple(runs), tuple(min(pair) for pair in zip(runs, first, strict=True))
+def _duration(plant: Plant, product: str) -> Ints:
+    own = plant.variants[_checked(product, plant.variants, "product")].duration_min
+    minutes = [own.get(stage.name, stage.duration_min) for stage in plant.stages]
+    return -(-np.array(minutes, np.int64) // plant.slot_min)
+
+
+def _activities(plant: Plant, jobs: Sequence[Job]) -> Iterator[Activity]:
+    for s, stage in enumerate(plant.stages):
+        duration = np.array([job.duration[s] for job in jobs], np.int64)
+        people = stage.operators * (stage.attended == "always")
+        yield Activity(s, "run", stage.machine, stage.power_kw, people, duration)
+        if stage.attended == "start":
+            first = np.minimum(-(-stage.attended_min // plant.slot_min), duration)
+            yield Activity(s, "attend", "", 0.0, stage.operators, first)
+        if stage.hold_h:
+            longest = np.full(
+                len(jobs), int(max(stage.wait_min, stage.hold_h * 60)) // plant.slot_min
+            )
+            yield Activity(s, "hold", stage.machine, stage.hold_kw, 0, longest)
 
 
 def _book(request: PlanRequest, product: str, index: pd.DatetimeIndex, now: int) -> OrderBook:
-    _known(product, request.plant.variants, "product")
-    orders = tuple(
-        sorted((o for o in request.orders if o.product == product), key=lambda order: order.due)
-    )
-    slack, slot_s, end = request.plant.slack, request.plant.slot_min * 60, len(index)
+    _checked(product, request.plant.variants, "product")
+    orders = sorted((o for o in request.orders if o.product == product), key=lambda o: o.due)
+    slack = request.plant.slack
+    slot_s = request.plant.slot_min * 60
     due = np.array([slot_of(index, order.due) for order in orders])[:, None]
     latest = np.array([slot_of(index, order.latest or order.due) for order in orders])[:, None]
-    firm = np.array([order.firm for order in orders])
-    after_firm = due[firm] + np.array(FIRM_MARKS_H) * HOUR_S // slot_s
-    marks = np.unique(
-        np.concatenate(
-            [day_ends(index, slot_s)[1], due[:, 0], latest[:, 0], after_firm.ravel(), [end]]
-        )
-    )
-    marks = marks[(marks > now) & (marks <= end)]
-    days = np.append(np.diff(marks) * slot_s / DAY_S, 1.0)
-    late = (due <= marks) & ((latest <= marks) | (marks == end))
-    must = np.where(firm, slack.firm_eur_kg_day, slack.late_eur_kg_day)[:, None]
-    wish = np.array([[order.eur_kg_day] for order in orders])
+    firm = np.array([order.firm for order in orders])[:, None]
+    after_firm = due + firm * np.array(FIRM_MARKS_H) * HOUR_S // slot_s
+    days = day_ends(index, slot_s)[1]
+    marks = np.unique([*days, *due.flat, *latest.flat, *after_firm.flat, len(index)])
+    marks = marks[(marks > now) & (marks <= len(index))]
+    length = np.append(np.diff(marks) * slot_s / DAY_S, 1.0)
+    late = (due <= marks) & ((latest <= marks) | (marks == len(index)))
+    must = np.where(firm, slack.firm_eur_kg_day, slack.late_eur_kg_day)
     return OrderBook(
-        orders=orders,
+        orders=tuple(orders),
         kg=np.array([order.kg for order in orders]),
         marks=marks,
         due=due <= marks,
         late=late,
-        eur_kg=np.where(late, must, wish) * days,
-        stock_eur_kg=2 * request.plant.demand.preference_eur_kg_day * days,
+        eur_kg=np.where(late, must, [[order.eur_kg_day] for order in orders]) * length,
+        extra_eur_kg=2 * request.plant.demand.preference_eur_kg_day * length,
     )
 
 
 def _keeps(request: PlanRequest, index: pd.DatetimeIndex, now: int) -> Iterator[Keep]:
     """Yield pinned starts, and the starts of the plan before that still lie ahead."""
-    plant, names = request.plant, [stage.name for stage in request.plant.stages]
+    plant = request.plant
+    names = [stage.name for stage in plant.stages]
     for pin in request.pins:
-        stage = names.index(_known(pin.stage, names, "stage"))
+        stage = names.index(_checked(pin.stage, names, "stage"))
         yield Keep("pin", pin.product, stage, slot_of(index, pin.start), 1, plant.slack.pin_eur)
-    planned = Counter(
-        (batch.product, stage, slot_of(index, batch.starts[name]))
-        for batch in request.previous
-        for stage, name in enumerate(names)
-    )
-    frozen = now + int(plant.replanning.freeze_h * HOUR_S) // (plant.slot_min * 60)
+    planned: Counter[tuple[str, int, int]] = Counter()
+    for batch in request.previous:
+        slots = (slot_of(index, batch.starts[name]) for name in names)
+        planned.update((batch.product, stage, slot) for stage, slot in enumerate(slots))
+    frozen = now + plant.replanning.freeze_h * 60 // plant.slot_min
     for (product, stage, slot), count in planned.items():
-        if now <= slot < len(index):
-            kind = (
-                ("frozen", plant.slack.pin_eur)
-                if slot < frozen
-                else ("moved", plant.replanning.move_eur)
-            )
-            yield Keep(kind[0], product, stage, slot, count, kind[1])
+        if now <= slot < frozen:
+            yield Keep("frozen", product, stage, slot, count, plant.slack.pin_eur)
+        elif frozen <= slot < len(index):
+            yield Keep("moved", product, stage, slot, count, plant.replanning.move_eur)
 
 
-def _known(name: str, names: Collection[str], kind: str) -> str:
+def _checked(name: str, names: Collection[str], kind: str) -> str:
     if name not in names:
         raise BadInput(f"There is no {kind} {name!r}; there are {', '.join(names)}.")
     return name

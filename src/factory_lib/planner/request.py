@@ -1,8 +1,7 @@
-"""What is asked of the optimiser: a window, prices, an order book, and what must be kept."""
+"""The request to the optimiser: a window, prices, an order book, and what must be kept."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -13,15 +12,15 @@ from factory_lib.clock import day_start
 from factory_lib.domain.plant import shifts_on
 from factory_lib.domain.tariff import Tariff
 from factory_lib.settings.plant import WEEKDAYS, Plant
-from factory_lib.settings.tariff import ContractSettings
+from factory_lib.settings.tariff import PERIODS, ContractSettings
 
 
 @dataclass(frozen=True)
 class Order:
-    """Kilograms of a product wanted by ``due``.
+    """Kilograms of a product that should be finished by ``due``.
 
-    A kilogram finished a day before or after costs ``eur_kg_day``; after ``latest`` (``due`` where none is given) the
-    plant's price of late kilograms, or of late firm ones, applies.
+    A kilogram finished a day before or after costs ``eur_kg_day``; after ``latest`` (``due``
+    where none is given) the plant's price of late kilograms, or of late firm ones, applies.
     """
 
     product: str
@@ -35,7 +34,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Outage:
-    """``count`` units of a machine cannot be used from ``begin`` to ``end``: a fault or planned maintenance."""
+    """Units of a machine that cannot be used for a time: a fault or planned maintenance."""
 
     machine: str
     begin: datetime
@@ -45,7 +44,7 @@ class Outage:
 
 @dataclass(frozen=True)
 class Pin:
-    """A start that a person has fixed: some batch of ``product`` begins ``stage`` in the slot of ``start``."""
+    """A start that a person has fixed: some batch of ``product`` begins ``stage`` then."""
 
     product: str
     stage: str
@@ -54,7 +53,7 @@ class Pin:
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch of an earlier plan, or one in progress: ``starts`` of its stages by name, from the first on."""
+    """A batch of an earlier plan, or one in progress, with the starts of its stages by name."""
 
     number: int
     product: str
@@ -64,7 +63,7 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class PlanRequest:
-    """What is asked of the optimiser.
+    """The request to the optimiser.
 
     Parameters
     ----------
@@ -72,19 +71,22 @@ class PlanRequest:
         UTC index ``start``, regular, hours or quarters, covering the window; the columns of
         :func:`factory_lib.domain.tariff.all_in`.
     begin, end : datetime
-        The window in which stages may start and by whose end every batch is finished; on the grid.
+        The window in which stages may start and by whose end every batch is finished; on the
+        grid.
     weather : DataFrame, optional
-        Outdoor ``temperature_c`` and ``humidity_pct`` on a UTC index. A room that is not known limits nothing.
+        Outdoor ``temperature_c`` and ``humidity_pct`` on a UTC index. A room that is not known
+        limits nothing.
     pv_kw : Series, optional
         Expected solar power by slot, UTC index.
     begun : tuple of Batch
         Batches in progress with the stages that have begun: facts.
     previous : tuple of Batch
-        The plan before, with all starts: it lends its batches their numbers, and moving a start costs.
+        The plan before, with all starts: it lends its batches their numbers, and moving a start
+        costs.
     next_number : int
         The least number a new batch may have.
     load_so_far : Series, optional
-        Imported kilowatts by quarter or hour of the months of the window, before it: the excess so far.
+        Imported kilowatts by quarter or hour of the window's months, before it.
     """
 
     plant: Plant
@@ -104,39 +106,65 @@ class PlanRequest:
     load_so_far: pd.Series | None = None
 
 
+def with_peak_limit(request: PlanRequest, kw: float) -> PlanRequest:
+    """Return the request with the whole load never above ``kw``, and that contracted."""
+    least = min(kw, request.plant.power.contracted_kw)
+    power = replace(request.plant.power, limit_kw=kw, contracted_kw=least)
+    contract = replace(request.contract, kw=dict.fromkeys(PERIODS, kw))
+    return replace(request, plant=replace(request.plant, power=power), contract=contract)
+
+
 def weekly_orders(plant: Plant, first: date, last: date) -> tuple[Order, ...]:
-    """Return an order for each preferred day in ``first … last``, due by its end and at latest by its week's end."""
+    """Return an order for each preferred day in ``first … last``.
+
+    It is due by the day's end, and at latest by its week's.
+    """
     orders = []
-    for day in (first + timedelta(days=n) for n in range((last - first).days + 1)):
-        monday = day - timedelta(days=day.weekday())
-        due, latest = day_start(day + timedelta(days=1)), day_start(monday + timedelta(days=7))
+    monday = first - timedelta(days=first.weekday())
+    while monday <= last:
         for product in plant.demand.weekly_kg:
-            kg = _by_day(plant, product, monday).get(day, 0.0)
-            if kg > 0:
-                price = plant.demand.preference_eur_kg_day
-                orders.append(Order(product, kg, due, price, latest, name=f"{product} {day}"))
+            orders += [
+                Order(
+                    product,
+                    kg,
+                    due=day_start(day + timedelta(days=1)),
+                    eur_kg_day=plant.demand.preference_eur_kg_day,
+                    latest=day_start(monday + timedelta(days=7)),
+                    name=f"{product} {day}",
+                )
+                for day, kg in _by_day(plant, product, monday).items()
+                if kg > 0 and first <= day <= last
+            ]
+        monday += timedelta(days=7)
     return tuple(orders)
 
 
 def _by_day(plant: Plant, product: str, monday: date) -> dict[date, float]:
-    """Return the preferred kilograms of the worked days of a week.
+    """Return the preferred kilograms of the worked days of a week; of Sunday where there is none.
 
-    What falls on a day without shifts first goes into the room left in the batches of the others.
+    Those of a day without shifts first go into the space left in the batches of the others.
     """
-    weekly, preferred = plant.demand.weekly_kg[product], plant.demand.preferred_kg[product]
-    week = {monday + timedelta(days=n): preferred.get(name, 0.0) for n, name in enumerate(WEEKDAYS)}
-    scale, largest = weekly / (sum(week.values()) or 1.0), plant.variants[product].batch_max_kg
-    worked = {day: kg * scale for day, kg in week.items() if kg > 0 and shifts_on(plant, day)}
-    room = {day: -kg % largest for day, kg in worked.items()}
-    moved = min(1.0, (weekly - sum(worked.values())) / (sum(room.values()) or math.inf))
-    filled = {day: kg + moved * room[day] for day, kg in worked.items()}
-    scale = weekly / (sum(filled.values()) or 1.0)
-    return {day: kg * scale for day, kg in filled.items()} or {monday + timedelta(days=6): weekly}
+    preferred = plant.demand.preferred_kg[product]
+    weekly_kg = plant.demand.weekly_kg[product]
+    days = {str(name): monday + timedelta(days=n) for n, name in enumerate(WEEKDAYS)}
+    share = weekly_kg / max(sum(preferred.values()), 1e-9)
+    worked = {
+        days[name]: kg * share for name, kg in preferred.items() if shifts_on(plant, days[name])
+    }
+    largest = plant.variants[product].batch_max_kg
+    space = {day: -kg % largest for day, kg in worked.items()}
+    filled = min(1.0, (weekly_kg - sum(worked.values())) / max(sum(space.values()), 1e-9))
+    kg_by_day = {day: kg + filled * space[day] for day, kg in worked.items()}
+    total = sum(kg_by_day.values())
+    if not total:
+        return {monday + timedelta(days=6): weekly_kg}
+    return {day: kg * weekly_kg / total for day, kg in sorted(kg_by_day.items())}
 
 
 def open_demand(orders: Iterable[Order], made_kg: Mapping[str, float]) -> tuple[Order, ...]:
-    """Return what is left of an order book after ``made_kg`` by product, the earliest due served first."""
-    left, rest = dict(made_kg), []
+    """Return the rest of an order book after ``made_kg`` by product, earliest due served first."""
+    left = dict(made_kg)
+    rest = []
     for order in sorted(orders, key=lambda order: order.due):
         served = min(left.get(order.product, 0.0), order.kg)
         left[order.product] = left.get(order.product, 0.0) - served

@@ -1,49 +1,54 @@
-"""A schedule on a problem's grid: batches with their starts and kilograms, what it costs and what gave way."""
+"""A schedule on a problem's grid: its batches, what they cost, and what gave way."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy.optimize import OptimizeResult
 
-from factory_lib.domain.plant import Floats
+from factory_lib.domain.plant import Floats, Ints
 from factory_lib.domain.tariff import local_dates
 from factory_lib.planner.model import MilpModel
-from factory_lib.planner.problem import Problem, on_grid
+from factory_lib.planner.problem import OrderBook, Problem, laid_on
 
 LEAST_KG, LEAST_EUR = 0.01, 1e-6
-# What may give way, in this order.
+# Kinds of wishes in the order in which they give way.
 KINDS = (
-    "preferred_day", "stock", "room_temperature", "room_humidity", "overtime", "late", "lost", "firm_late", "moved",
-    "frozen", "pin",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class ScheduledBatch:
-    """One batch: its job, its kilograms, and the slot in which each stage begins."""
-
-    job: int
-    kg: float
-    starts: tuple[int, ...]
+    "preferred_day",
+    "extra_kg",
+    "room_temperature",
+    "room_humidity",
+    "overtime",
+    "late",
+    "lost",
+    "firm_late",
+    "moved",
+    "frozen",
+    "pin",
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """Batches in order of their end, and by product and mark the kilograms not delivered and beyond all orders."""
+    """Batches in order of their end: their jobs, kilograms, and starts (batches by stages).
 
-    batches: tuple[ScheduledBatch, ...]
+    By product, ``undelivered_kg`` holds orders by marks, ``extra_kg`` what is beyond all orders.
+    """
+
+    jobs: Ints
+    kg: Floats
+    starts: Ints
     undelivered_kg: Mapping[str, Floats]
-    stock_kg: Mapping[str, Floats]
+    extra_kg: Mapping[str, Floats]
 
 
 @dataclass(frozen=True)
 class Relaxation:
-    """A wish that gave way: ``amount`` in ``unit``, from ``begin`` until ``until`` (None: beyond the window)."""
+    """A wish that gave way: from ``begin`` until ``until`` (None: beyond the window)."""
 
     kind: str
     subject: str
@@ -56,7 +61,7 @@ class Relaxation:
 
 @dataclass(frozen=True)
 class Costs:
-    """What production adds to the bill (energy, toll, other terms with tax, excess), and what gave way, EUR."""
+    """Additions to the bill by production (``other`` with all taxes), and relaxations, EUR."""
 
     energy: float
     toll: float
@@ -82,158 +87,134 @@ class Costs:
 def schedule_of(model: MilpModel, result: OptimizeResult) -> Schedule:
     """Read a schedule from a solution: the k-th starts of all stages of a job are a batch.
 
-    What is made between two marks is shared evenly by the batches finished then.
+    The kilograms made between two marks are shared evenly by the batches finished then.
     """
-    problem, starts = model.problem, model.starts(result.x)
-    chains = [
-        (j, chain)
-        for j in model.jobs
-        for chain in zip(*(slots.tolist() for slots in starts[j]), strict=True)
-    ]
-    chains.sort(key=lambda item: (item[1][-1] + problem.jobs[item[0]].duration[-1], item[1]))
-    batches = [ScheduledBatch(j, problem.jobs[j].max_kg, chain) for j, chain in chains]
-    for product, columns in model.made.items():
-        marks, made = problem.books[product].marks, np.diff(result.x[columns], prepend=0.0)
-        for m in range(len(marks)):
-            begin = marks[m - 1] if m else 0
-            done = [
-                n
-                for n, batch in enumerate(batches)
-                if begin < _end(problem, batch, product) <= marks[m]
-            ]
-            fresh = [n for n in done if not problem.jobs[batches[n].job].facts]
-            begun_kg = sum(batches[n].kg for n in done if n not in fresh)
-            for n in fresh:
-                job = problem.jobs[batches[n].job]
-                even = np.clip((made[m] - begun_kg) / len(fresh), job.min_kg, job.max_kg)
-                batches[n] = replace(batches[n], kg=float(even))
+    problem = model.problem
+    by_job = [np.array(starts).T for starts in model.starts(result.x)]
+    jobs = np.repeat(np.arange(len(by_job)), [len(batches) for batches in by_job])
+    starts = np.concatenate([np.empty((0, len(problem.stages)), np.int64), *by_job])
+    duration = np.array([job.duration[-1] for job in problem.jobs], np.int64)
+    order = np.lexsort((starts[:, 0], starts[:, -1] + duration[jobs]))
+    jobs = jobs[order]
+    starts = starts[order]
+    kg = np.array([job.max_kg for job in problem.jobs], float)[jobs]
     undelivered = {}
-    for product, columns in model.undelivered.items():
-        book, values = problem.books[product], result.x[columns]
-        undelivered[product] = np.where(book.due, values, book.kg[:, None] - values)
-    return Schedule(
-        tuple(batches),
-        undelivered,
-        {name: result.x[columns] for name, columns in model.stock.items()},
-    )
-
-
-def _end(problem: Problem, batch: ScheduledBatch, product: str) -> int:
-    job = problem.jobs[batch.job]
-    return batch.starts[-1] + job.duration[-1] if job.product == product else -1
+    for j, job in enumerate(problem.jobs):
+        if job.facts:
+            continue
+        book = problem.books[job.product]
+        made = np.diff(result.x[model.made[job.product]], prepend=0.0)
+        mark = np.searchsorted(book.marks, starts[:, -1] + duration[jobs])
+        for begun in np.flatnonzero(jobs != j):
+            if problem.jobs[jobs[begun]].product == job.product:
+                made[mark[begun]] -= kg[begun]
+        number = np.bincount(mark[jobs == j], minlength=len(made))
+        even = made / np.maximum(number, 1)
+        kg[jobs == j] = np.clip(even[mark[jobs == j]], job.min_kg, job.max_kg)
+        values = result.x[model.undelivered[job.product]]
+        undelivered[job.product] = np.where(book.due, values, book.kg[:, None] - values)
+    extra = {product: result.x[columns] for product, columns in model.extra.items()}
+    return Schedule(jobs, kg, starts, undelivered, extra)
 
 
 def use_of(problem: Problem, schedule: Schedule, weights: Sequence[float]) -> Floats:
-    """Return what the batches take in each slot from ``now`` on of what activities take ``weights`` of."""
-    total = problem.use([(batch.job, batch.starts) for batch in schedule.batches], weights)
+    """Return what the batches take from now on of what activities take ``weights`` of."""
+    total = problem.use(schedule.jobs, schedule.starts, weights)
     return total * (np.arange(len(total)) >= problem.now)
 
 
 def production_kw(problem: Problem, schedule: Schedule) -> Floats:
-    """Return the kilowatts of stages and holding in each slot from ``now`` on."""
+    """Return the kilowatts of stages and holding in each slot from now on."""
     return use_of(problem, schedule, [activity.kw for activity in problem.activities])
 
 
 def costs_of(problem: Problem, schedule: Schedule) -> Costs:
-    """Return what a schedule costs from ``now`` on; loads that always run are not in it."""
+    """Return what a schedule costs from now on; loads that always run are not in it."""
     kw = production_kw(problem, schedule)
     used = np.minimum(kw, problem.spare_kw)
-    total = float(problem.price @ kw - problem.saved @ used) * problem.slot_h / 1000
-    market, toll = np.nan_to_num(
-        on_grid(problem.request.prices[["market_eur_mwh", "toll_eur_mwh"]], problem.index)
-    ).T
-    energy_eur, toll_eur = (
-        float(price @ (kw - used)) * problem.slot_h / 1000 for price in (market, toll)
-    )
-    rule, tax = problem.excess, problem.request.contract.electricity_tax_pct / 100
-    norms = (rule.norm(problem.meter_kw + at, problem.so_far) for at in (kw, 0 * kw))
-    excess = float(rule.rate_eur @ np.subtract(*norms)) * (1 + tax)
+    mwh = problem.slot_h / 1000
+    parts = laid_on(problem.request.prices[["market_eur_mwh", "toll_eur_mwh"]], problem.index)
+    energy, toll = np.nan_to_num(parts) @ (kw - used) * mwh
+    total = float(problem.price @ kw - problem.saved @ used) * mwh
+    rule = problem.excess
+    more = rule.norm(problem.meter_kw + kw, problem.so_far)
+    more = more - rule.norm(problem.meter_kw, problem.so_far)
+    excess = float(rule.rate_eur @ more)
+    excess *= 1 + problem.request.contract.electricity_tax_pct / 100
     gave_way = sorted(_relaxations(problem, schedule), key=lambda item: KINDS.index(item.kind))
-    return Costs(energy_eur, toll_eur, total - energy_eur - toll_eur, excess, tuple(gave_way))
+    other = total - energy - toll
+    return Costs(float(energy), float(toll), float(other), excess, tuple(gave_way))
 
 
 def _relaxations(problem: Problem, schedule: Schedule) -> Iterator[Relaxation]:
-    for product in problem.books:
-        yield from _off_orders(problem, schedule, product)
-    slack, activities = problem.plant.slack, problem.activities
-    for s, stage in enumerate(problem.stages):
-        running = use_of(
-            problem, schedule, [float(act.kind == "run" and act.stage == s) for act in activities]
-        )
-        by_slot = running * problem.kelvin[s]
-        yield from _spread(
-            problem, "room_temperature", stage.name, by_slot, "K·h", slack.room_eur_k_h
-        )
-        by_slot = running * problem.percent[s]
-        yield from _spread(
-            problem, "room_humidity", stage.name, by_slot, "%·h", slack.room_eur_pct_h
-        )
-    people = [activity.people for activity in activities]
-    facts = problem.use([(j, job.facts) for j, job in enumerate(problem.jobs)], people)
-    extra = np.maximum(use_of(problem, schedule, people) - np.maximum(problem.people, facts), 0.0)
-    days = local_dates(problem.index)
-    for day in np.unique(days[extra > 0]):
-        yield from _spread(
-            problem, "overtime", str(day), extra * (days == day), "h", slack.overtime_eur_h
-        )
+    slack = problem.plant.slack
+    for product, book in problem.books.items():
+        yield from _off_orders(problem, book, schedule.undelivered_kg[product])
+        extra = schedule.extra_kg[product]
+        eur = float(extra @ book.extra_eur_kg)
+        if eur > LEAST_EUR:
+            begin = problem.stamps[book.marks[np.flatnonzero(extra)[0]]]
+            yield Relaxation("extra_kg", product, float(extra.max()), "kg", eur, begin, None)
+    yield from _room_and_people(problem, schedule)
     for job in problem.lost:
         eur = job.max_kg * slack.lost_eur_kg
-        yield Relaxation(
-            "lost",
-            f"{job.product} {job.number}",
-            job.max_kg,
-            "kg",
-            eur,
-            problem.stamps[problem.now],
-            None,
-        )
-    starts = Counter(
-        (problem.jobs[batch.job].product, stage, slot)
-        for batch in schedule.batches
-        for stage, slot in enumerate(batch.starts)
-    )
+        name = f"{job.product} {job.number}"
+        yield Relaxation("lost", name, job.max_kg, "kg", eur, problem.index[problem.now], None)
+    starts: Counter[tuple[str, int, int]] = Counter()
+    for j, slots in zip(schedule.jobs, schedule.starts.tolist(), strict=True):
+        starts.update((problem.jobs[j].product, stage, slot) for stage, slot in enumerate(slots))
     for keep in problem.keeps:
         gone = keep.count - starts[keep.product, keep.stage, keep.slot]
         if gone > 0:
-            name, at = f"{keep.product} {problem.stages[keep.stage].name}", problem.at(keep.slot)
-            yield Relaxation(keep.kind, name, gone, "starts", gone * keep.eur, at, None)
+            name = f"{keep.product} {problem.stages[keep.stage].name}"
+            begin = problem.index[0] + keep.slot * (problem.index[1] - problem.index[0])
+            yield Relaxation(keep.kind, name, gone, "starts", gone * keep.eur, begin, None)
 
 
-def _off_orders(problem: Problem, schedule: Schedule, product: str) -> Iterator[Relaxation]:
-    book, lacking, stock = (
-        problem.books[product],
-        schedule.undelivered_kg[product],
-        schedule.stock_kg[product],
-    )
+def _off_orders(problem: Problem, book: OrderBook, lacking: Floats) -> Iterator[Relaxation]:
     eur = np.where(book.due, lacking, book.kg[:, None] - lacking) * book.eur_kg
-    ends = [problem.stamps[mark] for mark in book.marks]
-    for order, mine, late, left in zip(book.orders, eur, book.late, lacking, strict=True):
-        until = next((end for end, kg in zip(ends, left, strict=True) if kg < LEAST_KG), None)
-        name, wish_eur, late_eur = (
-            order.name or product,
-            float(mine[~late].sum()),
-            float(mine[late].sum()),
-        )
+    for o, order in enumerate(book.orders):
+        done = book.marks[lacking[o] < LEAST_KG]
+        until = problem.stamps[done[0]] if len(done) else None
+        wish_eur = float(eur[o, ~book.late[o]].sum())
         if wish_eur > LEAST_EUR:
-            days, begin = wish_eur / order.eur_kg_day, pd.Timestamp(order.due)
-            yield Relaxation("preferred_day", name, days, "kg·d", wish_eur, begin, until)
+            days = wish_eur / order.eur_kg_day
+            due = pd.Timestamp(order.due)
+            yield Relaxation("preferred_day", order.name, days, "kg·d", wish_eur, due, until)
+        late_eur = float(eur[o, book.late[o]].sum())
         if late_eur > LEAST_EUR:
-            kind, begin = (
-                "firm_late" if order.firm else "late",
-                pd.Timestamp(order.latest or order.due),
-            )
-            yield Relaxation(kind, name, float(left[late].max()), "kg", late_eur, begin, until)
-    if stock.max(initial=0.0) > LEAST_KG:
-        yield Relaxation(
-            "stock", product, stock[-1], "kg", float(stock @ book.stock_eur_kg), ends[0], None
-        )
+            kind = "firm_late" if order.firm else "late"
+            kg = float(lacking[o, book.late[o]].max())
+            latest = pd.Timestamp(order.latest or order.due)
+            yield Relaxation(kind, order.name, kg, "kg", late_eur, latest, until)
+
+
+def _room_and_people(problem: Problem, schedule: Schedule) -> Iterator[Relaxation]:
+    slack = problem.plant.slack
+    for s, stage in enumerate(problem.stages):
+        runs = [float(act.kind == "run" and act.stage == s) for act in problem.activities]
+        running = use_of(problem, schedule, runs)
+        kelvin = running * problem.kelvin[s]
+        percent = running * problem.percent[s]
+        yield from _spread(problem, "room_temperature", stage.name, kelvin, slack.room_eur_k_h)
+        yield from _spread(problem, "room_humidity", stage.name, percent, slack.room_eur_pct_h)
+    people = [activity.people for activity in problem.activities]
+    present = np.maximum(problem.people, problem.facts(people))
+    extra = np.maximum(use_of(problem, schedule, people) - present, 0.0)
+    days = local_dates(problem.index)
+    for day in np.unique(days[extra > 0]):
+        on_day = extra * (days == day)
+        yield from _spread(problem, "overtime", str(day), on_day, slack.overtime_eur_h)
 
 
 def _spread(
-    problem: Problem, kind: str, subject: str, by_slot: Floats, unit: str, price: float
+    problem: Problem, kind: str, subject: str, by_slot: Floats, price: float
 ) -> Iterator[Relaxation]:
-    """Yield what gave way by slot as one relaxation, if anything did."""
-    slots, amount = np.flatnonzero(by_slot), float(by_slot.sum()) * problem.slot_h
+    """Yield as one relaxation what gave way by slot, if anything did."""
+    units = {"room_temperature": "K·h", "room_humidity": "%·h", "overtime": "h"}
+    slots = np.flatnonzero(by_slot)
     if len(slots):
-        begin, until = problem.stamps[slots[0]], problem.stamps[slots[-1] + 1]
-        yield Relaxation(kind, subject, amount, unit, amount * price, begin, until)
+        amount = float(by_slot.sum()) * problem.slot_h
+        until = problem.stamps[slots[-1] + 1]
+        begin = problem.stamps[slots[0]]
+        yield Relaxation(kind, subject, amount, units[kind], amount * price, begin, until)
