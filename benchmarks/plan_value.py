@@ -21,14 +21,13 @@ from datetime import date, timedelta
 from itertools import combinations
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from benchmarks._cli import bench
 from benchmarks._plants import NAMES, committed_plant, hourly_spot, tariff_of, weather_laid_on
 from factory_lib.clock import day_start
-from factory_lib.domain.tariff import Tariff, all_in
 from factory_lib.domain.bill import EXCESS_ASSUMPTION, best_contract, bill
+from factory_lib.domain.tariff import Tariff, all_in
 from factory_lib.planner.request import PlanRequest, weekly_orders, with_peak_limit
 from factory_lib.planner.schedule import Schedule, costs_of, production_kw
 from factory_lib.planner.simple import fixed_start, shift_begin

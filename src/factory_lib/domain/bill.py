@@ -1,9 +1,9 @@
 """The exact bill of a load, and the contracted power that it pays least with.
 
-Excess power (Circular CNMC 3/2020, article 9), per period and month. Contracts up to 50 kW:
-rate × (highest quarter − contract) × days of the month. Larger ones: rate × square root of the
-sum of the quarters' squared excess. Both are a rate times a norm of the excess: the largest, or
-the Euclidean one.
+Excess power (Circular CNMC 3/2020, article 9), per period and month. Contracts up to 50
+kW: rate × (highest quarter − contract) × days of the month. Larger ones: rate × square
+root of the sum of the quarters' squared excess. Both are a rate times a norm of the
+excess: the largest, or the Euclidean one.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ EXCESS_ASSUMPTION = (
 class ExcessRule:
     """The excess rule of a contract on a grid of slots.
 
-    ``key`` numbers month and period of each group of slots, ``group`` is the group of each slot;
-    ``contract_kw`` and ``rate_eur`` belong to groups. A slot's excess is ``weight`` times its
-    kilowatts: the root of its number of quarters.
+    ``key`` numbers month and period of each group of slots, ``group`` is the group of
+    each slot; ``contract_kw`` and ``rate_eur`` belong to groups. A slot's excess is
+    ``weight`` times its kilowatts: the root of its number of quarters.
     """
 
     key: Ints
@@ -113,17 +113,17 @@ def bill(
     Parameters
     ----------
     import_kw : Series
-        Kilowatts by slot (hours or quarters), UTC index; gaps are allowed, a month's excess is
-        that of its slots.
+        Kilowatts by slot (hours or quarters), UTC index; gaps are allowed, a month's
+        excess is that of its slots.
     prices : DataFrame
         :func:`factory_lib.domain.tariff.all_in` for every slot of the load.
 
     Returns
     -------
     DataFrame
-        Index: month as ``YYYY-MM``; energy_eur (market), toll_eur (toll and charge), other_eur
-        (contract terms), excess_eur, power_term_eur (of the days that the load touches), tax_eur,
-        total_eur.
+        Index: month as ``YYYY-MM``; energy_eur (market), toll_eur (toll and charge),
+        other_eur (contract terms), excess_eur, power_term_eur (of the days that the
+        load touches), tax_eur, total_eur.
     """
     index = pd.DatetimeIndex(import_kw.index)
     days = local_dates(index)
@@ -158,13 +158,15 @@ def best_contract(
 ) -> ContractSettings:
     """Return the contract whose power by period, not falling from P1 to P6, costs a load least.
 
-    Both excess rules are tried, each for the sizes it holds for. Given a rule, the costs of the
-    periods add up, so that the best sequence is exact by dynamic programming over the levels.
+    Both excess rules are tried, each for the sizes it holds for. Given a rule, the
+    costs of the periods add up, so that the best sequence is exact by dynamic
+    programming over the levels.
 
     Parameters
     ----------
     import_kw : Series
-        Kilowatts by hour or quarter, UTC index, of the days the power term is counted for.
+        Kilowatts by hour or quarter, UTC index, of the days the power term is counted
+        for.
     step_kw : float
         Distance of the levels of contracted power.
     """

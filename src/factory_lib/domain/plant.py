@@ -51,6 +51,19 @@ def room(weather: pd.DataFrame, model: RoomModel) -> pd.DataFrame:
     )
 
 
+def beyond_limits(plant: Plant, celsius: Floats, percent: Floats) -> tuple[Floats, Floats, Bools]:
+    """Return by stage (rows) and slot how far the room is beyond the stage's limits.
+
+    Kelvin, percent of humidity, and whether it is critical; an unknown room is within all limits.
+    """
+    limits = [stage.room for stage in plant.stages]
+    hot = [np.maximum(celsius - limit.temperature_max_c, 0.0) for limit in limits]
+    cold = [np.maximum(limit.temperature_min_c - celsius, 0.0) for limit in limits]
+    wet = [np.maximum(percent - limit.humidity_max_pct, 0.0) for limit in limits]
+    critical = [celsius > limit.temperature_critical_c for limit in limits]
+    return np.nan_to_num(np.add(hot, cold)), np.nan_to_num(wet), np.array(critical)
+
+
 def _g_kg(vapour_hpa: Floats, pressure_hpa: float) -> Floats:
     """Grams of water per kilogram of dry air; 621.98 is the ratio of the molar masses of water and air times 1000."""
     return 621.98 * vapour_hpa / (pressure_hpa - vapour_hpa)

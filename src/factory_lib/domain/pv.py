@@ -1,7 +1,8 @@
 """Power of a photovoltaic plant from forecast global radiation.
 
-One formula, stated: sun position after Spencer (1971), diffuse share after Erbs, Klein and Duffie (1982), an isotropic
-sky and ground of albedo 0.2 after Liu and Jordan (1963), and one performance ratio for everything behind the modules.
+One formula, stated: sun position after Spencer (1971), diffuse share after Erbs, Klein
+and Duffie (1982), an isotropic sky and ground of albedo 0.2 after Liu and Jordan
+(1963), and one performance ratio for everything behind the modules.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def pv_kw(
         Length of a slot; the sun is taken in its middle.
     """
     middle = pd.DatetimeIndex(radiation_wm2.index) + pd.Timedelta(seconds=slot_s / 2)
-    day = 2 * np.pi * (np.asarray(middle.dayofyear, float) - 1) / 365
+    day = 2 * np.pi * (np.asarray(middle.day_of_year, float) - 1) / 365
     hour_angle, declination = _sun(middle, day, longitude)
     phi, beta, gamma = np.radians([latitude, pv.tilt_deg, pv.azimuth_deg])
     up = np.sin(phi) * np.sin(declination) + np.cos(phi) * np.cos(declination) * np.cos(hour_angle)

@@ -28,8 +28,8 @@ def start_regret(index: pd.DatetimeIndex, cost_eur: Floats, usual_eur: float) ->
     Returns
     -------
     DataFrame
-        Index ``start``: cost_eur, regret_eur (infinite where no chain can begin), best_start (NaT
-        where there is none within 24 hours), production_recommendation.
+        Index ``start``: cost_eur, regret_eur (infinite where no chain can begin),
+        best_start (NaT where there is none within 24 hours), production_recommendation.
     """
     slots = int(AHEAD / (index[1] - index[0]))
     padded = np.append(cost_eur, np.full(slots - 1, np.inf))

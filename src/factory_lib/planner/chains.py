@@ -20,8 +20,8 @@ def ahead(values: Floats | Bools, length: int) -> Floats:
 def start_eur(problem: Problem, job: Job, s: int) -> Floats:
     """Return what starting a stage in each slot adds to the objective, EUR.
 
-    Holding is counted from the end of a stage to the grid's end, and taken back from where the
-    next stage begins.
+    Holding is counted from the end of a stage to the grid's end, and taken back from
+    where the next stage begins.
     """
     slack = problem.plant.slack
     price = problem.price / 1000
@@ -37,8 +37,8 @@ def start_eur(problem: Problem, job: Job, s: int) -> Floats:
 def startable(problem: Problem, *, overtime: bool = False) -> Masks:
     """Return, for each job and stage, the slots in which it may begin as part of a whole chain.
 
-    Machines, critical room limits, the connection's limit and, without ``overtime``, people of
-    the shifts decide.
+    Machines, critical room limits, the connection's limit and, without ``overtime``,
+    people of the shifts decide.
     """
     people = np.maximum(problem.people, problem.most_people * overtime)
     masks = []
@@ -59,8 +59,8 @@ def startable(problem: Problem, *, overtime: bool = False) -> Masks:
 def _chain(problem: Problem, job: Job, masks: list[Bools]) -> list[Bools]:
     """Keep the starts that some start before leads to, and that lead to one after.
 
-    Facts stay where they are; where a batch in progress cannot go on, the stages to come have no
-    start.
+    Facts stay where they are; where a batch in progress cannot go on, the stages to
+    come have no start.
     """
     slots = np.arange(len(problem.index))
     last = len(masks) - 1
@@ -80,8 +80,8 @@ def _chain(problem: Problem, job: Job, masks: list[Bools]) -> list[Bools]:
 def chain_eur(problem: Problem, j: int, masks: list[Bools]) -> Floats:
     """Return what one batch of a job costs at least, alone, by the slot it begins in, EUR.
 
-    Infinite where none can begin. A shortest path over the stages, exact by going backwards from
-    the last.
+    Infinite where none can begin. A shortest path over the stages, exact by going
+    backwards from the last.
     """
     job = problem.jobs[j]
     size = len(problem.index)

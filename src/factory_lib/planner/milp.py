@@ -11,7 +11,7 @@ from scipy.sparse import coo_array
 
 from factory_lib.domain.plant import Floats, Ints
 
-NO_COLUMN = -1  # the column of an unknown that can only be zero
+ZERO = 0  # the column of an unknown that can only be zero
 Terms = Sequence[tuple[Ints, npt.ArrayLike]]
 """Column arrays of one length, each with its coefficient (or one for each position)."""
 
@@ -20,10 +20,10 @@ class ConstraintBuilder:
     """A program being written: the cost of its columns is minimised over its rows."""
 
     def __init__(self) -> None:
-        self.columns = [np.empty((4, 0))]  # low, high, cost, whole
-        self.limits = [np.empty((2, 0))]
+        self.columns = [np.zeros((4, 1))]  # low, high, cost, whole
+        self.limits: list[Floats] = []
         self.entries: list[Floats] = []  # row, column, value
-        self.width = 0
+        self.width = 1
         self.height = 0
 
     def add(
@@ -45,25 +45,20 @@ class ConstraintBuilder:
     ) -> None:
         """Add one row for each position of the terms: ``low ≤ Σ coefficient · column ≤ high``."""
         count = len(terms[0][0])
-        for columns, coefficient in terms:
-            entries = _table(
-                count, np.arange(self.height, self.height + count), columns, coefficient
-            )
-            self.entries.append(entries[:, (columns != NO_COLUMN) & (entries[2] != 0)])
+        numbers = np.arange(self.height, self.height + count)
+        self.entries += [_table(count, numbers, *term) for term in terms]
         self.limits.append(_table(count, low, high))
         self.height += count
 
-    def row(self, terms: Terms, low: float = -np.inf) -> None:
-        """Add a single row whose terms are column arrays of any length."""
-        for columns, coefficient in terms:
-            self.entries.append(
-                _table(len(columns), self.height, columns, coefficient)[:, columns != NO_COLUMN]
-            )
+    def row(self, terms: Terms, low: float) -> None:
+        """Add a single row of at least ``low``; its terms are column arrays of any length."""
+        self.entries += [_table(len(term[0]), self.height, *term) for term in terms]
         self.limits.append(_table(1, low, np.inf))
         self.height += 1
 
     def solve(self, time_limit_s: float, gap: float) -> OptimizeResult:
         """Minimise to a relative ``gap``; ``x`` is None where nothing was found."""
+        self.rows([(np.array([ZERO]), 1.0)])  # a program has a row
         rows, columns, values = np.concatenate(self.entries, axis=1)
         matrix = coo_array(
             (values, (rows.astype(int), columns.astype(int))), shape=(self.height, self.width)

@@ -1,10 +1,11 @@
 """The mixed-integer program of a planning problem, in step form.
 
-The unknown of a stage is how many batches have begun it up to each slot, not whether one begins in
-a slot. Order, waits and machine capacity then compare two unknowns at a time (``x − y ≤
-constant``): the matrix of those rows is a network's and totally unimodular, so the relaxation is
-whole by itself except where people, power and kilograms couple stages. Slots in which nothing may
-start share their predecessor's unknown. Nothing that may give way is forbidden: it costs.
+The unknown of a stage is how many batches have begun it up to each slot, not whether
+one begins in a slot. Order, waits and machine capacity then compare two unknowns at a
+time (``x − y ≤ constant``): the matrix of those rows is a network's and totally
+unimodular, so the relaxation is whole by itself except where people, power and
+kilograms couple stages. Slots in which nothing may start share their predecessor's
+unknown. Nothing that may give way is forbidden: it costs.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 
 from factory_lib.domain.plant import Bools, Floats, Ints
 from factory_lib.planner.chains import Masks, start_eur
-from factory_lib.planner.milp import NO_COLUMN, ConstraintBuilder
+from factory_lib.planner.milp import ZERO, ConstraintBuilder
 from factory_lib.planner.problem import Activity, OrderBook, Problem
 
 Columns = list[tuple[Ints, float]]
@@ -32,7 +33,8 @@ class MilpModel:
     counts : mapping, optional
         Number of batches to make, by job; free where none is given.
     start_costs : optional
-        Costs of starts by stage instead of energy and room, for schedules that look at no price.
+        Costs of starts by stage instead of energy and room, for schedules that look at
+        no price.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class MilpModel:
 
     def starts(self, solution: Floats) -> list[list[Ints]]:
         """Return, for each job and stage, the slots in which its batches begin, ascending."""
-        values = np.append(np.rint(solution).astype(np.int64), 0)  # the last is that of NO_COLUMN
+        values = np.rint(solution).astype(np.int64)
         starts = []
         for stages in self.count:
             begun = [np.diff(values[columns], prepend=0) for columns in stages]
@@ -75,7 +77,7 @@ class MilpModel:
     def at(self, j: int, stage: int, slots: Ints) -> Ints:
         """Return the columns of how many batches have begun a stage up to and with ``slots``."""
         columns = self.count[j][stage][np.clip(slots, 0, len(self.slots) - 1)]
-        return np.where(slots < 0, NO_COLUMN, columns)
+        return np.where(slots < 0, ZERO, columns)
 
     def active(self, activity: Activity, slots: Ints, product: str | None = None) -> Columns:
         """Return the columns that count the batches (of a product) in an activity."""
@@ -133,7 +135,7 @@ class MilpModel:
                 whole=True,
             )
             self.rows.rows([(columns[1:], 1.0), (columns[:-1], -1.0)], low=0.0)
-            columns_by_slot.append(np.append(NO_COLUMN, columns)[np.cumsum(mask)])
+            columns_by_slot.append(np.append(ZERO, columns)[np.cumsum(mask)])
         return columns_by_slot
 
     def _order_and_waits(self) -> None:
@@ -200,8 +202,8 @@ class MilpModel:
     def _kilograms(self, product: str, book: OrderBook) -> Ints:
         """Lay the batches' kilograms on the orders; return the columns of orders by marks.
 
-        The column of an order is what is delivered before it is due, and what is lacking from
-        then on.
+        The column of an order is what is delivered before it is due, and what is
+        lacking from then on.
         """
         marks = len(book.marks)
         made = self.made[product] = self.rows.add(marks)
@@ -218,11 +220,11 @@ class MilpModel:
         before = (columns[:, :-1].ravel(), -sign[:, :-1].ravel())
         self.rows.rows([now, before], low=-np.diff(lacking).ravel())
         for side, kg_of in (("high", "max_kg"), ("low", "min_kg")):
-            terms = [(made, 1.0), (np.append(NO_COLUMN, made[:-1]), -1.0)]
+            terms = [(made, 1.0), (np.append(ZERO, made[:-1]), -1.0)]
             for j, job in enumerate(self.problem.jobs):
                 if job.product == product:
                     done = self.at(j, len(job.duration) - 1, book.marks - job.duration[-1])
                     kg = getattr(job, kg_of)
-                    terms += [(done, -kg), (np.append(NO_COLUMN, done[:-1]), kg)]
+                    terms += [(done, -kg), (np.append(ZERO, done[:-1]), kg)]
             self.rows.rows(terms, **{side: 0.0})
         return columns

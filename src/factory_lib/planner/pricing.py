@@ -1,31 +1,33 @@
 """The costs of a program beside the energy of its starts, and the rows that lift its bound.
 
-A *resource combination* is a set of running and holding stages that a slot allows, with the power
-it draws above the contract. Whatever a schedule does in a slot lies under one of them. Asking of a
-relaxation that it lies under a weighted mean of combinations, and pays their mean excess,
-describes the slot exactly: the hull of its whole solutions. Without it half of refining beside
-half of conching would be free where both together exceed the contract.
+A *resource combination* is a set of running and holding stages that a slot allows, with
+the power it draws above the contract. Whatever a schedule does in a slot lies under one
+of them. Asking of a relaxation that it lies under a weighted mean of combinations, and
+pays their mean excess, describes the slot exactly: the hull of its whole solutions.
+Without it half of refining beside half of conching would be free where both together
+exceed the contract.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from factory_lib.domain.plant import Bools, Floats, Ints
-from factory_lib.planner.milp import NO_COLUMN
+from factory_lib.planner.milp import ZERO
 from factory_lib.planner.model import MilpModel
 
 MOST_COUNTS, MOST_COMBINATIONS = 1024, 24  # beyond, a slot keeps its plain rows, right but looser
-POINT_KW, WIDER = 10.0, 4  # excess the charge is first described at, and how stretches grow
+POINT_KW = 10.0  # excess that the charge is first described at, over
+STRETCHES = (1, 4, 16, 64, 256)  # so many slots
 
 
 def price(model: MilpModel, tangents: Sequence[Floats] = ()) -> None:
     """Add excess power, solar power, starts that should stay, and rows that lift the bound.
 
-    ``tangents`` are excess power by slot at which the excess charge is described: it is convex,
-    and the program sees it from below.
+    ``tangents`` are excess power by slot at which the excess charge is described: it is
+    convex, and the program sees it from below.
     """
     over = _excess(model, tangents)
     _resource_combinations(model, over)
@@ -38,7 +40,7 @@ def _excess(model: MilpModel, tangents: Sequence[Floats]) -> Ints:
     """Price what production adds to each month's excess; return the column of each slot's."""
     problem = model.problem
     rule = problem.excess
-    over = np.full(len(model.slots), NO_COLUMN)
+    over = np.full(len(model.slots), ZERO)
     room = rule.contract_kw[rule.group] - problem.meter_kw
     slots = np.flatnonzero((model.most_kw() > room) & (model.slots >= problem.now))
     if not len(slots):
@@ -51,7 +53,7 @@ def _excess(model: MilpModel, tangents: Sequence[Floats]) -> Ints:
     for group in np.unique(rule.group[slots]):
         mine = slots[rule.group[slots] == group]
         charge = model.rows.add(1, cost=rule.rate_eur[group] * tax)
-        points = list(_stretches(len(mine), rule.small))
+        points = _stretches(len(mine), STRETCHES[:1] if rule.small else STRETCHES)
         if not rule.small:
             points += [tangent[mine] for tangent in tangents]
         for point in rule.weight * np.array(points):
@@ -62,14 +64,14 @@ def _excess(model: MilpModel, tangents: Sequence[Floats]) -> Ints:
     return over
 
 
-def _stretches(size: int, single: bool) -> Iterator[Floats]:
-    """Yield excess in single slots and, unless ``single``, in half overlapping stretches."""
-    length = 1
-    while length <= (1 if single else size):
-        for begin in range(0, size, max(length // 2, 1)):
-            slots = np.arange(size) - begin
-            yield np.where((slots >= 0) & (slots < length), POINT_KW, 0.0)
-        length *= WIDER
+def _stretches(size: int, lengths: Sequence[int]) -> list[Floats]:
+    """Return excess in half overlapping stretches of slots, of several lengths."""
+    slots = np.arange(size)
+    return [
+        np.where((slots >= begin) & (slots < begin + length), POINT_KW, 0.0)
+        for length in lengths
+        for begin in range(0, size, max(length // 2, 1))
+    ]
 
 
 def _resource_combinations(model: MilpModel, over: Ints) -> None:
@@ -80,9 +82,9 @@ def _resource_combinations(model: MilpModel, over: Ints) -> None:
     limit_kw = problem.plant.power.limit_kw - problem.base_kw
     contract_kw = problem.excess.contract_kw[problem.excess.group] - problem.meter_kw
     facts = problem.facts([1.0] * len(problem.activities))  # may exceed what is allowed
-    short = (over != NO_COLUMN) | (model.most_kw() > limit_kw)
+    short = (over != ZERO) | (model.most_kw() > limit_kw)
     slots = np.flatnonzero(short & (facts == 0))
-    kind = [limit_kw, contract_kw, model.people, over != NO_COLUMN, *problem.capacity.values()]
+    kind = [limit_kw, contract_kw, model.people, over != ZERO, *problem.capacity.values()]
     of = np.unique(np.vstack([*kind, possible])[:, slots], axis=1, return_inverse=True)[1]
     for number in range(int(of.max(initial=-1)) + 1):
         alike = slots[of == number]
@@ -152,8 +154,8 @@ def _keeps(model: MilpModel) -> None:
 def _whole_batches(model: MilpModel) -> None:
     """Round up the batches that the orders due at a mark need (a mixed-integer rounding cut).
 
-    Where ``kg`` are not a whole number of batches, ``n`` batches and ``b`` kilograms lacking
-    satisfy ``n + b / (kg modulo batch) ≥ ⌈kg / batch⌉``.
+    Where ``kg`` are not a whole number of batches, ``n`` batches and ``b`` kilograms
+    lacking satisfy ``n + b / (kg modulo batch) ≥ ⌈kg / batch⌉``.
     """
     begun_kg = dict.fromkeys(model.problem.books, 0.0)
     for j, job in enumerate(model.problem.jobs):

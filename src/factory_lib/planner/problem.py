@@ -1,8 +1,8 @@
 """A planning problem: a request laid on a grid of slots as arrays.
 
-Identical batches are counted, not named: a job is a number of like batches whose k-th start of
-one stage belongs to the k-th start of the next. Every batch in progress is a job of its own; its
-starts are facts on slots before ``now``.
+Identical batches are counted, not named: a job is a number of like batches whose k-th
+start of one stage belongs to the k-th start of the next. Every batch in progress is a
+job of its own; its starts are facts on slots before ``now``.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from factory_lib.domain.plant import (
     Floats,
     Ints,
     auxiliary_kw,
+    beyond_limits,
     day_ends,
     operators,
     room,
@@ -52,8 +53,8 @@ class Job:
 class Activity:
     """Something that takes a machine, power or people, for ``slots`` by job.
 
-    ``run``: a stage runs. ``attend``: people attend its first minutes. ``hold``: the machine keeps
-    the finished mass, for at most ``slots``.
+    ``run``: a stage runs. ``attend``: people attend its first minutes. ``hold``: the
+    machine keeps the finished mass, for at most ``slots``.
     """
 
     stage: int
@@ -80,9 +81,9 @@ class Keep:
 class OrderBook:
     """The orders of a product, looked at after the slots ``marks``; arrays of orders by marks.
 
-    A kilogram delivered at a mark before its order is due costs ``eur_kg`` there, one not
-    delivered at a mark at or after it, too. ``extra_eur_kg`` is the price of kilograms beyond all
-    orders: twice that of a preferred day.
+    A kilogram delivered at a mark before its order is due costs ``eur_kg`` there, one
+    not delivered at a mark at or after it, too. ``extra_eur_kg`` is the price of
+    kilograms beyond all orders: twice that of a preferred day.
     """
 
     orders: tuple[Order, ...]
@@ -98,11 +99,12 @@ class OrderBook:
 class Problem:
     """A request on its grid: arrays over ``index``, whose slots before ``now`` are history.
 
-    ``price`` is the whole price by slot, EUR/MWh, 0 in history, which is sunk. ``spare_kw`` is
-    solar power beyond the loads that always run, ``saved`` what using it saves, EUR/MWh.
-    ``kelvin`` and ``percent`` are how far the room is beyond each stage's limits, ``critical``
-    where it would spoil a batch. ``meter_kw`` is the import without production, negative where
-    the sun gives more; ``so_far`` the norm of the months' excess power until now.
+    ``price`` is the whole price by slot, EUR/MWh, 0 in history, which is sunk.
+    ``spare_kw`` is solar power beyond the loads that always run, ``saved`` what using
+    it saves, EUR/MWh. ``kelvin`` and ``percent`` are how far the room is beyond each
+    stage's limits, ``critical`` where it would spoil a batch. ``meter_kw`` is the
+    import without production, negative where the sun gives more; ``so_far`` the norm of
+    the months' excess power until now.
     """
 
     request: PlanRequest
@@ -181,7 +183,8 @@ def lay_out(request: PlanRequest) -> Problem:
     Raises
     ------
     BadInput
-        If the window is empty or off the grid, a price is missing, or a name is not the plant's.
+        If the window is empty or off the grid, a price is missing, or a name is not the
+        plant's.
     """
     plant = request.plant
     index, now = _grid(request)
@@ -269,15 +272,11 @@ def _room(request: PlanRequest, index: pd.DatetimeIndex, future: Bools) -> dict[
     air = np.full((2, len(index)), np.nan)
     if request.weather is not None:
         air = laid_on(room(request.weather, request.plant.room), index)
-    limits = pd.DataFrame([vars(stage.room) for stage in request.plant.stages])
-    limit = {name: limits[[name]].to_numpy(float) for name in limits}
-    hot = air[0] - limit["temperature_max_c"]
-    cold = limit["temperature_min_c"] - air[0]
-    wet = air[1] - limit["humidity_max_pct"]
+    kelvin, percent, critical = beyond_limits(request.plant, *air)
     return {
-        "kelvin": np.nan_to_num(np.maximum(np.maximum(hot, cold), 0.0)) * future,
-        "percent": np.nan_to_num(np.maximum(wet, 0.0)) * future,
-        "critical": (air[0] > limit["temperature_critical_c"]) & future,
+        "kelvin": kelvin * future,
+        "percent": percent * future,
+        "critical": critical & future,
     }
 
 

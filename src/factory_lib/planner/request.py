@@ -19,8 +19,9 @@ from factory_lib.settings.tariff import PERIODS, ContractSettings
 class Order:
     """Kilograms of a product that should be finished by ``due``.
 
-    A kilogram finished a day before or after costs ``eur_kg_day``; after ``latest`` (``due``
-    where none is given) the plant's price of late kilograms, or of late firm ones, applies.
+    A kilogram finished a day before or after costs ``eur_kg_day``; after ``latest``
+    (``due`` where none is given) the plant's price of late kilograms, or of late firm
+    ones, applies.
     """
 
     product: str
@@ -68,21 +69,21 @@ class PlanRequest:
     Parameters
     ----------
     prices : DataFrame
-        UTC index ``start``, regular, hours or quarters, covering the window; the columns of
-        :func:`factory_lib.domain.tariff.all_in`.
+        UTC index ``start``, regular, hours or quarters, covering the window; the
+        columns of :func:`factory_lib.domain.tariff.all_in`.
     begin, end : datetime
-        The window in which stages may start and by whose end every batch is finished; on the
-        grid.
+        The window in which stages may start and by whose end every batch is finished;
+        on the grid.
     weather : DataFrame, optional
-        Outdoor ``temperature_c`` and ``humidity_pct`` on a UTC index. A room that is not known
-        limits nothing.
+        Outdoor ``temperature_c`` and ``humidity_pct`` on a UTC index. A room that is
+        not known limits nothing.
     pv_kw : Series, optional
         Expected solar power by slot, UTC index.
     begun : tuple of Batch
         Batches in progress with the stages that have begun: facts.
     previous : tuple of Batch
-        The plan before, with all starts: it lends its batches their numbers, and moving a start
-        costs.
+        The plan before, with all starts: it lends its batches their numbers, and moving
+        a start costs.
     next_number : int
         The least number a new batch may have.
     load_so_far : Series, optional
@@ -142,7 +143,8 @@ def weekly_orders(plant: Plant, first: date, last: date) -> tuple[Order, ...]:
 def _by_day(plant: Plant, product: str, monday: date) -> dict[date, float]:
     """Return the preferred kilograms of the worked days of a week; of Sunday where there is none.
 
-    Those of a day without shifts first go into the space left in the batches of the others.
+    Those of a day without shifts first go into the space left in the batches of the
+    others.
     """
     preferred = plant.demand.preferred_kg[product]
     weekly_kg = plant.demand.weekly_kg[product]

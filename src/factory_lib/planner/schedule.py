@@ -36,7 +36,8 @@ KINDS = (
 class Schedule:
     """Batches in order of their end: their jobs, kilograms, and starts (batches by stages).
 
-    By product, ``undelivered_kg`` holds orders by marks, ``extra_kg`` what is beyond all orders.
+    By product, ``undelivered_kg`` holds orders by marks, ``extra_kg`` what is beyond
+    all orders.
     """
 
     jobs: Ints
@@ -128,6 +129,14 @@ def production_kw(problem: Problem, schedule: Schedule) -> Floats:
     return use_of(problem, schedule, [activity.kw for activity in problem.activities])
 
 
+def starts_of(problem: Problem, schedule: Schedule) -> Counter[tuple[str, int, int]]:
+    """Return how many batches of a product begin a stage in a slot: (product, stage, slot)."""
+    starts: Counter[tuple[str, int, int]] = Counter()
+    for j, slots in zip(schedule.jobs, schedule.starts.tolist(), strict=True):
+        starts.update((problem.jobs[j].product, stage, slot) for stage, slot in enumerate(slots))
+    return starts
+
+
 def costs_of(problem: Problem, schedule: Schedule) -> Costs:
     """Return what a schedule costs from now on; loads that always run are not in it."""
     kw = production_kw(problem, schedule)
@@ -160,9 +169,7 @@ def _relaxations(problem: Problem, schedule: Schedule) -> Iterator[Relaxation]:
         eur = job.max_kg * slack.lost_eur_kg
         name = f"{job.product} {job.number}"
         yield Relaxation("lost", name, job.max_kg, "kg", eur, problem.index[problem.now], None)
-    starts: Counter[tuple[str, int, int]] = Counter()
-    for j, slots in zip(schedule.jobs, schedule.starts.tolist(), strict=True):
-        starts.update((problem.jobs[j].product, stage, slot) for stage, slot in enumerate(slots))
+    starts = starts_of(problem, schedule)
     for keep in problem.keeps:
         gone = keep.count - starts[keep.product, keep.stage, keep.slot]
         if gone > 0:
@@ -174,19 +181,20 @@ def _relaxations(problem: Problem, schedule: Schedule) -> Iterator[Relaxation]:
 def _off_orders(problem: Problem, book: OrderBook, lacking: Floats) -> Iterator[Relaxation]:
     eur = np.where(book.due, lacking, book.kg[:, None] - lacking) * book.eur_kg
     for o, order in enumerate(book.orders):
+        name = order.name or order.product
         done = book.marks[lacking[o] < LEAST_KG]
         until = problem.stamps[done[0]] if len(done) else None
         wish_eur = float(eur[o, ~book.late[o]].sum())
         if wish_eur > LEAST_EUR:
             days = wish_eur / order.eur_kg_day
             due = pd.Timestamp(order.due)
-            yield Relaxation("preferred_day", order.name, days, "kg·d", wish_eur, due, until)
+            yield Relaxation("preferred_day", name, days, "kg·d", wish_eur, due, until)
         late_eur = float(eur[o, book.late[o]].sum())
         if late_eur > LEAST_EUR:
             kind = "firm_late" if order.firm else "late"
             kg = float(lacking[o, book.late[o]].max())
             latest = pd.Timestamp(order.latest or order.due)
-            yield Relaxation(kind, order.name, kg, "kg", late_eur, latest, until)
+            yield Relaxation(kind, name, kg, "kg", late_eur, latest, until)
 
 
 def _room_and_people(problem: Problem, schedule: Schedule) -> Iterator[Relaxation]:

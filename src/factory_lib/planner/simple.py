@@ -1,19 +1,18 @@
 """Doing it simply: schedules of the same kilograms under the same limits, to measure a plan by.
 
-They come from the same model, which then looks at no price: batches begin where the rule says,
-every further stage as soon as it can, and each day's kilograms are finished on their day as far as
-possible.
+They come from the same model, which then looks at no price: batches begin where the
+rule says, every further stage as soon as it can, and each day's kilograms are finished
+on their day as far as possible.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from factory_lib.clock import MADRID
@@ -22,7 +21,7 @@ from factory_lib.planner.chains import startable
 from factory_lib.planner.model import MilpModel
 from factory_lib.planner.pricing import price
 from factory_lib.planner.problem import Problem, laid_on
-from factory_lib.planner.schedule import Schedule, schedule_of
+from factory_lib.planner.schedule import Schedule, schedule_of, starts_of
 
 SOON_EUR = 1e-3  # each slot between begin and end: it only orders what nothing else does
 AGAINST_RULE_EUR, LATER_SHIFT_EUR = 3.0, 1.0  # less than a batch a day off
@@ -34,8 +33,8 @@ PRICES_BACK = pd.Timedelta(days=28)
 def shift_begin(problem: Problem, counts: Mapping[str, int] | None = None) -> Schedule | None:
     """Begin batches with a shift, as many as each day's kilograms need at least.
 
-    ``counts`` gives the number of batches by product instead. None where batches in progress
-    cannot go on.
+    ``counts`` gives the number of batches by product instead. None where batches in
+    progress cannot go on.
     """
     against = np.full(len(problem.index), AGAINST_RULE_EUR)
     local = problem.index.tz_convert(MADRID)
@@ -70,18 +69,19 @@ def fixed_start(problem: Problem, counts: Mapping[str, int] | None = None) -> Sc
 
 
 def filled(
-    problem: Problem, starts: Sequence[Sequence[npt.ArrayLike]], *, exact: bool = False
+    problem: Problem,
+    starts: Collection[tuple[str, int, int]],
+    counts: Mapping[int, int] | None = None,
 ) -> Schedule | None:
-    """Return the cheapest schedule that begins its batches in ``starts`` (by job and stage).
+    """Return the cheapest schedule of ``starts`` (product, stage, slot) for what has not begun.
 
-    ``exact`` makes as many as there are starts. None where batches in progress cannot go on.
+    ``counts`` says how many batches there are, by job. None where batches in progress
+    cannot go on.
     """
     masks = startable(problem, overtime=True)
-    slots = np.arange(len(problem.index))
     for j, job in enumerate(problem.jobs):
-        for s in range(len(job.facts), len(job.duration) if exact or not job.facts else 0):
-            masks[j][s] &= np.isin(slots, starts[j][s])
-    counts = {j: np.size(stages[0]) for j, stages in enumerate(starts)} if exact else None
+        for s in range(len(job.duration) if not job.facts else 0):
+            masks[j][s] &= [(job.product, s, slot) in starts for slot in range(len(problem.index))]
     model = MilpModel(problem, masks, overtime=True, counts=counts)
     price(model)
     result = model.rows.solve(TIME_LIMIT_S, GAP)
@@ -92,14 +92,19 @@ def _laid(problem: Problem, against: Floats, counts: Mapping[str, int] | None) -
     """Lay batches where beginning is least ``against`` a rule, EUR by slot, and fill them."""
     left = Counter(_least_batches(problem) if counts is None else counts)
     left.subtract(job.product for job in problem.jobs if job.facts)
-    jobs = [replace(job, count=max(left[job.product], len(job.facts) > 0)) for job in problem.jobs]
+    jobs = [
+        job if job.facts else replace(job, count=max(left[job.product], 0)) for job in problem.jobs
+    ]
     simple = replace(problem, jobs=tuple(jobs), keeps=())
     soon = SOON_EUR * np.arange(len(problem.index))
     first = against - MAKE_EUR - soon  # a batch is short: soon from its begin to its end
     costs = [first, *[0.01 * soon] * (len(problem.stages) - 2), 1.01 * soon]
     model = MilpModel(simple, startable(problem, overtime=True), overtime=True, start_costs=costs)
     result = model.rows.solve(TIME_LIMIT_S, GAP)
-    return None if result.x is None else filled(simple, model.starts(result.x), exact=True)
+    if result.x is None:
+        return None
+    laid = schedule_of(model, result)
+    return filled(simple, starts_of(simple, laid), Counter(laid.jobs.tolist()))
 
 
 def _least_batches(problem: Problem) -> dict[str, int]:

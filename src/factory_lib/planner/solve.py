@@ -8,12 +8,13 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import linear_sum_assignment
 
 from factory_lib.domain.plant import Floats
 from factory_lib.planner.chains import startable
 from factory_lib.planner.model import MilpModel
 from factory_lib.planner.pricing import price
-from factory_lib.planner.problem import Job, Problem, lay_out
+from factory_lib.planner.problem import Job, Problem, lay_out, slot_of
 from factory_lib.planner.request import Batch, PlanRequest
 from factory_lib.planner.schedule import Costs, Schedule, costs_of, production_kw, schedule_of
 from factory_lib.planner.simple import filled, shift_begin
@@ -21,6 +22,7 @@ from factory_lib.planner.simple import filled, shift_begin
 SMALLEST_EUR = 10.0  # a plan worth less is compared with this: a ratio to nothing proves nothing
 SOLVER_SHARE = 0.8  # of the gap asked for; the rest is for the exact excess charge
 MOST_ROUNDS = 4  # of describing the excess charge at the latest schedule
+FAR = 10**6  # slots between batches of different products: neither takes the other's number
 FIRST_SHARE = 0.8  # of the time for a plan without overtime, where one with overtime may follow
 
 PlanSource = Literal["solver", "previous", "shift_begin", "nothing"]
@@ -30,8 +32,9 @@ PlanSource = Literal["solver", "previous", "shift_begin", "nothing"]
 class Plan:
     """A schedule with its costs, and the bound that its gap is proven against.
 
-    ``source`` says where it is from: the solver, the plan before, the shifts' begin, or that
-    nothing could be planned. ``numbers`` are the identities of the schedule's batches.
+    ``source`` says where it is from: the solver, the plan before, the shifts' begin, or
+    that nothing could be planned. ``numbers`` are the identities of the schedule's
+    batches.
     """
 
     problem: Problem
@@ -62,20 +65,22 @@ class Plan:
     def table(self) -> pd.DataFrame:
         """Return one row for each activity (run, attend, hold) of each batch, instants in UTC."""
         parts = []
-        schedule = self.schedule
         for activity in self.problem.activities:
-            begin, end = self.problem.span(activity, schedule.jobs, schedule.starts)
-            part = pd.DataFrame({"batch": self.numbers, "kg": schedule.kg})
-            part["product"] = [self.problem.jobs[j].product for j in schedule.jobs]
-            part["stage"] = self.problem.stages[activity.stage].name
-            part["activity"] = activity.kind
-            part["machine"] = activity.machine
-            part["kw"] = activity.kw
-            part["people"] = activity.people
-            part["start"] = self.problem.stamps[begin]
-            part["end"] = self.problem.stamps[end]
-            part["begun"] = begin < self.problem.now
-            parts.append(part[end > begin])
+            begin, end = self.problem.span(activity, self.schedule.jobs, self.schedule.starts)
+            columns = {
+                "batch": self.numbers,
+                "product": [self.problem.jobs[j].product for j in self.schedule.jobs],
+                "kg": self.schedule.kg,
+                "stage": self.problem.stages[activity.stage].name,
+                "activity": activity.kind,
+                "machine": activity.machine,
+                "kw": activity.kw,
+                "people": activity.people,
+                "start": self.problem.stamps[begin],
+                "end": self.problem.stamps[end],
+                "begun": begin < self.problem.now,
+            }
+            parts.append(pd.DataFrame(columns)[end > begin])
         return pd.concat(parts).sort_values(["batch", "start"], ignore_index=True)
 
     def power(self) -> pd.DataFrame:
@@ -100,8 +105,9 @@ def gap_of(objective_eur: float, bound_eur: float) -> float:
 def solve(request: PlanRequest, *, gap: float = 0.01, time_limit_s: float = 60.0) -> Plan:
     """Return the cheapest plan to ``gap``, the best one in ``time_limit_s``, or a simple one.
 
-    People beyond the shifts are asked for only where kilograms would be late without them; the
-    gap is then proven against all plans with overtime, else against all without.
+    People beyond the shifts are asked for only where kilograms would be late without
+    them; the gap is then proven against all plans with overtime, else against all
+    without.
 
     Raises
     ------
@@ -113,13 +119,12 @@ def solve(request: PlanRequest, *, gap: float = 0.01, time_limit_s: float = 60.0
     masks = startable(problem, overtime=True)
     on = [of_job[-1].any() for of_job in masks]
     problem = _without(problem, [job for j, job in enumerate(problem.jobs) if not on[j]])
-    best, bound = _search(problem, began + FIRST_SHARE * time_limit_s, gap, overtime=False)
-    if best is None or costs_of(problem, best).of("late", "firm_late"):
-        more, bound = _search(problem, began + time_limit_s, gap, overtime=True)
-        best = _cheapest(problem, best, more)
-    source: PlanSource = "solver"
-    if best is None:
-        problem, best, source = _fallback(problem)
+    best, source, bound = _best_plan(problem, began, time_limit_s, gap)
+    for _ in request.begun:  # those in each other's way are given up, the latest first
+        if best is None:
+            problem = _without(problem, [job for job in problem.jobs if job.facts][-1:])
+            best, source, bound = _best_plan(problem, began, time_limit_s, gap)
+    assert best is not None, "making nothing is always possible"
     seconds = time.perf_counter() - began
     costs = costs_of(problem, best)
     return Plan(problem, best, costs, source, bound, seconds, _numbers(problem, best))
@@ -132,6 +137,24 @@ def _without(problem: Problem, jobs: list[Job]) -> Problem:
     begun = tuple(batch for batch in problem.request.begun if batch.number not in numbers)
     rest = lay_out(replace(problem.request, begun=begun)) if numbers else problem
     return replace(rest, request=problem.request, lost=tuple(lost))
+
+
+def _best_plan(
+    problem: Problem, began: float, time_limit_s: float, gap: float
+) -> tuple[Schedule | None, PlanSource, float]:
+    """Return the best schedule, where it is from, and the bound; None where there cannot be any."""
+    best, bound = _search(problem, began + FIRST_SHARE * time_limit_s, gap, overtime=False)
+    if best is None or costs_of(problem, best).of("late", "firm_late"):
+        more, bound = _search(problem, began + time_limit_s, gap, overtime=True)
+        best = _cheapest(problem, best, more)
+    if best is not None:
+        return best, "solver", bound
+    planned = {(keep.product, keep.stage, keep.slot) for keep in problem.keeps}
+    previous = filled(problem, planned)
+    best = _cheapest(problem, previous, shift_begin(problem))
+    if best is None or len(best.jobs):
+        return best, "previous" if best is previous else "shift_begin", bound
+    return best, "nothing", bound
 
 
 def _search(
@@ -163,58 +186,25 @@ def _cheapest(problem: Problem, *schedules: Schedule | None) -> Schedule | None:
     return min(ready, key=lambda one: costs_of(problem, one).objective, default=None)
 
 
-def _fallback(problem: Problem) -> tuple[Problem, Schedule, PlanSource]:
-    """Return the cheaper of the plan before, as far as it still fits, and the shifts' begin.
-
-    Batches in progress that stand in each other's way are given up, the latest first.
-    """
-    starts = [_planned(problem, job.product) for job in problem.jobs]
-    previous = filled(problem, starts)
-    simple = shift_begin(problem)
-    best = _cheapest(problem, previous, simple)
-    if best is None:
-        begun = [job for job in problem.jobs if job.facts]
-        return _fallback(_without(problem, begun[-1:]))
-    if not len(best.jobs):
-        return problem, best, "nothing"
-    return problem, best, "previous" if best is previous else "shift_begin"
-
-
-def _planned(problem: Problem, product: str) -> list[list[int]]:
-    """Return, by stage, the slots that the plan before begins a product in."""
-    slots: list[list[int]] = [[] for _ in problem.stages]
-    for keep in problem.keeps:
-        if keep.product == product:
-            slots[keep.stage].append(keep.slot)
-    return slots
-
-
 def _numbers(problem: Problem, schedule: Schedule) -> tuple[int, ...]:
-    """Return the number of each batch: its own, that of one planned in its place, or a new one.
+    """Return the number of each batch: its own, that of the one planned nearest, or a new one.
 
-    Batches that begin when one of the plan before began take its number first, the others of a
-    product follow in order of start.
+    New numbers follow the order of start.
     """
     request = problem.request
-    first = problem.stages[0].name
-    begun = {batch.number for batch in request.begun}
-    before = [batch for batch in request.previous if batch.number not in begun]
-    before.sort(key=lambda batch: batch.starts[first])
+    numbers = np.array([problem.jobs[j].number for j in schedule.jobs], np.int64)
+    before = [batch for batch in request.previous if batch.number not in numbers]
+    fresh = np.flatnonzero(numbers == 0)
+    apart = np.full((len(fresh), len(before)), np.inf)
+    for column, batch in enumerate(before):
+        slot = slot_of(problem.index, batch.starts[problem.stages[0].name])
+        alike = [problem.jobs[schedule.jobs[n]].product == batch.product for n in fresh]
+        apart[:, column] = np.abs(schedule.starts[fresh, 0] - slot) + FAR * ~np.array(alike, bool)
+    rows, columns = linear_sum_assignment(apart)
+    near = apart[rows, columns] < FAR
+    numbers[fresh[rows[near]]] = [before[column].number for column in columns[near]]
     used = [batch.number + 1 for batch in (*request.begun, *request.previous)]
-    new = max([request.next_number, *used])
-    numbers = [problem.jobs[j].number for j in schedule.jobs]
     order = np.argsort(schedule.starts[:, 0], kind="stable")
-    for in_place in (True, False):
-        for n in order:
-            product = problem.jobs[schedule.jobs[n]].product
-            start = problem.stamps[schedule.starts[n, 0]]
-            for batch in before if not numbers[n] else ():
-                if batch.product == product and (batch.starts[first] == start or not in_place):
-                    numbers[n] = batch.number
-                    before.remove(batch)
-                    break
-    for n in order:
-        if not numbers[n]:
-            numbers[n] = new
-            new += 1
-    return tuple(numbers)
+    new = order[numbers[order] == 0]
+    numbers[new] = max([request.next_number, *used]) + np.arange(len(new))
+    return tuple(numbers.tolist())

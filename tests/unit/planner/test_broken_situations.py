@@ -1,0 +1,278 @@
+"""Broken situations: each gets a plan, and the plan says what gave way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from factory_lib.clock import MADRID, day_start
+from factory_lib.errors import BadInput
+from factory_lib.planner import solve as solving
+from factory_lib.planner.request import Batch, Order, Outage, Pin, with_peak_limit
+from factory_lib.planner.solve import solve
+from factory_lib.settings.plant import RoomLimits, WorksCalendar
+
+MONDAY = date(2026, 3, 2)
+HOUR = timedelta(hours=1)
+
+
+def at(day: int, hour: int) -> datetime:
+    """An hour of the week's day, local time, as UTC."""
+    return (day_start(MONDAY + timedelta(days=day)).astimezone(MADRID) + hour * HOUR).astimezone(
+        day_start(MONDAY).tzinfo
+    )
+
+
+def kinds(plan) -> set[str]:
+    return {item.kind for item in plan.costs.relaxations}
+
+
+def late_kg(plan) -> float:
+    return sum(item.amount for item in plan.costs.relaxations if item.kind == "late")
+
+
+def total_kg(plan) -> float:
+    return sum(batch.kg for batch in plan.batches)
+
+
+def test_a_conche_out_for_a_week_leaves_everything_late_and_says_how_much(ask):
+    plan = solve(ask(outages=(Outage("conche", at(0, 0), at(7, 0)),)))
+    assert not plan.batches
+    assert late_kg(plan) == pytest.approx(1000)
+    assert all(item.until is None for item in plan.costs.relaxations if item.kind == "late")
+
+
+def test_planned_maintenance_is_planned_around(ask):
+    out = Outage("conche", at(1, 0), at(3, 0))
+    plan = solve(ask(outages=(out,)))
+    table = plan.table()
+    busy = table[
+        (table["machine"] == "conche") & (table["start"] < out.end) & (table["end"] > out.begin)
+    ]
+    assert busy.empty
+    assert total_kg(plan) == pytest.approx(1000)
+    assert "late" not in kinds(plan)
+
+
+def test_a_mixer_out_until_friday_makes_what_is_left_of_the_week(ask):
+    plan = solve(ask(outages=(Outage("mixer", at(0, 0), at(4, 10)),)))
+    assert {"overtime"} <= kinds(plan)
+    assert 0 < total_kg(plan) <= 1000 + 1e-6
+    assert late_kg(plan) == pytest.approx(1000 - total_kg(plan), abs=1e-3)
+
+
+def test_a_week_without_shifts_is_worked_in_overtime(ask, plant):
+    closed = tuple(MONDAY + timedelta(days=n) for n in range(-1, 7))
+    idle = replace(plant, calendar=WorksCalendar(public_holidays=False, closed=closed))
+    plan = solve(ask(plant=idle))
+    hours = sum(item.amount for item in plan.costs.relaxations if item.kind == "overtime")
+    assert total_kg(plan) == pytest.approx(1000)
+    assert hours == pytest.approx(17.0 + 0.0, abs=4.0)  # 4.25 h a batch, whole slots of an hour
+
+
+def test_a_hot_room_is_paid_for_and_a_critical_one_is_never_used(ask, plant, prices):
+    hour = np.asarray(prices.index.tz_convert(MADRID).hour)
+    outdoors = np.where((hour >= 9) & (hour < 21), 44.0, 38.5)  # 30 °C and 24.5 °C in the room
+    weather = pd.DataFrame({"temperature_c": outdoors, "humidity_pct": 15.0}, index=prices.index)
+    plan = solve(ask(weather=weather))
+    table = plan.table()
+    temper = table[(table["stage"] == "tempering") & (table["activity"] == "run")]
+    assert "room_temperature" in kinds(plan)
+    assert (temper["start"].dt.tz_convert(MADRID).dt.hour < 9).all()
+    assert total_kg(plan) == pytest.approx(1000)
+
+
+def test_a_room_critical_all_week_makes_nothing(ask, prices):
+    weather = pd.DataFrame({"temperature_c": 50.0, "humidity_pct": 15.0}, index=prices.index)
+    plan = solve(ask(weather=weather))
+    assert not plan.batches
+    assert late_kg(plan) == pytest.approx(1000)
+
+
+def test_more_than_the_machines_can_make_is_late_and_firm_orders_go_first(ask):
+    orders = (
+        Order("standard", 9000.0, at(5, 0), name="much"),
+        Order("standard", 500.0, at(2, 0), firm=True, name="firm"),
+    )
+    plan = solve(ask(orders=orders), gap=0.02)
+    assert "firm_late" not in kinds(plan)
+    assert {item.subject for item in plan.costs.relaxations if item.kind == "late"} == {"much"}
+    assert late_kg(plan) >= 9500 - total_kg(plan) > 0
+
+
+def test_a_firm_order_that_cannot_be_made_in_time_says_until_when(ask):
+    plan = solve(ask(orders=(Order("standard", 200.0, at(0, 8), firm=True, name="bakery"),)))
+    (late,) = [item for item in plan.costs.relaxations if item.kind == "firm_late"]
+    assert (late.subject, late.amount) == ("bakery", pytest.approx(200))
+    done = plan.table()["end"].max()
+    assert done <= late.until <= done + 9 * HOUR
+
+
+def test_a_bakery_gets_its_chocolate_by_five(ask):
+    plan = solve(ask(orders=(Order("standard", 200.0, at(2, 5), firm=True),)))
+    assert plan.table()["end"].max() <= pd.Timestamp(at(2, 5))
+    assert "firm_late" not in kinds(plan)
+
+
+def test_a_batch_that_cannot_go_on_is_lost_and_made_again(ask):
+    begun = Batch(4, "standard", 250.0, {"mixing": at(0, 6), "refining": at(0, 7)})
+    out = Outage("conche", at(0, 0), at(2, 0))
+    plan = solve(ask(begin=at(0, 9), begun=(begun,), outages=(out,)))
+    (lost,) = [item for item in plan.costs.relaxations if item.kind == "lost"]
+    assert (lost.subject, lost.amount) == ("standard 4", 250.0)
+    assert 4 not in {batch.number for batch in plan.batches}
+    assert total_kg(plan) == pytest.approx(1000)
+
+
+def test_batches_in_each_others_way_are_given_up_one_by_one(ask):
+    starts = {"mixing": at(0, 5), "refining": at(0, 6)}
+    begun = tuple(Batch(n, "standard", 200.0, starts) for n in (1, 2))  # one conche, no wait
+    plan = solve(ask(begin=at(0, 9), begun=begun))
+    assert [item.subject for item in plan.costs.relaxations if item.kind == "lost"] == [
+        "standard 2"
+    ]
+    assert 1 in {batch.number for batch in plan.batches}
+
+
+def test_a_connection_too_small_for_the_largest_stage_makes_nothing(ask):
+    plan = solve(with_peak_limit(ask(), 60.0))
+    assert not plan.batches
+    assert late_kg(plan) == pytest.approx(1000)
+
+
+def test_a_peak_limit_is_kept_by_the_whole_load(ask):
+    plan = solve(with_peak_limit(ask(), 66.0))
+    assert plan.power()["import_kw"].max() <= 66.0
+    assert total_kg(plan) == pytest.approx(1000)
+
+
+def test_a_pin_that_cannot_be_kept_is_named(ask):
+    out = Outage("mixer", at(1, 5), at(1, 12))
+    plan = solve(ask(pins=(Pin("standard", "mixing", at(1, 6)),), outages=(out,)))
+    (pin,) = [item for item in plan.costs.relaxations if item.kind == "pin"]
+    assert (pin.subject, pin.begin) == ("standard mixing", pd.Timestamp(at(1, 6)))
+
+
+def test_a_pin_is_kept(ask):
+    plan = solve(ask(pins=(Pin("standard", "mixing", at(1, 9)),)))
+    assert at(1, 9) in {batch.starts["mixing"] for batch in plan.batches}
+
+
+def test_without_time_the_plan_before_goes_on(ask):
+    first = solve(ask())
+    again = solve(ask(previous=first.batches), time_limit_s=0.0)
+    assert again.source == "previous"
+    assert {b.number: b.starts for b in again.batches} == {
+        b.number: b.starts for b in first.batches
+    }
+
+
+def test_without_time_and_a_plan_before_the_shifts_begin(ask):
+    plan = solve(ask(), time_limit_s=0.0)
+    local = [batch.starts["mixing"].astimezone(MADRID).hour for batch in plan.batches]
+    assert plan.source == "shift_begin"
+    assert set(local) <= {6, 14}
+    assert total_kg(plan) == pytest.approx(1000)
+    assert plan.gap == np.inf
+
+
+def test_nothing_to_make_is_a_plan(ask):
+    plan = solve(ask(orders=()))
+    assert (plan.source, plan.batches, plan.costs.objective) == ("solver", (), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        ({"outages": (Outage("oven", at(0, 0), at(1, 0)),)}, "no machine 'oven'"),
+        ({"orders": (Order("nougat", 100.0, at(3, 0)),)}, "no product 'nougat'"),
+        ({"pins": (Pin("standard", "baking", at(1, 0)),)}, "no stage 'baking'"),
+        ({"begun": (Batch(1, "standard", 100.0, {"refining": at(0, 0)}),)}, "began"),
+        ({"end": at(0, 0)}, "no window"),
+    ],
+)
+def test_what_contradicts_the_plant_is_refused(ask, broken, words):
+    with pytest.raises(BadInput, match=words):
+        solve(ask(**broken))
+
+
+def test_a_slot_without_a_price_is_refused(ask, prices):
+    with pytest.raises(BadInput, match="3 of 168 slots of the window have no price"):
+        solve(
+            ask(
+                prices=prices.drop(
+                    prices.index[(prices.index >= at(1, 0)) & (prices.index < at(1, 3))]
+                )
+            )
+        )
+
+
+def test_replanning_keeps_numbers_and_moves_nothing_without_need(ask):
+    first = solve(ask())
+    again = solve(ask(previous=first.batches))
+    assert {b.number: b.starts for b in again.batches} == {
+        b.number: b.starts for b in first.batches
+    }
+    assert "moved" not in kinds(again)
+
+
+def test_frozen_starts_stay_though_prices_change(ask, prices):
+    first = solve(ask())
+    soon = min(batch.starts["mixing"] for batch in first.batches)
+    begin = soon - 3 * HOUR
+    upside_down = prices.assign(price_eur_mwh=200 - prices["price_eur_mwh"])
+    again = solve(ask(begin=begin, prices=upside_down, previous=first.batches))
+    kept = {at for batch in again.batches for at in batch.starts.values()}
+    frozen = [t for b in first.batches for t in b.starts.values() if t < begin + 12 * HOUR]
+    assert set(frozen) <= kept
+    assert "moved" in kinds(again)
+
+
+def test_a_dropped_batch_keeps_its_number_from_being_used_again(ask):
+    first = solve(ask())
+    fewer = tuple(order for order in ask().orders if order.kg)[:2]
+    again = solve(ask(orders=fewer, previous=first.batches))
+    more = solve(ask(previous=again.batches, next_number=10))
+    assert len(again.batches) < len(first.batches)
+    assert {b.number for b in more.batches} - {b.number for b in again.batches} == {10, 11}
+
+
+def test_cleaning_keeps_two_products_apart(ask, plant):
+    dirty = replace(plant, cleaning_min={"conche": 180})
+    orders = (Order("standard", 250.0, at(2, 0)), Order("premium", 250.0, at(2, 0)))
+    table = solve(ask(days=3, plant=dirty, orders=orders)).table()
+    conche = (
+        table[table["machine"] == "conche"].groupby("product").agg({"start": "min", "end": "max"})
+    )
+    first, second = conche.sort_values("start").itertuples()
+    assert second.start - first.end >= 3 * HOUR
+
+
+def test_solar_power_moves_production_into_the_day(ask, plant, prices):
+    sunny = pd.Series(0.0, index=prices.index, name="pv_kw")
+    sunny[(prices.index.hour > 9) & (prices.index.hour < 16)] = 100.0
+    dark, light = solve(ask()), solve(ask(pv_kw=sunny))
+    inside = [
+        pl.power()["production_kw"][sunny[pl.power().index] > 0].sum() for pl in (dark, light)
+    ]
+    assert inside[1] > inside[0]
+    assert light.costs.paid < dark.costs.paid
+
+
+def test_the_room_without_limits_costs_nothing(ask, plant, prices):
+    free = replace(plant, stages=tuple(replace(stage, room=RoomLimits()) for stage in plant.stages))
+    weather = pd.DataFrame({"temperature_c": 50.0, "humidity_pct": 99.0}, index=prices.index)
+    assert (
+        solve(ask(plant=free, weather=weather)).costs.of("room_temperature", "room_humidity") == 0
+    )
+
+
+def test_two_batches_at_least_a_day_are_fewer_than_the_plan_needs(ask):
+    plan = solve(ask())
+    simple = solving.shift_begin(plan.problem)
+    assert len(simple.jobs) == 6
+    assert len(plan.batches) < 6
