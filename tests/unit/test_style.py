@@ -66,6 +66,7 @@ KNOWS_THE_ROOM = {
     "lab",
     "monitoring",
     "plan",
+    "planner",
     "planning",
     "settings",
     "views",
