@@ -32,13 +32,9 @@ from factory_lib.slots import expected, to_index
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from factory_lib.admin.maintenance import Upkeep
-    from factory_lib.analysis.climate_risk import ClimateRisk
-    from factory_lib.analysis.explorer import Exploration
     from factory_lib.models.feature_set import FeatureSet
     from factory_lib.models.outcome import TrainingOutcome
     from factory_lib.models.prediction import PredictionOutcome
-    from factory_lib.monitoring.health import Health
     from factory_lib.planning.daily import PlanOutcome
     from factory_lib.planning.review import PlanReview
     from factory_lib.results import JobResult
@@ -137,8 +133,8 @@ def ingest(ctx: RunContext, sources: str = "all", days: int | None = None) -> Jo
     from factory_lib.admin import inbox
     from factory_lib.pipeline.ingest import ingest as run
 
-    dropped = inbox.import_dropped(ctx)
-    return inbox.told(run(ctx, sources=sources, days=days), dropped)
+    entries = inbox.import_waiting(ctx)
+    return inbox.with_inbox(run(ctx, sources=sources, days=days), entries)
 
 
 def gaps(ctx: RunContext, since: str | datetime | None = None) -> JobResult:
@@ -219,7 +215,7 @@ def predict(ctx: RunContext, days: int = 7) -> PredictionOutcome:
     from factory_lib.models.prediction import predict as run
 
     outcome = run(ctx, days)
-    alerts.after_predictions(ctx, outcome)
+    alerts.after_predictions(ctx, outcome.drifts)
     return outcome
 
 
@@ -256,7 +252,7 @@ def explore(
     name: str,
     since: str | datetime | None = None,
     until: str | datetime | None = None,
-) -> Exploration:
+) -> JobResult:
     """Return values, provenance, completeness and distribution of one series.
 
     Default: its last year with values.
@@ -266,21 +262,21 @@ def explore(
     return run(ctx, name, _instant(since or None), _instant(until or None))
 
 
-def climate_risk(ctx: RunContext, years: int = 4) -> ClimateRisk:
+def climate_risk(ctx: RunContext, years: int = 4) -> JobResult:
     """Return the months and hours in which the room cannot keep a stage's limits."""
     from factory_lib.analysis.climate_risk import assess
 
     return assess(ctx, years)
 
 
-def health(ctx: RunContext, checks: str = "all") -> Health:
+def health(ctx: RunContext, checks: str = "all") -> JobResult:
     """Check jobs, providers, series and the machine; ``checks="keys"`` only the API keys."""
-    from factory_lib.monitoring.health import look
+    from factory_lib.monitoring.health import check_health
 
-    return look(ctx, keys_only=checks == "keys")
+    return check_health(ctx, keys_only=checks == "keys")
 
 
-def maintain(ctx: RunContext) -> Upkeep:
+def maintain(ctx: RunContext) -> JobResult:
     """Back up, remove what is past its retention, compact and check the databases."""
     from factory_lib.admin.maintenance import maintain as run
 

@@ -123,16 +123,16 @@ def test_a_replay_is_counted_and_says_nothing_of_the_present(
     alerts.raise_event(
         state, alerts.Event(alerts.Topic.JOB, "job", alerts.Severity.WARNING, "live trouble"), NOW
     )
-    before = alerts.listed(state)
+    before = alerts.alert_rows(state)
     spec = JobSettings(notebook="summed", timeout_s=60)
     given_options = options(clock=SimulatedClock(NOW), replay=replay)
     runner.run_job(checkout, "job", spec, as_of, given_options)
     assert [(tick.job, tick.ticks) for tick in ticks_since(state, from_epoch(0))] == [("job", 1)]
     assert get_marks(state, "job") == {}
-    assert alerts.listed(state) == before
+    assert alerts.alert_rows(state) == before
     run(checkout, "summed")
     assert list(get_marks(state, "job")) == ["job"]
-    assert alerts.listed(state) != before
+    assert alerts.alert_rows(state) != before
     state.close()
 
 
@@ -183,14 +183,14 @@ def test_a_value_that_a_person_got_wrong_is_no_trouble_of_the_job(
     )
     state = open_state(checkout)
     _, typed = run(checkout, "picky", answer=2)
-    assert (typed.status, typed.exit_code, get_marks(state, "job"), alerts.listed(state)) == (
+    assert (typed.status, typed.exit_code, get_marks(state, "job"), alerts.alert_rows(state)) == (
         "failed",
         2,
         {},
         [],
     )
     _, scheduled = run(checkout, "picky")
-    assert (scheduled.exit_code, len(alerts.listed(state))) == (2, 1)
+    assert (scheduled.exit_code, len(alerts.alert_rows(state))) == (2, 1)
     state.close()
 
 

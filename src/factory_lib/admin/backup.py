@@ -1,4 +1,4 @@
-"""Backups of what cannot be fetched again: the store and the shared state, taken while others go on writing.
+"""Backups of the store and the shared state, taken while other processes go on writing.
 
 A backup is a folder ``data/<profile>/backup/<instant>/`` with both files and a manifest
 of their checksums. The models are none of it: they can be trained again.
@@ -11,6 +11,7 @@ import json
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
@@ -24,11 +25,11 @@ FILES = ("store.db", "state.db")
 MANIFEST = "manifest.json"
 
 
-def take(ctx: RunContext) -> Path:
+def take_backup(ctx: RunContext) -> Path:
     """Write a backup and return its folder; it is complete once it has its manifest.
 
-    The state comes first: what it has heard of is then in the store as well, and what
-    it has not is only asked again.
+    The state comes first: every value that it counts as stored is then in the store as
+    well, and a value that it does not know yet is only requested again.
     """
     folder = _root(ctx) / f"{ctx.clock.now():%Y-%m-%dT%H%M%SZ}"
     if folder.exists():
@@ -50,18 +51,21 @@ def take(ctx: RunContext) -> Path:
 
 def list_backups(ctx: RunContext) -> list[Path]:
     """Return the complete backups, newest first."""
-    return sorted(
-        (file.parent for file in _root(ctx).glob(f"*/{MANIFEST}") if _promised(file.parent)),
-        reverse=True,
-    )
+    folders = [file.parent for file in _root(ctx).glob(f"*/{MANIFEST}")]
+    return sorted(filter(_manifest_checksums, folders), reverse=True)
 
 
-def restore(ctx: RunContext, folder: Path | None = None) -> tuple[Path, pd.DataFrame]:
-    """Make store and state what they were, after checking every checksum; return the backup and the store's inventory.
+def restore_backup(ctx: RunContext, folder: Path | None = None) -> tuple[Path, pd.DataFrame]:
+    """Restore store and state from a backup, by default the newest, after checking every file.
 
-    The state comes first, as in ``take``: killed between the two, it has not heard of
-    all that the store still holds, which is only asked for again, and repeating the
-    restore completes it. The other way round it would know as stored what is gone.
+    The state comes first, as in ``take_backup``: after a kill between the two it counts less as
+    stored than the store holds, which is only requested again, and repeating the restore
+    completes it. The other way round it would count as stored what is gone.
+
+    Returns
+    -------
+    (Path, DataFrame)
+        The backup, and the inventory of the store.
 
     Raises
     ------
@@ -70,29 +74,34 @@ def restore(ctx: RunContext, folder: Path | None = None) -> tuple[Path, pd.DataF
     JobLocked
         If a job is running.
     """
-    chosen = folder or next(iter(list_backups(ctx)), None)
-    promised = _promised(chosen) if chosen else None
-    if chosen is None or promised is None:
+    source = folder or next(iter(list_backups(ctx)), None)
+    checksums = _manifest_checksums(source) if source else None
+    if source is None or checksums is None:
         raise BadInput(
-            f"There is no complete backup {chosen or f'in {_root(ctx)}'}.",
+            f"There is no complete backup {source or f'in {_root(ctx)}'}.",
             next_step="Take or name another backup.",
         )
-    damaged = [name for name in FILES if _sha256(chosen / name) != promised[name]]
+    damaged = [name for name in FILES if _sha256(source / name) != checksums[name]]
     if damaged:
         raise BadInput(
-            f"{', '.join(damaged)} of {chosen} differ from the manifest.",
+            f"{', '.join(damaged)} of {source} differ from the manifest.",
             next_step="Name another backup.",
         )
-    with ExitStack() as running:
+    with ExitStack() as locks:
         for job in ctx.settings.jobs:
-            running.enter_context(lock(ctx.settings.paths.lock(job), wait=False))
-        ctx.state.restore_from(chosen / FILES[1])
-        inventory = copying.restore(chosen / FILES[0], ctx.store)
-    return chosen, inventory
+            locks.enter_context(lock(ctx.settings.paths.lock(job), wait=False))
+        ctx.state.restore_from(source / FILES[1])
+        inventory = copying.restore(source / FILES[0], ctx.store)
+    return source, inventory
 
 
-def copy_to(ctx: RunContext, backend: str) -> pd.DataFrame:
-    """Copy everything into the other backend of this profile and return what was there, with ``copied``.
+def copy_to(ctx: RunContext, backend: Literal["sqlite", "influx"]) -> pd.DataFrame:
+    """Copy everything into the other backend of this profile.
+
+    Returns
+    -------
+    DataFrame
+        The inventory of the store in use, with the column ``copied``.
 
     Raises
     ------
@@ -101,15 +110,16 @@ def copy_to(ctx: RunContext, backend: str) -> pd.DataFrame:
     """
     if backend == ctx.settings.store.backend:
         raise BadInput(f"Profile {ctx.profile} already uses {backend}.")
-    with closing(open_store(replace(ctx.settings, store=StoreSettings(backend)))) as target:  # type: ignore[arg-type]
+    settings = replace(ctx.settings, store=StoreSettings(backend))
+    with closing(open_store(settings)) as target:
         return copying.copy(ctx.store, target)
 
 
-def _promised(folder: Path) -> dict[str, str] | None:
-    """Return the checksums that a backup's manifest promises; None if it cannot be read or a file is not there."""
+def _manifest_checksums(folder: Path) -> dict[str, str] | None:
+    """Return the checksums of a backup's manifest; None if it or a file cannot be read."""
     try:
-        promised = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"]
-        return {name: str(promised[name]) for name in FILES if (folder / name).stat()}
+        checksums = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"]
+        return {name: str(checksums[name]) for name in FILES if (folder / name).stat()}
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

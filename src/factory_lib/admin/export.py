@@ -19,15 +19,17 @@ from factory_lib.context import RunContext
 from factory_lib.errors import BadInput, UnknownSeries
 from factory_lib.pipeline.gaps import analyse
 from factory_lib.pipeline.targets import places_of
-from factory_lib.store.export import export as write
+from factory_lib.store.export import export
 
 
-def export(ctx: RunContext, words: Sequence[str], out: Path, start: datetime, end: datetime) -> int:
+def export_view(
+    ctx: RunContext, words: Sequence[str], out: Path, start: datetime, end: datetime
+) -> int:
     """Write series, or the view that the first of ``words`` names, and return its rows."""
     view = VIEWS.get(words[0], _series)
     names = words[1:] if words[0] in VIEWS else words
     table = view(ctx, list(dict.fromkeys(names)), start, end)
-    return write(table, out, ctx.store.origin, ctx.catalogue)
+    return export(table, out, ctx.store.origin, ctx.catalogue)
 
 
 def _series(ctx: RunContext, names: Sequence[str], start: datetime, end: datetime) -> pd.DataFrame:

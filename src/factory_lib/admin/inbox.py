@@ -1,8 +1,7 @@
-"""The inbox: files dropped into ``data/<profile>/inbox/`` are imported by the next ingestion, then filed away."""
+"""Inbox: files in ``data/<profile>/inbox/`` are imported by the next ingestion, then archived."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,8 +18,8 @@ UNFINISHED = "still being written, left for the next run"
 
 
 @dataclass(frozen=True)
-class Dropped:
-    """What became of one file or folder; ``left`` in the inbox for the next run, or filed away."""
+class InboxEntry:
+    """Result of one file or folder; ``left`` in the inbox for the next run, or archived."""
 
     name: str
     new: int
@@ -29,69 +28,68 @@ class Dropped:
     left: bool = False
 
 
-def import_dropped(ctx: RunContext) -> list[Dropped]:
-    """Import what waits; it goes to ``archive/<day>/``, or to ``archive/refused/`` where nothing of it can be read.
+def import_waiting(ctx: RunContext) -> list[InboxEntry]:
+    """Import the waiting files and move them to ``archive/<day>/`` or ``archive/refused/``.
 
-    A folder is imported with all below it. What is still being written is left for the
-    next run. Two ingestions may start in the same minute: the second leaves the inbox
-    to the first. A replay leaves it to the next ingestion of the present.
+    A folder is imported with all below it; one file or folder of which nothing can be
+    read is refused. A file that is still being written is left for the next run. Two
+    ingestions may start in the same minute: the second leaves the inbox to the first. A
+    replay leaves it to the next ingestion of the present.
     """
     if ctx.replay:
         return []
     unfinished = due.dropped(ctx.settings, settled=False)
     try:
         with lock(ctx.settings.paths.lock("inbox"), wait=False):
-            done = list(_import(ctx, due.dropped(ctx.settings)))
+            entries = [_import(ctx, path) for path in due.dropped(ctx.settings)]
     except JobLocked:
         return []
-    return [
-        *done,
-        *(Dropped(printable(entry.name), 0, False, UNFINISHED, left=True) for entry in unfinished),
+    entries += [
+        InboxEntry(printable(path.name), 0, False, UNFINISHED, left=True) for path in unfinished
     ]
+    return entries
 
 
-def _import(ctx: RunContext, waiting: list[Path]) -> Iterator[Dropped]:
-    archive = ctx.settings.paths.data / "archive"
-    for entry in waiting:
-        before = due.contents(entry)
-        try:
-            report = import_path(ctx, entry)
-        except (BadInput, OriginMismatch) as error:
-            done = Dropped(printable(entry.name), 0, True, printable(error.message))
-        else:
-            done = Dropped(
-                printable(entry.name), report.written.new, report.level == "fail", report.verdict
-            )
-            if report.written.written:
-                ctx.set_mark(STORED, "inbox", ctx.clock.now())
-        if (
-            due.contents(entry) != before
-        ):  # what was read of it is stored; the next run reads the whole
-            yield replace(done, refused=False, note=UNFINISHED, left=True)
-            continue
-        _file_away(entry, archive / ("refused" if done.refused else f"{ctx.clock.now():%Y-%m-%d}"))
-        yield done
+def _import(ctx: RunContext, path: Path) -> InboxEntry:
+    name = printable(path.name)
+    before = due.contents(path)
+    try:
+        report = import_path(ctx, path)
+    except (BadInput, OriginMismatch) as error:
+        entry = InboxEntry(name, 0, True, printable(error.message))
+    else:
+        entry = InboxEntry(name, report.written.new, report.level == "fail", report.verdict)
+        if report.written.written:
+            ctx.set_mark(STORED, "inbox", ctx.clock.now())
+    if due.contents(path) != before:
+        # The part that was read is stored; the next run reads the whole.
+        return replace(entry, refused=False, note=UNFINISHED, left=True)
+    folder = "refused" if entry.refused else f"{ctx.clock.now():%Y-%m-%d}"
+    _archive(path, ctx.settings.paths.data / "archive" / folder)
+    return entry
 
 
-def _file_away(file: Path, folder: Path) -> None:
+def _archive(path: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    target, number = folder / file.name, 1
+    target = folder / path.name
+    number = 1
     while target.exists():
         number += 1
-        target = folder / f"{number}-{file.name}"
-    file.rename(target)
+        target = folder / f"{number}-{path.name}"
+    path.rename(target)
 
 
-def told(result: JobResult, dropped: list[Dropped]) -> JobResult:
+def with_inbox(result: JobResult, entries: list[InboxEntry]) -> JobResult:
     """Return the result of an ingestion that also emptied the inbox."""
-    if not dropped:
+    if not entries:
         return result
     metrics = {
-        "inbox_files": sum(not each.left for each in dropped),
-        "inbox_new": sum(each.new for each in dropped),
-        "inbox_refused": sum(each.refused for each in dropped),
+        "inbox_files": sum(not entry.left for entry in entries),
+        "inbox_new": sum(entry.new for entry in entries),
+        "inbox_refused": sum(entry.refused for entry in entries),
     }
-    notes = tuple(
-        f"Inbox: {each.name}{' refused' if each.refused else ''}: {each.note}" for each in dropped
-    )
-    return replace(result, metrics={**result.metrics, **metrics}, notes=(*result.notes, *notes))
+    notes = list(result.notes)
+    for entry in entries:
+        refused = " refused" if entry.refused else ""
+        notes.append(f"Inbox: {entry.name}{refused}: {entry.note}")
+    return replace(result, metrics={**result.metrics, **metrics}, notes=tuple(notes))

@@ -1,10 +1,9 @@
-"""Upkeep: a backup, then what has grown old is let go of, and what stays is compacted and checked for damage."""
+"""Maintenance: a check for damage, a backup, then old things are removed and the rest compacted."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 
 import pandas as pd
@@ -13,66 +12,38 @@ from factory_lib.admin import backup
 from factory_lib.context import RunContext
 from factory_lib.errors import StoreUnavailable
 from factory_lib.models import pruning
+from factory_lib.results import JobResult
 from factory_lib.runs import records
 from factory_lib.state import alerts, calls, ticks
 
 TICKS_KEPT = timedelta(days=400)  # rolled up by day: a year of them is small
 
 
-@dataclass(frozen=True)
-class Upkeep:
-    """What was done.
+def maintain(ctx: RunContext) -> JobResult:
+    """Do the weekly work; a damaged database is neither backed up over good copies nor compacted.
 
-    Attributes
-    ----------
-    steps : DataFrame
-        ``step``, ``removed`` (how many things), ``note``.
-    damage : tuple of str
-        What an integrity check found.
+    Returns
+    -------
+    JobResult
+        ``fail`` if a database is damaged; with the table ``steps``: ``step``, ``removed``
+        (number of things), ``note``.
     """
-
-    steps: pd.DataFrame
-    damage: tuple[str, ...]
-
-    @property
-    def level(self) -> str:
-        """``fail`` if a database is damaged."""
-        return "fail" if self.damage else "ok"
-
-    @property
-    def figures(self) -> dict[str, int]:
-        """Key figures for the run record."""
-        removed = zip(self.steps["step"], self.steps["removed"], strict=True)
-        return {f"removed_{step}": int(count) for step, count in removed}
-
-    @property
-    def verdict(self) -> str:
-        """One sentence."""
-        if self.damage:
-            return f"Damaged: {'; '.join(self.damage)}. Bring back a backup with `factory restore`."
-        gone = ", ".join(
-            f"{count} {step.removeprefix('removed_')}"
-            for step, count in self.figures.items()
-            if count
-        )
-        return f"Backed up and sound. Let go of: {gone or 'nothing, all is young'}."
-
-
-def maintain(ctx: RunContext) -> Upkeep:
-    """Do the weekly work; what is damaged is neither backed up over good copies nor compacted."""
-    if damage := tuple(_damage(ctx)):
-        return Upkeep(pd.DataFrame(columns=["step", "removed", "note"]), damage)
+    columns = ["step", "removed", "note"]
+    if damage := "; ".join(_damage(ctx)):
+        sentence = f"Damaged: {damage}. Restore a backup with `factory restore`."
+        return JobResult("fail", sentence, tables={"steps": pd.DataFrame(columns=columns)})
     now = ctx.clock.now()
-    steps: dict[str, Callable[[RunContext, datetime], tuple[int, str]]] = {
-        "backups": _backups,
-        "runs": _runs,
-        "models": _models,
-        "state": _state,
-        "store": _store,
-        "logs": _logs,
-    }
-    done = [(name, *step(ctx, now)) for name, step in steps.items()]
-    return Upkeep(pd.DataFrame(done, columns=["step", "removed", "note"]), ())
+    steps = [(name, *step(ctx, now)) for name, step in STEPS.items()]
+    return summarise(pd.DataFrame(steps, columns=columns))
+
+
+def summarise(steps: pd.DataFrame) -> JobResult:
+    """Compose the result of the steps."""
+    removed = dict(zip(steps["step"], map(int, steps["removed"]), strict=True))
+    parts = [f"{count} {step}" for step, count in removed.items() if count]
+    sentence = f"Backed up and sound. Removed: {', '.join(parts) or 'nothing, all is recent'}."
+    metrics = {f"removed_{step}": count for step, count in removed.items()}
+    return JobResult("ok", sentence, metrics, {"steps": steps})
 
 
 def _damage(ctx: RunContext) -> Iterator[str]:
@@ -86,7 +57,7 @@ def _damage(ctx: RunContext) -> Iterator[str]:
 
 
 def _backups(ctx: RunContext, now: datetime) -> tuple[int, str]:
-    made = backup.take(ctx)
+    made = backup.take_backup(ctx)
     old = backup.list_backups(ctx)[ctx.settings.retention.backups :]
     for folder in old:
         shutil.rmtree(folder)
@@ -136,10 +107,23 @@ def _store(ctx: RunContext, now: datetime) -> tuple[int, str]:
 
 def _logs(ctx: RunContext, now: datetime) -> tuple[int, str]:
     """Keep the end of each log, cut at a line."""
-    most, cut = int(ctx.settings.retention.log_mb * 1e6), 0
-    for file in (ctx.settings.paths.data / name for name in ("cron.log", "alerts.jsonl")):
-        if file.is_file() and file.stat().st_size > most:
-            tail = file.read_bytes()[-most:]
-            file.write_bytes(tail[tail.index(b"\n") + 1 :])  # in place: cron's shells hold it open
-            cut += 1
-    return cut, "cron.log and alerts.jsonl"
+    limit = int(ctx.settings.retention.log_mb * 1e6)
+    shortened = 0
+    for name in ("cron.log", "alerts.jsonl"):
+        file = ctx.settings.paths.data / name
+        if file.is_file() and file.stat().st_size > limit:
+            tail = file.read_bytes()[-limit:]
+            # In place: the shells of cron hold the file open.
+            file.write_bytes(tail[tail.index(b"\n") + 1 :])
+            shortened += 1
+    return shortened, "cron.log and alerts.jsonl"
+
+
+STEPS: Mapping[str, Callable[[RunContext, datetime], tuple[int, str]]] = {
+    "backups": _backups,
+    "runs": _runs,
+    "models": _models,
+    "state": _state,
+    "store": _store,
+    "logs": _logs,
+}

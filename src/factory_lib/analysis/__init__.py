@@ -1,1 +1,1 @@
-"""Studies behind the research notebooks: one series looked at closely, and what the climate means for the plant."""
+"""Studies behind the research notebooks: one series in detail, climate risk of the plant."""

@@ -1,9 +1,9 @@
-"""What the climate means for the plant: months and hours in which the room cannot keep a stage's limits."""
+"""Climate risk of the plant: months and hours in which its room cannot keep a stage's limits."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,109 +13,104 @@ from factory_lib.context import RunContext
 from factory_lib.domain.plant import Bools, operators, room
 from factory_lib.features.documented import HUMIDITY, TEMPERATURE
 from factory_lib.models import history
+from factory_lib.results import JobResult
 from factory_lib.settings.plant import Plant, RoomLimits, Stage
 
 ROUNDING = 1e-6  # the room model keeps its set-point to the last digits only
+MODEL_NOTE = (
+    "The room is the model of [plant.room]: set-point as far as heating, cooling and drying reach."
+)
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-@dataclass(frozen=True)
-class ClimateRisk:
-    """How often the room is out of limits, from hours of outdoor air and the plant's room model.
+def assess(ctx: RunContext, years: int = 4) -> JobResult:
+    """Assess the last ``years`` before ``ctx.as_of``, as far as air is stored.
 
-    Attributes
-    ----------
-    months : DataFrame
-        One row per calendar month: outdoor mean and 95th percentile, and for each stage
-        with limits ``…_unfit_pct`` of the hours it can run in, and ``…_lost_pct`` of
-        the days: without one stretch long enough for it.
-    causes : DataFrame
-        One row per calendar month: hours known, and for each stage ``…_hot_pct`` and
-        ``…_damp_pct``.
-    by_hour : mapping of stage to DataFrame
-        Share (0 to 1) of unfit hours; index local hour, columns months.
-    notes : tuple of str
-        Where the air is from.
+    Returns
+    -------
+    JobResult
+        With the tables ``months``: per calendar month the outdoor mean and 95th
+        percentile, and for each stage with limits ``…_unfit_pct`` of the hours it can
+        run in, and ``…_lost_pct`` of the days: without one interval long enough for it;
+        ``causes``: per month the hours, and for each stage ``…_hot_pct`` and
+        ``…_damp_pct``; ``by_hour``: share (0 to 1) of unfit hours, index local hour,
+        columns (stage, month).
     """
-
-    months: pd.DataFrame
-    causes: pd.DataFrame
-    by_hour: dict[str, pd.DataFrame]
-    notes: tuple[str, ...]
-    verdict: str
-    level: str
-    figures: dict[str, int | float | str]
-
-
-def assess(ctx: RunContext, years: int = 4) -> ClimateRisk:
-    """Assess the last ``years`` before ``ctx.as_of``, as far as air is known."""
-    known = history.load(ctx, 365 * years)
-    outdoors = known.hourly[[TEMPERATURE, HUMIDITY]]
-    outdoors = outdoors[outdoors.index < pd.Timestamp(ctx.as_of)].dropna()
+    past = history.load(ctx, 365 * years)
+    outdoor = past.hourly[[TEMPERATURE, HUMIDITY]]
+    outdoor = outdoor[outdoor.index < pd.Timestamp(ctx.as_of)].dropna()
+    if outdoor.empty:
+        empty = pd.DataFrame(columns=["month", "hours"])
+        tables = dict.fromkeys(("months", "causes", "by_hour"), empty)
+        return JobResult("warn", "No outdoor air is stored.", {"hours": 0}, tables, past.notes)
     plant = ctx.settings.plant
-    stages = [stage for stage in plant.stages if stage.room != RoomLimits()]
-    if outdoors.empty:
-        nothing = pd.DataFrame(columns=["month", "hours"])
-        return ClimateRisk(
-            nothing, nothing, {}, known.notes, "No outdoor air is known here.", "warn", {"hours": 0}
-        )
-    air = pd.concat([outdoors, room(outdoors, plant.room)], axis=1)
+    air = pd.concat([outdoor, room(outdoor, plant.room)], axis=1)
     local = pd.DatetimeIndex(air.index).tz_convert(MADRID)
-    month = np.asarray(local.month)
-    rows = pd.DataFrame({"hours": 1, TEMPERATURE: air[TEMPERATURE]}).groupby(month)
-    months = pd.DataFrame(
-        {
-            "hours": rows["hours"].sum(),
-            "mean_c": rows[TEMPERATURE].mean(),
-            "p95_c": rows[TEMPERATURE].quantile(0.95),
-        }
-    )
+    stages = [stage for stage in plant.stages if stage.room != RoomLimits()]
+    months = _outdoor_months(air[TEMPERATURE], local)
     by_hour = {}
     for stage in stages:
-        bad = _out_of_limits(air, stage)
-        unfit = bad.any(axis=1).to_numpy()
-        may = _may_run(plant, stage, pd.DatetimeIndex(air.index))
-        share = bad[["hot", "damp"]].assign(unfit=unfit)[may].astype(float)
-        means = 100 * share.groupby(month[may]).mean()
-        for name in ("unfit", "hot", "damp"):
-            months[f"{stage.name}_{name}_pct"] = means[name]
-        months[f"{stage.name}_lost_pct"] = _lost_days(pd.Series(~unfit, index=local), may, stage)
-        table = pd.crosstab(local.hour, month, values=unfit, aggfunc="mean")
-        by_hour[stage.name] = table.reindex(range(24)).rename(
-            columns=lambda number: MONTHS[number - 1]
-        )
-    worst = max(stages, key=lambda stage: months[f"{stage.name}_unfit_pct"].max())
-    months.insert(0, "month", [MONTHS[int(number) - 1] for number in months.index])
-    at = months.nlargest(1, f"{worst.name}_unfit_pct").iloc[0]
-    verdict = (
-        f"{worst.name.capitalize()} suffers most: in {at['month']} the room is out of limits in "
-        f"{at[f'{worst.name}_unfit_pct']:.0f} % of the hours it can run in, and on {at[f'{worst.name}_lost_pct']:.0f} "
-        f"of 100 days no stretch of {worst.duration_min / 60:g} h is left."
-    )
-    figures: dict[str, int | float | str] = {"hours": len(air), "worst_stage": worst.name}
-    figures |= {f"{stage.name}_unfit_pct": round(_mean(months, stage), 1) for stage in stages}
+        limits = _out_of_limits(air, stage)
+        unfit = limits.any(axis=1).to_numpy()
+        present = _can_run(plant, stage, pd.DatetimeIndex(air.index))
+        shares = limits[["hot", "damp"]].assign(unfit=unfit)[present].astype(float)
+        means = 100 * shares.groupby(local.month[present]).mean()
+        months = months.join(means.add_prefix(f"{stage.name}_").add_suffix("_pct"))
+        lost = _lost_days(pd.Series(~unfit, index=local), present, stage)
+        months[f"{stage.name}_lost_pct"] = lost
+        by_hour[stage.name] = _hours_by_month(unfit, local)
     places = " / ".join(ctx.settings.site.places.weather)
-    notes = (
-        *known.notes,
-        f"Outdoor air as stored for {places}.",
-        "The room is the model of [plant.room]: set-point as far as heating, cooling and drying reach.",
+    notes = (*past.notes, f"Outdoor air as stored for {places}.", MODEL_NOTE)
+    return summarise(months, pd.concat(by_hour, axis=1), stages, notes)
+
+
+def summarise(
+    months: pd.DataFrame, by_hour: pd.DataFrame, stages: list[Stage], notes: tuple[str, ...]
+) -> JobResult:
+    """Compose the result: the worst stage in its worst month."""
+    worst = max(stages, key=lambda stage: months[f"{stage.name}_unfit_pct"].max())
+    unfit = f"{worst.name}_unfit_pct"
+    month = months.nlargest(1, unfit).iloc[0]
+    sentence = (
+        f"{worst.name.capitalize()} suffers most: in {month['month']} the room is out of limits "
+        f"in {month[unfit]:.0f} % of the hours it can run in, and on "
+        f"{month[f'{worst.name}_lost_pct']:.0f} of 100 days no interval of "
+        f"{worst.duration_min / 60:g} h is left."
     )
-    causes = [
-        "month",
-        "hours",
-        *(name for name in months if str(name).endswith(("_hot_pct", "_damp_pct"))),
-    ]
-    shown = months.drop(columns=causes[1:])
-    return ClimateRisk(shown, months[causes], by_hour, notes, verdict, "ok", figures)
+    metrics: dict[str, Any] = {"hours": int(months["hours"].sum()), "worst_stage": worst.name}
+    for stage in stages:
+        name = f"{stage.name}_unfit_pct"
+        metrics[name] = round(float(np.average(months[name], weights=months["hours"])), 1)
+    reasons = [name for name in months if str(name).endswith(("_hot_pct", "_damp_pct"))]
+    tables = {
+        "months": months.drop(columns=["hours", *reasons]),
+        "causes": months[["month", "hours", *reasons]],
+        "by_hour": by_hour,
+    }
+    return JobResult("ok", sentence, metrics, tables, notes)
 
 
-def _mean(months: pd.DataFrame, stage: Stage) -> float:
-    return float(np.average(months[f"{stage.name}_unfit_pct"], weights=months["hours"]))
+def _outdoor_months(temperature_c: pd.Series, local: pd.DatetimeIndex) -> pd.DataFrame:
+    """Return hours, mean and 95th percentile by the number of the calendar month."""
+    groups = temperature_c.groupby(np.asarray(local.month))
+    months = pd.DataFrame(
+        {"hours": groups.size(), "mean_c": groups.mean(), "p95_c": groups.quantile(0.95)}
+    )
+    months.insert(0, "month", [MONTHS[number - 1] for number in months.index])
+    return months
+
+
+def _hours_by_month(unfit: Bools, local: pd.DatetimeIndex) -> pd.DataFrame:
+    """Return the share of unfit hours by local hour and month."""
+    table = pd.crosstab(local.hour, local.month, values=unfit, aggfunc="mean")
+    return table.reindex(range(24)).rename(columns=lambda number: MONTHS[number - 1])
 
 
 def _out_of_limits(air: pd.DataFrame, stage: Stage) -> pd.DataFrame:
-    """Return of each hour whether the room is too ``hot``, ``cold`` or ``damp`` for the stage."""
-    celsius, percent, limits = air["room_temperature_c"], air["room_humidity_pct"], stage.room
+    """Return for each hour whether the room is too ``hot``, ``cold`` or ``damp`` for the stage."""
+    celsius = air["room_temperature_c"]
+    percent = air["room_humidity_pct"]
+    limits = stage.room
     return pd.DataFrame(
         {
             "hot": celsius > limits.temperature_max_c + ROUNDING,
@@ -125,7 +120,7 @@ def _out_of_limits(air: pd.DataFrame, stage: Stage) -> pd.DataFrame:
     )
 
 
-def _may_run(plant: Plant, stage: Stage, index: pd.DatetimeIndex) -> Bools:
+def _can_run(plant: Plant, stage: Stage, index: pd.DatetimeIndex) -> Bools:
     """Return the hours in which there are people for the stage, where it needs them throughout."""
     if stage.attended != "always":
         return np.ones(len(index), dtype=bool)
@@ -134,16 +129,14 @@ def _may_run(plant: Plant, stage: Stage, index: pd.DatetimeIndex) -> Bools:
     return np.asarray(present >= stage.operators)
 
 
-def _lost_days(fit: pd.Series, may: Bools, stage: Stage) -> pd.Series:
-    """Return by month how many days in a hundred have no stretch long enough; days that nobody works do not count."""
-    index, usable = pd.DatetimeIndex(fit.index), fit.to_numpy() & may
+def _lost_days(fit: pd.Series, present: Bools, stage: Stage) -> pd.Series:
+    """Return by month the working days in a hundred without an interval long enough."""
+    index = pd.DatetimeIndex(fit.index)
+    usable = fit.to_numpy() & present
     gap = np.asarray(index.to_series().diff() != timedelta(hours=1))
     length = pd.Series(usable.astype(int)).groupby((~usable | gap).cumsum()).cumsum()
-    days = (
-        pd.DataFrame({"longest": length.to_numpy(), "worked": may}, index=index)
-        .groupby(index.date)
-        .max()
-    )
+    hours = pd.DataFrame({"longest": length.to_numpy(), "worked": present}, index=index)
+    days = hours.groupby(index.date).max()
     days = days[days["worked"]]
-    months = np.asarray(pd.DatetimeIndex(days.index).month)
-    return 100 * (days["longest"] < -(-stage.duration_min // 60)).groupby(months).mean()
+    too_short = days["longest"] < -(-stage.duration_min // 60)
+    return 100 * too_short.groupby(np.asarray(pd.DatetimeIndex(days.index).month)).mean()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -22,7 +23,7 @@ commands = click.Group()
 def take_backup(profile: str | None, as_json: bool) -> None:
     """Back up store and state while jobs go on."""
     with open_context(profile) as ctx:
-        folder = backup.take(ctx)
+        folder = backup.take_backup(ctx)
     write_rows([{"backup": str(folder)}], as_json)
 
 
@@ -35,7 +36,7 @@ def restore_backup(profile: str | None, folder: Path | None, as_json: bool) -> N
     FOLDER is the newest one by default.
     """
     with open_context(profile) as ctx:
-        source, inventory = backup.restore(ctx, folder)
+        source, inventory = backup.restore_backup(ctx, folder)
     rows = int(inventory["rows"].sum())
     write_rows([{"restored": str(source), "rows": rows, "checksums": "equal"}], as_json)
 
@@ -49,7 +50,7 @@ def restore_backup(profile: str | None, folder: Path | None, as_json: bool) -> N
     help="The backend that receives everything.",
 )
 @common_options
-def copy(profile: str | None, backend: str, as_json: bool) -> None:
+def copy(profile: str | None, backend: Literal["sqlite", "influx"], as_json: bool) -> None:
     """Copy the store into the other backend; repeating it completes it."""
     with open_context(profile) as ctx:
         inventory = backup.copy_to(ctx, backend)

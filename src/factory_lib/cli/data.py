@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from factory_lib import importers
 from factory_lib import settings as factory_settings
-from factory_lib.admin.export import export as export_view
+from factory_lib.admin.export import export_view
 from factory_lib.cli import simulation
 from factory_lib.cli.options import Command, as_of_option, by_option, common_options
 from factory_lib.cli.output import records, result_of, write_result, write_rows

@@ -147,7 +147,7 @@ def _write_plant(settings: Settings) -> None:
     from factory_lib.planning import plant_summary
 
     write(f"From {settings.file}, profile {settings.profile}:")
-    write("\n".join(plant_summary.told(settings)))
+    write("\n".join(plant_summary.describe(settings)))
 
 
 def _problems(settings: Settings) -> Iterator[str]:

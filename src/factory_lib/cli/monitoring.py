@@ -11,7 +11,7 @@ import click
 from factory_lib import settings as factory_settings
 from factory_lib.cli import simulation
 from factory_lib.cli.options import by_option, common_options
-from factory_lib.cli.output import result_of, write, write_json, write_result, write_rows
+from factory_lib.cli.output import records, write, write_json, write_result, write_rows
 from factory_lib.clock import SystemClock
 from factory_lib.context import open_context
 from factory_lib.errors import BadInput
@@ -34,14 +34,14 @@ def doctor(profile: str | None, as_json: bool) -> int:
     Each line that is not ok says what to do. Exit code 1 where one fails.
     """
     with simulation.ensure_running(factory_settings.load(profile)) as settings:
-        report = diagnostics.examine(settings, reach=True)
+        report = diagnostics.examine(settings, providers=True)
     if as_json:
-        write_json({"status": report.level, "checks": report.rows()})
+        write_json({"status": report.status, "checks": records(report.table())})
     else:
         for check in report.checks:
             remedy = f"\n{'':<31}-> {check.next_step}" if check.next_step else ""
-            write(f"{check.level:<6}{check.name:<25}{check.finding}{remedy}")
-    return int(report.level == "fail")
+            write(f"{check.status:<6}{check.name:<25}{check.finding}{remedy}")
+    return int(report.status == "fail")
 
 
 @commands.command("health")
@@ -49,9 +49,9 @@ def doctor(profile: str | None, as_json: bool) -> int:
 def health(profile: str | None, as_json: bool) -> int:
     """Show the state of jobs, providers and series."""
     with open_context(profile) as ctx:
-        report = health_report.look(ctx)
-    write_result(result_of(report, "checks", "jobs", "calls", "latest", "alerts"), as_json)
-    return int(report.level == "fail")
+        result = health_report.check_health(ctx)
+    write_result(result, as_json)
+    return int(result.status == "fail")
 
 
 @commands.group("alerts")
@@ -69,7 +69,7 @@ def alerts(profile: str | None, as_json: bool) -> None:
 def list_alerts(profile: str | None, every: bool, as_json: bool) -> None:
     """List open alerts."""
     with _state(profile) as (state, _, _):
-        write_rows(alert_states.listed(state, every=every), as_json)
+        write_rows(alert_states.alert_rows(state, every=every), as_json)
 
 
 @alerts.command("ack")
@@ -113,7 +113,9 @@ def test(profile: str | None, as_json: bool) -> None:
     with _state(profile) as (state, settings, now):
         alert_states.raise_event(state, event, now)
         sent = alert_states.deliver(state, settings, now)
-    write_rows(sent if as_json else [{"sent": alert_states.words(line)} for line in sent], as_json)
+    write_rows(
+        sent if as_json else [{"sent": alert_states.message(line)} for line in sent], as_json
+    )
 
 
 @contextmanager

@@ -1,15 +1,16 @@
-"""Alerts: one state machine for each (topic, entity), so that a fault is told once and not at every tick.
+"""Alerts: one state machine for each (topic, entity), so that no tick repeats a known fault.
 
 ::
 
-    -- raise --> open -- raise --> open             told at once when it is new or worse, then once per cooldown
+    -- raise --> open -- raise --> open             reported at once when new or worse, then
+                                                    once per cooldown
                  open -- ack ----> acknowledged     silent until it gets worse or ends
-    open, acknowledged -- resolve --> resolved      told once
+    open, acknowledged -- resolve --> resolved      reported once
     any -- mute --> the same, silent until then
 
 Raising writes to the shared state alone, so a notebook's kernel may do it; ``deliver``
-compares what is with what was told last, and tells the difference to the channels, one
-line for all that befell a topic alike. Standard library only.
+compares each alert with what the channels were last notified of and sends the difference,
+one line for all alerts of a topic with the same news. Standard library only.
 """
 
 from __future__ import annotations
@@ -35,14 +36,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from factory_lib.context import RunContext
-    from factory_lib.models.prediction import PredictionOutcome
     from factory_lib.results import JobResult
 
-OPEN, ACKNOWLEDGED, RESOLVED = "open", "acknowledged", "resolved"
+_OPEN = "open"
+_ACKNOWLEDGED = "acknowledged"
+_RESOLVED = "resolved"
 
 
 class Topic(StrEnum):
-    """What an alert is about."""
+    """Subject of an alert."""
 
     JOB = "job"
     GAP = "gap"
@@ -55,7 +57,7 @@ class Topic(StrEnum):
 
 
 class Severity(IntEnum):
-    """How bad it is; INFO ends an alert and is always told."""
+    """Severity of an event; INFO ends an alert and is always reported."""
 
     INFO = 0
     WARNING = 1
@@ -64,7 +66,7 @@ class Severity(IntEnum):
 
 @dataclass(frozen=True)
 class Event:
-    """Something that somebody should know; the entity is a job, a series, a host or a key."""
+    """Something to report; the entity is a job, a series, a host or a key."""
 
     topic: Topic
     entity: str
@@ -72,51 +74,50 @@ class Event:
     message: str
 
 
-# -- the state machine ------------------------------------------------------------------------------------------------
+# -- the state machine ----------------------------------------------------------------------------
 
 
 def raise_event(state: State, event: Event, at: datetime) -> None:
     """Open the alert, or count once more; what got worse needs a new acknowledgement."""
-    topic, entity, severity = str(event.topic), event.entity, int(event.severity)
+    key = (str(event.topic), event.entity)
+    severity = int(event.severity)
     with edit_alerts(state) as alerts:
-        before = alerts.get((topic, entity)) or AlertRecord(
-            topic, entity, severity, event.message, RESOLVED, at, at
-        )
+        before = alerts.get(key) or AlertRecord(*key, severity, event.message, _RESOLVED, at, at)
         after = replace(before, severity=severity, message=event.message, last_at=at)
         if event.severity == Severity.INFO:
             # as if the channels had been notified of the trouble: so they are of its end
-            after = replace(after, status=RESOLVED, notified=OPEN)
-        elif before.status == RESOLVED:
-            after = replace(after, status=OPEN, count=1, opened_at=at, by="")
+            after = replace(after, status=_RESOLVED, notified=_OPEN)
+        elif before.status == _RESOLVED:
+            after = replace(after, status=_OPEN, count=1, opened_at=at, by="")
         else:
             after = replace(after, count=before.count + 1)
-            if before.status == OPEN or severity > before.severity:
-                after = replace(after, status=OPEN, by="")
-        alerts[topic, entity] = after
+            if before.status == _OPEN or severity > before.severity:
+                after = replace(after, status=_OPEN, by="")
+        alerts[key] = after
 
 
 def resolve(state: State, topic: Topic, entity: str, message: str, at: datetime) -> None:
     """End an alert; nothing happens where none is open."""
     with edit_alerts(state) as alerts:
         alert = alerts.get((str(topic), entity))
-        if alert and alert.status != RESOLVED:
+        if alert and alert.status != _RESOLVED:
             alerts[alert.topic, entity] = replace(
-                alert, status=RESOLVED, message=message, last_at=at
+                alert, status=_RESOLVED, message=message, last_at=at
             )
 
 
-def settle(
+def reconcile(
     state: State,
     topic: Topic,
     events: Iterable[Event],
     at: datetime,
     owned: Callable[[str], bool] = lambda _: True,
     *,
-    over: Callable[[str], str] = lambda _: "It is over.",
+    resolved: Callable[[str], str] = lambda _: "It is over.",
 ) -> None:
-    """Take ``events`` for all there is to say of a topic's ``owned`` entities: raise them and resolve the others.
+    """Raise the events, and resolve every other alert of the topic's ``owned`` entities.
 
-    ``over`` says of an entity how it ended.
+    ``resolved`` gives the message of an entity that is in order again.
     """
     raised = set()
     for event in events:
@@ -124,22 +125,22 @@ def settle(
         raised.add(event.entity)
     for alert in list_alerts(state):
         if alert.topic == topic and alert.entity not in raised and owned(alert.entity):
-            resolve(state, topic, alert.entity, over(alert.entity), at)
+            resolve(state, topic, alert.entity, resolved(alert.entity), at)
 
 
 def acknowledge(state: State, pattern: str, by: str, at: datetime) -> int:
-    """Say that somebody takes care of the open alerts whose ``topic/entity`` matches; return how many."""
+    """Mark the open alerts whose ``topic/entity`` matches as taken care of; return how many."""
     return _change(
         state,
         pattern,
-        lambda alert: alert.status == OPEN,
-        status=ACKNOWLEDGED,
+        lambda alert: alert.status == _OPEN,
+        status=_ACKNOWLEDGED,
         by=f"{by} {stamp(at)}",
     )
 
 
 def mute(state: State, pattern: str, until: datetime) -> int:
-    """Keep matching alerts silent until then; return how many."""
+    """Keep matching alerts silent until an instant; return how many."""
     return _change(state, pattern, lambda alert: True, muted_until=until)
 
 
@@ -160,7 +161,7 @@ def _change(
     return len(matching)
 
 
-def listed(state: State, *, every: bool = False) -> list[dict[str, Any]]:
+def alert_rows(state: State, *, every: bool = False) -> list[dict[str, Any]]:
     """Return the alerts that are not resolved, or all, worst first."""
     return [
         {
@@ -176,20 +177,20 @@ def listed(state: State, *, every: bool = False) -> list[dict[str, Any]]:
             "message": alert.message,
         }
         for alert in list_alerts(state)
-        if every or alert.status != RESOLVED
+        if every or alert.status != _RESOLVED
     ]
 
 
-# -- telling ----------------------------------------------------------------------------------------------------------
+# -- delivery -------------------------------------------------------------------------------------
 
 
 def deliver(state: State, settings: Settings, at: datetime) -> list[dict[str, Any]]:
-    """Tell the channels what is new, worse, still open after the cooldown, or over.
+    """Notify the channels of alerts that are new, worse, still open after the cooldown, or over.
 
     Returns
     -------
     list of dict
-        What was told, worst first: ``at``, ``news``, ``severity``, ``topic``, and the
+        The notifications, worst first: ``at``, ``news``, ``severity``, ``topic``, and the
         message of each of ``entities``.
     """
     groups: dict[tuple[int, str, str], dict[str, str]] = {}
@@ -198,165 +199,158 @@ def deliver(state: State, settings: Settings, at: datetime) -> list[dict[str, An
             alert = _aged(stored, at, settings.alerts)
             news = "" if alert.muted_until > at else _news(alert, at, settings.alerts)
             if news:
-                notified = RESOLVED if news == RESOLVED else str(alert.severity)
+                notified = _RESOLVED if news == _RESOLVED else str(alert.severity)
                 alert = replace(alert, notified=notified, notified_at=at)
                 group = groups.setdefault((-alert.severity, alert.topic, news), {})
                 group[alert.entity] = settings.secrets.mask(alert.message)
             alerts[key] = alert
-        told = [
+        notifications = [
             {
                 "at": stamp(at),
                 "news": news,
                 "severity": Severity(-rank).name.lower(),
                 "topic": topic,
-                "entities": messages,
+                "entities": groups[rank, topic, news],
             }
-            for (rank, topic, news), messages in sorted(groups.items(), key=lambda group: group[0])
+            for rank, topic, news in sorted(groups)
         ]
-        _tell(told, settings)
-    return told
+        _send(notifications, settings)
+    return notifications
 
 
 def _aged(alert: AlertRecord, at: datetime, rules: AlertSettings) -> AlertRecord:
     """Return an alert as it is at ``at``: critical where it was open for too long.
 
-    What got better is not told again, but must be told when it gets as bad as it was.
+    What got better is not reported again, but must be when it gets as bad as it was.
     """
     open_for = at - alert.opened_at
-    if alert.status == OPEN and open_for >= timedelta(hours=rules.escalate_after_h):
+    if alert.status == _OPEN and open_for >= timedelta(hours=rules.escalate_after_h):
         alert = replace(alert, severity=int(Severity.CRITICAL))
-    if alert.status != RESOLVED and alert.notified.isdigit():
+    if alert.status != _RESOLVED and alert.notified.isdigit():
         alert = replace(alert, notified=str(min(int(alert.notified), alert.severity)))
     return alert
 
 
 def _news(alert: AlertRecord, at: datetime, rules: AlertSettings) -> str:
     """Return the news of one alert since the channels were last notified, or nothing."""
-    if alert.status == RESOLVED:
-        return RESOLVED if alert.notified not in ("", RESOLVED) else ""
-    if alert.notified in ("", RESOLVED, OPEN):
+    if alert.status == _RESOLVED:
+        return _RESOLVED if alert.notified not in ("", _RESOLVED) else ""
+    if alert.notified in ("", _RESOLVED, _OPEN):
         return "opened"
     if alert.severity > int(alert.notified):
         return "escalated"
     silent_for = at - alert.notified_at
-    again = alert.status == OPEN and silent_for >= timedelta(hours=rules.cooldown_h)
+    again = alert.status == _OPEN and silent_for >= timedelta(hours=rules.cooldown_h)
     return "still open" if again else ""
 
 
-def _tell(told: list[dict[str, Any]], settings: Settings) -> None:
-    if told and "file" in settings.alerts.channels:
+def _send(notifications: list[dict[str, Any]], settings: Settings) -> None:
+    if notifications and "file" in settings.alerts.channels:
         settings.paths.data.mkdir(parents=True, exist_ok=True)
         with (settings.paths.data / "alerts.jsonl").open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in told)
+            for notification in notifications:
+                file.write(json.dumps(notification, ensure_ascii=False) + "\n")
     if "stderr" in settings.alerts.channels:
-        for line in told:
-            sys.stderr.write(f"{words(line)}\n")
+        for notification in notifications:
+            sys.stderr.write(f"{message(notification)}\n")
 
 
-def words(told: Mapping[str, Any]) -> str:
-    """Return what ``deliver`` told as one line; entities of which the same is said share it."""
-    head, entities = "ALERT {severity} {topic}".format(**told), told["entities"]
-    alike: dict[str, list[str]] = {}
-    for entity, message in entities.items():
-        alike.setdefault(message, []).append(entity)
-    if len(entities) == 1:
-        (message,), (entity,) = alike, entities
-        return f"{head}/{entity} {told['news']}: {message}"
-    parts = (f"{', '.join(names)}: {message}" for message, names in alike.items())
-    return f"{head} {told['news']} ({len(entities)}): {' '.join(parts)}"
+def message(notification: Mapping[str, Any]) -> str:
+    """Return a notification as one line; entities with the same message share it."""
+    head = "ALERT {severity} {topic}".format(**notification)
+    by_text: dict[str, list[str]] = {}
+    for entity, text in notification["entities"].items():
+        by_text.setdefault(text, []).append(entity)
+    count = len(notification["entities"])
+    if count == 1:
+        ((text, (entity,)),) = by_text.items()
+        return f"{head}/{entity} {notification['news']}: {text}"
+    parts = (f"{', '.join(names)}: {text}" for text, names in by_text.items())
+    return f"{head} {notification['news']} ({count}): {' '.join(parts)}"
 
 
-# -- who raises what --------------------------------------------------------------------------------------------------
+# -- what raises alerts ---------------------------------------------------------------------------
 
 
 def after_run(state: State, settings: Settings, record: RunRecord, at: datetime) -> None:
-    """Raise what a run's end and the hosts' breakers say, and tell all that is new."""
+    """Raise the alerts of a run's end and of the hosts' breakers, and deliver."""
     if record.status == "ok":
         resolve(state, Topic.JOB, record.job, f"It ran again. {record.summary}", at)
     else:
-        why = record.error or record.summary
-        raise_event(
-            state, Event(Topic.JOB, record.job, Severity.WARNING, f"{record.status}: {why}"), at
-        )
+        text = f"{record.status}: {record.error or record.summary}"
+        raise_event(state, Event(Topic.JOB, record.job, Severity.WARNING, text), at)
     hosts = breaker.open_hosts(state.hosts, settings.breaker)
     events = (Event(Topic.CIRCUIT, host, Severity.WARNING, why) for host, why in hosts.items())
-    settle(state, Topic.CIRCUIT, events, at, over=lambda _: "It answers again.")
+    reconcile(state, Topic.CIRCUIT, events, at, resolved=lambda _: "It answers again.")
     deliver(state, settings, at)
 
 
 def after_gaps(ctx: RunContext, gaps: pd.DataFrame) -> None:
-    """Settle the gap alerts by a whole account of now (``gaps.GAP_COLUMNS``); that of a replay is no news."""
+    """Reconcile the gap alerts with all gaps of now (``gaps.GAP_COLUMNS``), but not of a replay."""
     if ctx.replay:
         return
-    bad = gaps[(gaps["state"] == "missing") & gaps["severity"].isin(["moderate", "critical"])]
+    severe = gaps[(gaps["state"] == "missing") & gaps["severity"].isin(["moderate", "critical"])]
+    events = [_gap_event(str(name), rows) for name, rows in severe.groupby("series")]
     slots = gaps.groupby(["series", "state"])["slots"].sum()
-    settle(
-        ctx.state,
-        Topic.GAP,
-        (
-            Event(
-                Topic.GAP,
-                str(name),
-                Severity.CRITICAL if (found["severity"] == "critical").any() else Severity.WARNING,
-                f"{found['slots'].sum():,} slots missing, the longest gap has {found['duration_h'].max():g} h.",
-            )
-            for name, found in bad.groupby("series")
-        ),
-        ctx.clock.now(),
-        over=lambda name: _left({state: int(slots.get((name, state), 0)) for state in GAP_ENDS}),
-    )
+
+    def resolved(name: str) -> str:
+        rest = (
+            f"{int(slots[name, state]):,} {text}"
+            for state, text in _NOT_FILLED.items()
+            if slots.get((name, state), 0)
+        )
+        parts = ", ".join(rest)
+        return f"Over, with slots not filled: {parts}." if parts else _FILLED
+
+    reconcile(ctx.state, Topic.GAP, events, ctx.clock.now(), resolved=resolved)
 
 
-GAP_ENDS = {
+_FILLED = "Filled: no slot is missing any more."
+_NOT_FILLED = {
     "unfillable": "with no source",
     "missing": "in minor gaps",
     "quarantined": "quarantined",
 }
 
 
-def _left(slots: Mapping[str, int]) -> str:
-    """Say what has become of a series' gaps by the slots that are not present, by state."""
-    left = [f"{slots[state]:,} {words}" for state, words in GAP_ENDS.items() if slots[state]]
-    return (
-        f"Over, with slots not filled: {', '.join(left)}."
-        if left
-        else "Filled: no slot is missing any more."
+def _gap_event(series: str, gaps: pd.DataFrame) -> Event:
+    critical = (gaps["severity"] == "critical").any()
+    slots = f"{gaps['slots'].sum():,} slots missing"
+    return Event(
+        Topic.GAP,
+        series,
+        Severity.CRITICAL if critical else Severity.WARNING,
+        f"{slots}, the longest gap has {gaps['duration_h'].max():g} h.",
     )
+
+
+_SEVERITIES = {"ok": Severity.INFO, "warn": Severity.WARNING, "fail": Severity.CRITICAL}
 
 
 def after_recovery(ctx: RunContext, result: JobResult) -> None:
-    """Say how a backfill of now ended; one that found nothing to fill only ends an earlier alert."""
-    now = ctx.clock.now()
+    """Raise how a backfill of now ended; one without a gap to fill only ends an earlier alert."""
     if ctx.replay:
         return
-    severity = {"ok": Severity.INFO, "warn": Severity.WARNING, "fail": Severity.CRITICAL}[
-        result.status
-    ]
+    severity = _SEVERITIES[result.status]
     if result.metrics["missing"] and not result.metrics["recovered"]:
-        severity = max(
-            severity, Severity.WARNING
-        )  # nothing came back: no good news, whoever is to blame
+        # Nothing was recovered: no good news, whatever the cause.
+        severity = max(severity, Severity.WARNING)
     if result.metrics["missing"] or severity:
-        raise_event(ctx.state, Event(Topic.RECOVERY, "backfill", severity, result.summary), now)
+        event = Event(Topic.RECOVERY, "backfill", severity, result.summary)
+        raise_event(ctx.state, event, ctx.clock.now())
     else:
-        resolve(ctx.state, Topic.RECOVERY, "backfill", result.summary, now)
+        resolve(ctx.state, Topic.RECOVERY, "backfill", result.summary, ctx.clock.now())
 
 
-def after_predictions(ctx: RunContext, outcome: PredictionOutcome) -> None:
-    """Settle the drift alerts by the journal as it stands now, and leave word for the training."""
+def after_predictions(ctx: RunContext, drifts: Mapping[str, str]) -> None:
+    """Reconcile the drift alerts with the drifts of now, and mark them for the next training."""
     if ctx.replay:
         return
-    now = ctx.clock.now()
-    drifts = outcome.drifts.items()
-    settle(
-        ctx.state,
-        Topic.FORECAST,
-        (Event(Topic.FORECAST, name, Severity.WARNING, why) for name, why in drifts),
-        now,
-    )
-    for name in {*outcome.drifts, *get_marks(ctx.state, DRIFT)}:
-        why, before = outcome.drifts.get(name, ""), get_mark(ctx.state, DRIFT, name)
-        if bool(why) != bool(
-            before and before.note
-        ):  # the mark says since when, so one that goes on is left alone
-            set_mark(ctx.state, DRIFT, name, ctx.as_of, why)
+    events = [Event(Topic.FORECAST, name, Severity.WARNING, why) for name, why in drifts.items()]
+    reconcile(ctx.state, Topic.FORECAST, events, ctx.clock.now())
+    for name in {*drifts, *get_marks(ctx.state, DRIFT)}:
+        before = get_mark(ctx.state, DRIFT, name)
+        drifting = name in drifts
+        # The mark holds the beginning: a drift that goes on leaves it alone.
+        if drifting != bool(before and before.note):
+            set_mark(ctx.state, DRIFT, name, ctx.as_of, drifts.get(name, ""))

@@ -22,7 +22,7 @@ NO_LIMIT = RoomLimits()
 PRICE_EUR_MWH = 50.0  # any price will do to see whether there is a plan
 
 
-def told(settings: Settings) -> Iterator[str]:
+def describe(settings: Settings) -> Iterator[str]:
     """Yield what is set, one line each, from process to tariff."""
     plant = settings.plant
     lead_in = f"a day may begin at {plant.lead_in:%H:%M} of the day before"

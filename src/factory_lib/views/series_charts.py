@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from itertools import cycle
 from typing import TYPE_CHECKING
@@ -107,21 +106,23 @@ def distribution(values: pd.Series, by_hour: pd.DataFrame, *, unit: str, title: 
     return figure
 
 
-def months_by_hour(shares: Mapping[str, pd.DataFrame], title: str) -> Figure:
+def months_by_hour(shares: pd.DataFrame, title: str) -> Figure:
     """Draw the share of hours out of limits, side by side for each stage.
 
     Parameters
     ----------
-    shares : mapping of stage to DataFrame
-        0 to 1; index local hour (down), columns months (across).
+    shares : DataFrame
+        0 to 1; index local hour (down), columns stage and month (across).
     """
-    with chart(title, 3.4, ncols=max(len(shares), 1), sharey=True) as (figure, panels):
-        for axes, (stage, table) in zip(panels, shares.items(), strict=False):
+    stages = list(shares.columns.unique(0)) if len(shares) else []
+    with chart(title, 3.4, ncols=max(len(stages), 1), sharey=True) as (figure, panels):
+        for axes, stage in zip(panels, stages, strict=False):
+            table = pd.DataFrame(shares[stage])
             image = cells(axes, table, cmap="YlOrRd", vmin=0, vmax=1)
             axes.set_xticks(range(table.shape[1]), [str(name)[0] for name in table.columns])
             axes.set_yticks(range(0, 24, 6))
             axes.set_xlabel(stage, color=SOFT)
-        if shares:
+        if stages:
             panels[0].set_ylabel("local hour")
             bar = figure.colorbar(image, ax=panels, ticks=[0, 0.5, 1], pad=0.01)
             bar.set_ticklabels(["never", "half", "always"])

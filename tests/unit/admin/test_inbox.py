@@ -46,7 +46,7 @@ def written(entry: Path, seconds_ago: float) -> None:
 
 def test_a_dropped_file_is_stored_archived_and_counted(ctx: RunContext, folder: Path) -> None:
     drop(folder)
-    (one,) = inbox.import_dropped(ctx)
+    (one,) = inbox.import_waiting(ctx)
     assert (one.name, one.new, one.refused) == ("marginalpdbc_20260414.1", 96, False)
     start, end = day_bounds(DAY)
     assert len(ctx.store.slots("spot_eur_mwh", places=["ES"], start=start, end=end)) == 96
@@ -55,23 +55,23 @@ def test_a_dropped_file_is_stored_archived_and_counted(ctx: RunContext, folder: 
     archive = ctx.settings.paths.data / "archive" / "2026-04-15"
     assert [file.name for file in archive.iterdir()] == ["marginalpdbc_20260414.1"]
     drop(folder)
-    assert inbox.import_dropped(ctx)[0].new == 0
+    assert inbox.import_waiting(ctx)[0].new == 0
     assert len(list(archive.iterdir())) == 2
 
 
 def test_a_replay_leaves_the_inbox_to_the_present(ctx: RunContext, folder: Path) -> None:
     drop(folder)
-    assert inbox.import_dropped(replace(ctx, explicit_as_of=True)) == []
+    assert inbox.import_waiting(replace(ctx, explicit_as_of=True)) == []
     assert len(list(folder.iterdir())) == 1
 
 
 def test_what_cannot_be_read_is_kept_apart(ctx: RunContext, folder: Path) -> None:
     (folder / "holiday.txt").write_text("sun and sea", encoding="utf-8")
     written(folder / "holiday.txt", 60)
-    (one,) = inbox.import_dropped(ctx)
+    (one,) = inbox.import_waiting(ctx)
     assert one.refused
     assert (ctx.settings.paths.data / "archive" / "refused" / "holiday.txt").exists()
-    assert inbox.import_dropped(ctx) == []
+    assert inbox.import_waiting(ctx) == []
 
 
 def test_a_waiting_file_makes_ingestion_due(ctx: RunContext, folder: Path) -> None:
@@ -89,12 +89,12 @@ def test_a_file_still_being_copied_is_left_and_named(ctx: RunContext, folder: Pa
     file.write_bytes(whole[:900])
     drop(folder, "other.csv.part")
     assert due.dropped(ctx.settings) == []
-    half, part = inbox.import_dropped(ctx)
+    half, part = inbox.import_waiting(ctx)
     assert (half.left, half.new, part.left) == (True, 0, True)
     assert "still being written" in half.note
     file.write_bytes(whole)
     written(file, ctx.settings.inbox.settled_after_s + 1)
-    whole_file, _ = inbox.import_dropped(ctx)
+    whole_file, _ = inbox.import_waiting(ctx)
     assert (whole_file.new, whole_file.left) == (96, False)
 
 
@@ -109,7 +109,7 @@ def test_a_file_that_grows_while_it_is_read_stays(
         return import_path(ctx, file)
 
     monkeypatch.setattr(inbox, "import_path", grow)
-    (done,) = inbox.import_dropped(ctx)
+    (done,) = inbox.import_waiting(ctx)
     assert (done.left, done.refused, file.exists()) == (True, False, True)
 
 
@@ -120,7 +120,7 @@ def test_a_folder_is_imported_with_all_below_it(ctx: RunContext, folder: Path) -
     (folder / "drop" / ".DS_Store").write_bytes(b"")
     for entry in sorted(folder.rglob("*"), reverse=True):
         written(entry, 60)
-    (done,) = inbox.import_dropped(ctx)
+    (done,) = inbox.import_waiting(ctx)
     assert (done.name, done.new, done.refused) == ("drop", 3 * 96, False)
     archive = ctx.settings.paths.data / "archive" / "2026-04-15" / "drop"
     assert len(list(archive.rglob("*.1"))) == 3
@@ -132,31 +132,34 @@ def test_a_folder_waits_for_its_last_file_and_an_empty_one_for_its_first(
     drop(folder, "drop/marginalpdbc_20260414.1")
     drop(folder, "drop/next.1", seconds_ago=0)
     (folder / "empty").mkdir()
-    (done,) = inbox.import_dropped(ctx)
+    (done,) = inbox.import_waiting(ctx)
     assert (done.name, done.left) == ("drop", True)
     assert sorted(entry.name for entry in folder.iterdir()) == ["drop", "empty"]
 
 
-def test_the_outcome_tells_of_it() -> None:
+def test_the_result_counts_the_files_of_the_inbox() -> None:
     plain = JobResult("ok", "1 new value.", {"new": 1})
-    told = inbox.told(
+    result = inbox.with_inbox(
         plain,
-        [inbox.Dropped("a.csv", 5, False, "5 new"), inbox.Dropped("b.txt", 0, True, "unknown")],
+        [
+            inbox.InboxEntry("a.csv", 5, False, "5 new"),
+            inbox.InboxEntry("b.txt", 0, True, "unknown"),
+        ],
     )
-    assert told.metrics == {"new": 1, "inbox_files": 2, "inbox_new": 5, "inbox_refused": 1}
-    assert told.notes == ("Inbox: a.csv: 5 new", "Inbox: b.txt refused: unknown")
-    assert inbox.told(plain, []) is plain
+    assert result.metrics == {"new": 1, "inbox_files": 2, "inbox_new": 5, "inbox_refused": 1}
+    assert result.notes == ("Inbox: a.csv: 5 new", "Inbox: b.txt refused: unknown")
+    assert inbox.with_inbox(plain, []) is plain
 
 
 def test_a_file_from_the_future_is_not_waited_for(ctx: RunContext, folder: Path) -> None:
     drop(folder, seconds_ago=-86_400)
-    assert [done.new for done in inbox.import_dropped(ctx)] == [96]
+    assert [done.new for done in inbox.import_waiting(ctx)] == [96]
 
 
 @pytest.mark.parametrize(
     "refused", [pytest.param(False, id="read"), pytest.param(True, id="refused")]
 )
-def test_a_name_that_is_not_utf_8_is_told_as_text(
+def test_a_name_that_is_not_utf_8_is_shown_as_text(
     ctx: RunContext, folder: Path, refused: bool
 ) -> None:
     file = drop(folder)
@@ -164,7 +167,7 @@ def test_a_name_that_is_not_utf_8_is_told_as_text(
         file.write_text("sun and sea", encoding="utf-8")
         written(file, 60)
     file.rename(folder / os.fsdecode(b"marginalpdbc_\xff_20260414.1"))
-    (done,) = inbox.import_dropped(ctx)
+    (done,) = inbox.import_waiting(ctx)
     assert (done.name, done.refused) == ("marginalpdbc_?_20260414.1", refused)
     assert done.note.encode("utf-8")
     assert list(folder.iterdir()) == []

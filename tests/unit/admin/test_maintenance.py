@@ -1,4 +1,4 @@
-"""Weekly upkeep: what is old goes, the newest of each job and what carries an alias stay, damage is told."""
+"""Weekly maintenance: what is old goes, the newest of each job and what carries an alias stay, damage is reported."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from factory_lib.admin import backup, maintenance
 from factory_lib.context import RunContext, open_context
-from factory_lib.monitoring.health import look
+from factory_lib.monitoring.health import check_health
 from factory_lib.runs import records
 from factory_lib.runs.records import RunRecord, stamp
 from factory_lib.state.calls import Call, record_call
@@ -30,7 +30,7 @@ def test_old_runs_go_and_the_newest_of_each_job_stays(ctx: RunContext) -> None:
         ("rare", 300),
     ):
         leave_run(ctx, job, days_ago)
-    assert maintenance.maintain(ctx).figures["removed_runs"] == 2
+    assert maintenance.maintain(ctx).metrics["removed_runs"] == 2
     kept = [records.load_record(folder) for folder in records.folders(ctx.settings.paths.runs)]
     assert [record.job for record in kept] == ["ingest", "ingest", "rare"]
     assert len(list(ctx.settings.paths.runs.glob("????-??-??"))) == 3
@@ -42,7 +42,7 @@ def test_calls_and_ticks_are_forgotten_in_time(ctx: RunContext) -> None:
         record_call(ctx.state, Call(now - timedelta(days=days_ago), "http", "ree", "200"))
     for days_ago in (1, 399, 401):
         count_tick(ctx.state, "ingest", "ok", now - timedelta(days=days_ago))
-    assert maintenance.maintain(ctx).figures["removed_state"] == 2
+    assert maintenance.maintain(ctx).metrics["removed_state"] == 2
 
 
 def test_only_the_last_backups_are_kept(ctx: RunContext, fill: Fill) -> None:
@@ -51,7 +51,7 @@ def test_only_the_last_backups_are_kept(ctx: RunContext, fill: Fill) -> None:
         ctx.clock.sleep(7 * 86400)
         done = maintenance.maintain(ctx)
     kept = backup.list_backups(ctx)
-    assert (done.figures["removed_backups"], len(kept)) == (1, ctx.settings.retention.backups)
+    assert (done.metrics["removed_backups"], len(kept)) == (1, ctx.settings.retention.backups)
     assert kept[0].name == f"{ctx.clock.now():%Y-%m-%dT%H%M%SZ}"
     assert ctx.store.inventory()["rows"].sum() == SLOTS
 
@@ -59,14 +59,14 @@ def test_only_the_last_backups_are_kept(ctx: RunContext, fill: Fill) -> None:
 def test_a_long_log_keeps_its_end_in_whole_lines(ctx: RunContext) -> None:
     log = ctx.settings.paths.data / "cron.log"
     log.write_text("".join(f"line {n}\n" for n in range(200_000)), encoding="utf-8")
-    assert maintenance.maintain(ctx).figures["removed_logs"] == 1
+    assert maintenance.maintain(ctx).metrics["removed_logs"] == 1
     lines = log.read_text(encoding="utf-8").splitlines()
     assert lines[-1] == "line 199999"
     assert lines[0].startswith("line ")
     assert log.stat().st_size <= 1_000_000
 
 
-def test_damage_stops_everything_and_is_told(ctx: RunContext, fill: Fill) -> None:
+def test_damage_stops_everything_and_is_reported(ctx: RunContext, fill: Fill) -> None:
     fill(slots=SLOTS * 20)
     ctx.store.maintain()  # fold the log into the file, so that the file is what is read
     with ctx.settings.paths.store.open("r+b") as file:
@@ -76,8 +76,8 @@ def test_damage_stops_everything_and_is_told(ctx: RunContext, fill: Fill) -> Non
         settings=ctx.settings, clock=ctx.clock
     ) as later:  # one that has no good page in its cache
         done = maintenance.maintain(later)
-    assert done.level == "fail"
-    assert "factory restore" in done.verdict
+    assert done.status == "fail"
+    assert "factory restore" in done.summary
     assert backup.list_backups(ctx) == []
 
 
@@ -95,17 +95,17 @@ def test_health_sums_up_jobs_calls_and_series(ctx: RunContext) -> None:
     for status, ms in (("200", 100.0), ("200", 200.0), ("Unreachable", 900.0), ("200", 300.0)):
         record_call(ctx.state, Call(now, "http", "ree", status, duration_ms=ms))
     set_mark(ctx.state, "latest", "spot_eur_mwh", now - timedelta(days=2))
-    found = look(ctx)
-    (job,) = found.jobs.to_dict(orient="records")
+    result = check_health(ctx)
+    (job,) = result["jobs"].to_dict(orient="records")
     assert (job["status"], job["summary"], job["success_rate"], job["not_due"]) == (
         "failed",
         "no rows",
         0.75,
         1,
     )
-    (call,) = found.calls.to_dict(orient="records")
+    (call,) = result["calls"].to_dict(orient="records")
     assert (call["calls"], call["ok_share"], call["median_ms"]) == (4, 0.75, 250.0)
-    assert found.figures["series_behind"] == 1
-    assert found.level == "warn"
-    assert found.verdict.startswith("Last run failed: ml_training. Behind: spot_eur_mwh. ")
-    assert "All" not in found.verdict
+    assert result.metrics["series_behind"] == 1
+    assert result.status == "warn"
+    assert result.summary.startswith("Last run failed: ml_training. Behind: spot_eur_mwh. ")
+    assert "All" not in result.summary

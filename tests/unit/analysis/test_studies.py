@@ -1,4 +1,4 @@
-"""Looking around: one series closely, and what the climate means for the plant."""
+"""Studies: one series in detail, and the climate risk of the plant."""
 
 from __future__ import annotations
 
@@ -52,54 +52,58 @@ def test_air_that_is_always_the_same_is_always_or_never_in_the_way(
     ctx: RunContext, celsius: float, percent: float, unfit: float, cause: str | None
 ) -> None:
     air(ctx, 40, celsius, percent)
-    found = climate_risk.assess(at_noon(ctx), years=1)
-    assert list(found.months["month"]) == ["Oct", "Nov"]
-    assert (found.months["tempering_unfit_pct"] == unfit).all()
-    assert (found.months["tempering_lost_pct"] == unfit).all(), "and with every hour goes every day"
+    result = climate_risk.assess(at_noon(ctx), years=1)
+    assert list(result["months"]["month"]) == ["Oct", "Nov"]
+    assert (result["months"]["tempering_unfit_pct"] == unfit).all()
+    assert (result["months"]["tempering_lost_pct"] == unfit).all(), (
+        "and with every hour goes every day"
+    )
     for name in ("hot", "damp"):
-        assert (found.causes[f"tempering_{name}_pct"] == (100.0 if name == cause else 0.0)).all()
-    assert (found.by_hour["tempering"].to_numpy() == unfit / 100).all()
+        assert (
+            result["causes"][f"tempering_{name}_pct"] == (100.0 if name == cause else 0.0)
+        ).all()
+    assert (result["by_hour"]["tempering"].to_numpy() == unfit / 100).all()
 
 
 def test_only_hours_with_people_count_where_a_stage_needs_them(works: RunContext) -> None:
-    found = climate_risk.assess(works, years=1)
+    result = climate_risk.assess(works, years=1)
     stages = {stage.name: stage for stage in works.settings.plant.stages}
     index = pd.date_range("2025-11-10T00:00Z", periods=168, freq="h", unit="s")
     hours = {
-        name: climate_risk._may_run(works.settings.plant, stage, index).sum()
+        name: climate_risk._can_run(works.settings.plant, stage, index).sum()
         for name, stage in stages.items()
     }
     assert (hours["conching"], hours["tempering"]) == (168, 5 * 16 + 8)
-    assert set(found.by_hour) == {
+    assert set(result["by_hour"].columns.unique(0)) == {
         name for name, stage in stages.items() if stage.room != RoomLimits()
     }
 
 
 def test_without_air_the_risk_is_unknown_and_says_so(ctx: RunContext) -> None:
-    found = climate_risk.assess(ctx)
-    assert (found.level, found.figures) == ("warn", {"hours": 0})
-    assert found.months.empty
+    result = climate_risk.assess(ctx)
+    assert (result.status, result.metrics) == ("warn", {"hours": 0})
+    assert result["months"].empty
 
 
-def test_a_series_is_told_with_its_provenance_holes_and_distribution(works: RunContext) -> None:
-    found = explorer.explore(works, "spot_eur_mwh")
-    assert found.level == "ok"
-    assert found.provenance[["place", "source", "kind"]].to_dict("records") == [
+def test_a_series_comes_with_its_provenance_gaps_and_distribution(works: RunContext) -> None:
+    result = explorer.explore(works, "spot_eur_mwh")
+    assert result.status == "ok"
+    assert result["provenance"][["place", "source", "kind"]].to_dict("records") == [
         {"place": "ES", "source": "ree", "kind": "observed"}
     ]
-    assert found.provenance["shown"].item() == len(found.values)
-    assert list(found.by_hour.index) == list(range(24))
-    assert (found.months["lowest"] <= found.months["p5"]).all()
-    assert found.complete.columns.tolist() == ["spot_eur_mwh"]
+    assert result["provenance"]["shown"].item() == len(result["values"])
+    assert list(result["by_hour"].index) == list(range(24))
+    assert (result["months"]["lowest"] <= result["months"]["p5"]).all()
+    assert result["complete"].columns.tolist() == ["spot_eur_mwh"]
 
 
 def test_a_hole_is_counted_and_a_daily_series_has_no_hours(works: RunContext) -> None:
-    found = explorer.explore(works, "temperature_c", NOON - timedelta(days=50), NOON)
-    assert found.level == "warn"
-    assert found.figures["missing"] == 15 * 24 + 1, "the hour just over is not known yet"
+    result = explorer.explore(works, "temperature_c", NOON - timedelta(days=50), NOON)
+    assert result.status == "warn"
+    assert result.metrics["missing"] == 15 * 24 + 1, "the hour just over is not known yet"
     empty = explorer.explore(works, "produced_kg")
-    assert "nothing is stored" in empty.verdict
-    assert empty.by_hour.empty
+    assert "nothing is stored" in empty.summary
+    assert empty["by_hour"].empty
 
 
 def test_an_unknown_series_is_refused(ctx: RunContext) -> None:
@@ -109,5 +113,5 @@ def test_an_unknown_series_is_refused(ctx: RunContext) -> None:
 
 def test_a_replay_looks_at_what_was_known(works: RunContext) -> None:
     earlier: datetime = NOON - timedelta(days=10)
-    found = explorer.explore(replace(works, as_of=earlier), "temperature_c")
-    assert found.values.index.max() < pd.Timestamp(earlier)
+    result = explorer.explore(replace(works, as_of=earlier), "temperature_c")
+    assert result["values"].index.max() < pd.Timestamp(earlier)

@@ -1,11 +1,10 @@
-"""Alerts: told once when new, again when worse or after the cooldown, once when over, and never while muted."""
+"""Alerts: reported once when new, worse or over, again after the cooldown, never while muted."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
 from datetime import datetime, timedelta
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -23,7 +22,7 @@ WARNING = Event(Topic.GAP, "spot_eur_mwh", Severity.WARNING, "8 slots missing")
 CRITICAL = Event(Topic.GAP, "spot_eur_mwh", Severity.CRITICAL, "80 slots missing")
 
 
-def told(ctx: RunContext, at: datetime) -> list[str]:
+def news_of(ctx: RunContext, at: datetime) -> list[str]:
     return [line["news"] for line in alerts.deliver(ctx.state, ctx.settings, at)]
 
 
@@ -32,54 +31,58 @@ def now(ctx: RunContext) -> datetime:
     return ctx.clock.now()
 
 
-def test_a_fault_is_told_once_and_again_after_the_cooldown(ctx: RunContext, now: datetime) -> None:
+def test_a_fault_is_reported_once_and_again_after_the_cooldown(
+    ctx: RunContext, now: datetime
+) -> None:
     for hours, news in ((0, ["opened"]), (1, []), (5.9, []), (6, ["still open"]), (7, [])):
         alerts.raise_event(ctx.state, WARNING, now + hours * HOUR)
-        assert told(ctx, now + hours * HOUR) == news
-    assert alerts.listed(ctx.state)[0]["count"] == 5
+        assert news_of(ctx, now + hours * HOUR) == news
+    assert alerts.alert_rows(ctx.state)[0]["count"] == 5
 
 
-def test_what_gets_worse_is_told_at_once(ctx: RunContext, now: datetime) -> None:
+def test_what_gets_worse_is_reported_at_once(ctx: RunContext, now: datetime) -> None:
     alerts.raise_event(ctx.state, WARNING, now)
-    told(ctx, now)
+    news_of(ctx, now)
     alerts.raise_event(ctx.state, CRITICAL, now)
-    assert told(ctx, now) == ["escalated"]
+    assert news_of(ctx, now) == ["escalated"]
 
 
-def test_an_end_is_told_once_and_a_relapse_opens_anew(ctx: RunContext, now: datetime) -> None:
+def test_an_end_is_reported_once_and_a_relapse_opens_anew(ctx: RunContext, now: datetime) -> None:
     alerts.raise_event(ctx.state, WARNING, now)
-    told(ctx, now)
+    news_of(ctx, now)
     alerts.resolve(ctx.state, Topic.GAP, "spot_eur_mwh", "filled", now + HOUR)
-    assert (told(ctx, now + HOUR), told(ctx, now + 2 * HOUR)) == (["resolved"], [])
-    assert alerts.listed(ctx.state) == []
+    assert (news_of(ctx, now + HOUR), news_of(ctx, now + 2 * HOUR)) == (["resolved"], [])
+    assert alerts.alert_rows(ctx.state) == []
     alerts.raise_event(ctx.state, WARNING, now + 3 * HOUR)
-    assert told(ctx, now + 3 * HOUR) == ["opened"]
-    assert alerts.listed(ctx.state)[0]["count"] == 1
+    assert news_of(ctx, now + 3 * HOUR) == ["opened"]
+    assert alerts.alert_rows(ctx.state)[0]["count"] == 1
 
 
-def test_what_is_over_before_it_was_told_stays_untold(ctx: RunContext, now: datetime) -> None:
+def test_what_is_over_before_it_was_reported_stays_unreported(
+    ctx: RunContext, now: datetime
+) -> None:
     alerts.raise_event(ctx.state, WARNING, now)
     alerts.resolve(ctx.state, Topic.GAP, "spot_eur_mwh", "filled", now)
-    assert told(ctx, now) == []
+    assert news_of(ctx, now) == []
 
 
 def test_an_acknowledged_alert_is_silent_until_it_gets_worse(
     ctx: RunContext, now: datetime
 ) -> None:
     alerts.raise_event(ctx.state, WARNING, now)
-    told(ctx, now)
+    news_of(ctx, now)
     assert alerts.acknowledge(ctx.state, "gap/*", "Ana", now) == 1
     alerts.raise_event(ctx.state, WARNING, now + 9 * HOUR)
-    assert told(ctx, now + 30 * HOUR) == []
+    assert news_of(ctx, now + 30 * HOUR) == []
     alerts.raise_event(ctx.state, CRITICAL, now + 31 * HOUR)
-    assert told(ctx, now + 31 * HOUR) == ["escalated"]
-    (worse,) = alerts.listed(ctx.state)
+    assert news_of(ctx, now + 31 * HOUR) == ["escalated"]
+    (worse,) = alerts.alert_rows(ctx.state)
     assert (worse["status"], worse["by"]) == ("open", ""), (
-        "who took care of the warning has not seen this yet"
+        "the acknowledgement was for the warning only"
     )
 
 
-def test_what_gets_better_is_not_told_and_is_told_when_it_is_as_bad_again(
+def test_what_gets_better_is_reported_only_when_it_is_as_bad_again(
     ctx: RunContext, now: datetime
 ) -> None:
     for event, news in (
@@ -89,24 +92,26 @@ def test_what_gets_better_is_not_told_and_is_told_when_it_is_as_bad_again(
         (CRITICAL, []),
     ):
         alerts.raise_event(ctx.state, event, now)
-        assert told(ctx, now) == news
+        assert news_of(ctx, now) == news
     alerts.acknowledge(ctx.state, "gap/*", "Ana", now)
     for event, news in ((WARNING, []), (CRITICAL, ["escalated"])):
         alerts.raise_event(ctx.state, event, now)
-        assert told(ctx, now) == news
+        assert news_of(ctx, now) == news
 
 
-def test_nobody_caring_for_a_day_makes_it_critical(ctx: RunContext, now: datetime) -> None:
+def test_a_warning_not_acknowledged_for_a_day_becomes_critical(
+    ctx: RunContext, now: datetime
+) -> None:
     alerts.raise_event(ctx.state, WARNING, now)
-    told(ctx, now)
-    assert told(ctx, now + 24 * HOUR) == ["escalated"]
-    assert alerts.listed(ctx.state)[0]["severity"] == "critical"
+    news_of(ctx, now)
+    assert news_of(ctx, now + 24 * HOUR) == ["escalated"]
+    assert alerts.alert_rows(ctx.state)[0]["severity"] == "critical"
 
 
-def test_a_muted_alert_is_told_when_the_silence_ends(ctx: RunContext, now: datetime) -> None:
+def test_a_muted_alert_is_reported_when_the_silence_ends(ctx: RunContext, now: datetime) -> None:
     alerts.raise_event(ctx.state, WARNING, now)
     alerts.mute(ctx.state, "gap/spot*", now + 2 * HOUR)
-    assert (told(ctx, now + HOUR), told(ctx, now + 2 * HOUR)) == ([], ["opened"])
+    assert (news_of(ctx, now + HOUR), news_of(ctx, now + 2 * HOUR)) == ([], ["opened"])
 
 
 @pytest.mark.parametrize("pattern", ["gap/pvpc*", "job/*", ""], ids=["entity", "topic", "nothing"])
@@ -118,13 +123,15 @@ def test_a_name_that_matches_nothing_is_an_error(
         alerts.acknowledge(ctx.state, pattern, "Ana", now)
 
 
-def test_settling_a_topic_ends_what_is_not_named(ctx: RunContext, now: datetime) -> None:
+def test_reconciling_a_topic_ends_the_alerts_that_are_not_named(
+    ctx: RunContext, now: datetime
+) -> None:
     other = Event(Topic.GAP, "pvpc_eur_mwh", Severity.WARNING, "4 slots missing")
     elsewhere = Event(Topic.JOB, "ingest", Severity.WARNING, "failed")
     for event in (WARNING, other, elsewhere):
         alerts.raise_event(ctx.state, event, now)
-    alerts.settle(ctx.state, Topic.GAP, [other], now)
-    assert {row["entity"] for row in alerts.listed(ctx.state)} == {"pvpc_eur_mwh", "ingest"}
+    alerts.reconcile(ctx.state, Topic.GAP, [other], now)
+    assert {row["entity"] for row in alerts.alert_rows(ctx.state)} == {"pvpc_eur_mwh", "ingest"}
 
 
 def test_the_channels_hold_one_line_each_without_secrets(
@@ -143,12 +150,11 @@ def test_the_channels_hold_one_line_each_without_secrets(
     line = json.loads(text)
     assert (line["news"], line["topic"], line["severity"]) == ("opened", "job", "warning")
     assert line["entities"] == {"ingest": "*** refused"}
-    said = capsys.readouterr().err
-    assert said == "ALERT warning job/ingest opened: *** refused\n"
+    assert capsys.readouterr().err == "ALERT warning job/ingest opened: *** refused\n"
     assert "planted" not in text
 
 
-def test_a_topic_is_told_in_one_line_and_what_is_alike_once(
+def test_a_topic_is_one_line_and_equal_messages_stand_once(
     ctx: RunContext, now: datetime, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, slots in (("humidity_pct", 24), ("spot_eur_mwh", 96), ("temperature_c", 24)):
@@ -173,16 +179,18 @@ def test_a_failed_job_and_an_open_circuit_raise_and_end(ctx: RunContext, now: da
     for _ in range(5):
         breaker.record_failure(ctx.state.hosts, "ree", now, ctx.settings.breaker, "503")
     alerts.after_run(ctx.state, ctx.settings, record("failed"), now)
-    found = {(row["topic"], row["entity"]): row["message"] for row in alerts.listed(ctx.state)}
-    assert found.keys() == {("job", "ingest"), ("circuit", "ree")}
-    assert found["job", "ingest"] == "failed: no such price"
+    messages = {
+        (row["topic"], row["entity"]): row["message"] for row in alerts.alert_rows(ctx.state)
+    }
+    assert messages.keys() == {("job", "ingest"), ("circuit", "ree")}
+    assert messages["job", "ingest"] == "failed: no such price"
     until = f"{now + timedelta(seconds=300):%Y-%m-%d %H:%M:%SZ}"
-    assert found["circuit", "ree"].startswith(
+    assert messages["circuit", "ree"].startswith(
         f"5 failures in a row, the last one HTTP 503; not asked until {until}"
     )
     breaker.record_success(ctx.state.hosts, "ree")
     alerts.after_run(ctx.state, ctx.settings, record("ok"), now)
-    assert alerts.listed(ctx.state) == []
+    assert alerts.alert_rows(ctx.state) == []
 
 
 GAPS = pd.DataFrame(
@@ -198,13 +206,13 @@ GAPS = pd.DataFrame(
 
 def test_only_moderate_and_critical_missing_gaps_alert(ctx: RunContext) -> None:
     alerts.after_gaps(ctx, GAPS)
-    (row,) = alerts.listed(ctx.state)
+    (row,) = alerts.alert_rows(ctx.state)
     assert (row["entity"], row["severity"]) == ("pvpc_eur_mwh", "critical")
     assert row["message"] == "63 slots missing, the longest gap has 60 h."
 
 
 @pytest.mark.parametrize(
-    ("left", "said"),
+    ("left", "message"),
     [
         ([], "Filled: no slot is missing any more."),
         ([("unfillable", "critical", 60)], "Over, with slots not filled: 60 with no source."),
@@ -216,39 +224,37 @@ def test_only_moderate_and_critical_missing_gaps_alert(ctx: RunContext) -> None:
     ids=["filled", "unfillable", "mixed"],
 )
 def test_the_end_of_a_gap_says_what_became_of_it(
-    ctx: RunContext, left: list[tuple[str, str, int]], said: str
+    ctx: RunContext, left: list[tuple[str, str, int]], message: str
 ) -> None:
     alerts.after_gaps(ctx, GAPS)
     rows = [
         ("pvpc_eur_mwh", slots, float(slots), severity, state) for state, severity, slots in left
     ]
     alerts.after_gaps(ctx, pd.DataFrame(rows, columns=GAPS.columns))
-    (row,) = alerts.listed(ctx.state, every=True)
-    assert (row["status"], row["message"]) == ("resolved", said)
+    (row,) = alerts.alert_rows(ctx.state, every=True)
+    assert (row["status"], row["message"]) == ("resolved", message)
 
 
 def test_a_replay_is_no_news(ctx: RunContext) -> None:
     alerts.after_gaps(replace(ctx, explicit_as_of=True), GAPS)
     ctx.clock.sleep(25 * 3600)
     alerts.after_gaps(ctx, GAPS)
-    assert alerts.listed(ctx.state) == []
+    assert alerts.alert_rows(ctx.state) == []
 
 
-def test_drift_is_told_until_it_is_over_and_marks_its_beginning(
+def test_drift_is_open_until_it_is_over_and_marks_its_beginning(
     ctx: RunContext, now: datetime
 ) -> None:
-    drifting, well = (
-        SimpleNamespace(drifts=drifts) for drifts in ({"spot_eur_mwh": "Worse than naive."}, {})
-    )
+    drifting = {"spot_eur_mwh": "Worse than naive."}
     alerts.after_predictions(ctx, drifting)
     began, why = get_mark(ctx.state, DRIFT, "spot_eur_mwh")
     assert (began, why) == (ctx.as_of, "Worse than naive.")
-    (row,) = alerts.listed(ctx.state)
+    (row,) = alerts.alert_rows(ctx.state)
     assert (row["topic"], row["entity"], row["severity"]) == ("forecast", "spot_eur_mwh", "warning")
     alerts.after_predictions(replace(ctx, as_of=now + timedelta(minutes=30)), drifting)
     assert get_mark(ctx.state, DRIFT, "spot_eur_mwh")[0] == began, "it goes on"
-    alerts.after_predictions(replace(ctx, as_of=now + timedelta(hours=1)), well)
-    assert alerts.listed(ctx.state) == []
+    alerts.after_predictions(replace(ctx, as_of=now + timedelta(hours=1)), {})
+    assert alerts.alert_rows(ctx.state) == []
     assert get_mark(ctx.state, DRIFT, "spot_eur_mwh")[1] == ""
     alerts.after_predictions(replace(ctx, explicit_as_of=True), drifting)
-    assert alerts.listed(ctx.state) == []
+    assert alerts.alert_rows(ctx.state) == []

@@ -1,4 +1,4 @@
-"""The doctor: each finding has its level and, where it is bad, what to do; a key's end is known before it comes."""
+"""Diagnostics: each finding has a status and, where it is bad, a next step; keys end with notice."""
 
 from __future__ import annotations
 
@@ -46,14 +46,18 @@ def with_key(settings: Settings, text: str) -> Settings:
     return replace(settings, secrets=replace(settings.secrets, aemet_api_key=Secret(text)))
 
 
-def found(settings: Settings, name: str, *, reach: bool = False) -> diagnostics.Check:
-    (check,) = [c for c in diagnostics.examine(settings, reach=reach).checks if c.name == name]
+def check_of(
+    settings: Settings, name: str, *, providers: bool = False
+) -> diagnostics.DiagnosticCheck:
+    (check,) = [
+        c for c in diagnostics.examine(settings, providers=providers).checks if c.name == name
+    ]
     return check
 
 
 def open_alerts(settings: Settings) -> list[tuple[str, str]]:
     state = open_state(settings)
-    rows = [(row["entity"], row["severity"]) for row in alerts.listed(state)]
+    rows = [(row["entity"], row["severity"]) for row in alerts.alert_rows(state)]
     state.close()
     return rows
 
@@ -71,7 +75,7 @@ def test_what_is_no_token_has_no_end(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("days", "level", "severity"),
+    ("days", "status", "severity"),
     [
         pytest.param(90, "ok", None, id="fresh"),
         pytest.param(13, "warn", "warning", id="ending"),
@@ -79,18 +83,18 @@ def test_what_is_no_token_has_no_end(text: str) -> None:
     ],
 )
 def test_a_key_is_warned_of_before_it_ends(
-    demo: Settings, days: int, level: str, severity: str | None
+    demo: Settings, days: int, status: str, severity: str | None
 ) -> None:
     settings = with_key(demo, token(SystemClock().now() + timedelta(days=days, hours=1)))
-    check = found(settings, "aemet_api_key")
-    assert check.level == level
-    assert bool(check.next_step) == (level != "ok")
+    check = check_of(settings, "aemet_api_key")
+    assert check.status == status
+    assert bool(check.next_step) == (status != "ok")
     assert open_alerts(settings) == ([("aemet_api_key", severity)] if severity else [])
     assert settings.secrets.aemet_api_key.reveal() not in f"{check}"
 
 
-def test_nobody_is_told_of_a_key_by_a_replay(demo: Settings) -> None:
-    diagnostics.examine(with_key(demo, "no token"), keys_only=True, tell=False)
+def test_a_replay_raises_no_alert_of_a_key(demo: Settings) -> None:
+    diagnostics.examine(with_key(demo, "no token"), keys_only=True, notify=False)
     assert open_alerts(demo) == []
 
 
@@ -102,32 +106,32 @@ def test_a_renewed_key_ends_the_alert(demo: Settings) -> None:
 
 
 def test_providers_that_answer_are_well(demo: Settings) -> None:
-    examined = diagnostics.examine(demo, reach=True)
-    levels = {check.name: check.level for check in examined.checks}
-    assert {levels[name] for name in ("ree", "omie", "esios", "open_meteo")} == {"ok"}
-    assert (examined.level, examined.verdict) == ("ok", f"All {len(levels)} checks are well.")
+    report = diagnostics.examine(demo, providers=True)
+    statuses = {check.name: check.status for check in report.checks}
+    assert {statuses[name] for name in ("ree", "omie", "esios", "open_meteo")} == {"ok"}
+    assert (report.status, report.problems()) == ("ok", f"All {len(statuses)} checks are well.")
 
 
 def test_a_machine_without_network_fails_and_says_what_to_do(home: Path) -> None:
     offline = factory_settings.load("demo", env={"FACTORY_HOME": str(home)})
-    check = found(offline, "ree", reach=True)
-    assert check.level == "fail"
+    check = check_of(offline, "ree", providers=True)
+    assert check.status == "fail"
     assert "network" in check.next_step
 
 
 def test_a_damaged_store_fails(demo: Settings) -> None:
     demo.paths.store.parent.mkdir(parents=True, exist_ok=True)
     demo.paths.store.write_bytes(b"not a database" * 100)
-    assert found(demo, "store").level == "fail"
+    assert check_of(demo, "store").status == "fail"
 
 
 @pytest.mark.parametrize(
-    ("free_gb", "level"), [(50, "ok"), (3, "warn"), (0.5, "fail")], ids=["much", "little", "none"]
+    ("free_gb", "status"), [(50, "ok"), (3, "warn"), (0.5, "fail")], ids=["much", "little", "none"]
 )
 def test_a_full_disk_is_seen(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, free_gb: float, level: str
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, free_gb: float, status: str
 ) -> None:
     monkeypatch.setattr(
         diagnostics.shutil, "disk_usage", lambda _: SimpleNamespace(free=free_gb * 1e9)
     )
-    assert found(settings, "disk").level == level
+    assert check_of(settings, "disk").status == status

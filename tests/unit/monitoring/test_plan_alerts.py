@@ -1,4 +1,4 @@
-"""What of a plan deserves an alert, by day: heat that moved a stage, poor hours, no plan; and when it ends."""
+"""Alerts of a plan, by day: heat that moved a stage, poor hours, no plan; and when they end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Warm = Callable[[float], RunContext]
 
 @pytest.fixture
 def summer(home: Path) -> Iterator[Warm]:
-    """Open a house in July whose air is so many kelvin warmer from yesterday on."""
+    """Open a plant in July whose air is so many kelvin warmer from yesterday on."""
     with ExitStack() as stack:
 
         def warmer(kelvin: float) -> RunContext:
@@ -42,9 +42,11 @@ def summer(home: Path) -> Iterator[Warm]:
         yield warmer
 
 
-def told(ctx: RunContext) -> dict[str, str]:
+def messages_of(ctx: RunContext) -> dict[str, str]:
     return {
-        row["entity"]: row["message"] for row in alerts.listed(ctx.state) if row["topic"] == "plan"
+        row["entity"]: row["message"]
+        for row in alerts.alert_rows(ctx.state)
+        if row["topic"] == "plan"
     }
 
 
@@ -53,22 +55,22 @@ def test_a_hot_day_names_the_hours_the_stages_and_what_the_plan_did(summer: Warm
     outcome = daily.plan_today(ctx)
     assert outcome.plan.status == "solved"
     plan_alerts.raise_alerts(ctx, outcome)
-    said = told(ctx)["2025-07-17 heat"]
-    assert "Thursday 17 July" in said
-    assert "tempering 15:00 to 22:00" in said
-    assert "the plan moved the stage" in said
+    message = messages_of(ctx)["2025-07-17 heat"]
+    assert "Thursday 17 July" in message
+    assert "tempering 15:00 to 22:00" in message
+    assert "the plan moved the stage" in message
     own = outcome.schedule[outcome.schedule["stage"] == "tempering"]
     assert (own["end"].dt.tz_convert(MADRID).dt.hour <= 15).all()
 
 
-def test_a_room_that_allows_no_plan_is_told_with_its_hours(summer: Warm) -> None:
-    ctx = summer(6.0)
+def test_a_room_that_allows_no_plan_is_reported_with_its_hours(summer: Warm) -> None:
+    ctx = summer(9.0)
     outcome = daily.plan_today(ctx)
     assert (outcome.level, outcome.plan.status) == ("warn", "infeasible")
     plan_alerts.raise_alerts(ctx, outcome)
-    said = told(ctx)
-    assert "No plan is possible" in said["2025-07-17 plan"]
-    assert "found no hour for the stage" in said["2025-07-17 heat"]
+    messages = messages_of(ctx)
+    assert "No plan is possible" in messages["2025-07-17 plan"]
+    assert "found no hour for the stage" in messages["2025-07-17 heat"]
     assert "límite movido en" in outcome.brief
 
 
@@ -82,7 +84,7 @@ def test_a_poor_hour_is_one_below_the_months_own(summer: Warm) -> None:
     found = outdoor_index.low_hours(ctx, prices, weather)
     assert found
     starts = pd.DatetimeIndex([start for low in found for start in low.starts]).tz_convert(MADRID)
-    assert ((starts.hour >= 6) & (starts.hour < 22)).all(), "nobody works then"
+    assert ((starts.hour >= 6) & (starts.hour < 22)).all(), "only working hours"
     assert "of the working hours of July" in found[0].why
     mild = weather.assign(temperature_c=21.0, humidity_pct=55.0)
     assert not outdoor_index.low_hours(ctx, prices, mild)
@@ -102,15 +104,15 @@ def test_planning_another_day_says_nothing_of_this_one_and_the_day_ends_its_aler
 ) -> None:
     ctx = summer(2.0)
     plan_alerts.raise_alerts(ctx, daily.plan_today(ctx))
-    before = told(ctx)
+    before = messages_of(ctx)
     assert before
     plan_alerts.raise_alerts(ctx, daily.plan_today(ctx, first=date(2025, 7, 19)))
-    assert before.items() <= told(ctx).items()
+    assert before.items() <= messages_of(ctx).items()
     over = JULY + timedelta(days=3)
     ctx.clock.set(over)  # type: ignore[attr-defined]
     later = replace(ctx, as_of=over)
     plan_alerts.raise_alerts(later, daily.plan_today(later, first=date(2025, 7, 20)))
-    assert not [entity for entity in told(ctx) if entity < "2025-07-19"]
+    assert not [entity for entity in messages_of(ctx) if entity < "2025-07-19"]
 
 
 def test_a_replay_raises_nothing_and_leaves_the_kept_plan_alone(summer: Warm) -> None:
@@ -119,7 +121,7 @@ def test_a_replay_raises_nothing_and_leaves_the_kept_plan_alone(summer: Warm) ->
     ctx.clock.set(JULY + timedelta(days=2))  # type: ignore[attr-defined]
     replayed = daily.plan_today(ctx, wishes=["none"])
     plan_alerts.raise_alerts(ctx, replayed)
-    assert told(ctx) == {}
+    assert messages_of(ctx) == {}
     assert kept.folder != replayed.folder
     assert replayed.folder.parent.name == "replayed"
 
@@ -132,7 +134,7 @@ def test_spans_join_neighbouring_hours() -> None:
 
 
 @pytest.mark.parametrize("hours", [1, 7], ids=["an hour", "a plateau"])
-def test_an_exceptional_price_is_told_with_its_hours_and_what_the_plan_runs_there(
+def test_an_exceptional_price_is_reported_with_its_hours_and_what_the_plan_runs_there(
     works: RunContext, hours: int
 ) -> None:
     works = replace(works, as_of=EVENING)
@@ -186,17 +188,17 @@ def test_planning_a_day_ends_no_alert_that_the_day_before_has_no_plan(works: Run
     plan_alerts.raise_alerts(
         works, daily.plan_today(works, first=THURSDAY + timedelta(days=1), wishes=["none"])
     )
-    assert f"{THURSDAY} plan" in told(works)
+    assert f"{THURSDAY} plan" in messages_of(works)
 
 
 @pytest.mark.parametrize(
-    ("begin", "hours", "said"),
+    ("begin", "hours", "text"),
     [
         pytest.param("2025-10-26T00:00Z", 1, "02:00 CEST to 02:00 CET", id="hour shown twice"),
         pytest.param("2025-11-20T21:00Z", 24, "22:00 to 22:00 on Friday", id="whole day"),
         pytest.param("2025-11-20T21:00Z", 2, "22:00 to 00:00", id="two hours"),
     ],
 )
-def test_hours_of_an_alert_are_told_apart(begin: str, hours: int, said: str) -> None:
+def test_hours_of_an_alert_are_unambiguous(begin: str, hours: int, text: str) -> None:
     start = pd.Timestamp(begin)
-    assert plan_alerts._span(start, start + pd.Timedelta(hours=hours)) == said
+    assert plan_alerts._span(start, start + pd.Timedelta(hours=hours)) == text

@@ -245,11 +245,13 @@ def test_no_plan_is_an_answer_with_its_obstacle_and_an_alert(works):
         == "infeasible"
     )
     plan_alerts.raise_alerts(works, outcome)
-    assert ("plan", "open") in {(row["topic"], row["status"]) for row in alerts.listed(works.state)}
+    assert ("plan", "open") in {
+        (row["topic"], row["status"]) for row in alerts.alert_rows(works.state)
+    }
     plan_alerts.raise_alerts(works, daily.plan_today(works, wishes=["none"]))
     assert not [
         row
-        for row in alerts.listed(works.state)
+        for row in alerts.alert_rows(works.state)
         if (row["topic"], row["entity"]) == ("plan", "plan")
     ]
 

@@ -16,7 +16,7 @@ from factory_lib.settings import ROOT, Settings
 
 
 def test_every_stage_limit_shift_and_the_contract_are_told(settings: Settings) -> None:
-    said = "\n".join(plant_summary.told(settings))
+    said = "\n".join(plant_summary.describe(settings))
     assert "tempering: 36 kW, 2 h, temperer (1), 1 operator(s) throughout" in said
     assert "at least 18 °C, at most 22 °C, at most 60 % humidity" in said
     assert "conching: 48 kW, 5 h, conche (1), unattended, held up to 12 h at 5 kW" in said
@@ -30,7 +30,7 @@ def test_a_stage_off_the_grid_is_told_as_it_is_planned(settings: Settings) -> No
     first, *others = settings.plant.stages
     plant = replace(settings.plant, stages=(replace(first, duration_min=50), *others))
     assert "50 min are planned as 60" in "\n".join(
-        plant_summary.told(replace(settings, plant=plant))
+        plant_summary.describe(replace(settings, plant=plant))
     )
 
 
