@@ -112,23 +112,29 @@ def _advance(bar: Any, progress: filling.Progress) -> None:
 
 
 def _window(
-    since: str | None, until: str | None, as_of: datetime | None = None
+    since: str | None, until: str | None, as_of: datetime
 ) -> tuple[datetime | None, datetime | None]:
-    """Return the ends of a window as instants.
+    """Return the ends of a window as instants, after checking that it begins before ``as_of``."""
+    end = parse_instant(until) if until else None
+    if since is None:
+        return None, end
+    start, _ = _bounded(since, min(end or as_of, as_of).isoformat())
+    return start, end
+
+
+def _bounded(since: str, until: str) -> tuple[datetime, datetime]:
+    """Return both ends of a window as instants.
 
     Raises
     ------
     BadInput
-        If there is nothing between them, or nothing before ``as_of``.
+        If there is nothing between them.
     """
-    start = parse_instant(since) if since else None
-    end = parse_instant(until) if until else None
-    last = min(filter(None, (end, as_of)), default=None)
-    if start and last and start >= last:
-        raise BadInput(
-            f"Nothing lies between {since} and {until or last.isoformat()}.",
-            next_step="Swap or move them.",
-        )
+    start = parse_instant(since)
+    end = parse_instant(until)
+    if start >= end:
+        message = f"Nothing lies between {since} and {until}."
+        raise BadInput(message, next_step="Swap or move them.")
     return start, end
 
 
@@ -158,11 +164,8 @@ def export(
     WHAT is series, or one of accounting, gaps, forecasts (of series), features, plan. Exit code
     1 where it is empty.
     """
-    start, end = _window(since, until)
-    assert start is not None
-    assert end is not None
     with open_context(profile, as_of) as ctx:
-        rows = export_view(ctx, what, out, start, end)
+        rows = export_view(ctx, what, out, *_bounded(since, until))
     write_rows([{"rows": rows, "file": str(out)}], as_json)
     return int(rows == 0)
 
@@ -220,10 +223,8 @@ def correct(**options: Any) -> None:
 
 
 def _decide(action: str, options: Mapping[str, Any]) -> None:
-    start, end = _window(options["since"], options["until"])
-    assert start is not None
-    assert end is not None
-    selection = quarantining.Selection(options["series"], start, end, options["source"])
+    window = _bounded(options["since"], options["until"])
+    selection = quarantining.Selection(options["series"], *window, options["source"])
     author = options["by"]
     with open_context(options["profile"]) as ctx:
         if action == "correct":

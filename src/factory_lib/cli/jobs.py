@@ -60,7 +60,7 @@ def run(profile: str | None, jobs: tuple[str, ...], **options: Any) -> int:
     `factory jobs` lists them. A job with nothing due ends at once; one with --as-of, --param
     or --force always runs.
     """
-    return scheduled.run_jobs(profile, jobs, scheduled.JobOptions(**options))
+    return scheduled.run_jobs(profile, jobs, **options)
 
 
 @commands.command("jobs")

@@ -35,8 +35,8 @@ def predict(
     if what_if:
         _apply_rule(profile, as_of, _what_if(values), as_json)
         return 0
-    options = scheduled.JobOptions(as_of=as_of, force=True, as_json=as_json)
-    return scheduled.run_jobs(profile, ["ml_predictions"], options)
+    jobs = ["ml_predictions"]
+    return scheduled.run_jobs(profile, jobs, as_of=as_of, force=True, as_json=as_json)
 
 
 def _apply_rule(

@@ -6,16 +6,13 @@ only: ticks pass through here.
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from factory_lib import settings as _settings
+from factory_lib import settings as factory_settings
 from factory_lib.clock import SystemClock, load_clock
-from factory_lib.errors import JobError
 from factory_lib.settings import Settings
 from factory_lib.state import limiter, open_state
 
@@ -37,6 +34,8 @@ def ensure_running(settings: Settings) -> Iterator[Settings]:
 @contextmanager
 def start(settings: Settings) -> Iterator[Settings]:
     """Start a simulator and yield settings with its address and time; kernels inherit both."""
+    from factory_sim.launch import launched
+
     stopped_at = load_clock(settings.paths.clock)
     now = stopped_at or BEGIN
     # Later commands find what was late in the first one.
@@ -45,47 +44,11 @@ def start(settings: Settings) -> Iterator[Settings]:
         # Turns and open circuits of a command at the real time would block every host.
         limiter.forget_from(state.hosts, now)
     before = dict(os.environ)
-    with _simulator(now, holes) as url:
-        os.environ["FACTORY_SIMULATOR_URL"] = url
+    with launched(now=now, holes=holes) as remote:
+        os.environ["FACTORY_SIMULATOR_URL"] = remote.url
         os.environ["FACTORY_CLOCK_OFFSET_S"] = str((now - SystemClock().now()).total_seconds())
         try:
-            yield _settings.load(settings.profile)
+            yield factory_settings.load(settings.profile)
         finally:
             os.environ.clear()
             os.environ.update(before)
-
-
-@contextmanager
-def _simulator(now: datetime, holes: str) -> Iterator[str]:
-    """Run the simulator as a process of its own on a free port and yield its address.
-
-    Raises
-    ------
-    JobError
-        If it does not start.
-    """
-    import subprocess
-
-    command = [
-        sys.executable,
-        "-m",
-        "factory_sim",
-        "--port",
-        "0",
-        "--now",
-        now.isoformat(),
-        "--stop-with-stdin",
-        "--holes",
-        holes,
-    ]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        ready = process.stdout.readline()
-        if not ready:
-            raise JobError(f"The simulator did not start (exit code {process.wait()}).")
-        try:
-            yield json.loads(ready)["url"]
-        finally:
-            process.terminate()

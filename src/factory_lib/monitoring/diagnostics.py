@@ -6,7 +6,6 @@ import base64
 import json
 import shutil
 import sqlite3
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -59,16 +58,6 @@ class DiagnosticReport:
         """Status of the worst check."""
         statuses = {check.status for check in self.checks}
         return "fail" if "fail" in statuses else "warn" if "warn" in statuses else "ok"
-
-    def counts(self) -> dict[ResultStatus, int]:
-        """Return the number of checks of each status."""
-        counts = Counter(check.status for check in self.checks)
-        return {"ok": counts["ok"], "warn": counts["warn"], "fail": counts["fail"]}
-
-    def problems(self) -> str:
-        """Return a sentence that names every check that is not ok."""
-        bad = [f"{check.name}: {check.finding}" for check in self.checks if check.status != "ok"]
-        return "; ".join(bad) + "." if bad else f"All {len(self.checks)} checks are well."
 
     def table(self) -> pd.DataFrame:
         """Return one row per check: name, status, finding, next_step."""

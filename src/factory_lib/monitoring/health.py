@@ -57,21 +57,29 @@ def summarise(report: DiagnosticReport, tables: Mapping[str, pd.DataFrame]) -> J
     parts = [
         f"Last run failed: {', '.join(failing)}." if failing else "",
         f"Behind: {', '.join(behind)}." if behind else "",
-        "Keys, store and machine are well." if report.status == "ok" else report.problems(),
+        _problems(report) or "Keys, store and machine are well.",
     ]
     sentence = " ".join(filter(None, parts))
     if status == "ok":
         sentence = (
             "All is well: keys, store and machine, the last run of every job, and every series."
         )
-    counts = {f"checks_{status}": count for status, count in report.counts().items()}
+    statuses = list(tables["checks"]["status"])
     metrics = {
-        **counts,
+        "checks_ok": statuses.count("ok"),
+        "checks_warn": statuses.count("warn"),
+        "checks_fail": statuses.count("fail"),
         "jobs_failing": len(failing),
         "series_behind": len(behind),
         "open_alerts": len(tables["alerts"]),
     }
     return JobResult(status, sentence, metrics, tables)
+
+
+def _problems(report: DiagnosticReport) -> str:
+    """Return a sentence that names every check that is not ok."""
+    bad = [f"{check.name}: {check.finding}" for check in report.checks if check.status != "ok"]
+    return "; ".join(bad) + "." if bad else ""
 
 
 def _jobs(ctx: RunContext, now: datetime) -> pd.DataFrame:

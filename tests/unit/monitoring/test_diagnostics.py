@@ -109,7 +109,7 @@ def test_providers_that_answer_are_well(demo: Settings) -> None:
     report = diagnostics.examine(demo, providers=True)
     statuses = {check.name: check.status for check in report.checks}
     assert {statuses[name] for name in ("ree", "omie", "esios", "open_meteo")} == {"ok"}
-    assert (report.status, report.problems()) == ("ok", f"All {len(statuses)} checks are well.")
+    assert report.status == "ok"
 
 
 def test_a_machine_without_network_fails_and_says_what_to_do(home: Path) -> None:
