@@ -21,6 +21,7 @@ from factory_lib.plan.solve import Plan, solve
 from factory_lib.plan.watch import Watch, watch
 from factory_lib.planning import carry_over, inputs, outdoor_index, overrides, summary
 from factory_lib.planning.overrides import Hand
+from factory_lib.results import JobResult, ResultStatus
 
 LONGEST_DAYS = 7
 
@@ -65,6 +66,12 @@ class PlanOutcome:
     verdict: str
     level: str
     folder: Path
+
+    @property
+    def result(self) -> JobResult:
+        """Status, summary and metrics, as every job reports them."""
+        status: ResultStatus = "ok" if self.level == "ok" else "warn"
+        return JobResult(status, self.verdict, self.figures)
 
     def adding(self, warning: str) -> PlanOutcome:
         """Return the outcome with one more sentence in its verdict, as a warning."""

@@ -108,6 +108,12 @@ def load_record(folder: Path) -> RunRecord:
     current = {RENAMED.get(key, key): value for key, value in content.items()}
     names = {spec.name for spec in fields(RunRecord)}
     record = RunRecord(**{key: value for key, value in current.items() if key in names})
+    _check(record)
+    return record
+
+
+def _check(record: RunRecord) -> None:
+    """Refuse a record with a value of another type, or an impossible one."""
     for name, kind in _TYPES.items():
         if not isinstance(getattr(record, name), kind):
             raise TypeError(f"{name} is of type {type(getattr(record, name)).__name__}")
@@ -115,7 +121,6 @@ def load_record(folder: Path) -> RunRecord:
         raise ValueError("the status or the process is impossible")
     if datetime.fromisoformat(record.started_at).tzinfo is None:
         raise ValueError("started_at has no time zone")
-    return record
 
 
 def new_folder(runs: Path, job: str, at: datetime) -> Path:
