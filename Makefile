@@ -11,7 +11,7 @@ PORT ?= 8080
 JOB_ARGS = $(if $(AS_OF),--as-of $(AS_OF)) $(ARGS)
 
 .PHONY: help setup lab demo history run ingest gaps backfill features train predict plan report health maintenance \
-	cron-show cron-install cron-remove serve mlflow check test bench clean lock
+	cron-show cron-install cron-remove serve mlflow docs check test bench clean lock
 
 help:  ## Show this help
 	@awk 'BEGIN {FS = ":.*## "; print "factory_lib: make TARGET\n"} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
@@ -35,15 +35,15 @@ demo: $(VENV)/.ready  ## The whole job on simulated data: offline, no key, a few
 history: $(VENV)/.ready  ## Import the real files of DATA=… and run the notebooks as of 2017 and 2024
 	$(FACTORY) history $(DATA) $(ARGS)
 
-# A tick must not wait for make to compare time stamps of the environment: only that it is there.
+# A tick must not wait for make to compare time stamps of the environment: it only checks that it exists.
 run:  ## Run JOB=… (what cron calls); does nothing when nothing new can exist
 	@test -x $(FACTORY) || $(MAKE) --no-print-directory setup
 	@$(FACTORY) run $(JOB) $(JOB_ARGS)
 
-ingest: $(VENV)/.ready  ## Fetch new prices and weather; SOURCE=… asks one provider
+ingest: $(VENV)/.ready  ## Fetch new prices and weather; SOURCE=… from one provider
 	$(FACTORY) run ingest $(if $(SOURCE),--param sources=$(SOURCE)) $(JOB_ARGS)
 
-gaps: $(VENV)/.ready  ## Account for every slot
+gaps: $(VENV)/.ready  ## Show the coverage of every series
 	$(FACTORY) run gap_analysis $(JOB_ARGS)
 
 backfill: $(VENV)/.ready  ## Fill what is missing; SINCE=2022-01-01 for a first load
@@ -52,7 +52,7 @@ backfill: $(VENV)/.ready  ## Fill what is missing; SINCE=2022-01-01 for a first 
 features: $(VENV)/.ready  ## Build and describe the feature set
 	$(FACTORY) run feature_engineering $(JOB_ARGS)
 
-train: $(VENV)/.ready  ## Train, judge and register the models
+train: $(VENV)/.ready  ## Train, evaluate and register the models
 	$(FACTORY) run ml_training $(JOB_ARGS)
 
 predict: $(VENV)/.ready  ## Predict price, weather, score and recommendation of the hours ahead
@@ -61,10 +61,10 @@ predict: $(VENV)/.ready  ## Predict price, weather, score and recommendation of 
 plan: $(VENV)/.ready  ## Plan tomorrow's batches; DAY=2026-01-31 DAYS=7 for others
 	$(FACTORY) run production_optimization --force $(if $(DAY),--param day=$(DAY)) $(if $(DAYS),--param days=$(DAYS)) $(JOB_ARGS)
 
-health: $(VENV)/.ready  ## Look at jobs, providers, series, keys and disk
+health: $(VENV)/.ready  ## Check jobs, providers, series, keys and disk
 	$(FACTORY) run health_check --force $(JOB_ARGS)
 
-maintenance: $(VENV)/.ready  ## Back up, let go of old runs, compact and check
+maintenance: $(VENV)/.ready  ## Back up, remove old runs, compact and check
 	$(FACTORY) run weekly_cleanup $(JOB_ARGS)
 
 cron-show: $(VENV)/.ready  ## Show the crontab block of the jobs
@@ -78,6 +78,9 @@ cron-remove: $(VENV)/.ready  ## Take the jobs out of the crontab
 
 mlflow: $(VENV)/.ready  ## Open the MLflow pages on 127.0.0.1:$(PORT)
 	$(FACTORY) mlflow --port $(PORT)
+
+docs: $(VENV)/.ready  ## Make the API pages from the docstrings: docs/api/index.html
+	$(PY) -m pdoc --docformat numpy --output-directory docs/api factory_lib factory_sim
 
 check: $(VENV)/.ready  ## Ruff, mypy and the rules of the notebooks
 	$(VENV)/bin/ruff check .

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.test_architecture import ALLOWED, CORE
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -22,8 +24,22 @@ def test_the_data_dictionary_is_printed_from_the_catalogue() -> None:
     assert (ROOT / "docs" / "data-dictionary.md").read_text(encoding="utf-8") == module.page()
 
 
+def test_the_architecture_page_holds_the_table_of_imports() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| ([\w, ]*) ?\|", page, flags=re.MULTILINE)
+    table = {package: set(filter(None, allowed.strip().split(", "))) for package, allowed in rows}
+    assert table == {name: uses for name, uses in ALLOWED.items() if name not in CORE}
+
+
+def test_the_glossary_is_short_and_in_order() -> None:
+    page = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    terms = re.findall(r"^\| ([^|]+) \| [^|]+ \|$", page, flags=re.MULTILINE)[1:]
+    assert terms == sorted(set(terms), key=str.lower)
+    assert 40 <= len(terms) <= 60
+
+
 @pytest.mark.parametrize(
-    "page", [*sorted(ROOT.glob("docs/**/*.md")), ROOT / "README.md"], ids=lambda p: p.name
+    "page", [*sorted(ROOT.glob("docs/**/*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=lambda p: p.name
 )
 def test_links_between_documents_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
