@@ -36,7 +36,6 @@ from factory_lib.context import RunContext, open_context
 from factory_lib.pipeline.backfill import backfill
 from factory_lib.pipeline.coverage import SlotState
 from factory_lib.pipeline.gaps import analyse
-from factory_lib.settings import Settings
 from factory_lib.slots import Slots, expected, from_index
 from factory_sim.engine import Simulator
 from factory_sim.faults import Rule
@@ -161,18 +160,16 @@ def cut(rng: np.random.Generator, since: datetime) -> tuple[int, int]:
 
 
 def play(
-    scenario: Scenario, settings: Settings, simulator: Simulator, clock: SimulatedClock
+    scenario: Scenario, env: dict[str, str], simulator: Simulator, clock: SimulatedClock
 ) -> dict[str, Any]:
     """Fill a store but for the holes, backfill, and count."""
     clock.set(scenario.now)
     simulator.set_rules(scenario.rules)
     simulator.holes = scenario.withheld
     with tempfile.TemporaryDirectory() as home, ExitStack() as stack:
-        mine = replace(
-            settings, paths=replace(settings.paths, data=type(settings.paths.data)(home))
-        )
+        settings = factory_settings.load("demo", env={**env, "FACTORY_HOME": home})
         ctx = stack.enter_context(
-            open_context(settings=mine, as_of=scenario.now, clock=clock, run_id="before")
+            open_context(settings=settings, as_of=scenario.now, clock=clock, run_id="before")
         )
         for name in scenario.missing:
             store_all_but(ctx, scenario, name, simulator.world)
@@ -261,15 +258,14 @@ def run(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     lines = []
     with http_server(simulator, 0) as server:
         Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_address[1]}"
-        settings = factory_settings.load("demo", env={"FACTORY_SIMULATOR_URL": url})
+        env = {"FACTORY_SIMULATOR_URL": f"http://127.0.0.1:{server.server_address[1]}"}
         for number in range(SCENARIOS // 10 if arguments.quick else SCENARIOS):
             scenario = draw(rng)
             lines.append(
                 {
                     "scenario": number,
                     "now": scenario.now,
-                    **play(scenario, settings, simulator, clock),
+                    **play(scenario, env, simulator, clock),
                 }
             )
             print(lines[-1], file=sys.stderr)

@@ -33,7 +33,6 @@ EXEMPT = {
     "importers",
     "lab",
     "models",
-    "pipeline",
     "plan",
     "planning",
     "runs",

@@ -99,8 +99,7 @@ def backfill(
     Raises
     ------
     StoreUnavailable, WriteNotConfirmed
-        If what was received could not be stored. The failures of providers are in the
-        result instead.
+        If what was received could not be stored.
     """
     stats = IngestStats()
     if not dry_run:

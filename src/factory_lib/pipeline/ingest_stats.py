@@ -54,7 +54,7 @@ class IngestStats:
             if result.error is not None and not result.conclusive:
                 self.failed[at.source] += result.sent
                 for name in request.series:
-                    self.errors.setdefault((at, name), result.error.message)
+                    self.errors.setdefault((at, name), result.error.message.rstrip("."))
             for name in () if request.forecast else request.series:
                 rows = result.rows[result.rows["series"] == name]
                 written = ctx.store.write(rows, run_id=ctx.run_id) if len(rows) else WriteResult()

@@ -44,22 +44,17 @@ def summarise_ingest(
         text = f"No request was sent: {'; '.join(reasons) or 'no source serves this site'}"
     elif overdue:
         status = "fail"
-        causes = "; ".join(["", *sorted(message.rstrip(".") for message in errors.values())])
+        causes = "; ".join(["", *sorted(errors.values())])
         text = f"{_counts(metrics)}, but {', '.join(overdue)} had values due and got none{causes}"
     else:
         remarks = {"sources_failed": "of them failed", "quarantined": "values are quarantined"}
         lines = _remarks(metrics, remarks)
         status = "warn" if lines else "ok"
         text = "; ".join([_counts(metrics), *lines])
-    notes = (
-        *(f"Skipped {reason}." for reason in reasons),
-        *(f"Failed: {message}" for message in errors.values()),
-        *(
-            f"{name} has slots due after its latest value, and none of them came."
-            for name in overdue
-        ),
-    )
-    return JobResult(status, f"{text}.", metrics, tables, notes)
+    notes = [f"Skipped {reason}." for reason in reasons]
+    notes += [f"Failed: {message}." for message in errors.values()]
+    notes += [f"{name} has slots due after its latest value and got none." for name in overdue]
+    return JobResult(status, f"{text}.", metrics, tables, tuple(notes))
 
 
 def _counts(metrics: Metrics) -> str:

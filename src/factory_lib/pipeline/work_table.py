@@ -111,6 +111,8 @@ def work_table(
     count = 0
     for part in report.coverages:
         slots = _slots(part, report.policy, schedule)
+        if slots.empty:
+            continue
         slots["slot"] = np.arange(count, count + len(slots))
         count += len(slots)
         for rank, at in enumerate(request_order(part.target) or (_NO_SOURCE,)):
@@ -281,7 +283,7 @@ def _open_reasons(rows: pd.DataFrame, errors: Mapping[tuple[SourcePlace, str], s
     for _, alike in rows.groupby(["series", pattern], observed=True):
         addresses = alike[_ADDRESS].drop_duplicates().itertuples(index=False)
         texts = [
-            errors.get((SourcePlace(source, place), name), NOT_REQUESTED).rstrip(".")
+            errors.get((SourcePlace(source, place), name), NOT_REQUESTED)
             for name, source, place in addresses
         ]
         parts.append(pd.Series("; ".join(dict.fromkeys(texts)), alike["slot"].unique()))
