@@ -70,7 +70,7 @@ def open_source(simulator: Remote, home: Path) -> Iterator[Opener]:
 
 def question(source: Source, series: str) -> tuple[datetime, datetime]:
     """Return the last day that the source can be asked about; of daily values the last ten."""
-    first, last = source.reach(series)
+    first, last = source.available_window(series)
     return max(
         first,
         last - timedelta(days=10 if CATALOGUE[series].measurement is Measurement.CLIMATE else 1),
@@ -202,7 +202,7 @@ def test_a_source_without_its_key_is_named_and_left_out(home: Path) -> None:
     assert sources.missing("siar", bare) == "SIAR_USER and SIAR_PASSWORD not set"
     assert sources.missing("datosclima", bare) == "[sources.datosclima] enabled = false"
     assert sources.SOURCES["esios"].served(bare) == ("pvpc_eur_mwh",)
-    assert sources.SOURCES["esios"].foreseen(bare) == ()
+    assert sources.SOURCES["esios"].forecast_series(bare) == ()
 
 
 def test_without_a_token_the_archive_still_has_pvpc(simulator: Remote, home: Path) -> None:

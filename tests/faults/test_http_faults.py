@@ -67,7 +67,7 @@ def ask(source: Source, measurement: Measurement | None = None) -> Any:
     """Ask for the last day of the source's first measurement, or of the one named."""
     wanted = measurement or CATALOGUE[source.serves[0]].measurement
     names = [name for name in source.serves if CATALOGUE[name].measurement is wanted]
-    first, last = source.reach(names[0])
+    first, last = source.available_window(names[0])
     hours = 240 if wanted is Measurement.CLIMATE else 20
     try:
         return source.fetch(

@@ -83,6 +83,7 @@ OPENINGS = {"How", "What", "When", "Where", "Which", "Who", "Whoever", "Whose", 
 # A public name of two packages is either the same thing twice, because one is an
 # interface that several packages fulfil, or one of the few that mean two things.
 ONE_MEANING = {
+    "classify_response",  # the error a reply stands for: at any provider, at one provider
     "summarise",  # composes the JobResult of a computation
 }
 TWO_MEANINGS: set[str] = set()

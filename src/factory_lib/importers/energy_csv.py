@@ -13,7 +13,7 @@ from factory_lib.importers.files import Member
 from factory_lib.importers.reading import Lines, Reading
 from factory_lib.importers.tables_csv import PLACE
 from factory_lib.slots import from_index, local_midnights, to_index
-from factory_lib.sources.forecasts import TIER
+from factory_lib.sources.parsing import TIER
 
 ISSUED_AT = time(11)  # local wall time on the day before; the file itself does not say
 _OBSERVED = {"total load actual": "load_mw", "price day ahead": "spot_eur_mwh"}

@@ -137,7 +137,7 @@ def _ask_aemet(settings: Settings, state: State, clock: SystemClock) -> None:
     now = clock.now()
     with clients(_impatient(settings), state, clock, ["aemet"]) as opened, suppress(NoDataYet):
         client = opened["aemet"]
-        client.ask(["temperature_c"], client.places()[0], now - timedelta(hours=1), now)
+        client.fetch_window(["temperature_c"], client.places()[0], now - timedelta(hours=1), now)
 
 
 def token_expiry(token: str) -> datetime | None:

@@ -146,7 +146,7 @@ def _requests(
             planned = again if len(again) <= max(1, len(new)) else new
             requests += [item.request for item in planned[: None if days else MOST_REQUESTS]]
     for at in dict.fromkeys(SourcePlace(item.source, item.place) for item in requests):
-        if series := providers.SOURCES[at.source].foreseen(ctx.settings):
+        if series := providers.SOURCES[at.source].forecast_series(ctx.settings):
             requests.append(Request(*at, series, ctx.as_of, ctx.as_of, forecast=True))
     return requests
 
@@ -178,7 +178,7 @@ def _slots(
 def _recent_slots(
     as_of: datetime, target: Target, at: SourcePlace, client: Source, since: datetime
 ) -> pd.DataFrame:
-    first, last = client.reach(target.name)
+    first, last = client.available_window(target.name)
     step = target.series.resolution_at(last)
     until = min(from_epoch(epoch(last) // step * step), expected_until(target.series, as_of))
     reread = day_start(market_day(as_of) - timedelta(days=REREAD_DAYS))

@@ -116,7 +116,7 @@ def work_table(
         slots["slot"] = np.arange(count, count + len(slots))
         count += len(slots)
         for rank, at in enumerate(request_order(part.target) or (_NO_SOURCE,)):
-            reach = opened[at.source].reach(part.target.name) if at.source else None
+            reach = opened[at.source].available_window(part.target.name) if at.source else None
             first, last = (0, 0) if reach is None else map(epoch, reach)
             given = np.isin(slots["start"], part.quarantined.get(at, NO_SLOTS))
             block = slots.assign(

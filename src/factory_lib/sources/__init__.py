@@ -57,7 +57,7 @@ _DAILY_EXTREMES = (
 
 @dataclass(frozen=True)
 class Spec:
-    """What a provider gives.
+    """The offer of a provider.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class Spec:
         Series it has values of.
     keys : tuple of str
         Secrets without which it cannot be asked at all.
-    keyed : mapping of str to str
+    keyed : tuple of (str, str)
         Series, served or forecast, that need a further secret; without it the others
         are still there.
     forecasts : tuple of str
@@ -84,7 +84,7 @@ class Spec:
         """Return the series it can be asked for with the keys that are set."""
         return self._open(self.serves, settings)
 
-    def foreseen(self, settings: Settings) -> tuple[str, ...]:
+    def forecast_series(self, settings: Settings) -> tuple[str, ...]:
         """Return the series whose forecasts it can be asked for with the keys that are set."""
         return self._open(self.forecasts, settings)
 
@@ -125,7 +125,7 @@ SOURCES: Mapping[str, Spec] = {
 
 
 def select(settings: Settings, sources: str) -> list[str]:
-    """Return the providers that ``all``, ``prices``, ``weather`` or a provider's own name stands for.
+    """Return the providers of ``all``, ``prices``, ``weather`` or of a provider's own name.
 
     Raises
     ------
@@ -134,23 +134,16 @@ def select(settings: Settings, sources: str) -> list[str]:
     """
     if sources in SOURCES:
         return [sources]
-    known = [
+    enabled = [
         name for name in SOURCES if name in settings.sources and settings.sources[name].enabled
     ]
     if sources == "all":
-        return known
+        return enabled
     if sources not in MEASUREMENTS:
         names = ", ".join(("all", *MEASUREMENTS, *SOURCES))
         raise BadInput(f"There is no source {sources!r}.", next_step=f"Known: {names}.")
-    wanted = MEASUREMENTS[sources]
-    return [
-        name
-        for name in known
-        if any(
-            settings.catalogue[series].measurement is wanted
-            for series in SOURCES[name].served(settings)
-        )
-    ]
+    series = {entry.name for entry in settings.catalogue.of(MEASUREMENTS[sources])}
+    return [name for name in enabled if series.intersection(SOURCES[name].served(settings))]
 
 
 def configured(settings: Settings) -> list[str]:
@@ -160,12 +153,12 @@ def configured(settings: Settings) -> list[str]:
 
 def missing(name: str, settings: Settings) -> str:
     """Return why a source cannot be asked, or an empty string if it can."""
-    spec, limits = SOURCES[name], settings.sources.get(name)
+    limits = settings.sources.get(name)
     if limits is None:
         return f"there is no [sources.{name}]"
     if not limits.enabled:
         return f"[sources.{name}] enabled = false"
-    unset = [key.upper() for key in spec.keys if not getattr(settings.secrets, key)]
+    unset = [key.upper() for key in SOURCES[name].keys if not getattr(settings.secrets, key)]
     return f"{' and '.join(unset)} not set" if unset else ""
 
 

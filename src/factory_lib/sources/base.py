@@ -1,25 +1,25 @@
-"""What every client is: windows a provider can answer, one request each, rows inside what was asked for."""
+"""The client of one provider: windows it can answer, one request each, rows inside the window."""
 
 from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from datetime import UTC, datetime, time, timedelta
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from itertools import groupby, pairwise
 
 import pandas as pd
 
 from factory_lib import frames, sources
 from factory_lib.catalogue import Kind
-from factory_lib.clock import Clock, day_start, market_day
+from factory_lib.clock import MADRID, Clock
 from factory_lib.errors import BadInput, NoDataYet, SourceError
 from factory_lib.http import Http
 from factory_lib.settings import Settings
-from factory_lib.sources.parsing import Parsed, Rejected, reject_outside
+from factory_lib.sources.parsing import Parsed, Rejected, forecast_rows, reject_outside
 from factory_lib.state import State
 
-Window = tuple[datetime, datetime]
+Interval = tuple[datetime, datetime]
 MARKET_AREA = "ES"
 
 
@@ -30,12 +30,23 @@ class Source(ABC):
     ----------
     kind : Kind
         How its values came to be.
+    since : datetime
+        It has nothing older.
+    zone : tzinfo
+        Whose days its range limit counts.
+    place_pattern : str
+        The places it can answer for.
+    forecast_model : str
+        Whose forecasts it gives; by default its own.
     rejected : list of Rejected
-        What was read and not believed since the client was opened.
+        What was read and not stored since the client was opened.
     """
 
     kind = Kind.OBSERVED
+    since = datetime(1970, 1, 1, tzinfo=UTC)
+    zone: tzinfo = UTC
     place_pattern = re.escape(MARKET_AREA)
+    forecast_model = ""
 
     def __init__(self, name: str, settings: Settings, state: State, clock: Clock) -> None:
         self.name = name
@@ -53,18 +64,20 @@ class Source(ABC):
         every = dict.fromkeys((*site.prices, *site.weather, *site.climate))
         return tuple(place for place in every if re.fullmatch(self.place_pattern, place))
 
-    def reach(self, series: str) -> Window:
-        """Return the window (UTC) outside of which asking for ``series`` is useless now."""
-        return datetime(1970, 1, 1, tzinfo=UTC), self.clock.now()
+    def available_window(self, series: str) -> Interval:
+        """Return the window (UTC) that can hold values of ``series`` now."""
+        entry = self.catalogue[series]
+        until = entry.publication[self.kind].known_until(self.clock.now())
+        return max(self.since, entry.since), until
 
-    def windows(self, start: datetime, end: datetime, series: Sequence[str] = ()) -> list[Window]:
+    def windows(self, start: datetime, end: datetime, series: Sequence[str] = ()) -> list[Interval]:
         """Split a half-open window into the fewest that one request each can answer."""
-        return utc_days(start, end, self.limits.max_range_days)
+        return split_days(start, end, self.limits.max_range_days, self.zone)
 
     def fetch(
         self, series: Sequence[str], place: str, start: datetime, end: datetime
     ) -> pd.DataFrame:
-        """Ask for several series of one place.
+        """Fetch several series of one place.
 
         Returns
         -------
@@ -73,54 +86,74 @@ class Source(ABC):
 
         Raises
         ------
+        BadInput
+            If it does not serve one of the series.
         NoDataYet
             If the provider has nothing for the whole window.
         SourceError
-            If a request fails otherwise; ask window by window to keep what came before.
+            If a request fails otherwise; fetch window by window to keep earlier ones.
         """
-        parts, reasons = [], []
-        for wanted in self._together(series):
-            for first, last in self.windows(start, end, wanted):
+        parts: list[pd.DataFrame] = []
+        reasons: list[str] = []
+        for names in self._by_measurement(series):
+            for first, last in self.windows(start, end, names):
                 try:
-                    parsed = self._asked(wanted, place, first, last)
+                    rows = self._checked(self.fetch_window, names, place, first, last).rows
                 except NoDataYet as nothing:
                     reasons.append(nothing.detail)
                     continue
-                inside = (parsed.rows["start"] >= max(start, first)) & (
-                    parsed.rows["start"] < min(end, last)
-                )
-                parts.append(parsed.rows[inside & parsed.rows["series"].isin(wanted)])
+                inside = (rows["start"] >= max(start, first)) & (rows["start"] < min(end, last))
+                parts.append(rows[inside & rows["series"].isin(names)])
         rows = frames.concat(parts)
         if rows.empty:
-            why = reasons[0] if reasons else f"no usable value ({len(self.rejected)} rejected)"
-            raise NoDataYet(
-                self.name,
-                f"{', '.join(series)} {start:%Y-%m-%dT%H:%MZ} to {end:%Y-%m-%dT%H:%MZ}: {why}",
-            )
+            reasons.append(f"no usable value ({len(self.rejected)} rejected)")
+            window = f"{start:%Y-%m-%dT%H:%MZ} to {end:%Y-%m-%dT%H:%MZ}"
+            raise NoDataYet(self.name, f"{', '.join(series)} {window}: {reasons[0]}")
         return rows.reset_index(drop=True)
 
+    @abstractmethod
+    def fetch_window(
+        self, series: Sequence[str], place: str, start: datetime, end: datetime
+    ) -> Parsed:
+        """Fetch one of ``windows``; the answer may hold more than the window."""
+
     def forecast(self, series: Sequence[str], place: str | None = None) -> pd.DataFrame:
-        """Return the provider's own forecast as forecast rows (``frames.FORECAST_COLUMNS``), for the site's place.
+        """Return the provider's forecast of the site as forecast rows.
+
+        Returns
+        -------
+        DataFrame
+            ``frames.FORECAST_COLUMNS``, of slots still to come.
 
         Raises
         ------
         BadInput
-            If it forecasts nothing; ``sources.SOURCES[name].forecasts`` says what it
-            does.
+            If it has no such forecast; see ``sources.SOURCES[name].forecasts``.
         """
-        raise BadInput(f"{self.name} has no forecast of {', '.join(series)}.")
+        if unserved := set(series) - set(sources.SOURCES[self.name].forecasts):
+            raise BadInput(f"{self.name} has no forecast of {', '.join(sorted(unserved))}.")
+        parsed = self._checked(self.fetch_forecast, series, place or self.forecast_place())
+        now = self.clock.now()
+        issued_at = min(parsed.issued_at or now, now)
+        model = self.forecast_model or self.name
+        return forecast_rows(parsed.rows, model=model, issued_at=issued_at)
 
-    @abstractmethod
-    def ask(self, series: Sequence[str], place: str, start: datetime, end: datetime) -> Parsed:
-        """Ask once, for one of ``windows``; the answer may hold more than was asked for."""
+    def forecast_place(self) -> str:
+        """Return the place that forecasts are of."""
+        return self.settings.site.grid_place
+
+    def fetch_forecast(self, series: Sequence[str], place: str) -> Parsed:
+        """Fetch the forecast."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """Close the connections."""
         self.http.close()
 
-    def _asked(self, series: Sequence[str], place: str, start: datetime, end: datetime) -> Parsed:
+    def _checked(self, request: Callable[..., Parsed], *arguments: object) -> Parsed:
+        """Return an answer's plausible rows; keep the rejected ones, secrets masked."""
         try:
-            parsed = reject_outside(self.ask(series, place, start, end), self.catalogue)
+            parsed = reject_outside(request(*arguments), self.catalogue)
         except SourceError as error:
             raise self.http.masked(error) from None
         mask = self.http.mask
@@ -130,8 +163,8 @@ class Source(ABC):
         ]
         return parsed
 
-    def _together(self, series: Sequence[str]) -> list[tuple[str, ...]]:
-        """Group the series by measurement: what one request can answer together."""
+    def _by_measurement(self, series: Sequence[str]) -> list[tuple[str, ...]]:
+        """Group the series by measurement: one request can answer for them together."""
         if unserved := [name for name in series if name not in self.serves]:
             raise BadInput(f"{self.name} does not serve {', '.join(unserved)}.")
         measurement = {name: self.catalogue[name].measurement for name in series}
@@ -140,26 +173,9 @@ class Source(ABC):
 
 
 class PriceSource(Source):
-    """A provider of prices by market day.
+    """A provider of prices by market day."""
 
-    Attributes
-    ----------
-    since : datetime
-        It has nothing older.
-    """
-
-    since = datetime(1970, 1, 1, tzinfo=UTC)
-
-    def reach(self, series: str) -> Window:
-        """Return from when on it has the series, and until when that can be published by now."""
-        entry = self.catalogue[series]
-        return max(self.since, entry.since), entry.publication[self.kind].known_until(
-            self.clock.now()
-        )
-
-    def windows(self, start: datetime, end: datetime, series: Sequence[str] = ()) -> list[Window]:
-        """Split at the range limit, counted in market days."""
-        return local_days(start, end, self.limits.max_range_days)
+    zone = MADRID
 
 
 class PointSource(Source):
@@ -172,18 +188,10 @@ class PointSource(Source):
         return super().places() or (self.settings.site.grid_place,)
 
 
-def utc_days(start: datetime, end: datetime, days: int) -> list[Window]:
-    """Split [start, end) so that each part touches at most ``days`` UTC days."""
+def split_days(start: datetime, end: datetime, days: int, zone: tzinfo) -> list[Interval]:
+    """Split [start, end) so that each part touches at most ``days`` days of ``zone``."""
     edges = [start]
     while edges[-1] < end:
-        midnight = datetime.combine(edges[-1].astimezone(UTC).date(), time(), UTC)
-        edges.append(min(end, midnight + timedelta(days=days)))
-    return list(pairwise(edges))
-
-
-def local_days(start: datetime, end: datetime, days: int) -> list[Window]:
-    """Split [start, end) so that each part touches at most ``days`` market days."""
-    edges = [start]
-    while edges[-1] < end:
-        edges.append(min(end, day_start(market_day(edges[-1]) + timedelta(days=days))))
+        day = edges[-1].astimezone(zone).date() + timedelta(days=days)
+        edges.append(min(end, datetime.combine(day, time(), zone).astimezone(UTC)))
     return list(pairwise(edges))

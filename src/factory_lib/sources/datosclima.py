@@ -1,8 +1,8 @@
-"""datosclima.es, experimental: monthly archives of daily tables that a person put into the drop folder.
+"""datosclima.es, experimental: monthly archives of daily tables from the drop folder.
 
 The site republishes AEMET and never had an interface or CSV: ``AemetYYYY-MM.rar`` holds
 one ``AemetYYYY-MM-DD.xls`` per day, stations by name, header in the fifth row. Nothing
-is downloaded. No real file was at hand when this was written.
+is downloaded: a person puts the archives there. No real file has been read yet.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ from typing import Any
 from factory_lib.catalogue import Kind
 from factory_lib.errors import ImportFileError, NoDataYet
 from factory_lib.sources.aemet import Aemet
-from factory_lib.sources.base import Source, Window
-from factory_lib.sources.parsing import Door, Parsed, add_days
+from factory_lib.sources.base import Source
+from factory_lib.sources.parsing import Parsed, RowCollector
 
 FOLDER = "datosclima"
-FIRST_MONTH = datetime(2013, 5, 1, tzinfo=UTC)
 HEADER_ROW = 4
-COLUMNS: Mapping[str, str] = {
+_COLUMNS: Mapping[str, str] = {
     "temperature_mean_c": "Temperatura media",
     "temperature_max_c": "Temperatura máxima",
     "temperature_min_c": "Temperatura mínima",
@@ -44,15 +43,14 @@ class Datosclima(Source):
     """Daily values of the site's station from ``data/<profile>/datosclima/``."""
 
     place_pattern = Aemet.place_pattern
+    since = datetime(2013, 5, 1, tzinfo=UTC)
 
-    def reach(self, series: str) -> Window:
-        """Return from when on there are archives."""
-        return FIRST_MONTH, self.clock.now()
-
-    def ask(self, series: Sequence[str], place: str, start: datetime, end: datetime) -> Parsed:
+    def fetch_window(
+        self, series: Sequence[str], place: str, start: datetime, end: datetime
+    ) -> Parsed:
         """Read whatever the drop folder holds of the window."""
         folder = self.settings.paths.data / FOLDER
-        door = Door(self.name, place, Kind.OBSERVED, self.clock.now())
+        rows = RowCollector(self.name, place, Kind.OBSERVED, self.clock.now())
         days: dict[date, dict[str, str]] = {}
         for file in sorted(folder.glob("*")):
             try:
@@ -60,18 +58,17 @@ class Datosclima(Source):
                     if start.date() <= day <= end.date():
                         days[day] = station_row(content, self.settings.site.name, str(file))
             except ImportFileError as error:
-                door.reject(str(file), error.problem)
+                rows.reject(str(file), error.problem)
         if not days:
             raise NoDataYet(self.name, f"no readable archive of that time in {folder}")
-        for name, column in COLUMNS.items():
-            add_days(
-                door, name, {day: row.get(column, "") for day, row in days.items()}, leading_number
-            )
-        return door.parsed()
+        for name, column in _COLUMNS.items():
+            cells = {day: row.get(column, "") for day, row in days.items()}
+            rows.add_days(name, cells, leading_number)
+        return rows.parsed()
 
 
 def tables(file: Path) -> Iterator[tuple[date, bytes]]:
-    """Yield day and content of each daily table in an archive, or of a table that was extracted already.
+    """Yield day and content of each daily table in an archive, or of an extracted table.
 
     Raises
     ------
@@ -84,8 +81,8 @@ def tables(file: Path) -> Iterator[tuple[date, bytes]]:
             _extract(file, folder)
             for inner in sorted(Path(folder).rglob("*.xls*")):
                 yield from tables(inner)
-    elif named := _DAY.search(file.name):
-        yield date(*map(int, named.groups())), file.read_bytes()
+    elif match := _DAY.search(file.name):
+        yield date(*map(int, match.groups())), file.read_bytes()
 
 
 def _extract(archive: Path, folder: str) -> None:
@@ -106,7 +103,7 @@ def _extract(archive: Path, folder: str) -> None:
 
 
 def station_row(content: bytes, station: str, file: str) -> dict[str, str]:
-    """Return the row of a station, by the beginning of its name, as text per column (units left off).
+    """Return the row of a station, by the beginning of its name, as text by column without unit.
 
     Raises
     ------
@@ -140,7 +137,7 @@ def leading_number(text: str) -> float:
     """
     if not text.strip():
         return float("nan")
-    found = _LEADING_NUMBER.fullmatch(text)
-    if not found:
+    match = _LEADING_NUMBER.fullmatch(text)
+    if not match:
         raise ValueError(f"{text!r} does not begin with a number")
-    return float(found[1])
+    return float(match[1])

@@ -17,7 +17,7 @@ from factory_lib.clock import HOUR_S, QUARTER_S, day_start, epoch, market_day, s
 from factory_lib.errors import BadRange, MalformedResponse, NoDataYet, ServerError, SourceError
 from factory_lib.http import Reply
 from factory_lib.sources.base import MARKET_AREA, PriceSource
-from factory_lib.sources.parsing import Door, Parsed, add_prices, price_step_s
+from factory_lib.sources.parsing import Parsed, RowCollector, price_step_s
 
 DOWNLOAD = "/es/file-download"
 SERIES = "spot_eur_mwh"
@@ -34,32 +34,32 @@ class Omie(PriceSource):
 
     since = day_start(date(1998, 1, 1))
 
-    def ask(self, series: Sequence[str], place: str, start: datetime, end: datetime) -> Parsed:
-        """Ask for the day's file; where it was withdrawn, for its second edition."""
+    def fetch_window(
+        self, series: Sequence[str], place: str, start: datetime, end: datetime
+    ) -> Parsed:
+        """Fetch the day's file; where it was withdrawn, its second edition."""
         day = market_day(start)
         try:
             reply = self._file(day, SUFFIXES[0])
         except NoDataYet:
-            if start >= self.reach(SERIES)[1]:
+            if start >= self.available_window(SERIES)[1]:
                 raise  # not published yet, so not republished either
             reply = self._file(day, SUFFIXES[1])
         return parse_marginalpdbc(reply, self.clock.now(), day=day, source=self.name)
 
     def _file(self, day: date, suffix: str) -> Reply:
-        name = f"marginalpdbc_{day:%Y%m%d}.{suffix}"
-        return self.http.get(
-            DOWNLOAD, {"parents": "marginalpdbc", "filename": name}, check=self._meaning
-        )
+        query = {"parents": "marginalpdbc", "filename": f"marginalpdbc_{day:%Y%m%d}.{suffix}"}
+        return self.http.get(DOWNLOAD, query, check=lambda reply: classify_response(reply))
 
-    def _meaning(self, reply: Reply) -> SourceError | None:
-        """Return what the general rules do not know: a missing file may be a 400 too, and files have an end."""
-        if reply.status in (400, 404):
-            return NoDataYet(self.name, "no file of that day", status=reply.status)
-        if reply.content.startswith(HEADER.encode()) and not reply.content.rstrip().endswith(
-            END.encode()
-        ):
-            return ServerError(self.name, "the file is cut off", status=reply.status)
-        return None
+
+def classify_response(reply: Reply, source: str = "omie") -> SourceError | None:
+    """Return the error a reply stands for: a missing file may be a 400, and files have an end."""
+    if reply.status in (400, 404):
+        return NoDataYet(source, "no file of that day", status=reply.status)
+    whole = reply.content.rstrip().endswith(END.encode())
+    if reply.content.startswith(HEADER.encode()) and not whole:
+        return ServerError(source, "the file is cut off", status=reply.status)
+    return None
 
 
 def parse_marginalpdbc(
@@ -74,54 +74,59 @@ def parse_marginalpdbc(
     Parameters
     ----------
     day : date, optional
-        The day the file was asked for or named after; without it the file's own rows
-        say so.
+        The day the file was requested for or named after; without it the file's own
+        rows say so.
 
     Raises
     ------
     MalformedResponse
         If it is not the file of one day from header to end mark, periods in order.
+    BadRange
+        If it is of another day.
     """
-    text = (
-        body
-        if isinstance(body, str)
-        else (body.content if isinstance(body, Reply) else body).decode("latin-1")
-    )
-    lines = [line.strip() for line in text.replace("\x00", "\ufffd").splitlines() if line.strip()]
-    if len(lines) < 2 or lines[0] != HEADER or lines[-1] != END:
-        raise MalformedResponse(
-            source, f"no marginalpdbc file: it begins {lines[0] if lines else ''!r}"
-        )
-    matches = [_ROW.fullmatch(line) for line in lines[1:-1]]
-    rows = [match.groups() for match in matches if match]
-    if len(rows) != len(lines) - 2:
-        raise MalformedResponse(source, f"{len(lines) - 2 - len(rows)} of its rows cannot be read")
-    file_day = _day_of(rows, day, source)
-    step = price_step_s(SERIES, day_start(file_day))
-    periods = [int(row[3]) for row in rows]
-    slots = slots_in_day(file_day, step)
-    in_order = all(before < after for before, after in pairwise([0, *periods, slots + 1]))
-    if not in_order or (
-        step == QUARTER_S and len(periods) == periods[-1] == slots_in_day(file_day, HOUR_S)
-    ):
-        raise MalformedResponse(
-            source, f"periods {periods[0]} to {periods[-1]} on {file_day}, which has {slots}"
-        )
+    cells = _cells(body, source)
+    file_day = _day_of(cells, source)
+    if day is not None and file_day != day:
+        raise BadRange(source, f"the file is of {file_day}, not of {day}")
+    step_s = price_step_s(SERIES, day_start(file_day))
+    periods = [int(row[3]) for row in cells]
+    _check_periods(periods, file_day, step_s, source)
     first = epoch(day_start(file_day))
-    door = Door(source, MARKET_AREA, Omie.kind, retrieved_at)
-    add_prices(
-        door, SERIES, [first + step * (n - 1) for n in periods], [float(row[5]) for row in rows]
-    )
-    return door.parsed()
+    starts = [first + step_s * (number - 1) for number in periods]
+    rows = RowCollector(source, MARKET_AREA, Omie.kind, retrieved_at)
+    rows.add_prices(SERIES, starts, [float(row[5]) for row in cells])
+    return rows.parsed()
 
 
-def _day_of(rows: Sequence[tuple[str, ...]], day: date | None, source: str) -> date:
-    days = {row[:3] for row in rows}
+def _cells(body: Reply | bytes | str, source: str) -> list[tuple[str, ...]]:
+    """Return the cells of each row between header and end mark."""
+    content = body.content if isinstance(body, Reply) else body
+    text = content if isinstance(content, str) else content.decode("latin-1")
+    header, *lines = [*filter(None, map(str.strip, text.splitlines())), ""]
+    if header != HEADER or lines[-2:] != [END, ""]:
+        raise MalformedResponse(source, f"no marginalpdbc file: it begins {header!r}")
+    matches = list(map(_ROW.fullmatch, lines[:-2]))
+    cells = [match.groups() for match in matches if match]
+    if len(cells) != len(matches):
+        raise MalformedResponse(source, f"{len(matches) - len(cells)} of its rows cannot be read")
+    return cells
+
+
+def _day_of(cells: Sequence[tuple[str, ...]], source: str) -> date:
+    days = {row[:3] for row in cells}
     try:
         (only,) = days
-        found = date(*map(int, only))
+        return date(*map(int, only))
     except ValueError:
         raise MalformedResponse(source, f"its rows name {len(days)} days, or no day") from None
-    if day is not None and found != day:
-        raise BadRange(source, f"the file is of {found}, not of {day}")
-    return found
+
+
+def _check_periods(periods: Sequence[int], day: date, step_s: int, source: str) -> None:
+    """Refuse periods that are not in order, not of that day, or hours where quarters are due."""
+    slots = slots_in_day(day, step_s)
+    ascending = all(before < after for before, after in pairwise([0, *periods, slots + 1]))
+    hours = step_s == QUARTER_S and len(periods) == periods[-1] == slots_in_day(day, HOUR_S)
+    if hours or not ascending:
+        raise MalformedResponse(
+            source, f"periods {periods[0]} to {periods[-1]} on {day}, which has {slots}"
+        )

@@ -1,90 +1,76 @@
-"""OpenWeatherMap: current weather, five-day forecast, and with a One Call 3.0 subscription single hours of the past.
+"""OpenWeatherMap: current weather, five-day forecast, and by subscription hours of the past.
 
 A reading is taken at some odd second: it stands for the hour it was taken in. Rain is
-that of the hour before; where there is none the key is absent, which is 0 mm.
-https://openweathermap.org/current
+that of the hour before; where there is none the key is absent, which is 0 mm. The past
+needs One Call 3.0. https://openweathermap.org/current
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
-
-import pandas as pd
 
 from factory_lib.catalogue import Kind
 from factory_lib.clock import HOUR_S, epoch, from_epoch
 from factory_lib.errors import AuthError, BadRange, MalformedResponse, NoDataYet, SourceError
 from factory_lib.http import Reply
-from factory_lib.sources.base import PointSource, Window
-from factory_lib.sources.forecasts import forecast_rows
+from factory_lib.sources.base import Interval, PointSource
 from factory_lib.sources.parsing import (
-    Door,
     Parsed,
-    at,
-    json_of,
+    RowCollector,
     number,
+    parse_json,
+    require,
     require_ascending,
     require_near,
 )
 
-CURRENT, FORECAST, HISTORY = (
-    "/data/2.5/weather",
-    "/data/2.5/forecast",
-    "/data/3.0/onecall/timemachine",
-)
+CURRENT_PATH = "/data/2.5/weather"
+FORECAST_PATH = "/data/2.5/forecast"
+HISTORY_PATH = "/data/3.0/onecall/timemachine"
 HISTORY_SINCE = datetime(1979, 1, 1, tzinfo=UTC)
 READING_LIVES_S = 1800  # it measures every ten minutes: an older reading is a frozen one
 FORECAST_STEP_S = 3 * HOUR_S
+_FORECAST = {"temperature_c": "temp", "humidity_pct": "humidity"}
 NEAR_DEG = 0.5  # the answer's coordinates are those of what it has nearby
+ONE_HOUR = timedelta(hours=1)
 
 
 class OpenWeatherMap(PointSource):
     """The weather at the site's point, now; its past only where that is paid for."""
 
-    def reach(self, series: str) -> Window:
-        """Return the hour of the present reading, or with a subscription everything up to it."""
-        this_hour = self._this_hour()
+    def available_window(self, series: str) -> Interval:
+        """Return the hour of the present reading, or with a subscription all before it."""
+        hour = self._this_hour()
         past = self.limits.subscribed and series != "precipitation_mm"
-        return HISTORY_SINCE if past else this_hour - timedelta(hours=1), this_hour + timedelta(
-            hours=1
-        )
+        return HISTORY_SINCE if past else hour - ONE_HOUR, hour + ONE_HOUR
 
-    def windows(self, start: datetime, end: datetime, series: Sequence[str] = ()) -> list[Window]:
-        """Return the window whole, since there is only the present; with a subscription one per past hour."""
+    def windows(self, start: datetime, end: datetime, series: Sequence[str] = ()) -> list[Interval]:
+        """Return the window whole, or with a subscription one per hour: there is one reading."""
         if not self.limits.subscribed:
             return [(start, end)]
-        edges = [
-            start,
-            *(
-                from_epoch(at)
-                for at in range(epoch(start) // HOUR_S * HOUR_S + HOUR_S, epoch(end), HOUR_S)
-            ),
-        ]
-        return list(zip(edges, [*edges[1:], end], strict=True))
+        first = epoch(start) // HOUR_S * HOUR_S + HOUR_S
+        hours = [from_epoch(second) for second in range(first, epoch(end), HOUR_S)]
+        return list(pairwise([start, *hours, end]))
 
-    def ask(self, series: Sequence[str], place: str, start: datetime, end: datetime) -> Parsed:
-        """Ask for the present reading, or for the reading at the start of a past hour."""
+    def fetch_window(
+        self, series: Sequence[str], place: str, start: datetime, end: datetime
+    ) -> Parsed:
+        """Fetch the present reading, or the reading at the start of a past hour."""
         now = self.clock.now()
-        if end > self._this_hour() - timedelta(hours=1) or not self.limits.subscribed:
-            return parse_current(self._get(CURRENT, place), place, now, source=self.name)
+        if end > self._this_hour() - ONE_HOUR or not self.limits.subscribed:
+            reply = self._get(CURRENT_PATH, place)
+            return parse_current(reply, place, now, source=self.name)
         hour = epoch(start) // HOUR_S * HOUR_S
-        reply = self._get(HISTORY, place, {"dt": str(hour)})
+        reply = self._get(HISTORY_PATH, place, {"dt": str(hour)})
         return parse_history(reply, place, from_epoch(hour), now, source=self.name)
 
-    def forecast(self, series: Sequence[str], place: str | None = None) -> pd.DataFrame:
-        """Return the forecast of the next five days, every three hours, as forecast rows."""
-        point, now = place or self.settings.site.grid_place, self.clock.now()
-        columns = parse_forecast(self._get(FORECAST, point), series, point, source=self.name)
-        return forecast_rows(
-            self.catalogue,
-            columns,
-            place=point,
-            model=self.name,
-            issued_at=now,
-            resolution_s=FORECAST_STEP_S,
-        )
+    def fetch_forecast(self, series: Sequence[str], place: str) -> Parsed:
+        """Fetch the forecast of the next five days, every three hours."""
+        reply = self._get(FORECAST_PATH, place)
+        return parse_forecast(reply, series, place, self.clock.now(), source=self.name)
 
     def _this_hour(self) -> datetime:
         return from_epoch(epoch(self.clock.now()) // HOUR_S * HOUR_S)
@@ -92,15 +78,11 @@ class OpenWeatherMap(PointSource):
     def _get(self, path: str, place: str, more: Mapping[str, str] | None = None) -> Reply:
         latitude, longitude = place.split(",")
         query = {"lat": latitude, "lon": longitude, "units": "metric", **(more or {})}
-        return self.http.get(
-            path,
-            query,
-            secret_params={"appid": self.settings.secrets.openweathermap_api_key},
-            check=meaning,
-        )
+        key = {"appid": self.settings.secrets.openweathermap_api_key}
+        return self.http.get(path, query, secret_params=key, check=classify_response)
 
 
-def meaning(reply: Reply) -> SourceError | None:
+def classify_response(reply: Reply) -> SourceError | None:
     """Return the error a reply stands for; a 401 may be about the plan and not about the key."""
     if reply.status == 401 and "separate subscription" in reply.text:
         return AuthError("openweathermap", "the key has no One Call subscription", status=401)
@@ -119,26 +101,26 @@ def parse_current(
     NoDataYet
         If the reading is an old one.
     MalformedResponse
-        If the structure or the place is not the one asked for.
+        If the structure or the place is not the requested one.
     """
-    answer = json_of(source, body)
-    require_near(source, at(source, answer, "coord", dict), ("lat", "lon"), place, NEAR_DEG)
+    answer = parse_json(source, body)
+    require_near(source, require(source, answer, "coord", dict), ("lat", "lon"), place, NEAR_DEG)
     if str(answer.get("cod")) != "200":
         raise MalformedResponse(source, f"code {answer.get('cod')}")
-    taken_at = at(source, answer, "dt", int)
+    taken_at = require(source, answer, "dt", int)
     if not 0 <= epoch(retrieved_at) - taken_at <= READING_LIVES_S:
         raise NoDataYet(source, "its reading is not of this half hour")
-    main, wind = at(source, answer, "main", dict), answer.get("wind")
-    instant = {
+    main = require(source, answer, "main", dict)
+    wind = answer.get("wind")
+    reading = {
         "temperature_c": main.get("temp"),
         "humidity_pct": main.get("humidity"),
         "pressure_station_hpa": main.get("grnd_level"),
         "pressure_sea_level_hpa": main.get("sea_level", main.get("pressure")),
         "wind_speed_ms": wind.get("speed") if isinstance(wind, dict) else None,
+        "precipitation_mm": _precipitation_mm(answer, source),
     }
-    door = Door(source, place, Kind.OBSERVED, retrieved_at)
-    _add(door, taken_at, {**instant, "precipitation_mm": _fallen(answer, source)})
-    return door.parsed()
+    return _of_hour(reading, taken_at, RowCollector(source, place, Kind.OBSERVED, retrieved_at))
 
 
 def parse_history(
@@ -149,87 +131,77 @@ def parse_history(
     *,
     source: str = "openweathermap",
 ) -> Parsed:
-    """Return the reading at the start of one past hour; its rain belongs to the hour before and is left to others.
+    """Return the reading at the start of one past hour; its rain is of the hour before.
 
     Raises
     ------
     NoDataYet, MalformedResponse
         If there is none, or the structure is not the documented one.
     """
-    answer = json_of(source, body)
+    answer = parse_json(source, body)
     require_near(source, answer, ("lat", "lon"), place, NEAR_DEG)
-    readings = at(source, answer, "data", list)
+    readings = require(source, answer, "data", list)
     if not readings:
         raise NoDataYet(source, "no reading of that hour")
-    reading = readings[0]
-    if len(readings) > 1 or at(source, reading, "dt", int) != epoch(hour):
-        raise MalformedResponse(source, "not the one reading of the hour that was asked for")
-    instant = {
-        "temperature_c": reading.get("temp"),
-        "humidity_pct": reading.get("humidity"),
-        "pressure_sea_level_hpa": reading.get("pressure"),
-        "wind_speed_ms": reading.get("wind_speed"),
+    only = readings[0]
+    if len(readings) > 1 or require(source, only, "dt", int) != epoch(hour):
+        raise MalformedResponse(source, "not the one reading of the requested hour")
+    reading = {
+        "temperature_c": only.get("temp"),
+        "humidity_pct": only.get("humidity"),
+        "pressure_sea_level_hpa": only.get("pressure"),
+        "wind_speed_ms": only.get("wind_speed"),
     }
-    door = Door(source, place, Kind.OBSERVED, retrieved_at)
-    _add(door, epoch(hour), instant)
-    return door.parsed()
+    return _of_hour(reading, epoch(hour), RowCollector(source, place, Kind.OBSERVED, retrieved_at))
 
 
 def parse_forecast(
-    body: Reply | bytes, series: Sequence[str], place: str, *, source: str = "openweathermap"
-) -> dict[str, tuple[list[int], list[float]]]:
-    """Return starts and values per series of a five-day forecast; each entry tells its time twice.
+    body: Reply | bytes,
+    series: Sequence[str],
+    place: str,
+    retrieved_at: datetime,
+    *,
+    source: str = "openweathermap",
+) -> Parsed:
+    """Return a five-day forecast; each entry gives its time twice.
 
     Raises
     ------
     MalformedResponse
-        If the structure, a time or the place is not the one documented and asked for.
+        If the structure, a time or the place is not the documented and requested one.
     """
-    fields = {"temperature_c": "temp", "humidity_pct": "humidity"}
-    answer = json_of(source, body)
-    require_near(
-        source,
-        at(source, at(source, answer, "city", dict), "coord", dict),
-        ("lat", "lon"),
-        place,
-        NEAR_DEG,
-    )
-    entries = at(source, answer, "list", list)
-    starts = [at(source, entry, "dt", int) for entry in entries]
+    answer = parse_json(source, body)
+    point = require(source, require(source, answer, "city", dict), "coord", dict)
+    require_near(source, point, ("lat", "lon"), place, NEAR_DEG)
+    entries = require(source, answer, "list", list)
+    starts = [require(source, entry, "dt", int) for entry in entries]
+    mains = [require(source, entry, "main", dict) for entry in entries]
+    rows = RowCollector(source, place, Kind.OBSERVED, retrieved_at)
     try:
         require_ascending(source, starts)
-        told = [f"{from_epoch(start):%Y-%m-%d %H:%M:%S}" for start in starts]
-        if told != [at(source, entry, "dt_txt", str) for entry in entries]:
-            raise MalformedResponse(source, "a forecast tells two times")
-        return {
-            name: (
-                starts,
-                [number(at(source, entry, "main", dict).get(fields[name])) for entry in entries],
-            )
-            for name in series
-        }
+        texts = [f"{from_epoch(start):%Y-%m-%d %H:%M:%S}" for start in starts]
+        if texts != [require(source, entry, "dt_txt", str) for entry in entries]:
+            raise MalformedResponse(source, "a forecast gives two times")
+        for name in series:
+            values = [number(main.get(_FORECAST[name])) for main in mains]
+            rows.add(name, starts, values, FORECAST_STEP_S)
     except (ValueError, OverflowError, OSError) as error:
         raise MalformedResponse(source, f"in the forecast: {error}") from None
+    return rows.parsed()
 
 
-def _fallen(answer: dict[str, Any], source: str) -> float:
-    """Return rain and snow of the hour before, mm."""
-    total = 0.0
-    for kind in ("rain", "snow"):
-        if kind in answer:
-            try:
-                total += number(at(source, answer, kind, dict).get("1h"))
-            except ValueError as error:
-                raise MalformedResponse(source, f"{kind}: {error}") from None
-    return total
+def _precipitation_mm(answer: dict[str, Any], source: str) -> float:
+    """Return rain and snow of the hour before."""
+    kinds = [kind for kind in ("rain", "snow") if kind in answer]
+    try:
+        return sum(number(require(source, answer, kind, dict).get("1h")) for kind in kinds)
+    except ValueError as error:
+        raise MalformedResponse(source, f"precipitation: {error}") from None
 
 
-def _add(door: Door, taken_at: int, values: Mapping[str, Any]) -> None:
+def _of_hour(reading: Mapping[str, Any], taken_at: int, rows: RowCollector) -> Parsed:
     hour = taken_at // HOUR_S * HOUR_S
-    for name, raw in values.items():
-        try:
-            value = number(raw)
-        except ValueError as error:
-            door.reject(f"{name} {from_epoch(taken_at):%Y-%m-%dT%H:%MZ}", str(error))
-            continue
-        door.add(name, [hour - HOUR_S * (name == "precipitation_mm")], [value], HOUR_S)
+    for name, raw in reading.items():
+        value = rows.read(f"{name} {from_epoch(taken_at):%Y-%m-%dT%H:%MZ}", raw)
+        rows.add(name, [hour - HOUR_S * (name == "precipitation_mm")], [value], HOUR_S)
+    return rows.parsed()

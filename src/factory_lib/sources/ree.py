@@ -15,22 +15,20 @@ from factory_lib.errors import BadRange, NoDataYet, ServerError, SourceError
 from factory_lib.http import Reply
 from factory_lib.sources.base import MARKET_AREA, PriceSource
 from factory_lib.sources.parsing import (
-    Door,
     Parsed,
-    add_prices,
-    at,
-    instant,
-    json_of,
+    RowCollector,
     madrid_epoch,
-    number,
+    offset_instant,
+    parse_json,
+    require,
     require_ascending,
 )
 
 PRICES = "/es/datos/mercados/precios-mercados-tiempo-real"
 IDS = {"pvpc_eur_mwh": "1001", "spot_eur_mwh": "600"}
-LONGEST_DAYS = 31  # a calendar month at hourly resolution
-# Said for a range too long, for geography, and for what is not published; the part that
-# no encoding changes.
+MAX_DAYS = 31  # a calendar month at hourly resolution
+# The answer for a range too long, for geography, and for what is not published; the part
+# that no encoding changes.
 TRY_LATER = "disponibles en este momento"
 
 
@@ -39,26 +37,29 @@ class Ree(PriceSource):
 
     since = day_start(date(2014, 1, 1))
 
-    def ask(self, series: Sequence[str], place: str, start: datetime, end: datetime) -> Parsed:
-        """Ask for the market days that the window touches."""
-        first, last = market_day(start), market_day(end - timedelta(seconds=1))
+    def fetch_window(
+        self, series: Sequence[str], place: str, start: datetime, end: datetime
+    ) -> Parsed:
+        """Fetch the market days that the window touches."""
+        first = market_day(start)
+        last = market_day(end - timedelta(seconds=1))
         reply = self.http.get(
             PRICES,
             {"start_date": f"{first}T00:00", "end_date": f"{last}T23:59", "time_trunc": "hour"},
             {"Accept": "application/json", "Content-Type": "application/json"},
-            check=lambda reply: meaning(reply, (last - first).days + 1, self.name),
+            check=lambda reply: classify_response(reply, (last - first).days + 1, self.name),
         )
         return parse_prices(reply, series, self.clock.now(), source=self.name)
 
 
-def meaning(reply: Reply, days: int, source: str = "ree") -> SourceError | None:
-    """Return the error a reply stands for, given how many days were asked for.
+def classify_response(reply: Reply, days: int, source: str = "ree") -> SourceError | None:
+    """Return the error a reply stands for, given how many days were requested.
 
     One text says "try later" for a range too long and for values not published: our own
     request tells which.
     """
     if reply.status == 400 and TRY_LATER in reply.text:
-        if days > LONGEST_DAYS:
+        if days > MAX_DAYS:
             return BadRange(source, f"{days} days in one request", status=400)
         return NoDataYet(source, "not published", status=400)
     if "Incapsula" in reply.text[:2000] and reply.is_html:
@@ -69,7 +70,7 @@ def meaning(reply: Reply, days: int, source: str = "ree") -> SourceError | None:
 def parse_prices(
     body: Reply | bytes, series: Sequence[str], retrieved_at: datetime, *, source: str = "ree"
 ) -> Parsed:
-    """Return the wanted series of a price answer.
+    """Return the requested series of a price answer.
 
     Raises
     ------
@@ -78,12 +79,12 @@ def parse_prices(
     MalformedResponse
         If it is not the documented structure.
     """
-    included = at(source, json_of(source, body), "included", list)
-    found = {str(item["id"]): item for item in included if isinstance(item, dict) and "id" in item}
+    included = require(source, parse_json(source, body), "included", list)
+    by_id = {str(item["id"]): item for item in included if isinstance(item, dict) and "id" in item}
     parts = [
-        _parse_serie(found[IDS[name]], name, retrieved_at, source)
+        _parse_serie(by_id[IDS[name]], name, retrieved_at, source)
         for name in series
-        if IDS[name] in found
+        if IDS[name] in by_id
     ]
     if not parts:
         raise NoDataYet(source, f"{' and '.join(series)} not in the answer")
@@ -91,20 +92,15 @@ def parse_prices(
 
 
 def _parse_serie(item: object, name: str, retrieved_at: datetime, source: str) -> Parsed:
-    attributes = at(source, item, "attributes", dict)
+    attributes = require(source, item, "attributes", dict)
     updated = attributes.get("last-update")
-    updated_at = instant(source, updated) if isinstance(updated, str) else None
-    door = Door(source, MARKET_AREA, Ree.kind, retrieved_at, updated_at)
-    starts, values = [], []
-    for point in at(source, attributes, "values", list):
-        start = madrid_epoch(source, at(source, point, "datetime", str))
-        try:
-            value = number(point.get("value"))
-        except ValueError as error:
-            door.reject(f"{name} {point['datetime']}", str(error))
-            value = float("nan")
-        starts.append(start)
-        values.append(value)
+    updated_at = offset_instant(source, updated) if isinstance(updated, str) else None
+    rows = RowCollector(source, MARKET_AREA, Ree.kind, retrieved_at, updated_at)
+    points = require(source, attributes, "values", list)
+    times = [require(source, point, "datetime", str) for point in points]
+    starts = [madrid_epoch(source, text) for text in times]
     require_ascending(source, starts)
-    add_prices(door, name, starts, values)
-    return door.parsed()
+    raw = [point.get("value") for point in points]
+    values = [rows.read(f"{name} {at}", value) for at, value in zip(times, raw, strict=True)]
+    rows.add_prices(name, starts, values)
+    return rows.parsed()

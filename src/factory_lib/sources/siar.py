@@ -1,8 +1,8 @@
-"""SIAR, the ministry's network of farm weather stations: daily climate by website export and by REST API.
+"""SIAR, the ministry's network of farm weather stations: daily climate by export and by API.
 
 Website: UTF-16LE without byte order mark, ``;``, decimal comma, empty is no value,
 absent days are absent. API, version 2 (https://servicio.mapa.gob.es/siarapi): every
-functional refusal is a 403 told apart by its text.
+functional refusal is a 403, distinguished by its text.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from string import ascii_uppercase, digits
 from typing import Any
 
@@ -25,8 +25,8 @@ from factory_lib.errors import (
 )
 from factory_lib.http import Reply
 from factory_lib.settings.secrets import Secret
-from factory_lib.sources.base import Source, Window
-from factory_lib.sources.parsing import Door, Parsed, add_days, at, comma_number, json_of, number
+from factory_lib.sources.base import Interval, Source
+from factory_lib.sources.parsing import Parsed, RowCollector, comma_number, parse_json, require
 
 # Series -> (column of the website's export, field of the API).
 FIELDS: Mapping[str, tuple[str, str]] = {
@@ -52,13 +52,15 @@ class Siar(Source):
     place_pattern = r"[A-Z]{1,2}\d{2}"
     _token: tuple[Secret, datetime] | None = None
 
-    def reach(self, series: str) -> Window:
+    def available_window(self, series: str) -> Interval:
         """Return the past year: an ordinary token sees no further back."""
         now = self.clock.now()
         return now - timedelta(days=365), now
 
-    def ask(self, series: Sequence[str], place: str, start: datetime, end: datetime) -> Parsed:
-        """Ask for the days of the window."""
+    def fetch_window(
+        self, series: Sequence[str], place: str, start: datetime, end: datetime
+    ) -> Parsed:
+        """Fetch the days of the window."""
         last = end - timedelta(seconds=1)
         query: dict[str, str | list[str]] = {
             "Id": place,
@@ -70,64 +72,54 @@ class Siar(Source):
             query,
             {"Accept": "application/json"},
             secret_params={"token": self._valid_token()},
-            check=self._meaning,
+            check=self._classify,
         )
         return parse_api(reply, place, self.clock.now(), source=self.name)
 
     def _valid_token(self) -> Secret:
-        """Return the token of this session, asking for a new one before the old one dies."""
+        """Return this session's token, renewed before it expires."""
         now = self.clock.now()
         if self._token is None or self._token[1] <= now:
             secrets = self.settings.secrets
-            user, password = (
-                self._encrypted(secrets.siar_user),
-                self._encrypted(secrets.siar_password),
-            )
-            reply = self.http.get(
-                f"{API}/Autenticacion/obtenerToken",
-                secret_params={"Usuario": user, "Password": password},
-                check=self._meaning,
-            )
-            self._token = Secret(reply.text.strip().strip('"')), now + TOKEN_LIFE
+            user = self._text("cifrarCadena", cadena=secrets.siar_user)
+            password = self._text("cifrarCadena", cadena=secrets.siar_password)
+            token = self._text("obtenerToken", Usuario=user, Password=password)
+            self._token = token, now + TOKEN_LIFE
         return self._token[0]
 
-    def _encrypted(self, plain: Secret) -> Secret:
-        path = f"{API}/Autenticacion/cifrarCadena"
-        reply = self.http.get(path, secret_params={"cadena": plain}, check=self._meaning)
+    def _text(self, step: str, **params: Secret) -> Secret:
+        """Return the answer of one step of the authentication."""
+        path = f"{API}/Autenticacion/{step}"
+        reply = self.http.get(path, secret_params=params, check=self._classify)
         return Secret(reply.text.strip().strip('"'))
 
-    def _meaning(self, reply: Reply) -> SourceError | None:
-        error = meaning(reply, self.clock.now(), self.name)
+    def _classify(self, reply: Reply) -> SourceError | None:
+        error = classify_response(reply, self.clock.now(), self.name)
         if isinstance(error, AuthError):
             self._token = None
         return error
 
 
-def meaning(reply: Reply, now: datetime, source: str = "siar") -> SourceError | None:
+def classify_response(reply: Reply, now: datetime, source: str = "siar") -> SourceError | None:
     """Return the error a reply stands for: the text of a 403 tells quota, range and key apart."""
     if reply.status != 403 or reply.is_html:
         return None
-    said = _message(reply).lower()
-    if "fecha mínima" in said or "fecha minima" in said:
+    text = _message(reply).lower()
+    if "fecha mínima" in text or "fecha minima" in text:
         return BadRange(source, "the token sees no further back than about a year", status=403)
-    if "en un día" in said or "en un dia" in said:
-        tomorrow = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), UTC)
-        return QuotaError(
-            source,
-            "the day's quota is used up",
-            status=403,
-            retry_after_s=(tomorrow - now).total_seconds(),
-        )
-    if "minuto" in said:
-        return QuotaError(
-            source, "the minute's quota is used up", status=403, retry_after_s=PAUSE_S
-        )
+    if "en un día" in text or "en un dia" in text:
+        tomorrow = datetime.combine(now.date() + timedelta(days=1), time(), UTC)
+        pause_s = (tomorrow - now).total_seconds()
+        return QuotaError(source, "the day's quota is used up", status=403, retry_after_s=pause_s)
+    if "minuto" in text:
+        problem = "the minute's quota is used up"
+        return QuotaError(source, problem, status=403, retry_after_s=PAUSE_S)
     return AuthError(source, "the token was refused", status=403)
 
 
 def _message(reply: Reply) -> str:
     try:
-        return str(at("siar", json_of("siar", reply), "MensajeRespuesta", str))
+        return require("siar", parse_json("siar", reply), "MensajeRespuesta", str)
     except MalformedResponse:
         return reply.text
 
@@ -145,28 +137,25 @@ def parse_api(
     NoDataYet, MalformedResponse
         If there is no record, or the structure is not the documented one.
     """
-    answer = json_of(source, body)
+    answer = parse_json(source, body)
     if isinstance(answer, dict) and answer.get("MensajeRespuesta"):
         raise MalformedResponse(source, f"it says {str(answer['MensajeRespuesta'])!r}")
-    records = at(source, answer, "datos", list)
-    door = Door(source, place, Kind.OBSERVED, retrieved_at)
     days: dict[date, dict[str, Any]] = {}
-    for record in records:
-        day = _record_day(at(source, record, "Fecha", str), source)
-        if (station := at(source, record, "IdEstacion", int)) != int(place.lstrip(ascii_uppercase)):
+    for record in require(source, answer, "datos", list):
+        day = _record_day(require(source, record, "Fecha", str), source)
+        station = require(source, record, "IdEstacion", int)
+        if station != int(place.lstrip(ascii_uppercase)):
             raise MalformedResponse(source, f"a record of station {station} came for {place}")
         if day in days:
             raise MalformedResponse(source, f"two records of {day}")
-        days[day] = {
-            key.lower(): value for key, value in record.items()
-        }  # humedadMin, against its own manual
+        # Capitals differ from the service's own manual: humedadMin.
+        days[day] = {key.lower(): value for key, value in record.items()}
     if not days:
         raise NoDataYet(source, "no record")
+    rows = RowCollector(source, place, Kind.OBSERVED, retrieved_at)
     for name, (_, field) in FIELDS.items():
-        add_days(
-            door, name, {day: record.get(field.lower()) for day, record in days.items()}, number
-        )
-    return door.parsed()
+        rows.add_days(name, {day: record.get(field.lower()) for day, record in days.items()})
+    return rows.parsed()
 
 
 def _record_day(text: str, source: str) -> date:
@@ -182,7 +171,7 @@ def _record_day(text: str, source: str) -> date:
 def parse_website_csv(
     body: bytes | str, retrieved_at: datetime, *, place: str | None = None, source: str = "siar"
 ) -> Parsed:
-    """Return the rows of an export of the website; ``place`` defaults to the station that the rows name.
+    """Return the rows of an export; ``place`` defaults to the station that the rows name.
 
     A row without any value is rejected as empty: its day is missing. A row whose day of
     the year does not fit its date is rejected too.
@@ -192,42 +181,38 @@ def parse_website_csv(
     MalformedResponse
         If it is not such an export, or of more than one station.
     """
-    text = body if isinstance(body, str) else _decoded(body, source)
-    table = csv.DictReader(io.StringIO(text, newline=""), delimiter=";")
-    needed = {
-        "IdProvincia",
-        "IdEstacion",
-        "Fecha",
-        "Año",
-        "Dia",
-        *(column for column, _ in FIELDS.values()),
-    }
-    if lacking := needed - {str(name).strip() for name in table.fieldnames or []}:
-        raise MalformedResponse(source, f"no SIAR export: it lacks {', '.join(sorted(lacking))}")
-    rows = [
-        (table.line_num, {str(k).strip(): str(v).strip() for k, v in row.items()}) for row in table
-    ]
-    if any(len(row) != len(table.fieldnames or []) or "None" in row.values() for _, row in rows):
-        raise MalformedResponse(source, "a row with too many or too few cells")
-    station = _station({(row["IdProvincia"], row["IdEstacion"]) for _, row in rows}, place, source)
-    door = Door(source, station, Kind.OBSERVED, retrieved_at)
+    lines = _lines(body if isinstance(body, str) else _decoded(body, source), source)
+    codes = {(line["IdProvincia"], line["IdEstacion"]) for line in lines.values()}
+    rows = RowCollector(source, _station(codes, place, source), Kind.OBSERVED, retrieved_at)
     days: dict[date, dict[str, str]] = {}
-    for line, row in rows:
-        day = _export_day(row)
-        if day is None or day in days or not any(row[column] for column, _ in FIELDS.values()):
-            reason = (
-                "no date"
-                if day is None
-                else "a second row of that day"
-                if day in days
-                else "no value"
-            )
-            door.reject(";".join(row.values()), reason, line)
-            continue
-        days[day] = row
+    for number, line in lines.items():
+        day = _export_day(line)
+        if day is None or day in days:
+            reason = "no date" if day is None else "a second row of that day"
+            rows.reject(";".join(line.values()), reason, number)
+        elif not any(line[column] for column, _ in FIELDS.values()):
+            rows.reject(";".join(line.values()), "no value", number)
+        else:
+            days[day] = line
     for name, (column, _) in FIELDS.items():
-        add_days(door, name, {day: row[column] for day, row in days.items()}, comma_number)
-    return door.parsed()
+        rows.add_days(name, {day: line[column] for day, line in days.items()}, comma_number)
+    return rows.parsed()
+
+
+def _lines(text: str, source: str) -> dict[int, dict[str, str]]:
+    """Return the cells of each line by column, and each line by its number."""
+    header, *body = csv.reader(io.StringIO(text, newline=""), delimiter=";")
+    names = [name.strip() for name in header]
+    columns = [column for column, _ in FIELDS.values()]
+    required = {"IdProvincia", "IdEstacion", "Fecha", "Año", "Dia", *columns}
+    if lacking := required - set(names):
+        raise MalformedResponse(source, f"no SIAR export: it lacks {', '.join(sorted(lacking))}")
+    lines = {}
+    for number, cells in enumerate(body, 2):
+        if len(cells) != len(names):
+            raise MalformedResponse(source, "a row with too many or too few cells")
+        lines[number] = dict(zip(names, map(str.strip, cells), strict=True))
+    return lines
 
 
 def _decoded(body: bytes, source: str) -> str:
@@ -237,19 +222,20 @@ def _decoded(body: bytes, source: str) -> str:
         raise MalformedResponse(source, "no SIAR export: neither UTF-16 nor UTF-8") from None
 
 
-def _station(found: set[tuple[str, str]], place: str | None, source: str) -> str:
+def _station(codes: set[tuple[str, str]], place: str | None, source: str) -> str:
     try:
-        ((province, count),) = found
+        ((province, number),) = codes
         letters = PROVINCES.get(int(province)) or (place or "?").rstrip(digits)
-        station = f"{letters}{int(count):02d}"
+        station = f"{letters}{int(number):02d}"
     except ValueError:
-        raise MalformedResponse(source, f"rows of {len(found)} stations") from None
+        raise MalformedResponse(source, f"rows of {len(codes)} stations") from None
     if station.startswith("?") or (place is not None and station != place):
         raise MalformedResponse(source, f"the rows are of station {station}, not of {place}")
     return station
 
 
 def _export_day(row: Mapping[str, str]) -> date | None:
+    """Return the day of a row, or None where its date and day of the year disagree."""
     try:
         day = datetime.strptime(row["Fecha"], "%d/%m/%Y").date()  # noqa: DTZ007 - a date alone
         fits = (day.year, day.timetuple().tm_yday) == (int(row["Año"]), int(row["Dia"]))

@@ -21,7 +21,7 @@ from factory_lib.frames import tidy
 from factory_lib.models import prediction, prediction_summary, price_forecast
 from factory_lib.models.forecasters import PriceForecaster, Recipe
 from factory_lib.models.weather_forecast import OWN, errors_of
-from factory_lib.sources.forecasts import forecast_rows
+from factory_lib.sources.parsing import RowCollector, forecast_rows
 from factory_sim.world import World
 
 NOW = datetime(2025, 6, 10, 10, tzinfo=UTC)  # before publication: tomorrow is unknown
@@ -78,20 +78,11 @@ def lived_in(tmp_path: Path) -> Iterator[RunContext]:
             starts = pd.date_range(issued, periods=72, freq="h").as_unit("s")
             phase = np.asarray(starts.hour) / 24 * 2 * np.pi
             seconds = starts.asi8
-            said = {
-                "temperature_c": (seconds, 23 - 6 * np.cos(phase)),
-                "humidity_pct": (seconds, 55 + 20 * np.cos(phase)),
-            }
-            ctx.store.write_forecasts(
-                forecast_rows(
-                    ctx.catalogue,
-                    said,
-                    place=ctx.settings.site.grid_place,
-                    model="open_meteo",
-                    issued_at=issued,
-                ),
-                run_id="test",
-            )
+            collector = RowCollector("open_meteo", ctx.settings.site.grid_place, "observed", issued)
+            collector.add("temperature_c", seconds, 23 - 6 * np.cos(phase), 3600)
+            collector.add("humidity_pct", seconds, 55 + 20 * np.cos(phase), 3600)
+            rows = forecast_rows(collector.parsed().rows, model="open_meteo", issued_at=issued)
+            ctx.store.write_forecasts(rows, run_id="test")
         yield ctx
 
 

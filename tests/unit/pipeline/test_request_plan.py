@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from factory_lib.clock import day_start, epoch, market_day
+from factory_lib.clock import MADRID, day_start, epoch, market_day
 from factory_lib.context import RunContext
 from factory_lib.pipeline.request_plan import cover, plan_requests, request_order
 from factory_lib.pipeline.targets import SourcePlace, Target, clients, targets
 from factory_lib.slots import expected
-from factory_lib.sources.base import local_days
+from factory_lib.sources.base import split_days
 
 T0 = datetime(2023, 3, 1, tzinfo=UTC)
 
@@ -37,7 +37,7 @@ def test_requests_are_as_few_as_can_be(seed: int) -> None:
         for h in np.unique(rng.integers(0, 400 * 24, rng.integers(1, 40)))
     ]
     slots = np.array([epoch(start) for start in starts], dtype=np.int64)
-    found = cover(slots, slots + 3600, lambda a, b: local_days(a, b, 28))
+    found = cover(slots, slots + 3600, lambda a, b: split_days(a, b, 28, MADRID))
 
     days = sorted({market_day(start).toordinal() for start in starts})
     assert len(found) == fewest(days, 28)

@@ -187,7 +187,9 @@ def test_another_answer_is_malformed(body: bytes) -> None:
     ],
 )
 def test_the_words_of_a_403_tell_what_it_is(said: str, error: type, seconds: float | None) -> None:
-    found = siar.meaning(Reply(403, {}, json.dumps({"MensajeRespuesta": said}).encode()), NOW)
+    found = siar.classify_response(
+        Reply(403, {}, json.dumps({"MensajeRespuesta": said}).encode()), NOW
+    )
     assert isinstance(found, error)
     assert found.retry_after_s == seconds
 

@@ -216,4 +216,4 @@ def test_an_empty_indicator_is_no_data_yet() -> None:
     ],
 )
 def test_what_an_esios_reply_means(reply: Reply, error: Any) -> None:
-    assert isinstance(esios.meaning(reply), error)
+    assert isinstance(esios.classify_response(reply), error)

@@ -200,4 +200,4 @@ def test_the_one_text_for_all_refusals_is_told_apart_by_our_own_request(
     status: int, content: str, days: int, error: type
 ) -> None:
     reply = Reply(status, {"content-type": "application/json"}, content.encode())
-    assert isinstance(ree.meaning(reply, days), error)
+    assert isinstance(ree.classify_response(reply, days), error)

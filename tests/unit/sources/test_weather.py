@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import gzip
 import json
@@ -23,11 +22,11 @@ from factory_lib.errors import (
     QuotaError,
     ServerError,
 )
+from factory_lib.frames import FORECAST_COLUMNS
 from factory_lib.http import Reply
-from factory_lib.settings.secrets import Secret
+from factory_lib.slots import from_index
 from factory_lib.sources import aemet, open_meteo, openweathermap
-from factory_lib.sources.forecasts import forecast_rows
-from factory_lib.sources.parsing import reject_outside
+from factory_lib.sources.parsing import RowCollector, forecast_rows, reject_outside
 
 NOW = datetime(2026, 4, 15, 8, 40, tzinfo=UTC)
 POINT = "38.151,-3.629"
@@ -50,13 +49,15 @@ def hourly(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def test_columns_come_back_by_hour_with_null_as_unknown() -> None:
-    stamps, columns = open_meteo.parse_hourly(
-        json.dumps(hourly()).encode(), ["temperature_c", "wind_speed_ms"], POINT
-    )
-    assert stamps.tolist() == [1775001600, 1775005200]
-    np.testing.assert_array_equal(columns["temperature_c"], [11.5, np.nan])
-    assert columns["wind_speed_ms"] == [3.0, 4.5]
+def test_a_column_is_a_series_by_hour_and_null_is_absent() -> None:
+    body = json.dumps(hourly()).encode()
+    rows = open_meteo.parse_hourly(body, ["temperature_c", "wind_speed_ms"], POINT, NOW).rows
+    temperature = rows[rows["series"] == "temperature_c"]
+    wind = rows[rows["series"] == "wind_speed_ms"]
+    assert from_index(temperature["start"]).tolist() == [1775001600]
+    assert temperature["value"].tolist() == [11.5]
+    assert from_index(wind["start"]).tolist() == [1775001600, 1775005200]
+    assert wind["value"].tolist() == [3.0, 4.5]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_columns_come_back_by_hour_with_null_as_unknown() -> None:
 def test_what_was_not_asked_for_is_malformed(change: dict[str, Any]) -> None:
     with pytest.raises(MalformedResponse):
         open_meteo.parse_hourly(
-            json.dumps(hourly(**change)).encode(), ["temperature_c", "wind_speed_ms"], POINT
+            json.dumps(hourly(**change)).encode(), ["temperature_c", "wind_speed_ms"], POINT, NOW
         )
 
 
@@ -100,7 +101,7 @@ def test_what_was_not_asked_for_is_malformed(change: dict[str, Any]) -> None:
     ],
 )
 def test_the_reason_of_a_429_says_how_long(reason: str, seconds: float) -> None:
-    error = open_meteo.meaning(
+    error = open_meteo.classify_response(
         Reply(429, {}, json.dumps({"error": True, "reason": reason}).encode())
     )
     assert isinstance(error, QuotaError)
@@ -237,23 +238,7 @@ def test_the_words_of_rain_are_no_temperatures() -> None:
     ],
 )
 def test_estado_counts_and_not_the_status(status: int, content: str, error: type) -> None:
-    assert isinstance(aemet.meaning(Reply(status, {}, content.encode())), error)
-
-
-def token(**claims: Any) -> Secret:
-    return Secret(
-        "head."
-        + base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
-        + ".sign"
-    )
-
-
-def test_a_key_tells_when_it_expires() -> None:
-    assert aemet.key_expiry(token(exp=1775001600, sub="a")) == datetime(2026, 4, 1, tzinfo=UTC)
-    assert aemet.key_expiry(token(sub="someone")) is None
-    for no_token in ("abc", "a.b.c", "a.W10.c", ""):
-        with pytest.raises(AuthError):
-            aemet.key_expiry(Secret(no_token))
+    assert isinstance(aemet.classify_response(Reply(status, {}, content.encode())), error)
 
 
 def test_forecast_hours_are_local_also_when_one_happens_twice() -> None:
@@ -264,14 +249,16 @@ def test_forecast_hours_are_local_also_when_one_happens_twice() -> None:
         "humedadRelativa": [{"value": "", "periodo": "00"}, {"value": "-0", "periodo": "03"}],
     }
     body = json.dumps([{"elaborado": "2026-10-24T10:00:00", "prediccion": {"dia": [day]}}])
-    issued_at, columns = aemet.parse_hourly_forecast(body, ("temperature_c", "humidity_pct"))
+    series = ("temperature_c", "humidity_pct")
+    parsed = aemet.parse_hourly_forecast(body, series, POINT, NOW)
+    temperature = parsed.rows[parsed.rows["series"] == "temperature_c"]
+    humidity = parsed.rows[parsed.rows["series"] == "humidity_pct"]
     midnight = int(datetime(2026, 10, 24, 22, tzinfo=UTC).timestamp())
-    assert issued_at == datetime(2026, 10, 24, 8, tzinfo=UTC)
-    assert columns["temperature_c"] == (
-        [midnight + 3600 * n for n in range(5)],
-        [0.0, 1.0, 2.0, 3.0, 4.0],
-    )
-    assert columns["humidity_pct"] == ([midnight + 4 * 3600], [0.0])
+    assert parsed.issued_at == datetime(2026, 10, 24, 8, tzinfo=UTC)
+    assert from_index(temperature["start"]).tolist() == [midnight + 3600 * n for n in range(5)]
+    assert temperature["value"].tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
+    assert from_index(humidity["start"]).tolist() == [midnight + 4 * 3600]
+    assert humidity["value"].tolist() == [0.0]
 
 
 @pytest.mark.parametrize(
@@ -285,7 +272,7 @@ def test_forecast_days_follow_each_other(dates: list[str]) -> None:
     days = [{"fecha": date, "temperatura": [{"value": "1", "periodo": "10"}]} for date in dates]
     body = json.dumps([{"elaborado": "2026-04-15T08:00:00", "prediccion": {"dia": days}}])
     with pytest.raises(MalformedResponse):
-        aemet.parse_hourly_forecast(body, ("temperature_c",))
+        aemet.parse_hourly_forecast(body, ("temperature_c",), POINT, NOW)
 
 
 def test_an_hour_told_twice_moves_no_other() -> None:
@@ -295,7 +282,7 @@ def test_an_hour_told_twice_moves_no_other() -> None:
     day = {"fecha": "2026-04-15T00:00:00", "temperatura": hours}
     body = json.dumps([{"elaborado": "2026-04-15T08:00:00", "prediccion": {"dia": [day]}}])
     with pytest.raises(MalformedResponse):
-        aemet.parse_hourly_forecast(body, ("temperature_c",))
+        aemet.parse_hourly_forecast(body, ("temperature_c",), POINT, NOW)
 
 
 def test_the_inventory_unpacks_coordinates() -> None:
@@ -399,7 +386,7 @@ def test_kelvin_is_out_of_range_and_rejected() -> None:
 
 def test_a_401_about_the_plan_is_not_about_the_key() -> None:
     said = b'{"cod":401, "message": "Please note that using One Call 3.0 requires a separate subscription to"}'
-    error = openweathermap.meaning(Reply(401, {}, said))
+    error = openweathermap.classify_response(Reply(401, {}, said))
     assert isinstance(error, AuthError)
     assert "subscription" in error.detail
 
@@ -409,17 +396,15 @@ def test_a_401_about_the_plan_is_not_about_the_key() -> None:
 
 def test_a_forecast_row_is_to_come_and_in_range_and_has_no_spread() -> None:
     hour = int(NOW.timestamp()) // 3600 * 3600
+    collector = RowCollector("aemet", POINT, "observed", NOW)
     starts = [hour, hour + 3600, hour + 7200, hour + 10800]
-    rows = forecast_rows(
-        default_catalogue(),
-        {"temperature_c": (starts, [10.0, 11.0, 400.0, np.nan])},
-        place=POINT,
-        model="aemet",
-        issued_at=NOW,
-    )
+    collector.add("temperature_c", starts, [10.0, 11.0, 400.0, np.nan], 3600)
+    parsed = reject_outside(collector.parsed(), default_catalogue())
+    rows = forecast_rows(parsed.rows, model="aemet", issued_at=NOW)
     (row,) = rows.to_dict("records")
     assert (row["p50"], row["target_start"].timestamp()) == (11.0, hour + 3600)
     assert rows[["p10", "p90"]].isna().all(axis=None)
+    assert list(rows) == list(FORECAST_COLUMNS)
 
 
 @pytest.mark.parametrize(
