@@ -30,8 +30,11 @@ from factory_lib import sources
 from factory_lib.catalogue import Measurement, default_catalogue
 from factory_lib.clock import SimulatedClock, day_bounds, from_epoch
 from factory_lib.errors import FactoryError
+from factory_lib.importers import siar_csv
+from factory_lib.importers.check import check
+from factory_lib.importers.files import Member
 from factory_lib.settings import Settings
-from factory_lib.sources import siar
+from factory_lib.settings.records import QualitySettings
 from factory_lib.state import State, limiter
 from factory_sim.engine import Simulator, WorldClock
 from factory_sim.world import World
@@ -155,7 +158,8 @@ class Bench:
         self.table = case.answers if answers is None else answers
         if case.source == EXPORT:
             (wire,) = self.table.values()
-            return siar.parse_website_csv(wire.body, case.now, place="J17").rows
+            reading = siar_csv.read(Member(EXPORT, EXPORT, wire.body))
+            return check(reading, case.now, QualitySettings(), CATALOGUE).rows
         settings = self.settings(case.keys["ESIOS_TOKEN"], case.what == "history")
         limiter.forget_from(self.state.hosts, from_epoch(0))
         client = sources.open_source(case.source, settings, self.state, SimulatedClock(case.now))

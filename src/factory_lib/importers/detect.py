@@ -40,7 +40,7 @@ FORMATS: Mapping[str, Format] = {
     ),
     "gas_csv": Format(("date,datetime,gas_gen_mwh",), each(tables_csv.read_gas)),
     "openweather_csv": Format(("dt_iso,city_name,temp",), each(openweather_csv.read)),
-    "siar_csv": Format(("IdProvincia;IdEstacion;Fecha;",), siar_csv.read),
+    "siar_csv": Format(("IdProvincia;IdEstacion;Fecha;",), each(siar_csv.read)),
     "aemet_hourly": Format(("fint,idema,measure,value",), each(aemet_csv.read_hourly)),
     "aemet_daily": Format(("Indicativo;Nombre;Provincia;",), each(aemet_csv.read_daily)),
     "aemet_extremes": Format(("fecha,maxima,minima",), each(aemet_csv.read_extremes)),

@@ -1,41 +1,52 @@
-"""The agroclimatic network's website export: any number of stations and years, one station and year a file."""
+"""Export of the agroclimatic network's website: any number of stations and years."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-
-import pandas as pd
-
-from factory_lib.clock import DAY_S, from_epoch
+from factory_lib.clock import DAY_S
+from factory_lib.errors import ImportFileError
 from factory_lib.importers.files import Member
-from factory_lib.importers.reading import Reading, parsed_reading
-from factory_lib.sources.siar import PROVINCES, parse_website_csv
+from factory_lib.importers.reading import Lines, Reading
 
-_EMPTY = "no value"  # how the parser names a line that holds a date and nothing else
+_PROVINCES = {"23": "J"}  # IdProvincia -> letters of the station code
+_COLUMNS = {
+    "temperature_mean_c": "Temp Media (ºC)",
+    "temperature_max_c": "Temp Max (ºC)",
+    "temperature_min_c": "Temp Mínima (ºC)",
+    "humidity_mean_pct": "Humedad Media (%)",
+    "humidity_max_pct": "Humedad Max (%)",
+    "humidity_min_pct": "Humedad Min (%)",
+    "precipitation_sum_mm": "Precipitación (mm)",
+    "wind_speed_mean_ms": "Velviento (m/s)",
+    "solar_radiation_mj_m2": "Radiación (MJ/m2)",
+}
 
 
-def read(members: Sequence[Member]) -> Reading:
-    """Read exports; a line without any value stays in the table, as a day that is there and empty."""
-    reading = parsed_reading(members, lambda member: parse_website_csv(member.data, from_epoch(0)))
-    empty = reading.rejected["reason"] == _EMPTY
-    lines = reading.rejected[empty]
-    cells = lines["text"].str.split(";", expand=True)
-    if not len(lines):
-        return reading
-    table = pd.DataFrame(
-        {
-            "member": lines["member"],
-            "line": lines["line"],
-            "place": cells[0].astype(int).map(PROVINCES) + cells[1].str.zfill(2),
-            "source": "siar",
-            "resolution_s": DAY_S,
-            "edition": 0,
-            "start": pd.to_datetime(cells[2], format="%d/%m/%Y", utc=True).dt.as_unit("s"),
-        }
-    )
-    return replace(
-        reading,
-        table=pd.concat([reading.table, table], ignore_index=True),
-        rejected=reading.rejected[~empty].reset_index(drop=True),
+def read(member: Member) -> Reading:
+    """Read ``IdProvincia;IdEstacion;Fecha;Año;Dia;…``: UTF-16, decimal commas, empty cells.
+
+    A row whose day of the year does not fit its date is rejected.
+
+    Raises
+    ------
+    ImportFileError
+        If it is no export of one station.
+    """
+    needed = ["IdProvincia", "IdEstacion", "Fecha", "Año", "Dia", *_COLUMNS.values()]
+    encoding = "utf-16-le" if b"\0" in member.data[:4] else "utf-8-sig"
+    lines = Lines(member, needed, encoding=encoding, separator=";")
+    day = lines.days(lines.text["Fecha"], "%d/%m/%Y")
+    numbered = lines.days(lines.text["Año"] + lines.text["Dia"].str.zfill(3), "%Y%j")
+    disagree = day.notna() & numbered.notna() & (day != numbered)
+    lines.reject(disagree, lines.text["Fecha"], "date and day of the year disagree")
+    letters = lines.text["IdProvincia"].map(_PROVINCES)
+    lines.reject(letters.isna(), lines.text["IdProvincia"], "unknown province")
+    station = letters + lines.text["IdEstacion"].str.zfill(2)
+    if station.nunique() > 1:
+        raise ImportFileError(member.label, f"holds rows of {station.nunique()} stations")
+    return lines.reading(
+        day.mask(disagree),
+        {series: lines.numbers(column, decimal=",") for series, column in _COLUMNS.items()},
+        place=station,
+        source="siar",
+        resolution_s=DAY_S,
     )

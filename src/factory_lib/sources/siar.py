@@ -1,17 +1,14 @@
-"""SIAR, the ministry's network of farm weather stations: daily climate by export and by API.
+"""SIAR, the ministry's network of farm weather stations: daily climate by its REST API.
 
-Website: UTF-16LE without byte order mark, ``;``, decimal comma, empty is no value,
-absent days are absent. API, version 2 (https://servicio.mapa.gob.es/siarapi): every
-functional refusal is a 403, distinguished by its text.
+Version 2 (https://servicio.mapa.gob.es/siarapi): every functional refusal is a 403,
+distinguished by its text.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from string import ascii_uppercase, digits
+from string import ascii_uppercase
 from typing import Any
 
 from factory_lib.catalogue import Kind
@@ -26,21 +23,19 @@ from factory_lib.errors import (
 from factory_lib.http import Reply
 from factory_lib.settings.secrets import Secret
 from factory_lib.sources.base import Interval, Source
-from factory_lib.sources.parsing import Parsed, RowCollector, comma_number, parse_json, require
+from factory_lib.sources.parsing import Parsed, RowCollector, parse_json, require
 
-# Series -> (column of the website's export, field of the API).
-FIELDS: Mapping[str, tuple[str, str]] = {
-    "temperature_mean_c": ("Temp Media (ºC)", "TempMedia"),
-    "temperature_max_c": ("Temp Max (ºC)", "TempMax"),
-    "temperature_min_c": ("Temp Mínima (ºC)", "TempMin"),
-    "humidity_mean_pct": ("Humedad Media (%)", "HumedadMedia"),
-    "humidity_max_pct": ("Humedad Max (%)", "HumedadMax"),
-    "humidity_min_pct": ("Humedad Min (%)", "HumedadMin"),
-    "precipitation_sum_mm": ("Precipitación (mm)", "Precipitacion"),
-    "wind_speed_mean_ms": ("Velviento (m/s)", "VelViento"),
-    "solar_radiation_mj_m2": ("Radiación (MJ/m2)", "Radiacion"),
+_FIELDS: Mapping[str, str] = {
+    "temperature_mean_c": "TempMedia",
+    "temperature_max_c": "TempMax",
+    "temperature_min_c": "TempMin",
+    "humidity_mean_pct": "HumedadMedia",
+    "humidity_max_pct": "HumedadMax",
+    "humidity_min_pct": "HumedadMin",
+    "precipitation_sum_mm": "Precipitacion",
+    "wind_speed_mean_ms": "VelViento",
+    "solar_radiation_mj_m2": "Radiacion",
 }
-PROVINCES = {23: "J"}  # IdProvincia -> letters of the station code; for others name the place
 API = "/siarapi/API/V1"
 TOKEN_LIFE = timedelta(minutes=50)
 PAUSE_S = 65.0
@@ -153,7 +148,7 @@ def parse_api(
     if not days:
         raise NoDataYet(source, "no record")
     rows = RowCollector(source, place, Kind.OBSERVED, retrieved_at)
-    for name, (_, field) in FIELDS.items():
+    for name, field in _FIELDS.items():
         rows.add_days(name, {day: record.get(field.lower()) for day, record in days.items()})
     return rows.parsed()
 
@@ -166,79 +161,3 @@ def _record_day(text: str, source: str) -> date:
     if (written.hour, written.minute) not in {(0, 0), (22, 0), (23, 0)}:
         raise MalformedResponse(source, f"{text!r} is no midnight")
     return (written + timedelta(hours=2)).date()
-
-
-def parse_website_csv(
-    body: bytes | str, retrieved_at: datetime, *, place: str | None = None, source: str = "siar"
-) -> Parsed:
-    """Return the rows of an export; ``place`` defaults to the station that the rows name.
-
-    A row without any value is rejected as empty: its day is missing. A row whose day of
-    the year does not fit its date is rejected too.
-
-    Raises
-    ------
-    MalformedResponse
-        If it is not such an export, or of more than one station.
-    """
-    lines = _lines(body if isinstance(body, str) else _decoded(body, source), source)
-    codes = {(line["IdProvincia"], line["IdEstacion"]) for line in lines.values()}
-    rows = RowCollector(source, _station(codes, place, source), Kind.OBSERVED, retrieved_at)
-    days: dict[date, dict[str, str]] = {}
-    for number, line in lines.items():
-        day = _export_day(line)
-        if day is None or day in days:
-            reason = "no date" if day is None else "a second row of that day"
-            rows.reject(";".join(line.values()), reason, number)
-        elif not any(line[column] for column, _ in FIELDS.values()):
-            rows.reject(";".join(line.values()), "no value", number)
-        else:
-            days[day] = line
-    for name, (column, _) in FIELDS.items():
-        rows.add_days(name, {day: line[column] for day, line in days.items()}, comma_number)
-    return rows.parsed()
-
-
-def _lines(text: str, source: str) -> dict[int, dict[str, str]]:
-    """Return the cells of each line by column, and each line by its number."""
-    header, *body = csv.reader(io.StringIO(text, newline=""), delimiter=";")
-    names = [name.strip() for name in header]
-    columns = [column for column, _ in FIELDS.values()]
-    required = {"IdProvincia", "IdEstacion", "Fecha", "Año", "Dia", *columns}
-    if lacking := required - set(names):
-        raise MalformedResponse(source, f"no SIAR export: it lacks {', '.join(sorted(lacking))}")
-    lines = {}
-    for number, cells in enumerate(body, 2):
-        if len(cells) != len(names):
-            raise MalformedResponse(source, "a row with too many or too few cells")
-        lines[number] = dict(zip(names, map(str.strip, cells), strict=True))
-    return lines
-
-
-def _decoded(body: bytes, source: str) -> str:
-    try:
-        return body.decode("utf-16-le" if b"\x00" in body[:4] else "utf-8").lstrip("\ufeff")
-    except UnicodeDecodeError:
-        raise MalformedResponse(source, "no SIAR export: neither UTF-16 nor UTF-8") from None
-
-
-def _station(codes: set[tuple[str, str]], place: str | None, source: str) -> str:
-    try:
-        ((province, number),) = codes
-        letters = PROVINCES.get(int(province)) or (place or "?").rstrip(digits)
-        station = f"{letters}{int(number):02d}"
-    except ValueError:
-        raise MalformedResponse(source, f"rows of {len(codes)} stations") from None
-    if station.startswith("?") or (place is not None and station != place):
-        raise MalformedResponse(source, f"the rows are of station {station}, not of {place}")
-    return station
-
-
-def _export_day(row: Mapping[str, str]) -> date | None:
-    """Return the day of a row, or None where its date and day of the year disagree."""
-    try:
-        day = datetime.strptime(row["Fecha"], "%d/%m/%Y").date()  # noqa: DTZ007 - a date alone
-        fits = (day.year, day.timetuple().tm_yday) == (int(row["Año"]), int(row["Dia"]))
-    except ValueError:
-        return None
-    return day if fits else None

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -176,6 +176,68 @@ def test_siar_export_in_utf16_without_mark(write: Writer, read: Reader) -> None:
     }
     account = checked.accounts.iloc[0]
     assert (account["place"], account["missing_days"], account["empty_days"]) == ("J17", 1, 1)
+
+
+SIAR_EXPORT = (
+    "IdProvincia;IdEstacion;Fecha;Año;Dia;Temp Media (ºC);Temp Max (ºC);Temp Mínima (ºC);"
+    "Humedad Media (%);Humedad Max (%);Humedad Min (%);Velviento (m/s);Radiación (MJ/m2);"
+    "Precipitación (mm)"
+)
+SIAR_ROW = "23;9;{day};2000;{number};25,63;27,72;22,89;40,6;56,29;33,69;1,17;7,42;0"
+
+
+def siar_export(*rows: tuple[str, int]) -> str:
+    lines = [SIAR_ROW.format(day=day, number=number) for day, number in rows]
+    return "\r\n".join([SIAR_EXPORT, *lines, ""])
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-8"])
+def test_siar_export_reads_commas_and_its_station(read: Reader, encoding: str) -> None:
+    rows = read.checked(siar_export(("24/08/2000", 237)), encoding=encoding).rows
+    by_series = rows.set_index("series")["value"].to_dict()
+    assert set(rows["place"]) == {"J09"}
+    assert set(rows["start"]) == {datetime(2000, 8, 24, tzinfo=UTC)}
+    assert by_series["temperature_mean_c"] == 25.63
+    assert by_series["wind_speed_mean_ms"] == 1.17
+    assert by_series["solar_radiation_mj_m2"] == 7.42
+    assert len(by_series) == 9
+
+
+def test_siar_row_whose_date_and_number_disagree_is_rejected(read: Reader) -> None:
+    text = siar_export(("24/08/2000", 237), ("26/08/2000", 238))
+    checked = read.checked(text, encoding="utf-16-le")
+    assert checked.rows["start"].nunique() == 1
+    assert list(checked.rejected["line"]) == [3]
+    assert list(checked.rejected["reason"]) == ["date and day of the year disagree"]
+
+
+def test_siar_day_twice_counts_once(read: Reader) -> None:
+    text = siar_export(("24/08/2000", 237), ("24/08/2000", 237))
+    assert read.checked(text, encoding="utf-16-le").duplicate_values == 9
+
+
+def test_siar_station_of_an_unknown_province_is_rejected(read: Reader) -> None:
+    text = siar_export(("24/08/2000", 237)).replace("\r\n23;", "\r\n14;")
+    checked = read.checked(text, encoding="utf-16-le")
+    assert checked.rows.empty
+    assert "unknown province" in set(checked.rejected["reason"])
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (siar_export(("24/08/2000", 237)).replace("7,42;0", "7,42;0;7"), "values for"),
+        (siar_export(("24/08/2000", 237)).replace("Humedad Max (%)", "Humedad"), "has no column"),
+        (
+            siar_export(("24/08/2000", 237), ("25/08/2000", 238)).replace("23;9;25", "23;17;25"),
+            "rows of 2 stations",
+        ),
+    ],
+    ids=["a cell too many", "a column missing", "two stations"],
+)
+def test_another_siar_file_is_not_read(read: Reader, text: str, problem: str) -> None:
+    with pytest.raises(ImportFileError, match=problem):
+        read.reading(text, encoding="utf-16-le")
 
 
 def test_weather_history_of_cities(read: Reader) -> None:

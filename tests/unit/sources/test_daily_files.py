@@ -1,10 +1,9 @@
-"""SIAR's export and API, and the datosclima drop folder."""
+"""SIAR's API, and the datosclima drop folder."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import tarfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -32,91 +31,6 @@ from factory_lib.sources.base import Source
 from factory_lib.state import open_state
 
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
-HEADER = (
-    "IdProvincia;IdEstacion;Fecha;Año;Dia;Temp Media (ºC);Temp Max (ºC);Hora Temp Max;Temp Mínima (ºC);Hora Temp Min;"
-    "Humedad Media (%);Humedad Max (%);Hora Hum Max;Humedad Min (%);Hora Hum Mín;Velviento (m/s);DirViento (º);"
-    "VelVientoMax (m/s);Hora VelMax;Dir viento Vel Max (º);Radiación (MJ/m2);Precipitación (mm);PePMon;EtPMon"
-)
-ROW = (
-    "23;9;{day};{year};{number};25,63;27,72;19:03;22,89;23:57;40,6;56,29;12:08;33,69;17:05;1,17;149,5;3,64;19:05;168;"
-    "7,42;0;0;3,01"
-)
-EMPTY = "23;9;{day};{year};{number}" + ";" * 19
-
-
-def export(*rows: str) -> bytes:
-    return "".join(f"{line}\r\n" for line in (HEADER, *rows)).encode("utf-16-le")
-
-
-def row(day: date, template: str = ROW) -> str:
-    return template.format(day=f"{day:%d/%m/%Y}", year=day.year, number=day.timetuple().tm_yday)
-
-
-def test_an_export_reads_utf16_commas_and_its_station() -> None:
-    parsed = siar.parse_website_csv(export(row(date(2000, 8, 24))), NOW)
-    found = parsed.rows.set_index("series")["value"].to_dict()
-    assert set(parsed.rows["place"]) == {"J09"}
-    assert set(parsed.rows["start"]) == {datetime(2000, 8, 24, tzinfo=UTC)}
-    assert found["temperature_mean_c"] == 25.63
-    assert found["wind_speed_mean_ms"] == 1.17
-    assert found["solar_radiation_mj_m2"] == 7.42
-    assert len(found) == 9
-
-
-def test_an_empty_row_is_a_missing_day_and_is_told() -> None:
-    parsed = siar.parse_website_csv(
-        export(row(date(2000, 8, 24)), row(date(2000, 8, 25), EMPTY)), NOW
-    )
-    assert parsed.rows["start"].nunique() == 1
-    assert [(r.line, r.reason) for r in parsed.rejected] == [(3, "no value")]
-
-
-@pytest.mark.parametrize(
-    ("second", "reason"),
-    [
-        pytest.param(row(date(2000, 8, 24)), "second row", id="a day twice"),
-        pytest.param(
-            row(date(2000, 8, 25)).replace("25/08", "26/08"),
-            "no date",
-            id="date and day of year disagree",
-        ),
-    ],
-)
-def test_a_row_that_contradicts_is_rejected(second: str, reason: str) -> None:
-    parsed = siar.parse_website_csv(export(row(date(2000, 8, 24)), second), NOW)
-    assert parsed.rows["start"].nunique() == 1
-    assert reason in parsed.rejected[0].reason
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        pytest.param(b"nothing of the kind", id="another file"),
-        pytest.param(export(row(date(2000, 8, 24)) + ";7"), id="a cell too many"),
-        pytest.param(
-            export(row(date(2000, 8, 24)), row(date(2000, 8, 25)).replace("23;9;", "23;17;")),
-            id="two stations",
-        ),
-        pytest.param(b"\x00\xff\x00", id="bytes"),
-    ],
-)
-def test_another_file_is_malformed(body: bytes) -> None:
-    with pytest.raises(MalformedResponse):
-        siar.parse_website_csv(body, NOW)
-
-
-def test_the_real_exports_parse_and_their_empty_rows_are_found(real_data: Path) -> None:
-    days = {"J09": 0, "J17": 0}
-    with tarfile.open(real_data / "siar_linares_daily_raw_2000_2023.tar.gz") as archive:
-        for member in archive.getmembers()[::5]:
-            content = archive.extractfile(member)
-            if content is None:
-                continue
-            parsed = siar.parse_website_csv(content.read(), NOW)
-            assert set(parsed.rows["place"]) == {member.name.split("/")[-1][:3]}
-            days[parsed.rows["place"].iloc[0]] += parsed.rows["start"].nunique()
-            assert {rejected.reason for rejected in parsed.rejected} <= {"no value"}
-    assert min(days.values()) > 0
 
 
 # -- API ------------------------------------------------------------------------------------------------------------
