@@ -38,7 +38,6 @@ EXEMPT = {
     "runs",
     "settings",
     "slots",
-    "sources",
     "state",
     "store",
 }
@@ -94,7 +93,6 @@ PENDING = {
     "Check",
     "DAILY",
     "DAY",
-    "Door",
     "FEWEST_HOURS",
     "FIGURES_MIME",
     "FORECAST",
