@@ -1,4 +1,4 @@
-"""The hall: settings, state, store, clock and ``as_of`` of one run, opened together and handed from room to room."""
+"""The context of one run: settings, state, store, clock and ``as_of``, opened together."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from factory_lib import settings as _settings
+from factory_lib import settings as factory_settings
 from factory_lib.catalogue import Catalogue
 from factory_lib.clock import AS_OF_ENV, REPLAY_AFTER, Clock, SystemClock, parse_instant, save_clock
 from factory_lib.settings import Settings
-from factory_lib.state import State, marks, open_state
+from factory_lib.state import State, calls, marks, open_state
 from factory_lib.store import open_store
 from factory_lib.store.base import Store
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """What every job works with.
+    """The settings, files and times that every job works with.
 
     Attributes
     ----------
@@ -31,7 +32,9 @@ class RunContext:
     run_id : str
         Stamped on every row this run writes.
     explicit_as_of : bool
-        Whether somebody named ``as_of``, and it is not now.
+        Whether the caller gave an ``as_of`` other than now.
+    records_calls : bool
+        Whether each operation of store and registry leaves a row in the state.
     """
 
     settings: Settings
@@ -41,16 +44,29 @@ class RunContext:
     as_of: datetime
     run_id: str
     explicit_as_of: bool = False
+    records_calls: bool = False
 
     @property
     def replay(self) -> bool:
-        """Whether the past is told again: values are kept, but no mark is moved, and no alert raised or ended."""
+        """Whether a past instant is replayed.
+
+        Values are stored, but no mark is moved, and no alert raised or resolved.
+        """
         return self.explicit_as_of or self.clock.now() - self.as_of > REPLAY_AFTER
 
     def set_mark(self, topic: str, entity: str, at: datetime, note: Any = None) -> None:
         """Set a mark for the next tick (``state.marks.set_mark``), unless this is a replay."""
         if not self.replay:
             marks.set_mark(self.state, topic, entity, at, note)
+
+    def record_call(
+        self, component: calls.Component, target: str, status: str, rows: int, duration_ms: float
+    ) -> None:
+        """Record one operation of store or registry for the metrics."""
+        if self.records_calls:
+            at = self.clock.now()
+            call = calls.Call(at, component, target, status, rows, duration_ms=duration_ms)
+            calls.record_call(self.state, call)
 
     @property
     def catalogue(self) -> Catalogue:
@@ -73,6 +89,11 @@ class RunContext:
         return self.store.origin == "simulated"
 
 
+def in_job() -> bool:
+    """Return whether this process is the kernel of a job."""
+    return AS_OF_ENV in os.environ
+
+
 @contextmanager
 def open_context(
     profile: str | None = None,
@@ -81,30 +102,53 @@ def open_context(
     run_id: str | None = None,
     settings: Settings | None = None,
     clock: Clock | None = None,
+    read_only: bool = False,
+    records_calls: bool = True,
 ) -> Iterator[RunContext]:
     """Open a profile's state and store, and close them again.
 
-    An ``as_of`` that is neither now nor what a scheduled run handed to its kernel makes
-    it a replay.
+    Parameters
+    ----------
+    profile, settings
+        The profile's name, or its settings where they are loaded already.
+    as_of : str or datetime, optional
+        One that is neither now nor what a scheduled run gave its kernel makes it a
+        replay.
+    read_only : bool
+        Leave the state as it is, and record no call.
+    records_calls : bool
+        Record each operation of store and registry.
 
     Raises
     ------
     ConfigError, StoreUnavailable, OriginMismatch, SchemaMismatch
         If the settings cannot be used, or the store not opened.
     """
-    chosen = settings or _settings.load(profile)
-    ticking = clock or SystemClock(chosen.clock_offset_s)
-    instant = parse_instant(as_of) if isinstance(as_of, str) else as_of or ticking.now()
-    present = os.environ.get(AS_OF_ENV)
-    now = {ticking.now(), *([parse_instant(present)] if present else [])}
-    with open_state(chosen) as state:
-        store = open_store(chosen)
+    settings = settings or factory_settings.load(profile)
+    own_clock = clock or SystemClock(settings.clock_offset_s)
+    instant = parse_instant(as_of) if isinstance(as_of, str) else as_of or own_clock.now()
+    with open_state(settings, read_only=read_only) as state:
+        store = open_store(settings)
         try:
-            explicit_as_of = as_of is not None and instant not in now
-            yield RunContext(
-                chosen, state, store, ticking, instant, run_id or uuid4().hex[:12], explicit_as_of
+            context = RunContext(
+                settings=settings,
+                state=state,
+                store=store,
+                clock=own_clock,
+                as_of=instant,
+                run_id=run_id or uuid4().hex[:12],
+                explicit_as_of=as_of is not None and not _is_present(instant, own_clock),
+                records_calls=records_calls and not read_only,
             )
+            store.on_operation = partial(context.record_call, "store")
+            yield context
         finally:
             store.close()
-            if clock is None and chosen.clock_offset_s:
-                save_clock(chosen.paths.clock, ticking.now())
+            if clock is None and settings.clock_offset_s and not read_only:
+                save_clock(settings.paths.clock, own_clock.now())
+
+
+def _is_present(instant: datetime, clock: Clock) -> bool:
+    """Return whether ``instant`` is now, by the clock or by the run that started this kernel."""
+    present = os.environ.get(AS_OF_ENV)
+    return instant == clock.now() or (bool(present) and instant == parse_instant(str(present)))

@@ -20,7 +20,7 @@ import pandas as pd
 
 from factory_lib.catalogue import Series
 from factory_lib.clock import HOUR_S, day_start, market_day, parse_instant
-from factory_lib.context import RunContext, open_context
+from factory_lib.context import RunContext, in_job, open_context
 from factory_lib.errors import BadInput
 from factory_lib.frames import wide
 from factory_lib.monitoring import alerts
@@ -49,7 +49,8 @@ def open_profile(profile: str | None = None, as_of: str = "") -> RunContext:
     ``as_of`` (ISO, or a date) replays a past instant.
     """
     _show_figures()
-    return _profiles.enter_context(open_context(profile, as_of or None))
+    context = open_context(profile, as_of or None, records_calls=in_job())
+    return _profiles.enter_context(context)
 
 
 def _show_figures() -> None:

@@ -173,12 +173,20 @@ class TestWriting:
     def test_nothing_to_write(self, store: Store) -> None:
         assert store.write(rows([]), run_id="a") == WriteResult()
 
-    def test_calls_are_reported_to_the_hook(self, store: Store) -> None:
-        calls: list[tuple[str, int]] = []
-        store.on_call = lambda name, count, _: calls.append((name, count))
+    def test_operations_are_reported_to_the_hook(self, store: Store) -> None:
+        operations: list[tuple[str, str, int]] = []
+        store.on_operation = lambda name, status, count, _: operations.append((name, status, count))
         store.write(rows([1.0, 2.0]), run_id="a")
         seen(store)
-        assert calls == [("write", 2), ("read", 2)]
+        store.read_verdicts()
+        with pytest.raises(BadInput):
+            store.write(rows([1.0], "no_such_series"), run_id="a")
+        assert operations == [
+            ("write", "ok", 2),
+            ("read", "ok", 2),
+            ("read_verdicts", "ok", 0),
+            ("write", "failed", 0),
+        ]
 
 
 class TestAvailability:

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -16,11 +17,13 @@ import pytest
 
 from factory_lib.cli import demo as demo_job
 from factory_lib.cli import simulation
-from factory_lib.clock import load_clock
+from factory_lib.clock import from_epoch, load_clock
 from factory_lib.context import open_context
 from factory_lib.pipeline.gaps import analyse
 from factory_lib.pipeline.ingest import ingest
 from factory_lib.runs import records, report
+from factory_lib.state import open_state
+from factory_lib.state.calls import calls_since
 from tests.e2e.demo_run import Demo, factory
 
 pytestmark = pytest.mark.xdist_group("demo")
@@ -33,6 +36,14 @@ def test_the_jobs_end_well(demo: Demo) -> None:
     assert {run.status for run in runs} == {"ok"}
     assert all(run.simulated and run.summary and run.metrics for run in runs)
     assert str(demo.settings.paths.runs / "index.html") in demo.printed
+
+
+def test_every_component_that_the_jobs_called_is_counted(demo: Demo) -> None:
+    with open_state(demo.settings, read_only=True) as state:
+        calls = calls_since(state, from_epoch(0))
+    counts = Counter((call.component, call.status in ("ok", "200")) for call in calls)
+    assert {component for component, good in counts if good} == {"http", "store", "registry"}
+    assert counts["store", False] == 0
 
 
 def test_every_page_says_simulated_and_asks_nobody(demo: Demo) -> None:

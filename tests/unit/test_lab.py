@@ -7,9 +7,13 @@ from datetime import timedelta
 import pytest
 
 from factory_lib import lab
+from factory_lib.clock import from_epoch
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput
 from factory_lib.runs import records
+from factory_lib.settings import Settings
+from factory_lib.state import open_state
+from factory_lib.state.calls import calls_since
 from tests.unit.conftest import FIRST, SLOTS, Fill
 
 DAY = timedelta(days=1)
@@ -57,3 +61,12 @@ def test_the_providers_of_stored_values_are_attributed_once(ctx: RunContext, fil
     assert lab.attributions(ctx) == []
     fill()
     assert lab.attributions(ctx) == [ctx.settings.sources["ree"].attribution]
+
+
+def test_looking_leaves_the_state_as_it_was(settings: Settings) -> None:
+    open_state(settings).close()
+    before = settings.paths.state.read_bytes()
+    ctx = lab.open_profile("live")
+    lab.series(ctx, "spot_eur_mwh")
+    assert calls_since(ctx.state, from_epoch(0)) == []
+    assert settings.paths.state.read_bytes() == before

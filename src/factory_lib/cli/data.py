@@ -65,7 +65,7 @@ def write_imports(reports: Sequence[importers.ImportReport], as_json: bool = Fal
 @common_options
 def gaps(profile: str | None, since: str | None, as_of: str | None, as_json: bool) -> int:
     """Account for every slot and list the gaps."""
-    with open_context(profile, as_of) as ctx:
+    with open_context(profile, as_of, read_only=True) as ctx:
         start, _ = _window(since, None, ctx.as_of)
         result = summarise_gaps(analyse(ctx, start))
     write_result(result, as_json, "accounting", "gaps")
@@ -164,7 +164,7 @@ def export(
     WHAT is series, or one of accounting, gaps, forecasts (of series), features, plan. Exit code
     1 where it is empty.
     """
-    with open_context(profile, as_of) as ctx:
+    with open_context(profile, as_of, read_only=True) as ctx:
         rows = export_view(ctx, what, out, *_bounded(since, until))
     write_rows([{"rows": rows, "file": str(out)}], as_json)
     return int(rows == 0)
@@ -181,7 +181,7 @@ def quarantine(profile: str | None, as_json: bool) -> None:
 @common_options
 def list_quarantined(profile: str | None, series: str | None, as_json: bool) -> None:
     """List quarantined values."""
-    with open_context(profile) as ctx:
+    with open_context(profile, read_only=True) as ctx:
         write_rows(records(quarantining.open_decisions(ctx, series)), as_json)
 
 

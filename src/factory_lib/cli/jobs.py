@@ -68,7 +68,7 @@ def run(profile: str | None, jobs: tuple[str, ...], **options: Any) -> int:
 def list_jobs(profile: str | None, as_json: bool) -> None:
     """List the jobs: notebook, cadence, last run."""
     settings = factory_settings.load(profile)
-    with open_state(settings) as state:
+    with open_state(settings, read_only=True) as state:
         last = get_marks(state, LAST_RUN)
     rows = [
         {

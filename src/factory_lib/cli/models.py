@@ -44,7 +44,7 @@ def _apply_rule(
 ) -> None:
     from factory_lib.models.prediction import rule
 
-    with open_context(profile, as_of) as ctx:
+    with open_context(profile, as_of, read_only=True) as ctx:
         result = rule(ctx, given["price"], given["temperature"], given["humidity"])
     unknown = {name for name, value in result.items() if value != value}
     if as_json:
@@ -110,6 +110,6 @@ def roll_back(profile: str | None, name: str, as_json: bool) -> None:
 def _write_versions(profile: str | None, as_json: bool) -> None:
     from factory_lib.models import registry
 
-    with open_context(profile) as ctx:
+    with open_context(profile, read_only=True) as ctx:
         versions = records(registry.versions(ctx))
     write_rows(versions, as_json)

@@ -68,7 +68,7 @@ def alerts(profile: str | None, as_json: bool) -> None:
 @common_options
 def list_alerts(profile: str | None, every: bool, as_json: bool) -> None:
     """List open alerts."""
-    with _state(profile) as (state, _, _):
+    with open_state(factory_settings.load(profile), read_only=True) as state:
         write_rows(alert_states.alert_rows(state, every=every), as_json)
 
 

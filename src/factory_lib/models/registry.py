@@ -25,7 +25,6 @@ from factory_lib.context import RunContext
 from factory_lib.errors import ModelIncompatible, ModelMissing
 from factory_lib.files import lock
 from factory_lib.settings import Settings
-from factory_lib.state.calls import Call, record_call
 
 EXPERIMENT = "factory"
 CHAMPION, CHALLENGER, RETIRED = "champion", "challenger", "retired"
@@ -102,15 +101,13 @@ def client_for(ctx: RunContext, operation: str) -> Iterator[Any]:
     if not _is_initialised(ctx.settings):
         initialise(ctx.settings)
     with _mlflow(ctx.settings) as mlflow:
-        begun, status = time.perf_counter(), "failed"
+        status = "failed"
+        begun = time.perf_counter()
         try:
             yield mlflow
             status = "ok"
         finally:
-            ms = 1000 * (time.perf_counter() - begun)
-            record_call(
-                ctx.state, Call(ctx.clock.now(), "registry", operation, status, duration_ms=ms)
-            )
+            ctx.record_call("registry", operation, status, 0, 1000 * (time.perf_counter() - begun))
 
 
 @dataclass(frozen=True)

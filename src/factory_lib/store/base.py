@@ -43,23 +43,29 @@ class Store:
     ----------
     origin : str
         ``real`` or ``simulated``, from the store's own stamp.
-    on_call : callable, optional
-        Told the name of each call, its rows and its milliseconds.
+    on_operation : callable, optional
+        Called after each operation with its name, ``ok`` or ``failed``, rows and
+        milliseconds.
     """
 
     def __init__(self, backend: Backend, catalogue: Catalogue) -> None:
         self.backend = backend
         self.catalogue = catalogue
         self.origin: Origin = backend.origin
-        self.on_call: Callable[[str, int, float], None] | None = None
+        self.on_operation: Callable[[str, str, int, float], None] | None = None
 
     @contextmanager
-    def _call(self, name: str) -> Iterator[list[int]]:
-        """Time one call; the caller leaves its number of rows in the list."""
-        rows, began = [0], time.perf_counter()
-        yield rows
-        if self.on_call:
-            self.on_call(name, rows[0], (time.perf_counter() - began) * 1000)
+    def _operation(self, name: str) -> Iterator[list[int]]:
+        """Time one operation; the caller puts its number of rows into the list."""
+        rows = [0]
+        status = "failed"
+        began = time.perf_counter()
+        try:
+            yield rows
+            status = "ok"
+        finally:
+            if self.on_operation:
+                self.on_operation(name, status, rows[0], (time.perf_counter() - began) * 1000)
 
     # -- values ---------------------------------------------------------------------------------------------------
 
@@ -80,7 +86,7 @@ class Store:
             If what was written is not found when read again; repeating the write
             completes it.
         """
-        with self._call("write") as counted:
+        with self._operation("write") as counted:
             measurement = rows["series"].map(
                 {s: self.catalogue[s].measurement for s in rows["series"].unique()}
             )
@@ -144,7 +150,7 @@ class Store:
         entries = [self.catalogue[name] for name in names]
         if grid_s is not None:
             _require_grid(entries, start, end, grid_s)
-        with self._call("read") as counted:
+        with self._operation("read") as counted:
             rows = self.backend.load(_window(names, places, start, end, as_of))
             if raw:
                 rows = view.in_series_order(rows, names)
@@ -167,7 +173,7 @@ class Store:
     ) -> Slots:
         """Return the ascending, distinct starts of the slots that ``read`` would show, as seconds since 1970."""
         entry = self.catalogue[series]
-        with self._call("slots") as counted:
+        with self._operation("slots") as counted:
             quarantined = self._quarantined([entry.name])
             # A first value is known no later than its revisions: only a quarantine
             # makes the others matter.
@@ -181,7 +187,7 @@ class Store:
             return starts
 
     def _quarantined(self, series: Sequence[str]) -> pd.DataFrame:
-        rows = self.read_verdicts()
+        rows = self._read_verdicts(open_only=True)
         return rows[rows["series"].isin(series)]
 
     # -- forecasts ------------------------------------------------------------------------------------------------
@@ -193,7 +199,7 @@ class Store:
         revised. Rejected and counted: no ``p50``, or a target slot that ended before
         its issue or lies further ahead than ``rows.MAX_LEAD_S``.
         """
-        with self._call("write_forecasts") as counted:
+        with self._operation("write_forecasts") as counted:
             counted[0] = len(rows)
             arriving, refused = merge.admit_forecasts(rows[list(FORECAST_COLUMNS)], run_id)
             if not len(arriving):
@@ -228,7 +234,7 @@ class Store:
         ``latest``: of each model and target only the last issue, from the most trusted
         place.
         """
-        with self._call("read_forecasts") as counted:
+        with self._operation("read_forecasts") as counted:
             rows = self.backend.load_forecasts(_window([series], places, start, end, as_of))
             frame = view.forecast_frame(rows, places, latest=latest)
             if models is not None:
@@ -248,7 +254,7 @@ class Store:
             raise BadInput(
                 f"A verdict is quarantined or released, not {', '.join(sorted(unknown))}."
             )
-        with self._call("write_verdicts") as counted, self.backend.writing("verdicts"):
+        with self._operation("write_verdicts") as counted, self.backend.writing("verdicts"):
             rows = _verdicts(rows)
             rows["reason"] = rows["reason"].str.split().str.join(" ")
             have = pd.MultiIndex.from_frame(_verdicts(self.backend.load_verdicts()))
@@ -260,6 +266,12 @@ class Store:
 
     def read_verdicts(self, *, open_only: bool = True) -> pd.DataFrame:
         """Return the verdicts, newest first; ``open_only``: the last of each value, where it is a quarantine."""
+        with self._operation("read_verdicts") as counted:
+            rows = self._read_verdicts(open_only=open_only)
+            counted[0] = len(rows)
+            return rows
+
+    def _read_verdicts(self, *, open_only: bool) -> pd.DataFrame:
         rows = _verdicts(self.backend.load_verdicts()).sort_values("at", kind="stable")
         if open_only:
             rows = rows.drop_duplicates(_JUDGED, keep="last")
@@ -274,14 +286,14 @@ class Store:
         Forecasts count as measurement ``forecasts``, verdicts as ``verdicts``. Equal
         checksums mean equal content, in whatever order and backend.
         """
-        with self._call("inventory") as counted:
+        with self._operation("inventory") as counted:
             frame = checksums.inventory(self.backend, self.catalogue)
             counted[0] = int(frame["rows"].sum())
             return frame
 
     def maintain(self) -> None:
         """Compact whatever the backend lets grow."""
-        with self._call("maintain"):
+        with self._operation("maintain"):
             self.backend.maintain()
 
     def close(self) -> None:
