@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -109,8 +109,6 @@ def open_context(
 
     Parameters
     ----------
-    profile, settings
-        The profile's name, or its settings where they are loaded already.
     as_of : str or datetime, optional
         One that is neither now nor what a scheduled run gave its kernel makes it a
         replay.
@@ -126,29 +124,32 @@ def open_context(
     """
     settings = settings or factory_settings.load(profile)
     own_clock = clock or SystemClock(settings.clock_offset_s)
-    instant = parse_instant(as_of) if isinstance(as_of, str) else as_of or own_clock.now()
-    with open_state(settings, read_only=read_only) as state:
-        store = open_store(settings)
+    instant = parse_instant(as_of) if isinstance(as_of, str) else as_of
+    with (
+        open_state(settings, read_only=read_only) as state,
+        closing(open_store(settings)) as store,
+    ):
+        context = RunContext(
+            settings=settings,
+            state=state,
+            store=store,
+            clock=own_clock,
+            as_of=instant or own_clock.now(),
+            run_id=run_id or uuid4().hex[:12],
+            explicit_as_of=not _is_present(instant, own_clock),
+            records_calls=records_calls and not read_only,
+        )
+        store.on_operation = partial(context.record_call, "store")
         try:
-            context = RunContext(
-                settings=settings,
-                state=state,
-                store=store,
-                clock=own_clock,
-                as_of=instant,
-                run_id=run_id or uuid4().hex[:12],
-                explicit_as_of=as_of is not None and not _is_present(instant, own_clock),
-                records_calls=records_calls and not read_only,
-            )
-            store.on_operation = partial(context.record_call, "store")
             yield context
         finally:
-            store.close()
             if clock is None and settings.clock_offset_s and not read_only:
                 save_clock(settings.paths.clock, own_clock.now())
 
 
-def _is_present(instant: datetime, clock: Clock) -> bool:
+def _is_present(instant: datetime | None, clock: Clock) -> bool:
     """Return whether ``instant`` is now, by the clock or by the run that started this kernel."""
+    if instant is None or instant == clock.now():
+        return True
     present = os.environ.get(AS_OF_ENV)
-    return instant == clock.now() or (bool(present) and instant == parse_instant(str(present)))
+    return bool(present) and instant == parse_instant(str(present))
