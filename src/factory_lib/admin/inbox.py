@@ -38,10 +38,10 @@ def import_waiting(ctx: RunContext) -> list[InboxEntry]:
     """
     if ctx.replay:
         return []
-    unfinished = due.dropped(ctx.settings, settled=False)
+    unfinished = due.waiting_entries(ctx.settings, complete=False)
     try:
         with lock(ctx.settings.paths.lock("inbox"), wait=False):
-            entries = [_import(ctx, path) for path in due.dropped(ctx.settings)]
+            entries = [_import(ctx, path) for path in due.waiting_entries(ctx.settings)]
     except JobLocked:
         return []
     entries += [
@@ -52,7 +52,7 @@ def import_waiting(ctx: RunContext) -> list[InboxEntry]:
 
 def _import(ctx: RunContext, path: Path) -> InboxEntry:
     name = printable(path.name)
-    before = due.contents(path)
+    before = due.entry_files(path)
     try:
         report = import_path(ctx, path)
     except (BadInput, OriginMismatch) as error:
@@ -61,7 +61,7 @@ def _import(ctx: RunContext, path: Path) -> InboxEntry:
         entry = InboxEntry(name, report.written.new, report.level == "fail", report.verdict)
         if report.written.written:
             ctx.set_mark(STORED, "inbox", ctx.clock.now())
-    if due.contents(path) != before:
+    if due.entry_files(path) != before:
         # The part that was read is stored; the next run reads the whole.
         return replace(entry, refused=False, note=UNFINISHED, left=True)
     folder = "refused" if entry.refused else f"{ctx.clock.now():%Y-%m-%d}"

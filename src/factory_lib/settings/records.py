@@ -233,11 +233,33 @@ class RetentionSettings:
         at_least(self, runs_days=1, calls_days=1, backups=1, log_mb=0)
 
 
+JobKind = Literal[
+    "ingestion",
+    "gap_analysis",
+    "backfill",
+    "features",
+    "training",
+    "predictions",
+    "plan",
+    "health",
+    "maintenance",
+    "other",
+]
+
+
 @dataclass(frozen=True)
 class JobSettings:
-    """A scheduled job: which notebook, how often it looks, how long it may take."""
+    """A scheduled job: its notebook, when it is due, how often that is checked, its longest time.
+
+    Attributes
+    ----------
+    kind : str
+        The rule by which a tick is due (``runs.due``); one of kind ``other`` is due when
+        a value was stored since its last run, or that failed.
+    """
 
     notebook: str
+    kind: JobKind = "other"
     cron: str = ""
     timeout_s: int = 900
     parameters: Mapping[str, Any] = field(default_factory=dict)

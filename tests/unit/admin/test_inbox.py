@@ -77,9 +77,9 @@ def test_what_cannot_be_read_is_kept_apart(ctx: RunContext, folder: Path) -> Non
 def test_a_waiting_file_makes_ingestion_due(ctx: RunContext, folder: Path) -> None:
     for name in (".hidden", "big.csv.part"):
         drop(folder, name)
-    assert due.dropped(ctx.settings) == []
+    assert due.waiting_entries(ctx.settings) == []
     drop(folder)
-    assert [file.name for file in due.dropped(ctx.settings)] == ["marginalpdbc_20260414.1"]
+    assert [file.name for file in due.waiting_entries(ctx.settings)] == ["marginalpdbc_20260414.1"]
     assert due.nothing_due(ctx.settings, ctx.state, "ree_price_ingestion", ctx.clock.now()) is None
 
 
@@ -88,7 +88,7 @@ def test_a_file_still_being_copied_is_left_and_named(ctx: RunContext, folder: Pa
     whole = file.read_bytes()
     file.write_bytes(whole[:900])
     drop(folder, "other.csv.part")
-    assert due.dropped(ctx.settings) == []
+    assert due.waiting_entries(ctx.settings) == []
     half, part = inbox.import_waiting(ctx)
     assert (half.left, half.new, part.left) == (True, 0, True)
     assert "still being written" in half.note

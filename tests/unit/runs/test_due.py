@@ -1,13 +1,17 @@
-"""When planning is due: prices first of all, then a new day, then the air ahead."""
+"""The rules by which a tick of each kind of job is due."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import get_args
 
 import pytest
 
 from factory_lib.context import RunContext
 from factory_lib.runs import due
+from factory_lib.settings import Settings
+from factory_lib.settings.records import JobKind, JobSettings
 from factory_lib.state import attempts
 from factory_lib.state.attempts import RetryPass
 from factory_lib.state.marks import DRIFT, STORED, set_mark
@@ -95,3 +99,37 @@ def test_gaps_are_looked_for_though_the_clock_was_put_back(
     assert (
         due.nothing_due(ctx.settings, ctx.state, "auto_backfill_check", now) is not None
     ) == quiet
+
+
+def test_every_kind_of_job_has_a_rule() -> None:
+    assert {"ingestion", *due.RULES} == set(get_args(JobKind))
+
+
+def test_only_a_job_of_ones_own_has_no_kind(settings: Settings) -> None:
+    assert [name for name, spec in settings.jobs.items() if spec.kind == "other"] == []
+
+
+@pytest.mark.parametrize(("stored_min", "quiet"), [(-5, True), (5, False)], ids=["old", "new"])
+def test_a_job_of_ones_own_is_due_when_a_value_was_stored(
+    ctx: RunContext, stored_min: int, quiet: bool
+) -> None:
+    jobs = {**ctx.settings.jobs, "mine": JobSettings(notebook="mine")}
+    settings = replace(ctx.settings, jobs=jobs)
+    assert due.nothing_due(settings, ctx.state, "mine", LAST) is None, "it never ran"
+    set_mark(ctx.state, "job", "mine", LAST, {"status": "ok"})
+    set_mark(ctx.state, STORED, "spot_eur_mwh", LAST + timedelta(minutes=stored_min))
+    later = LAST + timedelta(minutes=30)
+    assert (due.nothing_due(settings, ctx.state, "mine", later) is not None) == quiet
+
+
+def test_maintenance_and_health_have_their_own_rhythm(ctx: RunContext) -> None:
+    for job in ("weekly_cleanup", "health_check", "ml_training"):
+        set_mark(ctx.state, "job", job, LAST, {"status": "ok"})
+    now = LAST + timedelta(minutes=30)
+    assert due.nothing_due(ctx.settings, ctx.state, "weekly_cleanup", now) is None
+    assert due.nothing_due(ctx.settings, ctx.state, "health_check", now) is not None
+    assert (
+        due.nothing_due(ctx.settings, ctx.state, "health_check", LAST + due.LONGEST_QUIET) is None
+    )
+    set_mark(ctx.state, "job", "ml_training", now, {"status": "failed"})
+    assert due.nothing_due(ctx.settings, ctx.state, "health_check", now) is None
