@@ -67,7 +67,7 @@ def nothing_due(settings: Settings, state: State, job: str, now: datetime) -> st
     tick = JobTick(settings, state, spec, last_run, now)
     if spec.kind == "backfill" and spec.parameters.get("automatic", True):
         return _nothing_to_fill(tick)
-    return RULES[spec.kind](tick) if last_run.note["status"] == "ok" else None
+    return DUE_RULES[spec.kind](tick) if last_run.note["status"] == "ok" else None
 
 
 # -- the inbox ------------------------------------------------------------------------------------
@@ -245,7 +245,7 @@ def _always_due(tick: JobTick) -> None:
 
 
 # after a run that ended well; ingestion and the automatic backfill have rules of their own
-RULES: Mapping[str, DueRule] = {
+DUE_RULES: Mapping[str, DueRule] = {
     "gap_analysis": _no_new_gap,
     "backfill": _no_new_gap,
     "features": _nothing_stored,

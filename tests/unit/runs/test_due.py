@@ -102,7 +102,7 @@ def test_gaps_are_looked_for_though_the_clock_was_put_back(
 
 
 def test_every_kind_of_job_has_a_rule() -> None:
-    assert {"ingestion", *due.RULES} == set(get_args(JobKind))
+    assert {"ingestion", *due.DUE_RULES} == set(get_args(JobKind))
 
 
 def test_only_a_job_of_ones_own_has_no_kind(settings: Settings) -> None:
