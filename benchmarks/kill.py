@@ -87,9 +87,9 @@ def child() -> None:
 
 @dataclass
 class Life:
-    """One process: what it said, and how it ended."""
+    """One process: its output, and how it ended."""
 
-    said: bytes = b""
+    output: bytes = b""
     seconds: float = 0.0
     killed: bool = False
     asked: list[tuple[str, date, date]] = field(default_factory=list)
@@ -97,7 +97,7 @@ class Life:
     @property
     def mid_write(self) -> bool:
         """Whether it died inside an open transaction."""
-        return self.killed and self.said.count(b"w") > self.said.count(b"c")
+        return self.killed and self.output.count(b"w") > self.output.count(b"c")
 
 
 def live(
@@ -118,15 +118,15 @@ def live(
             process.send_signal(signal.SIGKILL)
             life.killed, deadline = True, None
             continue
-        if not (said := os.read(out, 64)):
+        if not (output := os.read(out, 64)):
             break
-        life.said += said
+        life.output += output
         if began is None:
             began = monotonic()
             deadline = began + after_s if writes is None and after_s else None
         if (
             writes is not None
-            and life.said.count(b"w") >= writes
+            and life.output.count(b"w") >= writes
             and not life.killed
             and deadline is None
         ):
@@ -202,7 +202,7 @@ def one_store(
         if number == kills:
             life = live(env, simulator)
         elif chance.random() < 0.55:
-            left = whole.said.count(b"w") * sum(map(len, before.values())) // SLOTS
+            left = whole.output.count(b"w") * sum(map(len, before.values())) // SLOTS
             life = live(
                 env,
                 simulator,
@@ -215,7 +215,7 @@ def one_store(
             {
                 "killed": life.killed,
                 "mid_write": life.mid_write,
-                "writes": life.said.count(b"c"),
+                "writes": life.output.count(b"c"),
                 "requests": len(life.asked),
                 "asked_again": asked_again(life, before),
                 "integrity_failure": not sound(data),
@@ -242,7 +242,7 @@ def run(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
                 {**os.environ, "FACTORY_HOME": home, "FACTORY_SIMULATOR_URL": url}, simulator
             )
         print(
-            f"undisturbed: {whole.said.count(b'w')} writes in {whole.seconds:.1f} s",
+            f"undisturbed: {whole.output.count(b'w')} writes in {whole.seconds:.1f} s",
             file=sys.stderr,
         )
         while sum(line["killed"] for line in lines) < wanted:

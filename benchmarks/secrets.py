@@ -81,7 +81,7 @@ class Hostile:
 
 
 def keys() -> dict[str, str]:
-    """Return every secret the library knows, each marked and told apart."""
+    """Return every secret the library knows, each marked and distinct."""
     return {
         spec.name.upper(): f"{MARK}-{number:02d}" for number, spec in enumerate(fields(Secrets))
     }

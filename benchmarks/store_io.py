@@ -179,8 +179,12 @@ def _influx() -> Iterator[tuple[str, InfluxSettings, str]]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            told = json.loads(process.stdout.readline())
-            yield "double", InfluxSettings(told["url"], told["org"], told["bucket"]), told["token"]
+            ready = json.loads(process.stdout.readline())
+            yield (
+                "double",
+                InfluxSettings(ready["url"], ready["org"], ready["bucket"]),
+                ready["token"],
+            )
         finally:
             process.terminate()
 

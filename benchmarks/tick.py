@@ -37,7 +37,7 @@ MAKE = ("make", "--no-print-directory", "--directory", str(ROOT), "run", f"JOB={
 
 
 def timed(command: Sequence[str], env: Mapping[str, str]) -> tuple[float, str]:
-    """Return the seconds a command took and what it said; a failure ends the benchmark."""
+    """Return the seconds a command took and its output; a failure ends the benchmark."""
     began = time.perf_counter()
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - began
@@ -48,10 +48,10 @@ def timed(command: Sequence[str], env: Mapping[str, str]) -> tuple[float, str]:
 
 def tick(env: Mapping[str, str], expected: str) -> float:
     """Return the seconds of one tick that has to end as ``expected``."""
-    seconds, said = timed((*MAKE, "ARGS=--json"), env)
-    status = json.loads(said.splitlines()[-1])["status"]
+    seconds, output = timed((*MAKE, "ARGS=--json"), env)
+    status = json.loads(output.splitlines()[-1])["status"]
     if status != expected:
-        raise SystemExit(f"The tick was to be {expected} and was {status}:\n{said}")
+        raise SystemExit(f"The tick was to be {expected} and was {status}:\n{output}")
     return seconds
 
 

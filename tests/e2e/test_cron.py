@@ -17,7 +17,7 @@ from factory_lib.state.marks import set_mark
 
 FAKE = """#!/bin/sh
 case "$1" in
--l) cat "$TABLE" 2>/dev/null || { echo "no crontab for somebody" >&2; exit 1; } ;;
+-l) cat "$TABLE" 2>/dev/null || { echo "no crontab for user" >&2; exit 1; } ;;
 -) cat > "$TABLE" ;;
 esac
 """
@@ -116,7 +116,7 @@ def test_a_line_runs_in_the_bare_environment_of_cron(
     data = tmp_path / "100% mine" / "data" / "live"
     with State(data / "state.db", data.parent / "hosts.db") as state:
         set_mark(state, "job", "gap_analysis", SystemClock().now(), {"status": "ok"})
-    command = line.split(" ", 5)[5].replace(r"\%", "%")  # what cron hands to the shell
+    command = line.split(" ", 5)[5].replace(r"\%", "%")  # what cron passes to the shell
     assert "%" not in line.replace(r"\%", "")
     bare = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "LOGNAME": "ana", "SHELL": "/bin/sh"}
     done = subprocess.run(

@@ -46,7 +46,7 @@ def test_every_component_that_the_jobs_called_is_counted(demo: Demo) -> None:
     assert counts["store", False] == 0
 
 
-def test_every_page_says_simulated_and_asks_nobody(demo: Demo) -> None:
+def test_every_page_says_simulated_and_makes_no_request(demo: Demo) -> None:
     pages = sorted(demo.home.glob("runs/demo/**/*.html"))
     assert len(pages) == len(demo_job.CHAIN) + 1
     for page in pages:
@@ -63,23 +63,23 @@ def test_the_index_leads_to_every_report(demo: Demo) -> None:
 
 
 def test_holes_were_found_and_filled_and_the_store_says_so(demo: Demo) -> None:
-    told = {
+    result = {
         run.job: run.metrics
         for run in map(records.load_record, records.folders(demo.settings.paths.runs))
     }
-    assert told["gap_analysis"]["missing"] > 1000
-    filled = told["auto_backfill_check"]
+    assert result["gap_analysis"]["missing"] > 1000
+    filled = result["auto_backfill_check"]
     assert filled["recovered"] > 1000
     assert (
-        told["gap_analysis"]["missing"]
+        result["gap_analysis"]["missing"]
         == filled["missing"] - filled["missing_quarantined"] + filled["untouched"]
     )
     with open_context(settings=demo.settings, as_of=simulation.BEGIN) as ctx:
         after = analyse(ctx).metrics
     assert (
-        after["missing"] < told["gap_analysis"]["missing"] / 10
+        after["missing"] < result["gap_analysis"]["missing"] / 10
     )  # what is left is too short to be filled unasked
-    assert after["unfillable"] == told["auto_backfill_check"]["unfillable"]
+    assert after["unfillable"] == result["auto_backfill_check"]["unfillable"]
 
 
 def test_ingesting_again_brings_what_was_late_and_then_nothing(
@@ -108,14 +108,14 @@ def test_a_notebook_run_by_plain_papermill_tells_the_same(
     papermill.execute_notebook(
         str(source), str(tmp_path / "out.ipynb"), parameters, progress_bar=False
     )
-    told = report.metrics(nbformat.read(tmp_path / "out.ipynb", as_version=4))
+    result = report.metrics(nbformat.read(tmp_path / "out.ipynb", as_version=4))
     ran = next(
         run
         for run in map(records.load_record, records.folders(demo.settings.paths.runs))
         if run.job == "feature_engineering"
     )
-    assert told["summary"] == ran.summary
-    assert told["feature_hash"] == ran.metrics["feature_hash"]
+    assert result["summary"] == ran.summary
+    assert result["feature_hash"] == ran.metrics["feature_hash"]
 
 
 @pytest.mark.parametrize("name", ["data_explorer", "climate_risk"])
@@ -128,24 +128,24 @@ def test_a_research_notebook_runs_on_the_demo(
     papermill.execute_notebook(
         str(source), str(tmp_path / "out.ipynb"), parameters, progress_bar=False
     )
-    told = report.metrics(nbformat.read(tmp_path / "out.ipynb", as_version=4))
-    assert told["simulated"]
-    assert told["summary"]
+    result = report.metrics(nbformat.read(tmp_path / "out.ipynb", as_version=4))
+    assert result["simulated"]
+    assert result["summary"]
 
 
 def test_the_plan_of_the_demo_is_the_cheapest_and_lies_in_its_files(demo: Demo) -> None:
-    told = next(
+    result = next(
         run
         for run in map(records.load_record, records.folders(demo.settings.paths.runs))
         if run.job == "production_optimization"
     )
-    assert told.mlflow_run_id
-    assert float(told.metrics["cost_eur"]) <= float(told.metrics["baseline_cost_eur"])
+    assert result.mlflow_run_id
+    assert float(result.metrics["cost_eur"]) <= float(result.metrics["baseline_cost_eur"])
     day = demo.settings.paths.data / "plans" / "2025-11-21"
     written = json.loads((day / "plan.json").read_text(encoding="utf-8"))
     assert written["schema"].startswith("factory-plan/")
     assert sum(batch["kg"] for batch in written["batches"]) == pytest.approx(
-        float(told.metrics["kg"]), abs=0.1
+        float(result.metrics["kg"]), abs=0.1
     )
     assert {file.name for file in day.iterdir()} >= {"plan.json", "plan.csv", "plan.ics"}
 
@@ -153,13 +153,13 @@ def test_the_plan_of_the_demo_is_the_cheapest_and_lies_in_its_files(demo: Demo) 
 def test_the_shift_leaders_plan_answers_in_words_and_in_json(demo: Demo) -> None:
     as_of = records.stamp(simulation.BEGIN + demo_job.DEMO_PAUSE)
     words = ("plan", "--profile", "demo", "--as-of", as_of)
-    said = factory(demo.home, *words, "--out", "conche", "22:00", "--language", "en")
-    assert said.returncode == 1
-    assert "NO PLAN IS POSSIBLE" in said.stdout
-    assert "Without the wish “out conche 2025-11-21T22:00” there would be a plan." in said.stdout
-    told = json.loads(factory(demo.home, *words, "--clear", "--json").stdout)
-    assert told["level"] == "ok"
-    assert {row["stage"] for row in told["schedule"]} >= {"mixing", "moulding"}
+    output = factory(demo.home, *words, "--out", "conche", "22:00", "--language", "en")
+    assert output.returncode == 1
+    assert "NO PLAN IS POSSIBLE" in output.stdout
+    assert "Without the wish “out conche 2025-11-21T22:00” there would be a plan." in output.stdout
+    result = json.loads(factory(demo.home, *words, "--clear", "--json").stdout)
+    assert result["level"] == "ok"
+    assert {row["stage"] for row in result["schedule"]} >= {"mixing", "moulding"}
     refused = factory(demo.home, *words, "--pin", "standard", "mixing", "25:00")
     assert (refused.returncode, "not understood" in refused.stderr) == (2, True)
 
@@ -179,7 +179,7 @@ def test_a_replay_sees_only_what_was_known_then(demo: Demo) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "output"),
     [
         pytest.param(("run", "nonsense"), 2, "There is no job 'nonsense'", id="unknown job"),
         pytest.param(
@@ -196,11 +196,11 @@ def test_a_replay_sees_only_what_was_known_then(demo: Demo) -> None:
     ],
 )
 def test_bad_input_is_one_sentence_and_an_exit_code(
-    tmp_path: Path, words: tuple[str, ...], code: int, said: str
+    tmp_path: Path, words: tuple[str, ...], code: int, output: str
 ) -> None:
     ran = factory(tmp_path, *words)
     assert ran.returncode == code
-    assert said in ran.stderr
+    assert output in ran.stderr
     assert "Traceback" not in ran.stderr
 
 
@@ -214,10 +214,10 @@ def test_the_demos_commands_go_on_at_its_own_time_with_a_simulator_of_their_own(
 
     before = left_at()
     assert timedelta(0) <= before - simulation.BEGIN < timedelta(hours=1)
-    told = json.loads(factory(later.home, "backfill", "--profile", "demo", "--json").stdout)
-    assert told["metrics"]["recovered"] == told["metrics"]["missing"] > 0
-    told = json.loads(factory(later.home, "gaps", "--profile", "demo", "--json").stdout)
-    assert told["metrics"]["missing"] == 0
+    result = json.loads(factory(later.home, "backfill", "--profile", "demo", "--json").stdout)
+    assert result["metrics"]["recovered"] == result["metrics"]["missing"] > 0
+    result = json.loads(factory(later.home, "gaps", "--profile", "demo", "--json").stdout)
+    assert result["metrics"]["missing"] == 0
     assert before < left_at() < before + timedelta(minutes=5)
 
 
@@ -244,7 +244,7 @@ def test_the_readmes_example_runs_after_the_demo_as_it_is_printed(later: Demo) -
     assert "9 series are present" in ran.stdout
 
 
-def test_a_notebook_of_the_demo_is_told_how_to_reach_its_providers(later: Demo) -> None:
+def test_a_notebook_of_the_demo_knows_how_to_reach_its_providers(later: Demo) -> None:
     with open_context(settings=later.settings) as ctx:
         outcome = ingest(ctx, "ree")
     assert outcome.metrics["sources_failed"] == 1
@@ -256,9 +256,9 @@ def test_a_notebook_of_the_demo_is_told_how_to_reach_its_providers(later: Demo) 
 
 def test_the_commands_of_a_demo_profile_answer_in_json(demo: Demo) -> None:
     as_of = records.stamp(simulation.BEGIN)
-    told = json.loads(
+    result = json.loads(
         factory(demo.home, "gaps", "--profile", "demo", "--as-of", as_of, "--json").stdout
     )
-    assert told["metrics"]["present"] > 0
+    assert result["metrics"]["present"] > 0
     jobs = json.loads(factory(demo.home, "jobs", "--profile", "demo", "--json").stdout)
     assert {job["job"] for job in jobs if job["status"] == "ok"} == set(demo_job.CHAIN)

@@ -167,7 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
             and self.server.failing_after <= 0 < self.server.failing_times
         ):
             self.server.failing_times -= 1
-            raise _Refused(self.server.failing, "unavailable", "the double was told to fail")
+            raise _Refused(self.server.failing, "unavailable", "the double was set to fail")
         self.server.failing_after -= 1
         try:
             conflict = bucket.write(body, query.get("precision", "ns"))

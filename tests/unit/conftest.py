@@ -1,4 +1,4 @@
-"""A house with two days of quarter-hourly prices in it, and one with weeks of prices and weather."""
+"""Contexts with two days of quarter-hourly prices, and with weeks of prices and weather."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ CORE = {
     "settings",
     "__init__",
 }
-# Beside CORE; nobody may import everything.
+# Beside CORE; no package may import everything.
 ALLOWED: dict[str, set[str]] = {
     **{module: set() for module in CORE},
     "state": set(),

@@ -60,7 +60,7 @@ def test_local_wall_time_becomes_utc_across_the_seasons() -> None:
     assert clock.local_instant(date(2026, 7, 15), time(13, 45)).hour == 11
 
 
-def test_the_simulated_clock_moves_only_when_told() -> None:
+def test_the_simulated_clock_moves_only_when_set() -> None:
     ticking = clock.SimulatedClock(datetime(2026, 4, 15, tzinfo=UTC))
     ticking.sleep(90)
     ticking.sleep(-5)

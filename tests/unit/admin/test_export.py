@@ -110,7 +110,7 @@ def test_the_plan_says_when_it_was_made(works: RunContext, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         pytest.param(["plan"], "no plan yet", id="no plan"),
         pytest.param(["forecasts", "nonsense"], "nonsense", id="forecasts of nothing"),
@@ -120,12 +120,12 @@ def test_the_plan_says_when_it_was_made(works: RunContext, tmp_path: Path) -> No
         pytest.param(["plan", "nonsense"], "nonsense", id="part of a plan"),
     ],
 )
-def test_what_is_not_there_is_said(
+def test_the_error_names_what_is_missing(
     works: RunContext,
     tmp_path: Path,
     words: list[str],
-    said: str,
+    message: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["export", *words, *WINDOW, "--out", str(tmp_path / "x.csv")]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err

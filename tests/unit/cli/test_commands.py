@@ -37,11 +37,11 @@ def test_values_are_rejected_and_released(
     ctx: RunContext, fill: Fill, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fill()
-    told = [*WINDOW, "--reason", "frozen", "--by", "Ana"]
-    assert rows_of(capsys, "quarantine", "reject", "spot_eur_mwh", *told)[0]["values"] == 8
+    options = [*WINDOW, "--reason", "frozen", "--by", "Ana"]
+    assert rows_of(capsys, "quarantine", "reject", "spot_eur_mwh", *options)[0]["values"] == 8
     listed = rows_of(capsys, "quarantine", "list")
     assert {(row["reason"], row["by"]) for row in listed} == {("frozen", "Ana")}
-    assert rows_of(capsys, "quarantine", "release", "spot_eur_mwh", *told)[0]["values"] == 8
+    assert rows_of(capsys, "quarantine", "release", "spot_eur_mwh", *options)[0]["values"] == 8
     assert rows_of(capsys, "quarantine", "list") == []
 
 
@@ -110,8 +110,8 @@ def test_a_what_if_is_a_rule_and_unknown_without_a_price_history(
 ) -> None:
     words = ["predict", "--what-if", "price=80", "temperature=24", "humidity=55"]
     assert main(words) == 0
-    told = capsys.readouterr().out
-    assert told.startswith(
+    output = capsys.readouterr().out
+    assert output.startswith(
         "rule, not a prediction: price 80 EUR/MWh, temperature 24 °C, humidity 55 %"
     )
     assert main([*words, "--json"]) == 0
