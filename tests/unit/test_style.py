@@ -212,6 +212,27 @@ def docstring_violations(file: Path) -> Iterator[str]:
             yield f"{getattr(node, 'lineno', 1)}: the docstring opens with {text.split()[0]!r}"
 
 
+ROOT = SOURCE.parent
+DOCUMENTS = sorted(
+    {
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("notebooks/**/*.ipynb"),
+        *ROOT.glob("config/*.toml"),
+        ROOT / "Makefile",
+    }
+    # These two name keys of before.
+    - {ROOT / "docs" / "renamed-keys.md", ROOT / "CHANGELOG.md"}
+)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_documents_keep_to_the_words(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    assert [word for word in split_words(text) if WORD.fullmatch(word)] == []
+    assert PHRASES.search(text) is None
+
+
 # -- form -----------------------------------------------------------------------------------------
 
 
