@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from factory_lib import sources
 from factory_lib.catalogue import default_catalogue
 from factory_lib.clock import day_bounds, day_start
 from factory_lib.errors import BadInput
@@ -85,13 +86,8 @@ def test_a_failing_provider_holds_up_no_other(town) -> None:
 
 
 def test_rows_that_were_due_and_did_not_come_fail_the_job(town) -> None:
-    town.simulator.set_rules(
-        (
-            Rule("outage", source="ree"),
-            Rule("outage", source="esios"),
-            Rule("outage", source="omie"),
-        )
-    )
+    names = sources.select(town.ctx().settings, "prices")
+    town.simulator.set_rules(tuple(Rule("outage", source=name) for name in names))
     result = ingest(town.ctx(), "prices")
     assert result.status == "fail"
     assert "spot_eur_mwh, pvpc_eur_mwh had values due" in result.summary
