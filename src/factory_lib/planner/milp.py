@@ -44,6 +44,8 @@ class ConstraintBuilder:
         self, terms: Terms, low: npt.ArrayLike = -np.inf, high: npt.ArrayLike = np.inf
     ) -> None:
         """Add one row for each position of the terms: ``low ≤ Σ coefficient · column ≤ high``."""
+        if not terms:
+            return
         count = len(terms[0][0])
         numbers = np.arange(self.height, self.height + count)
         self.entries += [_table(count, numbers, *term) for term in terms]
@@ -64,13 +66,16 @@ class ConstraintBuilder:
             (values, (rows.astype(int), columns.astype(int))), shape=(self.height, self.width)
         )
         low, high, cost, whole = np.concatenate(self.columns, axis=1)
-        return milp(
+        result = milp(
             cost,
             integrality=whole,
             bounds=Bounds(low, high),
             constraints=LinearConstraint(matrix.tocsr(), *np.concatenate(self.limits, axis=1)),
             options={"time_limit": max(time_limit_s, 0.01), "mip_rel_gap": gap},
         )
+        if result.mip_dual_bound is None:  # nothing whole: a linear program, or no answer
+            result.mip_dual_bound = result.fun if result.status == 0 else -np.inf
+        return result
 
 
 def _table(count: int, *values: npt.ArrayLike) -> Floats:

@@ -59,7 +59,7 @@ class MilpModel:
         self._machines()
         self._people()
         self._connection()
-        self.made: dict[str, Ints] = {}
+        self.made: dict[int, Ints] = {}
         self.extra: dict[str, Ints] = {}
         self.undelivered = {
             name: self._kilograms(name, book) for name, book in problem.books.items()
@@ -157,9 +157,8 @@ class MilpModel:
         more: Columns | None = None,
     ) -> None:
         """Keep what activities take ``weights`` of within ``room``, or what has begun takes."""
-        if len(slots):
-            room = np.maximum(room, self.problem.facts(weights))
-            self.rows.rows(self.use(weights, slots) + (more or []), high=room[slots])
+        room = np.maximum(room, self.problem.facts(weights))
+        self.rows.rows(self.use(weights, slots) + (more or []), high=room[slots])
 
     def _machines(self) -> None:
         """Keep to the units of each machine, and two products apart by the time to clean it."""
@@ -206,25 +205,25 @@ class MilpModel:
         lacking from then on.
         """
         marks = len(book.marks)
-        made = self.made[product] = self.rows.add(marks)
         extra = self.extra[product] = self.rows.add(marks, cost=book.extra_eur_kg)
         most = book.kg.repeat(marks)
         columns = self.rows.add(len(most), high=most, cost=book.eur_kg.ravel())
         columns = columns.reshape(-1, marks)
         sign = np.where(book.due, -1.0, 1.0)
         lacking = np.where(book.due, book.kg[:, None], 0.0)
-        delivered = list(zip(columns, sign, strict=True))
+        balance = [*zip(columns, sign, strict=True), (extra, 1.0)]
+        for j, job in enumerate(self.problem.jobs):
+            if job.product == product:
+                made = self.made[j] = self.rows.add(marks)
+                balance.append((made, -1.0))
+                done = self.at(j, len(job.duration) - 1, book.marks - job.duration[-1])
+                steps = [(made, 1.0), (np.append(ZERO, made[:-1]), -1.0)]
+                for side, kg in (("low", job.min_kg), ("high", job.max_kg)):
+                    batches = [(done, -kg), (np.append(ZERO, done[:-1]), kg)]
+                    self.rows.rows([*steps, *batches], **{side: 0.0})
         total = -lacking.sum(axis=0)
-        self.rows.rows([*delivered, (extra, 1.0), (made, -1.0)], low=total, high=total)
+        self.rows.rows(balance, low=total, high=total)
         now = (columns[:, 1:].ravel(), sign[:, 1:].ravel())
         before = (columns[:, :-1].ravel(), -sign[:, :-1].ravel())
         self.rows.rows([now, before], low=-np.diff(lacking).ravel())
-        for side, kg_of in (("high", "max_kg"), ("low", "min_kg")):
-            terms = [(made, 1.0), (np.append(ZERO, made[:-1]), -1.0)]
-            for j, job in enumerate(self.problem.jobs):
-                if job.product == product:
-                    done = self.at(j, len(job.duration) - 1, book.marks - job.duration[-1])
-                    kg = getattr(job, kg_of)
-                    terms += [(done, -kg), (np.append(ZERO, done[:-1]), kg)]
-            self.rows.rows(terms, **{side: 0.0})
         return columns

@@ -1,24 +1,22 @@
 """The costs of a program beside the energy of its starts, and the rows that lift its bound.
 
-A *resource combination* is a set of running and holding stages that a slot allows, with
-the power it draws above the contract. Whatever a schedule does in a slot lies under one
-of them. Asking of a relaxation that it lies under a weighted mean of combinations, and
-pays their mean excess, describes the slot exactly: the hull of its whole solutions.
-Without it half of refining beside half of conching would be free where both together
-exceed the contract.
+A *resource combination* is a set of activities of which any two together exceed the
+connection or the contract. A relaxation would run half of refining beside half of conching
+for free; saying what the second of the set costs takes that away.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain, combinations
 
 import numpy as np
 
-from factory_lib.domain.plant import Bools, Floats, Ints
+from factory_lib.domain.plant import Floats, Ints
 from factory_lib.planner.milp import ZERO
 from factory_lib.planner.model import MilpModel
 
-MOST_COUNTS, MOST_COMBINATIONS = 1024, 24  # beyond, a slot keeps its plain rows, right but looser
+LARGEST_SET = 4  # activities in a combination
 POINT_KW = 10.0  # excess that the charge is first described at, over
 STRETCHES = (1, 4, 16, 64, 256)  # so many slots
 
@@ -75,55 +73,32 @@ def _stretches(size: int, lengths: Sequence[int]) -> list[Floats]:
 
 
 def _resource_combinations(model: MilpModel, over: Ints) -> None:
-    """Keep what goes on in a slot under a mean of its combinations, where power is short."""
+    """Bound how many activities of a set go on at once, where any two exceed what is left.
+
+    Above the connection's limit at most one goes on. Above the contract each further one
+    costs at least the excess of the two that exceed it least. Both hold while every
+    machine of the set has one unit.
+    """
     problem = model.problem
-    parts = [activity for activity in problem.activities if activity.kind != "attend"]
-    possible = np.array([model.possible(part) for part in parts])
     limit_kw = problem.plant.power.limit_kw - problem.base_kw
-    contract_kw = problem.excess.contract_kw[problem.excess.group] - problem.meter_kw
+    room_kw = problem.excess.contract_kw[problem.excess.group] - problem.meter_kw
+    parts = [activity for activity in problem.activities if activity.kw]
     facts = problem.facts([1.0] * len(problem.activities))  # may exceed what is allowed
-    short = (over != ZERO) | (model.most_kw() > limit_kw)
-    slots = np.flatnonzero(short & (facts == 0))
-    kind = [limit_kw, contract_kw, model.people, over != ZERO, *problem.capacity.values()]
-    of = np.unique(np.vstack([*kind, possible])[:, slots], axis=1, return_inverse=True)[1]
-    for number in range(int(of.max(initial=-1)) + 1):
-        alike = slots[of == number]
-        first = int(alike[0])
-        counts, excess = _combinations_at(model, first, possible[:, first])
-        if not 0 < len(counts) <= MOST_COMBINATIONS:
-            continue
-        share = [model.rows.add(len(alike)) for _ in counts]
-        model.rows.rows([(columns, 1.0) for columns in share], high=1.0)
-        paid = list(zip(share, excess, strict=True))
-        least = problem.excess.over_kw(problem.meter_kw)[alike]
-        model.rows.rows([*paid, (over[alike], -1.0)], high=-least)
-        for p in np.flatnonzero(possible[:, first]):
-            under = list(zip(share, -counts[:, p], strict=True))
-            model.rows.rows([*model.active(parts[p], alike), *under], high=0.0)
-
-
-def _combinations_at(model: MilpModel, slot: int, possible: Bools) -> tuple[Floats, Floats]:
-    """Return the combinations of a slot that no other outdoes, and their excess; none if many."""
-    problem = model.problem
-    parts = [activity for activity in problem.activities if activity.kind != "attend"]
-    most = possible * np.array([problem.capacity[part.machine][slot] for part in parts])
-    if np.prod(most + 1.0) > MOST_COUNTS:
-        return np.empty((0, len(parts))), np.empty(0)
-    grid = np.meshgrid(*(np.arange(n + 1.0) for n in most), indexing="ij")
-    counts = np.stack(grid, axis=-1).reshape(-1, len(parts))
-    kw = counts @ [part.kw for part in parts]
-    allowed = kw <= problem.plant.power.limit_kw - problem.base_kw[slot] + 1e-9
-    allowed &= counts @ [part.people for part in parts] <= model.people[slot]
-    for machine, capacity in problem.capacity.items():
-        allowed &= counts @ [part.machine == machine for part in parts] <= capacity[slot]
-    contract_kw = problem.excess.contract_kw[problem.excess.group[slot]]
-    room = max(contract_kw - problem.meter_kw[slot], 0.0)
-    counts = counts[allowed]
-    excess = np.maximum(kw[allowed] - room, 0.0)
-    more = (counts[None] >= counts[:, None]).all(axis=2) & (excess[None] <= excess[:, None] + 1e-9)
-    np.fill_diagonal(more, False)
-    best = ~more.any(axis=1)
-    return counts[best], excess[best]
+    able = {part: model.possible(part) & (facts == 0) for part in parts}
+    for part in parts:
+        able[part] &= problem.capacity[part.machine] <= 1
+    sizes = range(2, LARGEST_SET + 1)
+    for some in chain.from_iterable(combinations(parts, size) for size in sizes):
+        pairs = [a.kw + b.kw for a, b in combinations(some, 2) if a.machine != b.machine]
+        least_kw = min(pairs, default=0.0)
+        slots = np.flatnonzero(np.all([able[part] for part in some], axis=0))
+        weights = [float(activity in some) for activity in problem.activities]
+        below = least_kw <= limit_kw[slots] + 1e-9
+        model.rows.rows(model.use(weights, slots[~below]), high=1.0)
+        below &= (max(part.kw for part in some) <= room_kw[slots]) & (room_kw[slots] < least_kw)
+        excess = least_kw - room_kw[slots[below]]
+        more = [(columns, sign * excess) for columns, sign in model.use(weights, slots[below])]
+        model.rows.rows([*more, (over[slots[below]], -1.0)], high=excess)
 
 
 def _solar(model: MilpModel) -> None:

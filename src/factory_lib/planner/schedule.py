@@ -99,21 +99,16 @@ def schedule_of(model: MilpModel, result: OptimizeResult) -> Schedule:
     jobs = jobs[order]
     starts = starts[order]
     kg = np.array([job.max_kg for job in problem.jobs], float)[jobs]
+    for j, columns in model.made.items():
+        book = problem.books[problem.jobs[j].product]
+        mark = np.searchsorted(book.marks, (starts[:, -1] + duration[jobs])[jobs == j])
+        number = np.bincount(mark, minlength=len(columns))
+        kg[jobs == j] = (np.diff(result.x[columns], prepend=0.0) / np.maximum(number, 1))[mark]
     undelivered = {}
-    for j, job in enumerate(problem.jobs):
-        if job.facts:
-            continue
-        book = problem.books[job.product]
-        made = np.diff(result.x[model.made[job.product]], prepend=0.0)
-        mark = np.searchsorted(book.marks, starts[:, -1] + duration[jobs])
-        for begun in np.flatnonzero(jobs != j):
-            if problem.jobs[jobs[begun]].product == job.product:
-                made[mark[begun]] -= kg[begun]
-        number = np.bincount(mark[jobs == j], minlength=len(made))
-        even = made / np.maximum(number, 1)
-        kg[jobs == j] = np.clip(even[mark[jobs == j]], job.min_kg, job.max_kg)
-        values = result.x[model.undelivered[job.product]]
-        undelivered[job.product] = np.where(book.due, values, book.kg[:, None] - values)
+    for product, columns in model.undelivered.items():
+        book = problem.books[product]
+        lacking = result.x[columns]
+        undelivered[product] = np.where(book.due, lacking, book.kg[:, None] - lacking)
     extra = {product: result.x[columns] for product, columns in model.extra.items()}
     return Schedule(jobs, kg, starts, undelivered, extra)
 

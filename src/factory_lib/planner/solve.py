@@ -169,7 +169,7 @@ def _search(
         model = MilpModel(problem, masks, overtime=overtime)
         price(model, tangents)
         result = model.rows.solve(deadline - time.perf_counter(), SOLVER_SHARE * gap)
-        bound = max(bound, -np.inf if result.mip_dual_bound is None else result.mip_dual_bound)
+        bound = max(bound, float(result.mip_dual_bound))
         if result.x is None:
             break
         schedule = schedule_of(model, result)
@@ -178,7 +178,7 @@ def _search(
             break
         load = problem.meter_kw + production_kw(problem, schedule)
         tangents.append(problem.excess.over_kw(load))
-    return best, float(bound)
+    return best, bound
 
 
 def _cheapest(problem: Problem, *schedules: Schedule | None) -> Schedule | None:

@@ -11,6 +11,7 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -630,6 +631,83 @@ class Optimum(World):
             program.row({**starts, gone: 1.0}, low=count)
 
 
+class Enumeration(Optimum):
+    """The least objective over every schedule of at most two batches, by the exact excess rule."""
+
+    def least(self) -> float:
+        """Return the optimum without overtime; orders of one product, nothing begun or kept."""
+        (product,) = {order.product for order in self.request.orders}
+        chains = list(self.chains(None, product, self.present))
+        alone = [self._taken([chain], product) for chain in chains]
+        best = math.inf
+        for number in range(3):
+            for some in itertools.combinations_with_replacement(range(len(chains)), number):
+                used: dict[tuple[str, datetime], float] = defaultdict(float)
+                for n in some:
+                    for key, amount in alone[n].items():
+                        used[key] += amount
+                if self._fits(used):
+                    ends = tuple(sorted(self._end(product, chains[n]) for n in some))
+                    best = min(best, self._priced(used) + self._filled(product, ends))
+        return best
+
+    def _taken(self, chains: list[Any], product: str) -> dict[tuple[str, datetime], float]:
+        used: dict[tuple[str, datetime], float] = defaultdict(float)
+        for chain in chains:
+            for resource, at, amount in self.takes(product, chain):
+                used[resource, at] += amount
+        return used
+
+    def _end(self, product: str, chain: list[datetime]) -> datetime:
+        return chain[-1] + timedelta(minutes=self.minutes(product, self.plant.stages[-1]))
+
+    def _fits(self, used: dict[tuple[str, datetime], float]) -> bool:
+        for (resource, at), amount in used.items():
+            if resource in self.plant.machines and amount > self.units[resource, at]:
+                return False
+            if resource == "people" and amount > self.present[at]:
+                return False
+            if resource == "kw" and amount > self.plant.power.limit_kw - self.base[at] + 1e-9:
+                return False
+        return True
+
+    def _priced(self, used: dict[tuple[str, datetime], float]) -> float:
+        kw = {at: used[resource, at] for resource, at in list(used) if resource == "kw"}
+        eur = self.energy_eur(kw) + self.excess_eur(kw)
+        slack = self.plant.slack
+        for (resource, _), amount in used.items():
+            price = {"kelvin": slack.room_eur_k_h, "percent": slack.room_eur_pct_h}.get(resource, 0)
+            eur += price * amount * self.hours
+        return eur
+
+    def _filled(self, product: str, ends: tuple[datetime, ...]) -> float:
+        """Return the least price of the orders, the kilograms of the batches being free."""
+        if ends not in self._known:
+            marks, cost, upper, falls, constant = self.orders_lp(product)
+            spec, size = self.plant.variants[product], len(cost)
+            bounds = [(0, None if math.isinf(top) else top) for top in upper]
+            bounds += [(spec.batch_min_kg, spec.batch_max_kg)] * len(ends)
+            equal = np.zeros((len(marks), len(bounds)))
+            for n, mark in enumerate(marks):
+                equal[n, [o * len(marks) + n for o in range(size // len(marks))]] = 1
+                equal[n, size:] = [-float(end <= mark) for end in ends]
+            found = linprog(
+                [*cost, *[0.0] * len(ends)],
+                A_ub=np.pad(falls, ((0, 0), (0, len(ends)))),
+                b_ub=np.zeros(len(falls)),
+                A_eq=equal,
+                b_eq=np.zeros(len(marks)),
+                bounds=bounds,
+            )
+            assert found.status == 0
+            self._known[ends] = float(found.fun) + constant
+        return self._known[ends]
+
+    def __init__(self, request: PlanRequest) -> None:
+        super().__init__(request)
+        self._known: dict[tuple[datetime, ...], float] = {}
+
+
 class _Program:
     """A program written row by row."""
 
@@ -748,6 +826,52 @@ def random_request(seed: int, *, linear: bool = False) -> PlanRequest:
     return PlanRequest(**{**vars(request), "begun": begun, "pins": pins})
 
 
+def tiny_request(seed: int) -> PlanRequest:
+    """Return a factory of half a day above 50 kW, small enough to enumerate, without overtime."""
+    rng = np.random.default_rng(seed)
+    request = random_request(seed, linear=True)
+    stages = tuple(
+        replace(
+            stage, power_kw=float(rng.integers(25, 45)), attended="never", wait_min=0, hold_h=0.0
+        )
+        for stage in request.plant.stages[:2]
+    )
+    stages = (replace(stages[0], hold_h=2.0, hold_kw=3.0), stages[1])
+    plant = replace(
+        request.plant,
+        stages=stages,
+        variants={"plain": Variant(50.0, 100.0)},
+        power=Power(55.0, 0.1, 1e6),
+        cleaning_min={},
+    )
+    contract = ContractSettings(
+        kw=dict.fromkeys(PERIODS, 55.0),
+        excess_eur_kw=dict.fromkeys(PERIODS, float(rng.uniform(0.05, 0.4))),
+    )
+    end = request.begin + 12 * HOUR
+    orders = tuple(
+        Order(
+            "plain", float(rng.integers(60, 110)), request.begin + int(rng.integers(4, 13)) * HOUR
+        )
+        for _ in range(2)
+    )
+    return replace(
+        request,
+        plant=plant,
+        contract=contract,
+        end=end,
+        orders=orders,
+        pins=(),
+        begun=(),
+        prices=tariffs.all_in(
+            pd.DatetimeIndex(request.prices.index),
+            request.prices["market_eur_mwh"],
+            TARIFF,
+            contract,
+        ),
+    )
+
+
 def _stages(rng: np.random.Generator, slot: int) -> tuple[tuple[Stage, ...], dict[str, int]]:
     count = int(rng.integers(2, 4))
     names = [f"machine {n}" for n in range(count)]
@@ -861,6 +985,18 @@ def checked() -> Callable[[Plan], float]:
 def least() -> Callable[[PlanRequest], float]:
     """The independent optimum of a request with a linear excess rule."""
     return lambda request: Optimum(request).least()
+
+
+@pytest.fixture
+def enumerated() -> Callable[[PlanRequest], float]:
+    """The least objective over every schedule of a tiny request."""
+    return lambda request: Enumeration(request).least()
+
+
+@pytest.fixture
+def tiny() -> Callable[[int], PlanRequest]:
+    """A random request small enough to enumerate, by seed."""
+    return tiny_request
 
 
 @pytest.fixture
