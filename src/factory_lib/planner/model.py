@@ -10,7 +10,7 @@ unknown. Nothing that may give way is forbidden: it costs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import permutations
 
 import numpy as np
@@ -18,7 +18,7 @@ import numpy as np
 from factory_lib.domain.plant import Bools, Floats, Ints
 from factory_lib.planner.chains import Masks, start_eur
 from factory_lib.planner.milp import ZERO, ConstraintBuilder
-from factory_lib.planner.problem import Activity, OrderBook, Problem
+from factory_lib.planner.problem import Activity, Problem
 
 Columns = list[tuple[Ints, float]]
 
@@ -59,11 +59,9 @@ class MilpModel:
         self._machines()
         self._people()
         self._connection()
-        self.made: dict[int, Ints] = {}
         self.extra: dict[str, Ints] = {}
-        self.undelivered = {
-            name: self._kilograms(name, book) for name, book in problem.books.items()
-        }
+        self.made: dict[int, Ints] = {}
+        self.undelivered = self._kilograms()
 
     def starts(self, solution: Floats) -> list[list[Ints]]:
         """Return, for each job and stage, the slots in which its batches begin, ascending."""
@@ -198,32 +196,40 @@ class MilpModel:
         weights = [activity.kw for activity in self.problem.activities]
         self._limit(weights, room, np.flatnonzero(self.most_kw() > room))
 
-    def _kilograms(self, product: str, book: OrderBook) -> Ints:
+    def _kilograms(self) -> Ints:
         """Lay the batches' kilograms on the orders; return the columns of orders by marks.
 
         The column of an order is what is delivered before it is due, and what is
         lacking from then on.
         """
-        marks = len(book.marks)
-        extra = self.extra[product] = self.rows.add(marks, cost=book.extra_eur_kg)
-        most = book.kg.repeat(marks)
-        columns = self.rows.add(len(most), high=most, cost=book.eur_kg.ravel())
-        columns = columns.reshape(-1, marks)
-        sign = np.where(book.due, -1.0, 1.0)
-        lacking = np.where(book.due, book.kg[:, None], 0.0)
-        balance = [*zip(columns, sign, strict=True), (extra, 1.0)]
-        for j, job in enumerate(self.problem.jobs):
-            if job.product == product:
-                made = self.made[j] = self.rows.add(marks)
-                balance.append((made, -1.0))
-                done = self.at(j, len(job.duration) - 1, book.marks - job.duration[-1])
-                steps = [(made, 1.0), (np.append(ZERO, made[:-1]), -1.0)]
-                for side, kg in (("low", job.min_kg), ("high", job.max_kg)):
-                    batches = [(done, -kg), (np.append(ZERO, done[:-1]), kg)]
-                    self.rows.rows([*steps, *batches], **{side: 0.0})
-        total = -lacking.sum(axis=0)
-        self.rows.rows(balance, low=total, high=total)
+        problem = self.problem
+        kg = np.broadcast_to(problem.order_kg, problem.due.shape)
+        columns = self.rows.add(kg.size, high=kg.ravel(), cost=problem.eur_kg.ravel())
+        columns = columns.reshape(kg.shape)
+        sign = np.where(problem.due, -1.0, 1.0)
+        lacking = np.where(problem.due, kg, 0.0)
+        for product in {job.product for job in problem.jobs}:
+            mine = [order.product == product for order in problem.orders]
+            extra = self.rows.add(len(problem.marks), cost=problem.extra_eur_kg)
+            self.extra[product] = extra
+            balance = [*zip(columns[mine], sign[mine], strict=True), (extra, 1.0)]
+            balance += [(made, -1.0) for made in self._made(product)]
+            total = -lacking[mine].sum(axis=0)
+            self.rows.rows(balance, low=total, high=total)
         now = (columns[:, 1:].ravel(), sign[:, 1:].ravel())
         before = (columns[:, :-1].ravel(), -sign[:, :-1].ravel())
         self.rows.rows([now, before], low=-np.diff(lacking).ravel())
         return columns
+
+    def _made(self, product: str) -> Iterator[Ints]:
+        """Add the kilograms that each job of a product has made until each mark."""
+        for j, job in enumerate(self.problem.jobs):
+            if job.product != product:
+                continue
+            made = self.made[j] = self.rows.add(len(self.problem.marks))
+            done = self.at(j, len(job.duration) - 1, self.problem.marks - job.duration[-1])
+            steps = [(made, 1.0), (np.append(ZERO, made[:-1]), -1.0)]
+            for side, kg in (("low", job.min_kg), ("high", job.max_kg)):
+                batches = [(done, -kg), (np.append(ZERO, done[:-1]), kg)]
+                self.rows.rows([*steps, *batches], **{side: 0.0})
+            yield made

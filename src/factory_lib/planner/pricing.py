@@ -1,20 +1,22 @@
 """The costs of a program beside the energy of its starts, and the rows that lift its bound.
 
 A *resource combination* is a set of activities of which any two together exceed the
-connection or the contract. A relaxation would run half of refining beside half of conching
-for free; saying what the second of the set costs takes that away.
+connection or the contract. A relaxation would run half of refining beside half of
+conching for free; saying what the second of the set costs takes that away.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import chain, combinations
 
 import numpy as np
 
-from factory_lib.domain.plant import Floats, Ints
+from factory_lib.domain.plant import Bools, Floats, Ints
 from factory_lib.planner.milp import ZERO
 from factory_lib.planner.model import MilpModel
+from factory_lib.planner.problem import Activity
 
 LARGEST_SET = 4  # activities in a combination
 POINT_KW = 10.0  # excess that the charge is first described at, over
@@ -75,20 +77,16 @@ def _stretches(size: int, lengths: Sequence[int]) -> list[Floats]:
 def _resource_combinations(model: MilpModel, over: Ints) -> None:
     """Bound how many activities of a set go on at once, where any two exceed what is left.
 
-    Above the connection's limit at most one goes on. Above the contract each further one
-    costs at least the excess of the two that exceed it least. Both hold while every
+    Above the connection's limit at most one goes on. Above the contract each further
+    one costs at least the excess of the two that exceed it least. Both hold while every
     machine of the set has one unit.
     """
     problem = model.problem
     limit_kw = problem.plant.power.limit_kw - problem.base_kw
     room_kw = problem.excess.contract_kw[problem.excess.group] - problem.meter_kw
-    parts = [activity for activity in problem.activities if activity.kw]
-    facts = problem.facts([1.0] * len(problem.activities))  # may exceed what is allowed
-    able = {part: model.possible(part) & (facts == 0) for part in parts}
-    for part in parts:
-        able[part] &= problem.capacity[part.machine] <= 1
+    able = {act: _single(model, act) for act in problem.activities if act.kw}
     sizes = range(2, LARGEST_SET + 1)
-    for some in chain.from_iterable(combinations(parts, size) for size in sizes):
+    for some in chain.from_iterable(combinations(able, size) for size in sizes):
         pairs = [a.kw + b.kw for a, b in combinations(some, 2) if a.machine != b.machine]
         least_kw = min(pairs, default=0.0)
         slots = np.flatnonzero(np.all([able[part] for part in some], axis=0))
@@ -99,6 +97,14 @@ def _resource_combinations(model: MilpModel, over: Ints) -> None:
         excess = least_kw - room_kw[slots[below]]
         more = [(columns, sign * excess) for columns, sign in model.use(weights, slots[below])]
         model.rows.rows([*more, (over[slots[below]], -1.0)], high=excess)
+
+
+def _single(model: MilpModel, activity: Activity) -> Bools:
+    """Return where an activity is possible on a machine of one unit, free of facts."""
+    problem = model.problem
+    facts = problem.facts([1.0] * len(problem.activities))  # may exceed what is allowed
+    alone = problem.capacity[activity.machine] <= 1
+    return model.possible(activity) & (facts == 0) & alone
 
 
 def _solar(model: MilpModel) -> None:
@@ -132,15 +138,16 @@ def _whole_batches(model: MilpModel) -> None:
     Where ``kg`` are not a whole number of batches, ``n`` batches and ``b`` kilograms
     lacking satisfy ``n + b / (kg modulo batch) ≥ ⌈kg / batch⌉``.
     """
-    begun_kg = dict.fromkeys(model.problem.books, 0.0)
-    for j, job in enumerate(model.problem.jobs):
+    problem = model.problem
+    begun_kg: Counter[str] = Counter()
+    for j, job in enumerate(problem.jobs):
         if job.facts:
-            begun_kg[job.product] = begun_kg.get(job.product, 0.0) + job.max_kg
+            begun_kg[job.product] += job.max_kg  # type: ignore[assignment]
             continue
-        book = model.problem.books[job.product]
-        done = model.at(j, len(job.duration) - 1, book.marks - job.duration[-1])
-        for m, due in enumerate(book.due.T):
-            kg = float(book.kg[due].sum()) - begun_kg[job.product]
+        mine = np.array([order.product == job.product for order in problem.orders], bool)
+        done = model.at(j, len(job.duration) - 1, problem.marks - job.duration[-1])
+        for m, due in enumerate(problem.due.T):
+            kg = float(problem.order_kg[mine & due].sum()) - begun_kg[job.product]
             if kg > 0 and kg % job.max_kg > 1e-6 * kg:
-                lacking = (model.undelivered[job.product][due, m], 1 / (kg % job.max_kg))
+                lacking = (model.undelivered[mine & due, m], 1 / (kg % job.max_kg))
                 model.rows.row([(done[m : m + 1], 1.0), lacking], np.ceil(kg / job.max_kg))

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from factory_lib.clock import DAY_S, HOUR_S, epoch
@@ -78,24 +79,6 @@ class Keep:
 
 
 @dataclass(frozen=True, eq=False)
-class OrderBook:
-    """The orders of a product, looked at after the slots ``marks``; arrays of orders by marks.
-
-    A kilogram delivered at a mark before its order is due costs ``eur_kg`` there, one
-    not delivered at a mark at or after it, too. ``extra_eur_kg`` is the price of
-    kilograms beyond all orders: twice that of a preferred day.
-    """
-
-    orders: tuple[Order, ...]
-    kg: Floats
-    marks: Ints
-    due: Bools
-    late: Bools
-    eur_kg: Floats
-    extra_eur_kg: Floats
-
-
-@dataclass(frozen=True, eq=False)
 class Problem:
     """A request on its grid: arrays over ``index``, whose slots before ``now`` are history.
 
@@ -105,6 +88,11 @@ class Problem:
     stage's limits, ``critical`` where it would spoil a batch. ``meter_kw`` is the
     import without production, negative where the sun gives more; ``so_far`` the norm of
     the months' excess power until now.
+
+    Orders are looked at after the slots ``marks``, each for ``mark_days``; arrays of
+    orders by marks. A kilogram delivered at a mark before its order is ``due`` costs
+    ``eur_kg`` there, one not delivered at a mark at or after it, too. ``keeps`` are
+    starts that should stay, ``lost`` batches in progress that are given up.
     """
 
     request: PlanRequest
@@ -126,7 +114,12 @@ class Problem:
     critical: Bools
     excess: ExcessRule
     so_far: Floats
-    books: Mapping[str, OrderBook]
+    orders: tuple[Order, ...]
+    marks: Ints
+    mark_days: Floats
+    due: Bools
+    late: Bools
+    eur_kg: Floats
     keeps: tuple[Keep, ...]
     lost: tuple[Job, ...] = ()
 
@@ -149,6 +142,16 @@ class Problem:
     def stamps(self) -> pd.DatetimeIndex:
         """Return the starts of all slots and the end of the last."""
         return self.index.union(self.index[-1:] + (self.index[1] - self.index[0]))
+
+    @property
+    def order_kg(self) -> Floats:
+        """Kilograms of the orders, a column."""
+        return _column([order.kg for order in self.orders])
+
+    @property
+    def extra_eur_kg(self) -> Floats:
+        """Price by mark of a kilogram beyond all orders: twice that of a preferred day."""
+        return 2 * self.plant.demand.preference_eur_kg_day * self.mark_days
 
     def span(self, activity: Activity, jobs: Ints, starts: Ints) -> tuple[Ints, Ints]:
         """Return from which slots to which batches are in an activity; starts by stage."""
@@ -188,11 +191,10 @@ def lay_out(request: PlanRequest) -> Problem:
     """
     plant = request.plant
     index, now = _grid(request)
-    products = sorted({order.product for order in request.orders})
-    books = {product: _book(request, product, index, now) for product in products}
-    jobs = tuple(_jobs(request, index, books))
+    jobs = (*_begun_jobs(request, index), *_fresh_jobs(request))
     rule = excess_rule(index, request.contract, request.tariff)
     wait_min = [max(stage.wait_min, stage.hold_h * 60) for stage in plant.stages]
+    future = np.arange(len(index)) >= now
     return Problem(
         request=request,
         index=index,
@@ -205,10 +207,10 @@ def lay_out(request: PlanRequest) -> Problem:
         capacity=_capacity(request, index),
         excess=rule,
         so_far=norm_so_far(rule, request.load_so_far, request.contract, request.tariff),
-        books=books,
         keeps=tuple(_keeps(request, index, now)),
-        **_meter(request, index, np.arange(len(index)) >= now),
-        **_room(request, index, np.arange(len(index)) >= now),
+        **_orders(request, index, now),
+        **_meter(request, index, future),
+        **_room(request, index, future),
     )
 
 
@@ -291,9 +293,7 @@ def _capacity(request: PlanRequest, index: pd.DatetimeIndex) -> dict[str, Ints]:
     return {name: np.maximum(count, 0) for name, count in capacity.items()}
 
 
-def _jobs(
-    request: PlanRequest, index: pd.DatetimeIndex, books: Mapping[str, OrderBook]
-) -> Iterator[Job]:
+def _begun_jobs(request: PlanRequest, index: pd.DatetimeIndex) -> Iterator[Job]:
     names = [stage.name for stage in request.plant.stages]
     for batch in request.begun:
         if not batch.starts or list(batch.starts) != names[: len(batch.starts)]:
@@ -303,11 +303,20 @@ def _jobs(
         facts = tuple(slot_of(index, at) for at in batch.starts.values())
         duration = _duration(request.plant, batch.product)
         yield Job(batch.product, 1, batch.kg, batch.kg, duration, facts, batch.number)
-    for product, book in books.items():
-        least = request.plant.variants[product].batch_min_kg
-        most = request.plant.variants[product].batch_max_kg
-        count = math.ceil(book.kg.sum() / least - 1e-9)
-        yield Job(product, count, least, most, _duration(request.plant, product))
+
+
+def _fresh_jobs(request: PlanRequest) -> Iterator[Job]:
+    """Yield a job for each product, with as many batches as could be of use."""
+    kept = Counter(pin.product for pin in request.pins)
+    kept.update(batch.product for batch in request.previous)
+    kg = dict.fromkeys(kept, 0.0)
+    for order in request.orders:
+        kg[order.product] = kg.get(order.product, 0.0) + order.kg
+    for product in sorted(kg):
+        duration = _duration(request.plant, product)
+        size = request.plant.variants[product]
+        count = math.ceil(kg[product] / size.batch_min_kg) + kept[product]
+        yield Job(product, count, size.batch_min_kg, size.batch_max_kg, duration)
 
 
 def _duration(plant: Plant, product: str) -> Ints:
@@ -331,30 +340,34 @@ def _activities(plant: Plant, jobs: Sequence[Job]) -> Iterator[Activity]:
             yield Activity(s, "hold", stage.machine, stage.hold_kw, 0, longest)
 
 
-def _book(request: PlanRequest, product: str, index: pd.DatetimeIndex, now: int) -> OrderBook:
-    _checked(product, request.plant.variants, "product")
-    orders = sorted((o for o in request.orders if o.product == product), key=lambda o: o.due)
-    slack = request.plant.slack
+def _orders(request: PlanRequest, index: pd.DatetimeIndex, now: int) -> dict[str, Any]:
+    """Return the orders and their marks: midnights, instants they are due, and hours after."""
+    orders = sorted(request.orders, key=lambda order: order.due)
     slot_s = request.plant.slot_min * 60
-    due = np.array([slot_of(index, order.due) for order in orders])[:, None]
-    latest = np.array([slot_of(index, order.latest or order.due) for order in orders])[:, None]
-    firm = np.array([order.firm for order in orders])[:, None]
-    after_firm = due + firm * np.array(FIRM_MARKS_H) * HOUR_S // slot_s
+    due = _column([slot_of(index, order.due) for order in orders])
+    latest = _column([slot_of(index, order.latest or order.due) for order in orders])
+    firm = _column([order.firm for order in orders])
+    after = due + firm * np.array(FIRM_MARKS_H) * HOUR_S // slot_s
     days = day_ends(index, slot_s)[1]
-    marks = np.unique([*days, *due.flat, *latest.flat, *after_firm.flat, len(index)])
+    marks = np.unique([*days, *due.flat, *latest.flat, *after.flat, len(index)]).astype(np.int64)
     marks = marks[(marks > now) & (marks <= len(index))]
-    length = np.append(np.diff(marks) * slot_s / DAY_S, 1.0)
     late = (due <= marks) & ((latest <= marks) | (marks == len(index)))
+    slack = request.plant.slack
     must = np.where(firm, slack.firm_eur_kg_day, slack.late_eur_kg_day)
-    return OrderBook(
-        orders=tuple(orders),
-        kg=np.array([order.kg for order in orders]),
-        marks=marks,
-        due=due <= marks,
-        late=late,
-        eur_kg=np.where(late, must, [[order.eur_kg_day] for order in orders]) * length,
-        extra_eur_kg=2 * request.plant.demand.preference_eur_kg_day * length,
-    )
+    wish = _column([order.eur_kg_day for order in orders])
+    mark_days = np.append(np.diff(marks) * slot_s / DAY_S, 1.0)
+    return {
+        "orders": tuple(orders),
+        "marks": marks,
+        "mark_days": mark_days,
+        "due": due <= marks,
+        "late": late,
+        "eur_kg": np.where(late, must, wish) * mark_days,
+    }
+
+
+def _column(values: list[Any]) -> npt.NDArray[Any]:
+    return np.array(values).reshape(-1, 1)
 
 
 def _keeps(request: PlanRequest, index: pd.DatetimeIndex, now: int) -> Iterator[Keep]:

@@ -13,7 +13,7 @@ from scipy.optimize import OptimizeResult
 from factory_lib.domain.plant import Floats, Ints
 from factory_lib.domain.tariff import local_dates
 from factory_lib.planner.model import MilpModel
-from factory_lib.planner.problem import OrderBook, Problem, laid_on
+from factory_lib.planner.problem import Problem, laid_on
 
 LEAST_KG, LEAST_EUR = 0.01, 1e-6
 # Kinds of wishes in the order in which they give way.
@@ -36,14 +36,14 @@ KINDS = (
 class Schedule:
     """Batches in order of their end: their jobs, kilograms, and starts (batches by stages).
 
-    By product, ``undelivered_kg`` holds orders by marks, ``extra_kg`` what is beyond
-    all orders.
+    ``undelivered_kg`` holds orders by marks, ``extra_kg`` by product and mark what is
+    beyond all orders.
     """
 
     jobs: Ints
     kg: Floats
     starts: Ints
-    undelivered_kg: Mapping[str, Floats]
+    undelivered_kg: Floats
     extra_kg: Mapping[str, Floats]
 
 
@@ -100,15 +100,11 @@ def schedule_of(model: MilpModel, result: OptimizeResult) -> Schedule:
     starts = starts[order]
     kg = np.array([job.max_kg for job in problem.jobs], float)[jobs]
     for j, columns in model.made.items():
-        book = problem.books[problem.jobs[j].product]
-        mark = np.searchsorted(book.marks, (starts[:, -1] + duration[jobs])[jobs == j])
+        mark = np.searchsorted(problem.marks, (starts[:, -1] + duration[jobs])[jobs == j])
         number = np.bincount(mark, minlength=len(columns))
         kg[jobs == j] = (np.diff(result.x[columns], prepend=0.0) / np.maximum(number, 1))[mark]
-    undelivered = {}
-    for product, columns in model.undelivered.items():
-        book = problem.books[product]
-        lacking = result.x[columns]
-        undelivered[product] = np.where(book.due, lacking, book.kg[:, None] - lacking)
+    values = result.x[model.undelivered]
+    undelivered = np.where(problem.due, values, problem.order_kg - values)
     extra = {product: result.x[columns] for product, columns in model.extra.items()}
     return Schedule(jobs, kg, starts, undelivered, extra)
 
@@ -152,12 +148,11 @@ def costs_of(problem: Problem, schedule: Schedule) -> Costs:
 
 def _relaxations(problem: Problem, schedule: Schedule) -> Iterator[Relaxation]:
     slack = problem.plant.slack
-    for product, book in problem.books.items():
-        yield from _off_orders(problem, book, schedule.undelivered_kg[product])
-        extra = schedule.extra_kg[product]
-        eur = float(extra @ book.extra_eur_kg)
+    yield from _off_orders(problem, schedule.undelivered_kg)
+    for product, extra in schedule.extra_kg.items():
+        eur = float(extra @ problem.extra_eur_kg)
         if eur > LEAST_EUR:
-            begin = problem.stamps[book.marks[np.flatnonzero(extra)[0]]]
+            begin = problem.stamps[problem.marks[np.flatnonzero(extra)[0]]]
             yield Relaxation("extra_kg", product, float(extra.max()), "kg", eur, begin, None)
     yield from _room_and_people(problem, schedule)
     for job in problem.lost:
@@ -173,22 +168,24 @@ def _relaxations(problem: Problem, schedule: Schedule) -> Iterator[Relaxation]:
             yield Relaxation(keep.kind, name, gone, "starts", gone * keep.eur, begin, None)
 
 
-def _off_orders(problem: Problem, book: OrderBook, lacking: Floats) -> Iterator[Relaxation]:
-    eur = np.where(book.due, lacking, book.kg[:, None] - lacking) * book.eur_kg
-    for o, order in enumerate(book.orders):
+def _off_orders(problem: Problem, undelivered_kg: Floats) -> Iterator[Relaxation]:
+    off = np.where(problem.due, undelivered_kg, problem.order_kg - undelivered_kg)
+    for o, order in enumerate(problem.orders):
         name = order.name or order.product
-        done = book.marks[lacking[o] < LEAST_KG]
+        late = problem.late[o]
+        eur = off[o] * problem.eur_kg[o]
+        done = problem.marks[undelivered_kg[o] < LEAST_KG]
         until = problem.stamps[done[0]] if len(done) else None
-        wish_eur = float(eur[o, ~book.late[o]].sum())
+        wish_eur = float(eur[~late].sum())
         if wish_eur > LEAST_EUR:
             days = wish_eur / order.eur_kg_day
             due = pd.Timestamp(order.due)
             yield Relaxation("preferred_day", name, days, "kg·d", wish_eur, due, until)
-        late_eur = float(eur[o, book.late[o]].sum())
+        late_eur = float(eur[late].sum())
         if late_eur > LEAST_EUR:
             kind = "firm_late" if order.firm else "late"
-            kg = float(lacking[o, book.late[o]].max())
             latest = pd.Timestamp(order.latest or order.due)
+            kg = float(off[o, late].max())
             yield Relaxation(kind, name, kg, "kg", late_eur, latest, until)
 
 

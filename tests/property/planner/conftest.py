@@ -237,8 +237,8 @@ class World:
                 )
         return total * (1 + contract.electricity_tax_pct / 100)
 
-    def marks(self, product: str) -> tuple[list[datetime], list[float]]:
-        """The instants at which orders of a product are looked at, and the days each stands for."""
+    def marks(self) -> tuple[list[datetime], list[float]]:
+        """The instants at which orders are looked at, and the days each stands for."""
         begin, end = self.request.begin, self.request.end
         found = {end}
         day = begin.astimezone(MADRID).date()
@@ -246,9 +246,8 @@ class World:
             day += timedelta(days=1)
             found.add(datetime.combine(day, time(), MADRID).astimezone(UTC))
         for order in self.request.orders:
-            if order.product == product:
-                found |= {order.due, order.latest or order.due}
-                found |= {order.due + h * HOUR for h in (1, 2, 4, 8, 16)} if order.firm else set()
+            found |= {order.due, order.latest or order.due}
+            found |= {order.due + h * HOUR for h in (1, 2, 4, 8, 16)} if order.firm else set()
         marks = sorted(at for at in found if begin < at <= end)
         lengths = [(b - a) / timedelta(days=1) for a, b in itertools.pairwise(marks)]
         return marks, [*lengths, 1.0]
@@ -269,7 +268,7 @@ class World:
 
         Returns marks, costs, upper bounds, rows that keep deliveries from falling, and a constant.
         """
-        marks, days = self.marks(product)
+        marks, days = self.marks()
         orders = [order for order in self.request.orders if order.product == product]
         cost, upper, constant = [], [], 0.0
         for order in orders:
@@ -355,7 +354,7 @@ class Checker(World):
         eur += (
             sum(used["percent", at] for at in self.slots) * self.hours * plant.slack.room_eur_pct_h
         )
-        for product in {order.product for order in request.orders}:
+        for product in plant.variants:
             eur += self.orders_eur(product, ends[product])
         return eur + self._moved(starts_of)
 
@@ -474,7 +473,8 @@ class Optimum(World):
                 continue
             groups.append((list(range(len(columns), len(columns) + len(mine))), 1.0))
             columns += [(batch.product, chain, batch.kg, batch.kg) for chain in mine]
-        for product in {order.product for order in request.orders}:
+        asked = (*request.orders, *request.pins, *request.previous)
+        for product in {item.product for item in asked}:
             spec = plant.variants[product]
             columns += [
                 (product, chain, spec.batch_min_kg, spec.batch_max_kg)
@@ -573,7 +573,7 @@ class Optimum(World):
 
     def _orders(self, program: _Program, columns: list[Any]) -> float:
         constant, program.late = 0.0, []
-        for product in {order.product for order in self.request.orders}:
+        for product in self.plant.variants:
             marks, cost, upper, falls, base = self.orders_lp(product)
             constant += base
             mine = [program.column(eur, top) for eur, top in zip(cost, upper, strict=True)]
