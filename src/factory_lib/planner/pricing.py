@@ -87,16 +87,22 @@ def _resource_combinations(model: MilpModel, over: Ints) -> None:
     able = {act: _single(model, act) for act in problem.activities if act.kw}
     sizes = range(2, LARGEST_SET + 1)
     for some in chain.from_iterable(combinations(able, size) for size in sizes):
-        pairs = [a.kw + b.kw for a, b in combinations(some, 2) if a.machine != b.machine]
-        least_kw = min(pairs, default=0.0)
+        least_kw = _least_pair_kw(some)
         slots = np.flatnonzero(np.all([able[part] for part in some], axis=0))
         weights = [float(activity in some) for activity in problem.activities]
         below = least_kw <= limit_kw[slots] + 1e-9
         model.rows.rows(model.use(weights, slots[~below]), high=1.0)
-        below &= (max(part.kw for part in some) <= room_kw[slots]) & (room_kw[slots] < least_kw)
+        below &= max(part.kw for part in some) <= room_kw[slots]
+        below &= least_kw > room_kw[slots]
         excess = least_kw - room_kw[slots[below]]
-        more = [(columns, sign * excess) for columns, sign in model.use(weights, slots[below])]
+        active = model.use(weights, slots[below])
+        more = [(columns, sign * excess) for columns, sign in active]
         model.rows.rows([*more, (over[slots[below]], -1.0)], high=excess)
+
+
+def _least_pair_kw(some: Sequence[Activity]) -> float:
+    pairs = combinations(some, 2)
+    return min((a.kw + b.kw for a, b in pairs if a.machine != b.machine), default=0.0)
 
 
 def _single(model: MilpModel, activity: Activity) -> Bools:
@@ -104,7 +110,7 @@ def _single(model: MilpModel, activity: Activity) -> Bools:
     problem = model.problem
     facts = problem.facts([1.0] * len(problem.activities))  # may exceed what is allowed
     alone = problem.capacity[activity.machine] <= 1
-    return model.possible(activity) & (facts == 0) & alone
+    return np.asarray(model.possible(activity) & (facts == 0) & alone)
 
 
 def _solar(model: MilpModel) -> None:

@@ -12,9 +12,10 @@ from scipy.optimize import linear_sum_assignment
 
 from factory_lib.domain.plant import Floats
 from factory_lib.planner.chains import startable
+from factory_lib.planner.layout import lay_out
 from factory_lib.planner.model import MilpModel
 from factory_lib.planner.pricing import price
-from factory_lib.planner.problem import Job, Problem, lay_out, slot_of
+from factory_lib.planner.problem import Job, Problem, slot_of
 from factory_lib.planner.request import Batch, PlanRequest
 from factory_lib.planner.schedule import Costs, Schedule, costs_of, production_kw, schedule_of
 from factory_lib.planner.simple import filled, shift_begin

@@ -11,7 +11,7 @@ import pytest
 
 from factory_lib.clock import day_start, market_day
 from factory_lib.planner.chains import chain_eur, startable
-from factory_lib.planner.problem import lay_out
+from factory_lib.planner.layout import lay_out
 from factory_lib.planner.request import open_demand, weekly_orders
 from factory_lib.planner.simple import fixed_start, shift_begin
 from factory_lib.planner.solve import solve
