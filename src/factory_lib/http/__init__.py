@@ -1,4 +1,4 @@
-"""HTTP to the providers: one session per host; spacing, quota and circuit breaker shared by all processes."""
+"""HTTP to the providers: one session per provider, and limits that all processes share."""
 
 from factory_lib.http.client import Http
 from factory_lib.http.response import Reply, ResponseCheck

@@ -1,7 +1,7 @@
-"""One GET to a provider, from taking a turn to a typed answer.
+"""One GET to a provider, from the wait for its turn to a typed answer.
 
-Order of an attempt: circuit, turn, send, judge by status, content type and body
-together, note one line for the metrics. Keys travel in headers or queries, and are in
+Order of an attempt: circuit, turn, send, classify by status, content type and body
+together, record one call for the metrics. Keys travel in headers or queries, and are in
 no URL, error or log line that leaves this module.
 """
 
@@ -53,7 +53,7 @@ class _Request:
 
 
 class Http:
-    """The only door to one provider.
+    """The client of one provider; nothing else sends requests to it.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ class Http:
         secret_headers: Mapping[str, Secret] | None = None,
         check: ResponseCheck | None = None,
     ) -> Reply:
-        """Ask, as often as it makes sense, and return an answer that can be parsed.
+        """Send a request, retry what can succeed, and return an answer that can be parsed.
 
         Parameters
         ----------
@@ -90,8 +90,8 @@ class Http:
         secret_params, secret_headers : mapping of str to Secret
             Keys, revealed for the request only and never sent to another host.
         check : callable, optional
-            What this provider means by a reply: the error it stands for, or None to
-            judge it by the general rules.
+            The error that a reply of this provider stands for, or None to classify it
+            by the general rules.
 
         Raises
         ------
@@ -116,13 +116,14 @@ class Http:
         raise AssertionError("the retry policy re-raises")
 
     def mask(self, text: str) -> str:
-        """Return ``text`` without any secret: those of the settings, and those handed to ``get`` (session tokens)."""
+        """Return ``text`` without secrets: those of the settings, and those given to ``get``."""
         return self._settings.secrets.mask(hide(text, self._used))
 
     def masked(self, error: SourceError) -> SourceError:
-        """Return ``error`` without secrets, then shortened: providers like to quote what they were sent."""
-        told = self.mask(error.detail)[:LONGEST_DETAIL]
-        error.message, error.detail = error.message.replace(error.detail, told), told
+        """Return ``error`` without secrets and shortened: providers quote what they were sent."""
+        detail = self.mask(error.detail)[:LONGEST_DETAIL]
+        error.message = error.message.replace(error.detail, detail)
+        error.detail = detail
         error.args = (f"{error.message} {error.next_step}".strip(),)
         return error
 
@@ -145,48 +146,50 @@ class Http:
             raise MalformedResponse(self.source, "it sends us to what is no address") from None
 
     def _attempt(self, request: _Request, check: ResponseCheck | None) -> Reply:
-        hosts, host, clock, rules = (
-            self._state.hosts,
-            self.source,
-            self._clock,
-            self._settings.breaker,
-        )
+        host = self.source
         if self._settings.simulated and not self._settings.simulator_url:
             raise NoSimulator(host)
-        breaker.refuse_if_open(hosts, host, clock.now())
-        limiter.acquire(hosts, host, self.limits, clock)
-        breaker.acquire(hosts, host, clock.now(), rules)
-        began, at, size, status = time.perf_counter(), clock.now(), 0, Unreachable.__name__
+        breaker.refuse_if_open(self._state.hosts, host, self._clock.now())
+        limiter.acquire(self._state.hosts, host, self.limits, self._clock)
+        breaker.acquire(self._state.hosts, host, self._clock.now(), self._settings.breaker)
+        call = Call(self._clock.now(), "http", host, Unreachable.__name__)
+        began = time.perf_counter()
         try:
             reply = self._send(request)
-            size, status = len(reply.content), str(reply.status)
+            call = call._replace(status=str(reply.status), size=len(reply.content))
             if error := (check(reply) if check else None) or classify_response(host, reply):
                 raise error
-        except (ServerError, Unreachable):
-            breaker.record_failure(hosts, host, clock.now(), rules, status)
-            raise
-        except QuotaError as error:
-            pause = timedelta(seconds=error.retry_after_s or QUOTA_PAUSE_S)
-            limiter.block_until(hosts, host, clock.now() + pause)
-            raise
-        except SourceError:
-            breaker.record_success(hosts, host)  # it works, and only has nothing for us
+        except SourceError as error:
+            self._record_outcome(error, call.status)
             raise
         finally:
             ms = (time.perf_counter() - began) * 1000
-            record_call(self._state, Call(at, "http", host, status, size=size, duration_ms=ms))
-        breaker.record_success(hosts, host)
+            record_call(self._state, call._replace(duration_ms=ms))
+        self._record_outcome(None, call.status)
         return reply
+
+    def _record_outcome(self, error: SourceError | None, status: str) -> None:
+        """Tell limiter and breaker how a request ended."""
+        now = self._clock.now()
+        if isinstance(error, ServerError | Unreachable):
+            breaker.record_failure(
+                self._state.hosts, self.source, now, self._settings.breaker, status
+            )
+        elif isinstance(error, QuotaError):
+            pause = timedelta(seconds=error.retry_after_s or QUOTA_PAUSE_S)
+            limiter.block_until(self._state.hosts, self.source, now + pause)
+        else:  # it works, even where it has nothing for us
+            breaker.record_success(self._state.hosts, self.source)
 
     def _send(self, request: _Request) -> Reply:
         import requests
 
-        url, query = (
-            request.url,
-            {**request.params, **{k: v.reveal() for k, v in request.secret_params.items()}},
-        )
+        url = request.url
+        query = {
+            **request.params,
+            **{name: secret.reveal() for name, secret in request.secret_params.items()},
+        }
         keys = {name: self._sendable(secret) for name, secret in request.secret_headers.items()}
-        timeout = (self.limits.connect_timeout_s, self.limits.read_timeout_s)
         self._session = self._session or _open_session()
         try:
             for _ in range(REDIRECTS + 1):
@@ -194,20 +197,21 @@ class Http:
                     url,
                     params=query,
                     headers={**request.headers, **keys},
-                    timeout=timeout,
+                    timeout=(self.limits.connect_timeout_s, self.limits.read_timeout_s),
                     allow_redirects=False,
                 )
                 if not answer.is_redirect:
                     return Reply(answer.status_code, answer.headers, answer.content)
-                url, before, query = urljoin(url, answer.headers["location"]), url, {}
-                if self._origin(url) != self._origin(before):
+                target = urljoin(url, answer.headers["location"])
+                query = {}
+                if self._origin(target) != self._origin(url):
                     keys = {}
                     if self._settings.simulated:
-                        raise MalformedResponse(
-                            self.source, "the simulator redirects to a real host"
-                        )
+                        detail = "the simulator redirects to a real host"
+                        raise MalformedResponse(self.source, detail)
+                url = target
         except requests.RequestException as error:
-            # Its text holds the address with the query: only its kind is told.
+            # Its text holds the address with the query: only its kind is shown.
             raise Unreachable(self.source, f"no answer ({type(error).__name__})") from None
         raise MalformedResponse(self.source, f"more than {REDIRECTS} redirects")
 
@@ -224,13 +228,13 @@ def _open_session() -> requests.Session:
     session = requests.Session()
     session.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": "gzip, deflate"})
     for name in ("urllib3.connectionpool", "urllib3.connection"):
-        logging.getLogger(name).addFilter(
-            _without_queries
-        )  # adding the same filter again changes nothing
+        # adding the same filter again changes nothing
+        logging.getLogger(name).addFilter(_without_queries)
     return session
 
 
 def _without_queries(record: logging.LogRecord) -> bool:
     """Cut the query off every address that the HTTP library logs: keys travel there."""
-    record.msg, record.args = re.sub(r"\?\S*", "?…", record.getMessage()), None
+    record.msg = re.sub(r"\?\S*", "?…", record.getMessage())
+    record.args = None
     return True

@@ -1,4 +1,4 @@
-"""What came back, and what it means by status, content type and body together."""
+"""A provider's reply, and the error it stands for by status, content type and body together."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ from factory_lib.errors import (
 LONGEST_PAUSE_S = 86400.0
 QUOTA_PAUSE_S = 60.0  # limits are per minute, and hardly any provider says how long to wait
 
+_CLOSING = {b"{": b"}", b"[": b"]"}  # the last byte of a JSON body by its first
+
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer, before anybody believes it; ``headers`` are looked up without regard to case."""
+    """One reply as it came; ``headers`` are looked up without regard to case."""
 
     status: int
     headers: Mapping[str, str]
@@ -36,10 +38,9 @@ class Reply:
 
     @property
     def text(self) -> str:
-        """The body by its declared charset, else UTF-8, else Latin-9 (which can decode anything)."""
-        declared = re.search(
-            r"charset=\"?([\w.:-]+)", self.headers.get("content-type", ""), re.IGNORECASE
-        )
+        """The body by its declared charset, else UTF-8, else Latin-9, which decodes anything."""
+        content_type = self.headers.get("content-type", "")
+        declared = re.search(r"charset=\"?([\w.:-]+)", content_type, re.IGNORECASE)
         for charset in [*([declared[1]] if declared else []), "utf-8"]:
             try:
                 return self.content.decode(charset)
@@ -49,30 +50,26 @@ class Reply:
 
     @property
     def is_html(self) -> bool:
-        """Whether a page came instead of data, whatever it calls itself."""
-        return (
-            self.content.lstrip()[:20]
-            .lower()
-            .startswith((b"<!doctype", b"<html", b"<head", b"<?xml"))
-        )
+        """Whether a page came instead of data, whatever its content type."""
+        opening = self.content.lstrip()[:20].lower()
+        return opening.startswith((b"<!doctype", b"<html", b"<head", b"<?xml"))
 
     @property
     def is_cut_off(self) -> bool:
         """Whether JSON begins and does not end."""
         body = self.content.strip()
-        return body[:1] in (b"{", b"[") and body[-1:] != {b"{": b"}", b"[": b"]"}[body[:1]]
+        closing = _CLOSING.get(body[:1])
+        return closing is not None and body[-1:] != closing
 
     @property
     def retry_after_s(self) -> float | None:
-        """Seconds the provider asks to wait, if it says so; a date counts from the reply's own ``Date``."""
-        asked = self.headers.get("retry-after", "").strip()
-        if asked.isdecimal():
-            return min(float(asked), LONGEST_PAUSE_S)
+        """Seconds of ``Retry-After``, None without it; a date counts from the reply's ``Date``."""
+        retry_after = self.headers.get("retry-after", "").strip()
+        if retry_after.isdecimal():
+            return min(float(retry_after), LONGEST_PAUSE_S)
         try:
-            until, sent = (
-                parsedate_to_datetime(asked),
-                parsedate_to_datetime(self.headers.get("date", "")),
-            )
+            until = parsedate_to_datetime(retry_after)
+            sent = parsedate_to_datetime(self.headers.get("date", ""))
             return min(max(0.0, (until - sent).total_seconds()), LONGEST_PAUSE_S)
         except (ValueError, TypeError):
             return None
@@ -80,29 +77,31 @@ class Reply:
 
 ResponseCheck = Callable[[Reply], SourceError | None]
 
+# error and detail by status; the reply's own text is quoted after a detail that ends in "it says"
+_REFUSALS: dict[int, tuple[type[SourceError], str]] = {
+    400: (BadRange, "the request was refused; it says"),
+    401: (AuthError, "the key was refused"),
+    403: (AuthError, "access was refused; it says"),
+    404: (NoDataYet, "there is nothing at that address"),
+}
+
 
 def classify_response(source: str, reply: Reply) -> SourceError | None:
     """Return the error a reply stands for at any provider, or None if it can be parsed."""
-    status, said = reply.status, f"it says {reply.text.strip()!r}"
+    status = reply.status
     if status == 429:
-        pause = reply.retry_after_s or QUOTA_PAUSE_S
-        return QuotaError(source, "too many requests", status=status, retry_after_s=pause)
+        pause_s = reply.retry_after_s or QUOTA_PAUSE_S
+        return QuotaError(source, "too many requests", status=status, retry_after_s=pause_s)
     if status >= 500 or status == 408:
-        return ServerError(
-            source, "the provider's server failed", status=status, retry_after_s=reply.retry_after_s
-        )
-    if status == 401:
-        return AuthError(source, "the key was refused", status=status)
+        pause = reply.retry_after_s
+        detail = "the provider's server failed"
+        return ServerError(source, detail, status=status, retry_after_s=pause)
     if status in (200, 403) and reply.is_html:
-        return ServerError(
-            source, "a page came instead of data, likely from a firewall", status=status
-        )
-    if status == 403:
-        return AuthError(source, f"access was refused; {said}", status=status)
-    if status == 404:
-        return NoDataYet(source, "there is nothing at that address", status=status)
-    if status == 400:
-        return BadRange(source, f"the request was refused; {said}", status=status)
-    if not 200 <= status < 300:
-        return MalformedResponse(source, f"unexpected answer; {said}", status=status)
-    return ServerError(source, "the answer is cut off", status=status) if reply.is_cut_off else None
+        detail = "a page came instead of data, likely from a firewall"
+        return ServerError(source, detail, status=status)
+    if 200 <= status < 300:
+        cut_off = ServerError(source, "the answer is cut off", status=status)
+        return cut_off if reply.is_cut_off else None
+    error, detail = _REFUSALS.get(status, (MalformedResponse, "unexpected answer; it says"))
+    quote = f" {reply.text.strip()!r}" if detail.endswith("says") else ""
+    return error(source, f"{detail}{quote}", status=status)

@@ -1,4 +1,7 @@
-"""When to ask again: only what can succeed, after each provider's own backoff, never sooner than it asked for."""
+"""Retries within one call: only of what can succeed, after each provider's own backoff.
+
+No retry comes sooner than a provider's ``Retry-After``.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ BACKOFFS: dict[str, Callable[[SourceSettings], wait_base]] = {
 
 
 def worth_another_try(error: BaseException) -> bool:
-    """Whether asking again soon can succeed."""
+    """Return whether a retry soon can succeed."""
     return (
         isinstance(error, SourceError)
         and error.retryable
@@ -33,13 +36,13 @@ def worth_another_try(error: BaseException) -> bool:
 
 
 def policy(limits: SourceSettings, clock: Clock) -> Retrying:
-    """Return the retry policy of one provider; it sleeps on the house's clock."""
+    """Return the retry policy of one provider; it sleeps on ``clock``."""
     backoff = BACKOFFS[limits.backoff](limits)
 
     def wait(call: RetryCallState) -> float:
         error = call.outcome.exception() if call.outcome else None
-        asked = error.retry_after_s if isinstance(error, SourceError) else None
-        return max(backoff(call), asked or 0.0)
+        retry_after_s = error.retry_after_s if isinstance(error, SourceError) else None
+        return max(backoff(call), retry_after_s or 0.0)
 
     return Retrying(
         stop=stop_after_attempt(limits.retries + 1),

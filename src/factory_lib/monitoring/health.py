@@ -12,7 +12,7 @@ from factory_lib.monitoring import alerts, diagnostics
 from factory_lib.monitoring.diagnostics import DiagnosticReport
 from factory_lib.results import JobResult
 from factory_lib.state.calls import Call, calls_since
-from factory_lib.state.marks import LAST_RUN, LATEST, get_marks
+from factory_lib.state.marks import LAST_RUN, LATEST_SLOT, get_marks
 from factory_lib.state.ticks import Tick, ticks_since
 
 _DAY = timedelta(days=1)
@@ -117,7 +117,7 @@ def _calls(ctx: RunContext, now: datetime) -> pd.DataFrame:
 
 def _latest(ctx: RunContext, now: datetime) -> pd.DataFrame:
     lines = []
-    for name, (until, _) in get_marks(ctx.state, LATEST).items():
+    for name, (until, _) in get_marks(ctx.state, LATEST_SLOT).items():
         due_until = ctx.catalogue[name].due_until(now)
         behind_h = max(0.0, (due_until - until) / timedelta(hours=1))
         lines.append((name, until, due_until, behind_h))

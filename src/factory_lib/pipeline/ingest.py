@@ -31,7 +31,7 @@ from factory_lib.results import JobResult
 from factory_lib.slots import expected, from_index
 from factory_lib.sources import select
 from factory_lib.state.attempts import record_requests, unfillable_stretches
-from factory_lib.state.marks import LATEST, get_mark
+from factory_lib.state.marks import LATEST_SLOT, get_mark
 
 if TYPE_CHECKING:
     from factory_lib.sources.base import Source
@@ -271,8 +271,8 @@ def _latest(ctx: RunContext, served: Sequence[Target], after: pd.DataFrame) -> p
         if target.name in newest.index:
             row = newest.loc[target.name]
             until = row["start"].to_pydatetime() + timedelta(seconds=row["resolution_s"].item())
-            mark = get_mark(ctx.state, LATEST, target.name)
-            ctx.set_mark(LATEST, target.name, max(until, mark.at) if mark else until)
+            mark = get_mark(ctx.state, LATEST_SLOT, target.name)
+            ctx.set_mark(LATEST_SLOT, target.name, max(until, mark.at) if mark else until)
             line = {"series": target.name, **row[["place", "source", "start", "value"]]}
             due_until = target.series.due_until(ctx.as_of)
             lines.append({**line, "unit": target.series.unit, "due_until": due_until})

@@ -23,7 +23,7 @@ from factory_lib.state import State, attempts
 from factory_lib.state.marks import (
     DRIFT,
     LAST_RUN,
-    LATEST,
+    LATEST_SLOT,
     STORED,
     Mark,
     get_mark,
@@ -132,7 +132,7 @@ def _newest_late_slot(
     settings: Settings, state: State, names: list[str], now: datetime
 ) -> datetime | None:
     """Return since when the newest slot that the sources can have and the store lacks is there."""
-    latest = get_marks(state, LATEST)
+    latest = get_marks(state, LATEST_SLOT)
     newest: dict[str, tuple[datetime, datetime]] = {}
     for name in names:
         for series in map(settings.catalogue.__getitem__, providers.SOURCES[name].served(settings)):
@@ -181,7 +181,7 @@ def _no_new_gap(tick: JobTick) -> str | None:
     """
     if market_day(tick.last) < market_day(tick.now):
         return None
-    latest = get_marks(tick.state, LATEST)
+    latest = get_marks(tick.state, LATEST_SLOT)
     catalogue = tick.settings.catalogue
     if any(_due_slots_end(catalogue[name], tick.now) > mark.at for name, mark in latest.items()):
         return None

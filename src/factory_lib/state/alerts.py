@@ -1,4 +1,4 @@
-"""Alerts as they are stored: one record for each (topic, entity). Standard library only.
+"""Alerts as they are stored: one record for each (topic, entity).
 
 What a record means, and when it changes, is the business of ``monitoring.alerts``.
 """

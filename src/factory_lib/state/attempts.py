@@ -120,7 +120,7 @@ def record_unfillable(
 
 
 def delete_expired(state: State, now: datetime) -> None:
-    """Delete the gaps to be requested again at ``now``: they were, or were filled by other means."""
+    """Delete the gaps to be requested again at ``now``: they were requested, or filled."""
     with state.transaction() as connection:
         connection.execute(
             "DELETE FROM attempt WHERE scope = 'gap' AND retry_at <= ?", (epoch(now),)

@@ -57,7 +57,10 @@ def record_success(hosts: Hosts, host: str) -> None:
 def record_failure(
     hosts: Hosts, host: str, now: datetime, rules: BreakerSettings, cause: str
 ) -> None:
-    """Count a failure of ``host``, with its HTTP status or error; the last allowed opens the circuit."""
+    """Count a failure of ``host``; the last one allowed opens the circuit.
+
+    ``cause`` is the HTTP status, or the error where there was no answer.
+    """
     with hosts.transaction() as connection:
         failures = 1 + (connection.execute(_ROW, (host,)).fetchone() or _CLOSED)[0]
         open_until = now.timestamp() + rules.open_s if failures >= rules.failures else 0.0

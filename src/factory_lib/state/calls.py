@@ -1,6 +1,6 @@
-"""Calls: one row for each HTTP request, store operation and registry operation, for the metrics.
+"""Calls: one row for each HTTP request, store operation and registry operation.
 
-No parameter and no secret is part of a row. Standard library only.
+They are for the metrics; no parameter and no secret is part of a row.
 """
 
 from __future__ import annotations
@@ -14,7 +14,17 @@ Component = Literal["http", "store", "registry"]
 
 
 class Call(NamedTuple):
-    """One call; ``target`` is a provider or an operation, ``status`` an HTTP status, ``ok`` or an error's name."""
+    """One call.
+
+    Attributes
+    ----------
+    target : str
+        A provider or an operation.
+    status : str
+        An HTTP status, ``ok``, ``failed`` or an error's name.
+    size : int
+        Bytes of the body.
+    """
 
     at: datetime
     component: Component
@@ -36,7 +46,7 @@ def record_call(state: State, call: Call) -> None:
 def calls_since(state: State, since: datetime) -> list[Call]:
     """Return the calls from ``since`` on, oldest first."""
     rows = state.query(
-        "SELECT at, component, target, status, rows, size, duration_ms FROM call WHERE at >= ? ORDER BY at",
+        "SELECT * FROM call WHERE at >= ? ORDER BY at",
         (since.timestamp(),),
     )
     return [Call(datetime.fromtimestamp(at, UTC), *rest) for at, *rest in rows]

@@ -14,7 +14,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ClassVar, Self
 
 from factory_lib.errors import SchemaMismatch
@@ -48,18 +47,13 @@ class Database:
         # another's statements.
         self._writing = threading.RLock()
         self._connection = self._open_reader() if read_only else self._open_writer()
-        if not read_only and _version(self._connection) != self.version:
+        if not read_only:
             self._migrate_file()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -73,12 +67,11 @@ class Database:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         # SQLite's change to WAL fails at once where another process reads the file.
         with lock(self.file.parent):
-            connection = _connect(str(self.file))
+            connection = self._connect(str(self.file))
             connection.execute("PRAGMA synchronous=NORMAL")
             if _version(connection) is None:
                 connection.execute("PRAGMA journal_mode=WAL")
                 self._create(connection)
-        self._check(connection)
         return connection
 
     def _open_reader(self) -> sqlite3.Connection:
@@ -89,34 +82,54 @@ class Database:
         makes none and does not read the log. So ``mode=ro`` serves where a log lies
         there already, because others write or one was killed. Else the file is opened
         for writing and kept from it by ``query_only``: SQLite removes the side files at
-        the end. Where this user may not write, there is no log, and nobody to write one.
+        the end. Where this user may not write there is no log, and none can be made.
         """
         if not self.file.is_file():
-            return self._in_memory(None)
-        if self.file.with_name(f"{self.file.name}-wal").exists():
-            mode = "mode=ro"
+            connection = self._connect(":memory:")
+            self._create(connection)
         else:
-            mode = "mode=rw" if os.access(self.file.parent, os.W_OK) else "immutable=1"
-        with lock(self.file.parent):
-            connection = _connect(f"{self.file.resolve().as_uri()}?{mode}")
-            version = self._check(connection)
-        if version != self.version:
-            with closing(connection):
-                return self._in_memory(connection)
+            has_log = self.file.with_name(f"{self.file.name}-wal").exists()
+            may_write = os.access(self.file.parent, os.W_OK)
+            mode = "mode=ro" if has_log else "mode=rw" if may_write else "immutable=1"
+            with lock(self.file.parent):
+                connection = self._connect(f"{self.file.resolve().as_uri()}?{mode}")
+            if _version(connection) != self.version:
+                connection = self._migrated_copy(connection)
         connection.execute("PRAGMA query_only=1")
         return connection
 
-    def _in_memory(self, origin: sqlite3.Connection | None) -> sqlite3.Connection:
-        memory = _connect(":memory:")
-        if origin:
-            origin.backup(memory)
-        version = _version(memory)
-        if version is None:
-            self._create(memory)
-        else:
-            self._migrate(memory)
-        memory.execute("PRAGMA query_only=1")
-        return memory
+    def _migrated_copy(self, stored: sqlite3.Connection) -> sqlite3.Connection:
+        copy = self._connect(":memory:")
+        with closing(stored):
+            stored.backup(copy)
+        if _version(copy) is None:  # a file that is just being created
+            self._create(copy)
+        self._migrate(copy)
+        return copy
+
+    def _connect(self, target: str) -> sqlite3.Connection:
+        """Open a file by path or URI.
+
+        Raises
+        ------
+        SchemaMismatch
+            If a later version of the library wrote it.
+        """
+        connection = sqlite3.connect(
+            target,
+            timeout=BUSY_TIMEOUT_S,
+            isolation_level=None,
+            check_same_thread=False,
+            uri=target.startswith("file:"),
+        )
+        version = _version(connection)
+        if version is not None and version > self.version:
+            connection.close()
+            raise SchemaMismatch(
+                f"{self.file} has schema {version}, this version writes {self.version}.",
+                next_step="Use the version that wrote it, or move the file away.",
+            )
+        return connection
 
     def _create(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
@@ -125,30 +138,11 @@ class Database:
         connection.execute("INSERT INTO meta VALUES ('schema', ?)", (str(self.version),))
         connection.execute("COMMIT")
 
-    def _check(self, connection: sqlite3.Connection) -> int | None:
-        """Return the schema version of the file.
-
-        Raises
-        ------
-        SchemaMismatch
-            If a later version of the library wrote it.
-        """
-        version = _version(connection)
-        if version is not None and version > self.version:
-            connection.close()
-            raise SchemaMismatch(
-                f"{self.file} has schema {version}, this version writes {self.version}.",
-                next_step="Use the version that wrote it, or move the file away.",
-            )
-        return version
-
     def _migrate(self, connection: sqlite3.Connection) -> None:
         """Bring the tables of an older schema to the present one."""
-        raise NotImplementedError
 
     def _migrate_file(self) -> None:
-        """Bring the file of an older schema to the present one, in one transaction."""
-        raise NotImplementedError
+        """Bring the file to the present schema, in one transaction."""
 
     # -- for the modules of this package --------------------------------------------------------
 
@@ -212,10 +206,12 @@ class State(Database):
         super().close()
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
-        schema.migrate_to_2(connection)
-        connection.execute("UPDATE meta SET value = ? WHERE key = 'schema'", (str(self.version),))
+        if _version(connection) == 1:
+            schema.migrate_to_2(connection)
 
     def _migrate_file(self) -> None:
+        if _version(self._connection) == self.version:
+            return
         with self.transaction() as connection:
             if _version(connection) == self.version:
                 return  # another process was faster
@@ -245,23 +241,12 @@ class State(Database):
         """Replace the content by that of a backup, which an earlier version may have taken."""
         with closing(sqlite3.connect(file)) as copy, self._writing:
             copy.backup(self._connection)
-        if _version(self._connection) != self.version:
-            self._migrate_file()
+        self._migrate_file()
 
 
 def open_state(settings: Settings, *, read_only: bool = False) -> State:
     """Open the state of a profile; close it after use, or use it in a ``with`` statement."""
     return State(settings.paths.state, settings.paths.hosts, read_only=read_only)
-
-
-def _connect(target: str) -> sqlite3.Connection:
-    return sqlite3.connect(
-        target,
-        timeout=BUSY_TIMEOUT_S,
-        isolation_level=None,
-        check_same_thread=False,
-        uri=target.startswith("file:"),
-    )
 
 
 def _version(connection: sqlite3.Connection) -> int | None:

@@ -1,4 +1,4 @@
-"""The import ledger: which contents were begun and which were finished, so that no import is silently half done."""
+"""The import ledger: the contents whose import was started, and whether it was completed."""
 
 from __future__ import annotations
 

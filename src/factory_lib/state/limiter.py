@@ -54,7 +54,7 @@ def block_until(hosts: Hosts, host: str, until: datetime) -> None:
 
 
 def forget_from(hosts: Hosts, instant: datetime) -> None:
-    """Delete turns and open circuits from ``instant`` on: those of a clock that was put back since."""
+    """Delete turns and open circuits from ``instant`` on: the clock was put back to it."""
     with hosts.transaction() as connection:
         connection.execute("DELETE FROM spacing WHERE next_at >= ?", (instant.timestamp(),))
         connection.execute("DELETE FROM breaker WHERE open_until >= ?", (instant.timestamp(),))

@@ -1,4 +1,4 @@
-"""Marks: the instant at which something last happened to an entity, and a note. Standard library only."""
+"""Marks: the instant at which something last happened to an entity, and a note."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from factory_lib.clock import epoch, from_epoch
 from factory_lib.state.database import State
 
-LATEST = "latest"  # the end of the newest slot of a series
+LATEST_SLOT = "latest"  # the end of the newest slot of a series
 STORED = "stored"  # when a series last got a new or revised value
 DRIFT = "drift"  # since when the forecasts of a series have been out of line; the note says how
 LAST_RUN = "job"  # when a job last began; the note holds its status, verdict and error

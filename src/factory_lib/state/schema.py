@@ -1,12 +1,27 @@
-"""The tables of ``state.db`` and ``hosts.db``, and what makes an older file a present one."""
+"""The tables of ``state.db`` and ``hosts.db``, and the migration of older files."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
+HostRows = Sequence[tuple[Any, ...]]
+
 META = "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
+CALL = """CREATE TABLE call (at REAL NOT NULL, component TEXT NOT NULL, target TEXT NOT NULL,
+    status TEXT NOT NULL, rows INTEGER NOT NULL, size INTEGER NOT NULL,
+    duration_ms REAL NOT NULL)"""
+CALL_INDEX = "CREATE INDEX call_at ON call (at)"
+IMPORT_LEDGER = """CREATE TABLE import_ledger (sha256 TEXT, member TEXT, format TEXT NOT NULL,
+    status TEXT NOT NULL, at INTEGER NOT NULL, counts TEXT NOT NULL,
+    PRIMARY KEY (sha256, member)) WITHOUT ROWID"""
+ALERT = """CREATE TABLE alert (topic TEXT, entity TEXT, severity INTEGER NOT NULL,
+    message TEXT NOT NULL, status TEXT NOT NULL, opened_at INTEGER NOT NULL,
+    last_at INTEGER NOT NULL, count INTEGER NOT NULL, notified TEXT NOT NULL,
+    notified_at INTEGER NOT NULL, muted_until INTEGER NOT NULL, by TEXT NOT NULL,
+    PRIMARY KEY (topic, entity)) WITHOUT ROWID"""
 ATTEMPT = """CREATE TABLE attempt (scope TEXT, subject TEXT, since INTEGER, until INTEGER,
     requested TEXT, first_at INTEGER NOT NULL, at INTEGER NOT NULL, retry_at INTEGER NOT NULL,
     outcome TEXT NOT NULL, PRIMARY KEY (scope, subject, since, until, requested)) WITHOUT ROWID"""
@@ -16,19 +31,11 @@ STATE = (
     PRIMARY KEY (topic, entity)) WITHOUT ROWID""",
     """CREATE TABLE tick (job TEXT, day TEXT, outcome TEXT, count INTEGER NOT NULL,
     last_at INTEGER NOT NULL, PRIMARY KEY (job, day, outcome)) WITHOUT ROWID""",
-    """CREATE TABLE call (at REAL NOT NULL, component TEXT NOT NULL, target TEXT NOT NULL,
-    status TEXT NOT NULL, rows INTEGER NOT NULL, size INTEGER NOT NULL,
-    duration_ms REAL NOT NULL)""",
-    "CREATE INDEX call_at ON call (at)",
-    """CREATE TABLE import_ledger (sha256 TEXT, member TEXT, format TEXT NOT NULL,
-    status TEXT NOT NULL, at INTEGER NOT NULL, counts TEXT NOT NULL,
-    PRIMARY KEY (sha256, member)) WITHOUT ROWID""",
+    CALL,
+    CALL_INDEX,
+    IMPORT_LEDGER,
+    ALERT,
     ATTEMPT,
-    """CREATE TABLE alert (topic TEXT, entity TEXT, severity INTEGER NOT NULL,
-    message TEXT NOT NULL, status TEXT NOT NULL, opened_at INTEGER NOT NULL,
-    last_at INTEGER NOT NULL, count INTEGER NOT NULL, notified TEXT NOT NULL,
-    notified_at INTEGER NOT NULL, muted_until INTEGER NOT NULL, by TEXT NOT NULL,
-    PRIMARY KEY (topic, entity)) WITHOUT ROWID""",
 )
 HOSTS = (
     META,
@@ -38,16 +45,8 @@ HOSTS = (
     open_until REAL NOT NULL, probing INTEGER NOT NULL, cause TEXT NOT NULL) WITHOUT ROWID""",
 )
 
-_RENAMED = (
-    "ALTER TABLE call RENAME COLUMN room TO component",
-    "ALTER TABLE call RENAME COLUMN bytes TO size",
-    "ALTER TABLE call RENAME COLUMN ms TO duration_ms",
-    "UPDATE call SET component = 'http' WHERE component = 'net'",
-    "ALTER TABLE alert RENAME COLUMN told TO notified",
-    "ALTER TABLE alert RENAME COLUMN told_at TO notified_at",
-    "ALTER TABLE import_ledger RENAME COLUMN state TO status",
-    "ALTER TABLE import_ledger RENAME COLUMN report TO counts",
-)
+# tables of schema 1 whose columns have other names since, in the same order
+_RENAMED = {"call": CALL, "import_ledger": IMPORT_LEDGER, "alert": ALERT}
 _INSERT_ATTEMPT = "INSERT INTO attempt VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -56,13 +55,24 @@ def migrate_to_2(connection: sqlite3.Connection) -> None:
 
     The hosts' tables are left to ``take_hosts``.
     """
-    for statement in (*_RENAMED, ATTEMPT):
+    for table, statement in _RENAMED.items():
+        connection.execute(f"ALTER TABLE {table} RENAME TO former")
         connection.execute(statement)
+        connection.execute(f"INSERT INTO {table} SELECT * FROM former")
+        connection.execute("DROP TABLE former")
+    connection.execute(CALL_INDEX)
+    connection.execute("UPDATE call SET component = 'http' WHERE component = 'net'")
+    connection.execute(ATTEMPT)
     connection.execute(
         "INSERT INTO attempt SELECT 'gap', series, first, last, asked, asked_at, asked_at,"
         " again_at, 'empty' FROM unfillable"
     )
     connection.execute("DROP TABLE unfillable")
+    _migrate_marks(connection)
+    connection.execute("UPDATE meta SET value = '2' WHERE key = 'schema'")
+
+
+def _migrate_marks(connection: sqlite3.Connection) -> None:
     marks = connection.execute("SELECT topic, entity, at, note FROM mark").fetchall()
     for topic, entity, at, text in marks:
         note = json.loads(text)
@@ -86,9 +96,7 @@ def _backfill_row(job: str, retry_at: int, note: dict[str, Any]) -> tuple[object
     return "backfill", job, 0, 0, "", note["first"], latest, retry_at, outcome
 
 
-def take_hosts(
-    connection: sqlite3.Connection,
-) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+def take_hosts(connection: sqlite3.Connection) -> tuple[HostRows, HostRows]:
     """Remove the hosts' tables of schema 1 and return their rows: spacing, breaker."""
     spacing = connection.execute("SELECT host, next_at, day, used FROM spacing").fetchall()
     breaker = connection.execute(
@@ -100,11 +108,7 @@ def take_hosts(
     return spacing, breaker
 
 
-def merge_hosts(
-    connection: sqlite3.Connection,
-    spacing: list[tuple[Any, ...]],
-    breaker: list[tuple[Any, ...]],
-) -> None:
+def merge_hosts(connection: sqlite3.Connection, spacing: HostRows, breaker: HostRows) -> None:
     """Add the limits of one profile to those of all: the later turn, a day's sum of requests."""
     connection.executemany(
         "INSERT INTO spacing VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"

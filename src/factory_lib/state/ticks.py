@@ -1,4 +1,4 @@
-"""Ticks: how often each job was looked at and how that ended, added up by day. Standard library only."""
+"""Ticks: the number of ticks of each job by outcome, added up by day."""
 
 from __future__ import annotations
 

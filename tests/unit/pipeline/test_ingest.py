@@ -18,7 +18,7 @@ from factory_lib.runs import due
 from factory_lib.settings.secrets import Secret
 from factory_lib.state import attempts
 from factory_lib.state.attempts import RetryPass
-from factory_lib.state.marks import LATEST, STORED, get_marks, set_mark
+from factory_lib.state.marks import LATEST_SLOT, STORED, get_marks, set_mark
 from factory_sim.faults import Rule
 from factory_sim.holes import Hole
 
@@ -191,13 +191,13 @@ def test_a_run_as_of_the_past_moves_no_mark_back_and_sees_only_what_was_known(
 ) -> None:
     ctx = town.ctx()
     ingest(ctx, days=5)
-    marks = {topic: get_marks(ctx.state, topic) for topic in (LATEST, STORED)}
+    marks = {topic: get_marks(ctx.state, topic) for topic in (LATEST_SLOT, STORED)}
     requests = attempts.last_requests(ctx.state)
     town.clock.set(NOW + HOUR)
     past = dataclasses.replace(ctx, as_of=NOW - back, explicit_as_of=explicit_as_of)
     assert past.replay == (explicit_as_of or back > 24 * HOUR)
     result = ingest(past, "weather", days=2)
-    assert get_marks(ctx.state, LATEST) == marks[LATEST]
+    assert get_marks(ctx.state, LATEST_SLOT) == marks[LATEST_SLOT]
     latest = result["latest"].set_index("series")["start"]
     assert latest["temperature_c"] < past.as_of
     assert (attempts.last_requests(ctx.state) == requests) == past.replay
@@ -228,7 +228,7 @@ def test_a_daily_series_is_due_only_when_a_whole_day_is(town, name: str) -> None
     set_mark(ctx.state, "job", job, NOW - HOUR, {"status": "ok"})
     attempts.record_pass(ctx.state, RetryPass(NOW - attempts.LOOK_EVERY), [])
     for until, quiet in ((whole, True), (whole - timedelta(days=1), False)):
-        set_mark(ctx.state, LATEST, name, until)
+        set_mark(ctx.state, LATEST_SLOT, name, until)
         assert (due.nothing_due(ctx.settings, ctx.state, job, NOW) is not None) == quiet
 
 

@@ -21,7 +21,7 @@ from factory_lib.state import State, attempts, breaker, import_ledger, limiter, 
 from factory_lib.state.alerts import NEVER, AlertRecord, list_alerts
 from factory_lib.state.attempts import NextPass, RetryPass
 from factory_lib.state.calls import Call, calls_since
-from factory_lib.state.marks import LAST_RUN, LATEST, get_marks
+from factory_lib.state.marks import LAST_RUN, LATEST_SLOT, get_marks
 from factory_lib.state.ticks import ticks_since
 
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
@@ -103,7 +103,7 @@ def migrated(settings: Settings, request: pytest.FixtureRequest) -> Any:
 
 
 def test_every_row_is_in_its_new_place(migrated: State) -> None:
-    assert get_marks(migrated, LATEST) == {"spot_eur_mwh": (NOW, None)}
+    assert get_marks(migrated, LATEST_SLOT) == {"spot_eur_mwh": (NOW, None)}
     assert get_marks(migrated, "drift") == {"spot_eur_mwh": (NOW, "Worse than naive.")}
     end = {"status": "ok", "summary": "All is well.", "error": None}
     assert get_marks(migrated, LAST_RUN) == {"ingest": (NOW, end)}
