@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -11,7 +11,7 @@ import click
 from factory_lib import settings as factory_settings
 from factory_lib.cli import scheduled
 from factory_lib.cli.options import as_of_option, common_options
-from factory_lib.cli.output import write, write_json
+from factory_lib.cli.output import plain, write, write_json
 from factory_lib.errors import BadInput, FactoryError
 from factory_lib.settings import Settings
 from factory_lib.state import open_state
@@ -134,12 +134,13 @@ def check_config(profile: str | None, as_json: bool) -> int:
 def show_config(profile: str | None, as_json: bool) -> None:
     """Show the settings, secrets left out."""
     settings = factory_settings.load(profile)
-    values = _plain({key: value for key, value in vars(settings).items() if key != "secrets"})
+    hidden = ("secrets", "catalogue")
+    values = {key: value for key, value in vars(settings).items() if key not in hidden}
     if as_json:
         write_json(values)
         return
     _write_plant(settings)
-    text = json.dumps(values, indent=2, default=str, ensure_ascii=False)
+    text = json.dumps(values, indent=2, default=plain, ensure_ascii=False)
     write(f"\nEverything that is set, secrets left out:\n{text}")
 
 
@@ -162,11 +163,3 @@ def _problems(settings: Settings) -> Iterator[str]:
             yield f"Job {name} cannot run: {error}"
     for line in plant_summary.cannot(settings.plant):
         yield f"No plan is possible on a {line}."
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "__dataclass_fields__"):
-        return _plain(vars(value))
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value

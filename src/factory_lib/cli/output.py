@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,9 +26,14 @@ def write(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def plain(value: Any) -> Any:
+    """Return what JSON can hold in place of a record, a path or an instant."""
+    return vars(value) if is_dataclass(value) else str(value)
+
+
 def write_json(value: Any) -> None:
     """Write one line of JSON."""
-    write(json.dumps(value, default=str, ensure_ascii=False))
+    write(json.dumps(value, default=plain, ensure_ascii=False))
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
