@@ -20,13 +20,13 @@ import pandas as pd
 from benchmarks._cli import bench
 from benchmarks.price_backtest import Market, energy, exogenous
 from benchmarks.real_training import real_history
+from factory_lib.analysis.price_backtest import backtest_prices
 from factory_lib.clock import MADRID, day_start
 from factory_lib.features import horizon
 from factory_lib.features.lags import DayMatrix, day_matrix
 from factory_lib.models import scores
-from factory_lib.models.backtest import backtest
 from factory_lib.models.history import History
-from factory_lib.models.rule_forecast import rule_over_forecasts
+from factory_lib.models.rule_forecast import rolling_rule_forecast
 
 TEST = (date(2017, 1, 1), date(2017, 12, 31))
 WARM_UP_DAYS = 184  # before the test: what the first errors are taken from
@@ -45,15 +45,15 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
     market = energy(chosen.data)
     history = real_history(chosen.data, "2018-01-01")
     figures: dict[str, Any] = {}
-    tested = judged(history, market, exogenous(market.operator), last)
-    figures |= {name: judge(part) for name, part in tested.groupby("group")}
+    tested = evaluated(history, market, exogenous(market.operator), last)
+    figures |= {name: evaluate(part) for name, part in tested.groupby("group")}
     if not chosen.quick:
-        unaided = judged(history, market, None, last)
-        figures["before_prices_only"] = judge(unaided[unaided["group"] == "before"])
+        unaided = evaluated(history, market, None, last)
+        figures["before_prices_only"] = evaluate(unaided[unaided["group"] == "before"])
     return figures | {"assumptions": ASSUMPTIONS}, tested
 
 
-def judged(
+def evaluated(
     history: History, market: Market, operator: dict[str, DayMatrix] | None, last: date
 ) -> pd.DataFrame:
     """Return the tested hours with every forecast of them."""
@@ -62,11 +62,13 @@ def judged(
         f"prices {begin} to {last}, {'with' if operator else 'without'} the operator's forecasts…\n"
     )
     days = day_matrix(market.prices)
-    prices = backtest(days, begin, last, operator, leads=(1,), jobs=1).set_index("start")["p50"]
+    prices = backtest_prices(days, begin, last, operator, leads=(1,), jobs=1).set_index("start")[
+        "p50"
+    ]
     sys.stderr.write("weather, scores and forests…\n")
     rows = forecast_rows(history, prices, begin, last)
-    forests = scores.rolling_origin(
-        scores.examples(
+    forests = scores.forecast_folds(
+        scores.build_examples(
             history,
             history.hourly.index[0].to_pydatetime(),
             history.hourly.index[-1].to_pydatetime(),
@@ -77,11 +79,12 @@ def judged(
         test_days=scores.MOST_TEST_DAYS,
     )
     keys = ["issued_at", "target_start"]
-    said = forests.rename(
+    forecasts = forests.rename(
         columns={"score_model": "score_forest", "recommendation_model": "recommendation_forest"}
     )
     rows = rows.merge(
-        said[[*keys, "score_forest", "recommendation_forest", "recommendation_majority"]], on=keys
+        forecasts[[*keys, "score_forest", "recommendation_forest", "recommendation_majority"]],
+        on=keys,
     )
     return rows[rows["target_start"] >= pd.Timestamp(str(TEST[0]), tz=MADRID)]
 
@@ -91,12 +94,12 @@ def forecast_rows(history: History, prices: pd.Series, begin: date, last: date) 
     issues = horizon.issue_times(
         history.hourly.index[0].date(), last - timedelta(days=1), (scores.BEFORE, scores.AFTER)
     )
-    rows = horizon.rows_ahead(issues)
+    rows = horizon.horizon_rows(issues)
     rows = rows[rows["day_ahead"]].reset_index(drop=True)
     rows["group"] = np.where(
         rows["issued_at"].dt.tz_convert(MADRID).dt.time == scores.BEFORE, "before", "after"
     )
-    said = rule_over_forecasts(history, rows, prices, day_start(begin)).rename(
+    forecasts = rolling_rule_forecast(history, rows, prices, day_start(begin)).rename(
         columns={
             "score": "score_model",
             "recommendation": "recommendation_model",
@@ -104,14 +107,16 @@ def forecast_rows(history: History, prices: pd.Series, begin: date, last: date) 
             "recommendation_point": "recommendation_rule",
         }
     )
-    past = horizon.Past(history.hourly, rows, history.known_until)
-    return rows.join([horizon.outcomes(past, rows), said]).dropna(subset=["score", "score_model"])
+    view = horizon.AsOfView(history.hourly, rows, history.known_until)
+    return rows.join([horizon.horizon_targets(view, rows), forecasts]).dropna(
+        subset=["score", "score_model"]
+    )
 
 
-def judge(tested: pd.DataFrame) -> dict[str, Any]:
+def evaluate(tested: pd.DataFrame) -> dict[str, Any]:
     """Score the expectation, with the rule's and the forests' figures beside."""
     others = {
-        name: scores.judge(
+        name: scores.evaluate(
             tested.drop(columns=["score_model", "recommendation_model"]).rename(
                 columns={
                     f"score_{name}": "score_model",
@@ -122,11 +127,11 @@ def judge(tested: pd.DataFrame) -> dict[str, Any]:
         for name in ("rule", "forest")
     }
     beside = {
-        f"{name}_{key}": found[key]
-        for name, found in others.items()
+        f"{name}_{key}": scored[key]
+        for name, scored in others.items()
         for key in ("r2", "mae", "accuracy", "f1_macro")
     }
-    return {**scores.judge(tested), **beside}
+    return {**scores.evaluate(tested), **beside}
 
 
 if __name__ == "__main__":

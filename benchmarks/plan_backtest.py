@@ -36,11 +36,11 @@ import pandas as pd
 
 from benchmarks._cli import bench
 from benchmarks.price_backtest import spot
+from factory_lib.analysis.price_backtest import backtest_prices
 from factory_lib.clock import day_start
 from factory_lib.context import open_context
 from factory_lib.features.lags import day_matrix
 from factory_lib.models import registry
-from factory_lib.models.backtest import backtest as forecast_backtest
 from factory_lib.plan import value
 from factory_lib.settings.loading import build
 from factory_lib.settings.plant import Plant
@@ -210,7 +210,7 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
     prices = hourly_spot(chosen.data)
     sys.stderr.write(f"forecasting {len(days)} days\n")
-    forecast = forecast_backtest(day_matrix(prices), first, last, leads=(1,)).set_index("start")[
+    forecast = backtest_prices(day_matrix(prices), first, last, leads=(1,)).set_index("start")[
         ["p10", "p50", "p90"]
     ]
     shared = (prices, forecast, days, chosen.early)

@@ -1,7 +1,7 @@
 """Day-ahead price forecasts judged by rolling origin on real years, beside the naive forecasts.
 
 Each market day is forecast as at 12:00 Europe/Madrid of one to seven days before, from
-prices published by then. See `factory_lib.models.backtest` for how, and `assumptions`
+prices published by then. See `factory_lib.analysis.price_backtest` for how, and `assumptions`
 in the output for what is taken as known.
 """
 
@@ -20,11 +20,16 @@ from typing import Any
 import pandas as pd
 
 from benchmarks._cli import bench, find
+from factory_lib.analysis.price_backtest import (
+    REFIT_DAYS,
+    REFIT_DAYS_BEYOND,
+    backtest_prices,
+    log_backtest,
+)
 from factory_lib.clock import QUARTER_S
 from factory_lib.context import open_context
 from factory_lib.features.lags import DayMatrix, day_matrix
 from factory_lib.features.prices import operator_days
-from factory_lib.models.backtest import REFIT_DAYS, REFIT_DAYS_BEYOND, backtest, log_backtest
 from factory_lib.models.evaluation import score
 from factory_lib.models.forecasters import LEADS
 
@@ -115,7 +120,7 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
     began = time.monotonic()
     sys.stderr.write(f"{chosen.market}: {first} to {last}, {len(leads)} leads\n")
     quarters = day_matrix(market.prices, QUARTER_S) if chosen.resolution == 15 else None
-    rows = backtest(
+    rows = backtest_prices(
         day_matrix(market.prices),
         first,
         last,

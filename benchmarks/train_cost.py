@@ -38,8 +38,8 @@ from factory_lib.context import open_context
 from factory_lib.models.retrain_trigger import train
 chosen = settings.load("history", env={"FACTORY_HOME": sys.argv[1]})
 chosen = replace(chosen, training=replace(chosen.training, history_days=int(sys.argv[2])))
-with open_context(settings=chosen, as_of=sys.argv[3]) as house:
-    assert train(house).skipped
+with open_context(settings=chosen, as_of=sys.argv[3]) as ctx:
+    assert train(ctx).metrics["skipped"]
 """
 
 
@@ -52,12 +52,12 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], Any]:
         with open_context(settings=settings, as_of=AS_OF) as ctx:
             fill(ctx, chosen)
             begun = time.perf_counter()
-            outcome = train(ctx)
+            result = train(ctx)
             seconds = time.perf_counter() - begun
         noops = [noop(home, days) for _ in range(NOOPS)]
         models = sizes_mb(settings)
     figures = {
-        "rows": outcome.figures["train_rows"],
+        "rows": result.metrics["train_rows"],
         "hours": days * 24,
         "seconds": round(seconds, 1),
         "largest_model_mb": round(max(models.values()), 2),
@@ -67,7 +67,7 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], Any]:
         "figures": figures,
         "models_mb": models,
         "noops_s": noops,
-        "outcome": outcome.figures,
+        "outcome": result.metrics,
     }
 
 

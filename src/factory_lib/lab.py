@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import atexit
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from itertools import islice
@@ -32,9 +32,6 @@ from factory_lib.slots import expected, to_index
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from factory_lib.models.feature_set import FeatureSet
-    from factory_lib.models.outcome import TrainingOutcome
-    from factory_lib.models.prediction import PredictionOutcome
     from factory_lib.planning.daily import PlanOutcome
     from factory_lib.planning.review import PlanReview
     from factory_lib.results import JobResult
@@ -169,14 +166,15 @@ def backfill(
     return result
 
 
-def features(ctx: RunContext, days: int = 28) -> FeatureSet:
-    """Build the thirteen documented features of the last ``days`` days."""
-    from factory_lib.models.feature_set import build
+def features(ctx: RunContext, days: int = 28) -> JobResult:
+    """Build the documented features of the last ``days`` days."""
+    from factory_lib.models.feature_set import build_feature_set
+    from factory_lib.models.summary import summarise_features
 
-    return build(ctx, days)
+    return summarise_features(build_feature_set(ctx, days))
 
 
-def train(ctx: RunContext, force: bool = False) -> TrainingOutcome:
+def train(ctx: RunContext, force: bool = False) -> JobResult:
     """Train, evaluate, register and promote the models; see ``models.retrain_trigger``.
 
     The charts of the page are logged to MLflow as well.
@@ -186,20 +184,20 @@ def train(ctx: RunContext, force: bool = False) -> TrainingOutcome:
     return run(ctx, force=force, draw=training_charts)
 
 
-def training_charts(outcome: TrainingOutcome) -> dict[str, Figure]:
-    """Return the charts of a training by file name."""
+def training_charts(tables: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
+    """Return the charts of a training by file name, from the tables of its result."""
     from factory_lib.views import learning_charts as charts
 
     return {
         "error_by_fold.png": charts.fold_scores(
-            outcome.fold_mae, metric="MAE, score points", title="Error of the score by fold"
+            tables["fold_mae"], metric="MAE, score points", title="Error of the score by fold"
         ),
         "last_days.png": charts.forecast(
-            outcome.example, unit="score", title="Energy optimisation score, last tested days"
+            tables["example"], unit="score", title="Energy optimisation score, last tested days"
         ),
-        "confusion.png": charts.confusion_matrix(outcome.confusion),
+        "confusion.png": charts.confusion_matrix(tables["confusion"]),
         "importances.png": charts.importances(
-            outcome.importances, "Importance of the score model's features"
+            dict(tables["importances"]["share"]), "Importance of the score model's features"
         ),
     }
 
@@ -211,13 +209,14 @@ def models(ctx: RunContext) -> pd.DataFrame:
     return registry.versions(ctx)
 
 
-def predict(ctx: RunContext, days: int = 7) -> PredictionOutcome:
+def predict(ctx: RunContext, days: int = 7) -> JobResult:
     """Predict and store price, weather, score and recommendation of the ``days`` ahead."""
     from factory_lib.models.prediction import predict as run
+    from factory_lib.models.summary import summarise_prediction
 
-    outcome = run(ctx, days)
-    alerts.after_predictions(ctx, outcome.drifts)
-    return outcome
+    prediction = run(ctx, days)
+    alerts.after_predictions(ctx, prediction.drifts)
+    return summarise_prediction(prediction)
 
 
 def plan(

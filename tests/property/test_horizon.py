@@ -42,8 +42,8 @@ HOURS = hours()
 
 
 def features(hourly: pd.DataFrame, issue: datetime, known=KNOWN) -> pd.DataFrame:
-    rows = horizon.rows_ahead([issue])
-    return horizon.features(horizon.Past(hourly, rows, known), rows)
+    rows = horizon.horizon_rows([issue])
+    return horizon.horizon_features(horizon.AsOfView(hourly, rows, known), rows)
 
 
 @settings(max_examples=25, deadline=None)
@@ -74,11 +74,11 @@ def test_a_planted_leak_is_seen(column):
 @pytest.mark.parametrize("column", [PRICE, TEMPERATURE, HUMIDITY])
 def test_the_first_hour_that_is_not_over_is_not_known(column):
     issue = datetime(2026, 4, 14, 10, 30, tzinfo=UTC)
-    rows = horizon.rows_ahead([issue])
-    past = horizon.Past(HOURS, rows, KNOWN)
+    rows = horizon.horizon_rows([issue])
+    view = horizon.AsOfView(HOURS, rows, KNOWN)
     first_s = np.full(len(rows), int(KNOWN[column](issue).timestamp()) // 3600 * 3600)
-    assert np.isnan(past.known(column, first_s)).all()
-    assert np.isfinite(past.known(column, first_s - 3600)).all()
+    assert np.isnan(view.known_values(column, first_s)).all()
+    assert np.isfinite(view.known_values(column, first_s - 3600)).all()
 
 
 def test_known_values_do_reach_the_features():
@@ -95,7 +95,7 @@ def test_known_values_do_reach_the_features():
     ids=["tomorrow has 23 hours", "24", "25"],
 )
 def test_rows_reach_to_the_end_of_the_next_market_day(day, hours_tomorrow):
-    rows = horizon.rows_ahead(horizon.issue_times(day, day, [time(12)]))
+    rows = horizon.horizon_rows(horizon.issue_times(day, day, [time(12)]))
     assert rows["day_ahead"].sum() == hours_tomorrow
     assert (~rows["day_ahead"]).sum() == 12
     assert rows["lead_h"].tolist() == list(range(12 + hours_tomorrow))
@@ -103,13 +103,13 @@ def test_rows_reach_to_the_end_of_the_next_market_day(day, hours_tomorrow):
 
 def test_the_targets_are_those_of_the_target_hour():
     issue = datetime(2026, 4, 14, 10, tzinfo=UTC)
-    rows = horizon.rows_ahead([issue])
-    past = horizon.Past(HOURS, rows, KNOWN)
+    rows = horizon.horizon_rows([issue])
+    view = horizon.AsOfView(HOURS, rows, KNOWN)
     changed = HOURS.copy()
     changed.loc[rows["target_start"].iloc[5], TEMPERATURE] = 21.0
     moved = (
-        horizon.outcomes(horizon.Past(changed, rows, KNOWN), rows)["score"]
-        != horizon.outcomes(past, rows)["score"]
+        horizon.horizon_targets(horizon.AsOfView(changed, rows, KNOWN), rows)["score"]
+        != horizon.horizon_targets(view, rows)["score"]
     )
     assert moved[moved].index.tolist() == [5]
 

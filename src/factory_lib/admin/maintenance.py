@@ -11,7 +11,7 @@ import pandas as pd
 from factory_lib.admin import backup
 from factory_lib.context import RunContext
 from factory_lib.errors import StoreUnavailable
-from factory_lib.models import pruning
+from factory_lib.models import registry
 from factory_lib.results import JobResult
 from factory_lib.runs import records
 from factory_lib.state import alerts, calls, ticks
@@ -88,7 +88,7 @@ def _runs(ctx: RunContext, now: datetime) -> tuple[int, str]:
 
 def _models(ctx: RunContext, now: datetime) -> tuple[int, str]:
     horizon = now - timedelta(days=ctx.settings.retention.runs_days)
-    return pruning.prune(ctx, horizon), "versions with an alias stay"
+    return registry.prune(ctx, horizon), "versions with an alias stay"
 
 
 def _state(ctx: RunContext, now: datetime) -> tuple[int, str]:

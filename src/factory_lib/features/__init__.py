@@ -1,1 +1,1 @@
-"""Features: pure functions from frames known at an issue time to what a model sees."""
+"""Features: pure functions from frames available at an issue time to the inputs of a model."""

@@ -1,8 +1,7 @@
-"""The local calendar as features: weekday, holidays and their neighbours, and the place in the year.
+"""Features of the local calendar: weekday, holidays and their neighbours, time of the year.
 
-Which holidays count here is a question of demand, not of tariff law: every national
-holiday of the ``holidays`` library, Good Friday included, because load falls on all of
-them.
+Every national holiday of the ``holidays`` library counts, Good Friday included: electric
+load falls on all of them, whatever the tariff's own list of holidays is.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ Flags = npt.NDArray[np.bool_]
 Matrix = npt.NDArray[np.float64]
 
 _EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday; Monday is 0
-_YEAR_DAYS = 365.25
+YEAR_DAYS = 365.25
 
 
 @cache
 def national_holidays(year: int) -> frozenset[date]:
-    """Return the national holidays of Spain in ``year``, where they fall (not moved to a Monday)."""
+    """Return the national holidays of Spain in ``year``, on their own dates, never moved."""
     return frozenset(holidays.country_holidays("ES", years=year, observed=False))
 
 
@@ -38,40 +37,37 @@ def weekdays(days: Days) -> npt.NDArray[np.int64]:
 
 def holiday_flags(days: Days) -> Flags:
     """Return for each local day whether it is a national holiday."""
-    return np.array(
-        [day in national_holidays(day.year) for day in days.astype("datetime64[D]").tolist()],
-        dtype=bool,
-    )
+    dates = days.astype("datetime64[D]").tolist()
+    return np.array([day in national_holidays(day.year) for day in dates], dtype=bool)
 
 
 def year_angles(days: Days) -> Matrix:
-    """Return sine and cosine of the day of the year, first and second harmonic: shape (days, 4)."""
-    since_new_year = (days - days.astype("datetime64[Y]").astype("datetime64[D]")).astype(
-        np.float64
-    )
-    angle = 2 * np.pi * since_new_year / _YEAR_DAYS
+    """Return sine and cosine of the day of the year, two harmonics: shape (days, 4)."""
+    new_year = days.astype("datetime64[Y]").astype("datetime64[D]")
+    angle = 2 * np.pi * (days - new_year).astype(np.float64) / YEAR_DAYS
     return np.column_stack([np.sin(angle), np.cos(angle), np.sin(2 * angle), np.cos(2 * angle)])
 
 
-def day_calendar(days: Days, lead: int) -> tuple[Matrix, list[str]]:
-    """Return what the calendar says about each target day, and about the day it is forecast from.
+def day_calendar(days: Days, lead: int) -> dict[str, Matrix]:
+    """Return the calendar of each target day, and whether its issue day was a holiday.
 
     Parameters
     ----------
     days : array of datetime64[D]
         Target days.
     lead : int
-        Days between issue and target; the issue day's own holiday explains why its
-        prices were unusual.
+        Days between issue and target; a holiday on the issue day explains unusual prices
+        of that day.
 
     Returns
     -------
-    (array, list of str)
-        Shape (days, names), and the names.
+    dict of str to array, shape (days,)
+        Floats by name of the feature.
     """
     one = np.timedelta64(1, "D")
     weekday = weekdays(days)
     holiday = holiday_flags(days)
+    sine, cosine, sine2, cosine2 = year_angles(days).T
     columns = {f"weekday_{n}": weekday == n for n in range(7)} | {
         "weekday": weekday,
         "holiday": holiday,
@@ -79,14 +75,12 @@ def day_calendar(days: Days, lead: int) -> tuple[Matrix, list[str]]:
         "holiday_after": holiday_flags(days + one),
         "holiday_on_workday": holiday & (weekday < 5),
         "issue_day_holiday": holiday_flags(days - lead * one),
+        "year_sin": sine,
+        "year_cos": cosine,
+        "year_sin2": sine2,
+        "year_cos2": cosine2,
     }
-    angles = dict(
-        zip(["year_sin", "year_cos", "year_sin2", "year_cos2"], year_angles(days).T, strict=True)
-    )
-    return np.column_stack([*columns.values(), *angles.values()]).astype(np.float64), [
-        *columns,
-        *angles,
-    ]
+    return {name: values.astype(np.float64) for name, values in columns.items()}
 
 
 def slot_calendar(index: pd.DatetimeIndex) -> pd.DataFrame:
@@ -100,8 +94,8 @@ def slot_calendar(index: pd.DatetimeIndex) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Indexed like ``index``: ``hour_local`` (with quarters as fractions),
-        ``weekday``, ``holiday``, ``year_sin``, ``year_cos``; floats.
+        Indexed like ``index``: ``hour_local`` (quarters as fractions), ``weekday``,
+        ``holiday``, ``year_sin``, ``year_cos``; floats.
 
     Raises
     ------
@@ -112,13 +106,13 @@ def slot_calendar(index: pd.DatetimeIndex) -> pd.DataFrame:
         raise TypeError("naive timestamps: localise them first")
     local = index.tz_convert(MADRID)
     days = local.tz_localize(None).to_numpy().astype("datetime64[D]")
-    distinct, place = np.unique(days, return_inverse=True)
-    angles = year_angles(distinct)[place]
+    distinct, position = np.unique(days, return_inverse=True)
+    angles = year_angles(distinct)[position]
     return pd.DataFrame(
         {
             "hour_local": np.asarray(local.hour + local.minute / 60, dtype=np.float64),
             "weekday": weekdays(days).astype(np.float64),
-            "holiday": holiday_flags(distinct)[place].astype(np.float64),
+            "holiday": holiday_flags(distinct)[position].astype(np.float64),
             "year_sin": angles[:, 0],
             "year_cos": angles[:, 1],
         },

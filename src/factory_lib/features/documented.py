@@ -1,4 +1,4 @@
-"""The thirteen documented features of an hour, as they stand at one issue time."""
+"""The thirteen documented features of an hour, as of one issue time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pandas as pd
 
 from factory_lib.domain import indices, tariff
 
-THIRTEEN = (
+DOCUMENTED_FEATURES = (
     "price_eur_kwh",
     "energy_cost_index",
     "tariff_period",
@@ -30,7 +30,7 @@ MWH_PER_KWH = 1e-3
 VOLATILITY_HOURS = 24
 
 
-def thirteen(
+def documented_features(
     hourly: pd.DataFrame, issued_at: datetime, *, access: tariff.Access = "3.0TD"
 ) -> pd.DataFrame:
     """Return the thirteen features of every hour in ``hourly``.
@@ -38,22 +38,22 @@ def thirteen(
     Parameters
     ----------
     hourly : DataFrame
-        What was known at ``issued_at``: a gapless hourly UTC index, columns
+        Values available at ``issued_at``: a gapless hourly UTC index, columns
         ``price_eur_mwh``, ``temperature_c`` and ``humidity_pct``, NaN where unknown.
         Hours after ``issued_at`` may be there, such as tomorrow's prices.
     issued_at : datetime
         One price band, of the 90 days before it, serves every hour, past and future: so
-        a row is comparable with every other row, and with what a model trained for this
-        issue time was given.
+        a row is comparable with every other row, and with the input of a model trained
+        for this issue time.
 
     Returns
     -------
     DataFrame
-        Index of ``hourly``, columns ``THIRTEEN``: floats, but ``tariff_period`` and
-        ``production_recommendation`` are categories. ``price_trend_1h`` is the
-        difference to the hour before, ``price_volatility_24h`` the standard deviation
-        of the 24 hours that end with this one, both in EUR/kWh: prices may be zero,
-        ratios would not do.
+        Index of ``hourly``, columns ``DOCUMENTED_FEATURES``: floats, but
+        ``tariff_period`` and ``production_recommendation`` are categories.
+        ``price_trend_1h`` is the difference to the hour before, ``price_volatility_24h``
+        the standard deviation of the 24 hours that end with this one, both in EUR/kWh:
+        prices may be zero, so ratios are of no use.
     """
     assert isinstance(hourly.index, pd.DatetimeIndex)
     price_eur_kwh = hourly[PRICE] * MWH_PER_KWH
@@ -77,4 +77,4 @@ def thirteen(
         "price_trend_1h": price_eur_kwh.diff(),
         "price_volatility_24h": price_eur_kwh.rolling(VOLATILITY_HOURS).std(),
     }
-    return pd.DataFrame(columns, index=hourly.index)[list(THIRTEEN)]
+    return pd.DataFrame(columns, index=hourly.index)[list(DOCUMENTED_FEATURES)]

@@ -1,4 +1,4 @@
-"""What a price forecast for market day d can know ``lead`` days ahead, normalised by the recent level and spread.
+"""Features of a price forecast issued ``lead`` days ahead, normalised by recent level and spread.
 
 Spanish prices went from 30 to 300 and back within the years a model learns from. Every
 lag is therefore expressed in units of its own moment: minus the mean of the last seven
@@ -26,13 +26,8 @@ SPREAD_DAYS = 14
 PRICE_LEVEL_DAYS = 28
 PRICE_LEVEL_SHARE = 0.15
 SPREAD_FLOOR_EUR_MWH = 1.0
-_ANCHOR_HOURS = (
-    3,
-    8,
-    14,
-    20,
-    23,
-)  # night, morning peak, solar valley, evening peak, last known hour
+# night, morning peak, solar valley, evening peak, last known hour
+_ANCHOR_HOURS = (3, 8, 14, 20, 23)
 
 
 @dataclass(frozen=True)
@@ -66,20 +61,22 @@ class DayFeatures:
         return np.hstack([self.hourly.reshape(len(self.hourly), -1), self.daily])
 
     def pooled(self) -> Matrix:
-        """Return (days, 24, features) for one model of all hours: its own hour, the neighbours, the day, the hour."""
+        """Return (days, 24, features) for one model of all hours.
+
+        The lags of the hour and of its neighbours, the hour, and the features of the day.
+        """
         last = self.hourly[:, 0]
         own = [*np.moveaxis(self.hourly, 1, 0), np.roll(last, 1, axis=1), np.roll(last, -1, axis=1)]
-        shared = np.hstack([self.daily, last[:, _ANCHOR_HOURS]])
         hours = np.broadcast_to(np.arange(24.0), last.shape)
-        return np.concatenate(
-            [np.stack([*own, hours], axis=2), np.repeat(shared[:, None, :], 24, axis=1)], axis=2
-        )
+        shared = np.hstack([self.daily, last[:, _ANCHOR_HOURS]])
+        by_hour = np.stack([*own, hours], axis=2)
+        return np.concatenate([by_hour, np.repeat(shared[:, None, :], 24, axis=1)], axis=2)
 
 
 def price_features(
     prices: DayMatrix, lead: int, exogenous: Mapping[str, DayMatrix] | None = None
 ) -> DayFeatures:
-    """Build the features of every day of ``prices`` as a target, from what is known ``lead`` days earlier.
+    """Build the features of every day of ``prices`` as a target, as known ``lead`` days earlier.
 
     Parameters
     ----------
@@ -103,33 +100,36 @@ def price_features(
         raise BadInput(
             f"A lead of {lead} days cannot be served.", next_step=f"Choose 1 … {LONGEST_LEAD_DAYS}."
         )
-    known = prices.grid
-    level = trailing_mean(known.mean(axis=1, keepdims=True), LEVEL_DAYS, lead)[:, 0]
-    spread = _spread(known, lead)
-    own, names = _price_lags(known, lead)
-    hourly = [(part - level[:, None]) / spread[:, None] for part in own]
-    daily, daily_names = _day_shapes(known, lead, level, spread)
-    for name, matrix in sorted(
-        (exogenous or {}).items()
-    ):  # columns of a fit and of its service in one order
-        parts = _exogenous(matrix.spanning(prices.days[0], prices.days[-1]).grid, lead)
-        hourly += parts
-        names += [f"{name}_{what}" for what in ("latest", "since_day_before", "since_week_before")]
-        daily.append(parts[1].mean(axis=1))
-        daily_names.append(f"{name}_mean_since_day_before")
-    calendar, calendar_names = day_calendar(prices.days, lead)
+    grid = prices.grid
+    level = trailing_mean(grid.mean(axis=1, keepdims=True), LEVEL_DAYS, lead)
+    spread = _spread(grid, lead)
+    hourly = {name: (values - level) / spread for name, values in _price_lags(grid, lead).items()}
+    daily = {
+        name: (values - level[:, 0]) / spread[:, 0]
+        for name, values in _day_shapes(grid, lead).items()
+    }
+    # sorted: the columns of a fit and of its later use stand in one order
+    for name, matrix in sorted((exogenous or {}).items()):
+        forecast = matrix.spanning(prices.days[0], prices.days[-1]).grid
+        latest = lag(forecast, lead - 1)
+        since_day_before = latest - lag(forecast, lead)
+        hourly[f"{name}_latest"] = latest
+        hourly[f"{name}_since_day_before"] = since_day_before
+        hourly[f"{name}_since_week_before"] = latest - lag(forecast, lead + 6)
+        daily[f"{name}_mean_since_day_before"] = since_day_before.mean(axis=1)
+    daily |= day_calendar(prices.days, lead)
     return DayFeatures(
-        np.stack(hourly, axis=1),
-        np.column_stack([*daily, calendar]),
-        level,
-        spread,
-        tuple(names),
-        (*daily_names, *calendar_names),
+        np.stack(list(hourly.values()), axis=1),
+        np.column_stack(list(daily.values())),
+        level[:, 0],
+        spread[:, 0],
+        tuple(hourly),
+        tuple(daily),
     )
 
 
 def operator_days(forecasts: pd.DataFrame) -> dict[str, DayMatrix]:
-    """Return the operator's day-ahead forecasts as ``price_features`` takes them, and what is left to thermal plants.
+    """Return the operator's day-ahead forecasts by day, with the residual load of thermal plants.
 
     Parameters
     ----------
@@ -146,40 +146,26 @@ def operator_days(forecasts: pd.DataFrame) -> dict[str, DayMatrix]:
     return {name: day_matrix(column) for name, column in columns.items()}
 
 
-def _spread(known: Matrix, lead: int) -> Matrix:
-    within_day = trailing_mean(known.std(axis=1, keepdims=True), SPREAD_DAYS, lead, at_least=3)[
-        :, 0
-    ]
-    price_level = trailing_mean(
-        known.mean(axis=1, keepdims=True), PRICE_LEVEL_DAYS, lead, at_least=3
-    )[:, 0]
-    return np.asarray(within_day + PRICE_LEVEL_SHARE * np.abs(price_level) + SPREAD_FLOOR_EUR_MWH)
+def _spread(grid: Matrix, lead: int) -> Matrix:
+    deviation = grid.std(axis=1, keepdims=True)
+    within_day = trailing_mean(deviation, SPREAD_DAYS, lead, at_least=3)
+    mean = grid.mean(axis=1, keepdims=True)
+    price_level = trailing_mean(mean, PRICE_LEVEL_DAYS, lead, at_least=3)
+    return within_day + PRICE_LEVEL_SHARE * np.abs(price_level) + SPREAD_FLOOR_EUR_MWH
 
 
-def _price_lags(known: Matrix, lead: int) -> tuple[list[Matrix], list[str]]:
+def _price_lags(grid: Matrix, lead: int) -> dict[str, Matrix]:
     days_back = sorted({lead, lead + 1, lead + 2, 7, lead + 6})
-    same_weekday = known_mean([lag(known, days) for days in (7, 14, 21, 28)])
-    parts = [lag(known, days) for days in days_back]
-    parts += [trailing_mean(known, 7, lead), trailing_mean(known, 28, lead), same_weekday]
-    return parts, [f"lag_{days}d" for days in days_back] + [
-        "mean_7d",
-        "mean_28d",
-        "same_weekday_mean",
-    ]
-
-
-def _day_shapes(
-    known: Matrix, lead: int, level: Matrix, spread: Matrix
-) -> tuple[list[Matrix], list[str]]:
-    columns: dict[str, Matrix] = {
-        f"mean_lag_{days}d": lag(known, days).mean(axis=1) for days in range(lead, lead + 7)
+    return {f"lag_{days}d": lag(grid, days) for days in days_back} | {
+        "mean_7d": trailing_mean(grid, 7, lead),
+        "mean_28d": trailing_mean(grid, 28, lead),
+        "same_weekday_mean": known_mean([lag(grid, days) for days in (7, 14, 21, 28)]),
     }
+
+
+def _day_shapes(grid: Matrix, lead: int) -> dict[str, Matrix]:
+    columns = {f"mean_lag_{days}d": lag(grid, days).mean(axis=1) for days in range(lead, lead + 7)}
     for days in (lead, lead + 1):
-        columns[f"min_lag_{days}d"] = lag(known, days).min(axis=1)
-        columns[f"max_lag_{days}d"] = lag(known, days).max(axis=1)
-    return [(values - level) / spread for values in columns.values()], list(columns)
-
-
-def _exogenous(forecast: Matrix, lead: int) -> list[Matrix]:
-    latest = lag(forecast, lead - 1)
-    return [latest, latest - lag(forecast, lead), latest - lag(forecast, lead + 6)]
+        columns[f"min_lag_{days}d"] = lag(grid, days).min(axis=1)
+        columns[f"max_lag_{days}d"] = lag(grid, days).max(axis=1)
+    return columns

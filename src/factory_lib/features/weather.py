@@ -1,31 +1,101 @@
-"""Temperature and humidity ahead: the provider's forecast less its recent error, climatology where there is none.
+"""Features of temperature and humidity: daily extremes, bias, climatology, state of the air.
 
-A provider forecasts a grid cell, the factory stands at a point: most of the error is
-the same every day at the same hour, and goes away by subtracting it. What no provider
-reaches is filled from the site's own past.
+A provider forecasts a grid cell, the factory is a point: most of the error is the same
+every day at the same hour, and goes away by subtracting it.
 """
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 import numpy as np
 import pandas as pd
 
+from factory_lib.clock import DAY_S, HOUR_S, epoch, from_epoch
+from factory_lib.domain.indices import Floats
+from factory_lib.domain.plant import saturation_hpa
+from factory_lib.features.calendar import YEAR_DAYS
+from factory_lib.features.documented import HUMIDITY, TEMPERATURE
+from factory_lib.features.horizon import AsOfView, KnownUntil
+from factory_lib.features.lags import known_mean
+from factory_lib.slots import Slots, from_index, to_index
+
+# UTC hours of the usual coldest (about sunrise) and warmest hour, as in the hourly
+# means of Seville 2015–2017.
+COLDEST_HOUR_UTC, WARMEST_HOUR_UTC = 5, 15
+CLIMATE_COLUMNS = ("temperature_min_c", "temperature_max_c", "humidity_max_pct", "humidity_min_pct")
 BIAS_DAYS = 14
 _PRIOR_DAYS = 5.0  # an hour's mean error counts fully only when many days agree on it
-_SEASON_DAYS = 10  # climatology looks this far around the day of the year
-_YEAR_DAYS = 365.25
+_SEASON_DAYS = 10  # climatology uses so many days on either side of the day of the year
+VAPOUR = "vapour_pressure_hpa"
+BASE_DAYS = 7  # the forecast is a correction of the mean of so many days at the same hour
+_SLOW_DAYS = 28
 
 
-def hourly_bias(
-    past_forecast: pd.Series, observed: pd.Series, *, days: int = BIAS_DAYS
-) -> pd.Series:
-    """Return by how much the forecast was too high at each UTC hour, over the last ``days`` days that can be compared.
+def hourly_from_daily(daily: pd.DataFrame) -> pd.DataFrame:
+    """Return hourly temperature and humidity as half cosines from extreme to extreme.
+
+    The humid extreme is taken to fall on the cold hour and the dry one on the warm hour.
+    Fronts, showers and warm nights are lost: every day follows the ideal course.
 
     Parameters
     ----------
-    past_forecast, observed : Series
-        Indexed by ``start`` (UTC), only what was known at the issue time; each slot's
-        forecast as issued a day ahead.
+    daily : DataFrame
+        UTC days as index, columns ``CLIMATE_COLUMNS``; absent or NaN days leave their hours
+        unknown.
+
+    Returns
+    -------
+    DataFrame
+        Hourly UTC index over the days given; ``temperature_c``, ``humidity_pct``.
+        Imputed: never stored.
+    """
+    days_s = from_index(pd.DatetimeIndex(daily.index))
+    first = int(days_s[0])
+    end = int(days_s[-1]) + DAY_S
+    whole_s = np.arange(first, end, DAY_S, dtype=np.int64)
+    hours_s = np.arange(first, end, HOUR_S, dtype=np.int64)
+    whole = daily.reindex(to_index(whole_s))
+    coldest_c, warmest_c, wettest, driest = (whole[name] for name in CLIMATE_COLUMNS)
+    columns = {
+        TEMPERATURE: _between(hours_s, whole_s, coldest_c, warmest_c),
+        HUMIDITY: _between(hours_s, whole_s, wettest, driest),
+    }
+    return pd.DataFrame(columns, index=to_index(hours_s))
+
+
+def hourly_from_daily_until(days_until: datetime) -> datetime:
+    """Return the end of the hours that need no later day than those that end by ``days_until``.
+
+    The hours after a day's warmest lead on to the next day's coldest, so they are known
+    only with it.
+    """
+    last_day = from_epoch(epoch(days_until) // DAY_S * DAY_S) - timedelta(days=1)
+    return last_day + timedelta(hours=WARMEST_HOUR_UTC + 1)
+
+
+def _between(hours_s: Slots, days_s: Slots, at_coldest: pd.Series, at_warmest: pd.Series) -> Floats:
+    anchor_hours = np.array([COLDEST_HOUR_UTC, WARMEST_HOUR_UTC]) * HOUR_S
+    anchors = (days_s[:, None] + anchor_hours).ravel()
+    values = np.column_stack([at_coldest, at_warmest]).ravel()
+    left = np.searchsorted(anchors, hours_s, side="right") - 1
+    inside = (left >= 0) & (left < len(anchors) - 1)
+    left = np.where(inside, left, 0)
+    share = (hours_s - anchors[left]) / (anchors[left + 1] - anchors[left])
+    weight = (1.0 - np.cos(np.pi * share)) / 2.0
+    mixed = values[left] * (1.0 - weight) + values[left + 1] * weight
+    # An anchor needs no neighbour: the warmest hour of the last known day is known.
+    return np.where(inside, np.where(share == 0, values[left], mixed), np.nan)
+
+
+def hourly_bias(error: pd.Series, *, days: int = BIAS_DAYS) -> pd.Series:
+    """Return the mean error of each UTC hour over the last ``days`` days with one.
+
+    Parameters
+    ----------
+    error : Series
+        Forecast minus observation, indexed by ``start`` (UTC), NaN where either is
+        unknown; forecasts as issued a day ahead.
 
     Returns
     -------
@@ -33,44 +103,42 @@ def hourly_bias(
         Indexed 0 … 23; shrunk towards 0 where few days can be compared, 0 where none
         can.
     """
-    error = (past_forecast - observed).dropna()
-    if len(error):
-        error = error[error.index > error.index[-1] - pd.Timedelta(days=days)]
-    by_hour = error.groupby(pd.DatetimeIndex(error.index).hour).agg(["mean", "count"])
+    errors = error.dropna()
+    if len(errors):
+        errors = errors[errors.index > errors.index[-1] - pd.Timedelta(days=days)]
+    by_hour = errors.groupby(pd.DatetimeIndex(errors.index).hour).agg(["mean", "count"])
     shrunk = by_hour["mean"] * by_hour["count"] / (by_hour["count"] + _PRIOR_DAYS)
     return shrunk.reindex(range(24), fill_value=0.0).astype(float)
 
 
-def climatology(observed: pd.Series, index: pd.DatetimeIndex) -> pd.DataFrame:
-    """Return what the site's own past says about each slot: the same hour within ten days of the same day of any year.
+def climatology(observed: pd.Series, index: pd.DatetimeIndex) -> pd.Series:
+    """Return the median of the same hour within ten days of the same day of any past year.
 
     Parameters
     ----------
     observed : Series
-        Indexed by ``start`` (UTC), hourly; only what was known at the issue time.
+        Indexed by ``start`` (UTC), hourly; only values known at the issue time.
 
     Returns
     -------
-    DataFrame
-        Indexed like ``index``: ``p10``, ``p50``, ``p90``; NaN where the past has no
-        such hour.
+    Series
+        Indexed like ``index``; NaN where the past has no such hour.
     """
-    known = observed.dropna()
-    past = pd.DatetimeIndex(known.index)
-    rows = []
+    values = observed.dropna()
+    past = pd.DatetimeIndex(values.index)
+    medians = []
     for slot in index:
         apart = np.abs(np.asarray(past.day_of_year) - slot.day_of_year)
-        near = (np.minimum(apart, _YEAR_DAYS - apart) <= _SEASON_DAYS) & np.asarray(
-            past.hour == slot.hour
-        )
-        rows.append(np.quantile(known[near], (0.1, 0.5, 0.9)) if near.any() else np.full(3, np.nan))
-    return pd.DataFrame(np.reshape(rows, (-1, 3)), index=index, columns=["p10", "p50", "p90"])
+        in_season = np.minimum(apart, YEAR_DAYS - apart) <= _SEASON_DAYS
+        near = values[in_season & np.asarray(past.hour == slot.hour)]
+        medians.append(np.quantile(near, 0.5) if len(near) else np.nan)
+    return pd.Series(medians, index=index, dtype="float64")
 
 
-def weather_ahead(
+def corrected_forecast(
     index: pd.DatetimeIndex, forecast: pd.Series, bias: pd.Series, observed: pd.Series
 ) -> pd.DataFrame:
-    """Return the weather expected at each slot of ``index``.
+    """Return the forecast less its bias at each slot of ``index``, climatology where there is none.
 
     Parameters
     ----------
@@ -84,13 +152,55 @@ def weather_ahead(
     Returns
     -------
     DataFrame
-        Indexed like ``index``: ``value``, and ``source``, which says "forecast",
-        "climatology" or "unknown".
+        Indexed like ``index``: ``value``, and ``source``: "forecast", "climatology" or
+        "unknown".
     """
     corrected = forecast.reindex(index) - bias.reindex(index.hour).to_numpy()
     missing = index[corrected.isna().to_numpy()]
-    value = corrected.fillna(climatology(observed, missing)["p50"])
-    source = np.where(
-        corrected.notna(), "forecast", np.where(value.notna(), "climatology", "unknown")
-    )
+    value = corrected.fillna(climatology(observed, missing))
+    conditions = [corrected.notna(), value.notna()]
+    source = np.select(conditions, ["forecast", "climatology"], default="unknown")
     return pd.DataFrame({"value": value, "source": source}, index=index)
+
+
+def with_vapour(hourly: pd.DataFrame, known_until: KnownUntil) -> tuple[pd.DataFrame, KnownUntil]:
+    """Return the hours with vapour pressure, which varies far less by hour than humidity does."""
+    saturation = saturation_hpa(hourly[TEMPERATURE].to_numpy(dtype=np.float64))
+    hours = hourly.assign(**{VAPOUR: saturation * hourly[HUMIDITY] / 100.0})
+    return hours, {**known_until, VAPOUR: known_until[HUMIDITY]}
+
+
+def recent_mean(view: AsOfView, name: str) -> Floats:
+    """Return the mean of the latest ``BASE_DAYS`` known values at each target's hour of the day."""
+    return known_mean(view.same_hour(name, BASE_DAYS, nearest=1))
+
+
+def weather_state(view: AsOfView, rows: pd.DataFrame) -> Floats:
+    """Return the state of the air at the issue of each row, from which its change is learnt.
+
+    Temperature and vapour pressure of the last hours, their change since the day before,
+    the last days at the target's hour, and the season.
+
+    Returns
+    -------
+    array, shape (rows, features)
+        NaN where not known at issue.
+    """
+    columns: list[Floats] = []
+    for name in (TEMPERATURE, VAPOUR):
+        last = view.last_hours(name)
+        before = view.last_hours(name, skipped=24)
+        columns += last[:3]
+        columns += [known_mean(last[3:6]), known_mean(last[6:12]), known_mean(last[12:])]
+        columns += [known_mean(last[:3]) - known_mean(before[:3])]
+        columns += [known_mean(last) - known_mean(before)]
+        columns += [np.max(last, axis=0), np.min(last, axis=0)]
+    for name in (TEMPERATURE, HUMIDITY):
+        days = view.same_hour(name, _SLOW_DAYS, nearest=1)
+        columns += days[:2]
+        columns += [known_mean(days[:3]), known_mean(days[:BASE_DAYS]), known_mean(days)]
+    day_of_year = pd.DatetimeIndex(rows["target_start"]).day_of_year.to_numpy(dtype=np.float64)
+    angle = 2 * np.pi * day_of_year / YEAR_DAYS
+    season = [np.sin(angle), np.cos(angle)]
+    columns += season + [part * latest for part in season for latest in columns[:3]]
+    return np.column_stack(columns)

@@ -1,4 +1,4 @@
-"""How forecasts are judged: absolute and squared error, relative to naive forecasts, bands, saving, significance.
+"""Evaluation of forecasts: rolling origin, errors beside naive ones, bands, saving, significance.
 
 No percentage error: prices are zero or negative for many hours, where a percentage
 means nothing.
@@ -6,26 +6,41 @@ means nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from numpy.typing import ArrayLike
+from scipy.special import ndtr
 
-from factory_lib.features.calendar import Matrix
+from factory_lib.features.calendar import Flags, Matrix
 from factory_lib.models.baselines import NAMES, STANDARD
 
 CHEAP_HOURS = 8
 
 
+def rolling_origin(issued: ArrayLike, origins: Any) -> Iterator[tuple[Any, Flags]]:
+    """Yield each origin and a mask of the rows issued from it on and before the next.
+
+    The rows of an origin are to be forecast by models fitted on what was observed by then;
+    rows issued before the first origin belong to none.
+
+    Parameters
+    ----------
+    issued : array-like
+        When each row is issued: instants, or numbers of days.
+    origins : index or sequence
+        Ascending, of the same kind.
+    """
+    block = pd.Index(origins).searchsorted(issued, side="right") - 1
+    for number, origin in enumerate(origins):
+        yield origin, block == number
+
+
 def mean_absolute_error(actual: Matrix, forecast: Matrix) -> float:
-    """Return the mean absolute error over what is known."""
+    """Return the mean absolute error over the known pairs."""
     return float(np.nanmean(np.abs(actual - forecast)))
-
-
-def root_mean_squared_error(actual: Matrix, forecast: Matrix) -> float:
-    """Return the root of the mean squared error over what is known."""
-    return float(np.sqrt(np.nanmean((actual - forecast) ** 2)))
 
 
 def pinball_loss(actual: Matrix, quantile: Matrix, level: float) -> float:
@@ -36,15 +51,16 @@ def pinball_loss(actual: Matrix, quantile: Matrix, level: float) -> float:
 
 def coverage(actual: Matrix, low: Matrix, high: Matrix) -> float:
     """Return the share of known values that lie within the band, its ends included."""
-    known = np.isfinite(actual) & np.isfinite(low) & np.isfinite(high)
-    return float(((actual >= low) & (actual <= high))[known].mean())
+    finite = np.isfinite(actual) & np.isfinite(low) & np.isfinite(high)
+    return float(((actual >= low) & (actual <= high))[finite].mean())
 
 
 def saving_share(rows: pd.DataFrame, forecast: str = "p50", *, hours: int = CHEAP_HOURS) -> float:
-    """Return the share of the possible saving had by running in the ``hours`` hours believed cheapest each day.
+    """Return the share of the possible saving reached in the hours expected to be cheapest.
 
-    The saving is against running evenly through the day, the possible one is that of
-    perfect foresight; both are summed over days. Days with unknown hours are left out.
+    Each day runs in the ``hours`` hours with the lowest forecast. The saving is against
+    running evenly through the day, the possible one is that of perfect foresight; both
+    are summed over days. Days with unknown hours are left out.
 
     Parameters
     ----------
@@ -54,21 +70,19 @@ def saving_share(rows: pd.DataFrame, forecast: str = "p50", *, hours: int = CHEA
     """
     possible = realised = 0.0
     for _, day in rows.groupby("market_day"):
-        actual, believed = day["actual"].to_numpy(dtype=float), day[forecast].to_numpy(dtype=float)
-        if not (np.isfinite(actual).all() and np.isfinite(believed).all()):
+        actual, expected = day[["actual", forecast]].to_numpy(dtype=float).T
+        if not (np.isfinite(actual).all() and np.isfinite(expected).all()):
             continue
         slots = hours * max(round(len(actual) / 24), 1)
         possible += actual.mean() - np.sort(actual)[:slots].mean()
-        realised += actual.mean() - actual[np.argsort(believed, kind="stable")[:slots]].mean()
+        realised += actual.mean() - actual[np.argsort(expected, kind="stable")[:slots]].mean()
     return realised / possible if possible else float("nan")
 
 
 def best_naive(rows: pd.DataFrame) -> tuple[str, float]:
-    """Return the naive forecast with the smallest mean absolute error over ``rows``, and that error."""
-    errors = {
-        name: mean_absolute_error(rows["actual"].to_numpy(), rows[name].to_numpy())
-        for name in NAMES
-    }
+    """Return the naive forecast with the smallest mean absolute error over ``rows``, and it."""
+    actual = rows["actual"].to_numpy()
+    errors = {name: mean_absolute_error(actual, rows[name].to_numpy()) for name in NAMES}
     name = min(errors, key=errors.__getitem__)
     return name, errors[name]
 
@@ -79,8 +93,8 @@ def score(rows: pd.DataFrame) -> dict[str, Any]:
     Parameters
     ----------
     rows : DataFrame
-        As ``backtest`` returns them, with ``actual`` (EUR/MWh) beside; unknown actuals
-        are left out.
+        As ``price_backtest.backtest`` returns them, with ``actual`` (EUR/MWh) beside;
+        unknown actuals are left out.
 
     Returns
     -------
@@ -90,43 +104,38 @@ def score(rows: pd.DataFrame) -> dict[str, Any]:
         ``coverage_80``, ``save8``, ``p_value`` (``diebold_mariano`` against the best
         naive forecast).
     """
-    known = rows.dropna(subset=["actual", "p50", *NAMES])
-    actual, median = known["actual"].to_numpy(), known["p50"].to_numpy()
-    mae, naive = (
-        mean_absolute_error(actual, median),
-        mean_absolute_error(actual, known[STANDARD].to_numpy()),
-    )
-    name, best = best_naive(known)
-    levels = {"p10": 0.1, "p50": 0.5, "p90": 0.9}
-    losses = known.assign(
-        model=np.abs(actual - median), naive=np.abs(actual - known[name])
-    ).groupby("market_day")
-    daily = losses[["model", "naive"]].mean()
+    pairs = rows.dropna(subset=["actual", "p50", *NAMES])
+    actual, low, median, high = pairs[["actual", "p10", "p50", "p90"]].to_numpy(dtype=float).T
+    error = np.abs(actual - median)
+    mae = float(error.mean())
+    naive = mean_absolute_error(actual, pairs[STANDARD].to_numpy())
+    name, best = best_naive(pairs)
+    losses = pairs.assign(model=error, naive=np.abs(actual - pairs[name]))
+    daily = losses.groupby("market_day")[["model", "naive"]].mean()
+    quantiles = {0.1: low, 0.5: median, 0.9: high}
     return {
-        "days": int(known["market_day"].nunique()),
+        "days": int(pairs["market_day"].nunique()),
         "mae": mae,
-        "rmse": root_mean_squared_error(actual, median),
+        "rmse": float(np.sqrt((error**2).mean())),
         "naive_mae": naive,
         "best_naive": name,
         "best_naive_mae": best,
         "rmae": mae / naive,
         "rmae_best": mae / best,
-        "pinball": float(
-            np.mean([pinball_loss(actual, known[c].to_numpy(), q) for c, q in levels.items()])
-        ),
-        "coverage_80": coverage(actual, known["p10"].to_numpy(), known["p90"].to_numpy()),
-        "save8": saving_share(known),
+        "pinball": float(np.mean([pinball_loss(actual, q, p) for p, q in quantiles.items()])),
+        "coverage_80": coverage(actual, low, high),
+        "save8": saving_share(pairs),
         "p_value": diebold_mariano(daily["model"].to_numpy(), daily["naive"].to_numpy()),
     }
 
 
-def diebold_mariano(losses: Matrix, rival_losses: Matrix, *, max_lag: int = 7) -> float:
-    """Return the one-sided p-value that the rival is as good: small means ``losses`` are significantly smaller.
+def diebold_mariano(losses: Matrix, benchmark_losses: Matrix, *, max_lag: int = 7) -> float:
+    """Return the one-sided p-value that the benchmark is as good: small means ``losses`` are lower.
 
     Diebold and Mariano (1995) on daily mean losses, with Newey-West variance over
     ``max_lag`` days because forecasts of neighbouring days share their errors.
     """
-    difference = losses - rival_losses
+    difference = losses - benchmark_losses
     count = len(difference)
     centred = difference - difference.mean()
     variance = centred @ centred / count
@@ -134,4 +143,4 @@ def diebold_mariano(losses: Matrix, rival_losses: Matrix, *, max_lag: int = 7) -
         variance += 2 * (1 - step / (max_lag + 1)) * (centred[step:] @ centred[:-step]) / count
     if variance <= 0:
         return 0.5 if difference.mean() == 0 else float(difference.mean() > 0)
-    return float(stats.norm.cdf(difference.mean() / np.sqrt(variance / count)))
+    return float(ndtr(difference.mean() / np.sqrt(variance / count)))

@@ -1,11 +1,14 @@
-"""The price forecaster: LASSO per hour on several windows, averaged with boosted trees of all hours, per lead.
+"""The price forecaster: LASSO per hour on several windows, averaged with boosted trees, per lead.
 
-Linear models see the whole of the last days and extrapolate; trees see thresholds
+Linear models use the whole of the last days and extrapolate; trees find thresholds
 (solar valley, holidays, level) and do not. Their errors differ, so their mean beats
 each. LASSO per hour on lagged prices is the field's reference (LEAR: Lago, Marcjasz, De
 Schutter, Weron, Applied Energy 293 (2021) 116983, also for averaging over windows);
 here on normalised prices, see ``features.prices``. The same class is fitted in
 production and in the backtest.
+
+Stored models name the classes of this module: ``LeadModel``, ``PriceForecaster`` and, for
+``ForecasterConfig``, also its former name ``Recipe``.
 """
 
 from __future__ import annotations
@@ -13,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from itertools import pairwise
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -31,10 +33,18 @@ from factory_lib.features.calendar import Matrix
 from factory_lib.features.lags import DayMatrix, to_slots
 from factory_lib.features.prices import DayFeatures, price_features
 from factory_lib.models.baselines import naive_forecasts
-from factory_lib.models.calibration import WINDOW_DAYS, band, calibration_start, error_quantiles
-from factory_lib.models.quarters import in_quarters, quarter_factors
+from factory_lib.models.calibration import (
+    WINDOW_DAYS,
+    band,
+    calibration_start,
+    error_quantiles,
+    in_quarters,
+    quarter_factors,
+)
+from factory_lib.models.evaluation import rolling_origin
 
 LEADS = tuple(range(1, 8))
+QUANTILES = ("p10", "p50", "p90")
 LEAST_TRAINING_DAYS = 60
 # The sixteen weeks kept from a fit are forecast by an earlier one; for the next day,
 # the last four of them by a second, fresh as fits in use are. On spot 2024, fits two
@@ -58,10 +68,10 @@ _FOREST: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What a forecaster is made of.
+class ForecasterConfig:
+    """The parameters of a price forecaster.
 
-    The figures were compared on spot 2023 and 2024, PVPC 2024 and the energy file 2016
+    The defaults were compared on spot 2023 and 2024, PVPC 2024 and the energy file 2016
     and 2017, where neighbouring choices differ by about one percent of the error.
 
     Attributes
@@ -70,11 +80,11 @@ class Recipe:
         One LASSO model per hour and window; days without prices do not count.
     lasso_penalty, lasso_penalty_per_day : float
         In units of the standardised features; the second is added for each day of lead
-        beyond the first, because less can be known and more would be imagined.
+        beyond the first, because fewer features are known and more noise would be fitted.
     tree_window_days, tree_iterations : int
-        How far back the trees learn, and how many there are.
+        Training window and number of the trees.
     trees : {"boosted", "forest"}
-        Boosted, or a random forest, which is there to be compared.
+        Boosted, or a random forest, for comparison.
     tree_weight : float
         Share of the trees in the mean; the LASSO models share the rest equally.
     clip_spreads : float
@@ -92,19 +102,31 @@ class Recipe:
     seed: int = 0
 
 
-class LeadModel(BaseEstimator):  # type: ignore[misc]
-    """The members for one lead, on normalised prices; knows nothing of dates.
+Recipe = ForecasterConfig
+
+
+class _Configured(BaseEstimator):  # type: ignore[misc]
+    """An estimator with a ``config``, which older stored models call ``recipe``."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(
+            {"config" if name == "recipe" else name: value for name, value in state.items()}
+        )
+
+
+class LeadModel(_Configured):
+    """The averaged models of one lead, on normalised prices and rows instead of dates.
 
     Parameters
     ----------
-    recipe : Recipe
+    config : ForecasterConfig
         Windows, weights and seed.
     lead : int
         Days between issue and target.
     """
 
-    def __init__(self, recipe: Recipe = Recipe(), lead: int = 1) -> None:
-        self.recipe = recipe
+    def __init__(self, config: ForecasterConfig = ForecasterConfig(), lead: int = 1) -> None:
+        self.config = config
         self.lead = lead
 
     def fit(self, features: DayFeatures, prices: Matrix, end: int) -> Self:
@@ -115,49 +137,80 @@ class LeadModel(BaseEstimator):  # type: ignore[misc]
         TooFewRows
             If fewer than ``LEAST_TRAINING_DAYS`` of them have a price and a level.
         """
+        config = self.config
         target = features.normalised(prices[: len(features.level)])
         usable = np.flatnonzero(np.isfinite(target[:end]).all(axis=1))
         if len(usable) < LEAST_TRAINING_DAYS:
             raise TooFewRows("price model", len(usable), LEAST_TRAINING_DAYS)
-        flat, bound = features.flat(), self.recipe.clip_spreads
-        penalty = self.recipe.lasso_penalty + self.recipe.lasso_penalty_per_day * (self.lead - 1)
+        flat = features.flat()
+        clipped = np.clip(target, -config.clip_spreads, config.clip_spreads)
+        penalty = config.lasso_penalty + config.lasso_penalty_per_day * (self.lead - 1)
         self.lassos_ = []
-        for window in self.recipe.lasso_windows_days:
+        for window in config.lasso_windows_days:
             rows = usable[-window:]
-            # One Gram matrix serves the 24 hours: this is what makes daily
-            # recalibration cheap.
+            # A missing day is imputed as an average one. One Gram matrix serves the 24
+            # hours: this is what makes daily recalibration cheap.
             lasso = make_pipeline(
-                SimpleImputer(
-                    keep_empty_features=True
-                ),  # a day that was missed looks like an average one
+                SimpleImputer(keep_empty_features=True),
                 StandardScaler(),
                 Lasso(penalty, precompute=True, tol=1e-3),
             )
-            self.lassos_.append(lasso.fit(flat[rows], np.clip(target[rows], -bound, bound)))
-        rows = usable[-self.recipe.tree_window_days :]
+            self.lassos_.append(lasso.fit(flat[rows], clipped[rows]))
+        rows = usable[-config.tree_window_days :]
         pooled = features.pooled()[rows]
-        self.trees_ = _trees(self.recipe).fit(
-            pooled.reshape(-1, pooled.shape[2]), target[rows].ravel()
-        )
+        self.trees_ = _trees(config)
+        self.trees_.fit(pooled.reshape(-1, pooled.shape[2]), target[rows].ravel())
         return self
 
     def predict(self, features: DayFeatures, rows: Sequence[int] | np.ndarray) -> Matrix:
-        """Return the forecast (EUR/MWh) of the target rows, shape (rows, 24); NaN where the level is unknown."""
-        chosen = np.asarray(rows, dtype=int)
-        flat, pooled = features.flat()[chosen], features.pooled()[chosen]
+        """Return the forecast (EUR/MWh) of the target rows; NaN where the level is unknown.
+
+        Returns
+        -------
+        array, shape (rows, 24)
+        """
+        selected = np.asarray(rows, dtype=int)
+        flat = features.flat()[selected]
+        pooled = features.pooled()[selected]
         linear = np.mean([lasso.predict(flat) for lasso in self.lassos_], axis=0)
-        trees = self.trees_.predict(pooled.reshape(-1, pooled.shape[2])).reshape(len(chosen), -1)
-        weight = self.recipe.tree_weight
+        trees = self.trees_.predict(pooled.reshape(-1, pooled.shape[2])).reshape(len(selected), -1)
+        weight = self.config.tree_weight
         mixed = (1 - weight) * linear + weight * trees
-        return np.asarray(mixed * features.spread[chosen, None] + features.level[chosen, None])
+        return np.asarray(mixed * features.spread[selected, None] + features.level[selected, None])
 
 
-class PriceForecaster(BaseEstimator):  # type: ignore[misc]
-    """Hourly or quarter-hourly day-ahead prices for the coming market days, with a calibrated 10-90 % band.
+def rolling_forecast(
+    model: LeadModel, features: DayFeatures, prices: Matrix, origins: Sequence[int]
+) -> Matrix:
+    """Forecast the target rows by models that had not seen them.
 
-    The last row of the prices handed in is the issue day I; the forecast is for I+1 …
-    I+7. It is issued at noon of I, when the prices of I (published the day before) are
-    known and those of I+1 are not.
+    Parameters
+    ----------
+    model : LeadModel
+        Refitted at each origin on the prices known at the issue of that row.
+    origins : sequence of int
+        Rows, ascending: the first of each block of rows with one fit.
+
+    Returns
+    -------
+    array, shape of ``prices``
+        EUR/MWh; NaN before the first origin and where the level is unknown.
+    """
+    rows = np.arange(len(prices))
+    forecast = np.full_like(prices, np.nan)
+    for origin, block in rolling_origin(rows, origins):
+        if np.isfinite(features.level[block]).any():
+            fitted = model.fit(features, prices, origin - model.lead + 1)
+            forecast[block] = fitted.predict(features, rows[block])
+    return forecast
+
+
+class PriceForecaster(_Configured):
+    """Hourly or quarter-hourly prices of the coming market days, with a calibrated 10-90 % band.
+
+    The last row of the prices given is the issue day I; the forecast is for I+1 … I+7.
+    It is issued at noon of I, when the prices of I (published the day before) are known
+    and those of I+1 are not.
 
     Attributes
     ----------
@@ -166,16 +219,17 @@ class PriceForecaster(BaseEstimator):  # type: ignore[misc]
         By lead, out-of-sample errors in spreads of the sixteen weeks before the fit, by
         models that had not seen them.
     rmae_ : dict of int to float
-        By lead, the error on those weeks over that of the best naive forecast on the
-        same.
+        By lead, the error on those weeks relative to that of the best naive forecast.
     exogenous_ : list of str
-        The operator's forecasts that it was fitted with, and has to be given.
+        The operator's forecasts it was fitted with; ``predict`` needs them, too.
     fitted_until_ : datetime64[D]
-        The last day whose prices the models have learnt.
+        The last day of prices in the fit.
     """
 
-    def __init__(self, recipe: Recipe = Recipe(), leads: tuple[int, ...] = LEADS) -> None:
-        self.recipe = recipe
+    def __init__(
+        self, config: ForecasterConfig = ForecasterConfig(), leads: tuple[int, ...] = LEADS
+    ) -> None:
+        self.config = config
         self.leads = leads
 
     def fit(
@@ -185,76 +239,65 @@ class PriceForecaster(BaseEstimator):  # type: ignore[misc]
         *,
         jobs: int | None = None,
     ) -> Self:
-        """Fit every lead on all of ``prices`` (hourly), after measuring its errors on the last sixteen weeks.
+        """Fit every lead on all hourly ``prices``, after an evaluation on the last sixteen weeks.
 
         Raises
         ------
         TooFewRows
             If the history is too short for both.
         """
-        end = len(prices.days)
-        held_out = calibration_start(prices.grid, end)
+        held_out = calibration_start(prices.grid, len(prices.days))
         work = (
-            delayed(_fit_lead)(self.recipe, lead, prices, exogenous, held_out)
+            delayed(_fit_lead)(LeadModel(self.config, lead), prices, exogenous, held_out)
             for lead in self.leads
         )
-        fits = dict(zip(self.leads, list(Parallel(n_jobs=jobs)(work)), strict=True))
+        fits = dict(zip(self.leads, Parallel(n_jobs=jobs)(work), strict=True))
         self.models_ = {lead: model for lead, (model, _) in fits.items()}
         self.errors_ = {lead: errors for lead, (_, errors) in fits.items()}
         self.exogenous_ = sorted(exogenous or {})
         self.fitted_until_ = prices.days[-1]
-        losses = self.losses(prices, exogenous)
-        mean = losses.groupby("lead")[["model", "naive"]].mean()
-        self.rmae_ = dict(
-            zip(
-                self.leads,
-                (mean["model"] / mean["naive"]).reindex(self.leads).tolist(),
-                strict=True,
-            )
-        )
+        mean = self.losses(prices, exogenous).groupby("lead")[["model", "naive"]].mean()
+        ratio = (mean["model"] / mean["naive"]).reindex(self.leads)
+        self.rmae_ = dict(zip(self.leads, ratio.tolist(), strict=True))
         return self
 
     def losses(
         self,
         prices: DayMatrix,
         exogenous: Mapping[str, DayMatrix] | None = None,
-        rival: PriceForecaster | None = None,
+        champion: PriceForecaster | None = None,
     ) -> pd.DataFrame:
         """Return the absolute errors (EUR/MWh) on the weeks kept from the fit, hour by hour.
 
         Parameters
         ----------
         prices, exogenous
-            What the fit was given.
-        rival : PriceForecaster, optional
-            Another fit, to be run on the same hours with those of ``exogenous`` that it
+            The data of the fit.
+        champion : PriceForecaster, optional
+            Another fit, evaluated on the same hours with those of ``exogenous`` that it
             was fitted with.
 
         Returns
         -------
         DataFrame
             ``lead``, ``issue_day`` (datetime64[D]), ``model``, ``naive`` (the best
-            naive forecast of the lead), and ``rival`` where one is given, of the next
-            day alone, for which both are fresh. It knew the days it learnt.
+            naive forecast of the lead), and, given a champion, ``champion`` of the next
+            day alone, for which both are fresh; its own training days are not left out.
         """
         parts = []
         for lead, errors in self.errors_.items():
             rows = np.arange(len(prices.days) - len(errors), len(prices.days))
-            features = price_features(prices, lead, exogenous)
-            scale = features.spread[rows, None]
+            scale = price_features(prices, lead, exogenous).spread[rows, None]
             naive = [
-                np.abs(prices.grid - said)[rows] for said in naive_forecasts(prices, lead).values()
+                np.abs(prices.grid - forecast)[rows]
+                for forecast in naive_forecasts(prices, lead).values()
             ]
             columns = {"model": np.abs(errors * scale), "naive": min(naive, key=np.nanmean)}
-            if rival is not None and lead == 1:
-                inputs = {
-                    name: matrix
-                    for name, matrix in (exogenous or {}).items()
-                    if name in rival.exogenous_
-                }
-                theirs = price_features(prices, lead, inputs)
-                again = errors_in_spreads(rival.models_[lead], theirs, prices.grid, rows)
-                columns["rival"] = np.abs(again * scale)
+            if champion is not None and lead == 1:
+                inputs = {name: (exogenous or {})[name] for name in champion.exogenous_}
+                features = price_features(prices, lead, inputs)
+                again = errors_in_spreads(champion.models_[lead], features, prices.grid, rows)
+                columns["champion"] = np.abs(again * scale)
             flat = {name: values.ravel() for name, values in columns.items()}
             issue_day = np.repeat(prices.days[rows] - lead, errors.shape[1])
             parts.append(pd.DataFrame({"lead": lead, "issue_day": issue_day, **flat}))
@@ -263,11 +306,11 @@ class PriceForecaster(BaseEstimator):  # type: ignore[misc]
     def held_out_forecast(
         self, prices: DayMatrix, exogenous: Mapping[str, DayMatrix] | None = None
     ) -> pd.Series:
-        """Return what was forecast for the next day (EUR/MWh, by ``start``) on the weeks kept from the fit."""
+        """Return the next day's forecasts (EUR/MWh, by ``start``) of the held-out weeks."""
         first = len(prices.days) - len(self.errors_[1])
         spread = price_features(prices, 1, exogenous).spread[first:, None]
-        said = prices.grid[first:] - self.errors_[1] * spread
-        forecast: pd.Series = pd.concat(map(to_slots, prices.days[first:].tolist(), said))
+        rows = prices.grid[first:] - self.errors_[1] * spread
+        forecast: pd.Series = pd.concat(map(to_slots, prices.days[first:].tolist(), rows))
         return forecast
 
     def predict(
@@ -291,7 +334,7 @@ class PriceForecaster(BaseEstimator):  # type: ignore[misc]
         -------
         DataFrame
             Indexed by ``start`` (UTC): ``p10``, ``p50``, ``p90`` (EUR/MWh; NaN where
-            the history is too broken to say) and ``lead`` (days).
+            the history has too many holes) and ``lead`` (days).
         """
         issue_day = prices.days[-1]
         parts = []
@@ -305,56 +348,52 @@ class PriceForecaster(BaseEstimator):  # type: ignore[misc]
             if quarters is not None:
                 point = in_quarters(point, quarter_factors(quarters.until(issue_day).grid))
                 quantiles = quantiles.repeat(4, axis=1)
-            day = (issue_day + lead).astype(date)
             rows = band(point[0], quantiles, features.spread[target], lead)
-            columns = dict(zip(("p10", "p50", "p90"), rows, strict=True))
-            parts.append(
-                pd.DataFrame({name: to_slots(day, row) for name, row in columns.items()}).assign(
-                    lead=lead
-                )
-            )
+            parts.append(band_of_day((issue_day + lead).astype(date), rows).assign(lead=lead))
         return pd.concat(parts)
 
     def _errors_since_fit(self, lead: int, features: DayFeatures, prices: DayMatrix) -> Matrix:
         # A forecast issued before the fit would have known less than this model does:
         # leave it out.
         first = prices.row(self.fitted_until_) + lead
-        return errors_in_spreads(
-            self.models_[lead], features, prices.grid, np.arange(first, len(prices.days) - lead)
-        )
+        rows = np.arange(first, len(prices.days) - lead)
+        return errors_in_spreads(self.models_[lead], features, prices.grid, rows)
 
 
-def _trees(recipe: Recipe) -> HistGradientBoostingRegressor | RandomForestRegressor:
-    if recipe.trees == "forest":
-        return RandomForestRegressor(recipe.tree_iterations, random_state=recipe.seed, **_FOREST)
+def band_of_day(day: date, rows: Matrix) -> pd.DataFrame:
+    """Return p10, p50 and p90 (shape (3, columns)) of a market day by slot ``start`` (UTC)."""
+    return pd.DataFrame(
+        {name: to_slots(day, row) for name, row in zip(QUANTILES, rows, strict=True)}
+    )
+
+
+def _trees(config: ForecasterConfig) -> HistGradientBoostingRegressor | RandomForestRegressor:
+    if config.trees == "forest":
+        return RandomForestRegressor(config.tree_iterations, random_state=config.seed, **_FOREST)
     return HistGradientBoostingRegressor(
-        max_iter=recipe.tree_iterations, random_state=recipe.seed, **_BOOSTED
+        max_iter=config.tree_iterations, random_state=config.seed, **_BOOSTED
     )
 
 
 def _fit_lead(
-    recipe: Recipe,
-    lead: int,
+    model: LeadModel,
     prices: DayMatrix,
     exogenous: Mapping[str, DayMatrix] | None,
     held_out: int,
 ) -> tuple[LeadModel, Matrix]:
-    """Return the model of a lead, and its errors from row ``held_out`` on by models that had not seen them."""
+    """Return the fitted model of a lead, and out-of-sample errors from row ``held_out`` on."""
     end = len(prices.days)
-    features = price_features(prices, lead, exogenous)
-    errors = []
-    for first, last in pairwise(
-        [held_out, end - FRESH_DAYS, end] if lead == 1 else [held_out, end]
-    ):
-        blind = LeadModel(recipe, lead).fit(features, prices.grid, first - lead + 1)
-        errors.append(errors_in_spreads(blind, features, prices.grid, np.arange(first, last)))
-    return LeadModel(recipe, lead).fit(features, prices.grid, end), np.vstack(errors)
+    features = price_features(prices, model.lead, exogenous)
+    origins = [held_out, end - FRESH_DAYS] if model.lead == 1 else [held_out]
+    errors = prices.grid - rolling_forecast(model, features, prices.grid, origins)
+    scaled = errors[held_out:] / features.spread[held_out:, None]
+    return model.fit(features, prices.grid, end), scaled
 
 
 def errors_in_spreads(
     model: LeadModel, features: DayFeatures, prices: Matrix, rows: np.ndarray
 ) -> Matrix:
-    """Return actual minus forecast of the target rows, in units of the spread known at issue: shape (rows, 24)."""
+    """Return actual minus forecast of the target rows in units of the spread: shape (rows, 24)."""
     if not len(rows):
         return np.empty((0, prices.shape[1]))
     return np.asarray((prices[rows] - model.predict(features, rows)) / features.spread[rows, None])

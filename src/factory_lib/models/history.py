@@ -1,4 +1,4 @@
-"""The hours that features and models work on, read from the store as of one instant."""
+"""Hourly prices and weather for features and models, read from the store as of one instant."""
 
 from __future__ import annotations
 
@@ -12,27 +12,26 @@ import pandas as pd
 from factory_lib.catalogue import Kind, Publication
 from factory_lib.clock import HOUR_S, MADRID, day_start, market_day
 from factory_lib.context import RunContext
-from factory_lib.features import diurnal
 from factory_lib.features.documented import HUMIDITY, PRICE, TEMPERATURE
-from factory_lib.features.horizon import KnownAt, KnownUntil
+from factory_lib.features.horizon import VALUES, KnownAt, KnownUntil
 from factory_lib.features.lags import DayMatrix
 from factory_lib.features.prices import operator_days
+from factory_lib.features.weather import CLIMATE_COLUMNS, hourly_from_daily, hourly_from_daily_until
 from factory_lib.frames import wide
 from factory_lib.slots import expected, to_index
 
-RECENT = timedelta(days=35)  # what quarters of an hour are learnt from, and a week more
+RECENT = timedelta(days=35)  # four weeks for the shape of quarters, and a week more
 PUBLISHED_AHEAD = timedelta(days=2)  # nothing is published further ahead than the next market day
-NOON_BEFORE = timedelta(
-    hours=12
-)  # before a day begins: what is forecast by then may enter its price forecast
-OPERATOR, OPERATOR_SERIES = "ree", ("load_mw", "wind_mw", "solar_mw")
+# before a day begins: forecasts issued by then may enter its price forecast
+NOON_BEFORE = timedelta(hours=12)
+OPERATOR_MODEL = "ree"
+OPERATOR_SERIES = ("load_mw", "wind_mw", "solar_mw")
 LEAST_OPERATOR_DAYS = 180  # with fewer, prices alone forecast better
-_COLUMNS = [PRICE, TEMPERATURE, HUMIDITY]
 
 
 @dataclass(frozen=True)
 class History:
-    """Hourly price and weather with what an issue time may know of them.
+    """Hourly price and weather, with the publication rules that say when they were known.
 
     Attributes
     ----------
@@ -40,9 +39,9 @@ class History:
         Gapless hourly UTC index; ``price_eur_mwh`` (the plant's price basis),
         ``temperature_c``, ``humidity_pct``.
     known_until : mapping of column to function
-        The end (UTC) of what is known at an issue time.
+        End (UTC) of the known values at an issue time.
     notes : tuple of str
-        What a reader of any figure from these hours has to know.
+        Provenance of price and weather, for readers of any figure from these hours.
     operator : mapping of str to DayMatrix
         The system operator's day-ahead forecasts (``features.prices.operator_days``),
         empty where there are too few.
@@ -54,38 +53,34 @@ class History:
     operator: Mapping[str, DayMatrix] = field(default_factory=dict)
 
 
-def load(ctx: RunContext, days: int) -> History:
-    """Read the hours of the last ``days`` market days before ``ctx.as_of``, and the prices published beyond it.
+def price_series(ctx: RunContext) -> str:
+    """Return the catalogue name of the plant's price basis."""
+    return f"{ctx.settings.tariff.price_basis}_eur_mwh"
 
-    Hourly weather is used where the window has any; else hours are drawn between the
+
+def load_history(ctx: RunContext, days: int) -> History:
+    """Read the last ``days`` market days before ``ctx.as_of``, and prices published beyond it.
+
+    Hourly weather is used where the window has any; else hours are imputed between the
     extremes of the daily climate.
     """
     start = day_start(market_day(ctx.as_of) - timedelta(days=days))
     end = ctx.as_of + PUBLISHED_AHEAD
-    price_series = f"{ctx.settings.tariff.price_basis}_eur_mwh"
+    basis = price_series(ctx)
     index = to_index(expected(ctx.catalogue[TEMPERATURE], start, end))
-    prices = _read(ctx, [price_series], start, end, HOUR_S).rename(columns={price_series: PRICE})
-    weather = _read(ctx, [TEMPERATURE, HUMIDITY], start, end, HOUR_S)
-    contains = (
-        "the tolls of 2.0TD in it" if price_series.startswith("pvpc") else "energy only, no tolls"
-    )
-    notes = [f"Price basis: {price_series.removesuffix('_eur_mwh')}, hourly means; {contains}."]
-    weather_until: KnownAt = ctx.catalogue[TEMPERATURE].publication[Kind.OBSERVED].known_until
-    note = "Weather is taken as known one hour after its slot, as stations publish, however it came into the store."
-    if not weather.notna().all(axis=1).any():
-        weather, note = _from_climate(ctx, start, end)
-        rule = ctx.catalogue["temperature_max_c"].publication[Kind.OBSERVED]
-        weather_until = partial(_climate_known_until, rule)
-    hourly = (
-        prices.join(weather, how="outer").reindex(index=index, columns=_COLUMNS).astype("float64")
-    )
-    price_until = ctx.catalogue[price_series].publication[Kind.OBSERVED].known_until
+    prices = _read(ctx, [basis], start, end, HOUR_S).rename(columns={basis: PRICE})
+    tolls = "the tolls of 2.0TD in it" if basis.startswith("pvpc") else "energy only, no tolls"
+    price_note = f"Price basis: {ctx.settings.tariff.price_basis}, hourly means; {tolls}."
+    weather, weather_until, weather_note = _weather(ctx, start, end)
+    hourly = prices.join(weather, how="outer").reindex(index=index, columns=list(VALUES))
+    price_until = ctx.catalogue[basis].publication[Kind.OBSERVED].known_until
     known_until = {PRICE: price_until, TEMPERATURE: weather_until, HUMIDITY: weather_until}
-    return History(hourly, known_until, (*notes, note), _operator(ctx, start, end))
+    notes = (price_note, weather_note)
+    return History(hourly.astype("float64"), known_until, notes, _operator(ctx, start, end))
 
 
 def _operator(ctx: RunContext, start: datetime, end: datetime) -> dict[str, DayMatrix]:
-    """Return the operator's forecasts of each day as issued by noon of the day before; none where they are too few."""
+    """Return the operator's forecasts of each day, issued by noon of the day before, if enough."""
     parts = {}
     for name in OPERATOR_SERIES:
         rows = ctx.store.read_forecasts(
@@ -94,23 +89,23 @@ def _operator(ctx: RunContext, start: datetime, end: datetime) -> dict[str, DayM
             start=start,
             end=end,
             as_of=ctx.as_of,
-            models=(OPERATOR,),
+            models=(OPERATOR_MODEL,),
             latest=False,
         )
         day = rows["target_start"].dt.tz_convert(MADRID).dt.tz_localize(None).dt.normalize()
         noon_before = (day - NOON_BEFORE).dt.tz_localize(MADRID)
         rows = rows[rows["issued_at"] <= noon_before].sort_values("issued_at")
-        parts[name] = rows.drop_duplicates("target_start", keep="last").set_index("target_start")[
-            "p50"
-        ]
-    known = pd.DataFrame(parts).dropna()
-    return operator_days(known) if len(known) >= LEAST_OPERATOR_DAYS * 24 else {}
+        newest = rows.drop_duplicates("target_start", keep="last")
+        parts[name] = newest.set_index("target_start")["p50"]
+    forecasts = pd.DataFrame(parts).dropna()
+    return operator_days(forecasts) if len(forecasts) >= LEAST_OPERATOR_DAYS * 24 else {}
 
 
 def published_slots(ctx: RunContext, history: History) -> pd.Series:
-    """Return the prices of ``history`` with the last weeks' as the market has them, hours or quarters, by ``start``."""
-    name, end = f"{ctx.settings.tariff.price_basis}_eur_mwh", ctx.as_of + PUBLISHED_AHEAD
-    recent = _read(ctx, [name], ctx.as_of - RECENT, end, None)[name].dropna()
+    """Return the prices of ``history``, those of the last weeks in the market's own slots."""
+    basis = price_series(ctx)
+    end = ctx.as_of + PUBLISHED_AHEAD
+    recent = _read(ctx, [basis], ctx.as_of - RECENT, end, None)[basis].dropna()
     hourly = history.hourly[PRICE].dropna()
     return pd.concat([hourly[hourly.index < recent.index[0]], recent]) if len(recent) else hourly
 
@@ -125,16 +120,30 @@ def _read(
     return wide(rows).reindex(columns=names)
 
 
-def _climate_known_until(rule: Publication, issued_at: datetime) -> datetime:
-    return diurnal.known_until(rule.known_until(issued_at))
-
-
-def _from_climate(ctx: RunContext, start: datetime, end: datetime) -> tuple[pd.DataFrame, str]:
-    daily = _read(ctx, list(diurnal.DAILY), start, end, None)
+def _weather(ctx: RunContext, start: datetime, end: datetime) -> tuple[pd.DataFrame, KnownAt, str]:
+    """Return hourly weather, its publication rule, and a note on its provenance."""
+    weather = _read(ctx, [TEMPERATURE, HUMIDITY], start, end, HOUR_S)
+    rule = ctx.catalogue["temperature_max_c"].publication[Kind.OBSERVED]
+    climate_until = partial(_climate_known_until, rule)
+    if weather.notna().all(axis=1).any():
+        return (
+            weather,
+            ctx.catalogue[TEMPERATURE].publication[Kind.OBSERVED].known_until,
+            "Weather is taken as known one hour after its slot, as stations publish, also "
+            "where it was imported later.",
+        )
+    daily = _read(ctx, list(CLIMATE_COLUMNS), start, end, None)
     if daily.empty:
-        return pd.DataFrame(columns=[TEMPERATURE, HUMIDITY]), "There is no weather in this window."
-    known = daily.notna().all(axis=1)
-    return diurnal.hourly_from_daily(daily), (
-        f"Imputed: no hourly weather here, so hours are drawn between the extremes of {int(known.sum()):,} days of "
-        f"daily climate (to {daily.index[-1]:%Y-%m-%d}, each known four days later). Scores hold for such ideal days."
+        return weather[:0], climate_until, "There is no weather in this window."
+    days = int(daily.notna().all(axis=1).sum())
+    return (
+        hourly_from_daily(daily),
+        climate_until,
+        f"Imputed: there is no hourly weather, so hours are interpolated between the extremes of "
+        f"{days:,} days of daily climate (to {daily.index[-1]:%Y-%m-%d}, each known four days "
+        "later). Scores hold for such ideal days.",
     )
+
+
+def _climate_known_until(rule: Publication, issued_at: datetime) -> datetime:
+    return hourly_from_daily_until(rule.known_until(issued_at))

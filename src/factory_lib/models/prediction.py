@@ -1,330 +1,300 @@
-"""The hours ahead: price, weather, score and recommendation with their probabilities, and the reason in words.
+"""Predictions of the hours ahead: price, weather, score and recommendation with probabilities.
 
-Every run stores what it says as forecasts of the model ``factory``, so that the journal
-can hold it to that later; a forecast that says nothing new is issued once a day.
+Every run stores its forecasts under the model name ``factory``, so that verification can
+compare them with the observations later; an unchanged forecast is stored once a day.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.stats import norm
 
-from factory_lib.clock import HOUR_S, day_start, epoch, market_day
+from factory_lib.clock import HOUR_S, day_start, epoch, market_day, parse_instant
 from factory_lib.context import RunContext
 from factory_lib.domain import indices
-from factory_lib.domain.indices import PriceBand
-from factory_lib.errors import BadInput
+from factory_lib.domain.indices import CLASSES, PriceBand
+from factory_lib.errors import BadInput, ModelError
+from factory_lib.features import horizon
+from factory_lib.features.calendar import Flags
 from factory_lib.features.documented import HUMIDITY, MWH_PER_KWH, PRICE, TEMPERATURE
 from factory_lib.frames import FORECAST_COLUMNS, UTC_S
-from factory_lib.models import history as histories
-from factory_lib.models import prediction_summary as words
-from factory_lib.models import verification
-from factory_lib.models.candidates import price_name
-from factory_lib.models.expectation import COLUMNS, Floats, expect
-from factory_lib.models.history import History
-from factory_lib.models.price_forecast import (
-    CHAMPION,
-    NAIVE,
-    PUBLISHED,
-    QUANTILES,
-    UNAVAILABLE,
-    prices_ahead,
-)
-from factory_lib.models.serving import champion, served_scores
-from factory_lib.models.weather_forecast import OWN, AirAhead, air_ahead, errors_of
+from factory_lib.models import registry, verification
+from factory_lib.models.forecasters import QUANTILES
+from factory_lib.models.history import History, load_history, price_series, published_slots
+from factory_lib.models.price_forecast import CHAMPION, NAIVE, forecast_prices
+from factory_lib.models.promotion import price_name
+from factory_lib.models.rule_forecast import forecast_by_rule
+from factory_lib.models.scores import RECOMMENDATION, SCORE
+from factory_lib.models.weather_forecast import OWN, WeatherForecast, forecast_weather
 from factory_lib.slots import to_index
 
-LONGEST_DAYS = 7
-HISTORY_DAYS = 4 * 365  # climatology looks at the same days of so many years
+LONGEST_HORIZON_DAYS = 7
+HISTORY_DAYS = 4 * 365  # climatology is taken from the same days of so many years
 SCORE_SERIES = "energy_optimization_score"
-_LEAST_SPREAD_DRAWS = 120
+RULE = "rule"
 
 
 @dataclass(frozen=True)
-class PredictionOutcome:
-    """What is to be expected, as its page and its run record tell it.
+class Prediction:
+    """Expected prices, weather, scores and recommendations, and the record of earlier ones.
 
     Attributes
     ----------
     hourly : DataFrame
         UTC index: ``price_eur_mwh`` with ``price_p10`` and ``price_p90``, ``tier``,
         ``temperature_c``, ``humidity_pct``, ``weather_source``,
-        ``expectation.COLUMNS``, ``score_source`` and ``recommendation_source`` (rule or
-        champion).
+        ``rule_forecast.EXPECTATION_COLUMNS``, ``score_source`` and ``recommendation_source`` (rule
+        or champion).
     slots : DataFrame
         UTC index at the market's cadence, quarters since October 2025: price, band and
         tier. Hours are their means.
-    blocks : DataFrame
-        Consecutive hours of a market day with one recommendation: ``start``, ``hours``,
-        ``recommendation``, ``probability``, means of price, temperature and score,
-        ``reason``.
-    journal : DataFrame
-        ``journal.COLUMNS`` after ``series``: past forecasts against what came, by lead
-        in market days.
+    band : PriceBand
+        The price band of the scores.
+    weather : WeatherForecast
+    verification : DataFrame
+        ``verification.ACCURACY_COLUMNS`` after ``series``: past forecasts against observations,
+        by lead in market days.
     drifts : dict of str to str
-        Series whose recent forecasts are out of line, and how.
-    notes : tuple of str
-        Which tier serves which hours, and what else a reader has to know.
+        Series whose recent errors are out of line, and how.
+    naive_leads : tuple of int
+        Leads at which the price champion serves no hour.
+    unserved : dict of str to str
+        Models without a champion in use, and the reason.
+    served_hours : dict of str to int
+        Hours of score and recommendation by each champion.
+    history_notes : tuple of str
+        Provenance of the past hours.
+    stored : int
+        Forecast rows that were new.
     """
 
-    verdict: str
-    level: str
-    figures: dict[str, int | float | str]
-    notes: tuple[str, ...]
     hourly: pd.DataFrame
     slots: pd.DataFrame
-    blocks: pd.DataFrame
-    journal: pd.DataFrame
+    band: PriceBand
+    weather: WeatherForecast
+    verification: pd.DataFrame
     drifts: dict[str, str]
-
-    @property
-    def price_chart(self) -> pd.DataFrame:
-        """The price with its band at the market's cadence, and the published part as ``actual``."""
-        published = self.slots["tier"] == PUBLISHED
-        return pd.DataFrame(
-            {
-                "p10": self.slots["price_p10"],
-                "p50": self.slots["price_eur_mwh"],
-                "p90": self.slots["price_p90"],
-                "actual": self.slots["price_eur_mwh"].where(published),
-            }
-        )
-
-    @property
-    def score_chart(self) -> pd.DataFrame:
-        """The score with its band."""
-        return pd.DataFrame(
-            {
-                "p10": self.hourly["score_p10"],
-                "p50": self.hourly["score"],
-                "p90": self.hourly["score_p90"],
-            }
-        )
+    naive_leads: tuple[int, ...]
+    unserved: dict[str, str]
+    served_hours: dict[str, int]
+    history_notes: tuple[str, ...]
+    stored: int
 
 
-def predict(ctx: RunContext, days: int = LONGEST_DAYS) -> PredictionOutcome:
-    """Predict the hours that begin from ``ctx.as_of`` on, and store what was predicted.
+def predict(ctx: RunContext, days: int = LONGEST_HORIZON_DAYS) -> Prediction:
+    """Predict the hours that begin from ``ctx.as_of`` on, and store the forecasts.
 
     Raises
     ------
     BadInput
         If ``days`` is not 1 … 7.
     """
-    if not 1 <= days <= LONGEST_DAYS:
-        raise BadInput(f"{days} days cannot be predicted.", next_step=f"Choose 1 … {LONGEST_DAYS}.")
+    if not 1 <= days <= LONGEST_HORIZON_DAYS:
+        raise BadInput(
+            f"{days} days cannot be predicted.", next_step=f"Choose 1 … {LONGEST_HORIZON_DAYS}."
+        )
     begin = -(-epoch(ctx.as_of) // HOUR_S) * HOUR_S
     index = to_index(np.arange(begin, begin + days * 24 * HOUR_S, HOUR_S, dtype=np.int64))
-    history = histories.load(ctx, HISTORY_DAYS)
-    hourly, slots, notes = _prices(ctx, history, index)
-    air = air_ahead(
-        ctx, history.hourly.loc[: pd.Timestamp(ctx.as_of), [TEMPERATURE, HUMIDITY]], index
-    )
+    history = load_history(ctx, HISTORY_DAYS)
+    hourly, slots, naive_leads, unserved = _prices(ctx, history, index)
+    observed = history.hourly.loc[: pd.Timestamp(ctx.as_of), [TEMPERATURE, HUMIDITY]]
+    weather = forecast_weather(ctx, observed, index)
     band = indices.price_band(history.hourly[PRICE] * MWH_PER_KWH, ctx.as_of)
-    hourly = hourly.join(air.hourly)
-    hourly = hourly.join(expected_of(hourly, air, band, ctx.as_of))
-    hourly, learnt = served_scores(ctx, history, hourly)
-    # Days on, a naive forecast may be the better one; of tomorrow, it means that
-    # something is missing.
-    fallen_back = (hourly["tier"] == UNAVAILABLE).any() or (hourly["tier"].iloc[:48] == NAIVE).any()
-    price_series = f"{ctx.settings.tariff.price_basis}_eur_mwh"
-    written = _store(ctx, hourly, slots, price_series)
-    reviewed, drifts = _journal(ctx, price_series)
-    told = tuple(f"{name}: {why}" for name, why in drifts.items())
-    return PredictionOutcome(
-        verdict=words.verdict(hourly, told),
-        level="warn" if drifts or fallen_back else "ok",
-        figures={**words.figures(hourly), "stored": written},
-        notes=(*history.notes, *notes, *learnt, air.note, *words.unknown(band), *told),
+    hourly = hourly.join(weather.hourly)
+    hourly = hourly.join(forecast_by_rule(hourly, weather, band, ctx.as_of))
+    hourly = hourly.assign(score_source=RULE, recommendation_source=RULE)
+    served_hours = {}
+    for model in (SCORE, RECOMMENDATION):
+        served_hours[model], reason = _serve(ctx, model, history, hourly)
+        unserved |= {model: reason} if reason else {}
+    stored = _store(ctx, hourly, slots)
+    reviewed, drifts = _verification(ctx)
+    return Prediction(
         hourly=hourly,
         slots=slots,
-        blocks=words.blocks(hourly, band),
-        journal=reviewed,
+        band=band,
+        weather=weather,
+        verification=reviewed,
         drifts=drifts,
+        naive_leads=naive_leads,
+        unserved=unserved,
+        served_hours=served_hours,
+        history_notes=history.notes,
+        stored=stored,
     )
+
+
+def champion(ctx: RunContext, model: str) -> tuple[Any, str]:
+    """Return the champion's estimator, or None and the reason why it cannot be used."""
+    try:
+        version = registry.load_version(ctx, model)
+    except ModelError as missing:
+        return None, missing.message
+    if parse_instant(version.tags["as_of"]) <= ctx.as_of:
+        return version.estimator, ""
+    reason = f"{model} version {version.number} was trained on values unknown at this instant."
+    return None, reason
 
 
 def _prices(
     ctx: RunContext, history: History, index: pd.DatetimeIndex
-) -> tuple[pd.DataFrame, pd.DataFrame, tuple[str, ...]]:
-    """Return prices by hour and in the market's own slots, and what is to be said of them."""
-    basis = ctx.settings.tariff.price_basis
-    found, note = champion(ctx, price_name(basis))
-    wanted = found.exogenous_ if found else []
-    if missing := [name for name in wanted if name not in history.operator]:
-        found, note = (
-            None,
-            f"The price champion needs forecasts of {', '.join(missing)} that are not here.",
-        )
-    exogenous = {name: history.operator[name] for name in wanted if name not in missing}
-    hourly = prices_ahead(history.hourly[PRICE], index, found, exogenous)
-    names = {"p50": PRICE, "p10": "price_p10", "p90": "price_p90"}
-    slots, step_s = (
-        hourly.slots,
-        ctx.catalogue[f"{basis}_eur_mwh"].resolution_at(index[-1].to_pydatetime()),
-    )
+) -> tuple[pd.DataFrame, pd.DataFrame, tuple[int, ...], dict[str, str]]:
+    """Return prices by hour and in the market's own slots, naive leads, and models not in use."""
+    model = price_name(ctx.settings.tariff.price_basis)
+    estimator, reason = champion(ctx, model)
+    inputs = estimator.exogenous_ if estimator else []
+    if missing := [name for name in inputs if name not in history.operator]:
+        reason = f"The price champion needs forecasts of {', '.join(missing)} that are missing."
+        estimator = None
+        inputs = []
+    exogenous = {name: history.operator[name] for name in inputs}
+    hourly = forecast_prices(history.hourly[PRICE], index, estimator, exogenous)
+    slots = hourly.slots
+    entry = ctx.catalogue[price_series(ctx)]
+    step_s = entry.resolution_at(index[-1].to_pydatetime())
     if step_s != HOUR_S:
-        fine = pd.date_range(
-            index[0],
-            index[-1] + pd.Timedelta(hours=1),
-            freq=f"{step_s}s",
-            inclusive="left",
-            unit="s",
-        )
-        slots = prices_ahead(
-            histories.published_slots(ctx, history), fine, found, exogenous, step_s
-        ).slots
-    notes = hourly.notes if not note else (*hourly.notes, f"{note} The naive forecast stands in.")
-    return hourly.slots.rename(columns=names), slots.rename(columns=names), notes
+        end = index[-1] + pd.Timedelta(seconds=HOUR_S)
+        fine = pd.date_range(index[0], end, freq=f"{step_s}s", inclusive="left", unit="s")
+        published = published_slots(ctx, history)
+        slots = forecast_prices(published, fine, estimator, exogenous, step_s).slots
+    names = {"p50": PRICE, "p10": "price_p10", "p90": "price_p90"}
+    unserved = {model: reason} if reason else {}
+    return (
+        hourly.slots.rename(columns=names),
+        slots.rename(columns=names),
+        hourly.naive_leads,
+        unserved,
+    )
 
 
-def expected_of(
-    hourly: pd.DataFrame, air: AirAhead, band: PriceBand, issued_at: datetime
-) -> pd.DataFrame:
-    """Return score and recommendation to expect of each hour; see ``expectation.expect``.
+def _serve(ctx: RunContext, model: str, history: History, hourly: pd.DataFrame) -> tuple[int, str]:
+    """Write a champion's scores or recommendations over the rule's, where there is a champion.
 
-    Errors of temperature and humidity are taken together, as past forecasts made them;
-    those of the price apart, for the air of one town and the price of a country err for
-    different reasons.
+    A version is champion only if it was better than the rule over the forecasts. It
+    reaches to the end of the next market day; its score has no band.
+
+    Returns
+    -------
+    (int, str)
+        Hours served by the champion, and the reason why it is not in use.
     """
-    draw, parts = np.random.default_rng(0), []
-    low, high = np.array([band.low_eur_kwh]), np.array([band.high_eur_kwh])
-    for number, start in enumerate(pd.DatetimeIndex(hourly.index)):
-        row = hourly.iloc[[number]]
-        weather = errors_of(
-            air.errors,
-            start.hour,
-            (start - pd.Timestamp(issued_at)).days,
-            row["weather_source"].iloc[0],
-        )
-        weather = np.resize(weather, (max(len(weather), _LEAST_SPREAD_DRAWS), 2))
-        price = draw.permutation(
-            spread_of(
-                row["price_p10"].iloc[0], row[PRICE].iloc[0], row["price_p90"].iloc[0], len(weather)
-            )
-        )
-        parts.append(expect(row, np.column_stack([price, weather]), low, high))
-    return pd.concat(parts)[list(COLUMNS)]
+    estimator, reason = champion(ctx, model)
+    rows = horizon.horizon_rows([ctx.as_of])
+    rows = rows[rows["target_start"].isin(hourly.index[hourly["score"].notna()])]
+    if estimator is None or rows.empty:
+        return 0, reason
+    x = horizon.horizon_features(horizon.AsOfView(history.hourly, rows, history.known_until), rows)
+    if list(estimator.feature_names_in_) != list(x.columns):
+        return 0, f"{model} needs other features: run `make train`."
+    at = pd.DatetimeIndex(rows["target_start"])
+    if model == SCORE:
+        hourly.loc[at, "score_source"] = CHAMPION
+        hourly.loc[at, "score"] = estimator.predict(x)
+        hourly.loc[at, ["score_p10", "score_p90"]] = float("nan")
+    else:
+        chances = pd.DataFrame(estimator.predict_proba(x), index=at, columns=estimator.classes_)
+        chances = chances.reindex(columns=list(CLASSES), fill_value=0.0)
+        hourly.loc[at, "recommendation_source"] = CHAMPION
+        hourly.loc[at, "recommendation"] = chances.idxmax(axis=1)
+        hourly.loc[at, [f"p_{label}" for label in CLASSES]] = chances.to_numpy()
+    return len(at), ""
 
 
-def spread_of(p10: float, p50: float, p90: float, count: int) -> Floats:
-    """Return ``count`` equally likely departures from ``p50``: the halves of two normals that meet ``p10`` and ``p90``.
+def _store(ctx: RunContext, hourly: pd.DataFrame, slots: pd.DataFrame) -> int:
+    """Store the new forecasts, the price in the market's slots, and return their number.
 
-    A band that is unknown, or that of a published price, has no departures.
-    """
-    if not np.isfinite([p10, p50, p90]).all():
-        return np.zeros(count)
-    z = norm.ppf((np.arange(count) + 0.5) / count)
-    departures: Floats = z * np.where(z < 0, p50 - p10, p90 - p50) / norm.ppf(0.9)
-    return departures
-
-
-def _store(ctx: RunContext, hourly: pd.DataFrame, slots: pd.DataFrame, price_series: str) -> int:
-    """Store what was forecast, the price in the market's slots, and return how many rows were new.
-
-    What was said today is not said again, and hourly means of quarters are aggregates,
-    which are never stored.
+    Hourly means of quarters are aggregates, which are never stored.
     """
     places = ctx.settings.site.places
-    forecast = slots[slots["tier"].isin([CHAMPION, NAIVE])]
-    unknown = pd.Series(np.nan, index=hourly.index)
-    said = [
-        (
-            price_series,
-            places.prices,
-            forecast[["price_p10", PRICE, "price_p90"]],
-            forecast["tier"],
-        ),
-        *(
-            (
-                name,
-                places.weather,
-                pd.concat([unknown, hourly[name], unknown], axis=1),
-                hourly["weather_source"],
-            )
-            for name in (TEMPERATURE, HUMIDITY)
-        ),
-        (SCORE_SERIES, places.weather, hourly[["score_p10", "score", "score_p90"]], hourly["tier"]),
-    ]
-    written = 0
-    for name, trusted, values, tier in said:
-        rows = values.set_axis(list(QUANTILES), axis=1).dropna(subset=["p50"]).astype("float64")
-        steps = pd.DatetimeIndex(values.index).to_series().diff().dt.total_seconds().min()
-        rows = rows.assign(
-            series=name,
-            place=trusted[0],
-            model=OWN,
-            issued_at=pd.Timestamp(ctx.as_of).floor("s"),
-            target_start=rows.index,
-            resolution_s=HOUR_S if np.isnan(steps) else int(steps),
-            tier=tier.reindex(rows.index),
-        )
-        rows = rows[list(FORECAST_COLUMNS)].astype({"issued_at": UTC_S, "target_start": UTC_S})
-        new = rows[~_already_said(ctx, rows, name)] if len(rows) else rows
-        if len(new):
-            written += ctx.store.write_forecasts(
-                new.reset_index(drop=True), run_id=ctx.run_id
-            ).written
-    return written
+    prices = slots[slots["tier"].isin([CHAMPION, NAIVE])]
+    step_s = int((slots.index[1] - slots.index[0]).total_seconds())
+    weather = hourly["weather_source"]
+    price_band = ["price_p10", PRICE, "price_p90"]
+    score_band = ["score_p10", "score", "score_p90"]
+    return (
+        _write(ctx, price_series(ctx), places.prices[0], prices[price_band], prices["tier"], step_s)
+        + _write(ctx, TEMPERATURE, places.weather[0], hourly[[TEMPERATURE]], weather)
+        + _write(ctx, HUMIDITY, places.weather[0], hourly[[HUMIDITY]], weather)
+        + _write(ctx, SCORE_SERIES, places.weather[0], hourly[score_band], hourly["tier"])
+    )
 
 
-def _already_said(ctx: RunContext, rows: pd.DataFrame, name: str) -> NDArray[np.bool_]:
-    """Mark the rows that the latest issue of this market day said already."""
-    start, end = rows["target_start"].min(), rows["target_start"].max() + pd.Timedelta(seconds=1)
+def _write(
+    ctx: RunContext,
+    series: str,
+    place: str,
+    values: pd.DataFrame,
+    tier: pd.Series,
+    resolution_s: int = HOUR_S,
+) -> int:
+    """Store the new forecasts of a series: columns of p10, p50 and p90, or the median alone."""
+    quantiles = QUANTILES if values.shape[1] == len(QUANTILES) else ["p50"]
+    rows = values.set_axis(list(quantiles), axis=1).reindex(columns=list(QUANTILES))
+    rows = rows.dropna(subset=["p50"]).astype("float64")
+    rows = rows.assign(
+        series=series,
+        place=place,
+        model=OWN,
+        issued_at=pd.Timestamp(ctx.as_of).floor("s"),
+        target_start=rows.index,
+        resolution_s=resolution_s,
+        tier=tier.reindex(rows.index),
+    )
+    rows = rows[list(FORECAST_COLUMNS)].astype({"issued_at": UTC_S, "target_start": UTC_S})
+    new = rows[~_unchanged(ctx, rows)] if len(rows) else rows
+    if new.empty:
+        return 0
+    return ctx.store.write_forecasts(new.reset_index(drop=True), run_id=ctx.run_id).written
+
+
+def _unchanged(ctx: RunContext, rows: pd.DataFrame) -> Flags:
+    """Return which rows equal the latest issue of this market day."""
     last = ctx.store.read_forecasts(
-        name,
-        places=(str(rows["place"].iloc[0]),),
-        start=start,
-        end=end,
+        rows["series"].iloc[0],
+        places=(rows["place"].iloc[0],),
+        start=rows["target_start"].min(),
+        end=rows["target_start"].max() + pd.Timedelta(seconds=1),
         as_of=ctx.as_of,
         models=(OWN,),
     )
-    today = (last["issued_at"] >= day_start(market_day(ctx.as_of))) & last["resolution_s"].isin(
-        rows["resolution_s"]
-    )
-    last = last[today].set_index("target_start")
-    want, have = (
-        rows.set_index("target_start")[[*QUANTILES]],
-        last.reindex(rows["target_start"])[[*QUANTILES]],
-    )
-    same = np.isclose(want, have, rtol=0, atol=1e-6, equal_nan=True).all(axis=1)
-    found: NDArray[np.bool_] = same & have["p50"].notna().to_numpy()
-    return found
+    today = last["issued_at"] >= day_start(market_day(ctx.as_of))
+    same_step = last["resolution_s"].isin(rows["resolution_s"])
+    stored = last[today & same_step].set_index("target_start").reindex(rows["target_start"])
+    ours = rows[list(QUANTILES)].to_numpy(dtype=float)
+    theirs = stored[list(QUANTILES)].to_numpy(dtype=float)
+    equal: Flags = np.isclose(ours, theirs, rtol=0, atol=1e-6, equal_nan=True).all(axis=1)
+    return equal & stored["p50"].notna().to_numpy()
 
 
-def _journal(ctx: RunContext, price_series: str) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Return how past forecasts did, and for which of the house's own the last week is out of line."""
-    parts, drifts = [], {}
-    for name in (price_series, TEMPERATURE, HUMIDITY):
-        found = verification.review(ctx, name)
-        parts.append(found.by_lead.assign(series=name))
-        own = found.rows[found.rows["model"] == OWN]
-        if len(own) and (drift := verification.drift(own)):
+def _verification(ctx: RunContext) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Return the accuracy of past forecasts, and the drift of this library's own."""
+    parts = []
+    drifts = {}
+    for name in (price_series(ctx), TEMPERATURE, HUMIDITY):
+        rows = verification.verification_pairs(ctx, name)
+        parts.append(verification.by_lead(rows).assign(series=name))
+        if drift := verification.drift(rows[rows["model"] == OWN]):
             drifts[name] = drift
     filled = [part for part in parts if len(part)]
     table = pd.concat(filled, ignore_index=True) if filled else parts[0]
-    return table[["series", *verification.COLUMNS]], drifts
+    return table[["series", *verification.ACCURACY_COLUMNS]], drifts
 
 
 def rule(
     ctx: RunContext, price_eur_mwh: float, temperature_c: float, humidity_pct: float
 ) -> dict[str, float | str]:
-    """Return indices and class of one made-up hour, in the price band of ``ctx.as_of``: the rule, no prediction."""
-    history = histories.load(ctx, indices.BAND_DAYS + 1)
+    """Return indices and class of one hypothetical hour by rule, in the price band of ``as_of``."""
+    history = load_history(ctx, indices.BAND_DAYS + 1)
+    price_eur_kwh = price_eur_mwh * MWH_PER_KWH
     band = indices.price_band(history.hourly[PRICE] * MWH_PER_KWH, ctx.as_of)
-    eci = indices.energy_cost_index(
-        price_eur_mwh * MWH_PER_KWH, band.low_eur_kwh, band.high_eur_kwh
-    )
-    tci, hsf = (
-        indices.temperature_comfort_index(temperature_c),
-        indices.humidity_stress_factor(humidity_pct),
-    )
+    eci = indices.energy_cost_index(price_eur_kwh, band.low_eur_kwh, band.high_eur_kwh)
+    tci = indices.temperature_comfort_index(temperature_c)
+    hsf = indices.humidity_stress_factor(humidity_pct)
     cpi = indices.chocolate_production_index(tci, eci, hsf)
-    known = np.isfinite(cpi)
+    recommendation = indices.production_recommendation(cpi)[0] if np.isfinite(cpi) else "unknown"
     return {
         "energy_cost_index": float(eci),
         "temperature_comfort_index": float(tci),
@@ -332,7 +302,5 @@ def rule(
         "heat_stress_factor": float(indices.heat_stress_factor(temperature_c, humidity_pct)),
         "chocolate_production_index": float(cpi),
         SCORE_SERIES: float(indices.energy_optimization_score(eci, tci)),
-        "production_recommendation": str(indices.production_recommendation(cpi)[0])
-        if known
-        else "unknown",
+        "production_recommendation": str(recommendation),
     }

@@ -1,16 +1,19 @@
-"""When to train: where data, features or code changed, once a day at most, or on drift; else the last outcome is shown.
+"""Retraining trigger: on new data, features or code, once a day at most, or on drift.
 
-Light to import, because every half hour a job asks and mostly has nothing to learn;
-``models.learning`` does the work.
+Where none of them holds, the last training's result is shown again. Light to import,
+because a job asks every half hour and mostly finds nothing new; ``models.train`` does
+the work.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, time, timedelta
 from hashlib import sha256
 from importlib.metadata import version
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +24,9 @@ from factory_lib.clock import local_instant, market_day
 from factory_lib.context import RunContext
 from factory_lib.domain.indices import BAND_DAYS
 from factory_lib.features.documented import PRICE
-from factory_lib.models import history as histories
-from factory_lib.models import outcome as outcomes
-from factory_lib.models.history import History
-from factory_lib.models.outcome import TrainingOutcome
+from factory_lib.files import write_atomically
+from factory_lib.models.history import History, load_history
+from factory_lib.results import JobResult
 from factory_lib.settings.records import TrainingSettings
 from factory_lib.state.marks import DRIFT, get_marks, set_mark
 
@@ -39,22 +41,17 @@ _CODE = (
     "models/scores.py",
     "models/forecasters.py",
     "models/calibration.py",
-    "models/expectation.py",
-    "models/rule_ahead.py",
-    "models/weather.py",
+    "models/rule_forecast.py",
+    "models/weather_forecast.py",
 )
+Draw = Callable[[Mapping[str, pd.DataFrame]], Mapping[str, Any]]
 
 
-def train(
-    ctx: RunContext,
-    *,
-    force: bool = False,
-    draw: Callable[[TrainingOutcome], Mapping[str, Any]] | None = None,
-) -> TrainingOutcome:
-    """Train, judge, log and decide; or show the last training where there is nothing new to learn.
+def train(ctx: RunContext, *, force: bool = False, draw: Draw | None = None) -> JobResult:
+    """Train, evaluate, log and decide; or return the last training's result if nothing is new.
 
-    A replay is logged, but leaves registry and marks alone, except where no provider is
-    asked: such a profile has no present but the instants it is run at.
+    A replay is logged, but leaves registry and marks alone, except where every source is
+    disabled: such a profile has no present but the instants it is run at.
 
     Parameters
     ----------
@@ -62,75 +59,90 @@ def train(
         Train although data, features and code have not changed, or a training of the
         day was done.
     draw : function, optional
-        Gives the figures (by file name) to log beside the run.
+        Returns the figures (by file name) to log with the run, from the result's tables.
+
+    Returns
+    -------
+    JobResult
+        See ``summary.summarise_training``; metric ``skipped`` is 1 for an earlier result.
 
     Raises
     ------
     TooFewRows
         If too few hours have price, weather and the price band's history.
     """
-    history = histories.load(ctx, ctx.settings.training.history_days + BAND_DAYS + 1)
-    code, data = _code_hash(ctx.settings.training), _data_hash(history)
-    if not force and (earlier := _nothing_new(ctx, history, code, data)):
+    history = load_history(ctx, ctx.settings.training.history_days + BAND_DAYS + 1)
+    code = _code_hash(ctx.settings.training)
+    data = _data_hash(history)
+    if not force and (earlier := _earlier_result(ctx, history, code, data)):
         return earlier
-    from factory_lib.models.train import learn
+    from factory_lib.models.summary import summarise_training
+    from factory_lib.models.train import train_models
 
     keep = not ctx.replay or not any(source.enabled for source in ctx.settings.sources.values())
-    made = learn(ctx, history, {"data_hash": data, "code_hash": code}, draw, keep=keep)
+    hashes = {"data_hash": data, "code_hash": code}
+    result = summarise_training(train_models(ctx, history, hashes, draw, keep=keep))
     if keep:
-        _remember(ctx, history, f"{code}-{data}", made)
-    return made
+        entity = f"{code}-{data}"
+        write_atomically(_result_file(ctx, entity), result_to_json(result))
+        run_id = result.metrics["mlflow_run_id"]
+        note = {"prices_until": _prices_until(history), "mlflow_run_id": run_id}
+        set_mark(ctx.state, TOPIC, entity, ctx.as_of, note)
+    return result
 
 
-def _code_hash(wanted: TrainingSettings) -> str:
+def _code_hash(training: TrainingSettings) -> str:
     """Return a hash of everything but the data that shapes features, targets and models."""
-    total = sha256(f"{version('scikit-learn')} {wanted}".encode())
-    room = Path(factory_lib.__file__).parent
-    for file in sorted(file for pattern in _CODE for file in room.glob(pattern)):
-        total.update(file.read_bytes())
+    total = sha256(f"{version('scikit-learn')} {training}".encode())
+    package = Path(factory_lib.__file__).parent
+    for pattern in _CODE:
+        for file in sorted(package.glob(pattern)):
+            total.update(file.read_bytes())
     return total.hexdigest()[:12]
 
 
 def _data_hash(history: History) -> str:
-    known = history.hourly.dropna(how="all")
-    total = sha256(pd.util.hash_pandas_object(known).to_numpy().tobytes())
+    hours = history.hourly.dropna(how="all")
+    total = sha256(pd.util.hash_pandas_object(hours).to_numpy().tobytes())
     for name, matrix in sorted(history.operator.items()):
         total.update(name.encode() + matrix.days.tobytes() + matrix.grid.tobytes())
     return total.hexdigest()[:12]
 
 
-def _outcome_file(ctx: RunContext, entity: str) -> Path:
+def _result_file(ctx: RunContext, entity: str) -> Path:
     return ctx.settings.paths.data / "training" / f"{entity}.json"
 
 
-def _nothing_new(ctx: RunContext, history: History, code: str, data: str) -> TrainingOutcome | None:
-    """Return the outcome of an earlier training that this one could not improve on, if there is one."""
-    trainings = get_marks(ctx.state, TOPIC)
-    if (entity := f"{code}-{data}") in trainings:
-        why = "Nothing new: data, features and code are those of the last training."
-    else:
-        before = [
-            (at, name, note)
-            for name, (at, note) in trainings.items()
-            if at <= ctx.as_of and code in name
-        ]
-        if not before:
-            return None
-        at, entity, note = max(before)
-        new_hours = (_prices_until(history) - note["prices_until"]) // 3600
-        drifted = any(
-            why and at <= since <= ctx.as_of for since, why in get_marks(ctx.state, DRIFT).values()
-        )
-        if drifted or (at < _last_closing(ctx.as_of) and new_hours >= FEWEST_NEW_HOURS):
-            return None
-        why = f"Not due: last trained as of {at:%Y-%m-%d %H:%MZ}, {new_hours} new hours of prices since."
-    file = _outcome_file(ctx, entity)
-    if not file.exists():
+def _earlier_result(ctx: RunContext, history: History, code: str, data: str) -> JobResult | None:
+    """Return the result of the last training, unless there is a reason for another one."""
+    entity = f"{code}-{data}"
+    reason = "Nothing new: data, features and code are those of the last training."
+    if entity not in get_marks(ctx.state, TOPIC):
+        entity, reason = _training_of_the_day(ctx, history, code)
+    file = _result_file(ctx, entity)
+    if not entity or not file.exists():
         return None
-    last = outcomes.from_json(file.read_text(encoding="utf-8"))
-    return replace(
-        last, verdict=f"{why} {last.verdict}", skipped=True, figures={**last.figures, "skipped": 1}
-    )
+    last = result_from_json(file.read_text(encoding="utf-8"))
+    return replace(last, summary=f"{reason} {last.summary}", metrics={**last.metrics, "skipped": 1})
+
+
+def _training_of_the_day(ctx: RunContext, history: History, code: str) -> tuple[str, str]:
+    """Return the last training with this code and why it is too early for another, or nothing."""
+    earlier = [
+        (at, entity, note)
+        for entity, (at, note) in get_marks(ctx.state, TOPIC).items()
+        if at <= ctx.as_of and code in entity
+    ]
+    if not earlier:
+        return "", ""
+    at, entity, note = max(earlier)
+    new_hours = (_prices_until(history) - note["prices_until"]) // 3600
+    drifts = get_marks(ctx.state, DRIFT).values()
+    drifted = any(drift and at <= since <= ctx.as_of for since, drift in drifts)
+    if drifted or (at < _last_closing(ctx.as_of) and new_hours >= FEWEST_NEW_HOURS):
+        return "", ""
+    last = f"last trained as of {at:%Y-%m-%d %H:%MZ}"
+    return entity, f"Not due: {last}, {new_hours} new hours of prices since."
 
 
 def _last_closing(now: datetime) -> datetime:
@@ -144,7 +156,21 @@ def _prices_until(history: History) -> int:
     return 0 if last is None else int(pd.Timestamp(str(last)).timestamp())
 
 
-def _remember(ctx: RunContext, history: History, entity: str, made: TrainingOutcome) -> None:
-    outcomes.save(made, _outcome_file(ctx, entity))
-    note = {"prices_until": _prices_until(history), "mlflow_run_id": made.mlflow_run_id}
-    set_mark(ctx.state, TOPIC, entity, ctx.as_of, note)
+def result_to_json(result: JobResult) -> str:
+    """Return a result as text."""
+    plain = {**vars(result), "metrics": dict(result.metrics)}
+    plain["tables"] = {
+        name: table.to_json(orient="table", double_precision=12)
+        for name, table in result.tables.items()
+    }
+    return json.dumps(plain)
+
+
+def result_from_json(text: str) -> JobResult:
+    """Return the result written by ``result_to_json``."""
+    plain = json.loads(text)
+    tables = {
+        name: pd.read_json(StringIO(table), orient="table")
+        for name, table in plain["tables"].items()
+    }
+    return JobResult(**{**plain, "tables": tables, "notes": tuple(plain["notes"])})

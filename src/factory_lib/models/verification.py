@@ -1,8 +1,7 @@
-"""The journal: every issued forecast against what came, by lead, beside the naive forecast of the same issue time."""
+"""Forecast verification: issued forecasts against observations, by lead, beside naive ones."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -14,48 +13,45 @@ from factory_lib.context import RunContext
 from factory_lib.models.evaluation import coverage, mean_absolute_error
 from factory_lib.slots import from_index
 
-WINDOW_DAYS = 28  # what the accuracy metric looks at
+WINDOW_DAYS = 28
 RECENT_DAYS = 7
 DRIFT_RATIO = 1.5  # the last week's error against that of the weeks before it
 FEWEST_SLOTS = 24
-COLUMNS = ("model", "lead_days", "slots", "mae", "naive_mae", "rmae", "bias", "coverage_80")
+ACCURACY_COLUMNS = (
+    "model",
+    "lead_days",
+    "slots",
+    "mae",
+    "naive_mae",
+    "rmae",
+    "bias",
+    "coverage_80",
+)
 
 
-@dataclass(frozen=True)
-class Journal:
-    """How the forecasts of one series did.
+def verification_pairs(ctx: RunContext, series: str, *, days: int = WINDOW_DAYS) -> pd.DataFrame:
+    """Return the forecasts of the last ``days`` days beside the observations known at ``as_of``.
 
-    Attributes
-    ----------
-    rows : DataFrame
-        One per forecast slot whose value came: the forecast's columns, ``lead_days``,
-        ``actual``, ``naive``.
-    by_lead : DataFrame
-        ``COLUMNS``, one row per model and lead in market days.
+    Returns
+    -------
+    DataFrame
+        One row per forecast slot with an observation: the forecast's columns and those
+        that ``match_observations`` adds.
     """
-
-    rows: pd.DataFrame
-    by_lead: pd.DataFrame
-
-
-def review(ctx: RunContext, series: str, *, days: int = WINDOW_DAYS) -> Journal:
-    """Compare the forecasts of the last ``days`` days with what came, as far as it is known at ``as_of``."""
     trusted = ctx.settings.site.places.of(ctx.catalogue[series].measurement)
     start = ctx.as_of - timedelta(days=days)
     forecasts = ctx.store.read_forecasts(
         series, places=trusted, start=start, end=ctx.as_of, as_of=ctx.as_of, latest=False
     )
-    if forecasts.empty:
-        return Journal(forecasts, pd.DataFrame(columns=list(COLUMNS)))
     parts = []
     for resolution, group in forecasts.groupby("resolution_s"):
-        known = _actual(ctx, series, start - timedelta(days=8), int(str(resolution)))
-        parts.append(compare(group, known, ctx.catalogue[series]))
-    rows = pd.concat(parts, ignore_index=True)
-    return Journal(rows, by_lead(rows))
+        observed = _observed(ctx, series, start - timedelta(days=8), int(str(resolution)))
+        parts.append(match_observations(group, observed, ctx.catalogue[series]))
+    nothing = forecasts[:0].assign(lead_days=0, actual=np.nan, naive=np.nan)
+    return pd.concat(parts, ignore_index=True) if parts else nothing
 
 
-def _actual(ctx: RunContext, series: str, start: datetime, resolution_s: int) -> pd.Series:
+def _observed(ctx: RunContext, series: str, start: datetime, resolution_s: int) -> pd.Series:
     """Return the values from ``start`` to ``as_of`` at one resolution, by start (UTC).
 
     Where the series was published at a coarser cadence, a value holds for each of its
@@ -65,23 +61,24 @@ def _actual(ctx: RunContext, series: str, start: datetime, resolution_s: int) ->
     entry = ctx.catalogue[series]
     parts = []
     for begin, end, cadence in entry.spans(start, ctx.as_of):
+        grid_s = max(resolution_s, cadence.resolution_s)
         rows = ctx.store.read(
             series,
             places=ctx.settings.site.places.of(entry.measurement),
             start=begin,
             end=end,
             as_of=ctx.as_of,
-            grid_s=max(resolution_s, cadence.resolution_s),
+            grid_s=grid_s,
         )
         values = rows.set_index("start")["value"]
-        for offset_s in range(0, max(resolution_s, cadence.resolution_s), resolution_s):
+        for offset_s in range(0, grid_s, resolution_s):
             parts.append(values.set_axis(values.index + timedelta(seconds=offset_s)))
-    actual: pd.Series = pd.concat(parts).sort_index()
-    return actual
+    observed: pd.Series = pd.concat(parts).sort_index()
+    return observed
 
 
-def compare(forecasts: pd.DataFrame, actual: pd.Series, entry: Series) -> pd.DataFrame:
-    """Put what came, and what the naive forecast would have said, beside each forecast.
+def match_observations(forecasts: pd.DataFrame, observed: pd.Series, entry: Series) -> pd.DataFrame:
+    """Return the forecasts with ``lead_days``, ``actual`` and ``naive``, where an actual is known.
 
     The naive forecast is the latest value at the target's hour of the day that was
     published at the issue time.
@@ -90,62 +87,76 @@ def compare(forecasts: pd.DataFrame, actual: pd.Series, entry: Series) -> pd.Dat
     ----------
     forecasts : DataFrame
         ``frames.FORECAST_COLUMNS``, of one resolution.
-    actual : Series
+    observed : Series
         Indexed by ``start`` (UTC).
     """
-    targets, issues = from_index(forecasts["target_start"]), from_index(forecasts["issued_at"])
+    targets = from_index(forecasts["target_start"])
     rule = entry.publication[Kind.OBSERVED]
-    distinct, which = np.unique(issues, return_inverse=True)
-    known_until = np.array([epoch(rule.known_until(from_epoch(int(issue)))) for issue in distinct])[
-        which
-    ]
-    back = np.maximum(1, -((known_until - forecasts["resolution_s"].to_numpy() - targets) // DAY_S))
-    values = pd.Series(
-        actual.to_numpy(dtype=np.float64), index=from_index(pd.DatetimeIndex(actual.index))
-    )
-    days = [
-        forecasts[name].dt.tz_convert(MADRID).dt.tz_localize(None).dt.normalize()
-        for name in ("target_start", "issued_at")
-    ]
-    made = forecasts.assign(
-        lead_days=(days[0] - days[1]).dt.days.to_numpy(),
+    distinct, which = np.unique(from_index(forecasts["issued_at"]), return_inverse=True)
+    known_until = [epoch(rule.known_until(from_epoch(int(issue)))) for issue in distinct]
+    until_s = np.array(known_until, dtype=np.int64)[which]
+    resolution_s = forecasts["resolution_s"].to_numpy()
+    days_back = np.maximum(1, -((until_s - resolution_s - targets) // DAY_S))
+    starts = from_index(pd.DatetimeIndex(observed.index))
+    values = pd.Series(observed.to_numpy(dtype=np.float64), index=starts)
+    paired = forecasts.assign(
+        lead_days=(_local_day(forecasts["target_start"]) - _local_day(forecasts["issued_at"])).days,
         actual=values.reindex(targets).to_numpy(),
-        naive=values.reindex(targets - back * DAY_S).to_numpy(),
+        naive=values.reindex(targets - days_back * DAY_S).to_numpy(),
     )
-    return made.dropna(subset=["actual", "p50"])
+    return paired.dropna(subset=["actual", "p50"])
+
+
+def _local_day(times: pd.Series) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(times).tz_convert(MADRID).tz_localize(None).normalize()
 
 
 def by_lead(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the accuracy by model and lead; ``rmae`` is over the slots that have a naive forecast."""
-    found = [
+    """Return the accuracy by model and lead in market days; ``rmae`` is over slots with a naive.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        From ``match_observations``.
+
+    Returns
+    -------
+    DataFrame
+        ``ACCURACY_COLUMNS``.
+    """
+    accuracy = [
         (model, lead, *_accuracy(group))
         for (model, lead), group in rows.groupby(["model", "lead_days"])
     ]
-    return pd.DataFrame(found, columns=list(COLUMNS))
+    return pd.DataFrame(accuracy, columns=list(ACCURACY_COLUMNS))
 
 
 def _accuracy(rows: pd.DataFrame) -> tuple[int, float, float, float, float, float]:
-    actual, said, naive, low, high = (
-        rows[name].to_numpy(dtype=np.float64) for name in ("actual", "p50", "naive", "p10", "p90")
-    )
-    mae, naive_mae, rmae, covered = mean_absolute_error(actual, said), np.nan, np.nan, np.nan
-    if (paired := np.isfinite(naive)).any():
+    columns = ["actual", "p50", "naive", "p10", "p90"]
+    actual, forecast, naive, low, high = rows[columns].to_numpy(dtype=np.float64).T
+    mae = mean_absolute_error(actual, forecast)
+    naive_mae = rmae = covered = np.nan
+    paired = np.isfinite(naive)
+    if paired.any():
         naive_mae = mean_absolute_error(actual, naive)
-        rmae = (
-            mean_absolute_error(actual[paired], said[paired]) / naive_mae if naive_mae else np.nan
-        )
+        paired_mae = mean_absolute_error(actual[paired], forecast[paired])
+        rmae = paired_mae / naive_mae if naive_mae else np.nan
     if (np.isfinite(low) & np.isfinite(high)).any():
         covered = coverage(actual, low, high)
-    return len(rows), mae, naive_mae, rmae, float((said - actual).mean()), covered
+    return len(rows), mae, naive_mae, rmae, float((forecast - actual).mean()), covered
 
 
 def drift(rows: pd.DataFrame) -> str:
-    """Say whether the last week's day-ahead errors are out of line with those before, or worse than naive."""
+    """Return a sentence if the last week's day-ahead errors are out of line, else nothing.
+
+    Out of line: worse than naive, or ``DRIFT_RATIO`` times those of the weeks before.
+    """
     ahead = rows[rows["lead_days"] == 1].dropna(subset=["naive"])
     if ahead.empty:
         return ""
     recent = ahead["target_start"] > ahead["target_start"].max() - timedelta(days=RECENT_DAYS)
-    last, before = ahead[recent], ahead[~recent]
+    last = ahead[recent]
+    before = ahead[~recent]
     if len(last) < FEWEST_SLOTS:
         return ""
     mae, naive = ((last["actual"] - last[name]).abs().mean() for name in ("p50", "naive"))
@@ -153,5 +164,6 @@ def drift(rows: pd.DataFrame) -> str:
         return f"The last {RECENT_DAYS} days were worse than naive: {mae:.1f} against {naive:.1f}."
     usual = (before["actual"] - before["p50"]).abs().mean()
     if len(before) >= FEWEST_SLOTS and mae > DRIFT_RATIO * usual:
-        return f"The error of the last {RECENT_DAYS} days, {mae:.1f}, is {mae / usual:.1f} times that before."
+        ratio = f"{mae / usual:.1f} times that before"
+        return f"The error of the last {RECENT_DAYS} days, {mae:.1f}, is {ratio}."
     return ""

@@ -1,32 +1,50 @@
-"""Temperature and humidity of the hours ahead: a provider's forecast less its recent error, else climatology.
+"""Temperature and humidity of the hours ahead.
 
-Beside them stand the errors that such forecasts made together in both, by hour of the
-day and days ahead.
+In use, the forecast is a provider's less its recent mean error, else climatology of the
+site; beside it stand the errors that such forecasts made together in both series, by hour
+of the day and days ahead. Where past issue times are evaluated and no provider's forecast
+of then is stored, ``rolling_weather`` forecasts them from the site's own past: one ridge
+regression per local issue time and lead corrects the mean of the last week at the
+target's hour.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from factory_lib.clock import HOUR_S
+from factory_lib.clock import HOUR_S, MADRID
 from factory_lib.context import RunContext
+from factory_lib.domain.indices import Floats
 from factory_lib.features.documented import HUMIDITY, TEMPERATURE
-from factory_lib.features.weather import BIAS_DAYS, hourly_bias, weather_ahead
-from factory_lib.models.expectation import FEWEST_ERRORS, MOST_ERRORS, Floats
+from factory_lib.features.horizon import AsOfView
+from factory_lib.features.weather import (
+    BIAS_DAYS,
+    corrected_forecast,
+    hourly_bias,
+    recent_mean,
+    weather_state,
+)
+from factory_lib.models.evaluation import rolling_origin
 
 NAMES = [TEMPERATURE, HUMIDITY]
-OWN = "factory"  # the model name of the house's own forecasts
+OWN = "factory"  # the model name of this library's own stored forecasts
 PAST_DAYS = 28
 NO_LEAD = -1  # the lead of errors that do not depend on one: climatology's
+MOST_ERRORS = 300
+FEWEST_ERRORS = 30
+RIDGE_PENALTY = 10.0
+FEWEST_ROWS = 60
 
 
 @dataclass(frozen=True)
-class AirAhead:
-    """Weather to come.
+class WeatherForecast:
+    """Expected weather of coming hours.
 
     Attributes
     ----------
@@ -36,90 +54,87 @@ class AirAhead:
     errors : DataFrame
         Past errors, actual minus forecast: ``temperature_c``, ``humidity_pct``,
         ``hour`` (UTC), ``lead_day``.
-    note : str
-        Whose forecast, and how it was corrected.
+    provider : str
+        Model of the stored forecast in use; empty without one.
+    compared_days : int
+        Days whose errors entered the correction.
     """
 
     hourly: pd.DataFrame
     errors: pd.DataFrame
-    note: str
+    provider: str
+    compared_days: int
+
+    def errors_like(self, hour: int, lead_day: int, source: str) -> Floats:
+        """Return past errors of forecasts like this one, shape (errors, 2); zeros if unknown."""
+        near = self.errors[(self.errors["hour"] - hour + 1) % 24 <= 2]
+        same_lead = near[near["lead_day"] == lead_day]
+        if source != "forecast" or len(same_lead) < FEWEST_ERRORS:
+            same_lead = near[near["lead_day"] == NO_LEAD]
+        errors: Floats = same_lead[NAMES].to_numpy(dtype=np.float64)[-MOST_ERRORS:]
+        return errors if len(errors) else np.zeros((1, 2))
 
 
-def air_ahead(ctx: RunContext, observed: pd.DataFrame, index: pd.DatetimeIndex) -> AirAhead:
-    """Return the weather to expect in the hours ``index``.
+def forecast_weather(
+    ctx: RunContext, observed: pd.DataFrame, index: pd.DatetimeIndex
+) -> WeatherForecast:
+    """Return the expected weather of the hours ``index``, as of ``ctx.as_of``.
+
+    The provider whose forecast covers most of the hours is used.
 
     Parameters
     ----------
     observed : DataFrame
-        Hourly ``NAMES``, only what is known at ``ctx.as_of``.
+        Hourly ``NAMES``, only values known at ``ctx.as_of``.
     """
-    past, latest = _issued(ctx, index)
-    provider = max(
-        latest, key=lambda name: (int(latest[name].notna().all(axis=1).sum()), name), default=""
-    )
-    pairs = forecast_errors(past[past["model"] == provider], observed)
-    bias = pd.DataFrame(0.0, index=range(24), columns=NAMES)
-    day_ahead = pairs[pairs["lead_day"] == min(1, pairs["lead_day"].max())] if len(pairs) else pairs
+    past, latest = _provider_forecasts(ctx, index)
+    covered = {model: int(table.notna().all(axis=1).sum()) for model, table in latest.items()}
+    provider = max(covered, key=lambda model: (covered[model], model), default="")
+    errors = forecast_errors(past[past["model"] == provider], observed)
+    day_ahead = errors[errors["lead_day"] == min(1, errors["lead_day"].max())]
+    forecast = latest.get(provider, pd.DataFrame(columns=NAMES, dtype=float))
+    columns = {}
     for name in NAMES:
-        bias[name] = hourly_bias(-day_ahead[name], day_ahead[name] * 0.0)
-        pairs[name] += bias[name].reindex(pairs["hour"]).to_numpy()
-    columns = {
-        name: weather_ahead(
-            index,
-            latest[provider][name] if provider else pd.Series(dtype=float),
-            bias[name],
-            observed[name],
-        )
-        for name in NAMES
-    }
-    hourly = pd.DataFrame({name: said["value"] for name, said in columns.items()})
+        bias = hourly_bias(-day_ahead[name])
+        errors[name] += bias.reindex(errors["hour"]).to_numpy()
+        columns[name] = corrected_forecast(index, forecast[name], bias, observed[name])
+    hourly = pd.DataFrame({name: column["value"] for name, column in columns.items()})
     hourly[HUMIDITY] = hourly[HUMIDITY].clip(0.0, 100.0)
     hourly["weather_source"] = columns[TEMPERATURE]["source"]
     days = pd.DatetimeIndex(day_ahead.index).normalize().nunique()
-    note = "No provider's weather forecast is at hand: climatology of the site's own past."
-    if provider:
-        error = f"less its mean error by hour over {days} of the last {BIAS_DAYS} days"
-        note = f"Weather: forecast of {provider}, {error if days else 'as issued: none can be compared yet'}."
-    return AirAhead(hourly, pd.concat([pairs, climate_errors(observed)]), note)
+    return WeatherForecast(hourly, pd.concat([errors, climate_errors(observed)]), provider, days)
 
 
-def _issued(
+def _provider_forecasts(
     ctx: RunContext, index: pd.DatetimeIndex
 ) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
-    """Return all providers' forecasts of the last weeks, and each one's latest of the hours ``index``, hourly."""
-    start, end = (
-        ctx.as_of - timedelta(days=BIAS_DAYS),
-        index[-1].to_pydatetime() + timedelta(seconds=HOUR_S),
-    )
+    """Return the providers' past forecasts, and each model's latest of the hours ``index``."""
     rows = pd.concat(
         ctx.store.read_forecasts(
             name,
             places=ctx.settings.site.places.weather,
-            start=start,
-            end=end,
+            start=ctx.as_of - timedelta(days=BIAS_DAYS),
+            end=index[-1].to_pydatetime() + timedelta(seconds=HOUR_S),
             as_of=ctx.as_of,
             latest=False,
         )
         for name in NAMES
     )
-    rows = rows[rows["model"] != OWN]
-    latest = {}
+    rows = rows[rows["model"] != OWN].sort_values("issued_at", kind="stable")
     coming = rows[rows["target_start"] >= index[0] - pd.Timedelta(hours=2)]
+    latest = {}
     for model, group in coming.groupby("model"):
-        newest = group.sort_values("issued_at").drop_duplicates(
-            ["series", "target_start"], keep="last"
+        newest = group.drop_duplicates(["series", "target_start"], keep="last")
+        table = newest.pivot(index="target_start", columns="series", values="p50")
+        hourly = (
+            table.reindex(columns=NAMES).resample("h").interpolate(limit=2, limit_area="inside")
         )
-        table = newest.pivot(index="target_start", columns="series", values="p50").reindex(
-            columns=NAMES
-        )
-        latest[str(model)] = (
-            table.resample("h").interpolate(limit=2, limit_area="inside").reindex(index)
-        )
+        latest[str(model)] = hourly.reindex(index)
     return rows[rows["target_start"] < ctx.as_of], latest
 
 
 def forecast_errors(past: pd.DataFrame, observed: pd.DataFrame) -> pd.DataFrame:
-    """Return actual minus forecast of past slots, of the last issue of each day of lead, both series together.
+    """Return actual minus forecast of past slots, of the last issue of each day of lead.
 
     Parameters
     ----------
@@ -131,43 +146,86 @@ def forecast_errors(past: pd.DataFrame, observed: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Indexed by ``target_start``: ``NAMES``, ``hour``, ``lead_day``.
+        Indexed by ``target_start``: ``NAMES`` (both known), ``hour``, ``lead_day``.
     """
     rows = past.assign(lead_day=(past["target_start"] - past["issued_at"]).dt.days)
-    rows = rows.sort_values("issued_at").drop_duplicates(
-        ["series", "lead_day", "target_start"], keep="last"
-    )
-    said = rows.pivot(index=["target_start", "lead_day"], columns="series", values="p50").reindex(
-        columns=NAMES
-    )
-    targets = pd.DatetimeIndex(said.index.get_level_values("target_start"))
-    came = observed.reindex(targets)[NAMES].to_numpy(dtype=np.float64)
-    pairs = pd.DataFrame(came - said.to_numpy(dtype=np.float64), index=targets, columns=NAMES)
-    return pairs.assign(
-        hour=targets.hour, lead_day=said.index.get_level_values("lead_day")
-    ).dropna()
+    keys = ["series", "lead_day", "target_start"]
+    rows = rows.sort_values("issued_at").drop_duplicates(keys, keep="last")
+    table = rows.pivot(index=["target_start", "lead_day"], columns="series", values="p50")
+    forecast = table.reindex(columns=NAMES).to_numpy(dtype=np.float64)
+    targets = pd.DatetimeIndex(table.index.get_level_values("target_start"))
+    actual = observed.reindex(targets)[NAMES].to_numpy(dtype=np.float64)
+    errors = pd.DataFrame(actual - forecast, index=targets, columns=NAMES)
+    lead_day = table.index.get_level_values("lead_day")
+    return errors.assign(hour=targets.hour, lead_day=lead_day).dropna()
 
 
 def climate_errors(observed: pd.DataFrame) -> pd.DataFrame:
-    """Return how the last weeks strayed from their own mean at each hour: what climatology alone would have missed."""
-    known = observed[NAMES].dropna()
-    known = (
-        known[known.index > known.index[-1] - pd.Timedelta(days=PAST_DAYS)] if len(known) else known
-    )
-    hour = pd.DatetimeIndex(known.index).hour
-    return (known - known.groupby(hour).transform("mean")).assign(hour=hour, lead_day=NO_LEAD)
+    """Return the deviations of the last weeks from their own mean at each hour.
+
+    They stand for the errors of climatology; shaped like ``forecast_errors``.
+    """
+    recent = observed[NAMES].dropna()
+    recent = recent[recent.index > recent.index.max() - pd.Timedelta(days=PAST_DAYS)]
+    hour = pd.DatetimeIndex(recent.index).hour
+    errors: pd.DataFrame = recent - recent.groupby(hour).transform("mean")
+    return errors.assign(hour=hour, lead_day=NO_LEAD)
 
 
-def errors_of(errors: pd.DataFrame, hour: int, lead_day: int, source: str) -> Floats:
-    """Return past errors of forecasts like this one, shape (errors, 2); none known is no error at all."""
-    near = errors[
-        ((errors["hour"] - hour + 1) % 24 <= 2) & errors["lead_day"].isin([lead_day, NO_LEAD])
-    ]
-    alike = near[near["lead_day"] == lead_day]
-    chosen = (
-        alike
-        if source == "forecast" and len(alike) >= FEWEST_ERRORS
-        else near[near["lead_day"] == NO_LEAD]
+def rolling_weather(view: AsOfView, rows: pd.DataFrame, refits: pd.DatetimeIndex) -> pd.DataFrame:
+    """Forecast temperature and humidity of every row from the site's past, out of sample.
+
+    Parameters
+    ----------
+    view : AsOfView
+        Over hours from ``features.weather.with_vapour``.
+    refits : DatetimeIndex
+        Ascending instants; rows issued from one to the next are forecast by models
+        fitted on targets that had been observed at the first of them. Rows before the
+        first refit are not forecast.
+
+    Returns
+    -------
+    DataFrame
+        Indexed like ``rows``: ``temperature_c``, ``humidity_pct``; NaN where fewer than
+        ``FEWEST_ROWS`` rows had been observed.
+    """
+    x = weather_state(view, rows)
+    group = _groups(rows)
+    observed_at = rows["target_start"] + pd.Timedelta(seconds=2 * HOUR_S)
+    forecasts = {}
+    for name in NAMES:
+        base = recent_mean(view, name)
+        correction = view.actual(name, view.target_s) - base
+        forecast = np.full(len(rows), np.nan)
+        for origin, issued in rolling_origin(rows["issued_at"], refits):
+            observed = (observed_at <= origin).to_numpy() & np.isfinite(correction)
+            issued &= np.isfinite(base)
+            for key in np.unique(group[issued]):
+                train = observed & (group == key)
+                test = issued & (group == key)
+                if train.sum() >= FEWEST_ROWS:
+                    fitted = _ridge().fit(x[train], correction[train])
+                    forecast[test] = base[test] + fitted.predict(x[test])
+        forecasts[name] = forecast
+    forecasts[HUMIDITY] = np.clip(forecasts[HUMIDITY], 0.0, 100.0)
+    return pd.DataFrame(forecasts, index=rows.index)
+
+
+def _ridge() -> Any:
+    # imported here: a plan forecasts its weather without scikit-learn
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(
+        SimpleImputer(keep_empty_features=True), StandardScaler(), Ridge(RIDGE_PENALTY)
     )
-    found: Floats = chosen[NAMES].to_numpy(dtype=np.float64)[-MOST_ERRORS:]
-    return found if len(found) else np.zeros((1, 2))
+
+
+def _groups(rows: pd.DataFrame) -> NDArray[np.int64]:
+    """Return one number for each combination of local issue time and lead."""
+    wall = rows["issued_at"].dt.tz_convert(MADRID)
+    keys = [wall.dt.hour * 60 + wall.dt.minute, rows["lead_h"]]
+    return pd.MultiIndex.from_arrays(keys).factorize()[0]

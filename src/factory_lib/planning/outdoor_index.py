@@ -17,8 +17,8 @@ import pandas as pd
 from factory_lib.clock import HOUR_S, MADRID
 from factory_lib.context import RunContext
 from factory_lib.domain.plant import operators
-from factory_lib.features.documented import HUMIDITY, PRICE, TEMPERATURE, thirteen
-from factory_lib.models import history
+from factory_lib.features.documented import HUMIDITY, PRICE, TEMPERATURE, documented_features
+from factory_lib.models.history import load_history
 
 LOWEST_SHARE = 0.05
 LOOK_BACK_DAYS = 400  # the same month a year ago, and the days of this one
@@ -50,7 +50,7 @@ def low_hours(ctx: RunContext, prices: pd.DataFrame, weather: pd.DataFrame) -> S
         As of ``ops.outlook``, the hours ahead and no others; what is unknown there is
         low nowhere.
     """
-    known = history.load(ctx, LOOK_BACK_DAYS).hourly
+    known = load_history(ctx, LOOK_BACK_DAYS).hourly
     price = prices["p50"].resample("h").mean()
     ahead = weather[[TEMPERATURE, HUMIDITY]].assign(**{PRICE: price.reindex(weather.index)})
     past = known[known.index < ahead.index[0]]
@@ -79,7 +79,7 @@ def low_hours(ctx: RunContext, prices: pd.DataFrame, weather: pd.DataFrame) -> S
 
 def _uncut(hourly: pd.DataFrame, ctx: RunContext) -> pd.Series:
     """Return the production index before it is cut at 0."""
-    made = thirteen(hourly, ctx.as_of)
+    made = documented_features(hourly, ctx.as_of)
     cost, stress = made["energy_cost_index"], made["humidity_stress_factor"]
     return made["temperature_comfort_index"] - 0.5 * cost - 0.3 * stress
 

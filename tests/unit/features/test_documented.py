@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from factory_lib.domain import indices
-from factory_lib.features.documented import THIRTEEN, thirteen
+from factory_lib.features.documented import DOCUMENTED_FEATURES, documented_features
 
 ISSUE = datetime(2026, 6, 30, 10, tzinfo=UTC)
 
@@ -33,8 +33,8 @@ def hourly() -> pd.DataFrame:
 
 
 def test_all_thirteen_in_order_for_every_hour(hourly):
-    made = thirteen(hourly, ISSUE)
-    assert tuple(made.columns) == THIRTEEN
+    made = documented_features(hourly, ISSUE)
+    assert tuple(made.columns) == DOCUMENTED_FEATURES
     assert made.index.equals(hourly.index)
 
 
@@ -42,7 +42,7 @@ def test_an_hour_by_hand(hourly):
     band = indices.price_band(hourly["price_eur_mwh"] / 1000, ISSUE)
     hour = ISSUE - timedelta(hours=5)
     price, temperature, humidity = hourly.loc[hour]
-    row = thirteen(hourly, ISSUE).loc[hour]
+    row = documented_features(hourly, ISSUE).loc[hour]
     eci = np.clip(
         100 * (price / 1000 - band.low_eur_kwh) / (band.high_eur_kwh - band.low_eur_kwh), 0, 100
     )
@@ -62,15 +62,17 @@ def test_an_hour_by_hand(hourly):
 
 
 def test_one_band_serves_past_and_future_hours(hourly):
-    dearer = hourly.copy()
-    dearer.loc[ISSUE:, "price_eur_mwh"] += 500
+    raised = hourly.copy()
+    raised.loc[ISSUE:, "price_eur_mwh"] += 500
     before = slice(None, ISSUE - timedelta(hours=1))
-    pd.testing.assert_frame_equal(thirteen(dearer, ISSUE)[before], thirteen(hourly, ISSUE)[before])
+    pd.testing.assert_frame_equal(
+        documented_features(raised, ISSUE)[before], documented_features(hourly, ISSUE)[before]
+    )
 
 
 def test_unknown_weather_leaves_price_features_known(hourly):
     hourly.loc[ISSUE:, ["temperature_c", "humidity_pct"]] = np.nan
-    row = thirteen(hourly, ISSUE).loc[ISSUE]
+    row = documented_features(hourly, ISSUE).loc[ISSUE]
     assert row[["price_eur_kwh", "energy_cost_index", "price_trend_1h"]].notna().all()
     assert (
         row[["energy_optimization_score", "production_recommendation", "heat_stress_factor"]]
@@ -81,6 +83,6 @@ def test_unknown_weather_leaves_price_features_known(hourly):
 
 def test_negative_prices_are_data(hourly):
     hourly["price_eur_mwh"] -= 70
-    made = thirteen(hourly, ISSUE)
+    made = documented_features(hourly, ISSUE)
     assert (made["price_eur_kwh"] < 0).any()
     assert made["energy_cost_index"].notna().all()

@@ -5,7 +5,7 @@ import pytest
 
 from factory_lib.features.calendar import weekdays
 from factory_lib.features.lags import DayMatrix
-from factory_lib.models.forecasters import Recipe
+from factory_lib.models.forecasters import ForecasterConfig
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +20,6 @@ def market() -> DayMatrix:
 
 
 @pytest.fixture(scope="module")
-def small() -> Recipe:
+def small() -> ForecasterConfig:
     """One window and few trees."""
-    return Recipe(lasso_windows_days=(200,), tree_window_days=200, tree_iterations=5)
+    return ForecasterConfig(lasso_windows_days=(200,), tree_window_days=200, tree_iterations=5)

@@ -32,7 +32,7 @@ def test_at_every_lead_the_latest_day_is_the_issue_day(lead):
     assert forecasts["week_before"][20, 0] == 13
 
 
-def test_a_missing_day_is_stood_in_for_by_the_one_before():
+def test_a_missing_day_is_replaced_by_the_one_before():
     prices = numbered()
     prices.grid[14] = np.nan
     assert naive_forecasts(prices, 1)["day_before"][15, 0] == 13

@@ -9,17 +9,18 @@ import pandas as pd
 import pytest
 
 from factory_lib import settings as factory_settings
+from factory_lib.analysis.price_backtest import log_backtest
 from factory_lib.clock import SimulatedClock
 from factory_lib.context import RunContext, open_context
 from factory_lib.errors import ModelIncompatible
 from factory_lib.features.lags import DayMatrix, to_slots
 from factory_lib.frames import tidy
-from factory_lib.models import candidates, prediction, price_forecast, registry
 from factory_lib.models import history as histories
-from factory_lib.models.backtest import log_backtest
-from factory_lib.models.forecasters import PriceForecaster, Recipe
+from factory_lib.models import prediction, price_forecast, registry
+from factory_lib.models.forecasters import ForecasterConfig, PriceForecaster
 from factory_lib.models.price_forecast import whole_days
-from factory_lib.models.promotion import Decision, decide
+from factory_lib.models.promotion import Decision, decide, evaluate_price_model
+from factory_lib.models.summary import summarise_prediction
 
 NAME = "spot_price"
 LAST_DAY = np.datetime64("2024-02-24")  # the market's last; the store has all of it
@@ -50,10 +51,10 @@ def works(tmp_path_factory: pytest.TempPathFactory, market: DayMatrix) -> Iterat
 
 
 def trained(
-    ctx: RunContext, market: DayMatrix, recipe: Recipe, until: str, as_of: datetime
+    ctx: RunContext, market: DayMatrix, config: ForecasterConfig, until: str, as_of: datetime
 ) -> Decision:
     prices = market.until(until)
-    fitted = PriceForecaster(recipe, leads=(1, 2)).fit(prices)
+    fitted = PriceForecaster(config, leads=(1, 2)).fit(prices)
     logged = registry.log(
         ctx,
         name="test",
@@ -64,11 +65,11 @@ def trained(
         artifacts={},
         figures={},
     )
-    return decide(ctx, candidates.price_trial("spot", fitted, prices, {}), logged.versions[NAME])
+    return decide(ctx, evaluate_price_model("spot", fitted, prices, {}), logged.versions[NAME])
 
 
 @pytest.fixture(scope="module")
-def first(works: RunContext, market: DayMatrix, small: Recipe) -> Decision:
+def first(works: RunContext, market: DayMatrix, small: ForecasterConfig) -> Decision:
     return trained(works, market, small, "2024-01-10", datetime(2024, 1, 10, 11, tzinfo=UTC))
 
 
@@ -81,8 +82,8 @@ def as_it_was(works: RunContext, first: Decision) -> Iterator[None]:
 
 def test_the_first_version_is_champion_when_better_than_the_best_naive(first):
     assert first.promoted
-    assert first.error < first.rival_error
-    assert f"{first.error:.3g} against {first.rival_error:.3g}" in first.reason
+    assert first.error < first.benchmark_error
+    assert f"{first.error:.3g} against {first.benchmark_error:.3g}" in first.reason
 
 
 def test_its_file_is_small_and_no_pickle(works, first):
@@ -94,10 +95,10 @@ def test_its_file_is_small_and_no_pickle(works, first):
 def test_predictions_are_the_champions_where_it_was_better(works, first):
     outcome = prediction.predict(works, 3)
     tiers = outcome.hourly["tier"].value_counts()
-    served = registry.load(works, NAME).estimator
+    served = registry.load_version(works, NAME).estimator
     assert tiers["champion"] == 24 * sum(ratio < 1 for ratio in served.rmae_.values())
     expected = served.predict(
-        whole_days(prediction.histories.load(works, 400).hourly["price_eur_mwh"].dropna())
+        whole_days(histories.load_history(works, 400).hourly["price_eur_mwh"].dropna())
     )
     forecast = outcome.hourly.loc[outcome.hourly["tier"] == "champion", "price_eur_mwh"]
     assert forecast.to_numpy() == pytest.approx(expected["p50"].reindex(forecast.index).to_numpy())
@@ -106,14 +107,17 @@ def test_predictions_are_the_champions_where_it_was_better(works, first):
 def test_a_champion_that_knows_the_future_is_not_used_for_the_past(works, first):
     outcome = prediction.predict(replace(works, as_of=NOON - timedelta(days=60)), 3)
     assert "champion" not in set(outcome.hourly["tier"])
-    assert any("not known yet at this instant" in note for note in outcome.notes)
+    assert any("unknown at this instant" in note for note in summarise_prediction(outcome).notes)
 
 
 def test_a_version_built_elsewhere_is_refused_and_naive_serves(works, first, monkeypatch):
     monkeypatch.setattr(registry, "_built_with", lambda: {"scikit-learn": "9.9.9", "skops": "1"})
     outcome = prediction.predict(works, 2)
     assert "champion" not in set(outcome.hourly["tier"])
-    assert any("was built with scikit-learn" in note and "naive" in note for note in outcome.notes)
+    assert any(
+        "was built with scikit-learn" in note and "naive" in note
+        for note in summarise_prediction(outcome).notes
+    )
 
 
 def test_a_damaged_version_is_refused_and_naive_serves(works, first):
@@ -125,7 +129,7 @@ def test_a_damaged_version_is_refused_and_naive_serves(works, first):
     file.write_bytes(whole[:1000])
     outcome = prediction.predict(works, 2)
     file.write_bytes(whole)
-    assert any("cannot be loaded" in note for note in outcome.notes)
+    assert any("cannot be loaded" in note for note in summarise_prediction(outcome).notes)
     assert set(outcome.hourly["tier"]) == {"published", "naive"}
 
 
@@ -146,7 +150,7 @@ def test_a_successor_is_held_against_the_champion_and_a_worse_one_loses(
     assert (listed["decision"] != "").all()
 
 
-def test_a_champion_behind_the_naive_forecast_is_retired_and_can_be_brought_back(
+def test_a_champion_behind_the_naive_forecast_is_retired_and_can_be_restored(
     works, market, small, first
 ):
     wild = DayMatrix(market.days, market.grid.copy())
@@ -157,9 +161,9 @@ def test_a_champion_behind_the_naive_forecast_is_retired_and_can_be_brought_back
     assert not made.promoted
     assert "retired" in made.reason
     with pytest.raises(registry.ModelMissing):
-        registry.load(works, NAME)
+        registry.load_version(works, NAME)
     assert registry.rollback(works, NAME) == first.version
-    assert registry.load(works, NAME).number == first.version
+    assert registry.load_version(works, NAME).number == first.version
 
 
 def test_the_operators_forecasts_enter_if_issued_by_noon_of_the_day_before(works, market):
@@ -190,7 +194,7 @@ def test_the_operators_forecasts_enter_if_issued_by_noon_of_the_day_before(works
             works.store.write_forecasts(
                 rows.assign(issued_at=rows["issued_at"].dt.as_unit("s")), run_id="test"
             )
-    operator = prediction.histories.load(works, 300).operator
+    operator = histories.load_history(works, 300).operator
     assert set(operator) == {"residual_load_mw", "load_mw", "wind_mw"}
     assert set(np.unique(operator["load_mw"].grid)) == {100.0}, (
         "the afternoon's issue came too late"
@@ -199,8 +203,7 @@ def test_the_operators_forecasts_enter_if_issued_by_noon_of_the_day_before(works
         "at noon of the 20th, that of the 21st"
     )
     assert (
-        prediction.histories.load(replace(works, as_of=NOON - timedelta(days=90)), 300).operator
-        == {}
+        histories.load_history(replace(works, as_of=NOON - timedelta(days=90)), 300).operator == {}
     ), "too few days"
 
 
@@ -208,8 +211,8 @@ def test_a_backtest_is_a_run_without_a_model(works, small):
     run_id = log_backtest(
         works, "board", vars(small), {"mae": 3.2, "best_naive": "standard", "days": 14}
     )
-    with registry.client_for(works, "look") as mlflow:
-        run = mlflow.get_run(run_id)
+    with registry.client_for(works, "look") as client:
+        run = client.get_run(run_id)
     assert run.data.metrics == {"mae": 3.2, "days": 14.0}
     assert run.data.params["tree_iterations"] == "5"
     assert run.data.tags["kind"] == "backtest"
@@ -226,13 +229,15 @@ def operator(market: DayMatrix) -> dict[str, DayMatrix]:
 
 
 @pytest.fixture(scope="module")
-def aided(market: DayMatrix, small: Recipe, operator: dict[str, DayMatrix]) -> PriceForecaster:
+def aided(
+    market: DayMatrix, small: ForecasterConfig, operator: dict[str, DayMatrix]
+) -> PriceForecaster:
     return PriceForecaster(small, leads=(1, 2)).fit(market.until("2024-02-20"), operator)
 
 
 def test_a_champion_of_prices_alone_is_run_on_the_same_hours(works, market, first, aided, operator):
     prices = market.until("2024-02-20")
-    decision = decide(works, candidates.price_trial("spot", aided, prices, operator), first.version)
+    decision = decide(works, evaluate_price_model("spot", aided, prices, operator), first.version)
     assert decision.champion == first.version
     assert decision.error_on_same_hours < decision.champion_error, (
         "the operator's forecasts tell the price"
@@ -242,11 +247,11 @@ def test_a_champion_of_prices_alone_is_run_on_the_same_hours(works, market, firs
 
 def test_a_champion_that_needs_them_cannot_be_run_without(market, small, aided):
     bare = PriceForecaster(small, leads=(1, 2)).fit(market.until("2024-02-20"))
-    trial = candidates.price_trial("spot", bare, market.until("2024-02-20"), {})
+    evaluation = evaluate_price_model("spot", bare, market.until("2024-02-20"), {})
     with pytest.raises(
-        ModelIncompatible, match="forecasts of load_mw, residual_load_mw, wind_mw that are not"
+        ModelIncompatible, match="forecasts of load_mw, residual_load_mw, wind_mw that are missing"
     ):
-        trial.rerun(aided)
+        evaluation.losses_of(aided)
 
 
 def test_it_is_served_with_them_and_without_them_naive_says_why(
@@ -271,17 +276,20 @@ def test_it_is_served_with_them_and_without_them_naive_says_why(
     assert len(day) == 48
     assert day.to_numpy() == pytest.approx(expected.reindex(day.index).to_numpy())
     afternoon = prediction.predict(replace(works, as_of=NOON + timedelta(hours=3)), 2).hourly
-    said = aided.predict(market.until("2024-02-20"), known)
-    tomorrow = said.index[said["lead"] == 1]
-    miss = (afternoon["price_eur_mwh"] - said["p50"]).reindex(tomorrow)
+    forecast = aided.predict(market.until("2024-02-20"), known)
+    tomorrow = forecast.index[forecast["lead"] == 1]
+    miss = (afternoon["price_eur_mwh"] - forecast["p50"]).reindex(tomorrow)
     assert set(afternoon.loc[tomorrow, "tier"]) == {"published"}
     later = afternoon[afternoon["tier"] == "champion"]
-    moved = (later["price_eur_mwh"] - said["p50"].reindex(later.index)).to_numpy()
+    moved = (later["price_eur_mwh"] - forecast["p50"].reindex(later.index)).to_numpy()
     assert len(moved) == 15, "14:00 to midnight is published, and tomorrow; of 48 hours 15 are left"
-    assert moved == pytest.approx(price_forecast.MISS_KEPT * miss.mean()), (
+    assert moved == pytest.approx(price_forecast.PERSISTING_MISS * miss.mean()), (
         "what was published since is not left unused"
     )
     monkeypatch.setattr(histories, "_operator", lambda *_: {})
     bare = prediction.predict(works, 3)
     assert "champion" not in set(bare.hourly["tier"])
-    assert any("needs forecasts of load_mw" in note and "naive" in note for note in bare.notes)
+    assert any(
+        "needs forecasts of load_mw" in note and "naive" in note
+        for note in summarise_prediction(bare).notes
+    )

@@ -10,7 +10,6 @@ from factory_lib.models.evaluation import (
     diebold_mariano,
     mean_absolute_error,
     pinball_loss,
-    root_mean_squared_error,
     saving_share,
     score,
 )
@@ -26,7 +25,6 @@ def day(actual: np.ndarray, label: str = "2024-07-01", **columns: object) -> pd.
 def test_errors_leave_out_what_is_unknown():
     actual, forecast = np.array([0.0, -2.0, np.nan]), np.array([3.0, 2.0, 5.0])
     assert mean_absolute_error(actual, forecast) == 3.5
-    assert root_mean_squared_error(actual, forecast) == pytest.approx(np.sqrt(12.5))
 
 
 @pytest.mark.parametrize(("level", "expected"), [(0.5, 2.0), (0.9, 3.6), (0.1, 0.4)])

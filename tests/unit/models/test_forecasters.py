@@ -2,18 +2,21 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 import skops.io
 from sklearn.base import clone
 
+from factory_lib.analysis.price_backtest import backtest_prices
 from factory_lib.clock import day_start, slots_in_day
 from factory_lib.errors import TooFewRows
 from factory_lib.features.lags import DayMatrix
-from factory_lib.models.backtest import backtest
-from factory_lib.models.forecasters import PriceForecaster
+from factory_lib.models import registry
+from factory_lib.models.forecasters import ForecasterConfig, PriceForecaster
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +50,7 @@ def test_production_says_what_the_backtest_says(market, small):
     target = market.days[250].item()
     known = market.until(target - timedelta(days=1))
     ours = PriceForecaster(small, leads=(1,)).fit(known).predict(known)
-    theirs = backtest(market, target, target, recipe=small, leads=(1,)).set_index("start")
+    theirs = backtest_prices(market, target, target, config=small, leads=(1,)).set_index("start")
     assert ours["p50"].to_numpy() == pytest.approx(theirs["p50"].to_numpy())
 
 
@@ -99,8 +102,26 @@ def test_a_model_survives_storage_without_pickle(market, fitted, tmp_path):
     pd.testing.assert_frame_equal(loaded.predict(known), fitted.predict(known))
 
 
+def test_a_champion_stored_under_the_former_names_still_forecasts(market):
+    """The file was written when ``ForecasterConfig`` was ``Recipe`` and ``config`` ``recipe``."""
+    if not sklearn.__version__.startswith("1.9."):
+        pytest.skip("the registry refuses versions of another scikit-learn anyway")
+    file = Path(__file__).with_name("stored_champion.skops")
+    assert "factory_lib.models.forecasters.Recipe" in skops.io.get_untrusted_types(file=file)
+    champion = skops.io.load(file, trusted=registry.TRUSTED_TYPES)
+    assert isinstance(champion, PriceForecaster)
+    assert champion.config == ForecasterConfig(
+        lasso_windows_days=(60,), tree_window_days=60, tree_iterations=1
+    )
+    assert champion.models_[1].config == champion.config
+    forecast = champion.predict(market.until("2024-02-10"))
+    assert forecast[["p10", "p50", "p90"]].sum().tolist() == pytest.approx(
+        [1353.7376004735572, 1577.170128596516, 1728.512263496063]
+    )
+
+
 @pytest.mark.parametrize("trees", ["boosted", "forest"])
 def test_a_candidate_of_trees_alone_forecasts_its_own_market(market, small, trees):
-    recipe = replace(small, trees=trees, tree_weight=1.0, tree_iterations=80)
-    made = PriceForecaster(recipe, leads=(1,)).fit(market.until("2024-02-10"))
+    config = replace(small, trees=trees, tree_weight=1.0, tree_iterations=80)
+    made = PriceForecaster(config, leads=(1,)).fit(market.until("2024-02-10"))
     assert made.rmae_[1] < 1.1

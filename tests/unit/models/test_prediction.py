@@ -1,4 +1,4 @@
-"""The hours ahead, from a small store and the simulated town's shapes of data."""
+"""The hours ahead, from a small store and the simulated world's shapes of data."""
 
 import re
 from collections.abc import Iterator
@@ -16,11 +16,12 @@ from factory_lib.clock import SimulatedClock
 from factory_lib.context import RunContext, open_context
 from factory_lib.domain.indices import CLASSES, PriceBand
 from factory_lib.errors import BadInput
-from factory_lib.features.lags import DayMatrix
+from factory_lib.features.lags import DayMatrix, to_slots
 from factory_lib.frames import tidy
-from factory_lib.models import prediction, prediction_summary, price_forecast
-from factory_lib.models.forecasters import PriceForecaster, Recipe
-from factory_lib.models.weather_forecast import OWN, errors_of
+from factory_lib.models import prediction, price_forecast, summary
+from factory_lib.models.forecasters import ForecasterConfig, PriceForecaster
+from factory_lib.models.rule_forecast import band_departures
+from factory_lib.models.weather_forecast import OWN, WeatherForecast
 from factory_lib.sources.parsing import RowCollector, forecast_rows
 from factory_sim.world import World
 
@@ -50,7 +51,7 @@ def made_up_hours(days: int) -> pd.DataFrame:
 
 @pytest.fixture
 def lived_in(tmp_path: Path) -> Iterator[RunContext]:
-    """A house with 120 days of hours, and a provider's forecasts that run three degrees too warm."""
+    """A store with 120 days of hours, and a provider's forecasts that run three degrees too warm."""
     settings = factory_settings.load("live", env={"FACTORY_HOME": str(tmp_path)})
     hours = made_up_hours(120)
     with open_context(
@@ -91,18 +92,19 @@ def test_every_hour_has_a_price_a_class_and_says_where_they_come_from(lived_in: 
     hourly = outcome.hourly
     assert list(hourly.index) == list(INDEX)
     # Too short a history for the forecaster: published to the local midnight, naive
-    # beyond, and said so.
+    # beyond, with a note.
     assert hourly["tier"].value_counts().to_dict() == {"naive": 156, "published": 12}
-    assert any("naive forecast stands in" in note for note in outcome.notes)
+    result = summary.summarise_prediction(outcome)
+    assert any("naive forecast serves" in note for note in result.notes)
     assert (
         "Prices: published until Wed 11 Jun 00:00, then by the naive forecast (a published day repeated) until "
-        "Tue 17 Jun 12:00." in outcome.verdict
+        "Tue 17 Jun 12:00." in result.summary
     )
-    assert outcome.level == "warn"
+    assert result.status == "warn"
     assert (hourly["price_p10"] <= hourly["price_eur_mwh"]).all()
     assert (hourly["price_eur_mwh"] <= hourly["price_p90"]).all()
     assert hourly[[f"p_{name}" for name in CLASSES]].sum(axis=1).to_numpy() == pytest.approx(1.0)
-    assert outcome.blocks["hours"].sum() == len(hourly)
+    assert result["blocks"]["hours"].sum() == len(hourly)
 
 
 def test_the_providers_bias_is_taken_off_and_climatology_goes_on(lived_in: RunContext) -> None:
@@ -122,11 +124,11 @@ def test_a_second_run_writes_nothing_and_a_later_one_of_the_day_only_what_is_new
     first = prediction.predict(lived_in)
     before = lived_in.store.inventory()
     second = prediction.predict(lived_in)
-    assert first.figures["stored"] == 156 + 3 * 168
-    assert second.figures["stored"] == 0
+    assert first.stored == 156 + 3 * 168
+    assert second.stored == 0
     assert lived_in.store.inventory().equals(before)
     later = prediction.predict(replace(lived_in, as_of=NOW + timedelta(hours=1)))
-    assert 0 < later.figures["stored"] < 156 + 3 * 168
+    assert 0 < later.stored < 156 + 3 * 168
     stored = lived_in.store.read_forecasts(
         "spot_eur_mwh",
         places=("ES",),
@@ -142,13 +144,13 @@ def test_a_second_run_writes_nothing_and_a_later_one_of_the_day_only_what_is_new
     ).sum() >= 156  # an unchanged price is not issued twice
 
 
-def test_the_journal_holds_the_forecasts_to_what_came(lived_in: RunContext) -> None:
+def test_verification_compares_the_forecasts_with_the_observations(lived_in: RunContext) -> None:
     yesterday = replace(lived_in, as_of=NOW - timedelta(days=1))
     prediction.predict(yesterday)
-    journal = prediction.predict(lived_in).journal
-    own = journal[journal["model"] == OWN].set_index("series")
+    table = prediction.predict(lived_in).verification
+    own = table[table["model"] == OWN].set_index("series")
     assert own.loc["temperature_c", "slots"].max() > 0
-    assert {"open_meteo", OWN} <= set(journal["model"])
+    assert {"open_meteo", OWN} <= set(table["model"])
 
 
 @pytest.mark.parametrize("days", [0, 8])
@@ -157,12 +159,13 @@ def test_more_than_a_week_is_refused(lived_in: RunContext, days: int) -> None:
         prediction.predict(lived_in, days)
 
 
-def test_an_empty_house_says_unavailable(ctx: RunContext) -> None:
+def test_an_empty_store_has_unavailable_prices(ctx: RunContext) -> None:
     outcome = prediction.predict(ctx, 1)
     assert set(outcome.hourly["tier"]) == {"unavailable"}
-    assert outcome.figures["stored"] == 0
-    assert "unavailable" in outcome.verdict
-    assert outcome.blocks.empty
+    assert outcome.stored == 0
+    result = summary.summarise_prediction(outcome)
+    assert "unavailable" in result.summary
+    assert result["blocks"].empty
 
 
 def test_the_rule_of_a_made_up_hour(lived_in: RunContext) -> None:
@@ -175,13 +178,13 @@ def test_the_rule_of_a_made_up_hour(lived_in: RunContext) -> None:
     )
 
 
-def test_a_clock_change_is_said_in_local_hours() -> None:
+def test_a_clock_change_is_written_in_local_hours() -> None:
     index = pd.date_range("2025-10-25T20:00Z", periods=30, freq="h")
-    said = prediction_summary.tiers(
+    expected = summary.tiers(
         pd.DataFrame({"tier": ["published"] * 27 + ["champion"] * 3}, index=index)
     )
     assert (
-        said
+        expected
         == "Prices: published until Mon 27 Oct 00:00, then forecast by the champion until Mon 27 Oct 03:00."
     )
 
@@ -197,7 +200,7 @@ def hours_of(name: str, price: float, temperature: float, score: float) -> pd.Da
 
 
 @pytest.mark.parametrize(
-    ("block", "said"),
+    ("block", "expected"),
     [
         pytest.param(
             hours_of("Halt Production", 70.0, 28.0, 44.0),
@@ -218,12 +221,12 @@ def hours_of(name: str, price: float, temperature: float, score: float) -> pd.Da
         ),
     ],
 )
-def test_the_reason_explains_the_score_shown(block: pd.DataFrame, said: str) -> None:
-    assert prediction_summary.reason(block, BAND) == said
+def test_the_reason_explains_the_score_shown(block: pd.DataFrame, expected: str) -> None:
+    assert summary.reason(block, BAND) == expected
 
 
 def test_the_parts_of_every_reason_add_up_to_the_score_beside_it(lived_in: RunContext) -> None:
-    blocks = prediction.predict(lived_in).blocks
+    blocks = summary.summarise_prediction(prediction.predict(lived_in))["blocks"]
     assert len(blocks) > 5
     for row in blocks.itertuples():
         assert row.reason.startswith(f"Score {round(row.score)} of 100: ")
@@ -233,10 +236,10 @@ def test_the_parts_of_every_reason_add_up_to_the_score_beside_it(lived_in: RunCo
 
 
 def test_departures_meet_the_band() -> None:
-    departures = prediction.spread_of(40.0, 50.0, 80.0, 1000)
+    departures = band_departures(40.0, 50.0, 80.0, 1000)
     assert np.quantile(departures, (0.1, 0.5, 0.9)) == pytest.approx([-10, 0, 30], abs=0.2)
-    assert not prediction.spread_of(50.0, 50.0, 50.0, 5).any()
-    assert not prediction.spread_of(np.nan, 50.0, np.nan, 5).any()
+    assert not band_departures(50.0, 50.0, 50.0, 5).any()
+    assert not band_departures(np.nan, 50.0, np.nan, 5).any()
 
 
 def test_errors_are_those_of_like_forecasts() -> None:
@@ -248,14 +251,15 @@ def test_errors_are_those_of_like_forecasts() -> None:
             "lead_day": [0] * 40 + [-1] * 40,
         }
     )
-    assert (errors_of(table, 0, 0, "forecast")[:, 0] == 1).all()
-    assert (errors_of(table, 0, 0, "climatology")[:, 0] == 9).all()
-    assert (errors_of(table, 0, 3, "forecast")[:, 0] == 9).all()
-    assert not errors_of(table, 12, 0, "forecast").any()
+    weather = WeatherForecast(pd.DataFrame(), table, "open_meteo", 14)
+    assert (weather.errors_like(0, 0, "forecast")[:, 0] == 1).all()
+    assert (weather.errors_like(0, 0, "climatology")[:, 0] == 9).all()
+    assert (weather.errors_like(0, 3, "forecast")[:, 0] == 9).all()
+    assert not weather.errors_like(12, 0, "forecast").any()
 
 
 @pytest.fixture(scope="module")
-def champion(market: DayMatrix, small: Recipe) -> PriceForecaster:
+def champion(market: DayMatrix, small: ForecasterConfig) -> PriceForecaster:
     return PriceForecaster(small).fit(market.until("2024-02-10"))
 
 
@@ -264,18 +268,17 @@ class TestChampionServed:
 
     def known(self, market: DayMatrix) -> pd.Series:
         return pd.concat(
-            price_forecast.to_slots(day.item(), row)
-            for day, row in zip(market.days, market.grid, strict=True)
+            to_slots(day.item(), row) for day, row in zip(market.days, market.grid, strict=True)
         )
 
     def ahead(
         self, market: DayMatrix, champion: PriceForecaster | None, skipped: int = 0
-    ) -> price_forecast.PricesAhead:
+    ) -> price_forecast.PriceForecast:
         known = self.known(market)
         index = pd.date_range(
             known.index[-1] + pd.Timedelta(days=skipped, hours=1), periods=168, freq="h"
         )
-        return price_forecast.prices_ahead(known, index, champion)
+        return price_forecast.forecast_prices(known, index, champion)
 
     def test_each_lead_is_served_by_whichever_was_better(self, market, champion) -> None:
         served = self.ahead(market, champion)
@@ -304,15 +307,15 @@ class TestChampionServed:
         known = pd.concat(
             [
                 self.known(market.until(recent[0] - 1)),
-                *map(price_forecast.to_slots, recent.tolist(), fine),
+                *map(to_slots, recent.tolist(), fine),
             ]
         )
         served = champion if tier == "champion" else None
         begin = known.index[-1] + pd.Timedelta(minutes=15)
-        hours = price_forecast.prices_ahead(
+        hours = price_forecast.forecast_prices(
             known, pd.date_range(begin, periods=24, freq="h"), served
         ).slots
-        quarters = price_forecast.prices_ahead(
+        quarters = price_forecast.forecast_prices(
             known, pd.date_range(begin, periods=96, freq="15min"), served, resolution_s=900
         ).slots
         assert set(quarters["tier"]) == set(hours["tier"])
@@ -322,7 +325,7 @@ class TestChampionServed:
         assert (quarters["p50"] <= quarters["p90"]).all()
 
 
-def test_since_the_market_settles_in_quarters_so_are_prices_said_and_stored(home: Path) -> None:
+def test_since_the_market_settles_in_quarters_so_are_prices_forecast_and_stored(home: Path) -> None:
     now = datetime(2025, 11, 19, 11, tzinfo=UTC)
     settings = factory_settings.load("live", env={"FACTORY_HOME": str(home)})
     with open_context(

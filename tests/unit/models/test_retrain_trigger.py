@@ -15,10 +15,12 @@ from factory_lib.context import RunContext, open_context
 from factory_lib.errors import ModelIncompatible, ModelMissing, TooFewRows
 from factory_lib.features.lags import DayMatrix
 from factory_lib.frames import tidy
-from factory_lib.models import outcome as outcomes
-from factory_lib.models import prediction, registry, retrain_trigger, scores, serving, train
-from factory_lib.models.forecasters import PriceForecaster, Recipe
+from factory_lib.models import history as histories
+from factory_lib.models import prediction, registry, retrain_trigger, scores, train
+from factory_lib.models.forecasters import ForecasterConfig, PriceForecaster
 from factory_lib.models.scores import RECOMMENDATION, SCORE
+from factory_lib.models.summary import summarise_prediction
+from factory_lib.results import JobResult
 from factory_lib.settings.records import TrainingSettings
 from factory_lib.state.marks import get_marks, set_mark
 
@@ -91,7 +93,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunContext]:
 
 
 @pytest.fixture(scope="module")
-def trained(workshop: RunContext) -> outcomes.TrainingOutcome:
+def trained(workshop: RunContext) -> JobResult:
     from matplotlib.figure import Figure
 
     return retrain_trigger.train(workshop, draw=lambda _: {"empty.png": Figure()})
@@ -103,7 +105,7 @@ def as_it_was(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if "trained" in request.fixturenames:
         workshop, made = (request.getfixturevalue(name) for name in ("workshop", "trained"))
-        for row in made.decisions.itertuples():
+        for row in made["decisions"].itertuples():
             registry.promote(workshop, row.model, row.version, row.reason)
 
 
@@ -112,34 +114,34 @@ def at(ctx: RunContext, instant: datetime) -> RunContext:
 
 
 def test_the_first_versions_are_champions_when_better_than_naive(trained):
-    found = trained.figures
-    assert trained.level == "ok"
-    assert set(trained.promoted) == {SCORE, RECOMMENDATION}
+    found = trained.metrics
+    assert trained.status == "ok"
+    assert set(trained.metrics["promoted"].split(", ")) == {SCORE, RECOMMENDATION}
     assert found["mae"] < found["naive_mae"]
     assert found["accuracy"] > max(found["persistence_accuracy"], found["majority_accuracy"])
-    assert "rMAE" in trained.verdict
+    assert "rMAE" in trained.summary
 
 
 def test_every_question_is_judged_beside_the_naive_forecasts(trained):
-    assert trained.metrics["question"].tolist()[0] == scores.HEADLINE
-    assert len(trained.metrics) == 3
-    assert trained.metrics.notna().all().all()
-    assert trained.metrics["rmae"].to_numpy() == pytest.approx(
-        trained.metrics["mae"] / trained.metrics["naive_mae"]
+    assert trained["scores"]["question"].tolist()[0] == scores.HEADLINE
+    assert len(trained["scores"]) == 3
+    assert trained["scores"].notna().all().all()
+    assert trained["scores"]["rmae"].to_numpy() == pytest.approx(
+        trained["scores"]["mae"] / trained["scores"]["naive_mae"]
     )
-    published = trained.metrics.set_index("question")["mae"]
+    published = trained["scores"].set_index("question")["mae"]
     assert published.iloc[2] < published.iloc[1], "knowing tomorrow's prices helps"
 
 
 def test_the_run_holds_what_it_was_made_of(workshop, trained):
-    with registry.client_for(workshop, "look") as mlflow:
-        client = mlflow.MlflowClient()
-        run = client.get_run(trained.mlflow_run_id)
-        files = {artifact.path for artifact in client.list_artifacts(trained.mlflow_run_id)}
+    run_id = trained.metrics["mlflow_run_id"]
+    with registry.client_for(workshop, "look") as client:
+        run = client.get_run(run_id)
+        files = {artifact.path for artifact in client.list_artifacts(run_id)}
     assert {"metrics.csv", "tested.csv", "empty.png"} <= files
-    assert run.data.metrics["rmae"] == pytest.approx(trained.figures["rmae"])
+    assert run.data.metrics["rmae"] == pytest.approx(trained.metrics["rmae"])
     assert run.data.params["seed"] == "1"
-    assert run.data.tags["data_hash"] == trained.figures["data_hash"]
+    assert run.data.tags["data_hash"] == trained.metrics["data_hash"]
     assert run.data.tags["origin"] == "real"
 
 
@@ -147,14 +149,14 @@ def test_the_versions_carry_aliases_and_their_decisions(workshop, trained):
     versions = registry.versions(workshop)
     assert set(versions.loc[versions["alias"] == "champion", "model"]) == {SCORE, RECOMMENDATION}
     assert (versions["decision"] != "").all()
-    assert trained.decisions["reason"].str.startswith("better than ").all()
+    assert trained["decisions"]["reason"].str.startswith("better than ").all()
     assert any("No price model yet" in note for note in trained.notes)
 
 
 def test_a_loaded_champion_forecasts_as_it_did_when_it_was_made(workshop, trained):
-    version = registry.load(workshop, SCORE)
-    history = retrain_trigger.histories.load(workshop, 100)
-    known = scores.examples(history, NOW - timedelta(days=3), NOW)
+    version = registry.load_version(workshop, SCORE)
+    history = histories.load_history(workshop, 100)
+    known = scores.build_examples(history, NOW - timedelta(days=3), NOW)
     said = version.estimator.predict(known.x)
     assert len(said) > 100
     assert (
@@ -165,18 +167,17 @@ def test_a_loaded_champion_forecasts_as_it_did_when_it_was_made(workshop, traine
 
 def test_a_training_with_nothing_new_shows_the_last_one(workshop, trained):
     again = retrain_trigger.train(workshop)
-    assert again.skipped
-    assert again.verdict.startswith("Nothing new")
-    assert again.mlflow_run_id == trained.mlflow_run_id
-    for name in ("metrics", "fold_mae", "example", "confusion", "price"):
+    assert again.metrics["skipped"]
+    assert again.summary.startswith("Nothing new")
+    assert again.metrics["mlflow_run_id"] == trained.metrics["mlflow_run_id"]
+    for name in ("scores", "fold_mae", "example", "confusion", "importances", "price"):
         pd.testing.assert_frame_equal(
-            getattr(again, name),
-            getattr(trained, name),
+            again[name],
+            trained[name],
             check_dtype=False,
             check_names=False,
             check_index_type=False,
         )
-    assert again.importances == trained.importances
 
 
 @pytest.mark.parametrize(
@@ -189,7 +190,7 @@ def test_a_training_with_nothing_new_shows_the_last_one(workshop, trained):
     ],
 )
 def test_more_hours_of_the_same_day_are_not_learnt_yet(workshop, trained, instant, why):
-    assert retrain_trigger.train(at(workshop, instant)).verdict.startswith(why)
+    assert retrain_trigger.train(at(workshop, instant)).summary.startswith(why)
 
 
 def test_a_replay_leaves_registry_and_marks_alone(workshop, trained):
@@ -200,15 +201,15 @@ def test_a_replay_leaves_registry_and_marks_alone(workshop, trained):
     made = retrain_trigger.train(
         replace(at(workshop, NOW - timedelta(days=2)), explicit_as_of=True), force=True
     )
-    assert made.verdict.endswith("A replay registers no model.")
-    assert len(made.decisions) == 0
+    assert made.summary.endswith("A replay registers no model.")
+    assert len(made["decisions"]) == 0
     pd.testing.assert_frame_equal(left()[0], before[0])
     assert left()[1] == before[1]
     settings = replace(
         workshop.settings, sources={}
     )  # a profile of imported files has no present to keep apart
     past = replace(at(workshop, NOW - timedelta(days=2)), explicit_as_of=True, settings=settings)
-    assert len(retrain_trigger.train(past, force=True).decisions) == 2
+    assert len(retrain_trigger.train(past, force=True)["decisions"]) == 2
 
 
 def test_drift_since_the_last_training_makes_another_one_worth_it(workshop, trained):
@@ -216,38 +217,41 @@ def test_drift_since_the_last_training_makes_another_one_worth_it(workshop, trai
     set_mark(workshop.state, retrain_trigger.DRIFT, "spot_eur_mwh", later.as_of, "worse than naive")
     made = retrain_trigger.train(later)
     set_mark(workshop.state, retrain_trigger.DRIFT, "spot_eur_mwh", later.as_of, "")
-    assert not made.skipped
+    assert not made.metrics["skipped"]
 
 
 def test_a_champion_keeps_its_place_until_there_is_a_week_it_has_not_learnt_from(workshop, trained):
     evening = at(workshop, datetime(2025, 6, 12, 18, 45, tzinfo=UTC))
     made = retrain_trigger.train(evening)
-    assert not made.skipped
-    assert made.promoted == ()
-    assert made.decisions["reason"].str.contains("days are new to the champion").all()
-    assert registry.load(evening, SCORE, registry.CHALLENGER).run_id == made.mlflow_run_id
+    assert not made.metrics["skipped"]
+    assert made.metrics["promoted"] == ""
+    assert made["decisions"]["reason"].str.contains("days are new to the champion").all()
+    assert (
+        registry.load_version(evening, SCORE, registry.CHALLENGER).run_id
+        == made.metrics["mlflow_run_id"]
+    )
 
 
 def test_a_later_version_is_held_against_the_champion_on_hours_new_to_it_and_can_be_rolled_back(
     workshop, trained
 ):
     made = retrain_trigger.train(at(workshop, NOW + timedelta(days=25)), force=True)
-    assert made.decisions["champion_error"].notna().all()
-    errors = made.decisions[
-        ["error", "rival_error", "error_on_same_hours", "champion_error"]
+    assert made["decisions"]["champion_error"].notna().all()
+    errors = made["decisions"][
+        ["error", "benchmark_error", "error_on_same_hours", "champion_error"]
     ].astype(float)
-    won = (errors["error"] < errors["rival_error"]) & (
+    won = (errors["error"] < errors["benchmark_error"]) & (
         errors["error_on_same_hours"] < errors["champion_error"]
     )
-    assert (made.decisions["alias"] == "champion").tolist() == won.tolist()
+    assert (made["decisions"]["alias"] == "champion").tolist() == won.tolist()
     first, second = (
-        found.decisions.set_index("model").loc[SCORE, "version"] for found in (trained, made)
+        found["decisions"].set_index("model").loc[SCORE, "version"] for found in (trained, made)
     )
     for version in (first, second):
         registry.promote(workshop, SCORE, version, "by hand")
     assert registry.rollback(workshop, SCORE) == first
-    assert registry.load(workshop, SCORE).number == first
-    assert registry.load(workshop, SCORE, registry.CHALLENGER).number == second
+    assert registry.load_version(workshop, SCORE).number == first
+    assert registry.load_version(workshop, SCORE, registry.CHALLENGER).number == second
 
 
 def test_too_few_rows_are_refused_with_both_numbers(workshop):
@@ -263,7 +267,9 @@ def test_an_empty_store_is_too_few_rows(ctx):
         retrain_trigger.train(ctx)
 
 
-@pytest.mark.parametrize("call", [registry.load, registry.rollback], ids=["load", "rollback"])
+@pytest.mark.parametrize(
+    "call", [registry.load_version, registry.rollback], ids=["load", "rollback"]
+)
 def test_a_model_without_champion_is_said_so(workshop, call):
     with pytest.raises(ModelMissing, match="no champion"):
         call(workshop, "unheard_of")
@@ -272,49 +278,56 @@ def test_a_model_without_champion_is_said_so(workshop, call):
 def test_a_version_built_elsewhere_is_refused(workshop, trained, monkeypatch):
     monkeypatch.setattr(registry, "_built_with", lambda: {"scikit-learn": "9.9.9", "skops": "1"})
     with pytest.raises(ModelIncompatible, match=r"scikit-learn 1\.\d+"):
-        registry.load(workshop, SCORE)
+        registry.load_version(workshop, SCORE)
 
 
 def test_training_rows_end_before_the_first_issue_of_their_fold(workshop, trained):
-    history = retrain_trigger.histories.load(workshop, 120)
-    known = scores.examples(history, NOW - timedelta(days=50), NOW)
-    for learnt, tested in scores.folds(known.rows, history.known_until, 3):
+    history = histories.load_history(workshop, 120)
+    known = scores.build_examples(history, NOW - timedelta(days=50), NOW)
+    for learnt, tested in scores.split_folds(known.rows, history.known_until, 3):
         assert learnt.any()
         first_issue = known.rows["issued_at"][tested].min()
         assert known.rows["target_start"][learnt].max() + timedelta(hours=2) <= first_issue
 
 
-def test_an_outcome_survives_its_file(trained):
-    again = outcomes.from_json(outcomes.to_json(trained))
-    assert again.figures == trained.figures
-    assert again.example.index.equals(trained.example.index)
+def test_a_result_survives_its_file(trained):
+    again = retrain_trigger.result_from_json(retrain_trigger.result_to_json(trained))
+    assert (again.status, again.summary, again.metrics, again.notes) == (
+        trained.status,
+        trained.summary,
+        trained.metrics,
+        trained.notes,
+    )
+    assert again["example"].index.equals(trained["example"].index)
 
 
-def test_a_refused_champion_is_said_so_and_each_model_names_its_own_source(
+def test_a_refused_champion_is_named_and_each_model_has_its_own_source(
     workshop, trained, monkeypatch
 ):
     hours = pd.date_range(NOW, periods=12, freq="h").as_unit("s")
-    plain = pd.DataFrame({"score": 50.0, "recommendation": "Moderate"}, index=hours)
-    history = retrain_trigger.histories.load(workshop, 120)
-    load = registry.load
-    monkeypatch.setattr(
-        registry, "load", lambda ctx, name: refuse() if name == SCORE else load(ctx, name)
+    hourly = pd.DataFrame(
+        {"score": 50.0, "score_source": "rule", "recommendation_source": "rule"}, index=hours
     )
+    history = histories.load_history(workshop, 120)
+    load_version = registry.load_version
 
-    def refuse() -> None:
-        raise ModelIncompatible("energy_optimization version 1 cannot be loaded: damaged.")
+    def load(ctx: RunContext, name: str) -> registry.Version:
+        if name == SCORE:
+            raise ModelIncompatible(f"{name} version 1 cannot be loaded: damaged.")
+        return load_version(ctx, name)
 
-    served, notes = serving.served_scores(workshop, history, plain)
-    assert set(served["score_source"]) == {"rule"}
-    assert set(served["recommendation_source"]) == {"champion"}
-    assert (
-        "energy_optimization version 1 cannot be loaded: damaged. The documented rule over the forecasts serves."
-        in notes
+    monkeypatch.setattr(registry, "load_version", load)
+    assert prediction._serve(workshop, SCORE, history, hourly) == (
+        0,
+        f"{SCORE} version 1 cannot be loaded: damaged.",
     )
+    assert prediction._serve(workshop, RECOMMENDATION, history, hourly) == (12, "")
+    assert set(hourly["score_source"]) == {"rule"}
+    assert set(hourly["recommendation_source"]) == {"champion"}
 
 
 def test_new_forecasts_of_the_operator_are_new_data(workshop, trained):
-    history = retrain_trigger.histories.load(workshop, 120)
+    history = histories.load_history(workshop, 120)
     days = np.datetime64("2025-01-01") + np.arange(3)
     aided = replace(history, operator={"load_mw": DayMatrix(days, np.ones((3, 24)))})
     assert retrain_trigger._data_hash(aided) != retrain_trigger._data_hash(history)
@@ -323,13 +336,13 @@ def test_new_forecasts_of_the_operator_are_new_data(workshop, trained):
 def test_with_a_longer_history_and_the_operators_forecasts_a_price_model_is_trained_and_served(
     tmp_path, monkeypatch
 ):
-    recipe = Recipe(
+    config = ForecasterConfig(
         lasso_windows_days=(200,), tree_window_days=200, tree_iterations=5, tree_weight=0.1
     )
-    monkeypatch.setattr(train, "PriceForecaster", partial(PriceForecaster, recipe, (1, 2)))
+    monkeypatch.setattr(train, "PriceForecaster", partial(PriceForecaster, config, (1, 2)))
     monkeypatch.setattr(train.os, "cpu_count", lambda: 1)
     monkeypatch.setattr(scores, "FOREST", SMALL)
-    monkeypatch.setattr(retrain_trigger.histories, "LEAST_OPERATOR_DAYS", 150)
+    monkeypatch.setattr(histories, "LEAST_OPERATOR_DAYS", 150)
     settings = factory_settings.load("live", env={"FACTORY_HOME": str(tmp_path)})
     settings = replace(
         settings, training=TrainingSettings(minimum_rows=1000, history_days=200, folds=2, seed=1)
@@ -361,16 +374,16 @@ def test_with_a_longer_history_and_the_operators_forecasts_a_price_model_is_trai
             )
             ctx.store.write_forecasts(rows, run_id="test")
         made = retrain_trigger.train(ctx)
-        assert "spot_price" in made.promoted
-        assert made.price["day_ahead"].tolist() == [1, 2]
-        assert made.figures["price_mae"] < made.figures["price_naive_mae"]
+        assert "spot_price" in made.metrics["promoted"]
+        assert made["price"]["day_ahead"].tolist() == [1, 2]
+        assert made.metrics["price_mae"] < made.metrics["price_naive_mae"]
         assert (
-            f"the rule over the forecasts is {made.figures['rule_mae']:.1f} points off"
-            in made.verdict
+            f"the rule over the forecasts is {made.metrics['rule_mae']:.1f} points off"
+            in made.summary
         )
-        assert made.fold_mae["rule over the forecasts"].iloc[-1] > 0
-        served = registry.load(ctx, "spot_price").estimator
+        assert made["fold_mae"]["rule over the forecasts"].iloc[-1] > 0
+        served = registry.load_version(ctx, "spot_price").estimator
         assert served.exogenous_ == ["load_mw", "residual_load_mw", "wind_mw"]
         outcome = prediction.predict(ctx, 2)
         assert "champion" in set(outcome.hourly["tier"])
-        assert "forecast by the champion until" in outcome.verdict
+        assert "forecast by the champion until" in summarise_prediction(outcome).summary

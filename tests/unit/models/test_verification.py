@@ -1,4 +1,4 @@
-"""Forecasts against what came."""
+"""Forecasts against observations."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -48,7 +48,7 @@ def actual() -> pd.Series:
 
 
 def test_leads_are_market_days_and_naive_is_the_latest_published_same_hour(actual):
-    made = verification.compare(forecasts(NOON, actual), actual, ENTRY)
+    made = verification.match_observations(forecasts(NOON, actual), actual, ENTRY)
     assert made.groupby("lead_days").size().to_dict() == {1: 24, 2: 24}
     back = (made["actual"] - made["naive"]) / 24
     assert back.groupby(made["lead_days"]).unique().map(list).to_dict() == {1: [1.0], 2: [2.0]}
@@ -56,14 +56,14 @@ def test_leads_are_market_days_and_naive_is_the_latest_published_same_hour(actua
 
 def test_after_publication_the_day_after_tomorrow_has_a_nearer_naive(actual):
     afternoon = NOON + timedelta(hours=3)
-    made = verification.compare(forecasts(afternoon, actual), actual, ENTRY)
+    made = verification.match_observations(forecasts(afternoon, actual), actual, ENTRY)
     later = made[made["lead_days"] == 2]
     assert ((later["actual"] - later["naive"]) / 24).unique().tolist() == [1.0]
 
 
 def test_accuracy_by_lead(actual):
     found = verification.by_lead(
-        verification.compare(forecasts(NOON, actual, error=-3.0), actual, ENTRY)
+        verification.match_observations(forecasts(NOON, actual, error=-3.0), actual, ENTRY)
     ).set_index("lead_days")
     assert found.loc[1, ["slots", "mae", "naive_mae", "bias", "coverage_80"]].tolist() == [
         24,
@@ -75,13 +75,13 @@ def test_accuracy_by_lead(actual):
     assert found.loc[2, "rmae"] == pytest.approx(3 / 48)
 
 
-def test_what_has_not_come_yet_is_left_out(actual):
+def test_slots_without_observation_are_left_out(actual):
     known = actual[: NOON + timedelta(days=1)]
-    assert len(verification.compare(forecasts(NOON, actual), known, ENTRY)) == 13
+    assert len(verification.match_observations(forecasts(NOON, actual), known, ENTRY)) == 13
 
 
 @pytest.mark.parametrize(
-    ("errors", "said"),
+    ("errors", "expected"),
     [
         pytest.param([2] * 20, "", id="steady"),
         pytest.param([2] * 13 + [5] * 7, "2.5 times", id="much worse than before"),
@@ -89,9 +89,9 @@ def test_what_has_not_come_yet_is_left_out(actual):
         pytest.param([], "", id="nothing issued"),
     ],
 )
-def test_drift_is_named(actual, errors, said):
+def test_drift_is_named(actual, errors, expected):
     parts = [
-        verification.compare(
+        verification.match_observations(
             forecasts(NOON - timedelta(days=len(errors) - n), actual, days=1, error=error),
             actual,
             ENTRY,
@@ -101,14 +101,14 @@ def test_drift_is_named(actual, errors, said):
     rows = (
         pd.concat(parts)
         if parts
-        else verification.compare(forecasts(NOON, actual), actual[:0], ENTRY)
+        else verification.match_observations(forecasts(NOON, actual), actual[:0], ENTRY)
     )
     found = verification.drift(rows)
-    assert said in found
-    assert bool(said) == bool(found)
+    assert expected in found
+    assert bool(expected) == bool(found)
 
 
-def test_the_journal_reads_every_issue_from_the_store(ctx, actual):
+def test_verification_reads_every_issue_from_the_store(ctx, actual):
     rows = tidy(
         "spot_eur_mwh",
         actual.index,
@@ -122,12 +122,14 @@ def test_the_journal_reads_every_issue_from_the_store(ctx, actual):
     ctx.store.write(rows, run_id="test")
     for days in (3, 2, 1):
         ctx.store.write_forecasts(forecasts(NOON - timedelta(days=days), actual), run_id="test")
-    found = verification.review(replace(ctx, as_of=NOON + timedelta(hours=12)), "spot_eur_mwh")
-    assert found.by_lead.set_index("lead_days")["slots"].to_dict() == {1: 72, 2: 48}
-    assert verification.drift(found.rows) == ""
+    found = verification.verification_pairs(
+        replace(ctx, as_of=NOON + timedelta(hours=12)), "spot_eur_mwh"
+    )
+    assert verification.by_lead(found).set_index("lead_days")["slots"].to_dict() == {1: 72, 2: 48}
+    assert verification.drift(found) == ""
 
 
-def test_quarters_right_after_the_change_of_cadence_are_held_against_the_hours_before(ctx):
+def test_quarters_right_after_the_change_of_cadence_are_compared_with_the_hours_before(ctx):
     issued = catalogue.QUARTERS_SINCE - timedelta(hours=12)
     hours = pd.date_range(
         catalogue.QUARTERS_SINCE - timedelta(days=9),
@@ -159,12 +161,11 @@ def test_quarters_right_after_the_change_of_cadence_are_held_against_the_hours_b
     identity = {"series": "spot_eur_mwh", "place": "ES", "resolution_s": 900}
     made = frame.assign(**issue, **identity)[list(FORECAST_COLUMNS)]
     ctx.store.write_forecasts(made, run_id="test")
-    found = verification.review(
-        replace(ctx, as_of=catalogue.QUARTERS_SINCE + timedelta(days=2)), "spot_eur_mwh"
-    ).by_lead
-    assert found[["slots", "mae", "naive_mae"]].to_numpy().tolist() == [[96, 1.0, 3.0]]
+    later = replace(ctx, as_of=catalogue.QUARTERS_SINCE + timedelta(days=2))
+    accuracy = verification.by_lead(verification.verification_pairs(later, "spot_eur_mwh"))
+    assert accuracy[["slots", "mae", "naive_mae"]].to_numpy().tolist() == [[96, 1.0, 3.0]]
 
 
-def test_an_empty_journal_says_nothing(ctx):
-    found = verification.review(ctx, "spot_eur_mwh")
-    assert found.by_lead.empty
+def test_without_forecasts_there_is_no_accuracy(ctx):
+    found = verification.verification_pairs(ctx, "spot_eur_mwh")
+    assert verification.by_lead(found).empty

@@ -10,7 +10,7 @@ from sklearn.linear_model import LinearRegression
 
 from factory_lib.context import RunContext
 from factory_lib.errors import ModelMissing
-from factory_lib.models import pruning, registry
+from factory_lib.models import registry
 
 MODEL = "energy_optimisation"
 HORIZON = datetime.now(UTC) + timedelta(days=1)  # everything logged here began before it
@@ -31,28 +31,28 @@ def train(ctx: RunContext) -> registry.Logged:
 
 
 def test_only_what_is_old_and_has_no_alias_goes(ctx: RunContext) -> None:
-    assert pruning.prune(ctx, HORIZON) == 0
+    assert registry.prune(ctx, HORIZON) == 0
     first, second = train(ctx), train(ctx)
     registry.promote(ctx, MODEL, second.versions[MODEL], "better")
     folder = ctx.settings.paths.mlflow_artifacts
     before = sum(file.is_file() for file in folder.rglob("*"))
-    assert pruning.prune(ctx, HORIZON - timedelta(days=2)) == 0
-    assert pruning.prune(ctx, HORIZON) == 1
+    assert registry.prune(ctx, HORIZON - timedelta(days=2)) == 0
+    assert registry.prune(ctx, HORIZON) == 1
     assert list(registry.versions(ctx)["run_id"]) == [second.run_id]
-    assert registry.load(ctx, MODEL).run_id == second.run_id
+    assert registry.load_version(ctx, MODEL).run_id == second.run_id
     after = sum(file.is_file() for file in folder.rglob("*"))
     assert after < before, f"the files of {first.run_id} are still there"
-    assert pruning.prune(ctx, HORIZON) == 0
+    assert registry.prune(ctx, HORIZON) == 0
 
 
 def test_what_a_rollback_returns_to_stays(ctx: RunContext) -> None:
     numbers = [train(ctx).versions[MODEL] for _ in range(3)]
     for number in numbers:
         registry.promote(ctx, MODEL, number, "better")
-    assert pruning.prune(ctx, HORIZON) == 1, "the first is two promotions back"
+    assert registry.prune(ctx, HORIZON) == 1, "the first is two promotions back"
     registry.retire(ctx, MODEL, "behind the naive forecast")
-    assert pruning.prune(ctx, HORIZON) == 0
+    assert registry.prune(ctx, HORIZON) == 0
     assert registry.rollback(ctx, MODEL) == numbers[2], "the retirement is undone"
     assert registry.rollback(ctx, MODEL) == numbers[1], "and the promotion before it"
-    with pytest.raises(ModelMissing, match="none to go back to"):
+    with pytest.raises(ModelMissing, match="there is no earlier one"):
         registry.rollback(ctx, MODEL)

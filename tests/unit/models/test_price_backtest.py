@@ -6,21 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from factory_lib.analysis.price_backtest import backtest_prices
 from factory_lib.errors import TooFewRows
 from factory_lib.features.lags import DayMatrix
-from factory_lib.models.backtest import backtest, rolling_origin
 
 FIRST, LAST = date(2024, 1, 20), date(2024, 2, 20)
 
 
-def test_blocks_cover_every_row_once():
-    blocks = list(rolling_origin(5, 40, 14))
-    assert [row for block in blocks for row in block] == list(range(5, 40))
-    assert [len(block) for block in blocks] == [14, 14, 7]
-
-
 def test_each_slot_of_each_day_is_forecast_once_per_lead(market, small):
-    rows = backtest(market, FIRST, LAST, recipe=small, leads=(1, 3))
+    rows = backtest_prices(market, FIRST, LAST, config=small, leads=(1, 3))
     assert len(rows) == 2 * 32 * 24
     assert not rows.duplicated(["start", "lead"]).any()
     assert (
@@ -38,8 +32,8 @@ def test_what_happens_later_changes_no_earlier_forecast(market, small, lead):
     since = market.row(date(2024, 2, 5))
     disturbed[since:] = np.random.default_rng(4).normal(500, 200, disturbed[since:].shape)
     tables = [
-        backtest(
-            DayMatrix(market.days, grid), FIRST, LAST, recipe=small, leads=(lead,), refit_days=28
+        backtest_prices(
+            DayMatrix(market.days, grid), FIRST, LAST, config=small, leads=(lead,), refit_days=28
         )
         for grid in (market.grid, disturbed)
     ]
@@ -53,8 +47,8 @@ def test_what_happens_later_changes_no_earlier_forecast(market, small, lead):
 
 def test_quarters_share_the_hours_mean(market, small):
     quarters = DayMatrix(market.days, market.grid.repeat(4, axis=1))
-    fine = backtest(market, FIRST, FIRST, recipe=small, leads=(1,), quarters=quarters)
-    coarse = backtest(market, FIRST, FIRST, recipe=small, leads=(1,))
+    fine = backtest_prices(market, FIRST, FIRST, config=small, leads=(1,), quarters=quarters)
+    coarse = backtest_prices(market, FIRST, FIRST, config=small, leads=(1,))
     assert len(fine) == 96
     assert fine["p50"].to_numpy().reshape(24, 4).mean(axis=1) == pytest.approx(
         coarse["p50"].to_numpy()
@@ -63,4 +57,6 @@ def test_quarters_share_the_hours_mean(market, small):
 
 def test_a_history_too_short_to_calibrate_on_is_refused(market, small):
     with pytest.raises(TooFewRows):
-        backtest(market, market.days[100].item(), market.days[110].item(), recipe=small, leads=(1,))
+        backtest_prices(
+            market, market.days[100].item(), market.days[110].item(), config=small, leads=(1,)
+        )

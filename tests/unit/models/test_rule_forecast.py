@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 
 from factory_lib.domain import indices
-from factory_lib.features import horizon, weather_state
+from factory_lib.features import horizon
 from factory_lib.features.documented import HUMIDITY, PRICE, TEMPERATURE
-from factory_lib.models.expectation import COLUMNS, VALUES, expect, rolling_expectations
-from factory_lib.models.weather import rolling_forecasts
+from factory_lib.features.horizon import VALUES
+from factory_lib.features.weather import with_vapour
+from factory_lib.models.rule_forecast import EXPECTATION_COLUMNS, expect, rolling_expectations
+from factory_lib.models.weather_forecast import rolling_weather
 
 BAND = np.array([0.02]), np.array([0.12])
 
@@ -47,7 +49,7 @@ def test_an_unknown_forecast_has_no_expectation():
 
 
 @pytest.fixture(scope="module")
-def spring() -> tuple[pd.DataFrame, horizon.Past]:
+def spring() -> tuple[pd.DataFrame, horizon.AsOfView]:
     """150 days of made-up hours and two issues a day."""
     index = pd.date_range(
         datetime(2025, 1, 1, tzinfo=UTC), periods=150 * 24, freq="h", name="start"
@@ -63,35 +65,37 @@ def spring() -> tuple[pd.DataFrame, horizon.Past]:
         index=index,
     )
     known = {name: lambda instant: instant - timedelta(hours=1) for name in VALUES}
-    rows = horizon.rows_ahead(horizon.issue_times(date(2025, 2, 5), date(2025, 5, 20), [time(12)]))
-    with_vapour, known = weather_state.with_vapour(hourly, known)
-    return rows, horizon.Past(with_vapour, rows, known)
+    rows = horizon.horizon_rows(
+        horizon.issue_times(date(2025, 2, 5), date(2025, 5, 20), [time(12)])
+    )
+    hours, known_until = with_vapour(hourly, known)
+    return rows, horizon.AsOfView(hours, rows, known_until)
 
 
 def test_weather_from_the_past_beats_the_same_hour_of_the_last_day(spring):
-    rows, past = spring
+    rows, view = spring
     refits = pd.date_range("2025-04-20", "2025-05-20", freq="14D", tz="UTC")
-    said = rolling_forecasts(past, rows, refits)
+    forecast = rolling_weather(view, rows, refits)
     late = (rows["issued_at"] >= refits[0]).to_numpy()
-    assert said[~late].isna().all().all()
-    actual, latest = past.actual(TEMPERATURE, past.target_s), past.same_hour(TEMPERATURE)[0]
-    assert np.abs(said[TEMPERATURE] - actual)[late].mean() < 0.9 * np.nanmean(
+    assert forecast[~late].isna().all().all()
+    actual, latest = view.actual(TEMPERATURE, view.target_s), view.same_hour(TEMPERATURE)[0]
+    assert np.abs(forecast[TEMPERATURE] - actual)[late].mean() < 0.9 * np.nanmean(
         np.abs(latest - actual)[late]
     )
-    assert said[HUMIDITY][late].between(0, 100).all()
+    assert forecast[HUMIDITY][late].between(0, 100).all()
 
 
 def test_errors_come_from_before_the_refit_only(spring):
-    rows, past = spring
+    rows, view = spring
     rows = rows.assign(group="noon")
     actual = pd.DataFrame(
-        {name: past.actual(name, past.target_s) for name in VALUES}, index=rows.index
+        {name: view.actual(name, view.target_s) for name in VALUES}, index=rows.index
     )
     forecast = actual + 1.0
     refits = pd.DatetimeIndex(["2025-05-12T00:00Z"])
     band = np.full(len(rows), 0.03), np.full(len(rows), 0.09)
     first = rolling_expectations(rows, forecast, actual, band, refits)
-    assert list(first.columns) == list(COLUMNS)
+    assert list(first.columns) == list(EXPECTATION_COLUMNS)
     changed = actual.copy()
     changed[(rows["target_start"] > refits[0] - timedelta(hours=2)).to_numpy()] += 50
     pd.testing.assert_frame_equal(

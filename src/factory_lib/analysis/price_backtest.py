@@ -1,0 +1,164 @@
+"""Backtest of the price forecaster: every day forecast by rolling origin, as of its issue time.
+
+Every market day of the test is forecast once for each lead, by models fitted on the
+prices known at the issue time of the first day of their block (two to four weeks; models
+in production are younger, so this errs on the careful side). Features of a row are taken
+from known rows only, see ``features.lags``; bands come from the errors of earlier
+forecasts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.utils.parallel import Parallel, delayed
+
+from factory_lib.context import RunContext
+from factory_lib.features.calendar import Matrix
+from factory_lib.features.lags import DayMatrix, to_slots
+from factory_lib.features.prices import price_features
+from factory_lib.models import registry
+from factory_lib.models.baselines import naive_forecasts
+from factory_lib.models.calibration import (
+    band,
+    calibration_start,
+    in_quarters,
+    quarter_factors,
+    trailing_bands,
+)
+from factory_lib.models.forecasters import (
+    LEADS,
+    QUANTILES,
+    ForecasterConfig,
+    LeadModel,
+    rolling_forecast,
+)
+
+# for the next day, and for later ones, where a fresher model gains little
+REFIT_DAYS, REFIT_DAYS_BEYOND = 14, 28
+
+
+def backtest_prices(
+    prices: DayMatrix,
+    first: date,
+    last: date,
+    exogenous: Mapping[str, DayMatrix] | None = None,
+    *,
+    quarters: DayMatrix | None = None,
+    config: ForecasterConfig = ForecasterConfig(),  # noqa: B008 - frozen
+    leads: tuple[int, ...] = LEADS,
+    refit_days: int | None = None,
+    jobs: int = 1,
+) -> pd.DataFrame:
+    """Forecast the market days ``first`` to ``last`` (inclusive) at every lead, beside naive ones.
+
+    Parameters
+    ----------
+    prices : DayMatrix
+        Hourly, with at least 35 + 60 + 112 known days before ``first``: look-back,
+        training, calibration.
+    quarters : DayMatrix, optional
+        The same prices in quarters; given, so are the forecasts.
+    refit_days : int, optional
+        Length of a block; by default ``REFIT_DAYS`` for lead 1, ``REFIT_DAYS_BEYOND``
+        for the others.
+    jobs : int
+        Leads are independent, and share the cores.
+
+    Returns
+    -------
+    DataFrame
+        One row per slot and lead: ``start`` (UTC), ``market_day``, ``lead``, and in
+        EUR/MWh ``p10``, ``p50``, ``p90`` and one column per naive forecast.
+
+    Raises
+    ------
+    TooFewRows
+        If the history before ``first`` is too short.
+    """
+    spanned = prices.spanning(prices.days[0], last)
+    work = []
+    for lead in leads:
+        step = refit_days or (REFIT_DAYS if lead == 1 else REFIT_DAYS_BEYOND)
+        model = LeadModel(config, lead)
+        work.append(
+            delayed(_one_lead)(model, spanned, quarters, spanned.row(first), exogenous, step)
+        )
+    parts: list[pd.DataFrame] = Parallel(n_jobs=jobs)(work)
+    return pd.concat(parts, ignore_index=True)
+
+
+def log_backtest(
+    ctx: RunContext, name: str, params: Mapping[str, Any], metrics: Mapping[str, Any]
+) -> str:
+    """Log a backtest as an MLflow run of its own, without a model, and return the run's id.
+
+    Parameters
+    ----------
+    params, metrics : mapping
+        Parameters of the test, and its ``evaluation.score``; entries that are not numbers
+        go into ``figures.json`` alone.
+    """
+    numbers = {
+        key: float(value) for key, value in metrics.items() if isinstance(value, (int, float))
+    }
+    return registry.log(
+        ctx,
+        name=f"backtest {name}",
+        params=params,
+        metrics=numbers,
+        models={},
+        tags={"kind": "backtest", "as_of": ctx.as_of.isoformat()},
+        artifacts={"figures.json": json.dumps(dict(metrics), default=str, indent=1)},
+        figures={},
+    ).run_id
+
+
+def _one_lead(
+    model: LeadModel,
+    prices: DayMatrix,
+    quarters: DayMatrix | None,
+    first: int,
+    exogenous: Mapping[str, DayMatrix] | None,
+    refit_days: int,
+) -> pd.DataFrame:
+    lead = model.lead
+    start = calibration_start(prices.grid, first - lead + 1)
+    features = price_features(prices, lead, exogenous)
+    origins = range(start, len(prices.days), refit_days)
+    forecast = rolling_forecast(model, features, prices.grid, origins)
+    errors = prices.grid - forecast
+    actual = prices
+    if quarters is not None:
+        forecast, errors, actual = _in_quarters(prices, quarters, forecast, errors, lead)
+    spread = features.spread[:, None]
+    quantiles = trailing_bands(errors / spread, first, lead)
+    bands = band(forecast[first:], quantiles, spread[first:], lead)
+    columns = dict(zip(QUANTILES, bands, strict=True))
+    columns |= {name: values[first:] for name, values in naive_forecasts(actual, lead).items()}
+    parts = []
+    for number, day in enumerate(prices.days[first:].tolist()):
+        slots = {name: to_slots(day, values[number]) for name, values in columns.items()}
+        parts.append(pd.DataFrame(slots).assign(market_day=str(day)))
+    return pd.concat(parts).rename_axis("start").reset_index().assign(lead=lead)
+
+
+def _in_quarters(
+    prices: DayMatrix, quarters: DayMatrix, forecast: Matrix, errors: Matrix, lead: int
+) -> tuple[Matrix, Matrix, DayMatrix]:
+    # Before quarters existed, an hour stands for its four.
+    published = quarters.spanning(prices.days[0], prices.days[-1]).grid
+    rows = []
+    for row in range(len(forecast)):
+        factors = quarter_factors(published[: max(row - lead + 1, 0)])
+        rows.append(in_quarters(forecast[[row]], factors))
+    fine = np.vstack(rows)
+    is_published = np.isfinite(published)
+    fine_errors = np.where(is_published, published - fine, errors.repeat(4, axis=1))
+    grid = np.where(is_published, published, prices.grid.repeat(4, axis=1))
+    return fine, fine_errors, DayMatrix(prices.days, grid)

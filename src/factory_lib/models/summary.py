@@ -1,0 +1,327 @@
+"""Results of the feature, training and prediction jobs: sentences, key figures and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from factory_lib.clock import MADRID
+from factory_lib.domain import indices
+from factory_lib.domain.indices import CLASSES, PriceBand
+from factory_lib.features.documented import HUMIDITY, MWH_PER_KWH, PRICE, TEMPERATURE
+from factory_lib.features.weather import BIAS_DAYS
+from factory_lib.models.feature_set import FEATURE_SET_VERSION, FeatureSet
+from factory_lib.models.price_forecast import CHAMPION, NAIVE, PUBLISHED, UNAVAILABLE
+from factory_lib.models.scores import RECOMMENDATION, SCORE
+from factory_lib.results import JobResult
+
+if TYPE_CHECKING:
+    from factory_lib.models.prediction import Prediction
+    from factory_lib.models.train import Training
+
+_INDICES = [
+    "energy_cost_index",
+    "temperature_comfort_index",
+    "energy_optimization_score",
+    "chocolate_production_index",
+]
+_LATEST = [
+    "price_eur_kwh",
+    "tariff_period",
+    "temperature_c",
+    "humidity_pct",
+    "energy_optimization_score",
+    "chocolate_production_index",
+    "production_recommendation",
+]
+_TIERS = {
+    PUBLISHED: "published",
+    CHAMPION: "forecast by the champion",
+    NAIVE: "by the naive forecast (a published day repeated)",
+    UNAVAILABLE: "unavailable",
+}
+
+
+def summarise_features(features: FeatureSet) -> JobResult:
+    """Return the result of the feature job.
+
+    Tables: ``hourly`` (the set), ``features`` (one row per feature: share known, lowest,
+    mean and highest value, or the commonest class), ``indices`` (0 to 100) and ``latest``
+    (the last 24 hours with all of them known, newest first).
+    """
+    frame = features.frame
+    hours = len(frame)
+    complete = int(frame["energy_optimization_score"].notna().sum())
+    halted = int((frame["production_recommendation"] == indices.Recommendation.HALT).sum())
+    halt_share = round(halted / max(complete, 1), 3)
+    summary = (
+        f"{complete:,} of {hours:,} hours have all inputs of the score; by the outdoor index "
+        f"{halt_share:.0%} of them are Halt. Set {features.hash}, version {FEATURE_SET_VERSION}."
+    )
+    return JobResult(
+        status="ok" if complete == hours else "warn" if complete else "fail",
+        summary=summary,
+        metrics={
+            "hours": hours,
+            "known_hours": complete,
+            "halt_share": halt_share,
+            "feature_version": FEATURE_SET_VERSION,
+            "feature_hash": features.hash,
+        },
+        tables={
+            "hourly": frame,
+            "features": pd.DataFrame([_description(str(name), frame[name]) for name in frame]),
+            "indices": frame[_INDICES],
+            "latest": frame[_LATEST].dropna().tail(24)[::-1].reset_index(),
+        },
+        notes=features.notes,
+    )
+
+
+def _description(name: str, column: pd.Series) -> dict[str, object]:
+    row: dict[str, object] = {"feature": name, "known": f"{column.notna().mean():.0%}"}
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        counts = column.value_counts()
+        row["commonest"] = f"{counts.index[0]} ({counts.iloc[0]:,} h)"
+        return {**row, "lowest": None, "mean": None, "highest": None}
+    values = {"lowest": column.min(), "mean": column.mean(), "highest": column.max()}
+    return {**row, **values, "commonest": ""}
+
+
+def summarise_training(training: Training) -> JobResult:
+    """Return the result of the training job.
+
+    Tables: those of ``Training.tables``, and ``decisions``, one row per model
+    (``promotion.Decision``).
+    """
+    metrics = training.metrics
+    decisions = training.decisions
+    promoted = [decision.model for decision in decisions if decision.promoted]
+    better = all(decision.error < decision.benchmark_error for decision in decisions)
+    notes = [
+        *training.data_notes,
+        f"Trained on {metrics['train_rows']:,} pairs of issue time and hour ahead, "
+        f"{metrics['data_from']} to {metrics['data_until']}.",
+        "Same hour yesterday is given even where the issue time did not know it yet.",
+    ]
+    if training.price_obstacle:
+        notes.append(f"No price model yet, the naive forecast serves: {training.price_obstacle}")
+    return JobResult(
+        status="ok" if better else "warn",
+        summary=_training_summary(metrics, promoted, registered=bool(decisions)),
+        metrics={
+            **metrics,
+            "promoted": ", ".join(promoted),
+            "mlflow_run_id": training.run_id,
+            "skipped": 0,
+        },
+        tables={
+            **training.tables,
+            "decisions": pd.DataFrame([asdict(decision) for decision in decisions]),
+        },
+        notes=tuple(notes),
+    )
+
+
+def _training_summary(
+    metrics: Mapping[str, Any], promoted: Sequence[str], *, registered: bool
+) -> str:
+    price = rule = ""
+    if "price_mae" in metrics:
+        price = f"price of tomorrow {metrics['price_rmae_best']:.2f} of the best naive error; "
+    if "rule_mae" in metrics:
+        rule = (
+            f"On its {metrics['rule_hours']:,} hours the rule over the forecasts is "
+            f"{metrics['rule_mae']:.1f} points off and right in {metrics['rule_accuracy']:.0%}, "
+            f"the models {metrics['mae_same_hours']:.1f} and "
+            f"{metrics['accuracy_same_hours']:.0%}. "
+        )
+    decision = f"Champion now: {', '.join(promoted)}." if promoted else "None was promoted."
+    if not registered:
+        decision = "A replay registers no model."
+    return (
+        f"Next 24 hours: {price}score {metrics['mae']:.1f} points off, the same hour yesterday "
+        f"{metrics['naive_mae']:.1f} (rMAE {metrics['rmae']:.2f}); recommendation right in "
+        f"{metrics['accuracy']:.0%} of hours, yesterday's in "
+        f"{metrics['persistence_accuracy']:.0%}, the commonest class in "
+        f"{metrics['majority_accuracy']:.0%}. {rule}{decision}"
+    )
+
+
+def summarise_prediction(prediction: Prediction) -> JobResult:
+    """Return the result of the prediction job.
+
+    Tables: ``hourly``, ``slots`` and ``verification`` of the prediction; ``blocks``, see
+    there; ``price_chart`` and ``score_chart``, as ``views.learning_charts.forecast`` draws
+    them.
+    """
+    hourly = prediction.hourly
+    slots = prediction.slots
+    tier = hourly["tier"]
+    # Days on, a naive forecast may be the better one; of tomorrow, it means that
+    # something is missing.
+    fallen_back = (tier == UNAVAILABLE).any() or (tier.iloc[:48] == NAIVE).any()
+    drifts = [f"{name}: {sentence}" for name, sentence in prediction.drifts.items()]
+    price_chart = slots[["price_p10", PRICE, "price_p90"]].set_axis(["p10", "p50", "p90"], axis=1)
+    score_chart = hourly[["score_p10", "score", "score_p90"]]
+    return JobResult(
+        status="warn" if drifts or fallen_back else "ok",
+        summary=_prediction_summary(hourly, drifts),
+        metrics={**_prediction_metrics(hourly), "stored": prediction.stored},
+        tables={
+            "hourly": hourly,
+            "slots": slots,
+            "blocks": blocks(hourly, prediction.band),
+            "verification": prediction.verification,
+            "price_chart": price_chart.assign(
+                actual=slots[PRICE].where(slots["tier"] == PUBLISHED)
+            ),
+            "score_chart": score_chart.set_axis(["p10", "p50", "p90"], axis=1),
+        },
+        notes=(*_prediction_notes(prediction), *drifts),
+    )
+
+
+def _prediction_summary(hourly: pd.DataFrame, drifts: Sequence[str]) -> str:
+    next_day = hourly.iloc[:24]
+    price = next_day[PRICE]
+    if price.isna().all():
+        return "The price of the next 24 hours is unavailable: no recent day of prices is stored."
+    cheapest = pd.Timestamp(str(price.idxmin())).tz_convert(MADRID)
+    parts = [
+        f"Next 24 hours: {price.mean():.0f} EUR/MWh in the mean, cheapest at "
+        f"{cheapest:%A %H:%M} ({price.min():.0f})"
+    ]
+    counts = next_day["recommendation"].value_counts()
+    classes = [f"{counts[name]} h {name}" for name in CLASSES if counts.get(name, 0)]
+    if classes:
+        parts.append(f"outdoor index {', '.join(classes)}")
+    drift = f" Drift: {' '.join(drifts)}" if drifts else ""
+    return f"{'; '.join(parts)}. {tiers(hourly)}{drift}"
+
+
+def _prediction_metrics(hourly: pd.DataFrame) -> dict[str, int | float | str]:
+    counts = hourly["tier"].value_counts()
+    classes = hourly["recommendation"].value_counts()
+    price = hourly[PRICE].iloc[:24]
+    metrics: dict[str, int | float | str] = {"hours": len(hourly)}
+    metrics |= {tier: int(counts.get(tier, 0)) for tier in _TIERS}
+    metrics |= {f"hours_{name.split()[0].lower()}": int(classes.get(name, 0)) for name in CLASSES}
+    if price.notna().any():
+        metrics["price_next_24h_eur_mwh"] = round(float(price.mean()), 2)
+    return metrics
+
+
+def _prediction_notes(prediction: Prediction) -> list[str]:
+    """Return the provenance of prices, scores and weather."""
+    notes = list(prediction.history_notes)
+    if unavailable := int((prediction.hourly["tier"] == UNAVAILABLE).sum()):
+        notes.append(f"{unavailable} hours have no price: no whole day of prices is near enough.")
+    if prediction.naive_leads:
+        leads = ", ".join(map(str, prediction.naive_leads))
+        notes.append(f"Naive where the champion was no better on held-out weeks: day {leads}.")
+    for model, reason in prediction.unserved.items():
+        by_rule = model in (SCORE, RECOMMENDATION)
+        substitute = "The documented rule over the forecasts" if by_rule else "The naive forecast"
+        notes.append(f"{reason} {substitute} serves.")
+    for model, hours in prediction.served_hours.items():
+        if hours:
+            notes.append(f"{model} of {hours} hours is the champion's.")
+    notes.append(_weather_note(prediction.weather.provider, prediction.weather.compared_days))
+    if np.isnan(prediction.band.low_eur_kwh):
+        days = f"{indices.BAND_MINIMUM_DAYS} days of prices"
+        notes.append(f"Score and recommendation are unknown: {days} are needed for them.")
+    return notes
+
+
+def _weather_note(provider: str, compared_days: int) -> str:
+    if not provider:
+        return "No provider's weather forecast is stored: climatology of the site's own past."
+    if not compared_days:
+        return f"Weather: forecast of {provider}, as issued: none can be compared yet."
+    days = f"{compared_days} of the last {BIAS_DAYS} days"
+    return f"Weather: forecast of {provider}, less its mean error by hour over {days}."
+
+
+def tiers(hourly: pd.DataFrame) -> str:
+    """Return a sentence on the tiers of the prices, each with its end in local time."""
+    tier = hourly["tier"]
+    parts = []
+    for _, run in tier.groupby((tier != tier.shift()).cumsum()):
+        end = (pd.DatetimeIndex(run.index)[-1] + pd.Timedelta(hours=1)).tz_convert(MADRID)
+        parts.append(f"{_TIERS[str(run.iloc[0])]} until {end:%a %d %b %H:%M}")
+    return f"Prices: {', then '.join(parts)}."
+
+
+def blocks(hourly: pd.DataFrame, band: PriceBand) -> pd.DataFrame:
+    """Return consecutive hours of a market day with one recommendation, one row per block.
+
+    Returns
+    -------
+    DataFrame
+        ``start``, ``hours``, ``recommendation``, ``probability``, means of price,
+        temperature, humidity and score, ``reason``.
+    """
+    means = [PRICE, TEMPERATURE, HUMIDITY, "score"]
+    columns = ["start", "hours", "recommendation", "probability", *means, "reason"]
+    classified = hourly.dropna(subset=["recommendation"])
+    local_day = pd.DatetimeIndex(classified.index).tz_convert(MADRID).normalize()
+    keys = classified.assign(day=local_day)[["recommendation", "day"]]
+    changes = (keys != keys.shift()).any(axis=1)
+    rows = []
+    for _, block in classified.groupby(changes.cumsum()):
+        name = str(block["recommendation"].iloc[0])
+        row = {
+            "start": block.index[0],
+            "hours": len(block),
+            "recommendation": name,
+            "probability": float(block[f"p_{name}"].mean()),
+            "reason": reason(block, band),
+        }
+        rows.append({**row, **block[means].mean()})
+    return pd.DataFrame(rows, columns=columns)
+
+
+def reason(block: pd.DataFrame, band: PriceBand) -> str:
+    """Return a sentence on the points missing from a score of 100, and the recommendation's cause.
+
+    The points of price and air are those of the rule for the hours forecast; the rest is
+    due to the errors that such forecasts make, or to a champion's own forecast. The parts
+    add up to the score.
+
+    Parameters
+    ----------
+    block : DataFrame
+        Hours of one recommendation: price, temperature, humidity, ``score``,
+        ``recommendation``.
+    """
+    price_eur_kwh = block[PRICE] * MWH_PER_KWH
+    eci = indices.energy_cost_index(price_eur_kwh, band.low_eur_kwh, band.high_eur_kwh).mean()
+    discomfort = 100.0 - indices.temperature_comfort_index(block[TEMPERATURE]).mean()
+    stress = indices.humidity_stress_factor(block[HUMIDITY]).mean()
+    temperature_c = block[TEMPERATURE].mean()
+    score = round(block["score"].mean())
+    # rounded in sums, so that parts add up
+    by_price = round(0.7 * eci)
+    by_both = round(0.7 * eci + 0.3 * discomfort)
+    by_air = by_both - by_price
+    rest = 100 - score - by_both
+    points = {
+        f"a price of {block[PRICE].mean():.0f} EUR/MWh takes {by_price}": by_price,
+        f"outdoor air of {temperature_c:.0f} °C takes {by_air}": by_air,
+        f"what forecasts miss {'takes' if rest > 0 else 'gives back'} {abs(rest)}": rest,
+    }
+    parts = [part for part, value in points.items() if value]
+    joined = " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
+    sentence = f"Score {score} of 100: {joined or 'nothing is taken'}"
+    recommendation = str(block["recommendation"].iloc[0])
+    if recommendation == CLASSES[0]:
+        return f"{sentence}."
+    air = "warm air" if temperature_c > indices.COMFORT_C else "cold air"
+    causes = {air: discomfort, "the price": 0.5 * eci, "humidity": 0.3 * stress}
+    cause = max(causes, key=causes.__getitem__)
+    return f"{sentence}; {recommendation} mostly because of {cause}."
