@@ -104,14 +104,11 @@ def log_backtest(
         Parameters of the test, and its ``evaluation.score``; entries that are not numbers
         go into ``figures.json`` alone.
     """
-    numbers = {
-        key: float(value) for key, value in metrics.items() if isinstance(value, (int, float))
-    }
     return registry.log(
         ctx,
         name=f"backtest {name}",
         params=params,
-        metrics=numbers,
+        metrics=metrics,
         models={},
         tags={"kind": "backtest", "as_of": ctx.as_of.isoformat()},
         artifacts={"figures.json": json.dumps(dict(metrics), default=str, indent=1)},

@@ -110,13 +110,9 @@ def price_features(
     }
     # sorted: the columns of a fit and of its later use stand in one order
     for name, matrix in sorted((exogenous or {}).items()):
-        forecast = matrix.spanning(prices.days[0], prices.days[-1]).grid
-        latest = lag(forecast, lead - 1)
-        since_day_before = latest - lag(forecast, lead)
-        hourly[f"{name}_latest"] = latest
-        hourly[f"{name}_since_day_before"] = since_day_before
-        hourly[f"{name}_since_week_before"] = latest - lag(forecast, lead + 6)
-        daily[f"{name}_mean_since_day_before"] = since_day_before.mean(axis=1)
+        changes = _changes(matrix.spanning(prices.days[0], prices.days[-1]).grid, lead)
+        hourly |= {f"{name}_{change}": values for change, values in changes.items()}
+        daily[f"{name}_mean_since_day_before"] = changes["since_day_before"].mean(axis=1)
     daily |= day_calendar(prices.days, lead)
     return DayFeatures(
         np.stack(list(hourly.values()), axis=1),
@@ -169,3 +165,12 @@ def _day_shapes(grid: Matrix, lead: int) -> dict[str, Matrix]:
         columns[f"min_lag_{days}d"] = lag(grid, days).min(axis=1)
         columns[f"max_lag_{days}d"] = lag(grid, days).max(axis=1)
     return columns
+
+
+def _changes(forecast: Matrix, lead: int) -> dict[str, Matrix]:
+    latest = lag(forecast, lead - 1)
+    return {
+        "latest": latest,
+        "since_day_before": latest - lag(forecast, lead),
+        "since_week_before": latest - lag(forecast, lead + 6),
+    }

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from numbers import Real
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -125,7 +126,7 @@ def log(
     *,
     name: str,
     params: Mapping[str, Any],
-    metrics: Mapping[str, float],
+    metrics: Mapping[str, Any],
     models: Mapping[str, Any],
     tags: Mapping[str, str],
     artifacts: Mapping[str, str],
@@ -135,6 +136,8 @@ def log(
 
     Parameters
     ----------
+    metrics : mapping
+        Entries that are not numbers are left out.
     models : mapping of str to fitted scikit-learn estimator
         By registered name.
     tags : mapping
@@ -142,13 +145,14 @@ def log(
     artifacts : mapping of file name to text
     figures : mapping of file name to matplotlib Figure
     """
+    numbers = {key: float(value) for key, value in metrics.items() if isinstance(value, Real)}
     with client_for(ctx, "log") as client:
         import mlflow
 
         experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
         with mlflow.start_run(experiment_id=experiment, run_name=name, tags=dict(tags)) as run:
             mlflow.log_params(dict(params))
-            mlflow.log_metrics(dict(metrics))
+            mlflow.log_metrics(numbers)
             for file, text in artifacts.items():
                 mlflow.log_text(text, file)
             for file, figure in figures.items():

@@ -94,7 +94,7 @@ def train_models(
     hashes : mapping of str to str
         Identify data and code, logged with the run.
     draw : function, optional
-        Returns the figures (by file name) to log with the run, from its tables.
+        See ``retrain_trigger.train``.
     keep : bool
         Register the versions and decide which of them serve.
 
@@ -103,10 +103,7 @@ def train_models(
     TooFewRows
         If too few hours have price, weather and the price band's history.
     """
-    first = history.hourly.index[0].to_pydatetime() + timedelta(days=BAND_DAYS)
-    examples = scores.build_examples(history, first, ctx.as_of)
-    if len(examples) < ctx.settings.training.minimum_rows:
-        raise TooFewRows("Training", len(examples), ctx.settings.training.minimum_rows)
+    examples = _examples(ctx, history)
     price, obstacle = _fit_price(history)
     tested = _tested(ctx, history, examples, price)
     headline = scores.slices(tested)[scores.HEADLINE]
@@ -123,7 +120,7 @@ def train_models(
         ctx,
         name=f"training {ctx.as_of:%Y-%m-%d %H:%MZ}",
         params=_params(ctx, examples),
-        metrics={key: float(value) for key, value in metrics.items() if not isinstance(value, str)},
+        metrics=metrics,
         models=models if keep else {},
         tags={"as_of": ctx.as_of.isoformat(), "origin": ctx.store.origin, **hashes},
         artifacts=_artifacts(tables, tested),
@@ -132,6 +129,15 @@ def train_models(
     decided = evaluations if keep else []
     decisions = tuple(decide(ctx, each, logged.versions[each.model]) for each in decided)
     return Training(metrics, tables, history.notes, obstacle, decisions, logged.run_id)
+
+
+def _examples(ctx: RunContext, history: History) -> Examples:
+    needed = ctx.settings.training.minimum_rows
+    first = history.hourly.index[0].to_pydatetime() + timedelta(days=BAND_DAYS)
+    examples = scores.build_examples(history, first, ctx.as_of)
+    if len(examples) < needed:
+        raise TooFewRows("Training", len(examples), needed)
+    return examples
 
 
 def _fit_price(history: History) -> tuple[_PriceFit | None, str]:

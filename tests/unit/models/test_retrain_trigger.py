@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import factory_lib
 from factory_lib import settings as factory_settings
 from factory_lib.clock import SimulatedClock
 from factory_lib.context import RunContext, open_context
@@ -210,6 +212,11 @@ def test_a_replay_leaves_registry_and_marks_alone(workshop, trained):
     )  # a profile of imported files has no present to keep apart
     past = replace(at(workshop, NOW - timedelta(days=2)), explicit_as_of=True, settings=settings)
     assert len(retrain_trigger.train(past, force=True)["decisions"]) == 2
+
+
+@pytest.mark.parametrize("pattern", retrain_trigger._CODE)
+def test_the_code_whose_changes_cause_a_training_exists(pattern):
+    assert list(Path(factory_lib.__file__).parent.glob(pattern))
 
 
 def test_drift_since_the_last_training_makes_another_one_worth_it(workshop, trained):
