@@ -178,10 +178,10 @@ def asked_again(life: Life, before: dict[str, Slots]) -> int:
 
 
 def sound(data: Path) -> bool:
-    """Return whether SQLite finds both files whole."""
+    """Return whether SQLite finds every file whole."""
     return all(
         sqlite3.connect(file).execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        for file in (data / "store.db", data / "state.db")
+        for file in (data / "store.db", data / "state.db", data / "hosts.db")
         if file.exists()
     )
 

@@ -22,7 +22,7 @@ MINUTE = timedelta(minutes=1)
 @pytest.mark.parametrize(
     ("as_of", "present", "replay"),
     [
-        pytest.param(None, None, False, id="nothing-asked-for"),
+        pytest.param(None, None, False, id="no-instant"),
         pytest.param(NOW - MINUTE, None, True, id="a-minute-ago"),
         pytest.param(NOW + MINUTE, None, True, id="in-a-minute"),
         pytest.param(

@@ -280,7 +280,12 @@ def after_run(state: State, settings: Settings, record: RunRecord, at: datetime)
         text = f"{record.status}: {record.error or record.summary}"
         raise_event(state, Event(Topic.JOB, record.job, Severity.WARNING, text), at)
     hosts = breaker.open_hosts(state.hosts, settings.breaker)
-    events = (Event(Topic.CIRCUIT, host, Severity.WARNING, why) for host, why in hosts.items())
+    events = (
+        Event(Topic.CIRCUIT, host, Severity.WARNING, why)
+        for host, why in hosts.items()
+        # another profile of the installation may use hosts that this one does not
+        if host in settings.sources and settings.sources[host].enabled
+    )
     reconcile(state, Topic.CIRCUIT, events, at, resolved=lambda _: "It answers again.")
     deliver(state, settings, at)
 

@@ -1,4 +1,4 @@
-"""A provider under the test's control: a server that answers from a script and remembers what it was asked."""
+"""A provider under the test's control: a server that answers from a script and keeps the requests."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Answer = tuple[int, bytes] | tuple[int, bytes, dict[str, str]]
 
 @dataclass
 class Script:
-    """Answers in order, the last one again and again; ``asked`` holds target and headers of each request."""
+    """Answers in order, the last one again and again; ``requests`` has target and headers of each."""
 
     answers: list[Answer] = field(default_factory=lambda: [(200, b"{}")])
-    asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     url: str = ""
 
     def next(self) -> Answer:
-        return self.answers[min(len(self.asked), len(self.answers)) - 1]
+        return self.answers[min(len(self.requests), len(self.answers)) - 1]
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def script() -> Iterator[Script]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            written.asked.append(
+            written.requests.append(
                 (self.path, {name.lower(): value for name, value in self.headers.items()})
             )
             status, body, *more = written.next()

@@ -1,4 +1,4 @@
-"""One GET: what is retried, what is told, what is never told."""
+"""One GET: retries, errors, and keys that never leave it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_an_answer_comes_back_whole_and_is_noted_without_its_query(
         b'{"a": 1}',
         "application/json",
     )
-    assert script.asked[0][0] == "/ree/path?day=2026-04-15&token=s3cret-token"
+    assert script.requests[0][0] == "/ree/path?day=2026-04-15&token=s3cret-token"
     (call,) = calls_since(state, NOW)
     assert (call.component, call.target, call.status, call.size) == ("http", "ree", "200", 8)
 
@@ -69,14 +69,14 @@ def test_an_answer_comes_back_whole_and_is_noted_without_its_query(
         pytest.param((429, b""), QuotaError, id="429"),
     ],
 )
-def test_what_can_succeed_is_asked_again(
+def test_what_can_succeed_is_retried(
     script: Any, open_http: Any, clock: SimulatedClock, answer: Any, error: type[SourceError]
 ) -> None:
     script.answers = [answer]
     with pytest.raises(error):
         open_http(clock, retries=2).get("/")
-    assert len(script.asked) == 3
-    script.asked.clear()
+    assert len(script.requests) == 3
+    script.requests.clear()
     script.answers = [answer, (200, b"{}")]
     assert open_http(clock, retries=2).get("/").status == 200
 
@@ -91,14 +91,14 @@ def test_what_can_succeed_is_asked_again(
         pytest.param((418, b""), MalformedResponse, id="418"),
     ],
 )
-def test_what_cannot_succeed_is_asked_once(
+def test_what_cannot_succeed_is_not_retried(
     script: Any, open_http: Any, clock: SimulatedClock, answer: Any, error: type[SourceError]
 ) -> None:
     script.answers = [answer]
     with pytest.raises(error) as raised:
         open_http(clock, retries=3).get("/")
     assert raised.value.status == answer[0]
-    assert len(script.asked) == 1
+    assert len(script.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_what_cannot_succeed_is_asked_once(
             120,
             id="a date",
         ),
-        pytest.param({}, 60, id="nothing said: a minute"),
+        pytest.param({}, 60, id="no header: a minute"),
         pytest.param({"Retry-After": "-5"}, 60, id="in the past: a minute"),
         pytest.param({"Retry-After": "soon"}, 60, id="nonsense: a minute"),
     ],
@@ -127,16 +127,16 @@ def test_a_429_is_waited_out_as_long_as_it_says(
     assert seconds <= waited < seconds + 3
 
 
-def test_what_one_process_was_told_by_a_429_holds_for_all(
+def test_a_429_that_one_process_gets_blocks_all(
     script: Any, open_http: Any, clock: SimulatedClock
 ) -> None:
     script.answers = [(429, b"", {"Retry-After": "3600"})]
     with pytest.raises(QuotaError):
         open_http(clock, retries=3).get("/")
-    assert len(script.asked) == 1, "an hour is not waited out"
+    assert len(script.requests) == 1, "an hour is not waited out"
     with pytest.raises(QuotaError, match="not asked before 11:00"):
         open_http(clock).get("/")
-    assert len(script.asked) == 1
+    assert len(script.requests) == 1
     clock.set(NOW + timedelta(hours=1, seconds=1))
     script.answers = [(200, b"{}")]
     assert open_http(clock).get("/").status == 200
@@ -186,12 +186,12 @@ def test_keys_are_in_no_error_and_no_log(
         open_http(clock).get(
             "/", secret_params={"appid": Secret(key)}, secret_headers={"x-api-key": Secret(key)}
         )
-    told = (
+    text = (
         "".join(traceback.format_exception(raised.value)) + caplog.text + repr(vars(raised.value))
     )
     assert "GET /ree/" in caplog.text
-    assert "you sent" in told
-    assert "k3y" not in told
+    assert "you sent" in text
+    assert "k3y" not in text
 
 
 def test_a_key_that_no_header_can_carry_is_an_auth_error_that_does_not_show_it(
@@ -200,7 +200,7 @@ def test_a_key_that_no_header_can_carry_is_an_auth_error_that_does_not_show_it(
     with pytest.raises(AuthError) as raised:
         open_http(clock).get("/", secret_headers={"api_key": Secret("two\nlines")})
     assert "two" not in str(raised.value)
-    assert not script.asked
+    assert not script.requests
 
 
 def test_a_redirect_to_another_host_loses_the_key(
@@ -213,7 +213,7 @@ def test_a_redirect_to_another_host_loses_the_key(
         secret_headers={"x-api-key": Secret("the-key")},
         secret_params={"token": Secret("tok-en")},
     )
-    (first, sent), (second, resent) = script.asked
+    (first, sent), (second, resent) = script.requests
     assert (first, sent["x-api-key"]) == ("/ree/?token=tok-en", "the-key")
     assert second == "/file"
     assert "x-api-key" not in resent
@@ -272,10 +272,10 @@ def test_a_dead_host_gets_no_request_until_the_circuit_is_half_open(
         open_http(clock, retries=3).get("/")
     with pytest.raises(CircuitOpen):
         open_http(clock, retries=3).get("/")
-    assert len(script.asked) == 5
+    assert len(script.requests) == 5
     with pytest.raises(CircuitOpen):
         open_http(clock, retries=3).get("/")
-    assert len(script.asked) == 5, "an open circuit costs no request"
+    assert len(script.requests) == 5, "an open circuit costs no request"
     clock.sleep(301)
     script.answers = [(200, b"{}")]
     assert open_http(clock).get("/").status == 200
@@ -288,4 +288,4 @@ def test_a_host_that_has_nothing_is_not_a_broken_host(script: Any, open_http: An
     for _ in range(6):
         with pytest.raises(NoDataYet):
             open_http(clock).get("/")
-    assert len(script.asked) == 6
+    assert len(script.requests) == 6

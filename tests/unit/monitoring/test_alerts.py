@@ -14,7 +14,8 @@ from factory_lib.errors import BadInput
 from factory_lib.monitoring import alerts
 from factory_lib.monitoring.alerts import Event, Severity, Topic
 from factory_lib.runs.records import RunRecord
-from factory_lib.state import breaker
+from factory_lib.settings import load
+from factory_lib.state import breaker, open_state
 from factory_lib.state.marks import DRIFT, get_mark
 
 HOUR = timedelta(hours=1)
@@ -191,6 +192,17 @@ def test_a_failed_job_and_an_open_circuit_raise_and_end(ctx: RunContext, now: da
     breaker.record_success(ctx.state.hosts, "ree")
     alerts.after_run(ctx.state, ctx.settings, record("ok"), now)
     assert alerts.alert_rows(ctx.state) == []
+
+
+def test_a_profile_that_uses_no_host_has_no_alert_of_one(ctx: RunContext, now: datetime) -> None:
+    home = str(ctx.settings.paths.hosts.parents[1])
+    history = load("history", env={"FACTORY_HOME": home})
+    for _ in range(5):
+        breaker.record_failure(ctx.state.hosts, "ree", now, ctx.settings.breaker, "503")
+    with open_state(history) as state:
+        assert breaker.open_hosts(state.hosts, history.breaker).keys() == {"ree"}
+        alerts.after_run(state, history, record("ok"), now)
+        assert alerts.alert_rows(state) == []
 
 
 GAPS = pd.DataFrame(

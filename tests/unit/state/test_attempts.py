@@ -60,7 +60,7 @@ def test_a_gap_without_a_source_is_requested_again(
     assert attempts.next_gap_retry(state, ["spot_eur_mwh"]) is None
 
 
-def test_gaps_are_of_their_series_and_of_the_sources_that_were_asked(state: State) -> None:
+def test_gaps_are_of_their_series_and_of_the_sources_requested(state: State) -> None:
     gap = (epoch(NOW) - 7200, epoch(NOW) - 3600)
     attempts.record_unfillable(state, "spot_eur_mwh", [(*gap, 2**40)], SOURCES, NOW)
     assert attempts.unfillable_stretches(state, "spot_eur_mwh", SOURCES[:1], NOW) == [gap]

@@ -25,32 +25,32 @@ def limits(settings: Settings) -> SourceSettings:
 
 def turns(hosts: Hosts, limits: SourceSettings, count: int) -> list[float]:
     """Return when ``count`` askers get their turns, each with a clock of its own that starts now."""
-    found = []
+    instants = []
     for _ in range(count):
         clock = SimulatedClock(NOW)
         limiter.acquire(hosts, "ree", limits, clock)
-        found.append((clock.now() - NOW).total_seconds())
-    return found
+        instants.append((clock.now() - NOW).total_seconds())
+    return instants
 
 
 @pytest.mark.parametrize(
     "name", ["ree", "omie", "esios", "aemet", "openweathermap", "open_meteo", "siar"]
 )
-def test_no_window_of_60_s_holds_more_than_the_limit_and_hardly_fewer(
+def test_no_window_of_60_s_has_more_than_the_limit_and_hardly_fewer(
     hosts: Hosts, settings: Settings, name: str
 ) -> None:
     limits = settings.sources[name]
-    held = turns(hosts, limits, 2 * limits.requests_per_minute)
-    most = max(sum(first <= at < first + 60 for at in held) for first in held)
+    instants = turns(hosts, limits, 2 * limits.requests_per_minute)
+    most = max(sum(first <= at < first + 60 for at in instants) for first in instants)
     assert 0.9 * limits.requests_per_minute <= most <= limits.requests_per_minute
 
 
 def test_a_late_arrival_leaves_its_minute_within_the_limit(
     hosts: Hosts, limits: SourceSettings
 ) -> None:
-    held = turns(hosts, limits, 62)
-    for late in range(len(held)):
-        arrivals = [at + (1.0 if position == late else 0.0) for position, at in enumerate(held)]
+    instants = turns(hosts, limits, 62)
+    for late in range(len(instants)):
+        arrivals = [at + (1.0 if position == late else 0.0) for position, at in enumerate(instants)]
         assert (
             max(sum(first <= at < first + 60 for at in arrivals) for first in arrivals)
             <= limits.requests_per_minute
@@ -106,7 +106,7 @@ def test_the_days_quota_ends_at_midnight_utc(hosts: Hosts, limits: SourceSetting
     limiter.acquire(hosts, "ree", few, clock)
 
 
-def test_a_hold_only_ever_lengthens_the_wait(hosts: Hosts, limits: SourceSettings) -> None:
+def test_a_block_only_ever_lengthens_the_wait(hosts: Hosts, limits: SourceSettings) -> None:
     limiter.block_until(hosts, "ree", NOW + timedelta(seconds=100))
     limiter.block_until(hosts, "ree", NOW + timedelta(seconds=40))
     clock = SimulatedClock(NOW)
@@ -125,11 +125,11 @@ def test_a_hold_only_ever_lengthens_the_wait(hosts: Hosts, limits: SourceSetting
 def test_all_real_profiles_of_an_installation_share_one_queue(
     hosts: Hosts, limits: SourceSettings, home: Path, profile: str, shared: bool
 ) -> None:
-    turns: Counter[float] = Counter()
+    waits: Counter[float] = Counter()
     with open_state(load(profile, env={"FACTORY_HOME": str(home)})) as second:
-        for asked_through in [hosts, second.hosts] * 4:
+        for shared_hosts in [hosts, second.hosts] * 4:
             clock = SimulatedClock(NOW)
-            limiter.acquire(asked_through, "ree", limits, clock)
-            turns[round((clock.now() - NOW).total_seconds(), 2)] += 1
+            limiter.acquire(shared_hosts, "ree", limits, clock)
+            waits[round((clock.now() - NOW).total_seconds(), 2)] += 1
     steps = range(8) if shared else [0, 0, 1, 1, 2, 2, 3, 3]
-    assert turns == Counter(round(n * limiter.step_s(limits), 2) for n in steps)
+    assert waits == Counter(round(n * limiter.step_s(limits), 2) for n in steps)
