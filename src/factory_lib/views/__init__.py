@@ -6,7 +6,7 @@ from factory_lib.views import (
     plan_charts,
     series_charts,
 )
-from factory_lib.views.page import heading, notes, summary, text, verdict
+from factory_lib.views.page import heading, notes, summary, text
 from factory_lib.views.palette import LEVEL, SEVERITY, STATUS
 from factory_lib.views.tables import gaps, table
 
@@ -24,5 +24,4 @@ __all__ = [
     "summary",
     "table",
     "text",
-    "verdict",
 ]

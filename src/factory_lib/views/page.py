@@ -86,27 +86,6 @@ def summary(result: JobResult, **more: Any) -> Html:
     return Html(html, text=f"[{result.status}] {result.summary}", metrics=metrics)
 
 
-class Outcome(Protocol):
-    """Result of a job that does not yet return a JobResult."""
-
-    @property
-    def verdict(self) -> str:
-        """One sentence a person can act on."""
-
-    @property
-    def level(self) -> Any:
-        """``ok``, ``warn`` or ``fail``."""
-
-    @property
-    def figures(self) -> Mapping[str, Any]:
-        """Key figures, kept in the run's record."""
-
-
-def verdict(outcome: Outcome, **more: Any) -> Html:
-    """Return the summary line of a result that is no JobResult."""
-    return summary(JobResult(outcome.level, outcome.verdict, outcome.figures), **more)
-
-
 def notes(lines: Iterable[str]) -> Html:
     """Return remarks as a list; nothing where there are none."""
     remarks = list(lines)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,13 +28,6 @@ HOURS = pd.date_range("2026-03-28T23:00", periods=48, freq="h", tz="UTC", unit="
 
 
 @dataclass(frozen=True)
-class Unconverted:
-    verdict: str = "3 < 4 slots are missing."
-    level: str = "warn"
-    figures: dict[str, Any] = field(default_factory=lambda: {"missing": 3})
-
-
-@dataclass(frozen=True)
 class Context:
     profile: str = "demo"
     as_of: datetime = NOW
@@ -47,17 +40,6 @@ def test_a_summary_carries_its_metrics_into_the_record() -> None:
     bundle = views.summary(result, mlflow_run_id="abc")._repr_mimebundle_()
     metrics = {"summary": result.summary, "level": "warn", "missing": 3, "mlflow_run_id": "abc"}
     assert bundle[METRICS_MIME] == metrics
-    assert "3 &lt; 4 slots" in bundle["text/html"]
-
-
-def test_a_result_of_the_old_shape_carries_its_figures_into_the_record() -> None:
-    bundle = views.verdict(Unconverted(), mlflow_run_id="abc")._repr_mimebundle_()
-    assert bundle[METRICS_MIME] == {
-        "summary": "3 < 4 slots are missing.",
-        "level": "warn",
-        "missing": 3,
-        "mlflow_run_id": "abc",
-    }
     assert "3 &lt; 4 slots" in bundle["text/html"]
 
 
