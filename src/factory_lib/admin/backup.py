@@ -4,8 +4,6 @@ A backup is a folder ``data/<profile>/backup/<instant>/`` with both files and a 
 of their checksums. The models are none of it: they can be trained again.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from contextlib import ExitStack, closing

@@ -5,8 +5,6 @@ names everything it needs. It keeps the machine's own time zone, and so do the t
 ``[jobs]``.
 """
 
-from __future__ import annotations
-
 import os
 import shlex
 import shutil

@@ -5,8 +5,6 @@ series after it where they have some. Columns without a unit of their own carry 
 their name.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Inbox: files in ``data/<profile>/inbox/`` are imported by the next ingestion, then archived."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 

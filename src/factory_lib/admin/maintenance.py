@@ -1,7 +1,5 @@
 """Maintenance: a check for damage, a backup, then old things are removed and the rest compacted."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta

@@ -1,7 +1,5 @@
 """Climate risk of the plant: months and hours in which its room cannot keep a stage's limits."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 

@@ -1,7 +1,5 @@
 """One series in detail: its definition, provenance, completeness and distribution."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any

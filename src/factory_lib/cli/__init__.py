@@ -1,7 +1,5 @@
 """``factory …``: one command per job to do; a command's module is imported when it is called."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Commands that look after the installation: backup, restore, copy, cron, mlflow."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The command line itself: which commands there are, and the module each lives in."""
 
-from __future__ import annotations
-
 from importlib import import_module
 
 import click

@@ -1,7 +1,5 @@
 """Commands on stored values: import, gaps, backfill, export, quarantine."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime

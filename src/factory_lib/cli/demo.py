@@ -1,7 +1,5 @@
 """Commands that run every notebook: demo on simulated data, history on real files; simulate."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path

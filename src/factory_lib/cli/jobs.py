@@ -1,7 +1,5 @@
 """Commands on the jobs of ``config/factory.toml``: run, list, settings, index."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """Commands on models: predict, models."""
 
-from __future__ import annotations
-
 import click
 
 from factory_lib.cli import scheduled

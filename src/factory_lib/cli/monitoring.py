@@ -1,7 +1,5 @@
 """Commands that watch the installation: doctor, health, alerts."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta

@@ -1,7 +1,5 @@
 """Options that many commands share."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from getpass import getuser
 from typing import Any, TypeVar

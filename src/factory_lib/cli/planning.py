@@ -1,7 +1,5 @@
 """The command of the shift leader: plan."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

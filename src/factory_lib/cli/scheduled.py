@@ -3,8 +3,6 @@
 Standard library only until a job is due.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime

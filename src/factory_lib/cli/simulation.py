@@ -4,8 +4,6 @@ A command that may ask providers starts them itself where none run. Standard lib
 only: ticks pass through here.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Diagnostics: keys, providers, store, registry, clock and disk, each with its next step."""
 
-from __future__ import annotations
-
 import base64
 import json
 import shutil

@@ -1,7 +1,5 @@
 """Health of an installation: its jobs, providers, series and machine."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 

@@ -4,8 +4,6 @@ One alert for each day and kind, named ``2026-07-15 heat``: planning one day rai
 ends nothing of another, and a day that is over takes its alerts with it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import date, timedelta
 
