@@ -4,7 +4,7 @@
 notebooks on real files and the quick benchmarks, each in a temporary home, and keeps what is the
 same in every run. ``compare A.json B.json`` prints each path that differs and ends with 1 if there
 is one. ``--renames`` names a JSON file, ``{old: new}`` for keys or ``{"keys": {old: new}, "words":
-{old: new}}``, where words are replaced in texts.
+{old: new}, "paths": {pattern: new}}``: words are replaced in texts, patterns in whole paths.
 """
 
 from __future__ import annotations
@@ -259,11 +259,14 @@ def same(old: Any, new: Any, tolerance: float) -> bool:
 
 def compare(old: Path, new: Path, renames: dict[str, Any], ignore: str, tolerance: float) -> int:
     """Print what differs, and return 1 if something does."""
-    has_tables = bool(renames.keys() & {"keys", "words"})
-    words = renames.get("words", {}) if has_tables else {}
-    keys = renames.get("keys", {}) if has_tables else renames
+    tables = renames if renames.keys() & {"keys", "words", "paths"} else {"keys": renames}
+    words = tables.get("words", {})
     pattern = re.compile("|".join(rf"(?<!\w){re.escape(word)}(?!\w)" for word in words) or "(?!)")
-    before = dict(leaves(json.loads(old.read_text(encoding="utf-8")), keys))
+    before = {}
+    for path, value in leaves(json.loads(old.read_text(encoding="utf-8")), tables.get("keys", {})):
+        for part, name in tables.get("paths", {}).items():
+            path = re.sub(part, name, path)
+        before[path] = value
     after = dict(leaves(json.loads(new.read_text(encoding="utf-8")), {}))
     paths = sorted((before.keys() | after.keys()) - {"/commit"})
     differing = 0

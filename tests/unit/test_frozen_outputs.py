@@ -37,6 +37,12 @@ OLD = {"commit": "a", "plan": {"cost_eur": 42.5, "verdict": "3 slots barred", "b
             id="renamed",
         ),
         pytest.param(
+            {"price_eur": 42.5, "verdict": "3 slots barred", "batches": [1, 2]},
+            {"paths": {"^/plan/cost_": "/plan/price_"}},
+            [],
+            id="renamed in one place",
+        ),
+        pytest.param(
             {"cost_eur": 42.5, "summary": "4 slots barred", "batches": [1, 2]},
             {"verdict": "summary"},
             ["/plan/summary"],
