@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from itertools import combinations
@@ -37,8 +36,10 @@ from factory_lib.settings.tariff import ContractSettings
 
 EVERY = {"default": 1, "free": 4, "tight": 4}
 QUICK_EVERY, LIMIT_EVERY = 13, 13  # weeks between those looked at
+MOST_LIMITS = 8
 GAP, TIME_LIMIT_S = 0.01, 30.0
 LOOK_BACK = timedelta(days=29)
+NOT_COUNTED = "tax, margin, losses, capacity payments and adjustment services are not counted"
 
 
 @dataclass(frozen=True)
@@ -94,14 +95,14 @@ def run(options: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
         by_plant[name]["cpu_s"] = time.process_time() - began
         rows.append(weeks.assign(plant=name))
         sys.stderr.write(f"{name}: {by_plant[name]['cpu_s']:.0f} s\n")
-    return {
+    result = {
         "by_plant": by_plant,
         "slot_min": 60,
         "tariff_year": options.tariff_year,
         "weather": options.weather,
-        "assumptions": [EXCESS_ASSUMPTION, "electricity tax, margin, losses, capacity and "
-                        "adjustment services are not counted"],
-    }, pd.concat(rows, ignore_index=True)  # fmt: skip
+        "assumptions": [EXCESS_ASSUMPTION, NOT_COUNTED],
+    }
+    return result, pd.concat(rows, ignore_index=True)
 
 
 def whole_weeks(first: date, last: date) -> list[date]:
@@ -113,44 +114,48 @@ def whole_weeks(first: date, last: date) -> list[date]:
 
 def figures(year: Year) -> tuple[dict[str, Any], pd.DataFrame]:
     """Return the figures of one plant and its weeks."""
-    limited = replace(year, plant=year.plant)
     limit_kw = peak_limit(year)
     rows: list[dict[str, Any]] = []
     loads: dict[str, list[pd.Series]] = {}
     for monday in year.mondays:
-        for name, plan, schedule in schedules(limited, monday, limit_kw, loads):
-            kw = production_kw(plan.problem, schedule)
-            production = pd.Series(kw, index=plan.problem.index)
-            loads.setdefault(name, []).append(production + plan.problem.base_kw)
+        for name, plan, schedule in schedules(year, monday, limit_kw, loads):
+            kw = production_kw(plan.problem, schedule) + plan.problem.base_kw
+            loads.setdefault(name, []).append(pd.Series(kw, index=plan.problem.index))
             costs = costs_of(plan.problem, schedule)
-            late = sum(r.amount for r in costs.relaxations if r.kind == "late")
-            bought = pd.Series({"batches": len(schedule.batches), "late_kg": late})
-            bought["kg"] = sum(batch.kg for batch in schedule.batches)
-            rows.append({
-                "week": monday, "schedule": name, **bought, "energy_eur": costs.energy,
-                "toll_eur": costs.toll, "stated_eur": costs.objective - costs.paid,
-                "source": plan.source, "gap": plan.gap, "seconds": plan.seconds,
-            })  # fmt: skip
+            row = {
+                "week": monday,
+                "schedule": name,
+                "batches": len(schedule.jobs),
+                "kg": float(schedule.kg.sum()),
+                "late_kg": sum(r.amount for r in costs.relaxations if r.kind == "late"),
+                "energy_eur": costs.energy,
+                "toll_eur": costs.toll,
+                "stated_eur": costs.objective - costs.paid,
+                "source": plan.source,
+                "gap": plan.gap,
+                "seconds": plan.seconds,
+            }
+            rows.append(row)
     weeks = pd.DataFrame(rows)
     plans = weeks[weeks["schedule"] == "plan"]
-    missing = plans[(plans["source"] != "solver") | (plans["batches"] == 0)]
+    missing = (plans["source"] != "solver") | (plans["batches"] == 0) | (plans["late_kg"] > 0)
+    by_name = {
+        name: priced(year, weeks[weeks["schedule"] == name], pd.concat(parts), name)
+        for name, parts in loads.items()
+    }
+    total = {name: schedule["total_eur"] for name, schedule in by_name.items()}
     result = {
         "weeks": len(year.mondays),
         "kg": float(plans["kg"].sum()),
-        "late_kg": float(plans["late_kg"].sum()),
-        "days_without_plan": 7 * len(missing),
+        "days_without_plan": 7 * int(missing.sum()),
         "peak_limit_kw": limit_kw,
         "worst_gap": float(plans["gap"].max()),
-        "schedules": {
-            name: priced(year, weeks[weeks["schedule"] == name], pd.concat(parts), name)
-            for name, parts in loads.items()
+        "ratios": {
+            "plan_of_shift_begin": total["plan"] / total["shift_begin"],
+            "plan_contract_of_shift_begin": total["plan_contract"] / total["shift_begin"],
+            "plan_of_shift_full": total["plan"] / total["shift_full"],
         },
-    }
-    totals = {name: of["total_eur"] for name, of in result["schedules"].items()}
-    result["ratios"] = {
-        "plan_of_shift_begin": totals["plan"] / totals["shift_begin"],
-        "plan_contract_of_shift_begin": totals["plan_contract"] / totals["shift_begin"],
-        "plan_of_shift_full": totals["plan"] / totals["shift_full"],
+        "schedules": by_name,
     }
     return result, weeks
 
@@ -163,13 +168,16 @@ def schedules(
     plan = solve(so_far(request, loads, "plan"), gap=GAP, time_limit_s=TIME_LIMIT_S)
     limited = with_peak_limit(request, limit_kw)
     contract = solve(so_far(limited, loads, "plan_contract"), gap=GAP, time_limit_s=TIME_LIMIT_S)
-    counts = {"standard": len(plan.schedule.batches)}
-    fixed = fixed_start(plan.problem)
-    assert fixed is not None, "the prices of 28 days before are missing"
+    counts = {"standard": len(plan.batches)}
+    simple = {
+        "shift_begin": shift_begin(plan.problem),
+        "shift_full": shift_begin(plan.problem, counts),
+        "fixed_start": fixed_start(plan.problem),
+    }
+    found = [(name, plan, schedule) for name, schedule in simple.items() if schedule is not None]
+    assert len(found) == len(simple), "a simple schedule, or 28 days of prices for it, is missing"
     return [
-        ("shift_begin", plan, shift_begin(plan.problem)),
-        ("shift_full", plan, shift_begin(plan.problem, counts)),
-        ("fixed_start", plan, fixed),
+        *found,
         ("plan", plan, plan.schedule),
         ("plan_contract", contract, contract.schedule),
     ]
@@ -193,8 +201,8 @@ def peak_limit(year: Year) -> float:
     most = max(year.contract.by_period)
     limits = sorted(base_kw + kw for kw in sums if max(stages) <= kw <= most - base_kw)
     weeks = year.mondays[:: max(1, LIMIT_EVERY // EVERY.get(year.plant.name, 4))]
-    costs: Callable[[float], float] = lambda kw: limited_cost(year, weeks, kw)  # noqa: E731
-    return min(limits[:8], key=costs)
+    costs = {kw: limited_cost(year, weeks, kw) for kw in limits[:MOST_LIMITS]}
+    return min(costs, key=costs.__getitem__)
 
 
 def limited_cost(year: Year, weeks: list[date], kw: float) -> float:

@@ -170,9 +170,9 @@ def _search(
         model = MilpModel(problem, masks, overtime=overtime)
         price(model, tangents)
         result = model.rows.solve(deadline - time.perf_counter(), SOLVER_SHARE * gap)
-        bound = max(bound, float(result.mip_dual_bound))
         if result.x is None:
             break
+        bound = max(bound, float(result.mip_dual_bound))
         schedule = schedule_of(model, result)
         best = _cheapest(problem, best, schedule) or schedule
         if gap_of(costs_of(problem, best).objective, bound) <= gap:
@@ -194,7 +194,8 @@ def _numbers(problem: Problem, schedule: Schedule) -> tuple[int, ...]:
     """
     request = problem.request
     numbers = np.array([problem.jobs[j].number for j in schedule.jobs], np.int64)
-    before = [batch for batch in request.previous if batch.number not in numbers]
+    begun = [batch.number for batch in request.begun]
+    before = [batch for batch in request.previous if batch.number not in begun]
     fresh = np.flatnonzero(numbers == 0)
     apart = np.full((len(fresh), len(before)), np.inf)
     for column, batch in enumerate(before):

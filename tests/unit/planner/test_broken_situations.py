@@ -128,6 +128,18 @@ def test_a_batch_that_cannot_go_on_is_lost_and_made_again(ask):
     assert total_kg(plan) == pytest.approx(1000)
 
 
+def test_a_lost_batch_leaves_its_number_to_no_other(ask):
+    first = solve(ask())
+    batch = first.batches[0]
+    starts = {name: t for name, t in batch.starts.items() if name in ("mixing", "refining")}
+    begin = max(starts.values()) + HOUR
+    out = Outage("conche", begin, begin + 48 * HOUR)
+    begun = (replace(batch, starts=starts),)
+    plan = solve(ask(begin=begin, begun=begun, previous=first.batches, outages=(out,)))
+    assert "lost" in kinds(plan)
+    assert batch.number not in {one.number for one in plan.batches}
+
+
 def test_batches_in_each_others_way_are_given_up_one_by_one(ask):
     starts = {"mixing": at(0, 5), "refining": at(0, 6)}
     begun = tuple(Batch(n, "standard", 200.0, starts) for n in (1, 2))  # one conche, no wait
