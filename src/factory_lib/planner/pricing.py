@@ -125,7 +125,9 @@ def _solar(model: MilpModel) -> None:
 
 
 def _keeps(model: MilpModel) -> None:
-    """Price every start that is moved away from where it should stay."""
+    """Price every start that is moved away from where it should stay, and what is lost."""
+    lost_kg = sum(job.max_kg for job in model.problem.lost)
+    model.rows.add(1, low=lost_kg, high=lost_kg, cost=model.problem.plant.slack.lost_eur_kg)
     for keep in model.problem.keeps:
         if not 0 <= keep.slot < len(model.slots):
             continue
