@@ -22,7 +22,7 @@ from factory_lib.planner.simple import filled, shift_begin
 
 SMALLEST_EUR = 10.0  # a plan worth less is compared with this: a ratio to nothing proves nothing
 SOLVER_SHARE = 0.8  # of the gap asked for; the rest is for the exact excess charge
-MOST_ROUNDS = 4  # of describing the excess charge at the latest schedule
+MOST_ROUNDS = 8  # of describing the excess charge at the latest schedule
 FAR = 10**6  # slots between batches of different products: neither takes the other's number
 FIRST_SHARE = 0.8  # of the time for a plan without overtime, where one with overtime may follow
 
