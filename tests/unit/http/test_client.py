@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import traceback
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,8 +25,9 @@ from factory_lib.errors import (
     Unreachable,
 )
 from factory_lib.http import Http, Reply
+from factory_lib.settings import Settings, load
 from factory_lib.settings.secrets import Secret
-from factory_lib.state import State, open_state
+from factory_lib.state import State, limiter, open_state
 from factory_lib.state.calls import calls_since
 
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
@@ -289,3 +292,17 @@ def test_a_host_that_has_nothing_is_not_a_broken_host(script: Any, open_http: An
         with pytest.raises(NoDataYet):
             open_http(clock).get("/")
     assert len(script.requests) == 6
+
+
+def test_requests_of_two_real_profiles_are_spaced_together(
+    script: Any, settings: Settings, home: Path, clock: SimulatedClock
+) -> None:
+    limits = replace(settings.sources["ree"], base_url=f"{script.url}/ree")
+    history = load("history", env={"FACTORY_HOME": str(home)})
+    for profile in (settings, history, settings):
+        with open_state(profile) as state:
+            http = Http("ree", replace(profile, sources={"ree": limits}), state, clock)
+            assert http.get("/").status == 200
+            http.close()
+            assert [call.target for call in calls_since(state, clock.now())] == ["ree"]
+    assert (clock.now() - NOW).total_seconds() == pytest.approx(2 * limiter.step_s(limits))
