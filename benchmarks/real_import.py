@@ -21,21 +21,25 @@ from benchmarks._cli import bench
 from factory_lib import settings
 from factory_lib.context import RunContext, open_context
 from factory_lib.errors import ImportFileError
-from factory_lib.importers import ImportReport, import_path
+from factory_lib.importers import import_path
+from factory_lib.results import JobResult
 
+STORED = ("new", "revised", "forecasts_new")
 _PER_PLACE = ("missing_days", "incomplete_days", "empty_days", "duplicates", "frozen_hours")
 
 
 def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
     """Import all files of the data folder in a temporary home."""
     with tempfile.TemporaryDirectory() as home:
-        world = settings.load("history", env={"FACTORY_HOME": home})
-        with open_context(settings=world, run_id="real_import") as ctx:
+        history = settings.load("history", env={"FACTORY_HOME": home})
+        with open_context(settings=history, run_id="real_import") as ctx:
             reports = _import_all(ctx, chosen.data)
             again = [] if chosen.quick else _import_all(ctx, chosen.data)
     if not reports:
         raise SystemExit(f"No data file in {chosen.data}: name the folder with --data.")
-    total = {name: sum(report.figures[name] for report in reports) for name in reports[0].figures}
+    total = pd.DataFrame([report.metrics for report in reports]).drop(columns="path").sum()
+    total = total.astype(int).to_dict()
+    written = [report.metrics[name] for report in again for name in STORED]
     figures = {
         "files": len(reports),
         "rows_read": total["values_read"],
@@ -44,15 +48,13 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
         "rows_rejected": total["rejected"],
         "rows_repeated": total["repeated_values"],
         "forecasts_stored": total["forecasts_new"],
-        "stored_by_second_pass": None
-        if chosen.quick
-        else sum(r.written.written + r.forecasts.written for r in again),
-        "by_file": {report.path: _by_file(report) for report in reports},
+        "stored_by_second_pass": None if chosen.quick else sum(written),
+        "by_file": {report.metrics["path"]: _by_file(report) for report in reports},
     }
     return figures, pd.concat([_findings(report) for report in reports], ignore_index=True)
 
 
-def _import_all(ctx: RunContext, data: Path) -> list[ImportReport]:
+def _import_all(ctx: RunContext, data: Path) -> list[JobResult]:
     reports = []
     for file in sorted(data.glob("*.gz")):
         began = time.perf_counter()
@@ -61,34 +63,37 @@ def _import_all(ctx: RunContext, data: Path) -> list[ImportReport]:
         except ImportFileError as error:
             sys.stderr.write(f"{error}\n")
             continue
-        sys.stderr.write(f"{time.perf_counter() - began:5.1f} s  {reports[-1].verdict}\n")
+        sys.stderr.write(f"{time.perf_counter() - began:5.1f} s  {reports[-1].summary}\n")
     return reports
 
 
-def _by_file(report: ImportReport) -> dict[str, Any]:
+def _by_file(report: JobResult) -> dict[str, Any]:
     """Return the key figures; ``by_place`` where there are several places, but not hundreds."""
-    places = report.accounts.set_index("place")[list(_PER_PLACE)]
+    places = report["places"].set_index("place")[list(_PER_PLACE)]
     detail = (
         {"by_place": places.to_dict("index")} if 1 < len(places) <= 12 else {"places": len(places)}
     )
-    return {**report.figures, "level": report.level, **detail, "notes": list(report.notes)}
+    counts = {name: value for name, value in report.metrics.items() if name != "path"}
+    return {**counts, "level": report.status, **detail, "notes": list(report.notes)}
 
 
-def _findings(report: ImportReport) -> pd.DataFrame:
+def _findings(report: JobResult) -> pd.DataFrame:
     """Return every single finding as a row: ``file, finding, place, at, …``."""
-    days = report.missing.rename(columns={"day": "at"}).assign(finding="missing")
+    days = report["missing"].rename(columns={"day": "at"}).assign(finding="missing")
     days["reason"] = (
         days["slots_missing"].astype(str) + " of " + days["slots_expected"].astype(str) + " slots"
     )
-    bad = report.rejected.rename(columns={"start": "at"}).assign(finding="rejected")
-    marks = report.marks.rename(columns={"start": "at", "value": "text"}).assign(
-        finding="quarantined"
+    bad = report["rejected"].rename(columns={"start": "at"}).assign(finding="rejected")
+    marks = (
+        report["quarantined"]
+        .rename(columns={"start": "at", "value": "text"})
+        .assign(finding="quarantined")
     )
-    again = report.repeated.rename(columns={"start": "at"}).assign(finding="duplicate")
+    again = report["repeated"].rename(columns={"start": "at"}).assign(finding="duplicate")
     parts = [part.astype(object) for part in (days, bad, again, marks) if len(part)]
     columns = ["file", "finding", "place", "at", "series", "member", "line", "text", "reason"]
-    found = pd.concat(parts) if parts else pd.DataFrame(columns=columns)
-    return found.assign(file=report.path).reindex(columns=columns)
+    findings = pd.concat(parts) if parts else pd.DataFrame(columns=columns)
+    return findings.assign(file=report.metrics["path"]).reindex(columns=columns)
 
 
 if __name__ == "__main__":

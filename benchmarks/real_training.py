@@ -33,7 +33,7 @@ def real_history(data: Path, as_of: str) -> History:
         settings = factory_settings.load("history", env={"FACTORY_HOME": home})
         with open_context(settings=settings, as_of=parse_instant(as_of)) as ctx:
             for pattern in FILES:
-                sys.stderr.write(f"{import_path(ctx, find(data, pattern)).verdict}\n")
+                sys.stderr.write(f"{import_path(ctx, find(data, pattern)).summary}\n")
             return load_history(ctx, settings.training.history_days)
 
 

@@ -74,7 +74,7 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], Any]:
 def fill(ctx: RunContext, chosen: argparse.Namespace) -> None:
     """Import prices and weather, and lend 2014 the weather of 2015."""
     for pattern in ("spot_es_hourly_*", "es_weather_*"):
-        sys.stderr.write(f"{import_path(ctx, find(chosen.data, pattern)).verdict}\n")
+        sys.stderr.write(f"{import_path(ctx, find(chosen.data, pattern)).summary}\n")
     first = parse_instant("2015-01-01")
     rows = ctx.store.read(
         ["temperature_c", "humidity_pct"],

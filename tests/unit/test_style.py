@@ -27,7 +27,6 @@ EXEMPT = {
     "errors",
     "factory_sim",
     "frames",
-    "importers",
     "plan",
     "planning",
     "settings",

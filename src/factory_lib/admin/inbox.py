@@ -52,12 +52,13 @@ def _import(ctx: RunContext, path: Path) -> InboxEntry:
     name = printable(path.name)
     before = due.entry_files(path)
     try:
-        report = import_path(ctx, path)
+        result = import_path(ctx, path)
     except (BadInput, OriginMismatch) as error:
         entry = InboxEntry(name, 0, True, printable(error.message))
     else:
-        entry = InboxEntry(name, report.written.new, report.level == "fail", report.verdict)
-        if report.written.written:
+        new = result.metrics["new"]
+        entry = InboxEntry(name, new, result.status == "fail", result.summary)
+        if new + result.metrics["revised"]:
             ctx.set_mark(STORED, "inbox", ctx.clock.now())
     if due.entry_files(path) != before:
         # The part that was read is stored; the next run reads the whole.

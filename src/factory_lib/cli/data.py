@@ -14,15 +14,16 @@ from factory_lib import settings as factory_settings
 from factory_lib.admin.export import export_view
 from factory_lib.cli import simulation
 from factory_lib.cli.options import Command, as_of_option, by_option, common_options
-from factory_lib.cli.output import records, result_of, write_result, write_rows
+from factory_lib.cli.output import records, write_result, write_rows
 from factory_lib.clock import parse_instant
 from factory_lib.context import open_context
 from factory_lib.errors import BadInput, SourceError
-from factory_lib.importers import detect
+from factory_lib.importers.formats import FORMATS
 from factory_lib.pipeline import backfill as filling
 from factory_lib.pipeline import quarantine as quarantining
 from factory_lib.pipeline.gaps import analyse
 from factory_lib.pipeline.summary import summarise_gaps
+from factory_lib.results import JobResult
 
 commands = click.Group()
 
@@ -42,19 +43,19 @@ def import_files(
     import changes nothing.
     """
     files = list(paths)
-    if fmt is None and len(files) > 1 and str(files[0]) in detect.FORMATS:
+    if fmt is None and len(files) > 1 and str(files[0]) in FORMATS:
         # A first word that names a format stands for --format, unless there is such a file.
         fmt = None if files[0].exists() else str(files.pop(0))
     with open_context(profile) as ctx:
-        reports = [importers.import_path(ctx, path, format=fmt) for path in files]
-    return write_imports(reports, as_json)
+        results = [importers.import_path(ctx, path, format=fmt) for path in files]
+    return write_imports(results, as_json)
 
 
-def write_imports(reports: Sequence[importers.ImportReport], as_json: bool = False) -> int:
-    """Write import reports; return 1 where something could not be read."""
-    for report in reports:
-        write_result(result_of(report, "missing", "rejected"), as_json)
-    return int(any(report.level == "fail" for report in reports))
+def write_imports(results: Sequence[JobResult], as_json: bool = False) -> int:
+    """Write the results of imports; return 1 where something could not be read."""
+    for result in results:
+        write_result(result, as_json, "missing", "rejected")
+    return int(any(result.status == "fail" for result in results))
 
 
 @commands.command("gaps")

@@ -55,14 +55,6 @@ def write_rows(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
         write("none")
 
 
-def result_of(outcome: Any, *tables: str) -> JobResult:
-    """Return an outcome of the older kind as a result with some of its tables."""
-    from factory_lib.results import JobResult
-
-    frames = {name: getattr(outcome, name) for name in tables}
-    return JobResult(outcome.level, outcome.verdict, outcome.figures, frames)
-
-
 def write_result(result: JobResult, as_json: bool, *tables: str) -> None:
     """Write a result and its tables, or those that are named."""
     frames = {name: result[name] for name in tables or result.tables}

@@ -1,19 +1,23 @@
-"""Import of data files: read, judge, store, account; complete or visibly incomplete, and twice is as good as once."""
+"""Import of data files: read, checked, stored and counted; repeating an import changes nothing."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
+
+import pandas as pd
 
 from factory_lib.context import RunContext
 from factory_lib.errors import ImportFileError, OriginMismatch
-from factory_lib.importers import detect, files, report
-from factory_lib.importers.batch import import_members
+from factory_lib.importers import files, formats
+from factory_lib.importers.batch import ImportBatch, describe_members, import_members
 from factory_lib.importers.files import Member
-from factory_lib.importers.reading import join
-from factory_lib.importers.report import ImportReport
+from factory_lib.importers.summary import UNKNOWN_FORMAT, summarise
+from factory_lib.results import JobResult
 
-__all__ = ["HISTORY_PATTERNS", "ImportReport", "import_history", "import_path"]
+__all__ = ["HISTORY_PATTERNS", "import_history", "import_path"]
 
 HISTORY_PATTERNS = (
     "spot_es_hourly_*",
@@ -25,9 +29,10 @@ HISTORY_PATTERNS = (
     "siar_*",
     "aemet*",
 )
+TABLE_NAMES = ("members", "rejected", "repeated", "quarantined", "places", "missing")
 
 
-def import_path(ctx: RunContext, path: Path, *, format: str | None = None) -> ImportReport:
+def import_path(ctx: RunContext, path: Path, *, format: str | None = None) -> JobResult:
     """Import a file, an archive, or every file in a folder and below.
 
     Parameters
@@ -35,7 +40,14 @@ def import_path(ctx: RunContext, path: Path, *, format: str | None = None) -> Im
     path : Path
         Plain, gzip, tar or tar.gz; a folder may mix formats.
     format : str, optional
-        One of ``detect.FORMATS``, when the content does not tell.
+        One of ``formats.FORMATS``, when the content does not show it.
+
+    Returns
+    -------
+    JobResult
+        Tables: ``members``, one row per file or archive entry with its format and
+        state; ``rejected`` and ``repeated`` lines; ``quarantined`` values; ``places``
+        and ``missing`` days (``check.CheckedReading``).
 
     Raises
     ------
@@ -49,44 +61,51 @@ def import_path(ctx: RunContext, path: Path, *, format: str | None = None) -> Im
             f"{path} holds real values, and profile {ctx.settings.profile} is simulated."
         )
     groups = _by_format(files.members(path), format)
-    unknown = groups.pop("", [])
+    unknown = [member.label for member in groups.pop("", [])]
     if not groups:
         raise ImportFileError(
             str(path),
             "is in no known format",
-            next_step=f"Name one with --format: {', '.join(detect.FORMATS)}.",
+            next_step=f"Name one with --format: {', '.join(formats.FORMATS)}.",
         )
-    shown = files.printable(path.name)
-    parts = [import_members(ctx, shown, name, members) for name, members in groups.items()]
-    if unknown:
-        listed = report.listed({member.label: report.UNKNOWN for member in unknown}, "")
-        parts.append(ImportReport(path=shown, members=listed))
-    return join(parts)
+    batches = [import_members(ctx, name, members) for name, members in groups.items()]
+    batches.append(describe_members("", dict.fromkeys(unknown, UNKNOWN_FORMAT)))
+    return _joined(files.printable(path.name), batches)
 
 
-def import_history(ctx: RunContext, folder: Path) -> list[ImportReport]:
-    """Import the public history files found in ``folder`` (``HISTORY_PATTERNS``), one report each.
+def _joined(path: str, batches: Sequence[ImportBatch]) -> JobResult:
+    tables = {}
+    for name in TABLE_NAMES:
+        parts = [batch.tables[name] for batch in batches if name in batch.tables]
+        tables[name] = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    counts = sum((batch.counts for batch in batches), Counter[str]())
+    notes = dict.fromkeys(chain.from_iterable(batch.notes for batch in batches))
+    return summarise(path, counts, tables, list(notes))
+
+
+def import_history(ctx: RunContext, folder: Path) -> list[JobResult]:
+    """Import the public history files of ``folder`` (``HISTORY_PATTERNS``), one result each.
 
     Raises
     ------
     ImportFileError
         If the folder holds none of them.
     """
-    found = [file for pattern in HISTORY_PATTERNS for file in sorted(folder.glob(pattern))]
-    if not found:
+    paths = [file for pattern in HISTORY_PATTERNS for file in sorted(folder.glob(pattern))]
+    if not paths:
         raise ImportFileError(
             str(folder),
             f"holds none of {', '.join(HISTORY_PATTERNS)}",
             next_step="Name the folder.",
         )
-    return [import_path(ctx, file) for file in found]
+    return [import_path(ctx, path) for path in paths]
 
 
-def _by_format(members: Sequence[Member], fmt: str | None) -> dict[str, list[Member]]:
+def _by_format(members: Sequence[Member], name: str | None) -> dict[str, list[Member]]:
     """Group members by format; those of none are under the empty name."""
-    if fmt is not None:
-        detect.named(fmt)
+    if name is not None:
+        formats.require_format(name)
     groups: dict[str, list[Member]] = {}
     for member in members:
-        groups.setdefault(fmt or detect.detect(member) or "", []).append(member)
+        groups.setdefault(name or formats.detect(member) or "", []).append(member)
     return groups

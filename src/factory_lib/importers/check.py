@@ -1,111 +1,114 @@
-"""Judging what was read: what can be stored, what only repeats, what contradicts or cannot be."""
+"""Checks of a reading: values to store, repetitions, contradictions, and impossible values."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from factory_lib import frames
 from factory_lib.catalogue import Catalogue, Kind
-from factory_lib.clock import epoch
-from factory_lib.importers import file_checks, file_coverage
-from factory_lib.importers.reading import REJECTED_COLUMNS, Reading, rejected
+from factory_lib.clock import HOUR_S, MADRID, epoch
+from factory_lib.importers.coverage import count_days
+from factory_lib.importers.reading import Format, Reading, Rejection
+from factory_lib.importers.summary import FINDINGS_BY_PLACE
 from factory_lib.settings.records import QualitySettings
 from factory_lib.slots import from_index, on_grid, resolutions
 
-REPEATED_COLUMNS = ("member", "line", "place", "start")
-_ACCOUNTED = (*file_coverage.ACCOUNT_COLUMNS, "duplicates", "frozen_hours", "format")
+REJECTED_COLUMNS = ["member", "line", "place", "start", "series", "text", "reason"]
+REPEATED_COLUMNS = ["member", "line", "place", "start"]
+_FLAGGED_COLUMNS = ["series", "place", "source", "start", "value", "rule", "reason"]
 _IDENTITY = ["place", "source", "start", "edition"]
+_TEXTS = dict.fromkeys(("member", "place", "series", "text", "reason"), "str")
+_READINGS = ("temperature_c", "humidity_pct", "wind_speed_ms", "precipitation_mm")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Findings:
-    """What was found of members of one format, beside the values that can be stored.
+@dataclass(frozen=True)
+class CheckedReading:
+    """A reading, separated.
 
     Attributes
     ----------
-    rejected : DataFrame
-        One row per value or line that is not stored, and why
-        (``reading.REJECTED_COLUMNS``).
-    repeated : DataFrame
-        Lines for a slot that has one already (``REPEATED_COLUMNS``), in other words or
-        the same.
-    marks : DataFrame
-        Stored values that are not to be trusted (``suspects.MARK_COLUMNS``).
-    accounts, missing : DataFrame
-        What is not there, by place and by day (``absences``), with the ``format``.
-    values_read, duplicate_values : int
-        Cells that held something, and those of lines that only repeat another line.
+    rows : DataFrame
+        Values to store: tidy rows, with ``member`` and ``edition``.
+    tables : mapping of str to DataFrame
+        ``rejected`` values and lines, which are not stored, and why
+        (``REJECTED_COLUMNS``); ``repeated`` lines, for a slot that has one already
+        (``REPEATED_COLUMNS``); values to store and to put in quarantine
+        (``quarantined``); ``places`` and ``missing`` days (``coverage.count_days``).
+    counts : Counter
+        ``values_read``, cells that held something; ``repeated_values``, cells of lines
+        that only repeat another; ``rejected``, ``quarantined`` and the sums of
+        ``places``.
     """
 
-    rejected: pd.DataFrame = field(default_factory=rejected)
-    repeated: pd.DataFrame = field(default_factory=partial(pd.DataFrame, columns=REPEATED_COLUMNS))
-    marks: pd.DataFrame = field(
-        default_factory=partial(pd.DataFrame, columns=file_checks.MARK_COLUMNS)
-    )
-    accounts: pd.DataFrame = field(default_factory=partial(pd.DataFrame, columns=_ACCOUNTED))
-    missing: pd.DataFrame = field(
-        default_factory=partial(pd.DataFrame, columns=(*file_coverage.MISSING_COLUMNS, "format"))
-    )
-    values_read: int = 0
-    duplicate_values: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Checked(Findings):
-    """What may be stored as well: tidy rows, with ``member`` and ``edition`` beside."""
-
     rows: pd.DataFrame
+    tables: dict[str, pd.DataFrame]
+    counts: Counter[str]
 
 
 def check(
-    reading: Reading, retrieved_at: datetime, rules: QualitySettings, catalogue: Catalogue
-) -> Checked:
+    reading: Reading,
+    fmt: Format,
+    retrieved_at: datetime,
+    rules: QualitySettings,
+    catalogue: Catalogue,
+) -> CheckedReading:
     """Separate what can be stored from what cannot, and count what is not there."""
     table = reading.table
     twice = table.duplicated(_IDENTITY, keep=False)
-    rows = _long(table[~twice], reading, retrieved_at)
-    first, same, contradicting = _duplicates(_long(table[twice], reading, retrieved_at))
-    rows = pd.concat([rows, first], ignore_index=True) if len(first) else rows
+    rows = _long(table[~twice], reading, fmt, retrieved_at)
+    doubles = _long(table[twice], reading, fmt, retrieved_at)
+    again = doubles.duplicated(["series", *_IDENTITY])
+    same = doubles.duplicated(["series", *_IDENTITY, "value"])
+    if len(doubles):
+        rows = pd.concat([rows, doubles[~again]], ignore_index=True)
     latest = epoch(retrieved_at + timedelta(days=rules.ahead_days))
     reasons = _impossible(rows, latest, catalogue)
-    wrong = reasons != ""
-    good = rows[~wrong].reset_index(drop=True)
-    frozen = file_checks.frozen(table.drop_duplicates(_IDENTITY), rules.frozen_h)
-    accounts, missing = file_coverage.count(reading, catalogue[reading.series[0]])
-    repeated = table.loc[table.duplicated(_IDENTITY), list(REPEATED_COLUMNS)].reset_index(drop=True)
+    good = rows[reasons == ""].reset_index(drop=True)
+    frozen = _frozen(table.drop_duplicates(_IDENTITY), rules.frozen_h)
+    repeated = table.loc[table.duplicated(_IDENTITY), REPEATED_COLUMNS].reset_index(drop=True)
+    places, missing = count_days(reading, fmt, catalogue[reading.series[0]])
     for column, lines in (("duplicates", repeated), ("frozen_hours", frozen)):
-        accounts[column] = (
-            accounts["place"].map(lines["place"].value_counts()).fillna(0).astype("int64")
-        )
+        by_place = lines["place"].value_counts()
+        places[column] = places["place"].map(by_place).fillna(0).astype("int64")
     unusable = (
-        _offending(contradicting, "contradicts an earlier line of the same slot"),
-        _offending(rows[wrong], reasons[wrong]),
+        rejection_table(reading.rejected),
+        _offending(doubles[again & ~same], "contradicts an earlier line of the same slot"),
+        _offending(rows[reasons != ""], reasons[reasons != ""]),
     )
-    return Checked(
-        rows=good,
-        rejected=pd.concat([reading.rejected, *unusable], ignore_index=True),
-        repeated=repeated,
-        marks=file_checks.marks(good, frozen, rules.frozen_h),
-        accounts=accounts,
-        missing=missing,
-        values_read=len(rows) + same + len(contradicting) + len(reading.rejected),
-        duplicate_values=same,
+    tables = {
+        "rejected": pd.concat(unusable, ignore_index=True),
+        "repeated": repeated,
+        "quarantined": _flagged(good, frozen, rules.frozen_h),
+        "places": places,
+        "missing": missing,
+    }
+    counts = Counter({name: int(places[name].sum()) for name in FINDINGS_BY_PLACE})
+    counts.update(
+        values_read=len(rows) + int(again.sum()) + len(reading.rejected),
+        repeated_values=int(same.sum()),
+        rejected=len(tables["rejected"]),
+        quarantined=len(tables["quarantined"]),
     )
+    return CheckedReading(good, tables, counts)
 
 
-def _duplicates(rows: pd.DataFrame) -> tuple[pd.DataFrame, int, pd.DataFrame]:
-    """Return the first value of each slot, how many only repeat one, and those that contradict it."""
-    again = rows.duplicated(["series", *_IDENTITY])
-    same = rows.duplicated(["series", *_IDENTITY, "value"])
-    return rows[~again], int(same.sum()), rows[again & ~same]
+def rejection_table(rejected: Iterable[Rejection]) -> pd.DataFrame:
+    """Return what could not be read (``REJECTED_COLUMNS``)."""
+    frame = pd.DataFrame(rejected, columns=list(Rejection._fields))
+    unknown = pd.Series(pd.NaT, index=frame.index, dtype=frames.UTC_S)
+    table = frame.assign(place="", start=unknown)[REJECTED_COLUMNS]
+    return table.astype({"line": "int64", **_TEXTS})
 
 
-def _long(table: pd.DataFrame, reading: Reading, retrieved_at: datetime) -> pd.DataFrame:
+def _long(
+    table: pd.DataFrame, reading: Reading, fmt: Format, retrieved_at: datetime
+) -> pd.DataFrame:
     """Return one row per value: the tidy columns, then member, line and edition."""
     beside = ["member", "line", "edition"]
     long = table.melt(
@@ -113,9 +116,8 @@ def _long(table: pd.DataFrame, reading: Reading, retrieved_at: datetime) -> pd.D
     )
     long = long[np.isfinite(long["value"].to_numpy())].reset_index(drop=True)
     slot = pd.to_timedelta(long["resolution_s"], unit="s")
-    long["start"] = long["start"].mask(
-        long["series"].isin(reading.sums_before), long["start"] - slot
-    )
+    is_sum = long["series"].isin(fmt.sums_before)
+    long["start"] = long["start"].mask(is_sum, long["start"] - slot)
     unknown = pd.Series(pd.NaT, index=long.index, dtype=frames.UTC_S)
     now = pd.Series(pd.Timestamp(retrieved_at), index=long.index, dtype=frames.UTC_S)
     long = long.assign(kind=Kind.OBSERVED.value, provider_updated_at=unknown, retrieved_at=now)
@@ -125,19 +127,66 @@ def _long(table: pd.DataFrame, reading: Reading, retrieved_at: datetime) -> pd.D
 
 def _offending(rows: pd.DataFrame, reason: str | np.ndarray) -> pd.DataFrame:
     text = rows["value"].map("{:g}".format).astype("str")
-    offending: pd.DataFrame = rows.assign(text=text, reason=reason).reset_index(drop=True)
-    return offending[list(REJECTED_COLUMNS)]
+    return rows.assign(text=text, reason=reason).reset_index(drop=True)[REJECTED_COLUMNS]
 
 
 def _impossible(rows: pd.DataFrame, latest: int, catalogue: Catalogue) -> np.ndarray:
     """Return for each row why it cannot be stored, or an empty string."""
     reasons = np.full(len(rows), "", dtype=object)
     for name, at in rows.groupby("series", sort=False).indices.items():
-        series, part = catalogue[str(name)], rows.iloc[at]
-        value, starts = part["value"].to_numpy(), from_index(part["start"])
+        series = catalogue[str(name)]
+        part = rows.iloc[at]
+        starts = from_index(part["start"])
         step = part["resolution_s"].to_numpy()
         reasons[at[~on_grid(series, starts, step)]] = "does not begin where a slot does"
         reasons[at[step != resolutions(series, starts)]] = "not the resolution of that time"
         reasons[at[starts > latest]] = "lies in the future"
-        reasons[at[series.outside(value)]] = f"outside {series.limits}"
+        reasons[at[series.outside(part["value"].to_numpy())]] = f"outside {series.limits}"
     return reasons
+
+
+# -- values that are stored and quarantined -------------------------------------------------------
+
+
+def _flagged(rows: pd.DataFrame, frozen: pd.DataFrame, hours: float) -> pd.DataFrame:
+    """Return the values of frozen lines and of halved hours."""
+    constant = rows[:0]
+    if len(frozen):
+        lines = pd.MultiIndex.from_frame(rows[["member", "line"]])
+        constant = rows[lines.isin(pd.MultiIndex.from_frame(frozen[["member", "line"]]))]
+    flagged = (
+        constant.assign(
+            rule="flat_line", reason=f"unchanged in every reading for {hours:g} h or more"
+        ),
+        _halved(rows).assign(
+            rule="halved_hour", reason="both repeated hours hold half of the sum published for them"
+        ),
+    )
+    return pd.concat(flagged, ignore_index=True)[_FLAGGED_COLUMNS]
+
+
+def _frozen(table: pd.DataFrame, hours: float) -> pd.DataFrame:
+    """Return the lines of hourly weather that are alike in every reading for so many hours."""
+    readings = [name for name in _READINGS if name in table]
+    if not readings:
+        return table[:0]
+    ordered = table.sort_values(["place", "start"])
+    alike = ordered[["place", *readings]].eq(ordered[["place", *readings]].shift()).all(axis=1)
+    next_hour = ordered["start"].diff() == pd.Timedelta(seconds=HOUR_S)
+    run = (~(alike & next_hour)).cumsum()
+    return ordered[run.groupby(run).transform("size") >= hours]
+
+
+def _halved(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the October hours of years in which the operator published one sum for both.
+
+    Public copies then hold half of that sum in each: alike to the last digit, and up to
+    1 EUR/MWh off.
+    """
+    of_operator = (rows["series"] == "spot_eur_mwh") & (rows["source"] == "ree")
+    spot = rows[of_operator & (rows["resolution_s"] == HOUR_S)]
+    wall = spot["start"].dt.tz_convert(MADRID).dt.tz_localize(None)
+    twice = spot[wall.duplicated(keep=False)]
+    alike = twice.groupby(wall[twice.index])["value"].transform("nunique") == 1
+    halved: pd.DataFrame = twice[alike]
+    return halved

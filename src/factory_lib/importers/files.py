@@ -1,4 +1,4 @@
-"""From a path to its members: plain files, gzip, tar archives, and folders of them; nothing is unpacked to disk."""
+"""Members of a path: plain files, gzip, tar archives and folders, none unpacked to disk."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 from factory_lib.errors import ImportFileError
@@ -62,7 +63,7 @@ class Member:
 
 
 def members(path: Path) -> list[Member]:
-    """Return every member of a file, an archive, or the files in a folder and below, hidden ones left out, by name.
+    """Return every member of a file, an archive or a folder, by name; hidden files are left out.
 
     Raises
     ------
@@ -71,16 +72,15 @@ def members(path: Path) -> list[Member]:
     """
     top = path if path.is_dir() else path.parent
     files = visible(path) if path.is_dir() else [path]
-    found = [
-        member for file in files for member in _open(file, printable(str(file.relative_to(top))))
-    ]
-    if not found:
+    opened = [_open(file, printable(str(file.relative_to(top)))) for file in files]
+    read = list(chain.from_iterable(opened))
+    if not read:
         raise ImportFileError(
             str(path),
             "holds no file",
             next_step="Name a data file, an archive or a folder of them.",
         )
-    return found
+    return read
 
 
 def printable(text: str) -> str:
@@ -89,11 +89,9 @@ def printable(text: str) -> str:
 
 
 def visible(folder: Path) -> list[Path]:
-    """Return the files in a folder and below, without those whose name, or a folder's on the way, begins with a dot."""
-    found = (file for file in folder.rglob("*") if file.is_file())
-    return sorted(
-        file for file in found if not any(p.startswith(".") for p in file.relative_to(folder).parts)
-    )
+    """Return the files in a folder and below; names that begin with a dot are left out."""
+    files = (file for file in folder.rglob("*") if file.is_file())
+    return sorted(file for file in files if "/." not in f"/{file.relative_to(folder).as_posix()}")
 
 
 def _open(file: Path, label: str) -> Iterator[Member]:
@@ -116,5 +114,5 @@ def _open(file: Path, label: str) -> Iterator[Member]:
 
 
 def _short(name: str) -> str:
-    """Drop the archive's own top folder, which says nothing."""
+    """Return the name without the archive's own top folder."""
     return "/".join(Path(name).parts[1:]) or name

@@ -1,70 +1,77 @@
-"""What a format module returns, and the reader of delimited text that most of them share."""
+"""The description of a file format, and the reader of delimited text that most formats share."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from functools import reduce
+from dataclasses import dataclass, field
 from itertools import chain
-from operator import add
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from factory_lib.errors import ImportFileError, SourceError
-from factory_lib.frames import UTC_S
+from factory_lib.clock import HOUR_S
+from factory_lib.errors import ImportFileError
 from factory_lib.importers.files import Member
-from factory_lib.sources.parsing import Parsed
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-Record = TypeVar("Record", bound="DataclassInstance")
 KEY_COLUMNS = ("member", "line", "place", "source", "resolution_s", "edition", "start")
-YEARS = (
-    1900,
-    2100,
-)  # another one is a slip of the pen, and would make a window of millions of slots
+YEARS = (1900, 2100)  # a slip of the pen would make a window of millions of slots
 FIRST_LINE = 2  # of a table's values: the header is line 1
-REJECTED_COLUMNS = ("member", "line", "place", "start", "series", "text", "reason")
+# Units of files that are not those of the series. Of prices as many decimals are kept as
+# the files carry, so that the change of unit adds no digit of its own.
+CONVERSIONS: Mapping[str, Callable[[Any], Any]] = {
+    "K": lambda kelvin: np.round(kelvin - 273.15, 3),
+    "EUR/kWh": lambda price: np.round(price * 1000.0, 5),
+}
+
+TimeReader = Callable[["Lines"], pd.Series]
+PlaceReader = Callable[["Lines"], "str | pd.Series"]
+Parser = Callable[[Sequence[Member], "Format"], "Reading"]
+
+
+class FileColumn(NamedTuple):
+    """A column's series and, where it is not the series' own, its unit (``CONVERSIONS``)."""
+
+    series: str
+    unit: str = ""
+
+    def convert(self, values: np.ndarray) -> np.ndarray:
+        """Return the values in the unit of the series."""
+        return CONVERSIONS[self.unit](values) if self.unit else values
+
+
+class Rejection(NamedTuple):
+    """A value, a line or a whole member that cannot be read."""
+
+    member: str
+    text: str
+    reason: str
+    line: int = 0
+    series: str = ""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One or more members of one format, read but not yet judged.
+    """Members of one format, read but not yet checked.
 
     Attributes
     ----------
     table : DataFrame
         One row per line of the file: ``KEY_COLUMNS``, then one float column per series;
-        NaN is an empty cell. ``edition`` counts republications of the same day, the
-        highest being the last word.
-    rejected : DataFrame
-        What could not be read (``REJECTED_COLUMNS``).
+        NaN is an empty cell. ``edition`` counts publications of the same day, of which
+        the highest is valid.
     forecasts : DataFrame, optional
         Forecast rows (``frames.FORECAST_COLUMNS``) with their ``member``.
     notes : tuple of str
         Assumptions made and columns left out, for the reader of the report.
-    continuous : bool
-        Whether every day between the first and the last is expected; else each day is
-        judged by itself.
-    shared_window : bool
-        Whether every place should report over the whole file, so that late ones show.
-    sums_before : tuple of str
-        Series whose values are sums over the slot that ends at the line's ``start``;
-        they are stored where it begins.
     """
 
     table: pd.DataFrame
-    rejected: pd.DataFrame = field(default_factory=lambda: rejected())
+    rejected: tuple[Rejection, ...] = ()
     forecasts: pd.DataFrame | None = None
     notes: tuple[str, ...] = ()
-    continuous: bool = True
-    shared_window: bool = False
-    sums_before: tuple[str, ...] = ()
 
     @property
     def series(self) -> list[str]:
@@ -72,75 +79,114 @@ class Reading:
         return [str(name) for name in self.table if name not in KEY_COLUMNS]
 
 
-def rejected(**columns: Any) -> pd.DataFrame:
-    """Return a frame of offending rows; columns that are not given stay empty."""
-    length = max(
-        (len(value) for value in columns.values() if not isinstance(value, str)), default=0
-    )
-    unknown = pd.Series(pd.NaT, index=range(length), dtype=UTC_S)
-    text = dict.fromkeys(("member", "place", "series", "text", "reason"), "")
-    frame = pd.DataFrame({"line": 0, "start": unknown, **text, **columns}, index=range(length))
-    return frame[list(REJECTED_COLUMNS)].astype({"line": "int64", **dict.fromkeys(text, "str")})
-
-
-def join(parts: Sequence[Record]) -> Record:
-    """Join records of one kind, field by field: frames one below the other, notes each once, counts summed.
-
-    Words and choices are those of the first.
-    """
-    first = parts[0]
-    return replace(
-        first, **{f.name: _joined([getattr(part, f.name) for part in parts]) for f in fields(first)}
+def join_readings(readings: Sequence[Reading]) -> Reading:
+    """Return readings of one format as one, each note once."""
+    forecasts = [each.forecasts for each in readings if each.forecasts is not None]
+    return Reading(
+        pd.concat([each.table for each in readings], ignore_index=True),
+        tuple(chain.from_iterable(each.rejected for each in readings)),
+        pd.concat(forecasts, ignore_index=True) if forecasts else None,
+        tuple(dict.fromkeys(chain.from_iterable(each.notes for each in readings))),
     )
 
 
-def _joined(values: list[Any]) -> Any:
-    known = [value for value in values if value is not None]
-    if not known or isinstance(known[0], str | bool):
-        return values[0]
-    if isinstance(known[0], pd.DataFrame):
-        return pd.concat([frame for frame in known if len(frame)] or known[:1], ignore_index=True)
-    if type(known[0]) is tuple:
-        return tuple(dict.fromkeys(chain.from_iterable(known)))
-    return reduce(add, known)
+class Lines:
+    """The lines of one delimited member, still text; those that cannot be read are collected."""
 
-
-def each(read: Callable[[Member], Reading]) -> Callable[[Sequence[Member]], Reading]:
-    """Return the reader of several members of a format that is read one by one."""
-    return lambda members: join([read(member) for member in members])
-
-
-def parsed_reading(members: Sequence[Member], parse: Callable[[Member], Parsed]) -> Reading:
-    """Read members with the parser that a provider's client uses.
-
-    Raises
-    ------
-    ImportFileError
-        If one of them is not what the provider publishes.
-    """
-    rows, bad = [], [rejected()]
-    for member in members:
+    def __init__(self, member: Member, fmt: Format) -> None:
+        self.member = member
+        self.fmt = fmt
+        content = member.text(fmt.encoding)
+        _require_same_width(member, content, fmt.separator)
         try:
-            parsed = parse(member)
-        except SourceError as error:
-            raise ImportFileError(member.label, error.detail) from error
-        rows.append(parsed.rows.assign(member=member.label, line=0, edition=0))
-        texts, reasons, lines = (
-            zip(*parsed.rejected, strict=True) if parsed.rejected else ((), (), ())
+            self.text = pd.read_csv(
+                io.StringIO(content), sep=fmt.separator, dtype=str, na_filter=False, index_col=False
+            )
+        except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+            raise ImportFileError(member.label, str(error).strip()) from error
+        self.is_cut = not content.endswith("\n")
+        self._rejected: list[Rejection] = []
+
+    def column(self, name: str) -> pd.Series:
+        """Return the text of a column, without spaces around it.
+
+        Raises
+        ------
+        ImportFileError
+            If the file has no such column.
+        """
+        if name not in self.text:
+            raise ImportFileError(self.member.label, f"has no column {name}")
+        return self.text[name].str.strip()
+
+    def numbers(self, name: str) -> np.ndarray:
+        """Return a column as floats, NaN where empty."""
+        texts = self.column(name)
+        points = texts.str.replace(self.fmt.decimal, ".")
+        values = np.array(pd.to_numeric(points, errors="coerce"), dtype=np.float64)
+        for word, value in self.fmt.words.items():
+            values[(texts == word).to_numpy()] = value
+        readable = np.isfinite(values) | texts.isin(["", *self.fmt.words]).to_numpy()
+        self.reject(~readable, texts, "not a number", series=name)
+        return np.where(np.isfinite(values), values, np.nan)
+
+    def values(self) -> dict[str, np.ndarray]:
+        """Return the columns of the format by series, in the series' units."""
+        columns = self.fmt.columns.items()
+        return {column.series: column.convert(self.numbers(name)) for name, column in columns}
+
+    def times(self, usable: pd.Series, layout: str, texts: pd.Series, reason: str) -> pd.Series:
+        """Return ``usable`` texts as UTC times; those of the lines without one are rejected."""
+        times = pd.to_datetime(usable, utc=True, format=layout, errors="coerce").dt.as_unit("s")
+        times = times.where(times.dt.year.between(*YEARS))
+        self.reject(times.isna(), texts, reason)
+        return times
+
+    def reject(self, where: Any, texts: pd.Series, reason: str, *, series: str = "") -> None:
+        """Collect the lines that cannot be read."""
+        for at in np.flatnonzero(np.asarray(where)):
+            text = str(texts.iloc[at])
+            self._rejected.append(
+                Rejection(self.member.label, text, reason, int(at) + FIRST_LINE, series)
+            )
+
+    def reading(
+        self,
+        start: pd.Series | None = None,
+        values: Mapping[str, np.ndarray] | None = None,
+        *,
+        place: pd.Series | None = None,
+        source: str | pd.Series | None = None,
+        resolution_s: int | np.ndarray | None = None,
+        forecasts: pd.DataFrame | None = None,
+        notes: Sequence[str] = (),
+    ) -> Reading:
+        """Return the readable lines, as the format describes them unless given otherwise."""
+        fmt = self.fmt
+        table = pd.DataFrame(
+            {
+                "member": self.member.label,
+                "line": np.arange(len(self.text)) + FIRST_LINE,
+                "place": fmt.place(self) if place is None else place,
+                "source": fmt.source if source is None else source,
+                "resolution_s": fmt.resolution_s if resolution_s is None else resolution_s,
+                "edition": 0,
+                "start": fmt.time(self) if start is None else start,
+                **(self.values() if values is None else values),
+            }
         )
-        numbers = [line or 0 for line in lines]
-        bad.append(
-            rejected(member=member.label, line=numbers, text=list(texts), reason=list(reasons))
+        usable = table[["start", "place", "source"]].notna().all(axis=1)
+        cut = [f"{self.member.label} ends in mid-line: it may have been cut."] * self.is_cut
+        return Reading(
+            table[usable].reset_index(drop=True),
+            tuple(self._rejected),
+            forecasts,
+            (*fmt.notes, *notes, *cut),
         )
-    found = pd.concat(rows, ignore_index=True)
-    if not len(found):
-        raise ImportFileError(members[0].label, "holds no value")
-    table = found.pivot(index=list(KEY_COLUMNS), columns="series", values="value")
-    return Reading(table.reset_index().rename_axis(columns=None), pd.concat(bad, ignore_index=True))
 
 
-def _same_width(member: Member, content: str, separator: str) -> None:
-    """Refuse a line with more values than columns: which of them is whose would be a guess.
+def _require_same_width(member: Member, content: str, separator: str) -> None:
+    """Refuse a line with more values than columns: it is unknown which of them is whose.
 
     Raises
     ------
@@ -153,111 +199,107 @@ def _same_width(member: Member, content: str, separator: str) -> None:
         if any(line[width:]):  # empty ones are separators at the end of a line
             raise ImportFileError(
                 member.label,
-                f"has {len(line)} values for {width} columns in line {lines.line_num}; are its decimals commas?",
+                f"has {len(line)} values for {width} columns in line {lines.line_num}; "
+                "are its decimals commas?",
             )
 
 
-class Lines:
-    """The lines of one delimited member, still text; what cannot be read of them is collected, never dropped."""
+# -- conventions of times and places --------------------------------------------------------------
 
-    def __init__(
-        self,
-        member: Member,
-        needed: Sequence[str],
-        *,
-        encoding: str = "utf-8-sig",
-        separator: str = ",",
-    ) -> None:
-        self.member = member
-        content = member.text(encoding)
-        _same_width(member, content, separator)
-        try:
-            self.text = pd.read_csv(
-                io.StringIO(content), sep=separator, dtype=str, na_filter=False, index_col=False
-            )
-        except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-            raise ImportFileError(member.label, str(error).strip()) from error
-        absent = [name for name in needed if name not in self.text]
-        if absent:
-            raise ImportFileError(member.label, f"has no column {', '.join(absent)}")
-        self.notes = (
-            []
-            if content.endswith("\n")
-            else [f"{member.label} ends in mid-line: it may have been cut."]
-        )
-        self._rejected: list[pd.DataFrame] = []
 
-    def numbers(
-        self, name: str, *, decimal: str = ".", words: Mapping[str, float] | None = None
-    ) -> np.ndarray:
-        """Return a column as floats, NaN where empty; ``words`` says what a provider's word is worth."""
-        texts = self.text[name].str.strip()
-        values = np.array(
-            pd.to_numeric(texts.str.replace(decimal, "."), errors="coerce"), dtype=np.float64
-        )
-        for word, value in (words or {}).items():
-            values[(texts == word).to_numpy()] = value
-        known = texts.isin(["", *(words or ())]).to_numpy()
-        self.reject(~np.isfinite(values) & ~known, texts, "not a number", series=name)
-        return np.where(np.isfinite(values), values, np.nan)
+def instants(name: str) -> TimeReader:
+    """Read a column of ISO instants; one without an offset is rejected, never guessed."""
 
-    def instants(self, name: str) -> pd.Series:
-        """Return a column of ISO instants as UTC; one without offset is rejected, never guessed."""
-        texts = self.text[name].str.strip()
+    def read(lines: Lines) -> pd.Series:
+        texts = lines.column(name)
         aware = texts.where(texts.str.contains(r"\d(?:Z|[+-]\d\d:?\d\d)$"))
-        return self._times(aware, "ISO8601", texts, "not an instant with time zone")
+        return lines.times(aware, "ISO8601", texts, "not an instant with time zone")
 
-    def days(self, texts: pd.Series, layout: str) -> pd.Series:
-        """Return dates as the UTC midnight of that day."""
-        return self._times(texts, layout, texts, "not a date")
+    return read
 
-    def _times(self, usable: pd.Series, layout: str, texts: pd.Series, reason: str) -> pd.Series:
-        times = pd.to_datetime(usable, utc=True, format=layout, errors="coerce").dt.as_unit("s")
-        times = times.where(times.dt.year.between(*YEARS))
-        self.reject(times.isna(), texts, reason)
-        return times
 
-    def reject(self, where: Any, texts: pd.Series, reason: str, *, series: str = "") -> None:
-        """Note the offending lines."""
-        at = np.flatnonzero(np.asarray(where))
-        if len(at):
-            text = texts.iloc[at].to_numpy()
-            self._rejected.append(
-                rejected(
-                    member=self.member.label,
-                    line=at + FIRST_LINE,
-                    text=text,
-                    series=series,
-                    reason=reason,
-                )
-            )
+def utc_midnights(*names: str) -> TimeReader:
+    """Read dates, of one column or of those of year, month and day, as UTC midnights."""
 
-    def reading(
-        self,
-        start: pd.Series,
-        values: Mapping[str, np.ndarray],
-        *,
-        place: str | pd.Series,
-        source: str | pd.Series,
-        resolution_s: int | np.ndarray,
-        notes: Sequence[str] = (),
-        **more: Any,
-    ) -> Reading:
-        """Return the readable lines as a ``Reading``."""
-        table = pd.DataFrame(
-            {
-                "member": self.member.label,
-                "line": np.arange(len(self.text)) + FIRST_LINE,
-                "place": place,
-                "source": source,
-                "resolution_s": resolution_s,
-                "edition": 0,
-                "start": start,
-                **values,
-            }
-        )
-        bad = pd.concat([rejected(), *self._rejected], ignore_index=True)
-        usable = table[["start", "place", "source"]].notna().all(axis=1)
-        return Reading(
-            table[usable].reset_index(drop=True), bad, notes=(*notes, *self.notes), **more
-        )
+    def read(lines: Lines) -> pd.Series:
+        texts = lines.column(names[0])
+        for name in names[1:]:
+            texts = texts + "-" + lines.column(name)
+        return lines.times(texts, "%Y-%m-%d", texts, "not a date")
+
+    return read
+
+
+def always(place: str) -> PlaceReader:
+    """Take one place for all lines."""
+    return lambda lines: place
+
+
+def named_by(name: str, aliases: Mapping[str, str] | None = None) -> PlaceReader:
+    """Read the place from a column, under the name that the site knows it by."""
+    return lambda lines: lines.column(name).replace(dict(aliases or {}))
+
+
+TIME_UTC = instants("time_utc")
+IN_SPAIN = always("ES")
+
+
+def one_by_one(parse: Callable[[Member, Format], Reading]) -> Parser:
+    """Return the parser of several members that parses each by itself."""
+    return lambda members, fmt: join_readings([parse(member, fmt) for member in members])
+
+
+@one_by_one
+def parse_table(member: Member, fmt: Format) -> Reading:
+    """Read a table whose columns are series."""
+    return Lines(member, fmt).reading()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """A file format.
+
+    Attributes
+    ----------
+    words_at_start : tuple of str
+        Recognise a file: all of them are in its first bytes.
+    columns : mapping of str to FileColumn
+        The series of each column and the unit of its values.
+    time : callable
+        The time convention: reads the UTC start of each line's slot.
+    place : callable
+        Reads the place of each line.
+    source : str
+        Provenance of the values, as in the catalogue.
+    parse : callable
+        Reads members.
+    words : mapping of str to float
+        Words among the numbers, and their value.
+    sums_before : tuple of str
+        Series whose values are sums over the slot that ends at the line's time; they are
+        stored where it begins.
+    continuous : bool
+        Whether every day between the first and the last is expected; else each day is
+        judged by itself.
+    shared_window : bool
+        Whether every place should report over the whole file, so that late ones show.
+    editions : bool
+        Whether a name ends in the number of its publication: ``….2`` replaces ``….1``.
+    """
+
+    words_at_start: tuple[str, ...]
+    columns: Mapping[str, FileColumn] = field(default_factory=dict)
+    time: TimeReader = TIME_UTC
+    place: PlaceReader = IN_SPAIN
+    source: str = ""
+    resolution_s: int = HOUR_S
+    parse: Parser = parse_table
+    encoding: str = "utf-8-sig"
+    separator: str = ","
+    decimal: str = "."
+    words: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    sums_before: tuple[str, ...] = ()
+    continuous: bool = True
+    shared_window: bool = False
+    editions: bool = False

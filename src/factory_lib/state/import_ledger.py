@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
@@ -51,17 +50,12 @@ def record_start(state: State, members: Sequence[Content], file_format: str, at:
         )
 
 
-def record_completion(
-    state: State, members: Sequence[Content], at: datetime, counts: dict[str, dict[str, int]]
-) -> None:
-    """Store that the members are imported in full, with the ``counts`` of each by its label."""
-    rows = [
-        (COMPLETE, epoch(at), json.dumps(counts.get(m.label, {})), m.sha256, m.name, STARTED)
-        for m in members
-    ]
+def record_completion(state: State, members: Sequence[Content], at: datetime) -> None:
+    """Store that the members are imported in full."""
+    rows = [(COMPLETE, epoch(at), member.sha256, member.name, STARTED) for member in members]
     with state.transaction() as connection:
         connection.executemany(
-            "UPDATE import_ledger SET status = ?, at = ?, counts = ?"
+            "UPDATE import_ledger SET status = ?, at = ?"
             " WHERE sha256 = ? AND member = ? AND status = ?",
             rows,
         )

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from factory_lib.catalogue import default_catalogue
-from factory_lib.importers import detect
-from factory_lib.importers.check import Checked, check
+from factory_lib.importers.check import CheckedReading, check
 from factory_lib.importers.files import Member
-from factory_lib.importers.reading import Reading
+from factory_lib.importers.formats import FORMATS, detect
+from factory_lib.importers.reading import Format, Reading
 from factory_lib.settings.records import QualitySettings
 
 NOW = datetime.fromisoformat("2026-04-15T10:00Z")
@@ -71,14 +71,19 @@ class Writer:
 
 
 class Reader:
-    """Reads text as the format its beginning tells."""
+    """Reads text in the format that its beginning shows."""
 
     def reading(self, text: str, name: str = "file.csv", encoding: str = "utf-8") -> Reading:
         """Read one member."""
+        return self.formatted(text, name, encoding)[0]
+
+    def formatted(self, text: str, name: str, encoding: str) -> tuple[Reading, Format]:
+        """Read one member, and return its format as well."""
         member = Member(name, name, text.encode(encoding))
-        found = detect.detect(member)
-        assert found, "no format was recognised"
-        return detect.FORMATS[found].read([member])
+        format_name = detect(member)
+        assert format_name, "no format was recognised"
+        fmt = FORMATS[format_name]
+        return fmt.parse([member], fmt), fmt
 
     def checked(
         self,
@@ -86,20 +91,22 @@ class Reader:
         name: str = "file.csv",
         encoding: str = "utf-8",
         rules: QualitySettings = RULES,
-    ) -> Checked:
-        """Read and judge one member; every value is accounted for."""
-        done = check(self.reading(text, name, encoding), NOW, rules, default_catalogue())
-        assert done.values_read == len(done.rows) + len(done.rejected) + done.duplicate_values
+    ) -> CheckedReading:
+        """Read and check one member; every value is accounted for."""
+        reading, fmt = self.formatted(text, name, encoding)
+        done = check(reading, fmt, NOW, rules, default_catalogue())
+        unstored = len(done.tables["rejected"]) + done.counts["repeated_values"]
+        assert done.counts["values_read"] == len(done.rows) + unstored
         return done
 
 
 @pytest.fixture
 def write() -> Writer:
-    """The providers' hand."""
+    """Write files as the providers do."""
     return Writer()
 
 
 @pytest.fixture
 def read() -> Reader:
-    """The importer's eye."""
+    """Read files as the importer does."""
     return Reader()

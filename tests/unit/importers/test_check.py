@@ -7,6 +7,9 @@ import pandas as pd
 import pytest
 
 from factory_lib.catalogue import default_catalogue
+from factory_lib.importers.check import check
+from factory_lib.importers.formats import FORMATS
+from factory_lib.importers.reading import join_readings
 from factory_lib.settings.records import QualitySettings
 
 if TYPE_CHECKING:
@@ -28,10 +31,10 @@ def test_repeated_lines_count_once_and_contradicting_ones_are_rejected(read: Rea
     hour = timedelta(hours=1)
     rows = [(T0, 290.0, 50), (T0, 290.0, 50), (T0 + hour, 291.0, 50), (T0 + hour, 292.0, 50)]
     checked = read.checked(weather(rows))
-    assert checked.accounts["duplicates"].tolist() == [2]
-    assert checked.duplicate_values == 4 + 3
-    assert checked.repeated["line"].tolist() == [3, 5]
-    bad = checked.rejected.iloc[0]
+    assert checked.tables["places"]["duplicates"].tolist() == [2]
+    assert checked.counts["repeated_values"] == 4 + 3
+    assert checked.tables["repeated"]["line"].tolist() == [3, 5]
+    bad = checked.tables["rejected"].iloc[0]
     assert (bad["line"], bad["series"], bad["place"]) == (5, "temperature_c", "Madrid")
     assert "contradicts" in bad["reason"]
 
@@ -41,26 +44,29 @@ def test_feed_is_frozen_from_twelve_equal_hours_on(read: Reader, hours: int, fro
     still = [(T0 + timedelta(hours=n), 290.0, 50) for n in range(hours)]
     alive = [(T0 + timedelta(hours=hours + n), 291.0 + n, 50) for n in range(5)]
     checked = read.checked(weather(still + alive))
-    assert checked.accounts["frozen_hours"].tolist() == [frozen]
-    assert len(checked.marks) == frozen * 4
+    assert checked.tables["places"]["frozen_hours"].tolist() == [frozen]
+    assert len(checked.tables["quarantined"]) == frozen * 4
     assert len(checked.rows) == (hours + 5) * 4  # marked, and stored all the same
 
 
-def test_how_long_a_feed_may_stand_still_is_a_setting(read: Reader) -> None:
+def test_the_longest_constant_feed_is_a_setting(read: Reader) -> None:
     still = [(T0 + timedelta(hours=n), 290.0, 50) for n in range(12)]
-    assert len(read.checked(weather(still), rules=QualitySettings(frozen_h=13)).marks) == 0
+    assert (
+        len(read.checked(weather(still), rules=QualitySettings(frozen_h=13)).tables["quarantined"])
+        == 0
+    )
 
 
-def test_how_far_ahead_a_value_may_lie_is_a_setting(write: Writer, read: Reader) -> None:
+def test_the_latest_day_of_a_value_is_a_setting(write: Writer, read: Reader) -> None:
     tomorrow = weather([(NOW + timedelta(days=1), 290.0, 50)])
-    assert read.checked(tomorrow).rejected.empty
-    rejected = read.checked(tomorrow, rules=QualitySettings(ahead_days=0.5)).rejected
+    assert read.checked(tomorrow).tables["rejected"].empty
+    rejected = read.checked(tomorrow, rules=QualitySettings(ahead_days=0.5)).tables["rejected"]
     assert set(rejected["reason"]) == {"lies in the future"}
 
 
 def test_equal_hours_across_a_hole_are_not_frozen(read: Reader) -> None:
     rows = [(T0 + timedelta(hours=n + (24 if n >= 8 else 0)), 290.0, 50) for n in range(16)]
-    assert len(read.checked(weather(rows)).marks) == 0
+    assert len(read.checked(weather(rows)).tables["quarantined"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -76,7 +82,7 @@ def test_equal_hours_across_a_hole_are_not_frozen(read: Reader) -> None:
 def test_halved_october_hours_are_marked(
     write: Writer, read: Reader, start: str, prices: list[float], src: str, marked: list[str]
 ) -> None:
-    marks = read.checked(write.spot(start, prices, src=src)).marks
+    marks = read.checked(write.spot(start, prices, src=src)).tables["quarantined"]
     assert marks["start"].dt.strftime("%H:%M").tolist() == marked
     assert set(marks["rule"]) <= {"halved_hour"}
 
@@ -88,9 +94,10 @@ def test_days_are_counted_by_the_local_calendar(write: Writer, read: Reader) -> 
     lines = whole.splitlines()
     without_short_day = [line for line in lines if not "2024-03-30T23" <= line < "2024-03-31T22"]
     checked = read.checked("\n".join([*without_short_day[:-2], without_short_day[-1], ""]))
-    account = checked.accounts.iloc[0]
+    account = checked.tables["places"].iloc[0]
     assert (account["days"], account["missing_days"], account["incomplete_days"]) == (3, 1, 1)
-    missing = checked.missing.set_index(checked.missing["day"].dt.strftime("%m-%d"))
+    missing = checked.tables["missing"]
+    missing = missing.set_index(missing["day"].dt.strftime("%m-%d"))
     assert missing["slots_missing"].to_dict() == {"03-31": 23, "04-01": 1}
     assert missing["slots_expected"].to_dict() == {"03-31": 23, "04-01": 24}
 
@@ -98,12 +105,11 @@ def test_days_are_counted_by_the_local_calendar(write: Writer, read: Reader) -> 
 def test_no_day_is_missing_between_two_stations(write: Writer, read: Reader) -> None:
     old = read.reading(write.siar({date(2017, 12, 31): "1"}), encoding="utf-16-le")
     new = read.reading(write.siar({date(2018, 6, 13): "1"}, station=17), encoding="utf-16-le")
-    from factory_lib.importers.check import check
-    from factory_lib.importers.reading import join
-
-    accounts = check(join([old, new]), T0, QualitySettings(), default_catalogue()).accounts
-    assert accounts["place"].tolist() == ["J09", "J17"]
-    assert accounts["missing_days"].tolist() == [0, 0]
+    both = join_readings([old, new])
+    done = check(both, FORMATS["siar_csv"], T0, QualitySettings(), default_catalogue())
+    places = done.tables["places"]
+    assert places["place"].tolist() == ["J09", "J17"]
+    assert places["missing_days"].tolist() == [0, 0]
 
 
 def test_late_station_shows_against_the_window_of_the_file(read: Reader) -> None:
@@ -113,16 +119,17 @@ def test_late_station_shows_against_the_window_of_the_file(read: Reader) -> None
     text = "\n".join(
         ["fint,idema,measure,value", *(f"{t},{station},ta,20.0" for t, station in rows), ""]
     )
-    missing = read.checked(text).missing
+    missing = read.checked(text).tables["missing"]
     assert missing[["place", "slots_missing"]].to_numpy().tolist() == [["B", 3]]
 
 
 def test_table_without_lines_is_no_error(read: Reader) -> None:
     checked = read.checked("time_utc,spot_eur_mwh\n")
-    assert (checked.values_read, len(checked.accounts), len(checked.missing)) == (0, 0, 0)
+    assert checked.counts["values_read"] == 0
+    assert len(checked.tables["places"]) == len(checked.tables["missing"]) == 0
 
 
-def test_rows_have_the_shape_of_the_house(write: Writer, read: Reader) -> None:
+def test_rows_are_tidy(write: Writer, read: Reader) -> None:
     rows = read.checked(write.spot("2024-01-01T00:00Z", [1.0])).rows
     assert rows["start"].dtype == pd.DatetimeTZDtype("s", "UTC")
     assert rows[["kind", "place"]].iloc[0].tolist() == ["observed", "ES"]
@@ -130,4 +137,4 @@ def test_rows_have_the_shape_of_the_house(write: Writer, read: Reader) -> None:
 
 def test_price_of_a_day_that_is_not_published_yet_is_rejected(write: Writer, read: Reader) -> None:
     checked = read.checked(write.spot("2026-05-01T00:00Z", [1.0] * 4, minutes=15))
-    assert set(checked.rejected["reason"]) == {"lies in the future"}
+    assert set(checked.tables["rejected"]["reason"]) == {"lies in the future"}

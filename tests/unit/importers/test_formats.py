@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from factory_lib.errors import BadInput, ImportFileError
-from factory_lib.importers import detect
 from factory_lib.importers.files import Member
+from factory_lib.importers.formats import detect, require_format
 
 if TYPE_CHECKING:
     from .conftest import Reader, Writer
@@ -88,9 +88,11 @@ def test_market_day_with_periods_it_cannot_have_is_refused(
 def test_market_day_that_lacks_periods_is_incomplete_and_the_days_beside_it_are_not_missing(
     write: Writer, read: Reader
 ) -> None:
-    account = read.checked(
-        write.omie(date(2024, 6, 15), [1.0] * 23), "marginalpdbc_20240615.1"
-    ).accounts.iloc[0]
+    account = (
+        read.checked(write.omie(date(2024, 6, 15), [1.0] * 23), "marginalpdbc_20240615.1")
+        .tables["places"]
+        .iloc[0]
+    )
     assert (account["days"], account["missing_days"], account["incomplete_days"]) == (1, 0, 1)
 
 
@@ -107,23 +109,21 @@ def test_hourly_prices_keep_the_source_of_each_row(write: Writer, read: Reader) 
     assert list(rows["value"]) == [1.5, -0.5]
     strange = read.checked(text.replace("esios-600", "hearsay"))
     assert len(strange.rows) == 0
-    assert set(strange.rejected["reason"]) == {"unknown source"}
+    assert set(strange.tables["rejected"]["reason"]) == {"unknown source"}
 
 
-def test_prices_in_quarters_are_told_from_hours_by_their_minutes(
-    write: Writer, read: Reader
-) -> None:
+def test_prices_in_quarters_differ_from_hours_by_their_minutes(write: Writer, read: Reader) -> None:
     quarters = read.checked(write.spot("2025-10-01T10:00Z", [4.0, 5.0, 6.0, 7.0], minutes=15))
     assert set(quarters.rows["resolution_s"]) == {900}
     hours = read.checked(write.spot("2025-10-01T10:00Z", [4.0, 5.0]))
-    assert list(hours.rejected["reason"]) == ["not the resolution of that time"] * 2
+    assert list(hours.tables["rejected"]["reason"]) == ["not the resolution of that time"] * 2
 
 
 def test_regulated_tariff_becomes_eur_per_mwh(read: Reader) -> None:
-    found = values(
+    prices = values(
         read.checked("time_utc,pvpc_eur_kwh\n2024-01-01T00:00:00Z,0.11633\n"), "pvpc_eur_mwh"
     )
-    assert found == {"2024-01-01T00:00": 116.33}
+    assert prices == {"2024-01-01T00:00": 116.33}
 
 
 @pytest.mark.parametrize(
@@ -148,8 +148,8 @@ def test_keys_of_a_tariff_day_are_elapsed_hours(
     read: Reader, day: str, keys: list[int], starts: list[str]
 ) -> None:
     body = json.dumps({"day": day, "data": {str(key): 0.1 + key / 100 for key in keys}})
-    found = values(read.checked(body, "01.json"), "pvpc_eur_mwh")
-    assert found == {
+    prices = values(read.checked(body, "01.json"), "pvpc_eur_mwh")
+    assert prices == {
         f"{day[:8]}{s}": round(100 + 10 * key, 5) for s, key in zip(starts, keys, strict=True)
     }
 
@@ -162,7 +162,7 @@ def test_keys_of_a_tariff_day_are_elapsed_hours(
 def test_hour_that_the_day_does_not_have_is_rejected(read: Reader, day: str, key: str) -> None:
     checked = read.checked(json.dumps({"day": day, "data": {"5": 0.1, key: 0.2}}), "01.json")
     assert len(checked.rows) == 1
-    assert list(checked.rejected["text"]) == [f"{key}: 0.2"]
+    assert list(checked.tables["rejected"]["text"]) == [f"{key}: 0.2"]
 
 
 def test_siar_export_in_utf16_without_mark(write: Writer, read: Reader) -> None:
@@ -174,7 +174,7 @@ def test_siar_export_in_utf16_without_mark(write: Writer, read: Reader) -> None:
         "2005-03-01T00:00": 12.5,
         "2005-03-04T00:00": 8.0,
     }
-    account = checked.accounts.iloc[0]
+    account = checked.tables["places"].iloc[0]
     assert (account["place"], account["missing_days"], account["empty_days"]) == ("J17", 1, 1)
 
 
@@ -207,8 +207,8 @@ def test_siar_row_whose_date_and_number_disagree_is_rejected(read: Reader) -> No
     text = siar_export(("24/08/2000", 237), ("26/08/2000", 238))
     checked = read.checked(text, encoding="utf-16-le")
     assert checked.rows["start"].nunique() == 1
-    assert list(checked.rejected["line"]) == [3]
-    assert list(checked.rejected["reason"]) == ["date and day of the year disagree"]
+    assert list(checked.tables["rejected"]["line"]) == [3]
+    assert list(checked.tables["rejected"]["reason"]) == ["date and day of the year disagree"]
 
 
 def test_siar_day_twice_counts_once(read: Reader) -> None:
@@ -220,7 +220,7 @@ def test_siar_station_of_an_unknown_province_is_rejected(read: Reader) -> None:
     text = siar_export(("24/08/2000", 237)).replace("\r\n23;", "\r\n14;")
     checked = read.checked(text, encoding="utf-16-le")
     assert checked.rows.empty
-    assert "unknown province" in set(checked.rejected["reason"])
+    assert "unknown province" in set(checked.tables["rejected"]["reason"])
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_daily_release_has_words_among_its_numbers(read: Reader) -> None:
         "2012-09-29T00:00": -1.5,
         "2012-09-30T00:00": -1.5,
     }
-    assert len(checked.rejected) == 0
+    assert len(checked.tables["rejected"]) == 0
 
 
 def test_daily_extremes_take_their_place_from_the_file_name(read: Reader) -> None:
@@ -348,9 +348,9 @@ def test_daily_extremes_take_their_place_from_the_file_name(read: Reader) -> Non
 def test_what_cannot_be_is_rejected_with_its_line(read: Reader, line: str, reason: str) -> None:
     checked = read.checked(f"time_utc,spot_eur_mwh\n2024-01-01T02:00:00Z,1.0\n{line}\n")
     assert list(checked.rows["value"]) == [1.0]
-    assert set(zip(checked.rejected["line"], checked.rejected["reason"], strict=True)) == {
-        (3, reason)
-    }
+    assert set(
+        zip(checked.tables["rejected"]["line"], checked.tables["rejected"]["reason"], strict=True)
+    ) == {(3, reason)}
 
 
 def test_byte_order_mark_is_no_part_of_the_header(read: Reader) -> None:
@@ -376,11 +376,11 @@ def test_broken_structure_is_a_typed_error(read: Reader, text: str) -> None:
         read.reading(text)
 
 
-def test_other_content_is_no_format_of_ours() -> None:
-    assert detect.detect(Member("a", "a", b"# a text file")) is None
-    assert detect.detect(Member("a", "a", b"")) is None
+def test_other_content_is_in_no_known_format() -> None:
+    assert detect(Member("a", "a", b"# a text file")) is None
+    assert detect(Member("a", "a", b"")) is None
     with pytest.raises(BadInput, match="spot_csv"):
-        detect.named("excel")
+        require_format("excel")
 
 
 def test_decimal_commas_are_refused_and_not_cut_off(read: Reader) -> None:

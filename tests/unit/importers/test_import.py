@@ -40,12 +40,13 @@ def test_second_import_changes_nothing_and_finds_the_same(
     file = tmp_path / "spot.csv.gz"
     file.write_bytes(gzip.compress(write.spot("2024-01-01T00:00Z", [1.0, 2.0, 3.0]).encode()))
     first = import_path(ctx, file)
-    held = prices(ctx, raw=True)
+    stored = prices(ctx, raw=True)
     second = import_path(ctx, file)
-    assert (first.written.new, second.written.written, second.written.unchanged) == (3, 0, 3)
-    pd.testing.assert_frame_equal(prices(ctx, raw=True), held)
-    assert second.accounts.equals(first.accounts)
-    assert (first.members["state"].tolist(), second.members["state"].tolist()) == (
+    assert (first.metrics["new"], second.metrics["new"], second.metrics["unchanged"]) == (3, 0, 3)
+    assert second.metrics["revised"] == 0
+    pd.testing.assert_frame_equal(prices(ctx, raw=True), stored)
+    assert second["places"].equals(first["places"])
+    assert (first["members"]["state"].tolist(), second["members"]["state"].tolist()) == (
         ["stored"],
         ["repeated"],
     )
@@ -62,7 +63,7 @@ def test_later_edition_revises_the_earlier_one(
         },
     )
     report = import_path(ctx, archive)
-    assert (report.written.new, report.written.revised) == (24, 24)
+    assert (report.metrics["new"], report.metrics["revised"]) == (24, 24)
     assert set(prices(ctx)["value"]) == {2.0}
     assert set(prices(ctx, raw=True)["rev"]) == {1, 2}
 
@@ -72,12 +73,12 @@ def test_earlier_edition_that_comes_late_is_history(
 ) -> None:
     import_path(ctx, saved(tmp_path / f"{NAME}.2", write.omie(DAY, [2.0] * 24)))
     late = import_path(ctx, saved(tmp_path / f"{NAME}.1", write.omie(DAY, [1.0] * 24)))
-    assert late.members["state"].tolist() == ["superseded"]
-    assert late.written.written == 0
+    assert late["members"]["state"].tolist() == ["superseded"]
+    assert late.metrics["new"] == late.metrics["revised"] == 0
     assert set(prices(ctx)["value"]) == {2.0}
 
 
-def test_folder_may_mix_formats_and_names_what_it_does_not_know(
+def test_folder_may_mix_formats_and_names_files_of_no_known_format(
     ctx: RunContext, write: Writer, tmp_path: Path
 ) -> None:
     folder = tmp_path / "drop"
@@ -86,13 +87,13 @@ def test_folder_may_mix_formats_and_names_what_it_does_not_know(
     saved(folder / "b.csv", write.siar({date(2005, 3, 1): "12,5"}), "utf-16-le")
     saved(folder / "README.md", "# read me")
     report = import_path(ctx, folder)
-    assert report.written.new == 2 + 9
-    assert report.members.set_index("member")["state"].to_dict() == {
+    assert report.metrics["new"] == 2 + 9
+    assert report["members"].set_index("member")["state"].to_dict() == {
         "a.csv": "stored",
         "b.csv": "stored",
         "README.md": "unknown",
     }
-    assert report.level == "warn"
+    assert report.status == "warn"
 
 
 def test_unreadable_member_costs_only_itself_and_stays_visible(
@@ -106,9 +107,9 @@ def test_unreadable_member_costs_only_itself_and_stays_visible(
         },
     )
     report = import_path(ctx, archive)
-    assert report.level == "fail"
-    assert report.written.new == 24
-    assert report.rejected["member"].tolist() == ["omie.tar.gz: marginalpdbc_20230529.1"]
+    assert report.status == "fail"
+    assert report.metrics["new"] == 24
+    assert report["rejected"]["member"].tolist() == ["omie.tar.gz: marginalpdbc_20230529.1"]
     unfinished = [entry for entry in import_ledger.entries(ctx.state) if entry.status == "started"]
     assert [entry.member for entry in unfinished] == ["marginalpdbc_20230529.1"]
 
@@ -126,7 +127,7 @@ def test_import_that_broke_off_is_visible_and_completed_by_the_next(
         with pytest.raises(StoreUnavailable):
             import_path(ctx, file)
     assert [entry.status for entry in import_ledger.entries(ctx.state)] == ["started"]
-    assert import_path(ctx, file).written.new == 2
+    assert import_path(ctx, file).metrics["new"] == 2
     assert [entry.status for entry in import_ledger.entries(ctx.state)] == ["complete"]
 
 
@@ -138,7 +139,7 @@ def test_store_that_lost_its_rows_gets_them_again(
     ctx.store.close()
     ctx.settings.paths.store.unlink()
     with open_context(settings=ctx.settings, clock=ctx.clock) as rebuilt:
-        assert import_path(rebuilt, file).written.new == 2
+        assert import_path(rebuilt, file).metrics["new"] == 2
 
 
 def test_value_corrected_after_the_import_survives_its_repetition(
@@ -151,13 +152,13 @@ def test_value_corrected_after_the_import_survives_its_repetition(
     assert prices(ctx)["value"].tolist() == [1.5, 2.0]
 
 
-def test_halved_hours_are_quarantined_once_and_a_release_by_hand_stands(
+def test_halved_hours_are_quarantined_once_and_a_release_of_a_person_stands(
     ctx: RunContext, write: Writer, tmp_path: Path
 ) -> None:
     text = write.spot("2016-10-29T23:00Z", [50.0, 48.825, 48.825, 46.9], src="ree-apidatos/mirror")
     file = saved(tmp_path / "spot.csv", text)
     report = import_path(ctx, file)
-    assert report.figures["quarantined"] == 2
+    assert report.metrics["quarantined"] == 2
     assert prices(ctx)["value"].tolist() == [50.0, 46.9]
     verdicts = ctx.store.read_verdicts()
     assert set(verdicts["rule"]) == {"halved_hour"}
@@ -177,7 +178,7 @@ def test_forecasts_are_stored_as_forecasts(ctx: RunContext, tmp_path: Path) -> N
     report = import_path(
         ctx, saved(tmp_path / "e.csv", f"{header}\n2016-07-01T10:00:00Z,1,2,3,4,5,6,7\n")
     )
-    assert (report.written.new, report.forecasts.new) == (2, 3)
+    assert (report.metrics["new"], report.metrics["forecasts_new"]) == (2, 3)
     known = ctx.store.read_forecasts("load_mw", places=["ES"], **WINDOW)
     assert known[["model", "p50"]].to_numpy().tolist() == [["ree", 4.0]]
     loads = ctx.store.read("load_mw", places=["ES"], **WINDOW)
@@ -214,6 +215,6 @@ def test_history_is_chosen_by_file_name(ctx: RunContext, write: Writer, tmp_path
     saved(tmp_path / "spot_es_hourly_2014.csv", write.spot("2023-12-31T23:00Z", [1.0] * 24))
     saved(tmp_path / "notes.csv", write.spot("2024-01-01T05:00Z", [9.0]))
     reports = import_history(ctx, tmp_path)
-    assert [report.path for report in reports] == ["spot_es_hourly_2014.csv"]
-    assert reports[0].level == "ok"
-    assert "24 new" in reports[0].verdict
+    assert [report.metrics["path"] for report in reports] == ["spot_es_hourly_2014.csv"]
+    assert reports[0].status == "ok"
+    assert "24 new" in reports[0].summary

@@ -11,7 +11,8 @@ import pytest
 from factory_lib.catalogue import SITE
 from factory_lib.context import RunContext
 from factory_lib.errors import ImportFileError
-from factory_lib.importers import detect, import_path
+from factory_lib.importers import import_path
+from factory_lib.importers.formats import FORMATS
 from factory_lib.pipeline.gaps import analyse
 
 QUARTER = pd.Timedelta(minutes=15)
@@ -23,7 +24,7 @@ def meter(times: Any, *, column: str = "time_utc", kwh: float = 2.5) -> str:
     )
 
 
-def held(ctx: RunContext, name: str) -> dict[str, float]:
+def stored(ctx: RunContext, name: str) -> dict[str, float]:
     first, last = (
         pd.Timestamp(day, tz="UTC").to_pydatetime() for day in ("2025-01-01", "2027-01-01")
     )
@@ -42,32 +43,32 @@ def bring(ctx: RunContext, tmp_path: Path, text: str, fmt: str | None = None) ->
     [(15, "metered_quarter_kwh"), (60, "metered_hour_kwh")],
     ids=["quarters", "hours"],
 )
-def test_the_step_of_the_file_says_which_meter_it_is(
+def test_the_step_of_the_file_decides_about_the_meter(
     ctx: RunContext, tmp_path: Path, minutes: int, name: str
 ) -> None:
     times = [
         "2026-03-01T00:00:00Z",
         *(f"2026-03-01T0{n * minutes // 60}:{n * minutes % 60:02}:00Z" for n in (1, 2)),
     ]
-    assert bring(ctx, tmp_path, meter(times)).verdict.endswith(
+    assert bring(ctx, tmp_path, meter(times)).summary.endswith(
         "3 values read, 3 new, 0 revised, 0 unchanged."
     )
-    assert list(held(ctx, name).values()) == [2.5, 3.5, 4.5]
+    assert list(stored(ctx, name).values()) == [2.5, 3.5, 4.5]
     again = bring(ctx, tmp_path, meter(times))
-    assert (again.written.new, again.written.unchanged) == (0, 3)
+    assert (again.metrics["new"], again.metrics["unchanged"]) == (0, 3)
 
 
-def test_the_repeated_hour_is_told_apart_by_its_order(ctx: RunContext, tmp_path: Path) -> None:
+def test_the_order_of_the_file_separates_the_repeated_hour(ctx: RunContext, tmp_path: Path) -> None:
     utc = pd.date_range("2025-10-25T23:30Z", "2025-10-26T02:15Z", freq=QUARTER)
     wall = utc.tz_convert("Europe/Madrid").strftime("%Y-%m-%d %H:%M")
     assert len(set(wall)) == len(wall) - 4
-    told = bring(ctx, tmp_path, meter(wall, column="time_local"))
-    assert told.level == "ok"
-    assert list(held(ctx, "metered_quarter_kwh")) == list(utc.strftime("%m-%dT%H:%MZ"))
+    result = bring(ctx, tmp_path, meter(wall, column="time_local"))
+    assert result.status == "ok"
+    assert list(stored(ctx, "metered_quarter_kwh")) == list(utc.strftime("%m-%dT%H:%MZ"))
 
 
 @pytest.mark.parametrize("newest_first", [False, True], ids=["oldest first", "newest first"])
-def test_the_repeated_hour_is_told_apart_whichever_way_the_file_runs(
+def test_the_repeated_hour_may_run_either_way(
     ctx: RunContext, tmp_path: Path, newest_first: bool
 ) -> None:
     utc = pd.date_range("2025-10-25T22:00Z", "2025-10-26T03:00Z", freq="h")
@@ -77,20 +78,20 @@ def test_the_repeated_hour_is_told_apart_whichever_way_the_file_runs(
         tmp_path,
         meter(utc.tz_convert("Europe/Madrid").strftime("%Y-%m-%d %H:%M"), column="time_local"),
     )
-    wanted = dict(
+    expected = dict(
         zip(utc.strftime("%m-%dT%H:%MZ"), [2.5 + n for n in range(len(utc))], strict=True)
     )
-    assert held(ctx, "metered_hour_kwh") == wanted
+    assert stored(ctx, "metered_hour_kwh") == expected
 
 
 def test_a_stray_line_makes_no_quarters_of_hours_and_is_rejected(
     ctx: RunContext, tmp_path: Path
 ) -> None:
     times = [*(f"2026-03-01T{hour:02}:00:00Z" for hour in range(24)), "2026-03-01T05:15:00Z"]
-    told = bring(ctx, tmp_path, meter(times, kwh=40.0))
-    assert list(told.rejected["line"]) == [26]
-    assert "grid of 60 minutes" in told.rejected["reason"].iloc[0]
-    assert (len(held(ctx, "metered_hour_kwh")), held(ctx, "metered_quarter_kwh")) == (24, {})
+    result = bring(ctx, tmp_path, meter(times, kwh=40.0))
+    assert list(result["rejected"]["line"]) == [26]
+    assert "grid of 60 minutes" in result["rejected"]["reason"].iloc[0]
+    assert (len(stored(ctx, "metered_hour_kwh")), stored(ctx, "metered_quarter_kwh")) == (24, {})
 
 
 @pytest.mark.parametrize(
@@ -113,19 +114,19 @@ def test_a_stray_line_makes_no_quarters_of_hours_and_is_rejected(
         pytest.param(["2026-03-01 01:45", ""], "not a local time", id="nothing"),
     ],
 )
-def test_a_local_time_that_cannot_be_told_is_rejected_by_line(
+def test_an_ambiguous_local_time_is_rejected_by_line(
     ctx: RunContext, tmp_path: Path, times: list[str], reason: str
 ) -> None:
-    told = bring(
+    result = bring(
         ctx,
         tmp_path,
         meter(["2026-03-01 01:00", "2026-03-01 01:15", *times], column="time_local"),
     )
-    (bad,) = told.rejected.to_dict("records")
+    (bad,) = result["rejected"].to_dict("records")
     assert bad["line"] == 5
     assert bad["text"] == times[1]
     assert reason in bad["reason"]
-    assert told.written.new == 3
+    assert result.metrics["new"] == 3
 
 
 @pytest.mark.parametrize(
@@ -133,7 +134,7 @@ def test_a_local_time_that_cannot_be_told_is_rejected_by_line(
     [
         pytest.param(
             "time_utc,energy_kwh\n2026-03-01T00:00Z,1\n",
-            "cannot be told from one line",
+            "is unknown, with one line",
             id="one line",
         ),
         pytest.param(
@@ -157,9 +158,11 @@ def test_a_file_that_is_no_record_is_refused(
 
 
 def test_negative_energy_is_rejected_with_its_line(ctx: RunContext, tmp_path: Path) -> None:
-    told = bring(ctx, tmp_path, "time_utc,energy_kwh\n2026-03-01T00:00Z,-1\n2026-03-01T01:00Z,4\n")
-    assert list(told.rejected["reason"]) == ["outside 0 to 4e+06 kWh"]
-    assert list(told.rejected["line"]) == [2]
+    result = bring(
+        ctx, tmp_path, "time_utc,energy_kwh\n2026-03-01T00:00Z,-1\n2026-03-01T01:00Z,4\n"
+    )
+    assert list(result["rejected"]["reason"]) == ["outside 0 to 4e+06 kWh"]
+    assert list(result["rejected"]["line"]) == [2]
 
 
 def test_batches_are_summed_by_the_local_day_they_were_finished_on(
@@ -170,37 +173,39 @@ def test_batches_are_summed_by_the_local_day_they_were_finished_on(
         "2026-03-02 00:10,2,standard,50",
         "2026-03-02 19:00,3,premium,200",
     ]
-    told = bring(ctx, tmp_path, "\n".join(["finished_local,batch,variant,produced_kg", *lines, ""]))
-    assert held(ctx, "produced_kg") == {"02-28T23:00Z": 100.0, "03-01T23:00Z": 250.0}
-    assert any("holds whole days" in note for note in told.notes)
+    result = bring(
+        ctx, tmp_path, "\n".join(["finished_local,batch,variant,produced_kg", *lines, ""])
+    )
+    assert stored(ctx, "produced_kg") == {"02-28T23:00Z": 100.0, "03-01T23:00Z": 250.0}
+    assert any("holds whole days" in note for note in result.notes)
 
 
 def test_a_day_with_an_unreadable_batch_has_no_sum(ctx: RunContext, tmp_path: Path) -> None:
-    told = bring(
+    result = bring(
         ctx,
         tmp_path,
         "day,batch,produced_kg\n2026-03-02,1,100\n2026-03-02,2,?\n2026-03-03,3,90\n",
     )
-    assert held(ctx, "produced_kg") == {"03-02T23:00Z": 90.0}
-    assert set(told.rejected["line"]) == {2, 3}
+    assert stored(ctx, "produced_kg") == {"03-02T23:00Z": 90.0}
+    assert set(result["rejected"]["line"]) == {2, 3}
 
 
 def test_a_batch_that_is_there_twice_counts_once(ctx: RunContext, tmp_path: Path) -> None:
-    told = bring(ctx, tmp_path, "day,batch,produced_kg\n2026-03-02,1,100\n2026-03-02,1,100\n")
-    assert held(ctx, "produced_kg") == {"03-01T23:00Z": 100.0}
-    assert list(told.rejected["reason"]) == ["this batch is there already"]
+    result = bring(ctx, tmp_path, "day,batch,produced_kg\n2026-03-02,1,100\n2026-03-02,1,100\n")
+    assert stored(ctx, "produced_kg") == {"03-01T23:00Z": 100.0}
+    assert list(result["rejected"]["reason"]) == ["this batch is there already"]
 
 
 def test_a_corrected_day_is_a_revision(ctx: RunContext, tmp_path: Path) -> None:
     bring(ctx, tmp_path, "day,produced_kg\n2026-03-02,100\n")
-    assert bring(ctx, tmp_path, "day,produced_kg\n2026-03-02,120\n").written.revised == 1
-    assert held(ctx, "produced_kg") == {"03-01T23:00Z": 120.0}
+    assert bring(ctx, tmp_path, "day,produced_kg\n2026-03-02,120\n").metrics["revised"] == 1
+    assert stored(ctx, "produced_kg") == {"03-01T23:00Z": 120.0}
 
 
-def test_records_are_expected_of_nobody(ctx: RunContext, tmp_path: Path) -> None:
+def test_records_are_never_missing(ctx: RunContext, tmp_path: Path) -> None:
     bring(ctx, tmp_path, "day,produced_kg\n2026-03-02,100\n")
     assert "produced_kg" not in set(analyse(ctx).accounting["series"])
 
 
 def test_the_formats_can_be_named() -> None:
-    assert {"meter", "production"} <= set(detect.FORMATS)
+    assert {"meter", "production"} <= set(FORMATS)

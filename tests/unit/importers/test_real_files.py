@@ -1,4 +1,4 @@
-"""What the imports must find in the real public files; skipped where they are not."""
+"""Findings of the imports in the real public files; skipped where they are absent."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ from pathlib import Path
 import pytest
 
 from factory_lib.catalogue import default_catalogue
-from factory_lib.importers import detect, files
-from factory_lib.importers.check import Checked, check
+from factory_lib.importers import files
+from factory_lib.importers.check import CheckedReading, check
+from factory_lib.importers.formats import FORMATS, detect
 from factory_lib.settings.records import QualitySettings
 
 NOW = datetime(2026, 4, 15, tzinfo=UTC)
 
 
 @cache
-def checked(data: Path, pattern: str) -> Checked:
-    found = sorted(data.glob(pattern))
-    if not found:
+def checked(data: Path, pattern: str) -> CheckedReading:
+    paths = sorted(data.glob(pattern))
+    if not paths:
         pytest.skip(f"no {pattern}")
-    members = files.members(found[0])
-    (name,) = {detect.detect(member) for member in members}
+    members = files.members(paths[0])
+    (name,) = {detect(member) for member in members}
     assert name
-    done = check(detect.FORMATS[name].read(members), NOW, QualitySettings(), default_catalogue())
-    assert done.values_read == len(done.rows) + len(done.rejected) + done.duplicate_values
+    fmt = FORMATS[name]
+    done = check(fmt.parse(members, fmt), fmt, NOW, QualitySettings(), default_catalogue())
+    unstored = len(done.tables["rejected"]) + done.counts["repeated_values"]
+    assert done.counts["values_read"] == len(done.rows) + unstored
     return done
 
 
@@ -50,26 +53,28 @@ def checked(data: Path, pattern: str) -> Checked:
 def test_defects_are_found(
     real_data: Path, pattern: str, missing: dict[str, int], duplicates: int, empty: int
 ) -> None:
-    found = checked(real_data, pattern)
-    accounts = found.accounts.set_index("place")
+    tables = checked(real_data, pattern).tables
+    accounts = tables["places"].set_index("place")
     assert accounts["missing_days"].to_dict() == missing
     assert accounts["duplicates"].sum() == duplicates
     assert accounts["empty_days"].sum() == empty
     assert accounts["incomplete_days"].sum() == 0
-    assert len(found.rejected) == 0
+    assert len(tables["rejected"]) == 0
 
 
 def test_frozen_hours_of_the_weather_history(real_data: Path) -> None:
-    found = checked(real_data, "es_weather_*")
-    assert found.accounts.set_index("place")["frozen_hours"].to_dict() == {
+    tables = checked(real_data, "es_weather_*").tables
+    assert tables["places"].set_index("place")["frozen_hours"].to_dict() == {
         "Bilbao": 44,
         "Madrid": 44,
         "Sevilla": 44,
     }
-    assert str(found.marks["start"].min()) == "2016-07-18 22:00:00+00:00"  # rain of the hour before
+    assert (
+        str(tables["quarantined"]["start"].min()) == "2016-07-18 22:00:00+00:00"
+    )  # rain of the hour before
 
 
 def test_halved_hours_of_the_spot_table(real_data: Path) -> None:
-    marks = checked(real_data, "spot_es_hourly_*").marks
+    marks = checked(real_data, "spot_es_hourly_*").tables["quarantined"]
     assert len(marks) == 16
     assert sorted(set(marks["start"].dt.year)) == list(range(2014, 2022))

@@ -1,0 +1,198 @@
+"""The table of file formats: columns, units, time convention and parser of each.
+
+Formats are recognised by their first bytes: names of files are the mirrors' own. Adding
+one is an entry here and, where its lines are no plain table, a parser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from factory_lib.catalogue import SITE
+from factory_lib.clock import DAY_S
+from factory_lib.errors import BadInput
+from factory_lib.importers import aemet_csv, daily_files, market_csv, plant_csv
+from factory_lib.importers.files import Member
+from factory_lib.importers.reading import (
+    FileColumn,
+    Format,
+    always,
+    instants,
+    named_by,
+    utc_midnights,
+)
+
+_HEAD_BYTES = 4096
+
+FORMATS: Mapping[str, Format] = {
+    "omie_daily": Format(
+        words_at_start=("MARGINALPDBC;",),
+        parse=daily_files.parse_omie,
+        continuous=False,
+        editions=True,
+    ),
+    "spot_csv": Format(
+        words_at_start=("time_utc,spot_eur_mwh",),
+        columns={"spot_eur_mwh": FileColumn("spot_eur_mwh")},
+        source="omie",
+        parse=market_csv.parse_spot,
+    ),
+    "pvpc_csv": Format(
+        words_at_start=("time_utc,pvpc_eur_kwh",),
+        columns={"pvpc_eur_kwh": FileColumn("pvpc_eur_mwh", "EUR/kWh")},
+        source="esios",
+    ),
+    "pvpc_json": Format(
+        words_at_start=('"day"', '"data"'),
+        columns={"data": FileColumn("pvpc_eur_mwh", "EUR/kWh")},
+        source="esios",
+        parse=daily_files.parse_pvpc_json,
+    ),
+    "energy_csv": Format(
+        words_at_start=("time_utc,", "total load actual", "price day ahead"),
+        columns={
+            "total load actual": FileColumn("load_mw"),
+            "price day ahead": FileColumn("spot_eur_mwh"),
+        },
+        source="entsoe",
+        parse=market_csv.parse_energy,
+        notes=market_csv.ENERGY_NOTES,
+    ),
+    # the day's local midnight with its offset
+    "gas_csv": Format(
+        words_at_start=("date,datetime,gas_gen_mwh",),
+        columns={"gas_gen_mwh": FileColumn("gas_generation_mwh")},
+        time=instants("datetime"),
+        source="ree",
+        resolution_s=DAY_S,
+    ),
+    # one line per weather condition of an hour, so that hours repeat
+    "openweather_csv": Format(
+        words_at_start=("dt_iso,city_name,temp",),
+        columns={
+            "temp": FileColumn("temperature_c", "K"),
+            "humidity": FileColumn("humidity_pct"),
+            "wind_speed": FileColumn("wind_speed_ms"),
+            "rain_1h": FileColumn("precipitation_mm"),
+        },
+        time=instants("dt_iso"),
+        place=named_by("city_name", {"Seville": "Sevilla"}),
+        source="openweathermap",
+        sums_before=("precipitation_mm",),
+        notes=(
+            "Pressure was left out: the column holds station and sea-level values "
+            "(Madrid: 967 hPa in early 2015, then 1017).",
+            "rain_1h comes in classes (0.3, 0.9, 3.0 mm), not as measured amounts.",
+        ),
+    ),
+    "siar_csv": Format(
+        words_at_start=("IdProvincia;IdEstacion;Fecha;",),
+        columns={
+            "Temp Media (ºC)": FileColumn("temperature_mean_c"),
+            "Temp Max (ºC)": FileColumn("temperature_max_c"),
+            "Temp Mínima (ºC)": FileColumn("temperature_min_c"),
+            "Humedad Media (%)": FileColumn("humidity_mean_pct"),
+            "Humedad Max (%)": FileColumn("humidity_max_pct"),
+            "Humedad Min (%)": FileColumn("humidity_min_pct"),
+            "Precipitación (mm)": FileColumn("precipitation_sum_mm"),
+            "Velviento (m/s)": FileColumn("wind_speed_mean_ms"),
+            "Radiación (MJ/m2)": FileColumn("solar_radiation_mj_m2"),
+        },
+        source="siar",
+        resolution_s=DAY_S,
+        separator=";",
+        decimal=",",
+        parse=daily_files.parse_siar,
+    ),
+    "aemet_hourly": Format(
+        words_at_start=("fint,idema,measure,value",),
+        columns={
+            "ta": FileColumn("temperature_c"),
+            "hr": FileColumn("humidity_pct"),
+            "prec": FileColumn("precipitation_mm"),
+            "pres": FileColumn("pressure_station_hpa"),
+            "vv": FileColumn("wind_speed_ms"),
+        },
+        time=instants("fint"),
+        place=named_by("idema"),
+        source="aemet",
+        parse=aemet_csv.parse_aemet_hourly,
+        shared_window=True,
+    ),
+    "aemet_daily": Format(
+        words_at_start=("Indicativo;Nombre;Provincia;",),
+        columns={
+            "T.Med": FileColumn("temperature_mean_c"),
+            "T.Max": FileColumn("temperature_max_c"),
+            "T.Min": FileColumn("temperature_min_c"),
+            "Prec.": FileColumn("precipitation_sum_mm"),
+            "Vel.media": FileColumn("wind_speed_mean_ms"),
+        },
+        time=utc_midnights("Año", "Mes", "Dia"),
+        place=named_by("Indicativo"),
+        source="aemet",
+        resolution_s=DAY_S,
+        encoding="iso-8859-1",
+        separator=";",
+        decimal=",",
+        # a trace below 0.1 mm; an amount measured together with a later day's
+        words={"Ip": 0.0, "Acum": np.nan, "Varias": np.nan},
+        notes=("Precipitation: traces (Ip) are read as 0.0, accumulated (Acum) as unknown.",),
+    ),
+    "aemet_extremes": Format(
+        words_at_start=("fecha,maxima,minima",),
+        columns={
+            "maxima": FileColumn("temperature_max_c"),
+            "minima": FileColumn("temperature_min_c"),
+        },
+        time=utc_midnights("fecha"),
+        place=aemet_csv.city_of_name,
+        source="aemet",
+        resolution_s=DAY_S,
+        notes=("The table names no station: its place is the city in the file's name.",),
+    ),
+    "meter": Format(
+        words_at_start=("energy_kwh",),
+        place=always(SITE),
+        source=SITE,
+        parse=plant_csv.parse_meter,
+    ),
+    "production": Format(
+        words_at_start=("produced_kg",),
+        place=always(SITE),
+        source=SITE,
+        resolution_s=DAY_S,
+        parse=plant_csv.parse_production,
+        continuous=False,
+        notes=(
+            "Kilograms are summed by local day: a file holds whole days, and one imported "
+            "again replaces the day's sum.",
+        ),
+    ),
+}
+
+
+def detect(member: Member) -> str | None:
+    """Return the name of the member's format, or None where it is none of these."""
+    data = member.data[:_HEAD_BYTES]
+    head = data.decode("utf-16-le" if data[1:2] == b"\0" else "latin-1", errors="replace")
+    for name, fmt in FORMATS.items():
+        if all(words in head for words in fmt.words_at_start):
+            return name
+    return None
+
+
+def require_format(name: str) -> None:
+    """Check that there is a format of that name.
+
+    Raises
+    ------
+    BadInput
+        If there is none.
+    """
+    if name not in FORMATS:
+        raise BadInput(
+            f"There is no import format {name!r}.", next_step=f"Known: {', '.join(FORMATS)}."
+        )
