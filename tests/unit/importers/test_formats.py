@@ -213,7 +213,7 @@ def test_siar_row_whose_date_and_number_disagree_is_rejected(read: Reader) -> No
 
 def test_siar_day_twice_counts_once(read: Reader) -> None:
     text = siar_export(("24/08/2000", 237), ("24/08/2000", 237))
-    assert read.checked(text, encoding="utf-16-le").duplicate_values == 9
+    assert read.checked(text, encoding="utf-16-le").counts["repeated_values"] == 9
 
 
 def test_siar_station_of_an_unknown_province_is_rejected(read: Reader) -> None:
