@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+from msgspec import structs
 
 from factory_lib.domain.tariff import Tariff, read_tariff
 from factory_lib.settings.loading import build
@@ -24,7 +24,7 @@ def committed_plant(name: str, slot_min: int) -> tuple[Plant, ContractSettings]:
     table = tomllib.loads(file.read_text(encoding="utf-8"))
     plant = build(Plant, table["plant"], "plant", file=str(file))
     contract = build(ContractSettings, table["contract"], "contract", file=str(file))
-    return replace(plant, slot_min=slot_min), contract
+    return structs.replace(plant, slot_min=slot_min), contract
 
 
 def tariff_of(year: int) -> Tariff:

@@ -14,13 +14,14 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from msgspec import structs
 
 from benchmarks._cli import bench
 from benchmarks._mutation import mutate, touched
@@ -179,7 +180,7 @@ class Bench:
         env = {"FACTORY_SIMULATOR_URL": self.url, "FACTORY_HOME": self.folder, **keys}
         loaded = factory_settings.load("demo", env=env)
         impatient = {
-            name: replace(
+            name: structs.replace(
                 limits,
                 retries=0,
                 spacing_s=0.0,
@@ -189,7 +190,9 @@ class Bench:
             )
             for name, limits in loaded.sources.items()
         }
-        return replace(loaded, sources=impatient, breaker=replace(loaded.breaker, failures=10**9))
+        return structs.replace(
+            loaded, sources=impatient, breaker=structs.replace(loaded.breaker, failures=10**9)
+        )
 
 
 def _series(client: Any, what: str) -> list[str]:

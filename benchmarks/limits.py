@@ -15,10 +15,11 @@ import random
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection, wait
 from typing import Any
+
+from msgspec import structs
 
 from benchmarks._cli import bench
 from benchmarks._wire import Wire, serving
@@ -53,9 +54,10 @@ def local_settings(home: str, url: str) -> Settings:
     """Return the live settings with every provider at the local server and its own real limits."""
     loaded = factory_settings.load("live", env={"FACTORY_HOME": home})
     moved = {
-        name: replace(limits, base_url=f"{url}/{name}") for name, limits in loaded.sources.items()
+        name: structs.replace(limits, base_url=f"{url}/{name}")
+        for name, limits in loaded.sources.items()
     }
-    return replace(loaded, sources=moved)
+    return structs.replace(loaded, sources=moved)
 
 
 def hammer(line: Connection, home: str, url: str, source: str, minutes: float) -> None:

@@ -27,12 +27,12 @@ import time
 import tomllib
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from msgspec import structs
 
 from benchmarks._cli import bench
 from benchmarks.price_backtest import spot
@@ -64,7 +64,7 @@ def read_plant(name: str) -> Plant:
     plant = build(
         Plant, tomllib.loads(file.read_text(encoding="utf-8"))["plant"], "plant", file=str(file)
     )
-    return replace(plant, slot_min=60)
+    return structs.replace(plant, slot_min=60)
 
 
 def hourly_spot(data: Path) -> pd.Series:

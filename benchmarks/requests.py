@@ -14,11 +14,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 
 from benchmarks._cli import bench
 from factory_lib import frames
@@ -51,11 +51,11 @@ def house_at(remote: Remote) -> Iterator[RunContext]:
         real = factory_settings.load("live", env=env)
         demo = factory_settings.load("demo", env=env)
         limits = {
-            name: replace(spec, base_url=demo.sources[name].base_url)
+            name: structs.replace(spec, base_url=demo.sources[name].base_url)
             for name, spec in real.sources.items()
         }
         with open_context(
-            settings=replace(demo, sources=limits), as_of=NOW, clock=SimulatedClock(NOW)
+            settings=structs.replace(demo, sources=limits), as_of=NOW, clock=SimulatedClock(NOW)
         ) as ctx:
             yield ctx
 

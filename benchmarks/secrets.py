@@ -20,7 +20,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from html import escape
 from itertools import cycle
@@ -28,6 +28,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 from zipfile import ZipFile, is_zipfile
+
+from msgspec import structs
 
 from benchmarks._cli import bench
 from benchmarks._wire import Wire, serving
@@ -186,8 +188,8 @@ def run(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
         env = {**planted, "FACTORY_SIMULATOR_URL": url, "FACTORY_HOME": folder}
         logging.basicConfig(level=logging.DEBUG, filename=home / "debug.log", force=True)
         loaded = factory_settings.load("demo", env=env)
-        once = {name: replace(limits, retries=0) for name, limits in loaded.sources.items()}
-        ask_everyone(replace(loaded, sources=once), home / "clients.log")
+        once = {name: structs.replace(limits, retries=0) for name, limits in loaded.sources.items()}
+        ask_everyone(structs.replace(loaded, sources=once), home / "clients.log")
         learnt: list[str] = []
         if not arguments.quick:
             run_jobs(env, home, INGESTION)  # that they fail is expected

@@ -12,11 +12,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pandas as pd
+from msgspec import structs
 
 from benchmarks._cli import bench, find
 from factory_lib import settings as factory_settings
@@ -32,12 +32,13 @@ BORROWED = timedelta(days=365)
 NOOPS = 5
 _NOOP = """
 import sys
-from dataclasses import replace
+from msgspec import structs
 from factory_lib import settings
 from factory_lib.context import open_context
 from factory_lib.models.retrain_trigger import train
 chosen = settings.load("history", env={"FACTORY_HOME": sys.argv[1]})
-chosen = replace(chosen, training=replace(chosen.training, history_days=int(sys.argv[2])))
+training = structs.replace(chosen.training, history_days=int(sys.argv[2]))
+chosen = structs.replace(chosen, training=training)
 with open_context(settings=chosen, as_of=sys.argv[3]) as ctx:
     assert train(ctx).metrics["skipped"]
 """
@@ -48,7 +49,9 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     with tempfile.TemporaryDirectory() as home:
         settings = factory_settings.load("history", env={"FACTORY_HOME": home})
         days = 365 if chosen.quick else 4 * 365 + 1
-        settings = replace(settings, training=replace(settings.training, history_days=days))
+        settings = structs.replace(
+            settings, training=structs.replace(settings.training, history_days=days)
+        )
         with open_context(settings=settings, as_of=AS_OF) as ctx:
             fill(ctx, chosen)
             begun = time.perf_counter()

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from factory_lib import frames
 from factory_lib.catalogue import default_catalogue
@@ -190,7 +191,9 @@ def test_a_value_quarantined_in_this_run_is_not_unfillable(town: Any) -> None:
     hole = (NOW - 9 * DAY, NOW - 9 * DAY + 6 * HOUR)
     fill(ctx, town, "pvpc_eur_mwh", hole)
     implausible = {**ctx.settings.quality.plausible, "pvpc_eur_mwh": (-2.0, -1.0)}
-    strict = replace(ctx.settings, quality=replace(ctx.settings.quality, plausible=implausible))
+    strict = structs.replace(
+        ctx.settings, quality=structs.replace(ctx.settings.quality, plausible=implausible)
+    )
     result = backfill(replace(ctx, settings=strict), series=["pvpc_eur_mwh"])
     assert (result.metrics["only_quarantined"], result.metrics["unfillable"]) == (6, 0)
     assert result["remaining"]["reason"].tolist() == [

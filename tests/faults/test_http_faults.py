@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from factory_lib import settings as factory_settings
 from factory_lib import sources
@@ -106,9 +106,13 @@ def test_a_fault_that_stays_is_told_by_its_type(
     error: type[SourceError],
 ) -> None:
     simulator.set_faults([{"kind": kind, "source": name, "rate": 1.0}])
-    once = {key: replace(limits, retries=1) for key, limits in loaded.sources.items()}
+    once = {key: structs.replace(limits, retries=1) for key, limits in loaded.sources.items()}
     with pytest.raises(error):
-        ask(sources.open_source(name, replace(loaded, sources=once), state, SimulatedClock(NOW)))
+        ask(
+            sources.open_source(
+                name, structs.replace(loaded, sources=once), state, SimulatedClock(NOW)
+            )
+        )
 
 
 @pytest.mark.parametrize(

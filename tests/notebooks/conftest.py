@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from msgspec import structs
 
 from factory_lib.settings import Settings
 
@@ -19,7 +20,7 @@ PARAMETERS = "profile = 'live'\nas_of = ''\nanswer = 1"
 def checkout(settings: Settings, tmp_path: Path) -> Settings:
     """Settings whose notebooks lie in an empty folder."""
     (tmp_path / "notebooks").mkdir()
-    return replace(settings, paths=replace(settings.paths, root=tmp_path))
+    return structs.replace(settings, paths=replace(settings.paths, root=tmp_path))
 
 
 @pytest.fixture

@@ -251,13 +251,14 @@ def test_a_terminated_run_says_so(
     program = textwrap.dedent(
         f"""
         from dataclasses import replace
+        from msgspec import structs
         from datetime import UTC, datetime
         from pathlib import Path
         from factory_lib import settings
         from factory_lib.runs import runner
         from factory_lib.settings.records import JobSettings
         loaded = settings.load("live")
-        loaded = replace(loaded, paths=replace(loaded.paths, root=Path({str(tmp_path)!r})))
+        loaded = structs.replace(loaded, paths=replace(loaded.paths, root=Path({str(tmp_path)!r})))
         spec = JobSettings(notebook="slow")
         as_of = datetime(2026, 4, 15, tzinfo=UTC)
         runner.run_job(loaded, "job", spec, as_of, runner.RunOptions())

@@ -7,11 +7,11 @@ of their checksums. The models are none of it: they can be trained again.
 import hashlib
 import json
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
+from msgspec import structs
 
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput
@@ -108,7 +108,7 @@ def copy_to(ctx: RunContext, backend: Literal["sqlite", "influx"]) -> pd.DataFra
     """
     if backend == ctx.settings.store.backend:
         raise BadInput(f"Profile {ctx.profile} already uses {backend}.")
-    settings = replace(ctx.settings, store=StoreSettings(backend))
+    settings = structs.replace(ctx.settings, store=StoreSettings(backend))
     with closing(open_store(settings)) as target:
         return copying.copy(ctx.store, target)
 

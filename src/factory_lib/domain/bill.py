@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from msgspec import structs
 
 from factory_lib.clock import QUARTER_S
 from factory_lib.domain.plant import Floats, Ints
@@ -183,7 +184,7 @@ def best_contract(
         allowed = np.where((levels <= SMALL_CONTRACT_KW) == small, 0.0, np.inf)
         choices.append(_not_falling(cost + np.array(excess).T, allowed))
     steps = min(choices)[1]
-    return replace(contract, kw=dict(zip(PERIODS, levels[steps].tolist(), strict=True)))
+    return structs.replace(contract, kw=dict(zip(PERIODS, levels[steps].tolist(), strict=True)))
 
 
 def _by_period(rule: ExcessRule, load: Floats) -> Floats:

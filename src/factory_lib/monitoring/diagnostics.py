@@ -15,6 +15,7 @@ from itertools import chain
 from statistics import median_high
 
 import pandas as pd
+from msgspec import structs
 
 from factory_lib import sources
 from factory_lib.clock import MADRID, SystemClock, from_epoch
@@ -154,10 +155,10 @@ def token_expiry(token: str) -> datetime | None:
 def _impatient(settings: Settings) -> Settings:
     """Return settings that wait a few seconds for a provider, and try once."""
     impatient = {
-        name: replace(spec, retries=0, connect_timeout_s=3.0, read_timeout_s=5.0)
+        name: structs.replace(spec, retries=0, connect_timeout_s=3.0, read_timeout_s=5.0)
         for name, spec in settings.sources.items()
     }
-    return replace(settings, sources=impatient)
+    return structs.replace(settings, sources=impatient)
 
 
 def _providers(settings: Settings, state: State, clock: SystemClock) -> list[DiagnosticCheck]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 import pandas as pd
+from msgspec import structs
 
 from factory_lib.clock import day_start
 from factory_lib.domain.plant import shifts_on
@@ -110,9 +111,9 @@ class PlanRequest:
 def with_peak_limit(request: PlanRequest, kw: float) -> PlanRequest:
     """Return the request with the whole load never above ``kw``, and that contracted."""
     least = min(kw, request.plant.power.contracted_kw)
-    power = replace(request.plant.power, limit_kw=kw, contracted_kw=least)
-    contract = replace(request.contract, kw=dict.fromkeys(PERIODS, kw))
-    return replace(request, plant=replace(request.plant, power=power), contract=contract)
+    power = structs.replace(request.plant.power, limit_kw=kw, contracted_kw=least)
+    contract = structs.replace(request.contract, kw=dict.fromkeys(PERIODS, kw))
+    return replace(request, plant=structs.replace(request.plant, power=power), contract=contract)
 
 
 def weekly_orders(plant: Plant, first: date, last: date) -> tuple[Order, ...]:

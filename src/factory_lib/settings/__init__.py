@@ -1,7 +1,7 @@
 """Environment and ``config/factory.toml`` become one frozen, typed record.
 
 Order of precedence: command line, environment, ``.env``, the profile's table in the
-file, the file. Imports no room.
+file, the file.
 """
 
 from __future__ import annotations
@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
+
+from msgspec.structs import asdict
 
 from factory_lib.catalogue import Catalogue, default_catalogue
 from factory_lib.clock import SystemClock, load_clock
 from factory_lib.errors import ConfigError
-from factory_lib.settings.loading import build, merge
+from factory_lib.settings.loading import Section, decode, merge
 from factory_lib.settings.plant import Plant
 from factory_lib.settings.records import (
     AlertSettings,
@@ -41,7 +44,7 @@ DEFAULT_PROFILE = "live"
 
 @dataclass(frozen=True)
 class InfluxSettings:
-    """Where InfluxDB 2.x is; the token is in the secrets."""
+    """The address of InfluxDB 2.x; the token is in the secrets."""
 
     url: str
     org: str
@@ -50,12 +53,12 @@ class InfluxSettings:
 
 @dataclass(frozen=True)
 class Paths:
-    """Where a profile's files lie."""
+    """The places of a profile's files."""
 
     root: Path
     data: Path
     runs: Path
-    hosts: Path  # rate limits of real hosts, for all real profiles of the installation
+    hosts: Path  # rate limits of hosts: of real ones for all real profiles together
 
     @property
     def store(self) -> Path:
@@ -73,12 +76,12 @@ class Paths:
 
     @property
     def clock(self) -> Path:
-        """Where a simulated profile's clock stands between commands."""
+        """The instant of a simulated profile between two commands."""
         return self.data / "clock"
 
     @property
     def inbox(self) -> Path:
-        """Where files are dropped that the next ingestion imports."""
+        """The folder of dropped files, which the next ingestion imports."""
         return self.data / "inbox"
 
     @property
@@ -98,8 +101,7 @@ class Paths:
         return self.runs / "mlartifacts"
 
 
-@dataclass(frozen=True, kw_only=True)
-class FileSettings:
+class FileSettings(Section, frozen=True, kw_only=True):
     """The tables of ``config/factory.toml``, the profile's own laid on top."""
 
     site: Site
@@ -107,19 +109,18 @@ class FileSettings:
     gaps: GapSettings
     jobs: Mapping[str, JobSettings]
     plant: Plant
-    store: StoreSettings = field(default_factory=StoreSettings)
-    breaker: BreakerSettings = field(default_factory=BreakerSettings)
-    tariff: TariffSettings = field(default_factory=TariffSettings)
-    contract: ContractSettings = field(default_factory=ContractSettings)
-    training: TrainingSettings = field(default_factory=TrainingSettings)
-    quality: QualitySettings = field(default_factory=QualitySettings)
-    alerts: AlertSettings = field(default_factory=AlertSettings)
-    inbox: InboxSettings = field(default_factory=InboxSettings)
-    retention: RetentionSettings = field(default_factory=RetentionSettings)
+    store: StoreSettings = StoreSettings()
+    breaker: BreakerSettings = BreakerSettings()
+    tariff: TariffSettings = TariffSettings()
+    contract: ContractSettings = ContractSettings()
+    training: TrainingSettings = TrainingSettings()
+    quality: QualitySettings = QualitySettings()
+    alerts: AlertSettings = AlertSettings()
+    inbox: InboxSettings = InboxSettings()
+    retention: RetentionSettings = RetentionSettings()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings(FileSettings):
+class Settings(FileSettings, frozen=True, kw_only=True):
     """Everything a command or notebook needs to know, for one profile."""
 
     profile: str
@@ -128,7 +129,7 @@ class Settings(FileSettings):
     paths: Paths
     influx: InfluxSettings
     secrets: Secrets
-    catalogue: Catalogue = field(default_factory=default_catalogue)
+    catalogue: Catalogue = default_catalogue()
     simulator_url: str = ""
     clock_offset_s: float = 0.0
 
@@ -170,64 +171,66 @@ def load(
     name = profile or environment.get("FACTORY_PROFILE") or DEFAULT_PROFILE
     file = root / (environment.get("FACTORY_CONFIG") or "config/factory.toml")
     table = _for_profile(_read(file), name, str(file))
-    spec = build(ProfileSettings, table.pop("profile"), f"profiles.{name}", file=str(file))
-    home = root / environment.get("FACTORY_HOME", "")
-    simulator_url = (
-        environment.get("FACTORY_SIMULATOR_URL", "").rstrip("/")
-        if spec.origin == "simulated"
-        else ""
-    )
+    spec = decode(ProfileSettings, table.pop("profile"), f"profiles.{name}", file=str(file))
+    simulated = spec.origin == "simulated"
+    simulator_url = environment.get("FACTORY_SIMULATOR_URL", "").rstrip("/") if simulated else ""
     table["sources"] = _sources(table["sources"], spec, simulator_url)
-    data = home / "data" / name
-    paths = Paths(
-        root=root,
-        data=data,
-        runs=home / "runs" if name == "live" else home / "runs" / name,
-        hosts=(data if spec.origin == "simulated" else data.parent) / "hosts.db",
-    )
+    paths = _paths(root, root / environment.get("FACTORY_HOME", ""), name, simulated)
+    influx = (environment.get(f"INFLUXDB_V2_{key}", "") for key in ("URL", "ORG", "BUCKET"))
     return Settings(
-        **vars(build(FileSettings, table, "", file=str(file))),
+        **asdict(decode(FileSettings, table, "", file=str(file))),
         profile=name,
         file=file,
         origin=spec.origin,
         paths=paths,
-        influx=InfluxSettings(
-            *(environment.get(f"INFLUXDB_V2_{key}", "") for key in ("URL", "ORG", "BUCKET"))
-        ),
+        influx=InfluxSettings(*influx),
         secrets=Secrets.from_environment(environment),
         simulator_url=simulator_url,
-        clock_offset_s=_clock_offset_s(environment, paths) if spec.origin == "simulated" else 0.0,
+        clock_offset_s=_clock_offset_s(environment, paths) if simulated else 0.0,
+    )
+
+
+def _paths(root: Path, home: Path, profile: str, simulated: bool) -> Paths:
+    data = home / "data" / profile
+    return Paths(
+        root=root,
+        data=data,
+        runs=home / "runs" if profile == DEFAULT_PROFILE else home / "runs" / profile,
+        hosts=(data if simulated else data.parent) / "hosts.db",
     )
 
 
 def _clock_offset_s(environment: Mapping[str, str], paths: Paths) -> float:
     if given := environment.get("FACTORY_CLOCK_OFFSET_S"):
         return float(given)
-    stood = load_clock(paths.clock)
-    return (stood - SystemClock().now()).total_seconds() if stood else 0.0
+    left_at = load_clock(paths.clock)
+    return (left_at - SystemClock().now()).total_seconds() if left_at else 0.0
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8"), parse_float=_finite)
     except FileNotFoundError:
         raise ConfigError("file", "is missing", file=str(file)) from None
     except OSError as error:
         raise ConfigError("file", f"cannot be read: {error.strerror}", file=str(file)) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            "file",
-            f"is not TOML: {error}. Write numbers with a point and text in quotes",
-            file=str(file),
-        ) from error
+    except ValueError as error:
+        problem = f"is not TOML: {error}. Write numbers with a point and text in quotes"
+        raise ConfigError("file", problem, file=str(file)) from error
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(f"{text} is no number that can be used")
+    return number
 
 
 def _for_profile(table: dict[str, Any], name: str, file: str) -> dict[str, Any]:
     profiles = table.pop("profiles", {})
     if name not in profiles:
-        raise ConfigError(
-            "profiles", f"has no profile {name!r}; there are {', '.join(profiles)}", file=file
-        )
+        problem = f"has no profile {name!r}; there are {', '.join(profiles)}"
+        raise ConfigError("profiles", problem, file=file)
     own = dict(profiles[name])
     spec = {key: own.pop(key) for key in ("origin", "online", "spacing_s") if key in own}
     return {**merge(table, own), "profile": spec}
@@ -239,20 +242,15 @@ def _sources(
     """Lay the profile's own conditions over every source.
 
     A simulated profile is pointed at the simulator; without its address nothing can be
-    asked, and no real host ever is.
+    fetched, and no real host is ever asked.
     """
-    base = simulator_url or "http://127.0.0.1:9"  # the discard port: refuses at once
     changed: dict[str, Any] = {} if spec.online else {"enabled": False}
     if spec.spacing_s is not None:
-        changed |= {
-            "spacing_s": spec.spacing_s,
-            "requests_per_minute": round(60 / max(spec.spacing_s, 0.001)),
-        }
-    return {
-        name: {
-            **source,
-            **changed,
-            **({"base_url": f"{base}/{name}"} if spec.origin == "simulated" else {}),
-        }
-        for name, source in sources.items()
-    }
+        per_minute = round(60 / max(spec.spacing_s, 0.001))
+        changed |= {"spacing_s": spec.spacing_s, "requests_per_minute": per_minute}
+    result = {name: {**source, **changed} for name, source in sources.items()}
+    if spec.origin == "simulated":
+        base = simulator_url or "http://127.0.0.1:9"  # the discard port: refuses at once
+        for name, source in result.items():
+            source["base_url"] = f"{base}/{name}"
+    return result

@@ -1,61 +1,61 @@
-"""Turn a TOML table into a frozen record, strictly: unknown keys, wrong types and missing values name their place.
-
-A few dozen lines of standard library instead of a validation framework, because every
-scheduled tick loads the settings and importing such a framework costs several times the
-tick.
-"""
+"""Decode a TOML table into frozen records, strictly: each error names its place and remedy."""
 
 from __future__ import annotations
 
-import types
-from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
-from datetime import date, datetime, time
-from enum import Enum
-from math import isfinite
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+import re
+from collections.abc import Iterator, Mapping
+from datetime import time
+from typing import Annotated, Any, TypeVar, get_args, get_origin
+
+import msgspec
 
 from factory_lib.errors import ConfigError
 
-T = TypeVar("T")
+_T = TypeVar("_T")
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+NonNegative = Annotated[float, msgspec.Meta(ge=0)]
+Percent = Annotated[float, msgspec.Meta(gt=0, le=100)]
+_EXPECTED = {
+    "float": "a number",
+    "int": "a whole number",
+    "bool": "true or false",
+    "str": "text in quotes",
+    "date": "a date such as 2026-08-28",
+    "object": "a table",
+    "array": "a list",
+}
+_BOUNDS = {">=": "at least", ">": "above", "<=": "at most", "<": "below"}
 
 
-def build(
-    cls: type[T], table: Mapping[str, Any], where: str, *, file: str = "config/factory.toml"
-) -> T:
-    """Build the dataclass ``cls`` from ``table``.
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of the settings.
 
-    Supported field types: ``str int float bool date time datetime``, ``Enum``,
-    ``Literal``, optional, ``tuple[T, ...]``, ``Mapping[str, T]`` and nested
-    dataclasses. A ``ValueError`` raised by ``__post_init__`` is reported with its
-    place.
+    ``__post_init__`` raises ``ValueError`` for values that do not fit each other; limits
+    of a single number belong in its type (``msgspec.Meta``). ``msgspec.structs.replace``
+    returns a changed copy.
+    """
+
+
+class WallTime(time):
+    """A local time of day, written ``"06:00"``."""
+
+
+def decode(
+    cls: type[_T], table: Mapping[str, Any], where: str, *, file: str = "config/factory.toml"
+) -> _T:
+    """Decode ``table`` as a ``cls``.
 
     Raises
     ------
     ConfigError
-        Names the key, the file and what was expected.
+        Names the place, the file and what was expected.
     """
-    if not isinstance(table, Mapping):
-        raise ConfigError(where, f"must be a table, not {table!r}", file=file)
-    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
-    for key in table:
-        if key not in known:
-            from difflib import get_close_matches
-
-            near = get_close_matches(key, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
-            raise ConfigError(where, f"unknown key {key!r}{hint}", file=file)
-    hints = get_type_hints(cls)
-    values = {}
-    for name, spec in known.items():
-        if name in table:
-            values[name] = _value(hints[name], table[name], f"{where}.{name}".lstrip("."), file)
-        elif spec.default is MISSING and spec.default_factory is MISSING:
-            raise ConfigError(where, f"{name!r} is missing", file=file)
     try:
-        return cls(**values)
-    except ValueError as error:
-        raise ConfigError(where, str(error), file=file) from error
+        return msgspec.convert(table, cls, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        place, problem = _first_problem(table, cls, where) or (where, str(error))
+        raise ConfigError(place, problem, file=file) from None
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,88 +63,75 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
-        merged[key] = (
-            merge(below, value)
-            if isinstance(below, Mapping) and isinstance(value, Mapping)
-            else value
-        )
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            value = merge(below, value)
+        merged[key] = value
     return merged
 
 
-def _value(hint: Any, raw: Any, where: str, file: str) -> Any:
-    origin, args = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        inner = [a for a in args if a is not type(None)]
-        return None if raw is None else _value(inner[0], raw, where, file)
-    if origin is Literal:
-        return _one_of(raw, args, where, file)
-    if origin is tuple:
-        return tuple(
-            _value(args[0], item, f"{where}[{_called(item, i)}]", file)
-            for i, item in enumerate(_list(raw, where, file))
-        )
-    if origin is not None and issubclass(origin, Mapping):
-        if not isinstance(raw, Mapping):
-            raise ConfigError(where, f"must be a table, not {raw!r}", file=file)
-        return {key: _value(args[1], item, f"{where}.{key}", file) for key, item in raw.items()}
-    if hint is Any:
-        return raw
-    if isinstance(hint, type) and is_dataclass(hint):
-        return build(hint, raw, where, file=file)
-    if isinstance(hint, type) and issubclass(hint, Enum):
-        return hint(_one_of(raw, tuple(member.value for member in hint), where, file))
-    return _scalar(hint, raw, where, file)
+def _decode(cls: type, raw: Any) -> Any:
+    if cls is not WallTime:
+        raise NotImplementedError(cls)
+    try:
+        return WallTime.fromisoformat(str(raw))
+    except ValueError:
+        raise ValueError(f'{raw!r} is not a time such as "06:00"') from None
 
 
-_WANTED = {
-    float: "a number",
-    int: "a whole number",
-    bool: "true or false",
-    str: "text in quotes",
-    time: 'a time such as "06:00"',
-    date: "a date such as 2026-08-28",
-    datetime: "an instant with its offset",
-}
+def _first_problem(raw: Any, cls: Any, where: str) -> tuple[str, str] | None:
+    """Return place and text of the first value that does not fit its type, innermost first.
+
+    The decoder's own path has no keys of tables by name.
+    """
+    for place, part, part_cls in _parts(raw, cls, where):
+        if problem := _first_problem(part, part_cls, place):
+            return problem
+    try:
+        msgspec.convert(raw, cls, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        return where, _in_words(str(error), raw, cls)
+    return None
 
 
-def _scalar(hint: type, raw: Any, where: str, file: str) -> Any:
-    if hint is float and isinstance(raw, int) and not isinstance(raw, bool):
-        return float(raw)
-    if hint in (time, date) and isinstance(raw, str):
-        try:
-            return hint.fromisoformat(raw)
-        except ValueError:
-            raise ConfigError(where, f"{raw!r} is not {_WANTED[hint]}", file=file) from None
-    exact = (
-        type(raw) is hint if hint in (int, float, bool, date, datetime) else isinstance(raw, hint)
-    )
-    if not exact or (hint is float and not isfinite(raw)):
-        raise ConfigError(
-            where, f"must be {_WANTED.get(hint, hint.__name__)}, not {_written(raw)}", file=file
-        )
-    return raw
+def _parts(raw: Any, cls: Any, where: str) -> Iterator[tuple[str, Any, Any]]:
+    """Yield place, value and type of the parts of a table or list."""
+    if isinstance(raw, list) and get_origin(cls) is tuple:
+        for number, part in enumerate(raw):
+            name = part.get("name", number) if isinstance(part, Mapping) else number
+            yield f"{where}[{name}]", part, get_args(cls)[0]
+    elif isinstance(raw, Mapping):
+        by_name = get_args(cls)[1] if get_origin(cls) is Mapping else None
+        fields = _fields(cls)
+        for key, part in raw.items():
+            if part_cls := fields.get(key, by_name):
+                yield f"{where}.{key}".lstrip("."), part, part_cls
 
 
-def _written(raw: Any) -> str:
-    """Return a value about as it stands in the file."""
-    words = {True: "true", False: "false"}
-    return words[raw] if isinstance(raw, bool) else f'"{raw}"' if isinstance(raw, str) else str(raw)
+def _fields(cls: Any) -> dict[str, Any]:
+    """Return the fields of a record with their types; none of any other type."""
+    if not (isinstance(cls, type) and issubclass(cls, msgspec.Struct)):
+        return {}
+    return {field.name: field.type for field in msgspec.structs.fields(cls)}
 
 
-def _called(item: Any, number: int) -> Any:
-    """Return the name a person knows an entry by, where it has one."""
-    return item.get("name", number) if isinstance(item, Mapping) else number
+def _in_words(text: str, raw: Any, cls: Any) -> str:
+    """Return the decoder's message about one value in the words of a settings file."""
+    written = f'"{raw}"' if isinstance(raw, str) else str(raw).replace("True", "true")
+    if match := re.search(r" ([<>]=?) ([\d.-]+)", text):
+        return f"must be {_BOUNDS[match[1]]} {float(match[2]):g}, not {written}"
+    if match := re.match(r"Expected `(\w+)", text):
+        return f"must be {_EXPECTED.get(match[1], match[1])}, not {written}"
+    if text.startswith("Invalid enum value"):
+        return f"must be one of {', '.join(map(repr, get_args(cls)))}, not {raw!r}"
+    if match := re.search(r"(missing|unknown).* field `(.+)`", text):
+        kind, name = match.groups()
+        near = _nearest(name, raw if kind == "missing" else _fields(cls))
+        return f"key {name!r} is {kind}" + near
+    return text
 
 
-def _list(raw: Any, where: str, file: str) -> list[Any]:
-    if not isinstance(raw, list):
-        raise ConfigError(where, f"must be a list, not {raw!r}", file=file)
-    return raw
+def _nearest(name: str, names: Mapping[str, Any]) -> str:
+    from difflib import get_close_matches
 
-
-def _one_of(raw: Any, allowed: tuple[Any, ...], where: str, file: str) -> Any:
-    if raw not in allowed:
-        raise ConfigError(
-            where, f"must be one of {', '.join(map(repr, allowed))}, not {raw!r}", file=file
-        )
-    return raw
+    near = get_close_matches(name, names, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(names)}"

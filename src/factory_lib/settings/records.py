@@ -1,38 +1,26 @@
-"""The typed records behind ``config/factory.toml``; units in names, every value checked when loaded."""
+"""The records behind ``config/factory.toml``: units in names, limits in types."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, field
 
 from factory_lib.catalogue import SITE, Measurement
+from factory_lib.settings.loading import Count, NonNegative, Positive, Section
 
 
-def at_least(record: object, **limits: float) -> None:
-    """Refuse a record with a number below its limit.
-
-    Raises
-    ------
-    ValueError
-        Names the number.
-    """
-    for name, limit in limits.items():
-        if getattr(record, name) < limit:
-            raise ValueError(f"{name} must be at least {limit:g}, not {getattr(record, name):g}")
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where the site's values come from, most trusted place first."""
+class Places(Section, frozen=True):
+    """The places that stand for the site, most trusted first."""
 
     prices: tuple[str, ...]
     weather: tuple[str, ...]
     climate: tuple[str, ...]
 
     def of(self, measurement: Measurement) -> tuple[str, ...]:
-        """Return the places that speak for the site, by measurement."""
+        """Return the places of a measurement."""
         return {
             Measurement.PRICES: self.prices,
             Measurement.WEATHER: self.weather,
@@ -41,21 +29,16 @@ class Places:
         }[measurement]
 
 
-@dataclass(frozen=True)
-class Site:
+class Site(Section, frozen=True):
     """The factory's location."""
 
     name: str
-    latitude: float
-    longitude: float
+    latitude: Annotated[float, Meta(ge=-90, le=90)]
+    longitude: Annotated[float, Meta(ge=-180, le=180)]
     altitude_m: float
     municipality: str
     places: Places
     time_zone: Literal["Europe/Madrid"] = "Europe/Madrid"
-
-    def __post_init__(self) -> None:
-        if not (-90 <= self.latitude <= 90 and -180 <= self.longitude <= 180):
-            raise ValueError("latitude must lie in -90…90 and longitude in -180…180")
 
     @property
     def grid_place(self) -> str:
@@ -63,55 +46,41 @@ class Site:
         return f"{self.latitude:.3f},{self.longitude:.3f}"
 
 
-@dataclass(frozen=True)
-class StoreSettings:
-    """Which backend holds the values."""
+class StoreSettings(Section, frozen=True):
+    """The backend of the store."""
 
     backend: Literal["sqlite", "influx"] = "sqlite"
 
 
-@dataclass(frozen=True)
-class SourceSettings:
-    """How one provider may be asked."""
+class SourceSettings(Section, frozen=True):
+    """Address and limits of one provider."""
 
     base_url: str
     attribution: str
-    requests_per_minute: int
-    spacing_s: float
-    max_range_days: int
-    requests_per_day: int = 0  # 0: no daily quota
-    retries: int = 3
+    requests_per_minute: Positive
+    spacing_s: NonNegative
+    max_range_days: Positive
+    requests_per_day: Count = 0  # 0: no daily quota
+    retries: Count = 3
     backoff: Literal["none", "linear", "exponential", "fixed"] = "exponential"
     connect_timeout_s: float = 5.0
     read_timeout_s: float = 60.0
     enabled: bool = True
     subscribed: bool = False  # a paid plan that opens more of the provider, where there is one
 
-    def __post_init__(self) -> None:
-        at_least(
-            self,
-            spacing_s=0,
-            retries=0,
-            max_range_days=1,
-            requests_per_minute=1,
-            requests_per_day=0,
-        )
+
+class BreakerSettings(Section, frozen=True):
+    """The failures in a row after which a host is left alone, and for how long."""
+
+    failures: Positive = 5
+    open_s: NonNegative = 300.0
 
 
-@dataclass(frozen=True)
-class BreakerSettings:
-    """When a host is left alone, and for how long."""
+class SeverityRule(Section, frozen=True):
+    """One row of the severity table.
 
-    failures: int = 5
-    open_s: float = 300.0
-
-    def __post_init__(self) -> None:
-        at_least(self, failures=1, open_s=0)
-
-
-@dataclass(frozen=True)
-class SeverityRule:
-    """One row of the severity table; ``up_to_h`` is inclusive, absent means no upper end; passes ascend from 0."""
+    ``up_to_h`` is inclusive, absent means no upper end; passes ascend from 0.
+    """
 
     name: Literal["minor", "moderate", "critical"]
     strategy: str
@@ -120,31 +89,26 @@ class SeverityRule:
     up_to_h: float | None = None
 
     def __post_init__(self) -> None:
-        if self.passes_at_min[:1] != (0,) or list(self.passes_at_min) != sorted(
-            set(self.passes_at_min)
-        ):
+        if [0, *sorted(set(self.passes_at_min) - {0})] != list(self.passes_at_min):
             raise ValueError("passes_at_min must ascend from 0")
 
 
-@dataclass(frozen=True)
-class GapSettings:
-    """What counts as which gap, and from when on it is filled without being asked."""
+class GapSettings(Section, frozen=True):
+    """The severities of gaps, and those that are filled automatically."""
 
     severities: tuple[SeverityRule, ...]
-    automatic_above_h: float = 3.0
-    look_back_days: int = 30
+    automatic_above_h: NonNegative = 3.0
+    look_back_days: Positive = 30
 
     def __post_init__(self) -> None:
-        at_least(self, automatic_above_h=0, look_back_days=1)
         *bounded, last = [rule.up_to_h for rule in self.severities] or [0.0]
         ends = [end for end in bounded if end is not None]
         if last is not None or len(ends) != len(bounded) or ends != sorted(set(ends)):
             raise ValueError("severities must ascend by up_to_h, and the last one has none")
 
 
-@dataclass(frozen=True)
-class QualitySettings:
-    """From where on a stored value is doubted; by series, in its unit, where the rule is about one.
+class QualitySettings(Section, frozen=True):
+    """The limits of the quality rules; by series, in its unit, where the rule is about one.
 
     Attributes
     ----------
@@ -171,7 +135,7 @@ class QualitySettings:
         How far ahead of the time of import a file's value may lie.
     """
 
-    plausible: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    plausible: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     step: Mapping[str, float] = field(default_factory=dict)
     flat_line_h: Mapping[str, float] = field(default_factory=dict)
     cross_source: Mapping[str, float] = field(default_factory=dict)
@@ -182,55 +146,45 @@ class QualitySettings:
     ahead_days: float = 2.0
 
     def __post_init__(self) -> None:
-        for name, limits in self.plausible.items():
-            if len(limits) != 2 or limits[0] >= limits[1]:
+        for name, (low, high) in self.plausible.items():
+            if low >= high:
                 raise ValueError(f"plausible.{name} must be [low, high]")
 
 
-@dataclass(frozen=True)
-class TrainingSettings:
-    """When a training is worth it and what it is judged on."""
+class TrainingSettings(Section, frozen=True):
+    """The data a training needs, and the folds it is judged on."""
 
-    minimum_rows: int = 1000
-    history_days: int = 1461
-    folds: int = 3
+    minimum_rows: Positive = 1000
+    history_days: Positive = 1461
+    folds: Positive = 3
     seed: int = 20210601
 
-    def __post_init__(self) -> None:
-        at_least(self, minimum_rows=1, history_days=1, folds=1)
 
+class AlertSettings(Section, frozen=True):
+    """The channels of alerts, and when an open one is repeated or becomes critical."""
 
-@dataclass(frozen=True)
-class AlertSettings:
-    """When an open alert is told again, when it becomes critical by itself, and where alerts are told."""
-
-    cooldown_h: float = 6.0
-    escalate_after_h: float = 24.0
-    key_warning_days: int = 14
+    cooldown_h: NonNegative = 6.0
+    escalate_after_h: NonNegative = 24.0
+    key_warning_days: Count = 14
     channels: tuple[Literal["file", "stderr"], ...] = ("file", "stderr")
 
-    def __post_init__(self) -> None:
-        at_least(self, cooldown_h=0, escalate_after_h=0, key_warning_days=0)
 
-
-@dataclass(frozen=True)
-class InboxSettings:
-    """When a dropped file is taken to be complete: nothing has been written to it for so long."""
+class InboxSettings(Section, frozen=True):
+    """The time without writing after which a dropped file is complete."""
 
     settled_after_s: float = 10.0
 
 
-@dataclass(frozen=True)
-class RetentionSettings:
-    """How long what a run leaves behind is kept; the newest run of each job always stays."""
+class RetentionSettings(Section, frozen=True):
+    """The age to which runs, calls, backups and logs are kept.
 
-    runs_days: int = 90
-    calls_days: int = 30
-    backups: int = 4
-    log_mb: float = 1.0
+    The newest run of each job always stays.
+    """
 
-    def __post_init__(self) -> None:
-        at_least(self, runs_days=1, calls_days=1, backups=1, log_mb=0)
+    runs_days: Positive = 90
+    calls_days: Positive = 30
+    backups: Positive = 4
+    log_mb: NonNegative = 1.0
 
 
 JobKind = Literal[
@@ -247,8 +201,7 @@ JobKind = Literal[
 ]
 
 
-@dataclass(frozen=True)
-class JobSettings:
+class JobSettings(Section, frozen=True):
     """A scheduled job: its notebook, when it is due, how often that is checked, its longest time.
 
     Attributes
@@ -261,41 +214,39 @@ class JobSettings:
     notebook: str
     kind: JobKind = "other"
     cron: str = ""
-    timeout_s: int = 900
+    timeout_s: Positive = 900
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        at_least(self, timeout_s=1)
         if self.cron and not _is_cadence(self.cron):
             raise ValueError(
-                f"cron {self.cron!r} is not five fields: minute, hour, day, month, weekday, such as '*/30 6-22 * * 1-5'"
+                f"cron {self.cron!r} is not five fields: minute, hour, day, month, weekday, "
+                "such as '*/30 6-22 * * 1-5'"
             )
 
 
 def _is_cadence(cron: str) -> bool:
-    """Whether all five fields hold ``*``, numbers or ranges in their limits, with a step where wanted."""
+    """Return whether all five fields hold ``*``, numbers or ranges, with a step or without."""
     limits = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
-    parts = cron.split()
-    return len(parts) == len(limits) and all(
-        _selects(entry, low, high)
-        for part, (low, high) in zip(parts, limits, strict=True)
-        for entry in part.split(",")
-    )
+    fields = [part.split(",") for part in cron.split()]
+    if len(fields) != len(limits):
+        return False
+    ranges = zip(fields, limits, strict=True)
+    return all(_selects(entry, *limit) for entries, limit in ranges for entry in entries)
 
 
 def _selects(entry: str, low: int, high: int) -> bool:
-    found = re.fullmatch(r"(?:\*|(\d+)(?:-(\d+))?)(?:/(\d+))?", entry)
-    if not found:
+    match = re.fullmatch(r"(?:\*|(\d+)(?:-(\d+))?)(?:/(\d+))?", entry)
+    if not match:
         return False
-    first, last, step = (int(number) if number else None for number in found.groups())
+    first, last, step = (int(number) if number else None for number in match.groups())
     first = low if first is None else first
     return low <= first <= (first if last is None else last) <= high and step != 0
 
 
-@dataclass(frozen=True)
-class ProfileSettings:
-    """What a profile lives in; other keys of its table replace those of the whole file."""
+class ProfileSettings(Section, frozen=True):
+    """The world of a profile; other keys of its table replace those of the whole file."""
 
     origin: Literal["real", "simulated"] = "real"
-    online: bool = True  # false: values come from imported files alone, and no provider is asked
-    spacing_s: float | None = None  # instead of every source's own: the simulator needs no sparing
+    online: bool = True  # false: values come from imported files alone, no provider is asked
+    spacing_s: float | None = None  # instead of every source's own: the simulator needs none

@@ -37,7 +37,10 @@ class Secret:
 
 @dataclass(frozen=True)
 class Secrets:
-    """Every secret the library may be given; the environment variable's name is the field's name in capitals."""
+    """All secrets of the library.
+
+    The environment variable of each has the field's name in capitals.
+    """
 
     aemet_api_key: Secret
     openweathermap_api_key: Secret
@@ -57,7 +60,10 @@ class Secrets:
 
 
 def hide(text: str, secrets: Iterable[Secret]) -> str:
-    """Return ``text`` without the secrets, in whatever form it has them; below four letters nothing is hidden."""
+    """Return ``text`` without the secrets, in whatever form it has them.
+
+    Secrets of fewer than four letters are not hidden.
+    """
     for plain in (secret.reveal() for secret in secrets):
         if len(plain) >= 4:
             for form in _forms(plain):
@@ -67,20 +73,17 @@ def hide(text: str, secrets: Iterable[Secret]) -> str:
 
 @cache
 def _forms(plain: str) -> tuple[str, ...]:
-    """Return how addresses, JSON and pages write a secret, and one inside the other; the longest first."""
+    """Return the ways in which addresses, JSON and pages write a secret, the longest first."""
     forms = {plain, quote(plain), quote(plain, safe=""), quote_plus(plain)}
-    for _ in range(
-        2
-    ):  # a page within a notebook, which is JSON; an answer in JSON, shown on a page
+    # A page lies within a notebook, which is JSON; an answer in JSON is shown on a page.
+    for _ in range(2):
         forms |= {rewritten for form in forms for rewritten in _rewritten(form)}
     return tuple(sorted(forms, key=len, reverse=True))
 
 
 def _rewritten(text: str) -> tuple[str, ...]:
     page = escape(text)
-    numbered = page.replace("&quot;", "&#34;").replace(
-        "&#x27;", "&#39;"
-    )  # as templates write quotes
+    numbered = page.replace("&quot;", "&#34;").replace("&#x27;", "&#39;")  # as templates do
     return (
         json.dumps(text)[1:-1],
         json.dumps(text, ensure_ascii=False)[1:-1],
@@ -91,7 +94,7 @@ def _rewritten(text: str) -> tuple[str, ...]:
 
 
 def read_dotenv(file: Path) -> dict[str, str]:
-    """Return the ``NAME=value`` lines of a ``.env`` file; comments and blank lines are skipped, quotes removed."""
+    """Return the ``NAME=value`` lines of a ``.env`` file, without comments and quotes."""
     if not file.is_file():
         return {}
     pairs = (

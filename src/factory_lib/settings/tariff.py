@@ -1,4 +1,4 @@
-"""What the factory pays for a kWh beside the market price; nothing is set by default, and then nothing is claimed.
+"""The price of a kWh beside the market price; nothing is set by default.
 
 Regulated prices change by law, most of them on 1 January, so each has the local days it
 holds for. A day that none holds for has no known price, which is not a price of zero.
@@ -6,16 +6,23 @@ holds for. A day that none holds for has no known price, which is not a price of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from datetime import date
-from itertools import groupby, pairwise
+from itertools import pairwise
 from typing import Literal
 
+from msgspec import field
 
-@dataclass(frozen=True, kw_only=True)
-class Valid:
-    """Holds on the local days from ``since`` up to, not including, ``until``; without ``until``, on all later ones."""
+from factory_lib.settings.loading import Section
+
+PERIODS = ("P1", "P2", "P3", "P4", "P5", "P6")
+
+
+class Valid(Section, frozen=True, kw_only=True):
+    """A validity: the local days from ``since`` up to, not including, ``until``.
+
+    Without ``until`` it holds on all later days.
+    """
 
     since: date
     until: date | None = None
@@ -25,16 +32,14 @@ class Valid:
             raise ValueError(f"until {self.until} must be after since {self.since}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tolls(Valid):
+class Tolls(Valid, frozen=True, kw_only=True):
     """Tolls and charges of the energy term by tariff period (P1…P6), EUR/MWh."""
 
     eur_mwh: Mapping[str, float]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tax(Valid):
-    """A tax: a ``share`` of market price and tolls, not of other taxes, or an amount of ``eur_mwh``."""
+class Tax(Valid, frozen=True, kw_only=True):
+    """A tax: a ``share`` of market price and tolls, not of other taxes, or ``eur_mwh``."""
 
     name: str
     share: float | None = None
@@ -48,8 +53,7 @@ class Tax(Valid):
             raise ValueError(f"{self.name}: share is a fraction, 0.05 for 5 %")
 
 
-@dataclass(frozen=True)
-class TariffSettings:
+class TariffSettings(Section, frozen=True):
     """Price basis, access tariff, and what comes on top of the basis.
 
     Attributes
@@ -73,50 +77,41 @@ class TariffSettings:
     taxes: tuple[Tax, ...] = ()
 
     def __post_init__(self) -> None:
-        wanted = {f"P{number}" for number in range(1, 4 if self.access == "2.0TD" else 7)}
-        for toll in self.tolls:
-            if set(toll.eur_mwh) != wanted:
-                raise ValueError(
-                    f"tolls of {self.access} need eur_mwh of {', '.join(sorted(wanted))}"
-                )
+        periods = set(PERIODS[:3] if self.access == "2.0TD" else PERIODS)
+        if [toll for toll in self.tolls if set(toll.eur_mwh) != periods]:
+            raise ValueError(f"tolls of {self.access} need eur_mwh of {', '.join(sorted(periods))}")
         if self.tolls and self.price_basis == "pvpc":
             raise ValueError("pvpc contains its tolls: set none, or choose price_basis = 'spot'")
-        if self.taxes and not self.tolls and self.price_basis == "spot":
+        if self.taxes and (self.price_basis, self.tolls) == ("spot", ()):
             raise ValueError("taxes are on price and tolls: set tolls too")
-        _refuse_overlap("tolls", self.tolls)
-        for name, taxes in groupby(
-            sorted(self.taxes, key=lambda tax: tax.name), key=lambda tax: tax.name
-        ):
-            _refuse_overlap(f"taxes {name}", taxes)
+        _refuse_overlap([("tolls", toll) for toll in self.tolls])
+        _refuse_overlap([(f"taxes {tax.name}", tax) for tax in self.taxes])
 
     @property
     def counted(self) -> str:
-        """What an amount in this tariff contains, in words."""
-        parts = ["energy with the tolls of PVPC" if self.price_basis == "pvpc" else "energy"]
+        """The contents of an amount in this tariff, in words."""
+        regulated = self.price_basis == "pvpc"
+        parts = ["energy with the tolls of PVPC" if regulated else "energy"]
         parts += ["tolls"] * bool(self.tolls) + list(dict.fromkeys(tax.name for tax in self.taxes))
         if len(parts) > 1:
             return f"{', '.join(parts[:-1])} and {parts[-1]}"
-        return (
-            f"{parts[0]} only, taxes are not set"
-            if self.price_basis == "pvpc"
-            else "energy only, tolls are not set"
-        )
+        return f"{parts[0]} only, {'taxes' if regulated else 'tolls'} are not set"
 
 
-def _refuse_overlap(what: str, entries: Iterable[Valid]) -> None:
-    for earlier, later in pairwise(sorted(entries, key=lambda entry: entry.since)):
-        if earlier.until is None or earlier.until > later.since:
+def _refuse_overlap(entries: Sequence[tuple[str, Valid]]) -> None:
+    """Raise ``ValueError`` where two entries of one label hold for the same day."""
+    ordered = sorted(entries, key=lambda entry: (entry[0], entry[1].since))
+    for (label, earlier), (other, later) in pairwise(ordered):
+        if label == other and (earlier.until is None or earlier.until > later.since):
             raise ValueError(
-                f"{what} since {earlier.since} overlap those since {later.since}: set until"
+                f"{label} since {earlier.since} overlap those since {later.since}: set until"
             )
 
 
-PERIODS = ("P1", "P2", "P3", "P4", "P5", "P6")
 SMALL_CONTRACT_KW = 50.0  # up to it, metering of types 4 and 5 (Circular CNMC 3/2020)
 
 
-@dataclass(frozen=True)
-class ContractSettings:
+class ContractSettings(Section, frozen=True):
     """The supply contract: power by period and what the retailer adds to the market price.
 
     Attributes
@@ -124,12 +119,15 @@ class ContractSettings:
     kw : mapping
         Contracted power by period, kW; the law wants it not to fall from P1 to P6.
     margin_eur_mwh, adjustment_eur_mwh, capacity_eur_mwh, losses_pct : float, optional
-        Retailer's margin, adjustment services, capacity payments, and the network losses that
-        market price, adjustment and capacity are paid for too. Unset means not counted.
+        Retailer's margin, adjustment services, capacity payments, and the network
+        losses that market price, adjustment and capacity are paid for too. Unset means
+        not counted.
     electricity_tax_pct : float
-        Share of energy, tolls, charges, power and excess (5.11269632 %, Ley 38/1992, article 99).
+        Share of energy, tolls, charges, power and excess (5.11269632 %, Ley 38/1992,
+        article 99).
     excess_eur_kw : mapping
-        Rate of the excess rule above 50 kW by period, EUR per kW; empty: a stated assumption.
+        Rate of the excess rule above 50 kW by period, EUR per kW; empty: a stated
+        assumption.
     """
 
     kw: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(PERIODS, 150.0))
@@ -160,5 +158,5 @@ class ContractSettings:
 
     @property
     def small(self) -> bool:
-        """Whether the excess rule of contracts up to 50 kW applies: the month's highest quarter."""
+        """Whether the excess rule up to 50 kW applies: the month's highest quarter."""
         return max(self.by_period) <= SMALL_CONTRACT_KW

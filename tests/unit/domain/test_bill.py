@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec import structs
 
 from factory_lib.domain.bill import best_contract, bill, excess_rule, norm_so_far
 from factory_lib.domain.tariff import all_in, local_dates, read_tariff
@@ -27,7 +27,7 @@ def hours(first: str, days: int) -> pd.DatetimeIndex:
 
 
 def sized(kw: float) -> ContractSettings:
-    return replace(PLAIN, kw=dict.fromkeys(PERIODS, kw))
+    return structs.replace(PLAIN, kw=dict.fromkeys(PERIODS, kw))
 
 
 def test_a_working_day_of_july_pays_the_published_toll_and_charge():
@@ -103,7 +103,7 @@ def test_a_large_contract_pays_the_root_of_the_squares_of_its_quarters():
     index = hours("2026-02-02", 1)
     load = pd.Series(90.0, index=index)
     load.iloc[[10, 12]] = [93.0, 94.0]
-    contract = replace(sized(90.0), excess_eur_kw=dict.fromkeys(PERIODS, 2.0))
+    contract = structs.replace(sized(90.0), excess_eur_kw=dict.fromkeys(PERIODS, 2.0))
     charged = bill(load, all_in(index, np.zeros(24), TARIFF, PLAIN), contract, TARIFF)
     assert charged.loc["2026-02", "excess_eur"] == pytest.approx(2.0 * np.sqrt(4 * (9 + 16)))
     quarters = (
@@ -157,7 +157,7 @@ def test_no_other_contract_costs_a_load_less(seed):
     prices = all_in(index, np.zeros(len(index)), TARIFF, PLAIN)
 
     def cost(kw: tuple[float, ...]) -> float:
-        contract = replace(PLAIN, kw=dict(zip(PERIODS, kw, strict=True)))
+        contract = structs.replace(PLAIN, kw=dict(zip(PERIODS, kw, strict=True)))
         charged = bill(load, prices, contract, TARIFF)
         return float(charged[["excess_eur", "power_term_eur"]].to_numpy().sum())
 

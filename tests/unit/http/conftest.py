@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from factory_lib.clock import SimulatedClock
 from factory_lib.http import Http
@@ -83,8 +84,10 @@ def open_http(script: Script, settings: Settings, state: State) -> Iterator[Open
     opened: list[Http] = []
 
     def opener(clock: SimulatedClock, **limits: Any) -> Http:
-        spec = replace(settings.sources["ree"], **{"base_url": f"{script.url}/ree", **limits})
-        http = Http("ree", replace(settings, sources={"ree": spec}), state, clock)
+        spec = structs.replace(
+            settings.sources["ree"], **{"base_url": f"{script.url}/ree", **limits}
+        )
+        http = Http("ree", structs.replace(settings, sources={"ree": spec}), state, clock)
         opened.append(http)
         return http
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec import structs
 
 import factory_lib
 from factory_lib import settings as factory_settings
@@ -82,7 +83,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunContext]:
     settings = factory_settings.load(
         "live", env={"FACTORY_HOME": str(tmp_path_factory.mktemp("training"))}
     )
-    settings = replace(
+    settings = structs.replace(
         settings, training=TrainingSettings(minimum_rows=1000, history_days=200, folds=2, seed=1)
     )
     with (
@@ -207,7 +208,7 @@ def test_a_replay_leaves_registry_and_marks_alone(workshop, trained):
     assert len(made["decisions"]) == 0
     pd.testing.assert_frame_equal(left()[0], before[0])
     assert left()[1] == before[1]
-    settings = replace(
+    settings = structs.replace(
         workshop.settings, sources={}
     )  # a profile of imported files has no present to keep apart
     past = replace(at(workshop, NOW - timedelta(days=2)), explicit_as_of=True, settings=settings)
@@ -351,7 +352,7 @@ def test_with_a_longer_history_and_the_operators_forecasts_a_price_model_is_trai
     monkeypatch.setattr(scores, "FOREST", SMALL)
     monkeypatch.setattr(histories, "LEAST_OPERATOR_DAYS", 150)
     settings = factory_settings.load("live", env={"FACTORY_HOME": str(tmp_path)})
-    settings = replace(
+    settings = structs.replace(
         settings, training=TrainingSettings(minimum_rows=1000, history_days=200, folds=2, seed=1)
     )
     hours = made_up_hours(230, datetime(2025, 6, 11, 22, tzinfo=UTC))

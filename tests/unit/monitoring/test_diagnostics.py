@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from msgspec import structs
 
 from factory_lib import settings as factory_settings
 from factory_lib.clock import SystemClock
@@ -43,7 +44,7 @@ def demo(home: Path, remote: Remote) -> Settings:
 
 
 def with_key(settings: Settings, text: str) -> Settings:
-    return replace(settings, secrets=replace(settings.secrets, aemet_api_key=Secret(text)))
+    return structs.replace(settings, secrets=replace(settings.secrets, aemet_api_key=Secret(text)))
 
 
 def check_of(

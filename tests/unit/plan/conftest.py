@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from factory_lib.plan.request import Request, for_days
-from factory_lib.settings.loading import build
+from factory_lib.settings.loading import decode
 from factory_lib.settings.plant import Plant
 
 PLANTS = Path(__file__).parents[3] / "benchmarks" / "plants"
@@ -23,7 +23,7 @@ TUESDAY = date(2024, 3, 5)
 
 def read_plant(name: str) -> Plant:
     """Read one of the committed plants."""
-    return build(
+    return decode(
         Plant,
         tomllib.loads((PLANTS / f"{name}.toml").read_text(encoding="utf-8"))["plant"],
         "plant",

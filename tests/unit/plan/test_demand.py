@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date, time
 
 import pytest
+from msgspec import structs
 
 from factory_lib.plan.demand import batches, begin, by_day, can_finish
 from factory_lib.settings.plant import Shift, WorksCalendar
@@ -42,7 +42,7 @@ def test_a_part_of_a_week_owes_what_the_whole_week_laid_on_it(plant):
 
 
 def test_a_week_without_an_able_day_keeps_its_demand_where_it_is(plant):
-    idle = replace(plant, shifts=(Shift("short", ("mon",), time(8), time(10), 2),))
+    idle = structs.replace(plant, shifts=(Shift("short", ("mon",), time(8), time(10), 2),))
     assert sum(kilograms(idle, MONDAY, SUNDAY)) == pytest.approx(1000)
 
 
@@ -52,7 +52,7 @@ def test_saturday_begins_the_afternoon_before_and_tuesday_does_not(plant):
 
 
 def test_saturday_after_a_closed_friday_cannot_finish_a_batch(plant):
-    closed = replace(plant, calendar=WorksCalendar(closed=(date(2026, 4, 24),)))
+    closed = structs.replace(plant, calendar=WorksCalendar(closed=(date(2026, 4, 24),)))
     assert not can_finish(closed, "standard", date(2026, 4, 25))
     assert can_finish(plant, "standard", date(2026, 4, 25))
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 
 import pytest
+from msgspec import structs
 
 from factory_lib.plan.request import Order, Outage, Pin
 from factory_lib.plan.solve import solve
@@ -30,7 +31,7 @@ def conche_out(ask, plant, mild):
 
 
 def limit_too_low(ask, plant, mild):
-    return ask(of=replace(plant, power=Power(50.0, 0.1, limit_kw=58.0)))
+    return ask(of=structs.replace(plant, power=Power(50.0, 0.1, limit_kw=58.0)))
 
 
 def pinned_at_night(ask, plant, mild):
@@ -43,13 +44,13 @@ def pinned_too_late(ask, plant, mild):
 
 def nobody_there(ask, plant, mild):
     shift = Shift("short", WEEK, time(8), time(9, 30), 2)
-    return ask(of=replace(plant, shifts=(shift,)))
+    return ask(of=structs.replace(plant, shifts=(shift,)))
 
 
 def no_patience(ask, plant, mild):
-    stages = tuple(replace(s, wait_min=0, hold_h=0.0, hold_kw=0.0) for s in plant.stages)
+    stages = tuple(structs.replace(s, wait_min=0, hold_h=0.0, hold_kw=0.0) for s in plant.stages)
     shifts = (Shift("early", WEEK, time(6), time(8), 2), Shift("late", WEEK, time(17), time(20), 2))
-    return ask(of=replace(plant, stages=stages, shifts=shifts, lead_in=time(23)), begin=DAY)
+    return ask(of=structs.replace(plant, stages=stages, shifts=shifts, lead_in=time(23)), begin=DAY)
 
 
 def too_much(ask, plant, mild):
@@ -87,7 +88,7 @@ def test_the_obstacle_is_named_with_the_smallest_change(case, family, low, high,
 def test_the_power_limit_is_raised_by_the_least_that_helps_even_for_longer(ask, plant):
     """By night two slots lack 6 kW each, at noon one lacks 11: fewer kilowatt-hours, but the higher limit."""
     loads = ((16.0, 0, 12), (21.0, 12, 13), (0.0, 13, 14), (30.0, 14, 0))
-    tight = replace(
+    tight = structs.replace(
         plant,
         stages=(Stage("heat", "oven", 30.0, 120), Stage("pack", "line", 10.0, 60, wait_min=600)),
         machines={"oven": 1, "line": 1},
@@ -104,13 +105,13 @@ def test_the_power_limit_is_raised_by_the_least_that_helps_even_for_longer(ask, 
     )
     (obstacle,) = [one for one in solve(request).obstacles if one.family == "power"]
     assert obstacle.amount == pytest.approx(6.0)
-    raised = replace(tight, power=Power(46.0, 0.1, limit_kw=46.0))
+    raised = structs.replace(tight, power=Power(46.0, 0.1, limit_kw=46.0))
     assert solve(replace(request, plant=raised)).status == "solved"
 
 
 def test_the_room_is_widened_by_the_least_that_helps_even_for_longer(ask, plant, mild):
     """Early both hours are 1 K too warm, at noon one is 1.8: fewer kelvin-hours, but the wider limit."""
-    warm = replace(
+    warm = structs.replace(
         plant,
         stages=(
             Stage("temper", "oven", 30.0, 120, room=RoomLimits(temperature_max_c=22.0)),
@@ -146,7 +147,7 @@ def test_a_room_is_out_of_its_limits_by_kelvin_or_percent(case, unit, ask, plant
 
 def test_what_only_helps_together_is_each_family_s_own_change_smallest_first(ask, plant, mild):
     hot = mild.assign(temperature_c=37.5, humidity_pct=10.0)
-    low = replace(plant, power=Power(50.0, 0.1, limit_kw=58.0))
+    low = structs.replace(plant, power=Power(50.0, 0.1, limit_kw=58.0))
     obstacles = solve(ask(of=low, weather=hot)).obstacles
     assert [obstacle.alone for obstacle in obstacles] == [False, False]
     assert [obstacle.family for obstacle in obstacles] == ["room", "power"]
@@ -156,7 +157,7 @@ def test_what_only_helps_together_is_each_family_s_own_change_smallest_first(ask
 
 def test_a_wait_grows_by_the_least_that_helps_every_batch(ask, plant):
     """Two batches on two lines wait 2 h each for the packers to come at 16:00; 4 batch-hours are a wait of 2."""
-    two = replace(
+    two = structs.replace(
         plant,
         stages=(
             Stage("heat", "oven", 10.0, 120, attended="always"),

@@ -8,6 +8,7 @@ from datetime import date
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from factory_lib.plan.modes import modes_at, parts_of
 from factory_lib.plan.problem import lay_out
@@ -21,9 +22,9 @@ from factory_lib.plan.starts import around, coarse, startable
 @pytest.fixture
 def pressed(ask, plant):
     """Two batches a day under a contract below what two stages draw together."""
-    power = replace(plant.power, contracted_kw=80.0, limit_kw=115.0)
-    demand = replace(plant.demand, weekly_kg={"standard": 1900.0})
-    return ask(date(2024, 3, 6), of=replace(plant, power=power, demand=demand))
+    power = structs.replace(plant.power, contracted_kw=80.0, limit_kw=115.0)
+    demand = structs.replace(plant.demand, weekly_kg={"standard": 1900.0})
+    return ask(date(2024, 3, 6), of=structs.replace(plant, power=power, demand=demand))
 
 
 def test_modes_keep_to_machines_people_and_limit_and_cost_their_excess(pressed):
@@ -41,7 +42,7 @@ def test_modes_keep_to_machines_people_and_limit_and_cost_their_excess(pressed):
 
 
 def test_too_many_combinations_leave_a_slot_to_its_plain_rows(pressed):
-    crowded = replace(pressed.plant, machines=dict.fromkeys(pressed.plant.machines, 9))
+    crowded = structs.replace(pressed.plant, machines=dict.fromkeys(pressed.plant.machines, 9))
     problem = lay_out(replace(pressed, plant=crowded))
     parts = parts_of(problem)
     assert modes_at(problem, problem.now + 40, parts, np.ones(len(parts), dtype=bool)) is None

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec import structs
 
 from factory_lib.errors import BadInput
 from factory_lib.plan.export import to_json
@@ -24,13 +25,13 @@ TUESDAY = date(2024, 3, 5)
 @pytest.mark.parametrize("offset", range(7), ids=["mon", "tue", "wed", "thu", "fri", "sat", "sun"])
 @pytest.mark.parametrize("variant", ["standard", "premium"])
 def test_every_weekday_is_feasible(ask, plant, offset, variant):
-    demand = replace(
+    demand = structs.replace(
         plant.demand,
         weekly_kg={variant: 1000.0},
         preferred_kg={variant: plant.demand.preferred_kg["standard"]},
     )
     day = date(2024, 3, 4) + timedelta(days=offset)
-    plan = solve(ask(day, of=replace(plant, demand=demand)))
+    plan = solve(ask(day, of=structs.replace(plant, demand=demand)))
     assert plan.status == "solved"
     owed = sum(plan.problem.request.kilograms[day].values())
     assert sum(batch.kg for batch in plan.schedule) == pytest.approx(max(owed, 100.0 * (owed > 0)))
@@ -53,10 +54,10 @@ def test_no_baseline_is_cheaper_and_each_makes_the_same(ask):
 
 
 def test_a_time_out_returns_the_best_plan_with_the_gap_it_can_prove(ask, plant):
-    tight = replace(
+    tight = structs.replace(
         plant,
-        power=replace(plant.power, contracted_kw=60.0),
-        demand=replace(plant.demand, weekly_kg={"standard": 1200.0}),
+        power=structs.replace(plant.power, contracted_kw=60.0),
+        demand=structs.replace(plant.demand, weekly_kg={"standard": 1200.0}),
     )
     plan = solve(ask(date(2024, 3, 4), 7, of=tight), gap=1e-6, time_limit_s=0.05)
     assert plan.status == "time_out"
@@ -123,7 +124,9 @@ def test_what_is_running_is_finished_and_not_paid_twice(ask):
 
 def test_heat_of_a_running_stage_is_counted_from_now_on(ask, plant, mild):
     hot = mild.assign(temperature_c=35.9, humidity_pct=15.0)
-    wary = replace(plant, risk=replace(plant.risk, heat_eur_k_h=5.0, heat_margin_k=8.0))
+    wary = structs.replace(
+        plant, risk=structs.replace(plant.risk, heat_eur_k_h=5.0, heat_margin_k=8.0)
+    )
     begun = {
         "mixing": datetime(2024, 3, 5, 5, tzinfo=UTC),
         "refining": datetime(2024, 3, 5, 6, tzinfo=UTC),
@@ -140,7 +143,7 @@ def test_heat_of_a_running_stage_is_counted_from_now_on(ask, plant, mild):
 
 def test_a_batch_is_not_held_where_holding_breaks_the_power_limit(plant, prices):
     days = ("mon", "tue", "wed", "thu", "fri")
-    heavy = replace(
+    heavy = structs.replace(
         plant,
         stages=(
             Stage("cook", "pot", 60.0, 60, hold_h=10.0, hold_kw=50.0),
@@ -184,7 +187,12 @@ def test_the_upper_band_steers_away_only_when_it_has_a_price(ask, plant, prices)
     doubtful = (hour >= 11) & (hour < 16)
     banded = prices.assign(p50=np.where(doubtful, 20.0, 50.0), p90=np.where(doubtful, 220.0, 50.0))
     bold = solve(ask(prices=banded))
-    wary = solve(ask(of=replace(plant, risk=replace(plant.risk, band_weight=1.0)), prices=banded))
+    wary = solve(
+        ask(
+            of=structs.replace(plant, risk=structs.replace(plant.risk, band_weight=1.0)),
+            prices=banded,
+        )
+    )
     assert bold.costs.band == 0
     assert bold.costs.energy < wary.costs.energy
     assert (
@@ -234,7 +242,7 @@ def test_an_unknown_toll_is_not_a_free_one(ask, prices):
 
 def test_a_quarter_is_no_price_of_its_hour(ask, plant, prices):
     quarters = prices.resample("15min").ffill()
-    hourly = replace(plant, slot_min=60)
+    hourly = structs.replace(plant, slot_min=60)
     assert solve(ask(of=hourly, prices=quarters)).status == "solved"
     quarters.loc[(quarters.index.minute != 0) & (quarters.index.hour == 9), "p50"] = np.nan
     with pytest.raises(BadInput, match=r"slots of the window have no price"):
@@ -242,7 +250,7 @@ def test_a_quarter_is_no_price_of_its_hour(ask, plant, prices):
 
 
 def test_a_plan_that_is_none_costs_nothing_known(ask, plant):
-    limit = replace(plant, power=Power(50.0, 0.1, limit_kw=58.0))
+    limit = structs.replace(plant, power=Power(50.0, 0.1, limit_kw=58.0))
     written = json.loads(
         to_json(solve(ask(of=limit)), made_at=datetime(2024, 3, 4, 12, tzinfo=UTC))
     )
@@ -257,7 +265,7 @@ def test_costs_by_start_hour_reach_down_to_the_plan(ask):
 
 
 def test_a_rolling_backtest_makes_the_same_kilograms_whoever_plans(plant, prices):
-    hourly = replace(plant, slot_min=60)
+    hourly = structs.replace(plant, slot_min=60)
     days = [date(2024, 3, 4) + timedelta(days=n) for n in range(7)]
     strategies = [
         Strategy("perfect", lambda day: prices, optimal(1e-4)),
@@ -267,7 +275,7 @@ def test_a_rolling_backtest_makes_the_same_kilograms_whoever_plans(plant, prices
     rows = pd.concat([backtest(hourly, prices, strategy, days) for strategy in strategies])
     assert rows.groupby("strategy")["kg"].sum().to_numpy() == pytest.approx(1000)
     assert (rows["excess_eur"] == 0).all()  # the default plant's contract holds one batch at a time
-    small = replace(hourly, power=replace(plant.power, contracted_kw=50.0))
+    small = structs.replace(hourly, power=structs.replace(plant.power, contracted_kw=50.0))
     (row,) = backtest(small, prices, strategies[2], days[1:2]).itertuples()
     assert 0 < row.excess_eur < row.paid_eur
     share = shares(rows, baseline="shift begin")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec import structs
 
 from factory_lib.clock import day_start
 from factory_lib.domain.tariff import Tariff, all_in, read_tariff
 from factory_lib.planner.request import PlanRequest, weekly_orders
-from factory_lib.settings.loading import build
+from factory_lib.settings.loading import decode
 from factory_lib.settings.plant import Plant
 from factory_lib.settings.tariff import ContractSettings
 
@@ -36,7 +36,7 @@ def plant() -> Plant:
     table = tomllib.loads(
         (ROOT / "benchmarks" / "plants" / "default.toml").read_text(encoding="utf-8")
     )
-    return replace(build(Plant, table["plant"], "plant"), slot_min=60)
+    return structs.replace(decode(Plant, table["plant"], "plant"), slot_min=60)
 
 
 @pytest.fixture(scope="session")

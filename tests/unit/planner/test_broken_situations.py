@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec import structs
 
 from factory_lib.clock import MADRID, day_start
 from factory_lib.errors import BadInput
@@ -67,7 +67,7 @@ def test_a_mixer_out_until_friday_makes_what_is_left_of_the_week(ask):
 
 def test_a_week_without_shifts_is_worked_in_overtime(ask, plant):
     closed = tuple(MONDAY + timedelta(days=n) for n in range(-1, 7))
-    idle = replace(plant, calendar=WorksCalendar(public_holidays=False, closed=closed))
+    idle = structs.replace(plant, calendar=WorksCalendar(public_holidays=False, closed=closed))
     plan = solve(ask(plant=idle))
     hours = sum(item.amount for item in plan.costs.relaxations if item.kind == "overtime")
     assert total_kg(plan) == pytest.approx(1000)
@@ -255,7 +255,7 @@ def test_a_dropped_batch_keeps_its_number_from_being_used_again(ask):
 
 
 def test_cleaning_keeps_two_products_apart(ask, plant):
-    dirty = replace(plant, cleaning_min={"conche": 180})
+    dirty = structs.replace(plant, cleaning_min={"conche": 180})
     orders = (Order("standard", 250.0, at(2, 0)), Order("premium", 250.0, at(2, 0)))
     table = solve(ask(days=3, plant=dirty, orders=orders)).table()
     conche = (
@@ -277,7 +277,9 @@ def test_solar_power_moves_production_into_the_day(ask, plant, prices):
 
 
 def test_the_room_without_limits_costs_nothing(ask, plant, prices):
-    free = replace(plant, stages=tuple(replace(stage, room=RoomLimits()) for stage in plant.stages))
+    free = structs.replace(
+        plant, stages=tuple(structs.replace(stage, room=RoomLimits()) for stage in plant.stages)
+    )
     weather = pd.DataFrame({"temperature_c": 50.0, "humidity_pct": 99.0}, index=prices.index)
     assert (
         solve(ask(plant=free, weather=weather)).costs.of("room_temperature", "room_humidity") == 0

@@ -8,6 +8,7 @@ from datetime import date, timedelta
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from factory_lib.clock import day_start, market_day
 from factory_lib.planner.chains import chain_eur, startable
@@ -33,7 +34,7 @@ def test_a_week_is_laid_on_its_preferred_days(plant):
 
 
 def test_kilograms_of_a_closed_day_go_into_the_batches_of_the_others(plant):
-    closed = replace(plant, calendar=WorksCalendar(closed=(MONDAY,)))
+    closed = structs.replace(plant, calendar=WorksCalendar(closed=(MONDAY,)))
     orders = by_day(weekly_orders(closed, MONDAY, MONDAY + timedelta(days=6)))
     assert 0 not in orders
     assert sum(orders.values()) == pytest.approx(1000)
@@ -42,7 +43,7 @@ def test_kilograms_of_a_closed_day_go_into_the_batches_of_the_others(plant):
 
 def test_a_week_without_any_shift_keeps_its_kilograms(plant):
     closed = tuple(MONDAY + timedelta(days=n) for n in range(7))
-    idle = replace(plant, calendar=WorksCalendar(closed=closed))
+    idle = structs.replace(plant, calendar=WorksCalendar(closed=closed))
     orders = weekly_orders(idle, MONDAY, MONDAY + timedelta(days=6))
     assert sum(order.kg for order in orders) == pytest.approx(1000)
 
@@ -55,7 +56,7 @@ def test_parts_of_weeks_are_parts_of_their_orders(plant):
 
 
 def test_no_demand_is_no_order(plant):
-    assert weekly_orders(replace(plant, demand=Demand()), MONDAY, MONDAY) == ()
+    assert weekly_orders(structs.replace(plant, demand=Demand()), MONDAY, MONDAY) == ()
 
 
 def test_what_is_made_serves_the_earliest_order_first(plant):

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec import structs
 
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput
@@ -103,7 +104,9 @@ def test_tolls_are_counted_where_they_are_set(works):
         since=THURSDAY - timedelta(days=1), eur_mwh={f"P{n}": 10.0 * (7 - n) for n in range(1, 7)}
     )
     tariff = TariffSettings(tolls=(tolls,))
-    outcome = daily.plan_today(replace(works, settings=replace(works.settings, tariff=tariff)))
+    outcome = daily.plan_today(
+        replace(works, settings=structs.replace(works.settings, tariff=tariff))
+    )
     made = outcome.costs.set_index("schedule").loc["plan"]
     assert made["tolls_eur"] > 0
     assert made["paid_eur"] == pytest.approx(
@@ -117,7 +120,9 @@ def test_tolls_that_end_within_the_window_are_unknown_and_not_zero(works):
         until=THURSDAY + timedelta(days=1),
         eur_mwh={f"P{n}": 9.0 for n in range(1, 7)},
     )
-    ended = replace(works, settings=replace(works.settings, tariff=TariffSettings(tolls=(tolls,))))
+    ended = replace(
+        works, settings=structs.replace(works.settings, tariff=TariffSettings(tolls=(tolls,)))
+    )
     begin = NOON + timedelta(days=1)
     assert "toll_eur_mwh" in inputs.prices(ended, begin, begin + timedelta(hours=6))
     assert "toll_eur_mwh" not in inputs.prices(ended, begin, begin + timedelta(hours=18))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from factory_lib import settings as factory_settings
 from factory_lib.cli import main
@@ -28,9 +28,11 @@ def test_every_stage_limit_shift_and_the_contract_are_told(settings: Settings) -
 
 def test_a_stage_off_the_grid_is_told_as_it_is_planned(settings: Settings) -> None:
     first, *others = settings.plant.stages
-    plant = replace(settings.plant, stages=(replace(first, duration_min=50), *others))
+    plant = structs.replace(
+        settings.plant, stages=(structs.replace(first, duration_min=50), *others)
+    )
     assert "50 min are planned as 60" in "\n".join(
-        plant_summary.describe(replace(settings, plant=plant))
+        plant_summary.describe(structs.replace(settings, plant=plant))
     )
 
 
@@ -39,8 +41,8 @@ def test_the_committed_plant_has_a_plan_on_every_weekday(settings: Settings) -> 
 
 
 def test_what_no_weekday_can_make_is_told_with_what_is_in_the_way(settings: Settings) -> None:
-    demand = replace(settings.plant.demand, weekly_kg={"standard": 9000.0})
-    (line,) = plant_summary.cannot(replace(settings.plant, demand=demand))
+    demand = structs.replace(settings.plant.demand, weekly_kg={"standard": 9000.0})
+    (line,) = plant_summary.cannot(structs.replace(settings.plant, demand=demand))
     assert line.startswith("mon: ")
     assert "kg (standard)" in line
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import get_args
 
 import pytest
+from msgspec import structs
 
 from factory_lib.context import RunContext
 from factory_lib.runs import due
@@ -114,7 +114,7 @@ def test_a_job_of_ones_own_is_due_when_a_value_was_stored(
     ctx: RunContext, stored_min: int, quiet: bool
 ) -> None:
     jobs = {**ctx.settings.jobs, "mine": JobSettings(notebook="mine")}
-    settings = replace(ctx.settings, jobs=jobs)
+    settings = structs.replace(ctx.settings, jobs=jobs)
     assert due.nothing_due(settings, ctx.state, "mine", LAST) is None, "it never ran"
     set_mark(ctx.state, "job", "mine", LAST, {"status": "ok"})
     set_mark(ctx.state, STORED, "spot_eur_mwh", LAST + timedelta(minutes=stored_min))

@@ -11,7 +11,7 @@ import pytest
 
 from factory_lib import settings as factory_settings
 from factory_lib.errors import ConfigError
-from factory_lib.settings.loading import build
+from factory_lib.settings.loading import decode
 from factory_lib.settings.plant import Plant
 
 PLANTS = Path(__file__).parents[3] / "benchmarks" / "plants"
@@ -26,7 +26,7 @@ def table():
 
 @pytest.mark.parametrize("name", ["default", "free", "tight"])
 def test_the_committed_plants_are_valid(name):
-    plant = build(
+    plant = decode(
         Plant,
         tomllib.loads((PLANTS / f"{name}.toml").read_text(encoding="utf-8"))["plant"],
         "plant",
@@ -39,7 +39,11 @@ def test_the_committed_plants_are_valid(name):
     ("where", "value", "says"),
     [
         (("stages", 0, "machine"), "blender", "runs on 'blender'"),
-        (("stages", 0, "duration_min"), 0, "at least a minute"),
+        (
+            ("stages", 0, "duration_min"),
+            0,
+            r"\[plant\.stages\[mixing\]\.duration_min\] must be at least 1",
+        ),
         (("stages", 1, "hold_kw"), 5.0, "no hold_h"),
         (("stages", 4, "hold_h"), 2.0, "is the last"),
         (("stages", 1, "name"), "mixing", "a name of its own"),
@@ -49,18 +53,18 @@ def test_the_committed_plants_are_valid(name):
         (("demand", "preferred_kg", "dark"), {"mon": 100}, "variants that do not exist"),
         (("demand", "preferred_kg"), {"standard": {"lunes": 100}}, "weekdays are"),
         (("demand", "preferred_kg"), {}, "gives it no days"),
-        (("calendar", "region"), "Andalucía", "region must be one of AN, AR"),
+        (("calendar", "region"), "Andalucía", "region. must be one of 'AN', 'AR'"),
         (("power", "limit_kw"), 100, "not above limit_kw"),
-        (("auxiliaries", 0, "power_kw"), -5, "must not be negative"),
+        (("auxiliaries", 0, "power_kw"), -5, "must be at least 0, not -5"),
         (("shifts", 1, "begin"), "13:00", "overlap"),
         (
             ("calendar",),
             {"closed": [date(2026, 8, 28)], "open": [date(2026, 8, 28)]},
             "closed and as open",
         ),
-        (("room", "cools_k"), -1, "how far the plant reaches"),
-        (("risk", "band_weight"), -1, "costs something or nothing"),
-        (("stages", 2, "room", "temperature_max_c"), 40, "not above the critical"),
+        (("room", "cools_k"), -1, r"cools_k\] must be at least 0"),
+        (("risk", "band_weight"), -1, r"band_weight\] must be at least 0"),
+        (("stages", 2, "room", "temperature_max_c"), 40, "not above temperature_critical_c"),
         (("slot_min",), 30, "one of 15, 60"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -71,11 +75,11 @@ def test_a_mistake_is_told_with_its_place(table, where, value, says):
         inner = inner[key]
     inner[where[-1]] = value
     with pytest.raises(ConfigError, match=says):
-        build(Plant, table, "plant")
+        decode(Plant, table, "plant")
 
 
 def test_the_settings_hold_the_plant_the_benchmarks_call_default(table):
-    assert factory_settings.load("live", env={}).plant == build(Plant, table, "plant")
+    assert factory_settings.load("live", env={}).plant == decode(Plant, table, "plant")
 
 
 def test_a_mistake_names_the_stage_and_the_file(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from factory_lib import settings as factory_settings
 from factory_lib.errors import ConfigError
-from factory_lib.settings.loading import build
+from factory_lib.settings.loading import decode
 from factory_lib.settings.tariff import TariffSettings
 
 SIX = "eur_mwh = { P1 = 6, P2 = 5, P3 = 4, P4 = 3, P5 = 2, P6 = 1.5 }"
@@ -18,7 +18,7 @@ TAX = "[[taxes]]\nname = 'electricity tax'\nsince = 2026-01-01\n"
 
 
 def read(text: str) -> TariffSettings:
-    return build(TariffSettings, tomllib.loads(text), "tariff")
+    return decode(TariffSettings, tomllib.loads(text), "tariff")
 
 
 def test_the_committed_file_sets_none_and_says_energy_only():
@@ -56,7 +56,7 @@ def test_years_may_follow_each_other():
         ),
         pytest.param(TAX + "share = 0.05", "set tolls too", id="a tax on an unknown sum"),
         pytest.param("price_basis = 'pvpc'\n" + TOLLS, "contains its tolls", id="tolls twice"),
-        pytest.param(TOLLS.replace("since", "from"), "unknown key 'from'", id="an unknown key"),
+        pytest.param(TOLLS.replace("since", "from"), "key 'from' is unknown", id="an unknown key"),
     ],
 )
 def test_a_mistake_is_told_with_its_place(text, says):

@@ -6,13 +6,13 @@ import json
 import shutil
 import zipfile
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from factory_lib import sources
 from factory_lib.clock import SimulatedClock
@@ -202,11 +202,11 @@ def drop_folder(settings: Settings) -> Path:
 def reader(settings: Settings) -> Iterator[Source]:
     enabled = {
         **settings.sources,
-        "datosclima": replace(settings.sources["datosclima"], enabled=True),
+        "datosclima": structs.replace(settings.sources["datosclima"], enabled=True),
     }
     state = open_state(settings)
     yield sources.open_source(
-        "datosclima", replace(settings, sources=enabled), state, SimulatedClock(NOW)
+        "datosclima", structs.replace(settings, sources=enabled), state, SimulatedClock(NOW)
     )
     state.close()
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from factory_lib.errors import CircuitOpen
 from factory_lib.settings import load
@@ -106,4 +106,4 @@ def test_a_clock_put_back_is_blocked_by_nothing_that_lies_ahead_of_it(hosts: Hos
     breaker.record_failure(hosts, "omie", NOW, RULES, "500")
     limiter.forget_from(hosts, NOW + timedelta(hours=1))
     breaker.refuse_if_open(hosts, "ree", NOW)
-    assert breaker.open_hosts(hosts, replace(RULES, failures=1)).keys() == {"omie"}
+    assert breaker.open_hosts(hosts, structs.replace(RULES, failures=1)).keys() == {"omie"}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from factory_lib.clock import SimulatedClock
 from factory_lib.errors import QuotaError
@@ -94,7 +94,7 @@ def test_a_turn_the_machine_slept_through_is_given_up(hosts: Hosts, limits: Sour
 
 
 def test_the_days_quota_ends_at_midnight_utc(hosts: Hosts, limits: SourceSettings) -> None:
-    few, clock = replace(limits, requests_per_day=3), SimulatedClock(NOW)
+    few, clock = structs.replace(limits, requests_per_day=3), SimulatedClock(NOW)
     for _ in range(3):
         limiter.acquire(hosts, "ree", few, clock)
     with pytest.raises(QuotaError, match="all 3 requests") as raised:

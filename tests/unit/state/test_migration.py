@@ -6,12 +6,12 @@ import json
 import sqlite3
 from collections import Counter
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from factory_lib.clock import SimulatedClock, epoch
 from factory_lib.errors import CircuitOpen, QuotaError
@@ -152,7 +152,7 @@ def test_attempts_go_on_where_they_were(migrated: State) -> None:
 
 def test_limits_go_on_for_all_real_profiles(settings: Settings) -> None:
     write_schema_1(settings.paths.state)
-    ree = replace(settings.sources["ree"], requests_per_day=4)
+    ree = structs.replace(settings.sources["ree"], requests_per_day=4)
     with open_state(settings) as state:
         clock = SimulatedClock(NOW)
         limiter.acquire(state.hosts, "ree", ree, clock)
