@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
+from msgspec import structs
 
 from factory_lib import settings as factory_settings
 from factory_lib.cli import scheduled
@@ -133,7 +134,7 @@ def show_config(profile: str | None, as_json: bool) -> None:
     """Show the settings, secrets left out."""
     settings = factory_settings.load(profile)
     hidden = ("secrets", "catalogue")
-    values = {key: value for key, value in vars(settings).items() if key not in hidden}
+    values = {key: value for key, value in structs.asdict(settings).items() if key not in hidden}
     if as_json:
         write_json(values)
         return

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct, structs
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -28,6 +30,8 @@ def write(text: str) -> None:
 
 def plain(value: Any) -> Any:
     """Return what JSON can hold in place of a record, a path or an instant."""
+    if isinstance(value, Struct):
+        return structs.asdict(value)
     return vars(value) if is_dataclass(value) else str(value)
 
 

@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec import structs
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 
 from factory_lib.domain import tariff as tariffs
@@ -831,13 +832,13 @@ def tiny_request(seed: int) -> PlanRequest:
     rng = np.random.default_rng(seed)
     request = random_request(seed, linear=True)
     stages = tuple(
-        replace(
+        structs.replace(
             stage, power_kw=float(rng.integers(25, 45)), attended="never", wait_min=0, hold_h=0.0
         )
         for stage in request.plant.stages[:2]
     )
-    stages = (replace(stages[0], hold_h=2.0, hold_kw=3.0), stages[1])
-    plant = replace(
+    stages = (structs.replace(stages[0], hold_h=2.0, hold_kw=3.0), stages[1])
+    plant = structs.replace(
         request.plant,
         stages=stages,
         variants={"plain": Variant(50.0, 100.0)},
