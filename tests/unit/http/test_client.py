@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import traceback
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from factory_lib import settings as factory_settings
 from factory_lib.clock import SimulatedClock
@@ -297,11 +297,11 @@ def test_a_host_that_has_nothing_is_not_a_broken_host(script: Any, open_http: An
 def test_requests_of_two_real_profiles_are_spaced_together(
     script: Any, settings: Settings, home: Path, clock: SimulatedClock
 ) -> None:
-    limits = replace(settings.sources["ree"], base_url=f"{script.url}/ree")
+    limits = structs.replace(settings.sources["ree"], base_url=f"{script.url}/ree")
     history = load("history", env={"FACTORY_HOME": str(home)})
     for profile in (settings, history, settings):
         with open_state(profile) as state:
-            http = Http("ree", replace(profile, sources={"ree": limits}), state, clock)
+            http = Http("ree", structs.replace(profile, sources={"ree": limits}), state, clock)
             assert http.get("/").status == 200
             http.close()
             assert [call.target for call in calls_since(state, clock.now())] == ["ree"]
