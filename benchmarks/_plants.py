@@ -9,7 +9,7 @@ import pandas as pd
 from msgspec import structs
 
 from factory_lib.domain.tariff import Tariff, read_tariff
-from factory_lib.settings.loading import build
+from factory_lib.settings.loading import decode
 from factory_lib.settings.plant import Plant
 from factory_lib.settings.tariff import ContractSettings
 
@@ -22,8 +22,8 @@ def committed_plant(name: str, slot_min: int) -> tuple[Plant, ContractSettings]:
     """Return a committed plant, on a grid of ``slot_min``, and its contract."""
     file = PLANTS / f"{name}.toml"
     table = tomllib.loads(file.read_text(encoding="utf-8"))
-    plant = build(Plant, table["plant"], "plant", file=str(file))
-    contract = build(ContractSettings, table["contract"], "contract", file=str(file))
+    plant = decode(Plant, table["plant"], "plant", file=str(file))
+    contract = decode(ContractSettings, table["contract"], "contract", file=str(file))
     return structs.replace(plant, slot_min=slot_min), contract
 
 

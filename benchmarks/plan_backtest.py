@@ -42,7 +42,7 @@ from factory_lib.context import open_context
 from factory_lib.features.lags import day_matrix
 from factory_lib.models import registry
 from factory_lib.plan import value
-from factory_lib.settings.loading import build
+from factory_lib.settings.loading import decode
 from factory_lib.settings.plant import Plant
 
 PLANTS = Path(__file__).parent / "plants"
@@ -61,7 +61,7 @@ COUNTED = "market energy and excess power; no tolls, capacity terms, taxes or lo
 def read_plant(name: str) -> Plant:
     """Read a committed plant, on the grid of the hourly prices of these years."""
     file = PLANTS / f"{name}.toml"
-    plant = build(
+    plant = decode(
         Plant, tomllib.loads(file.read_text(encoding="utf-8"))["plant"], "plant", file=str(file)
     )
     return structs.replace(plant, slot_min=60)

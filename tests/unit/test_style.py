@@ -29,7 +29,6 @@ EXEMPT = {
     "frames",
     "plan",
     "planning",
-    "settings",
     "slots",
     "store",
 }
