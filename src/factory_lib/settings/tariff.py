@@ -37,6 +37,11 @@ class Tolls(Valid, frozen=True, kw_only=True):
 
     eur_mwh: Mapping[str, float]
 
+    @property
+    def label(self) -> str:
+        """The name under which no two entries may overlap."""
+        return "tolls"
+
 
 class Tax(Valid, frozen=True, kw_only=True):
     """A tax: a ``share`` of market price and tolls, not of other taxes, or ``eur_mwh``."""
@@ -51,6 +56,11 @@ class Tax(Valid, frozen=True, kw_only=True):
             raise ValueError(f"{self.name}: give share or eur_mwh, one of them")
         if self.share is not None and not 0 <= self.share < 1:
             raise ValueError(f"{self.name}: share is a fraction, 0.05 for 5 %")
+
+    @property
+    def label(self) -> str:
+        """The name under which no two entries may overlap."""
+        return f"taxes {self.name}"
 
 
 class TariffSettings(Section, frozen=True):
@@ -84,8 +94,7 @@ class TariffSettings(Section, frozen=True):
             raise ValueError("pvpc contains its tolls: set none, or choose price_basis = 'spot'")
         if self.taxes and (self.price_basis, self.tolls) == ("spot", ()):
             raise ValueError("taxes are on price and tolls: set tolls too")
-        _refuse_overlap([("tolls", toll) for toll in self.tolls])
-        _refuse_overlap([(f"taxes {tax.name}", tax) for tax in self.taxes])
+        _refuse_overlap((*self.tolls, *self.taxes))
 
     @property
     def counted(self) -> str:
@@ -98,13 +107,14 @@ class TariffSettings(Section, frozen=True):
         return f"{parts[0]} only, {'taxes' if regulated else 'tolls'} are not set"
 
 
-def _refuse_overlap(entries: Sequence[tuple[str, Valid]]) -> None:
+def _refuse_overlap(entries: Sequence[Tolls | Tax]) -> None:
     """Raise ``ValueError`` where two entries of one label hold for the same day."""
-    ordered = sorted(entries, key=lambda entry: (entry[0], entry[1].since))
-    for (label, earlier), (other, later) in pairwise(ordered):
-        if label == other and (earlier.until is None or earlier.until > later.since):
+    ordered = sorted(entries, key=lambda entry: (entry.label, entry.since))
+    for earlier, later in pairwise(ordered):
+        overlap = earlier.until is None or earlier.until > later.since
+        if overlap and earlier.label == later.label:
             raise ValueError(
-                f"{label} since {earlier.since} overlap those since {later.since}: set until"
+                f"{later.label} since {earlier.since} overlap those since {later.since}: set until"
             )
 
 
