@@ -27,22 +27,22 @@ import time
 import tomllib
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from msgspec import structs
+from factory_lib.plan import value
 
 from benchmarks._cli import bench
 from benchmarks.price_backtest import spot
-from factory_lib.analysis.price_backtest import backtest_prices
 from factory_lib.clock import day_start
 from factory_lib.context import open_context
 from factory_lib.features.lags import day_matrix
 from factory_lib.models import registry
-from factory_lib.plan import value
-from factory_lib.settings.loading import decode
+from factory_lib.models.backtest import backtest as forecast_backtest
+from factory_lib.settings.loading import build
 from factory_lib.settings.plant import Plant
 
 PLANTS = Path(__file__).parent / "plants"
@@ -61,10 +61,10 @@ COUNTED = "market energy and excess power; no tolls, capacity terms, taxes or lo
 def read_plant(name: str) -> Plant:
     """Read a committed plant, on the grid of the hourly prices of these years."""
     file = PLANTS / f"{name}.toml"
-    plant = decode(
+    plant = build(
         Plant, tomllib.loads(file.read_text(encoding="utf-8"))["plant"], "plant", file=str(file)
     )
-    return structs.replace(plant, slot_min=60)
+    return replace(plant, slot_min=60)
 
 
 def hourly_spot(data: Path) -> pd.Series:
@@ -210,7 +210,7 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
     prices = hourly_spot(chosen.data)
     sys.stderr.write(f"forecasting {len(days)} days\n")
-    forecast = backtest_prices(day_matrix(prices), first, last, leads=(1,)).set_index("start")[
+    forecast = forecast_backtest(day_matrix(prices), first, last, leads=(1,)).set_index("start")[
         ["p10", "p50", "p90"]
     ]
     shared = (prices, forecast, days, chosen.early)

@@ -9,11 +9,12 @@
 from __future__ import annotations
 
 import atexit
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -27,14 +28,12 @@ from factory_lib.monitoring import alerts
 from factory_lib.pipeline import gaps as _gaps
 from factory_lib.pipeline.summary import summarise_gaps
 from factory_lib.pipeline.targets import places_of
+from factory_lib.results import JobResult
 from factory_lib.slots import expected, to_index
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from factory_lib.planning.daily import PlanOutcome
-    from factory_lib.planning.review import PlanReview
-    from factory_lib.results import JobResult
 
 _profiles = ExitStack()
 atexit.register(_profiles.close)
@@ -219,28 +218,43 @@ def predict(ctx: RunContext, days: int = 7) -> JobResult:
     return summarise_prediction(prediction)
 
 
-def plan(
-    ctx: RunContext,
-    days: int = 1,
-    day: str = "",
-    *,
-    wishes: Sequence[str] = (),
-    language: Literal["es", "en"] = "es",
-) -> PlanOutcome:
-    """Plan ``days`` local days from ``day`` (default: tomorrow), raise alerts and log to MLflow.
+def plan(ctx: RunContext, days: int = 1, day: str = "") -> JobResult:
+    """Plan the next seven days, raise alerts, log to MLflow, and return a view of the plan.
 
-    ``wishes`` are the overrides of ``factory plan``; see ``planning.daily``.
+    Parameters
+    ----------
+    days, day
+        Local days on the shift sheet (table ``sheet``) and the first of them: today,
+        tomorrow (default), or a date.
     """
     from factory_lib.monitoring import plan_alerts
-    from factory_lib.planning import daily
+    from factory_lib.planning import daily, summary
 
-    first = daily.day_called(day, ctx.as_of)
-    outcome = daily.plan_today(ctx, days, first, wishes=wishes, language=language)
-    plan_alerts.raise_alerts(ctx, outcome)
-    return daily.logged(ctx, outcome)
+    begin, end = daily.view(ctx, daily.day_of(day, ctx.as_of), days)
+    made = daily.make_plan(ctx)
+    result = summary.summarise(ctx, made, begin, end)
+    plan_alerts.raise_alerts(ctx, made, result)
+    run_id = daily.logged(ctx, made, dict(result.metrics))
+    files = pd.DataFrame({"file": made.files})
+    metrics = {**result.metrics, "mlflow_run_id": run_id}
+    return replace(result, metrics=metrics, tables={**result.tables, "files": files})
 
 
-def plan_review(ctx: RunContext, days: int = 7) -> PlanReview:
+def plan_preview(ctx: RunContext, **changes: Any) -> JobResult:
+    """Compare the plan of the next two days with one under ``changes``; nothing is written.
+
+    Parameters
+    ----------
+    changes
+        ``operators`` (more or fewer people in every shift), ``contract_kw``, ``out`` (a
+        machine), ``price_eur_mwh`` (added to every price), ``pv_kwp``.
+    """
+    from factory_lib.planning import daily, summary
+
+    return summary.compare_previews(*daily.preview(ctx, changes))
+
+
+def plan_review(ctx: RunContext, days: int = 7) -> JobResult:
     """Compare the plans of the last days with prices, production and metered energy."""
     from factory_lib.planning.review import review
 

@@ -27,8 +27,6 @@ EXEMPT = {
     "errors",
     "factory_sim",
     "frames",
-    "plan",
-    "planning",
     "slots",
     "store",
 }
@@ -49,7 +47,6 @@ KNOWS_THE_ROOM = {
     "domain",
     "lab",
     "monitoring",
-    "plan",
     "planner",
     "planning",
     "settings",

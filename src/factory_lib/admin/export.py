@@ -5,19 +5,22 @@ series after it where they have some. Columns without a unit of their own carry 
 their name.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import ceil
 from pathlib import Path
 
 import pandas as pd
 
+from factory_lib.clock import market_day
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput, UnknownSeries
 from factory_lib.pipeline.gaps import analyse
 from factory_lib.pipeline.targets import places_of
+from factory_lib.planning import documents
 from factory_lib.store.export import export
+
+LONGEST_PLAN = timedelta(days=7)
 
 
 def export_view(
@@ -101,30 +104,17 @@ def _features(
 
 
 def _plan(ctx: RunContext, names: Sequence[str], start: datetime, end: datetime) -> pd.DataFrame:
-    """Return the stages that begin in the window, by the plan made last for each day."""
+    """Return the stages that began in the window by the plans in force, and those of the last plan."""
     if names:
         raise BadInput(
             f"A plan is written whole, {names[0]!r} names no part of it.", next_step="Leave it out."
         )
-    files = sorted((ctx.settings.paths.data / "plans").glob("[0-9]*/plan.csv"))
-    times = ["start", "end", "held_until"]
-    kept = [
-        pd.read_csv(file, parse_dates=times).assign(
-            plan_of=file.parent.name, made_at=_made_at(file)
-        )
-        for file in files
-        if not ctx.explicit_as_of or _made_at(file) <= ctx.as_of
-    ]
-    if not kept:
+    plans = documents.documents(ctx, market_day(start) - LONGEST_PLAN)
+    if not plans:
         raise BadInput("There is no plan yet.", next_step="Make one with `factory plan`.")
-    stages = pd.concat(kept, ignore_index=True)
+    stages = documents.carried_out(plans, plans[-1].end)
+    stages = stages.assign(made_at=pd.Timestamp(plans[-1].made_at))
     return stages[(stages["start"] >= pd.Timestamp(start)) & (stages["start"] < pd.Timestamp(end))]
-
-
-def _made_at(file: Path) -> pd.Timestamp:
-    return pd.Timestamp(
-        json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))["made_at"]
-    )
 
 
 View = Callable[[RunContext, Sequence[str], datetime, datetime], pd.DataFrame]

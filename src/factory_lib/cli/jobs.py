@@ -109,7 +109,7 @@ def config(profile: str | None, as_json: bool) -> None:
 @config.command("check")
 @common_options
 def check_config(profile: str | None, as_json: bool) -> int:
-    """Check the settings; exit code 1 where a job cannot run or a weekday has no plan."""
+    """Check the settings; exit code 1 where a job cannot run or a week misses its demand."""
     settings = factory_settings.load(profile)
     problems = list(_problems(settings))
     if as_json:
@@ -123,7 +123,7 @@ def check_config(profile: str | None, as_json: bool) -> int:
         )
     else:
         _write_plant(settings)
-        sound = "is not sound" if problems else "is sound, and every weekday has a plan"
+        sound = "is not sound" if problems else "is sound, and an ordinary week meets its demand"
         write("\n".join([*problems, f"{settings.file} {sound}."]))
     return int(bool(problems))
 
@@ -151,7 +151,7 @@ def _write_plant(settings: Settings) -> None:
 
 
 def _problems(settings: Settings) -> Iterator[str]:
-    """Yield the jobs that cannot run with these settings, and the weekdays without a plan."""
+    """Yield the jobs that cannot run with these settings, and what of a week's demand is not met."""
     from factory_lib.planning import plant_summary
     from factory_lib.runs import runner
 
@@ -160,5 +160,5 @@ def _problems(settings: Settings) -> Iterator[str]:
             runner.notebook_for(settings, spec, {"profile": "", "as_of": "", **spec.parameters})
         except FactoryError as error:
             yield f"Job {name} cannot run: {error}"
-    for line in plant_summary.cannot(settings.plant):
-        yield f"No plan is possible on a {line}."
+    for line in plant_summary.cannot(settings):
+        yield f"An ordinary week does not meet its demand in time: {line}."

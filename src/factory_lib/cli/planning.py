@@ -1,32 +1,24 @@
-"""The command of the shift leader: plan."""
+"""The commands of the shift leader: plan, its overrides and previews."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
-from factory_lib.cli.options import as_of_option, common_options
-from factory_lib.cli.output import records, write, write_json
-from factory_lib.context import open_context
-from factory_lib.monitoring import plan_alerts
-from factory_lib.planning import daily, overrides
+from factory_lib.cli.options import as_of_option, by_option, common_options
+from factory_lib.cli.output import records, write, write_json, write_rows
+from factory_lib.context import RunContext, open_context
+from factory_lib.errors import BadInput
 
 commands = click.Group()
+HELP_PIN = "A batch begins this stage then; local times, 14:30 or 2026-01-31T14:30."
+CHANGES = "operators=-1 contract_kw=80 out=conche price_eur_mwh=20 pv_kwp=50"
 
 
-@commands.command("plan")
-@click.option(
-    "--day", default="", help="First day: today (from now on), tomorrow (default), or a date."
-)
-@click.option("--days", type=int, default=1, show_default=True, help="Local days, 1 to 7.")
-@click.option(
-    "--pin",
-    "pins",
-    nargs=3,
-    multiple=True,
-    metavar="VARIANT STAGE WHEN",
-    help="A batch begins this stage then; local times, 14:30 or 2026-01-31T14:30.",
-)
+@commands.group("plan", invoke_without_command=True)
+@click.option("--day", default="", help="First day shown: today, tomorrow (default), or a date.")
+@click.option("--days", type=int, default=1, show_default=True, help="Local days shown, 1 to 7.")
+@click.option("--pin", "pins", nargs=3, multiple=True, metavar="PRODUCT STAGE WHEN", help=HELP_PIN)
 @click.option(
     "--out",
     "outages",
@@ -40,24 +32,31 @@ commands = click.Group()
     "orders",
     nargs=3,
     multiple=True,
-    metavar="VARIANT KG DUE",
+    metavar="PRODUCT KG DUE",
     help="Extra kilograms, finished by then.",
 )
+@click.option("--clear", is_flag=True, help="Remove earlier overrides first.")
+@click.option("--reason", default="", help="Reason of the overrides.")
+@by_option
 @click.option(
-    "--clear",
-    is_flag=True,
-    help="Remove earlier overrides; otherwise each stays until its time.",
+    "--what-if",
+    "changes",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help=f"Plan two days with a change and compare; nothing is written. One of: {CHANGES}.",
 )
 @click.option(
     "--language",
     type=click.Choice(["es", "en"]),
     default="es",
     show_default=True,
-    help="Language of the shift brief.",
+    help="Language of the shift sheet.",
 )
 @as_of_option
 @common_options
+@click.pass_context
 def plan(
+    click_ctx: click.Context,
     profile: str | None,
     day: str,
     days: int,
@@ -65,31 +64,133 @@ def plan(
     outages: Sequence[Sequence[str]],
     orders: Sequence[Sequence[str]],
     clear: bool,
+    reason: str,
+    by: str,
+    changes: Sequence[str],
     language: Literal["es", "en"],
     as_of: str | None,
     as_json: bool,
 ) -> int:
-    """Plan when to start which batch; print the shift brief.
+    """Plan the next seven days; print the shift sheet of the days asked for.
 
-    The overrides --pin, --out and --order may be repeated and combined. Exit code 1 where there
-    is no plan.
+    The overrides --pin, --out and --order may be repeated and combined; each is kept until
+    its time has passed.
     """
-    requests = [
-        *(" ".join(["pin", *words]) for words in pins),
-        *(" ".join(["out", *words]) for words in outages),
-        *(" ".join(["order", *words]) for words in orders),
-        *([overrides.NONE] if clear else []),
-    ]
+    if click_ctx.invoked_subcommand:
+        return 0
+    words = [" ".join(["pin", *text]) for text in pins]
+    words += [" ".join(["out", *text]) for text in outages]
+    words += [" ".join(["order", *text]) for text in orders]
     with open_context(profile, as_of) as ctx:
-        first = daily.day_called(day, ctx.as_of)
-        outcome = daily.plan_today(ctx, days, first, wishes=requests, language=language)
-        plan_alerts.raise_alerts(ctx, outcome)
+        if changes:
+            _write_preview(ctx, changes, as_json)
+            return 0
+        _store_overrides(ctx, words, day, clear, (by, reason))
+        _write_plan(ctx, day, days, language, as_json)
+    return 0
+
+
+@plan.group("override")
+@common_options
+def override(profile: str | None, as_json: bool) -> None:
+    """List, add or remove overrides: pinned starts, outages, extra orders."""
+
+
+@override.command("list")
+@common_options
+def list_overrides(profile: str | None, as_json: bool) -> int:
+    """List the overrides that are stored."""
+    from factory_lib.planning import documents, overrides
+
+    with open_context(profile) as ctx:
+        items = overrides.stored(documents.plans_folder(ctx))
+    rows = [
+        {"number": item.number, "override": str(item), "until": item.end, "by": item.author}
+        for item in items
+    ]
+    write_rows(rows, as_json)
+    return 0
+
+
+@override.command("add")
+@click.argument("words", nargs=-1, required=True)
+@click.option("--day", default="", help="Day of a bare time: today, tomorrow (default), or a date.")
+@click.option("--reason", default="", help="Reason of the override.")
+@by_option
+@common_options
+def add_override(
+    profile: str | None, words: Sequence[str], day: str, reason: str, by: str, as_json: bool
+) -> int:
+    """Add one override: pin PRODUCT STAGE WHEN, out MACHINE UNTIL, or order PRODUCT KG DUE."""
+    with open_context(profile) as ctx:
+        added = _store_overrides(ctx, [" ".join(words)], day, False, (by, reason))
+    write_rows([{"number": added[-1].number, "override": str(added[-1])}], as_json)
+    return 0
+
+
+@override.command("remove")
+@click.argument("number", type=int)
+@common_options
+def remove_override(profile: str | None, number: int, as_json: bool) -> int:
+    """Remove an override by its number."""
+    from factory_lib.planning import documents, overrides
+
+    with open_context(profile) as ctx:
+        removed = overrides.remove(documents.plans_folder(ctx), number)
+    write_rows([{"removed": removed.number, "override": str(removed)}], as_json)
+    return 0
+
+
+def _store_overrides(
+    ctx: RunContext, words: Sequence[str], day: str, clear: bool, by_and_reason: tuple[str, str]
+) -> Sequence[Any]:
+    from factory_lib.planning import daily, documents, overrides
+
+    folder = documents.plans_folder(ctx)
+    first = daily.day_of(day, ctx.as_of)
+    items = overrides.parse(words, ctx.settings.plant, first, ctx.as_of, *by_and_reason)
+    if clear:
+        overrides.store(folder, [])
+    return overrides.add(folder, items, ctx.as_of) if items else ()
+
+
+def _write_plan(
+    ctx: RunContext, day: str, days: int, language: Literal["es", "en"], as_json: bool
+) -> None:
+    from factory_lib.monitoring import plan_alerts
+    from factory_lib.planning import daily, summary
+    from factory_lib.views.shift_sheet import shift_sheet
+
+    begin, end = daily.view(ctx, daily.day_of(day, ctx.as_of), days)
+    made = daily.make_plan(ctx)
+    result = summary.summarise(ctx, made, begin, end)
+    plan_alerts.raise_alerts(ctx, made, result)
+    sheet = shift_sheet(result["sheet"], language)
     if as_json:
-        names = ("level", "verdict", "figures", "brief", "notes", "files")
-        tables = ("schedule", "costs", "watched", "obstacles")
-        fields = {name: getattr(outcome, name) for name in names}
-        write_json({**fields, **{name: records(getattr(outcome, name)) for name in tables}})
+        names = ("schedule", "sheet", "costs", "gave_way", "attention", "contract")
+        fields = {
+            "status": result.status,
+            "summary": result.summary,
+            "metrics": result.metrics,
+            "shift_sheet": sheet,
+            "notes": result.notes,
+            "files": made.files,
+        }
+        write_json({**fields, **{name: records(result[name]) for name in names}})
     else:
-        parts = [outcome.verdict, outcome.brief, "\n".join(outcome.notes)]
-        write("\n\n".join([*parts, "\n".join(outcome.files)]))
-    return int(not outcome.schedule.size and outcome.level != "ok")
+        write("\n\n".join([result.summary, sheet, "\n".join(result.notes), "\n".join(made.files)]))
+
+
+def _write_preview(ctx: RunContext, words: Sequence[str], as_json: bool) -> None:
+    from factory_lib.planning import daily, summary
+
+    changes = {}
+    for text in words:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise BadInput(f"--what-if {text!r} is not NAME=VALUE.", next_step=f"Write {CHANGES}.")
+        changes[name] = value
+    result = summary.compare_previews(*daily.preview(ctx, changes))
+    if not as_json:
+        write(result.summary)
+    write_rows(records(result["plans"]), as_json)

@@ -1,82 +1,76 @@
-"""Alerts of a plan: no plan, hours that moved a stage, hours that are poor for the month.
+"""Alerts of a plan: what could not be kept, and hours that deserve attention.
 
-One alert for each day and kind, named ``2026-07-15 heat``: planning one day raises and
-ends nothing of another, and a day that is over takes its alerts with it.
+One alert for each day and kind, named ``2026-07-15 late``: a day that is over takes its
+alerts with it.
 """
 
-from collections.abc import Iterator
-from datetime import date, timedelta
-
-import pandas as pd
+from collections.abc import Iterator, Mapping
+from datetime import date
+from typing import Any
 
 from factory_lib.clock import MADRID, market_day
 from factory_lib.context import RunContext
 from factory_lib.monitoring import alerts
 from factory_lib.monitoring.alerts import Event, Severity, Topic
-from factory_lib.plan.brief import time_of_day
-from factory_lib.planning import summary
-from factory_lib.planning.daily import PlanOutcome
+from factory_lib.planning.daily import DailyPlan
+from factory_lib.planning.overrides import local_time
+from factory_lib.planning.summary import RELAXATIONS, SERIOUS
+from factory_lib.results import JobResult
 
-HEADLINES = {
-    "critical": "The room spoils a batch",
-    "heat": "The room is out of limits",
-    "index": "The outdoor index is poor",
-    "exceptional": "The price is exceptional",
-}
-CHANGED = [summary.MOVED, summary.REMOVED, summary.RUNS]
+CRITICAL = ("lost", "firm_late")
+ROOMS = ("room_temperature", "room_humidity")
+HEADLINES = {"index": "The outdoor index is poor", "exceptional": "The price is exceptional"}
 
 
-def raise_alerts(ctx: RunContext, outcome: PlanOutcome) -> None:
+def raise_alerts(ctx: RunContext, made: DailyPlan, result: JobResult) -> None:
     """Raise the alerts of a plan of now, and end those that no longer hold; a replay has none."""
     if ctx.replay:
         return
-    today = market_day(ctx.clock.now())
-    request = outcome.plan.problem.request
-    last = market_day(request.end - timedelta(seconds=1))
+    last = market_day(made.request.end)
 
     def owned(entity: str) -> bool:
-        day_text, kind = entity.split()
-        day = date.fromisoformat(day_text)
-        # The stages of a day's plan may begin the day before.
-        first = outcome.day if kind == "plan" else market_day(request.begin)
-        return day < today or first <= day <= last
+        return date.fromisoformat(entity.split()[0]) <= last
 
-    alerts.reconcile(ctx.state, Topic.PLAN, events(outcome), ctx.clock.now(), owned)
+    now = ctx.clock.now()
+    alerts.reconcile(ctx.state, Topic.PLAN, events(made, result), now, owned)
 
 
-def events(outcome: PlanOutcome) -> Iterator[Event]:
-    """Yield the events of a plan, with their hours and what the plan did about them.
+def events(made: DailyPlan, result: JobResult) -> Iterator[Event]:
+    """Yield the events of a plan, with their hours and the reason.
 
     An expensive hour alone is no news: it counts where its price is exceptional for the
     last weeks, or where the outdoor index, which contains the price, is poor for the
-    month. So is a room out of limits at hours in which nothing would run.
+    month.
     """
-    if outcome.plan.status != "solved":
-        yield Event(Topic.PLAN, f"{outcome.day} plan", Severity.WARNING, outcome.verdict)
-    table = outcome.watched
-    news = table["watch"].isin(["index", "exceptional"]) | table["the_plan"].isin(CHANGED)
-    rows = table[news]
-    days = rows["start"].map(lambda start: start.tz_convert(MADRID).date())
-    for (kind, day), group in rows.groupby(["watch", days]):
-        by_stage = group.groupby("stage", sort=False)
-        hours = "; ".join(_describe(str(stage), part) for stage, part in by_stage)
+    if made.plan.source != "solver":
+        day = market_day(made.request.begin)
+        yield Event(Topic.PLAN, f"{day} solver", Severity.WARNING, result.summary)
+    for (kind, day), items in _gave_way(made).items():
+        severity = Severity.CRITICAL if kind in CRITICAL else Severity.WARNING
+        text = "; ".join(items)
         yield Event(
-            Topic.PLAN,
-            f"{day} {kind}",
-            Severity.CRITICAL if kind == "critical" else Severity.WARNING,
-            f"{HEADLINES[str(kind)]} on {day:%A %-d %B}: {hours}.",
+            Topic.PLAN, f"{day} {kind}", severity, f"{RELAXATIONS[kind].capitalize()}: {text}."
         )
+    rows: list[dict[Any, Any]] = result["attention"].to_dict("records")
+    for row in rows:
+        day = row["start"].tz_convert(MADRID).date()
+        text = f"{HEADLINES[row['kind']]} on {day:%A %-d %B}: {_hours(row)}."
+        yield Event(Topic.PLAN, f"{day} {row['kind']}", Severity.WARNING, text)
 
 
-def _describe(stage: str, rows: pd.DataFrame) -> str:
-    spans = zip(rows["start"], rows["end"], strict=True)
-    hours = ", ".join(_span(begin, end) for begin, end in spans)
-    name = f"for {stage} " if stage else ""
-    return f"{name}{hours} ({rows['why'].iloc[0]}), the plan {rows['the_plan'].iloc[0]}"
+def _gave_way(made: DailyPlan) -> dict[tuple[str, date], list[str]]:
+    """Return what a person should know of what gave way, by kind and local day."""
+    found: dict[tuple[str, date], list[str]] = {}
+    for item in made.plan.costs.relaxations:
+        if item.kind in SERIOUS or item.kind in ROOMS:
+            until = f" until {local_time(item.until)}" if item.until is not None else ""
+            text = f"{item.subject}, {item.amount:,.1f} {item.unit} from {local_time(item.begin)}{until}"
+            found.setdefault((item.kind, market_day(item.begin)), []).append(text)
+    return found
 
 
-def _span(begin: pd.Timestamp, end: pd.Timestamp) -> str:
-    first = begin.tz_convert(MADRID)
-    last = end.tz_convert(MADRID)
-    day = f" on {last:%A}" if end - begin >= pd.Timedelta(days=1) else ""
-    return f"{time_of_day(first)} to {time_of_day(last)}{day}"
+def _hours(row: Mapping[Any, Any]) -> str:
+    start = row["start"].tz_convert(MADRID)
+    end = row["end"].tz_convert(MADRID)
+    energy = f"the plan uses {row['planned_kwh']:.0f} kWh there"
+    return f"{start:%H:%M} to {end:%H:%M} ({row['reason']}), {energy}"

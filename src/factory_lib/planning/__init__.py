@@ -1,1 +1,1 @@
-"""Daily use of the planner: inputs, overrides, what one plan leaves to the next, review and summary."""
+"""Daily use of the planner: inputs, overrides, the rolling plan and its files, summary, sheet and review."""

@@ -1,8 +1,9 @@
-"""Tomorrow's plan as the store stands: what is known and expected, solved, compared, explained and written to files."""
+"""The daily plan: one rolling plan of seven days, made from what is known, compared and written."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -10,308 +11,334 @@ from typing import Any
 
 import pandas as pd
 
-from factory_lib.clock import MADRID, day_start, epoch, from_epoch, market_day
+from factory_lib.catalogue import SITE
+from factory_lib.clock import MADRID, day_start, epoch, from_epoch, local_instant, market_day
 from factory_lib.context import RunContext
+from factory_lib.domain.bill import best_contract, bill
+from factory_lib.domain.tariff import local_dates
 from factory_lib.errors import BadInput
-from factory_lib.files import write_atomically
-from factory_lib.plan import demand, export
-from factory_lib.plan.brief import Language, brief
-from factory_lib.plan.request import Order, Request, for_days
-from factory_lib.plan.solve import Plan, solve
-from factory_lib.plan.watch import Watch, watch
-from factory_lib.planning import carry_over, inputs, outdoor_index, overrides, summary
-from factory_lib.planning.overrides import Hand
-from factory_lib.results import JobResult, ResultStatus
+from factory_lib.planner.request import Batch, Outage, PlanRequest, open_demand, weekly_orders
+from factory_lib.planner.schedule import Costs, costs_of
+from factory_lib.planner.simple import fixed_start, shift_begin
+from factory_lib.planner.solve import Plan, solve
+from factory_lib.planning import documents, inputs, overrides
+from factory_lib.planning.documents import PlanDocument
+from factory_lib.planning.overrides import Override
 
-LONGEST_DAYS = 7
+DAYS = 7
+GAP = 0.01
+LIMIT_S = 60.0
+PREVIEW_DAYS = 2
+PREVIEW_LIMIT_S = 10.0
+LEAST_METERED_DAYS = 28  # of the meter file, before contract advice rests on it
 
 
 @dataclass(frozen=True, eq=False)
-class PlanOutcome:
-    """A plan as its page, its files and its run record tell it; ``warn`` where there is none, or its gap is open.
+class DailyPlan:
+    """A plan beside what it was made from, its alternatives, and the files it is in.
 
     Attributes
     ----------
-    schedule : DataFrame
-        One row for each stage of each batch; instants in UTC, shown local.
-    power : DataFrame
-        UTC index; production, auxiliary, total and excess kilowatts.
     prices : DataFrame
-        UTC index over the window: ``p10``, ``p50``, ``p90`` (EUR/MWh), ``period``,
-        ``known``.
-    costs : DataFrame
-        The plan and the simple schedules of the same kilograms, cheapest first.
-    starts : DataFrame
-        What one batch alone costs at least by the local hour it begins in.
-    watched : DataFrame
-        Hours to watch, and what the plan did about them.
-    obstacles : DataFrame
-        What is in the way of a plan, smallest change first.
-    brief : str
-        The shift brief.
+        ``planning.inputs.prices`` of the window.
+    alternatives : dict of str to Costs
+        Simple schedules of the same demand at the same prices; ``kg`` by schedule, too.
+    contract : DataFrame
+        Contracted power by period, today's and the cheapest for the load.
+    before : PlanDocument, optional
+        The plan that this one follows.
     """
 
     plan: Plan
-    day: date
-    schedule: pd.DataFrame
-    power: pd.DataFrame
     prices: pd.DataFrame
-    costs: pd.DataFrame
-    starts: pd.DataFrame
-    watched: pd.DataFrame
-    obstacles: pd.DataFrame
-    brief: str
+    weather: pd.DataFrame
+    overrides: tuple[Override, ...]
+    alternatives: dict[str, Costs]
+    kg: dict[str, float]
+    contract: pd.DataFrame
+    before: PlanDocument | None
+    month_eur: float
     notes: tuple[str, ...]
-    figures: dict[str, int | float | str]
-    verdict: str
-    level: str
-    folder: Path
+    files: tuple[str, ...] = ()
 
     @property
-    def result(self) -> JobResult:
-        """Status, summary and metrics, as every job reports them."""
-        status: ResultStatus = "ok" if self.level == "ok" else "warn"
-        return JobResult(status, self.verdict, self.figures)
-
-    def adding(self, warning: str) -> PlanOutcome:
-        """Return the outcome with one more sentence in its verdict, as a warning."""
-        return replace(self, verdict=f"{self.verdict} {warning}", level="warn")
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The exports of this answer, by path; where it left an earlier plan in place, the one beside it."""
-        beside = self.folder / carry_over.NO_PLAN
-        names = (beside.name,) if beside.exists() else (carry_over.PLAN, "plan.csv", "plan.ics")
-        return tuple(str(self.folder / name) for name in names)
-
-    @property
-    def contracted_kw(self) -> float:
-        """The contract that the power is held against."""
-        return self.plan.problem.plant.power.contracted_kw
+    def request(self) -> PlanRequest:
+        """The request to the optimiser."""
+        return self.plan.problem.request
 
 
-def plan_today(
-    ctx: RunContext,
-    days: int = 1,
-    first: date | None = None,
-    *,
-    wishes: Sequence[str] = (),
-    language: Language = "es",
-) -> PlanOutcome:
-    """Plan ``days`` local days from ``first`` (default: tomorrow) as of ``ctx.as_of``.
-
-    Days right after them that have a plan are planned again with them, so that no two
-    plans contradict each other. Where there is no plan, the last one stays in its
-    files.
-
-    Parameters
-    ----------
-    wishes : sequence of str
-        The shift leader's (``hand.GRAMMAR``). Each stays until its time has passed;
-        ``"none"`` takes all away.
+def make_plan(ctx: RunContext) -> DailyPlan:
+    """Plan the next seven days, compare, and write the plan to its files.
 
     Raises
     ------
     BadInput
-        If a wish is not understood, the day is over, or there is no price to go by.
+        If a slot of the window has no price.
     """
-    plant, folder = ctx.settings.plant, plans_folder(ctx)
-    first = first or market_day(ctx.as_of) + timedelta(days=1)
-    begin, _ = _window(ctx, first, days)
-    joint = _joint_days(ctx, first, days)
-    end = day_start(first + timedelta(days=joint))
-    said = overrides.read(wishes, plant, first)
-    _must_lie_ahead(said, begin, end)
-    cleared = overrides.NONE in wishes
-    before = overrides.Hand() if cleared else overrides.read(overrides.kept(folder), plant, first)
-    wanted = overrides.read(overrides.held(before, said, ctx.as_of), plant, first)
-    ask = _Ask.of(ctx, first, begin, end, forget_orders=cleared)
-    requests = [ask.request(wanted, span) for span in dict.fromkeys((joint, days))]
-    plan, owed = _first_found(requests, first)
-    to_blame = (
-        [] if plan.found else _to_blame(wanted, lambda by_hand: ask.request(by_hand, days), first)
-    )
-    overrides.keep(folder, wanted)
-    last = None if plan.found else carry_over.last_plan(folder, first, ctx.as_of)
-    stands = (
-        last is not None
-        and carry_over.is_planned(folder, first, ctx.as_of)
-        and carry_over.stands(last, plant, wanted.outages, ask.begin)
-    )
-    outcome = _told(ctx, ask, plan, owed, wanted, to_blame, language)
-    if last:
-        outcome = outcome.adding(
-            f"The plan made at {summary.local(carry_over.instant(last['made_at']))} "
-            + (
-                "stands."
-                if stands
-                else "stays in its files, but needs a machine that is out of order."
-            )
-        )
-    elif plan.found and _last_day(plan.problem.request) < first + timedelta(days=joint - 1):
-        after = _last_day(plan.problem.request) + timedelta(days=1)
-        outcome = outcome.adding(f"The plan of {after:%A %-d %B} no longer fits: plan it again.")
-    for day in (
-        first + timedelta(days=n) for n in range((_last_day(plan.problem.request) - first).days + 1)
-    ):
-        if day == first or (plan.found and carry_over.is_planned(folder, day, ctx.as_of)):
-            own = carry_over.last_answer(folder, day, ctx.as_of)
-            state = carry_over.kept(owed, wanted.orders, ask.earlier, own, plan.found) | {
-                "last_stands": stands
-            }
-            _write(plan, folder / str(day), ctx.as_of, state, over=last is None)
-    return outcome
-
-
-@dataclass(frozen=True, eq=False)
-class _Ask:
-    """What every request of one call shares: the day, what is known of it, and what the plan before leaves."""
-
-    ctx: RunContext
-    first: date
-    begin: datetime
-    prices: pd.DataFrame
-    weather: pd.DataFrame
-    earlier: carry_over.Document | None
-    overdue: tuple[Order, ...]
-
-    @classmethod
-    def of(
-        cls, ctx: RunContext, first: date, begin: datetime, end: datetime, *, forget_orders: bool
-    ) -> _Ask:
-        prices, weather = inputs.prices(ctx, begin, end), inputs.weather(ctx, begin, end)
-        if (missing := int(prices.loc[begin:, "p50"].isna().sum())) > 0:
-            raise BadInput(
-                f"{missing} quarters from {begin:%Y-%m-%d %H:%MZ} on have no price: neither published, nor forecast, "
-                "nor of the same hour in the weeks before.",
-                next_step="Run `factory run ingest` first.",
-            )
-        earlier = carry_over.earlier(plans_folder(ctx), first, begin, ctx.as_of)
-        overdue = () if forget_orders else carry_over.overdue(earlier, ctx.as_of)
-        return cls(ctx, first, begin, prices, weather, earlier, overdue)
-
-    def request(self, by_hand: Hand, days: int) -> Request:
-        request = for_days(
-            self.ctx.settings.plant,
-            self.prices,
-            self.weather,
-            self.first,
-            days,
-            begin=self.begin,
-            outages=tuple(outage for outage in by_hand.outages if outage.until > self.begin),
-            orders=(*by_hand.orders, *self.overdue),
-        )
-        ahead = tuple(
-            pin for pin in by_hand.pins if request.begin <= pin.start < request.end
-        )  # the past is a fact
-        return carry_over.left_over(replace(request, pins=ahead), self.earlier, self.ctx.as_of)
-
-
-def _joint_days(ctx: RunContext, first: date, days: int) -> int:
-    """Return how many days to plan: the next ones too if planned already, for their plans begin where this one's end.
-
-    Batches of tomorrow begin this afternoon: two plans of the same machines, made
-    apart, would contradict each other.
-    """
-    while days < LONGEST_DAYS and carry_over.is_planned(
-        plans_folder(ctx), first + timedelta(days=days), ctx.as_of
-    ):
-        days += 1
-    return days
-
-
-def _first_found(requests: Sequence[Request], first: date) -> tuple[Plan, Request]:
-    """Return the plan of the first request that has one, if need be without what is late, and all that was owed.
-
-    Where none has, the plan tells what is in the way of the last.
-    """
-    for owed in requests:
-        for request in (owed, carry_over.put_off(owed, first)):
-            plan = solve(request, time_limit_s=_limit_s(request), explain=False)
-            if plan.found:
-                return plan, owed
-            if carry_over.late_kg(owed, first) < 0.5:
-                break
-    return solve(owed, time_limit_s=_limit_s(owed)), owed
-
-
-def _limit_s(request: Request) -> float:
-    return 8.0 if request.end - request.begin <= timedelta(days=2) else 60.0
-
-
-def _last_day(request: Request) -> date:
-    return market_day(request.end - timedelta(seconds=1))
-
-
-def _told(
-    ctx: RunContext,
-    ask: _Ask,
-    plan: Plan,
-    owed: Request,
-    wanted: Hand,
-    to_blame: Sequence[str],
-    language: Language,
-) -> PlanOutcome:
-    prices = ask.prices.loc[ask.begin : plan.problem.index[-1]]
-    found, request = summary.figures(plan), plan.problem.request
-    watched = (*watch(plan), *_low(ctx, plan, prices, ask.weather))
-    verdict = summary.verdict(
-        plan, ask.first, (_last_day(request) - ask.first).days + 1, found, to_blame
-    )
-    if (
-        put_off_kg := carry_over.late_kg(owed, ask.first) - carry_over.late_kg(request, ask.first)
-    ) > 0.5:
-        verdict += f" {put_off_kg:,.0f} kg of days before do not fit and stay owed; more days with --days make room."
-    return PlanOutcome(
+    folder = documents.plans_folder(ctx)
+    plans = documents.recent(ctx)
+    request = request_of(ctx, plans)
+    items = overrides.active(documents.plans_folder(ctx), ctx.as_of)
+    plan = solve(overrides.applied(request, items), gap=GAP, time_limit_s=LIMIT_S)
+    alternatives, kg = compare(plan)
+    made = DailyPlan(
         plan=plan,
-        day=ask.first,
-        schedule=plan.table(),
-        power=plan.power(),
-        prices=prices,
-        costs=summary.compared(plan),
-        starts=summary.by_local_hour(plan),
-        watched=summary.watched_hours(plan, watched),
-        obstacles=summary.obstacles(plan),
-        brief=brief(plan, watched, language=language, to_blame=to_blame),
-        notes=summary.notes(
-            plan,
-            found,
-            ask.weather,
-            counted=_counted(ctx, ask.prices),
-            earlier=carry_over.instant(ask.earlier["made_at"]) if ask.earlier else None,
-            late_kg=carry_over.late_kg(request, ask.first),
-            wishes=wanted.words,
-        ),
-        figures=found,
-        verdict=verdict,
-        level="ok" if plan.status == "solved" else "warn",
-        folder=plans_folder(ctx) / str(ask.first),
+        prices=inputs.prices(ctx, request.begin, request.end).loc[request.begin :],
+        weather=inputs.weather(ctx, request.begin, request.end),
+        overrides=items,
+        alternatives=alternatives,
+        kg=kg,
+        contract=contract_advice(ctx, plan),
+        before=plans[-1] if plans else None,
+        month_eur=_saved_this_month(ctx, plans),
+        notes=request.tariff.notes(local_dates(plan.problem.index)),
+    )
+    files = documents.write(
+        plan,
+        folder,
+        ctx.as_of,
+        made.before,
+        first_demand=str(_first_demand(ctx, plans)),
+        eur_kg=_eur_per_kg(made),
+        overrides=[str(item) for item in items],
+    )
+    return replace(made, files=files)
+
+
+def preview(ctx: RunContext, changes: Mapping[str, Any]) -> tuple[Plan, ...]:
+    """Plan the next two days as they are and with ``changes``; nothing is written.
+
+    Parameters
+    ----------
+    changes : dict
+        ``operators`` (people more or fewer in every shift), ``contract_kw``, ``out``
+        (a machine, for both days), ``price_eur_mwh`` (added to every price),
+        ``pv_kwp``.
+
+    Raises
+    ------
+    BadInput
+        If a change is unknown.
+    """
+    base = request_of(ctx, documents.recent(ctx), days=PREVIEW_DAYS)
+    items = overrides.active(documents.plans_folder(ctx), ctx.as_of)
+    base = overrides.applied(base, items)
+    changed = base
+    for name, value in changes.items():
+        changed = _changed(ctx, changed, name, value)
+    return tuple(solve(one, gap=GAP, time_limit_s=PREVIEW_LIMIT_S) for one in (base, changed))
+
+
+def _changed(ctx: RunContext, request: PlanRequest, name: str, value: Any) -> PlanRequest:
+    plant = request.plant
+    match name:
+        case "operators":
+            shifts = tuple(
+                replace(shift, operators=max(shift.operators + int(value), 0))
+                for shift in plant.shifts
+            )
+            return replace(request, plant=replace(plant, shifts=shifts))
+        case "contract_kw":
+            contract = replace(
+                request.contract, kw=dict.fromkeys(request.contract.kw, float(value))
+            )
+            return replace(request, contract=contract)
+        case "out":
+            outage = Outage(str(value), request.begin, request.end)
+            return replace(request, outages=(*request.outages, outage))
+        case "price_eur_mwh":
+            prices = request.prices.copy()
+            prices[["market_eur_mwh", "price_eur_mwh"]] += float(value)
+            return replace(request, prices=prices)
+        case "pv_kwp":
+            pv = replace(plant.pv, kwp=float(value))
+            other = replace(ctx, settings=replace(ctx.settings, plant=replace(plant, pv=pv)))
+            pv_kw = inputs.solar_kw(other, request.begin, request.end)
+            return replace(request, plant=other.settings.plant, pv_kw=pv_kw)
+    raise BadInput(
+        f"{name!r} cannot be changed in a preview.",
+        next_step="Change operators, contract_kw, out, price_eur_mwh or pv_kwp.",
     )
 
 
-def _low(ctx: RunContext, plan: Plan, prices: pd.DataFrame, weather: pd.DataFrame) -> list[Watch]:
-    """Return the hours of a poor outdoor index, with what the plan runs in them."""
-    kw, found = plan.power()["production_kw"], []
-    for low in outdoor_index.low_hours(ctx, prices, weather):
-        kwh = (
-            float(kw[pd.DatetimeIndex(kw.index).floor("h").isin(low.starts)].sum())
-            * plan.problem.slot_h
+def request_of(
+    ctx: RunContext, plans: Sequence[PlanDocument] = (), days: int = DAYS
+) -> PlanRequest:
+    """Return the request for the next days: today from now on, and the days after it.
+
+    Raises
+    ------
+    BadInput
+        If a slot of the window has no price.
+    """
+    plant = ctx.settings.plant
+    slot_s = plant.slot_min * 60
+    begin = from_epoch(-(-epoch(ctx.as_of) // slot_s) * slot_s)
+    today = market_day(begin)
+    end = day_start(today + timedelta(days=days))
+    prices = inputs.prices(ctx, begin, end)
+    if missing := int(prices.loc[begin:, "p50"].isna().sum()):
+        raise BadInput(
+            f"{missing} quarters from {begin:%Y-%m-%d %H:%MZ} on have no price: neither published, "
+            "nor forecast, nor of the same hour in the weeks before.",
+            next_step="Run `factory run ingest` first.",
         )
-        found.append(
-            Watch("index", outdoor_index.spans_of(low.starts), running_kwh=kwh, why=low.why)
-        )
-    return found
+    stages = documents.carried_out(plans, begin)
+    last = list(plans[-1].batches()) if plans else []
+    begun, previous = _in_progress(stages, last, begin)
+    month = day_start(today.replace(day=1))
+    orders = weekly_orders(plant, _first_demand(ctx, plans), today + timedelta(days=days - 1))
+    return PlanRequest(
+        plant=plant,
+        prices=prices,
+        tariff=inputs.tariff_of(ctx),
+        contract=ctx.settings.contract,
+        begin=begin,
+        end=end,
+        orders=open_demand(orders, _finished_kg(ctx, stages, begin)),
+        weather=inputs.weather(ctx, begin, end)[inputs.AIR],
+        pv_kw=inputs.solar_kw(ctx, begin, end),
+        begun=begun,
+        previous=previous,
+        next_number=max([0, *(int(n) for plan in plans for n in plan.stages["batch"])]) + 1,
+        load_so_far=inputs.load_kw(ctx, stages, month, begin) if month < begin else None,
+    )
 
 
-def _counted(ctx: RunContext, prices: pd.DataFrame) -> str:
-    tariff = ctx.settings.tariff
-    if (tariff.tolls or tariff.taxes) and "toll_eur_mwh" not in prices:
-        return "energy only, since tolls and taxes are not known of every day here"
-    return tariff.counted
+def _first_demand(ctx: RunContext, plans: Sequence[PlanDocument]) -> date:
+    """Return the first day whose kilograms are demanded: that of the first plan remembered, or today."""
+    today = market_day(ctx.as_of)
+    oldest = today - timedelta(days=documents.REMEMBERED_DAYS)
+    return max(plans[0].first_demand, oldest) if plans else today
 
 
-def day_called(text: str, as_of: datetime) -> date:
-    """Return the local day that ``today``, ``tomorrow``, nothing (tomorrow) or a date stands for."""
+def _in_progress(
+    stages: pd.DataFrame, last: Sequence[tuple[Batch, datetime]], begin: datetime
+) -> tuple[tuple[Batch, ...], tuple[Batch, ...]]:
+    """Return the batches that have begun and not ended, and those that the last plan has ahead."""
+    started = {
+        int(str(number)): dict(zip(rows["stage"], rows["start"].dt.to_pydatetime(), strict=True))
+        for number, rows in stages.groupby("batch")
+    }
+    ahead = [batch for batch, end in last if end > begin]
+    begun = tuple(
+        replace(batch, starts=started[batch.number]) for batch in ahead if batch.number in started
+    )
+    return begun, tuple(ahead)
+
+
+def _finished_kg(ctx: RunContext, stages: pd.DataFrame, begin: datetime) -> dict[str, float]:
+    """Return the kilograms finished by product: as planned, where production records say otherwise as recorded."""
+    last_stage = ctx.settings.plant.stages[-1].name
+    done = stages[(stages["stage"] == last_stage) & (stages["end"] <= pd.Timestamp(begin))]
+    if done.empty:
+        return {}
+    days = done["end"].dt.tz_convert(MADRID).dt.date
+    recorded = ctx.store.read(
+        "produced_kg",
+        places=(SITE,),
+        start=day_start(days.min()),
+        end=day_start(market_day(begin)),
+        as_of=ctx.as_of,
+    )
+    by_day = dict(
+        zip(recorded["start"].dt.tz_convert(MADRID).dt.date, recorded["value"], strict=True)
+    )
+    planned = done["kg"].groupby(days).sum()
+    share = {day: by_day.get(day, kg) / kg for day, kg in planned.items()}
+    made: Counter[str] = Counter()
+    for product, kg, day in zip(done["product"], done["kg"], days, strict=True):
+        made[product] += kg * share[day]
+    return dict(made)
+
+
+def compare(plan: Plan) -> tuple[dict[str, Costs], dict[str, float]]:
+    """Return what simple schedules of the same demand cost, and the kilograms of each."""
+    problem = plan.problem
+    counts = Counter(batch.product for batch in plan.batches)
+    schedules = {
+        "shift_full": shift_begin(problem, counts),
+        "shift_begin": shift_begin(problem),
+        "fixed_start": fixed_start(problem, counts),
+    }
+    found = {name: schedule for name, schedule in schedules.items() if schedule is not None}
+    costs = {name: costs_of(problem, schedule) for name, schedule in found.items()}
+    return costs, {name: float(schedule.kg.sum()) for name, schedule in found.items()}
+
+
+def _eur_per_kg(made: DailyPlan) -> dict[str, float]:
+    """Return what a kilogram costs in the plan and with the shift's begin."""
+    kg = float(made.plan.schedule.kg.sum())
+    paid = {"plan": (made.plan.costs.paid, kg)}
+    if "shift_begin" in made.alternatives:
+        paid["shift_begin"] = (made.alternatives["shift_begin"].paid, made.kg["shift_begin"])
+    return {name: eur / of_kg for name, (eur, of_kg) in paid.items() if of_kg}
+
+
+def _saved_this_month(ctx: RunContext, plans: Sequence[PlanDocument]) -> float:
+    """Return what the kilograms finished this month cost less than begun with the shift, EUR.
+
+    Each is valued with the plan that was in force when it was finished.
+    """
+    month = day_start(market_day(ctx.as_of).replace(day=1))
+    last_stage = ctx.settings.plant.stages[-1].name
+    saved = 0.0
+    for number, plan in enumerate(plans):
+        until = plans[number + 1].made_at if number + 1 < len(plans) else ctx.as_of
+        per_kg = plan.fields.get("eur_kg", {})
+        ends = plan.stages[plan.stages["stage"] == last_stage]
+        inside = (ends["end"] > max(plan.made_at, month)) & (ends["end"] <= until)
+        if {"plan", "shift_begin"} <= set(per_kg):
+            saved += float(ends.loc[inside, "kg"].sum()) * (per_kg["shift_begin"] - per_kg["plan"])
+    return saved
+
+
+def contract_advice(ctx: RunContext, plan: Plan) -> pd.DataFrame:
+    """Return contracted power by period, as it is and as it would cost least for the load.
+
+    The load is the meter's of the last year where it has four weeks, else the plan's.
+
+    Returns
+    -------
+    DataFrame
+        Index: ``contract now`` and ``cheapest``; P1 … P6 (kW), ``power_and_excess_eur``
+        of the days looked at, ``days`` and ``load`` (metered or planned).
+    """
+    contract = ctx.settings.contract
+    terms = inputs.tariff_of(ctx)
+    begin = day_start(market_day(ctx.as_of) - timedelta(days=365))
+    index = pd.date_range(begin, ctx.as_of, freq="15min", inclusive="left", unit="s", name="start")
+    load = (inputs.metered_kwh(ctx, index) * 4).dropna()
+    metered = len(load) >= LEAST_METERED_DAYS * 96
+    if not metered:
+        load = plan.power()["import_kw"]
+    zero = pd.DataFrame(
+        0.0, index=load.index, columns=["market_eur_mwh", "toll_eur_mwh", "other_eur_mwh"]
+    )
+    rows = {}
+    for name, one in (
+        ("contract now", contract),
+        ("cheapest", best_contract(load, contract, terms)),
+    ):
+        amount = bill(load, zero, one, terms)["total_eur"].sum()
+        days = len(set(pd.DatetimeIndex(load.index).tz_convert(MADRID).date))
+        rows[name] = {
+            **one.kw,
+            "power_and_excess_eur": amount,
+            "days": days,
+            "load": "metered" if metered else "planned",
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("contract")
+
+
+def day_of(text: str, as_of: datetime) -> date:
+    """Return the local day of ``today``, ``tomorrow``, nothing (tomorrow) or a date.
+
+    Raises
+    ------
+    BadInput
+        If it is none of them.
+    """
     today = market_day(as_of)
     if text in ("", "today", "tomorrow"):
         return today + timedelta(days=text != "today")
@@ -319,95 +346,49 @@ def day_called(text: str, as_of: datetime) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise BadInput(
-            f"{text!r} is no day.", next_step="Say today, tomorrow or a date like 2026-01-31."
+            f"{text!r} is no day.", next_step="Write today, tomorrow or a date like 2026-01-31."
         ) from None
 
 
-def logged(ctx: RunContext, outcome: PlanOutcome) -> PlanOutcome:
-    """Log figures and files as an MLflow run and return the outcome with the run's id among its figures."""
+def view(ctx: RunContext, first: date, days: int) -> tuple[datetime, datetime]:
+    """Return the instants between which a view of the plan shows stages.
+
+    A day's batches may begin in the afternoon before (``plant.lead_in``).
+
+    Raises
+    ------
+    BadInput
+        If the rolling plan does not reach that far.
+    """
+    today = market_day(ctx.as_of)
+    if (
+        not today <= first
+        or first + timedelta(days=days) > today + timedelta(days=DAYS)
+        or days < 1
+    ):
+        last = today + timedelta(days=DAYS - 1)
+        raise BadInput(
+            f"{days} days from {first} are not in the plan of {today} to {last}.",
+            next_step=f"Choose a day in it, and 1 … {DAYS} days.",
+        )
+    begin = day_start(today)
+    if first > today:
+        begin = local_instant(first - timedelta(days=1), ctx.settings.plant.lead_in)
+    return begin, day_start(first + timedelta(days=days))
+
+
+def logged(ctx: RunContext, made: DailyPlan, metrics: dict[str, Any]) -> str:
+    """Log metrics and files as an MLflow run and return its id."""
     from factory_lib.models import registry
 
     run = registry.log(
         ctx,
-        name=f"plan of {outcome.day}",
-        params={
-            "day": str(outcome.day),
-            "as_of": ctx.as_of.isoformat(),
-            "profile": ctx.profile,
-        },
-        metrics={
-            key: float(value)
-            for key, value in outcome.figures.items()
-            if not isinstance(value, str)
-        },
+        name=f"plan from {market_day(made.request.begin)}",
+        params={"as_of": ctx.as_of.isoformat(), "profile": ctx.profile},
+        metrics={key: float(value) for key, value in metrics.items() if not isinstance(value, str)},
         models={},
-        tags={"kind": "plan", "status": outcome.plan.status, "origin": ctx.store.origin},
-        artifacts={
-            Path(file).name: Path(file).read_text(encoding="utf-8") for file in outcome.files
-        },
+        tags={"kind": "plan", "status": made.plan.source, "origin": ctx.store.origin},
+        artifacts={Path(file).name: Path(file).read_text(encoding="utf-8") for file in made.files},
         figures={},
     )
-    return replace(outcome, figures={**outcome.figures, "mlflow_run_id": run.run_id})
-
-
-def plans_folder(ctx: RunContext) -> Path:
-    """Return where plans lie by day; a replay of real days has a folder of its own, so that it rewrites no history."""
-    replay = ctx.replay and not ctx.simulated
-    return ctx.settings.paths.data / "plans" / ("replayed" if replay else "")
-
-
-def _window(ctx: RunContext, first: date, days: int) -> tuple[datetime, datetime]:
-    """Return from when on stages may begin and by when everything is finished."""
-    slot_s = ctx.settings.plant.slot_min * 60
-    soonest = from_epoch(-(-epoch(ctx.as_of) // slot_s) * slot_s)
-    begin = max(demand.begin(ctx.settings.plant, first, early=True), soonest)
-    end = day_start(first + timedelta(days=days))
-    if not 1 <= days <= LONGEST_DAYS:
-        raise BadInput(f"{days} days cannot be planned.", next_step=f"Choose 1 … {LONGEST_DAYS}.")
-    if begin >= end:
-        now = ctx.as_of.astimezone(MADRID)
-        raise BadInput(f"{first} cannot be planned: it is over at {now:%Y-%m-%d %H:%M} local time.")
-    return begin, end
-
-
-def _must_lie_ahead(wanted: Hand, begin: datetime, end: datetime) -> None:
-    window = " to ".join(f"{at.astimezone(MADRID):%Y-%m-%d %H:%M}" for at in (begin, end))
-    for at, what in (
-        *((pin.start, f"pin of {pin.stage}") for pin in wanted.pins),
-        *((order.due, f"order of {order.kg:g} kg {order.variant}") for order in wanted.orders),
-        *((min(outage.until, end), f"outage of {outage.machine}") for outage in wanted.outages),
-    ):
-        if not begin <= at <= end:
-            local = f"{at.astimezone(MADRID):%Y-%m-%d %H:%M}"
-            raise BadInput(
-                f"The {what} at {local} lies outside what is planned, {window} local time.",
-                next_step="Name another time, or plan another day with --day, or more days with --days.",
-            )
-
-
-def _to_blame(wanted: Hand, requested: Callable[[Hand], Request], first: date) -> list[str]:
-    """Return the wishes without any one of which there would be a plan; all of them where only together."""
-    plant = requested(Hand()).plant
-
-    def possible(without: Hand) -> bool:
-        return solve(requested(without), time_limit_s=8.0, explain=False).status != "infeasible"
-
-    alone = [word for word in wanted.words if possible(wanted.without(word, plant, first))]
-    if alone or len(wanted.words) < 2 or not possible(Hand()):
-        return alone
-    return [", ".join(wanted.words)]
-
-
-def _write(
-    plan: Plan, folder: Path, as_of: datetime, state: Mapping[str, Any], *, over: bool
-) -> None:
-    """Write the files of an answer; that there is no plan stands beside a plan there is, not ``over`` it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    document = export.to_json(plan, made_at=as_of, more=state)
-    if not over:
-        write_atomically(folder / carry_over.NO_PLAN, document)
-        return
-    write_atomically(folder / carry_over.PLAN, document)
-    write_atomically(folder / "plan.csv", export.to_csv(plan))
-    write_atomically(folder / "plan.ics", export.to_ics(plan, made_at=as_of))
-    (folder / carry_over.NO_PLAN).unlink(missing_ok=True)
+    return run.run_id

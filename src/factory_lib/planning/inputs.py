@@ -1,18 +1,25 @@
-"""What a plan may count on as of one instant: prices and outdoor air of the hours ahead, and how each is known."""
+"""Inputs of a plan as of one instant: whole prices, outdoor air, solar power, and the load so far."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from factory_lib.catalogue import SITE
 from factory_lib.clock import HOUR_S, MADRID
 from factory_lib.context import RunContext
 from factory_lib.domain import tariff
+from factory_lib.domain.plant import Floats, auxiliary_kw
+from factory_lib.domain.pv import pv_kw
 from factory_lib.frames import wide
+from factory_lib.settings import ROOT, Settings
 
+TARIFFS = ROOT / "config" / "tariffs_es.csv"
+QUARTER = timedelta(minutes=15)
 LOOK_BACK = timedelta(days=28)  # what the cheapest fixed start is judged on
 AIR = ["temperature_c", "humidity_pct"]
 PUBLISHED, FORECAST, WEEK_EARLIER = "published", "forecast", "same hour a week earlier"
@@ -20,44 +27,121 @@ DAY_EARLIER = "same hour of the last day observed"
 
 
 def prices(ctx: RunContext, begin: datetime, end: datetime) -> pd.DataFrame:
-    """Return the price of every quarter from four weeks before ``begin`` to ``end``, in the plant's price basis.
+    """Return the whole price of every quarter from four weeks before ``begin`` to ``end``.
 
     Returns
     -------
     DataFrame
-        UTC index ``start``; ``p10``, ``p50``, ``p90`` (EUR/MWh; a band only where
-        forecast), ``period`` (P1…P6), ``known`` (how the price is known) and
-        ``toll_eur_mwh``, what tolls and taxes add, where they are known of every slot
-        from ``begin`` on.
+        UTC index ``start``; the columns of :func:`factory_lib.domain.tariff.all_in`;
+        ``p10``, ``p50``, ``p90`` of the market price (EUR/MWh; a band only where it is
+        forecast); ``period`` (P1…P6); ``known``, how the price is known.
     """
-    settings, index = ctx.settings, _quarters(begin - LOOK_BACK, end)
-    name, places = f"{settings.tariff.price_basis}_eur_mwh", settings.site.places.prices
-    start = begin - LOOK_BACK
-    rows = ctx.store.read([name], places=places, start=start, end=end, as_of=ctx.as_of)
-    published = _in_quarters(rows, "value", index)
-    said = ctx.store.read_forecasts(name, places=places, start=start, end=end, as_of=ctx.as_of)
-    said = said.sort_values("issued_at").drop_duplicates(
-        ["target_start", "resolution_s"], keep="last"
+    index = _quarters(begin - LOOK_BACK, end)
+    frame = _market(ctx, index)
+    settings = ctx.settings
+    pvpc = settings.tariff.price_basis == "pvpc"
+    whole = tariff.all_in(index, frame["p50"], None if pvpc else tariff_of(ctx), settings.contract)
+    return pd.concat([whole, frame], axis=1)
+
+
+def tariff_of(ctx: RunContext) -> tariff.Tariff:
+    """Return the published tolls and charges of the plant's access tariff."""
+    return published_tariff(ctx.settings)
+
+
+def published_tariff(settings: Settings) -> tariff.Tariff:
+    """Return the published tolls and charges of the access tariff of the settings.
+
+    PVPC contains its tolls; a plant on 2.0TD is held to the periods of 3.0TD.
+    """
+    access = settings.tariff.access
+    return tariff.read_tariff(
+        TARIFFS, "3.0TD" if access == "2.0TD" else access, year=settings.tariff.year
     )
-    said = said.rename(columns={"target_start": "start"})
-    week = _first_known(published, index, range(7, 29, 7))
-    band = {
-        key: _in_quarters(said, key, index).where(published.isna()) for key in ("p10", "p50", "p90")
+
+
+def _market(ctx: RunContext, index: pd.DatetimeIndex) -> pd.DataFrame:
+    """Return the market price as published, else forecast, else of a week earlier."""
+    settings = ctx.settings
+    name = f"{settings.tariff.price_basis}_eur_mwh"
+    window: dict[str, Any] = {
+        "places": settings.site.places.prices,
+        "start": index[0].to_pydatetime(),
+        "end": (index[-1] + QUARTER).to_pydatetime(),
+        "as_of": ctx.as_of,
     }
-    known = np.select(
+    published = _in_quarters(ctx.store.read([name], **window), "value", index)
+    rows = ctx.store.read_forecasts(name, **window).sort_values("issued_at")
+    rows = rows.drop_duplicates(["target_start", "resolution_s"], keep="last")
+    rows = rows.rename(columns={"target_start": "start"})
+    week = _first_known(published, index, range(7, 29, 7))
+    columns = ("p10", "p50", "p90")
+    band = {key: _in_quarters(rows, key, index).where(published.isna()) for key in columns}
+    frame = pd.DataFrame(
+        {key: published.fillna(value).fillna(week) for key, value in band.items()}, index=index
+    )
+    access = settings.tariff.access
+    frame["period"] = np.asarray(tariff.labels(tariff.periods(index, access)))
+    frame["known"] = np.select(
         [published.notna(), band["p50"].notna(), week.notna()],
         [PUBLISHED, FORECAST, WEEK_EARLIER],
         default="",
     )
-    frame = pd.DataFrame(
-        {key: published.fillna(value).fillna(week) for key, value in band.items()}, index=index
-    )
-    frame["period"] = np.asarray(tariff.labels(tariff.periods(index, settings.tariff.access)))
-    frame["known"] = known
-    added = tariff.adder(index, frame["p50"], settings.tariff)
-    if np.isfinite(added[index >= pd.Timestamp(begin)]).all():
-        frame["toll_eur_mwh"] = added
     return frame
+
+
+def solar_kw(ctx: RunContext, begin: datetime, end: datetime) -> pd.Series | None:
+    """Return the expected solar power by hour; None without modules or without a forecast."""
+    site = ctx.settings.site
+    modules = ctx.settings.plant.pv
+    if not modules.kwp:
+        return None
+    rows = ctx.store.read_forecasts(
+        "solar_radiation_wm2", places=site.places.weather, start=begin, end=end, as_of=ctx.as_of
+    )
+    if rows.empty:
+        return None
+    radiation = rows.sort_values("issued_at").groupby("target_start")["p50"].last()
+    radiation = radiation.asfreq("h").interpolate(limit=2)
+    return pv_kw(radiation, modules, site.latitude, site.longitude, HOUR_S)
+
+
+def load_kw(ctx: RunContext, stages: pd.DataFrame, begin: datetime, end: datetime) -> pd.Series:
+    """Return the plant's load by quarter: metered, else what was planned and begun.
+
+    Parameters
+    ----------
+    stages : DataFrame
+        ``planning.documents.STAGE_COLUMNS`` of what was carried out.
+    """
+    index = _quarters(begin, end)
+    planned = pd.Series(planned_kw(ctx, stages, index), index=index)
+    return (metered_kwh(ctx, index) * 4).fillna(planned)
+
+
+def planned_kw(ctx: RunContext, stages: pd.DataFrame, index: pd.DatetimeIndex) -> Floats:
+    """Return by quarter the loads that always run and the stages that run."""
+    kw = np.asarray(auxiliary_kw(ctx.settings.plant, index), float)
+    rows: list[dict[Any, Any]] = stages.to_dict("records")
+    for row in rows:
+        kw += row["kw"] * np.asarray((index >= row["start"]) & (index < row["end"]))
+    return kw
+
+
+def metered_kwh(ctx: RunContext, index: pd.DatetimeIndex) -> pd.Series:
+    """Return metered energy by quarter; an hour metered as a whole is spread over its quarters."""
+    values = {}
+    for name in ("metered_quarter_kwh", "metered_hour_kwh"):
+        rows = ctx.store.read(
+            name,
+            places=(SITE,),
+            start=index[0].to_pydatetime(),
+            end=(index[-1] + QUARTER).to_pydatetime(),
+            as_of=ctx.as_of,
+        )
+        values[name] = rows.set_index("start")["value"]
+    hours = values["metered_hour_kwh"].reindex(index.floor("h")).set_axis(index)
+    return values["metered_quarter_kwh"].reindex(index).fillna(hours / 4)
 
 
 def weather(ctx: RunContext, begin: datetime, end: datetime) -> pd.DataFrame:

@@ -1,158 +1,212 @@
-"""The shift leader's hand: wishes in words, one hand for the plant, each wish kept until its time has passed."""
+"""Overrides of people: pinned starts, outages of machines, extra orders; each a record with a name and a reason."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, time
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal
 
-from factory_lib.clock import MADRID, local_instant, require_utc
+from factory_lib.clock import MADRID, local_instant, parse_instant, require_utc
 from factory_lib.errors import BadInput
 from factory_lib.files import write_atomically
-from factory_lib.plan.request import Order, Outage, Pin
+from factory_lib.planner.request import Order, Outage, Pin, PlanRequest
 from factory_lib.settings.plant import Plant
 
-GRAMMAR = "'pin VARIANT STAGE WHEN', 'out MACHINE UNTIL' or 'order VARIANT KG DUE'"
+FILE = "overrides.json"
+FIRM_EUR_KG_DAY = 0.05  # of an extra order that is finished before its due instant
+FORMS = "'pin PRODUCT STAGE WHEN', 'out MACHINE UNTIL' or 'order PRODUCT KG DUE'"
 TIMES = "Times are local: 14:30 on the planned day, or 2026-01-31T14:30."
-NONE = "none"  # takes all wishes away
-_FILE = "hand.json"
-T = TypeVar("T", Pin, Outage, Order)
 
 
 @dataclass(frozen=True)
-class Hand:
-    """What the shift leader asks for, and the words it was asked in."""
+class Override:
+    """A fact or wish of a person that plans keep until ``end``.
 
-    words: tuple[str, ...] = ()
-    pins: tuple[Pin, ...] = ()
-    outages: tuple[Outage, ...] = ()
-    orders: tuple[Order, ...] = ()
+    ``what`` is a product (pin, order) or a machine (outage), ``stage`` the pinned one.
+    ``begin`` is the pinned start, or from when on a machine is out of order; ``end``
+    until when, or when an order is due.
+    """
 
-    def without(self, word: str, plant: Plant, day: date) -> Hand:
-        """Return the hand less one of its wishes."""
-        return read([other for other in self.words if other != word], plant, day)
+    number: int
+    kind: Literal["pin", "outage", "order"]
+    what: str
+    begin: datetime
+    end: datetime
+    stage: str = ""
+    kg: float = 0.0
+    author: str = ""
+    reason: str = ""
+
+    def __str__(self) -> str:
+        if self.kind == "pin":
+            text = f"pin {self.what} {self.stage} at {local_time(self.begin)}"
+        elif self.kind == "outage":
+            text = f"{self.what} out of order until {local_time(self.end)}"
+        else:
+            text = f"order of {self.kg:g} kg {self.what} due {local_time(self.end)}"
+        return text + (f" ({self.reason})" if self.reason else "")
 
 
-def kept(folder: Path) -> list[str]:
-    """Return the wishes kept in ``folder``."""
-    file = folder / _FILE
-    return list(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else []
+def local_time(instant: datetime) -> str:
+    """Return an instant as the plant's clock shows it."""
+    return f"{instant.astimezone(MADRID):%a %-d %b %H:%M}"
 
 
-def keep(folder: Path, hand: Hand) -> None:
-    """Keep the wishes for the plans to come."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / _FILE, json.dumps(hand.words))
-
-
-def held(before: Hand, said: Hand, now: datetime) -> list[str]:
-    """Return the words of both that still lie ahead; what is said of a machine takes the place of what was."""
-    machines = {outage.machine for outage in said.outages}
-    told = (
-        *((pin.start, word, "") for pin, word in _with_words(before, before.pins, "pin")),
-        *(
-            (outage.until, word, outage.machine)
-            for outage, word in _with_words(before, before.outages, "out")
-        ),
-        *((order.due, word, "") for order, word in _with_words(before, before.orders, "order")),
+def stored(folder: Path) -> tuple[Override, ...]:
+    """Return the overrides kept in a folder of plans."""
+    file = folder / FILE
+    rows = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+    return tuple(
+        Override(**{**row, "begin": parse_instant(row["begin"]), "end": parse_instant(row["end"])})
+        for row in rows
     )
-    ahead = {word for at, word, machine in told if at > now and machine not in machines}
-    return [
-        *(word for word in before.words if word in ahead and word not in said.words),
-        *said.words,
+
+
+def active(folder: Path, now: datetime) -> tuple[Override, ...]:
+    """Return the overrides that reach beyond ``now``."""
+    return tuple(item for item in stored(folder) if item.end > now)
+
+
+def store(folder: Path, items: Sequence[Override]) -> None:
+    """Keep overrides for the plans to come."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [
+        {**asdict(item), "begin": item.begin.isoformat(), "end": item.end.isoformat()}
+        for item in items
     ]
+    write_atomically(folder / FILE, json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
 
 
-def _with_words(hand: Hand, wishes: tuple[T, ...], verb: str) -> Iterator[tuple[T, str]]:
-    return zip(wishes, (word for word in hand.words if word.split()[0] == verb), strict=True)
+def add(folder: Path, items: Sequence[Override], now: datetime) -> tuple[Override, ...]:
+    """Store new overrides with numbers of their own and return all that are active.
+
+    What is new of a machine takes the place of what was known of it.
+    """
+    machines = {item.what for item in items if item.kind == "outage"}
+    known = stored(folder)
+    kept = [
+        item
+        for item in known
+        if item.end > now and not (item.kind == "outage" and item.what in machines)
+    ]
+    first = max((item.number for item in known), default=0) + 1
+    kept += [replace(item, number=first + n) for n, item in enumerate(items)]
+    store(folder, kept)
+    return tuple(kept)
 
 
-def read(words: Sequence[str], plant: Plant, day: date) -> Hand:
-    """Read wishes (``GRAMMAR``); ``day`` is what a bare time of day means.
+def remove(folder: Path, number: int) -> Override:
+    """Remove an override and return it.
 
     Raises
     ------
     BadInput
-        If one is not understood, or names what the plant does not have.
+        If there is none of that number.
     """
-    said = tuple(_with_day(word, day) for word in words if word != NONE)
-    pins, outages, orders = [], [], []
-    for word in said:
-        match word.split():
-            case ["pin", variant, stage, at]:
-                _known(variant, list(plant.variants), "variant")
-                pins.append(
-                    Pin(
-                        variant,
-                        _known(stage, [s.name for s in plant.stages], "stage"),
-                        _instant(word, at),
-                    )
-                )
-            case ["out", machine, until]:
-                outages.append(
-                    Outage(_known(machine, list(plant.machines), "machine"), _instant(word, until))
-                )
-            case ["order", variant, kg, due]:
-                _known(variant, list(plant.variants), "variant")
-                orders.append(Order(variant, _kilograms(word, kg), _instant(word, due)))
-            case _:
-                raise _misunderstood(word)
-    return Hand(said, tuple(pins), tuple(outages), tuple(orders))
+    known = stored(folder)
+    gone = [item for item in known if item.number == number]
+    if not gone:
+        numbers = ", ".join(str(item.number) for item in known) or "none"
+        raise BadInput(f"There is no override {number}.", next_step=f"Stored: {numbers}.")
+    store(folder, [item for item in known if item.number != number])
+    return gone[0]
 
 
-def _with_day(word: str, day: date) -> str:
-    """Write a bare time of day out, so that a wish means the same when it is read again on another day."""
-    *parts, last = word.split() or [""]
+def applied(request: PlanRequest, items: Sequence[Override]) -> PlanRequest:
+    """Return the request with the overrides that concern its window."""
+    outages = tuple(
+        Outage(item.what, item.begin, item.end)
+        for item in items
+        if item.kind == "outage" and item.end > request.begin and item.begin < request.end
+    )
+    pins = tuple(
+        Pin(item.what, item.stage, item.begin)
+        for item in items
+        if item.kind == "pin" and request.begin <= item.begin < request.end
+    )
+    orders = tuple(
+        Order(item.what, item.kg, item.end, FIRM_EUR_KG_DAY, firm=True, name=f"order {item.number}")
+        for item in items
+        if item.kind == "order" and item.end <= request.end
+    )
+    return replace(
+        request,
+        outages=(*request.outages, *outages),
+        pins=(*request.pins, *pins),
+        orders=(*request.orders, *orders),
+    )
+
+
+def parse(
+    words: Sequence[str], plant: Plant, day: date, now: datetime, author: str = "", reason: str = ""
+) -> list[Override]:
+    """Read overrides as people write them (``FORMS``); ``day`` is that of a bare time.
+
+    Raises
+    ------
+    BadInput
+        If one is not understood, names what the plant does not have, or has passed.
+    """
+    return [
+        replace(_parsed(text.split(), text, plant, day, now), author=author, reason=reason)
+        for text in words
+    ]
+
+
+def _parsed(words: list[str], text: str, plant: Plant, day: date, now: datetime) -> Override:
+    match words:
+        case ["pin", product, stage, when]:
+            _checked(product, list(plant.variants), "product")
+            _checked(stage, [item.name for item in plant.stages], "stage")
+            at = _instant(text, when, day, now)
+            return Override(0, "pin", product, at, at, stage=stage)
+        case ["out", machine, until]:
+            _checked(machine, list(plant.machines), "machine")
+            return Override(0, "outage", machine, now, _instant(text, until, day, now))
+        case ["order", product, kg, due]:
+            _checked(product, list(plant.variants), "product")
+            at = _instant(text, due, day, now)
+            return Override(0, "order", product, now, at, kg=_kilograms(text, kg))
+    raise _misunderstood(text)
+
+
+def _instant(text: str, when: str, day: date, now: datetime) -> datetime:
+    """Return an instant as people write it: local, unless it carries an offset."""
     try:
-        at = time.fromisoformat(last) if ":" in last and "T" not in last else None
+        bare = time.fromisoformat(when) if ":" in when and "-" not in when else None
+        local = datetime.combine(day, bare) if bare else datetime.fromisoformat(when)
     except ValueError:
-        raise _misunderstood(word) from None
-    if at is None:
-        return " ".join([*parts, last])
-    if parts and _is_date(parts[-1]):  # 2026-01-31 14:30
-        return " ".join([*parts[:-1], f"{parts[-1]}T{last}"])
-    return " ".join([*parts, f"{day}T{last}"])
-
-
-def _is_date(text: str) -> bool:
-    try:
-        return bool(date.fromisoformat(text))
-    except ValueError:
-        return False
-
-
-def _instant(word: str, text: str) -> datetime:
-    """Return an instant as the shift leader says it: local, unless it carries an offset."""
-    try:
-        said = datetime.fromisoformat(text)
-    except ValueError:
-        raise _misunderstood(word) from None
-    if said.tzinfo is not None:
-        return require_utc(said)
-    instant = local_instant(said.date(), said.time())
-    if instant.astimezone(MADRID).replace(tzinfo=None) != said:
-        raise BadInput(f"{word!r}: the clocks go forward, there is no {said:%H:%M} that day.")
+        raise _misunderstood(text) from None
+    if local.tzinfo is not None:
+        instant = require_utc(local)
+    else:
+        instant = local_instant(local.date(), local.time())
+        if instant.astimezone(MADRID).replace(tzinfo=None) != local:
+            raise BadInput(f"{text!r}: clocks go forward, there is no {local:%H:%M} that day.")
+    if instant <= now:
+        raise BadInput(
+            f"{text!r}: {local_time(instant)} has passed.", next_step="Name a time still to come."
+        )
     return instant
 
 
-def _kilograms(word: str, text: str) -> float:
+def _kilograms(text: str, number: str) -> float:
     try:
-        kg = float(text)
+        kg = float(number)
     except ValueError:
-        raise _misunderstood(word) from None
+        raise _misunderstood(text) from None
     if not 0 < kg < 1e6:
-        raise BadInput(f"{word!r}: {text} is not a number of kilograms to make.")
+        raise BadInput(f"{text!r}: {number} is not a number of kilograms to make.")
     return kg
 
 
-def _known(name: str, names: Sequence[str], kind: str) -> str:
+def _checked(name: str, names: Sequence[str], kind: str) -> None:
     if name not in names:
         raise BadInput(f"There is no {kind} {name!r}.", next_step=f"There is {', '.join(names)}.")
-    return name
 
 
-def _misunderstood(word: str) -> BadInput:
-    return BadInput(f"{word!r} is not understood.", next_step=f"Say {GRAMMAR}. {TIMES}")
+def _misunderstood(text: str) -> BadInput:
+    return BadInput(f"{text!r} is not understood.", next_step=f"Write {FORMS}. {TIMES}")

@@ -1,4 +1,4 @@
-"""The plant in its engineer's words, and whether it can make what it owes on each weekday."""
+"""The plant in its engineer's words, and whether it can meet its weekly demand in time."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from datetime import date, timedelta
 import pandas as pd
 
 from factory_lib.clock import day_start
-from factory_lib.domain.plant import auxiliary_kw, is_open
+from factory_lib.domain.plant import auxiliary_kw
+from factory_lib.domain.tariff import all_in
 from factory_lib.errors import BadInput
-from factory_lib.plan.request import for_days
-from factory_lib.plan.solve import solve
+from factory_lib.planner.request import PlanRequest, weekly_orders
+from factory_lib.planner.solve import solve
+from factory_lib.planning import inputs
 from factory_lib.settings import Settings
-from factory_lib.settings.plant import WEEKDAYS, Plant, RoomLimits, Stage
+from factory_lib.settings.plant import Plant, RoomLimits, Stage
 
 TYPICAL_MONDAY = date(
     2026, 3, 9
@@ -55,14 +57,15 @@ def describe(settings: Settings) -> Iterator[str]:
         days = ", ".join(
             f"{day} {kg:g}" for day, kg in plant.demand.preferred_kg[name].items() if kg
         )
-        yield f"Owed: {weekly:,.0f} kg {name} a week, shared like {days}."
+        yield f"Demand: {weekly:,.0f} kg {name} a week, shared like {days}."
     always = auxiliary_kw(plant, _quarters(TYPICAL_MONDAY)).sum() / 4
+    contracted = ", ".join(f"{kw:g}" for kw in settings.contract.by_period)
     limit = f", never above {plant.power.limit_kw:g} kW" if plant.power.limit_kw < 1e6 else ""
     yield (
-        f"Power: {plant.power.contracted_kw:g} kW contracted{limit}; each kW above costs {plant.power.excess_eur_kw:g} "
-        f"EUR a quarter-hour. Always on: {', '.join(load.name for load in plant.auxiliaries)}, {always:,.0f} kWh a day."
+        f"Power: {contracted} kW contracted by period{limit}. "
+        f"Always on: {', '.join(load.name for load in plant.auxiliaries)}, {always:,.0f} kWh a day."
     )
-    yield f"Tariff: {settings.tariff.price_basis}, {settings.tariff.access}; {settings.tariff.counted}."
+    yield f"Tariff: {settings.tariff.price_basis} price, tolls and charges of {settings.tariff.access}."
 
 
 def _quarters(day: date) -> pd.DatetimeIndex:
@@ -95,25 +98,32 @@ def _stage(plant: Plant, stage: Stage) -> Iterator[str]:
         yield f"  the room: {', '.join(limits)}"
 
 
-def cannot(plant: Plant) -> Iterator[str]:
-    """Yield for each weekday of an ordinary week why it has no plan; nothing where every one has.
+def cannot(settings: Settings) -> Iterator[str]:
+    """Yield why an ordinary week cannot make the demand in time; nothing where it can.
 
     Any weather and any price are taken to do: what is left is the plant's own
     arithmetic.
     """
-    for number, name in enumerate(WEEKDAYS):
-        day = TYPICAL_MONDAY + timedelta(days=number)
-        if not is_open(plant.calendar, day):
-            continue
-        index = pd.date_range(
-            day_start(day - timedelta(days=2)), day_start(day + timedelta(days=1)), freq="15min"
-        )
-        prices = pd.DataFrame({"p50": PRICE_EUR_MWH}, index=index.as_unit("s").rename("start"))
-        try:
-            plan = solve(for_days(plant, prices, None, day), time_limit_s=5.0)
-        except BadInput as error:
-            yield f"{name}: {error}"
-            continue
-        if plan.status == "infeasible":
-            yield f"{name}: {'; '.join(map(str, plan.obstacles)) or 'no single change that was tried would help'}"
-            return  # the other days are in the same way
+    plant = settings.plant
+    begin = day_start(TYPICAL_MONDAY)
+    end = day_start(TYPICAL_MONDAY + timedelta(days=7))
+    index = pd.date_range(begin, end, freq="h", inclusive="left", unit="s", name="start")
+    tariff = inputs.published_tariff(settings)
+    request = PlanRequest(
+        plant=plant,
+        prices=all_in(index, [PRICE_EUR_MWH] * len(index), tariff, settings.contract),
+        tariff=tariff,
+        contract=settings.contract,
+        begin=begin,
+        end=end,
+        orders=weekly_orders(plant, TYPICAL_MONDAY, TYPICAL_MONDAY + timedelta(days=6)),
+    )
+    try:
+        plan = solve(request, gap=0.05, time_limit_s=10.0)
+    except BadInput as error:
+        yield str(error)
+        return
+    for item in plan.costs.relaxations:
+        if item.kind in ("late", "firm_late", "overtime"):
+            kind = "late" if "late" in item.kind else "needed beyond the shifts"
+            yield f"{item.subject}: {item.amount:,.0f} {item.unit} {kind}"

@@ -1,226 +1,229 @@
-"""What a plan's page tells: its verdict, its account beside simple schedules, its notes and what is to be watched."""
+"""A plan as its page, its record and ``--json`` show it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
 
-from factory_lib.clock import MADRID
-from factory_lib.plan.diagnose import measured
-from factory_lib.plan.schedule import costs
-from factory_lib.plan.solve import Plan
-from factory_lib.plan.value import REFERENCE, WORTH_SAYING_EUR, by_start_hour
-from factory_lib.plan.watch import Watch
+from factory_lib.clock import market_day
+from factory_lib.context import RunContext
+from factory_lib.domain.bill import EXCESS_ASSUMPTION
+from factory_lib.planner.solve import Plan
+from factory_lib.planning import attention, daily, documents
+from factory_lib.planning.daily import DailyPlan
+from factory_lib.planning.overrides import local_time
+from factory_lib.results import JobResult, ResultStatus
 
-MOVED, NOT_THEN, REMOVED = (
-    "moved the stage",
-    "would not run it then anyway",
-    "found no hour for the stage",
-)
-RUNS = "can move it no more: it has begun"
-Figures = dict[str, int | float | str]
-
-
-def compared(plan: Plan) -> pd.DataFrame:
-    """Return what the plan and the simple schedules of the same kilograms cost, on the same account."""
-    made = {"plan": plan.schedule, **plan.baselines} if plan.schedule else {}
-    rows = []
-    for name, schedule in made.items():
-        cost = costs(plan.problem, schedule)
-        kg = sum(batch.kg for batch in schedule)
-        rows.append(
-            {
-                "schedule": name,
-                "made_kg": kg,
-                "paid_eur": cost.paid,
-                "energy_eur": cost.energy,
-                "tolls_eur": cost.tolls,
-                "excess_eur": cost.excess,
-                "wishes_eur": cost.objective - cost.paid,
-                "per_kg_eur": cost.paid / kg,
-            }
-        )
-    columns = ["schedule", "made_kg", "paid_eur"]
-    return pd.DataFrame(rows, columns=None if rows else columns).sort_values(
-        "paid_eur", kind="stable"
-    )
+NAMES = {
+    "plan": "plan",
+    "shift_full": "full batches, started with the shift",
+    "shift_begin": "each day's batches, started with the shift",
+    "fixed_start": "the fixed start that was cheapest over four weeks",
+}
+BASELINE = "shift_full"
+RELAXATIONS = {
+    "preferred_day": "made on another day than preferred",
+    "extra_kg": "made beyond the demand",
+    "room_temperature": "a stage in a room beyond its temperature limits",
+    "room_humidity": "a stage in a room beyond its humidity limit",
+    "overtime": "people beyond the shifts",
+    "late": "late kilograms",
+    "lost": "a batch in progress is lost",
+    "firm_late": "a firm order is late",
+    "moved": "a planned start moves",
+    "frozen": "a start of the next hours moves",
+    "pin": "a pinned start is not kept",
+}
+SERIOUS = ("late", "lost", "firm_late", "pin", "frozen")
 
 
-def figures(plan: Plan) -> Figures:
-    """Return the key figures; a saving only where there is a simple schedule to compare with."""
-    found: Figures = {"status": plan.status, "solve_s": round(plan.seconds, 2)}
-    if not plan.schedule:
-        return found
-    kg, paid = sum(batch.kg for batch in plan.schedule), plan.costs.paid
-    found |= {"batches": len(plan.schedule), "kg": round(kg, 1), "cost_eur": round(paid, 2)}
-    found |= {"gap": round(plan.gap, 6), "cost_eur_kg": round(paid / kg, 4)}
-    simply = {
-        name: costs(plan.problem, laid).paid
-        for name in REFERENCE
-        if (laid := plan.baselines.get(name))
-    }
-    for name, eur in list(simply.items())[:1]:
-        found |= {
-            "baseline": name,
-            "baseline_cost_eur": round(eur, 2),
-            "saving_eur": round(eur - paid, 2),
-        }
-        found |= {"saving_eur_year": _a_year(plan, eur)}
-    return found
-
-
-def _a_year(plan: Plan, simply_eur: float) -> int:
-    """Return what planning saves in a year of the plant's demand at this window's rate per kilogram."""
-    kg = sum(batch.kg for batch in plan.schedule)
-    return round(
-        (simply_eur - plan.costs.paid) / kg * 52 * sum(plan.problem.plant.demand.weekly_kg.values())
-    )
-
-
-def verdict(
-    plan: Plan, first: date, days: int, found: Mapping[str, Any], to_blame: Sequence[str]
-) -> str:
-    """Return one sentence a planner can act on."""
-    day = f"{first:%A %-d %B}" + (f" and {days - 1} day{'s' * (days > 2)} more" if days > 1 else "")
-    if plan.status == "infeasible":
-        ways = "; ".join(map(str, plan.obstacles)) or "no change that was tried would help"
-        order = (
-            "smallest change first" if all(one.alone for one in plan.obstacles) else "only together"
-        )
-        hand = (
-            f" Without {' or '.join(map(repr, to_blame))} there would be a plan."
-            if to_blame
-            else ""
-        )
-        return f"No plan is possible for {day}. In the way, {order}: {ways}.{hand}"
-    if not plan.schedule:
-        return (
-            f"Nothing to produce for {day}."
-            if plan.status == "solved"
-            else f"No plan for {day} was found in time."
-        )
-    begin = plan.table()["start"].min().tz_convert(MADRID)
-    told = f"{day}: {found['kg']:,.0f} kg for {found['cost_eur']:.2f} EUR, first start {begin:%A %H:%M}"
-    if "baseline" in found:
-        saved = (
-            f"{found['saving_eur']:.2f} EUR less than"
-            if found["saving_eur"] >= 0.01
-            else "no cheaper than"
-        )
-        told += f"; {saved} “{found['baseline']}”"
-    return told + (
-        "." if plan.status == "solved" else f"; time ran out with {plan.gap:.1%} unproven."
-    )
-
-
-def notes(
-    plan: Plan,
-    found: Mapping[str, Any],
-    weather: pd.DataFrame,
-    *,
-    counted: str,
-    earlier: datetime | None,
-    late_kg: float,
-    wishes: Sequence[str],
-) -> tuple[str, ...]:
-    """Return what a reader of the figures has to know; the value first where it is small.
+def summarise(ctx: RunContext, made: DailyPlan, begin: datetime, end: datetime) -> JobResult:
+    """Return a view of the plan; its money is of the whole rolling plan.
 
     Parameters
     ----------
-    counted : str
-        What an amount contains, by the tariff's settings.
-    earlier : datetime, optional
-        When the plan was made that is taken as carried out until this one begins.
-    late_kg : float
-        What was left unmade of days before, and is made now.
+    begin, end : datetime
+        Starts of stages in between are on the shift sheet (table ``sheet``).
     """
-    request, said = plan.problem.request, []
-    simply = [name for name in REFERENCE if name in plan.baselines][:2]
-    saved = [
-        f"{_a_year(plan, costs(plan.problem, plan.baselines[name]).paid):,.0f} EUR a year against “{name}”"
-        for name in simply
-    ]
-    if saved:
-        small = float(found["saving_eur_year"]) < WORTH_SAYING_EUR
-        first = f"Less than {WORTH_SAYING_EUR:,.0f} EUR a year. " if small else ""
-        said.append(f"{first}At this window's rate planning saves {', '.join(saved)}.")
-    known = request.prices.loc[request.begin :, "known"].value_counts()
-    air = weather["known"].replace("", "unknown").value_counts()
-    said += [
-        "Prices of the window: "
-        + ", ".join(f"{count} quarters ({how})" for how, count in known.items())
-        + ".",
-        "Outdoor air: " + ", ".join(f"{count} hours ({how})" for how, count in air.items()) + ".",
-        f"Every euro here: {counted}; loads that always run, capacity terms and taxes are the same for every schedule "
-        "and not counted. Power above the contract is charged linearly; the legal rule is quadratic.",
-    ]
-    if earlier:
-        said.append(
-            f"The plan made at {local(earlier)} is taken as carried out: "
-            f"{len(request.running)} batch(es) running as the window begins; money is counted from then on."
-        )
-    if late_kg > 0.5:
-        said.append(f"{late_kg:,.0f} kg of days before are still owed, and wanted at once.")
-    said += [f"By the shift leader's hand: {wish}." for wish in wishes]
-    return tuple(
-        said
-        + ["Each wish stays until its time has passed; `factory plan --clear` takes all away."]
-        * bool(wishes)
+    stages = documents.stages_of(made.plan)
+    rows = steps(made, stages)
+    metrics = _metrics(made)
+    inside = (rows["start"] >= pd.Timestamp(begin)) & (rows["start"] < pd.Timestamp(end))
+    tables = {
+        "sheet": rows[inside].reset_index(drop=True),
+        "schedule": stages,
+        "prices": made.prices,
+        "power": made.plan.power(),
+        "costs": _costs(made),
+        "gave_way": _gave_way(made),
+        "attention": attention.attention_items(ctx, made),
+        "contract": made.contract.reset_index(),
+    }
+    return JobResult(
+        status=_status(made),
+        summary=_sentence(made, metrics),
+        metrics=metrics,
+        tables=tables,
+        notes=_notes(made),
     )
 
 
-def local(instant: datetime) -> str:
-    """Return an instant as the plant's clock shows it."""
-    return f"{instant.astimezone(MADRID):%-d %B %H:%M}"
+def compare_previews(base: Plan, changed: Plan) -> JobResult:
+    """Return two plans of the same days side by side."""
+    rows = {"as it is": figures_of(base), "with the change": figures_of(changed)}
+    more_eur = changed.costs.objective - base.costs.objective
+    more_kg = float(changed.schedule.kg.sum() - base.schedule.kg.sum())
+    return JobResult(
+        status="ok",
+        summary=f"The change costs {more_eur:+,.2f} EUR in two days, wishes included, for {more_kg:+,.0f} kg.",
+        metrics={"more_eur": more_eur, "more_kg": more_kg},
+        tables={
+            "plans": pd.DataFrame.from_dict(rows, orient="index").rename_axis("plan").reset_index()
+        },
+    )
 
 
-def by_local_hour(plan: Plan) -> pd.DataFrame:
-    """Return the least cost of a batch by variant and the hour it begins in: ``one_batch_eur``, ``cost_eur_kg``."""
-    found = by_start_hour(plan.problem.request)
-    hour = pd.DatetimeIndex(found["start"]).floor("h") if len(found) else found["start"]
-    least = found.assign(start=hour).groupby(["variant", "start"], as_index=False).min()
-    return least.rename(columns={"cost_eur": "one_batch_eur"})
+def figures_of(plan: Plan) -> dict[str, Any]:
+    """Return kilograms, batches and money of a plan, and the kinds of what gave way."""
+    gave_way = sorted({RELAXATIONS[item.kind] for item in plan.costs.relaxations})
+    return {
+        "kg": float(plan.schedule.kg.sum()),
+        "batches": len(plan.schedule.jobs),
+        "paid_eur": plan.costs.paid,
+        "objective_eur": plan.costs.objective,
+        "gave_way": ", ".join(gave_way),
+    }
 
 
-def obstacles(plan: Plan) -> pd.DataFrame:
-    """Return what is in the way, smallest change first; empty where nothing is."""
+def steps(made: DailyPlan, stages: pd.DataFrame) -> pd.DataFrame:
+    """Return the stages by start, with ``latest_start``, which leaves the rest of the plan as it is.
+
+    A stage waits no longer than the one before it allows, and is over when the next one
+    of its batch begins.
+    """
+    plant = made.request.plant
+    waits_min = {stage.name: max(stage.wait_min, stage.hold_h * 60) for stage in plant.stages}
+    rows = stages.sort_values(["batch", "start"], ignore_index=True)
+    before_next = rows.groupby("batch")["start"].shift(-1) - (rows["end"] - rows["start"])
+    wait = pd.to_timedelta(rows["stage"].map(waits_min), unit="min")
+    after_last = (rows["end"] + wait).groupby(rows["batch"]).shift(1)
+    latest = pd.concat([before_next, after_last], axis=1).min(axis=1)
+    rows["latest_start"] = latest.where(latest > rows["start"], rows["start"])
+    return rows.sort_values(["start", "batch"], ignore_index=True)
+
+
+def _status(made: DailyPlan) -> ResultStatus:
+    gave_way = {item.kind for item in made.plan.costs.relaxations}
+    proven = made.plan.source == "solver" and made.plan.gap <= daily.GAP
+    return "warn" if gave_way & set(SERIOUS) or not proven else "ok"
+
+
+def _metrics(made: DailyPlan) -> dict[str, Any]:
+    plan = made.plan
+    kg = float(plan.schedule.kg.sum())
+    metrics: dict[str, Any] = {
+        "kg": kg,
+        "batches": len(plan.schedule.jobs),
+        "cost_eur": plan.costs.paid,
+        "excess_eur": plan.costs.excess,
+        "gap": plan.gap,
+        "source": plan.source,
+        "gave_way": len(plan.costs.relaxations),
+        "saved_this_month_eur": made.month_eur,
+        "solve_seconds": plan.seconds,
+    }
+    if BASELINE in made.alternatives:
+        baseline_eur = made.alternatives[BASELINE].paid
+        metrics |= {
+            "baseline": NAMES[BASELINE],
+            "baseline_cost_eur": baseline_eur,
+            "baseline_kg": made.kg[BASELINE],
+            "saving_eur": baseline_eur - plan.costs.paid,
+        }
+    return metrics
+
+
+def _sentence(made: DailyPlan, metrics: dict[str, Any]) -> str:
+    plan = made.plan
+    days = (market_day(made.request.end) - market_day(made.request.begin)).days
+    if not len(plan.schedule.jobs):
+        return f"Nothing to produce in the next {days} days."
+    first = [start for batch in plan.batches for start in batch.starts.values()]
+    ahead = min((start for start in first if start >= made.request.begin), default=None)
+    starts = f"; next start {local_time(ahead)}" if ahead else ""
+    sentence = (
+        f"{metrics['kg']:,.0f} kg in {metrics['batches']} batches over {days} days for "
+        f"{metrics['cost_eur']:,.0f} EUR{starts}"
+    )
+    if "baseline" in metrics:
+        saving = metrics["saving_eur"]
+        words = f"{saving:,.0f} EUR less than" if saving >= 0.5 else "no cheaper than"
+        same = (
+            ""
+            if abs(metrics["baseline_kg"] - metrics["kg"]) < 0.5
+            else (f", which makes {metrics['baseline_kg']:,.0f} kg")
+        )
+        sentence += f"; {words} “{metrics['baseline']}”{same}"
+    serious = [item for item in plan.costs.relaxations if item.kind in SERIOUS]
+    if serious:
+        item = serious[-1]
+        sentence += f". {RELAXATIONS[item.kind].capitalize()}: {item.subject}, {item.amount:,.0f} {item.unit}"
+    if plan.source != "solver":
+        sentence += f". No plan was found in time: {plan.source.replace('_', ' ')} stands in"
+    return sentence + "."
+
+
+def _costs(made: DailyPlan) -> pd.DataFrame:
+    all_costs = {"plan": made.plan.costs, **made.alternatives}
+    kg = {"plan": float(made.plan.schedule.kg.sum()), **made.kg}
     rows = [
         {
-            "in_the_way": found.family,
-            "smallest_change": measured(found.amount, found.unit),
-            "where": found.detail,
-            "helps": "alone" if found.alone else "with the others",
+            "schedule": NAMES[name],
+            "kg": kg[name],
+            "energy_eur": costs.energy,
+            "toll_eur": costs.toll,
+            "other_eur": costs.other,
+            "excess_eur": costs.excess,
+            "paid_eur": costs.paid,
+            "wishes_eur": costs.objective - costs.paid,
         }
-        for found in plan.obstacles
+        for name, costs in all_costs.items()
     ]
-    return pd.DataFrame(rows, columns=["in_the_way", "smallest_change", "where", "helps"])
+    return pd.DataFrame(rows).sort_values("paid_eur", ignore_index=True)
 
 
-def watched_hours(plan: Plan, watched: Sequence[Watch]) -> pd.DataFrame:
-    """Return one row for each span to watch: ``watch``, ``stage``, ``start``, ``end``, ``why``, ``the_plan``."""
+def _gave_way(made: DailyPlan) -> pd.DataFrame:
     rows = [
-        {
-            "watch": item.kind,
-            "stage": item.stage,
-            "start": begin,
-            "end": end,
-            "why": item.why,
-            "the_plan": _did(plan, item),
-        }
-        for item in watched
-        for begin, end in item.spans
+        {**asdict(item), "kind": RELAXATIONS[item.kind]} for item in made.plan.costs.relaxations
     ]
-    return pd.DataFrame(rows, columns=["watch", "stage", "start", "end", "why", "the_plan"])
+    columns = ["kind", "subject", "amount", "unit", "eur", "begin", "until"]
+    return pd.DataFrame(rows, columns=columns).rename(columns={"kind": "gave_way"})
 
 
-def _did(plan: Plan, item: Watch) -> str:
-    if item.kind == "critical" or (item.kind == "heat" and item.running_kwh):
-        return RUNS
-    if item.kind != "heat":
-        return f"uses {item.running_kwh:.0f} kWh in such hours"
-    if not plan.schedule and any(found.family == "room" for found in plan.obstacles):
-        return REMOVED
-    return MOVED if item.moved else NOT_THEN
+def _notes(made: DailyPlan) -> tuple[str, ...]:
+    known = made.prices["known"].value_counts()
+    air = made.weather["known"].replace("", "unknown").value_counts()
+    contract = made.request.contract
+    notes = [
+        "Prices of the window: "
+        + ", ".join(f"{n} quarters ({how})" for how, n in known.items())
+        + ".",
+        "Outdoor air: " + ", ".join(f"{n} hours ({how})" for how, n in air.items()) + ".",
+        "Every euro is the whole marginal price of production: market, toll and charge, electricity "
+        "tax and excess power; the power term and loads that always run are the same for every schedule.",
+        *made.notes,
+    ]
+    if contract.unset:
+        notes.append(f"Not set in [contract] and not counted: {', '.join(contract.unset)}.")
+    if not contract.small and not contract.excess_eur_kw:
+        notes.append(EXCESS_ASSUMPTION)
+    if made.before:
+        notes.append(
+            f"The plan made at {local_time(made.before.made_at)} is taken as carried out until "
+            "this one begins; batches keep their numbers."
+        )
+    notes += [f"Override {item.number}: {item}." for item in made.overrides]
+    return tuple(notes)

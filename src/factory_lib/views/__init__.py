@@ -8,6 +8,7 @@ from factory_lib.views import (
 )
 from factory_lib.views.page import heading, notes, summary, text
 from factory_lib.views.palette import LEVEL, SEVERITY, STATUS
+from factory_lib.views.shift_sheet import shift_sheet
 from factory_lib.views.tables import gaps, table
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "notes",
     "plan_charts",
     "series_charts",
+    "shift_sheet",
     "summary",
     "table",
     "text",

@@ -30,7 +30,7 @@ def gantt(
     Parameters
     ----------
     schedule : DataFrame
-        One row for each stage of each batch: ``batch``, ``kg``, ``variant``, ``stage``,
+        One row for each stage of each batch: ``batch``, ``kg``, ``product``, ``stage``,
         ``start``, ``end``, ``held_until`` (UTC). Empty where there is no plan: the
         price is drawn all the same.
     prices : DataFrame
@@ -58,13 +58,15 @@ def _batches(axes: Axes, schedule: pd.DataFrame) -> None:
         return
     stages = dict(zip(dict.fromkeys(schedule["stage"]), _STAGES * 9, strict=False))
     holding = schedule["held_until"] > schedule["end"]
+    of = schedule.sort_values("start").drop_duplicates("batch")
+    rows = dict(zip(of["batch"], range(1, len(of) + 1), strict=True))
     for row in schedule.to_dict("records"):
-        _bar(axes, row["batch"], row["start"], row["end"], color=stages[row["stage"]])
+        y = rows[row["batch"]]
+        _bar(axes, y, row["start"], row["end"], color=stages[row["stage"]])
         if row["held_until"] > row["end"]:
-            _bar(axes, row["batch"], row["end"], row["held_until"], color=GREY, alpha=0.45)
-    of = schedule.drop_duplicates("batch")
-    names = [f"{row.batch}: {row.kg:.0f} kg {row.variant}" for row in of.itertuples()]
-    axes.set_yticks(list(of["batch"]), names)
+            _bar(axes, y, row["end"], row["held_until"], color=GREY, alpha=0.45)
+    names = [f"{row.batch}: {row.kg:.0f} kg {row.product}" for row in of.itertuples()]
+    axes.set_yticks(list(rows.values()), names)
     axes.set_ylim(len(of) + 0.6, 0.4)
     patches = [Patch(color=colour, label=name) for name, colour in stages.items()]
     patches += [Patch(color=GREY, alpha=0.45, label="held")] if holding.any() else []
@@ -170,13 +172,13 @@ def power(
     Parameters
     ----------
     frame : DataFrame
-        UTC index; ``production_kw``, ``auxiliary_kw``, ``total_kw``, ``excess_kw``.
+        UTC index; ``production_kw``, ``base_kw``, ``import_kw``, ``excess_kw``.
     """
     with chart(title, 2.6) as (figure, [axes]):
         edges = _edges(frame.index)
         load = {name: _to_the_end(frame[name]) for name in frame}
-        base = load["auxiliary_kw"]
-        total = load["total_kw"]
+        base = load["base_kw"]
+        total = base + load["production_kw"]
         axes.fill_between(
             edges, 0, base, step="post", color=GREY, alpha=0.5, linewidth=0, label="always on"
         )
@@ -202,44 +204,10 @@ def power(
             label=f"contract {contracted_kw:g} kW",
         )
         axes.set_ylabel("kW")
-        axes.set_ylim(0, max(contracted_kw, frame["total_kw"].max()) * 1.08)
+        axes.set_ylim(0, max(contracted_kw, total.max()) * 1.08)
         axes.set_xlim(edges[0], edges[-1])
         legend(axes)
         local_axis(axes)
-    return figure
-
-
-def starts(
-    frame: pd.DataFrame,
-    schedule: pd.DataFrame,
-    title: str = "Energy cost of one batch by its start",
-) -> Figure:
-    """Draw the least cost of one full batch by its first hour, and the starts of the plan.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        ``variant``, ``start`` (UTC, full hours), ``one_batch_eur``; hours that no batch
-        can begin in are absent.
-    schedule : DataFrame
-        As for :func:`gantt`.
-    """
-    first = schedule.drop_duplicates("batch")
-    with chart(title, 2.6) as (figure, [axes]):
-        for (variant, rows), colour in zip(frame.groupby("variant"), _STAGES, strict=False):
-            hours = pd.date_range(rows["start"].min(), rows["start"].max(), freq="h")
-            cost = rows.set_index("start")["one_batch_eur"].reindex(hours)
-            name = f"one batch {variant}"
-            axes.plot(cost, ".-", drawstyle="steps-post", color=colour, label=name)
-            starts = pd.DatetimeIndex(first.loc[first["variant"] == variant, "start"])
-            at_start = cost.reindex(starts.floor("h")).to_numpy()
-            axes.plot(starts, at_start, "v", ms=8, color=INK, label="the plan begins one")
-        axes.set_ylabel("EUR")
-        if frame.empty:
-            _write(axes, "no batch can begin and be finished")
-        else:
-            legend(axes)
-            local_axis(axes)
     return figure
 
 

@@ -1,1 +1,0 @@
-"""From prices to a production plan: problem, solve, explain."""

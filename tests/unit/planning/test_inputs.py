@@ -1,0 +1,73 @@
+"""Inputs of a plan: published, forecast or earlier prices, outdoor air, metered and planned load."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+
+from factory_lib.context import RunContext
+from factory_lib.planning import inputs
+from tests.support.week import EVENING, NOON
+
+
+def at(ctx: RunContext, instant: datetime) -> RunContext:
+    return replace(ctx, as_of=instant)
+
+
+def test_what_is_not_published_is_the_same_local_hour_a_week_earlier(works):
+    begin, end = NOON + timedelta(hours=2), datetime(2025, 11, 20, 23, tzinfo=UTC)
+    frame = inputs.prices(works, begin, end)
+    unpublished = frame[frame["known"] == inputs.WEEK_EARLIER]
+    assert list(frame.loc[begin:, "known"].unique()) == [inputs.PUBLISHED, inputs.WEEK_EARLIER]
+    assert len(unpublished) == 96
+    earlier = frame["p50"].reindex(unpublished.index - timedelta(days=7)).to_numpy()
+    np.testing.assert_allclose(unpublished["p50"], earlier)
+    later = inputs.prices(at(works, EVENING), begin, end)
+    assert set(later["known"]) == {inputs.PUBLISHED}
+
+
+def test_the_whole_price_is_market_toll_and_tax(works):
+    frame = inputs.prices(works, NOON, NOON + timedelta(hours=12)).loc[NOON:]
+    tax = 1 + works.settings.contract.electricity_tax_pct / 100
+    parts = frame["market_eur_mwh"] + frame["toll_eur_mwh"] + frame["other_eur_mwh"]
+    np.testing.assert_allclose(frame["price_eur_mwh"], parts * tax)
+    assert frame.groupby("period", observed=True)["toll_eur_mwh"].nunique().max() == 1
+
+
+def test_the_air_ahead_is_forecast_else_that_of_the_last_day_observed(works):
+    begin, end = datetime(2025, 11, 20, 6, tzinfo=UTC), datetime(2025, 11, 20, 12, tzinfo=UTC)
+    hours = pd.date_range(begin, end, freq="h", inclusive="left", unit="s")
+    air = inputs.weather(works, begin, end)
+    assert set(air["known"]) == {inputs.DAY_EARLIER}
+    day = timedelta(days=1)
+    seen = works.store.read("temperature_c", places=["5279X"], start=begin - day, end=end - day)
+    np.testing.assert_allclose(air["temperature_c"][:3], seen["value"][:3])
+    for name, value in (("temperature_c", 31.0), ("humidity_pct", 20.0)):
+        rows = {
+            "series": name,
+            "place": "38.151,-3.629",
+            "model": "open_meteo",
+            "tier": "",
+            "resolution_s": 3600,
+            "issued_at": pd.Timestamp(works.as_of).as_unit("s"),
+            "target_start": hours,
+            "p10": np.nan,
+            "p50": value,
+            "p90": np.nan,
+        }
+        works.store.write_forecasts(pd.DataFrame(rows), run_id="test")
+    air = inputs.weather(works, begin, end)
+    assert set(air["known"]) == {inputs.FORECAST}
+    assert set(air["temperature_c"]) == {31.0}
+
+
+def test_the_load_so_far_is_metered_where_it_is_and_planned_where_not(works):
+    begin = datetime(2025, 11, 18, 0, tzinfo=UTC)
+    end = begin + timedelta(hours=6)
+    stages = pd.DataFrame(
+        {"start": [pd.Timestamp(begin)], "end": [pd.Timestamp(end)], "kw": [40.0]}
+    )
+    planned = inputs.load_kw(works, stages, begin, end)
+    always = inputs.load_kw(works, stages.iloc[:0], begin, end)
+    np.testing.assert_allclose(planned - always, 40.0)
