@@ -232,7 +232,7 @@ def plan(ctx: RunContext, days: int = 1, day: str = "") -> JobResult:
 
     begin, end = daily.view(ctx, daily.day_of(day, ctx.as_of), days)
     made = daily.make_plan(ctx)
-    result = summary.summarise(ctx, made, begin, end)
+    result = summary.summarise_plan(ctx, made, begin, end)
     plan_alerts.raise_alerts(ctx, made, result)
     run_id = daily.logged(ctx, made, dict(result.metrics))
     files = pd.DataFrame({"file": made.files})
@@ -256,9 +256,9 @@ def plan_preview(ctx: RunContext, **changes: Any) -> JobResult:
 
 def plan_review(ctx: RunContext, days: int = 7) -> JobResult:
     """Compare the plans of the last days with prices, production and metered energy."""
-    from factory_lib.planning.review import review
+    from factory_lib.planning.review import review_plans
 
-    return review(ctx, days)
+    return review_plans(ctx, days)
 
 
 def explore(

@@ -141,26 +141,33 @@ def test_the_plan_of_the_demo_is_the_cheapest_and_lies_in_its_files(demo: Demo) 
     )
     assert result.mlflow_run_id
     assert float(result.metrics["cost_eur"]) <= float(result.metrics["baseline_cost_eur"])
-    day = demo.settings.paths.data / "plans" / "2025-11-21"
-    written = json.loads((day / "plan.json").read_text(encoding="utf-8"))
+    folder = demo.settings.paths.data / "plans"
+    written = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
     assert written["schema"].startswith("factory-plan/")
-    assert sum(batch["kg"] for batch in written["batches"]) == pytest.approx(
-        float(result.metrics["kg"]), abs=0.1
-    )
-    assert {file.name for file in day.iterdir()} >= {"plan.json", "plan.csv", "plan.ics"}
+    kg = {stage["batch"]: stage["kg"] for stage in written["stages"]}
+    assert sum(kg.values()) == pytest.approx(float(result.metrics["kg"]), abs=0.1)
+    assert {file.name for file in folder.iterdir()} >= {"plan.json", "plan.csv", "plan.ics"}
 
 
-def test_the_shift_leaders_plan_answers_in_words_and_in_json(demo: Demo) -> None:
-    as_of = records.stamp(simulation.BEGIN + demo_job.DEMO_PAUSE)
-    words = ("plan", "--profile", "demo", "--as-of", as_of)
-    output = factory(demo.home, *words, "--out", "conche", "22:00", "--language", "en")
-    assert output.returncode == 1
-    assert "NO PLAN IS POSSIBLE" in output.stdout
-    assert "Without the wish “out conche 2025-11-21T22:00” there would be a plan." in output.stdout
-    result = json.loads(factory(demo.home, *words, "--clear", "--json").stdout)
-    assert result["level"] == "ok"
-    assert {row["stage"] for row in result["schedule"]} >= {"mixing", "moulding"}
-    refused = factory(demo.home, *words, "--pin", "standard", "mixing", "25:00")
+def test_the_plan_of_the_shift_leader_keeps_overrides_and_a_preview_writes_nothing(
+    later: Demo,
+) -> None:
+    words = ("plan", "--profile", "demo")
+    shown = factory(later.home, *words, "--out", "conche", "22:00", "--language", "en")
+    assert shown.returncode == 0, shown.stderr
+    assert "Shift sheet" in shown.stdout
+    assert "conche out of order until" in shown.stdout
+    listed = json.loads(factory(later.home, *words, "override", "list", "--json").stdout)
+    assert [row["number"] for row in listed] == [1]
+    files = {file: file.stat().st_mtime_ns for file in later.home.glob("data/demo/plans/**/*")}
+    preview = json.loads(factory(later.home, *words, "--what-if", "operators=-1", "--json").stdout)
+    assert [row["plan"] for row in preview] == ["as it is", "with the change"]
+    after = {file: file.stat().st_mtime_ns for file in later.home.glob("data/demo/plans/**/*")}
+    assert after == files
+    assert factory(later.home, *words, "override", "remove", "1").returncode == 0
+    written = json.loads(factory(later.home, *words, "--json").stdout)
+    assert {row["stage"] for row in written["schedule"]} >= {"mixing", "moulding"}
+    refused = factory(later.home, *words, "--pin", "standard", "mixing", "25:00")
     assert (refused.returncode, "not understood" in refused.stderr) == (2, True)
 
 
@@ -228,7 +235,7 @@ def test_the_readmes_example_runs_after_the_demo_as_it_is_printed(later: Demo) -
         re.DOTALL,
     )
     shown = (
-        "assert prices.notna().mean().item() > 0.9 and len(lab.plan(ctx).schedule) and len(lab.runs(ctx)); "
+        "assert prices.notna().mean().item() > 0.9 and len(lab.plan(ctx)['schedule']) and len(lab.runs(ctx)); "
         "print(lab.gaps(ctx).summary)"
     )
     env = {**os.environ, "FACTORY_HOME": str(later.home)}

@@ -104,7 +104,7 @@ def _features(
 
 
 def _plan(ctx: RunContext, names: Sequence[str], start: datetime, end: datetime) -> pd.DataFrame:
-    """Return the stages that began in the window by the plans in force, and those of the last plan."""
+    """Return the stages of the window by the plans in force and the last plan."""
     if names:
         raise BadInput(
             f"A plan is written whole, {names[0]!r} names no part of it.", next_step="Leave it out."

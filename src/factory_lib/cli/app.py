@@ -23,7 +23,7 @@ COMMANDS = {
     "quarantine": ("data", "List quarantined values; release, reject or correct values."),
     "predict": ("models", "Predict the hours ahead, or apply the rule to one made-up hour."),
     "models": ("models", "List registered model versions, or roll one back."),
-    "plan": ("planning", "Plan when to start which batch; print the shift brief."),
+    "plan": ("planning", "Plan the next seven days; print the shift sheet."),
     "doctor": ("monitoring", "Check keys, providers, store, registry, clock and disk."),
     "health": ("monitoring", "Show the state of jobs, providers and series."),
     "alerts": ("monitoring", "List, acknowledge, mute or test alerts."),

@@ -151,7 +151,7 @@ def _write_plant(settings: Settings) -> None:
 
 
 def _problems(settings: Settings) -> Iterator[str]:
-    """Yield the jobs that cannot run with these settings, and what of a week's demand is not met."""
+    """Yield the jobs that cannot run, and what of a week's demand is not met."""
     from factory_lib.planning import plant_summary
     from factory_lib.runs import runner
 

@@ -71,7 +71,7 @@ def plan(
     as_of: str | None,
     as_json: bool,
 ) -> int:
-    """Plan the next seven days; print the shift sheet of the days asked for.
+    """Plan the next seven days; print the shift sheet.
 
     The overrides --pin, --out and --order may be repeated and combined; each is kept until
     its time has passed.
@@ -136,7 +136,7 @@ def remove_override(profile: str | None, number: int, as_json: bool) -> int:
     from factory_lib.planning import documents, overrides
 
     with open_context(profile) as ctx:
-        removed = overrides.remove(documents.plans_folder(ctx), number)
+        removed = overrides.remove_override(documents.plans_folder(ctx), number)
     write_rows([{"removed": removed.number, "override": str(removed)}], as_json)
     return 0
 
@@ -163,7 +163,7 @@ def _write_plan(
 
     begin, end = daily.view(ctx, daily.day_of(day, ctx.as_of), days)
     made = daily.make_plan(ctx)
-    result = summary.summarise(ctx, made, begin, end)
+    result = summary.summarise_plan(ctx, made, begin, end)
     plan_alerts.raise_alerts(ctx, made, result)
     sheet = shift_sheet(result["sheet"], language)
     if as_json:

@@ -60,13 +60,13 @@ def events(made: DailyPlan, result: JobResult) -> Iterator[Event]:
 
 def _gave_way(made: DailyPlan) -> dict[tuple[str, date], list[str]]:
     """Return what a person should know of what gave way, by kind and local day."""
-    found: dict[tuple[str, date], list[str]] = {}
+    texts: dict[tuple[str, date], list[str]] = {}
     for item in made.plan.costs.relaxations:
         if item.kind in SERIOUS or item.kind in ROOMS:
             until = f" until {local_time(item.until)}" if item.until is not None else ""
-            text = f"{item.subject}, {item.amount:,.1f} {item.unit} from {local_time(item.begin)}{until}"
-            found.setdefault((item.kind, market_day(item.begin)), []).append(text)
-    return found
+            text = f"{item.subject}, {item.amount:,.1f} {item.unit} from {local_time(item.begin)}"
+            texts.setdefault((item.kind, market_day(item.begin)), []).append(text + until)
+    return texts
 
 
 def _hours(row: Mapping[Any, Any]) -> str:

@@ -1,1 +1,1 @@
-"""Daily use of the planner: inputs, overrides, the rolling plan and its files, summary, sheet and review."""
+"""Daily use of the planner: inputs, overrides, the rolling plan, summary and review."""

@@ -1,4 +1,4 @@
-"""Hours ahead that deserve attention: exceptional prices, and an outdoor index poor for the month."""
+"""Hours that deserve attention: exceptional prices, an outdoor index poor for the month."""
 
 from __future__ import annotations
 
@@ -47,9 +47,10 @@ def _within(kwh: pd.Series, starts: pd.DatetimeIndex) -> float:
 
 
 def _usual_eur_mwh(made: DailyPlan) -> float:
-    """Return the 95th percentile of the last weeks' prices in working hours; infinite where too few are known.
+    """Return the 95th percentile of the last weeks' prices in working hours.
 
-    Of all hours it would call an ordinary evening exceptional one day in twenty.
+    Infinite where too few are known. Of all hours it would call an ordinary evening
+    exceptional one day in twenty.
     """
     begin = pd.Timestamp(made.request.begin)
     behind = made.request.prices["p50"].loc[: begin - pd.Timedelta(minutes=15)].dropna()

@@ -80,7 +80,7 @@ def make_plan(ctx: RunContext) -> DailyPlan:
     request = request_of(ctx, plans)
     items = overrides.active(documents.plans_folder(ctx), ctx.as_of)
     plan = solve(overrides.applied(request, items), gap=GAP, time_limit_s=LIMIT_S)
-    alternatives, kg = compare(plan)
+    alternatives, kg = simple_schedules(plan)
     made = DailyPlan(
         plan=plan,
         prices=inputs.prices(ctx, request.begin, request.end).loc[request.begin :],
@@ -206,7 +206,7 @@ def request_of(
 
 
 def _first_demand(ctx: RunContext, plans: Sequence[PlanDocument]) -> date:
-    """Return the first day whose kilograms are demanded: that of the first plan remembered, or today."""
+    """Return the first day whose kilograms are demanded: of the first plan kept, or today."""
     today = market_day(ctx.as_of)
     oldest = today - timedelta(days=documents.REMEMBERED_DAYS)
     return max(plans[0].first_demand, oldest) if plans else today
@@ -228,7 +228,7 @@ def _in_progress(
 
 
 def _finished_kg(ctx: RunContext, stages: pd.DataFrame, begin: datetime) -> dict[str, float]:
-    """Return the kilograms finished by product: as planned, where production records say otherwise as recorded."""
+    """Return the kilograms finished by product: as recorded, else as planned."""
     last_stage = ctx.settings.plant.stages[-1].name
     done = stages[(stages["stage"] == last_stage) & (stages["end"] <= pd.Timestamp(begin))]
     if done.empty:
@@ -252,7 +252,7 @@ def _finished_kg(ctx: RunContext, stages: pd.DataFrame, begin: datetime) -> dict
     return dict(made)
 
 
-def compare(plan: Plan) -> tuple[dict[str, Costs], dict[str, float]]:
+def simple_schedules(plan: Plan) -> tuple[dict[str, Costs], dict[str, float]]:
     """Return what simple schedules of the same demand cost, and the kilograms of each."""
     problem = plan.problem
     counts = Counter(batch.product for batch in plan.batches)
@@ -261,9 +261,9 @@ def compare(plan: Plan) -> tuple[dict[str, Costs], dict[str, float]]:
         "shift_begin": shift_begin(problem),
         "fixed_start": fixed_start(problem, counts),
     }
-    found = {name: schedule for name, schedule in schedules.items() if schedule is not None}
-    costs = {name: costs_of(problem, schedule) for name, schedule in found.items()}
-    return costs, {name: float(schedule.kg.sum()) for name, schedule in found.items()}
+    laid = {name: schedule for name, schedule in schedules.items() if schedule is not None}
+    costs = {name: costs_of(problem, schedule) for name, schedule in laid.items()}
+    return costs, {name: float(schedule.kg.sum()) for name, schedule in laid.items()}
 
 
 def _eur_per_kg(made: DailyPlan) -> dict[str, float]:

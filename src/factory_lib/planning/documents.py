@@ -1,4 +1,4 @@
-"""Plans on disk: the latest one for people and programs, and every one made, for replays and reviews.
+"""Plans on disk: the latest for people and programs, each one for replays and reviews.
 
 ``plans/plan.{json,csv,ics}`` are of the latest plan; ``plans/<day>/<time>Z.json`` keep
 each. A replay of real days has a folder of its own, so that it rewrites no history.
@@ -55,12 +55,12 @@ def plans_folder(ctx: RunContext) -> Path:
 
 def documents(ctx: RunContext, since: date) -> list[PlanDocument]:
     """Return the plans made from ``since`` on and by ``ctx.as_of``, the oldest first."""
-    found = []
+    plans = []
     for folder in dict.fromkeys((plans_folder(ctx), ctx.settings.paths.data / "plans")):
         for file in folder.glob("[0-9]*/*Z.json"):
             if since <= date.fromisoformat(file.parent.name) <= market_day(ctx.as_of):
-                found.append(_read(file))
-    made = {one.made_at: one for one in reversed(found) if one.made_at <= ctx.as_of}
+                plans.append(_read(file))
+    made = {one.made_at: one for one in reversed(plans) if one.made_at <= ctx.as_of}
     return [made[at] for at in sorted(made)]
 
 
@@ -114,15 +114,15 @@ def write(
 
 
 def stages_of(plan: Plan) -> pd.DataFrame:
-    """Return one row for each stage of each batch, with the people it needs and until when it is held."""
+    """Return one row for each stage of each batch, with its people and the end of holding."""
     table = plan.table()
     stages = table[table["activity"] == "run"].drop(columns="activity")
     others = table.set_index(["batch", "stage"])
     people = others["people"].groupby(level=[0, 1]).max()
-    held = others.loc[others["activity"] == "hold", "end"]
+    holding = others.loc[others["activity"] == "hold", "end"]
     keys = pd.MultiIndex.from_frame(stages[["batch", "stage"]])
     stages["people"] = people.reindex(keys).to_numpy()
-    held_until = pd.Series(held.reindex(keys).to_numpy(), index=stages.index)
+    held_until = pd.Series(holding.reindex(keys).to_numpy(), index=stages.index)
     if held_until.dt.tz is None:
         held_until = held_until.dt.tz_localize("UTC")
     stages["held_until"] = held_until.fillna(stages["end"])
@@ -137,16 +137,16 @@ def _document(
     rows = json.loads(stages.to_json(orient="records", date_format="iso", date_unit="s"))
     return {
         "schema": SCHEMA,
-        "made_at": stamp(made_at),
+        "made_at": _iso(made_at),
         "plant": request.plant.name,
-        "begin": stamp(request.begin),
-        "end": stamp(request.end),
+        "begin": _iso(request.begin),
+        "end": _iso(request.end),
         "source": plan.source,
         "gap": plan.gap if plan.gap < float("inf") else None,
         "costs_eur": {**costs, "paid": plan.costs.paid, "objective": plan.costs.objective},
         "stages": rows,
         "gave_way": [
-            {**asdict(item), "begin": stamp(item.begin), "until": item.until and stamp(item.until)}
+            {**asdict(item), "begin": _iso(item.begin), "until": item.until and _iso(item.until)}
             for item in plan.costs.relaxations
         ],
         **fields,
@@ -168,6 +168,6 @@ def _read(file: Path) -> PlanDocument:
     )
 
 
-def stamp(instant: datetime) -> str:
+def _iso(instant: datetime) -> str:
     """Return an instant as ISO 8601 with Z."""
     return f"{instant:%Y-%m-%dT%H:%M:%SZ}"

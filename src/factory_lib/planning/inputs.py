@@ -1,4 +1,4 @@
-"""Inputs of a plan as of one instant: whole prices, outdoor air, solar power, and the load so far."""
+"""Inputs of a plan as of one instant: prices, outdoor air, solar power, load so far."""
 
 from __future__ import annotations
 
@@ -145,41 +145,54 @@ def metered_kwh(ctx: RunContext, index: pd.DatetimeIndex) -> pd.Series:
 
 
 def weather(ctx: RunContext, begin: datetime, end: datetime) -> pd.DataFrame:
-    """Return outdoor ``temperature_c`` and ``humidity_pct`` by hour, and how each hour is ``known``.
+    """Return outdoor ``temperature_c`` and ``humidity_pct`` by hour, and how each is ``known``.
 
     The provider whose forecast covers most of the window comes first; where there is
     none, the same hour of the last day that was observed. UTC index ``start``; unknown
     is NaN.
     """
-    places, back = ctx.settings.site.places.weather, timedelta(days=7)
     index = pd.date_range(
         pd.Timestamp(begin).floor("h"), end, freq="h", inclusive="left", unit="s", name="start"
     )
-    seen = wide(
-        ctx.store.read(
-            AIR, places=places, start=begin - back, end=end, as_of=ctx.as_of, grid_s=HOUR_S
-        )
+    rows = ctx.store.read(
+        AIR,
+        places=ctx.settings.site.places.weather,
+        start=begin - timedelta(days=7),
+        end=end,
+        as_of=ctx.as_of,
+        grid_s=HOUR_S,
     )
-    parts, forecast = {}, np.ones(len(index), dtype=bool)
-    for name in AIR:
-        said = ctx.store.read_forecasts(name, places=places, start=begin, end=end, as_of=ctx.as_of)
-        models = said.pivot(index="target_start", columns="model", values="p50").reindex(index)
-        models = models[
-            models.count().sort_values(ascending=False, kind="stable").index
-        ].interpolate(limit=2)
-        ahead = (
-            models.bfill(axis="columns").iloc[:, 0]
-            if models.shape[1]
-            else pd.Series(np.nan, index=index)
-        )
-        forecast &= ahead.notna().to_numpy()
-        observed = seen[name] if name in seen else pd.Series(dtype="float64", index=index[:0])
-        parts[name] = ahead.fillna(_first_known(observed, index, range(1, 8)))
-    frame = pd.DataFrame(parts, index=index)
-    frame["known"] = np.select(
-        [forecast, frame.notna().all(axis=1)], [FORECAST, DAY_EARLIER], default=""
+    observed = wide(rows)
+    nothing = pd.Series(dtype="float64", index=index[:0])
+    forecast = pd.DataFrame({name: _forecast_air(ctx, name, index) for name in AIR}, index=index)
+    frame = pd.DataFrame(
+        {
+            name: forecast[name].fillna(
+                _first_known(observed.get(name, nothing), index, range(1, 8))
+            )
+            for name in AIR
+        },
+        index=index,
     )
+    complete = [forecast.notna().all(axis=1), frame.notna().all(axis=1)]
+    frame["known"] = np.select(complete, [FORECAST, DAY_EARLIER], default="")
     return frame
+
+
+def _forecast_air(ctx: RunContext, name: str, index: pd.DatetimeIndex) -> pd.Series:
+    """Return the providers' forecast of each hour, of the one that covers most of them first."""
+    rows = ctx.store.read_forecasts(
+        name,
+        places=ctx.settings.site.places.weather,
+        start=index[0].to_pydatetime(),
+        end=(index[-1] + timedelta(hours=1)).to_pydatetime(),
+        as_of=ctx.as_of,
+    )
+    models = rows.pivot(index="target_start", columns="model", values="p50").reindex(index)
+    if not models.shape[1]:
+        return pd.Series(np.nan, index=index)
+    order = models.count().sort_values(ascending=False, kind="stable").index
+    return models[order].interpolate(limit=2).bfill(axis="columns").iloc[:, 0]
 
 
 def _quarters(begin: datetime, end: datetime) -> pd.DatetimeIndex:
@@ -187,20 +200,21 @@ def _quarters(begin: datetime, end: datetime) -> pd.DatetimeIndex:
 
 
 def _in_quarters(rows: pd.DataFrame, column: str, index: pd.DatetimeIndex) -> pd.Series:
-    """Lay hours and quarters on the grid of quarters; a quarter's own value comes before its hour's."""
-    found = pd.Series(np.nan, index=index)
+    """Lay hours and quarters on quarters; a quarter's own value comes before its hour's."""
+    laid = pd.Series(np.nan, index=index)
     for resolution_s, part in rows.groupby("resolution_s"):
         values = part.set_index("start")[column]
-        found = found.fillna(values.reindex(index.floor(f"{resolution_s}s")).set_axis(index))
-    return found
+        laid = laid.fillna(values.reindex(index.floor(f"{resolution_s}s")).set_axis(index))
+    return laid
 
 
 def _first_known(values: pd.Series, index: pd.DatetimeIndex, days: Iterable[int]) -> pd.Series:
-    """Return the value of the same local time so many days earlier, the first of them that is known."""
-    wall, found = index.tz_convert(MADRID).tz_localize(None), pd.Series(np.nan, index=index)
+    """Return the value of the same local time so many days earlier, the first that is known."""
+    wall = index.tz_convert(MADRID).tz_localize(None)
+    first = pd.Series(np.nan, index=index)
     for back in days:
         earlier = (wall - timedelta(days=back)).tz_localize(
             MADRID, ambiguous=np.ones(len(index), dtype=bool), nonexistent="shift_forward"
         )
-        found = found.fillna(values.reindex(earlier.tz_convert("UTC")).set_axis(index))
-    return found
+        first = first.fillna(values.reindex(earlier.tz_convert("UTC")).set_axis(index))
+    return first

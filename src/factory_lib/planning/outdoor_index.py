@@ -1,4 +1,4 @@
-"""Hours ahead whose outdoor index is worse than nearly all working hours of that month: what is worth an alert.
+"""Hours ahead whose outdoor index is worse than nearly all working hours of their month.
 
 The documented index calls two hours in three of southern Spain "Halt", so a class alone
 says nothing. Here it is taken before it is cut at 0, else all those hours would be
@@ -22,7 +22,7 @@ from factory_lib.models.history import load_history
 
 LOWEST_SHARE = 0.05
 LOOK_BACK_DAYS = 400  # the same month a year ago, and the days of this one
-FEWEST_HOURS = 72
+LEAST_HOURS = 72
 
 
 @dataclass(frozen=True)
@@ -50,44 +50,45 @@ def low_hours(ctx: RunContext, prices: pd.DataFrame, weather: pd.DataFrame) -> S
         As of ``ops.outlook``, the hours ahead and no others; what is unknown there is
         low nowhere.
     """
-    known = load_history(ctx, LOOK_BACK_DAYS).hourly
+    hourly = load_history(ctx, LOOK_BACK_DAYS).hourly
     price = prices["p50"].resample("h").mean()
     ahead = weather[[TEMPERATURE, HUMIDITY]].assign(**{PRICE: price.reindex(weather.index)})
-    past = known[known.index < ahead.index[0]]
+    past = hourly[hourly.index < ahead.index[0]]
     index = _uncut(pd.concat([past, ahead[past.columns]]).asfreq("h"), ctx)
     working = operators(ctx.settings.plant, pd.DatetimeIndex(index.index), HOUR_S) > 0
     local = pd.DatetimeIndex(index.index).tz_convert(MADRID)
     before = working & np.asarray(index.index < ahead.index[0])
-    found = []
+    low_days = []
     for day in sorted(set(local[local >= ahead.index[0]].date)):
         month = index[before & (local.month == day.month)].dropna()
-        if len(month) < FEWEST_HOURS:
+        if len(month) < LEAST_HOURS:
             continue
         threshold = float(month.quantile(LOWEST_SHARE))
         low = index[
             working & ~before & np.asarray(local.date == day) & np.asarray(index < threshold)
         ]
         if len(low):
-            found.append(
+            low_days.append(
                 LowHours(
                     pd.DatetimeIndex(low.index),
                     _why(ahead[ahead.index == low.idxmin()].iloc[0], day.month),
                 )
             )
-    return found
+    return low_days
 
 
 def _uncut(hourly: pd.DataFrame, ctx: RunContext) -> pd.Series:
     """Return the production index before it is cut at 0."""
     made = documented_features(hourly, ctx.as_of)
-    cost, stress = made["energy_cost_index"], made["humidity_stress_factor"]
-    return made["temperature_comfort_index"] - 0.5 * cost - 0.3 * stress
+    cost = 0.5 * made["energy_cost_index"]
+    return made["temperature_comfort_index"] - cost - 0.3 * made["humidity_stress_factor"]
 
 
 def _why(hour: pd.Series, month: int) -> str:
     name = f"{pd.Timestamp(2000, month, 1):%B}"
     return (
-        f"worse than {100 - 100 * LOWEST_SHARE:.0f} % of the working hours of {name}: up to {hour[PRICE]:.0f} EUR/MWh, "
+        f"worse than {100 - 100 * LOWEST_SHARE:.0f} % of the working hours of {name}: "
+        f"up to {hour[PRICE]:.0f} EUR/MWh, "
         f"{hour[TEMPERATURE]:.0f} °C and {hour[HUMIDITY]:.0f} % outdoors"
     )
 

@@ -1,4 +1,4 @@
-"""Overrides of people: pinned starts, outages of machines, extra orders; each a record with a name and a reason."""
+"""Overrides of people: pinned starts, outages of machines, extra orders; each a record."""
 
 from __future__ import annotations
 
@@ -86,19 +86,19 @@ def add(folder: Path, items: Sequence[Override], now: datetime) -> tuple[Overrid
     What is new of a machine takes the place of what was known of it.
     """
     machines = {item.what for item in items if item.kind == "outage"}
-    known = stored(folder)
+    before = stored(folder)
     kept = [
         item
-        for item in known
+        for item in before
         if item.end > now and not (item.kind == "outage" and item.what in machines)
     ]
-    first = max((item.number for item in known), default=0) + 1
+    first = max((item.number for item in before), default=0) + 1
     kept += [replace(item, number=first + n) for n, item in enumerate(items)]
     store(folder, kept)
     return tuple(kept)
 
 
-def remove(folder: Path, number: int) -> Override:
+def remove_override(folder: Path, number: int) -> Override:
     """Remove an override and return it.
 
     Raises
@@ -106,38 +106,44 @@ def remove(folder: Path, number: int) -> Override:
     BadInput
         If there is none of that number.
     """
-    known = stored(folder)
-    gone = [item for item in known if item.number == number]
+    items = stored(folder)
+    gone = [item for item in items if item.number == number]
     if not gone:
-        numbers = ", ".join(str(item.number) for item in known) or "none"
+        numbers = ", ".join(str(item.number) for item in items) or "none"
         raise BadInput(f"There is no override {number}.", next_step=f"Stored: {numbers}.")
-    store(folder, [item for item in known if item.number != number])
+    store(folder, [item for item in items if item.number != number])
     return gone[0]
 
 
 def applied(request: PlanRequest, items: Sequence[Override]) -> PlanRequest:
     """Return the request with the overrides that concern its window."""
-    outages = tuple(
-        Outage(item.what, item.begin, item.end)
-        for item in items
-        if item.kind == "outage" and item.end > request.begin and item.begin < request.end
-    )
-    pins = tuple(
-        Pin(item.what, item.stage, item.begin)
-        for item in items
-        if item.kind == "pin" and request.begin <= item.begin < request.end
-    )
-    orders = tuple(
-        Order(item.what, item.kg, item.end, FIRM_EUR_KG_DAY, firm=True, name=f"order {item.number}")
-        for item in items
-        if item.kind == "order" and item.end <= request.end
-    )
+    inside = [item for item in items if item.begin < request.end and item.end >= request.begin]
+    outages = [_outage(item) for item in _of("outage", inside)]
+    pins = [_pin(item) for item in _of("pin", inside)]
+    orders = [_order(item) for item in _of("order", inside) if item.end <= request.end]
     return replace(
         request,
         outages=(*request.outages, *outages),
         pins=(*request.pins, *pins),
         orders=(*request.orders, *orders),
     )
+
+
+def _of(kind: str, items: Sequence[Override]) -> list[Override]:
+    return [item for item in items if item.kind == kind]
+
+
+def _outage(item: Override) -> Outage:
+    return Outage(item.what, item.begin, item.end)
+
+
+def _pin(item: Override) -> Pin:
+    return Pin(item.what, item.stage, item.begin)
+
+
+def _order(item: Override) -> Order:
+    name = f"order {item.number}"
+    return Order(item.what, item.kg, item.end, FIRM_EUR_KG_DAY, firm=True, name=name)
 
 
 def parse(

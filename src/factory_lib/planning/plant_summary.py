@@ -27,45 +27,48 @@ PRICE_EUR_MWH = 50.0  # any price will do to see whether there is a plan
 def describe(settings: Settings) -> Iterator[str]:
     """Yield what is set, one line each, from process to tariff."""
     plant = settings.plant
-    lead_in = f"a day may begin at {plant.lead_in:%H:%M} of the day before"
-    yield f"Plant {plant.name}, planned in slots of {plant.slot_min} minutes; {lead_in}."
+    yield f"Plant {plant.name}, planned in slots of {plant.slot_min} minutes."
     yield "Stages, in order:"
     yield from (f"  {line}" for stage in plant.stages for line in _stage(plant, stage))
     kwh = sum(stage.power_kw * stage.duration_min for stage in plant.stages) / 60
     hours = sum(stage.duration_min for stage in plant.stages) / 60
     yield f"  A batch takes {hours:.4g} h on the machines and {kwh:,.0f} kWh."
-    for name, variant in plant.variants.items():
-        own = ", ".join(
-            f"{stage} {minutes / 60:g} h" for stage, minutes in variant.duration_min.items()
+    yield from _products(plant)
+    yield from _people(plant)
+    always = auxiliary_kw(plant, _quarters(TYPICAL_MONDAY)).sum() / 4
+    limit = f", never above {plant.power.limit_kw:g} kW" if plant.power.limit_kw < 1e6 else ""
+    contracted = ", ".join(f"{kw:g}" for kw in settings.contract.by_period)
+    loads = ", ".join(load.name for load in plant.auxiliaries)
+    yield f"Power: {contracted} kW contracted by period{limit}. "
+    yield f"Always on: {loads}, {always:,.0f} kWh a day."
+    basis = settings.tariff.price_basis
+    yield f"Tariff: {basis} price, tolls and charges of {settings.tariff.access}."
+
+
+def _products(plant: Plant) -> Iterator[str]:
+    for name, product in plant.variants.items():
+        own = "".join(
+            f"; {stage} {minutes / 60:g} h" for stage, minutes in product.duration_min.items()
         )
-        yield f"Batches of {name}: {variant.batch_min_kg:g} to {variant.batch_max_kg:g} kg" + (
-            f"; {own}." if own else "."
-        )
+        yield f"Batches of {name}: {product.batch_min_kg:g} to {product.batch_max_kg:g} kg{own}."
+    for name, weekly in plant.demand.weekly_kg.items():
+        preferred = plant.demand.preferred_kg[name]
+        days = ", ".join(f"{day} {kg:g}" for day, kg in preferred.items() if kg)
+        yield f"Demand: {weekly:,.0f} kg {name} a week, shared like {days}."
+
+
+def _people(plant: Plant) -> Iterator[str]:
     for shift in plant.shifts:
         people = f"{shift.operators} operators" if shift.operators > 1 else "one operator"
-        yield f"Shift {shift.name}: {shift.begin:%H:%M} to {shift.end:%H:%M}, {', '.join(shift.days)}; {people}."
+        hours = f"{shift.begin:%H:%M} to {shift.end:%H:%M}"
+        yield f"Shift {shift.name}: {hours}, {', '.join(shift.days)}; {people}."
     calendar = plant.calendar
-    holidays = (
-        f"public holidays of ES-{calendar.region}"
-        if calendar.public_holidays
-        else "no public holiday"
-    )
-    yield f"Closed: {', '.join([holidays, *map(str, calendar.closed)])}." + (
-        f" Worked all the same: {', '.join(map(str, calendar.open))}." if calendar.open else ""
-    )
-    for name, weekly in plant.demand.weekly_kg.items():
-        days = ", ".join(
-            f"{day} {kg:g}" for day, kg in plant.demand.preferred_kg[name].items() if kg
-        )
-        yield f"Demand: {weekly:,.0f} kg {name} a week, shared like {days}."
-    always = auxiliary_kw(plant, _quarters(TYPICAL_MONDAY)).sum() / 4
-    contracted = ", ".join(f"{kw:g}" for kw in settings.contract.by_period)
-    limit = f", never above {plant.power.limit_kw:g} kW" if plant.power.limit_kw < 1e6 else ""
-    yield (
-        f"Power: {contracted} kW contracted by period{limit}. "
-        f"Always on: {', '.join(load.name for load in plant.auxiliaries)}, {always:,.0f} kWh a day."
-    )
-    yield f"Tariff: {settings.tariff.price_basis} price, tolls and charges of {settings.tariff.access}."
+    public = "no public holiday"
+    if calendar.public_holidays:
+        public = f"public holidays of ES-{calendar.region}"
+    yield f"Closed: {', '.join([public, *map(str, calendar.closed)])}."
+    if calendar.open:
+        yield f"Worked all the same: {', '.join(map(str, calendar.open))}."
 
 
 def _quarters(day: date) -> pd.DatetimeIndex:
@@ -86,9 +89,11 @@ def _stage(plant: Plant, stage: Stage) -> Iterator[str]:
     )
     if stage.duration_min % plant.slot_min:
         planned = -(-stage.duration_min // plant.slot_min) * plant.slot_min
-        yield f"  its {stage.duration_min} min are planned as {planned}: whole slots of {plant.slot_min}"
+        minutes = f"{stage.duration_min} min are planned as {planned}"
+        yield f"  its {minutes}: whole slots of {plant.slot_min}"
     if stage.room != NO_LIMIT:
-        room, limits = stage.room, []
+        room = stage.room
+        limits = []
         if room.temperature_min_c > NO_LIMIT.temperature_min_c:
             limits.append(f"at least {room.temperature_min_c:g} °C")
         if room.temperature_max_c < NO_LIMIT.temperature_max_c:

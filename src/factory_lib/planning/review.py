@@ -1,4 +1,4 @@
-"""The last days: planned, produced and billed, and the price expected when planning against the published one."""
+"""The last days: planned, produced and billed, expected against published price."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from factory_lib.planning.documents import PlanDocument
 from factory_lib.results import JobResult
 
 QUARTER_H = 0.25
-COLUMNS = (
+DAY_COLUMNS = (
     "day",
     "planned_kg",
     "produced_kg",
@@ -30,20 +30,20 @@ COLUMNS = (
 )
 
 
-def review(ctx: RunContext, days: int = 7) -> JobResult:
+def review_plans(ctx: RunContext, days: int = 7) -> JobResult:
     """Compare the last local days, as far as they are known at ``ctx.as_of``.
 
     Energy and euros (whole marginal price) are of the whole plant, loads that always run
     included; what is not known of a whole day is NaN.
     """
     today = market_day(ctx.as_of)
-    wanted = [today - timedelta(days=back) for back in range(days, 0, -1)]
-    plans = documents.documents(ctx, wanted[0] - timedelta(days=documents.REMEMBERED_DAYS))
+    past = [today - timedelta(days=back) for back in range(days, 0, -1)]
+    plans = documents.documents(ctx, past[0] - timedelta(days=documents.REMEMBERED_DAYS))
     stages = documents.carried_out(plans, day_start(today))
-    frame = _quarters(ctx, plans, stages, wanted)
+    frame = _quarters(ctx, plans, stages, past)
     local = pd.DatetimeIndex(frame.index).tz_convert(MADRID).date
-    rows = [_day(ctx, day, frame[local == day], stages) for day in wanted]
-    table = pd.DataFrame(rows, columns=[*COLUMNS])
+    rows = [_day(ctx, day, frame[local == day], stages) for day in past]
+    table = pd.DataFrame(rows, columns=[*DAY_COLUMNS])
     return JobResult(
         status="ok",
         summary=_sentence(table),
@@ -62,11 +62,11 @@ def _quarters(
     """Return the quarters of the days: expected and published price, planned and metered load."""
     start = day_start(days[0])
     end = day_start(days[-1] + timedelta(days=1))
-    known = inputs.prices(ctx, start, end).loc[start:]
-    published = known["known"] == inputs.PUBLISHED
-    frame = pd.concat([_expected(ctx, plans, day) for day in days]).reindex(known.index)
-    frame["actual"] = known["p50"].where(published)
-    frame["price_eur_mwh"] = known["price_eur_mwh"].where(published)
+    prices = inputs.prices(ctx, start, end).loc[start:]
+    published = prices["known"] == inputs.PUBLISHED
+    frame = pd.concat([_expected(ctx, plans, day) for day in days]).reindex(prices.index)
+    frame["actual"] = prices["p50"].where(published)
+    frame["price_eur_mwh"] = prices["price_eur_mwh"].where(published)
     index = pd.DatetimeIndex(frame.index)
     kw = inputs.planned_kw(ctx, stages, index)
     frame["planned_kwh"] = kw * QUARTER_H if plans else float("nan")
@@ -106,7 +106,7 @@ def _day(ctx: RunContext, day: date, frame: pd.DataFrame, stages: pd.DataFrame) 
 
 
 def _whole(values: pd.Series) -> float:
-    """Return the sum, NaN where a part of the day is unknown: half a day's energy is not the day's."""
+    """Return the sum; NaN where a part of the day is unknown: half of it is not the day's."""
     return float(values.sum(skipna=False))
 
 
@@ -121,8 +121,9 @@ def _sentence(days: pd.DataFrame) -> str:
 
 def _notes(days: pd.DataFrame) -> tuple[str, ...]:
     notes = [
-        "Planned: what began under each plan before the next one was made, at the published whole "
-        "price. Billed: the metered energy at the same price. Power term and excess are not counted.",
+        "Planned: what began under each plan before the next one was made, at the published "
+        "whole price. Billed: the metered energy at the same price. Power term and excess are "
+        "not counted.",
     ]
     if days["metered_kwh"].isna().all():
         notes.append(

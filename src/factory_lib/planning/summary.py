@@ -17,7 +17,7 @@ from factory_lib.planning.daily import DailyPlan
 from factory_lib.planning.overrides import local_time
 from factory_lib.results import JobResult, ResultStatus
 
-NAMES = {
+SCHEDULE_NAMES = {
     "plan": "plan",
     "shift_full": "full batches, started with the shift",
     "shift_begin": "each day's batches, started with the shift",
@@ -40,7 +40,7 @@ RELAXATIONS = {
 SERIOUS = ("late", "lost", "firm_late", "pin", "frozen")
 
 
-def summarise(ctx: RunContext, made: DailyPlan, begin: datetime, end: datetime) -> JobResult:
+def summarise_plan(ctx: RunContext, made: DailyPlan, begin: datetime, end: datetime) -> JobResult:
     """Return a view of the plan; its money is of the whole rolling plan.
 
     Parameters
@@ -78,7 +78,8 @@ def compare_previews(base: Plan, changed: Plan) -> JobResult:
     more_kg = float(changed.schedule.kg.sum() - base.schedule.kg.sum())
     return JobResult(
         status="ok",
-        summary=f"The change costs {more_eur:+,.2f} EUR in two days, wishes included, for {more_kg:+,.0f} kg.",
+        summary=f"The change costs {more_eur:+,.2f} EUR in two days, wishes included, "
+        f"for {more_kg:+,.0f} kg.",
         metrics={"more_eur": more_eur, "more_kg": more_kg},
         tables={
             "plans": pd.DataFrame.from_dict(rows, orient="index").rename_axis("plan").reset_index()
@@ -99,7 +100,7 @@ def figures_of(plan: Plan) -> dict[str, Any]:
 
 
 def steps(made: DailyPlan, stages: pd.DataFrame) -> pd.DataFrame:
-    """Return the stages by start, with ``latest_start``, which leaves the rest of the plan as it is.
+    """Return the stages by start, with the ``latest_start`` that leaves the rest as planned.
 
     A stage waits no longer than the one before it allows, and is over when the next one
     of its batch begins.
@@ -138,7 +139,7 @@ def _metrics(made: DailyPlan) -> dict[str, Any]:
     if BASELINE in made.alternatives:
         baseline_eur = made.alternatives[BASELINE].paid
         metrics |= {
-            "baseline": NAMES[BASELINE],
+            "baseline": SCHEDULE_NAMES[BASELINE],
             "baseline_cost_eur": baseline_eur,
             "baseline_kg": made.kg[BASELINE],
             "saving_eur": baseline_eur - plan.costs.paid,
@@ -149,31 +150,37 @@ def _metrics(made: DailyPlan) -> dict[str, Any]:
 def _sentence(made: DailyPlan, metrics: dict[str, Any]) -> str:
     plan = made.plan
     days = (market_day(made.request.end) - market_day(made.request.begin)).days
-    if not len(plan.schedule.jobs):
+    if not metrics["batches"]:
         return f"Nothing to produce in the next {days} days."
-    first = [start for batch in plan.batches for start in batch.starts.values()]
-    ahead = min((start for start in first if start >= made.request.begin), default=None)
-    starts = f"; next start {local_time(ahead)}" if ahead else ""
-    sentence = (
+    parts = [
         f"{metrics['kg']:,.0f} kg in {metrics['batches']} batches over {days} days for "
-        f"{metrics['cost_eur']:,.0f} EUR{starts}"
-    )
-    if "baseline" in metrics:
-        saving = metrics["saving_eur"]
-        words = f"{saving:,.0f} EUR less than" if saving >= 0.5 else "no cheaper than"
-        same = (
-            ""
-            if abs(metrics["baseline_kg"] - metrics["kg"]) < 0.5
-            else (f", which makes {metrics['baseline_kg']:,.0f} kg")
-        )
-        sentence += f"; {words} “{metrics['baseline']}”{same}"
+        f"{metrics['cost_eur']:,.0f} EUR{_next_start(made)}{_saving(metrics)}"
+    ]
     serious = [item for item in plan.costs.relaxations if item.kind in SERIOUS]
     if serious:
         item = serious[-1]
-        sentence += f". {RELAXATIONS[item.kind].capitalize()}: {item.subject}, {item.amount:,.0f} {item.unit}"
+        kind = RELAXATIONS[item.kind].capitalize()
+        parts.append(f"{kind}: {item.subject}, {item.amount:,.0f} {item.unit}")
     if plan.source != "solver":
-        sentence += f". No plan was found in time: {plan.source.replace('_', ' ')} stands in"
-    return sentence + "."
+        source = plan.source.replace("_", " ")
+        parts.append(f"No plan was found in time: {source} stands in")
+    return ". ".join(parts) + "."
+
+
+def _next_start(made: DailyPlan) -> str:
+    begin = made.request.begin
+    starts = [at for batch in made.plan.batches for at in batch.starts.values() if at >= begin]
+    return f"; next start {local_time(min(starts))}" if starts else ""
+
+
+def _saving(metrics: dict[str, Any]) -> str:
+    if "baseline" not in metrics:
+        return ""
+    saving = metrics["saving_eur"]
+    words = f"{saving:,.0f} EUR less than" if saving >= 0.5 else "no cheaper than"
+    other_kg = abs(metrics["baseline_kg"] - metrics["kg"]) >= 0.5
+    made = f", which makes {metrics['baseline_kg']:,.0f} kg" if other_kg else ""
+    return f"; {words} “{metrics['baseline']}”{made}"
 
 
 def _costs(made: DailyPlan) -> pd.DataFrame:
@@ -181,7 +188,7 @@ def _costs(made: DailyPlan) -> pd.DataFrame:
     kg = {"plan": float(made.plan.schedule.kg.sum()), **made.kg}
     rows = [
         {
-            "schedule": NAMES[name],
+            "schedule": SCHEDULE_NAMES[name],
             "kg": kg[name],
             "energy_eur": costs.energy,
             "toll_eur": costs.toll,
@@ -204,16 +211,17 @@ def _gave_way(made: DailyPlan) -> pd.DataFrame:
 
 
 def _notes(made: DailyPlan) -> tuple[str, ...]:
-    known = made.prices["known"].value_counts()
+    how_known = made.prices["known"].value_counts()
     air = made.weather["known"].replace("", "unknown").value_counts()
     contract = made.request.contract
     notes = [
         "Prices of the window: "
-        + ", ".join(f"{n} quarters ({how})" for how, n in known.items())
+        + ", ".join(f"{n} quarters ({how})" for how, n in how_known.items())
         + ".",
         "Outdoor air: " + ", ".join(f"{n} hours ({how})" for how, n in air.items()) + ".",
-        "Every euro is the whole marginal price of production: market, toll and charge, electricity "
-        "tax and excess power; the power term and loads that always run are the same for every schedule.",
+        "Every euro is the whole marginal price of production: market, toll and charge, "
+        "electricity tax and excess power; the power term and loads that always run are the same "
+        "for every schedule.",
         *made.notes,
     ]
     if contract.unset:

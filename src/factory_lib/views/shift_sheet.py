@@ -27,7 +27,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "moulding": "Mould",
     },
 }
-WEEKDAYS = {
+WEEKDAY_NAMES = {
     "es": ("lun", "mar", "mié", "jue", "vie", "sáb", "dom"),
     "en": ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"),
 }
@@ -90,4 +90,4 @@ def _line(step: Mapping[Any, Any], language: Language) -> str:
 
 def _local(instant: pd.Timestamp, language: Language) -> str:
     there = instant.tz_convert(MADRID)
-    return f"{WEEKDAYS[language][there.weekday()]} {there:%H:%M}"
+    return f"{WEEKDAY_NAMES[language][there.weekday()]} {there:%H:%M}"

@@ -21,7 +21,7 @@ def at(ctx: RunContext, instant: datetime) -> RunContext:
 
 
 def shown(ctx: RunContext, made: daily.DailyPlan, day: str = "", days: int = 1) -> JobResult:
-    return summary.summarise(ctx, made, *daily.view(ctx, daily.day_of(day, ctx.as_of), days))
+    return summary.summarise_plan(ctx, made, *daily.view(ctx, daily.day_of(day, ctx.as_of), days))
 
 
 def added(ctx: RunContext, *words: str) -> None:
@@ -167,7 +167,9 @@ def test_alerts_are_raised_once_and_end_with_their_reason(small):
     overrides.store(documents.plans_folder(live), [])
     made = daily.make_plan(live)
     plan_alerts.raise_alerts(live, made, shown(live, made))
-    rows = [row for row in alerts.alert_rows(live.state, every=True) if row["entity"].endswith(" pin")]
+    rows = [
+        row for row in alerts.alert_rows(live.state, every=True) if row["entity"].endswith(" pin")
+    ]
     assert {row["status"] for row in rows} == {"resolved"}
 
 

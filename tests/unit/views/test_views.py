@@ -174,7 +174,7 @@ STAGES = pd.DataFrame(
     {
         "batch": 1,
         "kg": 200.0,
-        "variant": "standard",
+        "product": "standard",
         "stage": ["mixing", "conching"],
         "start": [QUARTERS[60], QUARTERS[64]],
         "end": [QUARTERS[64], QUARTERS[84]],
@@ -182,10 +182,9 @@ STAGES = pd.DataFrame(
     }
 )
 LOADS = pd.DataFrame(
-    {"production_kw": 160.0, "auxiliary_kw": 15.0, "total_kw": 175.0, "excess_kw": 25.0},
+    {"production_kw": 160.0, "base_kw": 15.0, "import_kw": 175.0, "excess_kw": 25.0},
     index=QUARTERS,
 )
-STARTS = pd.DataFrame({"variant": "standard", "start": QUARTERS[::4], "one_batch_eur": 30.0})
 
 
 def words(axes: Any) -> set[str]:
@@ -211,9 +210,23 @@ def test_where_there_is_no_plan_the_charts_say_so_and_show_the_price() -> None:
     bars, curve = plan_charts.gantt(STAGES[:0], PRICES).axes
     assert [text.get_text() for text in bars.texts] == ["no batch"]
     assert len(curve.lines) >= 2
-    assert [
-        text.get_text() for text in plan_charts.starts(STARTS[:0], STAGES[:0]).axes[0].texts
-    ] == ["no batch can begin and be finished"]
+
+
+def test_a_shift_sheet_says_what_to_do_when_in_the_language_of_the_shift() -> None:
+    steps = STAGES.assign(
+        machine=["mixer", "conche"],
+        people=[1, 0],
+        begun=False,
+        latest_start=[QUARTERS[60], QUARTERS[66]],
+    )
+    spanish = views.shift_sheet(steps).splitlines()
+    assert spanish[0] == "Hoja de turno"
+    assert "Mezclar lote 1 (standard, 200 kg) en mixer, 1 persona(s)" in spanish[1]
+    english = views.shift_sheet(steps, "en").splitlines()
+    assert "no later than" not in english[1]
+    assert "no later than" in english[2]
+    assert "hold until" in english[2]
+    assert views.shift_sheet(steps[:0], "en").splitlines()[1] == "Nothing to start."
 
 
 def test_a_text_keeps_its_lines_and_is_escaped() -> None:
@@ -268,7 +281,6 @@ CLASSES = ["Optimal", "Moderate", "Reduced", "Halt Production"]
         ),
         pytest.param(lambda: plan_charts.gantt(STAGES, PRICES), id="gantt"),
         pytest.param(lambda: plan_charts.power(LOADS, 150.0), id="power"),
-        pytest.param(lambda: plan_charts.starts(STARTS, STAGES), id="starts"),
         pytest.param(
             lambda: plan_charts.expected_price(PRICES.assign(actual=np.nan)), id="expected"
         ),
