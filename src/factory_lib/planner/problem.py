@@ -167,7 +167,8 @@ class Problem:
 
 def slot_of(index: pd.DatetimeIndex, instant: datetime) -> int:
     """Return the slot in which ``instant`` lies, from the index's first; may lie outside."""
-    return int((pd.Timestamp(instant) - index[0]) // (index[1] - index[0]))
+    step_s = (index[1] - index[0]).total_seconds()
+    return int((instant.timestamp() - index[0].timestamp()) // step_s)
 
 
 def laid_on(frame: pd.DataFrame, index: pd.DatetimeIndex) -> Floats:

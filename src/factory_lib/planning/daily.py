@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from msgspec import structs
 
 from factory_lib.catalogue import SITE
 from factory_lib.clock import MADRID, day_start, epoch, from_epoch, local_instant, market_day
@@ -134,12 +135,12 @@ def _changed(ctx: RunContext, request: PlanRequest, name: str, value: Any) -> Pl
     match name:
         case "operators":
             shifts = tuple(
-                replace(shift, operators=max(shift.operators + int(value), 0))
+                structs.replace(shift, operators=max(shift.operators + int(value), 0))
                 for shift in plant.shifts
             )
-            return replace(request, plant=replace(plant, shifts=shifts))
+            return replace(request, plant=structs.replace(plant, shifts=shifts))
         case "contract_kw":
-            contract = replace(
+            contract = structs.replace(
                 request.contract, kw=dict.fromkeys(request.contract.kw, float(value))
             )
             return replace(request, contract=contract)
@@ -151,8 +152,10 @@ def _changed(ctx: RunContext, request: PlanRequest, name: str, value: Any) -> Pl
             prices[["market_eur_mwh", "price_eur_mwh"]] += float(value)
             return replace(request, prices=prices)
         case "pv_kwp":
-            pv = replace(plant.pv, kwp=float(value))
-            other = replace(ctx, settings=replace(ctx.settings, plant=replace(plant, pv=pv)))
+            pv = structs.replace(plant.pv, kwp=float(value))
+            other = replace(
+                ctx, settings=structs.replace(ctx.settings, plant=structs.replace(plant, pv=pv))
+            )
             pv_kw = inputs.solar_kw(other, request.begin, request.end)
             return replace(request, plant=other.settings.plant, pv_kw=pv_kw)
     raise BadInput(
@@ -307,7 +310,8 @@ def contract_advice(ctx: RunContext, plan: Plan) -> pd.DataFrame:
     contract = ctx.settings.contract
     terms = inputs.tariff_of(ctx)
     begin = day_start(market_day(ctx.as_of) - timedelta(days=365))
-    index = pd.date_range(begin, ctx.as_of, freq="15min", inclusive="left", unit="s", name="start")
+    end = plan.problem.request.begin
+    index = pd.date_range(begin, end, freq="15min", inclusive="left", unit="s", name="start")
     load = (inputs.metered_kwh(ctx, index) * 4).dropna()
     metered = len(load) >= LEAST_METERED_DAYS * 96
     if not metered:

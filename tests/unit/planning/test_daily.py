@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pytest
+from msgspec import structs
 
 from factory_lib.clock import day_start, market_day
 from factory_lib.context import RunContext
@@ -33,10 +34,10 @@ def added(ctx: RunContext, *words: str) -> None:
 @pytest.fixture
 def small(works: RunContext) -> RunContext:
     """The works with hours as slots: a tenth of the time for the same rules."""
-    plant = replace(works.settings.plant, slot_min=60)
-    stages = tuple(replace(stage, wait_min=60) for stage in plant.stages)
-    plant = replace(plant, stages=stages)
-    return replace(works, settings=replace(works.settings, plant=plant))
+    plant = structs.replace(works.settings.plant, slot_min=60)
+    stages = tuple(structs.replace(stage, wait_min=60) for stage in plant.stages)
+    plant = structs.replace(plant, stages=stages)
+    return replace(works, settings=structs.replace(works.settings, plant=plant))
 
 
 def test_a_week_is_planned_cheaper_than_simple_schedules_and_its_files_say_so(small):
@@ -194,3 +195,10 @@ def test_contract_advice_costs_no_more_than_the_contract(small):
         table["power_and_excess_eur"]["cheapest"] <= table["power_and_excess_eur"]["contract now"]
     )
     assert datetime.now(UTC) > NOON
+
+
+def test_an_outage_that_begins_between_two_seconds_is_laid_on_the_grid(small):
+    added(at(small, NOON + timedelta(microseconds=1234)), "out conche 2025-11-20T12:00")
+    made = daily.make_plan(at(small, NOON + timedelta(microseconds=5000)))
+    conching = documents.stages_of(made.plan).query("machine == 'conche'")
+    assert (conching["start"] >= pd.Timestamp("2025-11-20T11:00Z")).all()
