@@ -25,7 +25,7 @@ import pandas as pd
 
 from factory_lib.clock import MADRID
 from factory_lib.errors import BadInput
-from factory_lib.settings.tariff import PERIODS, ContractSettings, TariffSettings, Valid
+from factory_lib.settings.tariff import PERIODS, ContractSettings
 
 Access = Literal["2.0TD", "3.0TD", "6.1TD"]
 Periods = np.ndarray[tuple[int], np.dtype[np.int8]]
@@ -101,49 +101,6 @@ def periods(index: pd.DatetimeIndex, access: Access = "3.0TD") -> Periods:
 def labels(numbers: Periods) -> pd.Categorical[str]:
     """Return period numbers as the ordered labels P1…P6."""
     return pd.Categorical.from_codes(numbers.astype(np.int64) - 1, categories=_LABELS, ordered=True)
-
-
-def adder(index: pd.DatetimeIndex, price_eur_mwh: npt.ArrayLike, tariff: TariffSettings) -> Floats:
-    """Return what tolls and taxes add to the price of every slot, EUR/MWh.
-
-    Parameters
-    ----------
-    index : DatetimeIndex
-        Aware instants: slots of an hour or less.
-    price_eur_mwh : array
-        Market price of each slot, which taxes take a share of; a negative price gives a
-        negative share.
-
-    Returns
-    -------
-    array
-        NaN, which is unknown and not zero, where neither tolls nor taxes are set, or
-        where one that is set for other days is not set for this one.
-    """
-    if index.tz is None:
-        raise TypeError("naive timestamps: localise them first")
-    unknown = np.full(len(index), np.nan)
-    if not (tariff.tolls or tariff.taxes):
-        return unknown
-    days = index.tz_convert(MADRID).tz_localize(None).to_numpy("datetime64[D]")
-    tolls = unknown if tariff.tolls else np.zeros(len(index))
-    for toll in tariff.tolls:
-        by_number = np.array([np.nan, *(toll.eur_mwh[label] for label in sorted(toll.eur_mwh))])
-        tolls = np.where(_holds(days, toll), by_number[periods(index, tariff.access)], tolls)
-    taxed = np.asarray(price_eur_mwh, dtype=np.float64) + tolls
-    total = tolls
-    for name in dict.fromkeys(tax.name for tax in tariff.taxes):
-        amount = unknown
-        for tax in (tax for tax in tariff.taxes if tax.name == name):
-            own = np.full(len(index), tax.eur_mwh) if tax.share is None else tax.share * taxed
-            amount = np.where(_holds(days, tax), own, amount)
-        total = total + amount
-    return total
-
-
-def _holds(days: npt.NDArray[np.datetime64], entry: Valid) -> npt.NDArray[np.bool_]:
-    since = days >= np.datetime64(entry.since)
-    return since if entry.until is None else since & (days < np.datetime64(entry.until))
 
 
 ENERGY_TERMS = ("energy_toll_eur_mwh", "energy_charge_eur_mwh")

@@ -1,14 +1,8 @@
-"""The price of a kWh beside the market price; nothing is set by default.
-
-Regulated prices change by law, most of them on 1 January, so each has the local days it
-holds for. A day that none holds for has no known price, which is not a price of zero.
-"""
+"""Price basis, access tariff and supply contract; published tolls are data, not settings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import date
-from itertools import pairwise
+from collections.abc import Mapping
 from typing import Literal
 
 from msgspec import field
@@ -18,53 +12,8 @@ from factory_lib.settings.loading import Section
 PERIODS = ("P1", "P2", "P3", "P4", "P5", "P6")
 
 
-class Valid(Section, frozen=True, kw_only=True):
-    """A validity: the local days from ``since`` up to, not including, ``until``.
-
-    Without ``until`` it holds on all later days.
-    """
-
-    since: date
-    until: date | None = None
-
-    def __post_init__(self) -> None:
-        if self.until is not None and self.until <= self.since:
-            raise ValueError(f"until {self.until} must be after since {self.since}")
-
-
-class Tolls(Valid, frozen=True, kw_only=True):
-    """Tolls and charges of the energy term by tariff period (P1…P6), EUR/MWh."""
-
-    eur_mwh: Mapping[str, float]
-
-    @property
-    def label(self) -> str:
-        """The name under which no two entries may overlap."""
-        return "tolls"
-
-
-class Tax(Valid, frozen=True, kw_only=True):
-    """A tax: a ``share`` of market price and tolls, not of other taxes, or ``eur_mwh``."""
-
-    name: str
-    share: float | None = None
-    eur_mwh: float | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if (self.share is None) == (self.eur_mwh is None):
-            raise ValueError(f"{self.name}: give share or eur_mwh, one of them")
-        if self.share is not None and not 0 <= self.share < 1:
-            raise ValueError(f"{self.name}: share is a fraction, 0.05 for 5 %")
-
-    @property
-    def label(self) -> str:
-        """The name under which no two entries may overlap."""
-        return f"taxes {self.name}"
-
-
 class TariffSettings(Section, frozen=True):
-    """Price basis, access tariff, and what comes on top of the basis.
+    """Price basis, access tariff, and the year of its published terms.
 
     Attributes
     ----------
@@ -75,47 +24,11 @@ class TariffSettings(Section, frozen=True):
         Whose calendar the periods follow.
     year : int, optional
         Take every published toll and charge from this year, for studies over other years.
-    tolls, taxes : tuple
-        With their days of validity; empty by default: every euro is then of the price
-        basis alone.
     """
 
     price_basis: Literal["spot", "pvpc"] = "spot"
     access: Literal["2.0TD", "3.0TD", "6.1TD"] = "3.0TD"
     year: int | None = None
-    tolls: tuple[Tolls, ...] = ()
-    taxes: tuple[Tax, ...] = ()
-
-    def __post_init__(self) -> None:
-        periods = set(PERIODS[:3] if self.access == "2.0TD" else PERIODS)
-        if [toll for toll in self.tolls if set(toll.eur_mwh) != periods]:
-            raise ValueError(f"tolls of {self.access} need eur_mwh of {', '.join(sorted(periods))}")
-        if self.tolls and self.price_basis == "pvpc":
-            raise ValueError("pvpc contains its tolls: set none, or choose price_basis = 'spot'")
-        if self.taxes and (self.price_basis, self.tolls) == ("spot", ()):
-            raise ValueError("taxes are on price and tolls: set tolls too")
-        _refuse_overlap((*self.tolls, *self.taxes))
-
-    @property
-    def counted(self) -> str:
-        """The contents of an amount in this tariff, in words."""
-        regulated = self.price_basis == "pvpc"
-        parts = ["energy with the tolls of PVPC" if regulated else "energy"]
-        parts += ["tolls"] * bool(self.tolls) + list(dict.fromkeys(tax.name for tax in self.taxes))
-        if len(parts) > 1:
-            return f"{', '.join(parts[:-1])} and {parts[-1]}"
-        return f"{parts[0]} only, {'taxes' if regulated else 'tolls'} are not set"
-
-
-def _refuse_overlap(entries: Sequence[Tolls | Tax]) -> None:
-    """Raise ``ValueError`` where two entries of one label hold for the same day."""
-    ordered = sorted(entries, key=lambda entry: (entry.label, entry.since))
-    for earlier, later in pairwise(ordered):
-        overlap = earlier.until is None or earlier.until > later.since
-        if overlap and earlier.label == later.label:
-            raise ValueError(
-                f"{later.label} since {earlier.since} overlap those since {later.since}: set until"
-            )
 
 
 SMALL_CONTRACT_KW = 50.0  # up to it, metering of types 4 and 5 (Circular CNMC 3/2020)

@@ -8,7 +8,6 @@ import pytest
 
 from factory_lib.clock import MADRID
 from factory_lib.domain import tariff
-from factory_lib.settings.tariff import TariffSettings, Tax, Tolls
 
 # Circular CNMC 3/2020, peninsula, a working day: periods of the hours 0–8, 8–9, 9–14,
 # 14–18, 18–22, 22–24.
@@ -129,77 +128,3 @@ def test_labels_are_ordered_from_the_dearest():
     shown = tariff.labels(np.array([1, 6, 3], dtype=np.int8))
     assert list(shown) == ["P1", "P6", "P3"]
     assert shown.ordered
-
-
-def by_period(scale: float) -> dict[str, float]:
-    return {f"P{n}": scale * (7 - n) for n in range(1, 7)}
-
-
-THIS_YEAR = Tolls(since=date(2026, 1, 1), until=date(2027, 1, 1), eur_mwh=by_period(10.0))
-NEXT_YEAR = Tolls(since=date(2027, 1, 1), eur_mwh=by_period(20.0))
-
-
-@pytest.mark.parametrize(
-    "day",
-    [date(2026, 3, 29), date(2026, 10, 25), date(2026, 11, 18)],
-    ids=["23 hours", "25 hours", "24 hours"],
-)
-@pytest.mark.parametrize("freq", ["h", "15min"])
-def test_tolls_follow_the_period_of_each_slot(day, freq):
-    index = local_hours(day, freq)
-    added = tariff.adder(index, np.zeros(len(index)), TariffSettings(tolls=(THIS_YEAR,)))
-    assert added.tolist() == (10.0 * (7 - tariff.periods(index))).tolist()
-
-
-def test_tolls_change_at_local_midnight_in_quarters():
-    index = pd.date_range("2026-12-31T22:00Z", "2027-01-01T00:00Z", freq="15min", inclusive="left")
-    added = tariff.adder(index, np.zeros(8), TariffSettings(tolls=(NEXT_YEAR, THIS_YEAR)))
-    assert added.tolist() == [50.0] * 4 + [20.0] * 4, (
-        "P2 until 23:00Z, then a holiday's P6 at next year's toll"
-    )
-
-
-@pytest.mark.parametrize(
-    ("chosen", "unknown"),
-    [
-        pytest.param(TariffSettings(), 48, id="nothing set"),
-        pytest.param(TariffSettings(tolls=(THIS_YEAR,)), 24, id="the tolls end"),
-        pytest.param(
-            TariffSettings(
-                tolls=(THIS_YEAR, NEXT_YEAR),
-                taxes=(Tax(name="a", since=date(2027, 1, 1), eur_mwh=1.0),),
-            ),
-            24,
-            id="a tax that is set from later on",
-        ),
-        pytest.param(TariffSettings(tolls=(THIS_YEAR, NEXT_YEAR)), 0, id="all set"),
-    ],
-)
-def test_what_is_not_set_for_a_day_is_unknown_and_not_zero(chosen, unknown):
-    index = local_hours(date(2026, 12, 31)).append(local_hours(date(2027, 1, 1)))
-    assert np.isnan(tariff.adder(index, np.zeros(48), chosen)).sum() == unknown
-
-
-def test_a_share_is_taken_of_price_and_tolls_but_of_no_other_tax():
-    taxes = (
-        Tax(name="electricity", since=date(2025, 1, 1), until=date(2026, 6, 1), share=0.02),
-        Tax(name="electricity", since=date(2026, 6, 1), share=0.05),
-        Tax(name="municipal", since=date(2026, 1, 1), share=0.01),
-        Tax(name="fund", since=date(2026, 1, 1), eur_mwh=2.0),
-    )
-    index = local_hours(date(2026, 11, 15))[:2]  # a Sunday: P6, 10 EUR/MWh
-    added = tariff.adder(index, [90.0, -110.0], TariffSettings(tolls=(THIS_YEAR,), taxes=taxes))
-    assert added == pytest.approx([10 + 6 + 2, 10 - 6 + 2])
-    regulated = tariff.adder(
-        index, [100.0, 0.0], TariffSettings(price_basis="pvpc", access="2.0TD", taxes=taxes)
-    )
-    assert regulated == pytest.approx([8.0, 2.0])
-
-
-def test_a_naive_index_has_no_adder():
-    with pytest.raises(TypeError, match="naive"):
-        tariff.adder(
-            pd.date_range("2026-01-01", periods=3, freq="h"),
-            np.zeros(3),
-            TariffSettings(tolls=(THIS_YEAR,)),
-        )
