@@ -36,7 +36,7 @@ from factory_lib.pipeline.work_table import (
 )
 from factory_lib.settings.records import GapSettings, SeverityRule
 from factory_lib.slots import Slots, expected, to_index
-from factory_lib.sources.base import utc_days
+from factory_lib.sources.base import split_days
 
 CATALOGUE = default_catalogue()
 BEGIN = datetime(2025, 9, 25, tzinfo=UTC)  # the change to quarters lies in the window
@@ -64,13 +64,13 @@ class Provider:
     def limits(self) -> Any:
         return SimpleNamespace(max_range_days=self.days)
 
-    def reach(self, series: str) -> tuple[datetime, datetime]:
+    def available_window(self, series: str) -> tuple[datetime, datetime]:
         return self.first, self.last
 
     def windows(
         self, start: datetime, end: datetime, series: Sequence[str]
     ) -> list[tuple[datetime, datetime]]:
-        return utc_days(start, end, self.days)
+        return split_days(start, end, self.days, UTC)
 
     def fetch(self, request: Request) -> FetchResult:
         """Return what the provider has of a request."""

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec import structs
 
 from factory_lib import sources
 from factory_lib.catalogue import default_catalogue
@@ -235,7 +236,7 @@ def test_a_daily_series_is_due_only_when_a_whole_day_is(town, name: str) -> None
 def test_the_operators_forecasts_come_with_the_prices(town) -> None:
     ctx = town.ctx()
     secrets = dataclasses.replace(ctx.settings.secrets, esios_token=Secret("esios-token"))
-    ctx = dataclasses.replace(ctx, settings=dataclasses.replace(ctx.settings, secrets=secrets))
+    ctx = dataclasses.replace(ctx, settings=structs.replace(ctx.settings, secrets=secrets))
     ingest(ctx, "prices", days=2)
     for name in ("load_mw", "wind_mw", "solar_mw"):
         issued = ctx.store.read_forecasts(
