@@ -110,8 +110,7 @@ class PlanRequest:
 
 def with_peak_limit(request: PlanRequest, kw: float) -> PlanRequest:
     """Return the request with the whole load never above ``kw``, and that contracted."""
-    least = min(kw, request.plant.power.contracted_kw)
-    power = structs.replace(request.plant.power, limit_kw=kw, contracted_kw=least)
+    power = structs.replace(request.plant.power, limit_kw=kw)
     contract = structs.replace(request.contract, kw=dict.fromkeys(PERIODS, kw))
     return replace(request, plant=structs.replace(request.plant, power=power), contract=contract)
 

@@ -1,7 +1,5 @@
 """Hours that deserve attention: exceptional prices, an outdoor index poor for the month."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

@@ -1,7 +1,5 @@
 """A plan as an iCalendar (RFC 5545) whose entries update instead of doubling."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import datetime
 

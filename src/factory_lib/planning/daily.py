@@ -1,7 +1,5 @@
 """The daily plan: one rolling plan of seven days, made from what is known, compared and written."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

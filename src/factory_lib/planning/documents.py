@@ -4,8 +4,6 @@
 each. A replay of real days has a folder of its own, so that it rewrites no history.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass

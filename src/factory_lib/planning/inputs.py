@@ -1,7 +1,5 @@
 """Inputs of a plan as of one instant: prices, outdoor air, solar power, load so far."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any

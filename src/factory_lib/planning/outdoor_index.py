@@ -5,8 +5,6 @@ says nothing. Here it is taken before it is cut at 0, else all those hours would
 alike, and held against the month's own working hours.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta

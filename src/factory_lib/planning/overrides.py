@@ -1,7 +1,5 @@
 """Overrides of people: pinned starts, outages of machines, extra orders; each a record."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace

@@ -1,7 +1,5 @@
 """The plant in its engineer's words, and whether it can meet its weekly demand in time."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import date, timedelta
 

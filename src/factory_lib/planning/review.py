@@ -1,7 +1,5 @@
 """The last days: planned, produced and billed, expected against published price."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta

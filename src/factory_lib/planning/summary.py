@@ -1,7 +1,5 @@
 """A plan as its page, its record and ``--json`` show it."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any

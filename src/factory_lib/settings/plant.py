@@ -1,11 +1,9 @@
-"""The plant: stages, machines, people, calendar, demand, limits, contract.
+"""The plant: stages, machines, people, calendar, demand, limits.
 
 Every number of another factory goes into the ``[plant]`` table of
 ``config/factory.toml``; nothing else changes. Local wall times throughout; an interval
 whose end is not after its begin runs past midnight.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
@@ -42,6 +40,11 @@ Region = Literal[
 WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
+def _require(condition: bool, problem: str) -> None:
+    if not condition:
+        raise ValueError(problem)
+
+
 class RoomLimits(Section, frozen=True):
     """Limits of the room while a stage runs; absent means no limit.
 
@@ -55,11 +58,11 @@ class RoomLimits(Section, frozen=True):
     humidity_max_pct: Percent = 100.0
 
     def __post_init__(self) -> None:
-        if not self.temperature_min_c < self.temperature_max_c <= self.temperature_critical_c:
-            raise ValueError(
-                "temperature_min_c must lie below temperature_max_c, and that not above "
-                "temperature_critical_c"
-            )
+        _require(
+            self.temperature_min_c < self.temperature_max_c <= self.temperature_critical_c,
+            "temperature_min_c must lie below temperature_max_c, and that not above "
+            "temperature_critical_c",
+        )
 
 
 class Stage(Section, frozen=True):
@@ -84,8 +87,10 @@ class Stage(Section, frozen=True):
     room: RoomLimits = RoomLimits()
 
     def __post_init__(self) -> None:
-        if self.hold_kw and not self.hold_h:
-            raise ValueError(f"stage {self.name} has hold_kw and no hold_h to hold for")
+        _require(
+            self.hold_h > 0 or not self.hold_kw,
+            f"stage {self.name} has hold_kw and no hold_h to hold for",
+        )
 
 
 class Variant(Section, frozen=True):
@@ -96,8 +101,10 @@ class Variant(Section, frozen=True):
     duration_min: Mapping[str, Positive] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not 0 < self.batch_min_kg <= self.batch_max_kg:
-            raise ValueError("batch_min_kg must be above 0 and not above batch_max_kg")
+        _require(
+            0 < self.batch_min_kg <= self.batch_max_kg,
+            "batch_min_kg must be above 0 and not above batch_max_kg",
+        )
 
 
 class Shift(Section, frozen=True):
@@ -119,8 +126,8 @@ class WorksCalendar(Section, frozen=True):
     open: tuple[date, ...] = ()
 
     def __post_init__(self) -> None:
-        if both := sorted(set(self.closed) & set(self.open)):
-            raise ValueError(f"{both[0]} is listed as closed and as open")
+        both = ", ".join(map(str, sorted({*self.closed} & {*self.open})))
+        _require(not both, f"{both} is listed as closed and as open")
 
 
 class Demand(Section, frozen=True):
@@ -138,16 +145,16 @@ class Demand(Section, frozen=True):
     def __post_init__(self) -> None:
         for variant, kg in self.weekly_kg.items():
             days = self.preferred_kg.get(variant, {})
-            if unknown := set(days) - set(WEEKDAYS):
-                raise ValueError(
-                    f"preferred_kg of {variant} names {sorted(unknown)}; "
-                    f"weekdays are {', '.join(WEEKDAYS)}"
-                )
-            if kg > 0 and not sum(days.values()):
-                raise ValueError(
-                    f"weekly_kg names {variant}, and [plant.demand.preferred_kg.{variant}] "
-                    "gives it no days"
-                )
+            _require(
+                set(days) <= set(WEEKDAYS),
+                f"preferred_kg of {variant} names {', '.join(days)}; "
+                f"weekdays are {', '.join(WEEKDAYS)}",
+            )
+            _require(
+                kg == 0 or sum(days.values()) > 0,
+                f"weekly_kg names {variant}, and [plant.demand.preferred_kg.{variant}] "
+                "gives it no days",
+            )
 
 
 class Auxiliary(Section, frozen=True):
@@ -163,20 +170,9 @@ class Auxiliary(Section, frozen=True):
 
 
 class Power(Section, frozen=True):
-    """The power contract; ``limit_kw`` is physical.
+    """The connection: ``limit_kw`` is physical, the whole plant's load never exceeds it."""
 
-    Above ``contracted_kw`` each kW costs ``excess_eur_kw`` per quarter-hour. The legal
-    excess rule of the six-period tariffs is quadratic over the month; a linear charge
-    stands in for it.
-    """
-
-    contracted_kw: float
-    excess_eur_kw: NonNegative
-    limit_kw: float = 1e6
-
-    def __post_init__(self) -> None:
-        if not 0 < self.contracted_kw <= self.limit_kw:
-            raise ValueError("contracted_kw must be above 0 and not above limit_kw")
+    limit_kw: Annotated[float, Meta(gt=0)] = 1e6
 
 
 class RoomModel(Section, frozen=True):
@@ -191,19 +187,6 @@ class RoomModel(Section, frozen=True):
     setpoint_humidity_pct: Percent = 45.0
     dries_g_kg: NonNegative = 4.0
     pressure_hpa: float = 953.0
-
-
-class Risk(Section, frozen=True):
-    """Prices of uncertainty and heat in the objective, stated instead of hidden in margins.
-
-    ``band_weight`` adds that share of ``p90 − p50`` to the expected price. An hour of a
-    stage in a room closer than ``heat_margin_k`` to its upper limit costs
-    ``heat_eur_k_h`` per missing kelvin.
-    """
-
-    band_weight: NonNegative = 0.0
-    heat_eur_k_h: NonNegative = 0.5
-    heat_margin_k: NonNegative = 1.0
 
 
 class Slack(Section, frozen=True):
@@ -225,8 +208,10 @@ class Slack(Section, frozen=True):
     pin_eur: NonNegative = 500.0
 
     def __post_init__(self) -> None:
-        if not self.late_eur_kg_day < self.firm_eur_kg_day:
-            raise ValueError("a late firm order must cost more than other late kg")
+        _require(
+            self.late_eur_kg_day < self.firm_eur_kg_day,
+            "a late firm order must cost more than other late kg",
+        )
 
 
 class Replanning(Section, frozen=True):
@@ -260,11 +245,10 @@ class Plant(Section, frozen=True):
     variants: Mapping[str, Variant]
     shifts: tuple[Shift, ...]
     demand: Demand
-    power: Power
     calendar: WorksCalendar = WorksCalendar()
     auxiliaries: tuple[Auxiliary, ...] = ()
+    power: Power = Power()
     room: RoomModel = RoomModel()
-    risk: Risk = Risk()
     slack: Slack = Slack()
     replanning: Replanning = Replanning()
     pv: Photovoltaics = Photovoltaics()
@@ -274,55 +258,42 @@ class Plant(Section, frozen=True):
     lead_in: WallTime = WallTime(14)  # local time of the day before at which a plan may begin
 
     def __post_init__(self) -> None:
-        self._check_stages()
-        self._check_variants()
-        self._check_people()
-
-    def _check_stages(self) -> None:
-        names = {stage.name for stage in self.stages}
-        if not 0 < len(self.stages) == len(names):
-            raise ValueError("stages must be given, each with a name of its own")
-        present = [name for name, count in self.machines.items() if count > 0]
-        for stage in self.stages:
-            if stage.machine not in present:
-                raise ValueError(
-                    f"stage {stage.name} runs on {stage.machine!r}; "
-                    f"[plant.machines] lists {', '.join(present)}"
-                )
-        last = self.stages[-1]
-        if last.hold_h:
-            raise ValueError(f"stage {last.name} is the last: it has nothing to hold mass for")
-        self._check_cleaning()
-
-    def _check_cleaning(self) -> None:
-        if several := [name for name in self.cleaning_min if self.machines.get(name) != 1]:
-            raise ValueError(
-                f"cleaning_min names {several[0]!r}: cleaning is planned for machines of one unit"
-            )
-
-    def _check_variants(self) -> None:
-        names = {stage.name for stage in self.stages}
-        for name, variant in self.variants.items():
-            if unknown := set(variant.duration_min) - names:
-                raise ValueError(
-                    f"variant {name} names stages that do not exist: {sorted(unknown)}"
-                )
-        demanded = set(self.demand.weekly_kg) | set(self.demand.preferred_kg)
-        if unknown := demanded - set(self.variants):
-            raise ValueError(f"demand names variants that do not exist: {sorted(unknown)}")
-
-    def _check_people(self) -> None:
+        names = [stage.name for stage in self.stages]
+        _require(0 < len(names) == len(set(names)), "every stage needs a name of its own")
         most = max((shift.operators for shift in self.shifts), default=0)
         for stage in self.stages:
-            if stage.attended != "never" and stage.operators > most:
-                raise ValueError(
-                    f"stage {stage.name} needs {stage.operators} operators, "
-                    f"no shift has more than {most}"
-                )
+            _require(
+                self.machines.get(stage.machine, 0) > 0,
+                f"stage {stage.name} runs on {stage.machine!r}; "
+                f"[plant.machines] lists {', '.join(self.machines)}",
+            )
+            _require(
+                stage.attended == "never" or stage.operators <= most,
+                f"stage {stage.name} needs {stage.operators} operators, "
+                f"no shift has more than {most}",
+            )
+        _require(
+            not self.stages[-1].hold_h,
+            f"stage {names[-1]} is the last: it has nothing to hold mass for",
+        )
+        _require(
+            all(self.machines.get(name) == 1 for name in self.cleaning_min),
+            f"cleaning_min names {', '.join(self.cleaning_min)}: cleaning is planned for "
+            "machines of one unit",
+        )
+        for name, variant in self.variants.items():
+            unknown = sorted(set(variant.duration_min) - set(names))
+            _require(not unknown, f"variant {name} names stages that do not exist: {unknown}")
+        unknown = sorted({*self.demand.weekly_kg, *self.demand.preferred_kg} - set(self.variants))
+        _require(not unknown, f"demand names variants that do not exist: {unknown}")
+        self._check_shifts()
+
+    def _check_shifts(self) -> None:
         for before, after in pairwise(sorted(self.shifts, key=lambda shift: shift.begin)):
-            ends = before.end if before.begin < before.end else None
-            if ends and after.begin < ends and set(before.days) & set(after.days):
-                raise ValueError(
-                    f"shifts {before.name} and {after.name} overlap; "
-                    "write their operators as one shift"
-                )
+            _require(
+                before.end <= before.begin
+                or before.end <= after.begin
+                or not set(before.days) & set(after.days),
+                f"shifts {before.name} and {after.name} overlap; "
+                "write their operators as one shift",
+            )

@@ -781,7 +781,7 @@ def random_request(seed: int, *, linear: bool = False) -> PlanRequest:
         },
         shifts=shifts,
         demand=Demand(),
-        power=Power(min(size, max(limit, largest + 12)), 0.1, max(limit, largest + 12)),
+        power=Power(max(limit, largest + 12)),
         calendar=WorksCalendar(public_holidays=False),
         auxiliaries=auxiliaries,
         slack=Slack(pin_eur=float(rng.choice([50, 500]))),
@@ -842,7 +842,7 @@ def tiny_request(seed: int) -> PlanRequest:
         request.plant,
         stages=stages,
         variants={"plain": Variant(50.0, 100.0)},
-        power=Power(55.0, 0.1, 1e6),
+        power=Power(),
         cleaning_min={},
     )
     contract = ContractSettings(

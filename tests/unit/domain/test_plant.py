@@ -33,7 +33,7 @@ def plant(*shifts: Shift, **more) -> Plant:
         variants={"plain": Variant(100, 250)},
         shifts=shifts,
         demand=Demand(),
-        power=Power(100.0, 0.1),
+        power=Power(100.0),
         **more,
     )
 

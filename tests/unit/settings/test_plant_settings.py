@@ -54,7 +54,7 @@ def test_the_committed_plants_are_valid(name):
         (("demand", "preferred_kg"), {"standard": {"lunes": 100}}, "weekdays are"),
         (("demand", "preferred_kg"), {}, "gives it no days"),
         (("calendar", "region"), "Andalucía", "region. must be one of 'AN', 'AR'"),
-        (("power", "limit_kw"), 100, "not above limit_kw"),
+        (("power", "limit_kw"), 0, r"limit_kw\] must be above 0"),
         (("auxiliaries", 0, "power_kw"), -5, "must be at least 0, not -5"),
         (("shifts", 1, "begin"), "13:00", "overlap"),
         (
@@ -63,7 +63,7 @@ def test_the_committed_plants_are_valid(name):
             "closed and as open",
         ),
         (("room", "cools_k"), -1, r"cools_k\] must be at least 0"),
-        (("risk", "band_weight"), -1, r"band_weight\] must be at least 0"),
+        (("slack", "room_eur_k_h"), -1, r"room_eur_k_h\] must be at least 0"),
         (("stages", 2, "room", "temperature_max_c"), 40, "not above temperature_critical_c"),
         (("slot_min",), 30, "one of 15, 60"),
     ],
