@@ -63,7 +63,7 @@ def test_the_committed_plants_are_valid(name):
             "closed and as open",
         ),
         (("room", "cools_k"), -1, r"cools_k\] must be at least 0"),
-        (("slack", "room_eur_k_h"), -1, r"room_eur_k_h\] must be at least 0"),
+        (("demand", "weekly_kg", "standard"), -1, r"standard\] must be at least 0"),
         (("stages", 2, "room", "temperature_max_c"), 40, "not above temperature_critical_c"),
         (("slot_min",), 30, "one of 15, 60"),
     ],
