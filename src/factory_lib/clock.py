@@ -7,8 +7,6 @@ are counted in UTC and only the day's ends need the zone. Standard library only:
 scheduled tick with nothing to do must not pay for numpy.
 """
 
-from __future__ import annotations
-
 import time as _time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta

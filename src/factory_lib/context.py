@@ -1,7 +1,5 @@
 """The context of one run: settings, state, store, clock and ``as_of``, opened together."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager

@@ -33,8 +33,6 @@
 ``exit_code`` is what the command line returns: 1 failed, 2 unusable input, 69 a service is away, 75 locked.
 """
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Any
 

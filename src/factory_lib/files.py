@@ -1,7 +1,5 @@
 """Files that are written whole or not at all, and locks that processes wait for or respect."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 from collections.abc import Iterator

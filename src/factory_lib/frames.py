@@ -5,8 +5,6 @@ return and stores take. A *wide* frame has a UTC index named ``start`` and one f
 column per series: what features, models and pages use.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any

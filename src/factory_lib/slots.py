@@ -5,12 +5,11 @@ hundred times faster than sets of timestamps, and a million slots cost well unde
 millisecond.
 """
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from factory_lib.catalogue import AfterSlot, Grid, Publication, Series
@@ -86,6 +85,18 @@ def available_at(rule: Publication, starts: Slots, resolution_s: Slots | int) ->
         [epoch(rule.available_at(from_epoch(int(m)), DAY_S)) for m in midnights], dtype=np.int64
     )
     return published[np.searchsorted(midnights, starts, side="right") - 1]
+
+
+def number_runs(starts: Slots, ends: Slots, *columns: npt.ArrayLike) -> Slots:
+    """Return the number of the run that each slot belongs to, from 0 and ascending.
+
+    A slot goes on with the run of the one before where it starts at that one's end and
+    has equal values in every column; NaN equals nothing.
+    """
+    breaks = np.asarray(starts)[1:] != np.asarray(ends)[:-1]
+    for column in map(np.asarray, columns):
+        breaks |= column[1:] != column[:-1]
+    return np.cumsum(np.append(False, breaks))[: len(starts)]
 
 
 def to_index(starts: Slots, name: str = "start") -> pd.DatetimeIndex:

@@ -4,8 +4,6 @@ Order of precedence: command line, environment, ``.env``, the profile's table in
 file, the file.
 """
 
-from __future__ import annotations
-
 import os
 import tomllib
 from collections.abc import Mapping

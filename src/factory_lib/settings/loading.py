@@ -1,7 +1,5 @@
 """Decode a TOML table into frozen records, strictly: each error names its place and remedy."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from datetime import time

@@ -1,7 +1,5 @@
 """The records behind ``config/factory.toml``: units in names, limits in types."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal

@@ -1,7 +1,5 @@
 """Price basis, access tariff and supply contract; published tolls are data, not settings."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Literal
 

@@ -3,8 +3,6 @@
 What a record means, and when it changes, is the business of ``monitoring.alerts``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields

@@ -7,8 +7,6 @@ backfill (what a provider failed to answer for). Standard library only: every ti
 them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta

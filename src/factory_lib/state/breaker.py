@@ -6,8 +6,6 @@ circuit, its failure opens it again. A probe whose process died expires after
 ``open_s``. Standard library only.
 """
 
-from __future__ import annotations
-
 from datetime import datetime
 
 from factory_lib.clock import from_epoch

@@ -3,8 +3,6 @@
 They are for the metrics; no parameter and no secret is part of a row.
 """
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 

@@ -6,8 +6,6 @@ Standard library only: the tick that finds nothing due opens ``state.db`` and no
 else.
 """
 
-from __future__ import annotations
-
 import os
 import sqlite3
 import threading

@@ -1,7 +1,5 @@
 """The import ledger: the contents whose import was started, and whether it was completed."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol

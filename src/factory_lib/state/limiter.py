@@ -5,8 +5,6 @@ processes queue like one. Capacity is one: an unused turn is not saved up. Stand
 library only.
 """
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 
 from factory_lib.clock import Clock, from_epoch

@@ -1,7 +1,5 @@
 """Marks: the instant at which something last happened to an entity, and a note."""
 
-from __future__ import annotations
-
 import json
 from datetime import datetime
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """The tables of ``state.db`` and ``hosts.db``, and the migration of older files."""
 
-from __future__ import annotations
-
 import json
 import sqlite3
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Ticks: the number of ticks of each job by outcome, added up by day."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """The store: one contract, an embedded backend and InfluxDB 2.x."""
 
-from __future__ import annotations
-
 from factory_lib.settings import Settings
 from factory_lib.store.backend import Backend
 from factory_lib.store.base import Store

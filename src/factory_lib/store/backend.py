@@ -1,7 +1,5 @@
 """What a database must do to hold the store: load and append ``Rows``; the contract above it is in ``base``."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass

@@ -9,8 +9,6 @@ arrives later is newer. Reading gives one value per slot: without open verdicts,
 kind, most trusted place and source, highest ``rev`` available at ``as_of``.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Counts, extents and checksums of what a store holds: equal checksums mean equal content, in any order and backend."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from typing import Any

@@ -4,8 +4,6 @@ All of it can be repeated: what is there already is left alone, and each ends by
 comparing counts and checksums.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Views for other programs: CSV or Parquet, every row with its unit and where it came from."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd

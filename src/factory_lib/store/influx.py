@@ -7,8 +7,6 @@ takes the raw CSV of a Flux query into Arrow: the client's own frames are an ord
 slower.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace

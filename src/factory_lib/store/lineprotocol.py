@@ -1,7 +1,5 @@
 """Rows as InfluxDB's line protocol, built by Arrow in one pass instead of point by point."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,6 +11,7 @@ import pyarrow.compute as pc
 from factory_lib.catalogue import Catalogue
 from factory_lib.clock import DAY_S
 from factory_lib.errors import BadInput
+from factory_lib.slots import number_runs
 from factory_lib.store.rows import NAT, Rows, encode, seconds
 
 BATCH_LINES = 50_000
@@ -115,18 +114,17 @@ def _runs(rows: Rows, which: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any]
     its time of availability (mode ``=``) or the lag after each slot's start (mode
     ``+``), whichever gives fewer runs.
     """
-    start, known = rows["start"], rows["available_at"]
-    moves = [which, start // RUN_S, start - np.arange(len(start)) * rows.dimension("resolution_s")]
-    moves += [rows[name] for name in ("retrieved_at", "provider_updated_at", "run")]
-    edge = np.any([np.diff(move, prepend=move[:1] - 1) != 0 for move in moves], axis=0)
-    together, after = (
-        edge | (np.diff(time, prepend=time[:1] - 1) != 0) for time in (known, known - start)
-    )
-    mode, edge, time = (
-        ("=", together, known) if together.sum() < after.sum() else ("+", after, known - start)
-    )
-    first = np.flatnonzero(edge)
-    parts = zip(*(part[first].tolist() for part in (time, *(moves[-3:]))), strict=True)
+    start = rows["start"]
+    ends = start + rows.dimension("resolution_s")
+    shared = [rows[name] for name in ("retrieved_at", "provider_updated_at", "run")]
+    times = {"+": rows["available_at"] - start, "=": rows["available_at"]}
+    numbers = {
+        mode: number_runs(start, ends, which, start // RUN_S, *shared, time)
+        for mode, time in times.items()
+    }
+    mode = "=" if numbers["="].max() < numbers["+"].max() else "+"
+    first = np.flatnonzero(np.diff(numbers[mode], prepend=-1))
+    parts = zip(*(part[first].tolist() for part in (times[mode], *shared)), strict=True)
     return first, [
         f"{mode}{t};{r};{'' if u == NAT else u};{rows.labels[run]}" for t, r, u, run in parts
     ]

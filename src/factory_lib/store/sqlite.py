@@ -7,8 +7,6 @@ the same file drop each other's POSIX locks when either closes it
 transaction that reads first and writes later fails under WAL whatever the time-out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """One value per slot: from everything stored to what a reader sees."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
