@@ -118,12 +118,12 @@ def _runs(rows: Rows, which: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any]
     ends = start + rows.dimension("resolution_s")
     shared = [rows[name] for name in ("retrieved_at", "provider_updated_at", "run")]
     times = {"+": rows["available_at"] - start, "=": rows["available_at"]}
-    numbers = {
-        mode: number_runs(start, ends, which, start // RUN_S, *shared, time)
-        for mode, time in times.items()
-    }
-    mode = "=" if numbers["="].max() < numbers["+"].max() else "+"
-    first = np.flatnonzero(np.diff(numbers[mode], prepend=-1))
+    begins = {}
+    for mode, time in times.items():
+        number = number_runs(start, ends, which, start // RUN_S, *shared, time)
+        begins[mode] = np.flatnonzero(np.diff(number, prepend=-1))
+    mode = min(begins, key=lambda mode: len(begins[mode]))
+    first = begins[mode]
     parts = zip(*(part[first].tolist() for part in (times[mode], *shared)), strict=True)
     return first, [
         f"{mode}{t};{r};{'' if u == NAT else u};{rows.labels[run]}" for t, r, u, run in parts
