@@ -1,7 +1,5 @@
 """``python -m factory_sim``, the same as ``factory simulate``: start the local server and serve."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

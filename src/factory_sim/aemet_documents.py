@@ -5,8 +5,6 @@ strings with decimal commas, words among them, and absent keys; the forecast is 
 with decimal points by local hour.
 """
 
-from __future__ import annotations
-
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 

@@ -6,8 +6,6 @@ day; they hang together: clouds dim the sun and damp the day's swing, rain comes
 clouds, humidity follows from temperature and dew point.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from factory_lib.clock import DAY_S, HOUR_S

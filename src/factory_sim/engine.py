@@ -1,7 +1,5 @@
 """The providers without their line: who answers, which faults strike, what was asked, on a clock of their own."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """What passes between the server and the wire formats: a request as a provider sees it, and its answer."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -21,8 +21,6 @@ same shape; ``factory simulate --list-faults`` prints every kind::
     nobody, ever
 """
 
-from __future__ import annotations
-
 import json
 import tomllib
 from collections.abc import Iterable, Mapping

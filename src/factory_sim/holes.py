@@ -5,8 +5,6 @@ from the second on. A lost one is delivered by nobody. Which slots are held back
 only on the script and, for the demo's, on the day.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta

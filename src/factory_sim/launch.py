@@ -1,7 +1,5 @@
 """Start the simulator as a process of its own, and steer it: what the demo, tests and benchmarks use."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -7,8 +7,6 @@ it, and a forecaster has something to find. Levels are of the size of the Spanis
 peninsula after 2023.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

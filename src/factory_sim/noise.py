@@ -5,8 +5,6 @@ is stored. The near-normal values are sums of four uniform numbers, so they are 
 (±3.46 standard deviations) and ranges hold for ever.
 """
 
-from __future__ import annotations
-
 import hashlib
 from typing import Any
 

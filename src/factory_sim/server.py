@@ -4,8 +4,6 @@
 steer it and tell what was asked. It listens on 127.0.0.1 only.
 """
 
-from __future__ import annotations
-
 import json
 import socket
 import struct

@@ -4,8 +4,6 @@ Status 200 means little here: without a key the body is empty, and refusals carr
 own ``estado``.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """ESIOS: indicators behind a token, and the public archive of PVPC in strings with decimal commas."""
 
-from __future__ import annotations
-
 import re
 from datetime import date, datetime, time, timedelta
 from typing import Any

@@ -1,7 +1,5 @@
 """OMIE's daily file of day-ahead prices: the n-th slot since local midnight, Portugal before Spain."""
 
-from __future__ import annotations
-
 import re
 from datetime import date, timedelta
 

@@ -4,8 +4,6 @@ Columnar answers. Temperature, humidity, pressure and wind are those of the inst
 rain and radiation those of the hour before it.
 """
 
-from __future__ import annotations
-
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError

@@ -4,8 +4,6 @@ Whole numbers lose their decimal point, and rain or gusts are absent where there
 none.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any

@@ -4,8 +4,6 @@ Wall time of Madrid, both ends inclusive, at most a calendar month at a time; on
 for every refusal.
 """
 
-from __future__ import annotations
-
 from datetime import datetime, time, timedelta
 from typing import Any
 

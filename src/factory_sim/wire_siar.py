@@ -1,7 +1,5 @@
 """SIAR: the interface behind a token, which refuses everything with 403, and the web site's export in UTF-16LE."""
 
-from __future__ import annotations
-
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 

@@ -4,8 +4,6 @@ The one synthetic data generator of the project: for the demo, tests and benchma
 never for an evaluation.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import datetime
 

@@ -5,16 +5,15 @@ together, record one call for the metrics. Keys travel in headers or queries, an
 no URL, error or log line that leaves this module.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
+
+import requests
 
 from factory_lib.clock import Clock
 from factory_lib.errors import (
@@ -32,9 +31,6 @@ from factory_lib.settings import Settings
 from factory_lib.settings.secrets import Secret, hide
 from factory_lib.state import State, breaker, limiter
 from factory_lib.state.calls import Call, record_call
-
-if TYPE_CHECKING:
-    import requests
 
 # some providers' firewalls refuse anything less like a browser
 USER_AGENT = "Mozilla/5.0 (compatible; factory_lib)"
@@ -182,8 +178,6 @@ class Http:
             breaker.record_success(self._state.hosts, self.source)
 
     def _send(self, request: _Request) -> Reply:
-        import requests
-
         url = request.url
         query = {
             **request.params,
@@ -223,8 +217,6 @@ class Http:
 
 
 def _open_session() -> requests.Session:
-    import requests
-
     session = requests.Session()
     session.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": "gzip, deflate"})
     for name in ("urllib3.connectionpool", "urllib3.connection"):

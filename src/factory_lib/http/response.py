@@ -1,7 +1,5 @@
 """A provider's reply, and the error it stands for by status, content type and body together."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 No retry comes sooner than a provider's ``Retry-After``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt

@@ -1,7 +1,5 @@
 """Import of data files: read, checked, stored and counted; repeating an import changes nothing."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from itertools import chain

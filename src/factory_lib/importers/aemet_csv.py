@@ -1,7 +1,5 @@
 """Hourly observations of the Spanish weather service: one line per station, hour and measure."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 

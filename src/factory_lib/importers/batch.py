@@ -1,7 +1,5 @@
 """Members of one format on their way into the store."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """Checks of a reading: values to store, repetitions, contradictions, and impossible values."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Days that a file lacks: without a line, with some slots only, or with empty lines."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 
 import numpy as np

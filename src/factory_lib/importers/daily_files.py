@@ -1,7 +1,5 @@
 """Files of one day or one station each."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Members of a path: plain files, gzip, tar archives and folders, none unpacked to disk."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import io

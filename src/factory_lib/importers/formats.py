@@ -4,8 +4,6 @@ Formats are recognised by their first bytes: names of files are the mirrors' own
 one is an entry here and, where its lines are no plain table, a parser.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Tables of the market: spot prices in hours or quarters, and the system's hourly energy table."""
 
-from __future__ import annotations
-
 from datetime import time, timedelta
 
 import numpy as np

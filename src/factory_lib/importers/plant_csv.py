@@ -13,8 +13,6 @@ October repeats both must be there, in order: old to new, or new to old througho
 Comma between columns, point in numbers.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

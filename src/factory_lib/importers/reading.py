@@ -1,7 +1,5 @@
 """The description of a file format, and the reader of delimited text that most formats share."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -93,7 +91,7 @@ def join_readings(readings: Sequence[Reading]) -> Reading:
 class Lines:
     """The lines of one delimited member, still text; those that cannot be read are collected."""
 
-    def __init__(self, member: Member, fmt: Format) -> None:
+    def __init__(self, member: Member, fmt: "Format") -> None:
         self.member = member
         self.fmt = fmt
         content = member.text(fmt.encoding)
@@ -244,13 +242,13 @@ TIME_UTC = instants("time_utc")
 IN_SPAIN = always("ES")
 
 
-def one_by_one(parse: Callable[[Member, Format], Reading]) -> Parser:
+def one_by_one(parse: Callable[[Member, "Format"], Reading]) -> Parser:
     """Return the parser of several members that parses each by itself."""
     return lambda members, fmt: join_readings([parse(member, fmt) for member in members])
 
 
 @one_by_one
-def parse_table(member: Member, fmt: Format) -> Reading:
+def parse_table(member: Member, fmt: "Format") -> Reading:
     """Read a table whose columns are series."""
     return Lines(member, fmt).reading()
 

@@ -1,7 +1,5 @@
 """The result of an import as a person reads it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import pandas as pd

@@ -9,14 +9,11 @@ order; the missing and recovered slots ``by_source``, ``by_series`` and ``by_sev
 the ``remaining`` stretches with their reason; and the values ``quarantined`` in the run.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -50,11 +47,9 @@ from factory_lib.pipeline.work_table import (
 )
 from factory_lib.results import JobResult
 from factory_lib.slots import Slots, to_index
+from factory_lib.sources.base import Source
 from factory_lib.state import attempts
 from factory_lib.state.attempts import RetryPass
-
-if TYPE_CHECKING:
-    from factory_lib.sources.base import Source
 
 TOO_SHORT = "too short for the automatic backfill: left to daily_backfill"
 LEFT_COLUMNS = ["series", "place", "start", "end", "slots", "severity", "reason"]

@@ -5,8 +5,6 @@ because slots are int64 seconds on a grid: membership is one lookup table over t
 and a gap is the stretch between two edges of a mask.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -35,6 +33,19 @@ class SlotState(IntEnum):
     MISSING = 2
     QUARANTINED = 3  # holds a value with an open quarantine decision
     UNFILLABLE = 4  # requested from every source, and none had it
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Maximal half-open stretches, with their number of slots and missing time."""
+
+    starts: Slots
+    ends: Slots
+    slots: Slots
+    seconds: Slots
+
+    def __len__(self) -> int:
+        return len(self.starts)
 
 
 @dataclass(frozen=True)
@@ -73,19 +84,6 @@ class Coverage:
     def runs_of(self, mask: SlotMask) -> Runs:
         """Return the maximal stretches of neighbouring slots where ``mask`` holds."""
         return runs(mask, self.starts, self.ends, slot_seconds(self.series))
-
-
-@dataclass(frozen=True)
-class Runs:
-    """Maximal half-open stretches, with their number of slots and missing time."""
-
-    starts: Slots
-    ends: Slots
-    slots: Slots
-    seconds: Slots
-
-    def __len__(self) -> int:
-        return len(self.starts)
 
 
 def classify(

@@ -4,15 +4,12 @@ The threads only fetch. The caller stores each result in its own thread as it ar
 a run that is killed keeps everything it had already received.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from queue import SimpleQueue
 from threading import Event
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -20,10 +17,8 @@ from factory_lib import frames
 from factory_lib.context import RunContext
 from factory_lib.errors import AuthError, CircuitOpen, NoDataYet, QuotaError, SourceError
 from factory_lib.pipeline.targets import clients
+from factory_lib.sources.base import Source
 from factory_lib.state import open_state
-
-if TYPE_CHECKING:
-    from factory_lib.sources.base import Source
 
 GIVE_UP = (AuthError, CircuitOpen, QuotaError)  # the next request of this run would fare no better
 

@@ -4,8 +4,6 @@
 unfillable. A store that cannot be reached raises; it is never read as "no gaps".
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta

@@ -1,10 +1,7 @@
 """Ingestion: fetch what is new at the providers, store it, and report what is overdue."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -30,11 +27,9 @@ from factory_lib.pipeline.targets import SourcePlace, Target, clients, targets
 from factory_lib.results import JobResult
 from factory_lib.slots import expected, from_index
 from factory_lib.sources import select
+from factory_lib.sources.base import Source
 from factory_lib.state.attempts import record_requests, unfillable_stretches
 from factory_lib.state.marks import LATEST_SLOT, get_mark
-
-if TYPE_CHECKING:
-    from factory_lib.sources.base import Source
 
 FIRST_LOAD_DAYS = 168  # six requests of 28 days: what features and a first training need
 REREAD_DAYS = 2  # prices are revised after the day, and observations arrive late

@@ -1,7 +1,5 @@
 """Counts of one run: the requests, and the rows that they brought into the store."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields

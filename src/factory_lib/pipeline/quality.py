@@ -10,8 +10,6 @@ Every rule takes the latest revision of each value (``VIEW_COLUMNS``, ordered by
 place, source, start) and returns rows of it with ``reason``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import chain

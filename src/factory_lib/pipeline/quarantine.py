@@ -1,7 +1,5 @@
 """Decisions of a person: values are quarantined, released or corrected, and never deleted."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime
 

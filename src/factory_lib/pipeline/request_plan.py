@@ -1,11 +1,8 @@
 """The fewest requests that cover the slots that are needed, most urgent first."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,9 +13,7 @@ from factory_lib.pipeline.fetch import Request
 from factory_lib.pipeline.targets import SourcePlace, Target
 from factory_lib.settings.records import GapSettings, SourceSettings
 from factory_lib.slots import Slots
-
-if TYPE_CHECKING:
-    from factory_lib.sources.base import Source
+from factory_lib.sources.base import Source
 
 Windows = Callable[[datetime, datetime], list[tuple[datetime, datetime]]]
 

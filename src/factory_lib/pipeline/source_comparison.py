@@ -5,8 +5,6 @@ catalogue's order). All providers with a key are requested, side by side, and ev
 they give is stored; the hour only decides which request comes first.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 

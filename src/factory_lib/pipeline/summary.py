@@ -1,7 +1,5 @@
 """The results of ingestion, gap analysis and backfill as a person reads them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import pandas as pd

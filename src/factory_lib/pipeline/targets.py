@@ -1,21 +1,17 @@
 """The series that this site should have, at which places, and which sources serve them there."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from factory_lib import sources
 from factory_lib.catalogue import Measurement, Series
 from factory_lib.clock import Clock
 from factory_lib.context import RunContext
 from factory_lib.settings import Settings
+from factory_lib.sources.base import Source
 from factory_lib.state import State
-
-if TYPE_CHECKING:
-    from factory_lib.sources.base import Source
 
 
 class SourcePlace(NamedTuple):

@@ -26,11 +26,8 @@ is missing, or holds a quarantined value alone. The columns:
     was not known at the instant of a replay.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -43,10 +40,8 @@ from factory_lib.pipeline.request_plan import PlannedRequest, plan_requests, req
 from factory_lib.pipeline.targets import SourcePlace
 from factory_lib.settings.records import GapSettings
 from factory_lib.slots import Slots, from_index
+from factory_lib.sources.base import Source
 from factory_lib.state.attempts import RetryPass
-
-if TYPE_CHECKING:
-    from factory_lib.sources.base import Source
 
 _TYPES = {
     "series": "category",

@@ -5,8 +5,6 @@ address that lives for minutes. Status 200 is no success here: a missing key is 
 200, no data a 200 with ``estado`` 404. https://opendata.aemet.es
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """The client of one provider: windows it can answer, one request each, rows inside the window."""
 
-from __future__ import annotations
-
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence

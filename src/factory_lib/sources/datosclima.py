@@ -5,8 +5,6 @@ one ``AemetYYYY-MM-DD.xls`` per day, stations by name, header in the fifth row. 
 is downloaded: a person puts the archives there. No real file has been read yet.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

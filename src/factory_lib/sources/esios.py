@@ -6,8 +6,6 @@ commas; its rows are counted from local midnight, since on clock change days its
 are not wall hours. https://api.esios.ree.es
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from math import isnan

@@ -6,8 +6,6 @@ a day (23 and 25 at the clock changes) until 2025-09-30, 96 (92, 100) since. A
 republished file has the suffix ``.2``.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from datetime import date, datetime

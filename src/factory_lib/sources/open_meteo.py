@@ -5,8 +5,6 @@ answers use one fixed offset even across a clock change, and in m/s, since its d
 is km/h. Answers for any point: the place is the site's own.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta

@@ -5,8 +5,6 @@ that of the hour before; where there is none the key is absent, which is 0 mm. T
 needs One Call 3.0. https://openweathermap.org/current
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise

@@ -5,15 +5,13 @@ guesses nothing. One value that cannot be right loses that value; a structure th
 cannot be right loses the answer.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import groupby
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -66,7 +64,7 @@ class Parsed:
     rejected: tuple[Rejected, ...] = ()
     issued_at: datetime | None = None
 
-    def __add__(self, other: Parsed) -> Parsed:
+    def __add__(self, other: Self) -> "Parsed":
         return Parsed(frames.concat([self.rows, other.rows]), self.rejected + other.rejected)
 
 

@@ -5,8 +5,6 @@ changed between 2021 and 2025. Both ends of a request are inclusive wall times o
 Madrid; 28 local days are always accepted at hourly resolution.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 

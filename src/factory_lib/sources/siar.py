@@ -4,8 +4,6 @@ Version 2 (https://servicio.mapa.gob.es/siarapi): every functional refusal is a 
 distinguished by its text.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from string import ascii_uppercase
