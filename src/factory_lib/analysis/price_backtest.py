@@ -7,8 +7,6 @@ from known rows only, see ``features.lags``; bands come from the errors of earli
 forecasts.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from datetime import date

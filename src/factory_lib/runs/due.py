@@ -5,8 +5,6 @@ nothing to do, or None when something new can exist. Standard library only: a ti
 nothing due reads a few rows of one SQLite file and ends.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """``runs/index.html``: every run, newest first, with status and metrics; no script, no request."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Parts of a page: its heading, the summary line, remarks and plain text."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from html import escape

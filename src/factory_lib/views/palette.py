@@ -1,7 +1,5 @@
 """Colours of every chart, distinct under the common colour-vision deficiencies (Okabe and Ito)."""
 
-from __future__ import annotations
-
 BLUE = "#0072b2"
 ORANGE = "#e69f00"
 GREEN = "#009e73"

@@ -1,7 +1,5 @@
 """Frames as tables for people: units in the head, aligned numbers, local times, unknown as –."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from html import escape
 from typing import Any
