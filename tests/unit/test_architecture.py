@@ -91,9 +91,7 @@ TICK = (
     "runs/due",
     "cli/app",
     "cli/jobs",
-    "cli/options",
-    "cli/output",
-    "cli/scheduled",
+    "cli/common",
     "cli/simulation",
 )
 HEAVY = {

@@ -1,42 +1,145 @@
-"""Commands that look after the installation: backup, restore, copy, cron, mlflow."""
+"""Commands that watch and keep the installation: doctor, health, alerts, backups, cron, mlflow."""
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
+import pandas as pd
 
 from factory_lib import settings as factory_settings
 from factory_lib.admin import backup, cron
-from factory_lib.cli.options import common_options
-from factory_lib.cli.output import records, write, write_rows
-from factory_lib.context import open_context
+from factory_lib.cli import simulation
+from factory_lib.cli.common import (
+    by_option,
+    common_options,
+    in_context,
+    records,
+    write,
+    write_either,
+    write_rows,
+)
+from factory_lib.clock import SystemClock
+from factory_lib.context import RunContext
+from factory_lib.errors import BadInput
+from factory_lib.monitoring import alerts, diagnostics, health
+from factory_lib.results import JobResult
+from factory_lib.settings import Settings
+from factory_lib.state import State, open_state
+
+LONGEST_SILENCE_H = 8784.0  # a year; what is to be silent for longer is better mended
+Rows = list[dict[str, Any]]
 
 commands = click.Group()
 
 
-@commands.command("backup")
+@commands.command("doctor")
 @common_options
-def take_backup(profile: str | None, as_json: bool) -> None:
+def doctor(profile: str | None, as_json: bool) -> int:
+    """Check keys, providers, store, registry, clock and disk.
+
+    Each line that is not ok says what to do. Exit code 1 where one fails.
+    """
+    with simulation.ensure_running(factory_settings.load(profile)) as settings:
+        report = diagnostics.examine(settings, providers=True)
+    lines = []
+    for check in report.checks:
+        remedy = f"\n{'':<31}-> {check.next_step}" if check.next_step else ""
+        lines.append(f"{check.status:<6}{check.name:<25}{check.finding}{remedy}")
+    found = {"status": report.status, "checks": records(report.table())}
+    write_either(as_json, found, "\n".join(lines))
+    return int(report.status == "fail")
+
+
+@commands.command("health")
+@in_context()
+def show_health(ctx: RunContext) -> JobResult:
+    """Show the state of jobs, providers and series."""
+    return health.check_health(ctx)
+
+
+@commands.group("alerts")
+@common_options
+def alert_commands(profile: str | None, as_json: bool) -> None:
+    """List, acknowledge, mute or test alerts.
+
+    A NAME is topic/entity; * and ? match.
+    """
+
+
+@alert_commands.command("list")
+@click.option("--all", "every", is_flag=True, help="List resolved ones too.")
+@common_options
+def list_alerts(profile: str | None, every: bool, as_json: bool) -> None:
+    """List open alerts."""
+    with open_state(factory_settings.load(profile), read_only=True) as state:
+        write_rows(alerts.alert_rows(state, every=every), as_json)
+
+
+@alert_commands.command("ack")
+@click.argument("name")
+@by_option
+@common_options
+def acknowledge(profile: str | None, name: str, by: str, as_json: bool) -> None:
+    """Acknowledge alerts: silent until they get worse or end."""
+    with _state(profile) as (_, state, now):
+        write_rows([{"acknowledged": alerts.acknowledge(state, name, by, now)}], as_json)
+
+
+@alert_commands.command("mute")
+@click.argument("name")
+@click.option("--hours", type=float, default=24.0, show_default=True, help="Hours of silence.")
+@common_options
+def mute(profile: str | None, name: str, hours: float, as_json: bool) -> None:
+    """Mute alerts for some hours."""
+    if not 0 < hours <= LONGEST_SILENCE_H:
+        raise BadInput(f"--hours is more than 0 and at most {LONGEST_SILENCE_H:g}, not {hours:g}.")
+    with _state(profile) as (_, state, now):
+        until = now + timedelta(hours=hours)
+        count = alerts.mute(state, name, until)
+    write_rows([{"muted": count, "until": until.isoformat()}], as_json)
+
+
+@alert_commands.command("test")
+@common_options
+def test(profile: str | None, as_json: bool) -> None:
+    """Send a test through every channel."""
+    event = alerts.Event(alerts.Topic.TEST, "alerts", alerts.Severity.INFO, "This is a test.")
+    with _state(profile) as (settings, state, now):
+        alerts.raise_event(state, event, now)
+        sent = alerts.deliver(state, settings, now)
+    write_either(as_json, sent, "\n".join(f"sent {alerts.message(line)}" for line in sent))
+
+
+@contextmanager
+def _state(profile: str | None) -> Iterator[tuple[Settings, State, datetime]]:
+    settings = factory_settings.load(profile)
+    with open_state(settings) as state:
+        yield settings, state, SystemClock(settings.clock_offset_s).now()
+
+
+@commands.command("backup")
+@in_context()
+def take_backup(ctx: RunContext) -> Rows:
     """Back up store and state while jobs go on."""
-    with open_context(profile) as ctx:
-        folder = backup.take_backup(ctx)
-    write_rows([{"backup": str(folder)}], as_json)
+    return [{"backup": str(backup.take_backup(ctx))}]
 
 
 @commands.command("restore")
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
-@common_options
-def restore_backup(profile: str | None, folder: Path | None, as_json: bool) -> None:
+@in_context()
+def restore_backup(ctx: RunContext, folder: Path | None) -> Rows:
     """Restore a backup, after checking it.
 
     FOLDER is the newest one by default.
     """
-    with open_context(profile) as ctx:
-        source, inventory = backup.restore_backup(ctx, folder)
+    source, inventory = backup.restore_backup(ctx, folder)
     rows = int(inventory["rows"].sum())
-    write_rows([{"restored": str(source), "rows": rows, "checksums": "equal"}], as_json)
+    return [{"restored": str(source), "rows": rows, "checksums": "equal"}]
 
 
 @commands.command("copy")
@@ -47,12 +150,10 @@ def restore_backup(profile: str | None, folder: Path | None, as_json: bool) -> N
     required=True,
     help="The backend that receives everything.",
 )
-@common_options
-def copy(profile: str | None, backend: Literal["sqlite", "influx"], as_json: bool) -> None:
+@in_context()
+def copy(ctx: RunContext, backend: Literal["sqlite", "influx"]) -> pd.DataFrame:
     """Copy the store into the other backend; repeating it completes it."""
-    with open_context(profile) as ctx:
-        inventory = backup.copy_to(ctx, backend)
-    write_rows(records(inventory), as_json)
+    return backup.copy_to(ctx, backend)
 
 
 @commands.group("cron")
@@ -92,13 +193,8 @@ def remove_cron(profile: str | None, as_json: bool) -> None:
 def mlflow_pages(profile: str | None, port: int, as_json: bool) -> int:
     """Serve the MLflow pages on 127.0.0.1."""
     paths = factory_settings.load(profile).paths
-    options = {
-        "--host": "127.0.0.1",
-        "--port": str(port),
-        "--backend-store-uri": paths.mlflow_uri,
-        "--artifacts-destination": str(paths.mlflow_artifacts),
-    }
     program = str(Path(sys.executable).with_name("mlflow"))
-    return subprocess.call(
-        [program, "server", *(word for pair in options.items() for word in pair)]
-    )
+    address = ["--host", "127.0.0.1", "--port", str(port)]
+    data = ["--backend-store-uri", paths.mlflow_uri]
+    models = ["--artifacts-destination", str(paths.mlflow_artifacts)]
+    return subprocess.call([program, "server", *address, *data, *models])

@@ -1,11 +1,13 @@
 """The command line itself: which commands there are, and the module each lives in."""
 
+import sys
+from collections.abc import Sequence
 from importlib import import_module
 
 import click
 
-from factory_lib.cli.options import common_options
-from factory_lib.errors import BadInput
+from factory_lib.cli.common import common_options
+from factory_lib.errors import BadInput, FactoryError
 
 EXIT_CODES = (
     "exit codes: 0 done · 1 failed · 2 unusable input · 69 a service is away · 75 skipped, locked"
@@ -24,9 +26,9 @@ COMMANDS = {
     "predict": ("models", "Predict the hours ahead, or apply the rule to one made-up hour."),
     "models": ("models", "List registered model versions, or roll one back."),
     "plan": ("planning", "Plan the next seven days; print the shift sheet."),
-    "doctor": ("monitoring", "Check keys, providers, store, registry, clock and disk."),
-    "health": ("monitoring", "Show the state of jobs, providers and series."),
-    "alerts": ("monitoring", "List, acknowledge, mute or test alerts."),
+    "doctor": ("admin", "Check keys, providers, store, registry, clock and disk."),
+    "health": ("admin", "Show the state of jobs, providers and series."),
+    "alerts": ("admin", "List, acknowledge, mute or test alerts."),
     "backup": ("admin", "Back up store and state while jobs go on."),
     "restore": ("admin", "Restore a backup, after checking it."),
     "copy": ("admin", "Copy the store into the other backend; repeating it completes it."),
@@ -64,19 +66,19 @@ def factory(profile: str | None, as_json: bool) -> None:
     """Energy-aware production: data, forecasts and plans for one factory."""
 
 
-def invoke(words: list[str]) -> int:
-    """Run a command line and return its exit code.
-
-    Raises
-    ------
-    BadInput
-        If there is no such command or option, or its value is of the wrong kind.
-    """
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; an error becomes one sentence on stderr and an exit code."""
+    error: FactoryError
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
         code = factory.main(words or ["--help"], prog_name="factory", standalone_mode=False)
-    except click.UsageError as error:
-        path = error.ctx.command_path if error.ctx else "factory"
-        raise BadInput(error.format_message(), next_step=f"See `{path} --help`.") from None
-    except click.Abort:
-        raise KeyboardInterrupt from None
-    return int(code or 0)
+        return int(code or 0)
+    except click.UsageError as usage:
+        path = usage.ctx.command_path if usage.ctx else "factory"
+        error = BadInput(usage.format_message(), next_step=f"See `{path} --help`.")
+    except FactoryError as failure:
+        error = failure
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    sys.stderr.write(f"factory: {error}\n")
+    return error.exit_code

@@ -1,31 +1,37 @@
 """Commands on stored values: import, gaps, backfill, export, quarantine."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
+import pandas as pd
 from tqdm import tqdm
 
 from factory_lib import importers
 from factory_lib import settings as factory_settings
 from factory_lib.admin.export import export_view
 from factory_lib.cli import simulation
-from factory_lib.cli.options import Command, as_of_option, by_option, common_options
-from factory_lib.cli.output import records, write_result, write_rows
+from factory_lib.cli.common import (
+    Command,
+    as_of_option,
+    by_option,
+    common_options,
+    in_context,
+    write_result,
+    write_rows,
+)
 from factory_lib.clock import parse_instant
-from factory_lib.context import open_context
+from factory_lib.context import RunContext, open_context
 from factory_lib.errors import BadInput, SourceError
 from factory_lib.importers.formats import FORMATS
-from factory_lib.pipeline import backfill as filling
-from factory_lib.pipeline import quarantine as quarantining
-from factory_lib.pipeline.gaps import analyse
-from factory_lib.pipeline.summary import summarise_gaps
+from factory_lib.pipeline import backfill, gaps, quarantine, summary
 from factory_lib.results import JobResult
 
 commands = click.Group()
+Rows = list[dict[str, Any]]
 
 
 @commands.command("import")
@@ -53,22 +59,18 @@ def import_files(
 
 def write_imports(results: Sequence[JobResult], as_json: bool = False) -> int:
     """Write the results of imports; return 1 where something could not be read."""
-    for result in results:
-        write_result(result, as_json, "missing", "rejected")
-    return int(any(result.status == "fail" for result in results))
+    codes = [write_result(result, as_json, "missing", "rejected") for result in results]
+    return max(codes, default=0)
 
 
 @commands.command("gaps")
 @click.option("--since", help="First market day (default: the look-back of the settings).")
 @as_of_option
-@common_options
-def gaps(profile: str | None, since: str | None, as_of: str | None, as_json: bool) -> int:
+@in_context("accounting", "gaps", read_only=True)
+def account(ctx: RunContext, since: str | None) -> JobResult:
     """Account for every slot and list the gaps."""
-    with open_context(profile, as_of, read_only=True) as ctx:
-        start, _ = _window(since, None, ctx.as_of)
-        result = summarise_gaps(analyse(ctx, start))
-    write_result(result, as_json, "accounting", "gaps")
-    return int(result.status == "fail")
+    start, _ = _window(since, None, ctx.as_of)
+    return summary.summarise_gaps(gaps.analyse(ctx, start))
 
 
 @commands.command("backfill")
@@ -77,7 +79,7 @@ def gaps(profile: str | None, since: str | None, as_of: str | None, as_json: boo
 @click.option("--dry-run", is_flag=True, help="Show the plan without any request.")
 @as_of_option
 @common_options
-def backfill(
+def fill_gaps(
     profile: str | None,
     since: str | None,
     until: str | None,
@@ -91,20 +93,18 @@ def backfill(
         open_context(settings=settings, as_of=as_of) as ctx,
         tqdm(unit="request", disable=not sys.stderr.isatty()) as bar,
     ):
-        result = filling.backfill(
+        result = backfill.backfill(
             ctx,
             *_window(since, until, ctx.as_of),
             automatic=False,
             dry_run=dry_run,
             progress=lambda progress: _advance(bar, progress),
         )
-    write_result(result, as_json, "plan", "by_source", "remaining")
-    if result.status != "fail":
-        return 0
-    return SourceError.exit_code if result.metrics["providers_away"] else 1
+    failed = write_result(result, as_json, "plan", "by_source", "remaining")
+    return SourceError.exit_code if failed and result.metrics["providers_away"] else failed
 
 
-def _advance(bar: Any, progress: filling.Progress) -> None:
+def _advance(bar: Any, progress: backfill.Progress) -> None:
     bar.total = progress.planned
     bar.n = progress.done
     bar.set_postfix_str(f"about {progress.remaining_s:.0f} s left at the rate limits")
@@ -117,8 +117,7 @@ def _window(
     end = parse_instant(until) if until else None
     if since is None:
         return None, end
-    start, _ = _bounded(since, min(end or as_of, as_of).isoformat())
-    return start, end
+    return _bounded(since, min(end or as_of, as_of).isoformat())[0], end
 
 
 def _bounded(since: str, until: str) -> tuple[datetime, datetime]:
@@ -171,17 +170,16 @@ def export(
 
 @commands.group("quarantine")
 @common_options
-def quarantine(profile: str | None, as_json: bool) -> None:
+def quarantined(profile: str | None, as_json: bool) -> None:
     """List quarantined values; release, reject or correct values."""
 
 
-@quarantine.command("list")
+@quarantined.command("list")
 @click.argument("series", required=False)
-@common_options
-def list_quarantined(profile: str | None, series: str | None, as_json: bool) -> None:
+@in_context(read_only=True)
+def list_quarantined(ctx: RunContext, series: str | None) -> pd.DataFrame:
     """List quarantined values."""
-    with open_context(profile, read_only=True) as ctx:
-        write_rows(records(quarantining.open_decisions(ctx, series)), as_json)
+    return quarantine.open_decisions(ctx, series)
 
 
 def _selection(command: Command) -> Command:
@@ -193,46 +191,38 @@ def _selection(command: Command) -> Command:
         click.option("--source", help="Of this provider alone."),
         click.option("--reason", required=True, help="Kept beside the values."),
         by_option,
-        common_options,
     ):
         command = option(command)
     return command
 
 
-@quarantine.command("release")
+@quarantined.command("release")
 @_selection
-def release(**options: Any) -> None:
+@in_context()
+def release(ctx: RunContext, reason: str, by: str, **values: Any) -> Rows:
     """Release quarantined values, so that they are used again."""
-    _decide("release", options)
+    count = quarantine.record_decision(ctx, _selected(**values), "released", reason, by)
+    return [{"values": count, "action": "release", "by": by}]
 
 
-@quarantine.command("reject")
+@quarantined.command("reject")
 @_selection
-def reject(**options: Any) -> None:
+@in_context()
+def reject(ctx: RunContext, reason: str, by: str, **values: Any) -> Rows:
     """Quarantine values, so that they are not used."""
-    _decide("reject", options)
+    count = quarantine.record_decision(ctx, _selected(**values), "quarantined", reason, by)
+    return [{"values": count, "action": "reject", "by": by}]
 
 
-@quarantine.command("correct")
+@quarantined.command("correct")
 @click.option("--value", type=float, required=True, help="The right value.")
 @_selection
-def correct(**options: Any) -> None:
+@in_context()
+def correct(ctx: RunContext, value: float, reason: str, by: str, **values: Any) -> Rows:
     """Store a revision of each value; the old one stays readable."""
-    _decide("correct", options)
+    count = quarantine.correct(ctx, _selected(**values), value, reason, by)
+    return [{"values": count, "action": "correct", "by": by}]
 
 
-def _decide(action: str, options: Mapping[str, Any]) -> None:
-    window = _bounded(options["since"], options["until"])
-    selection = quarantining.Selection(options["series"], *window, options["source"])
-    author = options["by"]
-    with open_context(options["profile"]) as ctx:
-        if action == "correct":
-            count = quarantining.correct(
-                ctx, selection, options["value"], options["reason"], author
-            )
-        else:
-            decision = "released" if action == "release" else "quarantined"
-            count = quarantining.record_decision(
-                ctx, selection, decision, options["reason"], author
-            )
-    write_rows([{"values": count, "action": action, "by": author}], options["as_json"])
+def _selected(series: str, since: str, until: str, source: str | None) -> quarantine.Selection:
+    return quarantine.Selection(series, *_bounded(since, until), source)

@@ -9,9 +9,8 @@ import click
 
 from factory_lib import settings as factory_settings
 from factory_lib.cli import data, simulation
-from factory_lib.cli.options import common_options
-from factory_lib.cli.output import write
-from factory_lib.cli.scheduled import job_settings
+from factory_lib.cli.common import common_options, write
+from factory_lib.cli.jobs import job_settings
 from factory_lib.clock import parse_instant, save_clock
 from factory_lib.context import open_context
 from factory_lib.importers import import_history

@@ -1,22 +1,36 @@
-"""Commands on the jobs of ``config/factory.toml``: run, list, settings, index."""
+"""Commands on the jobs of ``config/factory.toml``: run as cron does, list, settings, index.
+
+Standard library and click only, until a job is due.
+"""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 import click
 from msgspec import structs
 
 from factory_lib import settings as factory_settings
-from factory_lib.cli import scheduled
-from factory_lib.cli.options import as_of_option, common_options
-from factory_lib.cli.output import plain, write, write_json
-from factory_lib.errors import BadInput, FactoryError
+from factory_lib.cli import simulation
+from factory_lib.cli.common import as_of_option, common_options, plain, write_either
+from factory_lib.clock import SystemClock, parse_instant
+from factory_lib.errors import BadInput, FactoryError, JobLocked
+from factory_lib.runs import due
 from factory_lib.settings import Settings
+from factory_lib.settings.records import JobSettings
 from factory_lib.state import open_state
 from factory_lib.state.marks import LAST_RUN, get_marks
+from factory_lib.state.ticks import count_tick
+
+# A job that failed outweighs one that was only locked, whatever the numbers say.
+_WORST_FIRST = (1, 2, 69, 75, 0)
 
 commands = click.Group()
+
+
+# -- running --------------------------------------------------------------------------------------
 
 
 def _parameters(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
@@ -59,7 +73,98 @@ def run(profile: str | None, jobs: tuple[str, ...], **options: Any) -> int:
     `factory jobs` lists them. A job with nothing due ends at once; one with --as-of, --param
     or --force always runs.
     """
-    return scheduled.run_jobs(profile, jobs, **options)
+    return run_jobs(profile, jobs, **options)
+
+
+def run_jobs(
+    profile: str | None,
+    names: Sequence[str],
+    *,
+    as_of: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    force: bool = False,
+    code: bool = False,
+    as_json: bool = False,
+) -> int:
+    """Run jobs one after the other and return the worst exit code.
+
+    A job with nothing due is one row in the state and ends without starting a kernel; with
+    ``as_of``, ``parameters`` or ``force`` every job runs.
+    """
+    loaded = factory_settings.load(profile)
+    specs = {name: job_settings(loaded, name) for name in names}
+    always = force or bool(as_of) or bool(parameters)
+    options = {"parameters": parameters or {}, "code": code, "replay": bool(as_of)}
+    codes = [0]
+    with simulation.ensure_running(loaded) as settings:
+        at = parse_instant(as_of) if as_of else SystemClock(settings.clock_offset_s).now()
+        for name, spec in specs.items():
+            if not always and (reason := _nothing_due(settings, name, at)):
+                _report({"job": name, "status": "not_due", "summary": reason}, as_json)
+            else:
+                codes.append(_run(settings, name, spec, at, as_json=as_json, **options))
+    return worst(codes)
+
+
+def worst(codes: Iterable[int]) -> int:
+    """Return the exit code for all: failed, then wrong input, unavailable, locked and done."""
+    return min(codes, key=_WORST_FIRST.index)
+
+
+def job_settings(settings: Settings, job: str) -> JobSettings:
+    """Return a job's settings.
+
+    Raises
+    ------
+    BadInput
+        If there is no such job; the message lists those there are.
+    """
+    if job not in settings.jobs:
+        jobs = ", ".join(settings.jobs)
+        raise BadInput(f"There is no job {job!r}.", next_step=f"Known: {jobs}.")
+    return settings.jobs[job]
+
+
+def _nothing_due(settings: Settings, name: str, now: datetime) -> str | None:
+    """Return why there is nothing to do, after counting the tick; None when the job is due."""
+    with open_state(settings) as state:
+        reason = due.nothing_due(settings, state, name, now)
+        if reason:
+            count_tick(state, name, "not_due", now)
+    return reason
+
+
+def _run(
+    settings: Settings,
+    name: str,
+    spec: JobSettings,
+    as_of: datetime,
+    *,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    from factory_lib.monitoring import alerts
+    from factory_lib.runs import runner
+
+    run_options = runner.RunOptions(**options, after_run=alerts.after_run)
+    try:
+        folder, record = runner.run_job(settings, name, spec, as_of, run_options)
+    except JobLocked as locked:
+        with open_state(settings) as state:
+            count_tick(state, name, "locked", as_of)
+        _report({"job": name, "status": "skipped", "summary": str(locked)}, as_json)
+        return locked.exit_code
+    sentence = f"{record.error or record.summary}\n  {folder / 'report.html'}"
+    fields = {**asdict(record), "folder": str(folder)}
+    write_either(as_json, fields, f"{name}: {record.ending}. {sentence}")
+    return record.exit_code
+
+
+def _report(fields: Mapping[str, str], as_json: bool) -> None:
+    write_either(as_json, fields, "{job}: {status}. {summary}".format(**fields))
+
+
+# -- listing --------------------------------------------------------------------------------------
 
 
 @commands.command("jobs")
@@ -69,22 +174,22 @@ def list_jobs(profile: str | None, as_json: bool) -> None:
     settings = factory_settings.load(profile)
     with open_state(settings, read_only=True) as state:
         last = get_marks(state, LAST_RUN)
-    rows = [
-        {
+    rows = []
+    lines = []
+    for name, spec in settings.jobs.items():
+        cron = spec.cron or "on demand"
+        mark = last.get(name)
+        row = {
             "job": name,
             "notebook": spec.notebook,
-            "cron": spec.cron or "on demand",
-            "last_run": last[name][0].isoformat() if name in last else None,
-            "status": last[name][1]["status"] if name in last else None,
+            "cron": cron,
+            "last_run": mark.at.isoformat() if mark else None,
+            "status": mark.note["status"] if mark else None,
         }
-        for name, spec in settings.jobs.items()
-    ]
-    if as_json:
-        write_json(rows)
-        return
-    for row in rows:
-        ran = f"{row['status']} at {row['last_run']}" if row["last_run"] else "never run"
-        write(f"{row['job']:<28}{row['notebook']:<24}{row['cron']:<16}{ran}")
+        rows.append(row)
+        ran = "{status} at {last_run}".format(**row) if mark else "never run"
+        lines.append(f"{name:<28}{spec.notebook:<24}{cron:<16}{ran}")
+    write_either(as_json, rows, "\n".join(lines))
 
 
 @commands.command("index")
@@ -94,10 +199,10 @@ def write_index(profile: str | None, as_json: bool) -> None:
     from factory_lib.runs import index
 
     file = str(index.write_index(factory_settings.load(profile).paths))
-    if as_json:
-        write_json({"index": file})
-    else:
-        write(file)
+    write_either(as_json, {"index": file}, file)
+
+
+# -- settings -------------------------------------------------------------------------------------
 
 
 @commands.group("config")
@@ -112,19 +217,15 @@ def check_config(profile: str | None, as_json: bool) -> int:
     """Check the settings; exit code 1 where a job cannot run or a week misses its demand."""
     settings = factory_settings.load(profile)
     problems = list(_problems(settings))
-    if as_json:
-        write_json(
-            {
-                "file": str(settings.file),
-                "profile": settings.profile,
-                "sound": not problems,
-                "problems": problems,
-            }
-        )
-    else:
-        _write_plant(settings)
-        sound = "is not sound" if problems else "is sound, and an ordinary week meets its demand"
-        write("\n".join([*problems, f"{settings.file} {sound}."]))
+    found = {
+        "file": str(settings.file),
+        "profile": settings.profile,
+        "sound": not problems,
+        "problems": problems,
+    }
+    sound = "is not sound" if problems else "is sound, and an ordinary week meets its demand"
+    lines = [_plant(settings), *problems, f"{settings.file} {sound}."]
+    write_either(as_json, found, "\n".join(lines))
     return int(bool(problems))
 
 
@@ -135,19 +236,16 @@ def show_config(profile: str | None, as_json: bool) -> None:
     settings = factory_settings.load(profile)
     hidden = ("secrets", "catalogue")
     values = {key: value for key, value in structs.asdict(settings).items() if key not in hidden}
-    if as_json:
-        write_json(values)
-        return
-    _write_plant(settings)
     text = json.dumps(values, indent=2, default=plain, ensure_ascii=False)
-    write(f"\nEverything that is set, secrets left out:\n{text}")
+    head = "Everything that is set, secrets left out:"
+    write_either(as_json, values, f"{_plant(settings)}\n\n{head}\n{text}")
 
 
-def _write_plant(settings: Settings) -> None:
+def _plant(settings: Settings) -> str:
     from factory_lib.planning import plant_summary
 
-    write(f"From {settings.file}, profile {settings.profile}:")
-    write("\n".join(plant_summary.describe(settings)))
+    lines = plant_summary.describe(settings)
+    return "\n".join([f"From {settings.file}, profile {settings.profile}:", *lines])
 
 
 def _problems(settings: Settings) -> Iterator[str]:

@@ -1,12 +1,15 @@
 """Commands on models: predict, models."""
 
-import click
+from typing import Any
 
-from factory_lib.cli import scheduled
-from factory_lib.cli.options import as_of_option, common_options
-from factory_lib.cli.output import records, write, write_json, write_rows
-from factory_lib.context import open_context
+import click
+import pandas as pd
+
+from factory_lib.cli import jobs
+from factory_lib.cli.common import as_of_option, common_options, in_context, write_either
+from factory_lib.context import RunContext, open_context
 from factory_lib.errors import BadInput
+from factory_lib.models import prediction, registry
 
 WHAT_IF = {"price": "EUR/MWh", "temperature": "°C", "humidity": "%"}
 
@@ -33,27 +36,24 @@ def predict(
     if what_if:
         _apply_rule(profile, as_of, _what_if(values), as_json)
         return 0
-    jobs = ["ml_predictions"]
-    return scheduled.run_jobs(profile, jobs, as_of=as_of, force=True, as_json=as_json)
+    job = "ml_predictions"
+    return jobs.run_jobs(profile, [job], as_of=as_of, force=True, as_json=as_json)
 
 
 def _apply_rule(
     profile: str | None, as_of: str | None, given: dict[str, float], as_json: bool
 ) -> None:
-    from factory_lib.models.prediction import rule
-
     with open_context(profile, as_of, read_only=True) as ctx:
-        result = rule(ctx, given["price"], given["temperature"], given["humidity"])
-    unknown = {name for name, value in result.items() if value != value}
-    if as_json:
-        values = {name: None if name in unknown else value for name, value in result.items()}
-        write_json({"kind": "rule", "given": given, **values})
-        return
+        result = prediction.rule(ctx, given["price"], given["temperature"], given["humidity"])
     inputs = ", ".join(f"{name} {given[name]:g} {unit}" for name, unit in WHAT_IF.items())
-    write(f"rule, not a prediction: {inputs}")
+    lines = [f"rule, not a prediction: {inputs}"]
+    values: dict[str, Any] = {"kind": "rule", "given": given}
     for name, value in result.items():
-        number = value if isinstance(value, str) else f"{value:.1f}"
-        write(f"  {name:<28}{'unknown' if name in unknown else number}")
+        unknown = value != value  # NaN
+        values[name] = None if unknown else value
+        words = value if isinstance(value, str) else "unknown" if unknown else f"{value:.1f}"
+        lines.append(f"  {name:<28}{words}")
+    write_either(as_json, values, "\n".join(lines))
 
 
 def _what_if(words: tuple[str, ...]) -> dict[str, float]:
@@ -80,34 +80,22 @@ def _what_if(words: tuple[str, ...]) -> dict[str, float]:
 @commands.group("models", invoke_without_command=True)
 @click.pass_context
 @common_options
-def models(ctx: click.Context, profile: str | None, as_json: bool) -> None:
+def models(group: click.Context, /, **options: Any) -> None:
     """List registered model versions, or roll one back."""
-    if ctx.invoked_subcommand is None:
-        _write_versions(profile, as_json)
+    if group.invoked_subcommand is None:
+        group.invoke(list_models, **options)
 
 
 @models.command("list")
-@common_options
-def list_models(profile: str | None, as_json: bool) -> None:
+@in_context(read_only=True)
+def list_models(ctx: RunContext) -> pd.DataFrame:
     """List registered model versions."""
-    _write_versions(profile, as_json)
+    return registry.versions(ctx)
 
 
 @models.command("rollback")
 @click.argument("name")
-@common_options
-def roll_back(profile: str | None, name: str, as_json: bool) -> None:
+@in_context()
+def roll_back(ctx: RunContext, name: str) -> list[dict[str, Any]]:
     """Give the alias of a model back to the champion before."""
-    from factory_lib.models import registry
-
-    with open_context(profile) as ctx:
-        champion = registry.rollback(ctx, name)
-    write_rows([{"model": name, "champion": champion}], as_json)
-
-
-def _write_versions(profile: str | None, as_json: bool) -> None:
-    from factory_lib.models import registry
-
-    with open_context(profile, read_only=True) as ctx:
-        versions = records(registry.versions(ctx))
-    write_rows(versions, as_json)
+    return [{"model": name, "champion": registry.rollback(ctx, name)}]

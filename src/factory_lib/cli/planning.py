@@ -5,8 +5,15 @@ from typing import Any, Literal
 
 import click
 
-from factory_lib.cli.options import as_of_option, by_option, common_options
-from factory_lib.cli.output import records, write, write_json, write_rows
+from factory_lib.cli.common import (
+    as_of_option,
+    by_option,
+    common_options,
+    records,
+    write,
+    write_json,
+    write_rows,
+)
 from factory_lib.context import RunContext, open_context
 from factory_lib.errors import BadInput
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
-from factory_lib.cli import app, main, output
+from factory_lib.cli import app, common, main
 
 FACTORY = [sys.executable, "-m", "factory_lib.cli"]
 
@@ -128,7 +128,7 @@ def test_a_shell_completes_commands_and_jobs(home: Path, line: str, expected: se
 
 def test_work_goes_on_when_the_reader_of_the_output_went_away() -> None:
     program = (
-        "import sys; from factory_lib.cli.output import write\n"
+        "import sys; from factory_lib.cli.common import write\n"
         "for _ in range(9): write('x' * 99_999)\n"
         "sys.stderr.write('done')"
     )
@@ -143,6 +143,6 @@ def test_work_goes_on_when_the_reader_of_the_output_went_away() -> None:
 
 
 def test_empty_fields_of_a_row_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
-    output.write_rows([{"a": 1, "b": "", "c": None}, {"a": 0}], as_json=False)
-    output.write_rows([], as_json=False)
+    common.write_rows([{"a": 1, "b": "", "c": None}, {"a": 0}], as_json=False)
+    common.write_rows([], as_json=False)
     assert capsys.readouterr().out == "a 1\na 0\nnone\n"

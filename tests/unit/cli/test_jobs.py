@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from factory_lib.cli import scheduled
+from factory_lib.cli import jobs
 
 
 @pytest.mark.parametrize(
@@ -18,4 +18,4 @@ from factory_lib.cli import scheduled
     ],
 )
 def test_the_exit_code_of_several_jobs_is_the_worst(codes: list[int], expected: int) -> None:
-    assert scheduled.worst(codes) == expected
+    assert jobs.worst(codes) == expected

@@ -1,0 +1,145 @@
+"""Options, output and the open profile that the commands share. No pandas until it is needed."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import is_dataclass
+from functools import wraps
+from getpass import getuser
+from typing import Any, TypeVar
+
+import click
+from msgspec import Struct, structs
+
+from factory_lib.results import JobResult
+
+SHOWN_ROWS = 20
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+# -- options --------------------------------------------------------------------------------------
+
+as_of_option = click.option(
+    "--as-of",
+    help="Replay: nothing that became available later is read (2017-12-31, or an instant).",
+)
+by_option = click.option("--by", default=getuser, help="Name of the person (default: the user).")
+
+
+def common_options(command: Command) -> Command:
+    """Add ``--profile`` and ``--json``, which may stand before or after a command's name."""
+    profile = click.option(
+        "--profile",
+        default=_inherited("profile"),
+        help="live (default), demo, history, or another table under [profiles].",
+    )
+    as_json = click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        default=_inherited("as_json"),
+        help="Print JSON instead of text.",
+    )
+    return profile(as_json(command))
+
+
+def _inherited(name: str) -> Callable[[], Any]:
+    """Return a default: the value of the group that the command belongs to."""
+
+    def default() -> Any:
+        parent = click.get_current_context().parent
+        return parent.params.get(name) if parent else None
+
+    return default
+
+
+def in_context(*tables: str, read_only: bool = False) -> Callable[[Callable[..., Any]], Any]:
+    """Make a command of a function of a profile's context, and write what it returns.
+
+    The function returns rows, a frame, or a result, of which ``tables`` are shown (default:
+    all); a result that failed gives exit code 1.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        @wraps(function)
+        def command(
+            profile: str | None, as_json: bool, as_of: str | None = None, **options: Any
+        ) -> int:
+            from factory_lib.context import open_context
+
+            with open_context(profile, as_of, read_only=read_only) as ctx:
+                answer = function(ctx, **options)
+            if isinstance(answer, JobResult):
+                return write_result(answer, as_json, *tables)
+            write_rows(answer if isinstance(answer, list) else records(answer), as_json)
+            return 0
+
+        return common_options(command)
+
+    return decorate
+
+
+# -- output ---------------------------------------------------------------------------------------
+
+
+def write(text: str) -> None:
+    """Write a line; where its reader went away, as ``head`` does, the command goes on."""
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def plain(value: Any) -> Any:
+    """Return what JSON can hold in place of a record, a path or an instant."""
+    if isinstance(value, Struct):
+        return structs.asdict(value)
+    return vars(value) if is_dataclass(value) else str(value)
+
+
+def write_json(value: Any) -> None:
+    """Write one line of JSON."""
+    write(json.dumps(value, default=plain, ensure_ascii=False))
+
+
+def write_either(as_json: bool, value: Any, text: str) -> None:
+    """Write a value as one line of JSON, or the text for a person."""
+    if as_json:
+        write_json(value)
+    else:
+        write(text)
+
+
+def records(frame: Any) -> list[dict[str, Any]]:
+    """Return the rows of a frame as plain records; times in ISO 8601, NaN as None."""
+    text = frame.to_json(orient="records", date_format="iso", date_unit="s")
+    return list(json.loads(text))
+
+
+def write_rows(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
+    """Write one line for each row, without its empty fields."""
+    lines = []
+    for row in rows:
+        fields = (f"{name} {value}" for name, value in row.items() if value not in ("", None))
+        lines.append("  ".join(fields))
+    write_either(as_json, list(rows), "\n".join(lines or ["none"]))
+
+
+def write_result(result: JobResult, as_json: bool, *tables: str) -> int:
+    """Write a result and its tables, or those that are named; return 1 where it failed."""
+    frames = {name: result[name] for name in tables or result.tables}
+    head = {
+        "status": result.status,
+        "summary": result.summary,
+        "metrics": dict(result.metrics),
+        "notes": result.notes,
+    }
+    lines = [result.summary]
+    for name, frame in frames.items():
+        if len(frame):
+            more = f" (first {SHOWN_ROWS} of {len(frame):,})" if len(frame) > SHOWN_ROWS else ""
+            lines.append(f"\n{name}{more}:\n{frame.head(SHOWN_ROWS).to_string(index=False)}")
+    tables_as_rows = {name: records(frame) for name, frame in frames.items()}
+    write_either(as_json, head | tables_as_rows, "\n".join(lines))
+    return int(result.status == "fail")
