@@ -1,11 +1,6 @@
 """Parts of pages: headings, summary lines, tables and charts. Frames in, pictures out."""
 
-from factory_lib.views import (
-    continuity_charts,
-    learning_charts,
-    plan_charts,
-    series_charts,
-)
+from factory_lib.views import learning_charts, plan_charts, series_charts
 from factory_lib.views.page import heading, notes, summary, text
 from factory_lib.views.palette import LEVEL, SEVERITY, STATUS
 from factory_lib.views.shift_sheet import shift_sheet
@@ -15,7 +10,6 @@ __all__ = [
     "LEVEL",
     "SEVERITY",
     "STATUS",
-    "continuity_charts",
     "gaps",
     "heading",
     "learning_charts",

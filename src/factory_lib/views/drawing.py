@@ -1,21 +1,19 @@
 """Parts that the charts share: the figure in the library's style, legend, band and time axis."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+from matplotlib.figure import Figure
 
 from factory_lib.clock import MADRID
 from factory_lib.views.palette import BLUE, GREY, INK, LINE, SOFT
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 WIDTH = 9.2  # inches
 STYLE: Any = {  # matplotlib types its keys as one literal of 300 names
@@ -59,9 +57,6 @@ def chart(
     The user's own settings of matplotlib stay as they are. ``grid`` is passed to
     ``Figure.subplots``; the title stands above the first panel.
     """
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height))
         panels = list(np.ravel(figure.subplots(**grid)))
@@ -98,15 +93,12 @@ def day_ticks(axes: Axes, days: pd.Index, pattern: str) -> None:
 
 def local_axis(axes: Axes, *, now: datetime | None = None) -> None:
     """Label the time axis in local time and mark ``now``."""
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
     locator = AutoDateLocator(tz=MADRID, minticks=4, maxticks=9)
-    axes.xaxis.set_major_locator(locator)
     formatter = ConciseDateFormatter(locator, MADRID, _FORMATS, _OFFSET_FORMATS, _ZERO_FORMATS)
+    axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(formatter)
     if now is not None:
-        instant: Any = pd.Timestamp(now)
-        axes.axvline(instant, color=GREY, linewidth=0.9, linestyle=":")
+        axes.axvline(date2num(now), color=GREY, linewidth=0.9, linestyle=":")
 
 
 def split_at_gaps(frame: pd.DataFrame) -> pd.DataFrame:
@@ -131,5 +123,5 @@ def step_line(axes: Axes, values: pd.Series, **style: Any) -> None:
     starts = pd.DatetimeIndex(values.index)
     width = starts[-1] - starts[-2] if len(starts) > 1 else pd.Timedelta(hours=1)
     edges: Any = starts.append(starts[-1:] + width)
-    line_width = STYLE["lines.linewidth"]
-    axes.stairs(values.to_numpy(float), edges, baseline=None, linewidth=line_width, **style)
+    style["linewidth"] = STYLE["lines.linewidth"]
+    axes.stairs(values.to_numpy(float), edges, baseline=None, **style)

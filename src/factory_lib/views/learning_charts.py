@@ -1,13 +1,13 @@
 """Charts of forecasts and their quality, always beside the naive baseline."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from itertools import cycle
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from factory_lib.clock import MADRID
 from factory_lib.views.drawing import (
@@ -20,9 +20,6 @@ from factory_lib.views.drawing import (
     split_at_gaps,
 )
 from factory_lib.views.palette import BLUE, GREY, INK, ORANGE, RECOMMENDATION
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _DARK = 0.55  # share from which a cell needs white text
 
@@ -122,9 +119,6 @@ def recommendations(classes: pd.Series, title: str) -> Figure:
     classes : Series
         UTC index (hours); values are the recommendation's classes.
     """
-    from matplotlib.colors import ListedColormap
-    from matplotlib.patches import Patch
-
     names = list(RECOMMENDATION)
     local = pd.DatetimeIndex(classes.index).tz_convert(MADRID)
     codes = classes.map({name: code for code, name in enumerate(names)}).astype(float)

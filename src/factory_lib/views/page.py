@@ -1,6 +1,7 @@
 """Parts of a page: its heading, the summary line, remarks and plain text."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 from typing import Any, Protocol
@@ -26,13 +27,13 @@ _TEXT_STYLE = (
 )
 
 
+@dataclass(frozen=True, repr=False)
 class Html:
     """HTML that Jupyter shows, with the metrics that the run's record keeps beside it."""
 
-    def __init__(self, html: str, *, text: str, metrics: Mapping[str, Any] | None = None) -> None:
-        self.html = html
-        self.text = text
-        self.metrics = metrics
+    html: str
+    text: str
+    metrics: Mapping[str, Any] | None = None
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         bundle: dict[str, Any] = {"text/html": self.html, "text/plain": self.text}
@@ -74,13 +75,13 @@ def heading(page: Page) -> Html:
     return Html(html, text=text, metrics={"simulated": page.simulated})
 
 
-def summary(result: JobResult, **more: Any) -> Html:
-    """Return the summary line; its status and metrics (and ``more``) go into the run's record."""
+def summary(result: JobResult) -> Html:
+    """Return the summary line; its status and metrics go into the run's record."""
     colour = LEVEL[result.status]
     mark = _CHIP.format(colour=colour, text=_MARK[result.status])
     style = _SUMMARY_STYLE.format(colour=colour)
     html = f'<div style="{style}">{mark} {escape(result.summary)}</div>'
-    metrics = {"summary": result.summary, "level": result.status, **result.metrics, **more}
+    metrics = {"summary": result.summary, "level": result.status, **result.metrics}
     return Html(html, text=f"[{result.status}] {result.summary}", metrics=metrics)
 
 

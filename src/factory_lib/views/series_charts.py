@@ -1,17 +1,17 @@
-"""Charts of prices and weather: over local time, by distribution, by month and hour."""
-
-from __future__ import annotations
+"""Charts of series: over local time, by distribution, by month and hour, by completeness."""
 
 from datetime import datetime
 from itertools import cycle
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
 
 from factory_lib.views.drawing import (
     cells,
     chart,
+    day_ticks,
     draw_band,
     legend,
     local_axis,
@@ -27,13 +27,12 @@ from factory_lib.views.palette import (
     ORANGE,
     PURPLE,
     RED,
+    SEVERITY,
     SKY,
     SOFT,
+    STATUS,
 )
 from factory_lib.views.tables import label, unit_of
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _COLOURS = {
     "spot_eur_mwh": BLUE,
@@ -42,6 +41,11 @@ _COLOURS = {
     "humidity_pct": SKY,
 }
 _OTHERS = (GREEN, PURPLE, GREY, INK)
+_ROW_IN = 0.34  # inches
+# red: nothing; yellow; green: complete
+_COMPLETENESS = LinearSegmentedColormap.from_list(
+    "completeness", [STATUS["missing"], "#f0c05a", GREEN]
+).with_extremes(bad=LINE)
 
 
 def lines(
@@ -126,4 +130,44 @@ def months_by_hour(shares: pd.DataFrame, title: str) -> Figure:
             panels[0].set_ylabel("local hour")
             bar = figure.colorbar(image, ax=panels, ticks=[0, 0.5, 1], pad=0.01)
             bar.set_ticklabels(["never", "half", "always"])
+    return figure
+
+
+def calendar(daily: pd.DataFrame, title: str = "Completeness by market day") -> Figure:
+    """Draw a row per series and a cell per market day, from red (nothing) to green (complete).
+
+    Parameters
+    ----------
+    daily : DataFrame
+        Index: market days (dates); one column per series; values: share present, 0 to
+        1, NaN where nothing is expected.
+    """
+    with chart(title, _ROW_IN * daily.shape[1] + 1.1) as (figure, [axes]):
+        image = cells(axes, daily.T, cmap=_COMPLETENESS, vmin=0, vmax=1)
+        axes.set_yticks(range(daily.shape[1]), [str(name) for name in daily.columns])
+        day_ticks(axes, daily.index, "%d %b %y")
+        percent = "{x:.0%}"
+        figure.colorbar(image, ax=axes, shrink=0.9, aspect=12, pad=0.01, format=percent)
+    return figure
+
+
+def recovery(by_group: pd.DataFrame, title: str = "Missing slots: recovered and left") -> Figure:
+    """Draw a bar per row with the recovered slots and those left.
+
+    Parameters
+    ----------
+    by_group : DataFrame
+        Index: a name per bar; columns ``missing`` and ``recovered`` (slots).
+    """
+    names = [str(name) for name in by_group.index]
+    recovered = by_group["recovered"]
+    left = by_group["missing"] - recovered
+    with chart(title, _ROW_IN * max(len(by_group), 1) + 1.0) as (figure, [axes]):
+        axes.barh(names, recovered, height=0.65, color=GREEN, label="recovered")
+        red = SEVERITY["critical"]
+        axes.barh(names, left, left=recovered, height=0.65, color=red, label="left")
+        axes.invert_yaxis()
+        axes.set_xlabel("slots")
+        axes.grid(axis="y", visible=False)
+        axes.legend(loc="lower right")
     return figure

@@ -134,8 +134,6 @@ def _split(name: str) -> tuple[str, str]:
 
 def format_value(value: Any, decimals: int = 2) -> str:
     """Return one value in words: local time for instants, a dash and never 0 for an unknown."""
-    if value is None or value is pd.NaT:
-        return UNKNOWN
     if isinstance(value, pd.Timestamp):
         return f"{value.tz_convert(MADRID):%Y-%m-%d %H:%M}" if value.tzinfo else f"{value:%Y-%m-%d}"
     if isinstance(value, bool | np.bool_):
@@ -144,4 +142,4 @@ def format_value(value: Any, decimals: int = 2) -> str:
         return f"{value:,}"
     if isinstance(value, float | np.floating):
         return f"{value:,.{decimals}f}" if np.isfinite(value) else UNKNOWN
-    return str(value)
+    return UNKNOWN if value is None or value is pd.NaT else str(value)

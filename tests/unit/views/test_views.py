@@ -15,7 +15,6 @@ from matplotlib.patches import StepPatch
 from factory_lib import views
 from factory_lib.results import METRICS_MIME, JobResult
 from factory_lib.views import (
-    continuity_charts,
     drawing,
     learning_charts,
     plan_charts,
@@ -36,8 +35,8 @@ class Context:
 
 
 def test_a_summary_carries_its_metrics_into_the_record() -> None:
-    result = JobResult("warn", "3 < 4 slots are missing.", {"missing": 3})
-    bundle = views.summary(result, mlflow_run_id="abc")._repr_mimebundle_()
+    result = JobResult("warn", "3 < 4 slots are missing.", {"missing": 3, "mlflow_run_id": "abc"})
+    bundle = views.summary(result)._repr_mimebundle_()
     metrics = {"summary": result.summary, "level": "warn", "missing": 3, "mlflow_run_id": "abc"}
     assert bundle[METRICS_MIME] == metrics
     assert "3 &lt; 4 slots" in bundle["text/html"]
@@ -241,7 +240,7 @@ CLASSES = ["Optimal", "Moderate", "Reduced", "Halt Production"]
     "figure",
     [
         pytest.param(
-            lambda: continuity_charts.calendar(
+            lambda: series_charts.calendar(
                 pd.DataFrame(
                     {"a": [1.0, 0.5, np.nan]}, index=pd.date_range("2026-01-01", periods=3)
                 )
@@ -249,7 +248,7 @@ CLASSES = ["Optimal", "Moderate", "Reduced", "Halt Production"]
             id="calendar",
         ),
         pytest.param(
-            lambda: continuity_charts.recovery(
+            lambda: series_charts.recovery(
                 pd.DataFrame({"missing": [4], "recovered": [3]}, index=["ree"])
             ),
             id="recovery",
