@@ -101,7 +101,7 @@ def open_context(
     settings: Settings | None = None,
     clock: Clock | None = None,
     read_only: bool = False,
-    records_calls: bool = True,
+    lazy: bool = False,
 ) -> Iterator[RunContext]:
     """Open a profile's state and store, and close them again.
 
@@ -112,8 +112,8 @@ def open_context(
         replay.
     read_only : bool
         Leave the state as it is, and record no call.
-    records_calls : bool
-        Record each operation of store and registry.
+    lazy : bool
+        Record no call, and make no file before something else is written.
 
     Raises
     ------
@@ -124,8 +124,8 @@ def open_context(
     own_clock = clock or SystemClock(settings.clock_offset_s)
     instant = parse_instant(as_of) if isinstance(as_of, str) else as_of
     with (
-        open_state(settings, read_only=read_only) as state,
-        closing(open_store(settings)) as store,
+        open_state(settings, read_only=read_only, lazy=lazy) as state,
+        closing(open_store(settings, lazy=state.read_only)) as store,
     ):
         context = RunContext(
             settings=settings,
@@ -135,13 +135,13 @@ def open_context(
             as_of=instant or own_clock.now(),
             run_id=run_id or uuid4().hex[:12],
             explicit_as_of=not _is_present(instant, own_clock),
-            records_calls=records_calls and not read_only,
+            records_calls=not state.read_only,
         )
         store.on_operation = partial(context.record_call, "store")
         try:
             yield context
         finally:
-            if clock is None and settings.clock_offset_s and not read_only:
+            if clock is None and settings.clock_offset_s and not state.read_only:
                 save_clock(settings.paths.clock, own_clock.now())
 
 

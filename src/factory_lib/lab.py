@@ -6,18 +6,19 @@
 >>> lab.runs(ctx).head()
 """
 
-from __future__ import annotations
-
 import atexit
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from IPython.core.getipython import get_ipython
+from IPython.core.pylabtools import select_figure_formats
+from msgspec import structs
 
 from factory_lib.catalogue import Series
 from factory_lib.clock import HOUR_S, day_start, market_day, parse_instant
@@ -31,31 +32,20 @@ from factory_lib.pipeline.targets import places_of
 from factory_lib.results import JobResult
 from factory_lib.slots import expected, to_index
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-
 _profiles = ExitStack()
 atexit.register(_profiles.close)
 
 
 def open_profile(profile: str | None = None, as_of: str = "") -> RunContext:
-    """Open a profile for as long as the kernel lives.
+    """Open a profile for as long as the kernel lives; no file is made before a job writes one.
 
     ``as_of`` (ISO, or a date) replays a past instant.
     """
-    _show_figures()
-    context = open_context(profile, as_of or None, records_calls=in_job())
-    return _profiles.enter_context(context)
-
-
-def _show_figures() -> None:
-    """Let Jupyter draw matplotlib figures that were made without pyplot's global state."""
-    from IPython.core.getipython import get_ipython
-    from IPython.core.pylabtools import select_figure_formats
-
     if shell := get_ipython():
+        # figures that were made without pyplot's global state
         select_figure_formats(shell, {"png"})
+    context = open_context(profile, as_of or None, lazy=not in_job())
+    return _profiles.enter_context(context)
 
 
 def series(
@@ -94,8 +84,18 @@ def series(
         grid = grid[grid % HOUR_S == 0]
     elif len(entries) > 1:
         _check_cadence(entries, start, end)
-    rows = pd.concat([_read(ctx, entry, start, end, hourly) for entry in entries])
-    return wide(rows, to_index(grid)).reindex(columns=list(names))
+    rows = [
+        ctx.store.read(
+            entry.name,
+            places=places_of(ctx.settings, entry),
+            start=start,
+            end=end,
+            as_of=ctx.as_of,
+            grid_s=HOUR_S if hourly else None,
+        )
+        for entry in entries
+    ]
+    return wide(pd.concat(rows), to_index(grid)).reindex(columns=list(names))
 
 
 def _check_cadence(entries: list[Series], start: datetime, end: datetime) -> None:
@@ -106,19 +106,6 @@ def _check_cadence(entries: list[Series], start: datetime, end: datetime) -> Non
             f"{', '.join(entry.name for entry in entries)} differ in cadence.",
             next_step="Pass hourly=True, or load one at a time.",
         )
-
-
-def _read(
-    ctx: RunContext, entry: Series, start: datetime, end: datetime, hourly: bool
-) -> pd.DataFrame:
-    return ctx.store.read(
-        entry.name,
-        places=places_of(ctx.settings, entry),
-        start=start,
-        end=end,
-        as_of=ctx.as_of,
-        grid_s=HOUR_S if hourly else None,
-    )
 
 
 def _instant(given: str | datetime | None) -> datetime | None:
@@ -135,9 +122,9 @@ def ingest(ctx: RunContext, sources: str = "all", days: int | None = None) -> Jo
 
 
 def gaps(ctx: RunContext, since: str | datetime | None = None) -> JobResult:
-    """Analyse the coverage of every series; see ``pipeline.gaps``."""
+    """Analyse the coverage of every series; see ``pipeline.gaps``. A job raises its alerts."""
     report = _gaps.analyse(ctx, _instant(since))
-    if since is None:
+    if since is None and in_job():
         alerts.after_gaps(ctx, report.gaps)
     return summarise_gaps(report)
 
@@ -183,7 +170,7 @@ def train(ctx: RunContext, force: bool = False) -> JobResult:
     return run(ctx, force=force, draw=training_charts)
 
 
-def training_charts(tables: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
+def training_charts(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     """Return the charts of a training by file name, from the tables of its result."""
     from factory_lib.views import learning_charts as charts
 
@@ -284,10 +271,13 @@ def climate_risk(ctx: RunContext, years: int = 4) -> JobResult:
 
 
 def health(ctx: RunContext, checks: str = "all") -> JobResult:
-    """Check jobs, providers, series and the machine; ``checks="keys"`` only the API keys."""
+    """Check jobs, providers, series and the machine; ``checks="keys"`` only the API keys.
+
+    A job raises the alerts of keys that end.
+    """
     from factory_lib.monitoring.health import check_health
 
-    return check_health(ctx, keys_only=checks == "keys")
+    return check_health(ctx, keys_only=checks == "keys", notify=in_job())
 
 
 def maintain(ctx: RunContext) -> JobResult:
@@ -314,4 +304,6 @@ def runs(ctx: RunContext, most: int = 100) -> pd.DataFrame:
     from factory_lib.runs import records
 
     newest = islice(records.folders(ctx.settings.paths.runs), most)
-    return pd.DataFrame([{**vars(records.read_record(each)), "folder": each} for each in newest])
+    return pd.DataFrame(
+        [{**structs.asdict(records.read_record(each)), "folder": each} for each in newest]
+    )

@@ -121,7 +121,7 @@ def test_a_replay_is_counted_and_says_nothing_of_the_present(
     make_notebook("summed", SUMMARY.replace("LEVEL", f"'{status}'"))
     state = open_state(checkout)
     alerts.raise_event(
-        state, alerts.Event(alerts.Topic.JOB, "job", alerts.Severity.WARNING, "live trouble"), NOW
+        state, alerts.Event("job", "job", alerts.Severity.WARNING, "live trouble"), NOW
     )
     before = alerts.alert_rows(state)
     spec = JobSettings(notebook="summed", timeout_s=60)

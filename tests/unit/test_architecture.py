@@ -164,7 +164,7 @@ def test_sql_is_in_the_packages_that_keep_a_database() -> None:
         and statement.match(node.value)
         and package_of(file) not in ("state", "store")
     }
-    assert others == {"monitoring/diagnostics.py"}
+    assert others == {"monitoring/health.py"}
 
 
 def test_every_package_is_in_the_table() -> None:

@@ -69,7 +69,7 @@ def test_each_operation_of_store_and_registry_leaves_one_row(settings: Settings)
 
 
 @pytest.mark.parametrize(
-    "options", [{"read_only": True}, {"records_calls": False}], ids=["read only", "not recorded"]
+    "options", [{"read_only": True}, {"lazy": True}], ids=["read only", "lazy"]
 )
 def test_looking_leaves_no_row(settings: Settings, options: dict[str, bool]) -> None:
     open_state(settings).close()

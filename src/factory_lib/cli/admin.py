@@ -18,7 +18,6 @@ from factory_lib.cli.common import (
     by_option,
     common_options,
     in_context,
-    records,
     write,
     write_either,
     write_rows,
@@ -26,7 +25,7 @@ from factory_lib.cli.common import (
 from factory_lib.clock import SystemClock
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput
-from factory_lib.monitoring import alerts, diagnostics, health
+from factory_lib.monitoring import alerts, health
 from factory_lib.results import JobResult
 from factory_lib.settings import Settings
 from factory_lib.state import State, open_state
@@ -45,21 +44,21 @@ def doctor(profile: str | None, as_json: bool) -> int:
     Each line that is not ok says what to do. Exit code 1 where one fails.
     """
     with simulation.ensure_running(factory_settings.load(profile)) as settings:
-        report = diagnostics.examine(settings, providers=True)
+        checks = health.examine(settings, providers=True, notify=False)
     lines = []
-    for check in report.checks:
+    for check in checks:
         remedy = f"\n{'':<31}-> {check.next_step}" if check.next_step else ""
         lines.append(f"{check.status:<6}{check.name:<25}{check.finding}{remedy}")
-    found = {"status": report.status, "checks": records(report.table())}
-    write_either(as_json, found, "\n".join(lines))
-    return int(report.status == "fail")
+    status = health.worst(checks)
+    write_either(as_json, {"status": status, "checks": checks}, "\n".join(lines))
+    return int(status == "fail")
 
 
 @commands.command("health")
-@in_context()
+@in_context(read_only=True)
 def show_health(ctx: RunContext) -> JobResult:
     """Show the state of jobs, providers and series."""
-    return health.check_health(ctx)
+    return health.check_health(ctx, notify=False)
 
 
 @commands.group("alerts")
@@ -108,7 +107,7 @@ def mute(profile: str | None, name: str, hours: float, as_json: bool) -> None:
 @common_options
 def test(profile: str | None, as_json: bool) -> None:
     """Send a test through every channel."""
-    event = alerts.Event(alerts.Topic.TEST, "alerts", alerts.Severity.INFO, "This is a test.")
+    event = alerts.Event("test", "alerts", alerts.Severity.INFO, "This is a test.")
     with _state(profile) as (settings, state, now):
         alerts.raise_event(state, event, now)
         sent = alerts.deliver(state, settings, now)

@@ -17,7 +17,7 @@ from factory_lib.results import JobResult
 SHOWN_ROWS = 20
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-# -- options --------------------------------------------------------------------------------------
+# -- options ---------------------------------------------------------------------------
 
 as_of_option = click.option(
     "--as-of",
@@ -79,7 +79,7 @@ def in_context(*tables: str, read_only: bool = False) -> Callable[[Callable[...,
     return decorate
 
 
-# -- output ---------------------------------------------------------------------------------------
+# -- output ----------------------------------------------------------------------------
 
 
 def write(text: str) -> None:

@@ -5,7 +5,6 @@ Standard library and click only, until a job is due.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -30,7 +29,7 @@ _WORST_FIRST = (1, 2, 69, 75, 0)
 commands = click.Group()
 
 
-# -- running --------------------------------------------------------------------------------------
+# -- running ---------------------------------------------------------------------------
 
 
 def _parameters(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
@@ -155,7 +154,7 @@ def _run(
         _report({"job": name, "status": "skipped", "summary": str(locked)}, as_json)
         return locked.exit_code
     sentence = f"{record.error or record.summary}\n  {folder / 'report.html'}"
-    fields = {**asdict(record), "folder": str(folder)}
+    fields = {**structs.asdict(record), "folder": str(folder)}
     write_either(as_json, fields, f"{name}: {record.ending}. {sentence}")
     return record.exit_code
 
@@ -164,7 +163,7 @@ def _report(fields: Mapping[str, str], as_json: bool) -> None:
     write_either(as_json, fields, "{job}: {status}. {summary}".format(**fields))
 
 
-# -- listing --------------------------------------------------------------------------------------
+# -- listing ---------------------------------------------------------------------------
 
 
 @commands.command("jobs")
@@ -196,13 +195,13 @@ def list_jobs(profile: str | None, as_json: bool) -> None:
 @common_options
 def write_index(profile: str | None, as_json: bool) -> None:
     """Write runs/index.html anew."""
-    from factory_lib.runs import index
+    from factory_lib.runs import report
 
-    file = str(index.write_index(factory_settings.load(profile).paths))
+    file = str(report.write_index(factory_settings.load(profile).paths))
     write_either(as_json, {"index": file}, file)
 
 
-# -- settings -------------------------------------------------------------------------------------
+# -- settings --------------------------------------------------------------------------
 
 
 @commands.group("config")
@@ -217,7 +216,7 @@ def check_config(profile: str | None, as_json: bool) -> int:
     """Check the settings; exit code 1 where a job cannot run or a week misses its demand."""
     settings = factory_settings.load(profile)
     problems = list(_problems(settings))
-    found = {
+    answer = {
         "file": str(settings.file),
         "profile": settings.profile,
         "sound": not problems,
@@ -225,7 +224,7 @@ def check_config(profile: str | None, as_json: bool) -> int:
     }
     sound = "is not sound" if problems else "is sound, and an ordinary week meets its demand"
     lines = [_plant(settings), *problems, f"{settings.file} {sound}."]
-    write_either(as_json, found, "\n".join(lines))
+    write_either(as_json, answer, "\n".join(lines))
     return int(bool(problems))
 
 

@@ -88,7 +88,7 @@ def plan(
     words = [" ".join(["pin", *text]) for text in pins]
     words += [" ".join(["out", *text]) for text in outages]
     words += [" ".join(["order", *text]) for text in orders]
-    with open_context(profile, as_of) as ctx:
+    with open_context(profile, as_of, lazy=bool(changes)) as ctx:
         if changes:
             _write_preview(ctx, changes, as_json)
             return 0
@@ -109,7 +109,7 @@ def list_overrides(profile: str | None, as_json: bool) -> int:
     """List the overrides that are stored."""
     from factory_lib.planning import documents, overrides
 
-    with open_context(profile) as ctx:
+    with open_context(profile, read_only=True) as ctx:
         items = overrides.stored(documents.plans_folder(ctx))
     rows = [
         {"number": item.number, "override": str(item), "until": item.end, "by": item.author}

@@ -31,7 +31,7 @@ class FeatureSet:
     hash : str
         Of names, version, hours and values: equal hashes, equal sets.
     file : Path
-        The stored set.
+        Where a job stores the set.
     notes : tuple of str
         Provenance of the hours.
     """
@@ -43,7 +43,7 @@ class FeatureSet:
 
 
 def build_feature_set(ctx: RunContext, days: int) -> FeatureSet:
-    """Build and store the set of the last ``days`` days, or of the latest with price and weather.
+    """Build, and in a job store, the set of the last ``days`` days, or of the latest with price and weather.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def build_feature_set(ctx: RunContext, days: int) -> FeatureSet:
     file = (
         ctx.settings.paths.data / "features" / f"thirteen-v{FEATURE_SET_VERSION}-{digest}.parquet"
     )
-    if not file.exists():
+    if not (file.exists() or ctx.state.read_only):  # looking stores nothing
         with replacing(file) as part:
             window.to_parquet(part)
     return FeatureSet(window, digest, file, notes)

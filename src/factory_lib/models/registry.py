@@ -324,7 +324,10 @@ def versions(ctx: RunContext) -> pd.DataFrame:
     DataFrame
         ``model``, ``version``, ``alias``, ``created`` (UTC), ``decision``, ``run_id``.
     """
+    columns = ["model", "version", "alias", "created", "decision", "run_id"]
     rows = []
+    if not _is_initialised(ctx.settings):  # nothing was trained yet: a reader makes no database
+        return pd.DataFrame(columns=columns)
     with client_for(ctx, "versions") as client:
         for registered in client.search_registered_models():
             aliases = _aliases(client, registered.name)
@@ -338,7 +341,6 @@ def versions(ctx: RunContext) -> pd.DataFrame:
                     "run_id": version.run_id,
                 }
                 rows.append(row)
-    columns = ["model", "version", "alias", "created", "decision", "run_id"]
     frame = pd.DataFrame(rows, columns=columns)
     return frame.sort_values(["model", "version"], ascending=[True, False], ignore_index=True)
 

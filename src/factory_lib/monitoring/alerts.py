@@ -1,4 +1,4 @@
-"""Alerts: one state machine for each (topic, entity), so that no tick repeats a known fault.
+"""Alerts: one state machine for each (topic, entity): no tick repeats a known fault.
 
 ::
 
@@ -10,50 +10,30 @@
 
 Raising writes to the shared state alone, so a notebook's kernel may do it; ``deliver``
 compares each alert with what the channels were last notified of and sends the difference,
-one line for all alerts of a topic with the same news. Standard library only.
+one line for all alerts of a topic with the same news.
 """
-
-from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
+import pandas as pd
+
+from factory_lib.context import RunContext
 from factory_lib.errors import BadInput
+from factory_lib.results import JobResult
 from factory_lib.runs.records import RunRecord, stamp
 from factory_lib.settings import Settings
 from factory_lib.settings.records import AlertSettings
-from factory_lib.state import State, breaker
+from factory_lib.state import State, breaker, marks
 from factory_lib.state.alerts import NEVER, AlertRecord, edit_alerts, list_alerts
-from factory_lib.state.marks import DRIFT, get_mark, get_marks, set_mark
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from factory_lib.context import RunContext
-    from factory_lib.results import JobResult
-
-_OPEN = "open"
-_ACKNOWLEDGED = "acknowledged"
-_RESOLVED = "resolved"
-
-
-class Topic(StrEnum):
-    """Subject of an alert."""
-
-    JOB = "job"
-    GAP = "gap"
-    RECOVERY = "recovery"
-    CIRCUIT = "circuit"
-    KEY = "key"
-    PLAN = "plan"
-    FORECAST = "forecast"
-    TEST = "test"
+Topic = Literal["job", "gap", "recovery", "circuit", "key", "plan", "forecast", "test"]
 
 
 class Severity(IntEnum):
@@ -74,35 +54,35 @@ class Event:
     message: str
 
 
-# -- the state machine ----------------------------------------------------------------------------
+# -- the state machine -----------------------------------------------------------------
 
 
 def raise_event(state: State, event: Event, at: datetime) -> None:
     """Open the alert, or count once more; what got worse needs a new acknowledgement."""
-    key = (str(event.topic), event.entity)
+    key = (event.topic, event.entity)
     severity = int(event.severity)
     with edit_alerts(state) as alerts:
-        before = alerts.get(key) or AlertRecord(*key, severity, event.message, _RESOLVED, at, at)
+        before = alerts.get(key) or AlertRecord(*key, severity, event.message, "resolved", at, at)
         after = replace(before, severity=severity, message=event.message, last_at=at)
         if event.severity == Severity.INFO:
             # as if the channels had been notified of the trouble: so they are of its end
-            after = replace(after, status=_RESOLVED, notified=_OPEN)
-        elif before.status == _RESOLVED:
-            after = replace(after, status=_OPEN, count=1, opened_at=at, by="")
+            after = replace(after, status="resolved", notified="open")
+        elif before.status == "resolved":
+            after = replace(after, status="open", count=1, opened_at=at, by="")
         else:
             after = replace(after, count=before.count + 1)
-            if before.status == _OPEN or severity > before.severity:
-                after = replace(after, status=_OPEN, by="")
+            if before.status == "open" or severity > before.severity:
+                after = replace(after, status="open", by="")
         alerts[key] = after
 
 
 def resolve(state: State, topic: Topic, entity: str, message: str, at: datetime) -> None:
     """End an alert; nothing happens where none is open."""
     with edit_alerts(state) as alerts:
-        alert = alerts.get((str(topic), entity))
-        if alert and alert.status != _RESOLVED:
+        alert = alerts.get((topic, entity))
+        if alert and alert.status != "resolved":
             alerts[alert.topic, entity] = replace(
-                alert, status=_RESOLVED, message=message, last_at=at
+                alert, status="resolved", message=message, last_at=at
             )
 
 
@@ -133,8 +113,8 @@ def acknowledge(state: State, pattern: str, by: str, at: datetime) -> int:
     return _change(
         state,
         pattern,
-        lambda alert: alert.status == _OPEN,
-        status=_ACKNOWLEDGED,
+        lambda alert: alert.status == "open",
+        status="acknowledged",
         by=f"{by} {stamp(at)}",
     )
 
@@ -177,11 +157,11 @@ def alert_rows(state: State, *, every: bool = False) -> list[dict[str, Any]]:
             "message": alert.message,
         }
         for alert in list_alerts(state)
-        if every or alert.status != _RESOLVED
+        if every or alert.status != "resolved"
     ]
 
 
-# -- delivery -------------------------------------------------------------------------------------
+# -- delivery --------------------------------------------------------------------------
 
 
 def deliver(state: State, settings: Settings, at: datetime) -> list[dict[str, Any]]:
@@ -199,7 +179,7 @@ def deliver(state: State, settings: Settings, at: datetime) -> list[dict[str, An
             alert = _aged(stored, at, settings.alerts)
             news = "" if alert.muted_until > at else _news(alert, at, settings.alerts)
             if news:
-                notified = _RESOLVED if news == _RESOLVED else str(alert.severity)
+                notified = "resolved" if news == "resolved" else str(alert.severity)
                 alert = replace(alert, notified=notified, notified_at=at)
                 group = groups.setdefault((-alert.severity, alert.topic, news), {})
                 group[alert.entity] = settings.secrets.mask(alert.message)
@@ -224,23 +204,23 @@ def _aged(alert: AlertRecord, at: datetime, rules: AlertSettings) -> AlertRecord
     What got better is not reported again, but must be when it gets as bad as it was.
     """
     open_for = at - alert.opened_at
-    if alert.status == _OPEN and open_for >= timedelta(hours=rules.escalate_after_h):
+    if alert.status == "open" and open_for >= timedelta(hours=rules.escalate_after_h):
         alert = replace(alert, severity=int(Severity.CRITICAL))
-    if alert.status != _RESOLVED and alert.notified.isdigit():
+    if alert.status != "resolved" and alert.notified.isdigit():
         alert = replace(alert, notified=str(min(int(alert.notified), alert.severity)))
     return alert
 
 
 def _news(alert: AlertRecord, at: datetime, rules: AlertSettings) -> str:
     """Return the news of one alert since the channels were last notified, or nothing."""
-    if alert.status == _RESOLVED:
-        return _RESOLVED if alert.notified not in ("", _RESOLVED) else ""
-    if alert.notified in ("", _RESOLVED, _OPEN):
+    if alert.status == "resolved":
+        return "resolved" if alert.notified not in ("", "resolved") else ""
+    if alert.notified in ("", "resolved", "open"):
         return "opened"
     if alert.severity > int(alert.notified):
         return "escalated"
     silent_for = at - alert.notified_at
-    again = alert.status == _OPEN and silent_for >= timedelta(hours=rules.cooldown_h)
+    again = alert.status == "open" and silent_for >= timedelta(hours=rules.cooldown_h)
     return "still open" if again else ""
 
 
@@ -248,11 +228,9 @@ def _send(notifications: list[dict[str, Any]], settings: Settings) -> None:
     if notifications and "file" in settings.alerts.channels:
         settings.paths.data.mkdir(parents=True, exist_ok=True)
         with (settings.paths.data / "alerts.jsonl").open("a", encoding="utf-8") as file:
-            for notification in notifications:
-                file.write(json.dumps(notification, ensure_ascii=False) + "\n")
+            file.writelines(f"{json.dumps(each, ensure_ascii=False)}\n" for each in notifications)
     if "stderr" in settings.alerts.channels:
-        for notification in notifications:
-            sys.stderr.write(f"{message(notification)}\n")
+        sys.stderr.writelines(f"{message(each)}\n" for each in notifications)
 
 
 def message(notification: Mapping[str, Any]) -> str:
@@ -269,24 +247,24 @@ def message(notification: Mapping[str, Any]) -> str:
     return f"{head} {notification['news']} ({count}): {' '.join(parts)}"
 
 
-# -- what raises alerts ---------------------------------------------------------------------------
+# -- what raises alerts ----------------------------------------------------------------
 
 
 def after_run(state: State, settings: Settings, record: RunRecord, at: datetime) -> None:
     """Raise the alerts of a run's end and of the hosts' breakers, and deliver."""
     if record.status == "ok":
-        resolve(state, Topic.JOB, record.job, f"It ran again. {record.summary}", at)
+        resolve(state, "job", record.job, f"It ran again. {record.summary}", at)
     else:
         text = f"{record.status}: {record.error or record.summary}"
-        raise_event(state, Event(Topic.JOB, record.job, Severity.WARNING, text), at)
+        raise_event(state, Event("job", record.job, Severity.WARNING, text), at)
     hosts = breaker.open_hosts(state.hosts, settings.breaker)
     events = (
-        Event(Topic.CIRCUIT, host, Severity.WARNING, why)
+        Event("circuit", host, Severity.WARNING, why)
         for host, why in hosts.items()
         # another profile of the installation may use hosts that this one does not
         if host in settings.sources and settings.sources[host].enabled
     )
-    reconcile(state, Topic.CIRCUIT, events, at, resolved=lambda _: "It answers again.")
+    reconcile(state, "circuit", events, at, resolved=lambda _: "It answers again.")
     deliver(state, settings, at)
 
 
@@ -307,7 +285,7 @@ def after_gaps(ctx: RunContext, gaps: pd.DataFrame) -> None:
         parts = ", ".join(rest)
         return f"Over, with slots not filled: {parts}." if parts else _FILLED
 
-    reconcile(ctx.state, Topic.GAP, events, ctx.clock.now(), resolved=resolved)
+    reconcile(ctx.state, "gap", events, ctx.clock.now(), resolved=resolved)
 
 
 _FILLED = "Filled: no slot is missing any more."
@@ -322,7 +300,7 @@ def _gap_event(series: str, gaps: pd.DataFrame) -> Event:
     critical = (gaps["severity"] == "critical").any()
     slots = f"{gaps['slots'].sum():,} slots missing"
     return Event(
-        Topic.GAP,
+        "gap",
         series,
         Severity.CRITICAL if critical else Severity.WARNING,
         f"{slots}, the longest gap has {gaps['duration_h'].max():g} h.",
@@ -341,21 +319,21 @@ def after_recovery(ctx: RunContext, result: JobResult) -> None:
         # Nothing was recovered: no good news, whatever the cause.
         severity = max(severity, Severity.WARNING)
     if result.metrics["missing"] or severity:
-        event = Event(Topic.RECOVERY, "backfill", severity, result.summary)
+        event = Event("recovery", "backfill", severity, result.summary)
         raise_event(ctx.state, event, ctx.clock.now())
     else:
-        resolve(ctx.state, Topic.RECOVERY, "backfill", result.summary, ctx.clock.now())
+        resolve(ctx.state, "recovery", "backfill", result.summary, ctx.clock.now())
 
 
 def after_predictions(ctx: RunContext, drifts: Mapping[str, str]) -> None:
     """Reconcile the drift alerts with the drifts of now, and mark them for the next training."""
     if ctx.replay:
         return
-    events = [Event(Topic.FORECAST, name, Severity.WARNING, why) for name, why in drifts.items()]
-    reconcile(ctx.state, Topic.FORECAST, events, ctx.clock.now())
-    for name in {*drifts, *get_marks(ctx.state, DRIFT)}:
-        before = get_mark(ctx.state, DRIFT, name)
+    events = [Event("forecast", name, Severity.WARNING, why) for name, why in drifts.items()]
+    reconcile(ctx.state, "forecast", events, ctx.clock.now())
+    for name in {*drifts, *marks.get_marks(ctx.state, marks.DRIFT)}:
+        before = marks.get_mark(ctx.state, marks.DRIFT, name)
         drifting = name in drifts
         # The mark holds the beginning: a drift that goes on leaves it alone.
         if drifting != bool(before and before.note):
-            set_mark(ctx.state, DRIFT, name, ctx.as_of, drifts.get(name, ""))
+            marks.set_mark(ctx.state, marks.DRIFT, name, ctx.as_of, drifts.get(name, ""))

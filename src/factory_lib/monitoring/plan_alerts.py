@@ -11,7 +11,7 @@ from typing import Any
 from factory_lib.clock import MADRID, market_day
 from factory_lib.context import RunContext
 from factory_lib.monitoring import alerts
-from factory_lib.monitoring.alerts import Event, Severity, Topic
+from factory_lib.monitoring.alerts import Event, Severity
 from factory_lib.planning.daily import DailyPlan
 from factory_lib.planning.overrides import local_time
 from factory_lib.planning.summary import RELAXATIONS, SERIOUS
@@ -32,7 +32,7 @@ def raise_alerts(ctx: RunContext, made: DailyPlan, result: JobResult) -> None:
         return date.fromisoformat(entity.split()[0]) <= last
 
     now = ctx.clock.now()
-    alerts.reconcile(ctx.state, Topic.PLAN, events(made, result), now, owned)
+    alerts.reconcile(ctx.state, "plan", events(made, result), now, owned)
 
 
 def events(made: DailyPlan, result: JobResult) -> Iterator[Event]:
@@ -44,18 +44,16 @@ def events(made: DailyPlan, result: JobResult) -> Iterator[Event]:
     """
     if made.plan.source != "solver":
         day = market_day(made.request.begin)
-        yield Event(Topic.PLAN, f"{day} solver", Severity.WARNING, result.summary)
+        yield Event("plan", f"{day} solver", Severity.WARNING, result.summary)
     for (kind, day), items in _gave_way(made).items():
         severity = Severity.CRITICAL if kind in CRITICAL else Severity.WARNING
         text = "; ".join(items)
-        yield Event(
-            Topic.PLAN, f"{day} {kind}", severity, f"{RELAXATIONS[kind].capitalize()}: {text}."
-        )
+        yield Event("plan", f"{day} {kind}", severity, f"{RELAXATIONS[kind].capitalize()}: {text}.")
     rows: list[dict[Any, Any]] = result["attention"].to_dict("records")
     for row in rows:
         day = row["start"].tz_convert(MADRID).date()
         text = f"{HEADLINES[row['kind']]} on {day:%A %-d %B}: {_hours(row)}."
-        yield Event(Topic.PLAN, f"{day} {row['kind']}", Severity.WARNING, text)
+        yield Event("plan", f"{day} {row['kind']}", Severity.WARNING, text)
 
 
 def _gave_way(made: DailyPlan) -> dict[tuple[str, date], list[str]]:

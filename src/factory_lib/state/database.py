@@ -33,19 +33,22 @@ class Database:
     read_only : bool
         Change nothing on the disk. A file that is missing reads as empty, one of an
         older schema as what it will become.
+    lazy : bool
+        Change nothing on the disk before the first transaction.
     """
 
     version: ClassVar[int] = 1
     tables: ClassVar[Sequence[str]] = ()
 
-    def __init__(self, file: Path, *, read_only: bool = False) -> None:
+    def __init__(self, file: Path, *, read_only: bool = False, lazy: bool = False) -> None:
         self.file = file
-        self.read_only = read_only
+        self.lazy = lazy
+        self.read_only = read_only or lazy
         # Threads share a connection, and one thread's transaction must not take in
         # another's statements.
         self._writing = threading.RLock()
-        self._connection = self._open_reader() if read_only else self._open_writer()
-        if not read_only:
+        self._connection = self._open_reader() if self.read_only else self._open_writer()
+        if not self.read_only:
             self._migrate_file()
 
     def __enter__(self) -> Self:
@@ -95,6 +98,12 @@ class Database:
                 connection = self._migrated_copy(connection)
         connection.execute("PRAGMA query_only=1")
         return connection
+
+    def _become_writer(self) -> None:
+        self.lazy = self.read_only = False
+        self._connection.close()
+        self._connection = self._open_writer()
+        self._migrate_file()
 
     def _migrated_copy(self, stored: sqlite3.Connection) -> sqlite3.Connection:
         copy = self._connect(":memory:")
@@ -152,6 +161,8 @@ class Database:
         whatever the timeout.
         """
         with self._writing:
+            if self.lazy:
+                self._become_writer()
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -184,17 +195,19 @@ class State(Database):
     version = 2
     tables = schema.STATE
 
-    def __init__(self, file: Path, hosts_file: Path, *, read_only: bool = False) -> None:
+    def __init__(
+        self, file: Path, hosts_file: Path, *, read_only: bool = False, lazy: bool = False
+    ) -> None:
         self._hosts_file = hosts_file
         self._hosts: Hosts | None = None
-        super().__init__(file, read_only=read_only)
+        super().__init__(file, read_only=read_only, lazy=lazy)
 
     @property
     def hosts(self) -> Hosts:
         """The limits and breakers of the hosts."""
         with self._writing:
             if self._hosts is None:
-                self._hosts = Hosts(self._hosts_file, read_only=self.read_only)
+                self._hosts = Hosts(self._hosts_file, read_only=self.read_only, lazy=self.lazy)
             return self._hosts
 
     def close(self) -> None:
@@ -242,9 +255,10 @@ class State(Database):
         self._migrate_file()
 
 
-def open_state(settings: Settings, *, read_only: bool = False) -> State:
+def open_state(settings: Settings, *, read_only: bool = False, lazy: bool = False) -> State:
     """Open the state of a profile; close it after use, or use it in a ``with`` statement."""
-    return State(settings.paths.state, settings.paths.hosts, read_only=read_only)
+    paths = settings.paths
+    return State(paths.state, paths.hosts, read_only=read_only, lazy=lazy)
 
 
 def _version(connection: sqlite3.Connection) -> int | None:

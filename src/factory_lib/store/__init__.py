@@ -5,8 +5,10 @@ from factory_lib.store.backend import Backend
 from factory_lib.store.base import Store
 
 
-def open_store(settings: Settings) -> Store:
+def open_store(settings: Settings, *, lazy: bool = False) -> Store:
     """Open the profile's store; the backend is imported only when it is chosen.
+
+    ``lazy``: an embedded store that is missing is made by the first write.
 
     Raises
     ------
@@ -17,10 +19,10 @@ def open_store(settings: Settings) -> Store:
     ConfigError
         If the environment does not say where InfluxDB is.
     """
-    return Store(_backend(settings), settings.catalogue)
+    return Store(_backend(settings, lazy), settings.catalogue)
 
 
-def _backend(settings: Settings) -> Backend:
+def _backend(settings: Settings, lazy: bool) -> Backend:
     if settings.store.backend == "influx":
         from factory_lib.store.influx import InfluxBackend
 
@@ -33,4 +35,4 @@ def _backend(settings: Settings) -> Backend:
         )
     from factory_lib.store.sqlite import SqliteBackend
 
-    return SqliteBackend(settings.paths.store, settings.origin)
+    return SqliteBackend(settings.paths.store, settings.origin, lazy=lazy)

@@ -63,14 +63,26 @@ _UNKNOWN = {
 
 
 class SqliteBackend:
-    """Rows in one file; safe for many processes at once."""
+    """Rows in one file; safe for many processes at once.
 
-    def __init__(self, file: Path, origin: Origin) -> None:
+    Parameters
+    ----------
+    lazy : bool
+        A file that is missing reads as empty, and is made by the first write.
+    """
+
+    def __init__(self, file: Path, origin: Origin, *, lazy: bool = False) -> None:
         self.file = file
         self.origin = origin
+        self._in_memory = lazy and not file.exists()
+        self._open()
+
+    def _open(self) -> None:
         with self._reported():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = adbc.connect(str(file), autocommit=True)
+            if not self._in_memory:
+                self.file.parent.mkdir(parents=True, exist_ok=True)
+            file = ":memory:" if self._in_memory else str(self.file)
+            self._connection = adbc.connect(file, autocommit=True)
         try:
             with self._reported():
                 self._prepare()
@@ -131,6 +143,10 @@ class SqliteBackend:
     @contextmanager
     def writing(self, measurement: str) -> Iterator[None]:
         """Admit one writer at a time, whatever the measurement."""
+        if self._in_memory:
+            self._in_memory = False
+            self._connection.close()
+            self._open()
         with self.transaction():
             yield
 

@@ -12,15 +12,15 @@ import pytest
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput
 from factory_lib.monitoring import alerts
-from factory_lib.monitoring.alerts import Event, Severity, Topic
+from factory_lib.monitoring.alerts import Event, Severity
 from factory_lib.runs.records import RunRecord
 from factory_lib.settings import load
 from factory_lib.state import breaker, open_state
 from factory_lib.state.marks import DRIFT, get_mark
 
 HOUR = timedelta(hours=1)
-WARNING = Event(Topic.GAP, "spot_eur_mwh", Severity.WARNING, "8 slots missing")
-CRITICAL = Event(Topic.GAP, "spot_eur_mwh", Severity.CRITICAL, "80 slots missing")
+WARNING = Event("gap", "spot_eur_mwh", Severity.WARNING, "8 slots missing")
+CRITICAL = Event("gap", "spot_eur_mwh", Severity.CRITICAL, "80 slots missing")
 
 
 def news_of(ctx: RunContext, at: datetime) -> list[str]:
@@ -51,7 +51,7 @@ def test_what_gets_worse_is_reported_at_once(ctx: RunContext, now: datetime) -> 
 def test_an_end_is_reported_once_and_a_relapse_opens_anew(ctx: RunContext, now: datetime) -> None:
     alerts.raise_event(ctx.state, WARNING, now)
     news_of(ctx, now)
-    alerts.resolve(ctx.state, Topic.GAP, "spot_eur_mwh", "filled", now + HOUR)
+    alerts.resolve(ctx.state, "gap", "spot_eur_mwh", "filled", now + HOUR)
     assert (news_of(ctx, now + HOUR), news_of(ctx, now + 2 * HOUR)) == (["resolved"], [])
     assert alerts.alert_rows(ctx.state) == []
     alerts.raise_event(ctx.state, WARNING, now + 3 * HOUR)
@@ -63,7 +63,7 @@ def test_what_is_over_before_it_was_reported_stays_unreported(
     ctx: RunContext, now: datetime
 ) -> None:
     alerts.raise_event(ctx.state, WARNING, now)
-    alerts.resolve(ctx.state, Topic.GAP, "spot_eur_mwh", "filled", now)
+    alerts.resolve(ctx.state, "gap", "spot_eur_mwh", "filled", now)
     assert news_of(ctx, now) == []
 
 
@@ -127,11 +127,11 @@ def test_a_name_that_matches_nothing_is_an_error(
 def test_reconciling_a_topic_ends_the_alerts_that_are_not_named(
     ctx: RunContext, now: datetime
 ) -> None:
-    other = Event(Topic.GAP, "pvpc_eur_mwh", Severity.WARNING, "4 slots missing")
-    elsewhere = Event(Topic.JOB, "ingest", Severity.WARNING, "failed")
+    other = Event("gap", "pvpc_eur_mwh", Severity.WARNING, "4 slots missing")
+    elsewhere = Event("job", "ingest", Severity.WARNING, "failed")
     for event in (WARNING, other, elsewhere):
         alerts.raise_event(ctx.state, event, now)
-    alerts.reconcile(ctx.state, Topic.GAP, [other], now)
+    alerts.reconcile(ctx.state, "gap", [other], now)
     assert {row["entity"] for row in alerts.alert_rows(ctx.state)} == {"pvpc_eur_mwh", "ingest"}
 
 
@@ -144,7 +144,7 @@ def test_the_channels_hold_one_line_each_without_secrets(
         type(ctx.settings.secrets.esios_token)("planted-5512"),
     )
     alerts.raise_event(
-        ctx.state, Event(Topic.JOB, "ingest", Severity.WARNING, "planted-5512 refused"), now
+        ctx.state, Event("job", "ingest", Severity.WARNING, "planted-5512 refused"), now
     )
     alerts.deliver(ctx.state, ctx.settings, now)
     text = (ctx.settings.paths.data / "alerts.jsonl").read_text(encoding="utf-8")
@@ -160,10 +160,10 @@ def test_a_topic_is_one_line_and_equal_messages_stand_once(
 ) -> None:
     for name, slots in (("humidity_pct", 24), ("spot_eur_mwh", 96), ("temperature_c", 24)):
         alerts.raise_event(
-            ctx.state, Event(Topic.GAP, name, Severity.CRITICAL, f"{slots} slots missing."), now
+            ctx.state, Event("gap", name, Severity.CRITICAL, f"{slots} slots missing."), now
         )
     alerts.raise_event(
-        ctx.state, Event(Topic.GAP, "pvpc_eur_mwh", Severity.WARNING, "4 slots missing."), now
+        ctx.state, Event("gap", "pvpc_eur_mwh", Severity.WARNING, "4 slots missing."), now
     )
     alerts.deliver(ctx.state, ctx.settings, now)
     assert capsys.readouterr().err.splitlines() == [

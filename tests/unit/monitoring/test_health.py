@@ -15,7 +15,7 @@ from msgspec import structs
 
 from factory_lib import settings as factory_settings
 from factory_lib.clock import SystemClock
-from factory_lib.monitoring import alerts, diagnostics
+from factory_lib.monitoring import alerts, health
 from factory_lib.settings import Settings
 from factory_lib.settings.secrets import Secret
 from factory_lib.state import open_state
@@ -47,12 +47,8 @@ def with_key(settings: Settings, text: str) -> Settings:
     return structs.replace(settings, secrets=replace(settings.secrets, aemet_api_key=Secret(text)))
 
 
-def check_of(
-    settings: Settings, name: str, *, providers: bool = False
-) -> diagnostics.DiagnosticCheck:
-    (check,) = [
-        c for c in diagnostics.examine(settings, providers=providers).checks if c.name == name
-    ]
+def check_of(settings: Settings, name: str, *, providers: bool = False) -> health.DiagnosticCheck:
+    (check,) = [c for c in health.examine(settings, providers=providers) if c.name == name]
     return check
 
 
@@ -65,14 +61,14 @@ def open_alerts(settings: Settings) -> list[tuple[str, str]]:
 
 def test_a_key_s_end_is_read_from_it() -> None:
     expiry = datetime.fromisoformat("2026-07-01T12:00:00+00:00")
-    assert diagnostics.token_expiry(token(expiry)) == expiry
+    assert health.token_expiry(token(expiry)) == expiry
 
 
 @pytest.mark.parametrize(
     "text", ["", "x", "a.b", "a.b.c", "e30.e30.e30", "e30.W10.x", "e30.bnVsbA.x"]
 )
 def test_what_is_no_token_has_no_end(text: str) -> None:
-    assert diagnostics.token_expiry(text) is None
+    assert health.token_expiry(text) is None
 
 
 @pytest.mark.parametrize(
@@ -95,22 +91,22 @@ def test_a_key_is_warned_of_before_it_ends(
 
 
 def test_a_replay_raises_no_alert_of_a_key(demo: Settings) -> None:
-    diagnostics.examine(with_key(demo, "no token"), keys_only=True, notify=False)
+    health.examine(with_key(demo, "no token"), keys_only=True, notify=False)
     assert open_alerts(demo) == []
 
 
 def test_a_renewed_key_ends_the_alert(demo: Settings) -> None:
-    diagnostics.examine(with_key(demo, "no token"))
+    health.examine(with_key(demo, "no token"))
     assert open_alerts(demo) == [("aemet_api_key", "critical")]
-    diagnostics.examine(with_key(demo, token(SystemClock().now() + timedelta(days=90))))
+    health.examine(with_key(demo, token(SystemClock().now() + timedelta(days=90))))
     assert open_alerts(demo) == []
 
 
 def test_providers_that_answer_are_well(demo: Settings) -> None:
-    report = diagnostics.examine(demo, providers=True)
-    statuses = {check.name: check.status for check in report.checks}
+    checks = health.examine(demo, providers=True)
+    statuses = {check.name: check.status for check in checks}
     assert {statuses[name] for name in ("ree", "omie", "esios", "open_meteo")} == {"ok"}
-    assert report.status == "ok"
+    assert health.worst(checks) == "ok"
 
 
 def test_a_machine_without_network_fails_and_says_what_to_do(home: Path) -> None:
@@ -132,7 +128,5 @@ def test_a_damaged_store_fails(demo: Settings) -> None:
 def test_a_full_disk_is_seen(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, free_gb: float, status: str
 ) -> None:
-    monkeypatch.setattr(
-        diagnostics.shutil, "disk_usage", lambda _: SimpleNamespace(free=free_gb * 1e9)
-    )
+    monkeypatch.setattr(health.shutil, "disk_usage", lambda _: SimpleNamespace(free=free_gb * 1e9))
     assert check_of(settings, "disk").status == status

@@ -1,0 +1,64 @@
+"""Looking never acts: what only reads or shows leaves every file of a home as it was."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from factory_lib import lab
+from factory_lib.settings import ROOT
+from tests.e2e.demo_run import Demo
+from tests.support import looking
+
+pytestmark = pytest.mark.xdist_group("demo")
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Return each file and folder below a folder, files with their checksum."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        if path.is_file()
+        else "folder"
+        for path in folder.rglob("*")
+    }
+
+
+def look(home: Path, profile: str) -> dict[str, str]:
+    """Call everything that reads in a process of its own and return what each said."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("FACTORY_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.looking", profile],
+        env={**env, "FACTORY_HOME": str(home)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    answers = (line.split(": ", 1) for line in done.stdout.splitlines() if ": " in line)
+    return {name: answer for name, answer in answers if name.startswith("lab.")}
+
+
+def test_looking_at_a_finished_demo_changes_no_file(later: Demo) -> None:
+    before = tree(later.home)
+    answers = look(later.home, "demo")
+    assert tree(later.home) == before
+    assert {name for name, answer in answers.items() if answer.startswith("refused")} == set()
+
+
+def test_looking_at_an_empty_home_makes_no_file(tmp_path: Path) -> None:
+    look(tmp_path, "live")
+    assert tree(tmp_path) == {}
+
+
+def test_every_function_of_lab_either_reads_or_acts() -> None:
+    functions = {
+        name
+        for name, value in vars(lab).items()
+        if getattr(value, "__module__", "") == lab.__name__ and not name.startswith("_")
+    }
+    assert functions - {"open_profile", "training_charts"} == {*looking.READERS, *looking.JOBS}

@@ -1,0 +1,68 @@
+"""Call every function that only reads, and every command that only shows, on one profile.
+
+``python -m tests.support.looking PROFILE`` prints the words of the answers; what a call
+refuses for want of data is no matter.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from factory_lib import lab
+from factory_lib.cli import main
+from factory_lib.errors import FactoryError
+
+SERIES = "spot_eur_mwh"
+READERS = {
+    "series": lambda ctx: lab.series(ctx, SERIES),
+    "gaps": lab.gaps,
+    "features": lab.features,
+    "models": lab.models,
+    "plan_preview": lambda ctx: lab.plan_preview(ctx, operators=-1),
+    "plan_review": lab.plan_review,
+    "explore": lambda ctx: lab.explore(ctx, SERIES),
+    "climate_risk": lab.climate_risk,
+    "health": lab.health,
+    "attributions": lab.attributions,
+    "inventory": lab.inventory,
+    "runs": lab.runs,
+}
+# These act, and are not called: whoever adds a function decides on which side it is.
+JOBS = {"ingest", "backfill", "train", "predict", "plan", "maintain"}
+COMMANDS = (
+    ("config", "check"),
+    ("config", "show"),
+    ("jobs",),
+    ("gaps",),
+    ("quarantine", "list"),
+    ("predict", "--what-if", "price=80", "temperature=24", "humidity=50"),
+    ("models",),
+    ("models", "list"),
+    ("plan", "--what-if", "operators=-1"),
+    ("plan", "override", "list"),
+    ("health",),
+    ("alerts", "list", "--all"),
+    ("cron", "show"),
+)
+
+
+def look(profile: str) -> None:
+    """Call everything once."""
+    ctx = lab.open_profile(profile)
+    for name, reader in READERS.items():
+        try:
+            answer = type(reader(ctx)).__name__
+        except FactoryError as error:
+            answer = f"refused: {error}"
+        sys.stdout.write(f"lab.{name}: {answer}\n")
+    for words in COMMANDS:
+        sys.stdout.write(f"{' '.join(words)}: {main([*words, '--profile', profile])}\n")
+    with tempfile.TemporaryDirectory() as folder:
+        window = ("--since", "2025-11-01", "--until", "2025-11-02")
+        file = str(Path(folder) / "out.csv")
+        for view in (SERIES, "accounting", "gaps", "forecasts", "features", "plan"):
+            main(["export", view, *window, "--out", file, "--profile", profile])
+
+
+if __name__ == "__main__":
+    look(sys.argv[1])
