@@ -18,33 +18,20 @@ from factory_lib.clock import HOUR_S, day_start, epoch, market_day
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
 from factory_lib.state import State, attempts
-from factory_lib.state.marks import (
-    DRIFT,
-    LAST_RUN,
-    LATEST_SLOT,
-    STORED,
-    Mark,
-    get_mark,
-    get_marks,
-)
+from factory_lib.state.marks import DRIFT, LAST_RUN, LATEST_SLOT, STORED, get_mark, get_marks
 
 PLAN_AGAIN_AFTER = timedelta(hours=6)
 LONGEST_QUIET = timedelta(hours=1)  # health is checked that often, and after a job that failed
 
 
 class JobTick(NamedTuple):
-    """One tick of a job, with the mark of its last run."""
+    """One tick of a job, with the beginning of its last run."""
 
     settings: Settings
     state: State
-    spec: JobSettings
-    last_run: Mark
+    last: datetime
+    ended_well: bool
     now: datetime
-
-    @property
-    def last(self) -> datetime:
-        """The beginning of the last run."""
-        return self.last_run.at
 
 
 DueRule = Callable[[JobTick], str | None]
@@ -62,13 +49,13 @@ def nothing_due(settings: Settings, state: State, job: str, now: datetime) -> st
     last_run = get_mark(state, LAST_RUN, job)
     if last_run is None:
         return None
-    tick = JobTick(settings, state, spec, last_run, now)
+    tick = JobTick(settings, state, last_run.at, last_run.note["status"] == "ok", now)
     if spec.kind == "backfill" and spec.parameters.get("automatic", True):
         return _nothing_to_fill(tick)
-    return DUE_RULES[spec.kind](tick) if last_run.note["status"] == "ok" else None
+    return DUE_RULES[spec.kind](tick) if tick.ended_well else None
 
 
-# -- the inbox ------------------------------------------------------------------------------------
+# -- the inbox -------------------------------------------------------------------------
 
 
 def waiting_entries(settings: Settings, *, complete: bool = True) -> list[Path]:
@@ -105,7 +92,7 @@ def entry_files(entry: Path) -> dict[Path, tuple[int, float]]:
     return files
 
 
-# -- ingestion ------------------------------------------------------------------------------------
+# -- ingestion -------------------------------------------------------------------------
 
 
 def _nothing_new(settings: Settings, state: State, spec: JobSettings, now: datetime) -> str | None:
@@ -152,7 +139,7 @@ def _newest_slot(series: Series, source: str, now: datetime) -> tuple[datetime, 
     return end, now - (published_until - end)
 
 
-# -- gaps -----------------------------------------------------------------------------------------
+# -- gaps ------------------------------------------------------------------------------
 
 
 def _nothing_to_fill(tick: JobTick) -> str | None:
@@ -166,7 +153,7 @@ def _nothing_to_fill(tick: JobTick) -> str | None:
     if tick.now < following.at <= tick.now + attempts.LOOK_EVERY:
         return f"gaps are looked for again at {following.at:%H:%M}Z"
     clock_was_put_back = following.at > tick.now
-    if clock_was_put_back or following.is_retry or tick.last_run.note["status"] != "ok":
+    if clock_was_put_back or following.is_retry or not tick.ended_well:
         return None
     return _no_new_gap(tick)
 
@@ -198,7 +185,7 @@ def _due_slots_end(series: Series, now: datetime) -> datetime:
     return due - timedelta(seconds=epoch(due) % cadence.resolution_s)
 
 
-# -- the other jobs -------------------------------------------------------------------------------
+# -- the other jobs --------------------------------------------------------------------
 
 
 def _nothing_stored(tick: JobTick) -> str | None:

@@ -1,15 +1,14 @@
 """Run records: one ``run.json`` beside each executed notebook, written whole or not at all."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self
+
+from msgspec import Meta, MsgspecError, Struct, convert, field, structs
 
 from factory_lib import errors
 from factory_lib.files import write_atomically
@@ -17,14 +16,12 @@ from factory_lib.files import write_atomically
 Status = Literal["started", "ok", "failed", "killed", "unreadable"]
 RECORD_VERSION = 2
 CHECKED_DAYS = 2
-PID_BITS = 31
 WORKING_COPY = ".running.ipynb"
 # Keys of version 1, which records of earlier runs carry.
 RENAMED = {"verdict": "summary", "figures": "metrics"}
 
 
-@dataclass(frozen=True)
-class RunRecord:
+class RunRecord(Struct, frozen=True):
     """The record of one run; times are ISO 8601 UTC.
 
     ``unreadable`` is the status of a run whose ``run.json`` is damaged or foreign: only
@@ -37,7 +34,7 @@ class RunRecord:
     status: Status
     as_of: str
     started_at: str
-    pid: int
+    pid: Annotated[int, Meta(ge=0, lt=2**31)]
     parameters: Mapping[str, Any]
     finished_at: str | None = None
     seconds: float | None = None
@@ -68,10 +65,11 @@ class RunRecord:
         """Status, or ``warn`` where a run that ended well found something to look at."""
         return "warn" if self.status == "ok" and self.level == "warn" else self.status
 
-    def finish(self, status: Status, at: datetime, **results: Any) -> RunRecord:
+    def finish(self, status: Status, at: datetime, **results: Any) -> Self:
         """Return the record of the same run, ended."""
         seconds = round((at - datetime.fromisoformat(self.started_at)).total_seconds(), 2)
-        return replace(self, status=status, finished_at=stamp(at), seconds=seconds, **results)
+        ended = {"status": status, "finished_at": stamp(at), "seconds": seconds}
+        return structs.replace(self, **ended, **results)
 
 
 def stamp(instant: datetime) -> str:
@@ -81,17 +79,8 @@ def stamp(instant: datetime) -> str:
 
 def save_record(folder: Path, record: RunRecord) -> None:
     """Write ``run.json``."""
-    content = json.dumps(asdict(record), indent=2, ensure_ascii=False)
+    content = json.dumps(structs.asdict(record), indent=2, ensure_ascii=False)
     write_atomically(folder / "run.json", content + "\n")
-
-
-_TYPES: dict[str, Any] = {
-    **dict.fromkeys(("job", "profile", "notebook", "as_of", "started_at", "summary"), str),
-    **dict.fromkeys(("parameters", "metrics"), dict),
-    "error": str | None,
-    "seconds": float | int | None,
-    "pid": int,
-}
 
 
 def load_record(folder: Path) -> RunRecord:
@@ -99,28 +88,15 @@ def load_record(folder: Path) -> RunRecord:
 
     Raises
     ------
-    OSError, ValueError, TypeError
+    OSError, ValueError, TypeError, AttributeError, MsgspecError
         If there is none, or it is not the record of a run.
     """
     content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise TypeError("no JSON object")
     current = {RENAMED.get(key, key): value for key, value in content.items()}
-    names = {spec.name for spec in fields(RunRecord)}
-    record = RunRecord(**{key: value for key, value in current.items() if key in names})
-    _check(record)
-    return record
-
-
-def _check(record: RunRecord) -> None:
-    """Refuse a record with a value of another type, or an impossible one."""
-    for name, kind in _TYPES.items():
-        if not isinstance(getattr(record, name), kind):
-            raise TypeError(f"{name} is of type {type(getattr(record, name)).__name__}")
-    if record.status not in get_args(Status) or record.pid.bit_length() > PID_BITS:
-        raise ValueError("the status or the process is impossible")
+    record = convert(current, RunRecord)
     if datetime.fromisoformat(record.started_at).tzinfo is None:
         raise ValueError("started_at has no time zone")
+    return record
 
 
 def new_folder(runs: Path, job: str, at: datetime) -> Path:
@@ -149,15 +125,12 @@ def read_record(folder: Path) -> RunRecord:
     """
     try:
         return load_record(folder)
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        return _unreadable(folder, f"run.json cannot be read: {error}.")
-
-
-def _unreadable(folder: Path, error: str) -> RunRecord:
-    """Return the record of a run of which the folder's name alone is certain."""
-    clock, _, job = folder.name.partition("Z-")
-    started = f"{folder.parent.name}T{clock[:2]}:{clock[2:4]}:{clock[4:6]}Z"
-    return RunRecord(job, "", "", "unreadable", "", started, 0, {}, error=error)
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError, MsgspecError) as why:
+        # of such a run the folder's name alone is certain
+        error = f"run.json cannot be read: {why}."
+        clock, _, job = folder.name.partition("Z-")
+        started = f"{folder.parent.name}T{clock[:2]}:{clock[2:4]}:{clock[4:6]}Z"
+        return RunRecord(job, "", "", "unreadable", "", started, 0, {}, error=error)
 
 
 def mark_killed(runs: Path, at: datetime) -> int:

@@ -1,34 +1,37 @@
-"""Executed notebooks as self-contained HTML pages: no script, no request, code only on demand."""
+"""Self-contained HTML pages, without a script or a request: a report of each run, and their index.
 
-from __future__ import annotations
+A report shows the executed notebook, its code only on demand; ``runs/index.html`` every
+run, newest first, with status and metrics.
+"""
 
 import ast
-from functools import cache
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from factory_lib.errors import NotebookFailed
+from factory_lib.files import write_atomically
 from factory_lib.results import METRICS_MIME
+from factory_lib.runs import records
 from factory_lib.runs.records import RunRecord
+from factory_lib.settings import Paths
 
-if TYPE_CHECKING:
-    from nbformat import NotebookNode
-
+Notebook = Any  # nbformat's NotebookNode; nbformat is imported when a job runs
+MOST = 500
 TEMPLATES = Path(__file__).with_name("templates")
 
 
-@cache
-def stylesheet() -> str:
+def _stylesheet() -> str:
     """Return the one style sheet of reports and index."""
     return (TEMPLATES / "style.css").read_text(encoding="utf-8")
 
 
-def render(notebook: NotebookNode, record: RunRecord, *, code: bool = False) -> str:
+def render(notebook: Notebook, record: RunRecord, *, code: bool = False) -> str:
     """Return the page of an executed notebook.
 
     Parameters
     ----------
-    notebook : NotebookNode
+    notebook : nbformat.NotebookNode
         With outputs.
     record : RunRecord
         Status, parameters and times for the head and foot of the page.
@@ -45,7 +48,7 @@ def render(notebook: NotebookNode, record: RunRecord, *, code: bool = False) -> 
         exclude_output_prompt=True,
     )
     resources: dict[str, Any] = {
-        "report_css": stylesheet(),
+        "report_css": _stylesheet(),
         "report_error": record.error if record.error != record.summary else None,
         "report_run": record,
     }
@@ -53,7 +56,7 @@ def render(notebook: NotebookNode, record: RunRecord, *, code: bool = False) -> 
     return str(page)
 
 
-def metrics(notebook: NotebookNode) -> dict[str, Any]:
+def metrics(notebook: Notebook) -> dict[str, Any]:
     """Return the metrics that the notebook's summary lines carry, merged; later cells win."""
     merged: dict[str, Any] = {}
     for cell in notebook.cells:
@@ -62,7 +65,7 @@ def metrics(notebook: NotebookNode) -> dict[str, Any]:
     return merged
 
 
-def declared_parameters(notebook: NotebookNode) -> set[str]:
+def declared_parameters(notebook: Notebook) -> set[str]:
     """Return the names that the cell tagged ``parameters`` assigns.
 
     Raises
@@ -78,3 +81,31 @@ def declared_parameters(notebook: NotebookNode) -> set[str]:
     raise NotebookFailed(
         "The notebook has no cell tagged `parameters`.", next_step="Tag the one that holds them."
     )
+
+
+def write_index(paths: Paths) -> Path:
+    """Write the index of one profile's runs and return its file."""
+    from jinja2 import Environment, FileSystemLoader
+
+    folders = list(records.folders(paths.runs))
+    runs = [(folder, records.read_record(folder)) for folder in folders[:MOST]]
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    page = environment.get_template("index.html.j2").render(
+        css=_stylesheet(),
+        total=len(folders),
+        runs=runs,
+        root=paths.runs,
+        metrics_line=_metrics_line,
+        simulated=any(record.simulated for _, record in runs),
+    )
+    file = paths.runs / "index.html"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, page)
+    return file
+
+
+def _metrics_line(metrics: Mapping[str, Any]) -> str:
+    shown = {key: f"{v:.3g}" if isinstance(v, float) else v for key, v in metrics.items()}
+    return " · ".join(f"{key} {value}" for key, value in shown.items())

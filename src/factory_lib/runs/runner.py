@@ -4,37 +4,38 @@ The source notebook and the parameters are never changed; the output notebook is
 report and re-run input at once.
 """
 
-from __future__ import annotations
-
 import os
 import re
-import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from msgspec.structs import replace
 
 from factory_lib.clock import AS_OF_ENV, REPLAY_AFTER, Clock, SystemClock
 from factory_lib.errors import BadInput, NotebookFailed, UnknownParameter
 from factory_lib.files import lock, write_atomically
-from factory_lib.runs import index, records, report
+from factory_lib.runs import records, report
 from factory_lib.runs.records import RunRecord, stamp
+from factory_lib.runs.report import Notebook
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
 from factory_lib.state import State, open_state
 from factory_lib.state.marks import LAST_RUN, set_mark
 from factory_lib.state.ticks import count_tick
 
-if TYPE_CHECKING:
-    from nbformat import NotebookNode
-
 AfterRun = Callable[[State, Settings, RunRecord, datetime], None]
 # about one start in a hundred loses a race for its ports when several run at once
 KERNEL_STARTS = 2
+
+
+def _nothing(state: State, settings: Settings, record: RunRecord, at: datetime) -> None:
+    """Do nothing after a run."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class RunOptions:
     replay : bool
         The instant was given: the run is counted, but leaves neither mark nor alert. So
         is a run as of long ago.
-    after_run : callable, optional
+    after_run : callable
         Called with the record of a run of the present, for instance to raise its alert.
     clock : Clock, optional
         Default: the machine's clock, and for marks that of a simulated profile.
@@ -59,7 +60,7 @@ class RunOptions:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     code: bool = False
     replay: bool = False
-    after_run: AfterRun | None = None
+    after_run: AfterRun = _nothing
     clock: Clock | None = None
 
 
@@ -87,45 +88,34 @@ def run_job(
     with lock(settings.paths.lock(job), wait=False):
         notebook = notebook_for(settings, spec, given)
         records.mark_killed(settings.paths.runs, machine.now())
-        folder, record = _begin(settings, job, spec, given, machine.now())
+        started = machine.now()
+        folder = records.new_folder(settings.paths.runs, job, started)
+        record = RunRecord(
+            job=job,
+            profile=settings.profile,
+            notebook=spec.notebook,
+            status="started",
+            as_of=given["as_of"],
+            started_at=stamp(started),
+            pid=os.getpid(),
+            parameters=given,
+        )
+        records.save_record(folder, record)
         began = profile.now()
         replay = options.replay or began - as_of > REPLAY_AFTER
-        # the kernel takes this instant for the present
-        os.environ[AS_OF_ENV] = "" if replay else stamp(as_of)
-        try:
-            executed, record = _execute(notebook, folder, record, spec, settings.paths.root)
-        finally:
-            del os.environ[AS_OF_ENV]
+        present = "" if replay else stamp(as_of)
+        executed, record = _execute(notebook, folder, record, spec, settings.paths.root, present)
         record = _finish(settings, folder, record, executed, machine.now(), code=options.code)
         # a parameter that a person got wrong is no trouble of the job
         mistyped = bool(options.parameters) and record.exit_code == BadInput.exit_code
-        after_run = None if replay or mistyped else options.after_run or _nothing
+        after_run = None if replay or mistyped else options.after_run
         _remember(settings, record, began, profile.now(), after_run)
         record = _attach(settings, folder, record)
-    index.write_index(settings.paths)
+    report.write_index(settings.paths)
     return folder, record
 
 
-def _begin(
-    settings: Settings, job: str, spec: JobSettings, given: Mapping[str, Any], at: datetime
-) -> tuple[Path, RunRecord]:
-    """Create the run's folder and record it as started."""
-    folder = records.new_folder(settings.paths.runs, job, at)
-    record = RunRecord(
-        job=job,
-        profile=settings.profile,
-        notebook=spec.notebook,
-        status="started",
-        as_of=given["as_of"],
-        started_at=stamp(at),
-        pid=os.getpid(),
-        parameters=given,
-    )
-    records.save_record(folder, record)
-    return folder, record
-
-
-def notebook_for(settings: Settings, spec: JobSettings, given: Mapping[str, Any]) -> NotebookNode:
+def notebook_for(settings: Settings, spec: JobSettings, given: Mapping[str, Any]) -> Notebook:
     """Return the job's notebook, which declares every parameter that is ``given``.
 
     Raises
@@ -139,7 +129,7 @@ def notebook_for(settings: Settings, spec: JobSettings, given: Mapping[str, Any]
         import nbformat
 
     try:
-        notebook: NotebookNode = nbformat.read(source, as_version=4)
+        notebook: Notebook = nbformat.read(source, as_version=4)
     except FileNotFoundError:
         raise NotebookFailed(
             f"{source} is missing.", next_step="Check [jobs] in config/factory.toml."
@@ -169,8 +159,8 @@ def _without(*modules: str) -> Iterator[None]:
 
 
 def _execute(
-    notebook: NotebookNode, folder: Path, record: RunRecord, spec: JobSettings, root: Path
-) -> tuple[NotebookNode, RunRecord]:
+    notebook: Notebook, folder: Path, record: RunRecord, spec: JobSettings, root: Path, present: str
+) -> tuple[Notebook, RunRecord]:
     """Execute the notebook in a working copy; return it, and the record with how it ended."""
     import nbformat
     import psutil
@@ -185,24 +175,21 @@ def _execute(
 
     part = folder / records.WORKING_COPY
     nbformat.write(notebook, part)
-    before = _children_cpu_seconds()
+    before = process.cpu_times()
     for _ in range(KERNEL_STARTS):
         try:
-            record = _execute_cells(part, record, spec, root, measure)
+            record = _execute_cells(part, record, spec, root, present, measure)
             break
         except RuntimeError as failure:  # nbclient's: nothing has been executed yet
             error = f"The kernel did not start: {failure}"
             record = replace(record, status="failed", error=error)
     executed = nbformat.read(part, as_version=4)
     part.unlink()
-    cpu_seconds = round(_children_cpu_seconds() - before, 2)
-    peak_mb = max(peaks_mb) or None
-    return executed, replace(record, cpu_seconds=cpu_seconds, peak_memory_mb=peak_mb)
-
-
-def _children_cpu_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+    after = process.cpu_times()
+    user_s = after.children_user - before.children_user
+    system_s = after.children_system - before.children_system
+    seconds = round(user_s + system_s, 2)
+    return executed, replace(record, cpu_seconds=seconds, peak_memory_mb=max(peaks_mb) or None)
 
 
 def _peak_memory_mb(pid: int) -> float:
@@ -222,6 +209,7 @@ def _execute_cells(
     record: RunRecord,
     spec: JobSettings,
     root: Path,
+    present: str,
     after_cell: Callable[..., None],
 ) -> RunRecord:
     """Execute a notebook in place and return the record with status and error."""
@@ -230,48 +218,43 @@ def _execute_cells(
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from traitlets.config import Config
 
-    try:
-        with _terminable():
-            papermill.execute_notebook(
-                str(file),
-                str(file),
-                parameters=dict(record.parameters),
-                cwd=str(root),
-                kernel_name="python3",
-                language="python",
-                progress_bar=sys.stderr.isatty(),
-                execution_timeout=spec.timeout_s,
-                log_output=False,
-                config=Config(KernelManager={"transport_encryption": "required"}),
-                on_cell_executed=after_cell,
-            )
-    except papermill.PapermillExecutionError as failure:
-        return replace(record, status="failed", error=f"{failure.ename}: {failure.evalue}")
-    except CellTimeoutError:
-        error = f"A cell took longer than {spec.timeout_s} s."
-        return replace(record, status="failed", error=error)
-    except DeadKernelError as failure:
-        return replace(record, status="failed", error=f"The kernel died: {failure}")
-    except KeyboardInterrupt:
-        return replace(record, status="killed", error="Stopped by a signal.")
-    return replace(record, status="ok")
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let a termination end the run like Ctrl-C: the kernel's loop swallows other exceptions."""
+    os.environ[AS_OF_ENV] = present  # which the kernel takes for now
+    # a termination ends the run like Ctrl-C: the kernel's loop swallows other exceptions
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        yield
+        papermill.execute_notebook(
+            str(file),
+            str(file),
+            parameters=dict(record.parameters),
+            cwd=str(root),
+            kernel_name="python3",
+            language="python",
+            progress_bar=sys.stderr.isatty(),
+            execution_timeout=spec.timeout_s,
+            log_output=False,
+            config=Config(KernelManager={"transport_encryption": "required"}),
+            on_cell_executed=after_cell,
+        )
+        return replace(record, status="ok")
+    except papermill.PapermillExecutionError as failure:
+        error = f"{failure.ename}: {failure.evalue}"
+    except CellTimeoutError:
+        error = f"A cell took longer than {spec.timeout_s} s."
+    except DeadKernelError as failure:
+        error = f"The kernel died: {failure}"
+    except KeyboardInterrupt:
+        return replace(record, status="killed", error="Stopped by a signal.")
     finally:
         signal.signal(signal.SIGTERM, before)
+        del os.environ[AS_OF_ENV]
+    return replace(record, status="failed", error=error)
 
 
 def _finish(
     settings: Settings,
     folder: Path,
     record: RunRecord,
-    executed: NotebookNode,
+    executed: Notebook,
     at: datetime,
     *,
     code: bool,
@@ -301,10 +284,6 @@ def _finish(
     write_atomically(folder / "report.html", page)
     records.save_record(folder, record)
     return record
-
-
-def _nothing(state: State, settings: Settings, record: RunRecord, at: datetime) -> None:
-    """Do nothing after a run."""
 
 
 def _remember(

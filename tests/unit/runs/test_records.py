@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
-from factory_lib.runs import index, records
+from factory_lib.runs import records, report
 from factory_lib.settings import Paths
 
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
@@ -87,7 +87,7 @@ def test_a_warning_is_shown_of_a_run_that_ended_well(
 def test_what_a_later_version_added_is_left_out(tmp_path: Path) -> None:
     folder = make_run(tmp_path, NOW, 1)
     record = records.load_record(folder)
-    added = {**asdict(record), "colour": "green"}
+    added = {**structs.asdict(record), "colour": "green"}
     (folder / "run.json").write_text(json.dumps(added), encoding="utf-8")
     assert records.load_record(folder) == record
 
@@ -158,7 +158,7 @@ def test_an_unreadable_record_is_shown_and_stops_no_other(
     assert records.mark_killed(paths.runs, NOW) == 1
     statuses = [records.read_record(folder).status for folder in (good, bad)]
     assert statuses == ["killed", "unreadable"]
-    page = index.write_index(paths).read_text(encoding="utf-8")
+    page = report.write_index(paths).read_text(encoding="utf-8")
     assert (page.count(">killed<"), page.count(">unreadable<")) == (1, 1)
     assert "2026-04-15 10:00:00Z" in page
 
@@ -172,13 +172,13 @@ def test_the_index_escapes_what_a_record_says_and_counts_all_runs(
         ended = record.finish("ok", NOW, summary=summary, metrics={"mae": 1.23456})
         records.save_record(folder, ended)
         (folder / "report.html").touch()
-    page = index.write_index(paths).read_text(encoding="utf-8")
+    page = report.write_index(paths).read_text(encoding="utf-8")
     assert "2 runs, newest first" in page
     assert "&lt;b&gt;old&lt;/b&gt;" in page
     assert "mae 1.23" in page
     assert 'href="2026-04-15/100000Z-job-2/report.html"' in page
-    monkeypatch.setattr(index, "MOST", 1)
-    page = index.write_index(paths).read_text(encoding="utf-8")
+    monkeypatch.setattr(report, "MOST", 1)
+    page = report.write_index(paths).read_text(encoding="utf-8")
     assert "The newest 1 of 2 runs" in page
     assert "old" not in page
 
