@@ -29,10 +29,9 @@ from factory_lib.clock import day_start
 from factory_lib.domain.bill import EXCESS_ASSUMPTION
 from factory_lib.domain.tariff import Tariff, all_in
 from factory_lib.features.lags import day_matrix
-from factory_lib.planner.problem import lay_out
+from factory_lib.planner.plan import Plan
 from factory_lib.planner.request import Batch, PlanRequest, open_demand, weekly_orders
-from factory_lib.planner.simple import shift_begin
-from factory_lib.planner.solve import Plan, solve
+from factory_lib.planner.solve import shift_begin, solve
 from factory_lib.settings.plant import Plant
 from factory_lib.settings.tariff import ContractSettings
 
@@ -131,15 +130,7 @@ def live(
 def planned(request: PlanRequest, strategy: str) -> Plan:
     """Return the plan of a strategy; the shift's begin is laid, not solved."""
     plan = solve(request, gap=1e-4 if strategy == "perfect" else 0.01, time_limit_s=10.0)
-    if strategy != BASELINE:
-        return plan
-    problem = lay_out(request)
-    schedule = shift_begin(problem)
-    if schedule is None:
-        return plan
-    own = [problem.jobs[j].number for j in schedule.jobs]
-    numbers = [n or request.next_number + k for k, n in enumerate(own)]
-    return Plan(problem, schedule, plan.costs, "shift_begin", 0.0, 0.0, tuple(numbers))
+    return plan if strategy != BASELINE else shift_begin(plan.problem) or plan
 
 
 def expectations(spot: pd.Series, forecast: pd.Series) -> Mapping[str, Expected]:

@@ -27,10 +27,9 @@ from benchmarks._plants import NAMES, committed_plant, hourly_spot, tariff_of, w
 from factory_lib.clock import day_start
 from factory_lib.domain.bill import EXCESS_ASSUMPTION, best_contract, bill
 from factory_lib.domain.tariff import Tariff, all_in
+from factory_lib.planner.plan import Plan
 from factory_lib.planner.request import PlanRequest, weekly_orders, with_peak_limit
-from factory_lib.planner.schedule import Schedule, costs_of, production_kw
-from factory_lib.planner.simple import fixed_start, shift_begin
-from factory_lib.planner.solve import Plan, solve
+from factory_lib.planner.solve import fixed_start, shift_begin, solve
 from factory_lib.settings.plant import Plant
 from factory_lib.settings.tariff import ContractSettings
 
@@ -118,15 +117,15 @@ def figures(year: Year) -> tuple[dict[str, Any], pd.DataFrame]:
     rows: list[dict[str, Any]] = []
     loads: dict[str, list[pd.Series]] = {}
     for monday in year.mondays:
-        for name, plan, schedule in schedules(year, monday, limit_kw, loads):
-            kw = production_kw(plan.problem, schedule) + plan.problem.base_kw
+        for name, plan in schedules(year, monday, limit_kw, loads):
+            kw = plan.production_kw + plan.problem.base_kw
             loads.setdefault(name, []).append(pd.Series(kw, index=plan.problem.index))
-            costs = costs_of(plan.problem, schedule)
+            costs = plan.costs
             row = {
                 "week": monday,
                 "schedule": name,
-                "batches": len(schedule.jobs),
-                "kg": float(schedule.kg.sum()),
+                "batches": len(plan.jobs),
+                "kg": float(plan.kg.sum()),
                 "late_kg": sum(r.amount for r in costs.relaxations if r.kind == "late"),
                 "energy_eur": costs.energy,
                 "toll_eur": costs.toll,
@@ -162,8 +161,8 @@ def figures(year: Year) -> tuple[dict[str, Any], pd.DataFrame]:
 
 def schedules(
     year: Year, monday: date, limit_kw: float, loads: dict[str, list[pd.Series]]
-) -> list[tuple[str, Plan, Schedule]]:
-    """Return every schedule of a week, with the plan whose problem it belongs to."""
+) -> list[tuple[str, Plan]]:
+    """Return every schedule of a week."""
     request = year.request(monday)
     plan = solve(so_far(request, loads, "plan"), gap=GAP, time_limit_s=TIME_LIMIT_S)
     limited = with_peak_limit(request, limit_kw)
@@ -174,13 +173,9 @@ def schedules(
         "shift_full": shift_begin(plan.problem, counts),
         "fixed_start": fixed_start(plan.problem),
     }
-    found = [(name, plan, schedule) for name, schedule in simple.items() if schedule is not None]
+    found = [(name, schedule) for name, schedule in simple.items() if schedule is not None]
     assert len(found) == len(simple), "a simple schedule, or 28 days of prices for it, is missing"
-    return [
-        *found,
-        ("plan", plan, plan.schedule),
-        ("plan_contract", contract, contract.schedule),
-    ]
+    return [*found, ("plan", plan), ("plan_contract", contract)]
 
 
 def so_far(request: PlanRequest, loads: dict[str, list[pd.Series]], name: str) -> PlanRequest:

@@ -23,7 +23,6 @@ LIBRARY = SOURCE / "factory_lib"
 EXEMPT = {
     "catalogue",
     "clock",
-    "domain",
     "errors",
     "factory_sim",
     "frames",

@@ -6,8 +6,6 @@ root of the sum of the quarters' squared excess. Both are a rate times a norm of
 excess: the largest, or the Euclidean one.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,8 +39,9 @@ class ExcessRule:
     """The excess rule of a contract on a grid of slots.
 
     ``key`` numbers month and period of each group of slots, ``group`` is the group of
-    each slot; ``contract_kw`` and ``rate_eur`` belong to groups. A slot's excess is
-    ``weight`` times its kilowatts: the root of its number of quarters.
+    each slot; ``contract_kw`` and ``rate_eur`` belong to groups, and ``before``, the
+    norm of the excess of an earlier part of the month. A slot's excess is ``weight``
+    times its kilowatts: the root of its number of quarters.
     """
 
     key: Ints
@@ -51,14 +50,15 @@ class ExcessRule:
     rate_eur: Floats
     small: bool
     weight: float
+    before: Floats
 
     def over_kw(self, import_kw: Floats) -> Floats:
         """Return the kilowatts above the contract in each slot."""
         return np.maximum(0.0, import_kw - self.contract_kw[self.group])
 
-    def norm(self, import_kw: Floats, before: Floats | float = 0.0) -> Floats:
+    def norm(self, import_kw: Floats) -> Floats:
         """Return the norm of each group's excess, with that of an earlier part of the month."""
-        total = np.zeros(len(self.key)) + before
+        total = self.before.copy()
         join = np.maximum if self.small else np.hypot
         join.at(total, self.group, self.weight * self.over_kw(import_kw))
         return total
@@ -70,21 +70,32 @@ def excess_rule(
     tariff: Tariff,
     *,
     small: bool | None = None,
+    load_so_far: pd.Series | None = None,
 ) -> ExcessRule:
-    """Return the excess rule of a contract; ``small`` chooses the rule against its size."""
+    """Return the excess rule of a contract.
+
+    ``small`` chooses the rule against the contract's size; ``load_so_far`` are the
+    kilowatts of an earlier part of the months.
+    """
     small = contract.small if small is None else small
     month = local_dates(index).astype("datetime64[M]").astype(np.int64)
-    number = month * 6 + periods(index, tariff.access) - 1
-    key, group = np.unique(number, return_inverse=True)
+    key, group = np.unique(month * 6 + periods(index, tariff.access) - 1, return_inverse=True)
     months = (key // 6).astype("datetime64[M]")
     days = months.astype("datetime64[D]")
     if small:
         length = (months + 1).astype("datetime64[D]") - days
-        rate = tariff.rates(EXCESS_TERM, days) * length.astype(float)[:, None]
+        rate = tariff.rates(days, EXCESS_TERM) * length.astype(float)[:, np.newaxis]
     else:
-        toll = tariff.rates(POWER_TERMS[0], days)
+        toll = tariff.rates(days, POWER_TERMS[0])
         own = [contract.excess_eur_kw.get(period, np.nan) for period in PERIODS]
-        rate = np.where(np.isnan(own), ASSUMED_EXCESS_EUR_KW * toll / toll[:, :1], own)
+        rate = np.asarray(
+            np.where(np.isnan(own), ASSUMED_EXCESS_EUR_KW * toll / toll[:, :1], own), float
+        )
+    before: Floats = np.zeros(len(key))
+    if load_so_far is not None and len(load_so_far) > 1:
+        earlier = excess_rule(pd.DatetimeIndex(load_so_far.index), contract, tariff)
+        norm = pd.Series(earlier.norm(load_so_far.to_numpy(float)), index=earlier.key)
+        before = np.asarray(norm.reindex(key, fill_value=0.0))
     return ExcessRule(
         key=key,
         group=group,
@@ -92,18 +103,8 @@ def excess_rule(
         rate_eur=rate[np.arange(len(key)), key % 6],
         small=small,
         weight=1.0 if small else float(np.sqrt(_slot_s(index) / QUARTER_S)),
+        before=before,
     )
-
-
-def norm_so_far(
-    rule: ExcessRule, load_so_far: pd.Series | None, contract: ContractSettings, tariff: Tariff
-) -> Floats:
-    """Return, for each group of ``rule``, the norm that an earlier load of the months has made."""
-    if load_so_far is None or len(load_so_far) < 2:
-        return np.zeros(len(rule.key))
-    earlier = excess_rule(pd.DatetimeIndex(load_so_far.index), contract, tariff)
-    norm = pd.Series(earlier.norm(load_so_far.to_numpy(float)), index=earlier.key)
-    return np.asarray(norm.reindex(rule.key, fill_value=0.0))
 
 
 def bill(
@@ -128,13 +129,10 @@ def bill(
     """
     index = pd.DatetimeIndex(import_kw.index)
     days = local_dates(index)
-    mwh = import_kw.to_numpy(float) * _slot_s(index) / 3.6e6
-    terms = {
-        "market_eur_mwh": "energy_eur",
-        "toll_eur_mwh": "toll_eur",
-        "other_eur_mwh": "other_eur",
-    }
-    amounts = prices.reindex(index)[list(terms)].rename(columns=terms).mul(mwh, axis=0)
+    mwh = import_kw * _slot_s(index) / 3.6e6
+    terms = ["market_eur_mwh", "toll_eur_mwh", "other_eur_mwh"]
+    amounts = prices.reindex(index)[terms].mul(mwh, axis=0)
+    amounts.columns = pd.Index(["energy_eur", "toll_eur", "other_eur"])
     result = amounts.groupby(_month(days)).sum().rename_axis("month")
     rule = excess_rule(index, contract, tariff)
     charged = pd.Series(rule.rate_eur * rule.norm(import_kw.to_numpy(float)))
@@ -143,15 +141,13 @@ def bill(
     daily = pd.Series(power_eur_kw(touched, tariff) @ np.array(contract.by_period))
     result["power_term_eur"] = daily.groupby(_month(touched)).sum()
     result["tax_eur"] = result.sum(axis=1) * contract.electricity_tax_pct / 100
-    result["total_eur"] = result.sum(axis=1)
-    return result
+    return result.assign(total_eur=result.sum(axis=1))
 
 
 def power_eur_kw(days: LocalDays, tariff: Tariff) -> Floats:
     """Return the power term of each local day (rows) and period, EUR/kW: its share of the year."""
-    years = days.astype("datetime64[Y]")
-    length = (years + 1).astype("datetime64[D]") - years.astype("datetime64[D]")
-    return np.asarray(tariff.power_eur_kw_year(days) / length.astype(float)[:, None])
+    length = 365 + pd.DatetimeIndex(days).is_leap_year
+    return tariff.rates(days, *POWER_TERMS) / length[:, np.newaxis]
 
 
 def best_contract(
@@ -174,34 +170,31 @@ def best_contract(
     index = pd.DatetimeIndex(import_kw.index)
     load = import_kw.to_numpy(float)
     levels = np.arange(step_kw, max(load.max(), SMALL_CONTRACT_KW) + 2 * step_kw, step_kw)
-    cost = np.outer(power_eur_kw(np.unique(local_dates(index)), tariff).sum(axis=0), levels)
+    power = np.outer(power_eur_kw(np.unique(local_dates(index)), tariff).sum(axis=0), levels)
     choices = []
     for small in (True, False):
+        cost = power.copy()
         rule = excess_rule(index, contract, tariff, small=small)
-        excess = [
-            _by_period(replace(rule, contract_kw=kw + 0 * rule.contract_kw), load) for kw in levels
-        ]
-        allowed = np.where((levels <= SMALL_CONTRACT_KW) == small, 0.0, np.inf)
-        choices.append(_not_falling(cost + np.array(excess).T, allowed))
+        for n, kw in enumerate(levels):
+            charged = replace(rule, contract_kw=0 * rule.contract_kw + kw).norm(load)
+            cost[:, n] += np.bincount(rule.key % 6, rule.rate_eur * charged, 6)
+        cost[-1, (levels <= SMALL_CONTRACT_KW) != small] = np.inf
+        choices.append(_not_falling(cost))
     steps = min(choices)[1]
     return structs.replace(contract, kw=dict(zip(PERIODS, levels[steps].tolist(), strict=True)))
 
 
-def _by_period(rule: ExcessRule, load: Floats) -> Floats:
-    return np.bincount(rule.key % 6, rule.rate_eur * rule.norm(load), 6).astype(float)
-
-
-def _not_falling(cost: Floats, last: Floats) -> tuple[float, list[int]]:
+def _not_falling(cost: Floats) -> tuple[float, list[int]]:
     """Return the least sum of one entry of each row, at positions that do not fall."""
-    total = np.zeros(cost.shape[1])
-    paths: list[list[int]] = [[] for _ in total]
+    totals = [np.zeros(cost.shape[1])]
     for row in cost:
-        least = np.minimum.accumulate(total)
-        before = np.maximum.accumulate(np.where(total == least, np.arange(len(total)), 0))
-        paths = [[*paths[origin], position] for position, origin in enumerate(before)]
-        total = least + row
-    best = int(np.argmin(total + last))
-    return float(total[best] + last[best]), paths[best]
+        totals.append(np.minimum.accumulate(totals[-1]) + row)
+    last = cost.shape[1] - 1
+    steps: list[int] = []
+    for total in totals[:0:-1]:
+        last = int(np.argmin(total[: last + 1]))
+        steps.insert(0, last)
+    return float(totals[-1].min()), steps
 
 
 def _slot_s(index: pd.DatetimeIndex) -> int:

@@ -5,11 +5,8 @@ unknown goes in as NaN and comes out as NaN. Temperatures in °C, relative humid
 prices in EUR/kWh. Prices may be zero or negative.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 import numpy as np
 import pandas as pd
@@ -17,34 +14,28 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
-BAND_DAYS = 90  # the window before the issue time that says what is cheap and what is dear
+BAND_DAYS = 90  # the window before the issue time that says what is cheap and expensive
 BAND_MINIMUM_DAYS = 60  # with less history the index is unknown
 BAND_PERCENTILES = (5.0, 95.0)
 COMFORT_C = 21.0
 COMFORT_PCT = 55.0
-# Thom's discomfort index: below 21 nobody is uncomfortable, above 32 it is a medical
+# Thom's discomfort index: below 21 no one is uncomfortable, above 32 it is a medical
 # emergency (Giles et al. 1990).
 DISCOMFORT_NONE_C = 21.0
 DISCOMFORT_EMERGENCY_C = 32.0
 
 
-class Recommendation(StrEnum):
-    """What the outdoor index says about production, best first; the one definition of the class names."""
-
-    OPTIMAL = "Optimal"
-    MODERATE = "Moderate"
-    REDUCED = "Reduced"
-    HALT = "Halt Production"
-
-
-CLASSES: tuple[str, ...] = tuple(str(name) for name in Recommendation)
-_CLASS_INDEX = pd.Index(CLASSES)
-_LOWEST_CPI = np.array([75.0, 50.0, 25.0])  # of all classes but the last
+# What a start is worth, best first.
+CLASSES = ("Optimal", "Moderate", "Reduced", "Halt Production")
+LOWEST_INDEX = np.array([75.0, 50.0, 25.0])  # of all classes but the last
+NEAR_SHARE, NEAR_EUR = 0.05, 1.0  # Optimal: within either of the best start of the next day
+MODERATE_SHARE, REDUCED_SHARE = 0.25, 0.60  # of a usual batch, saved by waiting
+AHEAD = pd.Timedelta(hours=24)
 
 
 @dataclass(frozen=True)
 class PriceBand:
-    """What counted as cheap (5th percentile) and dear (95th) in the 90 days before an issue time, EUR/kWh.
+    """The 5th and 95th percentile of prices in the 90 days before an issue time, EUR/kWh.
 
     Both are NaN where fewer than 60 days of hours were known: then every index that
     needs the price is unknown.
@@ -66,36 +57,35 @@ def price_band(price_eur_kwh: pd.Series, issued_at: datetime) -> PriceBand:
     """
     issue = pd.Timestamp(issued_at)
     window = price_eur_kwh.loc[issue - timedelta(days=BAND_DAYS) : issue]
-    known = window[window.index < issue].dropna().to_numpy()
-    if len(known) < BAND_MINIMUM_DAYS * 24:
+    prices = window[window.index < issue].dropna().to_numpy()
+    if len(prices) < BAND_MINIMUM_DAYS * 24:
         return PriceBand(np.nan, np.nan)
-    low, high = np.percentile(known, BAND_PERCENTILES)
+    low, high = np.percentile(prices, BAND_PERCENTILES)
     return PriceBand(float(low), float(high))
 
 
 def energy_cost_index(
     price_eur_kwh: ArrayLike, low_eur_kwh: ArrayLike, high_eur_kwh: ArrayLike
 ) -> Floats:
-    """Return 0 for a price at the band's low end or below, 100 at its high end or above; 50 where the band is flat."""
-    price, low, high = (
-        np.asarray(x, dtype=np.float64) for x in (price_eur_kwh, low_eur_kwh, high_eur_kwh)
-    )
-    width = high - low
+    """Return 0 for a price at the band's low end or below, 100 at its high end or above.
+
+    It is 50 where the band is flat.
+    """
+    price = np.asarray(price_eur_kwh, dtype=np.float64)
+    width = np.subtract(high_eur_kwh, low_eur_kwh)
     flat = width == 0
-    index = 100.0 * (price - low) / np.where(flat, 1.0, width)
+    index = 100.0 * np.subtract(price, low_eur_kwh) / np.where(flat, 1.0, width)
     return _clip(np.where(flat & ~np.isnan(price), 50.0, index))
 
 
 def temperature_comfort_index(temperature_c: ArrayLike) -> Floats:
     """Return 100 at 21 °C, ten points less for each degree away from it."""
-    return _clip(100.0 - 10.0 * np.abs(np.asarray(temperature_c, dtype=np.float64) - COMFORT_C))
+    return _clip(100.0 - 10.0 * np.abs(np.subtract(temperature_c, COMFORT_C)))
 
 
 def humidity_stress_factor(humidity_pct: ArrayLike) -> Floats:
     """Return 0 at 55 % relative humidity and 100 in absolutely dry air; saturated air gives 82."""
-    return _clip(
-        100.0 * np.abs(np.asarray(humidity_pct, dtype=np.float64) - COMFORT_PCT) / COMFORT_PCT
-    )
+    return _clip(100.0 * np.abs(np.subtract(humidity_pct, COMFORT_PCT)) / COMFORT_PCT)
 
 
 def discomfort_index(temperature_c: ArrayLike, humidity_pct: ArrayLike) -> Floats:
@@ -105,15 +95,17 @@ def discomfort_index(temperature_c: ArrayLike, humidity_pct: ArrayLike) -> Float
     form. It describes people at rest in the shade: no sun, no wind, no work load, no
     clothing, and it says nothing about cold.
     """
-    t, rh = np.asarray(temperature_c, dtype=np.float64), np.asarray(humidity_pct, dtype=np.float64)
-    return np.asarray(t - 0.55 * (1.0 - 0.01 * rh) * (t - 14.5))
+    celsius = np.asarray(temperature_c, dtype=np.float64)
+    dry = 1.0 - np.multiply(0.01, humidity_pct)
+    return np.asarray(celsius - 0.55 * dry * (celsius - 14.5))
 
 
 def heat_stress_factor(temperature_c: ArrayLike, humidity_pct: ArrayLike) -> Floats:
-    """Return Thom's index as 0 (nobody uncomfortable, 21) to 100 (medical emergency, 32), linear between.
+    """Return Thom's index as 0 (no one uncomfortable, 21) to 100 (medical emergency, 32).
 
     The ends are those of the classes of Giles, Balafoutis and Maheras (1990), Int. J.
-    Biometeorology 34, 98-104. A sign of extreme weather outdoors; no substitute for a
+    Biometeorology 34, 98-104; between them it is linear. A sign of extreme weather
+    outdoors; no substitute for a
     wet-bulb globe measurement at a workplace.
     """
     span = DISCOMFORT_EMERGENCY_C - DISCOMFORT_NONE_C
@@ -124,24 +116,63 @@ def chocolate_production_index(
     comfort: ArrayLike, energy_cost: ArrayLike, humidity_stress: ArrayLike
 ) -> Floats:
     """Return TCI - 0.5 ECI - 0.3 HSF."""
-    tci, eci, hsf = (
-        np.asarray(x, dtype=np.float64) for x in (comfort, energy_cost, humidity_stress)
-    )
-    return _clip(tci - 0.5 * eci - 0.3 * hsf)
+    burden = np.multiply(0.5, energy_cost) + np.multiply(0.3, humidity_stress)
+    return _clip(np.subtract(comfort, burden))
 
 
 def energy_optimization_score(energy_cost: ArrayLike, comfort: ArrayLike) -> Floats:
     """Return 0.7 (100 - ECI) + 0.3 TCI."""
-    eci, tci = (np.asarray(x, dtype=np.float64) for x in (energy_cost, comfort))
-    return _clip(0.7 * (100.0 - eci) + 0.3 * tci)
+    return _clip(0.7 * np.subtract(100.0, energy_cost) + np.multiply(0.3, comfort))
 
 
-def production_recommendation(production_index: ArrayLike) -> pd.Categorical[str]:
-    """Return the class of each production index: Optimal from 75, Moderate from 50, Reduced from 25, else Halt."""
+def production_recommendation(production_index: ArrayLike) -> "pd.Categorical[str]":
+    """Return the class of each production index.
+
+    Optimal from 75, Moderate from 50, Reduced from 25, else Halt.
+    """
     cpi = np.atleast_1d(np.asarray(production_index, dtype=np.float64))
-    codes = (cpi[:, np.newaxis] < _LOWEST_CPI).sum(axis=1)
-    return pd.Categorical.from_codes(np.where(np.isnan(cpi), -1, codes), categories=_CLASS_INDEX)
+    codes = (cpi[:, np.newaxis] < LOWEST_INDEX).sum(axis=1)
+    return pd.Categorical.from_codes(np.where(np.isnan(cpi), -1, codes), pd.Index(CLASSES))
 
 
-def _clip(values: Floats) -> Floats:
-    return np.clip(values, 0.0, 100.0)
+def start_regret(index: pd.DatetimeIndex, cost_eur: Floats, usual_eur: float) -> pd.DataFrame:
+    """Judge every start by what waiting for the best start of the next 24 hours would save.
+
+    Parameters
+    ----------
+    index : DatetimeIndex
+        Regular starts, UTC.
+    cost_eur : array
+        Cost of the cheapest whole chain by start, infinite where none can begin.
+    usual_eur : float
+        What a batch usually costs.
+
+    Returns
+    -------
+    DataFrame
+        Index ``start``: cost_eur, regret_eur (infinite where no chain can begin),
+        best_start (NaT where there is none within 24 hours), production_recommendation.
+    """
+    slots = int(AHEAD / (index[1] - index[0]))
+    padded = np.append(cost_eur, np.full(slots - 1, np.inf))
+    window = np.lib.stride_tricks.sliding_window_view(padded, slots)
+    best = window.min(axis=1)
+    possible = np.isfinite(cost_eur)
+    regret = np.where(possible, cost_eur - np.where(possible, best, 0.0), np.inf)
+    near = np.maximum(NEAR_EUR, NEAR_SHARE * np.abs(best))
+    limits = (near, MODERATE_SHARE * usual_eur, REDUCED_SHARE * usual_eur)
+    number = np.select([possible & (regret <= limit) for limit in limits], [0, 1, 2], 3)
+    best_slot = (np.arange(len(index)) + window.argmin(axis=1)) % len(index)
+    columns = {
+        "cost_eur": cost_eur,
+        "regret_eur": regret,
+        "best_start": pd.Series(index[best_slot]).where(np.isfinite(best)).array,
+        "production_recommendation": pd.Categorical.from_codes(
+            number, pd.Index(CLASSES), ordered=True
+        ),
+    }
+    return pd.DataFrame(columns, index=index)
+
+
+def _clip(values: ArrayLike) -> Floats:
+    return np.clip(np.asarray(values, dtype=np.float64), 0.0, 100.0)

@@ -1,10 +1,8 @@
-"""The plant's physics and calendar on a grid of slots: room air, people present, loads that always run.
+"""The plant on a grid of slots: room air, people present, loads that always run.
 
 All functions take a UTC index named ``start`` and return arrays or frames of its
 length; local time is Europe/Madrid.
 """
-
-from __future__ import annotations
 
 from datetime import date, time, timedelta
 from functools import lru_cache
@@ -23,27 +21,27 @@ Bools = npt.NDArray[np.bool_]
 
 
 def saturation_hpa(temperature_c: Floats) -> Floats:
-    """Saturation vapour pressure over water; Magnus form of Alduchov and Eskridge (1996), within 0.4 % in −40…50 °C."""
+    """Return the saturation vapour pressure over water.
+
+    Magnus form of Alduchov and Eskridge (1996), within 0.4 % in −40…50 °C.
+    """
     return np.asarray(6.1094 * np.exp(17.625 * temperature_c / (temperature_c + 243.04)))
 
 
 def room(weather: pd.DataFrame, model: RoomModel) -> pd.DataFrame:
-    """Return the production room's air for outdoor ``temperature_c`` and ``humidity_pct``; unknown stays NaN.
+    """Return the production room's air for outdoor ``temperature_c`` and ``humidity_pct``.
 
-    The room keeps its set-point as far as heating and cooling reach. Its water content
-    is the outdoor one, dried towards the humidity set-point by at most ``dries_g_kg``;
-    it is never humidified.
+    Unknown stays NaN. The room keeps its set-point as far as heating and cooling reach.
+    Its water content is the outdoor one, dried towards the humidity set-point by at most
+    ``dries_g_kg``; it is never humidified.
     """
     outdoor_c = weather["temperature_c"].to_numpy(float)
     room_c = np.clip(model.setpoint_c, outdoor_c - model.cools_k, outdoor_c + model.heats_k)
-    outdoor_g_kg = _g_kg(
-        weather["humidity_pct"].to_numpy(float) / 100 * saturation_hpa(outdoor_c),
-        model.pressure_hpa,
-    )
-    wanted_g_kg = _g_kg(
-        model.setpoint_humidity_pct / 100 * saturation_hpa(room_c), model.pressure_hpa
-    )
-    room_g_kg = np.maximum(outdoor_g_kg - model.dries_g_kg, np.minimum(outdoor_g_kg, wanted_g_kg))
+    outdoor_pct = weather["humidity_pct"].to_numpy(float)
+    outdoor_g_kg = _g_kg(outdoor_pct / 100 * saturation_hpa(outdoor_c), model.pressure_hpa)
+    target_hpa = model.setpoint_humidity_pct / 100 * saturation_hpa(room_c)
+    target_g_kg = np.minimum(outdoor_g_kg, _g_kg(target_hpa, model.pressure_hpa))
+    room_g_kg = np.maximum(outdoor_g_kg - model.dries_g_kg, target_g_kg)
     vapour_hpa = room_g_kg * model.pressure_hpa / (621.98 + room_g_kg)
     humidity = np.minimum(100.0, 100 * vapour_hpa / saturation_hpa(room_c))
     return pd.DataFrame(
@@ -54,18 +52,24 @@ def room(weather: pd.DataFrame, model: RoomModel) -> pd.DataFrame:
 def beyond_limits(plant: Plant, celsius: Floats, percent: Floats) -> tuple[Floats, Floats, Bools]:
     """Return by stage (rows) and slot how far the room is beyond the stage's limits.
 
-    Kelvin, percent of humidity, and whether it is critical; an unknown room is within all limits.
+    Kelvin, percent of humidity, and whether it is critical; an unknown room is within
+    all limits.
     """
     limits = [stage.room for stage in plant.stages]
-    hot = [np.maximum(celsius - limit.temperature_max_c, 0.0) for limit in limits]
-    cold = [np.maximum(limit.temperature_min_c - celsius, 0.0) for limit in limits]
+    beyond = [
+        celsius - np.clip(celsius, limit.temperature_min_c, limit.temperature_max_c)
+        for limit in limits
+    ]
     wet = [np.maximum(percent - limit.humidity_max_pct, 0.0) for limit in limits]
     critical = [celsius > limit.temperature_critical_c for limit in limits]
-    return np.nan_to_num(np.add(hot, cold)), np.nan_to_num(wet), np.array(critical)
+    return np.nan_to_num(np.abs(beyond)), np.nan_to_num(wet), np.array(critical)
 
 
 def _g_kg(vapour_hpa: Floats, pressure_hpa: float) -> Floats:
-    """Grams of water per kilogram of dry air; 621.98 is the ratio of the molar masses of water and air times 1000."""
+    """Return grams of water per kilogram of dry air.
+
+    621.98 is the ratio of the molar masses of water and air times 1000.
+    """
     return 621.98 * vapour_hpa / (pressure_hpa - vapour_hpa)
 
 
@@ -76,10 +80,8 @@ def _public_holidays(region: str, year: int) -> frozenset[date]:
 
 def is_open(calendar: WorksCalendar, day: date) -> bool:
     """Whether the shifts of ``day`` are worked."""
-    if day in calendar.open:
-        return True
-    if day in calendar.closed:
-        return False
+    if day in calendar.open or day in calendar.closed:
+        return day in calendar.open
     return not (calendar.public_holidays and day in _public_holidays(calendar.region, day.year))
 
 
@@ -91,47 +93,51 @@ def shifts_on(plant: Plant, day: date) -> tuple[Shift, ...]:
     return tuple(sorted((s for s in plant.shifts if weekday in s.days), key=lambda s: s.begin))
 
 
-def _interval(day: date, begin: time, end: time) -> tuple[float, float]:
-    """Return the UTC seconds of a local wall interval; ``end`` not after ``begin`` lies on the next day."""
-    last = day if end > begin else day + timedelta(days=1)
-    return local_instant(day, begin).timestamp(), local_instant(last, end).timestamp()
-
-
 def local_days(index: pd.DatetimeIndex) -> list[date]:
     """Return the local days that the index touches, in order."""
-    first, last = index[0].tz_convert(MADRID).date(), index[-1].tz_convert(MADRID).date()
+    first = index[0].tz_convert(MADRID).date()
+    last = index[-1].tz_convert(MADRID).date()
     return [first + timedelta(days=n) for n in range((last - first).days + 1)]
 
 
 def operators(plant: Plant, index: pd.DatetimeIndex, slot_s: int) -> Ints:
     """Return how many operators are present during the whole of each slot."""
-    starts = index.as_unit("s").asi8
     present = np.zeros(len(index), dtype=np.int64)
-    days = local_days(index)
-    for day in [days[0] - timedelta(days=1), *days]:
+    for day in _days_reaching(index):
         for shift in shifts_on(plant, day):
-            begin, end = _interval(day, shift.begin, shift.end)
-            present[(starts >= begin) & (starts + slot_s <= end)] += shift.operators
+            present += shift.operators * _inside(index, day, shift.begin, shift.end, slot_s)
     return present
 
 
 def auxiliary_kw(plant: Plant, index: pd.DatetimeIndex) -> Floats:
     """Return the power of the loads that run whatever is produced, at the start of each slot."""
-    starts = index.as_unit("s").asi8
     total = np.zeros(len(index))
-    days = local_days(index)
-    for load in plant.auxiliaries:
-        for day in [days[0] - timedelta(days=1), *days]:
-            begin, end = _interval(day, load.begin, load.end)
-            total[(starts >= begin) & (starts < end)] += load.power_kw
+    for day in _days_reaching(index):
+        for load in plant.auxiliaries:
+            total += load.power_kw * _inside(index, day, load.begin, load.end, 1)
     return total
 
 
 def day_ends(index: pd.DatetimeIndex, slot_s: int) -> tuple[list[date], Ints]:
-    """Return the local days the index touches and, for each, the number of slots that start before its end."""
+    """Return the local days of the index and, for each, the slots that start before its end."""
     days = local_days(index)
-    ends = np.array(
-        [int(day_start(day + timedelta(days=1)).timestamp()) for day in days], dtype=np.int64
-    )
-    slots = (ends - int(index[0].timestamp())) // slot_s
+    ends = [day_start(day + timedelta(days=1)).timestamp() for day in days]
+    slots = (np.array(ends) - index[0].timestamp()) // slot_s
     return days, np.minimum(slots, len(index)).astype(np.int64)
+
+
+def _days_reaching(index: pd.DatetimeIndex) -> list[date]:
+    """Return the local days of the index, and the one before: intervals run past midnight."""
+    days = local_days(index)
+    return [days[0] - timedelta(days=1), *days]
+
+
+def _inside(index: pd.DatetimeIndex, day: date, begin: time, end: time, least_s: int) -> Bools:
+    """Return where ``least_s`` from the start of each slot lie in a local wall interval.
+
+    An ``end`` not after ``begin`` lies on the next day.
+    """
+    last = day if end > begin else day + timedelta(days=1)
+    starts = index.as_unit("s").asi8
+    first = starts >= local_instant(day, begin).timestamp()
+    return np.asarray(first & (starts + least_s <= local_instant(last, end).timestamp()))

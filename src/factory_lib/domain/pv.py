@@ -5,8 +5,6 @@ and Duffie (1982), an isotropic sky and ground of albedo 0.2 after Liu and Jorda
 (1963), and one performance ratio for everything behind the modules.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

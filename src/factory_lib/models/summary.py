@@ -56,7 +56,7 @@ def summarise_features(features: FeatureSet) -> JobResult:
     frame = features.frame
     hours = len(frame)
     complete = int(frame["energy_optimization_score"].notna().sum())
-    halted = int((frame["production_recommendation"] == indices.Recommendation.HALT).sum())
+    halted = int((frame["production_recommendation"] == CLASSES[-1]).sum())
     halt_share = round(halted / max(complete, 1), 3)
     summary = (
         f"{complete:,} of {hours:,} hours have all inputs of the score; by the outdoor index "

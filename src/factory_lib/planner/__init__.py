@@ -1,1 +1,1 @@
-"""The production plan: a pure optimiser of batches on a grid of slots, at the whole price."""
+"""The production plan: an optimiser of batches on a grid of slots, at the whole price."""

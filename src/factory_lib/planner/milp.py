@@ -1,6 +1,4 @@
-"""Columns and rows of a mixed-integer program as they are added, handed to HiGHS at once."""
-
-from __future__ import annotations
+"""Columns and rows of a mixed-integer program, handed to HiGHS at once."""
 
 from collections.abc import Sequence
 
@@ -12,11 +10,11 @@ from scipy.sparse import coo_array
 from factory_lib.domain.plant import Floats, Ints
 
 ZERO = 0  # the column of an unknown that can only be zero
-Terms = Sequence[tuple[Ints, npt.ArrayLike]]
+Terms = Sequence[tuple[Ints, float | Floats]]
 """Column arrays of one length, each with its coefficient (or one for each position)."""
 
 
-class ConstraintBuilder:
+class Program:
     """A program being written: the cost of its columns is minimised over its rows."""
 
     def __init__(self) -> None:
@@ -53,7 +51,7 @@ class ConstraintBuilder:
         self.height += count
 
     def row(self, terms: Terms, low: float) -> None:
-        """Add a single row of at least ``low``; its terms are column arrays of any length."""
+        """Add a row of at least ``low``; its terms are column arrays of any length."""
         self.entries += [_table(len(term[0]), self.height, *term) for term in terms]
         self.limits.append(_table(1, low, np.inf))
         self.height += 1
@@ -73,6 +71,8 @@ class ConstraintBuilder:
             constraints=LinearConstraint(matrix.tocsr(), *np.concatenate(self.limits, axis=1)),
             options={"time_limit": max(time_limit_s, 0.01), "mip_rel_gap": gap},
         )
+        if result.x is not None:
+            result.x = np.where(whole, np.rint(result.x), result.x)
         if result.mip_dual_bound is None:  # nothing whole: a linear program, or no answer
             result.mip_dual_bound = result.fun if result.status == 0 else -np.inf
         return result

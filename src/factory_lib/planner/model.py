@@ -8,228 +8,332 @@ kilograms couple stages. Slots in which nothing may start share their predecesso
 unknown. Nothing that may give way is forbidden: it costs.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import permutations
+from collections import Counter
+from collections.abc import Sequence
+from itertools import chain, combinations, permutations
 
 import numpy as np
 
 from factory_lib.domain.plant import Bools, Floats, Ints
-from factory_lib.planner.chains import Masks, start_eur
-from factory_lib.planner.milp import ZERO, ConstraintBuilder
+from factory_lib.planner.milp import ZERO, Program, Terms
 from factory_lib.planner.problem import Activity, Problem
 
-Columns = list[tuple[Ints, float]]
+LARGEST_SET = 4  # activities in a combination
+POINT_KW = 10.0  # excess that the charge is first described at, over
+STRETCHES = (1, 4, 16, 64, 256)  # so many slots
 
 
-class MilpModel:
+class Model(Program):
     """The program of ``problem`` with starts in ``masks``.
 
     Parameters
     ----------
+    masks : list
+        For each job and stage, the slots in which it may begin.
     overtime : bool
         Whether people beyond the shifts can be paid for.
-    counts : mapping, optional
-        Number of batches to make, by job; free where none is given.
     start_costs : optional
-        Costs of starts by stage instead of energy and room, for schedules that look at
-        no price.
+        Costs of starts by stage and slot instead of all that a plan costs but for its
+        orders and overtime, for schedules that look at no price.
     """
 
     def __init__(
         self,
         problem: Problem,
-        masks: Masks,
+        masks: list[list[Bools]],
         *,
         overtime: bool = False,
-        counts: Mapping[int, int] | None = None,
-        start_costs: Sequence[Floats] | None = None,
+        start_costs: Floats | None = None,
     ) -> None:
+        super().__init__()
         self.problem = problem
         self.masks = masks
-        self.start_costs = start_costs
-        self.rows = ConstraintBuilder()
         self.slots = np.arange(len(problem.index))
-        self.people = np.maximum(problem.people, problem.most_people * overtime)
-        self.count = [self._steps(j) for j in range(len(problem.jobs))]
-        for j, number in (counts or {}).items():
-            self.rows.rows([(self.count[j][0][-1:], 1.0)], low=number, high=number)
+        self.ahead = np.flatnonzero(problem.future)
+        self.kw = [activity.kw for activity in problem.activities]
+        self.begun = [self._steps(j, start_costs) for j in range(len(problem.jobs))]
+        self.facts = np.concatenate(self.columns, axis=1)[0]  # nothing but what has begun
+        self.possible = [self._possible(n) for n in range(len(self.kw))]
+        units = [problem.capacity.get(act.machine, self.slots) for act in problem.activities]
+        most = [
+            n * kw * on
+            for n, kw, on in zip(np.maximum(units, 1), self.kw, self.possible, strict=True)
+        ]
+        self.most_kw = np.sum(most, axis=0)
         self._order_and_waits()
         self._machines()
-        self._people()
-        self._connection()
-        self.extra: dict[str, Ints] = {}
-        self.made: dict[int, Ints] = {}
-        self.undelivered = self._kilograms()
+        self.extra_people = self._people(overtime)
+        room = problem.plant.power.limit_kw - problem.base_kw
+        self._limit(self.kw, room, np.flatnonzero(self.most_kw > room))
+        made = self.add(len(problem.jobs) * len(problem.marks))
+        self.made = made.reshape(-1, len(problem.marks))
+        self.off_orders = self._kilograms()
+        self.over = np.full(len(self.slots), ZERO)
+        self.charges: list[tuple[int, Ints, Ints]] = []
+        if start_costs is None:
+            self._excess()
+            self._resource_combinations()
+            self._solar()
+            self._keeps()
+            self._whole_batches()
 
-    def starts(self, solution: Floats) -> list[list[Ints]]:
-        """Return, for each job and stage, the slots in which its batches begin, ascending."""
-        values = np.rint(solution).astype(np.int64)
-        starts = []
-        for stages in self.count:
-            begun = [np.diff(values[columns], prepend=0) for columns in stages]
-            starts.append([np.repeat(self.slots, number) for number in begun])
-        return starts
+    def starts(self, solution: Floats, j: int) -> Ints:
+        """Return the slots in which the batches of a job (rows) begin their stages."""
+        begun = [np.diff(solution[columns], prepend=0).astype(int) for columns in self.begun[j]]
+        return np.array([np.repeat(self.slots, number) for number in begun]).T
 
     def at(self, j: int, stage: int, slots: Ints) -> Ints:
-        """Return the columns of how many batches have begun a stage up to and with ``slots``."""
-        columns = self.count[j][stage][np.clip(slots, 0, len(self.slots) - 1)]
+        """Return the columns of how many batches have begun a stage by ``slots``."""
+        columns = self.begun[j][stage][np.clip(slots, 0, len(self.slots) - 1)]
         return np.where(slots < 0, ZERO, columns)
 
-    def active(self, activity: Activity, slots: Ints, product: str | None = None) -> Columns:
-        """Return the columns that count the batches (of a product) in an activity."""
-        terms = []
-        s = activity.stage
-        for j, job in enumerate(self.problem.jobs):
-            if product not in (None, job.product):
-                continue
-            if activity.kind == "hold":
-                terms.append((self.at(j, s, slots - job.duration[s]), 1.0))
-                terms.append((self.at(j, s + 1, slots), -1.0))
-            else:
-                terms.append((self.at(j, s, slots), 1.0))
-                terms.append((self.at(j, s, slots - activity.slots[j]), -1.0))
-        return terms
-
-    def use(self, weights: Sequence[float], slots: Ints, product: str | None = None) -> Columns:
-        """Return the columns that count what activities (of a product) take ``weights`` of."""
+    def use(
+        self, weights: Sequence[float], slots: Ints | None = None, product: str | None = None
+    ) -> Terms:
+        """Return columns that count what activities (of a product) take ``weights`` of."""
+        slots = self.slots if slots is None else slots
         terms = []
         for activity, weight in zip(self.problem.activities, weights, strict=True):
-            if weight:
-                active = self.active(activity, slots, product)
-                terms += [(column, sign * weight) for column, sign in active]
+            for j, job in enumerate(self.problem.jobs):
+                if weight and product in (None, job.product):
+                    begin = self.at(j, activity.stage, slots - activity.begin[j])
+                    end = self.at(j, activity.end_stage, slots - activity.end[j])
+                    terms += [(begin, weight), (end, -weight)]
         return terms
 
-    def possible(self, activity: Activity) -> Bools:
+    def used(
+        self, weights: Sequence[float], solution: Floats, product: str | None = None
+    ) -> Floats:
+        """Return by slot what activities take ``weights`` of in a solution."""
+        total = np.zeros(len(self.slots))
+        for columns, sign in self.use(weights, product=product):
+            total += sign * solution[columns]
+        return total
+
+    def _used_by_facts(self, weights: Sequence[float], product: str | None = None) -> Floats:
+        """Return by slot what stages that have begun take; holding may end."""
+        runs = [act.kind != "hold" for act in self.problem.activities]
+        return self.used(np.multiply(runs, weights).tolist(), self.facts, product)
+
+    def _possible(self, n: int) -> Bools:
         """Return the slots from now on in which some batch may be in an activity."""
-        busy = np.zeros(len(self.slots), bool)
-        for j, job in enumerate(self.problem.jobs):
-            length = activity.slots[j] + job.duration[activity.stage] * (activity.kind == "hold")
-            reach = np.convolve(self.masks[j][activity.stage], np.ones(length))
-            busy |= reach[: len(busy)] > 0.5
-        return busy & (self.slots >= self.problem.now)
+        activity = self.problem.activities[n]
+        busy = np.zeros(len(self.slots))
+        for j, masks in enumerate(self.masks):
+            length = activity.begin[j] + activity.longest[j]
+            busy += np.convolve(masks[activity.stage], np.ones(length))[: len(busy)]
+        return (busy > 0.5) & self.problem.future
 
-    def most_kw(self) -> Floats:
-        """Return the most that production could draw, every machine full of its greediest use."""
-        most = np.zeros(len(self.slots))
-        for machine, capacity in self.problem.capacity.items():
-            mine = [act for act in self.problem.activities if act.machine == machine]
-            draws = [act.kw * self.possible(act) for act in mine]
-            most += np.max([0 * most, *draws], axis=0) * np.maximum(capacity, 1)
-        return most
-
-    def _steps(self, j: int) -> list[Ints]:
-        """Add the counts of each stage, each at least the one before; return them by slot."""
+    def _steps(self, j: int, start_costs: Floats | None) -> list[Ints]:
+        """Add the counts of each stage, none falling; return their columns by slot."""
         job = self.problem.jobs[j]
+        costs = self.problem.start_eur(j) if start_costs is None else start_costs
         columns_by_slot = []
         for s, mask in enumerate(self.masks[j]):
-            cost = self.start_costs[s] if self.start_costs else start_eur(self.problem, job, s)
-            columns = self.rows.add(
-                int(mask.sum()),
-                low=float(s < len(job.facts)),
-                high=job.count,
-                cost=-np.diff(cost[mask], append=0.0),
-                whole=True,
-            )
-            self.rows.rows([(columns[1:], 1.0), (columns[:-1], -1.0)], low=0.0)
+            low = float(s < len(job.facts))
+            cost = -np.diff(costs[s, mask], append=0.0)
+            columns = self.add(int(mask.sum()), low=low, high=job.count, cost=cost, whole=True)
+            self.rows([(columns[1:], 1.0), (columns[:-1], -1.0)], low=0.0)
             columns_by_slot.append(np.append(ZERO, columns)[np.cumsum(mask)])
         return columns_by_slot
 
     def _order_and_waits(self) -> None:
         for j, job in enumerate(self.problem.jobs):
-            for s in range(max(len(job.facts) - 1, 0), len(job.duration) - 1):
+            for s in range(max(len(job.facts) - 1, 0), len(self.masks[j]) - 1):
+                duration = self.problem.duration[j, s]
                 begin = np.flatnonzero(self.masks[j][s + 1])
-                ended = self.at(j, s, begin - job.duration[s])
-                self.rows.rows([(self.at(j, s + 1, begin), 1.0), (ended, -1.0)], high=0.0)
+                ended = self.at(j, s, begin - duration)
+                self.rows([(self.at(j, s + 1, begin), 1.0), (ended, -1.0)], high=0.0)
                 begin = np.flatnonzero(self.masks[j][s])
-                latest = begin + job.duration[s] + self.problem.wait[s]
-                gone_on = self.at(j, s + 1, np.minimum(latest, len(self.slots) - 1))
-                self.rows.rows([(gone_on, 1.0), (self.at(j, s, begin), -1.0)], low=0.0)
+                latest = begin + duration + self.problem.wait[s]
+                gone_on = self.at(j, s + 1, latest)
+                self.rows([(gone_on, 1.0), (self.at(j, s, begin), -1.0)], low=0.0)
 
     def _limit(
         self,
         weights: Sequence[float],
         room: Floats | Ints,
         slots: Ints,
-        more: Columns | None = None,
+        *more: tuple[Ints, float],
     ) -> None:
-        """Keep what activities take ``weights`` of within ``room``, or what has begun takes."""
-        room = np.maximum(room, self.problem.facts(weights))
-        self.rows.rows(self.use(weights, slots) + (more or []), high=room[slots])
+        """Keep what activities take ``weights`` of within ``room``, or what facts take."""
+        room = np.maximum(room, self._used_by_facts(weights))
+        self.rows([*self.use(weights, slots), *more], high=room[slots])
 
     def _machines(self) -> None:
-        """Keep to the units of each machine, and two products apart by the time to clean it."""
+        """Keep to the units of each machine, and products apart by the time to clean it."""
         plant = self.problem.plant
         for machine, capacity in self.problem.capacity.items():
             mine = [float(act.machine == machine) for act in self.problem.activities]
-            self._limit(mine, capacity, self._busy(mine))
+            self._limit(mine, capacity, self.ahead)
             clean = -(-plant.cleaning_min.get(machine, 0) // plant.slot_min)
             for one, other in permutations({job.product for job in self.problem.jobs}, 2):
                 if clean:
                     self._clean(mine, one, other, clean)
 
-    def _busy(self, weights: Sequence[float]) -> Ints:
-        pairs = zip(self.problem.activities, weights, strict=True)
-        return np.flatnonzero(sum(self.possible(act) for act, weight in pairs if weight))
-
     def _clean(self, mine: Sequence[float], one: str, other: str, clean: int) -> None:
         """Let ``other`` follow ``one`` after cleaning; what has begun is as it is."""
-        shortest = min(int(job.duration.min()) for job in self.problem.jobs)
-        facts = [self.problem.facts(mine, product) for product in (one, other)]
-        for lag in {*range(0, clean, shortest), clean}:
+        facts = [self._used_by_facts(mine, product) for product in (one, other)]
+        for lag in {*range(0, clean, int(self.problem.duration.min())), clean}:
             slots = self.slots[max(self.problem.now - lag, 0) : len(self.slots) - lag]
             both = np.maximum(facts[0][slots] + facts[1][slots + lag], 1.0)
-            pair = self.use(mine, slots, one) + self.use(mine, slots + lag, other)
-            self.rows.rows(pair, high=both)
+            self.rows([*self.use(mine, slots, one), *self.use(mine, slots + lag, other)], high=both)
 
-    def _people(self) -> None:
-        weights = [float(activity.people) for activity in self.problem.activities]
-        slots = self._busy(weights)
-        beyond = (self.people - self.problem.people)[slots]
-        price = self.problem.plant.slack.overtime_eur_h * self.problem.slot_h
-        extra = self.rows.add(len(slots), high=beyond, cost=price)
-        self._limit(weights, self.problem.people, slots, [(extra, -1.0)])
-
-    def _connection(self) -> None:
-        room = self.problem.plant.power.limit_kw - self.problem.base_kw
-        weights = [activity.kw for activity in self.problem.activities]
-        self._limit(weights, room, np.flatnonzero(self.most_kw() > room))
+    def _people(self, overtime: bool) -> Ints:
+        """Keep to the people present; return the columns of those beyond, by slot."""
+        problem = self.problem
+        beyond = np.maximum(problem.most_people - problem.people, 0) * overtime
+        price = problem.plant.slack.overtime_eur_h * problem.slot_h
+        extra = self.add(len(self.slots), high=beyond, cost=price)
+        weights = [float(activity.people) for activity in problem.activities]
+        self._limit(weights, problem.people, self.ahead, (extra[self.ahead], -1.0))
+        return extra
 
     def _kilograms(self) -> Ints:
-        """Lay the batches' kilograms on the orders; return the columns of orders by marks.
+        """Lay kilograms on the orders; return the columns of orders by marks.
 
         The column of an order is what is delivered before it is due, and what is
         lacking from then on.
         """
         problem = self.problem
         kg = np.broadcast_to(problem.order_kg, problem.due.shape)
-        columns = self.rows.add(kg.size, high=kg.ravel(), cost=problem.eur_kg.ravel())
+        columns = self.add(kg.size, high=kg.ravel(), cost=problem.eur_kg.ravel())
         columns = columns.reshape(kg.shape)
         sign = np.where(problem.due, -1.0, 1.0)
         lacking = np.where(problem.due, kg, 0.0)
         for product in {job.product for job in problem.jobs}:
             mine = [order.product == product for order in problem.orders]
-            extra = self.rows.add(len(problem.marks), cost=problem.extra_eur_kg)
-            self.extra[product] = extra
-            balance = [*zip(columns[mine], sign[mine], strict=True), (extra, 1.0)]
-            balance += [(made, -1.0) for made in self._made(product)]
+            balance = [*zip(columns[mine], sign[mine], strict=True)]
+            for j, job in enumerate(problem.jobs):
+                if job.product == product:
+                    self._limit_kilograms(j)
+                    balance.append((self.made[j], -1.0))
             total = -lacking[mine].sum(axis=0)
-            self.rows.rows(balance, low=total, high=total)
-        now = (columns[:, 1:].ravel(), sign[:, 1:].ravel())
-        before = (columns[:, :-1].ravel(), -sign[:, :-1].ravel())
-        self.rows.rows([now, before], low=-np.diff(lacking).ravel())
+            self.rows(balance, low=total, high=total)
+        ordered = np.isfinite(problem.order_kg[:, 0])  # what is beyond all orders may serve one
+        now = (columns[ordered, 1:].ravel(), sign[ordered, 1:].ravel())
+        before = (columns[ordered, :-1].ravel(), -sign[ordered, :-1].ravel())
+        self.rows([now, before], low=-np.diff(lacking[ordered]).ravel())
         return columns
 
-    def _made(self, product: str) -> Iterator[Ints]:
-        """Add the kilograms that each job of a product has made until each mark."""
-        for j, job in enumerate(self.problem.jobs):
-            if job.product != product:
+    def _limit_kilograms(self, j: int) -> None:
+        """Keep what a job makes between two marks to the sizes of its batches."""
+        job = self.problem.jobs[j]
+        duration = self.problem.duration[j, -1]
+        done = self.at(j, len(self.problem.stages) - 1, self.problem.marks - duration)
+        steps = [(self.made[j], 1.0), (np.append(ZERO, self.made[j][:-1]), -1.0)]
+        before = np.append(ZERO, done[:-1])
+        self.rows([*steps, (done, -job.min_kg), (before, job.min_kg)], low=0.0)
+        self.rows([*steps, (done, -job.max_kg), (before, job.max_kg)], high=0.0)
+
+    def _excess(self) -> None:
+        """Price what production adds to each month's excess."""
+        problem = self.problem
+        rule = problem.excess
+        room = rule.contract_kw[rule.group] - problem.meter_kw
+        slots = np.flatnonzero((self.most_kw > room) & problem.future)
+        self.over[slots] = self.add(len(slots), low=rule.over_kw(problem.meter_kw)[slots])
+        self.rows([*self.use(self.kw, slots), (self.over[slots], -1.0)], high=room[slots])
+        for group in np.unique(rule.group[slots]):
+            mine = slots[rule.group[slots] == group]
+            charge = self.add(1, cost=rule.rate_eur[group] * problem.taxed)
+            self.charges.append((group, mine, charge))
+            for length in STRETCHES[:1] if rule.small else STRETCHES:
+                for begin in range(0, len(mine), max(length // 2, 1)):
+                    stretch = mine[begin : begin + length]
+                    self._tangent(group, charge, stretch, np.full(len(stretch), POINT_KW))
+
+    def _tangent(self, group: int, charge: Ints, slots: Ints, excess_kw: Floats) -> None:
+        """Describe a month's charge from below, exactly at ``excess_kw`` in slots."""
+        rule = self.problem.excess
+        before = rule.before[group] * (not rule.small)
+        norm = np.hypot(before, rule.weight * np.linalg.norm(excess_kw)) or 1.0
+        slope = -(rule.weight**2) * excess_kw / norm
+        self.row(
+            [(charge, 1.0), (self.over[slots], slope)],
+            before**2 / norm - self.problem.unavoidable[group],
+        )
+
+    def describe(self, excess_kw: Floats) -> None:
+        """Make the excess charge exact at a schedule's excess by slot."""
+        for group, slots, charge in self.charges:
+            if not self.problem.excess.small:  # a highest quarter is described at once
+                self._tangent(group, charge, slots, excess_kw[slots])
+
+    def _resource_combinations(self) -> None:
+        """Bound how many activities of a set go on, where any two exceed what is left.
+
+        A relaxation would run half of refining beside half of conching for free. Above
+        the connection's limit at most one goes on. Above the contract each further one
+        costs at least the excess of the two that exceed it least. Both hold while every
+        machine of the set has one unit.
+        """
+        problem = self.problem
+        limit_kw = problem.plant.power.limit_kw - problem.base_kw
+        room_kw = problem.excess.contract_kw[problem.excess.group] - problem.meter_kw
+        facts = self._used_by_facts([1.0] * len(self.kw))
+        able = {}
+        for activity, on in zip(problem.activities, self.possible, strict=True):
+            if activity.kw:
+                able[activity] = on & (facts == 0) & (problem.capacity[activity.machine] <= 1)
+        sizes = range(2, LARGEST_SET + 1)
+        for some in chain.from_iterable(combinations(able, size) for size in sizes):
+            slots = np.all([able[part] for part in some], axis=0)
+            weights = [float(activity in some) for activity in problem.activities]
+            most_kw = max(part.kw for part in some)
+            least_kw = _least_pair_kw(some)
+            beyond = least_kw > limit_kw + 1e-9
+            self.rows(self.use(weights, np.flatnonzero(slots & beyond)), high=1.0)
+            slots &= ~beyond & (most_kw <= room_kw) & (least_kw > room_kw)
+            costly = np.flatnonzero(slots)
+            excess = least_kw - room_kw[costly]
+            more = [(column, sign * excess) for column, sign in self.use(weights, costly)]
+            self.rows([*more, (self.over[costly], -1.0)], high=excess)
+
+    def _solar(self) -> None:
+        """Credit solar power that production uses instead of importing."""
+        problem = self.problem
+        slots = np.flatnonzero(problem.spare_kw)
+        worth = problem.saved[slots] * problem.slot_h / 1000
+        used = self.add(len(slots), high=problem.spare_kw[slots], cost=-worth)
+        drawn = self.use([-kw for kw in self.kw], slots)
+        self.rows([(used, 1.0), *drawn], high=0.0)
+
+    def _keeps(self) -> None:
+        """Price every start that does not stay where it should, and what is lost."""
+        problem = self.problem
+        lost_kg = sum(batch.kg for batch in problem.lost)
+        self.add(1, low=lost_kg, high=lost_kg, cost=problem.plant.slack.lost_eur_kg)
+        for (kind, product, stage, slot), count in problem.keeps.items():
+            terms = [(self.add(1, high=count, cost=problem.keep_eur[kind]), 1.0)]
+            for j, job in enumerate(problem.jobs):
+                if job.product == product:
+                    terms.append((self.at(j, stage, np.array([slot])), 1.0))
+                    terms.append((self.at(j, stage, np.array([slot - 1])), -1.0))
+            self.rows(terms, low=count)
+
+    def _whole_batches(self) -> None:
+        """Round up the batches that the orders due need (a mixed-integer rounding cut).
+
+        Where ``kg`` are not a whole number of batches, ``n`` batches and ``b`` kilograms
+        lacking satisfy ``n + b / (kg modulo batch) ≥ ⌈kg / batch⌉``.
+        """
+        problem = self.problem
+        begun_kg: Counter[str] = Counter()
+        for batch in problem.begun:
+            begun_kg[batch.product] += batch.kg  # type: ignore[assignment]
+        for j, job in enumerate(problem.jobs):
+            if job.facts:
                 continue
-            made = self.made[j] = self.rows.add(len(self.problem.marks))
-            done = self.at(j, len(job.duration) - 1, self.problem.marks - job.duration[-1])
-            steps = [(made, 1.0), (np.append(ZERO, made[:-1]), -1.0)]
-            for side, kg in (("low", job.min_kg), ("high", job.max_kg)):
-                batches = [(done, -kg), (np.append(ZERO, done[:-1]), kg)]
-                self.rows.rows([*steps, *batches], **{side: 0.0})
-            yield made
+            mine = np.array([order.product == job.product for order in problem.orders])
+            done = self.at(j, len(problem.stages) - 1, problem.marks - problem.duration[j, -1])
+            for m, due in enumerate(problem.due.T):
+                kg = float(problem.order_kg[mine & due].sum()) - begun_kg[job.product]
+                if kg > 0 and kg % job.max_kg > 1e-6 * kg:
+                    lacking = (self.off_orders[mine & due, m], 1 / (kg % job.max_kg))
+                    self.row([(done[m : m + 1], 1.0), lacking], np.ceil(kg / job.max_kg))
+
+
+def _least_pair_kw(activities: Sequence[Activity]) -> float:
+    pairs = combinations(activities, 2)
+    return min((a.kw + b.kw for a, b in pairs if a.machine != b.machine), default=0.0)

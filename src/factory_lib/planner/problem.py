@@ -5,42 +5,53 @@ start of one stage belongs to the k-th start of the next. Every batch in progres
 job of its own; its starts are facts on slots before ``now``.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from factory_lib.domain.bill import ExcessRule
-from factory_lib.domain.plant import Bools, Floats, Ints
-from factory_lib.planner.request import Order, PlanRequest
-from factory_lib.settings.plant import Plant, Stage
+from factory_lib.clock import DAY_S, HOUR_S, epoch
+from factory_lib.domain.bill import excess_rule
+from factory_lib.domain.plant import (
+    Bools,
+    Floats,
+    Ints,
+    auxiliary_kw,
+    beyond_limits,
+    day_ends,
+    operators,
+    room,
+)
+from factory_lib.errors import BadInput
+from factory_lib.planner.request import Batch, Order, PlanRequest
+
+FIRM_MARKS_H = (1, 2, 4, 8, 16)  # after a firm order is due, it is looked at
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """Up to ``count`` like batches; ``facts`` are the slots in which batch ``number`` began."""
+    """Up to ``count`` like batches; batch ``number`` began in the slots ``facts``."""
 
     product: str
     count: int
     min_kg: float
     max_kg: float
-    duration: Ints
     facts: tuple[int, ...] = ()
     number: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class Activity:
-    """Something that takes a machine, power or people, for ``slots`` by job.
+    """Something that takes a machine, power or people while it goes on.
 
-    ``run``: a stage runs. ``attend``: people attend its first minutes. ``hold``: the
-    machine keeps the finished mass, for at most ``slots``.
+    ``run``: a stage runs. ``attend``: people attend it. ``hold``: the machine keeps the
+    finished mass. It goes on from ``begin`` slots (by job) after the start of ``stage``
+    until ``end`` slots after that of ``end_stage``, at most for ``longest``.
     """
 
     stage: int
@@ -48,127 +59,283 @@ class Activity:
     machine: str
     kw: float
     people: int
-    slots: Ints
+    begin: Ints
+    end_stage: int
+    end: Ints
+    longest: Ints
 
 
-@dataclass(frozen=True)
-class Keep:
-    """A start that should stay: ``count`` batches begin a stage in a slot, else it costs."""
-
-    kind: str
-    product: str
-    stage: int
-    slot: int
-    count: int
-    eur: float
-
-
-@dataclass(frozen=True, eq=False)
 class Problem:
     """A request on its grid: arrays over ``index``, whose slots before ``now`` are history.
 
-    ``price`` is the whole price by slot, EUR/MWh, 0 in history, which is sunk.
-    ``spare_kw`` is solar power beyond the loads that always run, ``saved`` what using
-    it saves, EUR/MWh. ``kelvin`` and ``percent`` are how far the room is beyond each
-    stage's limits, ``critical`` where it would spoil a batch. ``meter_kw`` is the
-    import without production, negative where the sun gives more; ``so_far`` the norm of
-    the months' excess power until now.
+    ``price`` is the whole price by slot, ``market`` and ``toll`` its parts, EUR/MWh, 0 in
+    history, which is sunk. ``spare_kw`` is solar power beyond the loads that always run,
+    ``saved`` what using it saves, EUR/MWh. ``kelvin`` and ``percent`` are how far the
+    room is beyond each stage's limits, ``critical`` where it would spoil a batch.
+    ``meter_kw`` is the import without production, negative where the sun gives more;
+    ``unavoidable`` the norm of the months' excess without it.
 
-    Orders are looked at after the slots ``marks``, each for ``mark_days``; arrays of
-    orders by marks. A kilogram delivered at a mark before its order is ``due`` costs
-    ``eur_kg`` there, one not delivered at a mark at or after it, too. ``keeps`` are
-    starts that should stay, ``lost`` batches in progress that are given up.
+    Orders are looked at after the slots ``marks``; arrays of orders by marks. A kilogram
+    delivered at a mark before its order is ``due`` costs ``eur_kg`` there, one lacking at
+    a mark at or after it, too. The last orders, never due, are of kilograms beyond all
+    others. ``keeps`` counts starts that should stay, by kind, product, stage and slot;
+    ``lost`` batches in progress are given up.
+
+    Raises
+    ------
+    BadInput
+        If the window is empty or off the grid, a price is missing, or a name is not the
+        plant's.
     """
 
-    request: PlanRequest
-    index: pd.DatetimeIndex
-    now: int
-    slot_h: float
-    jobs: tuple[Job, ...]
-    activities: tuple[Activity, ...]
-    wait: Ints
-    people: Ints
-    capacity: Mapping[str, Ints]
-    base_kw: Floats
-    meter_kw: Floats
-    price: Floats
-    spare_kw: Floats
-    saved: Floats
-    kelvin: Floats
-    percent: Floats
-    critical: Bools
-    excess: ExcessRule
-    so_far: Floats
-    orders: tuple[Order, ...]
-    marks: Ints
-    mark_days: Floats
-    due: Bools
-    late: Bools
-    eur_kg: Floats
-    keeps: tuple[Keep, ...]
-    lost: tuple[Job, ...] = ()
+    def __init__(self, request: PlanRequest, lost: tuple[Batch, ...] = ()) -> None:
+        self.request = request
+        self.plant = request.plant
+        self.stages = self.plant.stages
+        self.lost = lost
+        self.begun = tuple(batch for batch in request.begun if batch not in lost)
+        numbers = [batch.number for batch in request.begun]
+        self.previous = [batch for batch in request.previous if batch.number not in numbers]
+        self.slot_s = self.plant.slot_min * 60
+        self.slot_h = self.slot_s / HOUR_S
+        self._check()
+        starts = [at for batch in self.begun for at in batch.starts.values()]
+        freq = f"{self.slot_s}s"
+        first = pd.Timestamp(min([request.begin, *starts])).floor(freq)
+        self.stamps = pd.date_range(first, request.end, freq=freq, unit="s", name="start")
+        self.index = self.stamps[:-1]
+        self.now = self.slot(request.begin)
+        self.future = np.arange(len(self.index)) >= self.now
+        self.jobs = tuple(self._jobs())
+        self._lay_stages()
+        self.activities = tuple(self._activities())
+        self.people = operators(self.plant, self.index, self.slot_s)
+        self.most_people = max((shift.operators for shift in self.plant.shifts), default=0)
+        self._lay_machines()
+        self._lay_prices()
+        self._lay_room()
+        self._lay_orders()
+        self._lay_keeps()
 
-    @property
-    def plant(self) -> Plant:
-        """The plant the request is for."""
-        return self.request.plant
+    def slot(self, instant: datetime) -> int:
+        """Return the slot in which ``instant`` lies; it may lie outside of the grid."""
+        return int((instant.timestamp() - self.index[0].timestamp()) // self.slot_s)
 
-    @property
-    def stages(self) -> tuple[Stage, ...]:
-        """The plant's stages in order."""
-        return self.request.plant.stages
+    def start_eur(self, j: int) -> Floats:
+        """Return by stage (rows) and slot what starting it adds to the objective, EUR.
 
-    @property
-    def most_people(self) -> int:
-        """Most people of any shift: as many may be asked for at any time, for overtime."""
-        return max((shift.operators for shift in self.plant.shifts), default=0)
+        An activity counts from its begin to the grid's end, less from its end on.
+        """
+        slack = self.plant.slack
+        room = slack.room_eur_k_h * self.kelvin + slack.room_eur_pct_h * self.percent
+        slots = np.arange(len(self.index))
+        cost = np.zeros(room.shape)
+        for activity in self.activities:
+            eur_h = (
+                activity.kw * self.price / 1000 + (activity.kind == "run") * room[activity.stage]
+            )
+            to_end = np.append(np.cumsum(eur_h[::-1])[::-1], 0.0) * self.slot_h
+            cost[activity.stage] += to_end[np.minimum(slots + activity.begin[j], len(slots))]
+            cost[activity.end_stage] -= to_end[np.minimum(slots + activity.end[j], len(slots))]
+        return cost
 
-    @property
-    def stamps(self) -> pd.DatetimeIndex:
-        """Return the starts of all slots and the end of the last."""
-        return self.index.union(self.index[-1:] + (self.index[1] - self.index[0]))
+    def startable(self, j: int, people: Ints) -> list[Bools]:
+        """Return by stage of a job where it may begin as part of a whole chain.
 
-    @property
-    def order_kg(self) -> Floats:
-        """Kilograms of the orders, a column."""
-        return as_column([order.kg for order in self.orders])
+        Machines, critical room limits, the connection's limit and ``people`` decide.
+        Facts stay where they are; where a batch in progress cannot go on, the stages to
+        come have no start.
+        """
+        size = len(self.index)
+        slots = np.arange(size)
+        facts = self.jobs[j].facts
+        room_kw = self.plant.power.limit_kw - self.base_kw + 1e-9
+        masks = [slots == fact for fact in facts]
+        for s in range(len(facts), len(self.stages)):
+            stage = self.stages[s]
+            closed = self.critical[s] | (self.capacity[stage.machine] < 1)
+            mask = ahead(closed | (stage.power_kw > room_kw), self.duration[j, s]) == 0
+            mask &= ahead(stage.operators > people, self.attended[j, s]) == 0
+            mask &= slots + self.duration[j, s] <= size
+            if s:  # some start before leads to it
+                reach = ahead(masks[s - 1][::-1], self.wait[s - 1] + 1)[::-1]
+                mask &= np.append(np.zeros(self.duration[j, s - 1]), reach)[:size] > 0.5
+            masks.append(mask & self.future)
+        for s in reversed(range(len(facts), len(masks) - 1)):  # it leads to some start after
+            reach = np.append(ahead(masks[s + 1], self.wait[s] + 1), np.zeros(self.duration[j, s]))
+            masks[s] &= reach[self.duration[j, s] :] > 0.5
+        return masks
 
-    @property
-    def extra_eur_kg(self) -> Floats:
-        """Price by mark of a kilogram beyond all orders: twice that of a preferred day."""
-        return 2 * self.plant.demand.preference_eur_kg_day * self.mark_days
+    def chain_eur(self, j: int, masks: list[Bools]) -> Floats:
+        """Return what one batch of a job costs at least by the slot it begins in, EUR.
 
-    def span(self, activity: Activity, jobs: Ints, starts: Ints) -> tuple[Ints, Ints]:
-        """Return from which slots to which batches are in an activity; starts by stage."""
-        begin = starts[:, activity.stage]
-        if activity.kind != "hold":
-            return begin, begin + activity.slots[jobs]
-        duration = np.array([job.duration[activity.stage] for job in self.jobs], np.int64)
-        return begin + duration[jobs], starts[:, activity.stage + 1]
+        Infinite where none can begin. A shortest path over the stages, exact by going
+        backwards from the last.
+        """
+        size = len(self.index)
+        cost = np.where(masks, self.start_eur(j), np.inf)
+        best: Floats = cost[-1]
+        for s in reversed(range(len(masks) - 1)):
+            nowhere = np.full(size + self.wait[s], np.inf)
+            later = np.append(best[self.duration[j, s] :], nowhere)
+            windows = np.lib.stride_tricks.sliding_window_view(later, self.wait[s] + 1)
+            best = cost[s] + windows[:size].min(axis=1)
+        return best
 
-    def use(self, jobs: Ints, starts: Ints, weights: Sequence[float]) -> Floats:
-        """Return by slot what batches take of something that activities take ``weights`` of."""
-        step = np.zeros(len(self.index) + 1)
-        for activity, weight in zip(self.activities, weights, strict=True):
-            for slots, sign in zip(self.span(activity, jobs, starts), (1, -1), strict=True):
-                np.add.at(step, np.clip(slots, 0, len(self.index)), sign * weight)
-        return np.cumsum(step)[:-1]
+    def _check(self) -> None:
+        request = self.request
+        begin, end = map(epoch, (request.begin, request.end))
+        if begin % self.slot_s or end % self.slot_s or end < begin + 2 * self.slot_s:
+            raise BadInput(
+                f"{request.begin} … {request.end} is no window of whole slots of "
+                f"{self.plant.slot_min} min."
+            )
+        items = (*request.orders, *request.pins, *request.begun, *request.previous)
+        stages = [stage.name for stage in self.stages]
+        _check_names("product", self.plant.variants, items)
+        _check_names("machine", self.plant.machines, request.outages)
+        _check_names("stage", stages, request.pins)
+        for batch in request.begun:
+            if not batch.starts or list(batch.starts) != stages[: len(batch.starts)]:
+                names = ", ".join(stages)
+                raise BadInput(f"Batch {batch.number} began {[*batch.starts]}; stages: {names}.")
 
-    def facts(self, weights: Sequence[float], product: str | None = None) -> Floats:
-        """Return by slot what stages (of a product) that have begun take; holding may end."""
-        mine = [bool(job.facts) and product in (None, job.product) for job in self.jobs]
-        begun = np.flatnonzero(mine)
-        starts = np.full((len(begun), len(self.stages)), len(self.index))
-        for row, j in enumerate(begun):
-            starts[row, : len(self.jobs[j].facts)] = self.jobs[j].facts
-        runs = [act.kind != "hold" for act in self.activities]
-        return self.use(begun, starts, np.multiply(runs, weights).tolist())
+    def _jobs(self) -> Iterator[Job]:
+        """Yield batches in progress, and of each product as many as could be of use."""
+        for batch in self.begun:
+            facts = tuple(self.slot(at) for at in batch.starts.values())
+            yield Job(batch.product, 1, batch.kg, batch.kg, facts, batch.number)
+        kept = Counter(batch.product for batch in self.request.previous)
+        kept.update(pin.product for pin in self.request.pins)
+        for product, size in self.plant.variants.items():
+            kg = sum(order.kg for order in self.request.orders if order.product == product)
+            if count := math.ceil(kg / size.batch_min_kg) + kept[product]:
+                yield Job(product, count, size.batch_min_kg, size.batch_max_kg)
+
+    def _lay_stages(self) -> None:
+        """Lay how long stages last, are attended (jobs in rows) and may wait."""
+        wait_min = [max(stage.wait_min, stage.hold_h * 60) for stage in self.stages]
+        self.wait = np.array(wait_min, np.int64) // self.plant.slot_min
+        lengths = [self._lengths(job.product) for job in self.jobs]
+        by_job = np.reshape(lengths, (-1, 2, len(self.stages)))
+        self.duration = by_job[:, 0]
+        self.attended = by_job[:, 1]
+
+    def _lengths(self, product: str) -> Ints:
+        """Return the slots that the stages of a product last, and are attended."""
+        own = self.plant.variants[product].duration_min
+        minutes = [own.get(stage.name, stage.duration_min) for stage in self.stages]
+        whole = {"always": math.inf, "never": 0.0}
+        people = [whole.get(stage.attended, stage.attended_min) for stage in self.stages]
+        slots = np.ceil(np.array([minutes, np.minimum(people, minutes)]) / self.plant.slot_min)
+        return slots.astype(np.int64)
+
+    def _activities(self) -> Iterator[Activity]:
+        for s, stage in enumerate(self.stages):
+            length = self.duration[:, s]
+            at_once = 0 * length
+            machine = stage.machine
+            yield Activity(s, "run", machine, stage.power_kw, 0, at_once, s, length, length)
+            if stage.attended != "never":
+                first = self.attended[:, s]
+                yield Activity(s, "attend", "", 0.0, stage.operators, at_once, s, first, first)
+            if stage.hold_h:
+                longest = at_once + self.wait[s]
+                yield Activity(
+                    s, "hold", machine, stage.hold_kw, 0, length, s + 1, at_once, longest
+                )
+
+    def _lay_machines(self) -> None:
+        """Lay the usable units of each machine; a slot touched by an outage is lost."""
+        machines = self.plant.machines.items()
+        self.capacity = {name: np.full(len(self.index), count) for name, count in machines}
+        for outage in self.request.outages:
+            begin = max(self.slot(outage.begin), 0)
+            end = max(self.slot(outage.end - timedelta(seconds=1)) + 1, 0)
+            self.capacity[outage.machine][begin:end] -= outage.count
+
+    def _lay_room(self) -> None:
+        air = np.full((2, len(self.index)), np.nan)
+        if self.request.weather is not None:
+            air = laid_on(room(self.request.weather, self.plant.room), self.index)
+        kelvin, percent, critical = beyond_limits(self.plant, *air)
+        self.kelvin = kelvin * self.future
+        self.percent = percent * self.future
+        self.critical = critical & self.future
+
+    def _lay_prices(self) -> None:
+        request = self.request
+        columns = ["price_eur_mwh", "market_eur_mwh", "toll_eur_mwh"]
+        prices = laid_on(request.prices[columns], self.index)
+        if missing := int(np.isnan(prices[0, self.future]).sum()):
+            raise BadInput(
+                f"{missing} of {self.future.sum()} slots of the window have no price.",
+                next_step="Forecast them first.",
+            )
+        self.price, self.market, self.toll = np.where(self.future, prices, 0.0)
+        pv_kw = np.zeros(len(self.index))
+        if request.pv_kw is not None:  # an inverter is throttled where importing is paid for
+            pv_kw = np.nan_to_num(laid_on(request.pv_kw.to_frame(), self.index)[0])
+            pv_kw *= self.price > 0
+        self.base_kw = auxiliary_kw(self.plant, self.index)
+        self.meter_kw = (self.base_kw - pv_kw) * self.future
+        self.spare_kw = np.maximum(-self.meter_kw, 0.0)
+        self.saved = self.price - np.clip(self.price, 0.0, self.plant.pv.surplus_eur_mwh)
+        self.excess = excess_rule(
+            self.index, request.contract, request.tariff, load_so_far=request.load_so_far
+        )
+        self.taxed = 1 + request.contract.electricity_tax_pct / 100
+        self.unavoidable = self.excess.norm(self.meter_kw)
+
+    def _lay_orders(self) -> None:
+        """Lay the orders on marks: midnights, instants they are due, and hours after."""
+        request = self.request
+        slack = self.plant.slack
+        never = request.end + timedelta(days=1)
+        eur = 2 * self.plant.demand.preference_eur_kg_day
+        products = sorted({job.product for job in self.jobs})
+        beyond = [Order(product, math.inf, never, eur) for product in products]
+        self.orders = (*sorted(request.orders, key=lambda order: order.due), *beyond)
+        rows = [
+            (self.slot(o.due), self.slot(o.latest or o.due), o.firm, o.eur_kg_day, o.kg)
+            for o in self.orders
+        ]
+        columns = np.array(rows, float).reshape(-1, 5).T[:, :, np.newaxis]
+        due, latest, firm, wish, self.order_kg = columns
+        after = due + firm * np.array(FIRM_MARKS_H) * HOUR_S // self.slot_s
+        days = day_ends(self.index, self.slot_s)[1]
+        size = len(self.index)
+        marks = np.unique([*days, *due.flat, *latest.flat, *after.flat, size]).astype(np.int64)
+        self.marks = marks[(marks > self.now) & (marks <= size)]
+        self.due = due <= self.marks
+        self.late = self.due & ((latest <= self.marks) | (self.marks == size))
+        must = np.where(firm, slack.firm_eur_kg_day, slack.late_eur_kg_day)
+        self.mark_days = np.append(np.diff(self.marks) * self.slot_s / DAY_S, 1.0)
+        self.eur_kg = np.where(self.late, must, wish) * self.mark_days
+
+    def _lay_keeps(self) -> None:
+        """Count pinned starts, and those of the plan before that still lie ahead."""
+        pin_eur = self.plant.slack.pin_eur
+        move_eur = self.plant.replanning.move_eur
+        self.keep_eur = {"pin": pin_eur, "frozen": pin_eur, "moved": move_eur}
+        self.keeps: Counter[tuple[str, str, int, int]] = Counter()
+        names = [stage.name for stage in self.stages]
+        frozen = self.now + self.plant.replanning.freeze_h / self.slot_h
+        ahead = range(self.now, len(self.index))
+        for batch in self.request.previous:
+            for stage, name in enumerate(names):
+                if (slot := self.slot(batch.starts[name])) in ahead:
+                    kind = "frozen" if slot < frozen else "moved"
+                    self.keeps[kind, batch.product, stage, slot] += 1
+        for pin in self.request.pins:
+            if (slot := self.slot(pin.start)) in ahead:
+                self.keeps["pin", pin.product, names.index(pin.stage), slot] = 1
 
 
-def slot_of(index: pd.DatetimeIndex, instant: datetime) -> int:
-    """Return the slot in which ``instant`` lies, from the index's first; may lie outside."""
-    step_s = (index[1] - index[0]).total_seconds()
-    return int((instant.timestamp() - index[0].timestamp()) // step_s)
+def ahead(values: Floats | Bools, length: int) -> Floats:
+    """Return the sum of ``values`` over up to ``length`` slots from each."""
+    total = np.concatenate([[0.0], np.cumsum(values), np.full(length, np.sum(values))])
+    return np.asarray(total[length : length + len(values)] - total[: len(values)])
 
 
 def laid_on(frame: pd.DataFrame, index: pd.DatetimeIndex) -> Floats:
@@ -184,6 +351,7 @@ def laid_on(frame: pd.DataFrame, index: pd.DatetimeIndex) -> Floats:
     return frame.reindex(index.floor(max(step, slot))).to_numpy(float).T
 
 
-def as_column(values: list[Any]) -> npt.NDArray[Any]:
-    """Return values as a column, to be laid against marks."""
-    return np.array(values).reshape(-1, 1)
+def _check_names(kind: str, names: Iterable[str], items: Iterable[Any]) -> None:
+    for name in (getattr(item, kind) for item in items):
+        if name not in names:
+            raise BadInput(f"There is no {kind} {name!r}; there are {', '.join(names)}.")

@@ -1,7 +1,5 @@
 """The request to the optimiser: a window, prices, an order book, and what must be kept."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta

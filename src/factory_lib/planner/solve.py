@@ -1,106 +1,35 @@
-"""From a request to a plan: there always is one, with a proven gap where there was time for it."""
+"""From a request to a plan: there always is one, with a proven gap where there was time for it.
 
-from __future__ import annotations
+Simple schedules come from the same program, to measure a plan by: it then looks at no
+price, batches begin where a rule says, every further stage as soon as it can, and each
+day's kilograms are finished on their day as far as possible.
+"""
 
 import time
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections import Counter
+from collections.abc import Mapping
+from copy import copy
+from dataclasses import replace
+from datetime import datetime
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import linear_sum_assignment
 
-from factory_lib.domain.plant import Floats
-from factory_lib.planner.chains import startable
-from factory_lib.planner.layout import lay_out
-from factory_lib.planner.model import MilpModel
-from factory_lib.planner.pricing import price
-from factory_lib.planner.problem import Job, Problem, slot_of
-from factory_lib.planner.request import Batch, PlanRequest
-from factory_lib.planner.schedule import Costs, Schedule, costs_of, production_kw, schedule_of
-from factory_lib.planner.simple import filled, shift_begin
+from factory_lib.clock import MADRID
+from factory_lib.domain.plant import Bools, Floats, local_days, shifts_on
+from factory_lib.planner.model import Model
+from factory_lib.planner.plan import Plan, PlanSource
+from factory_lib.planner.problem import Problem, laid_on
+from factory_lib.planner.request import PlanRequest
 
-SMALLEST_EUR = 10.0  # a plan worth less is compared with this: a ratio to nothing proves nothing
 SOLVER_SHARE = 0.8  # of the gap asked for; the rest is for the exact excess charge
 MOST_ROUNDS = 8  # of describing the excess charge at the latest schedule
-FAR = 10**6  # slots between batches of different products: neither takes the other's number
-FIRST_SHARE = 0.8  # of the time for a plan without overtime, where one with overtime may follow
-
-PlanSource = Literal["solver", "previous", "shift_begin", "nothing"]
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """A schedule with its costs, and the bound that its gap is proven against.
-
-    ``source`` says where it is from: the solver, the plan before, the shifts' begin, or
-    that nothing could be planned. ``numbers`` are the identities of the schedule's
-    batches.
-    """
-
-    problem: Problem
-    schedule: Schedule
-    costs: Costs
-    source: PlanSource
-    bound_eur: float
-    seconds: float
-    numbers: tuple[int, ...]
-
-    @property
-    def gap(self) -> float:
-        """Relative saving that any other plan could bring at most; infinite where unproven."""
-        return gap_of(self.costs.objective, self.bound_eur)
-
-    @property
-    def batches(self) -> tuple[Batch, ...]:
-        """The batches with their numbers and all starts, as the next request's ``previous``."""
-        names = [stage.name for stage in self.problem.stages]
-        batches = []
-        for n, number in enumerate(self.numbers):
-            product = self.problem.jobs[self.schedule.jobs[n]].product
-            stamps = self.problem.stamps[self.schedule.starts[n]].to_pydatetime()
-            starts = dict(zip(names, stamps, strict=True))
-            batches.append(Batch(number, product, float(self.schedule.kg[n]), starts))
-        return tuple(batches)
-
-    def table(self) -> pd.DataFrame:
-        """Return one row for each activity (run, attend, hold) of each batch, instants in UTC."""
-        parts = []
-        for activity in self.problem.activities:
-            begin, end = self.problem.span(activity, self.schedule.jobs, self.schedule.starts)
-            columns = {
-                "batch": self.numbers,
-                "product": [self.problem.jobs[j].product for j in self.schedule.jobs],
-                "kg": self.schedule.kg,
-                "stage": self.problem.stages[activity.stage].name,
-                "activity": activity.kind,
-                "machine": activity.machine,
-                "kw": activity.kw,
-                "people": activity.people,
-                "start": self.problem.stamps[begin],
-                "end": self.problem.stamps[end],
-                "begun": begin < self.problem.now,
-            }
-            parts.append(pd.DataFrame(columns)[end > begin])
-        return pd.concat(parts).sort_values(["batch", "start"], ignore_index=True)
-
-    def power(self) -> pd.DataFrame:
-        """Return production, base, solar, import and excess kilowatts by slot of the window."""
-        problem = self.problem
-        load = problem.meter_kw + production_kw(problem, self.schedule)
-        frame = {
-            "production_kw": load - problem.meter_kw,
-            "base_kw": problem.base_kw,
-            "solar_kw": problem.base_kw - problem.meter_kw,
-            "import_kw": np.maximum(load, 0.0),
-            "excess_kw": problem.excess.over_kw(load),
-        }
-        return pd.DataFrame(frame, index=problem.index).iloc[problem.now :]
-
-
-def gap_of(objective_eur: float, bound_eur: float) -> float:
-    """Return how much cheaper, relatively, any plan could be at most."""
-    return max(0.0, objective_eur - bound_eur) / max(abs(objective_eur), SMALLEST_EUR)
+FIRST_SHARE = 0.8  # of the time for a plan without overtime; one with it may follow
+SOON_EUR = 1e-3  # each slot between begin and end: it only orders what nothing else does
+AGAINST_RULE_EUR, LATER_SHIFT_EUR = 3.0, 1.0  # less than a batch a day off
+MAKE_EUR = 20.0  # what making each of the batches is worth
+SIMPLE_LIMIT_S, SIMPLE_GAP = 10.0, 1e-4
+PRICES_BACK = pd.Timedelta(days=28)
 
 
 def solve(request: PlanRequest, *, gap: float = 0.01, time_limit_s: float = 60.0) -> Plan:
@@ -116,97 +45,134 @@ def solve(request: PlanRequest, *, gap: float = 0.01, time_limit_s: float = 60.0
         If the request contradicts itself or its frames do not cover it.
     """
     began = time.perf_counter()
-    problem = lay_out(request)
-    masks = startable(problem, overtime=True)
-    on = [of_job[-1].any() for of_job in masks]
-    problem = _without(problem, [job for j, job in enumerate(problem.jobs) if not on[j]])
-    best, source, bound = _best_plan(problem, began, time_limit_s, gap)
-    for _ in request.begun:  # those in each other's way are given up, the latest first
-        if best is None:
-            problem = _without(problem, [job for job in problem.jobs if job.facts][-1:])
-            best, source, bound = _best_plan(problem, began, time_limit_s, gap)
-    assert best is not None, "making nothing is always possible"
-    seconds = time.perf_counter() - began
-    costs = costs_of(problem, best)
-    return Plan(problem, best, costs, source, bound, seconds, _numbers(problem, best))
+    problem = Problem(request)
+    masks = _startable(problem, overtime=True)
+    lost = tuple(batch for n, batch in enumerate(problem.begun) if not masks[n][-1].any())
+    while (plan := _best_plan(Problem(request, lost), began, time_limit_s, gap)) is None:
+        lost += tuple(batch for batch in request.begun if batch not in lost)[-1:]
+    plan.seconds = time.perf_counter() - began
+    return plan
 
 
-def _without(problem: Problem, jobs: list[Job]) -> Problem:
-    """Give up batches in progress."""
-    lost = [*problem.lost, *(job for job in jobs if job.facts)]
-    numbers = {job.number for job in lost}
-    begun = tuple(batch for batch in problem.request.begun if batch.number not in numbers)
-    rest = lay_out(replace(problem.request, begun=begun)) if numbers else problem
-    return replace(rest, request=problem.request, lost=tuple(lost))
+def _best_plan(problem: Problem, began: float, time_limit_s: float, gap: float) -> Plan | None:
+    """Return the best plan; None where batches in progress are in each other's way."""
+    plan = _search(problem, began + FIRST_SHARE * time_limit_s, gap, overtime=False)
+    if plan is None or plan.costs.of("late", "firm_late"):
+        more = _search(problem, began + time_limit_s, gap, overtime=True)
+        bound = more.bound_eur if more else -np.inf
+        plan = _cheapest(plan, more)
+        if plan is not None:
+            plan.bound_eur = bound
+    if plan is None:
+        plan = _cheapest(_as_before(problem), shift_begin(problem))
+        if plan is not None and not len(plan.jobs):
+            plan.source = "nothing"
+    return plan
 
 
-def _best_plan(
-    problem: Problem, began: float, time_limit_s: float, gap: float
-) -> tuple[Schedule | None, PlanSource, float]:
-    """Return the best schedule, where it is from, and the bound; None where there cannot be any."""
-    best, bound = _search(problem, began + FIRST_SHARE * time_limit_s, gap, overtime=False)
-    if best is None or costs_of(problem, best).of("late", "firm_late"):
-        more, bound = _search(problem, began + time_limit_s, gap, overtime=True)
-        best = _cheapest(problem, best, more)
-    if best is not None:
-        return best, "solver", bound
-    planned = {(keep.product, keep.stage, keep.slot) for keep in problem.keeps}
-    previous = filled(problem, planned)
-    best = _cheapest(problem, previous, shift_begin(problem))
-    if best is None or len(best.jobs):
-        return best, "previous" if best is previous else "shift_begin", bound
-    return best, "nothing", bound
-
-
-def _search(
-    problem: Problem, deadline: float, gap: float, *, overtime: bool
-) -> tuple[Schedule | None, float]:
-    """Return the best schedule until ``deadline`` and the proven bound."""
-    masks = startable(problem, overtime=overtime)
+def _search(problem: Problem, deadline: float, gap: float, *, overtime: bool) -> Plan | None:
+    """Return the best plan until ``deadline`` with the proven bound."""
+    model = Model(problem, _startable(problem, overtime=overtime), overtime=overtime)
     best = None
     bound = -np.inf
-    tangents: list[Floats] = []
-    while len(tangents) < MOST_ROUNDS and time.perf_counter() < deadline:
-        model = MilpModel(problem, masks, overtime=overtime)
-        price(model, tangents)
-        result = model.rows.solve(deadline - time.perf_counter(), SOLVER_SHARE * gap)
+    for _ in range(MOST_ROUNDS):
+        result = model.solve(deadline - time.perf_counter(), SOLVER_SHARE * gap)
         if result.x is None:
             break
-        bound = max(bound, float(result.mip_dual_bound))
-        schedule = schedule_of(model, result)
-        best = _cheapest(problem, best, schedule) or schedule
-        if gap_of(costs_of(problem, best).objective, bound) <= gap:
+        latest = Plan(model, result.x, "solver")
+        best = _cheapest(best, latest) or latest
+        bound = best.bound_eur = max(bound, float(result.mip_dual_bound))
+        if best.gap <= gap:
             break
-        load = problem.meter_kw + production_kw(problem, schedule)
-        tangents.append(problem.excess.over_kw(load))
-    return best, bound
+        model.describe(problem.excess.over_kw(problem.meter_kw + latest.production_kw))
+    return best
 
 
-def _cheapest(problem: Problem, *schedules: Schedule | None) -> Schedule | None:
-    ready = [schedule for schedule in schedules if schedule is not None]
-    return min(ready, key=lambda one: costs_of(problem, one).objective, default=None)
+def _startable(problem: Problem, *, overtime: bool = False) -> list[list[Bools]]:
+    people = np.maximum(problem.people, problem.most_people * overtime)
+    return [problem.startable(j, people) for j in range(len(problem.jobs))]
 
 
-def _numbers(problem: Problem, schedule: Schedule) -> tuple[int, ...]:
-    """Return the number of each batch: its own, that of the one planned nearest, or a new one.
+def _cheapest(*plans: Plan | None) -> Plan | None:
+    made = [plan for plan in plans if plan is not None]
+    return min(made, key=lambda plan: plan.costs.objective, default=None)
 
-    New numbers follow the order of start.
+
+def _as_before(problem: Problem) -> Plan | None:
+    """Return the cheapest plan of the starts planned before, None where it cannot go on."""
+    masks = _startable(problem, overtime=True)
+    for j, job in enumerate(problem.jobs):
+        for s in range(0 if job.facts else len(problem.stages)):
+            slots = [keep[3] for keep in problem.keeps if keep[1:3] == (job.product, s)]
+            masks[j][s] &= np.isin(np.arange(len(problem.index)), slots)
+    return _solved(Model(problem, masks, overtime=True), "previous")
+
+
+def shift_begin(problem: Problem, counts: Mapping[str, int] | None = None) -> Plan | None:
+    """Begin batches with a shift, as many as each day's kilograms need at least.
+
+    ``counts`` gives the number of batches by product instead. None where batches in
+    progress cannot go on.
     """
-    request = problem.request
-    numbers = np.array([problem.jobs[j].number for j in schedule.jobs], np.int64)
-    begun = [batch.number for batch in request.begun]
-    before = [batch for batch in request.previous if batch.number not in begun]
-    fresh = np.flatnonzero(numbers == 0)
-    apart = np.full((len(fresh), len(before)), np.inf)
-    for column, batch in enumerate(before):
-        slot = slot_of(problem.index, batch.starts[problem.stages[0].name])
-        alike = [problem.jobs[schedule.jobs[n]].product == batch.product for n in fresh]
-        apart[:, column] = np.abs(schedule.starts[fresh, 0] - slot) + FAR * ~np.array(alike, bool)
-    rows, columns = linear_sum_assignment(apart)
-    near = apart[rows, columns] < FAR
-    numbers[fresh[rows[near]]] = [before[column].number for column in columns[near]]
-    used = [batch.number + 1 for batch in (*request.begun, *request.previous)]
-    order = np.argsort(schedule.starts[:, 0], kind="stable")
-    new = order[numbers[order] == 0]
-    numbers[new] = max([request.next_number, *used]) + np.arange(len(new))
-    return tuple(numbers.tolist())
+    against = np.full(len(problem.index), AGAINST_RULE_EUR)
+    local = problem.index.tz_convert(MADRID)
+    for day in local_days(problem.index):
+        for number, shift in enumerate(shifts_on(problem.plant, day)):
+            begins = (local.date == day) & (local.time == shift.begin)
+            against[begins] = LATER_SHIFT_EUR * (number > 0)
+    return _by_rule(problem, against, counts, "shift_begin")
+
+
+def fixed_start(problem: Problem, counts: Mapping[str, int] | None = None) -> Plan | None:
+    """Begin every batch at the time of day that was cheapest over the last 28 days.
+
+    None without their prices, or with nothing to make.
+    """
+    now = problem.index[problem.now]
+    back = pd.date_range(now - PRICES_BACK, now, freq=problem.index.freq, inclusive="left")
+    (past,) = laid_on(problem.request.prices[["price_eur_mwh"]], back)
+    fresh = [j for j, job in enumerate(problem.jobs) if not job.facts]
+    if not fresh or np.isnan(past).mean() > 0.5:
+        return None
+    clock = problem.index.tz_convert(MADRID).time
+    usual = copy(problem)
+    typical = pd.Series(past).groupby(back.tz_convert(MADRID).time).mean()
+    usual.price = typical.reindex(clock).to_numpy()
+    cost = pd.Series(usual.chain_eur(fresh[0], usual.startable(fresh[0], usual.people)))
+    starts = cost[np.isfinite(cost)].groupby(clock[np.isfinite(cost)]).agg(["mean", "count"])
+    often = starts["count"] >= starts["count"].max() / 2
+    at = starts.loc[often, "mean"].idxmin()
+    return _by_rule(problem, AGAINST_RULE_EUR * np.asarray(clock != at), counts, "fixed_start")
+
+
+def _by_rule(
+    problem: Problem, against: Floats, counts: Mapping[str, int] | None, source: PlanSource
+) -> Plan | None:
+    """Lay batches where beginning is least ``against`` a rule, EUR by slot."""
+    left = Counter(_least_batches(problem) if counts is None else counts)
+    left.subtract(batch.product for batch in problem.begun)
+    limited = copy(problem)
+    limited.jobs = tuple(
+        job if job.facts else replace(job, count=max(left[job.product], 0)) for job in problem.jobs
+    )
+    soon = SOON_EUR * np.arange(len(problem.index))
+    first = against - MAKE_EUR - soon  # a batch is short: soon from its begin to its end
+    costs = np.array([first, *[0.01 * soon] * (len(problem.stages) - 2), 1.01 * soon])
+    model = Model(limited, _startable(problem, overtime=True), overtime=True, start_costs=costs)
+    return _solved(model, source)
+
+
+def _solved(model: Model, source: PlanSource) -> Plan | None:
+    solution = model.solve(SIMPLE_LIMIT_S, SIMPLE_GAP).x
+    return None if solution is None else Plan(model, solution, source)
+
+
+def _least_batches(problem: Problem) -> dict[str, int]:
+    """Return by product how many batches the kilograms of each due instant need."""
+    by_due: Counter[tuple[str, datetime]] = Counter()
+    for order in problem.request.orders:
+        by_due[order.product, order.due] += order.kg  # type: ignore[assignment]
+    counts: Counter[str] = Counter()
+    for (product, _), kg in by_due.items():
+        counts[product] += -int(-kg // problem.plant.variants[product].batch_max_kg)
+    return dict(counts)

@@ -16,10 +16,9 @@ from factory_lib.context import RunContext
 from factory_lib.domain.bill import best_contract, bill
 from factory_lib.domain.tariff import local_dates
 from factory_lib.errors import BadInput
+from factory_lib.planner.plan import Costs, Plan
 from factory_lib.planner.request import Batch, Outage, PlanRequest, open_demand, weekly_orders
-from factory_lib.planner.schedule import Costs, costs_of
-from factory_lib.planner.simple import fixed_start, shift_begin
-from factory_lib.planner.solve import Plan, solve
+from factory_lib.planner.solve import fixed_start, shift_begin, solve
 from factory_lib.planning import documents, inputs, overrides
 from factory_lib.planning.documents import PlanDocument
 from factory_lib.planning.overrides import Override
@@ -263,13 +262,13 @@ def simple_schedules(plan: Plan) -> tuple[dict[str, Costs], dict[str, float]]:
         "fixed_start": fixed_start(problem, counts),
     }
     laid = {name: schedule for name, schedule in schedules.items() if schedule is not None}
-    costs = {name: costs_of(problem, schedule) for name, schedule in laid.items()}
+    costs = {name: schedule.costs for name, schedule in laid.items()}
     return costs, {name: float(schedule.kg.sum()) for name, schedule in laid.items()}
 
 
 def _eur_per_kg(made: DailyPlan) -> dict[str, float]:
     """Return what a kilogram costs in the plan and with the shift's begin."""
-    kg = float(made.plan.schedule.kg.sum())
+    kg = float(made.plan.kg.sum())
     paid = {"plan": (made.plan.costs.paid, kg)}
     if "shift_begin" in made.alternatives:
         paid["shift_begin"] = (made.alternatives["shift_begin"].paid, made.kg["shift_begin"])

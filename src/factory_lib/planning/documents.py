@@ -16,8 +16,8 @@ import pandas as pd
 from factory_lib.clock import market_day, parse_instant
 from factory_lib.context import RunContext
 from factory_lib.files import write_atomically
+from factory_lib.planner.plan import Plan
 from factory_lib.planner.request import Batch
-from factory_lib.planner.solve import Plan
 from factory_lib.planning.calendar import to_ics
 
 SCHEMA = "factory-plan/3"

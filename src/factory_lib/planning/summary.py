@@ -9,7 +9,7 @@ import pandas as pd
 from factory_lib.clock import market_day
 from factory_lib.context import RunContext
 from factory_lib.domain.bill import EXCESS_ASSUMPTION
-from factory_lib.planner.solve import Plan
+from factory_lib.planner.plan import Plan
 from factory_lib.planning import attention, daily, documents
 from factory_lib.planning.daily import DailyPlan
 from factory_lib.planning.overrides import local_time
@@ -73,7 +73,7 @@ def compare_previews(base: Plan, changed: Plan) -> JobResult:
     """Return two plans of the same days side by side."""
     rows = {"as it is": figures_of(base), "with the change": figures_of(changed)}
     more_eur = changed.costs.objective - base.costs.objective
-    more_kg = float(changed.schedule.kg.sum() - base.schedule.kg.sum())
+    more_kg = float(changed.kg.sum() - base.kg.sum())
     return JobResult(
         status="ok",
         summary=f"The change costs {more_eur:+,.2f} EUR in two days, wishes included, "
@@ -89,8 +89,8 @@ def figures_of(plan: Plan) -> dict[str, Any]:
     """Return kilograms, batches and money of a plan, and the kinds of what gave way."""
     gave_way = sorted({RELAXATIONS[item.kind] for item in plan.costs.relaxations})
     return {
-        "kg": float(plan.schedule.kg.sum()),
-        "batches": len(plan.schedule.jobs),
+        "kg": float(plan.kg.sum()),
+        "batches": len(plan.jobs),
         "paid_eur": plan.costs.paid,
         "objective_eur": plan.costs.objective,
         "gave_way": ", ".join(gave_way),
@@ -122,10 +122,10 @@ def _status(made: DailyPlan) -> ResultStatus:
 
 def _metrics(made: DailyPlan) -> dict[str, Any]:
     plan = made.plan
-    kg = float(plan.schedule.kg.sum())
+    kg = float(plan.kg.sum())
     metrics: dict[str, Any] = {
         "kg": kg,
-        "batches": len(plan.schedule.jobs),
+        "batches": len(plan.jobs),
         "cost_eur": plan.costs.paid,
         "excess_eur": plan.costs.excess,
         "gap": plan.gap,
@@ -183,7 +183,7 @@ def _saving(metrics: dict[str, Any]) -> str:
 
 def _costs(made: DailyPlan) -> pd.DataFrame:
     all_costs = {"plan": made.plan.costs, **made.alternatives}
-    kg = {"plan": float(made.plan.schedule.kg.sum()), **made.kg}
+    kg = {"plan": float(made.plan.kg.sum()), **made.kg}
     rows = [
         {
             "schedule": SCHEDULE_NAMES[name],

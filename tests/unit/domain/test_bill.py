@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from msgspec import structs
 
-from factory_lib.domain.bill import best_contract, bill, excess_rule, norm_so_far
+from factory_lib.domain.bill import best_contract, bill, excess_rule
 from factory_lib.domain.tariff import all_in, local_dates, read_tariff
 from factory_lib.errors import BadInput
 from factory_lib.settings.tariff import PERIODS, ContractSettings
@@ -67,7 +67,7 @@ def test_contract_terms_and_tax_are_on_the_marginal_price():
     ],
 )
 def test_a_missing_year_takes_the_nearest_that_has_the_term(day, term, p1):
-    assert TARIFF.rates(term, np.array([day], "datetime64[D]"))[0, 0] == p1
+    assert TARIFF.rates(np.array([day], "datetime64[D]"), term)[0, 0] == p1
 
 
 def test_a_borrowed_year_is_named_and_a_published_one_is_not():
@@ -83,7 +83,7 @@ def test_a_borrowed_year_is_named_and_a_published_one_is_not():
 def test_one_year_can_be_taken_for_all():
     study = read_tariff(TABLE, "6.1TD", year=2024)
     days = np.array(["2019-01-01", "2026-01-01"], "datetime64[D]")
-    assert study.rates("energy_charge_eur_mwh", days)[:, 0].tolist() == [13.305, 13.305]
+    assert study.rates(days, "energy_charge_eur_mwh")[:, 0].tolist() == [13.305, 13.305]
 
 
 def test_a_tariff_without_rows_is_refused():
@@ -136,13 +136,13 @@ def test_two_months_are_billed_apart_and_the_power_term_by_the_day():
 
 def test_the_load_so_far_counts_within_its_months_only():
     index = hours("2026-02-10", 2)
-    rule = excess_rule(index, sized(90.0), TARIFF)
     before = pd.Series(95.0, index=hours("2026-02-02", 1))
     january = pd.Series(95.0, index=hours("2026-01-12", 1))
-    norm = dict(zip(rule.key % 6 + 1, norm_so_far(rule, before, sized(90.0), TARIFF), strict=True))
+    rule = excess_rule(index, sized(90.0), TARIFF, load_so_far=before)
+    norm = dict(zip(rule.key % 6 + 1, rule.before, strict=True))
     assert norm[1] == pytest.approx(np.sqrt(4 * 9 * 25))  # nine hours of P1
-    assert not norm_so_far(rule, january, sized(90.0), TARIFF).any()
-    assert not norm_so_far(rule, None, sized(90.0), TARIFF).any()
+    assert not excess_rule(index, sized(90.0), TARIFF, load_so_far=january).before.any()
+    assert not excess_rule(index, sized(90.0), TARIFF).before.any()
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from factory_lib.domain.regret import start_regret
+from factory_lib.domain.indices import start_regret
 
 
 def judged(costs: list[float], usual: float = 40.0) -> pd.DataFrame:

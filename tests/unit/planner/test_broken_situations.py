@@ -12,9 +12,8 @@ from msgspec import structs
 
 from factory_lib.clock import MADRID, day_start
 from factory_lib.errors import BadInput
-from factory_lib.planner import solve as solving
 from factory_lib.planner.request import Batch, Order, Outage, Pin, with_peak_limit
-from factory_lib.planner.solve import solve
+from factory_lib.planner.solve import shift_begin, solve
 from factory_lib.settings.plant import RoomLimits, WorksCalendar
 
 MONDAY = date(2026, 3, 2)
@@ -289,6 +288,6 @@ def test_the_room_without_limits_costs_nothing(ask, plant, prices):
 
 def test_two_batches_at_least_a_day_are_fewer_than_the_plan_needs(ask):
     plan = solve(ask())
-    simple = solving.shift_begin(plan.problem)
+    simple = shift_begin(plan.problem)
     assert len(simple.jobs) == 6
     assert len(plan.batches) < 6

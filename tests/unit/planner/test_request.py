@@ -11,11 +11,9 @@ import pytest
 from msgspec import structs
 
 from factory_lib.clock import day_start, market_day
-from factory_lib.planner.chains import chain_eur, startable
-from factory_lib.planner.layout import lay_out
+from factory_lib.planner.problem import Problem
 from factory_lib.planner.request import open_demand, weekly_orders
-from factory_lib.planner.simple import fixed_start, shift_begin
-from factory_lib.planner.solve import solve
+from factory_lib.planner.solve import fixed_start, shift_begin, solve
 from factory_lib.settings.plant import Demand, WorksCalendar
 
 MONDAY = date(2026, 3, 2)
@@ -69,17 +67,17 @@ def test_what_is_made_serves_the_earliest_order_first(plant):
 def test_the_cheapest_chain_is_what_one_batch_costs(ask):
     request = ask(orders=(replace(ask().orders[4], kg=250.0, eur_kg_day=0.0),))
     plan = solve(request, gap=0.0)
-    problem = lay_out(request)
-    cost = chain_eur(problem, 0, startable(problem)[0])
+    problem = Problem(request)
+    cost = problem.chain_eur(0, problem.startable(0, problem.people))
     assert cost.min() == pytest.approx(plan.costs.objective, abs=1e-6)
-    assert int(np.argmin(cost)) == plan.schedule.starts[0, 0]
+    assert int(np.argmin(cost)) == plan.starts[0, 0]
 
 
 def test_simple_schedules_make_the_same_kilograms(ask):
     plan = solve(ask())
     full = shift_begin(plan.problem, {"standard": len(plan.batches)})
     fixed = fixed_start(plan.problem)
-    assert plan.schedule.kg.sum() == pytest.approx(full.kg.sum()) == pytest.approx(fixed.kg.sum())
+    assert plan.kg.sum() == pytest.approx(full.kg.sum()) == pytest.approx(fixed.kg.sum())
     assert len(full.jobs) == len(plan.batches)
     local = plan.problem.index.tz_convert("Europe/Madrid")
     hours = Counter(local[slots[0]].hour for slots in fixed.starts)
