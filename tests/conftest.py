@@ -6,14 +6,16 @@ store in it; ``town`` is a simulated world over HTTP with demo houses that live 
 where there is none.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
+
+# Workers, kernels and commands share the cores: threads that spin while they wait for each
+# other take ten times as long. Read when numpy and scikit-learn are first imported.
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
 import pytest
 

@@ -29,6 +29,9 @@ from factory_lib.sources.base import Source
 from factory_lib.state import State, open_state
 from factory_sim.launch import Remote, launched
 
+# one worker builds what they share
+pytestmark = pytest.mark.xdist_group("http faults")
+
 CATALOGUE = default_catalogue()
 
 NOW = datetime(2026, 4, 15, 12, 40, tzinfo=UTC)

@@ -22,6 +22,9 @@ from factory_lib.models.price_forecast import whole_days
 from factory_lib.models.promotion import Decision, decide, evaluate_price_model
 from factory_lib.models.summary import summarise_prediction
 
+# one worker builds what they share
+pytestmark = pytest.mark.xdist_group("champions")
+
 NAME = "spot_price"
 LAST_DAY = np.datetime64("2024-02-24")  # the market's last; the store has all of it
 NOON = datetime(2024, 2, 20, 11, tzinfo=UTC)

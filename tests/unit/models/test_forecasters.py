@@ -18,6 +18,9 @@ from factory_lib.features.lags import DayMatrix
 from factory_lib.models import registry
 from factory_lib.models.forecasters import ForecasterConfig, PriceForecaster
 
+# one worker builds what they share
+pytestmark = pytest.mark.xdist_group("forecasters")
+
 
 @pytest.fixture(scope="module")
 def fitted(market, small) -> PriceForecaster:

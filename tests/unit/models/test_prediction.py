@@ -25,6 +25,9 @@ from factory_lib.models.weather_forecast import OWN, WeatherForecast
 from factory_lib.sources.parsing import RowCollector, forecast_rows
 from factory_sim.world import World
 
+# one worker builds what they share
+pytestmark = pytest.mark.xdist_group("prediction")
+
 NOW = datetime(2025, 6, 10, 10, tzinfo=UTC)  # before publication: tomorrow is unknown
 INDEX = pd.date_range(NOW, periods=168, freq="h").as_unit("s")
 BAND = PriceBand(0.04, 0.10)

@@ -27,6 +27,9 @@ from factory_lib.results import JobResult
 from factory_lib.settings.records import TrainingSettings
 from factory_lib.state.marks import get_marks, set_mark
 
+# one worker builds what they share
+pytestmark = pytest.mark.xdist_group("training")
+
 NOW = datetime(2025, 6, 10, 10, tzinfo=UTC)
 DAYS = 125
 SMALL = {"n_estimators": 12, "max_leaf_nodes": 64, "max_features": 0.5, "min_samples_leaf": 5}

@@ -21,6 +21,9 @@ from factory_lib.settings.secrets import Secret
 from factory_lib.state import open_state
 from factory_sim.launch import Remote, launched
 
+# one worker builds what they share
+pytestmark = pytest.mark.xdist_group("health")
+
 
 def token(expiry: datetime) -> str:
     parts = ({"alg": "HS256"}, {"sub": "ana@example.org", "exp": int(expiry.timestamp())})
