@@ -1,6 +1,7 @@
 """Inbox: files in ``data/<profile>/inbox/`` are imported by the next ingestion, then archived."""
 
 from dataclasses import dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 
 from factory_lib.context import RunContext
@@ -70,12 +71,9 @@ def _import(ctx: RunContext, path: Path) -> InboxEntry:
 
 def _archive(path: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / path.name
-    number = 1
-    while target.exists():
-        number += 1
-        target = folder / f"{number}-{path.name}"
-    path.rename(target)
+    numbered = (f"{number}-{path.name}" for number in count(2))
+    names = chain([path.name], numbered)
+    path.rename(next(folder / name for name in names if not (folder / name).exists()))
 
 
 def with_inbox(result: JobResult, entries: list[InboxEntry]) -> JobResult:
@@ -87,8 +85,9 @@ def with_inbox(result: JobResult, entries: list[InboxEntry]) -> JobResult:
         "inbox_new": sum(entry.new for entry in entries),
         "inbox_refused": sum(entry.refused for entry in entries),
     }
-    notes = list(result.notes)
-    for entry in entries:
-        refused = " refused" if entry.refused else ""
-        notes.append(f"Inbox: {entry.name}{refused}: {entry.note}")
-    return replace(result, metrics={**result.metrics, **metrics}, notes=tuple(notes))
+    notes = (
+        f"Inbox: {entry.name}{' refused' if entry.refused else ''}: {entry.note}"
+        for entry in entries
+    )
+    metrics = {**result.metrics, **metrics}
+    return replace(result, metrics=metrics, notes=(*result.notes, *notes))

@@ -12,7 +12,7 @@ import click
 import pandas as pd
 
 from factory_lib import settings as factory_settings
-from factory_lib.admin import backup, cron
+from factory_lib.admin import cron, maintenance
 from factory_lib.cli import simulation
 from factory_lib.cli.common import (
     by_option,
@@ -125,7 +125,7 @@ def _state(profile: str | None) -> Iterator[tuple[Settings, State, datetime]]:
 @in_context()
 def take_backup(ctx: RunContext) -> Rows:
     """Back up store and state while jobs go on."""
-    return [{"backup": str(backup.take_backup(ctx))}]
+    return [{"backup": str(maintenance.take_backup(ctx))}]
 
 
 @commands.command("restore")
@@ -136,7 +136,7 @@ def restore_backup(ctx: RunContext, folder: Path | None) -> Rows:
 
     FOLDER is the newest one by default.
     """
-    source, inventory = backup.restore_backup(ctx, folder)
+    source, inventory = maintenance.restore_backup(ctx, folder)
     rows = int(inventory["rows"].sum())
     return [{"restored": str(source), "rows": rows, "checksums": "equal"}]
 
@@ -152,7 +152,7 @@ def restore_backup(ctx: RunContext, folder: Path | None) -> Rows:
 @in_context()
 def copy(ctx: RunContext, backend: Literal["sqlite", "influx"]) -> pd.DataFrame:
     """Copy the store into the other backend; repeating it completes it."""
-    return backup.copy_to(ctx, backend)
+    return maintenance.copy_to(ctx, backend)
 
 
 @commands.group("cron")

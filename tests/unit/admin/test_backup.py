@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from factory_lib.admin import backup
+from factory_lib.admin import maintenance
 from factory_lib.context import RunContext, open_context
 from factory_lib.errors import BadInput, JobLocked
 from factory_lib.files import lock
@@ -28,7 +28,7 @@ def test_what_is_brought_back_is_what_was_taken(ctx: RunContext, fill: Fill) -> 
     fill()
     set_mark(ctx.state, "latest", "spot_eur_mwh", ctx.clock.now())
     before = checksums(ctx)
-    folder = backup.take_backup(ctx)
+    folder = maintenance.take_backup(ctx)
     assert sorted(file.name for file in folder.iterdir()) == [
         "manifest.json",
         "state.db",
@@ -37,7 +37,7 @@ def test_what_is_brought_back_is_what_was_taken(ctx: RunContext, fill: Fill) -> 
     fill(value=70.0)
     set_mark(ctx.state, "latest", "spot_eur_mwh", ctx.clock.now() + timedelta(days=1))
     assert checksums(ctx) != before
-    chosen, inventory = backup.restore_backup(ctx)
+    chosen, inventory = maintenance.restore_backup(ctx)
     assert chosen == folder
     assert list(inventory["checksum"]) == checksums(ctx) == before
     assert get_mark(ctx.state, "latest", "spot_eur_mwh") == (ctx.clock.now(), None)
@@ -71,34 +71,34 @@ def test_a_backup_taken_while_another_writes_is_whole(ctx: RunContext, fill: Fil
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        folder = backup.take_backup(ctx)
+        folder = maintenance.take_backup(ctx)
     finally:
         stop.set()
         writer.join()
-    _, inventory = backup.restore_backup(ctx, folder)
+    _, inventory = maintenance.restore_backup(ctx, folder)
     assert inventory["rows"].sum() % SLOTS == 0  # each write was one transaction: all of it or none
     assert ctx.state.damage() == ""
 
 
 def test_a_damaged_backup_changes_nothing(ctx: RunContext, fill: Fill) -> None:
     fill()
-    folder = backup.take_backup(ctx)
+    folder = maintenance.take_backup(ctx)
     fill(value=70.0)
     now = checksums(ctx)
     with (folder / "store.db").open("r+b") as file:
         file.seek(5000)
         file.write(b"\0\0\0\1")
     with pytest.raises(BadInput, match=r"store\.db .* differ"):
-        backup.restore_backup(ctx, folder)
+        maintenance.restore_backup(ctx, folder)
     assert checksums(ctx) == now
 
 
 def test_an_unfinished_backup_is_none(ctx: RunContext, fill: Fill) -> None:
     fill()
-    (backup.take_backup(ctx) / "manifest.json").unlink()
-    assert backup.list_backups(ctx) == []
+    (maintenance.take_backup(ctx) / "manifest.json").unlink()
+    assert maintenance.list_backups(ctx) == []
     with pytest.raises(BadInput, match="no complete backup"):
-        backup.restore_backup(ctx)
+        maintenance.restore_backup(ctx)
 
 
 @pytest.mark.parametrize(
@@ -116,21 +116,21 @@ def test_an_unfinished_backup_is_none(ctx: RunContext, fill: Fill) -> None:
 )
 def test_a_broken_manifest_is_no_backup(ctx: RunContext, fill: Fill, manifest: str) -> None:
     fill()
-    folder = backup.take_backup(ctx)
+    folder = maintenance.take_backup(ctx)
     (folder / "manifest.json").write_bytes(manifest.encode(errors="surrogateescape"))
-    assert backup.list_backups(ctx) == []
+    assert maintenance.list_backups(ctx) == []
     with pytest.raises(BadInput, match="no complete backup") as raised:
-        backup.restore_backup(ctx, folder)
+        maintenance.restore_backup(ctx, folder)
     assert raised.value.exit_code == 2
 
 
 def test_a_backup_without_one_of_its_files_is_none(ctx: RunContext, fill: Fill) -> None:
     fill()
-    folder = backup.take_backup(ctx)
+    folder = maintenance.take_backup(ctx)
     (folder / "state.db").unlink()
-    assert backup.list_backups(ctx) == []
+    assert maintenance.list_backups(ctx) == []
     with pytest.raises(BadInput, match="no complete backup"):
-        backup.restore_backup(ctx, folder)
+        maintenance.restore_backup(ctx, folder)
 
 
 def test_the_state_is_copied_before_the_store(
@@ -144,8 +144,8 @@ def test_the_state_is_copied_before_the_store(
         return copy(store, file)
 
     monkeypatch.setattr(copying, "backup", later)
-    backup.take_backup(ctx)
-    backup.restore_backup(ctx)
+    maintenance.take_backup(ctx)
+    maintenance.restore_backup(ctx)
     assert get_mark(ctx.state, "latest", "spot_eur_mwh") is None
 
 
@@ -155,7 +155,7 @@ def test_a_restore_killed_between_the_two_leaves_a_state_that_knows_too_little_a
     fill()
     set_mark(ctx.state, "latest", "spot_eur_mwh", ctx.clock.now())
     before = checksums(ctx)
-    backup.take_backup(ctx)
+    maintenance.take_backup(ctx)
     fill(value=70.0)
     later = checksums(ctx)
     set_mark(ctx.state, "latest", "spot_eur_mwh", ctx.clock.now() + timedelta(days=1))
@@ -165,29 +165,29 @@ def test_a_restore_killed_between_the_two_leaves_a_state_that_knows_too_little_a
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(copying, "restore", killed)
-        backup.restore_backup(ctx)
+        maintenance.restore_backup(ctx)
     assert checksums(ctx) == later
     assert get_mark(ctx.state, "latest", "spot_eur_mwh") == (ctx.clock.now(), None)
-    backup.restore_backup(ctx)
+    maintenance.restore_backup(ctx)
     assert checksums(ctx) == before
 
 
 def test_a_backup_never_replaces_another(ctx: RunContext, fill: Fill) -> None:
     fill()
-    before = (backup.take_backup(ctx) / "state.db").read_bytes()
+    before = (maintenance.take_backup(ctx) / "state.db").read_bytes()
     set_mark(ctx.state, "latest", "spot_eur_mwh", ctx.clock.now())
     with pytest.raises(BadInput, match="exists"):
-        backup.take_backup(ctx)
-    assert (backup.list_backups(ctx)[0] / "state.db").read_bytes() == before
+        maintenance.take_backup(ctx)
+    assert (maintenance.list_backups(ctx)[0] / "state.db").read_bytes() == before
 
 
 def test_nothing_is_brought_back_while_a_job_runs(ctx: RunContext, fill: Fill) -> None:
     fill()
-    backup.take_backup(ctx)
+    maintenance.take_backup(ctx)
     with lock(ctx.settings.paths.lock("ml_training"), wait=False), pytest.raises(JobLocked):
-        backup.restore_backup(ctx)
+        maintenance.restore_backup(ctx)
 
 
 def test_the_backend_in_use_is_no_target(ctx: RunContext) -> None:
     with pytest.raises(BadInput, match="already uses sqlite"):
-        backup.copy_to(ctx, "sqlite")
+        maintenance.copy_to(ctx, "sqlite")
