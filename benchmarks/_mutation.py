@@ -57,13 +57,19 @@ TYPES = ["text/html", "json", "application/json; charset=utf-16", "text/plain;ch
 
 
 def mutate(wire: Wire, chance: Chance) -> Wire:
-    """Return ``wire`` with one thing wrong: a field, the structure, some bytes, or what surrounds the body."""
+    """Return ``wire`` with one thing wrong.
+
+    A field, the structure, some bytes, or what surrounds the body.
+    """
     kind = chance.choices((_field, _structure, _bytes, _around), (5, 3, 3, 1))[0]
     return kind(wire, chance)
 
 
 def touched(before: bytes, after: bytes) -> list[tuple[float, float]] | None:
-    """Return (old, new) of every number that differs between two bodies; None if they have different shapes."""
+    """Return (old, new) of every number that differs between two bodies.
+
+    None if they have different shapes.
+    """
     old, new = list(_flat(before)), list(_flat(after))
     if [path for path, _ in old] != [path for path, _ in new]:
         return None
@@ -71,7 +77,7 @@ def touched(before: bytes, after: bytes) -> list[tuple[float, float]] | None:
     return [(a, b) for a, b in pairs if a is not None and b is not None]
 
 
-# -- one field ------------------------------------------------------------------------------------------------------
+# -- one field -------------------------------------------------------------------------
 
 
 def _field(wire: Wire, chance: Chance) -> Wire:
@@ -120,7 +126,7 @@ def _cell(wire: Wire, chance: Chance) -> Wire:
     return wire._replace(body="\r\n".join(lines).encode(encoding, "replace"))
 
 
-# -- the structure --------------------------------------------------------------------------------------------------
+# -- the structure ---------------------------------------------------------------------
 
 
 def _structure(wire: Wire, chance: Chance) -> Wire:
@@ -161,7 +167,7 @@ def _disorder(rows: list[Any], chance: Chance) -> None:
             )
 
 
-# -- bytes, and what surrounds them -----------------------------------------------------------------------------------
+# -- bytes, and what surrounds them ----------------------------------------------------
 
 
 def _bytes(wire: Wire, chance: Chance) -> Wire:
@@ -195,7 +201,7 @@ def _around(wire: Wire, chance: Chance) -> Wire:
             return wire._replace(status=chance.choice(STATUSES), body=chance.choice(PAGES))
 
 
-# -- bodies as trees --------------------------------------------------------------------------------------------------
+# -- bodies as trees -------------------------------------------------------------------
 
 
 def _tree(body: bytes) -> Any:

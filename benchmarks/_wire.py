@@ -1,4 +1,7 @@
-"""A local HTTP server that answers as a function says: what benchmarks of the clients put in a provider's place."""
+"""A local HTTP server that answers as a function says.
+
+What benchmarks of the clients put in a provider's place.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Score and recommendation of tomorrow's hours on real 2017, before and after its prices are published.
+"""Score and recommendation of tomorrow's hours on real 2017, before and after its prices.
 
 Before (noon) prices are forecast, with the operator's forecasts of load, wind and solar
 taken as available at 11:00; after (14:00) they are known. Temperature and humidity of
@@ -31,10 +31,12 @@ from factory_lib.models.rule_forecast import rolling_rule_forecast
 TEST = (date(2017, 1, 1), date(2017, 12, 31))
 WARM_UP_DAYS = 184  # before the test: what the first errors are taken from
 ASSUMPTIONS = [
-    "before: issued at 12:00 Europe/Madrid of day I for the hours of I+1, whose prices are not published yet",
+    "before: issued at 12:00 Europe/Madrid of day I for the hours of I+1, whose prices are "
+    "not published yet",
     "after: issued at 14:00, when they are",
     "the operator's forecasts of load, wind and solar for I+1 are taken as available at 11:00 of I",
-    "weather observations are known one hour after their slot; no provider's weather forecast is used",
+    "weather observations are known one hour after their slot; no provider's weather forecast "
+    "is used",
     "the naive forecast is the same hour of day I, even where the issue time did not know it yet",
 ]
 
@@ -90,7 +92,7 @@ def evaluated(
 
 
 def forecast_rows(history: History, prices: pd.Series, begin: date, last: date) -> pd.DataFrame:
-    """Return tomorrow's hours for every issue, with targets, naive and rule forecasts and expectations."""
+    """Return tomorrow's hours for every issue, with targets, naive and rule forecasts."""
     issues = horizon.issue_times(
         history.hourly.index[0].date(), last - timedelta(days=1), (scores.BEFORE, scores.AFTER)
     )

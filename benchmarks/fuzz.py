@@ -69,7 +69,7 @@ class Case:
 
 
 def cases() -> list[Case]:
-    """Return questions around clock changes, the change to quarters, negative prices and plain days."""
+    """Return questions around clock changes, the change to quarters and negative prices."""
     found = []
     for day in (
         date(2025, 3, 30),
@@ -118,7 +118,10 @@ def cases() -> list[Case]:
 
 
 class Bench:
-    """The server in the providers' place: it passes questions on to the simulated world, or answers from a table."""
+    """The server in the providers' place.
+
+    It passes questions on to the simulated world, or answers from a table.
+    """
 
     def __init__(self, folder: str) -> None:
         self.simulator = Simulator(World(SEED), WorldClock())

@@ -1,4 +1,6 @@
-"""Kill a backfill with SIGKILL at random moments, and see whether the next run completes it without asking twice.
+"""Kill a backfill with SIGKILL at random moments.
+
+The next run should complete it without asking twice.
 
 A process of its own backfills 540 days of prices and weather from the simulator and
 tells when a write transaction is open and when it is about to be committed. It is
@@ -64,7 +66,7 @@ SLOTS = sum(len(expected(CATALOGUE[name], SINCE, UNTIL)) for name in SERIES)
 
 
 def tell(store: Store) -> None:
-    """Let a store say on standard output that it has opened a transaction, and that it is about to commit it."""
+    """Let a store print that it has opened a transaction, and that it is about to commit."""
     quiet = store.backend.writing
 
     @contextmanager
@@ -103,7 +105,7 @@ class Life:
 def live(
     env: dict[str, str], simulator: Simulator, *, writes: int | None = None, after_s: float = 0.0
 ) -> Life:
-    """Run a process; kill it ``after_s`` seconds after its start, or after it opened its n-th transaction."""
+    """Run a process; kill it ``after_s`` seconds after its start, or at its n-th transaction."""
     already = len(
         simulator.log
     )  # cleared, it would lose the place of a request that is still being answered

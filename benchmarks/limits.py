@@ -1,4 +1,6 @@
-"""Eight processes ask one provider as fast as they may, for ten simulated minutes; the server counts arrivals.
+"""Eight processes ask one provider as fast as they may, for ten simulated minutes.
+
+The server counts arrivals.
 
 The processes are real, and so are the requests and the state file they share. Time is
 simulated: it stands still while any process works and jumps to the next wake-up when

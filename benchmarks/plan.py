@@ -49,7 +49,8 @@ def run(options: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
             plan = solve(request, gap=gap, time_limit_s=LIMIT_S)
             cpu_s = time.process_time() - began
             sys.stderr.write(
-                f"{name}: {first}, {days} days: {plan.source} in {cpu_s:.2f} s, gap {plan.gap:.4f}\n"
+                f"{name}: {first}, {days} days: {plan.source} in {cpu_s:.2f} s, "
+                f"gap {plan.gap:.4f}\n"
             )
             figures[f"{of}_s"] = max(cpu_s, figures.get(f"{of}_s", 0.0))
             figures[f"{of}_gap"] = max(plan.gap, figures.get(f"{of}_gap", 0.0))

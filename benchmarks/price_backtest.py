@@ -42,12 +42,14 @@ OPERATOR_COLUMNS = {
 ASSUMPTIONS = [
     "issued at 12:00 Europe/Madrid of day I for market days I+1 ... I+7",
     "prices up to and including day I are known at issue (published on I-1), nothing later is",
-    f"models are refitted every {REFIT_DAYS} days for I+1 and every {REFIT_DAYS_BEYOND} beyond, each lead on targets "
+    f"models are refitted every {REFIT_DAYS} days for I+1 and every {REFIT_DAYS_BEYOND} beyond, "
+    "each lead on targets "
     "published by the first issue of its block",
     "both passes of the repeated autumn hour get one forecast",
 ]
 OPERATOR_ASSUMPTION = (
-    "the operator's day-ahead forecasts of load, wind and solar for I+1 are taken as available at 11:00 of I; "
+    "the operator's day-ahead forecasts of load, wind and solar for I+1 are taken as "
+    "available at 11:00 of I; "
     "none is taken for I+2 and later"
 )
 

@@ -1,4 +1,6 @@
-"""The two learnt models on a real year: next 24 hours issued at noon, by rolling origin, beside the naive forecasts.
+"""The two learnt models on a real year.
+
+Next 24 hours issued at noon, by rolling origin, beside the naive forecasts.
 
 Prices of the energy file (day-ahead, 2015–2017) and the hourly weather of Seville,
 imported as a user would do it. The last year of the file is tested in folds, each

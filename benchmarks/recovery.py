@@ -1,4 +1,6 @@
-"""Does a backfill recover everything that some provider still has? Random holes, outages and providers with only part.
+"""What a backfill recovers of everything that some provider still has.
+
+Random holes, outages and providers with only part.
 
 Each scenario is a store of three months, full but for holes from one slot to three
 months, at an instant often near a clock change or the end of a month. Some values are

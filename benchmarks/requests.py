@@ -83,7 +83,7 @@ def random_holes(slots: Slots, chance: random.Random) -> np.ndarray[Any, np.dtyp
 
 
 def fewest(days: list[int], longest: int) -> int:
-    """Return the least number of stretches of ``longest`` days that hold all ``days`` (ordinals)."""
+    """Return the least number of stretches of ``longest`` days that hold all ``days``."""
     best = {-1: 0}
     for last, day in enumerate(days):
         best[last] = min(

@@ -90,7 +90,7 @@ def keys() -> dict[str, str]:
 
 
 def ask_everyone(settings: Settings, log: Path) -> None:
-    """Let every client ask for everything it has, once for each answer, and write down all it says."""
+    """Let every client ask for everything it has, once for each answer, and record what it says."""
     state = open_state(settings)
     with log.open("w", encoding="utf-8") as out:
         print(settings, settings.secrets, file=out)
@@ -138,7 +138,10 @@ def run_jobs(env: Mapping[str, str], folder: Path, jobs: Sequence[str]) -> list[
 
 
 def learn(env: Mapping[str, str], folder: Path) -> list[str]:
-    """Fill the store from a friendly simulator, then train and predict; return the jobs that ended well."""
+    """Fill the store from a friendly simulator, then train and predict.
+
+    Return the jobs that ended well.
+    """
     offset = {"FACTORY_CLOCK_OFFSET_S": str((NOW - datetime.now(UTC)).total_seconds())}
     with launched(now=NOW) as remote:  # in a home of its own, where no circuit is open
         friendly = {
@@ -153,7 +156,7 @@ def learn(env: Mapping[str, str], folder: Path) -> list[str]:
 
 
 def forms(key: str) -> set[str]:
-    """Return a key as it is, and as addresses, JSON and pages write it, also one within the other."""
+    """Return a key as it is, and as addresses, JSON and pages write it, also nested."""
     in_json, on_page = json.dumps(key)[1:-1], escape(key)
     plain = {key, in_json, on_page, escape(key, quote=False), quote(key), quote(key, safe="")}
     return plain | {

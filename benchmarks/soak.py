@@ -1,4 +1,6 @@
-"""Do all ingestion jobs survive bad providers? 72 simulated hours under cron's cadence, faults on all the time.
+"""Whether all ingestion jobs survive bad providers.
+
+72 simulated hours under cron's cadence, faults on all the time.
 
 Three days, each from an empty store: both clock changes and the change of the market to
 quarters of an hour. Every five simulated minutes each scheduled ingestion job asks
@@ -160,7 +162,7 @@ def _scenario(start: datetime, seed: int) -> tuple[dict[str, Any], list[dict[str
 
 
 def _faults(start: datetime) -> Iterator[Rule]:
-    """Yield the outages, one provider after the other, and the faults that may strike at any time."""
+    """Yield the outages, one provider after the other, and the faults of any time."""
     for source in PROVIDERS:
         days = (
             local_instant(market_day(start) + timedelta(days=day), AWAY_AT[source])
@@ -173,7 +175,7 @@ def _faults(start: datetime) -> Iterator[Rule]:
 
 
 def _settings(folder: Path, url: str) -> Settings:
-    """Return the committed settings in a simulated profile of their own, with every limit as it is in life."""
+    """Return the committed settings in a simulated profile of their own, with the real limits."""
     text = (factory_settings.ROOT / "config" / "factory.toml").read_text(encoding="utf-8")
     config = folder / "factory.toml"
     config.write_text(f'{text}\n[profiles.soak]\nworld = "simulated"\n', encoding="utf-8")
@@ -200,7 +202,10 @@ def _serving(simulator: Simulator) -> Iterator[str]:
 
 
 def _run(ctx: RunContext, clock: SimulatedClock, end: datetime) -> dict[str, int]:
-    """Look in every five minutes; a job that overruns its tick makes the next one late, as its lock would."""
+    """Look in every five minutes.
+
+    A job that overruns its tick makes the next one late, as its lock would.
+    """
     counted: Counter[str] = Counter()
     tick = clock.now()
     while tick <= end:
@@ -229,7 +234,7 @@ def _jobs(ctx: RunContext) -> dict[str, JobSettings]:
     }
 
 
-# -- the judge -------------------------------------------------------------------------------------------------------
+# -- the judge -------------------------------------------------------------------------
 
 
 def _judge(ctx: RunContext, world: World, start: datetime) -> tuple[int, list[dict[str, Any]], int]:
@@ -288,7 +293,7 @@ def _right(
     asked: set[str],
     places: tuple[str, ...],
 ) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Return which rows say what the world says, under the right name, of a time that was known when they came."""
+    """Return which rows say what the world says, of a time that was known when they came."""
     starts, values = from_index(rows["start"]), rows["value"].to_numpy()
     low, high = _truth(world, source, name, starts)
     tolerance = TOLERANCE.get(name, 0.051)

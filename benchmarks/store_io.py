@@ -1,4 +1,6 @@
-"""How fast the store writes and reads, as ratios to the barest way of its own database, paired in one run.
+"""How fast the store writes and reads, as ratios to the barest way of its own database.
+
+Both are measured in pairs, in one run.
 
 A row is one value with all contract columns, reading goes through the view, and writing
 includes comparing with what is there and reading back. SQLite is measured against
@@ -89,7 +91,10 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
 
 
 def _values(rows: int) -> pd.DataFrame:
-    """Return quarter-hour prices as they come from an import: one publication a day, two decimals."""
+    """Return quarter-hour prices as they come from an import.
+
+    One publication a day, two decimals.
+    """
     prices = np.random.default_rng(1).normal(60, 30, rows).round(2)
     return tidy(
         SERIES,
@@ -132,7 +137,7 @@ def _pair(
         yield server, lambda values, number: _influx_round(values, folder, where, token)
 
 
-# -- SQLite -------------------------------------------------------------------------------------------------------
+# -- SQLite ----------------------------------------------------------------------------
 
 
 def _sqlite_round(values: pd.DataFrame, folder: Path, number: int) -> dict[str, float]:
@@ -164,12 +169,12 @@ def _sqlite_round(values: pd.DataFrame, folder: Path, number: int) -> dict[str, 
     return {**seconds, "bare_write_s": bare_write_s, "bare_read_s": bare_read_s}
 
 
-# -- InfluxDB -----------------------------------------------------------------------------------------------------
+# -- InfluxDB --------------------------------------------------------------------------
 
 
 @contextmanager
 def _influx() -> Iterator[tuple[str, InfluxSettings, str]]:
-    """Yield a real server when the environment names one, else the double in a process of its own."""
+    """Yield a real server when the environment names one, else the double in a process."""
     names = [f"INFLUXDB_V2_{key}" for key in ("URL", "ORG", "BUCKET", "TOKEN")]
     if all(os.environ.get(name) for name in names):
         url, org, bucket, token = (os.environ[name] for name in names)
@@ -220,7 +225,10 @@ def _influx_round(
 
 
 def _client_frames(client: InfluxDBClient, bucket: str, view: pd.DataFrame) -> dict[str, float]:
-    """Write and read the same rows with the client's DataFrame calls: tags for the identity, a field for the rest."""
+    """Write and read the same rows with the client's DataFrame calls.
+
+    Tags for the identity, a field for the rest.
+    """
     integers = {name: view[name].astype("int64") for name in ("available_at", "retrieved_at")}
     frame = (
         view.assign(**integers)
@@ -240,7 +248,8 @@ def _client_frames(client: InfluxDBClient, bucket: str, view: pd.DataFrame) -> d
         )
     )
     flux = (
-        f'from(bucket: "{bucket}") |> range(start: 1970-01-01T00:00:00Z, stop: 2100-01-01T00:00:00Z)'
+        f'from(bucket: "{bucket}")'
+        " |> range(start: 1970-01-01T00:00:00Z, stop: 2100-01-01T00:00:00Z)"
         ' |> filter(fn: (r) => r._measurement == "energy_prices")'
         ' |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")'
     )

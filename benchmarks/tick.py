@@ -1,4 +1,6 @@
-"""What a scheduled tick costs through make, beside ``papermill`` on an empty notebook in the same minute.
+"""What a scheduled tick costs through make, beside ``papermill`` on an empty notebook.
+
+Both in the same minute.
 
 Each round, one simulated day after the last: papermill on a notebook without cells, a
 price tick with tomorrow's prices just published (due), and the same tick again (nothing

@@ -1,4 +1,6 @@
-"""What a training costs: four years of hours, judged, logged and decided; and what it costs when nothing is new.
+"""What a training costs: four years of hours, judged, logged and decided.
+
+And what it costs when nothing is new.
 
 Real spot prices 2014–2017 and the hourly weather of Seville 2015–2017; 2014 borrows the
 weather of 2015, which makes no difference to the cost. `noop_s` is a process of its own

@@ -1,4 +1,7 @@
-"""Print docs/data-dictionary.md from the catalogue: ``python tools/data_dictionary.py > docs/data-dictionary.md``."""
+"""Print docs/data-dictionary.md from the catalogue.
+
+``python tools/data_dictionary.py > docs/data-dictionary.md``.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,9 @@ HEAD = """# Data dictionary
 
 Printed from `factory_lib.catalogue` by `python tools/data_dictionary.py`; a test keeps it in step.
 
-A stored row is one value: series, place, source, kind, resolution, start of the slot (UTC), revision, value, and when
-it became available, was retrieved and was last updated by its provider. Publication times are local (Europe/Madrid).
+A stored row is one value: series, place, source, kind, resolution, start of the slot (UTC),
+revision, value, and when it became available, was retrieved and was last updated by its
+provider. Publication times are local (Europe/Madrid).
 
 | series | unit | table | range | slots | known | sources, most trusted first |
 |---|---|---|---|---|---|---|
@@ -44,7 +48,8 @@ def line(entry: Series) -> str:
     rules = [f"{kind}: {known(rule)}" for kind, rule in entry.publication.items()]
     rules += [f"{source}: {known(rule)}" for source, rule in entry.publication_by_source.items()]
     return (
-        f"| `{entry.name}` {entry.description} | {entry.unit} | {entry.measurement} | {entry.low:g} … {entry.high:g} "
+        f"| `{entry.name}` {entry.description} | {entry.unit} | {entry.measurement} "
+        f"| {entry.low:g} … {entry.high:g} "
         f"| {slots(entry)} | {'; '.join(rules)} | {', '.join(entry.sources)} |"
     )
 
