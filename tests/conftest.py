@@ -34,7 +34,10 @@ REAL_DATA = Path(
 
 
 class Town:
-    """A simulator in this process and the demo houses that ask it; one clock for all, so waiting costs no time."""
+    """A simulator in this process and the demo houses that ask it.
+
+    One clock for all, so waiting costs no time.
+    """
 
     def __init__(self, clock: SimulatedClock, home: Path, stack: ExitStack) -> None:
         self.clock, self.home, self.stack = clock, home, stack

@@ -59,7 +59,8 @@ def open_store(influx_server: tuple[InfluxSettings, str], tmp_path: Path) -> Ite
 
         def opened(backend: str, name: str = "a", world: str = "real") -> Store:
             if backend == "sqlite":
-                store = Store(SqliteBackend(tmp_path / f"{name}.db", world), CATALOGUE)  # type: ignore[arg-type]
+                backend_of = SqliteBackend(tmp_path / f"{name}.db", world)  # type: ignore[arg-type]
+                store = Store(backend_of, CATALOGUE)
             else:
                 bucket = f"{prefix}-{name}"
                 if bucket not in made:

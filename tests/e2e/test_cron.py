@@ -1,4 +1,4 @@
-"""The crontab block: written by the real command, kept apart from a person's own lines, and run as cron would."""
+"""The crontab block: written by the real command, apart from a person's lines, run as by cron."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def table(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cron(table: Path, tmp_path: Path) -> Factory:
-    """Run ``factory cron ACTION`` with the fake crontab first on PATH and a home whose name cron would cut."""
+    """Run ``factory cron ACTION`` with the fake crontab and a home whose name cron would cut."""
     env = {
         "PATH": f"{table.parent / 'bin'}:/usr/bin:/bin",
         "TABLE": str(table),

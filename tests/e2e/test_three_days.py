@@ -1,4 +1,7 @@
-"""The demo lives on through three local midnights, with every job; seen by the command line and by files alone."""
+"""The demo lives on through three local midnights, with every job.
+
+Seen by the command line and by files alone.
+"""
 
 from __future__ import annotations
 

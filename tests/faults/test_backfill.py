@@ -1,4 +1,7 @@
-"""Backfill against providers that fail, lie and have only part; the truth is the simulated world."""
+"""Backfill against providers that fail, lie and have only part.
+
+The truth is the simulated world.
+"""
 
 from __future__ import annotations
 
@@ -232,7 +235,9 @@ CRON = [timedelta(minutes=minute) for minute in range(0, 181, 5)]
 
 
 def run_by_cron(town: Any, ends: datetime | None = None) -> dict[int, RunContext]:
-    """Let every tick of three hours run the scheduled job; return the minutes and contexts of its runs.
+    """Let every tick of three hours run the scheduled job.
+
+    Return the minutes and contexts of its runs.
 
     Providers are away until ``ends``.
     """

@@ -1,4 +1,7 @@
-"""The simulator's faults through the real clients: each ends in the value, or in the error that says what happened."""
+"""The simulator's faults through the real clients.
+
+Each ends in the value, or in the error that says what happened.
+"""
 
 from __future__ import annotations
 

@@ -72,7 +72,8 @@ FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 store = Store(SqliteBackend(Path(sys.argv[1]), "real"), default_catalogue())
 print("open", flush=True)
 for run in range(int(sys.argv[2])):
-    print(store.write(prices(int(sys.argv[3]), run / 4), run_id=sys.argv[4] + str(run)).written, flush=True)
+    rows = prices(int(sys.argv[3]), run / 4)
+    print(store.write(rows, run_id=sys.argv[4] + str(run)).written, flush=True)
 store.close()
 """
 

@@ -1,4 +1,4 @@
-"""Nothing after the issue time may change a feature, and a feature that does look ahead is caught."""
+"""Nothing after the issue time may change a feature; one that does look ahead is caught."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -31,7 +31,7 @@ def disturbed(matrix: DayMatrix, after: int, rng: np.random.Generator) -> DayMat
 
 
 def leaking(build: Build, lead: int, issue: int, seed: int) -> set[str]:
-    """Return the names of the features of row issue + lead that change with what is published after the issue."""
+    """Return the features of row issue + lead that change with what is published later."""
     rng = np.random.default_rng(seed)
     prices, load = history(rng), history(rng, 500.0)
     before = build(prices, lead, {"load_mw": load})

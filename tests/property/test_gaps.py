@@ -1,4 +1,7 @@
-"""Whatever is stored, in whatever order: the five states add up, and the gaps are the holes, no more and no less."""
+"""Whatever is stored, in whatever order.
+
+The five states add up, and the gaps are the holes, no more and no less.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""No feature knows the future: whatever happens after what an issue can know, its rows stay the same."""
+"""No feature knows the future.
+
+Whatever happens after what an issue can know, its rows stay the same.
+"""
 
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -48,7 +51,11 @@ def features(hourly: pd.DataFrame, issue: datetime, known=KNOWN) -> pd.DataFrame
 
 @settings(max_examples=25, deadline=None)
 @given(
-    issue=st.datetimes(datetime(2026, 3, 20), datetime(2026, 4, 20), timezones=st.just(UTC)),  # noqa: DTZ001
+    issue=st.datetimes(
+        datetime(2026, 3, 20),  # noqa: DTZ001
+        datetime(2026, 4, 20),  # noqa: DTZ001
+        timezones=st.just(UTC),
+    ),
     column=st.sampled_from([PRICE, TEMPERATURE, HUMIDITY]),
     seed=st.integers(0, 1000),
 )

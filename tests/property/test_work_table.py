@@ -1,4 +1,7 @@
-"""Whatever sources have, lack or fail to answer: each slot ends as its sources say, and no request is repeated."""
+"""Whatever sources have, lack or fail to answer.
+
+Each slot ends as its sources say, and no request is repeated.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A double of InfluxDB 2.x at its HTTP interface: what the real client sends is parsed, refused or answered in kind.
+"""A double of InfluxDB 2.x at its HTTP interface.
+
+What the real client sends is parsed, refused or answered in kind.
 
 ``python -m tests.support.influx_double --port 8086`` serves one organisation with one
 token, in memory. It speaks line protocol in, annotated CSV out, and the few Flux stages
@@ -25,7 +27,10 @@ ORG, TOKEN, BUCKET = "factory", "a-token-of-the-double", "factory"
 
 
 class InfluxDouble(ThreadingHTTPServer):
-    """The server; ``failing`` makes writes answer that status: ``failing_times`` of them, after ``failing_after``."""
+    """The server; ``failing`` makes writes answer that status.
+
+    ``failing_times`` of them, after ``failing_after``.
+    """
 
     daemon_threads = True
 

@@ -30,7 +30,10 @@ class FluxError(ValueError):
 
 @dataclass
 class Table:
-    """One table of an answer: the columns of its group key and the others, each of one type and as texts."""
+    """One table of an answer.
+
+    The columns of its group key and the others, each of one type and as texts.
+    """
 
     key: dict[str, str]
     types: dict[str, str]
@@ -38,7 +41,10 @@ class Table:
 
     @property
     def header(self) -> tuple[tuple[str, str, bool], ...]:
-        """Name, type and membership in the group key of each column: where it changes, a new header is printed."""
+        """Name, type and membership in the group key of each column.
+
+        Where it changes, a new header is printed.
+        """
         names = [*self.key, *self.columns]
         return tuple(
             (name, self.types[name], name in self.key) for name in sorted(names, key=_column_order)
@@ -86,7 +92,7 @@ def _texts(text: str) -> list[str]:
     return [re.sub(r"\\(.)", r"\1", quoted) for quoted in re.findall(r'"((?:\\.|[^"\\])*)"', text)]
 
 
-# -- reading the bucket -------------------------------------------------------------------------------------------
+# -- reading the bucket ----------------------------------------------------------------
 
 
 def _scan(bucket: Bucket, limits: str, conditions: list[str]) -> list[Table]:
@@ -183,7 +189,7 @@ def _comparison(tokens: list[str]) -> Callable[[Mapping[str, str]], bool]:
     raise FluxError(f"unknown operator {operator}")
 
 
-# -- stages -------------------------------------------------------------------------------------------------------
+# -- stages ----------------------------------------------------------------------------
 
 
 def _keep(tables: list[Table], arguments: str) -> list[Table]:
@@ -265,7 +271,7 @@ _STAGES: dict[str, Callable[[list[Table], str], list[Table]]] = {
 }
 
 
-# -- printing -----------------------------------------------------------------------------------------------------
+# -- printing --------------------------------------------------------------------------
 
 
 def _csv(tables: list[Table], dialect: Mapping[str, Any]) -> bytes:
@@ -292,7 +298,10 @@ def _header(header: tuple[tuple[str, str, bool], ...], annotations: list[str]) -
 
 
 def _body(table: Table, number: int, result: bytes) -> bytes:
-    """Join the columns of one table row by row; everything that is constant goes into the text between them."""
+    """Join the columns of one table row by row.
+
+    Everything that is constant goes into the text between them.
+    """
     pieces: list[Any] = []
     fixed = f",{result.decode()},{number}"
     for name, kind, grouped in table.header:

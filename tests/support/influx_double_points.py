@@ -1,4 +1,4 @@
-"""Line protocol in: points of the InfluxDB double, held as one column of texts per series and field."""
+"""Line protocol in: points of the InfluxDB double, a column of texts per series and field."""
 
 from __future__ import annotations
 
@@ -51,14 +51,19 @@ class Column:
 
 
 class Bucket:
-    """Series by measurement and tags, then field; each field of a measurement has the type of its first value."""
+    """Series by measurement and tags, then field.
+
+    Each field of a measurement has the type of its first value.
+    """
 
     def __init__(self) -> None:
         self.series: dict[Key, dict[str, Column]] = {}
         self.types: dict[tuple[str, str], str] = {}
 
     def write(self, body: bytes, precision: str) -> str | None:
-        """Store the points; return what to say about those of another type than the field's first, which are dropped.
+        """Store the points; return what to say about those of another type than the field's first.
+
+        They are dropped.
 
         Raises
         ------
@@ -81,7 +86,8 @@ class Bucket:
             first = self.types.setdefault((key[0], name), kind)
             if first != kind:
                 conflict = (
-                    f'field type conflict: input field "{name}" on measurement "{key[0]}" is type {kind}, '
+                    f'field type conflict: input field "{name}" on measurement '
+                    f'"{key[0]}" is type {kind}, '
                     f"already exists as type {first} dropped={len(at)}"
                 )
                 continue
@@ -90,14 +96,17 @@ class Bucket:
 
 
 def _parse(body: bytes) -> tuple[Any, Any, Any, Any]:
-    """Return series key, field name and raw value (Arrow texts) and time (numpy) of every field of every line."""
+    """Return series key, field name, raw value (Arrow texts) and time (numpy) of every field."""
     body = body.strip(b"\n")
     quick = _parse_plain(body) if body and b"\\" not in body else None
     return quick or _parse_careful(body.decode())
 
 
 def _parse_plain(body: bytes) -> tuple[Any, Any, Any, Any] | None:
-    """Parse lines without escapes, and without spaces or commas in texts, by columns; None if there are any."""
+    """Parse lines without escapes, and without spaces or commas in texts, by columns.
+
+    None if there are any.
+    """
     if body.count(b" ") != 2 * (body.count(b"\n") + 1):
         return None
     coded = pa.dictionary(pa.int32(), pa.string())

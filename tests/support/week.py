@@ -1,4 +1,7 @@
-"""What planning's tests share: instants of one week, and the simulated world's values in a store of its own."""
+"""What planning's tests share.
+
+Instants of one week, and the simulated world's values in a store of its own.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ THURSDAY = date(2025, 11, 20)
 def furnish(
     ctx: RunContext, now: datetime, *, days: int, quarters: bool, warmer_k: float = 0.0
 ) -> None:
-    """Store so many days of prices and weather, and four days beyond; from yesterday on it is so much warmer."""
+    """Store so many days of prices and weather, and four days beyond.
+
+    From yesterday on it is so much warmer.
+    """
     world = World()
     for name, place, source, step in (
         ("spot_eur_mwh", "ES", "ree", 900 if quarters else 3600),

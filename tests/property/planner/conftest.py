@@ -1,7 +1,8 @@
 """Random factories, an independent checker of their plans, and an independent optimum.
 
-Nothing here uses the optimiser's own arithmetic. The checker walks a plan's table slot by slot in plain Python. The
-optimum is another formulation: one whole-number unknown for every possible chain of a batch, enumerated.
+Nothing here uses the optimiser's own arithmetic. The checker walks a plan's table slot by
+slot in plain Python. The optimum is another formulation: one whole-number unknown for every
+possible chain of a batch, enumerated.
 ``FACTORY_STRESS`` multiplies the number of random cases.
 """
 
@@ -152,7 +153,10 @@ class World:
         return {"never": 0, "start": min(first, full), "always": full}[stage.attended]
 
     def takes(self, product: str, starts: list[datetime]) -> Iterator[tuple[str, datetime, float]]:
-        """Yield what a whole chain takes: (resource, slot, amount) for machines, people, kw, room, from begin on."""
+        """Yield what a whole chain takes.
+
+        (resource, slot, amount) for machines, people, kw, room, from begin on.
+        """
         for n, (stage, start) in enumerate(zip(self.plant.stages, starts, strict=True)):
             end = start + timedelta(minutes=self.minutes(product, stage))
             free = starts[n + 1] if stage.hold_h else end
@@ -189,7 +193,7 @@ class World:
                         taken["people", at] += stage.operators
         return taken
 
-    # -- money -------------------------------------------------------------------------------------------------------
+    # -- money -------------------------------------------------------------------------
     def energy_eur(self, kw: dict[datetime, float]) -> float:
         """What production adds to the energy bill, surplus taken into account."""
         total = 0.0
@@ -254,7 +258,7 @@ class World:
         return marks, [*lengths, 1.0]
 
     def order_eur(self, order: Order, mark: datetime, last: bool) -> tuple[float, bool]:
-        """Price of a kilogram of an order at a mark per day, and whether it is for lacking (else for being early)."""
+        """Price of a kilogram at a mark per day, and whether it lacks (else it is early)."""
         if mark < order.due:
             return order.eur_kg_day, False
         if mark >= (order.latest or order.due) or last:
@@ -412,7 +416,10 @@ class Checker(World):
 
 
 class Optimum(World):
-    """The least objective over all plans, from a program over whole chains; the excess rule must be linear."""
+    """The least objective over all plans, from a program over whole chains.
+
+    The excess rule must be linear.
+    """
 
     def least(self) -> float:
         """Return the optimum: without overtime and, where kilograms are late then, with it."""
@@ -744,7 +751,9 @@ class _Program:
         integrality = np.concatenate([np.ones(self.whole), np.zeros(len(self.cost) - self.whole)])
         found = milp(
             np.array(self.cost), integrality=integrality, bounds=Bounds(self.low, self.high),
-            constraints=LinearConstraint(matrix, [row[1] for row in self.rows], [row[2] for row in self.rows]),
+            constraints=LinearConstraint(
+                matrix, [row[1] for row in self.rows], [row[2] for row in self.rows]
+            ),
             options={"mip_rel_gap": 1e-5, "time_limit": 60},
         )  # fmt: skip
         assert found.status in (0, 2), found.message
@@ -752,7 +761,10 @@ class _Program:
 
 
 def random_request(seed: int, *, linear: bool = False) -> PlanRequest:
-    """Return a random factory with a window of one to two days; ``linear`` keeps to contracts up to 50 kW."""
+    """Return a random factory with a window of one to two days.
+
+    ``linear`` keeps to contracts up to 50 kW.
+    """
     rng = np.random.default_rng(seed)
 
     def chance(share: float) -> bool:

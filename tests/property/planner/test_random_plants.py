@@ -1,4 +1,4 @@
-"""Plans of random factories, checked limit by limit, euro by euro, and against an independent optimum."""
+"""Plans of random factories, checked by limit, by euro and against an independent optimum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backups: complete, checked, taken while others write, and never brought back under a running job."""
+"""Backups: complete, checked, taken while others write, never restored under a running job."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_the_state_is_copied_before_the_store(
     assert get_mark(ctx.state, "latest", "spot_eur_mwh") is None
 
 
-def test_a_restore_killed_between_the_two_leaves_a_state_that_knows_too_little_and_is_completed_by_another(
+def test_a_restore_killed_between_the_two_knows_too_little_and_another_completes_it(
     ctx: RunContext, fill: Fill, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill()

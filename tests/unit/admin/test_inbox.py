@@ -1,4 +1,7 @@
-"""The inbox: what is dropped is imported once, filed away and counted; what cannot be read is kept apart."""
+"""The inbox: what is dropped is imported once, filed away and counted.
+
+What cannot be read is kept apart.
+"""
 
 from __future__ import annotations
 

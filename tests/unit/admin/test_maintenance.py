@@ -1,4 +1,4 @@
-"""Weekly maintenance: what is old goes, the newest of each job and what carries an alias stay, damage is reported."""
+"""Weekly maintenance: what is old goes, the newest and what has an alias stay; damage is told."""
 
 from __future__ import annotations
 

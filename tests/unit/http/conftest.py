@@ -1,4 +1,7 @@
-"""A provider under the test's control: a server that answers from a script and keeps the requests."""
+"""A provider under the test's control.
+
+A server that answers from a script and keeps the requests.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ Answer = tuple[int, bytes] | tuple[int, bytes, dict[str, str]]
 
 @dataclass
 class Script:
-    """Answers in order, the last one again and again; ``requests`` has target and headers of each."""
+    """Answers in order, the last one again and again.
+
+    ``requests`` has target and headers of each.
+    """
 
     answers: list[Answer] = field(default_factory=lambda: [(200, b"{}")])
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)

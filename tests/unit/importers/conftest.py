@@ -21,9 +21,13 @@ from factory_lib.settings.records import QualitySettings
 NOW = datetime.fromisoformat("2026-04-15T10:00Z")
 RULES = QualitySettings()
 SIAR_HEADER = (
-    "IdProvincia;IdEstacion;Fecha;Año;Dia;Temp Media (ºC);Temp Max (ºC);Hora Temp Max;Temp Mínima (ºC);Hora Temp Min;"
-    "Humedad Media (%);Humedad Max (%);Hora Hum Max;Humedad Min (%);Hora Hum Mín;Velviento (m/s);DirViento (º);"
-    "VelVientoMax (m/s);Hora VelMax;Dir viento Vel Max (º);Radiación (MJ/m2);Precipitación (mm);PePMon;EtPMon"
+    "IdProvincia;IdEstacion;Fecha;Año;Dia;Temp Media (ºC);Temp Max (ºC);Hora Temp Max;"
+    "Temp Mínima (ºC);"
+    "Hora Temp Min;"
+    "Humedad Media (%);Humedad Max (%);Hora Hum Max;Humedad Min (%);Hora Hum Mín;"
+    "Velviento (m/s);DirViento (º);"
+    "VelVientoMax (m/s);Hora VelMax;Dir viento Vel Max (º);Radiación (MJ/m2);"
+    "Precipitación (mm);PePMon;EtPMon"
 )
 
 

@@ -258,7 +258,8 @@ def test_weather_history_of_cities(read: Reader) -> None:
 
 def test_energy_table_gives_prices_load_and_the_operators_forecasts(read: Reader) -> None:
     columns = (
-        "time_utc,generation biomass,forecast solar day ahead,forecast wind onshore day ahead,total load forecast,"
+        "time_utc,generation biomass,forecast solar day ahead,forecast wind onshore day ahead,"
+        "total load forecast,"
         "total load actual,price day ahead,price actual"
     )
     reading = read.reading(f"{columns}\n2016-07-01T10:00:00Z,1,100.0,200.0,30000.0,,50.1,60.2\n")
@@ -276,7 +277,8 @@ def test_energy_table_gives_prices_load_and_the_operators_forecasts(read: Reader
 
 def test_forecast_issue_follows_the_clock_change(read: Reader) -> None:
     columns = (
-        "time_utc,forecast solar day ahead,forecast wind onshore day ahead,total load forecast,total load actual,"
+        "time_utc,forecast solar day ahead,forecast wind onshore day ahead,"
+        "total load forecast,total load actual,"
         "price day ahead"
     )
     forecasts = read.reading(
@@ -289,7 +291,8 @@ def test_forecast_issue_follows_the_clock_change(read: Reader) -> None:
 
 
 def test_gas_generation_belongs_to_the_local_day(read: Reader) -> None:
-    text = "date,datetime,gas_gen_mwh,gas_gen_percentage\n2024-07-01,2024-07-01T00:00:00.000+02:00,5000.5,0.2\n"
+    head = "date,datetime,gas_gen_mwh,gas_gen_percentage\n"
+    text = head + "2024-07-01,2024-07-01T00:00:00.000+02:00,5000.5,0.2\n"
     assert values(read.checked(text), "gas_generation_mwh") == {"2024-06-30T22:00": 5000.5}
 
 

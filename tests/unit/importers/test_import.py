@@ -26,7 +26,8 @@ WINDOW = {
 
 
 def prices(ctx: RunContext, **options: object) -> pd.DataFrame:
-    return ctx.store.read("spot_eur_mwh", places=["ES"], **WINDOW, **options)  # type: ignore[arg-type]
+    window = {**WINDOW, **options}
+    return ctx.store.read("spot_eur_mwh", places=["ES"], **window)  # type: ignore[arg-type]
 
 
 def saved(file: Path, text: str, encoding: str = "utf-8") -> Path:
@@ -172,7 +173,8 @@ def test_halved_hours_are_quarantined_once_and_a_release_of_a_person_stands(
 
 def test_forecasts_are_stored_as_forecasts(ctx: RunContext, tmp_path: Path) -> None:
     header = (
-        "time_utc,generation,forecast solar day ahead,forecast wind onshore day ahead,total load forecast,"
+        "time_utc,generation,forecast solar day ahead,forecast wind onshore day ahead,"
+        "total load forecast,"
         "total load actual,price day ahead,price actual"
     )
     report = import_path(

@@ -1,4 +1,7 @@
-"""The price model's way through the registry: tried, promoted, served, held against its successor, refused."""
+"""The price model's way through the registry.
+
+Tried, promoted, served, held against its successor, refused.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace

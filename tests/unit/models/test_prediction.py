@@ -54,7 +54,7 @@ def made_up_hours(days: int) -> pd.DataFrame:
 
 @pytest.fixture
 def lived_in(tmp_path: Path) -> Iterator[RunContext]:
-    """A store with 120 days of hours, and a provider's forecasts that run three degrees too warm."""
+    """A store with 120 days of hours, and a provider's forecasts three degrees too warm."""
     settings = factory_settings.load("live", env={"FACTORY_HOME": str(tmp_path)})
     hours = made_up_hours(120)
     with open_context(
@@ -100,7 +100,8 @@ def test_every_hour_has_a_price_a_class_and_says_where_they_come_from(lived_in: 
     result = summary.summarise_prediction(outcome)
     assert any("naive forecast serves" in note for note in result.notes)
     assert (
-        "Prices: published until Wed 11 Jun 00:00, then by the naive forecast (a published day repeated) until "
+        "Prices: published until Wed 11 Jun 00:00, then by the naive forecast "
+        "(a published day repeated) until "
         "Tue 17 Jun 12:00." in result.summary
     )
     assert result.status == "warn"
@@ -187,8 +188,8 @@ def test_a_clock_change_is_written_in_local_hours() -> None:
         pd.DataFrame({"tier": ["published"] * 27 + ["champion"] * 3}, index=index)
     )
     assert (
-        expected
-        == "Prices: published until Mon 27 Oct 00:00, then forecast by the champion until Mon 27 Oct 03:00."
+        expected == "Prices: published until Mon 27 Oct 00:00, "
+        "then forecast by the champion until Mon 27 Oct 03:00."
     )
 
 
@@ -207,13 +208,15 @@ def hours_of(name: str, price: float, temperature: float, score: float) -> pd.Da
     [
         pytest.param(
             hours_of("Halt Production", 70.0, 28.0, 44.0),
-            "Score 44 of 100: a price of 70 EUR/MWh takes 35 and outdoor air of 28 °C takes 21; Halt Production mostly "
+            "Score 44 of 100: a price of 70 EUR/MWh takes 35 and outdoor air of 28 °C "
+            "takes 21; Halt Production mostly "
             "because of warm air.",
             id="price and air",
         ),
         pytest.param(
             hours_of("Moderate", 100.0, 21.0, 38.0),
-            "Score 38 of 100: a price of 100 EUR/MWh takes 70 and what forecasts miss gives back 8; "
+            "Score 38 of 100: a price of 100 EUR/MWh takes 70 and what forecasts miss "
+            "gives back 8; "
             "Moderate mostly because of the price.",
             id="uncertain",
         ),

@@ -27,7 +27,10 @@ def test_each_slot_of_each_day_is_forecast_once_per_lead(market, small):
 
 @pytest.mark.parametrize("lead", [1, 5])
 def test_what_happens_later_changes_no_earlier_forecast(market, small, lead):
-    """Prices from day D on are disturbed: forecasts issued before D, for D - 1 + lead and earlier, must not move."""
+    """Prices from day D on are disturbed.
+
+    Forecasts issued before D, for D - 1 + lead and earlier, must not move.
+    """
     disturbed = market.grid.copy()
     since = market.row(date(2024, 2, 5))
     disturbed[since:] = np.random.default_rng(4).normal(500, 200, disturbed[since:].shape)

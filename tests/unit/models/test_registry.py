@@ -1,4 +1,7 @@
-"""Old trainings go with their files; what is in use or young, and what a rollback returns to, stays."""
+"""Old trainings go with their files.
+
+What is in use or young, and what a rollback returns to, stays.
+"""
 
 from __future__ import annotations
 

@@ -167,13 +167,15 @@ def test_a_topic_is_one_line_and_equal_messages_stand_once(
     )
     alerts.deliver(ctx.state, ctx.settings, now)
     assert capsys.readouterr().err.splitlines() == [
-        "ALERT critical gap opened (3): humidity_pct, temperature_c: 24 slots missing. spot_eur_mwh: 96 slots missing.",
+        "ALERT critical gap opened (3): humidity_pct, temperature_c: 24 slots missing. "
+        "spot_eur_mwh: 96 slots missing.",
         "ALERT warning gap/pvpc_eur_mwh opened: 4 slots missing.",
     ]
 
 
 def record(status: str) -> RunRecord:
-    return RunRecord("ingest", "live", "01_ingest", status, "", "", 1, {}, error="no such price")  # type: ignore[arg-type]
+    error = "no such price"
+    return RunRecord("ingest", "live", "01_ingest", status, "", "", 1, {}, error=error)
 
 
 def test_a_failed_job_and_an_open_circuit_raise_and_end(ctx: RunContext, now: datetime) -> None:

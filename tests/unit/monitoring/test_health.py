@@ -1,4 +1,7 @@
-"""Diagnostics: each finding has a status and, where it is bad, a next step; keys end with notice."""
+"""Diagnostics: each finding has a status and, where it is bad, a next step.
+
+Keys end with notice.
+"""
 
 from __future__ import annotations
 

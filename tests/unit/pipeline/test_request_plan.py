@@ -17,7 +17,7 @@ T0 = datetime(2023, 3, 1, tzinfo=UTC)
 
 
 def fewest(days: list[int], reach: int) -> int:
-    """Return the smallest number of stretches of ``reach`` days that hold all ``days``, by trying every choice."""
+    """Return the smallest number of stretches of ``reach`` days that hold all ``days``."""
     best = {len(days): 0}
     for first in range(len(days) - 1, -1, -1):
         # The stretch that holds this day may begin on any of the days before it.

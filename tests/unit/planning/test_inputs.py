@@ -1,4 +1,4 @@
-"""Inputs of a plan: published, forecast or earlier prices, outdoor air, metered and planned load."""
+"""Inputs of a plan: published, forecast or earlier prices, outdoor air, metered load."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

@@ -21,7 +21,10 @@ from factory_sim.faults import LINE, read_rules, read_script
 from factory_sim.holes import PRICES, WEATHER, Hole, Holes, demo_holes
 from factory_sim.launch import launched
 
-PATH = "/ree/es/datos/mercados/precios-mercados-tiempo-real?start_date=2026-04-10T00:00&end_date=2026-04-10T23:59"
+PATH = (
+    "/ree/es/datos/mercados/precios-mercados-tiempo-real"
+    "?start_date=2026-04-10T00:00&end_date=2026-04-10T23:59"
+)
 NOW = datetime(2026, 4, 15, 10, tzinfo=UTC)
 REQUESTS = 400
 
@@ -130,7 +133,7 @@ def test_the_clock_stands_still_runs_or_is_real() -> None:
     assert abs(clock.now() - SystemClock().now()) < timedelta(minutes=1)
 
 
-# -- over a connection -------------------------------------------------------------------------------------------------
+# -- over a connection -----------------------------------------------------------------
 
 
 def ask(address: str, path: str, method: str = "GET", body: str | None = None) -> tuple[int, bytes]:
@@ -224,7 +227,7 @@ def test_it_runs_as_a_process_of_its_own() -> None:
         ask(remote.url, "/")
 
 
-# -- holes -------------------------------------------------------------------------------------------------------------
+# -- holes -----------------------------------------------------------------------------
 
 
 def test_a_late_value_comes_with_the_second_request_of_each_source(bench: Any) -> None:

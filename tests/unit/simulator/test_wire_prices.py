@@ -25,7 +25,7 @@ def series(body: Any) -> dict[str, list[dict[str, Any]]]:
     return {item["id"]: item["attributes"]["values"] for item in body["included"]}
 
 
-# -- apidatos --------------------------------------------------------------------------------------------------------
+# -- apidatos --------------------------------------------------------------------------
 
 
 def test_ree_answers_like_the_price_widget(bench: Any, world: World) -> None:
@@ -192,7 +192,7 @@ def test_ree_publishes_late_when_told_to(bench: Any) -> None:
     assert "included" in ree(bench.at("2026-04-14T12:25:00Z"), "2026-04-15", "2026-04-15")
 
 
-# -- OMIE ------------------------------------------------------------------------------------------------------------
+# -- OMIE ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_omie_republishes_under_another_suffix(bench: Any) -> None:
     assert bench.get(FILE, parents="marginalpdbc", filename="marginalpdbc_20260410.2").status == 200
 
 
-# -- ESIOS -----------------------------------------------------------------------------------------------------------
+# -- ESIOS -----------------------------------------------------------------------------
 
 
 def esios(bench: Any, identity: int, first: str, last: str, **query: Any) -> Any:

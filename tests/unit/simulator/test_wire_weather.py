@@ -19,11 +19,14 @@ HOURLY = (
 )
 LATIN = "iso-8859-15"
 KEY = {"api_key": "a.b.c"}
-DAILY = "/aemet/opendata/api/valores/climatologicos/diarios/datos/fechaini/{}T00:00:00UTC/fechafin/{}T23:59:59UTC/{}"
+DAILY = (
+    "/aemet/opendata/api/valores/climatologicos/diarios/datos"
+    "/fechaini/{}T00:00:00UTC/fechafin/{}T23:59:59UTC/{}"
+)
 OBSERVATION = "/aemet/opendata/api/observacion/convencional/datos/estacion/5279X"
 
 
-# -- Open-Meteo ------------------------------------------------------------------------------------------------------
+# -- Open-Meteo ------------------------------------------------------------------------
 
 
 def archive(bench: Any, first: str, last: str, **query: Any) -> Any:
@@ -134,7 +137,7 @@ def test_open_meteo_null_run(bench: Any) -> None:
     assert (nulls[0], nulls[-1]) == ("2026-04-14T23:00", "2026-04-15T10:00")
 
 
-# -- AEMET -----------------------------------------------------------------------------------------------------------
+# -- AEMET -----------------------------------------------------------------------------
 
 
 def two_steps(bench: Any, path: str) -> Any:
@@ -307,7 +310,7 @@ def test_aemet_inventory_packs_coordinates(bench: Any) -> None:
     } in stations
 
 
-# -- OpenWeatherMap --------------------------------------------------------------------------------------------------
+# -- OpenWeatherMap --------------------------------------------------------------------
 
 OWM = {"lat": 38.151, "lon": -3.629, "appid": "k"}
 
@@ -365,7 +368,7 @@ def test_openweathermap_refusals(
     assert json.loads(answer.body)["cod"] == cod
 
 
-# -- SIAR ------------------------------------------------------------------------------------------------------------
+# -- SIAR ------------------------------------------------------------------------------
 
 SIAR = "/siar/siarapi/API/V1/Datos/Diarios/ESTACION"
 WINDOW = {"Id": "J17", "FechaInicial": "2026-03-01", "FechaFinal": "2026-03-28"}

@@ -33,7 +33,7 @@ from factory_lib.state import open_state
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
 
 
-# -- API ------------------------------------------------------------------------------------------------------------
+# -- API -------------------------------------------------------------------------------
 
 
 def record(fecha: str, **values: Any) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def test_the_words_of_a_403_tell_what_it_is(said: str, error: type, seconds: flo
     assert found.retry_after_s == seconds
 
 
-# -- datosclima -----------------------------------------------------------------------------------------------------
+# -- datosclima ------------------------------------------------------------------------
 
 
 def workbook(rows: list[list[str]]) -> bytes:
@@ -127,13 +127,16 @@ def workbook(rows: list[list[str]]) -> bytes:
     package = "http://schemas.openxmlformats.org/package/2006"
     parts = {
         "[Content_Types].xml": f'<Types xmlns="{package}/content-types"/>',
-        "_rels/.rels": f'<Relationships xmlns="{package}/relationships"><Relationship Id="r1" '
+        "_rels/.rels": f'<Relationships xmlns="{package}/relationships">'
+        '<Relationship Id="r1" '
         f'Type="{office}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
-        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{package}/relationships"><Relationship Id="r1" '
+        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{package}/relationships">'
+        '<Relationship Id="r1" '
         f'Type="{office}/worksheet" Target="worksheets/sheet1.xml"/></Relationships>',
         "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{office}"><sheets>'
         '<sheet name="a" sheetId="1" r:id="r1"/></sheets></workbook>',
-        "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{main}"><sheetData>{cells}</sheetData></worksheet>',
+        "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{main}"><sheetData>{cells}</sheetData>'
+        "</worksheet>",
     }
     file = BytesIO()
     with zipfile.ZipFile(file, "w") as archive:

@@ -102,7 +102,7 @@ def test_the_real_daily_files_parse_whole(real_data: Path) -> None:
             assert not parsed.rejected
 
 
-# -- ESIOS ----------------------------------------------------------------------------------------------------------
+# -- ESIOS -----------------------------------------------------------------------------
 
 
 def archive(day: date, labels: list[str], price: str = "109,55") -> bytes:

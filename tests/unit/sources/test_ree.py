@@ -1,4 +1,4 @@
-"""REE's price answers: identity by id, local days with their clock changes, and what is not a price."""
+"""REE's price answers: identity by id, local days with clock changes, what is not a price."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Open-Meteo, OpenWeatherMap and AEMET: units, slots, words among numbers, and forecasts apart from observations."""
+"""Open-Meteo, OpenWeatherMap and AEMET.
+
+Units, slots, words among numbers, and forecasts apart from observations.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ NOW = datetime(2026, 4, 15, 8, 40, tzinfo=UTC)
 POINT = "38.151,-3.629"
 
 
-# -- Open-Meteo -----------------------------------------------------------------------------------------------------
+# -- Open-Meteo ------------------------------------------------------------------------
 
 
 def hourly(**changes: Any) -> dict[str, Any]:
@@ -108,7 +111,7 @@ def test_the_reason_of_a_429_says_how_long(reason: str, seconds: float) -> None:
     assert error.retry_after_s == seconds
 
 
-# -- AEMET ----------------------------------------------------------------------------------------------------------
+# -- AEMET -----------------------------------------------------------------------------
 
 
 def observation(fint: str, **values: Any) -> dict[str, Any]:
@@ -319,7 +322,7 @@ def test_the_real_observations_of_a_night_go_through(real_data: Path) -> None:
     assert len(stations) > 15
 
 
-# -- OpenWeatherMap -------------------------------------------------------------------------------------------------
+# -- OpenWeatherMap --------------------------------------------------------------------
 
 
 def current(**changes: Any) -> bytes:
@@ -385,13 +388,16 @@ def test_kelvin_is_out_of_range_and_rejected() -> None:
 
 
 def test_a_401_about_the_plan_is_not_about_the_key() -> None:
-    said = b'{"cod":401, "message": "Please note that using One Call 3.0 requires a separate subscription to"}'
+    said = (
+        b'{"cod":401, "message": "Please note that using One Call 3.0 requires '
+        b'a separate subscription to"}'
+    )
     error = openweathermap.classify_response(Reply(401, {}, said))
     assert isinstance(error, AuthError)
     assert "subscription" in error.detail
 
 
-# -- forecasts ------------------------------------------------------------------------------------------------------
+# -- forecasts -------------------------------------------------------------------------
 
 
 def test_a_forecast_row_is_to_come_and_in_range_and_has_no_spread() -> None:

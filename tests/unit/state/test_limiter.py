@@ -1,4 +1,7 @@
-"""Turns: one per spacing, over all who share the state; a day's quota; the margin for late arrivals."""
+"""Turns: one per spacing, over all who share the state; a day's quota.
+
+The margin for late arrivals.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ def limits(settings: Settings) -> SourceSettings:
 
 
 def turns(hosts: Hosts, limits: SourceSettings, count: int) -> list[float]:
-    """Return when ``count`` askers get their turns, each with a clock of its own that starts now."""
+    """Return when ``count`` askers get their turns, each with a clock that starts now."""
     instants = []
     for _ in range(count):
         clock = SimulatedClock(NOW)

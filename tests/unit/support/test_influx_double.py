@@ -1,4 +1,4 @@
-"""The InfluxDB double: what it accepts, what it refuses and how it answers, against InfluxDB's documented formats."""
+"""The InfluxDB double: what it accepts, refuses and answers, against InfluxDB's documentation."""
 
 from __future__ import annotations
 
@@ -103,7 +103,8 @@ class TestFlux:
         assert answer(
             self.made, ALL + ' |> filter(fn: (r) => r._measurement == "m" and r.t == "a")'
         ) == [
-            "#datatype,string,long,dateTime:RFC3339,dateTime:RFC3339,dateTime:RFC3339,double,string,string,string",
+            "#datatype,string,long,dateTime:RFC3339,dateTime:RFC3339,dateTime:RFC3339,"
+            "double,string,string,string",
             "#group,false,false,true,true,false,false,true,true,true",
             "#default,_result,,,,,,,,",
             ",result,table,_start,_stop,_time,_value,_field,_measurement,t",
@@ -167,7 +168,8 @@ class TestFlux:
     def test_first_and_last_of_each_series(self) -> None:
         flux = (
             ALL
-            + ' |> filter(fn: (r) => r._measurement == "m") |> filter(fn: (r) => r.t == "a") |> {}()'
+            + ' |> filter(fn: (r) => r._measurement == "m")'
+            + ' |> filter(fn: (r) => r.t == "a") |> {}()'
         )
         ends = [
             answer(self.made, flux.format(name), {"annotations": []})[1].split(",")[6]
@@ -199,7 +201,8 @@ class TestHttp:
                 data_frame_tag_columns=["place"],
             )
             flux = (
-                f'from(bucket: "{double.BUCKET}") |> range(start: 2026-01-01T00:00:00Z, stop: 2027-01-01T00:00:00Z)'
+                f'from(bucket: "{double.BUCKET}")'
+                " |> range(start: 2026-01-01T00:00:00Z, stop: 2027-01-01T00:00:00Z)"
                 ' |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")'
             )
             found = client.query_api().query_data_frame(flux)

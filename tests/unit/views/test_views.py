@@ -1,4 +1,4 @@
-"""Pages: summary lines, tables that show unknown as unknown, charts that draw what they are given."""
+"""Pages: summary lines, tables that show unknown as unknown, charts of what they are given."""
 
 from __future__ import annotations
 
