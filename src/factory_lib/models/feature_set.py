@@ -43,7 +43,9 @@ class FeatureSet:
 
 
 def build_feature_set(ctx: RunContext, days: int) -> FeatureSet:
-    """Build, and in a job store, the set of the last ``days`` days, or of the latest with price and weather.
+    """Build, and in a job store, the set of the last ``days`` days.
+
+    Where those have no price and weather, of the latest that have.
 
     Raises
     ------
