@@ -19,9 +19,7 @@ from factory_lib.errors import BadInput, FactoryError, JobLocked
 from factory_lib.runs import due
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
-from factory_lib.state import open_state
-from factory_lib.state.marks import LAST_RUN, get_marks
-from factory_lib.state.ticks import count_tick
+from factory_lib.state import marks, open_state, ticks
 
 # A job that failed outweighs one that was only locked, whatever the numbers say.
 _WORST_FIRST = (1, 2, 69, 75, 0)
@@ -129,7 +127,7 @@ def _nothing_due(settings: Settings, name: str, now: datetime) -> str | None:
     with open_state(settings) as state:
         reason = due.nothing_due(settings, state, name, now)
         if reason:
-            count_tick(state, name, "not_due", now)
+            ticks.count_tick(state, name, "not_due", now)
     return reason
 
 
@@ -150,7 +148,7 @@ def _run(
         folder, record = runner.run_job(settings, name, spec, as_of, run_options)
     except JobLocked as locked:
         with open_state(settings) as state:
-            count_tick(state, name, "locked", as_of)
+            ticks.count_tick(state, name, "locked", as_of)
         _report({"job": name, "status": "skipped", "summary": str(locked)}, as_json)
         return locked.exit_code
     sentence = f"{record.error or record.summary}\n  {folder / 'report.html'}"
@@ -172,7 +170,7 @@ def list_jobs(profile: str | None, as_json: bool) -> None:
     """List the jobs: notebook, cadence, last run."""
     settings = factory_settings.load(profile)
     with open_state(settings, read_only=True) as state:
-        last = get_marks(state, LAST_RUN)
+        last = marks.get_marks(state, marks.LAST_RUN)
     rows = []
     lines = []
     for name, spec in settings.jobs.items():

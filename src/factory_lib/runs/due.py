@@ -17,8 +17,7 @@ from factory_lib.catalogue import DayAhead, Grid, Series
 from factory_lib.clock import HOUR_S, day_start, epoch, market_day
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
-from factory_lib.state import State, attempts
-from factory_lib.state.marks import DRIFT, LAST_RUN, LATEST_SLOT, STORED, get_mark, get_marks
+from factory_lib.state import State, attempts, marks
 
 PLAN_AGAIN_AFTER = timedelta(hours=6)
 LONGEST_QUIET = timedelta(hours=1)  # health is checked that often, and after a job that failed
@@ -46,7 +45,7 @@ def nothing_due(settings: Settings, state: State, job: str, now: datetime) -> st
     spec = settings.jobs[job]
     if spec.kind == "ingestion":
         return None if waiting_entries(settings) else _nothing_new(settings, state, spec, now)
-    last_run = get_mark(state, LAST_RUN, job)
+    last_run = marks.get_mark(state, marks.LAST_RUN, job)
     if last_run is None:
         return None
     tick = JobTick(settings, state, last_run.at, last_run.note["status"] == "ok", now)
@@ -117,7 +116,7 @@ def _newest_late_slot(
     settings: Settings, state: State, names: list[str], now: datetime
 ) -> datetime | None:
     """Return since when the newest slot that the sources can have and the store lacks is there."""
-    latest = get_marks(state, LATEST_SLOT)
+    latest = marks.get_marks(state, marks.LATEST_SLOT)
     newest: dict[str, tuple[datetime, datetime]] = {}
     for name in names:
         for series in map(settings.catalogue.__getitem__, providers.SOURCES[name].served(settings)):
@@ -166,7 +165,7 @@ def _no_new_gap(tick: JobTick) -> str | None:
     """
     if market_day(tick.last) < market_day(tick.now):
         return None
-    latest = get_marks(tick.state, LATEST_SLOT)
+    latest = marks.get_marks(tick.state, marks.LATEST_SLOT)
     catalogue = tick.settings.catalogue
     if any(_due_slots_end(catalogue[name], tick.now) > mark.at for name, mark in latest.items()):
         return None
@@ -189,13 +188,13 @@ def _due_slots_end(series: Series, now: datetime) -> datetime:
 
 
 def _nothing_stored(tick: JobTick) -> str | None:
-    if any(mark.at >= tick.last for mark in get_marks(tick.state, STORED).values()):
+    if any(mark.at >= tick.last for mark in marks.get_marks(tick.state, marks.STORED).values()):
         return None
     return f"nothing was stored since the last run at {tick.last:%Y-%m-%d %H:%M}Z"
 
 
 def _no_drift(tick: JobTick) -> str | None:
-    drifts = get_marks(tick.state, DRIFT).values()
+    drifts = marks.get_marks(tick.state, marks.DRIFT).values()
     if any(drift.note and drift.at >= tick.last for drift in drifts):
         return None
     return _nothing_stored(tick)
@@ -207,7 +206,7 @@ def _plan_is_current(tick: JobTick) -> str | None:
     It goes by prices first of all; the weather forecast changes slowly, and a new day has
     a tomorrow of its own.
     """
-    priced = get_mark(tick.state, STORED, f"{tick.settings.tariff.price_basis}_eur_mwh")
+    priced = marks.get_mark(tick.state, marks.STORED, f"{tick.settings.tariff.price_basis}_eur_mwh")
     if (
         (priced and priced.at >= tick.last)
         or market_day(tick.last) < market_day(tick.now)
@@ -218,7 +217,7 @@ def _plan_is_current(tick: JobTick) -> str | None:
 
 
 def _no_job_failed(tick: JobTick) -> str | None:
-    runs = get_marks(tick.state, LAST_RUN).values()
+    runs = marks.get_marks(tick.state, marks.LAST_RUN).values()
     failed = any(run.at >= tick.last and run.note["status"] != "ok" for run in runs)
     if failed or tick.now - tick.last >= LONGEST_QUIET:
         return None

@@ -13,7 +13,6 @@ from factory_lib.errors import NotebookFailed
 from factory_lib.files import write_atomically
 from factory_lib.results import METRICS_MIME
 from factory_lib.runs import records
-from factory_lib.runs.records import RunRecord
 from factory_lib.settings import Paths
 
 Notebook = Any  # nbformat's NotebookNode; nbformat is imported when a job runs
@@ -26,14 +25,14 @@ def _stylesheet() -> str:
     return (TEMPLATES / "style.css").read_text(encoding="utf-8")
 
 
-def render(notebook: Notebook, record: RunRecord, *, code: bool = False) -> str:
+def render(notebook: Notebook, record: records.RunRecord, *, code: bool = False) -> str:
     """Return the page of an executed notebook.
 
     Parameters
     ----------
     notebook : nbformat.NotebookNode
         With outputs.
-    record : RunRecord
+    record : records.RunRecord
         Status, parameters and times for the head and foot of the page.
     code : bool
         Show the cells' source, folded.

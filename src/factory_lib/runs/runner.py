@@ -21,20 +21,16 @@ from factory_lib.clock import AS_OF_ENV, REPLAY_AFTER, Clock, SystemClock
 from factory_lib.errors import BadInput, NotebookFailed, UnknownParameter
 from factory_lib.files import lock, write_atomically
 from factory_lib.runs import records, report
-from factory_lib.runs.records import RunRecord, stamp
-from factory_lib.runs.report import Notebook
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
-from factory_lib.state import State, open_state
-from factory_lib.state.marks import LAST_RUN, set_mark
-from factory_lib.state.ticks import count_tick
+from factory_lib.state import State, marks, open_state, ticks
 
-AfterRun = Callable[[State, Settings, RunRecord, datetime], None]
+AfterRun = Callable[[State, Settings, records.RunRecord, datetime], None]
 # about one start in a hundred loses a race for its ports when several run at once
 KERNEL_STARTS = 2
 
 
-def _nothing(state: State, settings: Settings, record: RunRecord, at: datetime) -> None:
+def _nothing(state: State, settings: Settings, record: records.RunRecord, at: datetime) -> None:
     """Do nothing after a run."""
 
 
@@ -66,7 +62,7 @@ class RunOptions:
 
 def run_job(
     settings: Settings, job: str, spec: JobSettings, as_of: datetime, options: RunOptions
-) -> tuple[Path, RunRecord]:
+) -> tuple[Path, records.RunRecord]:
     """Execute the job's notebook and return its folder and record, whatever happens in it.
 
     Parameters
@@ -83,27 +79,27 @@ def run_job(
     """
     machine = options.clock or SystemClock()
     profile = options.clock or SystemClock(settings.clock_offset_s)
-    own = {"profile": settings.profile, "as_of": stamp(as_of)}
+    own = {"profile": settings.profile, "as_of": records.stamp(as_of)}
     given = {**own, **spec.parameters, **options.parameters}
     with lock(settings.paths.lock(job), wait=False):
         notebook = notebook_for(settings, spec, given)
         records.mark_killed(settings.paths.runs, machine.now())
         started = machine.now()
         folder = records.new_folder(settings.paths.runs, job, started)
-        record = RunRecord(
+        record = records.RunRecord(
             job=job,
             profile=settings.profile,
             notebook=spec.notebook,
             status="started",
             as_of=given["as_of"],
-            started_at=stamp(started),
+            started_at=records.stamp(started),
             pid=os.getpid(),
             parameters=given,
         )
         records.save_record(folder, record)
         began = profile.now()
         replay = options.replay or began - as_of > REPLAY_AFTER
-        present = "" if replay else stamp(as_of)
+        present = "" if replay else records.stamp(as_of)
         executed, record = _execute(notebook, folder, record, spec, settings.paths.root, present)
         record = _finish(settings, folder, record, executed, machine.now(), code=options.code)
         # a parameter that a person got wrong is no trouble of the job
@@ -115,7 +111,9 @@ def run_job(
     return folder, record
 
 
-def notebook_for(settings: Settings, spec: JobSettings, given: Mapping[str, Any]) -> Notebook:
+def notebook_for(
+    settings: Settings, spec: JobSettings, given: Mapping[str, Any]
+) -> report.Notebook:
     """Return the job's notebook, which declares every parameter that is ``given``.
 
     Raises
@@ -129,7 +127,7 @@ def notebook_for(settings: Settings, spec: JobSettings, given: Mapping[str, Any]
         import nbformat
 
     try:
-        notebook: Notebook = nbformat.read(source, as_version=4)
+        notebook: report.Notebook = nbformat.read(source, as_version=4)
     except FileNotFoundError:
         raise NotebookFailed(
             f"{source} is missing.", next_step="Check [jobs] in config/factory.toml."
@@ -159,8 +157,13 @@ def _without(*modules: str) -> Iterator[None]:
 
 
 def _execute(
-    notebook: Notebook, folder: Path, record: RunRecord, spec: JobSettings, root: Path, present: str
-) -> tuple[Notebook, RunRecord]:
+    notebook: report.Notebook,
+    folder: Path,
+    record: records.RunRecord,
+    spec: JobSettings,
+    root: Path,
+    present: str,
+) -> tuple[report.Notebook, records.RunRecord]:
     """Execute the notebook in a working copy; return it, and the record with how it ended."""
     import nbformat
     import psutil
@@ -206,12 +209,12 @@ def _peak_memory_mb(pid: int) -> float:
 
 def _execute_cells(
     file: Path,
-    record: RunRecord,
+    record: records.RunRecord,
     spec: JobSettings,
     root: Path,
     present: str,
     after_cell: Callable[..., None],
-) -> RunRecord:
+) -> records.RunRecord:
     """Execute a notebook in place and return the record with status and error."""
     with _without("pyarrow"):  # for notebooks on Hadoop
         import papermill
@@ -253,12 +256,12 @@ def _execute_cells(
 def _finish(
     settings: Settings,
     folder: Path,
-    record: RunRecord,
-    executed: Notebook,
+    record: records.RunRecord,
+    executed: report.Notebook,
     at: datetime,
     *,
     code: bool,
-) -> RunRecord:
+) -> records.RunRecord:
     """Write notebook, report and record of an executed run, without secrets."""
     import nbformat
 
@@ -288,7 +291,7 @@ def _finish(
 
 def _remember(
     settings: Settings,
-    record: RunRecord,
+    record: records.RunRecord,
     began: datetime,
     at: datetime,
     after_run: AfterRun | None,
@@ -300,14 +303,14 @@ def _remember(
     for how it ended says nothing of now.
     """
     with open_state(settings) as state:
-        count_tick(state, record.job, record.status, at)
+        ticks.count_tick(state, record.job, record.status, at)
         if after_run:
             note = {"status": record.status, "summary": record.summary, "error": record.error}
-            set_mark(state, LAST_RUN, record.job, began, note)
+            marks.set_mark(state, marks.LAST_RUN, record.job, began, note)
             after_run(state, settings, record, at)
 
 
-def _attach(settings: Settings, folder: Path, record: RunRecord) -> RunRecord:
+def _attach(settings: Settings, folder: Path, record: records.RunRecord) -> records.RunRecord:
     """Add the notebook to the MLflow run it made; a registry that refuses costs that alone."""
     if not record.mlflow_run_id or record.status != "ok":
         return record

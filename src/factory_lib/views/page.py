@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from html import escape
-from typing import Any, Protocol
+from typing import Any
 
 from factory_lib.clock import MADRID
 from factory_lib.results import METRICS_MIME, JobResult
@@ -43,28 +42,14 @@ class Html:
         return self.text
 
 
-class Page(Protocol):
-    """Context of a page, of which its heading shows the profile, the instant and the place."""
+def heading(page: Any) -> Html:
+    """Return the line below a page's title: SIMULATED where it applies, profile and as-of.
 
-    @property
-    def profile(self) -> str:
-        """Name of the profile."""
-
-    @property
-    def as_of(self) -> datetime:
-        """Instant at which the page is judged; nothing that became available later was read."""
-
-    @property
-    def simulated(self) -> bool:
-        """Whether the store is stamped as simulated."""
-
-    @property
-    def site_name(self) -> str:
-        """Name of the plant's place, whose local time the page shows."""
-
-
-def heading(page: Page) -> Html:
-    """Return the line below a page's title: SIMULATED where it applies, profile and as-of."""
+    Parameters
+    ----------
+    page : RunContext
+        With ``profile``, ``as_of``, ``simulated`` (the stamp of the store), ``site_name``.
+    """
     local = page.as_of.astimezone(MADRID)
     when = f"{local:%A %-d %B %Y, %H:%M} in {page.site_name} ({page.as_of:%Y-%m-%d %H:%MZ})"
     badge = f"{_SIMULATED} · " if page.simulated else ""

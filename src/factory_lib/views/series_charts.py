@@ -62,9 +62,7 @@ def lines(
     steps : bool
         Prices hold for their whole slot, so they are drawn as steps.
     """
-    names_by_unit: dict[str, list[str]] = {}
-    for name in frame.columns:
-        names_by_unit.setdefault(unit_of(name), []).append(name)
+    names_by_unit = frame.columns.to_series().groupby(unit_of, sort=False).groups
     values = split_at_gaps(frame)
     height = 2.3 * len(names_by_unit) + 0.4
     with chart(title, height, nrows=len(names_by_unit), sharex=True) as (figure, panels):
@@ -77,7 +75,7 @@ def lines(
                     step_line(axes, values[name], label=words, color=colour)
                 else:
                     axes.plot(values.index, values[name], label=words, color=colour)
-            axes.set_ylabel(unit)
+            axes.set_ylabel(str(unit))
             if frame[names].min().min() < 0:
                 axes.axhline(0, color=LINE, linewidth=1)
             legend(axes)
