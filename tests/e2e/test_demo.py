@@ -161,7 +161,7 @@ def test_the_plan_of_the_shift_leader_keeps_overrides_and_a_preview_writes_nothi
     assert [row["number"] for row in listed] == [1]
     files = {file: file.stat().st_mtime_ns for file in later.home.glob("data/demo/plans/**/*")}
     preview = json.loads(factory(later.home, *words, "--what-if", "operators=-1", "--json").stdout)
-    assert [row["plan"] for row in preview] == ["as it is", "with the change"]
+    assert [row["plan"] for row in preview["plans"]] == ["as it is", "with the change"]
     after = {file: file.stat().st_mtime_ns for file in later.home.glob("data/demo/plans/**/*")}
     assert after == files
     assert factory(later.home, *words, "override", "remove", "1").returncode == 0

@@ -239,15 +239,14 @@ def show_config(profile: str | None, as_json: bool) -> None:
 
 
 def _plant(settings: Settings) -> str:
-    from factory_lib.planning import plant_summary
+    from factory_lib.planning.summary import describe_plant
 
-    lines = plant_summary.describe(settings)
-    return "\n".join([f"From {settings.file}, profile {settings.profile}:", *lines])
+    return f"From {settings.file}, profile {settings.profile}:\n{describe_plant(settings)}"
 
 
 def _problems(settings: Settings) -> Iterator[str]:
     """Yield the jobs that cannot run, and what of a week's demand is not met."""
-    from factory_lib.planning import plant_summary
+    from factory_lib.planning.daily import week_problems
     from factory_lib.runs import runner
 
     for name, spec in settings.jobs.items():
@@ -255,5 +254,5 @@ def _problems(settings: Settings) -> Iterator[str]:
             runner.notebook_for(settings, spec, {"profile": "", "as_of": "", **spec.parameters})
         except FactoryError as error:
             yield f"Job {name} cannot run: {error}"
-    for line in plant_summary.cannot(settings):
+    for line in week_problems(settings):
         yield f"An ordinary week does not meet its demand in time: {line}."

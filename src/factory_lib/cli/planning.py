@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import click
+from msgspec.structs import asdict
 
 from factory_lib.cli.common import (
     as_of_option,
     by_option,
     common_options,
+    in_context,
     records,
-    write,
-    write_json,
-    write_rows,
+    write_either,
+    write_result,
 )
 from factory_lib.context import RunContext, open_context
 from factory_lib.errors import BadInput
@@ -50,7 +51,7 @@ CHANGES = "operators=-1 contract_kw=80 out=conche price_eur_mwh=20 pv_kwp=50"
     "changes",
     multiple=True,
     metavar="NAME=VALUE",
-    help=f"Plan two days with a change and compare; nothing is written. One of: {CHANGES}.",
+    help=f"Plan three days with a change and compare; nothing is written. One of: {CHANGES}.",
 )
 @click.option(
     "--language",
@@ -92,7 +93,7 @@ def plan(
         if changes:
             _write_preview(ctx, changes, as_json)
             return 0
-        _store_overrides(ctx, words, day, clear, (by, reason))
+        _store_overrides(ctx, words, day, (by, reason), clear)
         _write_plan(ctx, day, days, language, as_json)
     return 0
 
@@ -104,19 +105,13 @@ def override(profile: str | None, as_json: bool) -> None:
 
 
 @override.command("list")
-@common_options
-def list_overrides(profile: str | None, as_json: bool) -> int:
+@in_context(read_only=True)
+def list_overrides(ctx: RunContext) -> list[dict[str, Any]]:
     """List the overrides that are stored."""
     from factory_lib.planning import documents, overrides
 
-    with open_context(profile, read_only=True) as ctx:
-        items = overrides.stored(documents.plans_folder(ctx))
-    rows = [
-        {"number": item.number, "override": str(item), "until": item.end, "by": item.author}
-        for item in items
-    ]
-    write_rows(rows, as_json)
-    return 0
+    items = overrides.stored(documents.plans_folder(ctx))
+    return [{**asdict(item), "override": str(item)} for item in items]
 
 
 @override.command("add")
@@ -124,38 +119,39 @@ def list_overrides(profile: str | None, as_json: bool) -> int:
 @click.option("--day", default="", help="Day of a bare time: today, tomorrow (default), or a date.")
 @click.option("--reason", default="", help="Reason of the override.")
 @by_option
-@common_options
+@in_context()
 def add_override(
-    profile: str | None, words: Sequence[str], day: str, reason: str, by: str, as_json: bool
-) -> int:
+    ctx: RunContext, words: Sequence[str], day: str, reason: str, by: str
+) -> list[dict[str, Any]]:
     """Add one override: pin PRODUCT STAGE WHEN, out MACHINE UNTIL, or order PRODUCT KG DUE."""
-    with open_context(profile) as ctx:
-        added = _store_overrides(ctx, [" ".join(words)], day, False, (by, reason))
-    write_rows([{"number": added[-1].number, "override": str(added[-1])}], as_json)
-    return 0
+    added = _store_overrides(ctx, [" ".join(words)], day, (by, reason))
+    return [{"number": item.number, "override": str(item)} for item in added]
 
 
 @override.command("remove")
 @click.argument("number", type=int)
-@common_options
-def remove_override(profile: str | None, number: int, as_json: bool) -> int:
+@in_context()
+def remove_override(ctx: RunContext, number: int) -> list[dict[str, Any]]:
     """Remove an override by its number."""
     from factory_lib.planning import documents, overrides
 
-    with open_context(profile) as ctx:
-        removed = overrides.remove_override(documents.plans_folder(ctx), number)
-    write_rows([{"removed": removed.number, "override": str(removed)}], as_json)
-    return 0
+    removed = overrides.remove_override(documents.plans_folder(ctx), number)
+    return [{"removed": number, "override": str(removed)}]
 
 
 def _store_overrides(
-    ctx: RunContext, words: Sequence[str], day: str, clear: bool, by_and_reason: tuple[str, str]
+    ctx: RunContext,
+    texts: Sequence[str],
+    day: str,
+    by_and_reason: tuple[str, str],
+    clear: bool = False,
 ) -> Sequence[Any]:
     from factory_lib.planning import daily, documents, overrides
 
     folder = documents.plans_folder(ctx)
     first = daily.day_of(day, ctx.as_of)
-    items = overrides.parse(words, ctx.settings.plant, first, ctx.as_of, *by_and_reason)
+    plant = ctx.settings.plant
+    items = [overrides.parse(text, plant, first, ctx.as_of, *by_and_reason) for text in texts]
     if clear:
         overrides.store(folder, [])
     return overrides.add(folder, items, ctx.as_of) if items else ()
@@ -173,31 +169,24 @@ def _write_plan(
     result = summary.summarise_plan(ctx, made, begin, end)
     plan_alerts.raise_alerts(ctx, made, result)
     sheet = shift_sheet(result["sheet"], language)
-    if as_json:
-        names = ("schedule", "sheet", "costs", "gave_way", "attention", "contract")
-        fields = {
-            "status": result.status,
-            "summary": result.summary,
-            "metrics": result.metrics,
-            "shift_sheet": sheet,
-            "notes": result.notes,
-            "files": made.files,
-        }
-        write_json({**fields, **{name: records(result[name]) for name in names}})
-    else:
-        write("\n\n".join([result.summary, sheet, "\n".join(result.notes), "\n".join(made.files)]))
+    names = ("schedule", "sheet", "costs", "gave_way", "attention", "contract")
+    fields = {
+        "status": result.status,
+        "summary": result.summary,
+        "metrics": result.metrics,
+        "shift_sheet": sheet,
+        "notes": result.notes,
+        "files": made.files,
+    }
+    text = "\n\n".join([result.summary, sheet, "\n".join(result.notes), "\n".join(made.files)])
+    write_either(as_json, fields | {name: records(result[name]) for name in names}, text)
 
 
 def _write_preview(ctx: RunContext, words: Sequence[str], as_json: bool) -> None:
     from factory_lib.planning import daily, summary
 
-    changes = {}
-    for text in words:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise BadInput(f"--what-if {text!r} is not NAME=VALUE.", next_step=f"Write {CHANGES}.")
-        changes[name] = value
-    result = summary.compare_previews(*daily.preview(ctx, changes))
-    if not as_json:
-        write(result.summary)
-    write_rows(records(result["plans"]), as_json)
+    pairs = [text.partition("=") for text in words]
+    if not all(equals for _, equals, _ in pairs):
+        raise BadInput("--what-if is not NAME=VALUE.", next_step=f"Write {CHANGES}.")
+    changes = {name: value for name, _, value in pairs}
+    write_result(summary.compare_previews(*daily.preview(ctx, changes)), as_json)

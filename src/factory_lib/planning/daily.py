@@ -10,25 +10,33 @@ from typing import Any
 import pandas as pd
 from msgspec import structs
 
-from factory_lib.catalogue import SITE
-from factory_lib.clock import MADRID, day_start, epoch, from_epoch, local_instant, market_day
+from factory_lib.clock import day_start, epoch, from_epoch, local_instant, market_day
 from factory_lib.context import RunContext
-from factory_lib.domain.bill import best_contract, bill
-from factory_lib.domain.tariff import local_dates
+from factory_lib.domain.tariff import all_in
 from factory_lib.errors import BadInput
-from factory_lib.planner.plan import Costs, Plan
-from factory_lib.planner.request import Batch, Outage, PlanRequest, open_demand, weekly_orders
-from factory_lib.planner.solve import fixed_start, shift_begin, solve
-from factory_lib.planning import documents, inputs, overrides
+from factory_lib.planner.request import Outage, PlanRequest, open_demand, weekly_orders
+from factory_lib.planner.schedule import costs_of
+from factory_lib.planner.simple import fixed_start, shift_begin
+from factory_lib.planner.solve import Plan, solve
+from factory_lib.planning import documents, inputs, overrides, review
 from factory_lib.planning.documents import PlanDocument
 from factory_lib.planning.overrides import Override
+from factory_lib.settings import Settings
+from factory_lib.settings.plant import Replanning
+from factory_lib.settings.tariff import PERIODS
 
 DAYS = 7
+REMEMBERED = timedelta(days=14)  # what was demanded before is not made up for
 GAP = 0.01
 LIMIT_S = 60.0
-PREVIEW_DAYS = 2
+PREVIEW_DAYS = 3
 PREVIEW_LIMIT_S = 10.0
-LEAST_METERED_DAYS = 28  # of the meter file, before contract advice rests on it
+OUT = timedelta(hours=24)  # of a machine in a preview
+COST_NAMES = ("energy", "toll", "other", "excess", "paid", "objective")
+CHANGES = ("operators", "contract_kw", "out", "price_eur_mwh", "pv_kwp")
+# The first day of an ordinary week: no holiday of any region, no clock change.
+ORDINARY_MONDAY = date(2026, 3, 9)
+ANY_EUR_MWH = 50.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,27 +45,27 @@ class DailyPlan:
 
     Attributes
     ----------
-    prices : DataFrame
-        ``planning.inputs.prices`` of the window.
-    alternatives : dict of str to Costs
-        Simple schedules of the same demand at the same prices; ``kg`` by schedule, too.
+    prices, weather : DataFrame
+        ``planning.inputs`` of the window.
+    costs : DataFrame
+        The plan and simple schedules of the same demand (:func:`compared`).
     contract : DataFrame
-        Contracted power by period, today's and the cheapest for the load.
+        ``planning.review.contract_advice``.
     before : PlanDocument, optional
         The plan that this one follows.
+    month_eur : float
+        ``planning.review.saved_this_month``.
     """
 
     plan: Plan
     prices: pd.DataFrame
     weather: pd.DataFrame
     overrides: tuple[Override, ...]
-    alternatives: dict[str, Costs]
-    kg: dict[str, float]
+    costs: pd.DataFrame
     contract: pd.DataFrame
     before: PlanDocument | None
     month_eur: float
-    notes: tuple[str, ...]
-    files: tuple[str, ...] = ()
+    files: tuple[str, ...]
 
     @property
     def request(self) -> PlanRequest:
@@ -75,89 +83,36 @@ def make_plan(ctx: RunContext) -> DailyPlan:
     """
     folder = documents.plans_folder(ctx)
     plans = documents.recent(ctx)
-    request = request_of(ctx, plans)
-    items = overrides.active(documents.plans_folder(ctx), ctx.as_of)
-    plan = solve(overrides.applied(request, items), gap=GAP, time_limit_s=LIMIT_S)
-    alternatives, kg = simple_schedules(plan)
-    made = DailyPlan(
+    before = plans[-1] if plans else None
+    items = overrides.active(folder, ctx.as_of)
+    request = overrides.applied(request_of(ctx, plans), items)
+    plan = solve(request, gap=GAP, time_limit_s=LIMIT_S)
+    costs = compared(plan)
+    eur_kg = costs["paid_eur"] / costs["kg"].where(costs["kg"] > 0)
+    fields = {
+        "made_at": ctx.as_of,
+        "plant": request.plant.name,
+        "begin": request.begin,
+        "end": request.end,
+        "first_demand": _first_demand(ctx, plans),
+        "source": plan.source,
+        "gap": plan.gap,
+        "costs_eur": {name: getattr(plan.costs, name) for name in COST_NAMES},
+        "stages": documents.stages_of(plan),
+        "gave_way": plan.costs.relaxations,
+        "eur_kg": eur_kg.dropna().to_dict(),
+        "overrides": [str(item) for item in items],
+    }
+    return DailyPlan(
         plan=plan,
-        prices=inputs.prices(ctx, request.begin, request.end).loc[request.begin :],
+        prices=request.prices.loc[request.begin :],
         weather=inputs.weather(ctx, request.begin, request.end),
         overrides=items,
-        alternatives=alternatives,
-        kg=kg,
-        contract=contract_advice(ctx, plan),
-        before=plans[-1] if plans else None,
-        month_eur=_saved_this_month(ctx, plans),
-        notes=request.tariff.notes(local_dates(plan.problem.index)),
-    )
-    files = documents.write(
-        plan,
-        folder,
-        ctx.as_of,
-        made.before,
-        first_demand=str(_first_demand(ctx, plans)),
-        eur_kg=_eur_per_kg(made),
-        overrides=[str(item) for item in items],
-    )
-    return replace(made, files=files)
-
-
-def preview(ctx: RunContext, changes: Mapping[str, Any]) -> tuple[Plan, ...]:
-    """Plan the next two days as they are and with ``changes``; nothing is written.
-
-    Parameters
-    ----------
-    changes : dict
-        ``operators`` (people more or fewer in every shift), ``contract_kw``, ``out``
-        (a machine, for both days), ``price_eur_mwh`` (added to every price),
-        ``pv_kwp``.
-
-    Raises
-    ------
-    BadInput
-        If a change is unknown.
-    """
-    base = request_of(ctx, documents.recent(ctx), days=PREVIEW_DAYS)
-    items = overrides.active(documents.plans_folder(ctx), ctx.as_of)
-    base = overrides.applied(base, items)
-    changed = base
-    for name, value in changes.items():
-        changed = _changed(ctx, changed, name, value)
-    return tuple(solve(one, gap=GAP, time_limit_s=PREVIEW_LIMIT_S) for one in (base, changed))
-
-
-def _changed(ctx: RunContext, request: PlanRequest, name: str, value: Any) -> PlanRequest:
-    plant = request.plant
-    match name:
-        case "operators":
-            shifts = tuple(
-                structs.replace(shift, operators=max(shift.operators + int(value), 0))
-                for shift in plant.shifts
-            )
-            return replace(request, plant=structs.replace(plant, shifts=shifts))
-        case "contract_kw":
-            contract = structs.replace(
-                request.contract, kw=dict.fromkeys(request.contract.kw, float(value))
-            )
-            return replace(request, contract=contract)
-        case "out":
-            outage = Outage(str(value), request.begin, request.end)
-            return replace(request, outages=(*request.outages, outage))
-        case "price_eur_mwh":
-            prices = request.prices.copy()
-            prices[["market_eur_mwh", "price_eur_mwh"]] += float(value)
-            return replace(request, prices=prices)
-        case "pv_kwp":
-            pv = structs.replace(plant.pv, kwp=float(value))
-            other = replace(
-                ctx, settings=structs.replace(ctx.settings, plant=structs.replace(plant, pv=pv))
-            )
-            pv_kw = inputs.solar_kw(other, request.begin, request.end)
-            return replace(request, plant=other.settings.plant, pv_kw=pv_kw)
-    raise BadInput(
-        f"{name!r} cannot be changed in a preview.",
-        next_step="Change operators, contract_kw, out, price_eur_mwh or pv_kwp.",
+        costs=costs,
+        contract=review.contract_advice(ctx, plan),
+        before=before,
+        month_eur=review.saved_this_month(ctx, plans),
+        files=documents.write(folder, fields, before),
     )
 
 
@@ -184,152 +139,168 @@ def request_of(
             next_step="Run `factory run ingest` first.",
         )
     stages = documents.carried_out(plans, begin)
-    last = list(plans[-1].batches()) if plans else []
-    begun, previous = _in_progress(stages, last, begin)
-    month = day_start(today.replace(day=1))
+    last = plans[-1].stages if plans else stages
+    last = last[last.groupby("batch")["end"].transform("max") > pd.Timestamp(begin)]
+    so_far = inputs.quarters(day_start(today.replace(day=1)), begin)
     orders = weekly_orders(plant, _first_demand(ctx, plans), today + timedelta(days=days - 1))
     return PlanRequest(
         plant=plant,
         prices=prices,
-        tariff=inputs.tariff_of(ctx),
+        tariff=inputs.tariff_of(ctx.settings),
         contract=ctx.settings.contract,
         begin=begin,
         end=end,
         orders=open_demand(orders, _finished_kg(ctx, stages, begin)),
-        weather=inputs.weather(ctx, begin, end)[inputs.AIR],
+        weather=inputs.weather(ctx, begin, end),
         pv_kw=inputs.solar_kw(ctx, begin, end),
-        begun=begun,
-        previous=previous,
+        begun=documents.batches(last[last["start"] < pd.Timestamp(begin)]),
+        previous=documents.batches(last),
         next_number=max([0, *(int(n) for plan in plans for n in plan.stages["batch"])]) + 1,
-        load_so_far=inputs.load_kw(ctx, stages, month, begin) if month < begin else None,
+        load_so_far=inputs.load_kw(ctx, stages, so_far) if len(so_far) else None,
     )
 
 
 def _first_demand(ctx: RunContext, plans: Sequence[PlanDocument]) -> date:
     """Return the first day whose kilograms are demanded: of the first plan kept, or today."""
     today = market_day(ctx.as_of)
-    oldest = today - timedelta(days=documents.REMEMBERED_DAYS)
-    return max(plans[0].first_demand, oldest) if plans else today
-
-
-def _in_progress(
-    stages: pd.DataFrame, last: Sequence[tuple[Batch, datetime]], begin: datetime
-) -> tuple[tuple[Batch, ...], tuple[Batch, ...]]:
-    """Return the batches that have begun and not ended, and those that the last plan has ahead."""
-    started = {
-        int(str(number)): dict(zip(rows["stage"], rows["start"].dt.to_pydatetime(), strict=True))
-        for number, rows in stages.groupby("batch")
-    }
-    ahead = [batch for batch, end in last if end > begin]
-    begun = tuple(
-        replace(batch, starts=started[batch.number]) for batch in ahead if batch.number in started
-    )
-    return begun, tuple(ahead)
+    return max(plans[0].first_demand, today - REMEMBERED) if plans else today
 
 
 def _finished_kg(ctx: RunContext, stages: pd.DataFrame, begin: datetime) -> dict[str, float]:
-    """Return the kilograms finished by product: as recorded, else as planned."""
+    """Return the kilograms finished by product: as recorded of a day, else as planned."""
     last_stage = ctx.settings.plant.stages[-1].name
     done = stages[(stages["stage"] == last_stage) & (stages["end"] <= pd.Timestamp(begin))]
     if done.empty:
         return {}
-    days = done["end"].dt.tz_convert(MADRID).dt.date
-    recorded = ctx.store.read(
-        "produced_kg",
-        places=(SITE,),
-        start=day_start(days.min()),
-        end=day_start(market_day(begin)),
-        as_of=ctx.as_of,
-    )
-    by_day = dict(
-        zip(recorded["start"].dt.tz_convert(MADRID).dt.date, recorded["value"], strict=True)
-    )
-    planned = done["kg"].groupby(days).sum()
-    share = {day: by_day.get(day, kg) / kg for day, kg in planned.items()}
-    made: Counter[str] = Counter()
-    for product, kg, day in zip(done["product"], done["kg"], days, strict=True):
-        made[product] += kg * share[day]
-    return dict(made)
+    day = documents.day_ended(done)
+    recorded = inputs.produced_kg(ctx, day.min(), market_day(begin))
+    planned = done["kg"].groupby(day).transform("sum")
+    kg = (done["kg"] * day.map(recorded) / planned).fillna(done["kg"])
+    return dict(kg.groupby(done["product"]).sum())
 
 
-def simple_schedules(plan: Plan) -> tuple[dict[str, Costs], dict[str, float]]:
-    """Return what simple schedules of the same demand cost, and the kilograms of each."""
-    problem = plan.problem
-    counts = Counter(batch.product for batch in plan.batches)
-    schedules = {
-        "shift_full": shift_begin(problem, counts),
-        "shift_begin": shift_begin(problem),
-        "fixed_start": fixed_start(problem, counts),
-    }
-    laid = {name: schedule for name, schedule in schedules.items() if schedule is not None}
-    costs = {name: schedule.costs for name, schedule in laid.items()}
-    return costs, {name: float(schedule.kg.sum()) for name, schedule in laid.items()}
-
-
-def _eur_per_kg(made: DailyPlan) -> dict[str, float]:
-    """Return what a kilogram costs in the plan and with the shift's begin."""
-    kg = float(made.plan.kg.sum())
-    paid = {"plan": (made.plan.costs.paid, kg)}
-    if "shift_begin" in made.alternatives:
-        paid["shift_begin"] = (made.alternatives["shift_begin"].paid, made.kg["shift_begin"])
-    return {name: eur / of_kg for name, (eur, of_kg) in paid.items() if of_kg}
-
-
-def _saved_this_month(ctx: RunContext, plans: Sequence[PlanDocument]) -> float:
-    """Return what the kilograms finished this month cost less than begun with the shift, EUR.
-
-    Each is valued with the plan that was in force when it was finished.
-    """
-    month = day_start(market_day(ctx.as_of).replace(day=1))
-    last_stage = ctx.settings.plant.stages[-1].name
-    saved = 0.0
-    for number, plan in enumerate(plans):
-        until = plans[number + 1].made_at if number + 1 < len(plans) else ctx.as_of
-        per_kg = plan.fields.get("eur_kg", {})
-        ends = plan.stages[plan.stages["stage"] == last_stage]
-        inside = (ends["end"] > max(plan.made_at, month)) & (ends["end"] <= until)
-        if {"plan", "shift_begin"} <= set(per_kg):
-            saved += float(ends.loc[inside, "kg"].sum()) * (per_kg["shift_begin"] - per_kg["plan"])
-    return saved
-
-
-def contract_advice(ctx: RunContext, plan: Plan) -> pd.DataFrame:
-    """Return contracted power by period, as it is and as it would cost least for the load.
-
-    The load is the meter's of the last year where it has four weeks, else the plan's.
+def compared(plan: Plan) -> pd.DataFrame:
+    """Return what the plan and simple schedules of the same demand make and cost.
 
     Returns
     -------
     DataFrame
-        Index: ``contract now`` and ``cheapest``; P1 … P6 (kW), ``power_and_excess_eur``
-        of the days looked at, ``days`` and ``load`` (metered or planned).
+        Index: ``plan``, ``shift_full``, ``shift_begin``, ``fixed_start``, those that
+        there are; ``kg``, parts of the bill and ``paid_eur``, ``wishes_eur`` (stated
+        prices of what gave way).
     """
-    contract = ctx.settings.contract
-    terms = inputs.tariff_of(ctx)
-    begin = day_start(market_day(ctx.as_of) - timedelta(days=365))
-    end = plan.problem.request.begin
-    index = pd.date_range(begin, end, freq="15min", inclusive="left", unit="s", name="start")
-    load = (inputs.metered_kwh(ctx, index) * 4).dropna()
-    metered = len(load) >= LEAST_METERED_DAYS * 96
-    if not metered:
-        load = plan.power()["import_kw"]
-    zero = pd.DataFrame(
-        0.0, index=load.index, columns=["market_eur_mwh", "toll_eur_mwh", "other_eur_mwh"]
-    )
+    problem = plan.problem
+    counts = Counter(batch.product for batch in plan.batches)
+    schedules = {
+        "plan": plan.schedule,
+        "shift_full": shift_begin(problem, counts),
+        "shift_begin": shift_begin(problem),
+        "fixed_start": fixed_start(problem, counts),
+    }
     rows = {}
-    for name, one in (
-        ("contract now", contract),
-        ("cheapest", best_contract(load, contract, terms)),
-    ):
-        amount = bill(load, zero, one, terms)["total_eur"].sum()
-        days = len(set(pd.DatetimeIndex(load.index).tz_convert(MADRID).date))
-        rows[name] = {
-            **one.kw,
-            "power_and_excess_eur": amount,
-            "days": days,
-            "load": "metered" if metered else "planned",
-        }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("contract")
+    for name, schedule in schedules.items():
+        if schedule is not None:
+            costs = costs_of(problem, schedule)
+            rows[name] = {
+                "kg": float(schedule.kg.sum()),
+                "energy_eur": costs.energy,
+                "toll_eur": costs.toll,
+                "other_eur": costs.other,
+                "excess_eur": costs.excess,
+                "paid_eur": costs.paid,
+                "wishes_eur": costs.objective - costs.paid,
+            }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def preview(ctx: RunContext, changes: Mapping[str, Any]) -> tuple[Plan, Plan]:
+    """Plan the next days as they are and with ``changes``; nothing is written.
+
+    Both are free to move every start that lies ahead: what a change costs is not what
+    moving costs.
+
+    Parameters
+    ----------
+    changes : dict
+        ``operators`` (people more or fewer in every shift), ``contract_kw``, ``out``
+        (a machine, for a day from now on), ``price_eur_mwh`` (added to every price),
+        ``pv_kwp``.
+
+    Raises
+    ------
+    BadInput
+        If a change is unknown.
+    """
+    plans = documents.recent(ctx)
+    items = overrides.active(documents.plans_folder(ctx), ctx.as_of)
+    free = Replanning(freeze_h=0.0, move_eur=0.0)
+    settings = structs.replace(
+        ctx.settings, plant=structs.replace(ctx.settings.plant, replanning=free)
+    )
+    base = request_of(replace(ctx, settings=settings), plans, PREVIEW_DAYS)
+    other = replace(ctx, settings=_changed(settings, changes))
+    changed = request_of(other, plans, PREVIEW_DAYS)
+    prices = changed.prices.copy()
+    prices[["market_eur_mwh", "price_eur_mwh"]] += float(changes.get("price_eur_mwh", 0))
+    out = [Outage(changes["out"], base.begin, base.begin + OUT)] if "out" in changes else []
+    changed = replace(changed, prices=prices, outages=(*out,))
+    both = [overrides.applied(one, items) for one in (base, changed)]
+    plan, with_change = (solve(one, gap=GAP, time_limit_s=PREVIEW_LIMIT_S) for one in both)
+    return plan, with_change
+
+
+def _changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    if unknown := ", ".join(set(changes) - set(CHANGES)):
+        raise BadInput(
+            f"{unknown} cannot be changed in a preview.", next_step=f"Change {', '.join(CHANGES)}."
+        )
+    plant = settings.plant
+    contract = settings.contract
+    try:
+        number = {name: float(value) for name, value in changes.items() if name != "out"}
+        more = int(number.get("operators", 0))
+        shifts = tuple(
+            structs.replace(shift, operators=max(shift.operators + more, 0))
+            for shift in plant.shifts
+        )
+        pv = structs.replace(plant.pv, kwp=number.get("pv_kwp", plant.pv.kwp))
+        plant = structs.replace(plant, shifts=shifts, pv=pv)
+        if "contract_kw" in number:
+            contract = structs.replace(contract, kw=dict.fromkeys(PERIODS, number["contract_kw"]))
+    except ValueError as error:
+        raise BadInput(f"This change cannot be planned: {error}.") from None
+    return structs.replace(settings, plant=plant, contract=contract)
+
+
+def week_problems(settings: Settings) -> list[str]:
+    """Return why an ordinary week cannot make the demand in time; nothing where it can.
+
+    Any weather and any price are taken to do: what is left is the plant's own
+    arithmetic.
+    """
+    plant = settings.plant
+    begin = day_start(ORDINARY_MONDAY)
+    end = day_start(ORDINARY_MONDAY + timedelta(days=7))
+    index = pd.date_range(begin, end, freq="h", inclusive="left", unit="s", name="start")
+    tariff = inputs.tariff_of(settings)
+    request = PlanRequest(
+        plant=plant,
+        prices=all_in(index, [ANY_EUR_MWH] * len(index), tariff, settings.contract),
+        tariff=tariff,
+        contract=settings.contract,
+        begin=begin,
+        end=end,
+        orders=weekly_orders(plant, ORDINARY_MONDAY, ORDINARY_MONDAY + timedelta(days=6)),
+    )
+    try:
+        gave_way = solve(request, gap=0.05, time_limit_s=10.0).costs.relaxations
+    except BadInput as error:
+        return [str(error)]
+    return [
+        f"{item.subject}: {item.amount:,.0f} {item.unit} {item.kind.replace('_', ' ')}"
+        for item in gave_way
+        if item.kind in ("late", "firm_late", "overtime")
+    ]
 
 
 def day_of(text: str, as_of: datetime) -> date:
@@ -340,9 +311,8 @@ def day_of(text: str, as_of: datetime) -> date:
     BadInput
         If it is none of them.
     """
-    today = market_day(as_of)
     if text in ("", "today", "tomorrow"):
-        return today + timedelta(days=text != "today")
+        return market_day(as_of) + timedelta(days=text != "today")
     try:
         return date.fromisoformat(text)
     except ValueError:
@@ -362,23 +332,19 @@ def view(ctx: RunContext, first: date, days: int) -> tuple[datetime, datetime]:
         If the rolling plan does not reach that far.
     """
     today = market_day(ctx.as_of)
-    if (
-        not today <= first
-        or first + timedelta(days=days) > today + timedelta(days=DAYS)
-        or days < 1
-    ):
-        last = today + timedelta(days=DAYS - 1)
+    end = first + timedelta(days=days)
+    if not today <= first < end <= today + timedelta(days=DAYS):
         raise BadInput(
-            f"{days} days from {first} are not in the plan of {today} to {last}.",
+            f"{days} days from {first} are not in the plan of {DAYS} days from {today}.",
             next_step=f"Choose a day in it, and 1 … {DAYS} days.",
         )
     begin = day_start(today)
     if first > today:
         begin = local_instant(first - timedelta(days=1), ctx.settings.plant.lead_in)
-    return begin, day_start(first + timedelta(days=days))
+    return begin, day_start(end)
 
 
-def logged(ctx: RunContext, made: DailyPlan, metrics: dict[str, Any]) -> str:
+def logged(ctx: RunContext, made: DailyPlan, metrics: Mapping[str, Any]) -> str:
     """Log metrics and files as an MLflow run and return its id."""
     from factory_lib.models import registry
 
@@ -386,7 +352,7 @@ def logged(ctx: RunContext, made: DailyPlan, metrics: dict[str, Any]) -> str:
         ctx,
         name=f"plan from {market_day(made.request.begin)}",
         params={"as_of": ctx.as_of.isoformat(), "profile": ctx.profile},
-        metrics={key: float(value) for key, value in metrics.items() if not isinstance(value, str)},
+        metrics=metrics,
         models={},
         tags={"kind": "plan", "status": made.plan.source, "origin": ctx.store.origin},
         artifacts={Path(file).name: Path(file).read_text(encoding="utf-8") for file in made.files},

@@ -4,45 +4,57 @@
 each. A replay of real days has a folder of its own, so that it rewrites no history.
 """
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import re
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pandas as pd
 
-from factory_lib.clock import market_day, parse_instant
+from factory_lib.clock import MADRID, market_day
 from factory_lib.context import RunContext
 from factory_lib.files import write_atomically
-from factory_lib.planner.plan import Plan
+from factory_lib.frames import UTC_S
 from factory_lib.planner.request import Batch
-from factory_lib.planning.calendar import to_ics
+from factory_lib.planner.solve import Plan
 
 SCHEMA = "factory-plan/3"
-REMEMBERED_DAYS = 14
-STAGE_COLUMNS = ("batch", "product", "kg", "stage", "machine", "kw", "start", "end")
+MONTH = timedelta(days=32)  # the days whose plans a new one reads
+STAGE_COLUMNS = ["batch", "product", "kg", "stage", "machine", "kw", "start", "end"]
+# An event of iCalendar (RFC 5545). A batch and a stage are one for ever (UID); a later plan raises
+# its SEQUENCE, so that the entry is updated.
+EVENT = r"""BEGIN:VEVENT
+UID:batch-{batch}-{uid}@factory_lib
+SEQUENCE:{sequence}
+STATUS:{status}
+DTSTAMP:{made_at:%Y%m%dT%H%M%SZ}
+DTSTART:{start:%Y%m%dT%H%M%SZ}
+DTEND:{end:%Y%m%dT%H%M%SZ}
+SUMMARY:{stage}\, batch {batch} ({product}\, {kg:.0f} kg)
+END:VEVENT"""
 
 
-@dataclass(frozen=True)
-class PlanDocument:
-    """A plan as it was written: when it was made, its window and its stages (``STAGE_COLUMNS``)."""
+class PlanDocument(msgspec.Struct, frozen=True):
+    """A plan as later plans read it.
+
+    Attributes
+    ----------
+    first_demand : date
+        The first day whose kilograms were demanded.
+    stages : DataFrame
+        ``STAGE_COLUMNS`` of each stage of each batch.
+    eur_kg : mapping of str to float
+        Price of a kilogram, by schedule.
+    """
 
     made_at: datetime
     begin: datetime
     end: datetime
     first_demand: date
     stages: pd.DataFrame
-    fields: Mapping[str, Any]
-
-    def batches(self) -> Iterator[tuple[Batch, datetime]]:
-        """Yield each batch with all its starts, and when its last stage ends."""
-        for number, rows in self.stages.groupby("batch"):
-            starts = dict(zip(rows["stage"], rows["start"].dt.to_pydatetime(), strict=True))
-            first = rows.iloc[0]
-            batch = Batch(int(str(number)), str(first["product"]), float(first["kg"]), starts)
-            yield batch, rows["end"].max().to_pydatetime()
+    eur_kg: Mapping[str, float] = {}
 
 
 def plans_folder(ctx: RunContext) -> Path:
@@ -53,18 +65,18 @@ def plans_folder(ctx: RunContext) -> Path:
 
 def documents(ctx: RunContext, since: date) -> list[PlanDocument]:
     """Return the plans made from ``since`` on and by ``ctx.as_of``, the oldest first."""
-    plans = []
-    for folder in dict.fromkeys((plans_folder(ctx), ctx.settings.paths.data / "plans")):
+    plans: dict[datetime, PlanDocument] = {}
+    for folder in (ctx.settings.paths.data / "plans", plans_folder(ctx)):
         for file in folder.glob("[0-9]*/*Z.json"):
             if since <= date.fromisoformat(file.parent.name) <= market_day(ctx.as_of):
-                plans.append(_read(file))
-    made = {one.made_at: one for one in reversed(plans) if one.made_at <= ctx.as_of}
-    return [made[at] for at in sorted(made)]
+                plan = msgspec.json.decode(file.read_bytes(), type=PlanDocument, dec_hook=_stages)
+                plans[plan.made_at] = plan
+    return [plans[at] for at in sorted(plans) if at <= ctx.as_of]
 
 
 def recent(ctx: RunContext) -> list[PlanDocument]:
-    """Return the plans of the last two weeks."""
-    return documents(ctx, market_day(ctx.as_of) - timedelta(days=REMEMBERED_DAYS))
+    """Return the plans of the last month."""
+    return documents(ctx, market_day(ctx.as_of) - MONTH)
 
 
 def carried_out(plans: Sequence[PlanDocument], until: datetime) -> pd.DataFrame:
@@ -73,99 +85,106 @@ def carried_out(plans: Sequence[PlanDocument], until: datetime) -> pd.DataFrame:
     A stage that was begun is a fact; what a later plan says of the same batch and stage
     is what counts.
     """
-    if not plans:
-        return pd.DataFrame(columns=[*STAGE_COLUMNS])
-    ends = [*(plan.begin for plan in plans[1:]), until]
-    parts = [plan.stages[plan.stages["start"] < end] for plan, end in zip(plans, ends, strict=True)]
+    ends = [*(plan.begin for plan in plans), until][1:]
+    parts = [_stages(pd.DataFrame, [])]
+    for plan, end in zip(plans, ends, strict=True):
+        parts.append(plan.stages[plan.stages["start"] < end])
     stages = pd.concat(parts, ignore_index=True)
     return stages.drop_duplicates(["batch", "stage"], keep="last", ignore_index=True)
 
 
-def write(
-    plan: Plan, folder: Path, made_at: datetime, before: PlanDocument | None, **fields: Any
-) -> tuple[str, ...]:
-    """Write a plan to its files and return their paths.
-
-    Parameters
-    ----------
-    before : PlanDocument, optional
-        The plan that this one takes the place of: what it alone had is cancelled in the
-        calendar.
-    fields : dict
-        Further keys of ``plan.json``.
-    """
-    stages = stages_of(plan)
-    document = json.dumps(
-        _document(plan, stages, made_at, fields), indent=1, ensure_ascii=False, allow_nan=False
-    )
-    kept = folder / str(market_day(made_at)) / f"{made_at:%H%M%S}Z.json"
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(kept, document + "\n")
-    files = {
-        "plan.json": document + "\n",
-        "plan.csv": stages.to_csv(index=False, date_format="%Y-%m-%dT%H:%M:%SZ"),
-        "plan.ics": to_ics(stages, made_at, before.stages if before else None),
-    }
-    for name, content in files.items():
-        write_atomically(folder / name, content)
-    return tuple(str(folder / name) for name in files)
+def batches(stages: pd.DataFrame) -> tuple[Batch, ...]:
+    """Return the batches that stages belong to."""
+    result = []
+    for number, rows in stages.groupby("batch"):
+        starts = dict(zip(rows["stage"], rows["start"].dt.to_pydatetime(), strict=True))
+        first = rows.iloc[0]
+        result.append(Batch(int(str(number)), first["product"], float(first["kg"]), starts))
+    return tuple(result)
 
 
 def stages_of(plan: Plan) -> pd.DataFrame:
     """Return one row for each stage of each batch, with its people and the end of holding."""
     table = plan.table()
-    stages = table[table["activity"] == "run"].drop(columns="activity")
-    others = table.set_index(["batch", "stage"])
-    people = others["people"].groupby(level=[0, 1]).max()
-    holding = others.loc[others["activity"] == "hold", "end"]
-    keys = pd.MultiIndex.from_frame(stages[["batch", "stage"]])
-    stages["people"] = people.reindex(keys).to_numpy()
-    held_until = pd.Series(holding.reindex(keys).to_numpy(), index=stages.index)
-    if held_until.dt.tz is None:
-        held_until = held_until.dt.tz_localize("UTC")
-    stages["held_until"] = held_until.fillna(stages["end"])
-    return stages.reset_index(drop=True)
+    of_stage = table.groupby(["batch", "stage"])
+    table["people"] = of_stage["people"].transform("max")
+    table["held_until"] = of_stage["end"].transform("max")
+    return table[table["activity"] == "run"].drop(columns="activity").reset_index(drop=True)
 
 
-def _document(
-    plan: Plan, stages: pd.DataFrame, made_at: datetime, fields: Mapping[str, Any]
-) -> dict[str, Any]:
-    request = plan.problem.request
-    costs = {key: value for key, value in asdict(plan.costs).items() if key != "relaxations"}
-    rows = json.loads(stages.to_json(orient="records", date_format="iso", date_unit="s"))
-    return {
-        "schema": SCHEMA,
-        "made_at": _iso(made_at),
-        "plant": request.plant.name,
-        "begin": _iso(request.begin),
-        "end": _iso(request.end),
-        "source": plan.source,
-        "gap": plan.gap if plan.gap < float("inf") else None,
-        "costs_eur": {**costs, "paid": plan.costs.paid, "objective": plan.costs.objective},
-        "stages": rows,
-        "gave_way": [
-            {**asdict(item), "begin": _iso(item.begin), "until": item.until and _iso(item.until)}
-            for item in plan.costs.relaxations
-        ],
-        **fields,
+def day_ended(stages: pd.DataFrame) -> pd.Series:
+    """Return the local day of which each stage was the work; midnight ends the day before."""
+    return (stages["end"] - pd.Timedelta(seconds=1)).dt.tz_convert(MADRID).dt.date
+
+
+def write(folder: Path, fields: Mapping[str, Any], before: PlanDocument | None) -> tuple[str, ...]:
+    """Write a plan to its files and return their paths.
+
+    Parameters
+    ----------
+    fields : mapping
+        Those of ``PlanDocument``, and whatever else ``plan.json`` holds.
+    before : PlanDocument, optional
+        The plan that this one takes the place of: what it alone had is cancelled in the
+        calendar.
+    """
+    made_at = fields["made_at"]
+    encoded = msgspec.json.encode({"schema": SCHEMA, **fields}, enc_hook=_plain)
+    document = msgspec.json.format(encoded, indent=1)
+    contents = {
+        f"{market_day(made_at)}/{made_at:%H%M%S}Z.json": document,
+        "plan.json": document,
+        "plan.csv": fields["stages"].to_csv(index=False, date_format="%Y-%m-%dT%H:%M:%SZ"),
+        "plan.ics": to_ics(fields["stages"], made_at, None if before is None else before.stages),
     }
+    (folder / str(market_day(made_at))).mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        write_atomically(folder / name, content)
+    return tuple(str(folder / name) for name in contents)[1:]
 
 
-def _read(file: Path) -> PlanDocument:
-    fields = json.loads(file.read_text(encoding="utf-8"))
-    stages = pd.DataFrame(fields["stages"], columns=[*STAGE_COLUMNS])
-    for name in ("start", "end"):
-        stages[name] = pd.to_datetime(stages[name], utc=True).dt.as_unit("s")
-    return PlanDocument(
-        made_at=parse_instant(fields["made_at"]),
-        begin=parse_instant(fields["begin"]),
-        end=parse_instant(fields["end"]),
-        first_demand=date.fromisoformat(fields["first_demand"]),
-        stages=stages,
-        fields=fields,
-    )
+def _plain(value: Any) -> Any:
+    """Return what JSON can hold in place of a frame or of an instant of pandas."""
+    if isinstance(value, pd.Timestamp):
+        return value.to_pydatetime()
+    return msgspec.Raw(value.to_json(orient="records", date_format="iso", date_unit="s").encode())
 
 
-def _iso(instant: datetime) -> str:
-    """Return an instant as ISO 8601 with Z."""
-    return f"{instant:%Y-%m-%dT%H:%M:%SZ}"
+def _stages(_: type, rows: Any) -> pd.DataFrame:
+    stages = pd.DataFrame(rows, columns=STAGE_COLUMNS)
+    return stages.astype({"kg": "float64", "kw": "float64", "start": UTC_S, "end": UTC_S})
+
+
+def to_ics(stages: pd.DataFrame, made_at: datetime, before: pd.DataFrame | None = None) -> str:
+    """Return an iCalendar with an event for each stage that is still to begin.
+
+    What only the plan ``before`` had is cancelled.
+    """
+    gone = None if before is None else before.assign(status="CANCELLED")
+    rows = pd.concat([stages.assign(status="CONFIRMED"), gone])
+    rows = rows.drop_duplicates(["batch", "stage"])
+    lines = ["BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//factory_lib//production plan//EN"]
+    coming: list[dict[Any, Any]] = rows[rows["start"] >= made_at].to_dict("records")
+    for row in coming:
+        event = EVENT.format_map(
+            {
+                **row,
+                "stage": _escaped(row["stage"]),
+                "product": _escaped(row["product"]),
+                "uid": row["stage"].replace(" ", "-"),
+                "made_at": made_at,
+                "sequence": int(made_at.timestamp()) // 60,
+            }
+        )
+        lines += event.split("\n")
+    return "".join(f"{_folded(line)}\r\n" for line in [*lines, "END:VCALENDAR"])
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\;,])", r"\\\1", text)
+
+
+def _folded(line: str) -> str:
+    """Break a line into pieces of at most 75 bytes; a character has up to four."""
+    size = 74 if line.isascii() else 18
+    return "\r\n ".join(line[at : at + size] for at in range(0, len(line), size))

@@ -1,26 +1,28 @@
 """Overrides of people: pinned starts, outages of machines, extra orders; each a record."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import date, datetime, time
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Literal
 
-from factory_lib.clock import MADRID, local_instant, parse_instant, require_utc
+import msgspec
+
+from factory_lib.clock import MADRID
 from factory_lib.errors import BadInput
 from factory_lib.files import write_atomically
 from factory_lib.planner.request import Order, Outage, Pin, PlanRequest
 from factory_lib.settings.plant import Plant
 
 FILE = "overrides.json"
-FIRM_EUR_KG_DAY = 0.05  # of an extra order that is finished before its due instant
-FORMS = "'pin PRODUCT STAGE WHEN', 'out MACHINE UNTIL' or 'order PRODUCT KG DUE'"
-TIMES = "Times are local: 14:30 on the planned day, or 2026-01-31T14:30."
+EARLY_EUR_KG_DAY = 0.05  # of an extra order that is finished before it is due
+HOW = (
+    "Write 'pin PRODUCT STAGE WHEN', 'out MACHINE UNTIL' or 'order PRODUCT KG DUE'. "
+    "Times are local: 14:30 on the planned day, or 2026-01-31T14:30."
+)
 
 
-@dataclass(frozen=True)
-class Override:
+class Override(msgspec.Struct, frozen=True):
     """A fact or wish of a person that plans keep until ``end``.
 
     ``what`` is a product (pin, order) or a machine (outage), ``stage`` the pinned one.
@@ -28,7 +30,6 @@ class Override:
     until when, or when an order is due.
     """
 
-    number: int
     kind: Literal["pin", "outage", "order"]
     what: str
     begin: datetime
@@ -37,15 +38,15 @@ class Override:
     kg: float = 0.0
     author: str = ""
     reason: str = ""
+    number: int = 0
 
     def __str__(self) -> str:
-        if self.kind == "pin":
-            text = f"pin {self.what} {self.stage} at {local_time(self.begin)}"
-        elif self.kind == "outage":
-            text = f"{self.what} out of order until {local_time(self.end)}"
-        else:
-            text = f"order of {self.kg:g} kg {self.what} due {local_time(self.end)}"
-        return text + (f" ({self.reason})" if self.reason else "")
+        text = {
+            "pin": f"pin {self.what} {self.stage} at {local_time(self.begin)}",
+            "outage": f"{self.what} out of order until {local_time(self.end)}",
+            "order": f"order of {self.kg:g} kg {self.what} due {local_time(self.end)}",
+        }
+        return text[self.kind] + (f" ({self.reason})" if self.reason else "")
 
 
 def local_time(instant: datetime) -> str:
@@ -56,11 +57,8 @@ def local_time(instant: datetime) -> str:
 def stored(folder: Path) -> tuple[Override, ...]:
     """Return the overrides kept in a folder of plans."""
     file = folder / FILE
-    rows = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
-    return tuple(
-        Override(**{**row, "begin": parse_instant(row["begin"]), "end": parse_instant(row["end"])})
-        for row in rows
-    )
+    content = file.read_bytes() if file.exists() else b"[]"
+    return msgspec.json.decode(content, type=tuple[Override, ...])
 
 
 def active(folder: Path, now: datetime) -> tuple[Override, ...]:
@@ -71,29 +69,21 @@ def active(folder: Path, now: datetime) -> tuple[Override, ...]:
 def store(folder: Path, items: Sequence[Override]) -> None:
     """Keep overrides for the plans to come."""
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [
-        {**asdict(item), "begin": item.begin.isoformat(), "end": item.end.isoformat()}
-        for item in items
-    ]
-    write_atomically(folder / FILE, json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+    write_atomically(folder / FILE, msgspec.json.format(msgspec.json.encode(items), indent=1))
 
 
 def add(folder: Path, items: Sequence[Override], now: datetime) -> tuple[Override, ...]:
-    """Store new overrides with numbers of their own and return all that are active.
+    """Store new overrides with numbers of their own and return them.
 
-    What is new of a machine takes the place of what was known of it.
+    What is new of a machine takes the place of what was known of it; what has passed
+    goes.
     """
-    machines = {item.what for item in items if item.kind == "outage"}
-    before = stored(folder)
-    kept = [
-        item
-        for item in before
-        if item.end > now and not (item.kind == "outage" and item.what in machines)
-    ]
-    first = max((item.number for item in before), default=0) + 1
-    kept += [replace(item, number=first + n) for n, item in enumerate(items)]
-    store(folder, kept)
-    return tuple(kept)
+    first = max((item.number for item in stored(folder)), default=0) + 1
+    new = [msgspec.structs.replace(item, number=first + n) for n, item in enumerate(items)]
+    out = {item.what for item in new if item.kind == "outage"}
+    kept = [one for one in active(folder, now) if one.kind != "outage" or one.what not in out]
+    store(folder, [*kept, *new])
+    return tuple(new)
 
 
 def remove_override(folder: Path, number: int) -> Override:
@@ -104,21 +94,25 @@ def remove_override(folder: Path, number: int) -> Override:
     BadInput
         If there is none of that number.
     """
-    items = stored(folder)
-    gone = [item for item in items if item.number == number]
-    if not gone:
-        numbers = ", ".join(str(item.number) for item in items) or "none"
+    items = {item.number: item for item in stored(folder)}
+    if number not in items:
+        numbers = ", ".join(map(str, items)) or "none"
         raise BadInput(f"There is no override {number}.", next_step=f"Stored: {numbers}.")
-    store(folder, [item for item in items if item.number != number])
-    return gone[0]
+    removed = items.pop(number)
+    store(folder, [*items.values()])
+    return removed
 
 
 def applied(request: PlanRequest, items: Sequence[Override]) -> PlanRequest:
     """Return the request with the overrides that concern its window."""
-    inside = [item for item in items if item.begin < request.end and item.end >= request.begin]
-    outages = [_outage(item) for item in _of("outage", inside)]
-    pins = [_pin(item) for item in _of("pin", inside)]
-    orders = [_order(item) for item in _of("order", inside) if item.end <= request.end]
+    inside = [item for item in items if _meets(item, request)]
+    outages = [Outage(one.what, one.begin, one.end) for one in inside if one.kind == "outage"]
+    pins = [Pin(one.what, one.stage, one.begin) for one in inside if one.kind == "pin"]
+    orders = [
+        Order(one.what, one.kg, one.end, EARLY_EUR_KG_DAY, firm=True, name=f"order {one.number}")
+        for one in inside
+        if one.kind == "order"
+    ]
     return replace(
         request,
         outages=(*request.outages, *outages),
@@ -127,90 +121,52 @@ def applied(request: PlanRequest, items: Sequence[Override]) -> PlanRequest:
     )
 
 
-def _of(kind: str, items: Sequence[Override]) -> list[Override]:
-    return [item for item in items if item.kind == kind]
-
-
-def _outage(item: Override) -> Outage:
-    return Outage(item.what, item.begin, item.end)
-
-
-def _pin(item: Override) -> Pin:
-    return Pin(item.what, item.stage, item.begin)
-
-
-def _order(item: Override) -> Order:
-    name = f"order {item.number}"
-    return Order(item.what, item.kg, item.end, FIRM_EUR_KG_DAY, firm=True, name=name)
+def _meets(item: Override, request: PlanRequest) -> bool:
+    due = item.kind != "order" or item.end <= request.end
+    return due and item.begin < request.end and item.end >= request.begin
 
 
 def parse(
-    words: Sequence[str], plant: Plant, day: date, now: datetime, author: str = "", reason: str = ""
-) -> list[Override]:
-    """Read overrides as people write them (``FORMS``); ``day`` is that of a bare time.
+    text: str, plant: Plant, day: date, now: datetime, author: str = "", reason: str = ""
+) -> Override:
+    """Read an override as people write it (``HOW``); ``day`` is that of a bare time.
 
     Raises
     ------
     BadInput
-        If one is not understood, names what the plant does not have, or has passed.
+        If it is not understood, names what the plant does not have, or has passed.
     """
-    return [
-        replace(_parsed(text.split(), text, plant, day, now), author=author, reason=reason)
-        for text in words
-    ]
+    try:
+        item = _parsed(text.split(), day, now)
+    except ValueError:
+        raise BadInput(f"{text!r} is not understood.", next_step=HOW) from None
+    names = [*(plant.machines if item.kind == "outage" else plant.variants)]
+    stages = ["", *(stage.name for stage in plant.stages)]
+    for name, present in ((item.what, names), (item.stage, stages)):
+        if name not in present:
+            raise BadInput(f"{text!r}: the plant has no {name}, but {', '.join(present)}.")
+    if item.end <= now:
+        raise BadInput(f"{text!r}: {local_time(item.end)} has passed.")
+    return msgspec.structs.replace(item, author=author, reason=reason)
 
 
-def _parsed(words: list[str], text: str, plant: Plant, day: date, now: datetime) -> Override:
+def _parsed(words: Sequence[str], day: date, now: datetime) -> Override:
     match words:
         case ["pin", product, stage, when]:
-            _checked(product, list(plant.variants), "product")
-            _checked(stage, [item.name for item in plant.stages], "stage")
-            at = _instant(text, when, day, now)
-            return Override(0, "pin", product, at, at, stage=stage)
+            at = _instant(when, day)
+            return Override("pin", product, at, at, stage=stage)
         case ["out", machine, until]:
-            _checked(machine, list(plant.machines), "machine")
-            return Override(0, "outage", machine, now, _instant(text, until, day, now))
-        case ["order", product, kg, due]:
-            _checked(product, list(plant.variants), "product")
-            at = _instant(text, due, day, now)
-            return Override(0, "order", product, now, at, kg=_kilograms(text, kg))
-    raise _misunderstood(text)
+            return Override("outage", machine, now, _instant(until, day))
+        case ["order", product, kg, due] if 0 < float(kg) < 1e6:
+            return Override("order", product, now, _instant(due, day), kg=float(kg))
+    raise ValueError(words)
 
 
-def _instant(text: str, when: str, day: date, now: datetime) -> datetime:
+def _instant(when: str, day: date) -> datetime:
     """Return an instant as people write it: local, unless it carries an offset."""
-    try:
-        bare = time.fromisoformat(when) if ":" in when and "-" not in when else None
-        local = datetime.combine(day, bare) if bare else datetime.fromisoformat(when)
-    except ValueError:
-        raise _misunderstood(text) from None
-    if local.tzinfo is not None:
-        instant = require_utc(local)
-    else:
-        instant = local_instant(local.date(), local.time())
-        if instant.astimezone(MADRID).replace(tzinfo=None) != local:
-            raise BadInput(f"{text!r}: clocks go forward, there is no {local:%H:%M} that day.")
-    if instant <= now:
-        raise BadInput(
-            f"{text!r}: {local_time(instant)} has passed.", next_step="Name a time still to come."
-        )
+    written = datetime.fromisoformat(when if "-" in when else f"{day}T{when}")
+    local = written if written.tzinfo else written.replace(tzinfo=MADRID)
+    instant = local.astimezone(UTC)
+    if instant.astimezone(local.tzinfo) != local:
+        raise BadInput(f"{when}: clocks go forward, there is no {local:%H:%M} that day.")
     return instant
-
-
-def _kilograms(text: str, number: str) -> float:
-    try:
-        kg = float(number)
-    except ValueError:
-        raise _misunderstood(text) from None
-    if not 0 < kg < 1e6:
-        raise BadInput(f"{text!r}: {number} is not a number of kilograms to make.")
-    return kg
-
-
-def _checked(name: str, names: Sequence[str], kind: str) -> None:
-    if name not in names:
-        raise BadInput(f"There is no {kind} {name!r}.", next_step=f"There is {', '.join(names)}.")
-
-
-def _misunderstood(text: str) -> BadInput:
-    return BadInput(f"{text!r} is not understood.", next_step=f"Write {FORMS}. {TIMES}")

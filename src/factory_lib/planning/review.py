@@ -1,30 +1,35 @@
-"""The last days: planned, produced and billed, expected against published price."""
+"""Accounts: the last days as planned and billed, the month's saving, the contract that fits."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
-from typing import Any
 
+import numpy as np
 import pandas as pd
+from msgspec import structs
 
-from factory_lib.catalogue import SITE
 from factory_lib.clock import MADRID, day_start, market_day
 from factory_lib.context import RunContext
+from factory_lib.domain.bill import best_contract, bill
+from factory_lib.planner.request import with_peak_limit
+from factory_lib.planner.solve import Plan, solve
 from factory_lib.planning import documents, inputs
 from factory_lib.planning.documents import PlanDocument
 from factory_lib.results import JobResult
 
-QUARTER_H = 0.25
-DAY_COLUMNS = (
-    "day",
-    "planned_kg",
-    "produced_kg",
-    "planned_kwh",
-    "metered_kwh",
-    "expected_eur_mwh",
-    "published_eur_mwh",
-    "planned_eur",
-    "billed_eur",
+BASELINE = "shift_full"  # the plan's number of batches, begun with the shift
+LEAST_METERED_DAYS = 28  # of the meter file, before contract advice rests on it
+LIMITED_GAP, LIMITED_S = 0.02, 20.0  # of the plan below a peak
+BAND = ["p10", "p50", "p90"]
+SUMS = ["planned_kwh", "metered_kwh", "planned_eur", "billed_eur"]
+DAY = timedelta(days=1)
+NOTE = (
+    "Planned: what began under each plan before the next one was made, at the published whole "
+    "price. Billed: the metered energy at the same price. Power term and excess are not counted."
+)
+UNMETERED = (
+    "Nothing is metered: `factory import meter FILE` and `factory import production FILE` store "
+    "the plant's records."
 )
 
 
@@ -35,97 +40,133 @@ def review_plans(ctx: RunContext, days: int = 7) -> JobResult:
     included; what is not known of a whole day is NaN.
     """
     today = market_day(ctx.as_of)
-    past = [today - timedelta(days=back) for back in range(days, 0, -1)]
-    plans = documents.documents(ctx, past[0] - timedelta(days=documents.REMEMBERED_DAYS))
+    past = [today - days_back * DAY for days_back in range(days, 0, -1)]
+    plans = documents.documents(ctx, past[0] - documents.MONTH)
     stages = documents.carried_out(plans, day_start(today))
     frame = _quarters(ctx, plans, stages, past)
-    local = pd.DatetimeIndex(frame.index).tz_convert(MADRID).date
-    rows = [_day(ctx, day, frame[local == day], stages) for day in past]
-    table = pd.DataFrame(rows, columns=[*DAY_COLUMNS])
+    by_day = frame.groupby(pd.DatetimeIndex(frame.index).tz_convert(MADRID).date)
+    table = by_day[SUMS].sum(skipna=False)
+    table["expected_eur_mwh"] = by_day["p50"].mean(skipna=False)
+    table["published_eur_mwh"] = by_day["actual"].mean(skipna=False)
+    ended = stages[stages["stage"] == ctx.settings.plant.stages[-1].name]
+    kg = ended["kg"].groupby(documents.day_ended(ended)).sum()
+    table["planned_kg"] = kg.reindex(table.index, fill_value=0.0)
+    first = market_day(plans[0].begin) if plans else today
+    table.loc[table.index < first, ["planned_kg", "planned_kwh", "planned_eur"]] = np.nan
+    table["produced_kg"] = inputs.produced_kg(ctx, past[0], today).reindex(table.index)
+    planned_kg = table["planned_kg"].sum()
+    produced_kg = table["produced_kg"].sum(min_count=1)
+    recorded = "nothing" if pd.isna(produced_kg) else f"{produced_kg:,.0f} kg"
+    planned = f"{planned_kg:,.0f} kg were planned in the last {days} days"
+    metered = table["metered_kwh"].notna().any()
     return JobResult(
         status="ok",
-        summary=_sentence(table),
-        metrics={
-            "planned_kg": table["planned_kg"].sum(),
-            "produced_kg": table["produced_kg"].sum(),
-        },
-        tables={"days": table, "prices": frame[["p10", "p50", "p90", "actual"]]},
-        notes=_notes(table),
+        summary=f"{planned}, {recorded} recorded as produced."
+        if plans
+        else "No plan is stored of the last days.",
+        metrics={"planned_kg": planned_kg, "produced_kg": table["produced_kg"].sum()},
+        tables={"days": table.rename_axis("day").reset_index(), "prices": frame[[*BAND, "actual"]]},
+        notes=(NOTE,) if metered else (NOTE, UNMETERED),
     )
 
 
 def _quarters(
     ctx: RunContext, plans: Sequence[PlanDocument], stages: pd.DataFrame, days: Sequence[date]
 ) -> pd.DataFrame:
-    """Return the quarters of the days: expected and published price, planned and metered load."""
+    """Return the quarters of the days: expected and published price, planned and metered load.
+
+    A day's price is expected as it was when the plan in force at its begin was made.
+    """
     start = day_start(days[0])
-    end = day_start(days[-1] + timedelta(days=1))
-    prices = inputs.prices(ctx, start, end).loc[start:]
+    prices = inputs.prices(ctx, start, day_start(days[-1] + DAY)).loc[start:]
+    index = pd.DatetimeIndex(prices.index)
+    expected = [prices[BAND].iloc[:0]]
+    for begin in map(day_start, days):
+        made = [plan.made_at for plan in plans if plan.made_at <= begin]
+        if made:
+            then = replace(ctx, as_of=made[-1])
+            expected.append(inputs.prices(then, begin, begin + 1.5 * DAY).loc[begin:, BAND])
+    frame = pd.concat(expected)
+    frame = frame[~frame.index.duplicated(keep="last")].reindex(index)
     published = prices["known"] == inputs.PUBLISHED
-    frame = pd.concat([_expected(ctx, plans, day) for day in days]).reindex(prices.index)
     frame["actual"] = prices["p50"].where(published)
-    frame["price_eur_mwh"] = prices["price_eur_mwh"].where(published)
-    index = pd.DatetimeIndex(frame.index)
-    kw = inputs.planned_kw(ctx, stages, index)
-    frame["planned_kwh"] = kw * QUARTER_H if plans else float("nan")
+    eur_kwh = prices["price_eur_mwh"].where(published) / 1000
+    frame["planned_kwh"] = inputs.planned_kw(ctx, stages, index) / 4
     frame["metered_kwh"] = inputs.metered_kwh(ctx, index)
+    frame["planned_eur"] = frame["planned_kwh"] * eur_kwh
+    frame["billed_eur"] = frame["metered_kwh"] * eur_kwh
     return frame
 
 
-def _expected(ctx: RunContext, plans: Sequence[PlanDocument], day: date) -> pd.DataFrame:
-    """Return the market price of a day as the plan in force when it began expected it."""
-    begin = day_start(day)
-    made = [plan.made_at for plan in plans if plan.made_at <= begin]
-    columns = ["p10", "p50", "p90"]
-    if not made:
-        return pd.DataFrame(columns=columns, dtype="float64", index=pd.DatetimeIndex([], tz="UTC"))
-    then = replace(ctx, as_of=made[-1])
-    return inputs.prices(then, begin, day_start(day + timedelta(days=1))).loc[begin:, columns]
+def saved_this_month(ctx: RunContext, plans: Sequence[PlanDocument]) -> float:
+    """Return what the kilograms finished this month cost less than begun with the shift, EUR.
 
-
-def _day(ctx: RunContext, day: date, frame: pd.DataFrame, stages: pd.DataFrame) -> dict[str, Any]:
-    begin = day_start(day)
-    end = day_start(day + timedelta(days=1))
+    Each is valued with the plan that was in force when it was finished.
+    """
+    month = day_start(market_day(ctx.as_of).replace(day=1))
     last_stage = ctx.settings.plant.stages[-1].name
-    ended = (stages["stage"] == last_stage) & (stages["end"] > begin) & (stages["end"] <= end)
-    produced = ctx.store.read("produced_kg", places=(SITE,), start=begin, end=end, as_of=ctx.as_of)
-    price = frame["price_eur_mwh"] / 1000
-    return {
-        "day": f"{day:%a %d %b}",
-        "planned_kg": float(stages.loc[ended, "kg"].sum()) if len(stages) else float("nan"),
-        "produced_kg": produced["value"].sum(min_count=1),
-        "planned_kwh": _whole(frame["planned_kwh"]),
-        "metered_kwh": _whole(frame["metered_kwh"]),
-        "expected_eur_mwh": frame["p50"].mean(skipna=False),
-        "published_eur_mwh": frame["actual"].mean(skipna=False),
-        "planned_eur": _whole(frame["planned_kwh"] * price),
-        "billed_eur": _whole(frame["metered_kwh"] * price),
+    saved = 0.0
+    ends = [*(plan.made_at for plan in plans), ctx.as_of][1:]
+    for plan, until in zip(plans, ends, strict=True):
+        end = plan.stages["end"].where(plan.stages["stage"] == last_stage)
+        finished = (end > max(plan.made_at, month)) & (end <= until)
+        if {"plan", BASELINE} <= set(plan.eur_kg):
+            eur_kg = plan.eur_kg[BASELINE] - plan.eur_kg["plan"]
+            saved += float(plan.stages.loc[finished, "kg"].sum()) * eur_kg
+    return saved
+
+
+def contract_advice(ctx: RunContext, plan: Plan) -> pd.DataFrame:
+    """Return contracted power by period: as it is, cheapest for the load, and below a peak.
+
+    The load is the meter's of the last year where it has four weeks, else that of the
+    year's plans. The peak is the least that lets every stage run.
+
+    Returns
+    -------
+    DataFrame
+        Index: ``contract now`` and ``cheapest`` for the load; ``plan`` and ``plan below a
+        peak`` for the days of the plan. P1 … P6 (kW), ``load``, ``days``,
+        ``power_and_excess_eur`` of these days, ``kg`` and ``energy_eur`` (with tolls and
+        tax) of a plan's production.
+    """
+    request = plan.problem.request
+    contract = request.contract
+    load, kind = _year(ctx, plan)
+    stage_kw = max(stage.power_kw for stage in request.plant.stages)
+    always_kw = float(np.ceil(plan.problem.base_kw.max()))
+    cheapest = best_contract(load, contract, request.tariff)
+    levels = {period: max(kw, always_kw) for period, kw in cheapest.kw.items()}
+    limited = with_peak_limit(replace(request, previous=()), always_kw + stage_kw)
+    below = solve(limited, gap=LIMITED_GAP, time_limit_s=LIMITED_S)
+    rows = {
+        "contract now": (contract, load, kind, None),
+        "cheapest": (structs.replace(contract, kw=levels), load, kind, None),
+        "plan": (contract, plan.power()["import_kw"], "this plan", plan),
+        "plan below a peak": (limited.contract, below.power()["import_kw"], "this plan", below),
     }
+    table = {}
+    for name, (terms, kw, of, made) in rows.items():
+        free = pd.DataFrame(0.0, kw.index, ["market_eur_mwh", "toll_eur_mwh", "other_eur_mwh"])
+        table[name] = {
+            **terms.kw,
+            "load": of,
+            "days": len(set(pd.DatetimeIndex(kw.index).tz_convert(MADRID).date)),
+            "power_and_excess_eur": bill(kw, free, terms, request.tariff)["total_eur"].sum(),
+            "kg": made.schedule.kg.sum() if made else np.nan,
+            "energy_eur": made.costs.paid - made.costs.excess if made else np.nan,
+        }
+    return pd.DataFrame.from_dict(table, orient="index").rename_axis("contract")
 
 
-def _whole(values: pd.Series) -> float:
-    """Return the sum; NaN where a part of the day is unknown: half of it is not the day's."""
-    return float(values.sum(skipna=False))
-
-
-def _sentence(days: pd.DataFrame) -> str:
-    if days["planned_kg"].isna().all():
-        return "No plan is stored of the last days."
-    planned = days["planned_kg"].sum()
-    produced = days["produced_kg"].sum(min_count=1)
-    made = "nothing recorded" if pd.isna(produced) else f"{produced:,.0f} kg recorded"
-    return f"{planned:,.0f} kg were planned in the last {len(days)} days, {made} as produced."
-
-
-def _notes(days: pd.DataFrame) -> tuple[str, ...]:
-    notes = [
-        "Planned: what began under each plan before the next one was made, at the published "
-        "whole price. Billed: the metered energy at the same price. Power term and excess are "
-        "not counted.",
-    ]
-    if days["metered_kwh"].isna().all():
-        notes.append(
-            "Nothing is metered: `factory import meter FILE` and `factory import production FILE` "
-            "store the plant's records."
-        )
-    return tuple(notes)
+def _year(ctx: RunContext, plan: Plan) -> tuple[pd.Series, str]:
+    """Return the load of the last year by quarter, and whether it is metered or planned."""
+    request = plan.problem.request
+    since = market_day(ctx.as_of) - 365 * DAY
+    load = (inputs.metered_kwh(ctx, inputs.quarters(day_start(since), request.begin)) * 4).dropna()
+    if len(load) >= LEAST_METERED_DAYS * 96:
+        return load, "metered"
+    plans = documents.documents(ctx, since)
+    index = inputs.quarters(plans[0].begin if plans else request.begin, request.end)
+    begun = inputs.load_kw(ctx, documents.carried_out(plans, request.begin), index)
+    return plan.power()["import_kw"].reindex(index, method="ffill").fillna(begun), "planned"

@@ -1,19 +1,27 @@
-"""A plan as its page, its record and ``--json`` show it."""
+"""A plan, a preview and the plant, as pages, records and ``--json`` show them."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 import pandas as pd
+from msgspec import structs
 
-from factory_lib.clock import market_day
+from factory_lib.clock import HOUR_S, MADRID, QUARTER_S, market_day
 from factory_lib.context import RunContext
 from factory_lib.domain.bill import EXCESS_ASSUMPTION
-from factory_lib.planner.plan import Plan
-from factory_lib.planning import attention, daily, documents
-from factory_lib.planning.daily import DailyPlan
+from factory_lib.domain.plant import operators
+from factory_lib.domain.tariff import local_dates
+from factory_lib.features.documented import HUMIDITY, PRICE, TEMPERATURE, documented_features
+from factory_lib.models.history import load_history
+from factory_lib.planner.solve import Plan
+from factory_lib.planning import documents, inputs
+from factory_lib.planning.daily import GAP, DailyPlan
 from factory_lib.planning.overrides import local_time
-from factory_lib.results import JobResult, ResultStatus
+from factory_lib.planning.review import BASELINE
+from factory_lib.results import JobResult
+from factory_lib.settings import Settings
 
 SCHEDULE_NAMES = {
     "plan": "plan",
@@ -21,7 +29,6 @@ SCHEDULE_NAMES = {
     "shift_begin": "each day's batches, started with the shift",
     "fixed_start": "the fixed start that was cheapest over four weeks",
 }
-BASELINE = "shift_full"
 RELAXATIONS = {
     "preferred_day": "made on another day than preferred",
     "extra_kg": "made beyond the demand",
@@ -36,6 +43,19 @@ RELAXATIONS = {
     "pin": "a pinned start is not kept",
 }
 SERIOUS = ("late", "lost", "firm_late", "pin", "frozen")
+EVERY_EURO = (
+    "Every euro is the whole marginal price of production: market, toll and charge, electricity "
+    "tax and excess power; the power term and loads that always run are the same for every "
+    "schedule."
+)
+CONTRACT_NOTE = (
+    "Contracted power may change once in twelve months; the cheapest is that of the load and days "
+    "beside it, and never below the loads that always run."
+)
+USUAL = 0.95  # of working hours; of all hours it would call an ordinary evening exceptional
+EXCEPTIONAL_EUR_MWH = 50.0  # beyond the usual: an ordinary evening peak stays below
+LEAST_QUARTERS = 320  # of working hours, about a week: fewer do not say what is usual
+LEAST_HOURS = 72  # of a month
 
 
 def summarise_plan(ctx: RunContext, made: DailyPlan, begin: datetime, end: datetime) -> JobResult:
@@ -46,66 +66,45 @@ def summarise_plan(ctx: RunContext, made: DailyPlan, begin: datetime, end: datet
     begin, end : datetime
         Starts of stages in between are on the shift sheet (table ``sheet``).
     """
-    stages = documents.stages_of(made.plan)
-    rows = steps(made, stages)
-    metrics = _metrics(made)
+    plan = made.plan
+    rows = steps(plan)
     inside = (rows["start"] >= pd.Timestamp(begin)) & (rows["start"] < pd.Timestamp(end))
-    tables = {
-        "sheet": rows[inside].reset_index(drop=True),
-        "schedule": stages,
-        "prices": made.prices,
-        "power": made.plan.power(),
-        "costs": _costs(made),
-        "gave_way": _gave_way(made),
-        "attention": attention.attention_items(ctx, made),
-        "contract": made.contract.reset_index(),
-    }
+    gave_way = pd.DataFrame(
+        map(asdict, plan.costs.relaxations),
+        columns=["kind", "subject", "amount", "unit", "eur", "begin", "until"],
+    )
+    serious = gave_way[gave_way["kind"].isin(SERIOUS)]
+    proven = plan.source == "solver" and plan.gap <= GAP
+    costs = made.costs.rename(index=SCHEDULE_NAMES).rename_axis("schedule").reset_index()
+    metrics = _metrics(made)
     return JobResult(
-        status=_status(made),
-        summary=_sentence(made, metrics),
+        status="ok" if proven and serious.empty else "warn",
+        summary=_sentence(made, metrics, serious),
         metrics=metrics,
-        tables=tables,
+        tables={
+            "sheet": rows[inside].reset_index(drop=True),
+            "schedule": documents.stages_of(plan),
+            "prices": made.prices,
+            "power": plan.power(),
+            "costs": costs.sort_values("paid_eur", ignore_index=True),
+            "gave_way": gave_way.replace({"kind": RELAXATIONS}).rename(
+                columns={"kind": "gave_way"}
+            ),
+            "attention": attention_items(ctx, made),
+            "contract": made.contract.reset_index(),
+        },
         notes=_notes(made),
     )
 
 
-def compare_previews(base: Plan, changed: Plan) -> JobResult:
-    """Return two plans of the same days side by side."""
-    rows = {"as it is": figures_of(base), "with the change": figures_of(changed)}
-    more_eur = changed.costs.objective - base.costs.objective
-    more_kg = float(changed.kg.sum() - base.kg.sum())
-    return JobResult(
-        status="ok",
-        summary=f"The change costs {more_eur:+,.2f} EUR in two days, wishes included, "
-        f"for {more_kg:+,.0f} kg.",
-        metrics={"more_eur": more_eur, "more_kg": more_kg},
-        tables={
-            "plans": pd.DataFrame.from_dict(rows, orient="index").rename_axis("plan").reset_index()
-        },
-    )
-
-
-def figures_of(plan: Plan) -> dict[str, Any]:
-    """Return kilograms, batches and money of a plan, and the kinds of what gave way."""
-    gave_way = sorted({RELAXATIONS[item.kind] for item in plan.costs.relaxations})
-    return {
-        "kg": float(plan.kg.sum()),
-        "batches": len(plan.jobs),
-        "paid_eur": plan.costs.paid,
-        "objective_eur": plan.costs.objective,
-        "gave_way": ", ".join(gave_way),
-    }
-
-
-def steps(made: DailyPlan, stages: pd.DataFrame) -> pd.DataFrame:
+def steps(plan: Plan) -> pd.DataFrame:
     """Return the stages by start, with the ``latest_start`` that leaves the rest as planned.
 
     A stage waits no longer than the one before it allows, and is over when the next one
     of its batch begins.
     """
-    plant = made.request.plant
-    waits_min = {stage.name: max(stage.wait_min, stage.hold_h * 60) for stage in plant.stages}
-    rows = stages.sort_values(["batch", "start"], ignore_index=True)
+    waits_min = {one.name: max(one.wait_min, one.hold_h * 60) for one in plan.problem.plant.stages}
+    rows = documents.stages_of(plan).sort_values(["batch", "start"], ignore_index=True)
     before_next = rows.groupby("batch")["start"].shift(-1) - (rows["end"] - rows["start"])
     wait = pd.to_timedelta(rows["stage"].map(waits_min), unit="min")
     after_last = (rows["end"] + wait).groupby(rows["batch"]).shift(1)
@@ -114,18 +113,11 @@ def steps(made: DailyPlan, stages: pd.DataFrame) -> pd.DataFrame:
     return rows.sort_values(["start", "batch"], ignore_index=True)
 
 
-def _status(made: DailyPlan) -> ResultStatus:
-    gave_way = {item.kind for item in made.plan.costs.relaxations}
-    proven = made.plan.source == "solver" and made.plan.gap <= daily.GAP
-    return "warn" if gave_way & set(SERIOUS) or not proven else "ok"
-
-
 def _metrics(made: DailyPlan) -> dict[str, Any]:
     plan = made.plan
-    kg = float(plan.kg.sum())
     metrics: dict[str, Any] = {
-        "kg": kg,
-        "batches": len(plan.jobs),
+        "kg": made.costs["kg"]["plan"],
+        "batches": len(plan.batches),
         "cost_eur": plan.costs.paid,
         "excess_eur": plan.costs.excess,
         "gap": plan.gap,
@@ -134,93 +126,49 @@ def _metrics(made: DailyPlan) -> dict[str, Any]:
         "saved_this_month_eur": made.month_eur,
         "solve_seconds": plan.seconds,
     }
-    if BASELINE in made.alternatives:
-        baseline_eur = made.alternatives[BASELINE].paid
+    if BASELINE in made.costs.index:
+        baseline = made.costs.loc[BASELINE]
         metrics |= {
             "baseline": SCHEDULE_NAMES[BASELINE],
-            "baseline_cost_eur": baseline_eur,
-            "baseline_kg": made.kg[BASELINE],
-            "saving_eur": baseline_eur - plan.costs.paid,
+            "baseline_cost_eur": baseline["paid_eur"],
+            "baseline_kg": baseline["kg"],
+            "saving_eur": baseline["paid_eur"] - plan.costs.paid,
         }
     return metrics
 
 
-def _sentence(made: DailyPlan, metrics: dict[str, Any]) -> str:
-    plan = made.plan
-    days = (market_day(made.request.end) - market_day(made.request.begin)).days
-    if not metrics["batches"]:
-        return f"Nothing to produce in the next {days} days."
+def _sentence(made: DailyPlan, metrics: dict[str, Any], serious: pd.DataFrame) -> str:
+    begin = made.request.begin
+    days = (market_day(made.request.end) - market_day(begin)).days
+    starts = [at for batch in made.plan.batches for at in batch.starts.values() if at >= begin]
     parts = [
         f"{metrics['kg']:,.0f} kg in {metrics['batches']} batches over {days} days for "
-        f"{metrics['cost_eur']:,.0f} EUR{_next_start(made)}{_saving(metrics)}"
+        f"{metrics['cost_eur']:,.0f} EUR"
     ]
-    serious = [item for item in plan.costs.relaxations if item.kind in SERIOUS]
-    if serious:
-        item = serious[-1]
-        kind = RELAXATIONS[item.kind].capitalize()
-        parts.append(f"{kind}: {item.subject}, {item.amount:,.0f} {item.unit}")
-    if plan.source != "solver":
-        source = plan.source.replace("_", " ")
-        parts.append(f"No plan was found in time: {source} stands in")
-    return ". ".join(parts) + "."
-
-
-def _next_start(made: DailyPlan) -> str:
-    begin = made.request.begin
-    starts = [at for batch in made.plan.batches for at in batch.starts.values() if at >= begin]
-    return f"; next start {local_time(min(starts))}" if starts else ""
-
-
-def _saving(metrics: dict[str, Any]) -> str:
-    if "baseline" not in metrics:
-        return ""
-    saving = metrics["saving_eur"]
-    words = f"{saving:,.0f} EUR less than" if saving >= 0.5 else "no cheaper than"
-    other_kg = abs(metrics["baseline_kg"] - metrics["kg"]) >= 0.5
-    made = f", which makes {metrics['baseline_kg']:,.0f} kg" if other_kg else ""
-    return f"; {words} “{metrics['baseline']}”{made}"
-
-
-def _costs(made: DailyPlan) -> pd.DataFrame:
-    all_costs = {"plan": made.plan.costs, **made.alternatives}
-    kg = {"plan": float(made.plan.kg.sum()), **made.kg}
-    rows = [
-        {
-            "schedule": SCHEDULE_NAMES[name],
-            "kg": kg[name],
-            "energy_eur": costs.energy,
-            "toll_eur": costs.toll,
-            "other_eur": costs.other,
-            "excess_eur": costs.excess,
-            "paid_eur": costs.paid,
-            "wishes_eur": costs.objective - costs.paid,
-        }
-        for name, costs in all_costs.items()
-    ]
-    return pd.DataFrame(rows).sort_values("paid_eur", ignore_index=True)
-
-
-def _gave_way(made: DailyPlan) -> pd.DataFrame:
-    rows = [
-        {**asdict(item), "kind": RELAXATIONS[item.kind]} for item in made.plan.costs.relaxations
-    ]
-    columns = ["kind", "subject", "amount", "unit", "eur", "begin", "until"]
-    return pd.DataFrame(rows, columns=columns).rename(columns={"kind": "gave_way"})
+    if starts:
+        parts.append(f"next start {local_time(min(starts))}")
+    if "baseline" in metrics:
+        saving = metrics["saving_eur"]
+        less = f"{saving:,.0f} EUR less than" if saving >= 0.5 else "no cheaper than"
+        makes = f"{metrics['baseline_kg']:,.0f} kg with “{metrics['baseline']}”"
+        parts.append(f"{less} {makes}")
+    if len(serious):
+        item = serious.iloc[-1]
+        kind = RELAXATIONS[item["kind"]]
+        parts.append(f"{kind}: {item['subject']}, {item['amount']:,.0f} {item['unit']}")
+    if made.plan.source != "solver":
+        parts.append(f"no plan was found in time: {made.plan.source.replace('_', ' ')} stands in")
+    return "; ".join(parts) + "."
 
 
 def _notes(made: DailyPlan) -> tuple[str, ...]:
-    how_known = made.prices["known"].value_counts()
-    air = made.weather["known"].replace("", "unknown").value_counts()
     contract = made.request.contract
     notes = [
-        "Prices of the window: "
-        + ", ".join(f"{n} quarters ({how})" for how, n in how_known.items())
-        + ".",
-        "Outdoor air: " + ", ".join(f"{n} hours ({how})" for how, n in air.items()) + ".",
-        "Every euro is the whole marginal price of production: market, toll and charge, "
-        "electricity tax and excess power; the power term and loads that always run are the same "
-        "for every schedule.",
-        *made.notes,
+        f"Prices of the window: {_counts(made.prices['known'], 'quarters')}.",
+        f"Outdoor air: {_counts(made.weather['weather_source'], 'hours')}.",
+        EVERY_EURO,
+        CONTRACT_NOTE,
+        *made.request.tariff.notes(local_dates(made.plan.problem.index)),
     ]
     if contract.unset:
         notes.append(f"Not set in [contract] and not counted: {', '.join(contract.unset)}.")
@@ -233,3 +181,124 @@ def _notes(made: DailyPlan) -> tuple[str, ...]:
         )
     notes += [f"Override {item.number}: {item}." for item in made.overrides]
     return tuple(notes)
+
+
+def _counts(values: pd.Series, unit: str) -> str:
+    """Return how many slots are known in which way."""
+    return ", ".join(f"{n} {unit} ({how})" for how, n in values.value_counts().items())
+
+
+def attention_items(ctx: RunContext, made: DailyPlan) -> pd.DataFrame:
+    """Return the hours of each local day that deserve attention, with the energy planned in them.
+
+    Prices far above those of the last weeks' working hours (kind ``exceptional``), and an
+    outdoor index below nearly all working hours of the month (``index``).
+
+    Returns
+    -------
+    DataFrame
+        kind, start, end, reason, planned_kwh.
+    """
+    kwh = made.plan.power()["production_kw"] * made.plan.problem.slot_h
+    rows = []
+    for kind, hours, reason in (*_exceptional(made), *_low_index(ctx, made)):
+        step = pd.Timedelta(hours=1) if kind == "index" else pd.Timedelta(minutes=15)
+        inside = pd.DatetimeIndex(kwh.index).floor(step).isin(hours)
+        rows.append((kind, hours[0], hours[-1] + step, reason, kwh[inside].sum()))
+    return pd.DataFrame(rows, columns=["kind", "start", "end", "reason", "planned_kwh"])
+
+
+def _exceptional(made: DailyPlan) -> Iterator[tuple[str, pd.Index, str]]:
+    price = made.request.prices["p50"]
+    working = operators(made.request.plant, pd.DatetimeIndex(price.index), QUARTER_S) > 0
+    behind = price[working & (price.index < made.prices.index[0])].dropna()
+    if len(behind) < LEAST_QUARTERS:
+        return
+    usual = behind.quantile(USUAL)
+    high = made.prices["p50"][made.prices["p50"] > usual + EXCEPTIONAL_EUR_MWH]
+    for _, day in high.groupby(pd.DatetimeIndex(high.index).tz_convert(MADRID).date):
+        reason = (
+            f"up to {day.max():.0f} EUR/MWh; {USUAL:.0%} of the working hours of the last weeks "
+            f"were below {usual:.0f}"
+        )
+        yield "exceptional", day.index, reason
+
+
+def _low_index(ctx: RunContext, made: DailyPlan) -> Iterator[tuple[str, pd.Index, str]]:
+    """Yield the hours whose documented index, not cut at 0, is low for the month.
+
+    The index calls two hours in three of southern Spain "Halt": its class says nothing.
+    """
+    past = load_history(ctx, inputs.CLIMATE_DAYS).hourly
+    price = made.prices["p50"].resample("h").mean().reindex(made.weather.index)
+    ahead = made.weather[[TEMPERATURE, HUMIDITY]].assign(**{PRICE: price})
+    hourly = pd.concat([past[past.index < ahead.index[0]], ahead]).asfreq("h")
+    parts = documented_features(hourly, ctx.as_of)
+    cost = 0.5 * parts["energy_cost_index"] + 0.3 * parts["humidity_stress_factor"]
+    index = parts["temperature_comfort_index"] - cost
+    index = index[operators(ctx.settings.plant, pd.DatetimeIndex(index.index), HOUR_S) > 0]
+    past_index = index.where(index.index < ahead.index[0])
+    of_month = past_index.groupby(pd.DatetimeIndex(index.index).tz_convert(MADRID).month)
+    usual = of_month.transform("quantile", 1 - USUAL)
+    low = index[(index < usual) & past_index.isna() & (of_month.transform("count") >= LEAST_HOURS)]
+    for day, hours in low.groupby(pd.DatetimeIndex(low.index).tz_convert(MADRID).date):
+        worst = ahead.loc[pd.Timestamp(str(hours.idxmin()))]
+        reason = (
+            f"worse than {USUAL:.0%} of the working hours of {day:%B}: up to "
+            f"{worst[PRICE]:.0f} EUR/MWh, {worst[TEMPERATURE]:.0f} °C and {worst[HUMIDITY]:.0f} % "
+            "outdoors"
+        )
+        yield "index", hours.index, reason
+
+
+def compare_previews(base: Plan, changed: Plan) -> JobResult:
+    """Return two plans of the same days side by side, and each start that differs."""
+    rows = {}
+    starts = {}
+    for name, plan in {"as it is": base, "with the change": changed}.items():
+        priced = [one for one in plan.costs.relaxations if one.eur > 0]
+        rows[name] = {
+            "kg": float(plan.schedule.kg.sum()),
+            "batches": len(plan.batches),
+            "paid_eur": plan.costs.paid,
+            "objective_eur": plan.costs.objective,
+            "gave_way": ", ".join(dict.fromkeys(RELAXATIONS[one.kind] for one in priced)),
+        }
+        starts[name] = documents.stages_of(plan).set_index(["batch", "stage"])["start"]
+    plans = pd.DataFrame.from_dict(rows, orient="index")
+    moved = pd.DataFrame(starts)
+    moved = moved[moved["as it is"] != moved["with the change"]]
+    more = plans[["kg", "objective_eur"]].diff().iloc[1]
+    return JobResult(
+        status="ok",
+        summary=f"The change costs {more['objective_eur']:+,.2f} EUR, wishes included, for "
+        f"{more['kg']:+,.0f} kg; {len(moved)} starts differ.",
+        metrics={"more_eur": more["objective_eur"], "more_kg": more["kg"], "moved": len(moved)},
+        tables={"plans": plans.rename_axis("plan").reset_index(), "moved": moved.reset_index()},
+    )
+
+
+def describe_plant(settings: Settings) -> str:
+    """Return the plant, its contract and its tariff as text."""
+    plant = settings.plant
+    stages = pd.DataFrame([structs.asdict(stage) for stage in plant.stages])
+    shifts = pd.DataFrame([structs.asdict(shift) for shift in plant.shifts])
+    kwh = sum(stage.power_kw * stage.duration_min for stage in plant.stages) / 60
+    hours = sum(stage.duration_min for stage in plant.stages) / 60
+    products = [
+        f"{name}: batches of {one.batch_min_kg:g} to {one.batch_max_kg:g} kg, "
+        f"{plant.demand.weekly_kg.get(name, 0):g} kg a week"
+        for name, one in plant.variants.items()
+    ]
+    contracted = ", ".join(f"{kw:g}" for kw in settings.contract.by_period)
+    return "\n".join(
+        [
+            f"Plant {plant.name}, in slots of {plant.slot_min} minutes; a batch takes {hours:g} h "
+            f"and {kwh:g} kWh.",
+            stages.drop(columns="room").to_string(index=False),
+            shifts.to_string(index=False),
+            *products,
+            f"{contracted} kW contracted by period; {settings.tariff.price_basis} price, tolls of "
+            f"{settings.tariff.access}.",
+        ]
+    )

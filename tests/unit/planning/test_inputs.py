@@ -35,14 +35,12 @@ def test_the_whole_price_is_market_toll_and_tax(works):
     assert frame.groupby("period", observed=True)["toll_eur_mwh"].nunique().max() == 1
 
 
-def test_the_air_ahead_is_forecast_else_that_of_the_last_day_observed(works):
+def test_the_air_ahead_is_forecast_else_that_of_the_season(works):
     begin, end = datetime(2025, 11, 20, 6, tzinfo=UTC), datetime(2025, 11, 20, 12, tzinfo=UTC)
     hours = pd.date_range(begin, end, freq="h", inclusive="left", unit="s")
     air = inputs.weather(works, begin, end)
-    assert set(air["known"]) == {inputs.DAY_EARLIER}
-    day = timedelta(days=1)
-    seen = works.store.read("temperature_c", places=["5279X"], start=begin - day, end=end - day)
-    np.testing.assert_allclose(air["temperature_c"][:3], seen["value"][:3])
+    assert set(air["weather_source"]) == {"climatology"}
+    assert air.notna().all(axis=None)
     for name, value in (("temperature_c", 31.0), ("humidity_pct", 20.0)):
         rows = {
             "series": name,
@@ -58,7 +56,7 @@ def test_the_air_ahead_is_forecast_else_that_of_the_last_day_observed(works):
         }
         works.store.write_forecasts(pd.DataFrame(rows), run_id="test")
     air = inputs.weather(works, begin, end)
-    assert set(air["known"]) == {inputs.FORECAST}
+    assert set(air["weather_source"]) == {"forecast"}
     assert set(air["temperature_c"]) == {31.0}
 
 
@@ -68,6 +66,7 @@ def test_the_load_so_far_is_metered_where_it_is_and_planned_where_not(works):
     stages = pd.DataFrame(
         {"start": [pd.Timestamp(begin)], "end": [pd.Timestamp(end)], "kw": [40.0]}
     )
-    planned = inputs.load_kw(works, stages, begin, end)
-    always = inputs.load_kw(works, stages.iloc[:0], begin, end)
+    index = inputs.quarters(begin, end)
+    planned = inputs.load_kw(works, stages, index)
+    always = inputs.load_kw(works, stages.iloc[:0], index)
     np.testing.assert_allclose(planned - always, 40.0)
