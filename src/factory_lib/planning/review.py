@@ -22,6 +22,17 @@ LEAST_METERED_DAYS = 28  # of the meter file, before contract advice rests on it
 LIMITED_GAP, LIMITED_S = 0.02, 20.0  # of the plan below a peak
 BAND = ["p10", "p50", "p90"]
 SUMS = ["planned_kwh", "metered_kwh", "planned_eur", "billed_eur"]
+DAY_COLUMNS = [
+    "day",
+    "planned_kg",
+    "produced_kg",
+    "planned_kwh",
+    "metered_kwh",
+    "expected_eur_mwh",
+    "published_eur_mwh",
+    "planned_eur",
+    "billed_eur",
+]
 DAY = timedelta(days=1)
 NOTE = (
     "Planned: what began under each plan before the next one was made, at the published whole "
@@ -54,19 +65,18 @@ def review_plans(ctx: RunContext, days: int = 7) -> JobResult:
     first = market_day(plans[0].begin) if plans else today
     table.loc[table.index < first, ["planned_kg", "planned_kwh", "planned_eur"]] = np.nan
     table["produced_kg"] = inputs.produced_kg(ctx, past[0], today).reindex(table.index)
-    planned_kg = table["planned_kg"].sum()
-    produced_kg = table["produced_kg"].sum(min_count=1)
-    recorded = "nothing" if pd.isna(produced_kg) else f"{produced_kg:,.0f} kg"
-    planned = f"{planned_kg:,.0f} kg were planned in the last {days} days"
-    metered = table["metered_kwh"].notna().any()
+    kg = table[["planned_kg", "produced_kg"]].sum()
+    recorded = f"{kg['produced_kg']:,.0f} kg" if table["produced_kg"].any() else "nothing"
+    text = f"{kg['planned_kg']:,.0f} kg were planned in the last {days} days, {recorded} recorded."
     return JobResult(
         status="ok",
-        summary=f"{planned}, {recorded} recorded as produced."
-        if plans
-        else "No plan is stored of the last days.",
-        metrics={"planned_kg": planned_kg, "produced_kg": table["produced_kg"].sum()},
-        tables={"days": table.rename_axis("day").reset_index(), "prices": frame[[*BAND, "actual"]]},
-        notes=(NOTE,) if metered else (NOTE, UNMETERED),
+        summary=text if plans else "No plan is stored of the last days.",
+        metrics={str(name): value for name, value in kg.items()},
+        tables={
+            "days": table.rename_axis("day").reset_index()[DAY_COLUMNS],
+            "prices": frame[[*BAND, "actual"]],
+        },
+        notes=(NOTE,) if table["metered_kwh"].notna().any() else (NOTE, UNMETERED),
     )
 
 
@@ -81,13 +91,13 @@ def _quarters(
     prices = inputs.prices(ctx, start, day_start(days[-1] + DAY)).loc[start:]
     index = pd.DatetimeIndex(prices.index)
     expected = [prices[BAND].iloc[:0]]
-    for begin in map(day_start, days):
+    for day in days:
+        begin = day_start(day)
         made = [plan.made_at for plan in plans if plan.made_at <= begin]
         if made:
             then = replace(ctx, as_of=made[-1])
-            expected.append(inputs.prices(then, begin, begin + 1.5 * DAY).loc[begin:, BAND])
-    frame = pd.concat(expected)
-    frame = frame[~frame.index.duplicated(keep="last")].reindex(index)
+            expected.append(inputs.prices(then, begin, day_start(day + DAY)).loc[begin:, BAND])
+    frame = pd.concat(expected).reindex(index)
     published = prices["known"] == inputs.PUBLISHED
     frame["actual"] = prices["p50"].where(published)
     eur_kwh = prices["price_eur_mwh"].where(published) / 1000

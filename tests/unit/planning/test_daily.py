@@ -12,7 +12,7 @@ from factory_lib.clock import day_start, market_day
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput
 from factory_lib.monitoring import alerts, plan_alerts
-from factory_lib.planning import daily, documents, overrides, summary
+from factory_lib.planning import daily, documents, overrides, review, summary
 from factory_lib.results import JobResult
 from tests.support.week import EVENING, NOON, THURSDAY
 
@@ -173,6 +173,19 @@ def test_calendar_entries_update_and_are_cancelled(small):
     later = documents.to_ics(fewer, small.as_of + timedelta(hours=1))
     assert later.count("SEQUENCE:29392") == later.count("BEGIN:VEVENT")
     assert max(len(line.encode()) for line in text.split("\r\n")) <= 75
+
+
+def test_the_review_knows_nothing_of_days_before_the_first_plan(small):
+    daily.make_plan(small)
+    result = review.review_plans(at(small, NOON + timedelta(days=3)))
+    days = result["days"].set_index("day")
+    assert list(days.index) == [THURSDAY + timedelta(days=back) for back in range(-5, 2)]
+    assert days["planned_kg"].isna().sum() == 4
+    assert days["planned_kg"][THURSDAY] > 0
+    assert days["planned_kwh"][THURSDAY] > days["planned_kwh"][NOON.date()] > 0
+    assert days["metered_kwh"].isna().all()
+    assert days["published_eur_mwh"].notna().all()
+    assert result["prices"]["p50"].notna().sum() == 2 * 96
 
 
 def test_overrides_keep_author_reason_and_number(small):
