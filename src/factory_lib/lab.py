@@ -228,7 +228,7 @@ def plan(ctx: RunContext, days: int = 1, day: str = "") -> JobResult:
 
 
 def plan_preview(ctx: RunContext, **changes: Any) -> JobResult:
-    """Compare the plan of the next two days with one under ``changes``; nothing is written.
+    """Compare the plan of the next three days with one under ``changes``; nothing is written.
 
     Parameters
     ----------

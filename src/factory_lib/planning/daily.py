@@ -14,10 +14,9 @@ from factory_lib.clock import day_start, epoch, from_epoch, local_instant, marke
 from factory_lib.context import RunContext
 from factory_lib.domain.tariff import all_in
 from factory_lib.errors import BadInput
+from factory_lib.planner.plan import Plan
 from factory_lib.planner.request import Outage, PlanRequest, open_demand, weekly_orders
-from factory_lib.planner.schedule import costs_of
-from factory_lib.planner.simple import fixed_start, shift_begin
-from factory_lib.planner.solve import Plan, solve
+from factory_lib.planner.solve import fixed_start, shift_begin, solve
 from factory_lib.planning import documents, inputs, overrides, review
 from factory_lib.planning.documents import PlanDocument
 from factory_lib.planning.overrides import Override
@@ -192,7 +191,7 @@ def compared(plan: Plan) -> pd.DataFrame:
     problem = plan.problem
     counts = Counter(batch.product for batch in plan.batches)
     schedules = {
-        "plan": plan.schedule,
+        "plan": plan,
         "shift_full": shift_begin(problem, counts),
         "shift_begin": shift_begin(problem),
         "fixed_start": fixed_start(problem, counts),
@@ -200,7 +199,7 @@ def compared(plan: Plan) -> pd.DataFrame:
     rows = {}
     for name, schedule in schedules.items():
         if schedule is not None:
-            costs = costs_of(problem, schedule)
+            costs = schedule.costs
             rows[name] = {
                 "kg": float(schedule.kg.sum()),
                 "energy_eur": costs.energy,

@@ -11,8 +11,9 @@ from msgspec import structs
 from factory_lib.clock import MADRID, day_start, market_day
 from factory_lib.context import RunContext
 from factory_lib.domain.bill import best_contract, bill
+from factory_lib.planner.plan import Plan
 from factory_lib.planner.request import with_peak_limit
-from factory_lib.planner.solve import Plan, solve
+from factory_lib.planner.solve import solve
 from factory_lib.planning import documents, inputs
 from factory_lib.planning.documents import PlanDocument
 from factory_lib.results import JobResult
@@ -163,7 +164,7 @@ def contract_advice(ctx: RunContext, plan: Plan) -> pd.DataFrame:
             "load": of,
             "days": len(set(pd.DatetimeIndex(kw.index).tz_convert(MADRID).date)),
             "power_and_excess_eur": bill(kw, free, terms, request.tariff)["total_eur"].sum(),
-            "kg": made.schedule.kg.sum() if made else np.nan,
+            "kg": made.kg.sum() if made else np.nan,
             "energy_eur": made.costs.paid - made.costs.excess if made else np.nan,
         }
     return pd.DataFrame.from_dict(table, orient="index").rename_axis("contract")

@@ -15,7 +15,7 @@ from factory_lib.domain.plant import operators
 from factory_lib.domain.tariff import local_dates
 from factory_lib.features.documented import HUMIDITY, PRICE, TEMPERATURE, documented_features
 from factory_lib.models.history import load_history
-from factory_lib.planner.solve import Plan
+from factory_lib.planner.plan import Plan
 from factory_lib.planning import documents, inputs
 from factory_lib.planning.daily import GAP, DailyPlan
 from factory_lib.planning.overrides import local_time
@@ -258,7 +258,7 @@ def compare_previews(base: Plan, changed: Plan) -> JobResult:
     for name, plan in {"as it is": base, "with the change": changed}.items():
         priced = [one for one in plan.costs.relaxations if one.eur > 0]
         rows[name] = {
-            "kg": float(plan.schedule.kg.sum()),
+            "kg": float(plan.kg.sum()),
             "batches": len(plan.batches),
             "paid_eur": plan.costs.paid,
             "objective_eur": plan.costs.objective,
