@@ -8,15 +8,83 @@ kilograms couple stages. Slots in which nothing may start share their predecesso
 unknown. Nothing that may give way is forbidden: it costs.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from itertools import chain, combinations, permutations
 
 import numpy as np
+import numpy.typing as npt
+from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, milp
+from scipy.sparse import coo_array
 
 from factory_lib.domain.plant import Bools, Floats, Ints
-from factory_lib.planner.milp import ZERO, Program, Terms
 from factory_lib.planner.problem import Activity, Problem
+
+ZERO = 0  # the column of an unknown that can only be zero
+Terms = Sequence[tuple[Ints, float | Floats]]
+"""Column arrays of one length, each with its coefficient (or one for each position)."""
+
+
+class Program:
+    """A program being written: the cost of its columns is minimised over its rows."""
+
+    def __init__(self) -> None:
+        self.columns = [np.zeros((4, 1))]  # low, high, cost, whole
+        self.limits: list[Floats] = []
+        self.entries: list[Floats] = []  # row, column, value
+        self.width = 1
+        self.height = 0
+
+    def add(
+        self,
+        count: int,
+        *,
+        low: npt.ArrayLike = 0.0,
+        high: npt.ArrayLike = np.inf,
+        cost: npt.ArrayLike = 0.0,
+        whole: bool = False,
+    ) -> Ints:
+        """Add ``count`` unknowns and return their numbers."""
+        self.columns.append(_table(count, low, high, cost, whole))
+        self.width += count
+        return np.arange(self.width - count, self.width)
+
+    def rows(
+        self, terms: Terms, low: npt.ArrayLike = -np.inf, high: npt.ArrayLike = np.inf
+    ) -> None:
+        """Add one row for each position of the terms: ``low ≤ Σ coefficient · column ≤ high``."""
+        if not terms:
+            return
+        count = len(terms[0][0])
+        numbers = np.arange(self.height, self.height + count)
+        self.entries += [_table(count, numbers, *term) for term in terms]
+        self.limits.append(_table(count, low, high))
+        self.height += count
+
+    def solve(self, time_limit_s: float, gap: float) -> OptimizeResult:
+        """Minimise to a relative ``gap``; ``x`` is None where nothing was found."""
+        self.rows([(np.array([ZERO]), 1.0)])  # a program has a row
+        rows, columns, values = np.concatenate(self.entries, axis=1)
+        matrix = coo_array(
+            (values, (rows.astype(int), columns.astype(int))), shape=(self.height, self.width)
+        )
+        low, high, cost, whole = np.concatenate(self.columns, axis=1)
+        result = milp(
+            cost,
+            integrality=whole,
+            bounds=Bounds(low, high),
+            constraints=LinearConstraint(matrix.tocsr(), *np.concatenate(self.limits, axis=1)),
+            options={"time_limit": max(time_limit_s, 0.01), "mip_rel_gap": gap},
+        )
+        if result.x is not None:
+            result.x = np.where(whole, np.rint(result.x), result.x)
+        if result.mip_dual_bound is None:  # nothing whole: a linear program, or no answer
+            result.mip_dual_bound = result.fun if result.status == 0 else -np.inf
+        return result
+
+
+def _table(count: int, *values: npt.ArrayLike) -> Floats:
+    return np.array([np.broadcast_to(np.asarray(value, float), count) for value in values])
+
 
 LARGEST_SET = 4  # activities in a combination
 POINT_KW = 10.0  # excess that the charge is first described at, over
@@ -24,14 +92,14 @@ STRETCHES = (1, 4, 16, 64, 256)  # so many slots
 
 
 class Model(Program):
-    """The program of ``problem`` with starts in ``masks``.
+    """The program of ``problem``.
 
     Parameters
     ----------
-    masks : list
-        For each job and stage, the slots in which it may begin.
     overtime : bool
         Whether people beyond the shifts can be paid for.
+    masks : list, optional
+        For each job and stage, the slots in which it may begin; else wherever it can.
     start_costs : optional
         Costs of starts by stage and slot instead of all that a plan costs but for its
         orders and overtime, for schedules that look at no price.
@@ -40,33 +108,28 @@ class Model(Program):
     def __init__(
         self,
         problem: Problem,
-        masks: list[list[Bools]],
         *,
         overtime: bool = False,
+        masks: list[list[Bools]] | None = None,
         start_costs: Floats | None = None,
     ) -> None:
         super().__init__()
         self.problem = problem
-        self.masks = masks
+        self.masks = masks or problem.startable(overtime=overtime)
         self.slots = np.arange(len(problem.index))
         self.ahead = np.flatnonzero(problem.future)
         self.kw = [activity.kw for activity in problem.activities]
         self.begun = [self._steps(j, start_costs) for j in range(len(problem.jobs))]
         self.facts = np.concatenate(self.columns, axis=1)[0]  # nothing but what has begun
-        self.possible = [self._possible(n) for n in range(len(self.kw))]
-        units = [problem.capacity.get(act.machine, self.slots) for act in problem.activities]
-        most = [
-            n * kw * on
-            for n, kw, on in zip(np.maximum(units, 1), self.kw, self.possible, strict=True)
-        ]
-        self.most_kw = np.sum(most, axis=0)
+        units = [np.maximum(problem.capacity.get(act.machine, 0), 1) for act in problem.activities]
+        self.most_kw = sum(kw * n for kw, n in zip(self.kw, units, strict=True)) * problem.future
         self._order_and_waits()
         self._machines()
         self.extra_people = self._people(overtime)
         room = problem.plant.power.limit_kw - problem.base_kw
         self._limit(self.kw, room, np.flatnonzero(self.most_kw > room))
-        made = self.add(len(problem.jobs) * len(problem.marks))
-        self.made = made.reshape(-1, len(problem.marks))
+        made = [self._made(j) for j in range(len(problem.jobs))]
+        self.made = np.array(made, np.int64).reshape(-1, len(problem.marks))
         self.off_orders = self._kilograms()
         self.over = np.full(len(self.slots), ZERO)
         self.charges: list[tuple[int, Ints, Ints]] = []
@@ -75,7 +138,6 @@ class Model(Program):
             self._resource_combinations()
             self._solar()
             self._keeps()
-            self._whole_batches()
 
     def starts(self, solution: Floats, j: int) -> Ints:
         """Return the slots in which the batches of a job (rows) begin their stages."""
@@ -105,24 +167,14 @@ class Model(Program):
         self, weights: Sequence[float], solution: Floats, product: str | None = None
     ) -> Floats:
         """Return by slot what activities take ``weights`` of in a solution."""
-        total = np.zeros(len(self.slots))
-        for columns, sign in self.use(weights, product=product):
-            total += sign * solution[columns]
-        return total
+        terms = self.use(weights, product=product)
+        parts = [sign * solution[columns] for columns, sign in terms]
+        return np.asarray(0.0 * self.slots + np.sum(parts, axis=0))
 
     def _used_by_facts(self, weights: Sequence[float], product: str | None = None) -> Floats:
         """Return by slot what stages that have begun take; holding may end."""
         runs = [act.kind != "hold" for act in self.problem.activities]
         return self.used(np.multiply(runs, weights).tolist(), self.facts, product)
-
-    def _possible(self, n: int) -> Bools:
-        """Return the slots from now on in which some batch may be in an activity."""
-        activity = self.problem.activities[n]
-        busy = np.zeros(len(self.slots))
-        for j, masks in enumerate(self.masks):
-            length = activity.begin[j] + activity.longest[j]
-            busy += np.convolve(masks[activity.stage], np.ones(length))[: len(busy)]
-        return (busy > 0.5) & self.problem.future
 
     def _steps(self, j: int, start_costs: Floats | None) -> list[Ints]:
         """Add the counts of each stage, none falling; return their columns by slot."""
@@ -141,12 +193,11 @@ class Model(Program):
         for j, job in enumerate(self.problem.jobs):
             for s in range(max(len(job.facts) - 1, 0), len(self.masks[j]) - 1):
                 duration = self.problem.duration[j, s]
-                begin = np.flatnonzero(self.masks[j][s + 1])
-                ended = self.at(j, s, begin - duration)
-                self.rows([(self.at(j, s + 1, begin), 1.0), (ended, -1.0)], high=0.0)
+                after = np.flatnonzero(self.masks[j][s + 1])
+                ended = self.at(j, s, after - duration)
+                self.rows([(self.at(j, s + 1, after), 1.0), (ended, -1.0)], high=0.0)
                 begin = np.flatnonzero(self.masks[j][s])
-                latest = begin + duration + self.problem.wait[s]
-                gone_on = self.at(j, s + 1, latest)
+                gone_on = self.at(j, s + 1, begin + duration + self.problem.wait[s])
                 self.rows([(gone_on, 1.0), (self.at(j, s, begin), -1.0)], low=0.0)
 
     def _limit(
@@ -163,21 +214,22 @@ class Model(Program):
     def _machines(self) -> None:
         """Keep to the units of each machine, and products apart by the time to clean it."""
         plant = self.problem.plant
+        products = {job.product for job in self.problem.jobs}
         for machine, capacity in self.problem.capacity.items():
             mine = [float(act.machine == machine) for act in self.problem.activities]
             self._limit(mine, capacity, self.ahead)
             clean = -(-plant.cleaning_min.get(machine, 0) // plant.slot_min)
-            for one, other in permutations({job.product for job in self.problem.jobs}, 2):
-                if clean:
-                    self._clean(mine, one, other, clean)
+            shortest = int(self.problem.duration.min(initial=clean + 1))
+            for one, other in permutations(products, 2):
+                for lag in {*range(0, clean, shortest), clean} if clean else ():
+                    self._apart(mine, one, other, lag)
 
-    def _clean(self, mine: Sequence[float], one: str, other: str, clean: int) -> None:
-        """Let ``other`` follow ``one`` after cleaning; what has begun is as it is."""
-        facts = [self._used_by_facts(mine, product) for product in (one, other)]
-        for lag in {*range(0, clean, int(self.problem.duration.min())), clean}:
-            slots = self.slots[max(self.problem.now - lag, 0) : len(self.slots) - lag]
-            both = np.maximum(facts[0][slots] + facts[1][slots + lag], 1.0)
-            self.rows([*self.use(mine, slots, one), *self.use(mine, slots + lag, other)], high=both)
+    def _apart(self, mine: Sequence[float], one: str, other: str, lag: int) -> None:
+        """Let ``other`` use a machine no sooner after ``one``; what has begun is as it is."""
+        slots = self.slots[max(self.problem.now - lag, 0) : len(self.slots) - lag]
+        later = self._used_by_facts(mine, other)[slots + lag]
+        both = np.maximum(self._used_by_facts(mine, one)[slots] + later, 1.0)
+        self.rows([*self.use(mine, slots, one), *self.use(mine, slots + lag, other)], high=both)
 
     def _people(self, overtime: bool) -> Ints:
         """Keep to the people present; return the columns of those beyond, by slot."""
@@ -197,17 +249,14 @@ class Model(Program):
         """
         problem = self.problem
         kg = np.broadcast_to(problem.order_kg, problem.due.shape)
-        columns = self.add(kg.size, high=kg.ravel(), cost=problem.eur_kg.ravel())
-        columns = columns.reshape(kg.shape)
+        costs = problem.eur_kg.ravel()
+        columns = self.add(kg.size, high=kg.ravel(), cost=costs).reshape(kg.shape)
         sign = np.where(problem.due, -1.0, 1.0)
         lacking = np.where(problem.due, kg, 0.0)
         for product in {job.product for job in problem.jobs}:
             mine = [order.product == product for order in problem.orders]
-            balance = [*zip(columns[mine], sign[mine], strict=True)]
-            for j, job in enumerate(problem.jobs):
-                if job.product == product:
-                    self._limit_kilograms(j)
-                    balance.append((self.made[j], -1.0))
+            made = self.made[[job.product == product for job in problem.jobs]]
+            balance = [*zip(columns[mine], sign[mine], strict=True), *((row, -1.0) for row in made)]
             total = -lacking[mine].sum(axis=0)
             self.rows(balance, low=total, high=total)
         ordered = np.isfinite(problem.order_kg[:, 0])  # what is beyond all orders may serve one
@@ -216,15 +265,17 @@ class Model(Program):
         self.rows([now, before], low=-np.diff(lacking[ordered]).ravel())
         return columns
 
-    def _limit_kilograms(self, j: int) -> None:
-        """Keep what a job makes between two marks to the sizes of its batches."""
+    def _made(self, j: int) -> Ints:
+        """Add what a job has made by each mark, within the sizes of its batches."""
         job = self.problem.jobs[j]
-        duration = self.problem.duration[j, -1]
-        done = self.at(j, len(self.problem.stages) - 1, self.problem.marks - duration)
-        steps = [(self.made[j], 1.0), (np.append(ZERO, self.made[j][:-1]), -1.0)]
+        last = len(self.problem.stages) - 1
+        done = self.at(j, last, self.problem.marks - self.problem.duration[j, last])
+        made = self.add(len(self.problem.marks))
+        steps = [(made, 1.0), (np.append(ZERO, made[:-1]), -1.0)]
         before = np.append(ZERO, done[:-1])
         self.rows([*steps, (done, -job.min_kg), (before, job.min_kg)], low=0.0)
         self.rows([*steps, (done, -job.max_kg), (before, job.max_kg)], high=0.0)
+        return made
 
     def _excess(self) -> None:
         """Price what production adds to each month's excess."""
@@ -249,10 +300,8 @@ class Model(Program):
         before = rule.before[group] * (not rule.small)
         norm = np.hypot(before, rule.weight * np.linalg.norm(excess_kw)) or 1.0
         slope = -(rule.weight**2) * excess_kw / norm
-        self.row(
-            [(charge, 1.0), (self.over[slots], slope)],
-            before**2 / norm - self.problem.unavoidable[group],
-        )
+        terms = [(charge, 1.0), *zip(self.over[slots, np.newaxis], slope, strict=True)]
+        self.rows(terms, low=before**2 / norm - self.problem.unavoidable[group])
 
     def describe(self, excess_kw: Floats) -> None:
         """Make the excess charge exact at a schedule's excess by slot."""
@@ -271,24 +320,21 @@ class Model(Program):
         problem = self.problem
         limit_kw = problem.plant.power.limit_kw - problem.base_kw
         room_kw = problem.excess.contract_kw[problem.excess.group] - problem.meter_kw
-        facts = self._used_by_facts([1.0] * len(self.kw))
-        able = {}
-        for activity, on in zip(problem.activities, self.possible, strict=True):
-            if activity.kw:
-                able[activity] = on & (facts == 0) & (problem.capacity[activity.machine] <= 1)
+        free = problem.future & (self._used_by_facts([1.0] * len(self.kw)) == 0)
+        drawing = [activity for activity in problem.activities if activity.kw]
+        able = {act: free & (problem.capacity[act.machine] <= 1) for act in drawing}
         sizes = range(2, LARGEST_SET + 1)
         for some in chain.from_iterable(combinations(able, size) for size in sizes):
-            slots = np.all([able[part] for part in some], axis=0)
-            weights = [float(activity in some) for activity in problem.activities]
-            most_kw = max(part.kw for part in some)
             least_kw = _least_pair_kw(some)
             beyond = least_kw > limit_kw + 1e-9
-            self.rows(self.use(weights, np.flatnonzero(slots & beyond)), high=1.0)
-            slots &= ~beyond & (most_kw <= room_kw) & (least_kw > room_kw)
-            costly = np.flatnonzero(slots)
-            excess = least_kw - room_kw[costly]
-            more = [(column, sign * excess) for column, sign in self.use(weights, costly)]
-            self.rows([*more, (self.over[costly], -1.0)], high=excess)
+            costly = (max(part.kw for part in some) <= room_kw) & (least_kw > room_kw)
+            together = np.all([able[part] for part in some], axis=0)
+            slots = np.flatnonzero(together & (beyond | costly))
+            excess = np.where(beyond, 1.0, least_kw - room_kw)[slots]
+            over = np.where(beyond, ZERO, self.over)[slots]
+            active = self.use([float(act in some) for act in problem.activities], slots)
+            more = [(columns, sign * excess) for columns, sign in active]
+            self.rows([*more, (over, -1.0)], high=excess)
 
     def _solar(self) -> None:
         """Credit solar power that production uses instead of importing."""
@@ -296,8 +342,7 @@ class Model(Program):
         slots = np.flatnonzero(problem.spare_kw)
         worth = problem.saved[slots] * problem.slot_h / 1000
         used = self.add(len(slots), high=problem.spare_kw[slots], cost=-worth)
-        drawn = self.use([-kw for kw in self.kw], slots)
-        self.rows([(used, 1.0), *drawn], high=0.0)
+        self.rows([(used, -1.0), *self.use(self.kw, slots)], low=0.0)
 
     def _keeps(self) -> None:
         """Price every start that does not stay where it should, and what is lost."""
@@ -311,27 +356,6 @@ class Model(Program):
                     terms.append((self.at(j, stage, np.array([slot])), 1.0))
                     terms.append((self.at(j, stage, np.array([slot - 1])), -1.0))
             self.rows(terms, low=count)
-
-    def _whole_batches(self) -> None:
-        """Round up the batches that the orders due need (a mixed-integer rounding cut).
-
-        Where ``kg`` are not a whole number of batches, ``n`` batches and ``b`` kilograms
-        lacking satisfy ``n + b / (kg modulo batch) ≥ ⌈kg / batch⌉``.
-        """
-        problem = self.problem
-        begun_kg: Counter[str] = Counter()
-        for batch in problem.begun:
-            begun_kg[batch.product] += batch.kg  # type: ignore[assignment]
-        for j, job in enumerate(problem.jobs):
-            if job.facts:
-                continue
-            mine = np.array([order.product == job.product for order in problem.orders])
-            done = self.at(j, len(problem.stages) - 1, problem.marks - problem.duration[j, -1])
-            for m, due in enumerate(problem.due.T):
-                kg = float(problem.order_kg[mine & due].sum()) - begun_kg[job.product]
-                if kg > 0 and kg % job.max_kg > 1e-6 * kg:
-                    lacking = (self.off_orders[mine & due, m], 1 / (kg % job.max_kg))
-                    self.row([(done[m : m + 1], 1.0), lacking], np.ceil(kg / job.max_kg))
 
 
 def _least_pair_kw(activities: Sequence[Activity]) -> float:

@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 
 from factory_lib.clock import DAY_S, HOUR_S, epoch
-from factory_lib.domain.bill import excess_rule
 from factory_lib.domain.plant import (
     Bools,
     Floats,
@@ -27,6 +26,7 @@ from factory_lib.domain.plant import (
     operators,
     room,
 )
+from factory_lib.domain.tariff import excess_rule
 from factory_lib.errors import BadInput
 from factory_lib.planner.request import Batch, Order, PlanRequest
 
@@ -51,7 +51,7 @@ class Activity:
 
     ``run``: a stage runs. ``attend``: people attend it. ``hold``: the machine keeps the
     finished mass. It goes on from ``begin`` slots (by job) after the start of ``stage``
-    until ``end`` slots after that of ``end_stage``, at most for ``longest``.
+    until ``end`` slots after that of ``end_stage``.
     """
 
     stage: int
@@ -62,7 +62,6 @@ class Activity:
     begin: Ints
     end_stage: int
     end: Ints
-    longest: Ints
 
 
 class Problem:
@@ -100,9 +99,9 @@ class Problem:
         self.slot_h = self.slot_s / HOUR_S
         self._check()
         starts = [at for batch in self.begun for at in batch.starts.values()]
-        freq = f"{self.slot_s}s"
-        first = pd.Timestamp(min([request.begin, *starts])).floor(freq)
-        self.stamps = pd.date_range(first, request.end, freq=freq, unit="s", name="start")
+        slot = pd.Timedelta(seconds=self.slot_s)
+        first = pd.Timestamp(min([request.begin, *starts])).floor(slot)
+        self.stamps = pd.date_range(first, request.end, freq=slot, unit="s", name="start")
         self.index = self.stamps[:-1]
         self.now = self.slot(request.begin)
         self.future = np.arange(len(self.index)) >= self.now
@@ -139,13 +138,18 @@ class Problem:
             cost[activity.end_stage] -= to_end[np.minimum(slots + activity.end[j], len(slots))]
         return cost
 
-    def startable(self, j: int, people: Ints) -> list[Bools]:
-        """Return by stage of a job where it may begin as part of a whole chain.
+    def startable(self, *, overtime: bool = False) -> list[list[Bools]]:
+        """Return by job and stage where it may begin as part of a whole chain.
 
-        Machines, critical room limits, the connection's limit and ``people`` decide.
+        Machines, critical room limits, the connection's limit and people of the shifts,
+        with ``overtime`` as many as ever, decide.
         Facts stay where they are; where a batch in progress cannot go on, the stages to
         come have no start.
         """
+        people = np.maximum(self.people, self.most_people * overtime)
+        return [self._chain(j, people) for j in range(len(self.jobs))]
+
+    def _chain(self, j: int, people: Ints) -> list[Bools]:
         size = len(self.index)
         slots = np.arange(size)
         facts = self.jobs[j].facts
@@ -235,15 +239,12 @@ class Problem:
             length = self.duration[:, s]
             at_once = 0 * length
             machine = stage.machine
-            yield Activity(s, "run", machine, stage.power_kw, 0, at_once, s, length, length)
+            yield Activity(s, "run", machine, stage.power_kw, 0, at_once, s, length)
             if stage.attended != "never":
                 first = self.attended[:, s]
-                yield Activity(s, "attend", "", 0.0, stage.operators, at_once, s, first, first)
+                yield Activity(s, "attend", "", 0.0, stage.operators, at_once, s, first)
             if stage.hold_h:
-                longest = at_once + self.wait[s]
-                yield Activity(
-                    s, "hold", machine, stage.hold_kw, 0, length, s + 1, at_once, longest
-                )
+                yield Activity(s, "hold", machine, stage.hold_kw, 0, length, s + 1, at_once)
 
     def _lay_machines(self) -> None:
         """Lay the usable units of each machine; a slot touched by an outage is lost."""
@@ -255,13 +256,11 @@ class Problem:
             self.capacity[outage.machine][begin:end] -= outage.count
 
     def _lay_room(self) -> None:
-        air = np.full((2, len(self.index)), np.nan)
+        air = np.full((2, len(self.index)), np.nan)  # unknown, and past: no limit
         if self.request.weather is not None:
-            air = laid_on(room(self.request.weather, self.plant.room), self.index)
-        kelvin, percent, critical = beyond_limits(self.plant, *air)
-        self.kelvin = kelvin * self.future
-        self.percent = percent * self.future
-        self.critical = critical & self.future
+            laid = laid_on(room(self.request.weather, self.plant.room), self.index)
+            air[:, self.future] = laid[:, self.future]
+        self.kelvin, self.percent, self.critical = beyond_limits(self.plant, *air)
 
     def _lay_prices(self) -> None:
         request = self.request
@@ -273,12 +272,11 @@ class Problem:
                 next_step="Forecast them first.",
             )
         self.price, self.market, self.toll = np.where(self.future, prices, 0.0)
-        pv_kw = np.zeros(len(self.index))
-        if request.pv_kw is not None:  # an inverter is throttled where importing is paid for
-            pv_kw = np.nan_to_num(laid_on(request.pv_kw.to_frame(), self.index)[0])
-            pv_kw *= self.price > 0
         self.base_kw = auxiliary_kw(self.plant, self.index)
-        self.meter_kw = (self.base_kw - pv_kw) * self.future
+        self.meter_kw = self.base_kw * self.future
+        if request.pv_kw is not None:  # an inverter is throttled where importing is paid for
+            pv_kw = laid_on(request.pv_kw.to_frame(), self.index)[0]
+            self.meter_kw -= np.nan_to_num(pv_kw) * (self.price > 0)
         self.spare_kw = np.maximum(-self.meter_kw, 0.0)
         self.saved = self.price - np.clip(self.price, 0.0, self.plant.pv.surplus_eur_mwh)
         self.excess = excess_rule(
@@ -318,18 +316,17 @@ class Problem:
         pin_eur = self.plant.slack.pin_eur
         move_eur = self.plant.replanning.move_eur
         self.keep_eur = {"pin": pin_eur, "frozen": pin_eur, "moved": move_eur}
-        self.keeps: Counter[tuple[str, str, int, int]] = Counter()
+        keeps: Counter[tuple[str, str, int, int]] = Counter()
         names = [stage.name for stage in self.stages]
         frozen = self.now + self.plant.replanning.freeze_h / self.slot_h
-        ahead = range(self.now, len(self.index))
         for batch in self.request.previous:
-            for stage, name in enumerate(names):
-                if (slot := self.slot(batch.starts[name])) in ahead:
-                    kind = "frozen" if slot < frozen else "moved"
-                    self.keeps[kind, batch.product, stage, slot] += 1
+            for s, name in enumerate(names):
+                slot = self.slot(batch.starts[name])
+                keeps["frozen" if slot < frozen else "moved", batch.product, s, slot] += 1
         for pin in self.request.pins:
-            if (slot := self.slot(pin.start)) in ahead:
-                self.keeps["pin", pin.product, names.index(pin.stage), slot] = 1
+            keeps["pin", pin.product, names.index(pin.stage), self.slot(pin.start)] = 1
+        inside = range(self.now, len(self.index))
+        self.keeps = {keep: count for keep, count in keeps.items() if keep[-1] in inside}
 
 
 def ahead(values: Floats | Bools, length: int) -> Floats:

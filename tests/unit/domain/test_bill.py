@@ -10,8 +10,14 @@ import pandas as pd
 import pytest
 from msgspec import structs
 
-from factory_lib.domain.bill import best_contract, bill, excess_rule
-from factory_lib.domain.tariff import all_in, local_dates, read_tariff
+from factory_lib.domain.tariff import (
+    all_in,
+    best_contract,
+    bill,
+    excess_rule,
+    local_dates,
+    read_tariff,
+)
 from factory_lib.errors import BadInput
 from factory_lib.settings.tariff import PERIODS, ContractSettings
 

@@ -12,7 +12,7 @@ from msgspec import structs
 
 from factory_lib.clock import day_start, market_day
 from factory_lib.planner.problem import Problem
-from factory_lib.planner.request import open_demand, weekly_orders
+from factory_lib.planner.request import Outage, open_demand, weekly_orders
 from factory_lib.planner.solve import fixed_start, shift_begin, solve
 from factory_lib.settings.plant import Demand, WorksCalendar
 
@@ -68,7 +68,7 @@ def test_the_cheapest_chain_is_what_one_batch_costs(ask):
     request = ask(orders=(replace(ask().orders[4], kg=250.0, eur_kg_day=0.0),))
     plan = solve(request, gap=0.0)
     problem = Problem(request)
-    cost = problem.chain_eur(0, problem.startable(0, problem.people))
+    cost = problem.chain_eur(0, problem.startable()[0])
     assert cost.min() == pytest.approx(plan.costs.objective, abs=1e-6)
     assert int(np.argmin(cost)) == plan.starts[0, 0]
 
@@ -82,3 +82,10 @@ def test_simple_schedules_make_the_same_kilograms(ask):
     local = plan.problem.index.tz_convert("Europe/Madrid")
     hours = Counter(local[slots[0]].hour for slots in fixed.starts)
     assert hours.most_common(1)[0][1] >= len(fixed.jobs) - 2
+
+
+def test_no_fixed_start_is_laid_where_no_batch_can_begin(ask):
+    begin = day_start(MONDAY)
+    problem = Problem(ask(outages=(Outage("mixer", begin, begin + timedelta(days=7)),)))
+    assert fixed_start(problem) is None
+    assert not len(shift_begin(problem).jobs)
