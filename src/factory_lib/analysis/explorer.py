@@ -13,7 +13,7 @@ from factory_lib.context import RunContext
 from factory_lib.frames import wide
 from factory_lib.pipeline import gaps
 from factory_lib.pipeline.targets import places_of
-from factory_lib.results import JobResult, ResultStatus
+from factory_lib.results import JobResult
 from factory_lib.slots import expected, to_index
 
 
@@ -69,22 +69,20 @@ def summarise(
     tables: Mapping[str, pd.DataFrame],
 ) -> JobResult:
     """Compose the result: ``warn`` where a slot is missing or nothing is stored."""
-    stored = metrics["stored_rows"] > 0
-    slots = metrics["slots"]
-    present = f"{slots - metrics['missing']:,} of {slots:,} slots"
+    present = f"{metrics['slots'] - metrics['missing']:,} of {metrics['slots']:,} slots"
     window = f"from {start:%Y-%m-%d} to {end:%Y-%m-%d}"
-    sentence = f"{entry.description}: nothing is stored {window}."
-    if stored:
-        revised = f"{metrics['revisions']:,} values were revised"
-        sentence = f"{entry.description}: {present} {window} are known, {revised}."
+    content = f"{present} {window} are known, {metrics['revisions']:,} values were revised."
+    if not metrics["stored_rows"]:
+        content = f"nothing is stored {window}."
     steps = ", ".join(f"{cadence.resolution_s // 60} min" for cadence in entry.cadences)
     limits = f"Possible: {entry.low:g} to {entry.high:g} {entry.unit}."
     notes = (
         f"{entry.description}, {entry.unit}; in slots of {steps}.",
         f"{limits} Sources by trust: {', '.join(entry.sources)}.",
     )
-    status: ResultStatus = "ok" if stored and not metrics["missing"] else "warn"
-    return JobResult(status, sentence, metrics, tables, notes)
+    complete = metrics["stored_rows"] and not metrics["missing"]
+    sentence = f"{entry.description}: {content}"
+    return JobResult("ok" if complete else "warn", sentence, metrics, tables, notes)
 
 
 def _window(
@@ -97,8 +95,7 @@ def _window(
     """Return the given ends of the window, or those of the last year with a value."""
     end = until or gaps.expected_until(entry, ctx.as_of)
     slots = ctx.store.slots(entry.name, places=places, start=ALWAYS, end=end, as_of=ctx.as_of)
-    first = from_epoch(int(slots[0])) if len(slots) else ctx.as_of
-    last = from_epoch(int(slots[-1])) if len(slots) else ctx.as_of
+    first, last = (from_epoch(int(slots[i])) if len(slots) else ctx.as_of for i in (0, -1))
     start = since or max(first, min(last, end) - timedelta(days=365))
     last_end = last + timedelta(seconds=entry.resolution_at(last))
     return start, until or min(end, last_end)
