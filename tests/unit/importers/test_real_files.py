@@ -14,6 +14,9 @@ from factory_lib.importers.check import CheckedReading, check
 from factory_lib.importers.formats import FORMATS, detect
 from factory_lib.settings.records import QualitySettings
 
+# one worker reads each file once
+pytestmark = pytest.mark.xdist_group("real files")
+
 NOW = datetime(2026, 4, 15, tzinfo=UTC)
 
 
