@@ -23,7 +23,7 @@ from benchmarks.real_training import real_history
 from factory_lib.analysis.price_backtest import backtest_prices
 from factory_lib.clock import MADRID, day_start
 from factory_lib.features import horizon
-from factory_lib.features.lags import DayMatrix, day_matrix
+from factory_lib.features.days import DayMatrix, day_matrix
 from factory_lib.models import scores
 from factory_lib.models.history import History
 from factory_lib.models.rule_forecast import rolling_rule_forecast

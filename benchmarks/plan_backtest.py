@@ -27,7 +27,7 @@ from benchmarks._cli import bench
 from benchmarks._plants import NAMES, committed_plant, hourly_spot, tariff_of
 from factory_lib.clock import day_start
 from factory_lib.domain.tariff import EXCESS_ASSUMPTION, Tariff, all_in
-from factory_lib.features.lags import day_matrix
+from factory_lib.features.days import day_matrix
 from factory_lib.planner.request import Batch, PlanRequest, open_demand, weekly_orders
 from factory_lib.planner.solve import Plan, shift_begin, solve
 from factory_lib.settings.plant import Plant

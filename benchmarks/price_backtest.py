@@ -28,7 +28,7 @@ from factory_lib.analysis.price_backtest import (
 )
 from factory_lib.clock import QUARTER_S
 from factory_lib.context import open_context
-from factory_lib.features.lags import DayMatrix, day_matrix
+from factory_lib.features.days import DayMatrix, day_matrix
 from factory_lib.features.prices import operator_days
 from factory_lib.models.evaluation import score
 from factory_lib.models.forecasters import LEADS

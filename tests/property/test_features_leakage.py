@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from factory_lib.features.lags import DayMatrix
+from factory_lib.features.days import DayMatrix
 from factory_lib.features.prices import DayFeatures, price_features
 
 DAYS = 80

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from factory_lib import catalogue
 from factory_lib.features import horizon
-from factory_lib.features.documented import HUMIDITY, PRICE, TEMPERATURE
+from factory_lib.features.horizon import HUMIDITY, PRICE, TEMPERATURE
 
 CATALOGUE = catalogue.default_catalogue()
 

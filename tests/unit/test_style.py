@@ -74,22 +74,7 @@ ONE_MEANING = {
 TWO_MEANINGS: set[str] = set()
 # Names that are still being sorted out.
 PENDING = {
-    "BAND_DAYS",
-    "COLUMNS",
-    "FEWEST_HOURS",
-    "Floats",
-    "LONGEST_DAYS",
-    "NOON",
-    "T",
-    "build",
-    "figures",
-    "join",
-    "load",
-    "notes",
     "on_grid",
-    "read",
-    "review",
-    "verdict",
 }
 FACADES = {"cli", "lab"}  # their functions carry the name of what they call
 

@@ -85,7 +85,7 @@ def _features(
     ctx: RunContext, names: Sequence[str], start: datetime, end: datetime
 ) -> pd.DataFrame:
     """Return the documented features by hour, as they are now."""
-    from factory_lib.models.feature_set import build_feature_set
+    from factory_lib.models.history import build_feature_set
 
     made = build_feature_set(ctx, max(1, ceil((ctx.as_of - start).total_seconds() / 86_400)))
     if unknown := [name for name in names if name not in made.frame]:

@@ -9,7 +9,7 @@ import pandas as pd
 from factory_lib.clock import HOUR_S, MADRID
 from factory_lib.context import RunContext
 from factory_lib.domain.plant import Bools, operators, room
-from factory_lib.features.documented import HUMIDITY, TEMPERATURE
+from factory_lib.features.horizon import HUMIDITY, TEMPERATURE
 from factory_lib.models.history import load_history
 from factory_lib.results import JobResult
 from factory_lib.settings.plant import Plant, RoomLimits, Stage

@@ -3,7 +3,7 @@
 Every market day of the test is forecast once for each lead, by models fitted on the
 prices known at the issue time of the first day of their block (two to four weeks; models
 in production are younger, so this errs on the careful side). Features of a row are taken
-from known rows only, see ``features.lags``; bands come from the errors of earlier
+from known rows only, see ``features.days``; bands come from the errors of earlier
 forecasts.
 """
 
@@ -17,15 +17,14 @@ import pandas as pd
 from sklearn.utils.parallel import Parallel, delayed
 
 from factory_lib.context import RunContext
-from factory_lib.features.calendar import Matrix
-from factory_lib.features.lags import DayMatrix, to_slots
+from factory_lib.features.days import DayMatrix, Matrix, to_slots
 from factory_lib.features.prices import price_features
 from factory_lib.models import registry
-from factory_lib.models.baselines import naive_forecasts
-from factory_lib.models.calibration import (
+from factory_lib.models.evaluation import (
     band,
     calibration_start,
     in_quarters,
+    naive_forecasts,
     quarter_factors,
     trailing_bands,
 )

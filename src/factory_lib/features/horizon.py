@@ -1,11 +1,10 @@
-"""Horizon data set: one row per issue time and hour ahead, with features, targets and naive values.
+"""Features of an hour: the documented ones, and those of a horizon data set with its targets.
 
-Features are read through ``AsOfView.known_values`` alone, which gives NaN for every hour that
-was unknown at the row's issue time. Prices enter as positions in the price band of the
+A horizon data set has one row per issue time and hour ahead. Its features are read through
+``AsOfView.known_values`` alone, which gives NaN for every hour that was unknown at the
+row's issue time. Prices enter as positions in the price band of the
 issue time (0 cheap, 100 expensive, unclipped), so that no price level is learnt.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
@@ -23,20 +22,66 @@ from factory_lib.clock import (
     market_day,
 )
 from factory_lib.domain import indices, tariff
-from factory_lib.domain.indices import Floats
-from factory_lib.features.calendar import slot_calendar
-from factory_lib.features.documented import HUMIDITY, MWH_PER_KWH, PRICE, TEMPERATURE
-from factory_lib.features.lags import known_mean
+from factory_lib.features.days import Matrix, known_mean, slot_calendar
 from factory_lib.slots import Slots, from_index, to_index
 
 KnownAt = Callable[[datetime], datetime]
 KnownUntil = Mapping[str, KnownAt]
 
-FEATURES_VERSION = 1
+# The price basis of the plant (spot or PVPC, a setting) and the weather, as columns of
+# every hourly frame here.
+PRICE, TEMPERATURE, HUMIDITY = "price_eur_mwh", "temperature_c", "humidity_pct"
+MWH_PER_KWH = 1e-3
 BRIDGED_DAYS = 3  # a hole at the latest same hour is bridged by so many days before it at most
-WEEK_DAYS = 7
 LAST_HOURS = 24
 VALUES = (PRICE, TEMPERATURE, HUMIDITY)
+
+
+def documented_features(hourly: pd.DataFrame, issued_at: datetime) -> pd.DataFrame:
+    """Return the thirteen documented features of every hour in ``hourly``.
+
+    Parameters
+    ----------
+    hourly : DataFrame
+        Values available at ``issued_at``: a gapless hourly UTC index, columns
+        ``price_eur_mwh``, ``temperature_c`` and ``humidity_pct``, NaN where unknown.
+        Hours after ``issued_at`` may be there, such as tomorrow's prices.
+    issued_at : datetime
+        One price band, of the 90 days before it, serves every hour, past and future: so
+        a row is comparable with every other row, and with the input of a model trained
+        for this issue time.
+
+    Returns
+    -------
+    DataFrame
+        Index of ``hourly``: floats, but
+        ``tariff_period`` and ``production_recommendation`` are categories.
+        ``price_trend_1h`` is the difference to the hour before, ``price_volatility_24h``
+        the standard deviation of the 24 hours that end with this one, both in EUR/kWh:
+        prices may be zero, so ratios are of no use.
+    """
+    price_eur_kwh = hourly[PRICE] * MWH_PER_KWH
+    band = indices.price_band(price_eur_kwh, issued_at)
+    eci = indices.energy_cost_index(price_eur_kwh, band.low_eur_kwh, band.high_eur_kwh)
+    tci = indices.temperature_comfort_index(hourly[TEMPERATURE])
+    hsf = indices.humidity_stress_factor(hourly[HUMIDITY])
+    cpi = indices.chocolate_production_index(tci, eci, hsf)
+    columns = {
+        "price_eur_kwh": price_eur_kwh,
+        "energy_cost_index": eci,
+        "tariff_period": tariff.labels(tariff.periods(pd.DatetimeIndex(hourly.index))),
+        "temperature_c": hourly[TEMPERATURE],
+        "humidity_pct": hourly[HUMIDITY],
+        "temperature_comfort_index": tci,
+        "humidity_stress_factor": hsf,
+        "chocolate_production_index": cpi,
+        "energy_optimization_score": indices.energy_optimization_score(eci, tci),
+        "heat_stress_factor": indices.heat_stress_factor(hourly[TEMPERATURE], hourly[HUMIDITY]),
+        "production_recommendation": indices.production_recommendation(cpi),
+        "price_trend_1h": price_eur_kwh.diff(),
+        "price_volatility_24h": price_eur_kwh.rolling(24).std(),
+    }
+    return pd.DataFrame(columns, index=hourly.index)
 
 
 def issue_times(first: date, last: date, at: Sequence[time]) -> list[datetime]:
@@ -102,23 +147,22 @@ class AsOfView:
         ends = np.array([(band.low_eur_kwh, band.high_eur_kwh) for band in bands])
         self.low, self.high = ends.reshape(-1, 2)[which].T
 
-    def actual(self, name: str, at_s: Slots) -> Floats:
+    def actual(self, name: str, at_s: Slots) -> Matrix:
         """Return the values of the hours that start at ``at_s``, known at issue or not."""
         values = self._values[name]
         position = (at_s - self._first_s) // HOUR_S
         inside = (position >= 0) & (position < len(values))
         return np.where(inside, values[np.where(inside, position, 0)], np.nan)
 
-    def known_values(self, name: str, at_s: Slots) -> Floats:
+    def known_values(self, name: str, at_s: Slots) -> Matrix:
         """Return the values of the hours that start at ``at_s``; NaN where unknown at issue."""
         return np.where(at_s + HOUR_S <= self.until_s[name], self.actual(name, at_s), np.nan)
 
     def days_back(self, name: str) -> Slots:
         """Return the days from the target back to its latest known same hour; 0 if it is known."""
-        days: Slots = np.maximum(0, -((self.until_s[name] - HOUR_S - self.target_s) // DAY_S))
-        return days
+        return -((self.until_s[name] - HOUR_S - self.target_s) // DAY_S).clip(max=0)
 
-    def same_hour(self, name: str, days: int = BRIDGED_DAYS, *, nearest: int = 0) -> list[Floats]:
+    def same_hour(self, name: str, days: int = BRIDGED_DAYS, *, nearest: int = 0) -> list[Matrix]:
         """Return the latest known values at the target's hour of the day, newest first.
 
         The newest lies ``nearest`` days before the target or earlier.
@@ -126,20 +170,19 @@ class AsOfView:
         back = np.maximum(nearest, self.days_back(name))
         return [self.known_values(name, self.target_s - (back + n) * DAY_S) for n in range(days)]
 
-    def last_hours(self, name: str, skipped: int = 0) -> list[Floats]:
+    def last_hours(self, name: str, skipped: int = 0) -> list[Matrix]:
         """Return the 24 latest known hours of each row's issue, newest first, after ``skipped``."""
         last_s = (self.until_s[name] // HOUR_S - 1 - skipped) * HOUR_S
         return [self.known_values(name, last_s - n * HOUR_S) for n in range(LAST_HOURS)]
 
-    def position(self, price_eur_mwh: Floats) -> Floats:
+    def position(self, price_eur_mwh: Matrix) -> Matrix:
         """Return prices as positions in the band of each row's issue time: 0 low, 100 high end."""
         width = np.where(self.high > self.low, self.high - self.low, np.nan)
-        position: Floats = 100.0 * (price_eur_mwh * MWH_PER_KWH - self.low) / width
-        return position
+        return np.asarray(100.0 * (price_eur_mwh * MWH_PER_KWH - self.low) / width)
 
     def indices(
-        self, price_eur_mwh: Floats, temperature_c: Floats, humidity_pct: Floats
-    ) -> tuple[Floats, Floats]:
+        self, price_eur_mwh: Matrix, temperature_c: Matrix, humidity_pct: Matrix
+    ) -> tuple[Matrix, Matrix]:
         """Return energy score and production index by rule, in the band of each row's issue."""
         eci = indices.energy_cost_index(price_eur_mwh * MWH_PER_KWH, self.low, self.high)
         tci = indices.temperature_comfort_index(temperature_c)
@@ -152,21 +195,25 @@ def horizon_features(view: AsOfView, rows: pd.DataFrame) -> pd.DataFrame:
     """Return the features of each row as floats, NaN where unknown at issue; index of ``rows``."""
     target = pd.DatetimeIndex(rows["target_start"])
     calendar = slot_calendar(target)
-    columns: dict[str, Floats] = {"lead_h": rows["lead_h"].to_numpy(dtype=np.float64)}
-    columns |= {str(name): calendar[name].to_numpy() for name in calendar}
-    columns["tariff_period"] = tariff.periods(target).astype(np.float64)
-    columns |= _price_features(view)
-    columns |= _weather_features(view, TEMPERATURE, "temperature")
-    columns |= _weather_features(view, HUMIDITY, "humidity")
     latest = [_first_known(view.same_hour(name)) for name in VALUES]
-    columns["rule_score"], columns["rule_production_index"] = view.indices(*latest)
+    score, production_index = view.indices(*latest)
+    columns = {
+        "lead_h": rows["lead_h"].to_numpy(dtype=np.float64),
+        **{str(name): calendar[name].to_numpy() for name in calendar},
+        "tariff_period": tariff.periods(target).astype(np.float64),
+        **_price_features(view),
+        **_weather_features(view, TEMPERATURE, "temperature"),
+        **_weather_features(view, HUMIDITY, "humidity"),
+        "rule_score": score,
+        "rule_production_index": production_index,
+    }
     return pd.DataFrame(columns, index=rows.index)
 
 
-def _price_features(view: AsOfView) -> dict[str, Floats]:
+def _price_features(view: AsOfView) -> dict[str, Matrix]:
     same_hour = view.same_hour(PRICE)
     last_day = np.stack(view.last_hours(PRICE))
-    weeks_s = np.maximum(1, -(-view.days_back(PRICE) // WEEK_DAYS)) * WEEK_DAYS * DAY_S
+    weeks_s = np.maximum(1, -(-view.days_back(PRICE) // 7)) * 7 * DAY_S
     prices = {
         "latest": _first_known(same_hour),
         "last_week": view.known_values(PRICE, view.target_s - weeks_s),
@@ -181,24 +228,20 @@ def _price_features(view: AsOfView) -> dict[str, Floats]:
     }
 
 
-def _weather_features(view: AsOfView, name: str, prefix: str) -> dict[str, Floats]:
+def _weather_features(view: AsOfView, name: str, prefix: str) -> dict[str, Matrix]:
     same_hour = view.same_hour(name)
     last_day = view.last_hours(name)
     day_before = view.last_hours(name, LAST_HOURS)
-    recent = 3  # hours: the difference to the same time of the day before
     return {
         f"{prefix}_latest": _first_known(same_hour),
         f"{prefix}_mean_3d": known_mean(same_hour),
         f"{prefix}_last_day_mean": known_mean(last_day),
-        f"{prefix}_change": known_mean(last_day[:recent]) - known_mean(day_before[:recent]),
+        f"{prefix}_change": known_mean(last_day[:3]) - known_mean(day_before[:3]),
     }
 
 
-def _first_known(candidates: Sequence[Floats]) -> Floats:
-    first = candidates[0]
-    for further in candidates[1:]:
-        first = np.where(np.isnan(first), further, first)
-    return first
+def _first_known(candidates: Sequence[Matrix]) -> Matrix:
+    return pd.DataFrame(np.column_stack(candidates)).bfill(axis=1)[0].to_numpy()
 
 
 def horizon_targets(view: AsOfView, rows: pd.DataFrame) -> pd.DataFrame:

@@ -8,8 +8,6 @@ mean of daily standard deviations plus a share of the price level plus one euro,
 it is positive on flat or negative days too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,8 +15,15 @@ import numpy as np
 import pandas as pd
 
 from factory_lib.errors import BadInput
-from factory_lib.features.calendar import Matrix, day_calendar
-from factory_lib.features.lags import DayMatrix, day_matrix, known_mean, lag, trailing_mean
+from factory_lib.features.days import (
+    DayMatrix,
+    Matrix,
+    day_calendar,
+    day_matrix,
+    known_mean,
+    lag,
+    trailing_mean,
+)
 
 LONGEST_LEAD_DAYS = 7
 LEVEL_DAYS = 7
@@ -134,17 +139,13 @@ def operator_days(forecasts: pd.DataFrame) -> dict[str, DayMatrix]:
         of the day before.
     """
     residual = forecasts["load_mw"] - forecasts["wind_mw"] - forecasts["solar_mw"]
-    columns = {
-        "residual_load_mw": residual,
-        "load_mw": forecasts["load_mw"],
-        "wind_mw": forecasts["wind_mw"],
-    }
-    return {name: day_matrix(column) for name, column in columns.items()}
+    columns = forecasts.assign(residual_load_mw=residual)
+    names = ("residual_load_mw", "load_mw", "wind_mw")
+    return {name: day_matrix(columns[name]) for name in names}
 
 
 def _spread(grid: Matrix, lead: int) -> Matrix:
-    deviation = grid.std(axis=1, keepdims=True)
-    within_day = trailing_mean(deviation, SPREAD_DAYS, lead, at_least=3)
+    within_day = trailing_mean(grid.std(axis=1, keepdims=True), SPREAD_DAYS, lead, at_least=3)
     mean = grid.mean(axis=1, keepdims=True)
     price_level = trailing_mean(mean, PRICE_LEVEL_DAYS, lead, at_least=3)
     return within_day + PRICE_LEVEL_SHARE * np.abs(price_level) + SPREAD_FLOOR_EUR_MWH
@@ -160,11 +161,12 @@ def _price_lags(grid: Matrix, lead: int) -> dict[str, Matrix]:
 
 
 def _day_shapes(grid: Matrix, lead: int) -> dict[str, Matrix]:
-    columns = {f"mean_lag_{days}d": lag(grid, days).mean(axis=1) for days in range(lead, lead + 7)}
-    for days in (lead, lead + 1):
-        columns[f"min_lag_{days}d"] = lag(grid, days).min(axis=1)
-        columns[f"max_lag_{days}d"] = lag(grid, days).max(axis=1)
-    return columns
+    means = {f"mean_lag_{days}d": lag(grid, days).mean(axis=1) for days in range(lead, lead + 7)}
+    return means | {
+        f"{name}_lag_{days}d": extreme(lag(grid, days), axis=1)
+        for days in (lead, lead + 1)
+        for name, extreme in (("min", np.min), ("max", np.max))
+    }
 
 
 def _changes(forecast: Matrix, lead: int) -> dict[str, Matrix]:

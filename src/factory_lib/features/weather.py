@@ -4,20 +4,15 @@ A provider forecasts a grid cell, the factory is a point: most of the error is t
 every day at the same hour, and goes away by subtracting it.
 """
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 
 import numpy as np
 import pandas as pd
 
 from factory_lib.clock import DAY_S, HOUR_S, epoch, from_epoch
-from factory_lib.domain.indices import Floats
 from factory_lib.domain.plant import saturation_hpa
-from factory_lib.features.calendar import YEAR_DAYS
-from factory_lib.features.documented import HUMIDITY, TEMPERATURE
-from factory_lib.features.horizon import AsOfView, KnownUntil
-from factory_lib.features.lags import known_mean
+from factory_lib.features.days import YEAR_DAYS, Matrix, known_mean
+from factory_lib.features.horizon import HUMIDITY, TEMPERATURE, AsOfView, KnownUntil
 from factory_lib.slots import Slots, from_index, to_index
 
 # UTC hours of the usual coldest (about sunrise) and warmest hour, as in the hourly
@@ -50,16 +45,13 @@ def hourly_from_daily(daily: pd.DataFrame) -> pd.DataFrame:
         Hourly UTC index over the days given; ``temperature_c``, ``humidity_pct``.
         Imputed: never stored.
     """
-    days_s = from_index(pd.DatetimeIndex(daily.index))
-    first = int(days_s[0])
-    end = int(days_s[-1]) + DAY_S
-    whole_s = np.arange(first, end, DAY_S, dtype=np.int64)
-    hours_s = np.arange(first, end, HOUR_S, dtype=np.int64)
-    whole = daily.reindex(to_index(whole_s))
+    whole = daily.asfreq("D")
+    days_s = from_index(pd.DatetimeIndex(whole.index))
+    hours_s = np.arange(days_s[0], days_s[-1] + DAY_S, HOUR_S, dtype=np.int64)
     coldest_c, warmest_c, wettest, driest = (whole[name] for name in CLIMATE_COLUMNS)
     columns = {
-        TEMPERATURE: _between(hours_s, whole_s, coldest_c, warmest_c),
-        HUMIDITY: _between(hours_s, whole_s, wettest, driest),
+        TEMPERATURE: _between(hours_s, days_s, coldest_c, warmest_c),
+        HUMIDITY: _between(hours_s, days_s, wettest, driest),
     }
     return pd.DataFrame(columns, index=to_index(hours_s))
 
@@ -74,7 +66,7 @@ def hourly_from_daily_until(days_until: datetime) -> datetime:
     return last_day + timedelta(hours=WARMEST_HOUR_UTC + 1)
 
 
-def _between(hours_s: Slots, days_s: Slots, at_coldest: pd.Series, at_warmest: pd.Series) -> Floats:
+def _between(hours_s: Slots, days_s: Slots, at_coldest: pd.Series, at_warmest: pd.Series) -> Matrix:
     anchor_hours = np.array([COLDEST_HOUR_UTC, WARMEST_HOUR_UTC]) * HOUR_S
     anchors = (days_s[:, None] + anchor_hours).ravel()
     values = np.column_stack([at_coldest, at_warmest]).ravel()
@@ -103,9 +95,8 @@ def hourly_bias(error: pd.Series, *, days: int = BIAS_DAYS) -> pd.Series:
         Indexed 0 … 23; shrunk towards 0 where few days can be compared, 0 where none
         can.
     """
-    errors = error.dropna()
-    if len(errors):
-        errors = errors[errors.index > errors.index[-1] - pd.Timedelta(days=days)]
+    errors: pd.Series = error.dropna()
+    errors = errors[errors.index > errors.index.max() - pd.Timedelta(days=days)]
     by_hour = errors.groupby(pd.DatetimeIndex(errors.index).hour).agg(["mean", "count"])
     shrunk = by_hour["mean"] * by_hour["count"] / (by_hour["count"] + _PRIOR_DAYS)
     return shrunk.reindex(range(24), fill_value=0.0).astype(float)
@@ -170,12 +161,12 @@ def with_vapour(hourly: pd.DataFrame, known_until: KnownUntil) -> tuple[pd.DataF
     return hours, {**known_until, VAPOUR: known_until[HUMIDITY]}
 
 
-def recent_mean(view: AsOfView, name: str) -> Floats:
+def recent_mean(view: AsOfView, name: str) -> Matrix:
     """Return the mean of the latest ``BASE_DAYS`` known values at each target's hour of the day."""
     return known_mean(view.same_hour(name, BASE_DAYS, nearest=1))
 
 
-def weather_state(view: AsOfView, rows: pd.DataFrame) -> Floats:
+def weather_state(view: AsOfView, rows: pd.DataFrame) -> Matrix:
     """Return the state of the air at the issue of each row, from which its change is learnt.
 
     Temperature and vapour pressure of the last hours, their change since the day before,
@@ -186,19 +177,24 @@ def weather_state(view: AsOfView, rows: pd.DataFrame) -> Floats:
     array, shape (rows, features)
         NaN where not known at issue.
     """
-    columns: list[Floats] = []
+    columns: list[Matrix] = []
     for name in (TEMPERATURE, VAPOUR):
         last = view.last_hours(name)
         before = view.last_hours(name, skipped=24)
-        columns += last[:3]
-        columns += [known_mean(last[3:6]), known_mean(last[6:12]), known_mean(last[12:])]
-        columns += [known_mean(last[:3]) - known_mean(before[:3])]
-        columns += [known_mean(last) - known_mean(before)]
-        columns += [np.max(last, axis=0), np.min(last, axis=0)]
+        columns += [
+            *last[:3],
+            known_mean(last[3:6]),
+            known_mean(last[6:12]),
+            known_mean(last[12:]),
+            known_mean(last[:3]) - known_mean(before[:3]),
+            known_mean(last) - known_mean(before),
+            np.max(last, axis=0),
+            np.min(last, axis=0),
+        ]
     for name in (TEMPERATURE, HUMIDITY):
         days = view.same_hour(name, _SLOW_DAYS, nearest=1)
-        columns += days[:2]
-        columns += [known_mean(days[:3]), known_mean(days[:BASE_DAYS]), known_mean(days)]
+        means = [known_mean(days[:3]), known_mean(days[:BASE_DAYS]), known_mean(days)]
+        columns += [*days[:2], *means]
     day_of_year = pd.DatetimeIndex(rows["target_start"]).day_of_year.to_numpy(dtype=np.float64)
     angle = 2 * np.pi * day_of_year / YEAR_DAYS
     season = [np.sin(angle), np.cos(angle)]

@@ -11,8 +11,6 @@ Stored models name the classes of this module: ``LeadModel``, ``PriceForecaster`
 ``ForecasterConfig``, also its former name ``Recipe``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -29,19 +27,18 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.parallel import Parallel, delayed
 
 from factory_lib.errors import TooFewRows
-from factory_lib.features.calendar import Matrix
-from factory_lib.features.lags import DayMatrix, to_slots
+from factory_lib.features.days import DayMatrix, Matrix, to_slots
 from factory_lib.features.prices import DayFeatures, price_features
-from factory_lib.models.baselines import naive_forecasts
-from factory_lib.models.calibration import (
+from factory_lib.models.evaluation import (
     WINDOW_DAYS,
     band,
     calibration_start,
     error_quantiles,
     in_quarters,
+    naive_forecasts,
     quarter_factors,
+    rolling_origin,
 )
-from factory_lib.models.evaluation import rolling_origin
 
 LEADS = tuple(range(1, 8))
 QUANTILES = ("p10", "p50", "p90")
@@ -58,12 +55,14 @@ _BOOSTED: dict[str, Any] = {
     "l2_regularization": 5.0,
     "max_features": 0.3,
     "early_stopping": False,
+    "random_state": 0,
 }
 _FOREST: dict[str, Any] = {
     "max_leaf_nodes": 512,
     "max_features": 0.4,
     "min_samples_leaf": 5,
     "max_samples": 0.3,
+    "random_state": 0,
 }
 
 
@@ -99,7 +98,6 @@ class ForecasterConfig:
     tree_weight: float = 0.4
     clip_spreads: float = 6.0
     trees: Literal["boosted", "forest"] = "boosted"
-    seed: int = 0
 
 
 Recipe = ForecasterConfig
@@ -120,7 +118,7 @@ class LeadModel(_Configured):
     Parameters
     ----------
     config : ForecasterConfig
-        Windows, weights and seed.
+        Windows and weights.
     lead : int
         Days between issue and target.
     """
@@ -158,7 +156,13 @@ class LeadModel(_Configured):
             self.lassos_.append(lasso.fit(flat[rows], clipped[rows]))
         rows = usable[-config.tree_window_days :]
         pooled = features.pooled()[rows]
-        self.trees_ = _trees(config)
+        count = config.tree_iterations
+        boosted = config.trees == "boosted"
+        self.trees_ = (
+            HistGradientBoostingRegressor(max_iter=count, **_BOOSTED)
+            if boosted
+            else RandomForestRegressor(count, **_FOREST)
+        )
         self.trees_.fit(pooled.reshape(-1, pooled.shape[2]), target[rows].ravel())
         return self
 
@@ -257,15 +261,15 @@ class PriceForecaster(_Configured):
         self.exogenous_ = sorted(exogenous or {})
         self.fitted_until_ = prices.days[-1]
         mean = self.losses(prices, exogenous).groupby("lead")[["model", "naive"]].mean()
-        ratio = (mean["model"] / mean["naive"]).reindex(self.leads)
-        self.rmae_ = dict(zip(self.leads, ratio.tolist(), strict=True))
+        rmae = (mean["model"] / mean["naive"]).reindex(self.leads)
+        self.rmae_ = dict(zip(self.leads, rmae.tolist(), strict=True))
         return self
 
     def losses(
         self,
         prices: DayMatrix,
         exogenous: Mapping[str, DayMatrix] | None = None,
-        champion: PriceForecaster | None = None,
+        champion: "PriceForecaster | None" = None,
     ) -> pd.DataFrame:
         """Return the absolute errors (EUR/MWh) on the weeks kept from the fit, hour by hour.
 
@@ -364,14 +368,6 @@ def band_of_day(day: date, rows: Matrix) -> pd.DataFrame:
     """Return p10, p50 and p90 (shape (3, columns)) of a market day by slot ``start`` (UTC)."""
     return pd.DataFrame(
         {name: to_slots(day, row) for name, row in zip(QUANTILES, rows, strict=True)}
-    )
-
-
-def _trees(config: ForecasterConfig) -> HistGradientBoostingRegressor | RandomForestRegressor:
-    if config.trees == "forest":
-        return RandomForestRegressor(config.tree_iterations, random_state=config.seed, **_FOREST)
-    return HistGradientBoostingRegressor(
-        max_iter=config.tree_iterations, random_state=config.seed, **_BOOSTED
     )
 
 

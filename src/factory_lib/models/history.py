@@ -1,25 +1,38 @@
-"""Hourly prices and weather for features and models, read from the store as of one instant."""
+"""Hourly prices and weather read from the store as of one instant, and their documented features.
 
-from __future__ import annotations
+The set of features of the last days is stored under its hash.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
+from hashlib import sha256
 
 import pandas as pd
 
-from factory_lib.catalogue import Kind, Publication
+from factory_lib.catalogue import Kind
 from factory_lib.clock import HOUR_S, MADRID, day_start, market_day
 from factory_lib.context import RunContext
-from factory_lib.features.documented import HUMIDITY, PRICE, TEMPERATURE
-from factory_lib.features.horizon import VALUES, KnownAt, KnownUntil
-from factory_lib.features.lags import DayMatrix
+from factory_lib.domain.indices import BAND_DAYS
+from factory_lib.errors import TooFewRows
+from factory_lib.features.days import DayMatrix
+from factory_lib.features.horizon import (
+    HUMIDITY,
+    PRICE,
+    TEMPERATURE,
+    VALUES,
+    KnownAt,
+    KnownUntil,
+    documented_features,
+)
 from factory_lib.features.prices import operator_days
 from factory_lib.features.weather import CLIMATE_COLUMNS, hourly_from_daily, hourly_from_daily_until
+from factory_lib.files import replacing
 from factory_lib.frames import wide
 from factory_lib.slots import expected, to_index
 
+FEATURE_SET_VERSION = 1  # rises with every change of a definition
+FEWEST_COMPLETE_HOURS = 24
 RECENT = timedelta(days=35)  # four weeks for the shape of quarters, and a week more
 PUBLISHED_AHEAD = timedelta(days=2)  # nothing is published further ahead than the next market day
 # before a day begins: forecasts issued by then may enter its price forecast
@@ -56,6 +69,11 @@ class History:
 def price_series(ctx: RunContext) -> str:
     """Return the catalogue name of the plant's price basis."""
     return f"{ctx.settings.tariff.price_basis}_eur_mwh"
+
+
+def price_model(ctx: RunContext) -> str:
+    """Return the registered name of the model of the plant's price basis."""
+    return f"{ctx.settings.tariff.price_basis}_price"
 
 
 def load_history(ctx: RunContext, days: int) -> History:
@@ -123,8 +141,6 @@ def _read(
 def _weather(ctx: RunContext, start: datetime, end: datetime) -> tuple[pd.DataFrame, KnownAt, str]:
     """Return hourly weather, its publication rule, and a note on its provenance."""
     weather = _read(ctx, [TEMPERATURE, HUMIDITY], start, end, HOUR_S)
-    rule = ctx.catalogue["temperature_max_c"].publication[Kind.OBSERVED]
-    climate_until = partial(_climate_known_until, rule)
     if weather.notna().all(axis=1).any():
         return (
             weather,
@@ -132,18 +148,79 @@ def _weather(ctx: RunContext, start: datetime, end: datetime) -> tuple[pd.DataFr
             "Weather is taken as known one hour after its slot, as stations publish, also "
             "where it was imported later.",
         )
+    rule = ctx.catalogue["temperature_max_c"].publication[Kind.OBSERVED]
+
+    def known_until(issued_at: datetime) -> datetime:
+        return hourly_from_daily_until(rule.known_until(issued_at))
+
     daily = _read(ctx, list(CLIMATE_COLUMNS), start, end, None)
     if daily.empty:
-        return weather[:0], climate_until, "There is no weather in this window."
+        return weather[:0], known_until, "There is no weather in this window."
     days = int(daily.notna().all(axis=1).sum())
     return (
         hourly_from_daily(daily),
-        climate_until,
+        known_until,
         f"Imputed: there is no hourly weather, so hours are interpolated between the extremes of "
         f"{days:,} days of daily climate (to {daily.index[-1]:%Y-%m-%d}, each known four days "
         "later). Scores hold for such ideal days.",
     )
 
 
-def _climate_known_until(rule: Publication, issued_at: datetime) -> datetime:
-    return hourly_from_daily_until(rule.known_until(issued_at))
+@dataclass(frozen=True)
+class FeatureSet:
+    """The documented features of each hour of a window, as of one instant.
+
+    Attributes
+    ----------
+    frame : DataFrame
+        From ``documented_features``.
+    hash : str
+        Of names, version, hours and values: equal hashes, equal sets.
+    notes : tuple of str
+        Provenance of the hours.
+    """
+
+    frame: pd.DataFrame
+    hash: str
+    notes: tuple[str, ...]
+
+
+def build_feature_set(ctx: RunContext, days: int) -> FeatureSet:
+    """Build the set of the last ``days`` days, or of the latest complete ones; a job stores it.
+
+    Raises
+    ------
+    TooFewRows
+        If fewer than ``FEWEST_COMPLETE_HOURS`` hours have price and weather.
+    """
+    history = load_history(ctx, days + BAND_DAYS + 1)
+    end = ctx.as_of
+    notes = history.notes
+    if history.hourly[-24 * days :].dropna().empty:
+        history = load_history(ctx, ctx.settings.training.history_days + BAND_DAYS + 1)
+        complete = history.hourly.dropna()
+        if len(complete):
+            end = complete.index[-1].to_pydatetime() + timedelta(hours=1)
+            until = f"No hour after {end:%Y-%m-%d} has both price and weather"
+            notes = (*history.notes, f"{until}: these are the days before it.")
+    hourly = history.hourly[history.hourly.index < end + PUBLISHED_AHEAD]
+    features = documented_features(hourly, end)
+    window = features[features.index >= pd.Timestamp(end - timedelta(days=days))]
+    window = window[: window["energy_optimization_score"].last_valid_index()]
+    hours = int(window["energy_optimization_score"].notna().sum())
+    if hours < FEWEST_COMPLETE_HOURS:
+        raise TooFewRows("The feature set", hours, FEWEST_COMPLETE_HOURS)
+    digest = _hash(window)
+    name = f"thirteen-v{FEATURE_SET_VERSION}-{digest}.parquet"
+    file = ctx.settings.paths.data / "features" / name
+    if not (file.exists() or ctx.state.read_only):  # looking stores nothing
+        with replacing(file) as part:
+            window.to_parquet(part)
+    return FeatureSet(window, digest, notes)
+
+
+def _hash(frame: pd.DataFrame) -> str:
+    total = sha256(f"{FEATURE_SET_VERSION} {tuple(frame.columns)}".encode())
+    plain = frame.astype(dict.fromkeys(frame.select_dtypes("category"), "str"))
+    total.update(pd.util.hash_pandas_object(plain).to_numpy().tobytes())
+    return total.hexdigest()[:12]

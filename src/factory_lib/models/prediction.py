@@ -18,14 +18,19 @@ from factory_lib.domain import indices
 from factory_lib.domain.indices import CLASSES, PriceBand
 from factory_lib.errors import BadInput, ModelError
 from factory_lib.features import horizon
-from factory_lib.features.calendar import Flags
-from factory_lib.features.documented import HUMIDITY, MWH_PER_KWH, PRICE, TEMPERATURE
+from factory_lib.features.days import Flags
+from factory_lib.features.horizon import HUMIDITY, MWH_PER_KWH, PRICE, TEMPERATURE
 from factory_lib.frames import FORECAST_COLUMNS, UTC_S
 from factory_lib.models import registry, verification
 from factory_lib.models.forecasters import QUANTILES
-from factory_lib.models.history import History, load_history, price_series, published_slots
+from factory_lib.models.history import (
+    History,
+    load_history,
+    price_model,
+    price_series,
+    published_slots,
+)
 from factory_lib.models.price_forecast import CHAMPION, NAIVE, forecast_prices
-from factory_lib.models.promotion import price_name
 from factory_lib.models.rule_forecast import forecast_by_rule
 from factory_lib.models.scores import RECOMMENDATION, SCORE
 from factory_lib.models.weather_forecast import OWN, WeatherForecast, forecast_weather
@@ -143,7 +148,7 @@ def _prices(
     ctx: RunContext, history: History, index: pd.DatetimeIndex
 ) -> tuple[pd.DataFrame, pd.DataFrame, tuple[int, ...], dict[str, str]]:
     """Return prices by hour and in the market's own slots, naive leads, and models not in use."""
-    model = price_name(ctx.settings.tariff.price_basis)
+    model = price_model(ctx)
     estimator, reason = champion(ctx, model)
     inputs = estimator.exogenous_ if estimator else []
     if missing := [name for name in inputs if name not in history.operator]:

@@ -5,8 +5,6 @@ sixteen weeks kept from its fit; the naive forecast serves the others, and all o
 where there is no champion.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -16,14 +14,13 @@ import pandas as pd
 
 from factory_lib.clock import HOUR_S
 from factory_lib.errors import TooFewRows
-from factory_lib.features.calendar import Matrix
-from factory_lib.features.lags import DayMatrix, day_matrix
-from factory_lib.models.baselines import naive_forecasts
-from factory_lib.models.calibration import (
+from factory_lib.features.days import DayMatrix, day_matrix
+from factory_lib.models.evaluation import (
     WINDOW_DAYS,
     band,
     error_quantiles,
     in_quarters,
+    naive_forecasts,
     quarter_factors,
 )
 from factory_lib.models.forecasters import LEADS, QUANTILES, PriceForecaster, band_of_day
@@ -74,21 +71,19 @@ def forecast_prices(
     exogenous : mapping of str to DayMatrix, optional
         The operator's forecasts that it was fitted with.
     """
-    prices = prices.dropna()
-    slots = pd.DataFrame({quantile: prices.reindex(index) for quantile in QUANTILES}, index=index)
-    slots["tier"] = np.where(slots["p50"].notna(), PUBLISHED, UNAVAILABLE)
-    history = whole_days(prices)
-    if history is None:
-        return PriceForecast(slots)
-    quarters = None if resolution_s == HOUR_S else day_matrix(prices, resolution_s)
+    published = {quantile: prices.reindex(index) for quantile in QUANTILES}
+    parts = [pd.DataFrame(published, index=index).assign(tier=PUBLISHED)]
     naive_leads: tuple[int, ...] = ()
-    if champion:
-        forecast = _champion_forecast(champion, history, exogenous or {}, quarters, prices)
-        naive_leads = tuple(lead for lead, rmae in champion.rmae_.items() if not rmae < 1)
-        _fill(slots, forecast[~forecast["lead"].isin(naive_leads)], CHAMPION)
-    for lead in LEADS:
-        _fill(slots, naive_day(history, lead, quarters), NAIVE)
-    return PriceForecast(slots, naive_leads)
+    if history := whole_days(prices):
+        quarters = None if resolution_s == HOUR_S else day_matrix(prices, resolution_s)
+        if champion:
+            forecast = _champion_forecast(champion, history, exogenous or {}, quarters, prices)
+            naive_leads = tuple(lead for lead, rmae in champion.rmae_.items() if not rmae < 1)
+            parts.append(forecast[~forecast["lead"].isin(naive_leads)].assign(tier=CHAMPION))
+        parts += [naive_day(history, lead, quarters).assign(tier=NAIVE) for lead in LEADS]
+    rows = pd.concat(parts)[[*QUANTILES, "tier"]].dropna(subset=["p50"])
+    slots = rows[~rows.index.duplicated()].reindex(index)
+    return PriceForecast(slots.fillna({"tier": UNAVAILABLE}), naive_leads)
 
 
 def _champion_forecast(
@@ -113,17 +108,9 @@ def _champion_forecast(
     return forecast
 
 
-def _fill(slots: pd.DataFrame, forecast: pd.DataFrame, tier: str) -> None:
-    """Write the forecast into the slots that are still unavailable."""
-    filling = forecast[list(QUANTILES)].dropna(subset=["p50"])
-    filled = filling.index.intersection(slots.index[slots["tier"] == UNAVAILABLE])
-    slots.loc[filled, list(QUANTILES)] = filling.loc[filled]
-    slots.loc[filled, "tier"] = tier
-
-
 def whole_days(prices: pd.Series) -> DayMatrix | None:
     """Return hourly prices by day, to the last day without a hole; None without such a day."""
-    if prices.empty:
+    if prices.isna().all():
         return None
     matrix = day_matrix(prices)
     whole = np.flatnonzero(np.isfinite(matrix.grid).all(axis=1))
@@ -144,10 +131,12 @@ def naive_day(history: DayMatrix, lead: int, quarters: DayMatrix | None = None) 
     candidates = []
     for name, forecast in naive_forecasts(future, lead).items():
         errors = (future.grid - forecast)[-WINDOW_DAYS - lead :]
+        absolute = np.abs(errors[np.isfinite(errors)])
+        mae = absolute.mean() if len(absolute) else np.inf
         if np.isfinite(forecast[-1]).all():
-            candidates.append((_mean_absolute(errors), name, errors, forecast[-1]))
+            candidates.append((mae, name, errors, forecast[-1]))
     if not candidates:
-        return pd.DataFrame({name: [] for name in QUANTILES}, index=pd.DatetimeIndex([], tz="UTC"))
+        return band_of_day(day, np.full((3, 24), np.nan))
     _, _, errors, point = min(candidates, key=lambda candidate: candidate[:2])
     try:
         rows = band(point, error_quantiles(errors), 1.0, lead)
@@ -158,8 +147,3 @@ def naive_day(history: DayMatrix, lead: int, quarters: DayMatrix | None = None) 
         factors = quarter_factors(quarters.until(history.days[-1]).grid)
         rows = in_quarters(point[None, :], factors)[0] + (rows - point).repeat(4, axis=1)
     return band_of_day(day, rows)
-
-
-def _mean_absolute(errors: Matrix) -> float:
-    absolute = np.abs(errors[np.isfinite(errors)])
-    return float(absolute.mean()) if len(absolute) else float("inf")

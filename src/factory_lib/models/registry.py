@@ -6,22 +6,19 @@ champion is noted in tags, so that ``rollback`` can undo it. MLflow is imported 
 is used: it costs two seconds.
 """
 
-from __future__ import annotations
-
+import importlib.metadata
 import logging
 import os
 import shutil
 import time
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from numbers import Real
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import pandas as pd
 
@@ -47,36 +44,12 @@ TRUSTED_TYPES = [
 _UNREADABLE = (OSError, TypeError, ValueError, KeyError, AttributeError)
 
 
-def initialise(settings: Settings) -> None:
-    """Create the tracking database and the experiment once, also if many processes call it at once.
-
-    Processes that first open an empty database together would damage it for good, so
-    only one at a time may.
-    """
-    paths = settings.paths
-    paths.runs.mkdir(parents=True, exist_ok=True)
-    paths.mlflow_artifacts.mkdir(parents=True, exist_ok=True)
-    file = _lock_file(settings)
-    with lock(file), _mlflow(settings) as mlflow:
-        if mlflow.get_experiment_by_name(EXPERIMENT) is None:
-            folder = paths.mlflow_artifacts.resolve().as_uri()
-            mlflow.create_experiment(EXPERIMENT, artifact_location=folder)
-        file.write_text("The tracking database is complete.\n", encoding="utf-8")
-
-
-def _lock_file(settings: Settings) -> Path:
-    return settings.paths.runs / "mlflow.lock"
-
-
-def _is_initialised(settings: Settings) -> bool:
-    file = _lock_file(settings)
-    database = settings.paths.runs / "mlflow.db"
-    return database.exists() and file.exists() and file.stat().st_size > 0
-
-
 @contextmanager
-def _mlflow(settings: Settings) -> Iterator[Any]:
-    """Yield mlflow bound to the profile's database, without its messages, and unbind it again."""
+def client_for(ctx: RunContext, operation: str) -> Iterator[Any]:
+    """Yield an MLflow client on the profile's database; the call is timed for the metrics.
+
+    Meanwhile MLflow itself is bound to that database, and gives no messages.
+    """
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     with warnings.catch_warnings():
@@ -88,29 +61,47 @@ def _mlflow(settings: Settings) -> Iterator[Any]:
             logging.getLogger(name).setLevel(logging.ERROR)
         tracking_uri = mlflow.get_tracking_uri()
         registry_uri = mlflow.get_registry_uri()
-        mlflow.set_tracking_uri(settings.paths.mlflow_uri)
-        mlflow.set_registry_uri(settings.paths.mlflow_uri)
-        try:
-            yield mlflow
-        finally:
-            mlflow.set_tracking_uri(tracking_uri)
-            mlflow.set_registry_uri(registry_uri)
-
-
-@contextmanager
-def client_for(ctx: RunContext, operation: str) -> Iterator[Any]:
-    """Yield an MLflow client on an initialised database; the call is timed for the metrics."""
-    if not _is_initialised(ctx.settings):
-        initialise(ctx.settings)
-    with _mlflow(ctx.settings) as mlflow:
+        mlflow.set_tracking_uri(ctx.settings.paths.mlflow_uri)
+        mlflow.set_registry_uri(ctx.settings.paths.mlflow_uri)
         start = time.perf_counter()
         status = "failed"
         try:
+            if not _is_initialised(ctx.settings):
+                _initialise(ctx.settings)
             yield mlflow.MlflowClient()
             status = "ok"
         finally:
             ms = 1000 * (time.perf_counter() - start)
             ctx.record_call("registry", operation, status, 0, ms)
+            mlflow.set_tracking_uri(tracking_uri)
+            mlflow.set_registry_uri(registry_uri)
+
+
+def _initialise(settings: Settings) -> None:
+    """Create the tracking database and the experiment once, also if many processes call it at once.
+
+    Processes that first open an empty database together would damage it for good, so
+    only one at a time may.
+    """
+    import mlflow
+
+    folder = settings.paths.mlflow_artifacts
+    folder.mkdir(parents=True, exist_ok=True)
+    file = _lock_file(settings)
+    with lock(file):
+        if mlflow.get_experiment_by_name(EXPERIMENT) is None:
+            mlflow.create_experiment(EXPERIMENT, artifact_location=folder.resolve().as_uri())
+        file.write_text("The tracking database is complete.\n", encoding="utf-8")
+
+
+def _is_initialised(settings: Settings) -> bool:
+    file = _lock_file(settings)
+    complete = file.exists() and file.stat().st_size > 0
+    return complete and (settings.paths.runs / "mlflow.db").exists()
+
+
+def _lock_file(settings: Settings) -> Path:
+    return settings.paths.runs / "mlflow.lock"
 
 
 @dataclass(frozen=True)
@@ -145,12 +136,16 @@ def log(
     artifacts : mapping of file name to text
     figures : mapping of file name to matplotlib Figure
     """
-    numbers = {key: float(value) for key, value in metrics.items() if isinstance(value, Real)}
+    numbers = {
+        key: float(value) for key, value in metrics.items() if isinstance(value, int | float)
+    }
     with client_for(ctx, "log") as client:
         import mlflow
 
-        experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
-        with mlflow.start_run(experiment_id=experiment, run_name=name, tags=dict(tags)) as run:
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        with mlflow.start_run(
+            experiment_id=experiment.experiment_id, run_name=name, tags=dict(tags)
+        ) as run:
             mlflow.log_params(dict(params))
             mlflow.log_metrics(numbers)
             for file, text in artifacts.items():
@@ -168,6 +163,8 @@ def log(
 def _register(client: Any, run_id: str, model: str, estimator: Any, tags: Mapping[str, str]) -> str:
     """Store a fitted model as a new version and return its number."""
     import mlflow.sklearn
+    import skops.io
+    from mlflow.utils.file_utils import local_file_uri_to_path
 
     packages = _built_with()
     info = mlflow.sklearn.log_model(
@@ -177,30 +174,15 @@ def _register(client: Any, run_id: str, model: str, estimator: Any, tags: Mappin
         skops_trusted_types=TRUSTED_TYPES,
         pip_requirements=[f"{package}=={version}" for package, version in packages.items()],
     )
-    if not _registered(client, model):
+    # the same file again, deflated: a third of the size
+    folder = local_file_uri_to_path(client.get_logged_model(info.model_id).artifact_location)
+    skops.io.dump(estimator, Path(folder, "model.skops"), compression=zipfile.ZIP_DEFLATED)
+    if not client.search_registered_models(f"name = '{model}'"):
         client.create_registered_model(model)
-    version = client.create_model_version(model, info.model_uri, run_id, model_id=info.model_id)
-    for key, value in {**tags, **packages}.items():
-        client.set_model_version_tag(model, version.version, key, value)
-    _compress(_path(client.get_logged_model(info.model_id).artifact_location))
+    version = client.create_model_version(
+        model, info.model_uri, run_id, tags={**tags, **packages}, model_id=info.model_id
+    )
     return str(version.version)
-
-
-def _path(uri: str) -> Path:
-    return Path(unquote(urlsplit(uri).path))
-
-
-def _compress(folder: Path) -> None:
-    """Store a version's file deflated, as skops reads it too: a third of the size."""
-    for file in folder.glob("*.skops"):
-        part = file.with_suffix(".part")
-        with (
-            zipfile.ZipFile(file) as plain,
-            zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as small,
-        ):
-            for name in plain.namelist():
-                small.writestr(name, plain.read(name))
-        part.replace(file)
 
 
 def attach(ctx: RunContext, run_id: str, file: Path) -> None:
@@ -209,30 +191,23 @@ def attach(ctx: RunContext, run_id: str, file: Path) -> None:
         client.log_artifact(run_id, str(file))
 
 
-def promote(ctx: RunContext, model: str, version: str, reason: str) -> None:
-    """Make ``version`` the champion and note which one it replaces."""
-    with client_for(ctx, "promote") as client:
-        aliases = _aliases(client, model)
+def assign(ctx: RunContext, model: str, version: str, alias: str, reason: str) -> None:
+    """Make ``version`` the champion, noting which one it replaces, or the challenger."""
+    with client_for(ctx, alias) as client:
+        aliases, _ = _registered(client, model)
         replaced = aliases.get(CHAMPION, "")
-        if replaced != version:
+        if alias == CHAMPION and replaced != version:
             client.set_model_version_tag(model, version, "replaced", replaced)
-        client.set_model_version_tag(model, version, "decision", reason)
-        client.set_registered_model_alias(model, CHAMPION, version)
-        if aliases.get(CHALLENGER) == version:
+        if alias == CHAMPION and aliases.get(CHALLENGER) == version:
             client.delete_registered_model_alias(model, CHALLENGER)
-
-
-def challenge(ctx: RunContext, model: str, version: str, reason: str) -> None:
-    """Keep ``version`` as challenger."""
-    with client_for(ctx, "challenge") as client:
         client.set_model_version_tag(model, version, "decision", reason)
-        client.set_registered_model_alias(model, CHALLENGER, version)
+        client.set_registered_model_alias(model, alias, version)
 
 
 def retire(ctx: RunContext, model: str, reason: str) -> None:
     """Remove the champion's alias and note its version: none serves until one is promoted."""
     with client_for(ctx, "retire") as client:
-        current = _aliases(client, model)[CHAMPION]
+        current = _registered(client, model)[0][CHAMPION]
         client.set_registered_model_tag(model, RETIRED, current)
         client.set_model_version_tag(model, current, "decision", f"retired: {reason}")
         client.delete_registered_model_alias(model, CHAMPION)
@@ -249,31 +224,25 @@ def rollback(ctx: RunContext, model: str) -> str:
         If there is no such version any more.
     """
     with client_for(ctx, "rollback") as client:
-        registered = _registered(client, model)
-        stored = _versions(client, model)
-        current = _aliases(client, model).get(CHAMPION)
-        if current:
-            earlier = stored[current].tags.get("replaced", "")
+        current = _registered(client, model)[0].get(CHAMPION)
+        last, before = _last_champions(client, model)
+        earlier = before if current else last
+        if not earlier:
             problem = f"version {current} is the first champion: there is no earlier one"
-        else:
-            earlier = registered.tags.get(RETIRED, "") if registered else ""
-            problem = "has no champion"
-        if earlier not in stored:
-            raise ModelMissing(f"{model} {problem}.")
+            raise ModelMissing(f"{model} {problem if current else 'has no champion'}.")
         decision = "restored manually after retirement"
         if current:
             decision = f"rolled back to version {earlier} manually"
             client.set_registered_model_alias(model, CHALLENGER, current)
         client.set_model_version_tag(model, current or earlier, "decision", decision)
         client.set_registered_model_alias(model, CHAMPION, earlier)
-    return str(earlier)
+    return earlier
 
 
 @dataclass(frozen=True)
 class Version:
     """A loaded version."""
 
-    name: str
     number: str
     estimator: Any
     tags: Mapping[str, str]
@@ -296,7 +265,7 @@ def load_version(ctx: RunContext, model: str, alias: str = CHAMPION) -> Version:
     with client_for(ctx, "load") as client:
         import mlflow
 
-        number = _aliases(client, model).get(alias)
+        number = _registered(client, model)[0].get(alias)
         if number is None:
             raise ModelMissing(f"{model} has no {alias}.")
         version = client.get_model_version(model, number)
@@ -313,7 +282,7 @@ def load_version(ctx: RunContext, model: str, alias: str = CHAMPION) -> Version:
             raise ModelIncompatible(
                 f"{model} version {number} cannot be loaded: {error}."
             ) from error
-    return Version(model, number, estimator, dict(version.tags), version.run_id)
+    return Version(number, estimator, dict(version.tags), version.run_id)
 
 
 def versions(ctx: RunContext) -> pd.DataFrame:
@@ -325,22 +294,19 @@ def versions(ctx: RunContext) -> pd.DataFrame:
         ``model``, ``version``, ``alias``, ``created`` (UTC), ``decision``, ``run_id``.
     """
     columns = ["model", "version", "alias", "created", "decision", "run_id"]
-    rows = []
     if not _is_initialised(ctx.settings):  # nothing was trained yet: a reader makes no database
         return pd.DataFrame(columns=columns)
+    rows = []
     with client_for(ctx, "versions") as client:
-        for registered in client.search_registered_models():
-            aliases = _aliases(client, registered.name)
-            for number, version in _versions(client, registered.name).items():
-                row = {
-                    "model": registered.name,
-                    "version": int(number),
-                    "alias": ", ".join(name for name, of in aliases.items() if of == number),
-                    "created": pd.Timestamp(version.creation_timestamp, unit="ms", tz="UTC"),
-                    "decision": version.tags.get("decision", ""),
-                    "run_id": version.run_id,
-                }
-                rows.append(row)
+        aliases = {each.name: each.aliases for each in client.search_registered_models()}
+        for version in client.search_model_versions():
+            number = str(version.version)
+            names = [alias for alias, of in aliases[version.name].items() if str(of) == number]
+            created = pd.Timestamp(version.creation_timestamp, unit="ms", tz="UTC")
+            decision = version.tags.get("decision", "")
+            rows.append(
+                (version.name, int(number), ", ".join(names), created, decision, version.run_id)
+            )
     frame = pd.DataFrame(rows, columns=columns)
     return frame.sort_values(["model", "version"], ascending=[True, False], ignore_index=True)
 
@@ -354,62 +320,56 @@ def prune(ctx: RunContext, before: datetime) -> int:
     if not (ctx.settings.paths.runs / "mlflow.db").is_file():
         return 0
     with client_for(ctx, "prune") as client:
-        old = _old_runs(client, before)
-        stored: list[Any] = []
-        for registered in client.search_registered_models():
-            of_model = _versions(client, registered.name)
-            stored += of_model.values()
-            for number in _in_use(registered, of_model) & set(of_model):
-                old.pop(of_model[number].run_id, None)
+        from mlflow.utils.file_utils import local_file_uri_to_path
+
+        stored = client.search_model_versions()
+        old = _unused_runs(client, before, stored)
         for version in stored:
             if version.run_id in old:
                 client.delete_model_version(version.name, version.version)
         for run_id, run in old.items():
             for output in run.outputs.model_outputs if run.outputs else ():
                 location = client.get_logged_model(output.model_id).artifact_location
-                shutil.rmtree(_path(location), ignore_errors=True)
+                shutil.rmtree(local_file_uri_to_path(location), ignore_errors=True)
                 client.delete_logged_model(output.model_id)
-            shutil.rmtree(_path(run.info.artifact_uri), ignore_errors=True)
+            shutil.rmtree(local_file_uri_to_path(run.info.artifact_uri), ignore_errors=True)
             client.delete_run(run_id)
     return len(old)
 
 
-def _old_runs(client: Any, before: datetime) -> dict[str, Any]:
-    """Return the runs that began before an instant, by id."""
-    experiment = client.get_experiment_by_name(EXPERIMENT)
+def _unused_runs(client: Any, before: datetime, stored: Sequence[Any]) -> dict[str, Any]:
+    """Return the runs that began ``before`` and have none of the ``stored`` versions in use."""
+    experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
     began_before = f"attributes.start_time < {int(before.timestamp() * 1000)}"
-    runs = client.search_runs([experiment.experiment_id], began_before, max_results=1000)
-    return {run.info.run_id: run for run in runs}
+    runs = client.search_runs([experiment], began_before, max_results=1000)
+    models = client.search_registered_models()
+    in_use = {model.name: _in_use(client, model.name) for model in models}
+    kept = {each.run_id for each in stored if str(each.version) in in_use[each.name]}
+    return {run.info.run_id: run for run in runs if run.info.run_id not in kept}
 
 
-def _in_use(registered: Any, stored: Mapping[str, Any]) -> set[str]:
+def _in_use(client: Any, model: str) -> set[str]:
     """Return the numbers of the versions with an alias, and of those a rollback returns to."""
-    last = str(registered.aliases.get(CHAMPION) or registered.tags.get(RETIRED))
-    numbers = {str(number) for number in registered.aliases.values()} | {last}
-    if last in stored:
-        numbers.add(stored[last].tags.get("replaced", ""))
-    return numbers
+    return {*_registered(client, model)[0].values(), *_last_champions(client, model)}
 
 
-def _versions(client: Any, model: str) -> dict[str, Any]:
-    """Return the versions of a model by number."""
+def _last_champions(client: Any, model: str) -> tuple[str, str]:
+    """Return the champion, or the version that was retired, and the one before it, if stored."""
+    aliases, tags = _registered(client, model)
     versions = client.search_model_versions(f"name = '{model}'")
-    return {str(version.version): version for version in versions}
+    replaced = {str(version.version): version.tags.get("replaced", "") for version in versions}
+    last = aliases.get(CHAMPION) or tags.get(RETIRED, "")
+    before = replaced.get(last, "")
+    return last if last in replaced else "", before if before in replaced else ""
 
 
-def _registered(client: Any, model: str) -> Any:
-    """Return the registered model, or None."""
-    return next(iter(client.search_registered_models(f"name = '{model}'")), None)
-
-
-def _aliases(client: Any, model: str) -> dict[str, str]:
-    registered = _registered(client, model)
-    aliases = registered.aliases if registered else {}
-    return {alias: str(number) for alias, number in aliases.items()}
+def _registered(client: Any, model: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the version numbers by alias, and the tags, of a model that may not be there."""
+    for registered in client.search_registered_models(f"name = '{model}'"):
+        aliases = {alias: str(number) for alias, number in registered.aliases.items()}
+        return aliases, registered.tags
+    return {}, {}
 
 
 def _built_with() -> dict[str, str]:
-    import sklearn
-    import skops
-
-    return {"scikit-learn": sklearn.__version__, "skops": skops.__version__}
+    return {name: importlib.metadata.version(name) for name in ("scikit-learn", "skops")}

@@ -5,12 +5,10 @@ because a job asks every half hour and mostly finds nothing new; ``models.train`
 the work.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from hashlib import sha256
 from importlib.metadata import version
 from io import StringIO
@@ -20,10 +18,10 @@ from typing import Any
 import pandas as pd
 
 import factory_lib
-from factory_lib.clock import local_instant, market_day
+from factory_lib.clock import MADRID
 from factory_lib.context import RunContext
 from factory_lib.domain.indices import BAND_DAYS
-from factory_lib.features.documented import PRICE
+from factory_lib.features.horizon import PRICE
 from factory_lib.files import write_atomically
 from factory_lib.models.history import History, load_history
 from factory_lib.results import JobResult
@@ -31,7 +29,8 @@ from factory_lib.settings.records import TrainingSettings
 from factory_lib.state.marks import DRIFT, get_marks, set_mark
 
 TOPIC = "training"
-NOT_BEFORE = time(20, 45)  # local: by then both spot and PVPC of tomorrow are published
+# local time of day: by then both spot and PVPC of tomorrow are published
+NOT_BEFORE = timedelta(hours=20, minutes=45)
 FEWEST_NEW_HOURS = 24
 _CODE = (
     "domain/indices.py",
@@ -40,7 +39,7 @@ _CODE = (
     "models/history.py",
     "models/scores.py",
     "models/forecasters.py",
-    "models/calibration.py",
+    "models/evaluation.py",
     "models/rule_forecast.py",
     "models/weather_forecast.py",
 )
@@ -85,8 +84,7 @@ def train(ctx: RunContext, *, force: bool = False, draw: Draw | None = None) -> 
     if keep:
         entity = f"{code}-{data}"
         write_atomically(_result_file(ctx, entity), result_to_json(result))
-        run_id = result.metrics["mlflow_run_id"]
-        note = {"prices_until": _prices_until(history), "mlflow_run_id": run_id}
+        note = {"prices_until": _prices_until(history)}
         set_mark(ctx.state, TOPIC, entity, ctx.as_of, note)
     return result
 
@@ -102,8 +100,8 @@ def _code_hash(training: TrainingSettings) -> str:
 
 
 def _data_hash(history: History) -> str:
-    hours = history.hourly.dropna(how="all")
-    total = sha256(pd.util.hash_pandas_object(hours).to_numpy().tobytes())
+    hashes = pd.util.hash_pandas_object(history.hourly.dropna(how="all"))
+    total = sha256(hashes.to_numpy().tobytes())
     for name, matrix in sorted(history.operator.items()):
         total.update(name.encode() + matrix.days.tobytes() + matrix.grid.tobytes())
     return total.hexdigest()[:12]
@@ -139,16 +137,15 @@ def _training_of_the_day(ctx: RunContext, history: History, code: str) -> tuple[
     new_hours = (_prices_until(history) - note["prices_until"]) // 3600
     drifts = get_marks(ctx.state, DRIFT).values()
     drifted = any(drift and at <= since <= ctx.as_of for since, drift in drifts)
-    if drifted or (at < _last_closing(ctx.as_of) and new_hours >= FEWEST_NEW_HOURS):
+    if drifted or (_training_day(at) < _training_day(ctx.as_of) and new_hours >= FEWEST_NEW_HOURS):
         return "", ""
-    last = f"last trained as of {at:%Y-%m-%d %H:%MZ}"
-    return entity, f"Not due: {last}, {new_hours} new hours of prices since."
+    last = f"last trained as of {at:%Y-%m-%d %H:%MZ}, {new_hours} new hours of prices since"
+    return entity, f"Not due: {last}."
 
 
-def _last_closing(now: datetime) -> datetime:
-    """Return the latest 20:45 local at or before ``now``."""
-    today = local_instant(market_day(now), NOT_BEFORE)
-    return today if today <= now else local_instant(market_day(now) - timedelta(days=1), NOT_BEFORE)
+def _training_day(instant: datetime) -> date:
+    """Return the local day whose ``NOT_BEFORE`` is the latest at or before an instant."""
+    return (instant.astimezone(MADRID) - NOT_BEFORE).date()
 
 
 def _prices_until(history: History) -> int:
@@ -158,19 +155,16 @@ def _prices_until(history: History) -> int:
 
 def result_to_json(result: JobResult) -> str:
     """Return a result as text."""
-    plain = {**vars(result), "metrics": dict(result.metrics)}
-    plain["tables"] = {
+    tables = {
         name: table.to_json(orient="table", double_precision=12)
         for name, table in result.tables.items()
     }
-    return json.dumps(plain)
+    return json.dumps({**vars(result), "metrics": dict(result.metrics), "tables": tables})
 
 
 def result_from_json(text: str) -> JobResult:
     """Return the result written by ``result_to_json``."""
     plain = json.loads(text)
-    tables = {
-        name: pd.read_json(StringIO(table), orient="table")
-        for name, table in plain["tables"].items()
-    }
-    return JobResult(**{**plain, "tables": tables, "notes": tuple(plain["notes"])})
+    for name, table in plain["tables"].items():
+        plain["tables"][name] = pd.read_json(StringIO(table), orient="table")
+    return JobResult(**{**plain, "notes": tuple(plain["notes"])})

@@ -18,8 +18,7 @@ from factory_lib.clock import HOUR_S
 from factory_lib.domain import indices
 from factory_lib.domain.indices import CLASSES, Floats, PriceBand
 from factory_lib.features import horizon
-from factory_lib.features.documented import MWH_PER_KWH, PRICE
-from factory_lib.features.horizon import VALUES
+from factory_lib.features.horizon import MWH_PER_KWH, PRICE, VALUES
 from factory_lib.features.weather import with_vapour
 from factory_lib.models.evaluation import rolling_origin
 from factory_lib.models.history import History

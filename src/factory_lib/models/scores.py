@@ -19,7 +19,7 @@ from sklearn.metrics import accuracy_score, f1_score, r2_score
 from factory_lib.clock import HOUR_S, MADRID, market_day
 from factory_lib.domain.indices import CLASSES
 from factory_lib.features import horizon
-from factory_lib.features.calendar import Flags
+from factory_lib.features.days import Flags
 from factory_lib.models.evaluation import mean_absolute_error, rolling_origin
 from factory_lib.models.history import History
 

@@ -1,10 +1,7 @@
 """Results of the feature, training and prediction jobs: sentences, key figures and tables."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,16 +9,15 @@ import pandas as pd
 from factory_lib.clock import MADRID
 from factory_lib.domain import indices
 from factory_lib.domain.indices import CLASSES, PriceBand
-from factory_lib.features.documented import HUMIDITY, MWH_PER_KWH, PRICE, TEMPERATURE
+from factory_lib.features.horizon import HUMIDITY, MWH_PER_KWH, PRICE, TEMPERATURE
 from factory_lib.features.weather import BIAS_DAYS
-from factory_lib.models.feature_set import FEATURE_SET_VERSION, FeatureSet
+from factory_lib.models import registry
+from factory_lib.models.history import FEATURE_SET_VERSION, FeatureSet
+from factory_lib.models.prediction import Prediction
 from factory_lib.models.price_forecast import CHAMPION, NAIVE, PUBLISHED, UNAVAILABLE
 from factory_lib.models.scores import RECOMMENDATION, SCORE
+from factory_lib.models.train import Training
 from factory_lib.results import JobResult
-
-if TYPE_CHECKING:
-    from factory_lib.models.prediction import Prediction
-    from factory_lib.models.train import Training
 
 _INDICES = [
     "energy_cost_index",
@@ -44,6 +40,7 @@ _TIERS = {
     NAIVE: "by the naive forecast (a published day repeated)",
     UNAVAILABLE: "unavailable",
 }
+_SUBSTITUTES = dict.fromkeys((SCORE, RECOMMENDATION), "The documented rule over the forecasts")
 
 
 def summarise_features(features: FeatureSet) -> JobResult:
@@ -58,13 +55,11 @@ def summarise_features(features: FeatureSet) -> JobResult:
     complete = int(frame["energy_optimization_score"].notna().sum())
     halted = int((frame["production_recommendation"] == CLASSES[-1]).sum())
     halt_share = round(halted / max(complete, 1), 3)
-    summary = (
-        f"{complete:,} of {hours:,} hours have all inputs of the score; by the outdoor index "
-        f"{halt_share:.0%} of them are Halt. Set {features.hash}, version {FEATURE_SET_VERSION}."
-    )
     return JobResult(
         status="ok" if complete == hours else "warn" if complete else "fail",
-        summary=summary,
+        summary=f"{complete:,} of {hours:,} hours have all inputs of the score; by the outdoor "
+        f"index {halt_share:.0%} of them are Halt. Set {features.hash}, version "
+        f"{FEATURE_SET_VERSION}.",
         metrics={
             "hours": hours,
             "known_hours": complete,
@@ -95,13 +90,13 @@ def _description(name: str, column: pd.Series) -> dict[str, object]:
 def summarise_training(training: Training) -> JobResult:
     """Return the result of the training job.
 
-    Tables: those of ``Training.tables``, and ``decisions``, one row per model
-    (``promotion.Decision``).
+    Tables: those of ``Training.tables``.
     """
     metrics = training.metrics
-    decisions = training.decisions
-    promoted = [decision.model for decision in decisions if decision.promoted]
-    better = all(decision.error < decision.benchmark_error for decision in decisions)
+    columns = ["model", "alias", "error", "benchmark_error"]
+    decisions = training.tables["decisions"].reindex(columns=columns)
+    promoted = decisions.loc[decisions["alias"] == registry.CHAMPION, "model"].tolist()
+    better = bool((decisions["error"] < decisions["benchmark_error"]).all())
     notes = [
         *training.data_notes,
         f"Trained on {metrics['train_rows']:,} pairs of issue time and hour ahead, "
@@ -112,17 +107,14 @@ def summarise_training(training: Training) -> JobResult:
         notes.append(f"No price model yet, the naive forecast serves: {training.price_obstacle}")
     return JobResult(
         status="ok" if better else "warn",
-        summary=_training_summary(metrics, promoted, registered=bool(decisions)),
+        summary=_training_summary(metrics, promoted, registered=len(decisions) > 0),
         metrics={
             **metrics,
             "promoted": ", ".join(promoted),
             "mlflow_run_id": training.run_id,
             "skipped": 0,
         },
-        tables={
-            **training.tables,
-            "decisions": pd.DataFrame([asdict(decision) for decision in decisions]),
-        },
+        tables=training.tables,
         notes=tuple(notes),
     )
 
@@ -192,28 +184,24 @@ def _prediction_summary(hourly: pd.DataFrame, drifts: Sequence[str]) -> str:
     if price.isna().all():
         return "The price of the next 24 hours is unavailable: no recent day of prices is stored."
     cheapest = pd.Timestamp(str(price.idxmin())).tz_convert(MADRID)
-    parts = [
-        f"Next 24 hours: {price.mean():.0f} EUR/MWh in the mean, cheapest at "
-        f"{cheapest:%A %H:%M} ({price.min():.0f})"
-    ]
     counts = next_day["recommendation"].value_counts()
-    classes = [f"{counts[name]} h {name}" for name in CLASSES if counts.get(name, 0)]
-    if classes:
-        parts.append(f"outdoor index {', '.join(classes)}")
+    hours = ", ".join(f"{counts[name]} h {name}" for name in CLASSES if counts.get(name, 0))
+    index = f"; outdoor index {hours}" if hours else ""
     drift = f" Drift: {' '.join(drifts)}" if drifts else ""
-    return f"{'; '.join(parts)}. {tiers(hourly)}{drift}"
+    return (
+        f"Next 24 hours: {price.mean():.0f} EUR/MWh in the mean, cheapest at "
+        f"{cheapest:%A %H:%M} ({price.min():.0f}){index}. {tiers(hourly)}{drift}"
+    )
 
 
 def _prediction_metrics(hourly: pd.DataFrame) -> dict[str, int | float | str]:
-    counts = hourly["tier"].value_counts()
-    classes = hourly["recommendation"].value_counts()
-    price = hourly[PRICE].iloc[:24]
     metrics: dict[str, int | float | str] = {"hours": len(hourly)}
-    metrics |= {tier: int(counts.get(tier, 0)) for tier in _TIERS}
-    metrics |= {f"hours_{name.split()[0].lower()}": int(classes.get(name, 0)) for name in CLASSES}
-    if price.notna().any():
-        metrics["price_next_24h_eur_mwh"] = round(float(price.mean()), 2)
-    return metrics
+    metrics |= {tier: int((hourly["tier"] == tier).sum()) for tier in _TIERS}
+    for name in CLASSES:
+        hours = (hourly["recommendation"] == name).sum()
+        metrics[f"hours_{name.split()[0].lower()}"] = int(hours)
+    price = hourly[PRICE].iloc[:24].mean()
+    return metrics if np.isnan(price) else {**metrics, "price_next_24h_eur_mwh": round(price, 2)}
 
 
 def _prediction_notes(prediction: Prediction) -> list[str]:
@@ -224,13 +212,12 @@ def _prediction_notes(prediction: Prediction) -> list[str]:
     if prediction.naive_leads:
         leads = ", ".join(map(str, prediction.naive_leads))
         notes.append(f"Naive where the champion was no better on held-out weeks: day {leads}.")
-    for model, reason in prediction.unserved.items():
-        by_rule = model in (SCORE, RECOMMENDATION)
-        substitute = "The documented rule over the forecasts" if by_rule else "The naive forecast"
-        notes.append(f"{reason} {substitute} serves.")
-    for model, hours in prediction.served_hours.items():
-        if hours:
-            notes.append(f"{model} of {hours} hours is the champion's.")
+    notes += [
+        f"{reason} {_SUBSTITUTES.get(model, 'The naive forecast')} serves."
+        for model, reason in prediction.unserved.items()
+    ]
+    served = prediction.served_hours.items()
+    notes += [f"{model} of {hours} hours is the champion's." for model, hours in served if hours]
     notes.append(_weather_note(prediction.weather.provider, prediction.weather.compared_days))
     if np.isnan(prediction.band.low_eur_kwh):
         days = f"{indices.BAND_MINIMUM_DAYS} days of prices"
@@ -241,10 +228,11 @@ def _prediction_notes(prediction: Prediction) -> list[str]:
 def _weather_note(provider: str, compared_days: int) -> str:
     if not provider:
         return "No provider's weather forecast is stored: climatology of the site's own past."
-    if not compared_days:
-        return f"Weather: forecast of {provider}, as issued: none can be compared yet."
-    days = f"{compared_days} of the last {BIAS_DAYS} days"
-    return f"Weather: forecast of {provider}, less its mean error by hour over {days}."
+    correction = "as issued: none can be compared yet"
+    if compared_days:
+        days = f"{compared_days} of the last {BIAS_DAYS} days"
+        correction = f"less its mean error by hour over {days}"
+    return f"Weather: forecast of {provider}, {correction}."
 
 
 def tiers(hourly: pd.DataFrame) -> str:

@@ -1,9 +1,12 @@
-"""One training: fit the price model and both forests, evaluate them by rolling origin, decide."""
+"""One training: fit the price model and both forests, evaluate them by rolling origin, decide.
 
-from __future__ import annotations
+A new version is evaluated on hours it had not learnt, beside benchmarks and champion. The
+benchmarks are the naive forecasts, and for score and recommendation also the documented
+rules applied to the forecasts of price and weather, which serve where no version is better.
+"""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -11,29 +14,29 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from factory_lib.clock import MADRID
+from factory_lib.clock import MADRID, parse_instant
 from factory_lib.context import RunContext
 from factory_lib.domain.indices import BAND_DAYS
-from factory_lib.errors import TooFewRows
-from factory_lib.features.documented import PRICE
-from factory_lib.features.horizon import FEATURES_VERSION
-from factory_lib.features.lags import DayMatrix
+from factory_lib.errors import ModelError, ModelIncompatible, TooFewRows
+from factory_lib.features.days import DayMatrix
+from factory_lib.features.horizon import PRICE
 from factory_lib.models import registry, scores
 from factory_lib.models.forecasters import PriceForecaster
-from factory_lib.models.history import History
+from factory_lib.models.history import History, price_model
 from factory_lib.models.price_forecast import whole_days
-from factory_lib.models.promotion import (
-    Decision,
-    decide,
-    evaluate_price_model,
-    evaluate_score_model,
-    price_name,
-)
 from factory_lib.models.retrain_trigger import Draw
 from factory_lib.models.rule_forecast import rolling_rule_forecast
 from factory_lib.models.scores import RECOMMENDATION, SCORE, Examples, Forests
 
 WEATHER_DAYS = 365  # training data of the weather models behind the rule
+FEWEST_DAYS = 7  # of issue, unknown to the champion: with fewer it is not replaced
+FEWEST_DAYS_TO_RETIRE = 28  # a bad week is no reason to go back to the benchmark
+PRICE_ISSUE_TIME = timedelta(hours=12)  # local time of day: when a price forecast counts as issued
+_WORDS = {True: "better", False: "not better"}
+_CANDIDATES = {
+    SCORE: ("model", "yesterday", "last", "rule"),
+    RECOMMENDATION: ("model", "yesterday", "last", "majority", "rule"),
+}
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,15 @@ class Training:
         class (columns). ``importances``: index feature, its ``share`` in the score model.
         ``price``: the price model by day ahead: ``days``, ``mae``, ``naive_mae``
         (EUR/MWh), ``rmae_best``; empty without one.
+        ``decisions``: one row per version, empty if they were not registered: ``model``,
+        ``version``, ``alias``, ``measure`` of the mean losses that follow (lower is better);
+        ``error`` on the rows of the ``benchmark`` hardest to beat, its ``benchmark_error``;
+        the ``champion`` before, its ``champion_error`` on rows new to it,
+        ``error_on_same_hours``; ``reason``.
     data_notes : tuple of str
         Provenance of the hours.
     price_obstacle : str
         The reason why there is no price model.
-    decisions : tuple of Decision
-        Empty if the versions were not registered.
     run_id : str
         Of MLflow.
     """
@@ -66,26 +72,11 @@ class Training:
     tables: Mapping[str, pd.DataFrame]
     data_notes: tuple[str, ...]
     price_obstacle: str
-    decisions: tuple[Decision, ...]
     run_id: str
 
 
-@dataclass(frozen=True)
-class _PriceFit:
-    """A fitted price model and its data."""
-
-    model: PriceForecaster
-    prices: DayMatrix
-    exogenous: Mapping[str, DayMatrix]
-
-
 def train_models(
-    ctx: RunContext,
-    history: History,
-    hashes: Mapping[str, str],
-    draw: Draw | None = None,
-    *,
-    keep: bool = True,
+    ctx: RunContext, history: History, hashes: Mapping[str, str], draw: Draw | None, *, keep: bool
 ) -> Training:
     """Train on ``history``, evaluate, log the run, and decide on the new versions.
 
@@ -104,18 +95,21 @@ def train_models(
         If too few hours have price, weather and the price band's history.
     """
     examples = _examples(ctx, history)
-    price, obstacle = _fit_price(history)
-    tested = _tested(ctx, history, examples, price)
-    headline = scores.slices(tested)[scores.HEADLINE]
+    prices = whole_days(history.hourly[PRICE])
+    price, obstacle = _fit_price(prices, history.operator)
+    tested = _tested(ctx, history, examples, price, prices)
+    questions = scores.slices(tested)
+    headline = questions[scores.HEADLINE]
     forests = Forests.fit(examples, ctx.settings.training.seed)
-    models = {SCORE: forests.score, RECOMMENDATION: forests.recommendation}
+    models: dict[str, Any] = {SCORE: forests.score, RECOMMENDATION: forests.recommendation}
     evaluations = [evaluate_score_model(name, headline, examples) for name in models]
-    if price:
-        basis = ctx.settings.tariff.price_basis
-        models[price_name(basis)] = price.model
-        evaluations.append(evaluate_price_model(basis, price.model, price.prices, price.exogenous))
-    tables = _tables(tested, examples, forests, price)
+    tables = _tables(questions, examples, forests)
+    if price and prices:
+        models[price_model(ctx)] = price
+        evaluations.append(evaluate_price_model(price_model(ctx), price, prices, history.operator))
+        tables["price"] = _by_lead(price.losses(prices, history.operator))
     metrics = {**_metrics(examples, headline, tables["price"]), **hashes}
+    files = {"metrics.csv": tables["scores"], "price.csv": tables["price"], "tested.csv": tested}
     logged = registry.log(
         ctx,
         name=f"training {ctx.as_of:%Y-%m-%d %H:%MZ}",
@@ -123,12 +117,12 @@ def train_models(
         metrics=metrics,
         models=models if keep else {},
         tags={"as_of": ctx.as_of.isoformat(), "origin": ctx.store.origin, **hashes},
-        artifacts=_artifacts(tables, tested),
+        artifacts={name: table.to_csv(index=False) for name, table in files.items()},
         figures=draw(tables) if draw else {},
     )
-    decided = evaluations if keep else []
-    decisions = tuple(decide(ctx, each, logged.versions[each.model]) for each in decided)
-    return Training(metrics, tables, history.notes, obstacle, decisions, logged.run_id)
+    decisions = [decide(ctx, each, logged.versions[each.model]) for each in evaluations if keep]
+    tables["decisions"] = pd.DataFrame(decisions)
+    return Training(metrics, tables, history.notes, obstacle, logged.run_id)
 
 
 def _examples(ctx: RunContext, history: History) -> Examples:
@@ -140,20 +134,24 @@ def _examples(ctx: RunContext, history: History) -> Examples:
     return examples
 
 
-def _fit_price(history: History) -> tuple[_PriceFit | None, str]:
+def _fit_price(
+    prices: DayMatrix | None, operator: Mapping[str, DayMatrix]
+) -> tuple[PriceForecaster | None, str]:
     """Fit the price model, or return the reason why there is none."""
-    prices = whole_days(history.hourly[PRICE].dropna())
     if prices is None:
         return None, "there is no whole day of prices."
     try:
-        fitted = PriceForecaster().fit(prices, history.operator, jobs=os.cpu_count())
+        return PriceForecaster().fit(prices, operator, jobs=os.cpu_count()), ""
     except TooFewRows as error:
         return None, str(error)
-    return _PriceFit(fitted, prices, history.operator), ""
 
 
 def _tested(
-    ctx: RunContext, history: History, examples: Examples, price: _PriceFit | None
+    ctx: RunContext,
+    history: History,
+    examples: Examples,
+    price: PriceForecaster | None,
+    prices: DayMatrix | None,
 ) -> pd.DataFrame:
     """Return the rows of the rolling origin, with the rule over the forecasts beside.
 
@@ -161,9 +159,9 @@ def _tested(
     """
     settings = ctx.settings.training
     tested = scores.forecast_folds(examples, history.known_until, settings.folds, settings.seed)
-    if price is None:
+    if price is None or prices is None:
         return tested
-    forecast = price.model.held_out_forecast(price.prices, price.exogenous)
+    forecast = price.held_out_forecast(prices, history.operator)
     begin = forecast.index[0].to_pydatetime()
     recent = examples.rows["issued_at"] >= begin - timedelta(days=WEATHER_DAYS)
     rows = examples.rows[recent]
@@ -181,17 +179,11 @@ def _params(ctx: RunContext, examples: Examples) -> dict[str, Any]:
         "seed": settings.seed,
         "folds": settings.folds,
         "issued_local": f"{scores.BEFORE:%H:%M} {scores.AFTER:%H:%M}",
-        "features_version": FEATURES_VERSION,
         "features": ", ".join(examples.x.columns),
         "price_basis": ctx.settings.tariff.price_basis,
         "profile": ctx.settings.profile,
         "as_of": ctx.as_of.isoformat(),
     }
-
-
-def _artifacts(tables: Mapping[str, pd.DataFrame], tested: pd.DataFrame) -> dict[str, str]:
-    files = {"metrics.csv": tables["scores"], "price.csv": tables["price"], "tested.csv": tested}
-    return {name: table.to_csv(index=False) for name, table in files.items()}
 
 
 def _metrics(
@@ -207,16 +199,14 @@ def _metrics(
         "data_until": f"{targets.max():%Y-%m-%d}",
     }
     if len(price):
-        day_ahead = price.iloc[0]
-        for name in ("mae", "naive_mae", "rmae_best"):
-            metrics[f"price_{name}"] = round(float(day_ahead[name]), 4)
+        day_ahead = price[["mae", "naive_mae", "rmae_best"]].iloc[0].round(4)
+        metrics |= {f"price_{name}": float(value) for name, value in day_ahead.items()}
     return metrics
 
 
 def _tables(
-    tested: pd.DataFrame, examples: Examples, forests: Forests, price: _PriceFit | None
+    questions: Mapping[str, pd.DataFrame], examples: Examples, forests: Forests
 ) -> dict[str, pd.DataFrame]:
-    questions = scores.slices(tested)
     headline = questions[scores.HEADLINE]
     rows = [{"question": name, **scores.evaluate(part)} for name, part in questions.items()]
     share = np.round(forests.score.feature_importances_, 4)
@@ -226,17 +216,178 @@ def _tables(
         "example": scores.last_days(headline),
         "confusion": scores.confusion_table(headline),
         "importances": pd.DataFrame({"share": share}, index=examples.x.columns.rename("feature")),
-        "price": _by_lead(price),
+        "price": pd.DataFrame(columns=["day_ahead", "days", "mae", "naive_mae", "rmae_best"]),
     }
 
 
-def _by_lead(price: _PriceFit | None) -> pd.DataFrame:
+def _by_lead(losses: pd.DataFrame) -> pd.DataFrame:
     """Return the price model's errors (EUR/MWh) on the held-out weeks, beside the naive ones."""
-    if price is None:
-        return pd.DataFrame(columns=["day_ahead", "days", "mae", "naive_mae", "rmae_best"])
-    losses = price.model.losses(price.prices, price.exogenous)
     table = losses.groupby("lead").agg(
         days=("issue_day", "nunique"), mae=("model", "mean"), naive_mae=("naive", "mean")
     )
     table["rmae_best"] = table["mae"] / table["naive_mae"]
     return table.rename_axis("day_ahead").reset_index()
+
+
+@dataclass(frozen=True)
+class CandidateEvaluation:
+    """The losses of a new version and its benchmarks.
+
+    Attributes
+    ----------
+    model, measure : str
+        The registered name, and the meaning of a mean loss.
+    losses : DataFrame
+        One row per forecast: ``model`` and a column per benchmark, NaN where it has no
+        forecast.
+    issued_at : Series
+        When each forecast was issued; indexed like ``losses``.
+    losses_of : function
+        Returns an earlier version's losses on the same rows, NaN where the two are not
+        to be compared; raises ``ModelIncompatible`` where it cannot be applied to them.
+    """
+
+    model: str
+    measure: str
+    losses: pd.DataFrame
+    issued_at: pd.Series
+    losses_of: Callable[[Any], pd.Series]
+
+    def strongest_benchmark(self) -> tuple[str, float, float]:
+        """Return the benchmark hardest to beat, its mean loss, and the version's on its rows."""
+        pairs = {}
+        for name in self.losses.columns.drop("model"):
+            both = self.losses[[name, "model"]].dropna()
+            if len(both):
+                pairs[str(name)] = (float(both[name].mean()), float(both["model"].mean()))
+        benchmark = min(pairs, key=lambda name: pairs[name][0] - pairs[name][1])
+        return benchmark, *pairs[benchmark]
+
+
+def evaluate_price_model(
+    model: str,
+    fitted: PriceForecaster,
+    prices: DayMatrix,
+    exogenous: Mapping[str, DayMatrix] | None,
+) -> CandidateEvaluation:
+    """Evaluate a price model on the weeks kept from its fit, all leads together."""
+    losses = fitted.losses(prices, exogenous)
+    noon = (losses["issue_day"] + PRICE_ISSUE_TIME).dt.tz_localize(MADRID)
+
+    def losses_of(champion: PriceForecaster) -> pd.Series:
+        if missing := set(champion.exogenous_) - set(fitted.exogenous_):
+            names = ", ".join(sorted(missing))
+            raise ModelIncompatible(f"the champion needs forecasts of {names} that are missing")
+        return fitted.losses(prices, exogenous, champion)["champion"]
+
+    return CandidateEvaluation(
+        model,
+        "MAE, EUR/MWh, days 1 to 7",
+        losses[["model", "naive"]].rename(columns={"naive": "best naive of the day"}),
+        noon.dt.tz_convert("UTC"),
+        losses_of,
+    )
+
+
+def evaluate_score_model(
+    model: str, tested: pd.DataFrame, examples: Examples
+) -> CandidateEvaluation:
+    """Evaluate one of the forests.
+
+    Parameters
+    ----------
+    tested : DataFrame
+        The deciding rows of the rolling origin, with ``<target>_model`` of the new
+        version's own folds.
+    examples : Examples
+        The examples they were taken from.
+    """
+    column = "score" if model == SCORE else "recommendation"
+    names = [name for name in _CANDIDATES[model] if f"{column}_{name}" in tested]
+    losses = {name: _loss(tested[column], tested[f"{column}_{name}"]) for name in names}
+
+    def losses_of(champion: Any) -> pd.Series:
+        x = examples.x.loc[tested.index]
+        if list(champion.feature_names_in_) != list(x.columns):
+            raise ModelIncompatible("it needs other features")
+        return _loss(tested[column], pd.Series(champion.predict(x), index=tested.index))
+
+    measure = "MAE, score points" if model == SCORE else "share of hours wrong"
+    table = pd.DataFrame(losses, index=tested.index)
+    return CandidateEvaluation(model, measure, table, tested["issued_at"], losses_of)
+
+
+def _loss(actual: pd.Series, forecast: pd.Series) -> pd.Series:
+    """Return absolute errors of numbers, 1 or 0 for wrong or right classes; else NaN."""
+    if pd.api.types.is_numeric_dtype(actual):
+        return (actual - forecast).abs()
+    wrong = actual.astype(str) != forecast.astype(str)
+    return wrong.astype(float).where(forecast.notna())
+
+
+def decide(ctx: RunContext, evaluation: CandidateEvaluation, version: str) -> dict[str, Any]:
+    """Compare a new version with its benchmarks and the champion, and set the aliases.
+
+    The champion is evaluated again on the rows issued after its training: before, it has
+    seen the targets. One that has been worse than a benchmark for weeks is retired.
+
+    Returns
+    -------
+    dict
+        A row of ``Training.tables["decisions"]``.
+    """
+    model = evaluation.model
+    benchmark, benchmark_error, error = evaluation.strongest_benchmark()
+    promote = error < benchmark_error
+    reasons = [f"{_WORDS[promote]} than {benchmark}, {error:.3g} against {benchmark_error:.3g}"]
+    champion, rows, obstacle = _rows_new_to_champion(ctx, evaluation)
+    days = evaluation.issued_at[rows.index].dt.normalize().nunique()
+    mean: dict[str, float] = {}
+    if obstacle:
+        reasons.append(obstacle)
+    elif days < FEWEST_DAYS:
+        promote = False
+        reasons += [f"{days} days are new to the champion, {FEWEST_DAYS} are needed to replace it"]
+    else:
+        mean = {name: float(rows[name].mean()) for name in ("model", "champion")}
+        better = mean["model"] < mean["champion"]
+        promote = promote and better
+        reasons.append(
+            f"{_WORDS[better]} than champion {champion} on {days} days new to it, "
+            f"{mean['model']:.3g} against {mean['champion']:.3g}"
+        )
+    paired = rows[[benchmark, "champion"]].dropna().mean()
+    if not promote and days >= FEWEST_DAYS_TO_RETIRE and paired[benchmark] < paired["champion"]:
+        reasons.append(f"champion {champion} is behind {benchmark} and retired")
+        registry.retire(ctx, model, f"behind {benchmark}")
+    alias = registry.CHAMPION if promote else registry.CHALLENGER
+    registry.assign(ctx, model, version, alias, "; ".join(reasons))
+    return {
+        "model": model,
+        "version": version,
+        "alias": alias,
+        "measure": evaluation.measure,
+        "error": error,
+        "benchmark": benchmark,
+        "benchmark_error": benchmark_error,
+        "champion": champion,
+        "champion_error": mean.get("champion"),
+        "error_on_same_hours": mean.get("model"),
+        "reason": "; ".join(reasons),
+    }
+
+
+def _rows_new_to_champion(
+    ctx: RunContext, evaluation: CandidateEvaluation
+) -> tuple[str, pd.DataFrame, str]:
+    """Return the champion, the losses on rows issued after its training, or why there are none."""
+    champion = ""
+    losses = evaluation.losses.assign(champion=np.nan)
+    try:
+        version = registry.load_version(ctx, evaluation.model)
+        champion = version.number
+        losses["champion"] = evaluation.losses_of(version.estimator)
+    except ModelError as error:
+        return champion, losses[:0], error.message.rstrip(".")
+    unseen = evaluation.issued_at >= parse_instant(version.tags["as_of"])
+    return champion, losses[unseen & losses["champion"].notna()], ""

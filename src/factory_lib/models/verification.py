@@ -1,7 +1,5 @@
 """Forecast verification: issued forecasts against observations, by lead, beside naive ones."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -10,7 +8,6 @@ import pandas as pd
 from factory_lib.catalogue import Kind, Series
 from factory_lib.clock import DAY_S, MADRID, epoch, from_epoch
 from factory_lib.context import RunContext
-from factory_lib.models.evaluation import coverage, mean_absolute_error
 from factory_lib.slots import from_index
 
 WINDOW_DAYS = 28
@@ -29,8 +26,8 @@ ACCURACY_COLUMNS = (
 )
 
 
-def verification_pairs(ctx: RunContext, series: str, *, days: int = WINDOW_DAYS) -> pd.DataFrame:
-    """Return the forecasts of the last ``days`` days beside the observations known at ``as_of``.
+def verification_pairs(ctx: RunContext, series: str) -> pd.DataFrame:
+    """Return the forecasts of the last weeks beside the observations known at ``as_of``.
 
     Returns
     -------
@@ -39,16 +36,15 @@ def verification_pairs(ctx: RunContext, series: str, *, days: int = WINDOW_DAYS)
         that ``match_observations`` adds.
     """
     trusted = ctx.settings.site.places.of(ctx.catalogue[series].measurement)
-    start = ctx.as_of - timedelta(days=days)
+    start = ctx.as_of - timedelta(days=WINDOW_DAYS)
     forecasts = ctx.store.read_forecasts(
         series, places=trusted, start=start, end=ctx.as_of, as_of=ctx.as_of, latest=False
     )
-    parts = []
+    parts = [forecasts[:0].assign(lead_days=0, actual=np.nan, naive=np.nan)]
     for resolution, group in forecasts.groupby("resolution_s"):
         observed = _observed(ctx, series, start - timedelta(days=8), int(str(resolution)))
         parts.append(match_observations(group, observed, ctx.catalogue[series]))
-    nothing = forecasts[:0].assign(lead_days=0, actual=np.nan, naive=np.nan)
-    return pd.concat(parts, ignore_index=True) if parts else nothing
+    return pd.concat(parts, ignore_index=True)
 
 
 def _observed(ctx: RunContext, series: str, start: datetime, resolution_s: int) -> pd.Series:
@@ -94,9 +90,9 @@ def match_observations(forecasts: pd.DataFrame, observed: pd.Series, entry: Seri
     rule = entry.publication[Kind.OBSERVED]
     distinct, which = np.unique(from_index(forecasts["issued_at"]), return_inverse=True)
     known_until = [epoch(rule.known_until(from_epoch(int(issue)))) for issue in distinct]
-    until_s = np.array(known_until, dtype=np.int64)[which]
-    resolution_s = forecasts["resolution_s"].to_numpy()
-    days_back = np.maximum(1, -((until_s - resolution_s - targets) // DAY_S))
+    end_s = targets + forecasts["resolution_s"].to_numpy()
+    known_for_s = np.array(known_until, dtype=np.int64)[which] - end_s
+    days_back = np.maximum(1, -(known_for_s // DAY_S))
     starts = from_index(pd.DatetimeIndex(observed.index))
     values = pd.Series(observed.to_numpy(dtype=np.float64), index=starts)
     paired = forecasts.assign(
@@ -124,26 +120,20 @@ def by_lead(rows: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         ``ACCURACY_COLUMNS``.
     """
-    accuracy = [
-        (model, lead, *_accuracy(group))
-        for (model, lead), group in rows.groupby(["model", "lead_days"])
-    ]
-    return pd.DataFrame(accuracy, columns=list(ACCURACY_COLUMNS))
-
-
-def _accuracy(rows: pd.DataFrame) -> tuple[int, float, float, float, float, float]:
-    columns = ["actual", "p50", "naive", "p10", "p90"]
-    actual, forecast, naive, low, high = rows[columns].to_numpy(dtype=np.float64).T
-    mae = mean_absolute_error(actual, forecast)
-    naive_mae = rmae = covered = np.nan
-    paired = np.isfinite(naive)
-    if paired.any():
-        naive_mae = mean_absolute_error(actual, naive)
-        paired_mae = mean_absolute_error(actual[paired], forecast[paired])
-        rmae = paired_mae / naive_mae if naive_mae else np.nan
-    if (np.isfinite(low) & np.isfinite(high)).any():
-        covered = coverage(actual, low, high)
-    return len(rows), mae, naive_mae, rmae, float((forecast - actual).mean()), covered
+    error = rows["p50"] - rows["actual"]
+    has_band = rows[["p10", "p90"]].notna().all(axis=1)
+    table = rows.assign(
+        slots=1,
+        mae=error.abs(),
+        naive_mae=(rows["naive"] - rows["actual"]).abs(),
+        rmae=error.abs().where(rows["naive"].notna()),
+        bias=error,
+        coverage_80=rows["actual"].between(rows["p10"], rows["p90"]).astype(float).where(has_band),
+    )
+    grouped = table[list(ACCURACY_COLUMNS)].groupby(["model", "lead_days"])
+    accuracy = grouped.mean().assign(slots=grouped.size())
+    accuracy["rmae"] /= accuracy["naive_mae"].where(accuracy["naive_mae"] > 0)
+    return accuracy.reset_index()
 
 
 def drift(rows: pd.DataFrame) -> str:
@@ -152,8 +142,6 @@ def drift(rows: pd.DataFrame) -> str:
     Out of line: worse than naive, or ``DRIFT_RATIO`` times those of the weeks before.
     """
     ahead = rows[rows["lead_days"] == 1].dropna(subset=["naive"])
-    if ahead.empty:
-        return ""
     recent = ahead["target_start"] > ahead["target_start"].max() - timedelta(days=RECENT_DAYS)
     last = ahead[recent]
     before = ahead[~recent]

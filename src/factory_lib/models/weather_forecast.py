@@ -8,21 +8,20 @@ regression per local issue time and lead corrects the mean of the last week at t
 target's hour.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from factory_lib.clock import HOUR_S, MADRID
 from factory_lib.context import RunContext
 from factory_lib.domain.indices import Floats
-from factory_lib.features.documented import HUMIDITY, TEMPERATURE
-from factory_lib.features.horizon import AsOfView
+from factory_lib.features.horizon import HUMIDITY, TEMPERATURE, AsOfView
 from factory_lib.features.weather import (
     BIAS_DAYS,
     corrected_forecast,
@@ -126,10 +125,8 @@ def _provider_forecasts(
     for model, group in coming.groupby("model"):
         newest = group.drop_duplicates(["series", "target_start"], keep="last")
         table = newest.pivot(index="target_start", columns="series", values="p50")
-        hourly = (
-            table.reindex(columns=NAMES).resample("h").interpolate(limit=2, limit_area="inside")
-        )
-        latest[str(model)] = hourly.reindex(index)
+        hourly = table.reindex(columns=NAMES).resample("h")
+        latest[str(model)] = hourly.interpolate(limit=2, limit_area="inside").reindex(index)
     return rows[rows["target_start"] < ctx.as_of], latest
 
 
@@ -149,15 +146,13 @@ def forecast_errors(past: pd.DataFrame, observed: pd.DataFrame) -> pd.DataFrame:
         Indexed by ``target_start``: ``NAMES`` (both known), ``hour``, ``lead_day``.
     """
     rows = past.assign(lead_day=(past["target_start"] - past["issued_at"]).dt.days)
-    keys = ["series", "lead_day", "target_start"]
-    rows = rows.sort_values("issued_at").drop_duplicates(keys, keep="last")
-    table = rows.pivot(index=["target_start", "lead_day"], columns="series", values="p50")
-    forecast = table.reindex(columns=NAMES).to_numpy(dtype=np.float64)
-    targets = pd.DatetimeIndex(table.index.get_level_values("target_start"))
-    actual = observed.reindex(targets)[NAMES].to_numpy(dtype=np.float64)
-    errors = pd.DataFrame(actual - forecast, index=targets, columns=NAMES)
-    lead_day = table.index.get_level_values("lead_day")
-    return errors.assign(hour=targets.hour, lead_day=lead_day).dropna()
+    keys = ["target_start", "lead_day"]
+    newest = rows.sort_values("issued_at").drop_duplicates(["series", *keys], keep="last")
+    forecast = newest.pivot(index=keys, columns="series", values="p50").reindex(columns=NAMES)
+    table = forecast.reset_index("lead_day").rename_axis(columns=None)
+    targets = pd.DatetimeIndex(table.index)
+    table[NAMES] = observed.reindex(targets)[NAMES] - table[NAMES]
+    return table.assign(hour=targets.hour)[[*NAMES, "hour", "lead_day"]].dropna()
 
 
 def climate_errors(observed: pd.DataFrame) -> pd.DataFrame:
@@ -191,7 +186,9 @@ def rolling_weather(view: AsOfView, rows: pd.DataFrame, refits: pd.DatetimeIndex
         ``FEWEST_ROWS`` rows had been observed.
     """
     x = weather_state(view, rows)
-    group = _groups(rows)
+    wall = rows["issued_at"].dt.tz_convert(MADRID)
+    keys = [wall.dt.hour * 60 + wall.dt.minute, rows["lead_h"]]
+    group = pd.MultiIndex.from_arrays(keys).factorize()[0]
     observed_at = rows["target_start"] + pd.Timedelta(seconds=2 * HOUR_S)
     forecasts = {}
     for name in NAMES:
@@ -205,27 +202,13 @@ def rolling_weather(view: AsOfView, rows: pd.DataFrame, refits: pd.DatetimeIndex
                 train = observed & (group == key)
                 test = issued & (group == key)
                 if train.sum() >= FEWEST_ROWS:
-                    fitted = _ridge().fit(x[train], correction[train])
-                    forecast[test] = base[test] + fitted.predict(x[test])
+                    ridge = make_pipeline(
+                        SimpleImputer(keep_empty_features=True),
+                        StandardScaler(),
+                        Ridge(RIDGE_PENALTY),
+                    )
+                    ridge.fit(x[train], correction[train])
+                    forecast[test] = base[test] + ridge.predict(x[test])
         forecasts[name] = forecast
     forecasts[HUMIDITY] = np.clip(forecasts[HUMIDITY], 0.0, 100.0)
     return pd.DataFrame(forecasts, index=rows.index)
-
-
-def _ridge() -> Any:
-    # imported here: a plan forecasts its weather without scikit-learn
-    from sklearn.impute import SimpleImputer
-    from sklearn.linear_model import Ridge
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    return make_pipeline(
-        SimpleImputer(keep_empty_features=True), StandardScaler(), Ridge(RIDGE_PENALTY)
-    )
-
-
-def _groups(rows: pd.DataFrame) -> NDArray[np.int64]:
-    """Return one number for each combination of local issue time and lead."""
-    wall = rows["issued_at"].dt.tz_convert(MADRID)
-    keys = [wall.dt.hour * 60 + wall.dt.minute, rows["lead_h"]]
-    return pd.MultiIndex.from_arrays(keys).factorize()[0]

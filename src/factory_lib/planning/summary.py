@@ -12,7 +12,7 @@ from factory_lib.clock import HOUR_S, MADRID, QUARTER_S, market_day
 from factory_lib.context import RunContext
 from factory_lib.domain.plant import operators
 from factory_lib.domain.tariff import EXCESS_ASSUMPTION, local_dates
-from factory_lib.features.documented import HUMIDITY, PRICE, TEMPERATURE, documented_features
+from factory_lib.features.horizon import HUMIDITY, PRICE, TEMPERATURE, documented_features
 from factory_lib.models.history import load_history
 from factory_lib.planner.solve import Plan
 from factory_lib.planning import documents, inputs

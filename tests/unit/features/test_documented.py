@@ -7,7 +7,23 @@ import pandas as pd
 import pytest
 
 from factory_lib.domain import indices
-from factory_lib.features.documented import DOCUMENTED_FEATURES, documented_features
+from factory_lib.features.horizon import documented_features
+
+DOCUMENTED_FEATURES = (
+    "price_eur_kwh",
+    "energy_cost_index",
+    "tariff_period",
+    "temperature_c",
+    "humidity_pct",
+    "temperature_comfort_index",
+    "humidity_stress_factor",
+    "chocolate_production_index",
+    "energy_optimization_score",
+    "heat_stress_factor",
+    "production_recommendation",
+    "price_trend_1h",
+    "price_volatility_24h",
+)
 
 ISSUE = datetime(2026, 6, 30, 10, tzinfo=UTC)
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from factory_lib.clock import day_start
-from factory_lib.features.lags import (
+from factory_lib.features.days import (
     DayMatrix,
     day_matrix,
     known_mean,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from factory_lib.errors import BadInput
-from factory_lib.features.lags import DayMatrix
+from factory_lib.features.days import DayMatrix
 from factory_lib.features.prices import price_features
 
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from factory_lib.features.calendar import weekdays
-from factory_lib.features.lags import DayMatrix
+from factory_lib.features.days import DayMatrix, weekdays
 from factory_lib.models.forecasters import ForecasterConfig
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from factory_lib.features.lags import DayMatrix
-from factory_lib.models.baselines import naive_forecasts
+from factory_lib.features.days import DayMatrix
+from factory_lib.models.evaluation import naive_forecasts
 
 MONDAY = np.datetime64("2024-07-01")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from factory_lib.errors import TooFewRows
-from factory_lib.models.calibration import band, error_quantiles, trailing_bands
+from factory_lib.models.evaluation import band, error_quantiles, trailing_bands
 
 
 def test_bands_of_steady_errors_cover_four_in_five():

@@ -6,6 +6,7 @@ Tried, promoted, served, held against its successor, refused.
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,14 +17,14 @@ from factory_lib.analysis.price_backtest import log_backtest
 from factory_lib.clock import SimulatedClock
 from factory_lib.context import RunContext, open_context
 from factory_lib.errors import ModelIncompatible
-from factory_lib.features.lags import DayMatrix, to_slots
+from factory_lib.features.days import DayMatrix, to_slots
 from factory_lib.frames import tidy
 from factory_lib.models import history as histories
 from factory_lib.models import prediction, price_forecast, registry
 from factory_lib.models.forecasters import ForecasterConfig, PriceForecaster
 from factory_lib.models.price_forecast import whole_days
-from factory_lib.models.promotion import Decision, decide, evaluate_price_model
 from factory_lib.models.summary import summarise_prediction
+from factory_lib.models.train import decide, evaluate_price_model
 
 # one worker builds what they share
 pytestmark = pytest.mark.xdist_group("champions")
@@ -58,7 +59,7 @@ def works(tmp_path_factory: pytest.TempPathFactory, market: DayMatrix) -> Iterat
 
 def trained(
     ctx: RunContext, market: DayMatrix, config: ForecasterConfig, until: str, as_of: datetime
-) -> Decision:
+) -> SimpleNamespace:
     prices = market.until(until)
     fitted = PriceForecaster(config, leads=(1, 2)).fit(prices)
     logged = registry.log(
@@ -71,23 +72,24 @@ def trained(
         artifacts={},
         figures={},
     )
-    return decide(ctx, evaluate_price_model("spot", fitted, prices, {}), logged.versions[NAME])
+    evaluation = evaluate_price_model(NAME, fitted, prices, {})
+    return SimpleNamespace(**decide(ctx, evaluation, logged.versions[NAME]))
 
 
 @pytest.fixture(scope="module")
-def first(works: RunContext, market: DayMatrix, small: ForecasterConfig) -> Decision:
+def first(works: RunContext, market: DayMatrix, small: ForecasterConfig) -> SimpleNamespace:
     return trained(works, market, small, "2024-01-10", datetime(2024, 1, 10, 11, tzinfo=UTC))
 
 
 @pytest.fixture(autouse=True)
-def as_it_was(works: RunContext, first: Decision) -> Iterator[None]:
+def as_it_was(works: RunContext, first: SimpleNamespace) -> Iterator[None]:
     """Give the first version its alias back: the tests share a registry, in any order."""
     yield
-    registry.promote(works, NAME, first.version, first.reason)
+    registry.assign(works, NAME, first.version, registry.CHAMPION, first.reason)
 
 
 def test_the_first_version_is_champion_when_better_than_the_best_naive(first):
-    assert first.promoted
+    assert first.alias == "champion"
     assert first.error < first.benchmark_error
     assert f"{first.error:.3g} against {first.benchmark_error:.3g}" in first.reason
 
@@ -148,7 +150,7 @@ def test_a_successor_is_held_against_the_champion_and_a_worse_one_loses(
     worse = trained(
         works, market, replace(small, lasso_penalty=9.0, tree_weight=0.0), "2024-02-20", at
     )
-    assert not worse.promoted
+    assert worse.alias == "challenger"
     assert worse.champion == first.version
     assert worse.error_on_same_hours > worse.champion_error
     listed = registry.versions(works)
@@ -164,7 +166,7 @@ def test_a_champion_behind_the_naive_forecast_is_retired_and_can_be_restored(
         0, 0.1, 24
     )  # every day the same: repeating it is perfect
     made = trained(works, wild, small, str(LAST_DAY), datetime(2024, 2, 24, 11, tzinfo=UTC))
-    assert not made.promoted
+    assert made.alias == "challenger"
     assert "retired" in made.reason
     with pytest.raises(registry.ModelMissing):
         registry.load_version(works, NAME)
@@ -243,17 +245,18 @@ def aided(
 
 def test_a_champion_of_prices_alone_is_run_on_the_same_hours(works, market, first, aided, operator):
     prices = market.until("2024-02-20")
-    decision = decide(works, evaluate_price_model("spot", aided, prices, operator), first.version)
+    evaluation = evaluate_price_model(NAME, aided, prices, operator)
+    decision = SimpleNamespace(**decide(works, evaluation, first.version))
     assert decision.champion == first.version
     assert decision.error_on_same_hours < decision.champion_error, (
         "the operator's forecasts tell the price"
     )
-    assert decision.promoted
+    assert decision.alias == "champion"
 
 
 def test_a_champion_that_needs_them_cannot_be_run_without(market, small, aided):
     bare = PriceForecaster(small, leads=(1, 2)).fit(market.until("2024-02-20"))
-    evaluation = evaluate_price_model("spot", bare, market.until("2024-02-20"), {})
+    evaluation = evaluate_price_model(NAME, bare, market.until("2024-02-20"), {})
     with pytest.raises(
         ModelIncompatible, match="forecasts of load_mw, residual_load_mw, wind_mw that are missing"
     ):
@@ -273,7 +276,7 @@ def test_it_is_served_with_them_and_without_them_naive_says_why(
         artifacts={},
         figures={},
     )
-    registry.promote(works, NAME, logged.versions[NAME], "by hand")
+    registry.assign(works, NAME, logged.versions[NAME], registry.CHAMPION, "by hand")
     known = {name: matrix.until("2024-02-21") for name, matrix in operator.items()}
     monkeypatch.setattr(histories, "_operator", lambda *_: known)
     served = prediction.predict(works, 3).hourly

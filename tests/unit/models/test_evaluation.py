@@ -5,11 +5,9 @@ import pandas as pd
 import pytest
 
 from factory_lib.models.evaluation import (
-    best_naive,
     coverage,
     diebold_mariano,
     mean_absolute_error,
-    pinball_loss,
     saving_share,
     score,
 )
@@ -25,11 +23,6 @@ def day(actual: np.ndarray, label: str = "2024-07-01", **columns: object) -> pd.
 def test_errors_leave_out_what_is_unknown():
     actual, forecast = np.array([0.0, -2.0, np.nan]), np.array([3.0, 2.0, 5.0])
     assert mean_absolute_error(actual, forecast) == 3.5
-
-
-@pytest.mark.parametrize(("level", "expected"), [(0.5, 2.0), (0.9, 3.6), (0.1, 0.4)])
-def test_pinball_weighs_a_low_forecast_by_its_level(level, expected):
-    assert pinball_loss(np.array([10.0]), np.array([6.0]), level) == pytest.approx(expected)
 
 
 def test_coverage_counts_the_ends():
@@ -80,7 +73,8 @@ def test_scores_stand_beside_both_naive_forecasts():
         standard=actual + 4,
     ).assign(market_day=labels)
     found = score(rows)
-    assert best_naive(rows) == ("day_before", 2.0)
+    assert (found["best_naive"], found["best_naive_mae"]) == ("day_before", 2.0)
+    assert found["pinball"] == pytest.approx((0.1 * 2 + 0.5 * 1 + 0.1 * 2) / 3)
     assert (found["days"], found["mae"], found["rmae"], found["rmae_best"]) == (30, 1.0, 0.25, 0.5)
     assert (found["coverage_80"], found["save8"], found["p_value"]) == (1.0, 1.0, 0.0)
 

@@ -14,7 +14,7 @@ from sklearn.base import clone
 from factory_lib.analysis.price_backtest import backtest_prices
 from factory_lib.clock import day_start, slots_in_day
 from factory_lib.errors import TooFewRows
-from factory_lib.features.lags import DayMatrix
+from factory_lib.features.days import DayMatrix
 from factory_lib.models import registry
 from factory_lib.models.forecasters import ForecasterConfig, PriceForecaster
 

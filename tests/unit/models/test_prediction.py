@@ -16,7 +16,7 @@ from factory_lib.clock import SimulatedClock
 from factory_lib.context import RunContext, open_context
 from factory_lib.domain.indices import CLASSES, PriceBand
 from factory_lib.errors import BadInput
-from factory_lib.features.lags import DayMatrix, to_slots
+from factory_lib.features.days import DayMatrix, to_slots
 from factory_lib.frames import tidy
 from factory_lib.models import prediction, price_forecast, summary
 from factory_lib.models.forecasters import ForecasterConfig, PriceForecaster

@@ -8,7 +8,7 @@ import pytest
 
 from factory_lib.analysis.price_backtest import backtest_prices
 from factory_lib.errors import TooFewRows
-from factory_lib.features.lags import DayMatrix
+from factory_lib.features.days import DayMatrix
 
 FIRST, LAST = date(2024, 1, 20), date(2024, 2, 20)
 

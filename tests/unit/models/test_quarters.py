@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from factory_lib.models.calibration import in_quarters, quarter_factors
+from factory_lib.models.evaluation import in_quarters, quarter_factors
 
 RAMP = np.arange(24.0)[None, :] * 10
 

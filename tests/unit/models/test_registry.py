@@ -36,7 +36,7 @@ def train(ctx: RunContext) -> registry.Logged:
 def test_only_what_is_old_and_has_no_alias_goes(ctx: RunContext) -> None:
     assert registry.prune(ctx, HORIZON) == 0
     first, second = train(ctx), train(ctx)
-    registry.promote(ctx, MODEL, second.versions[MODEL], "better")
+    registry.assign(ctx, MODEL, second.versions[MODEL], registry.CHAMPION, "better")
     folder = ctx.settings.paths.mlflow_artifacts
     before = sum(file.is_file() for file in folder.rglob("*"))
     assert registry.prune(ctx, HORIZON - timedelta(days=2)) == 0
@@ -51,7 +51,7 @@ def test_only_what_is_old_and_has_no_alias_goes(ctx: RunContext) -> None:
 def test_what_a_rollback_returns_to_stays(ctx: RunContext) -> None:
     numbers = [train(ctx).versions[MODEL] for _ in range(3)]
     for number in numbers:
-        registry.promote(ctx, MODEL, number, "better")
+        registry.assign(ctx, MODEL, number, registry.CHAMPION, "better")
     assert registry.prune(ctx, HORIZON) == 1, "the first is two promotions back"
     registry.retire(ctx, MODEL, "behind the naive forecast")
     assert registry.prune(ctx, HORIZON) == 0

@@ -16,7 +16,7 @@ from factory_lib import settings as factory_settings
 from factory_lib.clock import SimulatedClock
 from factory_lib.context import RunContext, open_context
 from factory_lib.errors import ModelIncompatible, ModelMissing, TooFewRows
-from factory_lib.features.lags import DayMatrix
+from factory_lib.features.days import DayMatrix
 from factory_lib.frames import tidy
 from factory_lib.models import history as histories
 from factory_lib.models import prediction, registry, retrain_trigger, scores, train
@@ -112,7 +112,7 @@ def as_it_was(request: pytest.FixtureRequest) -> Iterator[None]:
     if "trained" in request.fixturenames:
         workshop, made = (request.getfixturevalue(name) for name in ("workshop", "trained"))
         for row in made["decisions"].itertuples():
-            registry.promote(workshop, row.model, row.version, row.reason)
+            registry.assign(workshop, row.model, row.version, registry.CHAMPION, row.reason)
 
 
 def at(ctx: RunContext, instant: datetime) -> RunContext:
@@ -259,7 +259,7 @@ def test_a_later_version_is_held_against_the_champion_on_hours_new_to_it_and_can
         found["decisions"].set_index("model").loc[SCORE, "version"] for found in (trained, made)
     )
     for version in (first, second):
-        registry.promote(workshop, SCORE, version, "by hand")
+        registry.assign(workshop, SCORE, version, registry.CHAMPION, "by hand")
     assert registry.rollback(workshop, SCORE) == first
     assert registry.load_version(workshop, SCORE).number == first
     assert registry.load_version(workshop, SCORE, registry.CHALLENGER).number == second

@@ -8,8 +8,7 @@ import pytest
 
 from factory_lib.domain import indices
 from factory_lib.features import horizon
-from factory_lib.features.documented import HUMIDITY, PRICE, TEMPERATURE
-from factory_lib.features.horizon import VALUES
+from factory_lib.features.horizon import HUMIDITY, PRICE, TEMPERATURE, VALUES
 from factory_lib.features.weather import with_vapour
 from factory_lib.models.rule_forecast import EXPECTATION_COLUMNS, expect, rolling_expectations
 from factory_lib.models.weather_forecast import rolling_weather
