@@ -21,10 +21,10 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 import pandas as pd
-from factory_lib.models.backtest import backtest as forecast_backtest
 
 from benchmarks._cli import bench
 from benchmarks._plants import NAMES, committed_plant, hourly_spot, tariff_of
+from factory_lib.analysis.price_backtest import backtest_prices
 from factory_lib.clock import day_start
 from factory_lib.domain.tariff import EXCESS_ASSUMPTION, Tariff, all_in
 from factory_lib.features.days import day_matrix
@@ -182,7 +182,7 @@ def run(options: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
     spot = hourly_spot(options.data)[day_start(first) - LEARNT :]
     sys.stderr.write(f"forecasting {len(days)} days\n")
-    rows = forecast_backtest(day_matrix(spot), first, last, leads=(1,))
+    rows = backtest_prices(day_matrix(spot), first, last, leads=(1,))
     forecast = rows.set_index("start")["p50"]
     strategies = expectations(spot, forecast)
     table = pd.DataFrame(
