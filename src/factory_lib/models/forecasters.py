@@ -157,10 +157,9 @@ class LeadModel(_Configured):
         rows = usable[-config.tree_window_days :]
         pooled = features.pooled()[rows]
         count = config.tree_iterations
-        boosted = config.trees == "boosted"
         self.trees_ = (
             HistGradientBoostingRegressor(max_iter=count, **_BOOSTED)
-            if boosted
+            if config.trees == "boosted"
             else RandomForestRegressor(count, **_FOREST)
         )
         self.trees_.fit(pooled.reshape(-1, pooled.shape[2]), target[rows].ravel())
@@ -204,8 +203,8 @@ def rolling_forecast(
     forecast = np.full_like(prices, np.nan)
     for origin, block in rolling_origin(rows, origins):
         if np.isfinite(features.level[block]).any():
-            fitted = model.fit(features, prices, origin - model.lead + 1)
-            forecast[block] = fitted.predict(features, rows[block])
+            model.fit(features, prices, origin - model.lead + 1)
+            forecast[block] = model.predict(features, rows[block])
     return forecast
 
 

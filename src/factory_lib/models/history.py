@@ -85,16 +85,24 @@ def load_history(ctx: RunContext, days: int) -> History:
     start = day_start(market_day(ctx.as_of) - timedelta(days=days))
     end = ctx.as_of + PUBLISHED_AHEAD
     basis = price_series(ctx)
-    index = to_index(expected(ctx.catalogue[TEMPERATURE], start, end))
     prices = _read(ctx, [basis], start, end, HOUR_S).rename(columns={basis: PRICE})
     tolls = "the tolls of 2.0TD in it" if basis.startswith("pvpc") else "energy only, no tolls"
     price_note = f"Price basis: {ctx.settings.tariff.price_basis}, hourly means; {tolls}."
     weather, weather_until, weather_note = _weather(ctx, start, end)
-    hourly = prices.join(weather, how="outer").reindex(index=index, columns=list(VALUES))
-    price_until = ctx.catalogue[basis].publication[Kind.OBSERVED].known_until
-    known_until = {PRICE: price_until, TEMPERATURE: weather_until, HUMIDITY: weather_until}
-    notes = (price_note, weather_note)
-    return History(hourly.astype("float64"), known_until, notes, _operator(ctx, start, end))
+    hourly = prices.join(weather, how="outer").reindex(
+        index=to_index(expected(ctx.catalogue[TEMPERATURE], start, end)), columns=list(VALUES)
+    )
+    known_until = {
+        PRICE: ctx.catalogue[basis].publication[Kind.OBSERVED].known_until,
+        TEMPERATURE: weather_until,
+        HUMIDITY: weather_until,
+    }
+    return History(
+        hourly.astype("float64"),
+        known_until,
+        (price_note, weather_note),
+        _operator(ctx, start, end),
+    )
 
 
 def _operator(ctx: RunContext, start: datetime, end: datetime) -> dict[str, DayMatrix]:
@@ -201,8 +209,11 @@ def build_feature_set(ctx: RunContext, days: int) -> FeatureSet:
         complete = history.hourly.dropna()
         if len(complete):
             end = complete.index[-1].to_pydatetime() + timedelta(hours=1)
-            until = f"No hour after {end:%Y-%m-%d} has both price and weather"
-            notes = (*history.notes, f"{until}: these are the days before it.")
+            notes = (
+                *history.notes,
+                f"No hour after {end:%Y-%m-%d} has both price and weather: these are the days "
+                "before it.",
+            )
     hourly = history.hourly[history.hourly.index < end + PUBLISHED_AHEAD]
     features = documented_features(hourly, end)
     window = features[features.index >= pd.Timestamp(end - timedelta(days=days))]

@@ -71,8 +71,8 @@ def forecast_prices(
     exogenous : mapping of str to DayMatrix, optional
         The operator's forecasts that it was fitted with.
     """
-    published = {quantile: prices.reindex(index) for quantile in QUANTILES}
-    parts = [pd.DataFrame(published, index=index).assign(tier=PUBLISHED)]
+    published = dict.fromkeys(QUANTILES, prices.reindex(index))
+    parts = [pd.DataFrame(published).assign(tier=PUBLISHED)]
     naive_leads: tuple[int, ...] = ()
     if history := whole_days(prices):
         quarters = None if resolution_s == HOUR_S else day_matrix(prices, resolution_s)
@@ -82,8 +82,8 @@ def forecast_prices(
             parts.append(forecast[~forecast["lead"].isin(naive_leads)].assign(tier=CHAMPION))
         parts += [naive_day(history, lead, quarters).assign(tier=NAIVE) for lead in LEADS]
     rows = pd.concat(parts)[[*QUANTILES, "tier"]].dropna(subset=["p50"])
-    slots = rows[~rows.index.duplicated()].reindex(index)
-    return PriceForecast(slots.fillna({"tier": UNAVAILABLE}), naive_leads)
+    slots = rows[~rows.index.duplicated()].reindex(index).fillna({"tier": UNAVAILABLE})
+    return PriceForecast(slots, naive_leads)
 
 
 def _champion_forecast(

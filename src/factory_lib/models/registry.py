@@ -303,10 +303,8 @@ def versions(ctx: RunContext) -> pd.DataFrame:
             number = str(version.version)
             names = [alias for alias, of in aliases[version.name].items() if str(of) == number]
             created = pd.Timestamp(version.creation_timestamp, unit="ms", tz="UTC")
-            decision = version.tags.get("decision", "")
-            rows.append(
-                (version.name, int(number), ", ".join(names), created, decision, version.run_id)
-            )
+            row = (version.name, int(number), ", ".join(names), created)
+            rows.append((*row, version.tags.get("decision", ""), version.run_id))
     frame = pd.DataFrame(rows, columns=columns)
     return frame.sort_values(["model", "version"], ascending=[True, False], ignore_index=True)
 

@@ -84,8 +84,7 @@ def train(ctx: RunContext, *, force: bool = False, draw: Draw | None = None) -> 
     if keep:
         entity = f"{code}-{data}"
         write_atomically(_result_file(ctx, entity), result_to_json(result))
-        note = {"prices_until": _prices_until(history)}
-        set_mark(ctx.state, TOPIC, entity, ctx.as_of, note)
+        set_mark(ctx.state, TOPIC, entity, ctx.as_of, {"prices_until": _prices_until(history)})
     return result
 
 

@@ -198,8 +198,8 @@ def _prediction_metrics(hourly: pd.DataFrame) -> dict[str, int | float | str]:
     metrics: dict[str, int | float | str] = {"hours": len(hourly)}
     metrics |= {tier: int((hourly["tier"] == tier).sum()) for tier in _TIERS}
     for name in CLASSES:
-        hours = (hourly["recommendation"] == name).sum()
-        metrics[f"hours_{name.split()[0].lower()}"] = int(hours)
+        count = int((hourly["recommendation"] == name).sum())
+        metrics[f"hours_{name.split()[0].lower()}"] = count
     price = hourly[PRICE].iloc[:24].mean()
     return metrics if np.isnan(price) else {**metrics, "price_next_24h_eur_mwh": round(price, 2)}
 
@@ -216,8 +216,11 @@ def _prediction_notes(prediction: Prediction) -> list[str]:
         f"{reason} {_SUBSTITUTES.get(model, 'The naive forecast')} serves."
         for model, reason in prediction.unserved.items()
     ]
-    served = prediction.served_hours.items()
-    notes += [f"{model} of {hours} hours is the champion's." for model, hours in served if hours]
+    notes += [
+        f"{model} of {hours} hours is the champion's."
+        for model, hours in prediction.served_hours.items()
+        if hours
+    ]
     notes.append(_weather_note(prediction.weather.provider, prediction.weather.compared_days))
     if np.isnan(prediction.band.low_eur_kwh):
         days = f"{indices.BAND_MINIMUM_DAYS} days of prices"
@@ -228,11 +231,10 @@ def _prediction_notes(prediction: Prediction) -> list[str]:
 def _weather_note(provider: str, compared_days: int) -> str:
     if not provider:
         return "No provider's weather forecast is stored: climatology of the site's own past."
-    correction = "as issued: none can be compared yet"
-    if compared_days:
-        days = f"{compared_days} of the last {BIAS_DAYS} days"
-        correction = f"less its mean error by hour over {days}"
-    return f"Weather: forecast of {provider}, {correction}."
+    if not compared_days:
+        return f"Weather: forecast of {provider}, as issued: none can be compared yet."
+    days = f"{compared_days} of the last {BIAS_DAYS} days"
+    return f"Weather: forecast of {provider}, less its mean error by hour over {days}."
 
 
 def tiers(hourly: pd.DataFrame) -> str:
@@ -287,8 +289,9 @@ def reason(block: pd.DataFrame, band: PriceBand) -> str:
         Hours of one recommendation: price, temperature, humidity, ``score``,
         ``recommendation``.
     """
-    price_eur_kwh = block[PRICE] * MWH_PER_KWH
-    eci = indices.energy_cost_index(price_eur_kwh, band.low_eur_kwh, band.high_eur_kwh).mean()
+    eci = indices.energy_cost_index(
+        block[PRICE] * MWH_PER_KWH, band.low_eur_kwh, band.high_eur_kwh
+    ).mean()
     discomfort = 100.0 - indices.temperature_comfort_index(block[TEMPERATURE]).mean()
     stress = indices.humidity_stress_factor(block[HUMIDITY]).mean()
     temperature_c = block[TEMPERATURE].mean()

@@ -165,8 +165,8 @@ def _tested(
     begin = forecast.index[0].to_pydatetime()
     recent = examples.rows["issued_at"] >= begin - timedelta(days=WEATHER_DAYS)
     rows = examples.rows[recent]
-    issue_hour = rows["issued_at"].dt.tz_convert(MADRID).dt.hour
-    rows = rows.assign(group=issue_hour * 2 + rows["day_ahead"])
+    issued = rows["issued_at"].dt.tz_convert(MADRID)
+    rows = rows.assign(group=issued.dt.hour * 2 + rows["day_ahead"])
     by_rule = rolling_rule_forecast(history, rows, forecast, begin)
     return tested.join(by_rule[["score", "recommendation"]].add_suffix("_rule"))
 
@@ -189,10 +189,10 @@ def _params(ctx: RunContext, examples: Examples) -> dict[str, Any]:
 def _metrics(
     examples: Examples, headline: pd.DataFrame, price: pd.DataFrame
 ) -> dict[str, int | float | str]:
-    evaluated = scores.evaluate(headline)
+    evaluated = scores.evaluate(headline).items()
     targets = examples.rows["target_start"]
     metrics: dict[str, int | float | str] = {
-        **{name: round(value, 4) for name, value in evaluated.items() if name != "hours"},
+        **{name: round(value, 4) for name, value in evaluated if name != "hours"},
         "train_rows": len(examples),
         "test_rows": len(headline),
         "data_from": f"{targets.min():%Y-%m-%d}",
@@ -276,8 +276,9 @@ def evaluate_price_model(
 
     def losses_of(champion: PriceForecaster) -> pd.Series:
         if missing := set(champion.exogenous_) - set(fitted.exogenous_):
-            names = ", ".join(sorted(missing))
-            raise ModelIncompatible(f"the champion needs forecasts of {names} that are missing")
+            raise ModelIncompatible(
+                f"the champion needs forecasts of {', '.join(sorted(missing))} that are missing"
+            )
         return fitted.losses(prices, exogenous, champion)["champion"]
 
     return CandidateEvaluation(
@@ -313,8 +314,13 @@ def evaluate_score_model(
         return _loss(tested[column], pd.Series(champion.predict(x), index=tested.index))
 
     measure = "MAE, score points" if model == SCORE else "share of hours wrong"
-    table = pd.DataFrame(losses, index=tested.index)
-    return CandidateEvaluation(model, measure, table, tested["issued_at"], losses_of)
+    return CandidateEvaluation(
+        model,
+        measure,
+        pd.DataFrame(losses, index=tested.index),
+        tested["issued_at"],
+        losses_of,
+    )
 
 
 def _loss(actual: pd.Series, forecast: pd.Series) -> pd.Series:

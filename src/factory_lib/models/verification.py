@@ -35,10 +35,14 @@ def verification_pairs(ctx: RunContext, series: str) -> pd.DataFrame:
         One row per forecast slot with an observation: the forecast's columns and those
         that ``match_observations`` adds.
     """
-    trusted = ctx.settings.site.places.of(ctx.catalogue[series].measurement)
     start = ctx.as_of - timedelta(days=WINDOW_DAYS)
     forecasts = ctx.store.read_forecasts(
-        series, places=trusted, start=start, end=ctx.as_of, as_of=ctx.as_of, latest=False
+        series,
+        places=ctx.settings.site.places.of(ctx.catalogue[series].measurement),
+        start=start,
+        end=ctx.as_of,
+        as_of=ctx.as_of,
+        latest=False,
     )
     parts = [forecasts[:0].assign(lead_days=0, actual=np.nan, naive=np.nan)]
     for resolution, group in forecasts.groupby("resolution_s"):
