@@ -75,12 +75,11 @@ def train(ctx: RunContext, *, force: bool = False, draw: Draw | None = None) -> 
     data = _data_hash(history)
     if not force and (earlier := _earlier_result(ctx, history, code, data)):
         return earlier
-    from factory_lib.models.summary import summarise_training
     from factory_lib.models.train import train_models
 
     keep = not ctx.replay or not any(source.enabled for source in ctx.settings.sources.values())
     hashes = {"data_hash": data, "code_hash": code}
-    result = summarise_training(train_models(ctx, history, hashes, draw, keep=keep))
+    result = train_models(ctx, history, hashes, draw, keep=keep)
     if keep:
         entity = f"{code}-{data}"
         write_atomically(_result_file(ctx, entity), result_to_json(result))

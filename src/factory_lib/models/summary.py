@@ -16,7 +16,6 @@ from factory_lib.models.history import FEATURE_SET_VERSION, FeatureSet
 from factory_lib.models.prediction import Prediction
 from factory_lib.models.price_forecast import CHAMPION, NAIVE, PUBLISHED, UNAVAILABLE
 from factory_lib.models.scores import RECOMMENDATION, SCORE
-from factory_lib.models.train import Training
 from factory_lib.results import JobResult
 
 _INDICES = [
@@ -87,34 +86,54 @@ def _description(name: str, column: pd.Series) -> dict[str, object]:
     return {**row, **values, "commonest": ""}
 
 
-def summarise_training(training: Training) -> JobResult:
+def summarise_training(
+    metrics: Mapping[str, int | float | str],
+    tables: Mapping[str, pd.DataFrame],
+    data_notes: Sequence[str],
+    price_obstacle: str,
+    run_id: str,
+) -> JobResult:
     """Return the result of the training job.
 
-    Tables: those of ``Training.tables``.
+    Parameters
+    ----------
+    metrics : mapping
+        Scores of the next 24 hours, and figures of the training data.
+    tables : mapping of str to DataFrame
+        ``scores``: one row per question (``scores.slices``), models beside naive
+        forecasts. ``fold_mae``: of the score by fold (index) and candidate. ``example``:
+        UTC index; ``actual``, ``forecast`` and ``naive`` score of the last tested days.
+        ``confusion``: hours by actual (index) and forecast class. ``importances``: index
+        feature, its ``share`` in the score model. ``price``: the price model by day ahead,
+        EUR/MWh; empty without one. ``decisions``: one row per version, empty if they were
+        not registered: ``alias``; ``error`` on the rows of the ``benchmark`` hardest to beat,
+        and its own; the ``champion`` before, its error on rows new to it, and
+        ``error_on_same_hours``, all mean losses (``measure``, lower is better).
+    data_notes, price_obstacle, run_id
+        Provenance of the hours; the reason why there is no price model; MLflow's run.
     """
-    metrics = training.metrics
     columns = ["model", "alias", "error", "benchmark_error"]
-    decisions = training.tables["decisions"].reindex(columns=columns)
+    decisions = tables["decisions"].reindex(columns=columns)
     promoted = decisions.loc[decisions["alias"] == registry.CHAMPION, "model"].tolist()
     better = bool((decisions["error"] < decisions["benchmark_error"]).all())
     notes = [
-        *training.data_notes,
+        *data_notes,
         f"Trained on {metrics['train_rows']:,} pairs of issue time and hour ahead, "
         f"{metrics['data_from']} to {metrics['data_until']}.",
         "Same hour yesterday is given even where the issue time did not know it yet.",
     ]
-    if training.price_obstacle:
-        notes.append(f"No price model yet, the naive forecast serves: {training.price_obstacle}")
+    if price_obstacle:
+        notes.append(f"No price model yet, the naive forecast serves: {price_obstacle}")
     return JobResult(
         status="ok" if better else "warn",
         summary=_training_summary(metrics, promoted, registered=len(decisions) > 0),
         metrics={
             **metrics,
             "promoted": ", ".join(promoted),
-            "mlflow_run_id": training.run_id,
+            "mlflow_run_id": run_id,
             "skipped": 0,
         },
-        tables=training.tables,
+        tables=tables,
         notes=tuple(notes),
     )
 

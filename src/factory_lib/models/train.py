@@ -27,6 +27,8 @@ from factory_lib.models.price_forecast import whole_days
 from factory_lib.models.retrain_trigger import Draw
 from factory_lib.models.rule_forecast import rolling_rule_forecast
 from factory_lib.models.scores import RECOMMENDATION, SCORE, Examples, Forests
+from factory_lib.models.summary import summarise_training
+from factory_lib.results import JobResult
 
 WEATHER_DAYS = 365  # training data of the weather models behind the rule
 FEWEST_DAYS = 7  # of issue, unknown to the champion: with fewer it is not replaced
@@ -39,45 +41,9 @@ _CANDIDATES = {
 }
 
 
-@dataclass(frozen=True)
-class Training:
-    """The evaluation of one training, and the decisions on its versions.
-
-    Attributes
-    ----------
-    metrics : dict
-        Scores of the next 24 hours, and figures of the training data.
-    tables : dict of str to DataFrame
-        ``scores``: one row per question (``scores.slices``), models beside naive
-        forecasts. ``fold_mae``: index fold; mean absolute error of the score by
-        candidate. ``example``: UTC index; ``actual``, ``forecast`` and ``naive`` score of
-        the last tested days. ``confusion``: hours by actual class (index) and forecast
-        class (columns). ``importances``: index feature, its ``share`` in the score model.
-        ``price``: the price model by day ahead: ``days``, ``mae``, ``naive_mae``
-        (EUR/MWh), ``rmae_best``; empty without one.
-        ``decisions``: one row per version, empty if they were not registered: ``model``,
-        ``version``, ``alias``, ``measure`` of the mean losses that follow (lower is better);
-        ``error`` on the rows of the ``benchmark`` hardest to beat, its ``benchmark_error``;
-        the ``champion`` before, its ``champion_error`` on rows new to it,
-        ``error_on_same_hours``; ``reason``.
-    data_notes : tuple of str
-        Provenance of the hours.
-    price_obstacle : str
-        The reason why there is no price model.
-    run_id : str
-        Of MLflow.
-    """
-
-    metrics: Mapping[str, int | float | str]
-    tables: Mapping[str, pd.DataFrame]
-    data_notes: tuple[str, ...]
-    price_obstacle: str
-    run_id: str
-
-
 def train_models(
     ctx: RunContext, history: History, hashes: Mapping[str, str], draw: Draw | None, *, keep: bool
-) -> Training:
+) -> JobResult:
     """Train on ``history``, evaluate, log the run, and decide on the new versions.
 
     Parameters
@@ -122,7 +88,7 @@ def train_models(
     )
     decisions = [decide(ctx, each, logged.versions[each.model]) for each in evaluations if keep]
     tables["decisions"] = pd.DataFrame(decisions)
-    return Training(metrics, tables, history.notes, obstacle, logged.run_id)
+    return summarise_training(metrics, tables, history.notes, obstacle, logged.run_id)
 
 
 def _examples(ctx: RunContext, history: History) -> Examples:
@@ -340,7 +306,7 @@ def decide(ctx: RunContext, evaluation: CandidateEvaluation, version: str) -> di
     Returns
     -------
     dict
-        A row of ``Training.tables["decisions"]``.
+        A row of the table ``decisions``, see ``summary.summarise_training``.
     """
     model = evaluation.model
     benchmark, benchmark_error, error = evaluation.strongest_benchmark()
