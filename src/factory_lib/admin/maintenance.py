@@ -9,7 +9,7 @@ compacted.
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -161,7 +161,16 @@ def maintain(ctx: RunContext) -> JobResult:
         sentence = f"Damaged: {damage}. Restore a backup with `factory restore`."
         return JobResult("fail", sentence, tables={"steps": pd.DataFrame(columns=columns)})
     now = ctx.clock.now()
-    steps = [(name, *step(ctx, now)) for name, step in STEPS.items()]
+    old = now - timedelta(days=ctx.settings.retention.runs_days)
+    steps = [
+        ("backups", *_backups(ctx)),
+        ("runs", _remove_runs(ctx, old), f"kept since {old:%Y-%m-%d}, and the newest of each job"),
+        ("models", registry.prune(ctx, old), "versions with an alias stay"),
+        ("state", _shorten_state(ctx, now), "calls, ticks and resolved alerts"),
+        ("store", 0, "compacted; values are never removed"),
+        ("logs", _shorten_logs(ctx), "cron.log and alerts.jsonl"),
+    ]
+    ctx.store.maintain()
     return summarise(pd.DataFrame(steps, columns=columns))
 
 
@@ -184,7 +193,7 @@ def _damage(ctx: RunContext) -> Iterator[str]:
         yield error.message
 
 
-def _backups(ctx: RunContext, now: datetime) -> tuple[int, str]:
+def _backups(ctx: RunContext) -> tuple[int, str]:
     made = take_backup(ctx)
     old = list_backups(ctx)[ctx.settings.retention.backups :]
     for folder in old:
@@ -192,8 +201,7 @@ def _backups(ctx: RunContext, now: datetime) -> tuple[int, str]:
     return len(old), f"new: {made}"
 
 
-def _runs(ctx: RunContext, now: datetime) -> tuple[int, str]:
-    horizon = now - timedelta(days=ctx.settings.retention.runs_days)
+def _remove_runs(ctx: RunContext, horizon: datetime) -> int:
     newest: set[str] = set()
     removed = 0
     for folder in list(records.folders(ctx.settings.paths.runs)):
@@ -211,29 +219,19 @@ def _runs(ctx: RunContext, now: datetime) -> tuple[int, str]:
     for day in ctx.settings.paths.runs.glob("????-??-??"):
         if not any(day.iterdir()):
             day.rmdir()
-    return removed, f"kept since {horizon:%Y-%m-%d}, and the newest of each job"
+    return removed
 
 
-def _models(ctx: RunContext, now: datetime) -> tuple[int, str]:
-    horizon = now - timedelta(days=ctx.settings.retention.runs_days)
-    return registry.prune(ctx, horizon), "versions with an alias stay"
-
-
-def _state(ctx: RunContext, now: datetime) -> tuple[int, str]:
+def _shorten_state(ctx: RunContext, now: datetime) -> int:
     horizon = now - timedelta(days=ctx.settings.retention.calls_days)
     removed = calls.delete_calls_before(ctx.state, horizon)
     removed += ticks.delete_ticks_before(ctx.state, now - TICKS_KEPT)
     removed += alerts.delete_resolved_before(ctx.state, horizon)
     ctx.state.compact()
-    return removed, "calls, ticks and resolved alerts"
+    return removed
 
 
-def _store(ctx: RunContext, now: datetime) -> tuple[int, str]:
-    ctx.store.maintain()
-    return 0, "compacted; values are never removed"
-
-
-def _logs(ctx: RunContext, now: datetime) -> tuple[int, str]:
+def _shorten_logs(ctx: RunContext) -> int:
     """Keep the end of each log, cut at a line."""
     limit = int(ctx.settings.retention.log_mb * 1e6)
     shortened = 0
@@ -244,14 +242,4 @@ def _logs(ctx: RunContext, now: datetime) -> tuple[int, str]:
             # In place: the shells of cron hold the file open.
             file.write_bytes(tail[tail.index(b"\n") + 1 :])
             shortened += 1
-    return shortened, "cron.log and alerts.jsonl"
-
-
-STEPS: Mapping[str, Callable[[RunContext, datetime], tuple[int, str]]] = {
-    "backups": _backups,
-    "runs": _runs,
-    "models": _models,
-    "state": _state,
-    "store": _store,
-    "logs": _logs,
-}
+    return shortened
