@@ -98,17 +98,9 @@ def plain(value: Any) -> Any:
     return vars(value) if is_dataclass(value) else str(value)
 
 
-def write_json(value: Any) -> None:
-    """Write one line of JSON."""
-    write(json.dumps(value, default=plain, ensure_ascii=False))
-
-
 def write_either(as_json: bool, value: Any, text: str) -> None:
     """Write a value as one line of JSON, or the text for a person."""
-    if as_json:
-        write_json(value)
-    else:
-        write(text)
+    write(json.dumps(value, default=plain, ensure_ascii=False) if as_json else text)
 
 
 def records(frame: Any) -> list[dict[str, Any]]:
