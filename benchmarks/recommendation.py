@@ -1,0 +1,188 @@
+"""Advice by hour on a year of spot prices: how often it is right, and what following it saves.
+
+Every working hour of 2024 is judged by the regret of a whole batch begun in it (see
+`factory_lib.domain.indices`), at published prices and at prices forecast at noon of the day
+before. The plant is the committed default one with the tolls of 2026; the weather of Seville
+2016 lies on the dates of 2024. A batch that could begin in a working hour waits for the first
+Optimal hour of the 24 hours from it on, or where there is none for the hour named as best:
+`captured_share` is what that saves, of what the best hour saves.
+"""
+
+import argparse
+import sys
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.utils.parallel import Parallel, delayed
+
+from benchmarks._cli import bench, find
+from benchmarks._plants import committed_plant, hourly_spot, tariff_of, weather_laid_on
+from factory_lib.clock import day_start
+from factory_lib.domain.indices import AHEAD, CLASSES, start_regret
+from factory_lib.domain.plant import operators
+from factory_lib.features.days import DayMatrix, day_matrix, to_slots
+from factory_lib.features.prices import operator_days, price_features
+from factory_lib.models.forecasters import LeadModel, rolling_forecast
+from factory_lib.planning.recommendation import OneBatch, one_batch, recommend
+
+FIRST, LAST = date(2024, 1, 1), date(2024, 12, 29)  # chains of the last day end in the year
+QUICK_DAYS = 28
+LEADS = (1, 2, 3)  # days that chains begun tomorrow, or a day later, reach into
+REFIT_DAYS = 28
+SCENARIO_DAYS = 60
+USUAL = pd.Timedelta(days=28)
+HOURS = 24 * len(LEADS)
+COLUMNS = ("load", "wind", "solar")
+ASSUMPTIONS = [
+    "forecasts are issued at 12:00 Europe/Madrid of the day before, from prices up to its end; "
+    f"models are refitted every {REFIT_DAYS} days",
+    "scenarios are the forecast's errors over the last 60 issues whose days were all published",
+    "the weather of the coming days is that of the 24 hours before the issue, repeated",
+    "the operators' forecasts, where asked for, are taken as available at 11:00 of the day before",
+    "a usual batch is the median start of the four weeks that end three days before",
+]
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this benchmark's options."""
+    parser.add_argument("--exogenous", default="none", help="none, or countries: es or es,fr,pt")
+
+
+def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Judge every hour; the raw rows are the working hours with their classes and costs."""
+    last = FIRST + timedelta(days=QUICK_DAYS - 1) if chosen.quick else LAST
+    end = day_start(date(FIRST.year + 1, 1, 1))
+    spot = hourly_spot(chosen.data)[: pd.Timestamp(end) - pd.Timedelta(hours=1)]
+    weather = weather_laid_on(chosen.data, "Seville", 2016, FIRST.year)
+    paths = forecasts(day_matrix(spot), operator(chosen), last)
+    index = pd.date_range(day_start(date(2023, 11, 1)), end, freq="h", inclusive="left", unit="s")
+    actual = weather.reindex(index).assign(price_eur_mwh=spot.reindex(index).interpolate())
+    costs = pd.Series(lay(actual).eur(), index=index)
+    sys.stderr.write(f"{len(paths)} forecasts of {len(LEADS)} days; judging…\n")
+    days = [FIRST + timedelta(days=n) for n in range((last - FIRST).days + 1)]
+    rows = pd.concat([day_rows(day, paths, actual, costs) for day in days])
+    return figures(rows) | {"exogenous": chosen.exogenous, "assumptions": ASSUMPTIONS}, rows
+
+
+def operator(chosen: argparse.Namespace) -> dict[str, DayMatrix]:
+    """Return the day-ahead forecasts of load, wind and sun of the countries asked for."""
+    matrices: dict[str, DayMatrix] = {}
+    if chosen.exogenous == "none":
+        return matrices
+    file = find(chosen.data, "entsoe_day_ahead_forecasts_*")
+    table = pd.read_csv(file, index_col="time_utc", parse_dates=True).interpolate(limit=3)
+    for country in chosen.exogenous.split(","):
+        columns = {f"{country}_{name}_forecast_mw": f"{name}_mw" for name in COLUMNS}
+        days = operator_days(table[list(columns)].rename(columns=columns))
+        matrices |= {f"{country}_{name}": matrix for name, matrix in days.items()}
+    return matrices
+
+
+def forecasts(prices: DayMatrix, exogenous: dict[str, DayMatrix], last: date) -> pd.DataFrame:
+    """Return the forecast price of each issue day (index) by day ahead and local hour (columns)."""
+    prices = prices.until(last + timedelta(days=max(LEADS) - 1))
+    begin = prices.row(FIRST) - SCENARIO_DAYS - max(LEADS)
+    work = [delayed(lead_forecasts)(lead, prices, exogenous, begin) for lead in LEADS]
+    parts = dict(zip(LEADS, Parallel(n_jobs=2)(work), strict=True))
+    table: pd.DataFrame = pd.concat(parts, axis=1).dropna()
+    return table
+
+
+def lead_forecasts(
+    lead: int, prices: DayMatrix, exogenous: dict[str, DayMatrix], begin: int
+) -> pd.DataFrame:
+    """Return the forecasts of one day ahead by issue day, from models fitted before."""
+    origins = range(begin, len(prices.days), REFIT_DAYS)
+    features = price_features(prices, lead, exogenous)
+    grid = rolling_forecast(LeadModel(lead=lead), features, prices.grid, origins)
+    return pd.DataFrame(grid[begin:], index=prices.days[begin:] - lead)
+
+
+def lay(hourly: pd.DataFrame) -> OneBatch:
+    """Lay a batch of the default plant on hours."""
+    plant, contract = committed_plant("default", 60)
+    return one_batch(plant, contract, tariff_of(2026), hourly, tolls=True)
+
+
+def in_hours(issue_day: date, paths: pd.DataFrame) -> pd.Series:
+    """Return a forecast by the start of the hours of the days ahead."""
+    grid = paths.loc[[str(issue_day)]]
+    parts = [to_slots(issue_day + timedelta(days=lead), grid[lead].to_numpy()[0]) for lead in LEADS]
+    price: pd.Series = pd.concat(parts)
+    return price
+
+
+def day_rows(
+    day: date, paths: pd.DataFrame, actual: pd.DataFrame, costs: pd.Series
+) -> pd.DataFrame:
+    """Judge the hours of a day at published and at forecast prices."""
+    issue = day - timedelta(days=1)
+    begin, end = (pd.Timestamp(day_start(each)) for each in (day, day + timedelta(days=1)))
+    price = in_hours(issue, paths)
+    air = actual[["temperature_c", "humidity_pct"]][: begin - pd.Timedelta(hours=13)].tail(24)
+    air = air.set_axis(pd.DatetimeIndex(air.index).hour)
+    index = pd.DatetimeIndex(price.index)
+    hourly = air.loc[index.hour].set_axis(index).assign(price_eur_mwh=price)
+    before = costs[begin - USUAL - pd.Timedelta(days=3) : begin - pd.Timedelta(days=3)]
+    usual = float(before[np.isfinite(before)].median())
+    issues = pd.date_range(end=issue - timedelta(days=max(LEADS)), periods=SCENARIO_DAYS)
+    errors = [past_error(each.date(), paths, actual, len(index)) for each in issues]
+    advice = recommend(lay(hourly), usual, np.array(errors))
+    known = start_regret(index, costs.reindex(index).to_numpy(), usual)
+    rows = known.join(advice, rsuffix="_forecast")
+    for suffix in ("", "_forecast"):
+        rows[f"saved{suffix}_eur"] = known["cost_eur"] - followed(rows, suffix)
+    plant, _ = committed_plant("default", 60)
+    working = operators(plant, pd.DatetimeIndex(rows.index), 3600) > 0
+    return rows[working & (rows.index < end)].reset_index(names="start")
+
+
+def past_error(
+    issue: date, paths: pd.DataFrame, actual: pd.DataFrame, count: int
+) -> np.ndarray[Any, Any]:
+    """Return the error of one past forecast by hour since its first midnight, ``count`` of them."""
+    price = in_hours(issue, paths)
+    error = (actual["price_eur_mwh"].reindex(price.index) - price).to_numpy()
+    return np.pad(error, (0, max(count - len(error), 0)), mode="edge")[:count]
+
+
+def followed(rows: pd.DataFrame, suffix: str) -> np.ndarray[Any, Any]:
+    """Return the real cost of each start that waits as advised."""
+    cost = rows["cost_eur"].to_numpy()
+    optimal = (rows[f"production_recommendation{suffix}"] == CLASSES[0]).to_numpy()
+    best = rows.index.get_indexer(pd.DatetimeIndex(rows[f"best_start{suffix}"]))
+    slots = int(AHEAD / pd.Timedelta(hours=1))
+    first = [np.flatnonzero(optimal[n : n + slots]) for n in range(len(rows))]
+    at = [n + found[0] if len(found) else best[n] for n, found in enumerate(first)]
+    return np.where(np.array(at) >= 0, cost[at], np.nan)
+
+
+def figures(rows: pd.DataFrame) -> dict[str, Any]:
+    """Return the scores of the year."""
+    actual, forecast = (
+        rows[f"production_recommendation{suffix}"].cat.codes for suffix in ("", "_forecast")
+    )
+    shares = rows["production_recommendation"].value_counts(normalize=True)[list(CLASSES)]
+    chances = rows[[f"p_{name}" for name in CLASSES]].to_numpy()
+    possible = rows[np.isfinite(rows["regret_eur"])]
+    total = possible["regret_eur"].sum()
+    by_class = possible.groupby("production_recommendation", observed=False)["regret_eur"]
+    return {
+        "days": int(rows["start"].dt.tz_convert("Europe/Madrid").dt.date.nunique()),
+        "hours": len(rows),
+        "shares": shares.to_dict(),
+        "right": float((actual == forecast).mean()),
+        "within_one": float(((actual - forecast).abs() <= 1).mean()),
+        "majority_right": float(shares.max()),
+        "mean_probability_of_actual": float(chances[np.arange(len(rows)), actual].mean()),
+        "regret_eur": by_class.mean().to_dict(),
+        "no_chain_share": 1 - len(possible) / len(rows),
+        "captured_share_known": float(possible["saved_eur"].sum() / total),
+        "captured_share_forecast": float(possible["saved_forecast_eur"].sum() / total),
+    }
+
+
+if __name__ == "__main__":
+    bench(__doc__, run, arguments=arguments)

@@ -1,0 +1,106 @@
+"""Advice by hour: what a batch begun then costs above one begun at the best hour of the next day.
+
+One batch of the product most in demand is laid on an hourly grid, alone: machines,
+people, critical limits of the room and the connection decide where it may begin, the
+whole price and the price of slack what it costs. Batches in progress are left to the
+plan.
+"""
+
+from copy import copy
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+from msgspec import structs
+
+from factory_lib.domain.indices import AHEAD, CLASSES, start_regret
+from factory_lib.domain.plant import Bools, Floats
+from factory_lib.domain.tariff import Tariff, all_in
+from factory_lib.planner.problem import Problem
+from factory_lib.planner.request import Order, PlanRequest
+from factory_lib.settings.plant import Plant
+from factory_lib.settings.tariff import ContractSettings
+
+
+@dataclass(frozen=True, eq=False)
+class OneBatch:
+    """A batch alone on an hourly grid; ``starts`` are the hours in which each stage may begin."""
+
+    problem: Problem
+    starts: list[Bools]
+
+    def eur(self, error_eur_mwh: Floats | float = 0.0) -> Floats:
+        """Return the cost of the cheapest whole chain by the hour it begins in, EUR.
+
+        Infinite where none can begin. ``error_eur_mwh`` is added to the market price.
+        """
+        contract = self.problem.request.contract
+        bought = np.multiply(error_eur_mwh, 1 + (contract.losses_pct or 0.0) / 100)
+        problem = copy(self.problem)
+        problem.price = problem.price + bought * problem.taxed
+        return problem.chain_eur(0, self.starts)
+
+    def usual_eur(self) -> float:
+        """Return the median cost over the hours in which a chain can begin; NaN without any."""
+        eur = self.eur()
+        return float(np.median(eur[np.isfinite(eur)])) if np.isfinite(eur).any() else np.nan
+
+
+def one_batch(
+    plant: Plant, contract: ContractSettings, tariff: Tariff, hourly: pd.DataFrame, *, tolls: bool
+) -> OneBatch:
+    """Lay one batch on the hours of ``hourly``.
+
+    Parameters
+    ----------
+    hourly : DataFrame
+        Gapless hourly UTC index; market ``price_eur_mwh``, all known; outdoor
+        ``temperature_c`` and ``humidity_pct``: where they are NaN the room limits nothing.
+    tolls : bool
+        Whether tolls come on top of the price; PVPC contains them.
+    """
+    index = pd.DatetimeIndex(hourly.index)
+    end = index[-1].to_pydatetime() + timedelta(hours=1)
+    demand = dict.fromkeys(plant.variants, 0.0) | dict(plant.demand.weekly_kg)
+    product = max(demand, key=demand.__getitem__)
+    request = PlanRequest(
+        plant=structs.replace(plant, slot_min=60),
+        prices=all_in(index, hourly["price_eur_mwh"], tariff if tolls else None, contract),
+        tariff=tariff,
+        contract=contract,
+        begin=index[0].to_pydatetime(),
+        end=end,
+        orders=(Order(product, plant.variants[product].batch_max_kg, due=end),),
+        weather=hourly[["temperature_c", "humidity_pct"]],
+    )
+    problem = Problem(request)
+    return OneBatch(problem, problem.startable()[0])
+
+
+def recommend(batch: OneBatch, usual_eur: float, errors_eur_mwh: Floats) -> pd.DataFrame:
+    """Judge every start by the expected price, and its classes by scenarios of the price.
+
+    Parameters
+    ----------
+    usual_eur : float
+        What a batch usually costs.
+    errors_eur_mwh : array, shape (scenarios, hours)
+        Equally likely errors of the forecast price.
+
+    Returns
+    -------
+    DataFrame
+        :func:`factory_lib.domain.regret.start_regret`, and the probability ``p_<class>``
+        of each class; without the last hours, whose chains and better starts may lie beyond.
+    """
+    index = batch.problem.index
+    frame = start_regret(index, batch.eur(), usual_eur)
+    classes = [
+        start_regret(index, batch.eur(error), usual_eur)["production_recommendation"]
+        for error in errors_eur_mwh
+    ]
+    for name in CLASSES:
+        frame[f"p_{name}"] = np.mean([one == name for one in classes], axis=0)
+    chain_h = batch.problem.duration[0].sum() + batch.problem.wait[:-1].sum()
+    return frame[: -int(chain_h + AHEAD // pd.Timedelta(hours=1))]
