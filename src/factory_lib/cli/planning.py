@@ -168,7 +168,7 @@ def _write_plan(
     made = daily.make_plan(ctx)
     result = summary.summarise_plan(ctx, made, begin, end)
     plan_alerts.raise_alerts(ctx, made, result)
-    sheet = shift_sheet(result["sheet"], language)
+    sheet = shift_sheet(ctx, result["sheet"], language).text
     names = ("schedule", "sheet", "costs", "gave_way", "attention", "contract")
     fields = {
         "status": result.status,

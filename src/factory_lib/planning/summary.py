@@ -75,6 +75,7 @@ def summarise_plan(ctx: RunContext, made: DailyPlan, begin: datetime, end: datet
     serious = gave_way[gave_way["kind"].isin(SERIOUS)]
     proven = plan.source == "solver" and plan.gap <= GAP
     costs = made.costs.rename(index=SCHEDULE_NAMES).rename_axis("schedule").reset_index()
+    costs["saved_eur"] = costs["paid_eur"] / costs["kg"] * plan.kg.sum() - plan.costs.paid
     metrics = _metrics(made)
     return JobResult(
         status="ok" if proven and serious.empty else "warn",
@@ -87,7 +88,7 @@ def summarise_plan(ctx: RunContext, made: DailyPlan, begin: datetime, end: datet
             "power": plan.power(),
             "costs": costs.sort_values("paid_eur", ignore_index=True),
             "gave_way": gave_way.replace({"kind": RELAXATIONS}).rename(
-                columns={"kind": "gave_way"}
+                columns={"kind": "gave_way", "eur": "stated_eur"}
             ),
             "attention": attention_items(ctx, made),
             "contract": made.contract.reset_index(),
@@ -151,6 +152,8 @@ def _sentence(made: DailyPlan, metrics: dict[str, Any], serious: pd.DataFrame) -
         less = f"{saving:,.0f} EUR less than" if saving >= 0.5 else "no cheaper than"
         makes = f"{metrics['baseline_kg']:,.0f} kg with “{metrics['baseline']}”"
         parts.append(f"{less} {makes}")
+    if made.month_eur:
+        parts.append(f"{made.month_eur:,.0f} EUR less this month than begun with the shift")
     if len(serious):
         item = serious.iloc[-1]
         kind = RELAXATIONS[item["kind"]]

@@ -208,7 +208,7 @@ def test_power_above_the_contract_is_marked_and_within_it_not() -> None:
 def test_where_there_is_no_plan_the_charts_say_so_and_show_the_price() -> None:
     bars, curve = plan_charts.gantt(STAGES[:0], PRICES).axes
     assert [text.get_text() for text in bars.texts] == ["no batch"]
-    assert len(curve.lines) >= 2
+    assert len(curve.patches) >= 2
 
 
 def test_a_shift_sheet_says_what_to_do_when_in_the_language_of_the_shift() -> None:
@@ -218,14 +218,32 @@ def test_a_shift_sheet_says_what_to_do_when_in_the_language_of_the_shift() -> No
         begun=False,
         latest_start=[QUARTERS[60], QUARTERS[66]],
     )
-    spanish = views.shift_sheet(steps).splitlines()
+    spanish = views.shift_sheet(Context(), steps).text.splitlines()
     assert spanish[0] == "Hoja de turno"
-    assert "Mezclar lote 1 (standard, 200 kg) en mixer, 1 persona(s)" in spanish[1]
-    english = views.shift_sheet(steps, "en").splitlines()
+    assert "Mezclar lote 1 (standard, 200 kg) en mezcladora, 1 persona" in spanish[1]
+    english = views.shift_sheet(Context(), steps, "en").text.splitlines()
     assert "no later than" not in english[1]
     assert "no later than" in english[2]
     assert "hold until" in english[2]
-    assert views.shift_sheet(steps[:0], "en").splitlines()[1] == "Nothing to start."
+    nothing = views.shift_sheet(Context(), steps[:0], "en")
+    assert nothing.text.splitlines()[1] == "Nothing to start."
+    assert "Nothing to start." in nothing.html
+
+
+def test_a_shift_sheet_is_one_table_in_local_times_that_marks_what_is_on_time() -> None:
+    steps = STAGES.assign(
+        machine=["mixer", "<b>conche"],
+        people=[1, 0],
+        begun=False,
+        latest_start=[QUARTERS[60], QUARTERS[66]],
+    )
+    html = views.shift_sheet(Context(), steps).html
+    assert "1 lote, 200 kg" in html
+    assert html.count("◆ <span>") == 1
+    assert '<td class="at">06:00</td>' in html
+    assert "&lt;b&gt;conche" in html
+    assert html.count('class="alone"') == 1
+    assert 'lang="es"' in html
 
 
 def test_a_text_keeps_its_lines_and_is_escaped() -> None:
@@ -280,9 +298,6 @@ CLASSES = ["Optimal", "Moderate", "Reduced", "Halt Production"]
         ),
         pytest.param(lambda: plan_charts.gantt(STAGES, PRICES), id="gantt"),
         pytest.param(lambda: plan_charts.power(LOADS, 150.0), id="power"),
-        pytest.param(
-            lambda: plan_charts.expected_price(PRICES.assign(actual=np.nan)), id="expected"
-        ),
         pytest.param(
             lambda: learning_charts.recommendations(
                 pd.Series(pd.Categorical(CLASSES * 12), index=HOURS), "t"
