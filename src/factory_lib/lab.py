@@ -270,6 +270,16 @@ def climate_risk(ctx: RunContext, years: int = 4) -> JobResult:
     return assess(ctx, years)
 
 
+def energy_levers(ctx: RunContext, every: int = 4) -> JobResult:
+    """Plan every so many weeks of the last year with other contracts, shifts, batches, modules."""
+    from factory_lib.analysis import energy_levers as levers
+    from factory_lib.planning.inputs import tariff_of
+
+    since = ctx.as_of - timedelta(days=365)
+    hours = series(ctx, *levers.INPUTS, since=since, until=ctx.as_of, hourly=True)
+    return levers.study(ctx.settings, tariff_of(ctx), hours, every)
+
+
 def health(ctx: RunContext, checks: str = "all") -> JobResult:
     """Check jobs, providers, series and the machine; ``checks="keys"`` only the API keys.
 

@@ -47,18 +47,22 @@ def history(home: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
+    ("name", "says", "more"),
     [
         pytest.param(
-            "data_explorer", "Day-ahead market price, Spain: 8,760 of 8,760 slots", id="explorer"
+            "data_explorer",
+            "Day-ahead market price, Spain: 8,760 of 8,760 slots",
+            {},
+            id="explorer",
         ),
-        pytest.param("climate_risk", "suffers most", id="climate risk"),
+        pytest.param("climate_risk", "suffers most", {}, id="climate risk"),
+        pytest.param("energy_levers", "judged by 2 weeks", {"every": 26}, id="energy levers"),
     ],
 )
 def test_it_runs_on_history_and_has_something_to_say(
-    history: str, tmp_path: Path, name: str, says: str
+    history: str, tmp_path: Path, name: str, says: str, more: dict[str, int]
 ) -> None:
-    parameters = {"profile": "history", "as_of": history}
+    parameters = {"profile": "history", "as_of": history, **more}
     done = tmp_path / "done.ipynb"
     source = str(ROOT / "notebooks" / "research" / f"{name}.ipynb")
     papermill.execute_notebook(source, str(done), parameters, progress_bar=False, cwd=str(ROOT))

@@ -37,7 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "importers": {"context", "pipeline", "sources", "state", "store"},
     "models": {"context", "domain", "features", "state"},
     "planning": {"context", "domain", "features", "models", "planner"},
-    "analysis": {"context", "domain", "features", "models", "pipeline"},
+    "analysis": {"context", "domain", "features", "models", "pipeline", "planner"},
     "runs": {"context", "models", "pipeline", "sources", "state"},
     # health and diagnostics examine every package, and ask providers whether they are there
     "monitoring": {

@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from factory_lib.analysis import climate_risk, explorer
+from factory_lib.analysis import climate_risk, energy_levers, explorer
 from factory_lib.context import RunContext
+from factory_lib.domain.tariff import read_tariff
 from factory_lib.errors import BadInput
 from factory_lib.frames import tidy
+from factory_lib.settings import ROOT, Settings
 from factory_lib.settings.plant import RoomLimits
 from tests.support.week import NOON
 
@@ -115,3 +117,50 @@ def test_a_replay_looks_at_what_was_known(works: RunContext) -> None:
     earlier: datetime = NOON - timedelta(days=10)
     result = explorer.explore(replace(works, as_of=earlier), "temperature_c")
     assert result["values"].index.max() < pd.Timestamp(earlier)
+
+
+@pytest.fixture
+def hours() -> pd.DataFrame:
+    """Ten days of one price and mild air, no radiation known."""
+    index = pd.date_range("2024-03-03T00:00Z", periods=240, freq="h", unit="s", name="start")
+    values = {"spot_eur_mwh": 50.0, "temperature_c": 15.0, "humidity_pct": 40.0}
+    return pd.DataFrame({**values, "solar_radiation_wm2": np.nan}, index=index)
+
+
+def levers(settings: Settings, hours: pd.DataFrame) -> pd.DataFrame:
+    tariff = read_tariff(ROOT / "config" / "tariffs_es.csv", "3.0TD", year=2026)
+    result = energy_levers.study(settings, tariff, hours)
+    assert result.metrics["weeks"] == 1
+    return result["levers"].set_index("lever")
+
+
+def test_levers_stand_beside_today_for_the_same_kilograms(
+    settings: Settings, hours: pd.DataFrame
+) -> None:
+    table = levers(settings, hours)
+    assert table["saved_eur"]["as today"] == 0
+    assert table["saved_eur"]["another contract"] > 0
+    assert table["saved_eur"]["batches half as large again"] > 0
+    today_eur = table["bill_eur"]["as today"]
+    assert (table["bill_eur"] + table["saved_eur"]).tolist() == pytest.approx(
+        [today_eur] * len(table)
+    )
+    assert not table.index.str.contains("kWp").any()  # nothing is known of the sun
+
+
+def test_the_sun_saves_less_by_the_kilowatt_the_more_there_is(
+    settings: Settings, hours: pd.DataFrame
+) -> None:
+    hours["solar_radiation_wm2"] = np.where(hours.index.hour.isin(range(8, 17)), 600.0, 0.0)
+    saved = levers(settings, hours)["saved_eur"]
+    fifty = saved["50 kWp of solar modules"]
+    assert 0 < fifty < saved["100 kWp of solar modules"] < 2 * fifty
+
+
+def test_a_week_that_misses_a_day_of_prices_is_left_out(
+    settings: Settings, hours: pd.DataFrame
+) -> None:
+    later = hours.set_axis(hours.index + timedelta(days=7))
+    hours.iloc[60:84, 0] = np.nan
+    both = pd.concat([hours, later[later.index > hours.index[-1]]])
+    assert len(levers(settings, both)) == 6
