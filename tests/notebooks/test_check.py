@@ -40,6 +40,19 @@ def test_the_notebooks_of_the_project_pass(tool: ModuleType) -> None:
     assert tool.main() == 0
 
 
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb")) + sorted(
+    (ROOT / "notebooks" / "research").glob("*.ipynb")
+)
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=[file.stem for file in NOTEBOOKS])
+def test_each_notebook_ends_with_lines_to_go_on_from(file: Path) -> None:
+    *_, heading, cell = nbformat.read(file, as_version=4).cells
+    assert heading.source == "## Go on from here"
+    assert cell.metadata["tags"] == ["go-on"]
+    assert 3 <= len(cell.source.splitlines()) <= 5
+
+
 @pytest.mark.parametrize(
     ("cell", "fault"),
     [

@@ -76,6 +76,21 @@ def test_the_report_is_self_contained_and_shows_no_code(
     assert "default-src 'none'" in page
 
 
+def test_the_report_shows_the_lines_to_go_on_from_and_not_what_they_give(
+    checkout: Settings, make_notebook: MakeNotebook
+) -> None:
+    make_notebook("good", "1 + 1", "prices = [40 + 2]\nprices")
+    file = checkout.paths.notebooks / "good.ipynb"
+    notebook = nbformat.read(file, as_version=4)
+    notebook.cells[-1].metadata["tags"] = ["go-on"]
+    nbformat.write(notebook, file)
+    folder, _ = run(checkout, "good")
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "prices = [40 + 2]" in page
+    assert "[42]" not in page
+    assert "1 + 1" not in page
+
+
 def test_a_second_run_in_the_same_second_gets_a_suffix(
     checkout: Settings, make_notebook: MakeNotebook
 ) -> None:
