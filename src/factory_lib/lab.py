@@ -277,7 +277,7 @@ def energy_levers(ctx: RunContext, every: int = 4) -> JobResult:
 
     since = ctx.as_of - timedelta(days=365)
     hours = series(ctx, *levers.INPUTS, since=since, until=ctx.as_of, hourly=True)
-    return levers.study(ctx.settings, tariff_of(ctx), hours, every)
+    return levers.study(ctx.settings, tariff_of(ctx.settings), hours, every)
 
 
 def health(ctx: RunContext, checks: str = "all") -> JobResult:

@@ -1,15 +1,15 @@
-"""Energy levers: what other contracts, shifts, batches or solar modules would change in a year."""
+"""Energy levers: a year with other contracts, shifts, batches or solar modules."""
 
 from dataclasses import replace
 from datetime import date, timedelta
+from typing import Any
 
 import pandas as pd
 from msgspec import structs
 
 from factory_lib.clock import HOUR_S, MADRID, day_start
-from factory_lib.domain.bill import best_contract, bill
 from factory_lib.domain.pv import pv_kw
-from factory_lib.domain.tariff import Tariff, all_in
+from factory_lib.domain.tariff import Tariff, all_in, best_contract, bill
 from factory_lib.errors import BadInput
 from factory_lib.planner.request import PlanRequest, weekly_orders, with_peak_limit
 from factory_lib.planner.solve import solve
@@ -19,12 +19,13 @@ from factory_lib.settings import Settings
 INPUTS = ("spot_eur_mwh", "temperature_c", "humidity_pct", "solar_radiation_wm2")
 WEEK = pd.DateOffset(days=7)
 NOTES = (
-    "Each of the weeks is planned by itself on an hourly grid at published prices, and stands for "
-    "the weeks around it. Excess power is counted as if the months had these weeks only.",
-    "The bill is that of the whole plant: energy, tolls, charges, power term, excess and tax. "
-    "Kilograms more or fewer than today's are valued at what the lever's own kilograms cost.",
-    "Not counted: wages, machines, modules, and the fee for a change of contract. Solar modules "
-    "are shown where radiation is stored.",
+    "Each of the weeks is planned by itself on an hourly grid at published prices, and "
+    "stands for the weeks around it. Excess power is counted as if the months had these "
+    "weeks only.",
+    "The bill is that of the whole plant: energy, tolls, charges, power term, excess and "
+    "tax. Kilograms more or fewer than today's are valued at what the lever's own cost.",
+    "Not counted: wages, machines, modules, and the fee for a change of contract. Solar "
+    "modules are shown where radiation is stored.",
 )
 
 
@@ -39,8 +40,9 @@ def study(settings: Settings, tariff: Tariff, hours: pd.DataFrame, every: int = 
     Returns
     -------
     JobResult
-        With the table ``levers``: for each what is ``assumed``, and of a year ``batches``,
-        ``kg``, ``late_kg``, ``bill_eur`` of today's kilograms, ``saved_eur`` beside today.
+        With the table ``levers``: for each what is ``assumed``, and of a year
+        ``batches``, ``kg``, ``late_kg``, ``bill_eur`` of today's kilograms, and
+        ``saved_eur`` beside today.
 
     Raises
     ------
@@ -53,9 +55,10 @@ def study(settings: Settings, tariff: Tariff, hours: pd.DataFrame, every: int = 
     local = prices["price_eur_mwh"].tz_convert(MADRID)
     mondays = pd.date_range(local.index[0].ceil("D"), local.index[-1] - WEEK, freq="W-MON")
     weeks = [day.date() for day in mondays if local[day : day + WEEK].notna().all()][::every]
-    site = settings.site
     one_kwp = structs.replace(settings.plant.pv, kwp=1.0)
-    kw_per_kwp = pv_kw(hours[INPUTS[-1]], one_kwp, site.latitude, site.longitude, HOUR_S)
+    kw_per_kwp = pv_kw(
+        hours[INPUTS[-1]], one_kwp, settings.site.latitude, settings.site.longitude, HOUR_S
+    )
     if not weeks:
         raise BadInput(
             "No whole week of prices is stored.", next_step="Run `factory run backfill` first."
@@ -111,7 +114,7 @@ def levers(
     limit_kw = max(stage.power_kw for stage in plant.stages)
     limit_kw += sum(auxiliary.power_kw for auxiliary in plant.auxiliaries)
     contract = best_contract(load, base.contract, base.tariff)
-    changes = {
+    changes: dict[str, tuple[str, dict[str, Any]]] = {
         f"a night shift of {night.operators}": (
             "from the last shift's end to the first's begin",
             {"shifts": (*plant.shifts, night)},
@@ -145,7 +148,7 @@ def levers(
     }
 
 
-def year(request: PlanRequest, weeks: list[date]) -> tuple[pd.Series, dict[str, float]]:
+def year(request: PlanRequest, weeks: list[date]) -> tuple[pd.Series, Any]:
     """Return the imported kilowatts of the weeks, and their figures as those of a year."""
     loads = []
     rows = []
@@ -160,7 +163,7 @@ def year(request: PlanRequest, weeks: list[date]) -> tuple[pd.Series, dict[str, 
         )
         loads.append(plan.power()["import_kw"])
         late_kg = sum(item.amount for item in plan.costs.relaxations if item.kind == "late")
-        rows.append((len(plan.batches), plan.schedule.kg.sum(), late_kg, plan.costs.paid))
+        rows.append((len(plan.batches), plan.kg.sum(), late_kg, plan.costs.paid))
     load = pd.concat(loads)
     total = pd.DataFrame(rows, columns=["batches", "kg", "late_kg", "production_eur"]).sum()
     charged = bill(load, request.prices, request.contract, request.tariff)

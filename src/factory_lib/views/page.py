@@ -1,4 +1,4 @@
-"""Parts of a page: its heading, the summary line, remarks and plain text."""
+"""Parts of a page: its heading, the summary line and remarks."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,10 +19,6 @@ _SIMULATED = _CHIP.format(colour="#8a4b00", text="SIMULATED")
 _SUMMARY_STYLE = (
     "border-left:5px solid {colour};background:{colour}1a;padding:.7em 1em;margin:.8em 0;"
     "border-radius:0 4px 4px 0;font-size:1.08em"
-)
-_TEXT_STYLE = (
-    "white-space:pre-wrap;font:inherit;line-height:1.5;margin:.6em 0;padding:.8em 1em;"
-    "background:#7f8c9a14"
 )
 
 
@@ -76,8 +72,3 @@ def notes(lines: Iterable[str]) -> Html:
     items = "".join(f"<li>{escape(line)}</li>" for line in remarks)
     text = "\n".join(f"- {line}" for line in remarks)
     return Html(f"<ul>{items}</ul>" if items else "", text=text)
-
-
-def text(words: str) -> Html:
-    """Return plain text as it is written, line by line, for copying into a message."""
-    return Html(f'<pre style="{_TEXT_STYLE}">{escape(words)}</pre>', text=words)

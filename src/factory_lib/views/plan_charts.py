@@ -1,15 +1,13 @@
 """Charts of a production plan: stages over the price, power and contract."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from factory_lib.views.drawing import chart, draw_band, legend, local_axis, step_line
 from factory_lib.views.palette import BLUE, GREEN, GREY, INK, LINE, ORANGE, PURPLE, RED, SKY, SOFT
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _STAGES = (SKY, ORANGE, GREEN, PURPLE, BLUE, RED) * 9
 # The more expensive the period, the darker.
@@ -21,7 +19,7 @@ _LAYERS = {"always on": GREY, "production": BLUE, "above the contract": RED}
 
 def gantt(
     schedule: pd.DataFrame, prices: pd.DataFrame, title: str = "Batches over the price they pay"
-) -> "Figure":
+) -> Figure:
     """Draw batches over the price they pay, the tariff's periods shaded and named.
 
     Parameters
@@ -43,7 +41,7 @@ def gantt(
     return figure
 
 
-def _batches(axes: "Axes", stages: pd.DataFrame) -> None:
+def _batches(axes: Axes, stages: pd.DataFrame) -> None:
     axes.grid(axis="y", visible=False)
     if stages.empty:
         axes.set_yticks([])
@@ -60,12 +58,12 @@ def _batches(axes: "Axes", stages: pd.DataFrame) -> None:
     axes.legend(loc="lower left", bbox_to_anchor=(0, 0.98), ncols=9, borderaxespad=0.2)
 
 
-def _bars(axes: "Axes", rows: pd.DataFrame, begin: str, end: str, **style: Any) -> None:
+def _bars(axes: Axes, rows: pd.DataFrame, begin: str, end: str, **style: Any) -> None:
     width: Any = (rows[end] - rows[begin]).to_numpy()
     axes.barh(rows["row"], width, left=rows[begin], height=0.62, linewidth=0, **style)
 
 
-def _curve(axes: "Axes", prices: pd.DataFrame) -> None:
+def _curve(axes: Axes, prices: pd.DataFrame) -> None:
     """Draw the price as steps with its band, dashed where it is expected."""
     if (prices["p90"] > prices["p10"]).any():
         draw_band(axes, prices.index, prices["p10"], prices["p90"], step="post")
@@ -82,7 +80,7 @@ def _curve(axes: "Axes", prices: pd.DataFrame) -> None:
     local_axis(axes)
 
 
-def _periods(bars: "Axes", curve: "Axes", prices: pd.DataFrame) -> None:
+def _periods(bars: Axes, curve: Axes, prices: pd.DataFrame) -> None:
     """Shade the tariff's periods, and name those that are wide enough for it."""
     slot: Any = prices.index[1] - prices.index[0]
     window = prices.index[-1] - prices.index[0]
@@ -93,13 +91,16 @@ def _periods(bars: "Axes", curve: "Axes", prices: pd.DataFrame) -> None:
         for axes in (bars, curve):
             axes.axvspan(begin, end, color=SOFT, alpha=_SHADES[span.iloc[0]], linewidth=0, zorder=0)
         if end - begin >= _LABEL_SHARE * window:
-            where = {"xy": (begin + (end - begin) / 2, 1.01), "xycoords": ("data", "axes fraction")}
+            where: dict[str, Any] = {
+                "xy": (begin + (end - begin) / 2, 1.01),
+                "xycoords": ("data", "axes fraction"),
+            }
             curve.annotate(span.iloc[0], **where, ha="center", fontsize=7.5, color=SOFT)
 
 
 def power(
     frame: pd.DataFrame, contracted_kw: float, title: str = "Power of the whole plant"
-) -> "Figure":
+) -> Figure:
     """Draw production on top of the loads that always run, and the contract.
 
     Parameters
@@ -114,7 +115,7 @@ def power(
     layers = layers.loc[:, layers.any()]
     style: dict[str, Any] = {"step": "post", "alpha": 0.6, "linewidth": 0, "labels": layers.columns}
     with chart(title, 2.6) as (figure, [axes]):
-        colours = [_LAYERS[name] for name in layers]
+        colours = [_LAYERS[str(name)] for name in layers]
         axes.stackplot(layers.index, layers.T, colors=colours, **style)
         label = f"contract {contracted_kw:g} kW"
         axes.axhline(contracted_kw, color=INK, linestyle="--", linewidth=1.1, label=label)

@@ -1,33 +1,38 @@
 """The shift sheet: what to do when, in the words of the people who do it, Spanish or English."""
 
 import tomllib
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 import pandas as pd
+from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from factory_lib.clock import MADRID
-from factory_lib.views.page import Html, Page
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from factory_lib.views.page import Html
 
 Language = Literal["es", "en"]
 
-_TEMPLATES = Path(__file__).with_name("templates")
+_FOLDER = Path(__file__).with_name("templates")
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(_FOLDER),
+    autoescape=select_autoescape(["html.j2"]),
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
 
 
-def shift_sheet(page: Page, steps: pd.DataFrame, language: Language = "es") -> Html:
+def shift_sheet(page: Any, steps: pd.DataFrame, language: Language = "es") -> Html:
     """Return the sheet as one printed page, and as text one line for each step; local times.
 
     Parameters
     ----------
+    page : RunContext
+        With ``as_of``, ``simulated`` and ``site_name``.
     steps : DataFrame
         ``batch``, ``product``, ``kg``, ``stage``, ``machine``, ``people``, ``begun``;
         instants ``start``, ``latest_start``, ``end``, ``held_until`` (UTC).
     """
-    words = tomllib.loads((_TEMPLATES / "shift_sheet.toml").read_text(encoding="utf-8"))[language]
+    words = tomllib.loads((_FOLDER / "shift_sheet.toml").read_text(encoding="utf-8"))[language]
     rows = steps.replace({"stage": words["names"], "machine": words["names"]})
     for name in ("start", "latest_start", "end", "held_until"):
         rows[name] = rows[name].dt.tz_convert(MADRID)
@@ -43,19 +48,6 @@ def shift_sheet(page: Page, steps: pd.DataFrame, language: Language = "es") -> H
         "products": rows["product"].nunique(),
     }
     html, text = (
-        _templates().get_template(f"shift_sheet.{kind}.j2").render(fields)
-        for kind in ("html", "txt")
+        _TEMPLATES.get_template(f"shift_sheet.{kind}.j2").render(fields) for kind in ("html", "txt")
     )
     return Html(html, text=text)
-
-
-@cache
-def _templates() -> "Environment":
-    from jinja2 import Environment, FileSystemLoader, select_autoescape
-
-    return Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=select_autoescape(["html.j2"]),
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )

@@ -246,11 +246,6 @@ def test_a_shift_sheet_is_one_table_in_local_times_that_marks_what_is_on_time() 
     assert 'lang="es"' in html
 
 
-def test_a_text_keeps_its_lines_and_is_escaped() -> None:
-    shown = views.text("one\n<b>two")
-    assert "one\n&lt;b&gt;two" in shown.html
-
-
 CLASSES = ["Optimal", "Moderate", "Reduced", "Halt Production"]
 
 
