@@ -161,11 +161,6 @@ def with_vapour(hourly: pd.DataFrame, known_until: KnownUntil) -> tuple[pd.DataF
     return hours, {**known_until, VAPOUR: known_until[HUMIDITY]}
 
 
-def recent_mean(view: AsOfView, name: str) -> Matrix:
-    """Return the mean of the latest ``BASE_DAYS`` known values at each target's hour of the day."""
-    return known_mean(view.same_hour(name, BASE_DAYS, nearest=1))
-
-
 def weather_state(view: AsOfView, rows: pd.DataFrame) -> Matrix:
     """Return the state of the air at the issue of each row, from which its change is learnt.
 

@@ -346,7 +346,11 @@ class PriceForecaster(_Configured):
             features = price_features(future, lead, exogenous)
             target = len(future.days) - 1
             point = self.models_[lead].predict(features, [target])
-            errors = np.vstack([self.errors_[lead], self._errors_since_fit(lead, features, future)])
+            # A forecast issued before the fit would have known less than this model does:
+            # leave it out.
+            since_fit = np.arange(future.row(self.fitted_until_) + lead, target - lead + 1)
+            recent = errors_in_spreads(self.models_[lead], features, future.grid, since_fit)
+            errors = np.vstack([self.errors_[lead], recent])
             quantiles = error_quantiles(errors[-WINDOW_DAYS:])
             if quarters is not None:
                 point = in_quarters(point, quarter_factors(quarters.until(issue_day).grid))
@@ -354,13 +358,6 @@ class PriceForecaster(_Configured):
             rows = band(point[0], quantiles, features.spread[target], lead)
             parts.append(band_of_day((issue_day + lead).astype(date), rows).assign(lead=lead))
         return pd.concat(parts)
-
-    def _errors_since_fit(self, lead: int, features: DayFeatures, prices: DayMatrix) -> Matrix:
-        # A forecast issued before the fit would have known less than this model does:
-        # leave it out.
-        first = prices.row(self.fitted_until_) + lead
-        rows = np.arange(first, len(prices.days) - lead)
-        return errors_in_spreads(self.models_[lead], features, prices.grid, rows)
 
 
 def band_of_day(day: date, rows: Matrix) -> pd.DataFrame:

@@ -221,17 +221,13 @@ def build_feature_set(ctx: RunContext, days: int) -> FeatureSet:
     hours = int(window["energy_optimization_score"].notna().sum())
     if hours < FEWEST_COMPLETE_HOURS:
         raise TooFewRows("The feature set", hours, FEWEST_COMPLETE_HOURS)
-    digest = _hash(window)
+    total = sha256(f"{FEATURE_SET_VERSION} {tuple(window.columns)}".encode())
+    plain = window.astype(dict.fromkeys(window.select_dtypes("category"), "str"))
+    total.update(pd.util.hash_pandas_object(plain).to_numpy().tobytes())
+    digest = total.hexdigest()[:12]
     name = f"thirteen-v{FEATURE_SET_VERSION}-{digest}.parquet"
     file = ctx.settings.paths.data / "features" / name
     if not (file.exists() or ctx.state.read_only):  # looking stores nothing
         with replacing(file) as part:
             window.to_parquet(part)
     return FeatureSet(window, digest, notes)
-
-
-def _hash(frame: pd.DataFrame) -> str:
-    total = sha256(f"{FEATURE_SET_VERSION} {tuple(frame.columns)}".encode())
-    plain = frame.astype(dict.fromkeys(frame.select_dtypes("category"), "str"))
-    total.update(pd.util.hash_pandas_object(plain).to_numpy().tobytes())
-    return total.hexdigest()[:12]

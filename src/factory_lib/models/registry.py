@@ -25,7 +25,7 @@ import pandas as pd
 from factory_lib.context import RunContext
 from factory_lib.errors import ModelIncompatible, ModelMissing
 from factory_lib.files import lock
-from factory_lib.settings import Settings
+from factory_lib.settings import Paths
 
 EXPERIMENT = "factory"
 CHAMPION, CHALLENGER, RETIRED = "champion", "challenger", "retired"
@@ -66,8 +66,8 @@ def client_for(ctx: RunContext, operation: str) -> Iterator[Any]:
         start = time.perf_counter()
         status = "failed"
         try:
-            if not _is_initialised(ctx.settings):
-                _initialise(ctx.settings)
+            if not _is_initialised(ctx.settings.paths):
+                _initialise(ctx.settings.paths)
             yield mlflow.MlflowClient()
             status = "ok"
         finally:
@@ -77,31 +77,24 @@ def client_for(ctx: RunContext, operation: str) -> Iterator[Any]:
             mlflow.set_registry_uri(registry_uri)
 
 
-def _initialise(settings: Settings) -> None:
+def _initialise(paths: Paths) -> None:
     """Create the tracking database and the experiment once, also if many processes call it at once.
 
     Processes that first open an empty database together would damage it for good, so
-    only one at a time may.
+    only one at a time may. The folder of the artifacts is made last.
     """
     import mlflow
 
-    folder = settings.paths.mlflow_artifacts
-    folder.mkdir(parents=True, exist_ok=True)
-    file = _lock_file(settings)
-    with lock(file):
+    paths.runs.mkdir(parents=True, exist_ok=True)
+    with lock(paths.runs / "mlflow.lock"):
         if mlflow.get_experiment_by_name(EXPERIMENT) is None:
-            mlflow.create_experiment(EXPERIMENT, artifact_location=folder.resolve().as_uri())
-        file.write_text("The tracking database is complete.\n", encoding="utf-8")
+            folder = paths.mlflow_artifacts.resolve().as_uri()
+            mlflow.create_experiment(EXPERIMENT, artifact_location=folder)
+        paths.mlflow_artifacts.mkdir(exist_ok=True)
 
 
-def _is_initialised(settings: Settings) -> bool:
-    file = _lock_file(settings)
-    complete = file.exists() and file.stat().st_size > 0
-    return complete and (settings.paths.runs / "mlflow.db").exists()
-
-
-def _lock_file(settings: Settings) -> Path:
-    return settings.paths.runs / "mlflow.lock"
+def _is_initialised(paths: Paths) -> bool:
+    return (paths.runs / "mlflow.db").is_file() and paths.mlflow_artifacts.is_dir()
 
 
 @dataclass(frozen=True)
@@ -147,6 +140,7 @@ def log(
             experiment_id=experiment.experiment_id, run_name=name, tags=dict(tags)
         ) as run:
             mlflow.log_params(dict(params))
+            numbers = {k: v for k, v in metrics.items() if isinstance(v, int | float)}
             mlflow.log_metrics(numbers)
             for file, text in artifacts.items():
                 mlflow.log_text(text, file)
@@ -260,7 +254,9 @@ def load_version(ctx: RunContext, model: str, alias: str = CHAMPION) -> Version:
         If it was built with another minor version of scikit-learn, or its file is
         damaged or not what was reviewed.
     """
-    if not _is_initialised(ctx.settings):  # nothing was trained yet: a reader makes no database
+    if not _is_initialised(
+        ctx.settings.paths
+    ):  # nothing was trained yet: a reader makes no database
         raise ModelMissing(f"{model} has no {alias}.")
     with client_for(ctx, "load") as client:
         import mlflow
@@ -294,7 +290,9 @@ def versions(ctx: RunContext) -> pd.DataFrame:
         ``model``, ``version``, ``alias``, ``created`` (UTC), ``decision``, ``run_id``.
     """
     columns = ["model", "version", "alias", "created", "decision", "run_id"]
-    if not _is_initialised(ctx.settings):  # nothing was trained yet: a reader makes no database
+    if not _is_initialised(
+        ctx.settings.paths
+    ):  # nothing was trained yet: a reader makes no database
         return pd.DataFrame(columns=columns)
     rows = []
     with client_for(ctx, "versions") as client:

@@ -240,20 +240,20 @@ def _prediction_notes(prediction: Prediction) -> list[str]:
         for model, hours in prediction.served_hours.items()
         if hours
     ]
-    notes.append(_weather_note(prediction.weather.provider, prediction.weather.compared_days))
+    weather = prediction.weather
+    if not weather.provider:
+        notes += ["No provider's weather forecast is stored: climatology of the site's own past."]
+    elif not weather.compared_days:
+        notes += [f"Weather: forecast of {weather.provider}, as issued: none can be compared yet."]
+    else:
+        days = f"{weather.compared_days} of the last {BIAS_DAYS} days"
+        notes.append(
+            f"Weather: forecast of {weather.provider}, less its mean error by hour over {days}."
+        )
     if np.isnan(prediction.band.low_eur_kwh):
         days = f"{indices.BAND_MINIMUM_DAYS} days of prices"
         notes.append(f"Score and recommendation are unknown: {days} are needed for them.")
     return notes
-
-
-def _weather_note(provider: str, compared_days: int) -> str:
-    if not provider:
-        return "No provider's weather forecast is stored: climatology of the site's own past."
-    if not compared_days:
-        return f"Weather: forecast of {provider}, as issued: none can be compared yet."
-    days = f"{compared_days} of the last {BIAS_DAYS} days"
-    return f"Weather: forecast of {provider}, less its mean error by hour over {days}."
 
 
 def tiers(hourly: pd.DataFrame) -> str:

@@ -21,12 +21,13 @@ from sklearn.preprocessing import StandardScaler
 from factory_lib.clock import HOUR_S, MADRID
 from factory_lib.context import RunContext
 from factory_lib.domain.indices import Floats
+from factory_lib.features.days import known_mean
 from factory_lib.features.horizon import HUMIDITY, TEMPERATURE, AsOfView
 from factory_lib.features.weather import (
+    BASE_DAYS,
     BIAS_DAYS,
     corrected_forecast,
     hourly_bias,
-    recent_mean,
     weather_state,
 )
 from factory_lib.models.evaluation import rolling_origin
@@ -192,7 +193,7 @@ def rolling_weather(view: AsOfView, rows: pd.DataFrame, refits: pd.DatetimeIndex
     observed_at = rows["target_start"] + pd.Timedelta(seconds=2 * HOUR_S)
     forecasts = {}
     for name in NAMES:
-        base = recent_mean(view, name)
+        base = known_mean(view.same_hour(name, BASE_DAYS, nearest=1))
         correction = view.actual(name, view.target_s) - base
         forecast = np.full(len(rows), np.nan)
         for origin, issued in rolling_origin(rows["issued_at"], refits):
