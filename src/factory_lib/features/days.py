@@ -12,6 +12,7 @@ load falls on all of them, whatever the tariff's own list of holidays is.
 
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 
 import holidays
 import numpy as np
@@ -26,9 +27,13 @@ Flags = npt.NDArray[np.bool_]
 Matrix = npt.NDArray[np.float64]
 
 YEAR_DAYS = 365.25
-# on their own dates, never moved
-_HOLIDAYS = holidays.country_holidays("ES", observed=False)
 _SPRING_HOUR = 2  # the local hour that the spring clock change leaves out
+
+
+@cache
+def _national_holidays() -> holidays.HolidayBase:
+    """Return the national holidays of Spain on their own dates, never moved, of any year."""
+    return holidays.country_holidays("ES", observed=False)
 
 
 def weekdays(days: Days) -> npt.NDArray[np.int64]:
@@ -39,7 +44,7 @@ def weekdays(days: Days) -> npt.NDArray[np.int64]:
 def holiday_flags(days: Days) -> Flags:
     """Return for each local day whether it is a national holiday."""
     dates = days.astype("datetime64[D]").tolist()
-    return np.array([day in _HOLIDAYS for day in dates], dtype=bool)
+    return np.array([day in _national_holidays() for day in dates], dtype=bool)
 
 
 def year_angles(days: Days) -> Matrix:

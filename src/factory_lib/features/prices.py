@@ -140,8 +140,7 @@ def operator_days(forecasts: pd.DataFrame) -> dict[str, DayMatrix]:
     """
     residual = forecasts["load_mw"] - forecasts["wind_mw"] - forecasts["solar_mw"]
     columns = forecasts.assign(residual_load_mw=residual)
-    names = ("residual_load_mw", "load_mw", "wind_mw")
-    return {name: day_matrix(columns[name]) for name in names}
+    return {name: day_matrix(columns[name]) for name in ("residual_load_mw", "load_mw", "wind_mw")}
 
 
 def _spread(grid: Matrix, lead: int) -> Matrix:
