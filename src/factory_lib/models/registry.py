@@ -129,9 +129,6 @@ def log(
     artifacts : mapping of file name to text
     figures : mapping of file name to matplotlib Figure
     """
-    numbers = {
-        key: float(value) for key, value in metrics.items() if isinstance(value, int | float)
-    }
     with client_for(ctx, "log") as client:
         import mlflow
 
@@ -140,7 +137,7 @@ def log(
             experiment_id=experiment.experiment_id, run_name=name, tags=dict(tags)
         ) as run:
             mlflow.log_params(dict(params))
-            numbers = {k: v for k, v in metrics.items() if isinstance(v, int | float)}
+            numbers = {key: x for key, x in metrics.items() if isinstance(x, int | float)}
             mlflow.log_metrics(numbers)
             for file, text in artifacts.items():
                 mlflow.log_text(text, file)
@@ -254,9 +251,8 @@ def load_version(ctx: RunContext, model: str, alias: str = CHAMPION) -> Version:
         If it was built with another minor version of scikit-learn, or its file is
         damaged or not what was reviewed.
     """
-    if not _is_initialised(
-        ctx.settings.paths
-    ):  # nothing was trained yet: a reader makes no database
+    # where nothing was trained yet, a reader makes no database
+    if not _is_initialised(ctx.settings.paths):
         raise ModelMissing(f"{model} has no {alias}.")
     with client_for(ctx, "load") as client:
         import mlflow
@@ -290,9 +286,8 @@ def versions(ctx: RunContext) -> pd.DataFrame:
         ``model``, ``version``, ``alias``, ``created`` (UTC), ``decision``, ``run_id``.
     """
     columns = ["model", "version", "alias", "created", "decision", "run_id"]
-    if not _is_initialised(
-        ctx.settings.paths
-    ):  # nothing was trained yet: a reader makes no database
+    # where nothing was trained yet, a reader makes no database
+    if not _is_initialised(ctx.settings.paths):
         return pd.DataFrame(columns=columns)
     rows = []
     with client_for(ctx, "versions") as client:
