@@ -14,11 +14,12 @@ from factory_lib.settings import Settings
 
 @dataclass(frozen=True)
 class Demo:
-    """A finished demo: where it lies, what it printed, and how it ended."""
+    """A demo: its home, how it ended, what it printed, and a copy of the home as it was then."""
 
     home: Path
     code: int
     printed: str
+    finished: Path
 
     @property
     def settings(self) -> Settings:

@@ -19,7 +19,7 @@ import pytest
 
 from tests.e2e.demo_run import Demo, factory
 
-pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.xdist_group("three days"), pytest.mark.timeout(600)]
 
 INGESTION = ("ree_price_ingestion", "hybrid_weather_ingestion")
 LOOK_AHEAD = ("ml_predictions", "production_optimization")
@@ -91,8 +91,7 @@ def exported(home: Path) -> bytes:
 def lived(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Lived:
     """Live through the days once, in a copy of the finished demo."""
     home = tmp_path_factory.mktemp("lived")
-    for part in ("data", "runs"):
-        shutil.copytree(demo.home / part, home / part)
+    shutil.copytree(demo.finished, home, dirs_exist_ok=True)
     return Lived(home, {at: run_at(home, at, *jobs) for at, jobs in LIFE})
 
 

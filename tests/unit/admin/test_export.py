@@ -89,8 +89,8 @@ def test_a_series_named_twice_is_written_once(works: RunContext, tmp_path: Path)
     assert (tmp_path / "1.csv").read_text() == (tmp_path / "2.csv").read_text()
 
 
-def test_the_plan_says_when_it_was_made(works: RunContext, tmp_path: Path) -> None:
-    daily.make_plan(works)
+def test_the_plan_says_when_it_was_made(small: RunContext, tmp_path: Path) -> None:
+    daily.make_plan(small)
     found = exported(tmp_path / "plan.csv", "plan")
     assert found["made_at"].nunique() == 1
     early = [*WINDOW[:-1], "2025-11-19T10:00Z", "--out", str(tmp_path / "early.csv")]

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 import pytest
-from msgspec import structs
 
 from factory_lib.clock import day_start, market_day
 from factory_lib.context import RunContext
@@ -30,15 +29,6 @@ def added(ctx: RunContext, *words: str) -> None:
     plant = ctx.settings.plant
     items = [overrides.parse(text, plant, THURSDAY, ctx.as_of, "ana", "test") for text in words]
     overrides.add(folder, items, ctx.as_of)
-
-
-@pytest.fixture
-def small(works: RunContext) -> RunContext:
-    """The works with hours as slots: a tenth of the time for the same rules."""
-    plant = structs.replace(works.settings.plant, slot_min=60)
-    stages = tuple(structs.replace(stage, wait_min=60) for stage in plant.stages)
-    plant = structs.replace(plant, stages=stages)
-    return replace(works, settings=structs.replace(works.settings, plant=plant))
 
 
 def test_a_week_is_planned_cheaper_than_simple_schedules_and_its_files_say_so(small):
