@@ -22,6 +22,7 @@ READERS = {
     "plan_review": lab.plan_review,
     "explore": lambda ctx: lab.explore(ctx, SERIES),
     "climate_risk": lab.climate_risk,
+    "energy_levers": lambda ctx: lab.energy_levers(ctx, every=52),
     "health": lab.health,
     "attributions": lab.attributions,
     "inventory": lab.inventory,
