@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pandas as pd
 from msgspec import structs
 
@@ -17,8 +18,6 @@ from factory_lib.errors import BadInput
 from factory_lib.planner.request import Outage, PlanRequest, open_demand, weekly_orders
 from factory_lib.planner.solve import Plan, fixed_start, shift_begin, solve
 from factory_lib.planning import documents, inputs, overrides, review
-from factory_lib.planning.documents import PlanDocument
-from factory_lib.planning.overrides import Override
 from factory_lib.settings import Settings
 from factory_lib.settings.plant import Replanning
 from factory_lib.settings.tariff import PERIODS
@@ -31,10 +30,8 @@ PREVIEW_DAYS = 3
 PREVIEW_LIMIT_S = 10.0
 OUT = timedelta(hours=24)  # of a machine in a preview
 COST_NAMES = ("energy", "toll", "other", "excess", "paid", "objective")
-CHANGES = ("operators", "contract_kw", "out", "price_eur_mwh", "pv_kwp")
 # The first day of an ordinary week: no holiday of any region, no clock change.
 ORDINARY_MONDAY = date(2026, 3, 9)
-ANY_EUR_MWH = 50.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +55,10 @@ class DailyPlan:
     plan: Plan
     prices: pd.DataFrame
     weather: pd.DataFrame
-    overrides: tuple[Override, ...]
+    overrides: tuple[overrides.Override, ...]
     costs: pd.DataFrame
     contract: pd.DataFrame
-    before: PlanDocument | None
+    before: documents.PlanDocument | None
     month_eur: float
     files: tuple[str, ...]
 
@@ -115,7 +112,7 @@ def make_plan(ctx: RunContext) -> DailyPlan:
 
 
 def request_of(
-    ctx: RunContext, plans: Sequence[PlanDocument] = (), days: int = DAYS
+    ctx: RunContext, plans: Sequence[documents.PlanDocument] = (), days: int = DAYS
 ) -> PlanRequest:
     """Return the request for the next days: today from now on, and the days after it.
 
@@ -158,7 +155,7 @@ def request_of(
     )
 
 
-def _first_demand(ctx: RunContext, plans: Sequence[PlanDocument]) -> date:
+def _first_demand(ctx: RunContext, plans: Sequence[documents.PlanDocument]) -> date:
     """Return the first day whose kilograms are demanded: of the first plan kept, or today."""
     today = market_day(ctx.as_of)
     return max(plans[0].first_demand, today - REMEMBERED) if plans else today
@@ -211,62 +208,76 @@ def compared(plan: Plan) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
+class Changes(msgspec.Struct, forbid_unknown_fields=True):
+    """Changes that a preview looks at.
+
+    Attributes
+    ----------
+    operators : int
+        People more or fewer in every shift.
+    contract_kw : float, optional
+        Contracted in every period.
+    out : str
+        A machine that is out of order for a day from now on.
+    price_eur_mwh : float
+        Added to every price.
+    pv_kwp : float, optional
+        Size of the solar modules.
+    """
+
+    operators: int = 0
+    contract_kw: float | None = None
+    out: str = ""
+    price_eur_mwh: float = 0.0
+    pv_kwp: float | None = None
+
+
 def preview(ctx: RunContext, changes: Mapping[str, Any]) -> tuple[Plan, Plan]:
-    """Plan the next days as they are and with ``changes``; nothing is written.
+    """Plan the next days as they are and with ``Changes``; nothing is written.
 
     Both are free to move every start that lies ahead: what a change costs is not what
     moving costs.
 
-    Parameters
-    ----------
-    changes : dict
-        ``operators`` (people more or fewer in every shift), ``contract_kw``, ``out``
-        (a machine, for a day from now on), ``price_eur_mwh`` (added to every price),
-        ``pv_kwp``.
-
     Raises
     ------
     BadInput
-        If a change is unknown.
+        If a change is unknown, or leaves no plant that could work.
     """
+    free = structs.replace(ctx.settings.plant, replanning=Replanning(freeze_h=0.0, move_eur=0.0))
+    settings = structs.replace(ctx.settings, plant=free)
+    try:
+        change = msgspec.convert(dict(changes), Changes, strict=False)
+        other = _changed(settings, change)
+    except ValueError as error:
+        raise BadInput(
+            f"This cannot be changed in a preview: {error}.",
+            next_step=f"Change {', '.join(Changes.__struct_fields__)}.",
+        ) from None
     plans = documents.recent(ctx)
-    items = overrides.active(documents.plans_folder(ctx), ctx.as_of)
-    free = Replanning(freeze_h=0.0, move_eur=0.0)
-    settings = structs.replace(
-        ctx.settings, plant=structs.replace(ctx.settings.plant, replanning=free)
+    base, changed = (
+        request_of(replace(ctx, settings=one), plans, PREVIEW_DAYS) for one in (settings, other)
     )
-    base = request_of(replace(ctx, settings=settings), plans, PREVIEW_DAYS)
-    other = replace(ctx, settings=_changed(settings, changes))
-    changed = request_of(other, plans, PREVIEW_DAYS)
     prices = changed.prices.copy()
-    prices[["market_eur_mwh", "price_eur_mwh"]] += float(changes.get("price_eur_mwh", 0))
-    out = [Outage(changes["out"], base.begin, base.begin + OUT)] if "out" in changes else []
+    prices[["market_eur_mwh", "price_eur_mwh"]] += change.price_eur_mwh
+    out = [Outage(change.out, base.begin, base.begin + OUT)] if change.out else []
     changed = replace(changed, prices=prices, outages=(*out,))
+    items = overrides.active(documents.plans_folder(ctx), ctx.as_of)
     both = [overrides.applied(one, items) for one in (base, changed)]
     plan, with_change = (solve(one, gap=GAP, time_limit_s=PREVIEW_LIMIT_S) for one in both)
     return plan, with_change
 
 
-def _changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
-    if unknown := ", ".join(set(changes) - set(CHANGES)):
-        raise BadInput(
-            f"{unknown} cannot be changed in a preview.", next_step=f"Change {', '.join(CHANGES)}."
-        )
+def _changed(settings: Settings, change: Changes) -> Settings:
     plant = settings.plant
     contract = settings.contract
-    try:
-        number = {name: float(value) for name, value in changes.items() if name != "out"}
-        more = int(number.get("operators", 0))
-        shifts = tuple(
-            structs.replace(shift, operators=max(shift.operators + more, 0))
-            for shift in plant.shifts
-        )
-        pv = structs.replace(plant.pv, kwp=number.get("pv_kwp", plant.pv.kwp))
-        plant = structs.replace(plant, shifts=shifts, pv=pv)
-        if "contract_kw" in number:
-            contract = structs.replace(contract, kw=dict.fromkeys(PERIODS, number["contract_kw"]))
-    except ValueError as error:
-        raise BadInput(f"This change cannot be planned: {error}.") from None
+    shifts = tuple(
+        structs.replace(shift, operators=max(shift.operators + change.operators, 0))
+        for shift in plant.shifts
+    )
+    kwp = plant.pv.kwp if change.pv_kwp is None else change.pv_kwp
+    plant = structs.replace(plant, shifts=shifts, pv=structs.replace(plant.pv, kwp=kwp))
+    if change.contract_kw is not None:
+        contract = structs.replace(contract, kw=dict.fromkeys(PERIODS, change.contract_kw))
     return structs.replace(settings, plant=plant, contract=contract)
 
 
@@ -283,7 +294,7 @@ def week_problems(settings: Settings) -> list[str]:
     tariff = inputs.tariff_of(settings)
     request = PlanRequest(
         plant=plant,
-        prices=all_in(index, [ANY_EUR_MWH] * len(index), tariff, settings.contract),
+        prices=all_in(index, [50.0] * len(index), tariff, settings.contract),
         tariff=tariff,
         contract=settings.contract,
         begin=begin,

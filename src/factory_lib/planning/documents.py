@@ -25,14 +25,14 @@ MONTH = timedelta(days=32)  # the days whose plans a new one reads
 STAGE_COLUMNS = ["batch", "product", "kg", "stage", "machine", "kw", "start", "end"]
 # An event of iCalendar (RFC 5545). A batch and a stage are one for ever (UID); a later plan raises
 # its SEQUENCE, so that the entry is updated.
-EVENT = r"""BEGIN:VEVENT
+EVENT = """BEGIN:VEVENT
 UID:batch-{batch}-{uid}@factory_lib
 SEQUENCE:{sequence}
 STATUS:{status}
 DTSTAMP:{made_at:%Y%m%dT%H%M%SZ}
 DTSTART:{start:%Y%m%dT%H%M%SZ}
 DTEND:{end:%Y%m%dT%H%M%SZ}
-SUMMARY:{stage}\, batch {batch} ({product}\, {kg:.0f} kg)
+SUMMARY:{title}
 END:VEVENT"""
 
 
@@ -166,22 +166,12 @@ def to_ics(stages: pd.DataFrame, made_at: datetime, before: pd.DataFrame | None 
     lines = ["BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//factory_lib//production plan//EN"]
     coming: list[dict[Any, Any]] = rows[rows["start"] >= made_at].to_dict("records")
     for row in coming:
-        event = EVENT.format_map(
-            {
-                **row,
-                "stage": _escaped(row["stage"]),
-                "product": _escaped(row["product"]),
-                "uid": row["stage"].replace(" ", "-"),
-                "made_at": made_at,
-                "sequence": int(made_at.timestamp()) // 60,
-            }
-        )
-        lines += event.split("\n")
+        title = "{stage}, batch {batch} ({product}, {kg:.0f} kg)".format_map(row)
+        row["title"] = re.sub(r"([\\;,])", r"\\\1", title)
+        row["uid"] = row["stage"].replace(" ", "-")
+        times = {"made_at": made_at, "sequence": int(made_at.timestamp()) // 60}
+        lines += EVENT.format_map(row | times).split("\n")
     return "".join(f"{_folded(line)}\r\n" for line in [*lines, "END:VCALENDAR"])
-
-
-def _escaped(text: str) -> str:
-    return re.sub(r"([\\;,])", r"\\\1", text)
 
 
 def _folded(line: str) -> str:

@@ -96,8 +96,7 @@ def remove_override(folder: Path, number: int) -> Override:
     """
     items = {item.number: item for item in stored(folder)}
     if number not in items:
-        numbers = ", ".join(map(str, items)) or "none"
-        raise BadInput(f"There is no override {number}.", next_step=f"Stored: {numbers}.")
+        raise BadInput(f"There is no override {number}, but {list(items)}.")
     removed = items.pop(number)
     store(folder, [*items.values()])
     return removed

@@ -34,14 +34,6 @@ DAY_COLUMNS = [
     "billed_eur",
 ]
 DAY = timedelta(days=1)
-NOTE = (
-    "Planned: what began under each plan before the next one was made, at the published whole "
-    "price. Billed: the metered energy at the same price. Power term and excess are not counted."
-)
-UNMETERED = (
-    "Nothing is metered: `factory import meter FILE` and `factory import production FILE` store "
-    "the plant's records."
-)
 
 
 def review_plans(ctx: RunContext, days: int = 7) -> JobResult:
@@ -76,7 +68,12 @@ def review_plans(ctx: RunContext, days: int = 7) -> JobResult:
             "days": table.rename_axis("day").reset_index()[DAY_COLUMNS],
             "prices": frame[[*BAND, "actual"]],
         },
-        notes=(NOTE,) if table["metered_kwh"].notna().any() else (NOTE, UNMETERED),
+        notes=(
+            "Planned: what began under each plan before the next one was made, at the published "
+            "whole price. Billed: the metered energy at the same price. Power term and excess are "
+            "not counted. What `factory import meter FILE` and `factory import production FILE` "
+            "have not stored is unknown.",
+        ),
     )
 
 

@@ -14,7 +14,7 @@ from factory_lib.domain.plant import operators
 from factory_lib.domain.tariff import EXCESS_ASSUMPTION, local_dates
 from factory_lib.features.horizon import HUMIDITY, PRICE, TEMPERATURE, documented_features
 from factory_lib.models.history import load_history
-from factory_lib.planner.solve import Plan
+from factory_lib.planner.solve import Plan, Relaxation
 from factory_lib.planning import documents, inputs
 from factory_lib.planning.daily import GAP, DailyPlan
 from factory_lib.planning.overrides import local_time
@@ -42,15 +42,6 @@ RELAXATIONS = {
     "pin": "a pinned start is not kept",
 }
 SERIOUS = ("late", "lost", "firm_late", "pin", "frozen")
-EVERY_EURO = (
-    "Every euro is the whole marginal price of production: market, toll and charge, electricity "
-    "tax and excess power; the power term and loads that always run are the same for every "
-    "schedule."
-)
-CONTRACT_NOTE = (
-    "Contracted power may change once in twelve months; the cheapest is that of the load and days "
-    "beside it, and never below the loads that always run."
-)
 USUAL = 0.95  # of working hours; of all hours it would call an ordinary evening exceptional
 EXCEPTIONAL_EUR_MWH = 50.0  # beyond the usual: an ordinary evening peak stays below
 LEAST_QUARTERS = 320  # of working hours, about a week: fewer do not say what is usual
@@ -72,13 +63,13 @@ def summarise_plan(ctx: RunContext, made: DailyPlan, begin: datetime, end: datet
         map(asdict, plan.costs.relaxations),
         columns=["kind", "subject", "amount", "unit", "eur", "begin", "until"],
     )
-    serious = gave_way[gave_way["kind"].isin(SERIOUS)]
+    serious = [item for item in plan.costs.relaxations if item.kind in SERIOUS]
     proven = plan.source == "solver" and plan.gap <= GAP
     costs = made.costs.rename(index=SCHEDULE_NAMES).rename_axis("schedule").reset_index()
     costs["saved_eur"] = costs["paid_eur"] / costs["kg"] * plan.kg.sum() - plan.costs.paid
     metrics = _metrics(made)
     return JobResult(
-        status="ok" if proven and serious.empty else "warn",
+        status="ok" if proven and not serious else "warn",
         summary=_sentence(made, metrics, serious),
         metrics=metrics,
         tables={
@@ -137,7 +128,7 @@ def _metrics(made: DailyPlan) -> dict[str, Any]:
     return metrics
 
 
-def _sentence(made: DailyPlan, metrics: dict[str, Any], serious: pd.DataFrame) -> str:
+def _sentence(made: DailyPlan, metrics: dict[str, Any], serious: list[Relaxation]) -> str:
     begin = made.request.begin
     days = (market_day(made.request.end) - market_day(begin)).days
     starts = [at for batch in made.plan.batches for at in batch.starts.values() if at >= begin]
@@ -145,19 +136,15 @@ def _sentence(made: DailyPlan, metrics: dict[str, Any], serious: pd.DataFrame) -
         f"{metrics['kg']:,.0f} kg in {metrics['batches']} batches over {days} days for "
         f"{metrics['cost_eur']:,.0f} EUR"
     ]
-    if starts:
-        parts.append(f"next start {local_time(min(starts))}")
+    parts += [f"next start {local_time(min(starts))}"] if starts else []
     if "baseline" in metrics:
         saving = metrics["saving_eur"]
         less = f"{saving:,.0f} EUR less than" if saving >= 0.5 else "no cheaper than"
-        makes = f"{metrics['baseline_kg']:,.0f} kg with “{metrics['baseline']}”"
-        parts.append(f"{less} {makes}")
+        parts.append(f"{less} {metrics['baseline_kg']:,.0f} kg with “{metrics['baseline']}”")
     if made.month_eur:
         parts.append(f"{made.month_eur:,.0f} EUR less this month than begun with the shift")
-    if len(serious):
-        item = serious.iloc[-1]
-        kind = RELAXATIONS[item["kind"]]
-        parts.append(f"{kind}: {item['subject']}, {item['amount']:,.0f} {item['unit']}")
+    for item in serious[-1:]:
+        parts.append(f"{RELAXATIONS[item.kind]}: {item.subject}, {item.amount:,.0f} {item.unit}")
     if made.plan.source != "solver":
         parts.append(f"no plan was found in time: {made.plan.source.replace('_', ' ')} stands in")
     return "; ".join(parts) + "."
@@ -165,17 +152,19 @@ def _sentence(made: DailyPlan, metrics: dict[str, Any], serious: pd.DataFrame) -
 
 def _notes(made: DailyPlan) -> tuple[str, ...]:
     contract = made.request.contract
+    unset = ", ".join(contract.unset)
     notes = [
         f"Prices of the window: {_counts(made.prices['known'], 'quarters')}.",
         f"Outdoor air: {_counts(made.weather['weather_source'], 'hours')}.",
-        EVERY_EURO,
-        CONTRACT_NOTE,
+        "Every euro is the whole marginal price of production: market, toll and charge, "
+        "electricity tax and excess power; the power term and loads that always run are the same "
+        "for every schedule.",
+        "Contracted power may change once in twelve months; the cheapest is that of the load and "
+        "days beside it, and never below the loads that always run.",
         *made.request.tariff.notes(local_dates(made.plan.problem.index)),
     ]
-    if contract.unset:
-        notes.append(f"Not set in [contract] and not counted: {', '.join(contract.unset)}.")
-    if not contract.small and not contract.excess_eur_kw:
-        notes.append(EXCESS_ASSUMPTION)
+    notes += [f"Not set in [contract] and not counted: {unset}."] if unset else []
+    notes += [] if contract.small or contract.excess_eur_kw else [EXCESS_ASSUMPTION]
     if made.before:
         notes.append(
             f"The plan made at {local_time(made.before.made_at)} is taken as carried out until "
