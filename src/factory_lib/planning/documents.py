@@ -22,6 +22,7 @@ from factory_lib.planner.solve import Plan
 
 SCHEMA = "factory-plan/3"
 MONTH = timedelta(days=32)  # the days whose plans a new one reads
+KEPT = "[0-9]*/*Z.json"
 STAGE_COLUMNS = ["batch", "product", "kg", "stage", "machine", "kw", "start", "end"]
 # An event of iCalendar (RFC 5545). A batch and a stage are one for ever (UID); a later plan raises
 # its SEQUENCE, so that the entry is updated.
@@ -65,13 +66,15 @@ def plans_folder(ctx: RunContext) -> Path:
 
 def documents(ctx: RunContext, since: date) -> list[PlanDocument]:
     """Return the plans made from ``since`` on and by ``ctx.as_of``, the oldest first."""
-    plans: dict[datetime, PlanDocument] = {}
-    for folder in (ctx.settings.paths.data / "plans", plans_folder(ctx)):
-        for file in folder.glob("[0-9]*/*Z.json"):
-            if since <= date.fromisoformat(file.parent.name) <= market_day(ctx.as_of):
-                plan = msgspec.json.decode(file.read_bytes(), type=PlanDocument, dec_hook=_stages)
-                plans[plan.made_at] = plan
-    return [plans[at] for at in sorted(plans) if at <= ctx.as_of]
+    files = [*(ctx.settings.paths.data / "plans").glob(KEPT), *plans_folder(ctx).glob(KEPT)]
+    last = market_day(ctx.as_of)
+    plans = [
+        msgspec.json.decode(file.read_bytes(), type=PlanDocument, dec_hook=_stages)
+        for file in files
+        if since <= date.fromisoformat(file.parent.name) <= last
+    ]
+    by_time = {plan.made_at: plan for plan in plans if plan.made_at <= ctx.as_of}
+    return [by_time[at] for at in sorted(by_time)]
 
 
 def recent(ctx: RunContext) -> list[PlanDocument]:
@@ -86,10 +89,8 @@ def carried_out(plans: Sequence[PlanDocument], until: datetime) -> pd.DataFrame:
     is what counts.
     """
     ends = [*(plan.begin for plan in plans), until][1:]
-    parts = [_stages(pd.DataFrame, [])]
-    for plan, end in zip(plans, ends, strict=True):
-        parts.append(plan.stages[plan.stages["start"] < end])
-    stages = pd.concat(parts, ignore_index=True)
+    parts = [one.stages[one.stages["start"] < end] for one, end in zip(plans, ends, strict=True)]
+    stages = pd.concat([_stages(pd.DataFrame, []), *parts], ignore_index=True)
     return stages.drop_duplicates(["batch", "stage"], keep="last", ignore_index=True)
 
 

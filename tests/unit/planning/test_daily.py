@@ -4,14 +4,16 @@ import json
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from factory_lib.clock import day_start, market_day
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput
+from factory_lib.frames import tidy
 from factory_lib.monitoring import alerts, plan_alerts
-from factory_lib.planning import daily, documents, overrides, review, summary
+from factory_lib.planning import daily, documents, inputs, overrides, review, summary
 from factory_lib.results import JobResult
 from tests.support.week import EVENING, NOON, THURSDAY
 
@@ -256,6 +258,37 @@ def test_contract_advice_costs_no_more_than_the_contract(small):
         below[["energy_eur", "power_and_excess_eur"]].sum()
         < table.loc["plan", ["energy_eur", "power_and_excess_eur"]].sum()
     )
+
+
+def test_contract_advice_rests_on_the_meter_where_there_are_four_weeks(small):
+    index = inputs.quarters(NOON - timedelta(days=40), NOON)
+    kwh = np.where(index.hour == 12, 20.0, 5.0)
+    rows = tidy(
+        "metered_quarter_kwh",
+        index,
+        kwh,
+        place="site",
+        source="meter_file",
+        kind="observed",
+        resolution_s=900,
+        retrieved_at=NOON,
+    )
+    small.store.write(rows, run_id="test")
+    plan = daily.make_plan(small)
+    assert plan.contract["load"]["cheapest"] == "metered"
+    assert plan.contract["days"]["cheapest"] > 30
+    assert plan.request.load_so_far.max() == 80.0
+
+
+def test_the_saving_of_the_month_is_of_finished_kilograms(small):
+    first = daily.make_plan(small)
+    end = documents.stages_of(first.plan).groupby("batch")["end"].max().min()
+    later = at(small, end.to_pydatetime())
+    eur_kg = first.costs["paid_eur"] / first.costs["kg"]
+    saved = review.saved_this_month(later, documents.recent(later))
+    assert saved == pytest.approx(250 * (eur_kg["shift_full"] - eur_kg["plan"]))
+    month_later = at(small, NOON + timedelta(days=30))
+    assert review.saved_this_month(month_later, documents.recent(month_later)) == 0
 
 
 def test_an_outage_that_begins_between_two_seconds_is_laid_on_the_grid(small):
