@@ -111,7 +111,7 @@ def list_overrides(ctx: RunContext) -> list[dict[str, Any]]:
     from factory_lib.planning import documents, overrides
 
     items = overrides.stored(documents.plans_folder(ctx))
-    return [{**asdict(item), "override": str(item)} for item in items]
+    return [{"number": item.number, "override": str(item), **asdict(item)} for item in items]
 
 
 @override.command("add")

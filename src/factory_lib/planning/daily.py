@@ -165,10 +165,9 @@ def _finished_kg(ctx: RunContext, stages: pd.DataFrame, begin: datetime) -> dict
     """Return the kilograms finished by product: as recorded of a day, else as planned."""
     last_stage = ctx.settings.plant.stages[-1].name
     done = stages[(stages["stage"] == last_stage) & (stages["end"] <= pd.Timestamp(begin))]
-    if done.empty:
-        return {}
     day = documents.day_ended(done)
-    recorded = inputs.produced_kg(ctx, day.min(), market_day(begin))
+    today = market_day(begin)
+    recorded = inputs.produced_kg(ctx, today - documents.MONTH, today)
     planned = done["kg"].groupby(day).transform("sum")
     kg = (done["kg"] * day.map(recorded) / planned).fillna(done["kg"])
     return dict(kg.groupby(done["product"]).sum())
@@ -343,10 +342,10 @@ def view(ctx: RunContext, first: date, days: int) -> tuple[datetime, datetime]:
             f"{days} days from {first} are not in the plan of {DAYS} days from {today}.",
             next_step=f"Choose a day in it, and 1 … {DAYS} days.",
         )
-    begin = day_start(today)
-    if first > today:
-        begin = local_instant(first - timedelta(days=1), ctx.settings.plant.lead_in)
-    return begin, day_start(end)
+    if first == today:
+        return day_start(today), day_start(end)
+    lead_in = local_instant(first - timedelta(days=1), ctx.settings.plant.lead_in)
+    return lead_in, day_start(end)
 
 
 def logged(ctx: RunContext, made: DailyPlan, metrics: Mapping[str, Any]) -> str:

@@ -96,7 +96,8 @@ def remove_override(folder: Path, number: int) -> Override:
     """
     items = {item.number: item for item in stored(folder)}
     if number not in items:
-        raise BadInput(f"There is no override {number}, but {list(items)}.")
+        next_step = "`factory plan override list` shows those that there are."
+        raise BadInput(f"There is no override {number}.", next_step=next_step)
     removed = items.pop(number)
     store(folder, [*items.values()])
     return removed
