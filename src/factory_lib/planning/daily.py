@@ -286,19 +286,18 @@ def week_problems(settings: Settings) -> list[str]:
     Any weather and any price are taken to do: what is left is the plant's own
     arithmetic.
     """
-    plant = settings.plant
     begin = day_start(ORDINARY_MONDAY)
     end = day_start(ORDINARY_MONDAY + timedelta(days=7))
     index = pd.date_range(begin, end, freq="h", inclusive="left", unit="s", name="start")
     tariff = inputs.tariff_of(settings)
     request = PlanRequest(
-        plant=plant,
+        plant=settings.plant,
         prices=all_in(index, [50.0] * len(index), tariff, settings.contract),
         tariff=tariff,
         contract=settings.contract,
         begin=begin,
         end=end,
-        orders=weekly_orders(plant, ORDINARY_MONDAY, ORDINARY_MONDAY + timedelta(days=6)),
+        orders=weekly_orders(settings.plant, ORDINARY_MONDAY, ORDINARY_MONDAY + timedelta(days=6)),
     )
     return [
         f"{item.subject}: {item.amount:,.0f} {item.unit} {item.kind.replace('_', ' ')}"

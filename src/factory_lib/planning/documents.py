@@ -108,8 +108,9 @@ def stages_of(plan: Plan) -> pd.DataFrame:
     """Return one row for each stage of each batch, with its people and the end of holding."""
     table = plan.table()
     of_stage = table.groupby(["batch", "stage"])
-    table["people"] = of_stage["people"].transform("max")
-    table["held_until"] = of_stage["end"].transform("max")
+    table = table.assign(
+        people=of_stage["people"].transform("max"), held_until=of_stage["end"].transform("max")
+    )
     return table[table["activity"] == "run"].drop(columns="activity").reset_index(drop=True)
 
 
@@ -162,8 +163,7 @@ def to_ics(stages: pd.DataFrame, made_at: datetime, before: pd.DataFrame | None 
     What only the plan ``before`` had is cancelled.
     """
     gone = None if before is None else before.assign(status="CANCELLED")
-    rows = pd.concat([stages.assign(status="CONFIRMED"), gone])
-    rows = rows.drop_duplicates(["batch", "stage"])
+    rows = pd.concat([stages.assign(status="CONFIRMED"), gone]).drop_duplicates(["batch", "stage"])
     lines = ["BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//factory_lib//production plan//EN"]
     coming: list[dict[Any, Any]] = rows[rows["start"] >= made_at].to_dict("records")
     for row in coming:

@@ -21,7 +21,6 @@ BASELINE = "shift_full"  # the plan's number of batches, begun with the shift
 LEAST_METERED_DAYS = 28  # of the meter file, before contract advice rests on it
 LIMITED_GAP, LIMITED_S = 0.02, 20.0  # of the plan below a peak
 BAND = ["p10", "p50", "p90"]
-SUMS = ["planned_kwh", "metered_kwh", "planned_eur", "billed_eur"]
 DAY_COLUMNS = [
     "day",
     "planned_kg",
@@ -48,15 +47,17 @@ def review_plans(ctx: RunContext, days: int = 7) -> JobResult:
     stages = documents.carried_out(plans, day_start(today))
     frame = _quarters(ctx, plans, stages, past)
     by_day = frame.groupby(pd.DatetimeIndex(frame.index).tz_convert(MADRID).date)
-    table = by_day[SUMS].sum(skipna=False)
-    table["expected_eur_mwh"] = by_day["p50"].mean(skipna=False)
-    table["published_eur_mwh"] = by_day["actual"].mean(skipna=False)
     ended = stages[stages["stage"] == ctx.settings.plant.stages[-1].name]
-    kg = ended["kg"].groupby(documents.day_ended(ended)).sum()
-    table["planned_kg"] = kg.reindex(table.index, fill_value=0.0)
+    planned_kg = ended["kg"].groupby(documents.day_ended(ended)).sum()
+    table = by_day[["planned_kwh", "metered_kwh", "planned_eur", "billed_eur"]].sum(skipna=False)
+    table = table.assign(
+        planned_kg=planned_kg.reindex(table.index, fill_value=0.0),
+        produced_kg=inputs.produced_kg(ctx, past[0], today).reindex(table.index),
+        expected_eur_mwh=by_day["p50"].mean(skipna=False),
+        published_eur_mwh=by_day["actual"].mean(skipna=False),
+    )
     first = market_day(plans[0].begin) if plans else today
     table.loc[table.index < first, ["planned_kg", "planned_kwh", "planned_eur"]] = np.nan
-    table["produced_kg"] = inputs.produced_kg(ctx, past[0], today).reindex(table.index)
     kg = table[["planned_kg", "produced_kg"]].sum()
     recorded = f"{kg['produced_kg']:,.0f} kg" if table["produced_kg"].any() else "nothing"
     text = f"{kg['planned_kg']:,.0f} kg were planned in the last {days} days, {recorded} recorded."
@@ -94,15 +95,20 @@ def _quarters(
         if made:
             then = replace(ctx, as_of=made[-1])
             expected.append(inputs.prices(then, begin, day_start(day + DAY)).loc[begin:, BAND])
-    frame = pd.concat(expected).reindex(index)
-    published = prices["known"] == inputs.PUBLISHED
-    frame["actual"] = prices["p50"].where(published)
-    eur_kwh = prices["price_eur_mwh"].where(published) / 1000
-    frame["planned_kwh"] = inputs.planned_kw(ctx, stages, index) / 4
-    frame["metered_kwh"] = inputs.metered_kwh(ctx, index)
-    frame["planned_eur"] = frame["planned_kwh"] * eur_kwh
-    frame["billed_eur"] = frame["metered_kwh"] * eur_kwh
-    return frame
+    published = prices.where(prices["known"] == inputs.PUBLISHED)
+    planned_kwh = inputs.planned_kw(ctx, stages, index) / 4
+    metered_kwh = inputs.metered_kwh(ctx, index)
+    return (
+        pd.concat(expected)
+        .reindex(index)
+        .assign(
+            actual=published["p50"],
+            planned_kwh=planned_kwh,
+            metered_kwh=metered_kwh,
+            planned_eur=planned_kwh * published["price_eur_mwh"] / 1000,
+            billed_eur=metered_kwh * published["price_eur_mwh"] / 1000,
+        )
+    )
 
 
 def saved_this_month(ctx: RunContext, plans: Sequence[PlanDocument]) -> float:
