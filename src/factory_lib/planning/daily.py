@@ -23,7 +23,6 @@ from factory_lib.settings.plant import Replanning
 from factory_lib.settings.tariff import PERIODS
 
 DAYS = 7
-REMEMBERED = timedelta(days=14)  # what was demanded before is not made up for
 GAP = 0.01
 LIMIT_S = 60.0
 PREVIEW_DAYS = 3
@@ -80,7 +79,7 @@ def make_plan(ctx: RunContext) -> DailyPlan:
     plans = documents.recent(ctx)
     before = plans[-1] if plans else None
     items = overrides.active(folder, ctx.as_of)
-    request = overrides.applied(request_of(ctx, plans), items)
+    request = request_of(ctx, plans)
     plan = solve(request, gap=GAP, time_limit_s=LIMIT_S)
     costs = compared(plan)
     eur_kg = costs["paid_eur"] / costs["kg"].where(costs["kg"] > 0)
@@ -137,7 +136,12 @@ def request_of(
     last = plans[-1].stages if plans else stages
     last = last[last.groupby("batch")["end"].transform("max") > pd.Timestamp(begin)]
     so_far = inputs.quarters(day_start(today.replace(day=1)), begin)
-    orders = weekly_orders(plant, _first_demand(ctx, plans), today + timedelta(days=days - 1))
+    first = _first_demand(ctx, plans)
+    items = overrides.stored(documents.plans_folder(ctx))
+    orders = (
+        *weekly_orders(plant, first, today + timedelta(days=days - 1)),
+        *overrides.orders(items, day_start(first), end),
+    )
     return PlanRequest(
         plant=plant,
         prices=prices,
@@ -148,6 +152,8 @@ def request_of(
         orders=open_demand(orders, _finished_kg(ctx, stages, begin)),
         weather=inputs.weather(ctx, begin, end),
         pv_kw=inputs.solar_kw(ctx, begin, end),
+        outages=overrides.outages(items, begin, end),
+        pins=overrides.pins(items, begin, end),
         begun=documents.batches(last[last["start"] < pd.Timestamp(begin)]),
         previous=documents.batches(last),
         next_number=max([0, *(int(n) for plan in plans for n in plan.stages["batch"])]) + 1,
@@ -158,7 +164,7 @@ def request_of(
 def _first_demand(ctx: RunContext, plans: Sequence[documents.PlanDocument]) -> date:
     """Return the first day whose kilograms are demanded: of the first plan kept, or today."""
     today = market_day(ctx.as_of)
-    return max(plans[0].first_demand, today - REMEMBERED) if plans else today
+    return max(plans[0].first_demand, today - overrides.REMEMBERED) if plans else today
 
 
 def _finished_kg(ctx: RunContext, stages: pd.DataFrame, begin: datetime) -> dict[str, float]:
@@ -259,9 +265,8 @@ def preview(ctx: RunContext, changes: Mapping[str, Any]) -> tuple[Plan, Plan]:
     prices = changed.prices.copy()
     prices[["market_eur_mwh", "price_eur_mwh"]] += change.price_eur_mwh
     out = [Outage(change.out, base.begin, base.begin + OUT)] if change.out else []
-    changed = replace(changed, prices=prices, outages=(*out,))
-    items = overrides.active(documents.plans_folder(ctx), ctx.as_of)
-    both = [overrides.applied(one, items) for one in (base, changed)]
+    changed = replace(changed, prices=prices, outages=(*changed.outages, *out))
+    both = (base, changed)
     plan, with_change = (solve(one, gap=GAP, time_limit_s=PREVIEW_LIMIT_S) for one in both)
     return plan, with_change
 

@@ -1,8 +1,7 @@
 """Overrides of people: pinned starts, outages of machines, extra orders; each a record."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -11,10 +10,11 @@ import msgspec
 from factory_lib.clock import MADRID
 from factory_lib.errors import BadInput
 from factory_lib.files import write_atomically
-from factory_lib.planner.request import Order, Outage, Pin, PlanRequest
+from factory_lib.planner.request import Order, Outage, Pin
 from factory_lib.settings.plant import Plant
 
 FILE = "overrides.json"
+REMEMBERED = timedelta(days=14)  # what was demanded before is not made up for
 EARLY_EUR_KG_DAY = 0.05  # of an extra order that is finished before it is due
 HOW = (
     "Write 'pin PRODUCT STAGE WHEN', 'out MACHINE UNTIL' or 'order PRODUCT KG DUE'. "
@@ -75,13 +75,14 @@ def store(folder: Path, items: Sequence[Override]) -> None:
 def add(folder: Path, items: Sequence[Override], now: datetime) -> tuple[Override, ...]:
     """Store new overrides with numbers of their own and return them.
 
-    What is new of a machine takes the place of what was known of it; what has passed
-    goes.
+    What is new of a machine takes the place of what was known of it. What has passed stays
+    for a while: the kilograms of an order are demanded beside those of its week.
     """
     first = max((item.number for item in stored(folder)), default=0) + 1
     new = [msgspec.structs.replace(item, number=first + n) for n, item in enumerate(items)]
     out = {item.what for item in new if item.kind == "outage"}
-    kept = [one for one in active(folder, now) if one.kind != "outage" or one.what not in out]
+    recent = active(folder, now - REMEMBERED)
+    kept = [one for one in recent if one.kind != "outage" or one.what not in out]
     store(folder, [*kept, *new])
     return tuple(new)
 
@@ -103,27 +104,31 @@ def remove_override(folder: Path, number: int) -> Override:
     return removed
 
 
-def applied(request: PlanRequest, items: Sequence[Override]) -> PlanRequest:
-    """Return the request with the overrides that concern its window."""
-    inside = [item for item in items if _meets(item, request)]
-    outages = [Outage(one.what, one.begin, one.end) for one in inside if one.kind == "outage"]
-    pins = [Pin(one.what, one.stage, one.begin) for one in inside if one.kind == "pin"]
-    orders = [
-        Order(one.what, one.kg, one.end, EARLY_EUR_KG_DAY, firm=True, name=f"order {one.number}")
-        for one in inside
-        if one.kind == "order"
-    ]
-    return replace(
-        request,
-        outages=(*request.outages, *outages),
-        pins=(*request.pins, *pins),
-        orders=(*request.orders, *orders),
+def outages(items: Sequence[Override], begin: datetime, end: datetime) -> tuple[Outage, ...]:
+    """Return the outages that reach into a window."""
+    return tuple(
+        Outage(one.what, one.begin, one.end)
+        for one in items
+        if one.kind == "outage" and one.begin < end and one.end > begin
     )
 
 
-def _meets(item: Override, request: PlanRequest) -> bool:
-    due = item.kind != "order" or item.end <= request.end
-    return due and item.begin < request.end and item.end >= request.begin
+def pins(items: Sequence[Override], begin: datetime, end: datetime) -> tuple[Pin, ...]:
+    """Return the pinned starts in a window."""
+    return tuple(
+        Pin(one.what, one.stage, one.begin)
+        for one in items
+        if one.kind == "pin" and begin <= one.begin < end
+    )
+
+
+def orders(items: Sequence[Override], begin: datetime, end: datetime) -> tuple[Order, ...]:
+    """Return the extra orders that are due in a window."""
+    return tuple(
+        Order(one.what, one.kg, one.end, EARLY_EUR_KG_DAY, firm=True, name=f"order {one.number}")
+        for one in items
+        if one.kind == "order" and begin < one.end <= end
+    )
 
 
 def parse(

@@ -127,6 +127,22 @@ def test_an_extra_order_is_made_by_its_time(small):
     assert not made.plan.costs.of("firm_late")
 
 
+def test_an_order_that_was_made_is_not_taken_from_the_week(small):
+    added(small, "order standard 200 2025-11-21T18:00")
+    daily.make_plan(small)
+    later = at(small, NOON + timedelta(days=6))
+    added(later, "out conche 2025-11-26T00:00")
+    request = daily.request_of(later, documents.recent(later))
+    kept = [item.kind for item in overrides.stored(documents.plans_folder(later))]
+    assert kept == ["order", "outage"]
+    ended = documents.carried_out(documents.recent(later), request.begin)
+    made_kg = ended.loc[ended["stage"] == "moulding", "kg"].sum()
+    last = market_day(request.end - timedelta(hours=1))
+    weekly = daily.weekly_orders(small.settings.plant, market_day(NOON), last)
+    demanded = sum(order.kg for order in request.orders)
+    assert demanded == pytest.approx(200 + sum(order.kg for order in weekly) - made_kg, abs=1.0)
+
+
 def test_a_preview_writes_nothing_and_says_what_a_change_costs(small):
     before = sorted(small.settings.paths.data.rglob("*"))
     base, changed = daily.preview(small, {"price_eur_mwh": "50", "operators": "0"})
