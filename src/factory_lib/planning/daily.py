@@ -266,9 +266,8 @@ def preview(ctx: RunContext, changes: Mapping[str, Any]) -> tuple[Plan, Plan]:
     prices[["market_eur_mwh", "price_eur_mwh"]] += change.price_eur_mwh
     out = [Outage(change.out, base.begin, base.begin + OUT)] if change.out else []
     changed = replace(changed, prices=prices, outages=(*changed.outages, *out))
-    both = (base, changed)
-    plan, with_change = (solve(one, gap=GAP, time_limit_s=PREVIEW_LIMIT_S) for one in both)
-    return plan, with_change
+    plan = solve(base, gap=GAP, time_limit_s=PREVIEW_LIMIT_S)
+    return plan, solve(changed, gap=GAP, time_limit_s=PREVIEW_LIMIT_S)
 
 
 def _changed(settings: Settings, change: Changes) -> Settings:
