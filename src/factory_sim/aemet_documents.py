@@ -1,4 +1,4 @@
-"""What AEMET's second step delivers: observations, daily climatology, inventory and municipal forecast.
+"""Documents of AEMET's second step: observations, daily climatology, stations, hourly forecast.
 
 Observations are JSON numbers stamped with the end of the hour; daily climatology is
 strings with decimal commas, words among them, and absent keys; the forecast is strings
@@ -18,7 +18,8 @@ from factory_sim.noise import Floats, Ints
 OBSERVED_AFTER = timedelta(minutes=25)
 OBSERVATIONS_KEPT = timedelta(hours=24)
 DAILY_DELAY = timedelta(days=4)
-LONGEST_ONE_STATION, LONGEST_ALL = timedelta(days=184), timedelta(days=15)
+LONGEST_ONE_STATION = timedelta(days=184)
+LONGEST_ALL = timedelta(days=15)
 # Indicative, name, province, altitude, packed latitude and longitude, degrees.
 STATIONS = {
     "5279X": ("LINARES", "JAEN", 515, "380904N", "033746W", 38.151107, -3.629453),
@@ -28,7 +29,7 @@ STATIONS = {
 
 
 class Refusal(Exception):
-    """What ends in an ``estado`` other than 200."""
+    """A request that ends in an ``estado`` other than 200."""
 
     def __init__(self, estado: int, text: str) -> None:
         super().__init__(text)
@@ -36,7 +37,7 @@ class Refusal(Exception):
 
 
 def observations(ask: Ask, *stations: str) -> list[Any]:
-    """Return the last hours of some stations; stamped with the end of the hour, there some minutes later."""
+    """Return the last hours of some stations, stamped with their end, some minutes after it."""
     last = epoch(ask.now - OBSERVED_AFTER) // HOUR_S * HOUR_S
     ends = np.arange(last - int(OBSERVATIONS_KEPT.total_seconds()) + HOUR_S, last + 1, HOUR_S)
     return [
@@ -49,10 +50,8 @@ def _of_station(ask: Ask, station: str, ends: Ints) -> list[dict[str, Any]]:
         return []
     name, _, altitude, _, _, latitude, longitude = STATIONS[station]
     seen = ask.world.climate.as_seen_by
-    temperature, humidity = (
-        seen("aemet", "temperature_c", ends),
-        seen("aemet", "humidity_pct", ends),
-    )
+    temperature = seen("aemet", "temperature_c", ends)
+    humidity = seen("aemet", "humidity_pct", ends)
     columns = {
         "ta": temperature,
         "hr": humidity,
@@ -88,7 +87,7 @@ def _of_station(ask: Ask, station: str, ends: Ints) -> list[dict[str, Any]]:
 
 
 def daily_climate(ask: Ask, first: str, last: str, stations: str) -> list[Any]:
-    """Return daily climatology: there four days late, half a year at a time, 15 days of all stations."""
+    """Return daily climatology, four days late: half a year at a time, 15 days of all stations."""
     try:
         start, end = (
             datetime.strptime(text, "%Y-%m-%dT%H:%M:%SUTC").replace(tzinfo=UTC)
@@ -102,18 +101,20 @@ def daily_climate(ask: Ask, first: str, last: str, stations: str) -> list[Any]:
             404,
             f"El rango de fechas no puede ser superior a {'15 dias' if everyone else '6 meses'}",
         )
-    known = (epoch(ask.now - DAILY_DELAY) // DAY_S) * DAY_S
-    days = np.arange(-(-epoch(start) // DAY_S) * DAY_S, min(epoch(end) + 1, known), DAY_S)
-    chosen = STATIONS if everyone else stations.removeprefix("estacion/").split(",")
+    last_known = (epoch(ask.now - DAILY_DELAY) // DAY_S) * DAY_S
+    days = np.arange(-(-epoch(start) // DAY_S) * DAY_S, min(epoch(end) + 1, last_known), DAY_S)
+    names = STATIONS if everyone else stations.removeprefix("estacion/").split(",")
     return [
-        record for station in chosen if station in STATIONS for record in _days(ask, station, days)
+        record for station in names if station in STATIONS for record in _days(ask, station, days)
     ]
 
 
 def _days(ask: Ask, station: str, days: Ints) -> list[dict[str, str]]:
     name, province, altitude, *_ = STATIONS[station]
-    daily, chance = ask.world.climate.daily, ask.world.noise.uniform("varias", days // DAY_S)
-    low, high = daily("temperature_min_c", days), daily("temperature_max_c", days)
+    daily = ask.world.climate.daily
+    chance = ask.world.noise.uniform("varias", days // DAY_S)
+    low = daily("temperature_min_c", days)
+    high = daily("temperature_max_c", days)
     columns = {
         "tmed": _comma((low + high) / 2),
         "prec": _rain(ask, days),
@@ -148,7 +149,7 @@ def _days(ask: Ask, station: str, days: Ints) -> list[dict[str, str]]:
 
 
 def _rain(ask: Ask, days: Ints) -> list[str]:
-    """Return rain from 07 to 07 UTC: ``Ip`` below 0.1 mm, ``Acum`` where the next day's figure holds it too."""
+    """Return rain from 07 to 07 UTC: ``Ip`` below 0.1 mm, ``Acum`` if the next figure holds it."""
     hours = (days[:, None] + (7 + np.arange(24)) * HOUR_S).ravel()
     total = ask.world.climate.hourly("precipitation_mm", hours).reshape(-1, 24).sum(axis=1)
     traces = (total == 0) & (ask.world.noise.uniform("trace", days // DAY_S) < 0.04)
@@ -185,7 +186,7 @@ def inventory(_: Ask) -> list[Any]:
 
 
 def hourly_forecast(ask: Ask, municipality: str) -> list[Any]:
-    """Return the forecast of a municipality by local hour, from the present one to the end of the third day."""
+    """Return the forecast of a municipality by local hour, from now to the end of the third day."""
     today = market_day(ask.now)
     days = [_forecast_day(ask, today + timedelta(days=ahead)) for ahead in range(3)]
     return [

@@ -1,4 +1,4 @@
-"""The weather of the simulated world: a station in the upper Guadalquivir, and what others would say about it.
+"""The weather of the simulated world: a station in the upper Guadalquivir, and views of it.
 
 Sizes follow the SIAR record of Linares (mean 17–18 °C, January about 8, July about 28
 °C) and the clear-sky geometry of its latitude. The values need not be right for any
@@ -58,21 +58,19 @@ class Climate:
         self._noise = noise
 
     def hourly(self, name: str, starts: Ints) -> Floats:
-        """Return a weather series of the catalogue at hours that begin at ``starts``, as the station has it."""
-        low, high = SERIES[name].low, SERIES[name].high
-        return floats(np.clip(getattr(self, name)(starts), low, high))
+        """Return a weather series of the catalogue at hours from ``starts``, as at the station."""
+        return floats(np.clip(getattr(self, name)(starts), SERIES[name].low, SERIES[name].high))
 
     def as_seen_by(self, source: str, name: str, starts: Ints) -> Floats:
-        """Return what ``source`` says about the same hours: the station itself, or a grid with errors of its own."""
+        """Return the same hours by ``source``: the station itself, or a grid with errors."""
         bias, sd = _ERRORS.get(source, {}).get(name, (0.0, 0.0))
         if not sd:
             return self.hourly(name, starts)
-        low, high = SERIES[name].low, SERIES[name].high
         error = bias + sd * self._noise.smooth(f"{source}/{name}", starts, 6 * HOUR_S)
-        return np.clip(self.hourly(name, starts) + error, low, high)
+        return np.clip(self.hourly(name, starts) + error, SERIES[name].low, SERIES[name].high)
 
     def forecast(self, source: str, name: str, starts: Ints, issued_s: int) -> Floats:
-        """Return what ``source`` expects; the error grows with the lead and is new every six hours."""
+        """Return the forecast of ``source``: its error grows with the lead, new every six hours."""
         cycle = issued_s // (6 * HOUR_S)
         lead_days = np.maximum(starts - cycle * 6 * HOUR_S, 0) / DAY_S
         scale = {"temperature_c": 1.2, "humidity_pct": 5.0, "wind_speed_ms": 0.6}.get(name, 0.0)
@@ -85,7 +83,7 @@ class Climate:
             self.as_seen_by(source, name, starts) + error, SERIES[name].low, SERIES[name].high
         )
 
-    # -- the sky ---------------------------------------------------------------------------------------------------
+    # -- the sky ----------------------------------------------------------------------------------
 
     def season(self, at_s: Ints, peak_day: float) -> Floats:
         """Return a yearly cosine, 1 on the ``peak_day`` of the year."""
@@ -104,11 +102,11 @@ class Climate:
         return floats(np.maximum(height, 0.0))
 
     def cloud_share(self, at_s: Ints) -> Floats:
-        """Return the share of the sky that is covered, 0 to 1; weather systems pass in two to five days."""
+        """Return the share of cloud, 0 to 1; weather systems pass in two to five days."""
         passing = self._noise.layers("cloud", at_s, {4 * DAY_S: 0.75, DAY_S: 0.5, 4 * HOUR_S: 0.4})
         return 1 / (1 + np.exp(-1.8 * (passing - 0.5 - 0.6 * self.season(at_s, 200.0))))
 
-    # -- what is measured --------------------------------------------------------------------------------------------
+    # -- what is measured -------------------------------------------------------------------------
 
     def temperature_c(self, at_s: Ints) -> Floats:
         """Return the air temperature."""
@@ -123,7 +121,7 @@ class Climate:
         )
 
     def humidity_pct(self, at_s: Ints) -> Floats:
-        """Return the relative humidity, from a dew point that varies slower than the temperature (Magnus formula)."""
+        """Return the relative humidity, from a slowly varying dew point (Magnus formula)."""
         dew_point = 7.4 + 5.0 * self.season(at_s, 215.0) + 3.0 * (self.cloud_share(at_s) - 0.4)
         dew_point += 0.8 * self._air_mass_k(at_s) + self._noise.layers(
             "dew", at_s, {5 * DAY_S: 1.8, DAY_S: 1.0}
@@ -136,7 +134,7 @@ class Climate:
         return np.clip(100 * (np.minimum(share, 0.75) + near) - 2.5 + flutter, 8.0, 100.0)
 
     def precipitation_mm(self, starts: Ints) -> Floats:
-        """Return the rain of the hour: seldom, from thick cloud, most in the cool half of the year."""
+        """Return the hour's rain: seldom, from thick cloud, most in the cool half of the year."""
         wet = self.cloud_share(starts) - 0.78 - 0.08 * self.season(starts, 205.0)
         shower = np.maximum(
             self._noise.layers("rain", starts, {6 * HOUR_S: 0.7, 2 * HOUR_S: 0.8}), 0.0
@@ -175,16 +173,16 @@ class Climate:
         ) % 360
 
     def solar_radiation_wm2(self, starts: Ints) -> Floats:
-        """Return the global radiation, taken in the middle of the hour (clear sky after Haurwitz 1945)."""
+        """Return the global radiation in the middle of the hour (clear sky after Haurwitz 1945)."""
         middle = starts + HOUR_S // 2
         height = self.sun(middle)
         clear = 1098 * height * np.exp(-0.057 / np.maximum(height, 0.01))
         return clear * (1 - 0.75 * self.cloud_share(middle) ** 3)
 
-    # -- days ----------------------------------------------------------------------------------------------------------
+    # -- days -------------------------------------------------------------------------------------
 
     def daily(self, name: str, days: Ints) -> Floats:
-        """Return a series of daily climate for UTC days that begin at ``days``, from the 24 hours of each."""
+        """Return a series of daily climate for UTC days from ``days``, from the hours of each."""
         hours = (np.asarray(days)[:, None] + np.arange(24) * HOUR_S).ravel()
         what, statistic = _DAILY[name]
         values = self.hourly(what, hours).reshape(-1, 24)

@@ -1,7 +1,7 @@
-"""The providers without their line: who answers, which faults strike, what was asked, on a clock of their own."""
+"""The providers without their line: answers, faults and a log, on a clock of their own."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -38,7 +38,7 @@ PROVIDERS: Mapping[str, Provider] = {
 
 
 class WorldClock:
-    """The server's own time: the machine's, or started anywhere, standing still or running at any speed."""
+    """The server's own time: the machine's, or from any instant on at any speed, or still."""
 
     def __init__(self, now: datetime | None = None, speed: float = 0.0) -> None:
         self._system = SystemClock()
@@ -76,7 +76,7 @@ class Delivery:
 
 @dataclass
 class Simulator:
-    """The providers without their line: what the HTTP server serves, and what tests may ask directly."""
+    """The providers without their line, for the HTTP server, or to be asked directly."""
 
     world: World
     clock: WorldClock
@@ -112,7 +112,9 @@ class Simulator:
             )
         provider = PROVIDERS[source]
         with self._lock:
-            now, ordinal, line = self.clock.now(), self._asked[source], len(self.log)
+            now = self.clock.now()
+            ordinal = self._asked[source]
+            line = len(self.log)
             self._asked[source] += 1
             fault, quirks = self._plan.draw(source, url.path, now, ordinal)
             self.log.append(Logged(now, source, target, 0, fault.kind if fault else ""))
@@ -137,18 +139,21 @@ class Simulator:
         return Delivery(answer, fault)
 
     def requests(self) -> dict[str, dict[str, Any]]:
-        """Return per source: how many requests, by status, and the most in any half-open minute of the clock."""
+        """Return per source the requests, by status, and the most in any half-open minute."""
+        by_source: dict[str, list[Logged]] = {}
+        for entry in list(self.log):
+            by_source.setdefault(entry.source, []).append(entry)
         return {
             source: {
-                "count": len(mine),
-                "by_status": dict(Counter(str(entry.status) for entry in mine)),
-                "max_in_60s": _most_in_a_minute([entry.at for entry in mine]),
+                "count": len(by_source[source]),
+                "by_status": dict(Counter(map(_status, by_source[source]))),
+                "max_in_60s": _most_in_a_minute(sorted(map(_at, by_source[source]))),
             }
             for source in PROVIDERS
-            if (mine := [entry for entry in list(self.log) if entry.source == source])
+            if source in by_source
         }
 
-    # -- control -------------------------------------------------------------------------------------------------------
+    # -- control ----------------------------------------------------------------------------------
 
     def control(self, topic: str, order: Mapping[str, Any] | None) -> Any:
         """Answer ``GET`` (no order) or ``POST`` of ``/control/<topic>``.
@@ -198,8 +203,15 @@ class Simulator:
         return self.requests()
 
 
-def _most_in_a_minute(times: list[datetime]) -> int:
-    times = sorted(times)
+def _status(entry: Logged) -> str:
+    return str(entry.status)
+
+
+def _at(entry: Logged) -> datetime:
+    return entry.at
+
+
+def _most_in_a_minute(times: Sequence[datetime]) -> int:
     most = first = 0
     for last, at in enumerate(times):
         while at - times[first] >= timedelta(seconds=60):
@@ -219,12 +231,12 @@ def assemble(
     """Return a simulator with its clock set, its faults read and its holes cut."""
     clock = WorldClock(now, speed)
     simulator = Simulator(World(seed), clock)
-    wanted = read_script(script) if script else {}
-    simulator.set_rules(read_rules(wanted.get("rules", []), PROVIDERS))
+    orders = read_script(script) if script else {}
+    simulator.set_rules(read_rules(orders.get("rules", []), PROVIDERS))
     cut = (
         [hole for hole in demo_holes(clock.now()) if hole.lost or holes == "demo"] if holes else []
     )
-    simulator.set_holes((*cut, *read_holes(wanted.get("holes", []))))
+    simulator.set_holes((*cut, *read_holes(orders.get("holes", []))))
     return simulator
 
 

@@ -1,4 +1,4 @@
-"""What passes between the server and the wire formats: a request as a provider sees it, and its answer."""
+"""Requests as a provider sees them, and answers: all that server and wire formats exchange."""
 
 import json
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""What goes wrong on the line or at the provider, by rate or by script.
+"""Faults on the line or at the provider, by rate or by script.
 
 A rule names a ``kind``: one of ``LINE`` below, or a quirk of a provider (see
 ``Provider.quirks``). Whether it strikes a request depends on the seed and the number of
@@ -15,10 +15,11 @@ same shape; ``factory simulate --list-faults`` prints every kind::
     since = 2026-04-15T11:00:00Z
     until = 2026-04-15T14:00:00Z
 
-    [[holes]]                             # withheld from the first answer that covers
-    it series = ["prices", "temperature_c"] start = 2026-04-10T04:00:00Z end =
-    2026-04-10T09:00:00Z lost = false                          # true: delivered by
-    nobody, ever
+    [[holes]]                             # withheld from the first answer that covers it
+    series = ["prices", "temperature_c"]
+    start = 2026-04-10T04:00:00Z
+    end = 2026-04-10T09:00:00Z
+    lost = false                          # true: never delivered
 """
 
 import json
@@ -76,7 +77,7 @@ _GENERIC: Mapping[str, tuple[Answer, ...]] = {
 
 @dataclass(frozen=True)
 class Rule:
-    """When a fault strikes: all conditions together, and then by chance.
+    """The conditions of a fault: all of them together, and then chance.
 
     Attributes
     ----------
@@ -116,7 +117,7 @@ class Rule:
 
 
 class FaultPlan:
-    """The rules in force. Of several line faults that strike one request, the first rule's counts; quirks add up."""
+    """The rules in force: of several line faults of a request the first counts; quirks add up."""
 
     def __init__(self, rules: Iterable[Rule], seed: int) -> None:
         self.rules = tuple(rules)
@@ -126,7 +127,7 @@ class FaultPlan:
     def draw(
         self, source: str, path: str, now: datetime, ordinal: int
     ) -> tuple[Rule | None, frozenset[str]]:
-        """Return the line fault (or None) and the quirks of this request; called under the server's lock."""
+        """Return the line fault, or None, and the quirks of a request; under the server's lock."""
         line: Rule | None = None
         quirks: set[str] = set()
         for position, rule in enumerate(self.rules):
@@ -144,11 +145,11 @@ class FaultPlan:
         return line, frozenset(quirks)
 
     def chance(self, stream: str, ordinal: int) -> float:
-        """Return a number in [0, 1) that depends on the seed, the stream and the request's number at its source."""
+        """Return a number in [0, 1) by seed, stream and the request's number at its source."""
         return float(self._noise.uniform(stream, np.array([ordinal]))[0])
 
     def refusal(self, kind: str, provider: Provider, ordinal: int) -> Answer | None:
-        """Return the answer that takes the place of the provider's, or None where its own is sent, spoilt or not."""
+        """Return the answer in place of the provider's, or None where its own is sent."""
         choice = provider.refusals.get(kind) or _GENERIC.get(kind)
         return choice[int(self.chance(kind, ordinal) * len(choice))] if choice else None
 
@@ -173,16 +174,13 @@ def read_rules(
             rule = Rule(**values)
         except TypeError as error:
             raise BadInput(f"A fault rule cannot be read: {error}.") from None
-        asked = (
-            providers
-            if rule.source == "*"
-            else {rule.source: providers.get(rule.source, Provider(_nothing))}
-        )
-        known = {*LINE, *(quirk for provider in asked.values() for quirk in provider.quirks)}
-        if rule.source not in ("*", *providers) or rule.kind not in known:
+        named = list(providers) if rule.source == "*" else [rule.source]
+        quirks = [providers[source].quirks for source in named if source in providers]
+        kinds = set(LINE).union(*quirks)
+        if rule.source not in ("*", *providers) or rule.kind not in kinds:
             raise BadInput(
                 f"There is no fault {rule.kind!r} of source {rule.source!r}.",
-                next_step=f"Sources: {', '.join(providers)}. Faults: {', '.join(sorted(known))}.",
+                next_step=f"Sources: {', '.join(providers)}. Faults: {', '.join(sorted(kinds))}.",
             )
         rules.append(rule)
     return tuple(rules)
@@ -202,7 +200,3 @@ def read_script(file: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise BadInput(f"{file} is not a fault script: {error}.") from error
     return parsed
-
-
-def _nothing(_: object) -> Answer:
-    raise NotImplementedError

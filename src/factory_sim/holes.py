@@ -1,7 +1,7 @@
 """Values that arrive late or never: what a gap analysis has to find and a backfill to recover.
 
 A late value is left out of the first answer of each source that covers it and delivered
-from the second on. A lost one is delivered by nobody. Which slots are held back depends
+from the second on. A lost one is never delivered. Which slots are held back depends
 only on the script and, for the demo's, on the day.
 """
 
@@ -59,7 +59,7 @@ _DEMO: tuple[tuple[int, float, float, tuple[str, ...], bool], ...] = (
 
 
 def demo_holes(now: datetime) -> tuple[Hole, ...]:
-    """Return the demo's script: minor, moderate and critical holes in prices and weather, two of them unfillable."""
+    """Return the demo's script: holes of every severity in prices and weather, two unfillable."""
     today = from_epoch(epoch(now) // DAY_S * DAY_S)
 
     def hole(
@@ -72,7 +72,9 @@ def demo_holes(now: datetime) -> tuple[Hole, ...]:
 
 
 def read_holes(script: Iterable[Mapping[str, Any]]) -> tuple[Hole, ...]:
-    """Read holes from parsed TOML or JSON: ``series`` (names, ``prices``, ``weather``), ``start``, ``end``, ``lost``.
+    """Read holes from parsed TOML or JSON.
+
+    Their keys: ``series`` (names, ``prices``, ``weather``), ``start``, ``end``, ``lost``.
 
     Raises
     ------
@@ -100,17 +102,15 @@ class Holes:
         self._lock = Lock()
 
     def delivered(self, source: str, series: str, starts: Ints) -> npt.NDArray[np.bool_]:
-        """Return which of ``starts`` the source delivers now, and remember that they were asked for."""
-        late, lost = (
-            self._inside(series, starts, lost=False),
-            self._inside(series, starts, lost=True),
-        )
+        """Return which of ``starts`` the source delivers now, and remember the request."""
+        late = self._inside(series, starts, lost=False)
+        lost = self._inside(series, starts, lost=True)
         if not late.any():
             return ~lost
         with self._lock:
-            asked = self._asked.setdefault((source, series), set())
-            again = np.isin(starts, np.fromiter(asked, np.int64, len(asked)))
-            asked.update(starts[late].tolist())
+            before = self._asked.setdefault((source, series), set())
+            again = np.isin(starts, np.fromiter(before, np.int64, len(before)))
+            before.update(starts[late].tolist())
         return ~lost & (~late | again)
 
     def lost(self, series: str, starts: Ints) -> npt.NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""Start the simulator as a process of its own, and steer it: what the demo, tests and benchmarks use."""
+"""The simulator as a process of its own, steered over HTTP: for demo, tests and benchmarks."""
 
 import json
 import subprocess
@@ -38,7 +38,7 @@ class Remote:
         self._post("clock", {"now": now.isoformat() if now else "real", "speed": speed})
 
     def set_faults(self, rules: Sequence[Mapping[str, Any]]) -> None:
-        """Replace the fault rules; keys as in :class:`factory_sim.faults.Rule`, instants as ISO text."""
+        """Replace the fault rules; keys as in :class:`factory_sim.faults.Rule`, instants in ISO."""
         self._post("faults", {"rules": list(rules)})
 
     def set_holes(self, holes: Sequence[Mapping[str, Any]] | str) -> None:
@@ -75,7 +75,7 @@ def launched(
     holes: str | None = None,
     port: int = 0,
 ) -> Iterator[Remote]:
-    """Run the simulator beside this process; it ends with the block, and with this process however that ends.
+    """Run the simulator beside this process; it ends with the block, or with this process.
 
     Raises
     ------
@@ -106,8 +106,8 @@ def launched(
                 raise FactoryError(
                     "The simulator did not start.", next_step="Its own message is above."
                 )
-            said = json.loads(line)
-            yield Remote(said["url"], said["seed"], said["pid"])
+            greeting = json.loads(line)
+            yield Remote(greeting["url"], greeting["seed"], greeting["pid"])
         finally:
             process.stdin.close()
             process.wait(timeout=10)

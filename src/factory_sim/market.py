@@ -65,7 +65,7 @@ class Market:
         self._noise = noise
         self._climate = climate
 
-    # -- quantities ------------------------------------------------------------------------------------------------
+    # -- quantities -------------------------------------------------------------------------------
 
     def load_mw(self, at_s: Ints) -> Floats:
         """Return the load of the system."""
@@ -108,7 +108,7 @@ class Market:
         return (self.load_mw(at_s) - self.wind_mw(at_s) - self.solar_mw(at_s) - _MUST_RUN_MW) / 1000
 
     def gas_generation_mwh(self, starts: Ints, length_s: Ints) -> Floats:
-        """Return the combined-cycle generation of days that begin at ``starts`` and last ``length_s``."""
+        """Return the combined-cycle generation of days from ``starts`` that last ``length_s``."""
         if not len(starts):
             return np.empty(0)
         counts = length_s // HOUR_S
@@ -119,10 +119,10 @@ class Market:
         burnt = np.maximum(self.residual_gw(hours) - 3, 0) * 450
         return floats(np.round(np.add.reduceat(burnt, first), 3))
 
-    # -- prices ----------------------------------------------------------------------------------------------------
+    # -- prices -----------------------------------------------------------------------------------
 
     def spot_eur_mwh(self, starts: Ints, resolution_s: int) -> Floats:
-        """Return the day-ahead price of hours or quarters, to the cent; an hour is the mean of its quarters."""
+        """Return the day-ahead price of hours or quarters, to the cent; hours are means."""
         if resolution_s == HOUR_S:
             quarters = (starts[:, None] + np.arange(4) * QUARTER_S).ravel()
             return floats(
@@ -150,7 +150,7 @@ class Market:
         return floats(np.round(price, 2) + 0.0)
 
     def pvpc_eur_mwh(self, starts: Ints, spot_hour_eur_mwh: Floats) -> Floats:
-        """Return the regulated tariff of hours: the market's hour and what the 2.0TD period adds."""
+        """Return the regulated tariff of hours: the market's hour and the adder of its period."""
         services = 7.0 + 1.5 * self._noise.smooth("services", starts, 12 * HOUR_S)
         return floats(
             np.round(1.015 * spot_hour_eur_mwh + services + pvpc_adder_eur_mwh(starts), 2) + 0.0
@@ -163,7 +163,7 @@ def pvpc_adder_eur_mwh(starts: Ints) -> Floats:
 
 
 def period_20td(starts: Ints) -> Ints:
-    """Return the period 1, 2 or 3 of the 2.0TD tariff (peninsula); on purpose not the library's own calendar."""
+    """Return the 2.0TD period 1, 2 or 3 (peninsula); on purpose not the library's calendar."""
     local = _local(starts)
     hour = local.hour.to_numpy()
     peak = ((hour >= 10) & (hour < 14)) | ((hour >= 18) & (hour < 22))

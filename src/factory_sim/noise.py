@@ -1,4 +1,4 @@
-"""Randomness that can be looked up at any instant: a hash of (seed, stream, position) instead of a running generator.
+"""Randomness that can be looked up at any instant: a hash of seed, stream and position.
 
 Two windows that overlap agree where they do, in any process and on any day, and nothing
 is stored. The near-normal values are sums of four uniform numbers, so they are bounded
@@ -43,8 +43,9 @@ class Noise:
         return floats((self._bits(stream, position) >> np.uint64(11)) * 2.0**-53)
 
     def normal(self, stream: str, position: Ints) -> Floats:
-        """Return independent, nearly normal numbers of mean 0 and standard deviation 1, bounded by ±3.47."""
-        bits, lane = self._bits(stream, position), np.uint64(0xFFFF)
+        """Return independent, nearly normal numbers (mean 0, deviation 1), bounded by ±3.47."""
+        bits = self._bits(stream, position)
+        lane = np.uint64(0xFFFF)
         total = (
             (bits & lane)
             + ((bits >> np.uint64(16)) & lane)
@@ -54,7 +55,7 @@ class Noise:
         return floats((total / 65536.0 - 2.0) / _LANES_SD)
 
     def smooth(self, stream: str, at_s: Ints, scale_s: int) -> Floats:
-        """Return noise that takes a new value every ``scale_s`` seconds and eases from one to the next."""
+        """Return noise with a new value every ``scale_s`` seconds, eased from one to the next."""
         cell = at_s // scale_s
         share = (at_s - cell * scale_s) / scale_s
         ease = share * share * (3 - 2 * share)
@@ -63,7 +64,7 @@ class Noise:
         return floats(mixed / np.sqrt((1 - ease) ** 2 + ease**2))
 
     def layers(self, stream: str, at_s: Ints, weights_by_scale_s: dict[int, float]) -> Floats:
-        """Return a weighted sum of smooth noise at several scales; its variance is the sum of the squared weights."""
+        """Return smooth noise of several scales; its variance is the sum of the squared weights."""
         parts = [
             weight * self.smooth(stream, at_s, scale)
             for scale, weight in weights_by_scale_s.items()

@@ -1,4 +1,4 @@
-"""The local HTTP server: every provider under ``/<source>/<provider's own path>``, and what the line does to answers.
+"""The local HTTP server: every provider under ``/<source>/<its own path>``, with line faults.
 
 ``/control/clock``, ``/control/faults``, ``/control/holes`` and ``/control/requests``
 steer it and tell what was asked. It listens on 127.0.0.1 only.
@@ -56,7 +56,8 @@ class _Handler(BaseHTTPRequestHandler):
         return self._send(Answer(200, json.dumps(content, default=str).encode()))
 
     def _deliver(self, delivery: Delivery) -> None:
-        answer, kind = delivery.answer, delivery.fault.kind if delivery.fault else ""
+        answer = delivery.answer
+        kind = delivery.fault.kind if delivery.fault else ""
         if kind == "slow" and delivery.fault:
             time.sleep(delivery.fault.seconds)
         if kind == "truncated":
@@ -64,7 +65,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(answer, reset=kind == "reset")
 
     def _send(self, answer: Answer, *, reset: bool = False) -> None:
-        """Send head and body in one piece; ``reset`` breaks off in mid-body with the full length announced."""
+        """Send head and body in one piece; ``reset`` breaks off in mid-body."""
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.content_type)
         self.send_header("Content-Length", str(len(answer.body)))

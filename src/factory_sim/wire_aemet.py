@@ -34,13 +34,13 @@ QUIRKS = {
 
 
 def answer(ask: Ask) -> Answer:
-    """Return what the interface, and the addresses it hands out, answer."""
+    """Return what the interface, and the addresses that it gives, answer."""
     path = ask.path.removeprefix("/opendata")
     if path.startswith("/sh/"):
         return _document(ask, path)
     for template, limit, resource in _RESOURCES:
-        if found := re.fullmatch(template, path):
-            return _key_refusal(ask) or _first_step(ask, resource, found.groups(), template, limit)
+        if match := re.fullmatch(template, path):
+            return _key_refusal(ask) or _first_step(ask, resource, match.groups(), template, limit)
     return as_html(
         "HTTP Status 404 – Not Found",
         "The origin server did not find a current representation.",
@@ -76,12 +76,7 @@ def _first_step(
     charset = UTF8 if "utf8" in ask.quirks else LATIN
     body = _spaced(content).encode(charset, "replace")
     address = f"/sh/{ask.world.noise.seed & 0xFFFF:04x}{ask.ordinal:06x}"
-    for gone in [
-        key
-        for key, kept in list(ask.documents.items())
-        if key.startswith("/sh/") and kept[0] <= ask.now
-    ]:
-        ask.documents.pop(gone, None)
+    _remove_expired(ask)
     ask.documents[address] = (expires, Answer(200, body, f"text/plain;charset={charset}"))
     return _envelope(
         200,
@@ -90,6 +85,12 @@ def _first_step(
         metadatos=ask.base_url + "/opendata" + address + "m",
         headers={"Remaining-request-endpoint": str(_remaining(ask, template, limit))},
     )
+
+
+def _remove_expired(ask: Ask) -> None:
+    for key, kept in list(ask.documents.items()):
+        if key.startswith("/sh/") and kept[0] <= ask.now:
+            ask.documents.pop(key, None)
 
 
 def _remaining(ask: Ask, template: str, limit: int) -> int:
@@ -118,7 +119,8 @@ _RESOURCES: tuple[tuple[str, int, Callable[..., list[Any]]], ...] = (
     ),
     (r"/api/observacion/convencional/todas", PER_MINUTE, aemet_documents.observations),
     (
-        r"/api/valores/climatologicos/diarios/datos/fechaini/([^/]+)/fechafin/([^/]+)/(estacion/[^/]+|todasestaciones)",
+        r"/api/valores/climatologicos/diarios/datos/fechaini/([^/]+)/fechafin/([^/]+)"
+        r"/(estacion/[^/]+|todasestaciones)",
         PER_MINUTE,
         aemet_documents.daily_climate,
     ),
@@ -131,7 +133,7 @@ _RESOURCES: tuple[tuple[str, int, Callable[..., list[Any]]], ...] = (
 )
 
 
-# -- wording ---------------------------------------------------------------------------------------------------------
+# -- wording --------------------------------------------------------------------------------------
 
 
 def _spaced(content: Any) -> str:
@@ -158,7 +160,10 @@ def _envelope(
 
 
 _TOO_MANY = "Se ha alcanzado uno de los límites de uso. Vuelva a intentarlo el próximo minuto."
-_OLD_TOO_MANY = "Límite de peticiones o caudal por minuto excedido para este usuario. Espere al siguiente minuto."
+_OLD_TOO_MANY = (
+    "Límite de peticiones o caudal por minuto excedido para este usuario. "
+    "Espere al siguiente minuto."
+)
 PROVIDER = Provider(
     answer,
     QUIRKS,

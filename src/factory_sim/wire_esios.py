@@ -1,4 +1,4 @@
-"""ESIOS: indicators behind a token, and the public archive of PVPC in strings with decimal commas."""
+"""ESIOS: indicators behind a token, and the public archive of PVPC with decimal commas."""
 
 import re
 from datetime import date, datetime, time, timedelta
@@ -43,7 +43,7 @@ QUIRKS = {
     "bad_token": "401",
     "no_values": "an empty list of values",
     "all_zero_day": "the archive's day is 24 times 0,00",
-    "utc_repeated": "datetime_utc of the second 02:00 in October repeats the first (the provider's own defect)",
+    "utc_repeated": "datetime_utc of October's second 02:00 repeats the first, as the service does",
     "bare_content_type": "the content type is the bare word json",
 }
 
@@ -57,14 +57,15 @@ def answer(ask: Ask) -> Answer:
         or "bad_token" in ask.quirks
     ):
         return as_json({"status": "401", "message": "HTTP Token: Access denied."}, 401)
-    found = re.fullmatch(r"/indicators/(\d+)", ask.path)
-    if not found or int(found[1]) not in _INDICATORS:
+    match = re.fullmatch(r"/indicators/(\d+)", ask.path)
+    if not match or int(match[1]) not in _INDICATORS:
         return as_json({"status": "404", "message": "Not Found"}, 404)
     try:
-        start, end = _instant(ask.get("start_date")), _instant(ask.get("end_date"))
+        start = _instant(ask.get("start_date"))
+        end = _instant(ask.get("end_date"))
     except ValueError:
         return as_json({"errors": [{"code": "400", "message": "Invalid date"}]}, 400)
-    reply = as_json({"indicator": _indicator(ask, int(found[1]), start, end)})
+    reply = as_json({"indicator": _indicator(ask, int(match[1]), start, end)})
     return Answer(200, reply.body, "json") if "bare_content_type" in ask.quirks else reply
 
 
@@ -77,11 +78,11 @@ def _instant(text: str) -> datetime:
 def _indicator(ask: Ask, identity: int, start: datetime, end: datetime) -> dict[str, Any]:
     name, title, places = _INDICATORS[identity]
     starts, values = _known(ask, identity, start, end + timedelta(seconds=1))
-    asked = {int(geo) for geo in ask.query.get("geo_ids[]", [])} or set(places)
+    requested = set(map(int, ask.query.get("geo_ids[]", []))) or set(places)
     rows = []
     for position, (at, value) in enumerate(zip(starts.tolist(), values.tolist(), strict=True)):
         # The order of places inside an hour is not stable.
-        for geo in sorted(set(places) & asked, key=lambda g: (g * 7 + position) % 5):
+        for geo in sorted(set(places) & requested, key=lambda g: (g * 7 + position) % 5):
             rows.append(
                 _row(
                     at,
@@ -106,7 +107,7 @@ def _indicator(ask: Ask, identity: int, start: datetime, end: datetime) -> dict[
             {"name": "Precio", "id": 23} if name in PUBLISHED else {"name": "Potencia", "id": 20}
         ],
         "tiempo": [{"name": "Hora", "id": 4}],
-        "geos": [{"geo_id": geo, "geo_name": places[geo]} for geo in places if geo in asked],
+        "geos": [{"geo_id": geo, "geo_name": places[geo]} for geo in places if geo in requested],
         "values_updated_at": wall_time(epoch(updated)),
         "values": rows,
     }
@@ -132,7 +133,7 @@ def _known(ask: Ask, identity: int, start: datetime, end: datetime) -> tuple[Int
 
 
 def _in_quarters(ask: Ask, starts: Ints) -> tuple[Ints, Floats]:
-    """Return the spot price as this service does: in quarters, also from the time when there were hours only."""
+    """Return the spot price as this service does: in quarters, also of the time of hours."""
     hours = resolutions(SERIES["spot_eur_mwh"], starts) == HOUR_S
     values = ask.world.values("spot_eur_mwh", starts)
     quarters = (starts[hours][:, None] + np.arange(4) * QUARTER_S).ravel()
@@ -174,7 +175,8 @@ def _archive(ask: Ask) -> Answer:
     toll = pvpc_adder_eur_mwh(starts)
     parts = {"PMH": spot, "TEU": toll, "SAH": total - spot - toll}
     if "all_zero_day" in ask.quirks:
-        total, parts = np.zeros(len(starts)), {key: np.zeros(len(starts)) for key in parts}
+        total = np.zeros(len(starts))
+        parts = dict.fromkeys(parts, total)
     elapsed = (starts - epoch(start)) // HOUR_S
     if end - start == timedelta(hours=23):
         elapsed = to_index(starts).tz_convert(MADRID).hour.to_numpy().astype(np.int64)

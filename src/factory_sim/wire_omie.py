@@ -1,4 +1,4 @@
-"""OMIE's daily file of day-ahead prices: the n-th slot since local midnight, Portugal before Spain."""
+"""OMIE's daily file of day-ahead prices: slots since local midnight, Portugal before Spain."""
 
 import re
 from datetime import date, timedelta
@@ -27,26 +27,30 @@ QUIRKS = {
 
 def answer(ask: Ask) -> Answer:
     """Return what ``/es/file-download`` answers."""
-    wanted = _FILE.fullmatch(ask.get("filename"))
-    if ask.path != "/es/file-download" or ask.get("parents") != "marginalpdbc" or not wanted:
-        return _missing()
-    try:
-        day = date.fromisoformat(wanted[1])
-    except ValueError:
+    day = _day(ask)
+    if ask.path != "/es/file-download" or ask.get("parents") != "marginalpdbc" or day is None:
         return _missing()
     delay = timedelta(minutes=40) if "late_publication" in ask.quirks else timedelta()
     known_until = DayAhead(PUBLISHED["spot_eur_mwh"]).known_until(ask.now - delay)
     start, end = day_bounds(day)
-    if wanted[2] != ("2" if "republished" in ask.quirks else "1") or start >= known_until:
-        return _missing()
     starts = expected(SERIES["spot_eur_mwh"], start, end)
-    if not ask.holes.delivered(ask.source, "spot_eur_mwh", starts).all():
+    if start >= known_until or not ask.holes.delivered(ask.source, "spot_eur_mwh", starts).all():
         return _missing()  # a file is whole or not there
     _, spain = spoil(starts, ask.world.values("spot_eur_mwh", starts), ask.quirks)
     lines = _lines(day, _portugal(ask, starts, spain), spain)
     if "cut_file" in ask.quirks:
         lines = lines[: len(lines) * 2 // 3]
     return Answer(200, "".join(f"{line}\r\n" for line in lines).encode("ascii"), "text/plain")
+
+
+def _day(ask: Ask) -> date | None:
+    """Return the day of the requested file, None where there is no such file."""
+    edition = "2" if "republished" in ask.quirks else "1"
+    match = _FILE.fullmatch(ask.get("filename"))
+    try:
+        return date.fromisoformat(match[1]) if match and match[2] == edition else None
+    except ValueError:
+        return None
 
 
 def _portugal(ask: Ask, starts: Ints, spain: Floats) -> Floats:

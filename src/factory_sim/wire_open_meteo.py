@@ -1,4 +1,4 @@
-"""Open-Meteo: the archive (reanalysis, five days late) and the forecast endpoint with its past days.
+"""Open-Meteo: the archive (reanalysis, five days late), and the forecast with its past days.
 
 Columnar answers. Temperature, humidity, pressure and wind are those of the instant;
 rain and radiation those of the hour before it.
@@ -43,23 +43,19 @@ def answer(ask: Ask) -> Answer:
     if ask.path not in ("/v1/archive", "/v1/forecast"):
         return as_json({"error": True, "reason": "Not Found"}, 404)
     try:
-        latitude, longitude = _coordinate(ask, "latitude", 90), _coordinate(ask, "longitude", 180)
+        latitude = _coordinate(ask, "latitude", 90)
+        longitude = _coordinate(ask, "longitude", 180)
         offset_s = _offset_s(ask)
         first, last = _window(ask)
-        names = [name for part in ask.query.get("hourly", []) for name in part.split(",") if name]
-        if unknown := [name for name in names if name not in VARIABLES]:
-            raise Refusal(
-                f"Cannot initialize SurfacePressureAndHeightVariable from invalid String value {unknown[0]}"
-            )
+        names = _names(ask)
     except Refusal as refusal:
         return as_json({"error": True, "reason": str(refusal)}, 400)
     start = epoch(datetime(first.year, first.month, first.day, tzinfo=UTC)) - offset_s
     times = start + np.arange(((last - first).days + 1) * 24, dtype=np.int64) * HOUR_S
-    factors = {"wind_speed_10m": 1.0 if ask.get("wind_speed_unit") == "ms" else 3.6}
-    units = {name: "m/s" if factors.get(name) == 1.0 else VARIABLES[name][1] for name in names}
-    columns = {name: _column(ask, name, times, factors.get(name, 1.0)) for name in names}
-    if "short_column" in ask.quirks and names:
-        columns[names[-1]].pop()
+    in_ms = ask.get("wind_speed_unit") == "ms"
+    units = {name: VARIABLES[name][1] for name in names}
+    if in_ms and "wind_speed_10m" in units:
+        units["wind_speed_10m"] = "m/s"
     content = {
         # The grid cell's own centre, not the point asked for.
         "latitude": round(latitude * 16) / 16,
@@ -73,13 +69,31 @@ def answer(ask: Ask) -> Answer:
             "time": "unixtime" if ask.get("timeformat") == "unixtime" else "iso8601",
             **units,
         },
-        "hourly": {"time": _times(ask, times, offset_s), **columns},
+        "hourly": {"time": _times(ask, times, offset_s), **_columns(ask, names, times, in_ms)},
     }
     return as_json(content, content_type="application/json; charset=utf-8")
 
 
 class Refusal(Exception):
     """A request the provider answers with 400 and a reason."""
+
+
+def _names(ask: Ask) -> list[str]:
+    names = [name for part in ask.query.get("hourly", []) for name in part.split(",") if name]
+    if unknown := [name for name in names if name not in VARIABLES]:
+        raise Refusal(
+            "Cannot initialize SurfacePressureAndHeightVariable from invalid String value "
+            f"{unknown[0]}"
+        )
+    return names
+
+
+def _columns(ask: Ask, names: list[str], times: Ints, in_ms: bool) -> dict[str, list[float | None]]:
+    factors = {"wind_speed_10m": 1.0 if in_ms else 3.6}
+    columns = {name: _column(ask, name, times, factors.get(name, 1.0)) for name in names}
+    if "short_column" in ask.quirks and names:
+        columns[names[-1]].pop()
+    return columns
 
 
 def _coordinate(ask: Ask, name: str, limit: int) -> float:
@@ -95,7 +109,7 @@ def _coordinate(ask: Ask, name: str, limit: int) -> float:
 
 
 def _offset_s(ask: Ask) -> int:
-    """One offset for the whole answer, that of the present: local times are wrong on one side of a clock change."""
+    """Return the present's offset, for all of an answer: wrong beyond a clock change."""
     name = ask.get("timezone", "GMT")
     try:
         zone = ZoneInfo("UTC" if name == "GMT" else name)
@@ -112,7 +126,8 @@ def _window(ask: Ask) -> tuple[date, date]:
     latest = today if archive else today + timedelta(days=FUTURE_DAYS - 1)
     given = "start_date" in ask.query, "end_date" in ask.query
     if not any(given) and not archive:
-        past, future = int(ask.get("past_days", "0")), int(ask.get("forecast_days", "7"))
+        past = int(ask.get("past_days", "0"))
+        future = int(ask.get("forecast_days", "7"))
         return max(today - timedelta(days=past), earliest), min(
             today + timedelta(days=future - 1), latest
         )
@@ -136,11 +151,11 @@ def _column(ask: Ask, variable: str, times: Ints, factor: float) -> list[float |
     slots = times - HOUR_S if name in ACCUMULATED else times
     values = _values(ask, name, slots, times)
     known_until = epoch(ask.now - (ARCHIVE_DELAY if ask.path == "/v1/archive" else timedelta()))
-    known = times <= known_until
+    is_past = times <= known_until
     delivered = np.ones(len(times), dtype=bool)
-    delivered[known] = ask.holes.delivered(ask.source, name, slots[known])
+    delivered[is_past] = ask.holes.delivered(ask.source, name, slots[is_past])
     if ask.path == "/v1/archive":
-        delivered &= known
+        delivered &= is_past
     if "null_run" in ask.quirks:
         delivered &= (times <= known_until - 12 * HOUR_S) | (times > known_until)
     if "frozen" in ask.quirks:

@@ -45,35 +45,35 @@ def answer(ask: Ask) -> Answer:
         return _INVALID_KEY
     if ask.path.startswith("/data/3.0") and "no_subscription" in ask.quirks:
         return _NO_SUBSCRIPTION
-    for name, short, limit in (("lat", "latitude", 90), ("lon", "longitude", 180)):
-        try:
-            good = abs(float(ask.get(name))) <= limit
-        except ValueError:
-            good = False
-        if not good or "wrong_coordinate" in ask.quirks:
-            return as_json(
-                {
-                    "cod": "400",
-                    "message": f"wrong {short}" if ask.get(name) else "Nothing to geocode",
-                },
-                400,
-            )
+    for name, label, limit in (("lat", "latitude", 90), ("lon", "longitude", 180)):
+        if "wrong_coordinate" in ask.quirks or not _is_within(ask.get(name), limit):
+            message = f"wrong {label}" if ask.get(name) else "Nothing to geocode"
+            return as_json({"cod": "400", "message": message}, 400)
     return resource(ask)
 
 
-# -- what is measured or expected ------------------------------------------------------------------------------------
+def _is_within(text: str, limit: int) -> bool:
+    try:
+        return abs(float(text)) <= limit
+    except ValueError:
+        return False
+
+
+# -- what is measured or expected -----------------------------------------------------------------
 
 
 def _weather(ask: Ask, at_s: Ints) -> dict[str, Floats]:
-    """Return the variables at instants: measured in the past, expected in the future; rain of the hour before."""
+    """Return the variables at instants, past or future; the rain is that of the hour before."""
     if "frozen" in ask.quirks:
         at_s = at_s // DAY_S * DAY_S
-    now, climate = epoch(ask.now), ask.world.climate
+    now = epoch(ask.now)
+    climate = ask.world.climate
     values = {}
     for name in _WEATHER:
         slots = at_s - HOUR_S if name in ACCUMULATED else at_s
-        known = climate.as_seen_by(ask.source, name, slots)
-        values[name] = np.where(at_s <= now, known, climate.forecast(ask.source, name, slots, now))
+        measured = climate.as_seen_by(ask.source, name, slots)
+        expected = climate.forecast(ask.source, name, slots, now)
+        values[name] = np.where(at_s <= now, measured, expected)
     return values
 
 
@@ -126,10 +126,8 @@ def _sky(values: dict[str, float]) -> list[dict[str, Any]]:
 
 
 def _rows(columns: dict[str, Floats]) -> list[dict[str, float]]:
-    return [
-        dict(zip(columns, row, strict=True))
-        for row in zip(*(c.tolist() for c in columns.values()), strict=True)
-    ]
+    rows = zip(*map(np.ndarray.tolist, columns.values()), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def _offset_s(ask: Ask) -> int:
@@ -137,11 +135,11 @@ def _offset_s(ask: Ask) -> int:
     return int(offset.total_seconds()) if offset else 0
 
 
-# -- resources -------------------------------------------------------------------------------------------------------
+# -- resources ------------------------------------------------------------------------------------
 
 
 def _current(ask: Ask) -> Answer:
-    """Measured at an odd second of the last ten minutes, and the same until the next measurement."""
+    """Return what was measured at an odd second of the last ten minutes."""
     dt = epoch(ask.now) // MEASURED_EVERY_S * MEASURED_EVERY_S - 415
     (values,) = _rows(_weather(ask, np.array([dt])))
     day = dt // DAY_S * DAY_S
@@ -255,23 +253,25 @@ _RESOURCES: dict[str, Callable[[Ask], Answer]] = {
 _INVALID_KEY = as_json(
     {
         "cod": 401,
-        "message": "Invalid API key. Please see https://openweathermap.org/faq#error401 for more info.",
+        "message": "Invalid API key. Please see https://openweathermap.org/faq#error401 "
+        "for more info.",
     },
     401,
 )
 _NO_SUBSCRIPTION = as_json(
     {
         "cod": 401,
-        "message": "Please note that using One Call 3.0 requires a separate subscription to the One Call by Call plan. "
-        "Learn more here https://openweathermap.org/price.",
+        "message": "Please note that using One Call 3.0 requires a separate subscription "
+        "to the One Call by Call plan. Learn more here https://openweathermap.org/price.",
     },
     401,
 )
 _BLOCKED = as_json(
     {
         "cod": 429,
-        "message": "Your account is temporary blocked due to exceeding of requests limitation of your subscription "
-        "type. Please choose the proper subscription https://openweathermap.org/price",
+        "message": "Your account is temporary blocked due to exceeding of requests limitation "
+        "of your subscription type. Please choose the proper subscription "
+        "https://openweathermap.org/price",
     },
     429,
 )

@@ -4,6 +4,7 @@ Wall time of Madrid, both ends inclusive, at most a calendar month at a time; on
 for every refusal.
 """
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime, time, timedelta
 from typing import Any
 
@@ -60,28 +61,30 @@ def _prices(ask: Ask, start: datetime, end: datetime) -> Answer:
     geo = {"geo_limit", "geo_ids", "geo_trunc"} & set(ask.query)
     if ask.get("geo_limit", "peninsular") != "peninsular" or geo == {"geo_trunc"}:
         return _not_available()
-    found = {}
-    for name in ("pvpc_eur_mwh", "spot_eur_mwh"):
+    prices = {}
+    for name in ("pvpc_eur_mwh",) if geo else ("pvpc_eur_mwh", "spot_eur_mwh"):
         starts, values = _published(ask, name, start, end)
-        missing = f"{name.split('_')[0]}_missing" in ask.quirks or (geo and name == "spot_eur_mwh")
-        if len(starts) and not missing:
-            found[name] = starts, values
-    if not found:
+        if len(starts) and f"{name.split('_')[0]}_missing" not in ask.quirks:
+            prices[name] = dict(zip(starts.tolist(), values.tolist(), strict=True))
+    if not prices:
         return _not_available()
-    total: dict[int, float] = {}
-    for starts, values in found.values():
-        for at, value in zip(starts.tolist(), values.tolist(), strict=True):
-            total[at] = total.get(at, 0.0) + abs(value)
-    included = [
-        _price_serie(ask, name, starts, values, total) for name, (starts, values) in found.items()
-    ]
+    total = _sums(prices.values())
+    included = [_price_serie(ask, name, values, total) for name, values in prices.items()]
     if "reversed" in ask.quirks:
         included.reverse()
     return _body("Precios mercado peninsular en tiempo real", "mer13", included)
 
 
+def _sums(series: Iterable[Mapping[int, float]]) -> dict[int, float]:
+    total: dict[int, float] = {}
+    for values in series:
+        for at, value in values.items():
+            total[at] = total.get(at, 0.0) + abs(value)
+    return total
+
+
 def _published(ask: Ask, name: str, start: datetime, end: datetime) -> tuple[Ints, Floats]:
-    """Return the slots that exist at the clock's time and are delivered, spoilt as the quirks say."""
+    """Return the slots that are published by now and delivered, spoilt as the quirks say."""
     delay = timedelta(minutes=40) if "late_publication" in ask.quirks else timedelta()
     starts = expected(
         SERIES[name], start, min(end, DayAhead(PUBLISHED[name]).known_until(ask.now - delay))
@@ -98,7 +101,8 @@ def spoil(starts: Ints, values: Floats, quirks: frozenset[str]) -> tuple[Ints, F
     if "doubled_october" in quirks:
         wall = to_index(starts).tz_convert(MADRID).tz_localize(None).asi8
         _, first, slot = np.unique(wall, return_index=True, return_inverse=True)
-        starts, values = starts[first], floats(np.bincount(slot, weights=values))
+        starts = starts[first]
+        values = floats(np.bincount(slot, weights=values))
     if "all_zero" in quirks:
         values = np.zeros(len(starts))
     if "frozen" in quirks:
@@ -109,21 +113,21 @@ def spoil(starts: Ints, values: Floats, quirks: frozenset[str]) -> tuple[Ints, F
 
 
 def _price_serie(
-    ask: Ask, name: str, starts: Ints, values: Floats, total: dict[int, float]
+    ask: Ask, name: str, values: Mapping[int, float], total: Mapping[int, float]
 ) -> dict[str, Any]:
-    """``percentage`` is the value's share of the sum of all series at that instant: of no use, and faithfully there."""
+    """Return a series; ``percentage`` is the share of the sum of all series, as in the service."""
     rows = [
         {
             "value": number(value),
             "percentage": number(abs(value) / total[at] if value else 0),
             "datetime": wall_time(at),
         }
-        for at, value in zip(starts.tolist(), values.tolist(), strict=True)
+        for at, value in values.items()
     ]
     word = _WORDS[name]
     if "old_words" in ask.quirks:
         word = {"pvpc_eur_mwh": "PVPC (€/MWh)", "spot_eur_mwh": "Precio mercado spot (€/MWh)"}[name]
-    day_before = market_day(from_epoch(int(starts[-1]))) - timedelta(days=1)
+    day_before = market_day(from_epoch(max(values))) - timedelta(days=1)
     updated = ask.now if "revised" in ask.quirks else local_instant(day_before, PUBLISHED[name])
     return _serie(word, _IDS[name], wall_time(epoch(updated)), rows, "price", _COLOURS[name])
 

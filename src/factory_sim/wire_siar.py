@@ -1,4 +1,4 @@
-"""SIAR: the interface behind a token, which refuses everything with 403, and the web site's export in UTF-16LE."""
+"""SIAR: the interface behind a token, which refuses with 403, and the site's UTF-16LE export."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -13,9 +13,11 @@ from factory_sim.noise import Ints
 STATIONS = {"J09": (date(2000, 8, 1), date(2017, 12, 31)), "J17": (date(2018, 6, 13), date.max)}
 DELAY = timedelta(days=1)
 _HEADER = (
-    "IdProvincia;IdEstacion;Fecha;Año;Dia;Temp Media (ºC);Temp Max (ºC);Hora Temp Max;Temp Mínima (ºC);Hora Temp Min;"
-    "Humedad Media (%);Humedad Max (%);Hora Hum Max;Humedad Min (%);Hora Hum Mín;Velviento (m/s);DirViento (º);"
-    "VelVientoMax (m/s);Hora VelMax;Dir viento Vel Max (º);Radiación (MJ/m2);Precipitación (mm);PePMon;EtPMon"
+    "IdProvincia;IdEstacion;Fecha;Año;Dia;"
+    "Temp Media (ºC);Temp Max (ºC);Hora Temp Max;Temp Mínima (ºC);Hora Temp Min;"
+    "Humedad Media (%);Humedad Max (%);Hora Hum Max;Humedad Min (%);Hora Hum Mín;"
+    "Velviento (m/s);DirViento (º);VelVientoMax (m/s);Hora VelMax;Dir viento Vel Max (º);"
+    "Radiación (MJ/m2);Precipitación (mm);PePMon;EtPMon"
 )
 _FIELDS = {
     "TempMedia": "temperature_mean_c",
@@ -44,7 +46,8 @@ _MESSAGES = {
     "bad_token": "El token no es válido.",
     "before_minimum": "La fecha inicial es anterior a la Fecha Mínima permitida para su token.",
     "requests_per_minute": "Ha superado el número de peticiones permitidas en un minuto.",
-    "records_per_minute": "La petición rebasaría el número máximo de datos permitidos en un minuto.",
+    "records_per_minute": "La petición rebasaría el número máximo de datos permitidos "
+    "en un minuto.",
     "records_per_day": "La petición rebasaría el número máximo de datos permitidos en un día.",
 }
 
@@ -56,11 +59,8 @@ def answer(ask: Ask) -> Answer:
         return Answer(200, b"c2ltdWxhdGVkLXRva2Vu", "text/plain;charset=utf-8")
     if path == "/websiar/export.csv":
         return Answer(200, export(ask, *_window(ask)), "text/csv")
-    for quirk, message in _MESSAGES.items():
-        if quirk in ask.quirks or (quirk == "bad_token" and not ask.get("token")):
-            return _message(403, message)
-    if "message_in_200" in ask.quirks:
-        return _message(200, "No se han encontrado datos.")
+    if refusal := _refusal(ask):
+        return refusal
     if path != "/API/V1/Datos/Diarios/ESTACION":
         return Answer(404, b"", "text/plain")
     try:
@@ -71,6 +71,13 @@ def answer(ask: Ask) -> Answer:
     return as_json({"datos": rows, "MensajeRespuesta": None})
 
 
+def _refusal(ask: Ask) -> Answer | None:
+    for quirk, message in _MESSAGES.items():
+        if quirk in ask.quirks or (quirk == "bad_token" and not ask.get("token")):
+            return _message(403, message)
+    return _message(200, "No se han encontrado datos.") if "message_in_200" in ask.quirks else None
+
+
 def _window(ask: Ask) -> tuple[date, date]:
     return date.fromisoformat(ask.get("FechaInicial")), date.fromisoformat(ask.get("FechaFinal"))
 
@@ -78,7 +85,8 @@ def _window(ask: Ask) -> tuple[date, date]:
 def _days(ask: Ask, station: str, first: date, last: date) -> Ints:
     """Return the UTC days that the station reports and the clock allows."""
     opened, closed = STATIONS.get(station, (date.max, date.min))
-    first, last = max(first, opened), min(last, closed, (ask.now - DELAY).date())
+    first = max(first, opened)
+    last = min(last, closed, (ask.now - DELAY).date())
     days = (
         np.arange(_midnight(first), _midnight(last) + 1, DAY_S)
         if first <= last
@@ -102,18 +110,19 @@ def _rows(ask: Ask, station: str, first: date, last: date) -> list[dict[str, Any
     values = {field: ask.world.climate.daily(name, days) for field, name in _FIELDS.items()}
     if "manual_spelling" in ask.quirks:
         values["HumedadMin"] = values.pop("humedadMin")
+    columns = [np.round(column, 2).tolist() for column in values.values()]
     return [
         {
             "Fecha": f"{day_start(from_epoch(day).date()):%Y-%m-%dT%H:%M:%S}",
             "Estacion": station,
-            **{field: round(column[position], 2) for field, column in values.items()},
+            **dict(zip(values, row, strict=True)),
             "HorMinTempMax": 1450,
             "HorMinTempMin": 610,
             "DirViento": 240.0,
             "IdProvincia": 23,
             "IdEstacion": int(station[1:]),
         }
-        for position, day in enumerate(days.tolist())
+        for day, *row in zip(days.tolist(), *columns, strict=True)
     ]
 
 

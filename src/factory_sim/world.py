@@ -25,7 +25,7 @@ PUBLISHED = tuple(
 
 
 class World:
-    """Prices, power system and weather; the same seed gives the same values for any window, in any process."""
+    """Prices, power system and weather; a seed gives the same values in any window and process."""
 
     def __init__(self, seed: int = DEFAULT_SEED) -> None:
         self.seed = seed
@@ -42,7 +42,7 @@ class World:
         return self.market.pvpc_eur_mwh(starts, self.spot(starts, HOUR_S))
 
     def window(self, name: str, start: datetime, end: datetime) -> tuple[Ints, Floats]:
-        """Return starts (seconds since 1970) and true values of a catalogue series in the half-open window."""
+        """Return starts (s since 1970) and true values of a series in the half-open window."""
         starts = expected(SERIES[name], start, end)
         return starts, self.values(name, starts)
 
@@ -74,7 +74,7 @@ class World:
         return forecast
 
     def everything(self, start: datetime, end: datetime) -> Mapping[str, tuple[Ints, Floats]]:
-        """Return every series in the window that somebody publishes."""
+        """Return every published series in the window."""
         return {name: self.window(name, start, end) for name in PUBLISHED}
 
 

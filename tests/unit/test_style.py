@@ -24,7 +24,6 @@ EXEMPT = {
     "catalogue",
     "clock",
     "errors",
-    "factory_sim",
     "frames",
     "slots",
     "store",
