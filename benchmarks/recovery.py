@@ -226,7 +226,7 @@ def count(ctx: RunContext, scenario: Scenario, world: World) -> dict[str, Any]:
         places = ("ES",) if name in PRICES else ctx.settings.site.places.weather
         rows = ctx.store.read(name, places=places, start=scenario.since, end=scenario.until)
         came = rows[np.isin(from_index(rows["start"]), slots)]
-        unfillable = coverages[name].where(SlotState.UNFILLABLE)
+        unfillable = coverages[name].starts[coverages[name].states == SlotState.UNFILLABLE]
         found["missing"] += len(slots)
         found["recoverable"] += int(offered.sum())
         found["recovered"] += len(came)

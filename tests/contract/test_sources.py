@@ -164,7 +164,8 @@ def test_tomorrow_is_there_as_far_as_it_is_published(open_source: Opener) -> Non
 @pytest.mark.parametrize("name", [name for name, spec in sources.SOURCES.items() if spec.forecasts])
 def test_forecasts_are_forecast_rows_of_hours_to_come(open_source: Opener, name: str) -> None:
     asked = sources.SOURCES[name].forecasts[:3]
-    rows = open_source(name).forecast(asked)
+    source = open_source(name)
+    rows = source.forecast(asked, source.places()[0])
     assert tuple(rows.columns) == FORECAST_COLUMNS
     assert set(rows["series"]) == set(asked)
     assert (rows["target_start"] >= rows["issued_at"]).all()
@@ -172,11 +173,6 @@ def test_forecasts_are_forecast_rows_of_hours_to_come(open_source: Opener, name:
     assert (rows["issued_at"] <= pd.Timestamp(NOW) + pd.Timedelta(minutes=1)).all()
     assert not rows.duplicated(["series", "target_start"]).any()
     assert rows["target_start"].max() >= pd.Timestamp(NOW) + pd.Timedelta(hours=24)
-
-
-def test_aemet_has_an_inventory_of_stations(open_source: Opener) -> None:
-    stations = open_source("aemet").inventory()  # type: ignore[attr-defined]
-    assert "5279X" in set(stations["place"])
 
 
 @pytest.mark.parametrize("name", ONLINE)

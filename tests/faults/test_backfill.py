@@ -17,7 +17,7 @@ from factory_lib import frames
 from factory_lib.catalogue import default_catalogue
 from factory_lib.clock import day_bounds
 from factory_lib.context import RunContext
-from factory_lib.pipeline import quarantine
+from factory_lib.pipeline import quality
 from factory_lib.pipeline.backfill import Progress, backfill
 from factory_lib.pipeline.gaps import analyse
 from factory_lib.runs import due
@@ -135,8 +135,8 @@ def test_what_no_source_has_is_unfillable_and_not_requested_again(town: Any) -> 
 
 def quarantine_window(ctx: RunContext, name: str, first: datetime, last: datetime) -> None:
     """Quarantine what is stored in the window, as a person who does not trust it."""
-    selection = quarantine.Selection(name, first, last)
-    quarantine.record_decision(ctx, selection, "quarantined", "frozen feed", "Ana")
+    selection = quality.Selection(name, first, last)
+    quality.record_decision(ctx, selection, "quarantined", "frozen feed", "Ana")
 
 
 def test_a_value_quarantined_before_is_fetched_from_another_source(town: Any) -> None:

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from factory_lib.catalogue import QUARTERS_SINCE, default_catalogue
 from factory_lib.clock import day_start, epoch
 from factory_lib.pipeline.coverage import (
+    Coverage,
     SlotState,
     classify,
     contained,
     day_labels,
     grid_step,
-    runs,
 )
 from factory_lib.slots import expected
 
@@ -60,11 +60,11 @@ def test_the_five_states_add_up(name: str, start: datetime, days: int, seed: int
     )
 
     assert sum(coverage.counts().values()) == len(slots)
-    assert set(coverage.where(SlotState.PRESENT)) == set(slots) & set(present)
-    assert set(coverage.where(SlotState.QUARANTINED)) == (set(slots) & set(quarantined)) - set(
-        present
-    )
-    late = coverage.where(SlotState.LATE)
+    assert set(coverage.starts[coverage.states == SlotState.PRESENT]) == set(slots) & set(present)
+    assert set(coverage.starts[coverage.states == SlotState.QUARANTINED]) == (
+        set(slots) & set(quarantined)
+    ) - set(present)
+    late = coverage.starts[coverage.states == SlotState.LATE]
     assert not len(late) or late.min() + 900 > epoch(entry.due_until(as_of)) - 86400
     shuffled = classify(
         entry,
@@ -92,19 +92,27 @@ def test_runs_are_maximal_and_cover_their_state(
     inside = np.zeros(len(slots), dtype=bool)
     for first, last in zip(gaps.starts, gaps.ends, strict=True):
         inside |= (slots >= first) & (slots < last)
-    np.testing.assert_array_equal(slots[inside], coverage.where(SlotState.MISSING))
+    np.testing.assert_array_equal(
+        slots[inside], coverage.starts[coverage.states == SlotState.MISSING]
+    )
     assert (gaps.starts[1:] > gaps.ends[:-1]).all()  # touching stretches would be one
     assert gaps.slots.sum() == coverage.counts()["missing"]
     np.testing.assert_array_equal(coverage.starts[1:], coverage.ends[:-1])
 
 
-@given(st.integers(1, 400), SEEDS, st.sampled_from([900, 3600, 86400]))
-def test_runs_agree_with_a_walk_along_the_grid(size: int, seed: int, step: int) -> None:
-    rng = np.random.default_rng(seed)
+@given(
+    st.integers(1, 400),
+    SEEDS,
+    st.sampled_from(["metered_quarter_kwh", "temperature_c", "temperature_mean_c"]),
+)
+def test_runs_agree_with_a_walk_along_the_grid(size: int, seed: int, name: str) -> None:
+    rng, entry = np.random.default_rng(seed), CATALOGUE[name]
+    step = entry.cadences[0].resolution_s
     grid = np.arange(size, dtype=np.int64) * step + 7 * step
     mask = rng.random(size) < 0.4
+    states = np.where(mask, SlotState.MISSING, SlotState.PRESENT).astype(np.uint8)
 
-    stretches = runs(mask, grid, grid + step, step)
+    stretches = Coverage(entry, grid, grid + step, states).runs(SlotState.MISSING)
 
     walked, begin = [], None
     missing = set(grid[mask].tolist())

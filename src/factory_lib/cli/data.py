@@ -27,7 +27,7 @@ from factory_lib.clock import parse_instant
 from factory_lib.context import RunContext, open_context
 from factory_lib.errors import BadInput, SourceError
 from factory_lib.importers.formats import FORMATS
-from factory_lib.pipeline import backfill, gaps, quarantine, summary
+from factory_lib.pipeline import backfill, gaps, quality, summary
 from factory_lib.results import JobResult
 
 commands = click.Group()
@@ -179,7 +179,7 @@ def quarantined(profile: str | None, as_json: bool) -> None:
 @in_context(read_only=True)
 def list_quarantined(ctx: RunContext, series: str | None) -> pd.DataFrame:
     """List quarantined values."""
-    return quarantine.open_decisions(ctx, series)
+    return quality.open_decisions(ctx, series)
 
 
 def _selection(command: Command) -> Command:
@@ -201,7 +201,7 @@ def _selection(command: Command) -> Command:
 @in_context()
 def release(ctx: RunContext, reason: str, by: str, **values: Any) -> Rows:
     """Release quarantined values, so that they are used again."""
-    count = quarantine.record_decision(ctx, _selected(**values), "released", reason, by)
+    count = quality.record_decision(ctx, _selected(**values), "released", reason, by)
     return [{"values": count, "action": "release", "by": by}]
 
 
@@ -210,7 +210,7 @@ def release(ctx: RunContext, reason: str, by: str, **values: Any) -> Rows:
 @in_context()
 def reject(ctx: RunContext, reason: str, by: str, **values: Any) -> Rows:
     """Quarantine values, so that they are not used."""
-    count = quarantine.record_decision(ctx, _selected(**values), "quarantined", reason, by)
+    count = quality.record_decision(ctx, _selected(**values), "quarantined", reason, by)
     return [{"values": count, "action": "reject", "by": by}]
 
 
@@ -220,9 +220,9 @@ def reject(ctx: RunContext, reason: str, by: str, **values: Any) -> Rows:
 @in_context()
 def correct(ctx: RunContext, value: float, reason: str, by: str, **values: Any) -> Rows:
     """Store a revision of each value; the old one stays readable."""
-    count = quarantine.correct(ctx, _selected(**values), value, reason, by)
+    count = quality.correct(ctx, _selected(**values), value, reason, by)
     return [{"values": count, "action": "correct", "by": by}]
 
 
-def _selected(series: str, since: str, until: str, source: str | None) -> quarantine.Selection:
-    return quarantine.Selection(series, *_bounded(since, until), source)
+def _selected(series: str, since: str, until: str, source: str | None) -> quality.Selection:
+    return quality.Selection(series, *_bounded(since, until), source)

@@ -8,12 +8,14 @@ no URL, error or log line that leaves this module.
 import logging
 import re
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import partial
 from urllib.parse import urljoin, urlsplit
 
 import requests
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
+from tenacity.wait import wait_base, wait_exponential, wait_fixed, wait_incrementing, wait_random
 
 from factory_lib.clock import Clock
 from factory_lib.errors import (
@@ -26,11 +28,12 @@ from factory_lib.errors import (
     Unreachable,
 )
 from factory_lib.http.response import QUOTA_PAUSE_S, Reply, ResponseCheck, classify_response
-from factory_lib.http.retry import policy
 from factory_lib.settings import Settings
+from factory_lib.settings.records import SourceSettings
 from factory_lib.settings.secrets import Secret, hide
 from factory_lib.state import State, breaker, limiter
 from factory_lib.state.calls import Call, record_call
+from factory_lib.state.limiter import LONGEST_WAIT_S
 
 # some providers' firewalls refuse anything less like a browser
 USER_AGENT = "Mozilla/5.0 (compatible; factory_lib)"
@@ -39,13 +42,13 @@ LONGEST_DETAIL = 300
 Params = Mapping[str, str | list[str]]
 
 
-@dataclass(frozen=True)
-class _Request:
-    url: str
-    params: Params
-    headers: Mapping[str, str]
-    secret_params: Mapping[str, Secret]
-    secret_headers: Mapping[str, Secret]
+JITTER = wait_random(0, 1)
+BACKOFFS: dict[str, Callable[[SourceSettings], wait_base]] = {
+    "none": lambda limits: wait_fixed(0),  # the spacing alone is wait enough
+    "fixed": lambda limits: wait_fixed(limits.spacing_s),
+    "linear": lambda limits: wait_incrementing(start=1, increment=1) + JITTER,
+    "exponential": lambda limits: wait_exponential(exp_base=2, max=60.0) + JITTER,
+}
 
 
 class Http:
@@ -94,22 +97,16 @@ class Http:
         SourceError
             The typed reason why there is no answer.
         """
-        request = _Request(
-            self._address(path),
-            params or {},
-            headers or {},
-            secret_params or {},
-            secret_headers or {},
-        )
-        sent = (*request.secret_params.values(), *request.secret_headers.values())
-        self._used += [secret for secret in sent if secret not in self._used]
+        secret_params = secret_params or {}
+        secret_headers = secret_headers or {}
+        secrets = (*secret_params.values(), *secret_headers.values())
+        self._used += [secret for secret in secrets if secret not in self._used]
+        url = self._address(path)
+        send = partial(self._send, url, params or {}, headers or {}, secret_params, secret_headers)
         try:
-            for attempt in policy(self.limits, self._clock):
-                with attempt:
-                    return self._attempt(request, check)
+            return policy(self.limits, self._clock)(self._attempt, send, check)
         except SourceError as error:
             raise self.masked(error) from None
-        raise AssertionError("the retry policy re-raises")
 
     def mask(self, text: str) -> str:
         """Return ``text`` without secrets: those of the settings, and those given to ``get``."""
@@ -141,7 +138,7 @@ class Http:
         except ValueError:
             raise MalformedResponse(self.source, "it sends us to what is no address") from None
 
-    def _attempt(self, request: _Request, check: ResponseCheck | None) -> Reply:
+    def _attempt(self, send: Callable[[], Reply], check: ResponseCheck | None) -> Reply:
         host = self.source
         if self._settings.simulated and not self._settings.simulator_url:
             raise NoSimulator(host)
@@ -151,7 +148,7 @@ class Http:
         call = Call(self._clock.now(), "http", host, Unreachable.__name__)
         began = time.perf_counter()
         try:
-            reply = self._send(request)
+            reply = send()
             call = call._replace(status=str(reply.status), size=len(reply.content))
             if error := (check(reply) if check else None) or classify_response(host, reply):
                 raise error
@@ -159,8 +156,9 @@ class Http:
             self._record_outcome(error, call.status)
             raise
         finally:
-            ms = (time.perf_counter() - began) * 1000
-            record_call(self._state, call._replace(duration_ms=ms))
+            record_call(
+                self._state, call._replace(duration_ms=(time.perf_counter() - began) * 1000)
+            )
         self._record_outcome(None, call.status)
         return reply
 
@@ -177,20 +175,23 @@ class Http:
         else:  # it works, even where it has nothing for us
             breaker.record_success(self._state.hosts, self.source)
 
-    def _send(self, request: _Request) -> Reply:
-        url = request.url
-        query = {
-            **request.params,
-            **{name: secret.reveal() for name, secret in request.secret_params.items()},
-        }
-        keys = {name: self._sendable(secret) for name, secret in request.secret_headers.items()}
+    def _send(
+        self,
+        url: str,
+        params: Params,
+        headers: Mapping[str, str],
+        secret_params: Mapping[str, Secret],
+        secret_headers: Mapping[str, Secret],
+    ) -> Reply:
+        query = {**params, **{name: key.reveal() for name, key in secret_params.items()}}
+        keys = {name: self._sendable(key) for name, key in secret_headers.items()}
         self._session = self._session or _open_session()
         try:
             for _ in range(REDIRECTS + 1):
                 answer = self._session.get(
                     url,
                     params=query,
-                    headers={**request.headers, **keys},
+                    headers={**headers, **keys},
                     timeout=(self.limits.connect_timeout_s, self.limits.read_timeout_s),
                     allow_redirects=False,
                 )
@@ -201,8 +202,9 @@ class Http:
                 if self._origin(target) != self._origin(url):
                     keys = {}
                     if self._settings.simulated:
-                        detail = "the simulator redirects to a real host"
-                        raise MalformedResponse(self.source, detail)
+                        raise MalformedResponse(
+                            self.source, "the simulator redirects to a real host"
+                        )
                 url = target
         except requests.RequestException as error:
             # Its text holds the address with the query: only its kind is shown.
@@ -230,3 +232,33 @@ def _without_queries(record: logging.LogRecord) -> bool:
     record.msg = re.sub(r"\?\S*", "?…", record.getMessage())
     record.args = None
     return True
+
+
+def worth_another_try(error: BaseException) -> bool:
+    """Return whether a retry soon can succeed."""
+    return (
+        isinstance(error, SourceError)
+        and error.retryable
+        and (error.retry_after_s or 0.0) <= LONGEST_WAIT_S
+    )
+
+
+def policy(limits: SourceSettings, clock: Clock) -> Retrying:
+    """Return the retry policy of one provider; it sleeps on ``clock``.
+
+    No retry comes sooner than the provider's ``Retry-After``.
+    """
+    backoff = BACKOFFS[limits.backoff](limits)
+
+    def wait(call: RetryCallState) -> float:
+        error = call.outcome.exception() if call.outcome else None
+        retry_after_s = error.retry_after_s if isinstance(error, SourceError) else None
+        return max(backoff(call), retry_after_s or 0.0)
+
+    return Retrying(
+        stop=stop_after_attempt(limits.retries + 1),
+        wait=wait,
+        retry=retry_if_exception(worth_another_try),
+        sleep=clock.sleep,
+        reraise=True,
+    )

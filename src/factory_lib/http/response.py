@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
@@ -30,20 +31,13 @@ class Reply:
     content: bytes
 
     @property
-    def content_type(self) -> str:
-        """The media type alone, lower case."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-    @property
     def text(self) -> str:
         """The body by its declared charset, else UTF-8, else Latin-9, which decodes anything."""
         content_type = self.headers.get("content-type", "")
         declared = re.search(r"charset=\"?([\w.:-]+)", content_type, re.IGNORECASE)
-        for charset in [*([declared[1]] if declared else []), "utf-8"]:
-            try:
+        for charset in (declared[1] if declared else "utf-8", "utf-8"):
+            with suppress(LookupError, UnicodeError):
                 return self.content.decode(charset)
-            except (LookupError, UnicodeError):
-                continue
         return self.content.decode("iso-8859-15")
 
     @property
@@ -88,18 +82,29 @@ def classify_response(source: str, reply: Reply) -> SourceError | None:
     """Return the error a reply stands for at any provider, or None if it can be parsed."""
     status = reply.status
     if status == 429:
-        pause_s = reply.retry_after_s or QUOTA_PAUSE_S
-        return QuotaError(source, "too many requests", status=status, retry_after_s=pause_s)
+        return QuotaError(
+            source,
+            "too many requests",
+            status=status,
+            retry_after_s=reply.retry_after_s or QUOTA_PAUSE_S,
+        )
     if status >= 500 or status == 408:
-        pause = reply.retry_after_s
-        detail = "the provider's server failed"
-        return ServerError(source, detail, status=status, retry_after_s=pause)
+        return ServerError(
+            source,
+            "the provider's server failed",
+            status=status,
+            retry_after_s=reply.retry_after_s,
+        )
     if status in (200, 403) and reply.is_html:
-        detail = "a page came instead of data, likely from a firewall"
-        return ServerError(source, detail, status=status)
+        return ServerError(
+            source, "a page came instead of data, likely from a firewall", status=status
+        )
     if 200 <= status < 300:
-        cut_off = ServerError(source, "the answer is cut off", status=status)
-        return cut_off if reply.is_cut_off else None
+        return (
+            ServerError(source, "the answer is cut off", status=status)
+            if reply.is_cut_off
+            else None
+        )
     error, detail = _REFUSALS.get(status, (MalformedResponse, "unexpected answer; it says"))
     quote = f" {reply.text.strip()!r}" if detail.endswith("says") else ""
     return error(source, f"{detail}{quote}", status=status)

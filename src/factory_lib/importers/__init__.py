@@ -1,7 +1,7 @@
 """Import of data files: read, checked, stored and counted; repeating an import changes nothing."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -10,10 +10,16 @@ import pandas as pd
 from factory_lib.context import RunContext
 from factory_lib.errors import ImportFileError, OriginMismatch
 from factory_lib.importers import files, formats
-from factory_lib.importers.batch import ImportBatch, describe_members, import_members
+from factory_lib.importers.batch import (
+    SUPERSEDED,
+    UNREADABLE,
+    ImportBatch,
+    describe_members,
+    import_members,
+)
+from factory_lib.importers.check import FINDINGS_BY_PLACE
 from factory_lib.importers.files import Member
-from factory_lib.importers.summary import UNKNOWN_FORMAT, summarise
-from factory_lib.results import JobResult
+from factory_lib.results import JobResult, ResultStatus
 
 __all__ = ["HISTORY_PATTERNS", "import_history", "import_path"]
 
@@ -27,6 +33,34 @@ HISTORY_PATTERNS = (
     "siar_*",
     "aemet*",
 )
+UNKNOWN_FORMAT = "unknown"
+METRICS = (
+    "files",
+    "values_read",
+    "new",
+    "revised",
+    "unchanged",
+    "repeated_values",
+    "forecasts_new",
+    "rejected",
+    "quarantined",
+    *FINDINGS_BY_PLACE,
+    UNREADABLE,
+    UNKNOWN_FORMAT,
+    SUPERSEDED,
+)
+_FINDINGS = {
+    "rejected": "rejected",
+    "quarantined": "in quarantine",
+    "missing_days": "days missing",
+    "incomplete_days": "days incomplete",
+    "empty_days": "days empty",
+    "duplicates": "duplicate lines",
+    "frozen_hours": "hours frozen",
+    UNREADABLE: "files unreadable",
+    UNKNOWN_FORMAT: "files of no known format",
+    SUPERSEDED: "files superseded",
+}
 TABLE_NAMES = ("members", "rejected", "repeated", "quarantined", "places", "missing")
 
 
@@ -107,3 +141,27 @@ def _by_format(members: Sequence[Member], name: str | None) -> dict[str, list[Me
     for member in members:
         groups.setdefault(name or formats.detect(member) or "", []).append(member)
     return groups
+
+
+def summarise(
+    path: str,
+    counts: Mapping[str, int],
+    tables: Mapping[str, pd.DataFrame],
+    notes: Sequence[str],
+) -> JobResult:
+    """Return the result of the import of ``path``.
+
+    It fails where something could not be read, so that the import is incomplete, and
+    warns of everything that a person should look at.
+    """
+    metrics = {name: counts.get(name, 0) for name in METRICS}
+    findings = [f"{metrics[name]:,} {words}" for name, words in _FINDINGS.items() if metrics[name]]
+    status: ResultStatus = "warn" if findings else "ok"
+    if metrics[UNREADABLE] or 0 < metrics["values_read"] == metrics["rejected"]:
+        status = "fail"
+    parts = [f"{metrics['values_read']:,} values read"]
+    parts += [f"{metrics[name]:,} {name}" for name in ("new", "revised", "unchanged")]
+    if metrics["forecasts_new"]:
+        parts.append(f"{metrics['forecasts_new']:,} forecasts stored")
+    text = f"{path}: {', '.join([*parts, *findings])}."
+    return JobResult(status, text, {"path": path, **metrics}, tables, tuple(notes))

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import pandas as pd
@@ -12,17 +11,17 @@ from factory_lib.clock import from_epoch
 from factory_lib.context import RunContext
 from factory_lib.errors import ImportFileError
 from factory_lib.importers.check import CheckedReading, check, rejection_table
-from factory_lib.importers.daily_files import edition
 from factory_lib.importers.files import Member
 from factory_lib.importers.formats import FORMATS
+from factory_lib.importers.provider_files import edition
 from factory_lib.importers.reading import Reading, Rejection, join_readings
-from factory_lib.importers.summary import SUPERSEDED, UNREADABLE
 from factory_lib.pipeline import quality
 from factory_lib.slots import from_index
 from factory_lib.state import import_ledger
 from factory_lib.store.base import Store, WriteResult
 
-_AUTHOR = "import"
+UNREADABLE = "unreadable"
+SUPERSEDED = "superseded"
 
 
 @dataclass(frozen=True)
@@ -66,10 +65,10 @@ def describe_members(
 
 def import_members(ctx: RunContext, name: str, members: Sequence[Member]) -> ImportBatch:
     """Read, check and store; what the ledger does not call complete is visibly unfinished."""
-    members, superseded = _superseded(ctx, name, members)
+    states = dict.fromkeys(_superseded(ctx, name, members), SUPERSEDED)
+    members = [member for member in members if member.label not in states]
     import_ledger.record_start(ctx.state, members, name, ctx.clock.now())
     reading, readable, unreadable = _read(name, members)
-    states = dict.fromkeys((member.label for member in superseded), SUPERSEDED)
     states |= dict.fromkeys((row.member for row in unreadable), UNREADABLE)
     if reading is None:
         return describe_members(name, states, unreadable)
@@ -90,42 +89,34 @@ def import_members(ctx: RunContext, name: str, members: Sequence[Member]) -> Imp
     )
 
 
-def _superseded(
-    ctx: RunContext, name: str, members: Sequence[Member]
-) -> tuple[list[Member], list[Member]]:
-    """Separate the members of which a later publication was imported before."""
-    if not FORMATS[name].editions:
-        return list(members), []
-    latest: Counter[str] = Counter()
-    for stored in import_ledger.completed_names(ctx.state, name):
-        subject, number = edition(stored)
-        latest[subject] = max(number, latest[subject])
-    current: list[Member] = []
-    older: list[Member] = []
-    for member in members:
-        subject, number = edition(member.name)
-        (older if number < latest[subject] else current).append(member)
-    return current, older
+def _superseded(ctx: RunContext, name: str, members: Sequence[Member]) -> set[str]:
+    """Return the labels of members of which a later publication was imported before."""
+    labels: set[str] = set()
+    if FORMATS[name].editions:
+        latest: Counter[str] = Counter()
+        for subject, number in map(edition, import_ledger.completed_names(ctx.state, name)):
+            latest[subject] = max(number, latest[subject])
+        for member in members:
+            subject, number = edition(member.name)
+            if number < latest[subject]:
+                labels.add(member.label)
+    return labels
 
 
 def _read(
     name: str, members: Sequence[Member]
 ) -> tuple[Reading | None, list[Member], list[Rejection]]:
-    """Read the members together, or one by one where that fails: a bad one costs only itself."""
-    fmt = FORMATS[name]
-    if len(members) == 1:
-        return fmt.parse(members, fmt), list(members), []
-    if members:
-        with suppress(ImportFileError):
-            return fmt.parse(members, fmt), list(members), []
+    """Read the members; one that cannot be read costs only itself, unless it is the only one."""
     readings = []
     readable = []
     unreadable = []
     for member in members:
         try:
-            readings.append(fmt.parse([member], fmt))
+            readings.append(FORMATS[name].parse(member, FORMATS[name]))
             readable.append(member)
         except ImportFileError as error:
+            if len(members) == 1:
+                raise
             unreadable.append(Rejection(member.label, "", error.problem))
     return join_readings(readings) if readings else None, readable, unreadable
 
@@ -157,17 +148,17 @@ def _store(
     rows = checked.rows[~checked.rows["member"].isin(done)]
     written = WriteResult(unchanged=len(checked.rows) - len(rows))
     for _, published in rows.groupby("edition"):
-        tidy = frames.conform(published).reset_index(drop=True)
-        written += ctx.store.write(tidy, run_id=ctx.run_id)
+        written += ctx.store.write(
+            frames.conform(published).reset_index(drop=True), run_id=ctx.run_id
+        )
     for name, values in checked.tables["quarantined"].groupby("series", sort=False):
-        quality.quarantine(ctx, _with_revision(ctx.store, str(name), values), _AUTHOR)
+        quality.quarantine(ctx, _with_revision(ctx.store, str(name), values), "import")
     counts = Counter(new=written.new, revised=written.revised, unchanged=written.unchanged)
     if reading.forecasts is not None:
         forecasts = reading.forecasts[~reading.forecasts["member"].isin(done)]
         if len(forecasts):
-            columns = list(frames.FORECAST_COLUMNS)
-            issued = ctx.store.write_forecasts(forecasts[columns], run_id=ctx.run_id)
-            counts["forecasts_new"] = issued.written
+            rows = forecasts[list(frames.FORECAST_COLUMNS)]
+            counts["forecasts_new"] = ctx.store.write_forecasts(rows, run_id=ctx.run_id).written
     return counts
 
 

@@ -1,4 +1,4 @@
-"""Checks of a reading: values to store, repetitions, contradictions, and impossible values."""
+"""Checks of a reading: values to store, repeated, contradictory and impossible ones, gaps."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,16 +9,17 @@ import numpy as np
 import pandas as pd
 
 from factory_lib import frames
-from factory_lib.catalogue import Catalogue, Kind
-from factory_lib.clock import HOUR_S, MADRID, epoch
-from factory_lib.importers.coverage import count_days
+from factory_lib.catalogue import Catalogue, DayAhead, Kind, Series
+from factory_lib.clock import HOUR_S, MADRID, day_bounds, day_start, epoch, from_epoch, market_day
 from factory_lib.importers.reading import Format, Reading, Rejection
-from factory_lib.importers.summary import FINDINGS_BY_PLACE
+from factory_lib.pipeline.coverage import day_labels
 from factory_lib.settings.records import QualitySettings
-from factory_lib.slots import from_index, on_grid, resolutions
+from factory_lib.slots import expected, from_index, number_runs, on_grid, resolutions, to_index
 
 REJECTED_COLUMNS = ["member", "line", "place", "start", "series", "text", "reason"]
 REPEATED_COLUMNS = ["member", "line", "place", "start"]
+MISSING_COLUMNS = ["place", "day", "slots_missing", "slots_expected"]
+FINDINGS_BY_PLACE = ("missing_days", "incomplete_days", "empty_days", "duplicates", "frozen_hours")
 _FLAGGED_COLUMNS = ["series", "place", "source", "start", "value", "rule", "reason"]
 _IDENTITY = ["place", "source", "start", "edition"]
 _TEXTS = dict.fromkeys(("member", "place", "series", "text", "reason"), "str")
@@ -37,7 +38,7 @@ class CheckedReading:
         ``rejected`` values and lines, which are not stored, and why
         (``REJECTED_COLUMNS``); ``repeated`` lines, for a slot that has one already
         (``REPEATED_COLUMNS``); values to store and to put in quarantine
-        (``quarantined``); ``places`` and ``missing`` days (``coverage.count_days``).
+        (``quarantined``); ``places`` and ``missing`` days (``count_days``).
     counts : Counter
         ``values_read``, cells that held something; ``repeated_values``, cells of lines
         that only repeat another; ``rejected``, ``quarantined`` and the sums of
@@ -98,10 +99,9 @@ def check(
 
 def rejection_table(rejected: Iterable[Rejection]) -> pd.DataFrame:
     """Return what could not be read (``REJECTED_COLUMNS``)."""
-    frame = pd.DataFrame(rejected, columns=list(Rejection._fields))
-    unknown = pd.Series(pd.NaT, index=frame.index, dtype=frames.UTC_S)
-    table = frame.assign(place="", start=unknown)[REJECTED_COLUMNS]
-    return table.astype({"line": "int64", **_TEXTS})
+    table = pd.DataFrame(rejected, columns=list(Rejection._fields))
+    table = table.assign(place="", start=pd.Series(dtype=frames.UTC_S))
+    return table[REJECTED_COLUMNS].astype({"line": "int64", **_TEXTS})
 
 
 def _long(
@@ -114,11 +114,12 @@ def _long(
     )
     long = long[np.isfinite(long["value"].to_numpy())].reset_index(drop=True)
     slot = pd.to_timedelta(long["resolution_s"], unit="s")
-    is_sum = long["series"].isin(fmt.sums_before)
-    long["start"] = long["start"].mask(is_sum, long["start"] - slot)
-    unknown = pd.Series(pd.NaT, index=long.index, dtype=frames.UTC_S)
-    now = pd.Series(pd.Timestamp(retrieved_at), index=long.index, dtype=frames.UTC_S)
-    long = long.assign(kind=Kind.OBSERVED.value, provider_updated_at=unknown, retrieved_at=now)
+    long = long.assign(
+        start=long["start"].mask(long["series"].isin(fmt.sums_before), long["start"] - slot),
+        kind=Kind.OBSERVED.value,
+        provider_updated_at=pd.Series(dtype=frames.UTC_S),
+        retrieved_at=pd.Timestamp(retrieved_at),
+    )
     joined: pd.DataFrame = pd.concat([frames.conform(long), long[beside]], axis=1)
     return joined
 
@@ -148,10 +149,7 @@ def _impossible(rows: pd.DataFrame, latest: int, catalogue: Catalogue) -> np.nda
 
 def _flagged(rows: pd.DataFrame, frozen: pd.DataFrame, hours: float) -> pd.DataFrame:
     """Return the values of frozen lines and of halved hours."""
-    constant = rows[:0]
-    if len(frozen):
-        lines = pd.MultiIndex.from_frame(rows[["member", "line"]])
-        constant = rows[lines.isin(pd.MultiIndex.from_frame(frozen[["member", "line"]]))]
+    constant = rows.merge(frozen[["member", "line"]])
     flagged = (
         constant.assign(
             rule="flat_line", reason=f"unchanged in every reading for {hours:g} h or more"
@@ -169,10 +167,9 @@ def _frozen(table: pd.DataFrame, hours: float) -> pd.DataFrame:
     if not readings:
         return table[:0]
     ordered = table.sort_values(["place", "start"])
-    alike = ordered[["place", *readings]].eq(ordered[["place", *readings]].shift()).all(axis=1)
-    next_hour = ordered["start"].diff() == pd.Timedelta(seconds=HOUR_S)
-    run = (~(alike & next_hour)).cumsum()
-    return ordered[run.groupby(run).transform("size") >= hours]
+    starts = from_index(ordered["start"])
+    run = number_runs(starts, starts + HOUR_S, *(ordered[name] for name in ("place", *readings)))
+    return ordered[np.bincount(run)[run] >= hours]
 
 
 def _halved(rows: pd.DataFrame) -> pd.DataFrame:
@@ -188,3 +185,88 @@ def _halved(rows: pd.DataFrame) -> pd.DataFrame:
     alike = twice.groupby(wall[twice.index])["value"].transform("nunique") == 1
     halved: pd.DataFrame = twice[alike]
     return halved
+
+
+# -- days that a file lacks: without a line, with some slots only, or with empty lines ------------
+
+
+def count_days(reading: Reading, fmt: Format, series: Series) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Count the days of every place between its own first and last line.
+
+    ``series`` is any of the reading's: they share a cadence. Prices are due for whole
+    market days, the first and the last included.
+
+    Returns
+    -------
+    places : DataFrame
+        One row per place: ``first, last, days, missing_days, incomplete_days,
+        empty_days, empty_values``. A missing day has no line, an incomplete one lacks
+        slots, an empty one has lines without any value; ``empty_values`` are single
+        cells.
+    missing : DataFrame
+        One row per missing or incomplete day (``MISSING_COLUMNS``).
+    """
+    table = reading.table.drop_duplicates(["place", "start"])
+    filled = np.isfinite(table[reading.series].to_numpy())
+    lines = pd.DataFrame(
+        {
+            "place": table["place"].to_numpy(),
+            "start": from_index(table["start"]),
+            "is_line": True,
+            "has_value": filled.any(axis=1),
+            "empty_values": (~filled).sum(axis=1),
+        }
+    )
+    due = _due_slots(lines, fmt, series).merge(lines, how="left", on=["place", "start"])
+    counts = {
+        "slots_expected": ("start", "size"),
+        "slots_present": ("is_line", "count"),
+        "slots_filled": ("has_value", "sum"),
+    }
+    days = due.groupby(["place", "day"], as_index=False).agg(**counts)
+    days["slots_missing"] = days["slots_expected"] - days["slots_present"]
+    is_missing = days["slots_present"] == 0
+    kinds = pd.DataFrame(
+        {
+            "days": 1,
+            "missing_days": is_missing,
+            "incomplete_days": (days["slots_missing"] > 0) & ~is_missing,
+            "empty_days": ~is_missing & (days["slots_filled"] == 0),
+        }
+    )
+    by_place = lines.groupby("place").agg(
+        first=("start", "min"), last=("start", "max"), empty_values=("empty_values", "sum")
+    )
+    places = by_place.join(kinds.groupby(days["place"]).sum()).reset_index()
+    missing = days.loc[days["slots_missing"] > 0, MISSING_COLUMNS]
+    return _as_times(places, "first", "last"), _as_times(missing, "day")
+
+
+def _due_slots(lines: pd.DataFrame, fmt: Format, series: Series) -> pd.DataFrame:
+    """Return the slots that each place should have, with their days."""
+    bounds = lines.groupby("place")["start"].agg(["min", "max"])
+    if fmt.shared_window:
+        bounds = bounds.assign(min=lines["start"].min(), max=lines["start"].max())
+    slots = [
+        expected(series, *_span(series, from_epoch(first), from_epoch(last)))
+        for first, last in bounds.itertuples(index=False)
+    ]
+    starts = np.concatenate([lines["start"].to_numpy()[:0], *slots])
+    places = np.repeat(bounds.index, [len(part) for part in slots])
+    due = pd.DataFrame({"place": places, "start": starts, "day": day_labels(starts)})
+    if fmt.continuous:
+        return due
+    own_days = pd.DataFrame({"place": lines["place"], "day": day_labels(lines["start"].to_numpy())})
+    return due.merge(own_days.drop_duplicates(), on=["place", "day"])
+
+
+def _span(series: Series, first: datetime, last: datetime) -> tuple[datetime, datetime]:
+    """Return the window that should be full: whole market days of what is published by the day."""
+    if isinstance(series.publication[Kind.OBSERVED], DayAhead):
+        return day_start(market_day(first)), day_bounds(market_day(last))[1]
+    return first, last + timedelta(seconds=1)
+
+
+def _as_times(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    times = {name: to_index(frame[name].to_numpy(dtype=np.int64)) for name in columns}
+    return frame.assign(**times).reset_index(drop=True)

@@ -11,12 +11,11 @@ import numpy as np
 from factory_lib.catalogue import SITE
 from factory_lib.clock import DAY_S
 from factory_lib.errors import BadInput
-from factory_lib.importers import aemet_csv, daily_files, market_csv, plant_csv
+from factory_lib.importers import plant_csv, provider_files
 from factory_lib.importers.files import Member
 from factory_lib.importers.reading import (
     FileColumn,
     Format,
-    always,
     instants,
     named_by,
     utc_midnights,
@@ -27,7 +26,7 @@ _HEAD_BYTES = 4096
 FORMATS: Mapping[str, Format] = {
     "omie_daily": Format(
         words_at_start=("MARGINALPDBC;",),
-        parse=daily_files.parse_omie,
+        parse=provider_files.parse_omie,
         continuous=False,
         editions=True,
     ),
@@ -35,7 +34,7 @@ FORMATS: Mapping[str, Format] = {
         words_at_start=("time_utc,spot_eur_mwh",),
         columns={"spot_eur_mwh": FileColumn("spot_eur_mwh")},
         source="omie",
-        parse=market_csv.parse_spot,
+        parse=provider_files.parse_spot,
     ),
     "pvpc_csv": Format(
         words_at_start=("time_utc,pvpc_eur_kwh",),
@@ -46,7 +45,7 @@ FORMATS: Mapping[str, Format] = {
         words_at_start=('"day"', '"data"'),
         columns={"data": FileColumn("pvpc_eur_mwh", "EUR/kWh")},
         source="esios",
-        parse=daily_files.parse_pvpc_json,
+        parse=provider_files.parse_pvpc_json,
     ),
     "energy_csv": Format(
         words_at_start=("time_utc,", "total load actual", "price day ahead"),
@@ -55,8 +54,8 @@ FORMATS: Mapping[str, Format] = {
             "price day ahead": FileColumn("spot_eur_mwh"),
         },
         source="entsoe",
-        parse=market_csv.parse_energy,
-        notes=market_csv.ENERGY_NOTES,
+        parse=provider_files.parse_energy,
+        notes=provider_files.ENERGY_NOTES,
     ),
     # the day's local midnight with its offset
     "gas_csv": Format(
@@ -102,7 +101,7 @@ FORMATS: Mapping[str, Format] = {
         resolution_s=DAY_S,
         separator=";",
         decimal=",",
-        parse=daily_files.parse_siar,
+        parse=provider_files.parse_siar,
     ),
     "aemet_hourly": Format(
         words_at_start=("fint,idema,measure,value",),
@@ -116,7 +115,7 @@ FORMATS: Mapping[str, Format] = {
         time=instants("fint"),
         place=named_by("idema"),
         source="aemet",
-        parse=aemet_csv.parse_aemet_hourly,
+        parse=provider_files.parse_aemet_hourly,
         shared_window=True,
     ),
     "aemet_daily": Format(
@@ -146,20 +145,20 @@ FORMATS: Mapping[str, Format] = {
             "minima": FileColumn("temperature_min_c"),
         },
         time=utc_midnights("fecha"),
-        place=aemet_csv.city_of_name,
+        place=provider_files.city_of_name,
         source="aemet",
         resolution_s=DAY_S,
         notes=("The table names no station: its place is the city in the file's name.",),
     ),
     "meter": Format(
         words_at_start=("energy_kwh",),
-        place=always(SITE),
+        place=SITE,
         source=SITE,
         parse=plant_csv.parse_meter,
     ),
     "production": Format(
         words_at_start=("produced_kg",),
-        place=always(SITE),
+        place=SITE,
         source=SITE,
         resolution_s=DAY_S,
         parse=plant_csv.parse_production,

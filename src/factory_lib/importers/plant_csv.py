@@ -24,14 +24,12 @@ from factory_lib.importers.reading import (
     Lines,
     Reading,
     instants,
-    one_by_one,
     utc_midnights,
 )
 
 _METERS = {QUARTER_S: "metered_quarter_kwh", HOUR_S: "metered_hour_kwh"}
 
 
-@one_by_one
 def parse_meter(member: Member, fmt: Format) -> Reading:
     """Read ``time_utc|time_local,energy_kwh``, in quarters or hours."""
     lines = Lines(member, fmt)
@@ -44,12 +42,14 @@ def parse_meter(member: Member, fmt: Format) -> Reading:
         raise ImportFileError(member.label, f"has neither quarters nor hours: its step {width}")
     phases = start.dropna().map(lambda instant: instant.timestamp() % step)
     stray = (phases.reindex(start.index) != phases.mode().min()) & start.notna()
-    reason = f"not on the grid of {step / 60:g} minutes that the file keeps"
-    lines.reject(stray, lines.text.iloc[:, 0], reason)
+    lines.reject(
+        stray,
+        lines.text.iloc[:, 0],
+        f"not on the grid of {step / 60:g} minutes that the file keeps",
+    )
     return lines.reading(start.mask(stray), {_METERS[int(step)]: energy}, resolution_s=int(step))
 
 
-@one_by_one
 def parse_production(member: Member, fmt: Format) -> Reading:
     """Read ``day|finished_utc|finished_local[,batch][,variant],produced_kg``."""
     lines = Lines(member, fmt)
@@ -64,13 +64,11 @@ def parse_production(member: Member, fmt: Format) -> Reading:
         lines.reject(again, batch, "this batch is there already", series="produced_kg")
         kg = np.where(again, 0.0, kg)
     spoilt = day.isin(day[bad])
-    reason = "another line of this day cannot be read: no sum without it"
-    lines.reject(spoilt & ~bad, texts, reason)
+    lines.reject(spoilt & ~bad, texts, "another line of this day cannot be read: no sum without it")
     # The first line of a day carries its sum, the others nothing.
     total = pd.Series(kg, index=day.index).groupby(day).transform("sum")
     first = day.notna() & ~day.duplicated() & ~spoilt
-    values = {"produced_kg": total.to_numpy(dtype=np.float64)}
-    reading = lines.reading(day.where(first), values)
+    reading = lines.reading(day.where(first), {"produced_kg": total.to_numpy(dtype=np.float64)})
     if reading.table.empty:
         raise ImportFileError(member.label, "holds no day whose kilograms can be summed")
     return reading
@@ -81,8 +79,8 @@ def _local_midnights(lines: Lines) -> pd.Series:
     if "day" in lines.text:
         wall = utc_midnights("day")(lines).dt.tz_localize(None)
     else:
-        finished = _times(lines, "finished")
-        wall = finished.dt.tz_convert(MADRID).dt.tz_localize(None).dt.normalize()
+        finished = _times(lines, "finished").dt.tz_convert(MADRID)
+        wall = finished.dt.tz_localize(None).dt.normalize()
     return wall.dt.tz_localize(MADRID).dt.tz_convert("UTC").dt.as_unit("s")
 
 
@@ -112,8 +110,9 @@ def _local_times(lines: Lines, name: str) -> pd.Series:
     unique = wall.dt.tz_localize(MADRID, ambiguous="NaT", nonexistent="NaT")
     repeated = wall.notna() & ~skipped & unique.isna()
     alone = repeated & (wall.map(wall.value_counts()) != 2)
-    reason = "happens twice when the clocks go back, and both must be there, in order"
-    lines.reject(alone, texts, reason)
+    lines.reject(
+        alone, texts, "happens twice when the clocks go back, and both must be there, in order"
+    )
     steps = wall.dropna().diff().dt.total_seconds()
     newest_first = bool((steps < 0).sum() > wall.notna().sum() / 2)
     summer_time = ~wall.duplicated(keep="last" if newest_first else "first").to_numpy()

@@ -26,7 +26,7 @@ CONVERSIONS: Mapping[str, Callable[[Any], Any]] = {
 
 TimeReader = Callable[["Lines"], pd.Series]
 PlaceReader = Callable[["Lines"], "str | pd.Series"]
-Parser = Callable[[Sequence[Member], "Format"], "Reading"]
+Parser = Callable[[Member, "Format"], "Reading"]
 
 
 class FileColumn(NamedTuple):
@@ -153,7 +153,7 @@ class Lines:
         start: pd.Series | None = None,
         values: Mapping[str, np.ndarray] | None = None,
         *,
-        place: pd.Series | None = None,
+        place: str | pd.Series | None = None,
         source: str | pd.Series | None = None,
         resolution_s: int | np.ndarray | None = None,
         forecasts: pd.DataFrame | None = None,
@@ -161,11 +161,13 @@ class Lines:
     ) -> Reading:
         """Return the readable lines, as the format describes them unless given otherwise."""
         fmt = self.fmt
+        if place is None:
+            place = fmt.place if isinstance(fmt.place, str) else fmt.place(self)
         table = pd.DataFrame(
             {
                 "member": self.member.label,
                 "line": np.arange(len(self.text)) + FIRST_LINE,
-                "place": fmt.place(self) if place is None else place,
+                "place": place,
                 "source": fmt.source if source is None else source,
                 "resolution_s": fmt.resolution_s if resolution_s is None else resolution_s,
                 "edition": 0,
@@ -228,26 +230,14 @@ def utc_midnights(*names: str) -> TimeReader:
     return read
 
 
-def always(place: str) -> PlaceReader:
-    """Take one place for all lines."""
-    return lambda lines: place
-
-
 def named_by(name: str, aliases: Mapping[str, str] | None = None) -> PlaceReader:
     """Read the place from a column, under the name that the site knows it by."""
     return lambda lines: lines.column(name).replace(dict(aliases or {}))
 
 
 TIME_UTC = instants("time_utc")
-IN_SPAIN = always("ES")
 
 
-def one_by_one(parse: Callable[[Member, "Format"], Reading]) -> Parser:
-    """Return the parser of several members that parses each by itself."""
-    return lambda members, fmt: join_readings([parse(member, fmt) for member in members])
-
-
-@one_by_one
 def parse_table(member: Member, fmt: "Format") -> Reading:
     """Read a table whose columns are series."""
     return Lines(member, fmt).reading()
@@ -265,12 +255,12 @@ class Format:
         The series of each column and the unit of its values.
     time : callable
         The time convention: reads the UTC start of each line's slot.
-    place : callable
-        Reads the place of each line.
+    place : str or callable
+        The place of all lines, or what reads that of each.
     source : str
         Provenance of the values, as in the catalogue.
     parse : callable
-        Reads members.
+        Reads a member.
     words : mapping of str to float
         Words among the numbers, and their value.
     sums_before : tuple of str
@@ -288,7 +278,7 @@ class Format:
     words_at_start: tuple[str, ...]
     columns: Mapping[str, FileColumn] = field(default_factory=dict)
     time: TimeReader = TIME_UTC
-    place: PlaceReader = IN_SPAIN
+    place: str | PlaceReader = "ES"
     source: str = ""
     resolution_s: int = HOUR_S
     parse: Parser = parse_table

@@ -20,9 +20,8 @@ import pandas as pd
 from factory_lib import sources
 from factory_lib.clock import day_start, from_epoch, market_day
 from factory_lib.context import RunContext
-from factory_lib.pipeline.fetch import FetchResult, Request, fetch_all
+from factory_lib.pipeline.fetch import FetchResult, IngestStats, Request, fetch_all
 from factory_lib.pipeline.gaps import GapReport, analyse
-from factory_lib.pipeline.ingest_stats import IngestStats
 from factory_lib.pipeline.quality import check_requested, concat_flagged, run_checks
 from factory_lib.pipeline.request_plan import plan_table, request_seconds
 from factory_lib.pipeline.summary import summarise_backfill
@@ -57,7 +56,7 @@ LEFT_COLUMNS = ["series", "place", "start", "end", "slots", "severity", "reason"
 
 @dataclass(frozen=True)
 class Progress:
-    """Requests done and planned so far, and the seconds the rest takes at the rate limits."""
+    """Requests done and planned, and the seconds of the rest at the rate limits."""
 
     done: int
     planned: int
@@ -79,13 +78,11 @@ def backfill(
     Parameters
     ----------
     since, until : datetime, optional
-        As for ``gaps.analyse``; naming ``since`` makes everything from there on
-        expected, the first load, and has the quality rules check all of it. Without it
-        they check yesterday and today where the run is not ``automatic``.
+        As for ``gaps.analyse``; with ``since`` all from there on is expected and
+        checked by the quality rules, else yesterday and today if not ``automatic``.
     automatic : bool
-        Only gaps longer than ``settings.gaps.automatic_above_h``, in passes: those that
-        a provider did not answer for are due again as often as their severity asks for
-        (``state.attempts``).
+        Only gaps longer than ``settings.gaps.automatic_above_h``, in passes: failed
+        ones are due again as often as their severity says (``state.attempts``).
     dry_run : bool
         Plan the requests and send none.
     progress : callable, optional
@@ -112,8 +109,9 @@ def backfill(
     remaining = _remaining(slots, before, schedule)
     tables = {"gaps_before": before.gaps, "plan": plan, "remaining": remaining}
     tables |= _recovery_tables(work, slots, stats)
-    metrics = _metrics(slots, stats, tables, dry_run=dry_run)
-    return summarise_backfill(metrics, tables, dry_run=dry_run)
+    return summarise_backfill(
+        _metrics(slots, stats, tables, dry_run=dry_run), tables, dry_run=dry_run
+    )
 
 
 def _fill(
@@ -123,7 +121,7 @@ def _fill(
     stats: IngestStats,
     progress: Callable[[Progress], None] | None,
 ) -> pd.DataFrame:
-    """Request each slot from one source after the other, until it is there or none is left."""
+    """Request each slot from one source after the other, until it is there."""
     while planned := next_requests(work, opened):
         requests = [item.request for item in planned]
         work = record_results(work, stats.store_all(ctx, _fetch(ctx, requests, progress)))
@@ -154,7 +152,7 @@ def _fetch(
     requests: Sequence[Request],
     progress: Callable[[Progress], None] | None,
 ) -> Iterator[FetchResult]:
-    """Yield the results of the requests, and report the progress after each is recorded."""
+    """Yield the results of the requests, and report the progress after each."""
     waiting = Counter(request.source for request in requests)
     seconds = {name: request_seconds(ctx.settings.sources[name]) for name in waiting}
     for done, result in enumerate(fetch_all(ctx, requests), 1):

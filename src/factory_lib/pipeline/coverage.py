@@ -1,4 +1,4 @@
-"""The coverage of a window: the state of every expected slot, and the gaps. Arrays in, arrays out.
+"""The coverage of a window: the state of every expected slot, and the gaps.
 
 A day's worth of quarter-hours or ten years of them cost the same few array operations,
 because slots are int64 seconds on a grid: membership is one lookup table over the grid,
@@ -7,15 +7,15 @@ and a gap is the stretch between two edges of a mask.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import IntEnum
 from math import gcd
 
 import numpy as np
 
 from factory_lib.catalogue import Grid, Series
-from factory_lib.clock import DAY_S, HOUR_S, day_start, epoch, from_epoch, market_day
-from factory_lib.slots import Slots, expected
+from factory_lib.clock import HOUR_S, MADRID, epoch
+from factory_lib.slots import Slots, expected, number_runs, resolutions, to_index
 
 SlotMask = np.ndarray[tuple[int], np.dtype[np.bool_]]
 NO_SLOTS: Slots = np.empty(0, dtype=np.int64)
@@ -44,9 +44,6 @@ class Runs:
     slots: Slots
     seconds: Slots
 
-    def __len__(self) -> int:
-        return len(self.starts)
-
 
 @dataclass(frozen=True)
 class Coverage:
@@ -67,23 +64,22 @@ class Coverage:
     states: np.ndarray[tuple[int], np.dtype[np.uint8]]
 
     def counts(self) -> dict[str, int]:
-        """Return the number of slots in each state, by the state's name in small letters."""
+        """Return the number of slots by the state's name in small letters."""
         return {
             state.name.lower(): int(np.count_nonzero(self.states == state)) for state in SlotState
         }
 
-    def where(self, state: SlotState) -> Slots:
-        """Return the starts of the slots in ``state``."""
-        starts: Slots = self.starts[self.states == state]
-        return starts
-
     def runs(self, state: SlotState) -> Runs:
         """Return the maximal stretches of neighbouring slots in ``state``."""
-        return self.runs_of(self.states == state)
-
-    def runs_of(self, mask: SlotMask) -> Runs:
-        """Return the maximal stretches of neighbouring slots where ``mask`` holds."""
-        return runs(mask, self.starts, self.ends, slot_seconds(self.series))
+        mask = self.states == state
+        starts = self.starts[mask]
+        ends = self.ends[mask]
+        first = np.flatnonzero(np.diff(number_runs(starts, ends), prepend=-1))
+        after = np.append(first, len(starts))[1:]
+        passed_s = np.append(0, np.cumsum(resolutions(self.series, starts)))
+        return Runs(
+            starts[first], ends[after - 1], after - first, passed_s[after] - passed_s[first]
+        )
 
 
 def classify(
@@ -123,25 +119,8 @@ def classify(
     return Coverage(series, starts, ends, states)
 
 
-def runs(mask: SlotMask, starts: Slots, ends: Slots, step_s: int | None) -> Runs:
-    """Return the stretches where ``mask`` holds.
-
-    Their time is ``step_s`` for each slot, or that between their ends if it is None.
-    """
-    padded = np.zeros(len(mask) + 2, dtype=np.int8)
-    padded[1:-1] = mask
-    edges = np.flatnonzero(padded[1:] != padded[:-1])
-    first = edges[::2]
-    after = edges[1::2]
-    count = after - first
-    run_starts = starts[first]
-    run_ends = ends[after - 1]
-    seconds = run_ends - run_starts if step_s is None else count * step_s
-    return Runs(run_starts, run_ends, count, seconds)
-
-
 def within(slots: Slots, stretches: Iterable[tuple[int, int]]) -> SlotMask:
-    """Return which of the ascending ``slots`` start in one of the half-open stretches."""
+    """Return which ascending ``slots`` start in one of the half-open stretches."""
     mask = np.zeros(len(slots), dtype=np.bool_)
     for first, last in stretches:
         mask[np.searchsorted(slots, first) : np.searchsorted(slots, last)] = True
@@ -172,19 +151,8 @@ def grid_step(series: Series) -> int:
     return gcd(*(HOUR_S if c.grid is Grid.LOCAL_DAY else c.resolution_s for c in series.cadences))
 
 
-def slot_seconds(series: Series) -> int | None:
-    """Return the cadence (s) that a missing slot counts for, or None where it changes with time."""
-    steps = {cadence.resolution_s for cadence in series.cadences}
-    return steps.pop() if len(steps) == 1 else None
-
-
 def day_labels(starts: Slots) -> Slots:
     """Return for each slot the UTC midnight (s) of its market day's date, to group by."""
-    if not len(starts):
-        return starts
-    first = market_day(from_epoch(int(starts.min())))
-    last = market_day(from_epoch(int(starts.max())))
-    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
-    begins = np.array([epoch(day_start(day)) for day in days], dtype=np.int64)
-    zero = (days[0] - date(1970, 1, 1)).days
-    return (zero + np.searchsorted(begins, starts, side="right") - 1) * DAY_S
+    wall = to_index(starts).tz_convert(MADRID).tz_localize(None)
+    days: Slots = wall.normalize().as_unit("s").asi8
+    return days

@@ -4,9 +4,10 @@ The threads only fetch. The caller stores each result in its own thread as it ar
 a run that is killed keeps everything it had already received.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from queue import SimpleQueue
 from threading import Event
@@ -16,10 +17,13 @@ import pandas as pd
 from factory_lib import frames
 from factory_lib.context import RunContext
 from factory_lib.errors import AuthError, CircuitOpen, NoDataYet, QuotaError, SourceError
-from factory_lib.pipeline.targets import clients
+from factory_lib.pipeline.targets import SourcePlace, clients
 from factory_lib.sources.base import Source
 from factory_lib.state import open_state
+from factory_lib.state.marks import STORED
+from factory_lib.store.base import WriteResult
 
+COUNTS = [field.name for field in fields(WriteResult)]
 GIVE_UP = (AuthError, CircuitOpen, QuotaError)  # the next request of this run would fare no better
 
 
@@ -73,23 +77,16 @@ def fetch_all(ctx: RunContext, requests: Sequence[Request]) -> Iterator[FetchRes
     by_source: dict[str, list[Request]] = {}
     for request in requests:
         by_source.setdefault(request.source, []).append(request)
-    if not by_source:
-        return
     results: SimpleQueue[FetchResult | None] = SimpleQueue()
     stop = Event()
-    with ThreadPoolExecutor(len(by_source), thread_name_prefix="fetch") as pool:
+    with ThreadPoolExecutor(len(by_source) or 1, thread_name_prefix="fetch") as pool:
         workers = [
             pool.submit(_fetch_source, ctx, source, mine, results, stop)
             for source, mine in by_source.items()
         ]
         try:
-            running = len(workers)
-            while running:
-                result = results.get()
-                if result is None:
-                    running -= 1
-                else:
-                    yield result
+            for _ in workers:  # each ends with None
+                yield from iter(results.get, None)
         finally:
             stop.set()
     for worker in workers:
@@ -133,5 +130,72 @@ def _fetch(client: Source, request: Request) -> FetchResult:
             rows = client.fetch(request.series, request.place, request.start, request.end)
     except SourceError as raised:
         error = raised
-    rejected = tuple((row.text, row.reason) for row in client.rejected[before:])
-    return FetchResult(request, rows, error, rejected)
+    return FetchResult(request, rows, error, tuple(client.rejected[before:]))
+
+
+class IngestStats:
+    """Counts that grow with every result.
+
+    Attributes
+    ----------
+    sent, failed : Counter
+        Requests by source.
+    errors, source_errors : mapping of (SourcePlace, series), and of source, to str
+        The first error of each: those after it often say no more than that the provider
+        is not contacted any more.
+    rejected : list of (source, text, reason)
+        Values of answers that cannot be true.
+    flagged : list of DataFrame
+        Stored values that the quality rules flag (``quality.FLAGGED_COLUMNS``).
+    """
+
+    def __init__(self) -> None:
+        self.sent: Counter[str] = Counter()
+        self.failed: Counter[str] = Counter()
+        self.errors: dict[tuple[SourcePlace, str], str] = {}
+        self.source_errors: dict[str, str] = {}
+        self.rejected: list[tuple[str, str, str]] = []
+        self.flagged: list[pd.DataFrame] = []
+        self._written: list[dict[str, str | int]] = []
+
+    def store_all(self, ctx: RunContext, results: Iterable[FetchResult]) -> Iterator[FetchResult]:
+        """Store the rows of each result as it arrives, count them, and yield it.
+
+        Forecasts are left to the caller.
+        """
+        for result in results:
+            request = result.request
+            at = SourcePlace(request.source, request.place)
+            self.sent[at.source] += result.sent
+            self.rejected += [(at.source, *row) for row in result.rejected]
+            if result.error is not None and not result.conclusive:
+                self.failed[at.source] += result.sent
+                message = result.error.message.rstrip(".")
+                self.source_errors.setdefault(at.source, message)
+                for name in request.series:
+                    self.errors.setdefault((at, name), message)
+            for name in () if request.forecast else request.series:
+                rows = result.rows[result.rows["series"] == name]
+                written = ctx.store.write(rows, run_id=ctx.run_id) if len(rows) else WriteResult()
+                line = {**at._asdict(), "series": name, "rows": len(rows), **asdict(written)}
+                self._written.append(line)
+                if written.written:
+                    ctx.set_mark(STORED, name, ctx.clock.now())
+            yield result
+
+    @property
+    def providers_away(self) -> bool:
+        """Whether requests were sent, and all of them failed."""
+        return self.sent.total() > 0 and self.sent == self.failed
+
+    def total(self) -> dict[str, int]:
+        """Return the sums of what came and what the store made of it."""
+        sums = self.by("source")[["rows", *COUNTS]].sum()
+        return {str(name): int(total) for name, total in sums.items()}
+
+    def by(self, *keys: str) -> pd.DataFrame:
+        """Return rows, counts and the first error by some of the columns."""
+        columns = ["source", "place", "series", "rows", *COUNTS]
+        written = pd.DataFrame(self._written, columns=columns)
+        table = written.groupby(list(keys))[["rows", *COUNTS]].sum().reset_index()
+        return table.assign(error=[self.source_errors.get(name, "") for name in table["source"]])

@@ -29,23 +29,17 @@ from factory_lib.slots import Slots, from_index, to_index
 from factory_lib.state.attempts import unfillable_stretches
 
 STATES = [state.name.lower() for state in SlotState]
-GAP_COLUMNS = (
-    "series",
-    "place",
-    "start",
-    "end",
-    "slots",
-    "duration_h",
-    "severity",
-    "strategy",
-    "priority",
-    "state",
-)
-_GAP_TYPES = {
+GAP_COLUMNS = {
+    "series": "str",
+    "place": "str",
     "start": "datetime64[s, UTC]",
     "end": "datetime64[s, UTC]",
     "slots": "int64",
     "duration_h": "float64",
+    "severity": "str",
+    "strategy": "str",
+    "priority": "str",
+    "state": "str",
 }
 
 
@@ -110,10 +104,8 @@ class GapReport:
             for part in self.coverages
             for state in (SlotState.MISSING, SlotState.UNFILLABLE, SlotState.QUARANTINED)
         ]
-        filled = [table for table in tables if len(table)]
-        if not filled:
-            return pd.DataFrame({name: [] for name in GAP_COLUMNS}).astype(_GAP_TYPES)
-        return pd.concat(filled, ignore_index=True).sort_values(
+        no_gaps = pd.DataFrame(columns=list(GAP_COLUMNS)).astype(GAP_COLUMNS)
+        return pd.concat([no_gaps, *tables], ignore_index=True).sort_values(
             ["state", "duration_h", "start"], ascending=[True, False, False], ignore_index=True
         )
 
@@ -200,10 +192,9 @@ def _coverage(
 def quarantined_slots(decisions: pd.DataFrame, target: Target) -> dict[SourcePlace, Slots]:
     """Return the slots of ``target`` with an open decision, by the source of the value."""
     mine = decisions[(decisions["series"] == target.name) & decisions["place"].isin(target.places)]
-    by_source = mine.groupby(["source", "place"])["start"]
     return {
-        SourcePlace(str(source), str(place)): from_index(starts)
-        for (source, place), starts in by_source
+        SourcePlace(*map(str, at)): from_index(starts)
+        for at, starts in mine.groupby(["source", "place"])["start"]
     }
 
 
@@ -213,7 +204,7 @@ def expected_until(series: Series, as_of: datetime) -> datetime:
 
 
 def gap_table(target: Target, gaps: Runs, policy: GapSettings, state: SlotState) -> pd.DataFrame:
-    """Return one row per run (``GAP_COLUMNS``); duration is missing slots times cadence."""
+    """Return one row per run; its duration is missing slots times cadence."""
     hours = gaps.seconds / HOUR_S
     rules = [policy.severities[n] for n in severity_index(hours, policy)]
     return pd.DataFrame(
@@ -228,9 +219,8 @@ def gap_table(target: Target, gaps: Runs, policy: GapSettings, state: SlotState)
             "strategy": [rule.strategy for rule in rules],
             "priority": [rule.priority for rule in rules],
             "state": state.name.lower(),
-        },
-        columns=list(GAP_COLUMNS),
-    )
+        }
+    ).astype(GAP_COLUMNS)
 
 
 def severity_index(hours: np.ndarray, policy: GapSettings) -> np.ndarray:
@@ -242,9 +232,6 @@ def severity_index(hours: np.ndarray, policy: GapSettings) -> np.ndarray:
 def completeness(coverage: Coverage) -> pd.Series:
     """Return the share of due slots that are present, by market day (a naive calendar date)."""
     due = coverage.states != SlotState.LATE
-    present = coverage.states[due] == SlotState.PRESENT
-    days, groups = np.unique(day_labels(coverage.starts[due]), return_inverse=True)
-    share = np.bincount(groups, weights=present) / np.bincount(groups)
-    return pd.Series(
-        share, index=pd.DatetimeIndex(days.astype("datetime64[s]"), name="day"), dtype="float64"
-    )
+    days = day_labels(coverage.starts[due]).astype("datetime64[s]")
+    present = pd.Series(coverage.states[due] == SlotState.PRESENT, pd.DatetimeIndex(days))
+    return present.groupby(level=0).mean().rename_axis("day")

@@ -7,23 +7,16 @@ import numpy as np
 import pandas as pd
 
 from factory_lib import sources as providers
-from factory_lib.catalogue import Measurement
-from factory_lib.clock import day_start, epoch, from_epoch, market_day
+from factory_lib.catalogue import Catalogue, Measurement
+from factory_lib.clock import MADRID, day_start, epoch, from_epoch, market_day
 from factory_lib.context import RunContext
-from factory_lib.frames import empty_tidy
 from factory_lib.pipeline.coverage import classify
-from factory_lib.pipeline.fetch import FetchResult, Request, fetch_all
+from factory_lib.pipeline.fetch import FetchResult, IngestStats, Request, fetch_all
 from factory_lib.pipeline.gaps import expected_until
-from factory_lib.pipeline.ingest_stats import IngestStats
 from factory_lib.pipeline.quality import check_requested
 from factory_lib.pipeline.request_plan import plan_requests
-from factory_lib.pipeline.source_comparison import (
-    COMPARISON_COLUMNS,
-    compare_weather,
-    order_by_hour,
-)
 from factory_lib.pipeline.summary import summarise_ingest
-from factory_lib.pipeline.targets import SourcePlace, Target, clients, targets
+from factory_lib.pipeline.targets import SourcePlace, Target, clients, read_rows, targets, trust
 from factory_lib.results import JobResult
 from factory_lib.slots import expected, from_index
 from factory_lib.sources import select
@@ -36,9 +29,16 @@ REREAD_DAYS = 2  # prices are revised after the day, and observations arrive lat
 # per provider and run, unless days are named; the backfill fetches what is further back
 MOST_REQUESTS = 6
 
+COMPARE_DAYS = 7
+COMPARISON_COLUMNS = ["series", "source", "place", "reference", "hours", "bias", "mae", "unit"]
+# AEMET's observations by night, OpenWeatherMap's by day, local hours: until 8, and from
+# 8 on.
+DAY_BEGINS = 8
+NIGHT_FIRST = ("aemet", "openweathermap")
+DAY_FIRST = ("openweathermap", "aemet")
+
 LATEST_COLUMNS = ["series", "place", "source", "start", "value", "unit", "due_until"]
-_FORECAST_SLOT = ["series", "place", "model", "target_start", "resolution_s"]
-_QUANTILES = ["p10", "p50", "p90"]
+_FORECAST_VALUE = ["series", "place", "model", "target_start", "resolution_s", "p10", "p50", "p90"]
 
 
 def ingest(ctx: RunContext, sources: str = "all", days: int | None = None) -> JobResult:
@@ -106,19 +106,10 @@ def recent_rows(ctx: RunContext, served: Sequence[Target], days: int, *, raw: bo
 
     ``raw`` ones show what each provider has given, the others those of the view.
     """
-    tables = []
-    for places in dict.fromkeys(target.places for target in served):
-        together = [target for target in served if target.places == places]
-        rows = ctx.store.read(
-            [target.name for target in together],
-            places=places,
-            start=ctx.as_of - timedelta(days=days),
-            end=max(expected_until(target.series, ctx.as_of) for target in together),
-            as_of=ctx.as_of,
-            raw=raw,
-        )
-        tables.append(rows)
-    return pd.concat(tables) if tables else empty_tidy()
+    names = [target.name for target in served]
+    ends = [expected_until(target.series, ctx.as_of) for target in served]
+    start = ctx.as_of - timedelta(days=days)
+    return read_rows(ctx, names, start, max(ends, default=start), as_of=ctx.as_of, raw=raw)
 
 
 def _requests(
@@ -204,11 +195,9 @@ def _store_forecasts(ctx: RunContext, result: FetchResult) -> int:
         ctx.store.read_forecasts(name, places=[place], **window)
         for name, place in rows[["series", "place"]].drop_duplicates().itertuples(index=False)
     ]
-    latest = rows[_FORECAST_SLOT].merge(pd.concat(stored), on=_FORECAST_SLOT, how="left")
-    values = rows[_QUANTILES].to_numpy(dtype=float)
-    before = latest[_QUANTILES].to_numpy(dtype=float)
-    same = ((values == before) | (np.isnan(values) & np.isnan(before))).all(axis=1)
-    news = rows[~(same & latest["issued_at"].notna().to_numpy())]
+    before = pd.concat(stored)[_FORECAST_VALUE].assign(is_stored=True)
+    is_stored = rows.merge(before, "left", on=_FORECAST_VALUE)["is_stored"].notna()
+    news = rows[~is_stored.to_numpy()]
     return ctx.store.write_forecasts(news, run_id=ctx.run_id).new if len(news) else 0
 
 
@@ -269,6 +258,65 @@ def _latest(ctx: RunContext, served: Sequence[Target], after: pd.DataFrame) -> p
             mark = get_mark(ctx.state, LATEST_SLOT, target.name)
             ctx.set_mark(LATEST_SLOT, target.name, max(until, mark.at) if mark else until)
             line = {"series": target.name, **row[["place", "source", "start", "value"]]}
-            due_until = target.series.due_until(ctx.as_of)
-            lines.append({**line, "unit": target.series.unit, "due_until": due_until})
+            line |= {"unit": target.series.unit, "due_until": target.series.due_until(ctx.as_of)}
+            lines.append(line)
     return pd.DataFrame(lines, columns=LATEST_COLUMNS)
+
+
+# -- weather of several providers -----------------------------------------------------------------
+# One value per hour is shown, by order of trust. All providers with a key are requested, and
+# everything they give is stored; the hour only decides which request comes first.
+
+
+def order_by_hour(sources: Sequence[str], now: datetime) -> list[str]:
+    """Return the sources, the preferred one of the local hour first."""
+    first = NIGHT_FIRST if now.astimezone(MADRID).hour < DAY_BEGINS else DAY_FIRST
+    return sorted(sources, key=lambda name: first.index(name) if name in first else len(first))
+
+
+def compare_sources(rows: pd.DataFrame, catalogue: Catalogue) -> pd.DataFrame:
+    """Compare each source with the most trusted one that has the same hours.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Stored rows of all sources and places (``VIEW_COLUMNS``, raw).
+
+    Returns
+    -------
+    DataFrame
+        ``COMPARISON_COLUMNS``; ``bias`` is source minus reference, in ``unit``.
+    """
+    latest = rows.sort_values("rev").drop_duplicates(
+        ["series", "place", "source", "start"], keep="last"
+    )
+    lines = []
+    for name, part in latest.groupby("series"):
+        series = catalogue[str(name)]
+        table = part.pivot(index="start", columns=["source", "place"], values="value")
+        trusted = sorted(table.columns, key=lambda at: trust(series, at[0]))
+        for position, at in enumerate(trusted):
+            for reference in trusted[:position]:
+                error = (table[at] - table[reference]).dropna()
+                if len(error):
+                    lines.append(
+                        [
+                            name,
+                            *at,
+                            reference[0],
+                            len(error),
+                            error.mean(),
+                            error.abs().mean(),
+                            series.unit,
+                        ]
+                    )
+                    break
+    return pd.DataFrame(lines, columns=COMPARISON_COLUMNS)
+
+
+def compare_weather(ctx: RunContext, days: int = COMPARE_DAYS) -> pd.DataFrame:
+    """Compare the weather sources over the last days; the archive has few of them."""
+    names = [entry.name for entry in ctx.catalogue.of(Measurement.WEATHER)]
+    start = ctx.as_of - timedelta(days=days)
+    rows = read_rows(ctx, names, start, ctx.as_of, as_of=ctx.as_of)
+    return compare_sources(rows, ctx.catalogue)

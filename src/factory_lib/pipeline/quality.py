@@ -7,23 +7,26 @@ releases it. A value about which a decision was taken before is not quarantined 
 but the rules see it: without its first hours, a constant stretch would look short.
 
 Every rule takes the latest revision of each value (``VIEW_COLUMNS``, ordered by series,
-place, source, start) and returns rows of it with ``reason``.
+place, source, start) and returns the reasons of those that it flags, by their index.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
 
 import numpy as np
 import pandas as pd
 
+from factory_lib import frames
 from factory_lib.catalogue import Catalogue, Measurement
 from factory_lib.clock import HOUR_S, MADRID
 from factory_lib.context import RunContext
+from factory_lib.errors import BadInput
 from factory_lib.pipeline.fetch import Request
-from factory_lib.pipeline.targets import places_of, trust
+from factory_lib.pipeline.targets import read_rows, trust
 from factory_lib.settings.records import QualitySettings
-from factory_lib.slots import from_index, resolutions
+from factory_lib.slots import from_index, number_runs, resolutions
 from factory_lib.store.base import VERDICT_COLUMNS
 
 BY = "quality rules"
@@ -34,76 +37,62 @@ _CHANNEL = ["series", "place", "source"]
 _IDENTITY = [*_CHANNEL, "start", "rev"]
 
 
-def out_of_range(rows: pd.DataFrame, rules: QualitySettings, catalogue: Catalogue) -> pd.DataFrame:
+def out_of_range(rows: pd.DataFrame, rules: QualitySettings, catalogue: Catalogue) -> pd.Series:
     """Flag a value that is possible somewhere and not plausible at this site."""
     low = _limits(rows, {name: limits[0] for name, limits in rules.plausible.items()})
     high = _limits(rows, {name: limits[1] for name, limits in rules.plausible.items()})
-    flagged = rows[(rows["value"] < low) | (rows["value"] > high)]
-    return flagged.assign(reason=[f"{value:g} is not plausible here" for value in flagged["value"]])
+    value = rows["value"]
+    return value[(value < low) | (value > high)].map("{:g} is not plausible here".format)
 
 
-def step(rows: pd.DataFrame, rules: QualitySettings, catalogue: Catalogue) -> pd.DataFrame:
+def step(rows: pd.DataFrame, rules: QualitySettings, catalogue: Catalogue) -> pd.Series:
     """Flag a spike: a value above, or below, both neighbouring slots by more than the limit."""
     limit = _limits(rows, rules.step)
     by = rows.groupby(_CHANNEL, sort=False)
     width = pd.to_timedelta(rows["resolution_s"], unit="s")
     before = (rows["value"] - by["value"].shift()).where(by["start"].diff() == width)
     after = (rows["value"] - by["value"].shift(-1)).where(-by["start"].diff(-1) == width)
-    flagged = rows[(before.abs() > limit) & (after.abs() > limit) & (before * after > 0)]
-    return flagged.assign(
-        reason=[f"{jump:+g} from the value before, and back" for jump in before[flagged.index]]
-    )
+    spike = (before.abs() > limit) & (after.abs() > limit) & (before * after > 0)
+    return before[spike].map("{:+g} from the value before, and back".format)
 
 
-def flat_line(rows: pd.DataFrame, rules: QualitySettings, catalogue: Catalogue) -> pd.DataFrame:
-    """Flag a reading that is constant for too many hours; saturated air (100 %) may be."""
+def flat_line(rows: pd.DataFrame, rules: QualitySettings, catalogue: Catalogue) -> pd.Series:
+    """Flag a reading that is constant too long; saturated air (100 %) may be."""
     readings = rows[rows["series"].isin(list(rules.flat_line_h)) & ~rows["value"].isin([100.0])]
-    by = readings.groupby(_CHANNEL, sort=False)
-    follows = by["start"].diff() == pd.to_timedelta(readings["resolution_s"], unit="s")
-    stretch = (~(follows & (by["value"].diff() == 0))).cumsum()
-    hours = readings["resolution_s"].groupby(stretch).transform("sum") / HOUR_S
-    flagged = readings[hours >= _limits(readings, rules.flat_line_h)]
-    return flagged.assign(reason=[f"unchanged for {span:g} h" for span in hours[flagged.index]])
+    starts = from_index(readings["start"])
+    ends = starts + readings["resolution_s"].to_numpy()
+    alike = (readings[name] for name in (*_CHANNEL, "value"))
+    run = number_runs(starts, ends, *alike)
+    hours = readings["resolution_s"].groupby(run).transform("sum") / HOUR_S
+    return hours[hours >= _limits(readings, rules.flat_line_h)].map("unchanged for {:g} h".format)
 
 
-def cross_source(rows: pd.DataFrame, rules: QualitySettings, catalogue: Catalogue) -> pd.DataFrame:
+def cross_source(rows: pd.DataFrame, rules: QualitySettings, catalogue: Catalogue) -> pd.Series:
     """Flag a value that contradicts a more trusted source of the same slot, at any place."""
     compared = rows[rows["series"].isin(list(rules.cross_source))]
-    rank = [
-        trust(catalogue[name], source)
-        for name, source in zip(compared["series"], compared["source"], strict=True)
-    ]
+    pairs = zip(compared["series"], compared["source"], strict=True)
+    rank = [trust(catalogue[name], source) for name, source in pairs]
     ordered = compared.assign(trust=rank).sort_values("trust", kind="stable")
     best = ordered.groupby(["series", "start"])[["value", "source"]].transform("first")
     apart = (ordered["value"] - best["value"]).abs() > _limits(ordered, rules.cross_source)
-    flagged = ordered[apart & (ordered["source"] != best["source"])].drop(columns="trust")
-    trusted = best.loc[flagged.index]
-    return flagged.assign(
-        reason=[
-            f"{source} says {value:g}"
-            for source, value in zip(trusted["source"], trusted["value"], strict=True)
-        ]
-    )
+    trusted = best[apart & (ordered["source"] != best["source"])]
+    return trusted["source"] + trusted["value"].map(" says {:g}".format).astype("str")
 
 
-def scale(rows: pd.DataFrame, rules: QualitySettings, catalogue: Catalogue) -> pd.DataFrame:
+def scale(rows: pd.DataFrame, rules: QualitySettings, catalogue: Catalogue) -> pd.Series:
     """Flag a day of spot prices far above the tariff that contains them: sums of quarters."""
     spot = rows[rows["series"] == "spot_eur_mwh"]
     tariff = rows[rows["series"] == "pvpc_eur_mwh"]
     level = tariff.groupby(_days(tariff))["value"].mean()
-    mean = spot.groupby([*(spot[name] for name in _CHANNEL), _days(spot)])["value"].transform(
-        "mean"
+    by_day = spot.groupby([*(spot[name] for name in _CHANNEL), _days(spot)])["value"]
+    above = by_day.transform("mean") / _days(spot).map(
+        level.where(level > rules.scale_floor_eur_mwh)
     )
-    above = mean / _days(spot).map(level.where(level > rules.scale_floor_eur_mwh))
-    flagged = spot[above > rules.scale_over_tariff]
-    return flagged.assign(
-        reason=[
-            f"the day's mean is {ratio:.1f} times the tariff's" for ratio in above[flagged.index]
-        ]
-    )
+    too_high = above[above > rules.scale_over_tariff]
+    return too_high.map("the day's mean is {:.1f} times the tariff's".format)
 
 
-def doubled_hour(rows: pd.DataFrame, rules: QualitySettings, catalogue: Catalogue) -> pd.DataFrame:
+def doubled_hour(rows: pd.DataFrame, rules: QualitySettings, catalogue: Catalogue) -> pd.Series:
     """Flag the repeated hour of October where it looks like the sum of two."""
     hourly = rows[(rows["series"] == "spot_eur_mwh") & (rows["resolution_s"] == HOUR_S)]
     wall = hourly["start"].dt.tz_convert(MADRID).dt.tz_localize(None)
@@ -111,23 +100,21 @@ def doubled_hour(rows: pd.DataFrame, rules: QualitySettings, catalogue: Catalogu
     by = hourly.assign(value=hourly["value"].mask(repeated)).groupby(_CHANNEL, sort=False)["value"]
     around = (by.ffill() + by.bfill()) / 2
     ratio = hourly["value"] / around.where(around > rules.scale_floor_eur_mwh)
-    flagged = hourly[repeated & (ratio > rules.doubled_over_neighbours)]
-    return flagged.assign(
-        reason=[f"{times:.1f} times the hours around" for times in ratio[flagged.index]]
-    )
+    doubled = ratio[repeated & (ratio > rules.doubled_over_neighbours)]
+    return doubled.map("{:.1f} times the hours around".format)
 
 
-def all_zero(rows: pd.DataFrame, rules: QualitySettings, catalogue: Catalogue) -> pd.DataFrame:
+def all_zero(rows: pd.DataFrame, rules: QualitySettings, catalogue: Catalogue) -> pd.Series:
     """Flag a market day of prices that are all zero, as an unpublished day looks."""
     names = [entry.name for entry in catalogue.of(Measurement.PRICES) if entry.low < 0]
     prices = rows[rows["series"].isin(names)]
     keys = [*(prices[name] for name in _CHANNEL), _days(prices)]
     whole = prices["resolution_s"].groupby(keys).transform("sum") >= 23 * HOUR_S
     zero = prices["value"].abs().groupby(keys).transform("max") == 0
-    return prices[whole & zero].assign(reason="the whole day is zero")
+    return pd.Series("the whole day is zero", prices.index[whole & zero])
 
 
-Rule = Callable[[pd.DataFrame, QualitySettings, Catalogue], pd.DataFrame]
+Rule = Callable[[pd.DataFrame, QualitySettings, Catalogue], pd.Series]
 RULES: tuple[tuple[str, Rule], ...] = (
     ("all_zero", all_zero),
     ("range", out_of_range),
@@ -152,24 +139,21 @@ def flag(
     no view shows anyway, a kind or a cadence that the series does not have then, is
     neither checked nor a witness: a decision about it would quarantine its namesake.
     """
-    latest = rows[_visible(rows, catalogue)].sort_values(
-        [*_CHANNEL, "start", "resolution_s", "rev"]
-    )
-    left = latest.drop_duplicates([*_CHANNEL, "start", "resolution_s"], keep="last").reset_index(
-        drop=True
-    )
+    slot = [*_CHANNEL, "start", "resolution_s"]
+    left = rows[_visible(rows, catalogue)].sort_values([*slot, "rev"])
+    left = left.drop_duplicates(slot, keep="last").reset_index(drop=True)
     parts = []
     for name, rule in RULES:
         if rule is cross_source and quarantined is not None:
             left = left[~pd.MultiIndex.from_frame(left[_IDENTITY]).isin(quarantined)]
-        flagged = rule(left, rules, catalogue).assign(rule=name)
-        parts.append(flagged)
-        left = left.drop(index=flagged.index)
+        reasons = rule(left, rules, catalogue)
+        parts.append(left.loc[reasons.index].assign(rule=name, reason=reasons.astype("str")))
+        left = left.drop(index=reasons.index)
     return pd.concat(parts, ignore_index=True)
 
 
 def run_checks(
-    ctx: RunContext, names: Iterable[str], windows: Iterable[tuple[datetime, datetime]]
+    ctx: RunContext, names: Sequence[str], windows: Iterable[tuple[datetime, datetime]]
 ) -> pd.DataFrame:
     """Quarantine the stored values of half-open windows that the rules flag, and return them.
 
@@ -186,8 +170,7 @@ def run_checks(
             joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
         else:
             joined.append((start, end))
-    checked = list(names)
-    return concat_flagged([_check(ctx, checked, start, end) for start, end in joined])
+    return concat_flagged([_check(ctx, names, start, end) for start, end in joined])
 
 
 def concat_flagged(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
@@ -202,22 +185,13 @@ def check_requested(ctx: RunContext, requests: Sequence[Request]) -> pd.DataFram
     """Run the checks on the windows of the requests of values."""
     observed = [request for request in requests if not request.forecast]
     names = dict.fromkeys(chain.from_iterable(request.series for request in observed))
-    return run_checks(ctx, names, [(request.start, request.end) for request in observed])
+    return run_checks(ctx, list(names), [(request.start, request.end) for request in observed])
 
 
 def _check(ctx: RunContext, names: Sequence[str], start: datetime, end: datetime) -> pd.DataFrame:
-    by_measurement: dict[Measurement, list[str]] = {}
-    for name in names:
-        by_measurement.setdefault(ctx.catalogue[name].measurement, []).append(name)
-    tables = []
-    for together in by_measurement.values():
-        places = places_of(ctx.settings, ctx.catalogue[together[0]])
-        rows = ctx.store.read(
-            together, places=places, start=start - CHECK_MARGIN, end=end + CHECK_MARGIN, raw=True
-        )
-        tables.append(rows)
+    rows = read_rows(ctx, names, start - CHECK_MARGIN, end + CHECK_MARGIN)
     quarantined = pd.MultiIndex.from_frame(ctx.store.read_verdicts()[_IDENTITY])
-    flagged = flag(pd.concat(tables), ctx.settings.quality, ctx.catalogue, quarantined)
+    flagged = flag(rows, ctx.settings.quality, ctx.catalogue, quarantined)
     # a person has decided about a corrected value
     corrected = flagged["run_id"].astype("str").str.startswith(CORRECTED_BY)
     return quarantine(ctx, flagged[~corrected], BY)[FLAGGED_COLUMNS]
@@ -256,3 +230,94 @@ def _limits(rows: pd.DataFrame, by_series: Mapping[str, float]) -> pd.Series:
 def _days(rows: pd.DataFrame) -> pd.Series:
     days: pd.Series = rows["start"].dt.tz_convert(MADRID).dt.normalize().rename("day")
     return days
+
+
+# -- decisions of a person: values are quarantined, released or corrected, and never deleted -------
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Values of one series in a half-open window, of one source or of all."""
+
+    series: str
+    start: datetime
+    end: datetime
+    source: str | None = None
+
+
+def open_decisions(ctx: RunContext, series: str | None = None) -> pd.DataFrame:
+    """Return the open quarantine decisions, newest first, with the value each is about."""
+    decisions = ctx.store.read_verdicts()
+    if series is not None:
+        decisions = decisions[decisions["series"] == series]
+    if decisions.empty:
+        return decisions.assign(value=[])
+    end = decisions["start"].max() + pd.Timedelta(seconds=1)
+    stored = read_rows(ctx, decisions["series"].unique(), decisions["start"].min(), end)
+    return decisions.merge(stored[[*_IDENTITY, "value"]], "left", on=_IDENTITY)
+
+
+def record_decision(
+    ctx: RunContext, selection: Selection, decision: str, reason: str, by: str
+) -> int:
+    """Take a decision about the selected values and return their number.
+
+    Parameters
+    ----------
+    decision : str
+        ``quarantined``, or ``released``: then of the selected values those that are in
+        quarantine.
+
+    Raises
+    ------
+    BadInput
+        If there are none.
+    """
+    released = decision == "released"
+    rows = open_decisions(ctx, selection.series) if released else _stored(ctx, selection)
+    values = _selected(rows, selection)
+    if values.empty:
+        raise BadInput(
+            f"There is no {'quarantined ' * released}value of {selection.series} there.",
+            next_step="See `factory quarantine list`.",
+        )
+    now = pd.Timestamp(ctx.clock.now()).as_unit("s")
+    decisions = values[_IDENTITY].assign(
+        verdict=decision, rule="manual", reason=reason, at=now, by=by
+    )
+    return ctx.store.write_verdicts(decisions[list(VERDICT_COLUMNS)].reset_index(drop=True))
+
+
+def correct(ctx: RunContext, selection: Selection, value: float, reason: str, by: str) -> int:
+    """Store ``value`` as a revision of every selected slot, its author in ``run_id``.
+
+    What it replaces stays readable. It counts as updated now: what its provider says it
+    updated before does not undo it when it is read again.
+
+    Raises
+    ------
+    BadInput
+        If there is nothing to correct, or the value cannot be.
+    """
+    entry = ctx.catalogue[selection.series]
+    if entry.outside(value):
+        raise BadInput(f"{selection.series} lies within {entry.limits}: {value:g} cannot be.")
+    latest = _stored(ctx, selection).drop_duplicates(
+        ["place", "source", "kind", "start"], keep="last"
+    )
+    rows = _selected(latest, selection)
+    now = pd.Timestamp(ctx.clock.now()).as_unit("s")
+    revised = frames.conform(rows.assign(value=value, retrieved_at=now, provider_updated_at=now))
+    result = ctx.store.write(revised.reset_index(drop=True), run_id=f"{CORRECTED_BY}{by}: {reason}")
+    if not result.written:
+        raise BadInput(f"{selection.series} has no value there that is not {value:g} already.")
+    return result.written
+
+
+def _stored(ctx: RunContext, selection: Selection) -> pd.DataFrame:
+    return read_rows(ctx, [selection.series], selection.start, selection.end)
+
+
+def _selected(rows: pd.DataFrame, selection: Selection) -> pd.DataFrame:
+    inside = (rows["start"] >= selection.start) & (rows["start"] < selection.end)
+    return rows[inside & ((rows["source"] == selection.source) | (selection.source is None))]

@@ -1,14 +1,18 @@
 """The series that this site should have, at which places, and which sources serve them there."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple
+
+import pandas as pd
 
 from factory_lib import sources
 from factory_lib.catalogue import Measurement, Series
 from factory_lib.clock import Clock
 from factory_lib.context import RunContext
+from factory_lib.frames import empty_tidy
 from factory_lib.settings import Settings
 from factory_lib.sources.base import Source
 from factory_lib.state import State
@@ -64,12 +68,31 @@ def clients(
     settings: Settings, state: State, clock: Clock, names: Iterable[str]
 ) -> Iterator[dict[str, Source]]:
     """Open the clients of the named sources and close them again."""
-    opened = {name: sources.open_source(name, settings, state, clock) for name in names}
-    try:
-        yield opened
-    finally:
-        for client in opened.values():
-            client.close()
+    with ExitStack() as stack:
+        yield {
+            name: stack.enter_context(closing(sources.open_source(name, settings, state, clock)))
+            for name in names
+        }
+
+
+def read_rows(
+    ctx: RunContext,
+    names: Iterable[str],
+    start: datetime,
+    end: datetime,
+    *,
+    as_of: datetime | None = None,
+    raw: bool = True,
+) -> pd.DataFrame:
+    """Return the stored rows of series at the site's places, with one query per measurement."""
+    by_places: dict[tuple[str, ...], list[str]] = {}
+    for name in names:
+        by_places.setdefault(places_of(ctx.settings, ctx.catalogue[name]), []).append(name)
+    tables = [
+        ctx.store.read(together, places=places, start=start, end=end, as_of=as_of, raw=raw)
+        for places, together in by_places.items()
+    ]
+    return pd.concat(tables) if tables else empty_tidy()
 
 
 def targets(ctx: RunContext, names: Iterable[str] | None = None) -> tuple[Target, ...]:

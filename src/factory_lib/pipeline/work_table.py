@@ -39,7 +39,7 @@ from factory_lib.pipeline.gaps import GapReport, TargetCoverage, severity_index
 from factory_lib.pipeline.request_plan import PlannedRequest, plan_requests, request_order
 from factory_lib.pipeline.targets import SourcePlace
 from factory_lib.settings.records import GapSettings
-from factory_lib.slots import Slots, from_index
+from factory_lib.slots import Slots, from_index, number_runs, resolutions
 from factory_lib.sources.base import Source
 from factory_lib.state.attempts import RetryPass
 
@@ -132,31 +132,26 @@ def work_table(
 def _slots(part: TargetCoverage, policy: GapSettings, schedule: RetryPass | None) -> pd.DataFrame:
     """Return the slots of a target that are to be filled, ascending."""
     coverage = part.coverage
-    due = [schedule is None or schedule.includes(rule) for rule in policy.severities]
     quarantined = coverage.states == SlotState.QUARANTINED
-    masks = (
-        coverage.states == SlotState.MISSING,
-        quarantined & ~within(coverage.starts, part.no_source_has),
+    quarantined &= ~within(coverage.starts, part.no_source_has)
+    to_fill = quarantined | (coverage.states == SlotState.MISSING)
+    table = pd.DataFrame(
+        {
+            "series": part.target.name,
+            "measurement": part.target.series.measurement,
+            "start": coverage.starts[to_fill],
+            "end": coverage.ends[to_fill],
+            "quarantined": quarantined[to_fill],
+        }
     )
-    tables = []
-    for mask in masks:
-        gaps = coverage.runs_of(mask)
-        hours = np.repeat(gaps.seconds / HOUR_S, gaps.slots)
-        severity = severity_index(hours, policy)
-        table = pd.DataFrame(
-            {
-                "series": part.target.name,
-                "measurement": part.target.series.measurement,
-                "start": coverage.starts[mask],
-                "end": coverage.ends[mask],
-                "severity": severity,
-                "scheduled": np.array(due)[severity],
-                "quarantined": quarantined[mask],
-            }
-        )
-        too_short = (schedule is not None) & (hours <= policy.automatic_above_h)
-        tables.append(table[~too_short])
-    return pd.concat(tables).sort_values("start", ignore_index=True)
+    gap = number_runs(table["start"].to_numpy(), table["end"].to_numpy(), table["quarantined"])
+    seconds = pd.Series(resolutions(part.target.series, table["start"].to_numpy()))
+    hours = seconds.groupby(gap).transform("sum").to_numpy() / HOUR_S
+    severity = severity_index(hours, policy)
+    due = np.array([schedule is None or schedule.includes(rule) for rule in policy.severities])
+    too_short = (schedule is not None) & (hours <= policy.automatic_above_h)
+    table = table.assign(severity=severity, scheduled=due[severity])
+    return table[~too_short].reset_index(drop=True)
 
 
 def next_requests(work: pd.DataFrame, opened: Mapping[str, Source]) -> list[PlannedRequest]:
@@ -294,10 +289,10 @@ def stretches(slots: pd.DataFrame) -> pd.DataFrame:
         ``series, start, end, slots, severity, reason, opens_in_s``; the severity is that
         of the first slot, the seconds are the least.
     """
-    follows = slots["start"] == slots["end"].shift()
-    for name in ("series", "reason"):
-        follows &= slots[name] == slots[name].shift()
-    return slots.groupby((~follows).cumsum()).agg(
+    number = number_runs(
+        slots["start"].to_numpy(), slots["end"].to_numpy(), slots["series"], slots["reason"]
+    )
+    return slots.groupby(number).agg(
         series=("series", "first"),
         start=("start", "first"),
         end=("end", "last"),

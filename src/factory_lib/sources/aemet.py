@@ -5,32 +5,31 @@ address that lives for minutes. Status 200 is no success here: a missing key is 
 200, no data a 200 with ``estado`` 404. https://opendata.aemet.es
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from typing import Any
 
-import pandas as pd
-
 from factory_lib.catalogue import Kind, Measurement
 from factory_lib.clock import HOUR_S, MADRID, epoch
 from factory_lib.errors import (
     AuthError,
     BadRange,
-    MalformedResponse,
     NoDataYet,
     QuotaError,
     ServerError,
     SourceError,
 )
 from factory_lib.http import Reply
-from factory_lib.sources.base import Interval, Source
-from factory_lib.sources.parsing import (
+from factory_lib.sources.base import (
+    Interval,
     Parsed,
     RowCollector,
+    Source,
     comma_number,
+    instant,
+    malformed,
     parse_json,
     require,
     require_ascending,
@@ -59,8 +58,6 @@ _DAILY: Mapping[str, str] = {
     "wind_speed_mean_ms": "velmedia",
 }
 _FORECAST = {"temperature_c": "temperatura", "humidity_pct": "humedadRelativa"}
-TRACE = "Ip"
-WITH_A_LATER_DAY = "Acum"
 OBSERVATIONS_KEPT = timedelta(hours=24)
 PAUSE_S = 60.0
 
@@ -90,34 +87,25 @@ class Aemet(Source):
         """Fetch the last day's observations, or the climatology of the window."""
         if series[0] in _OBSERVED:
             reply = self._document(f"/observacion/convencional/datos/estacion/{place}")
-            return parse_observations(reply, place, self.clock.now(), source=self.name)
+            return parse_observations(reply, place, self.clock.now())
         last = end - timedelta(seconds=1)
         span = f"fechaini/{start:%Y-%m-%d}T00:00:00UTC/fechafin/{last:%Y-%m-%d}T23:59:59UTC"
         reply = self._document(f"/valores/climatologicos/diarios/datos/{span}/estacion/{place}")
-        return parse_daily(reply, place, self.clock.now(), source=self.name)
+        return parse_daily(reply, place, self.clock.now())
 
     def fetch_forecast(self, series: Sequence[str], place: str) -> Parsed:
         """Fetch the hourly forecast of the site's municipality, about 48 hours."""
-        municipality = self.settings.site.municipality
-        reply = self._document(f"/prediccion/especifica/municipio/horaria/{municipality}")
-        return parse_hourly_forecast(reply, series, place, self.clock.now(), source=self.name)
+        reply = self._document(
+            f"/prediccion/especifica/municipio/horaria/{self.settings.site.municipality}"
+        )
+        return parse_hourly_forecast(reply, series, place, self.clock.now())
 
-    def inventory(self) -> pd.DataFrame:
-        """Return the climatological stations.
-
-        Returns
-        -------
-        DataFrame
-            Columns place, name, province, latitude, longitude, altitude_m.
-        """
-        path = "/valores/climatologicos/inventarioestaciones/todasestaciones"
-        return parse_inventory(self._document(path), source=self.name)
-
+    @malformed("aemet")
     def _document(self, path: str) -> Reply:
         key = {"api_key": self.settings.secrets.aemet_api_key}
         for _ in range(2):
             envelope = self.http.get(API + path, secret_headers=key, check=classify_response)
-            address = require(self.name, parse_json(self.name, envelope), "datos", str)
+            address = require(parse_json(envelope), "datos", str)
             try:
                 return self.http.get(address, check=partial(classify_response, document=True))
             except NoDataYet as gone:
@@ -131,14 +119,19 @@ def classify_response(reply: Reply, *, document: bool = False) -> SourceError | 
     if reply.status == 200 and not reply.content.strip():
         if document:
             return ServerError("aemet", "the document is empty", status=200)
-        text = "an empty answer, which is what it gives without a key"
-        return AuthError("aemet", text, status=200)
+        return AuthError(
+            "aemet", "an empty answer, which is what it gives without a key", status=200
+        )
     estado, description = _estado(reply)
     if estado == 401:
         return AuthError("aemet", description, status=reply.status)
     if estado == 429:
-        pause = reply.retry_after_s or PAUSE_S
-        return QuotaError("aemet", description, status=reply.status, retry_after_s=pause)
+        return QuotaError(
+            "aemet",
+            description,
+            status=reply.status,
+            retry_after_s=reply.retry_after_s or PAUSE_S,
+        )
     if estado == 404:
         return (BadRange if "rango" in description else NoDataYet)("aemet", description, status=200)
     return ServerError("aemet", description, status=reply.status) if estado >= 500 else None
@@ -147,16 +140,14 @@ def classify_response(reply: Reply, *, document: bool = False) -> SourceError | 
 def _estado(reply: Reply) -> tuple[int, str]:
     """Return ``estado`` and ``descripcion`` of an envelope; a document counts as 200."""
     try:
-        body = json.loads(reply.text)
-    except (ValueError, RecursionError):
-        body = None
-    estado = body.get("estado") if isinstance(body, dict) else None
-    return (estado, str(body.get("descripcion"))) if isinstance(estado, int) else (200, "")
+        body = parse_json(reply)
+        return require(body, "estado", int), str(body.get("descripcion"))
+    except ValueError:
+        return 200, ""
 
 
-def parse_observations(
-    body: Reply | bytes | str, place: str, retrieved_at: datetime, *, source: str = "aemet"
-) -> Parsed:
+@malformed("aemet")
+def parse_observations(body: Reply | bytes | str, place: str, retrieved_at: datetime) -> Parsed:
     """Return the hourly observations of one station; absent keys are absent values.
 
     Raises
@@ -164,15 +155,13 @@ def parse_observations(
     NoDataYet, MalformedResponse
         If there is no record, or the structure is not the documented one.
     """
-    records = _records(parse_json(source, body), "idema", place, source)
-    times = [require(source, record, "fint", str) for record in records]
-    ends = [epoch(_observed_at(text, source)) for text in times]
-    require_ascending(source, ends)
-    if any(end % HOUR_S for end in ends):
-        raise MalformedResponse(source, "observations that do not end on the hour")
+    records = _records(body, "idema", place)
+    times = [require(record, "fint", str) for record in records]
+    ends = list(map(_hour_end, times))
+    require_ascending(ends)
     if ends[-1] > epoch(retrieved_at):
-        raise MalformedResponse(source, "observations of hours still to come")
-    rows = RowCollector(source, place, Kind.OBSERVED, retrieved_at)
+        raise ValueError("observations of hours still to come")
+    rows = RowCollector("aemet", place, Kind.OBSERVED, retrieved_at)
     for name, (field, covers_hour_before) in _OBSERVED.items():
         raw = [record.get(field) for record in records]
         values = [rows.read(f"{name} {at}", value) for at, value in zip(times, raw, strict=True)]
@@ -180,32 +169,34 @@ def parse_observations(
     return rows.parsed()
 
 
-def _records(answer: Any, key: str, place: str, source: str) -> list[dict[str, Any]]:
-    """Return the records of a document, which must be of one station."""
-    if not isinstance(answer, list):
-        raise MalformedResponse(source, "the document is no list of records")
-    if not answer:
-        raise NoDataYet(source, f"no record of {place}")
-    for record in answer:
-        if require(source, record, key, str) != place:
-            raise MalformedResponse(source, f"a record of station {record[key]} came for {place}")
-    return answer
-
-
-def _observed_at(text: str, source: str) -> datetime:
+def _hour_end(text: str) -> int:
     """Read ``fint``, with ``+0000`` since 2026 and without an offset before; it is always UTC."""
-    try:
-        instant = datetime.fromisoformat(text)
-        if not instant.utcoffset() and 1900 <= instant.year <= 2200:
-            return instant.replace(tzinfo=UTC)
-    except ValueError:
-        pass
-    raise MalformedResponse(source, f"{text!r} is no instant in UTC")
+    at = instant(text)
+    end = epoch(at.replace(tzinfo=UTC))
+    if at.utcoffset() or end % HOUR_S:
+        raise ValueError(f"{text!r} is no full hour of UTC")
+    return end
 
 
-def parse_daily(
-    body: Reply | bytes | str, place: str, retrieved_at: datetime, *, source: str = "aemet"
-) -> Parsed:
+def _records(body: Reply | bytes | str, key: str, place: str) -> list[dict[str, Any]]:
+    """Return the records of a document, which must be of one station, with keys in lower case."""
+    answer = parse_json(body)
+    if not isinstance(answer, list):
+        raise ValueError("the document is no list of records")
+    if not answer:
+        raise NoDataYet("aemet", f"no record of {place}")
+    for record in answer:
+        if require(record, key, str) != place:
+            raise ValueError(f"a record of station {record[key]} came for {place}")
+    return [_lower_keys(record) for record in answer]
+
+
+def _lower_keys(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.lower(): value for name, value in record.items()}
+
+
+@malformed("aemet")
+def parse_daily(body: Reply | bytes | str, place: str, retrieved_at: datetime) -> Parsed:
     """Return the daily climatology of one station, from text with decimal commas.
 
     Rain that was measured together with a later day (``Acum``) is absent and reported;
@@ -217,28 +208,20 @@ def parse_daily(
         If there is no record, or the structure is not the documented one, or dates are
         out of order or repeated.
     """
-    records = _records(parse_json(source, body), "indicativo", place, source)
-    days = [_climate_day(str(record.get("fecha")), source) for record in records]
-    require_ascending(source, [day.toordinal() for day in days])
-    lowered = [_lower_keys(record) for record in records]
-    rows = RowCollector(source, place, Kind.OBSERVED, retrieved_at)
+    records = _records(body, "indicativo", place)
+    days = [_climate_day(str(record.get("fecha"))) for record in records]
+    require_ascending([day.toordinal() for day in days])
+    rows = RowCollector("aemet", place, Kind.OBSERVED, retrieved_at)
     for name, field in _DAILY.items():
-        raw = [record.get(field) for record in lowered]
+        raw = [record.get(field) for record in records]
         reader = _rain if field == "prec" else _climate_number
         rows.add_days(name, dict(zip(days, raw, strict=True)), reader)
     return rows.parsed()
 
 
-def _lower_keys(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {key.lower(): value for key, value in record.items()}
-
-
-def _climate_day(text: str, source: str) -> date:
+def _climate_day(text: str) -> date:
     """Read ``fecha``, which is sometimes a date and sometimes a datetime at midnight."""
-    try:
-        return date.fromisoformat(re.sub(r"[T ]00:00(:00)?(\.0+)?Z?$", "", text))
-    except ValueError:
-        raise MalformedResponse(source, f"{text!r} is no date") from None
+    return date.fromisoformat(re.sub(r"[T ]00:00(:00)?(\.0+)?Z?$", "", text))
 
 
 def _climate_number(text: Any) -> float:
@@ -251,18 +234,14 @@ def _climate_number(text: Any) -> float:
 
 def _rain(text: Any) -> float:
     """Read a day's rain: ``Ip`` is less than 0.1 mm, ``Acum`` is in the figure of a later day."""
-    if text == WITH_A_LATER_DAY:
+    if text == "Acum":
         raise ValueError("measured together with a later day (Acum)")
-    return 0.0 if text == TRACE else _climate_number(text)
+    return 0.0 if text == "Ip" else _climate_number(text)
 
 
+@malformed("aemet")
 def parse_hourly_forecast(
-    body: Reply | bytes | str,
-    series: Sequence[str],
-    place: str,
-    retrieved_at: datetime,
-    *,
-    source: str = "aemet",
+    body: Reply | bytes | str, series: Sequence[str], place: str, retrieved_at: datetime
 ) -> Parsed:
     """Return a municipal forecast with the instant it was made; its hours are local.
 
@@ -271,75 +250,34 @@ def parse_hourly_forecast(
     MalformedResponse
         If the structure is not the documented one.
     """
-    answer = parse_json(source, body)
+    answer = parse_json(body)
     if not isinstance(answer, list) or len(answer) != 1:
-        raise MalformedResponse(source, "the document is no list of one forecast")
-    days = require(source, require(source, answer[0], "prediccion", dict), "dia", list)
-    dates = [_climate_day(require(source, day, "fecha", str), source) for day in days]
+        raise ValueError("the document is no list of one forecast")
+    days = require(require(answer[0], "prediccion", dict), "dia", list)
+    dates = [_climate_day(require(day, "fecha", str)) for day in days]
     if dates != [dates[0] + timedelta(days=number) for number in range(len(dates))]:
-        raise MalformedResponse(source, "its days do not follow each other")
-    rows = RowCollector(source, place, Kind.OBSERVED, retrieved_at)
-    try:
-        made_at = datetime.fromisoformat(require(source, answer[0], "elaborado", str))
-        for name in series:
-            hours: dict[int, float] = {}
-            for day, local in zip(days, dates, strict=True):
-                _read_hours(require(source, day, _FORECAST[name], list), local, hours, source)
-            require_ascending(source, list(hours))
-            rows.add(name, list(hours), list(hours.values()), HOUR_S)
-    except ValueError as error:
-        raise MalformedResponse(source, f"in the forecast: {error}") from None
+        raise ValueError("its days do not follow each other")
+    rows = RowCollector("aemet", place, Kind.OBSERVED, retrieved_at)
+    made_at = datetime.fromisoformat(require(answer[0], "elaborado", str))
+    for name in series:
+        hours: dict[int, float] = {}
+        for day, local in zip(days, dates, strict=True):
+            _read_hours(require(day, _FORECAST[name], list), local, hours)
+        require_ascending(list(hours))
+        rows.add(name, hours, hours.values(), HOUR_S)
     return rows.parsed(made_at.replace(tzinfo=MADRID).astimezone(UTC))
 
 
-def _read_hours(entries: list[Any], day: date, hours: dict[int, float], source: str) -> None:
+def _read_hours(entries: list[Any], day: date, hours: dict[int, float]) -> None:
     """Add the hours of one local day; an empty value is of a period that is over."""
     midnight = datetime.combine(day, time(), MADRID)
     for entry in entries:
-        hour = require(source, entry, "periodo", str)
-        text = require(source, entry, "value", str)
-        if not text:
-            continue
-        wall = midnight.replace(hour=int(hour))
-        start = epoch(wall)
-        if start in hours:
-            start = epoch(wall.replace(fold=1))  # the second 02 of the long day, else an error
-        if start in hours:
-            raise ValueError(f"two values of {day} {hour}:00")
-        hours[start] = float(text)
-
-
-def parse_inventory(body: Reply | bytes | str, *, source: str = "aemet") -> pd.DataFrame:
-    """Return one row per station; coordinates are packed ``DDMMSS`` and a hemisphere.
-
-    Raises
-    ------
-    MalformedResponse
-        If the structure is not the documented one.
-    """
-    answer = parse_json(source, body)
-    if not isinstance(answer, list):
-        raise MalformedResponse(source, "the inventory is no list")
-    try:
-        rows = [
-            {
-                "place": require(source, record, "indicativo", str),
-                "name": require(source, record, "nombre", str),
-                "province": require(source, record, "provincia", str),
-                "latitude": _degrees(require(source, record, "latitud", str)),
-                "longitude": _degrees(require(source, record, "longitud", str)),
-                "altitude_m": float(require(source, record, "altitud", str)),
-            }
-            for record in answer
-        ]
-    except ValueError as error:
-        raise MalformedResponse(source, f"in the inventory: {error}") from None
-    return pd.DataFrame(rows)
-
-
-def _degrees(packed: str) -> float:
-    match = re.fullmatch(r"(\d{2,3})(\d{2})(\d{2})([NSEW])", packed)
-    if not match:
-        raise ValueError(f"{packed!r} is no packed coordinate")
-    degrees = int(match[1]) + int(match[2]) / 60 + int(match[3]) / 3600
-    return -degrees if match[4] in "SW" else degrees
+        hour = require(entry, "periodo", str)
+        if text := require(entry, "value", str):
+            wall = midnight.replace(hour=int(hour))
+            start = epoch(wall)
+            if start in hours:
+                start = epoch(wall.replace(fold=1))  # the second 02 of the long day, else an error
+            if start in hours:
+                raise ValueError(f"two values of {day} {hour}:00")
+            hours[start] = float(text)

@@ -6,26 +6,27 @@ commas; its rows are counted from local midnight, since on clock change days its
 are not wall hours. https://api.esios.ree.es
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from math import isnan
-from typing import Any
 
 from factory_lib.catalogue import QUARTERS_SINCE
 from factory_lib.clock import HOUR_S, QUARTER_S, day_start, epoch, market_day, slots_in_day
-from factory_lib.errors import MalformedResponse, NoDataYet, ServerError, SourceError
+from factory_lib.errors import NoDataYet, ServerError, SourceError
 from factory_lib.http import Reply
 from factory_lib.settings.secrets import Secret
-from factory_lib.sources.base import MARKET_AREA, Interval, PriceSource, split_days
-from factory_lib.sources.parsing import (
+from factory_lib.sources.base import (
+    MARKET_AREA,
+    Interval,
     Parsed,
+    PriceSource,
     RowCollector,
     comma_number,
-    madrid_epoch,
-    offset_instant,
+    malformed,
     parse_json,
     require,
     require_ascending,
+    split_days,
 )
 
 # Series -> indicator and geography: prices of the peninsula and of Spain, and the
@@ -42,7 +43,6 @@ ARCHIVE = "/archives/70/download_json"
 NO_VALUES = "No values for specified archive"
 PVPC_2_0TD_SINCE = date(2021, 6, 1)
 ACCEPT = "application/json; application/vnd.esios-api-v1+json"
-Points = list[tuple[int, float]]
 
 
 class Esios(PriceSource):
@@ -63,36 +63,44 @@ class Esios(PriceSource):
         if not self._token:
             return self._archive(first)
         last = market_day(end - timedelta(seconds=1))
-
-        def fetch(name: str) -> Parsed:
-            reply = self._indicator(name, first, last)
-            return parse_indicator(reply, name, self.clock.now(), source=self.name)
-
-        return self._each(series, fetch)
-
-    def forecast_place(self) -> str:
-        """Return the market area."""
-        return MARKET_AREA
+        return self._indicators(series, first, last, parse_indicator)
 
     def fetch_forecast(self, series: Sequence[str], place: str) -> Parsed:
         """Fetch the operator's forecasts of today and tomorrow, taken as issued now."""
         today = market_day(self.clock.now())
-
-        def fetch(name: str) -> Parsed:
-            reply = self._indicator(name, today, today + timedelta(days=1))
-            return parse_forecast(reply, name, place, self.clock.now(), source=self.name)
-
-        return self._each(series, fetch)
+        return self._indicators(series, today, today + timedelta(days=1), parse_forecast)
 
     @property
     def _token(self) -> Secret:
         return self.settings.secrets.esios_token
 
     def _archive(self, day: date) -> Parsed:
-        query = {"locale": "es", "date": day.isoformat()}
-        headers = {"Accept": "application/json"}
-        reply = self.http.get(ARCHIVE, query, headers, check=classify_response)
-        return parse_archive_70(reply, self.clock.now(), day=day, source=self.name)
+        reply = self.http.get(
+            ARCHIVE,
+            {"locale": "es", "date": day.isoformat()},
+            {"Accept": "application/json"},
+            check=classify_response,
+        )
+        return parse_archive_70(reply, self.clock.now(), day=day)
+
+    def _indicators(
+        self,
+        series: Sequence[str],
+        first: date,
+        last: date,
+        parse: Callable[[Reply, str, datetime], Parsed],
+    ) -> Parsed:
+        """Join the indicators that have data; if none has, the first one's error stands."""
+        parsed: list[Parsed] = []
+        missing: list[NoDataYet] = []
+        for name in series:
+            try:
+                parsed.append(parse(self._indicator(name, first, last), name, self.clock.now()))
+            except NoDataYet as nothing:
+                missing.append(nothing)
+        if not parsed:
+            raise missing[0]
+        return sum(parsed[1:], start=parsed[0])
 
     def _indicator(self, name: str, first: date, last: date) -> Reply:
         identity, geo = INDICATORS[name]
@@ -110,19 +118,6 @@ class Esios(PriceSource):
             check=classify_response,
         )
 
-    def _each(self, series: Sequence[str], fetch: Callable[[str], Parsed]) -> Parsed:
-        """Join the indicators that have data; if none has, the first one's error stands."""
-        parts: list[Parsed] = []
-        missing: list[NoDataYet] = []
-        for name in series:
-            try:
-                parts.append(fetch(name))
-            except NoDataYet as nothing:
-                missing.append(nothing)
-        if not parts:
-            raise missing[0]
-        return sum(parts[1:], start=parts[0])
-
 
 def classify_response(reply: Reply) -> SourceError | None:
     """Return the error a reply stands for: its firewall gives 403, only 401 is about the token."""
@@ -133,9 +128,8 @@ def classify_response(reply: Reply) -> SourceError | None:
     return None
 
 
-def parse_indicator(
-    body: Reply | bytes, name: str, retrieved_at: datetime, *, source: str = "esios"
-) -> Parsed:
+@malformed("esios")
+def parse_indicator(body: Reply | bytes, name: str, retrieved_at: datetime) -> Parsed:
     """Return the prices of one indicator for its own geography, in the market's resolution.
 
     Days before the quarter-hour market come re-expanded, each hour as four equal
@@ -146,16 +140,13 @@ def parse_indicator(
     NoDataYet, MalformedResponse
         If it is empty, or not the documented structure.
     """
-    rows, points = _points(body, name, MARKET_AREA, retrieved_at, source)
-    if name == "spot_eur_mwh":
-        points = _collapsed(points)
-    rows.add_prices(name, [start for start, _ in points], [value for _, value in points])
+    rows, points = _points(body, name, retrieved_at)
+    rows.add_prices(name, _collapsed(points) if name == "spot_eur_mwh" else points)
     return rows.parsed()
 
 
-def parse_forecast(
-    body: Reply | bytes, name: str, place: str, retrieved_at: datetime, *, source: str = "esios"
-) -> Parsed:
+@malformed("esios")
+def parse_forecast(body: Reply | bytes, name: str, retrieved_at: datetime) -> Parsed:
     """Return one indicator's forecast as means of hours: it may come in quarters or five minutes.
 
     Raises
@@ -163,53 +154,46 @@ def parse_forecast(
     NoDataYet, MalformedResponse
         If it is empty, or not the documented structure.
     """
-    rows, points = _points(body, name, place, retrieved_at, source)
+    rows, points = _points(body, name, retrieved_at)
     hours: dict[int, list[float]] = {}
-    for start, value in points:
+    for start, value in points.items():
         hours.setdefault(start - start % HOUR_S, []).append(value)
-    rows.add(name, list(hours), [sum(part) / len(part) for part in hours.values()], HOUR_S)
+    rows.add(name, hours, [sum(part) / len(part) for part in hours.values()], HOUR_S)
     return rows.parsed()
 
 
 def _points(
-    body: Reply | bytes, name: str, place: str, retrieved_at: datetime, source: str
-) -> tuple[RowCollector, Points]:
-    """Return a collector and the (start, value) points of one indicator."""
+    body: Reply | bytes, name: str, retrieved_at: datetime
+) -> tuple[RowCollector, dict[int, float]]:
+    """Return a collector and the values of one indicator by their start."""
     identity, geo = INDICATORS[name]
-    indicator = require(source, parse_json(source, body), "indicator", dict)
+    indicator = require(parse_json(body), "indicator", dict)
     if indicator.get("id") != identity:
-        raise MalformedResponse(source, f"indicator {indicator.get('id')!r} came for {identity}")
-    own = [row for row in require(source, indicator, "values", list) if _is_of(row, geo)]
+        raise ValueError(f"indicator {indicator.get('id')!r} came for {identity}")
+    entries = require(indicator, "values", list)
+    own = [row for row in entries if isinstance(row, dict) and row.get("geo_id") == geo]
     if not own:
-        raise NoDataYet(source, f"no value of indicator {identity}")
-    updated = indicator.get("values_updated_at")
-    updated_at = offset_instant(source, updated) if isinstance(updated, str) else None
-    rows = RowCollector(source, place, Esios.kind, retrieved_at, updated_at)
-    starts = [madrid_epoch(source, require(source, row, "datetime", str)) for row in own]
-    require_ascending(source, starts)
-    values = [rows.read(str(row), row.get("value")) for row in own]
-    return rows, [point for point in zip(starts, values, strict=True) if not isnan(point[1])]
+        raise NoDataYet("esios", f"no value of indicator {identity}")
+    updated_at = indicator.get("values_updated_at")
+    rows = RowCollector("esios", MARKET_AREA, Esios.kind, retrieved_at, updated_at)
+    points = rows.points(name, own).items()
+    return rows, {start: value for start, value in points if not isnan(value)}
 
 
-def _is_of(row: object, geo: int) -> bool:
-    return isinstance(row, dict) and row.get("geo_id") == geo
-
-
-def _collapsed(points: Points) -> Points:
+def _collapsed(points: Mapping[int, float]) -> dict[int, float]:
     """Take an hour's four equal quarters before the quarter-hour market for the hour they are."""
-    by_start = dict(points)
-    market_change = epoch(QUARTERS_SINCE)
-
-    def repeats_hour(start: int, value: float) -> bool:
+    kept = dict(points)
+    for start, value in points.items():
         hour = start - start % HOUR_S
-        quarters = {by_start.get(hour + number * QUARTER_S) for number in range(4)}
-        return start < market_change and start != hour and quarters == {value}
+        quarters = {points.get(hour + number * QUARTER_S) for number in range(4)}
+        if start < epoch(QUARTERS_SINCE) and start != hour and quarters == {value}:
+            del kept[start]
+    return kept
 
-    return [point for point in points if not repeats_hour(*point)]
 
-
+@malformed("esios")
 def parse_archive_70(
-    body: Reply | bytes, retrieved_at: datetime, *, day: date | None = None, source: str = "esios"
+    body: Reply | bytes, retrieved_at: datetime, *, day: date | None = None
 ) -> Parsed:
     """Return the peninsula's PVPC of one day of archive 70.
 
@@ -225,33 +209,25 @@ def parse_archive_70(
     MalformedResponse
         If it is not of one market day, in order.
     """
-    answer = parse_json(source, body)
+    answer = parse_json(body)
     if isinstance(answer, dict) and str(answer.get("message", "")).startswith(NO_VALUES):
-        raise NoDataYet(source, "no archive of that day")
-    records = require(source, answer, "PVPC", list)
-    archive_day = _archive_day(records, source)
+        raise NoDataYet("esios", "no archive of that day")
+    records = require(answer, "PVPC", list)
+    days = {require(row, "Dia", str) for row in records}
+    if len(days) != 1:
+        raise ValueError(f"the archive is of {len(days)} days")
+    archive_day = datetime.strptime(days.pop(), "%d/%m/%Y").date()  # noqa: DTZ007 - a date alone
     if day not in (None, archive_day) or archive_day < PVPC_2_0TD_SINCE:
-        raise MalformedResponse(source, f"the archive is of {archive_day}, not of {day}")
-    try:
-        labels = _labels(archive_day)
-        hours = [labels.index(require(source, row, "Hora", str)) for row in records]
-        values = [comma_number(require(source, row, "PCB", str)) for row in records]
-    except ValueError as error:
-        raise MalformedResponse(source, f"archive 70 of {archive_day}: {error}") from None
-    require_ascending(source, hours)
+        raise ValueError(f"the archive is of {archive_day}, not of {day}")
+    labels = _labels(archive_day)
+    hours = [labels.index(require(row, "Hora", str)) for row in records]
+    require_ascending(hours)
     first = epoch(day_start(archive_day))
-    rows = RowCollector(source, MARKET_AREA, Esios.kind, retrieved_at)
-    rows.add_prices("pvpc_eur_mwh", [first + HOUR_S * number for number in hours], values)
+    starts = [first + HOUR_S * number for number in hours]
+    values = [comma_number(require(row, "PCB", str)) for row in records]
+    rows = RowCollector("esios", MARKET_AREA, Esios.kind, retrieved_at)
+    rows.add_prices("pvpc_eur_mwh", dict(zip(starts, values, strict=True)))
     return rows.parsed()
-
-
-def _archive_day(records: list[Any], source: str) -> date:
-    days = {require(source, row, "Dia", str) for row in records}
-    try:
-        (only,) = days
-        return datetime.strptime(only, "%d/%m/%Y").date()  # noqa: DTZ007 - a date alone
-    except ValueError as error:
-        raise MalformedResponse(source, f"archive 70 of {sorted(days)}: {error}") from None
 
 
 def _labels(day: date) -> list[str]:

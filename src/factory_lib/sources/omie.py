@@ -9,19 +9,23 @@ republished file has the suffix ``.2``.
 import re
 from collections.abc import Sequence
 from datetime import date, datetime
-from itertools import pairwise
 
 from factory_lib.clock import HOUR_S, QUARTER_S, day_start, epoch, market_day, slots_in_day
-from factory_lib.errors import BadRange, MalformedResponse, NoDataYet, ServerError, SourceError
+from factory_lib.errors import BadRange, NoDataYet, ServerError, SourceError
 from factory_lib.http import Reply
-from factory_lib.sources.base import MARKET_AREA, PriceSource
-from factory_lib.sources.parsing import Parsed, RowCollector, price_step_s
+from factory_lib.sources.base import (
+    MARKET_AREA,
+    Parsed,
+    PriceSource,
+    RowCollector,
+    malformed,
+    price_step_s,
+    require_ascending,
+)
 
-DOWNLOAD = "/es/file-download"
 SERIES = "spot_eur_mwh"
 HEADER = "MARGINALPDBC;"
 END = "*"
-SUFFIXES = ("1", "2")
 _ROW = re.compile(
     r"(\d{4});(\d{1,2});(\d{1,2});(\d{1,3});(-?\d{1,9}(?:\.\d*)?);(-?\d{1,9}(?:\.\d*)?);"
 )
@@ -38,34 +42,31 @@ class Omie(PriceSource):
         """Fetch the day's file; where it was withdrawn, its second edition."""
         day = market_day(start)
         try:
-            reply = self._file(day, SUFFIXES[0])
+            reply = self._file(day, "1")
         except NoDataYet:
             if start >= self.available_window(SERIES)[1]:
                 raise  # not published yet, so not republished either
-            reply = self._file(day, SUFFIXES[1])
-        return parse_marginalpdbc(reply, self.clock.now(), day=day, source=self.name)
+            reply = self._file(day, "2")
+        return parse_marginalpdbc(reply, self.clock.now(), day=day)
 
     def _file(self, day: date, suffix: str) -> Reply:
         query = {"parents": "marginalpdbc", "filename": f"marginalpdbc_{day:%Y%m%d}.{suffix}"}
-        return self.http.get(DOWNLOAD, query, check=lambda reply: classify_response(reply))
+        return self.http.get("/es/file-download", query, check=classify_response)
 
 
-def classify_response(reply: Reply, source: str = "omie") -> SourceError | None:
+def classify_response(reply: Reply) -> SourceError | None:
     """Return the error a reply stands for: a missing file may be a 400, and files have an end."""
     if reply.status in (400, 404):
-        return NoDataYet(source, "no file of that day", status=reply.status)
+        return NoDataYet("omie", "no file of that day", status=reply.status)
     whole = reply.content.rstrip().endswith(END.encode())
     if reply.content.startswith(HEADER.encode()) and not whole:
-        return ServerError(source, "the file is cut off", status=reply.status)
+        return ServerError("omie", "the file is cut off", status=reply.status)
     return None
 
 
+@malformed("omie")
 def parse_marginalpdbc(
-    body: Reply | bytes | str,
-    retrieved_at: datetime,
-    *,
-    day: date | None = None,
-    source: str = "omie",
+    body: Reply | bytes | str, retrieved_at: datetime, *, day: date | None = None
 ) -> Parsed:
     """Return the Spanish prices of one daily file.
 
@@ -82,49 +83,41 @@ def parse_marginalpdbc(
     BadRange
         If it is of another day.
     """
-    cells = _cells(body, source)
-    file_day = _day_of(cells, source)
+    cells = _cells(body)
+    days = {row[:3] for row in cells}
+    if len(days) != 1:
+        raise ValueError(f"its rows name {len(days)} days")
+    file_day = date(*map(int, days.pop()))
     if day is not None and file_day != day:
-        raise BadRange(source, f"the file is of {file_day}, not of {day}")
+        raise BadRange("omie", f"the file is of {file_day}, not of {day}")
     step_s = price_step_s(SERIES, day_start(file_day))
     periods = [int(row[3]) for row in cells]
-    _check_periods(periods, file_day, step_s, source)
+    _check_periods(periods, file_day, step_s)
     first = epoch(day_start(file_day))
-    starts = [first + step_s * (number - 1) for number in periods]
-    rows = RowCollector(source, MARKET_AREA, Omie.kind, retrieved_at)
-    rows.add_prices(SERIES, starts, [float(row[5]) for row in cells])
+    prices = {first + step_s * (int(row[3]) - 1): float(row[5]) for row in cells}
+    rows = RowCollector("omie", MARKET_AREA, Omie.kind, retrieved_at)
+    rows.add_prices(SERIES, prices)
     return rows.parsed()
 
 
-def _cells(body: Reply | bytes | str, source: str) -> list[tuple[str, ...]]:
+def _cells(body: Reply | bytes | str) -> list[tuple[str, ...]]:
     """Return the cells of each row between header and end mark."""
     content = body.content if isinstance(body, Reply) else body
     text = content if isinstance(content, str) else content.decode("latin-1")
     header, *lines = [*filter(None, map(str.strip, text.splitlines())), ""]
     if header != HEADER or lines[-2:] != [END, ""]:
-        raise MalformedResponse(source, f"no marginalpdbc file: it begins {header!r}")
+        raise ValueError(f"no marginalpdbc file: it begins {header!r}")
     matches = list(map(_ROW.fullmatch, lines[:-2]))
     cells = [match.groups() for match in matches if match]
     if len(cells) != len(matches):
-        raise MalformedResponse(source, f"{len(matches) - len(cells)} of its rows cannot be read")
+        raise ValueError(f"{len(matches) - len(cells)} of its rows cannot be read")
     return cells
 
 
-def _day_of(cells: Sequence[tuple[str, ...]], source: str) -> date:
-    days = {row[:3] for row in cells}
-    try:
-        (only,) = days
-        return date(*map(int, only))
-    except ValueError:
-        raise MalformedResponse(source, f"its rows name {len(days)} days, or no day") from None
-
-
-def _check_periods(periods: Sequence[int], day: date, step_s: int, source: str) -> None:
+def _check_periods(periods: Sequence[int], day: date, step_s: int) -> None:
     """Refuse periods that are not in order, not of that day, or hours where quarters are due."""
     slots = slots_in_day(day, step_s)
-    ascending = all(before < after for before, after in pairwise([0, *periods, slots + 1]))
     hours = step_s == QUARTER_S and len(periods) == periods[-1] == slots_in_day(day, HOUR_S)
-    if hours or not ascending:
-        raise MalformedResponse(
-            source, f"periods {periods[0]} to {periods[-1]} on {day}, which has {slots}"
-        )
+    if hours or not 1 <= periods[0] <= periods[-1] <= slots:
+        raise ValueError(f"periods {periods[0]} to {periods[-1]} on {day}, which has {slots}")
+    require_ascending(periods)

@@ -15,13 +15,15 @@ import pandas as pd
 
 from factory_lib.catalogue import Kind
 from factory_lib.clock import DAY_S, HOUR_S, epoch
-from factory_lib.errors import BadRange, MalformedResponse, QuotaError, SourceError
+from factory_lib.errors import BadRange, QuotaError, SourceError
 from factory_lib.http import Reply
 from factory_lib.slots import Slots
-from factory_lib.sources.base import Interval, PointSource
-from factory_lib.sources.parsing import (
+from factory_lib.sources.base import (
+    Interval,
     Parsed,
+    PointSource,
     RowCollector,
+    malformed,
     number,
     parse_json,
     require,
@@ -73,8 +75,9 @@ class OpenMeteoArchive(PointSource):
         reply = self.http.get(
             self.path, {**query, **days}, check=lambda reply: classify_response(reply, self.name)
         )
-        now = self.clock.now()
-        return parse_hourly(reply, series, place, now, kind=self.kind, source=self.name)
+        return parse_hourly(
+            reply, series, place, self.clock.now(), kind=self.kind, source=self.name
+        )
 
 
 class OpenMeteoRecent(OpenMeteoArchive):
@@ -130,37 +133,30 @@ def parse_hourly(
     MalformedResponse
         If units, offset, grid cell or the hourly grid are not the requested ones.
     """
-    answer = parse_json(source, body)
-    hourly = require(source, answer, "hourly", dict)
-    units = require(source, answer, "hourly_units", dict)
-    if answer.get("utc_offset_seconds") != 0:
-        raise MalformedResponse(source, "the answer is not in GMT")
-    require_near(source, answer, ("latitude", "longitude"), place, GRID_CELL_DEG)
-    stamps = _stamps(require(source, hourly, "time", list), source)
     rows = RowCollector(source, place, kind, retrieved_at)
-    for name in series:
-        variable, unit, covers_hour_before = VARIABLES[name]
-        raw = require(source, hourly, variable, list)
-        if units.get(variable) != unit:
-            raise MalformedResponse(source, f"{variable} is in {units.get(variable)!r}")
-        if len(raw) != len(stamps):
-            raise MalformedResponse(source, f"{len(raw)} of {len(stamps)} hours of {variable}")
-        try:
-            values = [number(value) for value in raw]
-        except ValueError as error:
-            raise MalformedResponse(source, f"{variable}: {error}") from None
-        rows.add(name, stamps - HOUR_S * covers_hour_before, values, HOUR_S)
+    with malformed(source):
+        answer = parse_json(body)
+        hourly = require(answer, "hourly", dict)
+        units = require(answer, "hourly_units", dict)
+        if answer.get("utc_offset_seconds") != 0:
+            raise ValueError("the answer is not in GMT")
+        require_near(answer, ("latitude", "longitude"), place, GRID_CELL_DEG)
+        stamps = _stamps(require(hourly, "time", list))
+        for name in series:
+            variable, unit, covers_hour_before = VARIABLES[name]
+            values = [number(value) for value in require(hourly, variable, list)]
+            if units.get(variable) != unit:
+                raise ValueError(f"{variable} is in {units.get(variable)!r}")
+            if len(values) != len(stamps):
+                raise ValueError(f"{len(values)} of {len(stamps)} hours of {variable}")
+            rows.add(name, stamps - HOUR_S * covers_hour_before, values, HOUR_S)
     return rows.parsed()
 
 
-def _stamps(times: list[Any], source: str) -> Slots:
+def _stamps(times: list[Any]) -> Slots:
     """Return the hourly grid; it has no holes, so its first stamp fixes all others."""
-    try:
-        first = epoch(datetime.fromisoformat(times[0]).replace(tzinfo=UTC)) if times else 0
-    except (TypeError, ValueError):
-        raise MalformedResponse(source, f"{times[0]!r} is no time") from None
+    first = epoch(datetime.fromisoformat(str(times[0])).replace(tzinfo=UTC)) if times else 0
     grid = first + HOUR_S * np.arange(len(times), dtype=np.int64)
-    written = np.datetime_as_string(grid.astype("datetime64[s]"), unit="m").tolist()
-    if written != times:
-        raise MalformedResponse(source, "the hours are not one after the other")
+    if np.datetime_as_string(grid.astype("datetime64[s]"), unit="m").tolist() != times:
+        raise ValueError("the hours are not one after the other")
     return grid

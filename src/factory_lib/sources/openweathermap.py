@@ -12,12 +12,14 @@ from typing import Any
 
 from factory_lib.catalogue import Kind
 from factory_lib.clock import HOUR_S, epoch, from_epoch
-from factory_lib.errors import AuthError, BadRange, MalformedResponse, NoDataYet, SourceError
+from factory_lib.errors import AuthError, BadRange, NoDataYet, SourceError
 from factory_lib.http import Reply
-from factory_lib.sources.base import Interval, PointSource
-from factory_lib.sources.parsing import (
+from factory_lib.sources.base import (
+    Interval,
     Parsed,
+    PointSource,
     RowCollector,
+    malformed,
     number,
     parse_json,
     require,
@@ -25,9 +27,6 @@ from factory_lib.sources.parsing import (
     require_near,
 )
 
-CURRENT_PATH = "/data/2.5/weather"
-FORECAST_PATH = "/data/2.5/forecast"
-HISTORY_PATH = "/data/3.0/onecall/timemachine"
 HISTORY_SINCE = datetime(1979, 1, 1, tzinfo=UTC)
 READING_LIVES_S = 1800  # it measures every ten minutes: an older reading is a frozen one
 FORECAST_STEP_S = 3 * HOUR_S
@@ -59,16 +58,16 @@ class OpenWeatherMap(PointSource):
         """Fetch the present reading, or the reading at the start of a past hour."""
         now = self.clock.now()
         if end > self._this_hour() - ONE_HOUR or not self.limits.subscribed:
-            reply = self._get(CURRENT_PATH, place)
-            return parse_current(reply, place, now, source=self.name)
+            return parse_current(self._get("/data/2.5/weather", place), place, now)
         hour = epoch(start) // HOUR_S * HOUR_S
-        reply = self._get(HISTORY_PATH, place, {"dt": str(hour)})
-        return parse_history(reply, place, from_epoch(hour), now, source=self.name)
+        reply = self._get("/data/3.0/onecall/timemachine", place, {"dt": str(hour)})
+        return parse_history(reply, place, from_epoch(hour), now)
 
     def fetch_forecast(self, series: Sequence[str], place: str) -> Parsed:
         """Fetch the forecast of the next five days, every three hours."""
-        reply = self._get(FORECAST_PATH, place)
-        return parse_forecast(reply, series, place, self.clock.now(), source=self.name)
+        return parse_forecast(
+            self._get("/data/2.5/forecast", place), series, place, self.clock.now()
+        )
 
     def _this_hour(self) -> datetime:
         return from_epoch(epoch(self.clock.now()) // HOUR_S * HOUR_S)
@@ -76,8 +75,12 @@ class OpenWeatherMap(PointSource):
     def _get(self, path: str, place: str, more: Mapping[str, str] | None = None) -> Reply:
         latitude, longitude = place.split(",")
         query = {"lat": latitude, "lon": longitude, "units": "metric", **(more or {})}
-        key = {"appid": self.settings.secrets.openweathermap_api_key}
-        return self.http.get(path, query, secret_params=key, check=classify_response)
+        return self.http.get(
+            path,
+            query,
+            secret_params={"appid": self.settings.secrets.openweathermap_api_key},
+            check=classify_response,
+        )
 
 
 def classify_response(reply: Reply) -> SourceError | None:
@@ -89,9 +92,8 @@ def classify_response(reply: Reply) -> SourceError | None:
     return None
 
 
-def parse_current(
-    body: Reply | bytes, place: str, retrieved_at: datetime, *, source: str = "openweathermap"
-) -> Parsed:
+@malformed("openweathermap")
+def parse_current(body: Reply | bytes, place: str, retrieved_at: datetime) -> Parsed:
     """Return the present reading.
 
     Raises
@@ -101,33 +103,30 @@ def parse_current(
     MalformedResponse
         If the structure or the place is not the requested one.
     """
-    answer = parse_json(source, body)
-    require_near(source, require(source, answer, "coord", dict), ("lat", "lon"), place, NEAR_DEG)
+    answer = parse_json(body)
+    require_near(require(answer, "coord", dict), ("lat", "lon"), place, NEAR_DEG)
     if str(answer.get("cod")) != "200":
-        raise MalformedResponse(source, f"code {answer.get('cod')}")
-    taken_at = require(source, answer, "dt", int)
+        raise ValueError(f"code {answer.get('cod')}")
+    taken_at = require(answer, "dt", int)
     if not 0 <= epoch(retrieved_at) - taken_at <= READING_LIVES_S:
-        raise NoDataYet(source, "its reading is not of this half hour")
-    main = require(source, answer, "main", dict)
+        raise NoDataYet("openweathermap", "its reading is not of this half hour")
+    main = require(answer, "main", dict)
     wind = answer.get("wind")
+    fallen = [kind for kind in ("rain", "snow") if kind in answer]
     reading = {
         "temperature_c": main.get("temp"),
         "humidity_pct": main.get("humidity"),
         "pressure_station_hpa": main.get("grnd_level"),
         "pressure_sea_level_hpa": main.get("sea_level", main.get("pressure")),
         "wind_speed_ms": wind.get("speed") if isinstance(wind, dict) else None,
-        "precipitation_mm": _precipitation_mm(answer, source),
+        "precipitation_mm": sum(number(require(answer, kind, dict).get("1h")) for kind in fallen),
     }
-    return _of_hour(reading, taken_at, RowCollector(source, place, Kind.OBSERVED, retrieved_at))
+    return _of_hour(reading, taken_at, place, retrieved_at)
 
 
+@malformed("openweathermap")
 def parse_history(
-    body: Reply | bytes,
-    place: str,
-    hour: datetime,
-    retrieved_at: datetime,
-    *,
-    source: str = "openweathermap",
+    body: Reply | bytes, place: str, hour: datetime, retrieved_at: datetime
 ) -> Parsed:
     """Return the reading at the start of one past hour; its rain is of the hour before.
 
@@ -136,30 +135,37 @@ def parse_history(
     NoDataYet, MalformedResponse
         If there is none, or the structure is not the documented one.
     """
-    answer = parse_json(source, body)
-    require_near(source, answer, ("lat", "lon"), place, NEAR_DEG)
-    readings = require(source, answer, "data", list)
+    answer = parse_json(body)
+    require_near(answer, ("lat", "lon"), place, NEAR_DEG)
+    readings = require(answer, "data", list)
     if not readings:
-        raise NoDataYet(source, "no reading of that hour")
+        raise NoDataYet("openweathermap", "no reading of that hour")
     only = readings[0]
-    if len(readings) > 1 or require(source, only, "dt", int) != epoch(hour):
-        raise MalformedResponse(source, "not the one reading of the requested hour")
+    if len(readings) > 1 or require(only, "dt", int) != epoch(hour):
+        raise ValueError("not the one reading of the requested hour")
     reading = {
         "temperature_c": only.get("temp"),
         "humidity_pct": only.get("humidity"),
         "pressure_sea_level_hpa": only.get("pressure"),
         "wind_speed_ms": only.get("wind_speed"),
     }
-    return _of_hour(reading, epoch(hour), RowCollector(source, place, Kind.OBSERVED, retrieved_at))
+    return _of_hour(reading, epoch(hour), place, retrieved_at)
 
 
+def _of_hour(
+    reading: Mapping[str, Any], taken_at: int, place: str, retrieved_at: datetime
+) -> Parsed:
+    rows = RowCollector("openweathermap", place, Kind.OBSERVED, retrieved_at)
+    hour = taken_at // HOUR_S * HOUR_S
+    for name, raw in reading.items():
+        value = rows.read(f"{name} {from_epoch(taken_at):%Y-%m-%dT%H:%MZ}", raw)
+        rows.add(name, [hour - HOUR_S * (name == "precipitation_mm")], [value], HOUR_S)
+    return rows.parsed()
+
+
+@malformed("openweathermap")
 def parse_forecast(
-    body: Reply | bytes,
-    series: Sequence[str],
-    place: str,
-    retrieved_at: datetime,
-    *,
-    source: str = "openweathermap",
+    body: Reply | bytes, series: Sequence[str], place: str, retrieved_at: datetime
 ) -> Parsed:
     """Return a five-day forecast; each entry gives its time twice.
 
@@ -168,38 +174,18 @@ def parse_forecast(
     MalformedResponse
         If the structure, a time or the place is not the documented and requested one.
     """
-    answer = parse_json(source, body)
-    point = require(source, require(source, answer, "city", dict), "coord", dict)
-    require_near(source, point, ("lat", "lon"), place, NEAR_DEG)
-    entries = require(source, answer, "list", list)
-    starts = [require(source, entry, "dt", int) for entry in entries]
-    mains = [require(source, entry, "main", dict) for entry in entries]
-    rows = RowCollector(source, place, Kind.OBSERVED, retrieved_at)
-    try:
-        require_ascending(source, starts)
-        texts = [f"{from_epoch(start):%Y-%m-%d %H:%M:%S}" for start in starts]
-        if texts != [require(source, entry, "dt_txt", str) for entry in entries]:
-            raise MalformedResponse(source, "a forecast gives two times")
-        for name in series:
-            values = [number(main.get(_FORECAST[name])) for main in mains]
-            rows.add(name, starts, values, FORECAST_STEP_S)
-    except (ValueError, OverflowError, OSError) as error:
-        raise MalformedResponse(source, f"in the forecast: {error}") from None
-    return rows.parsed()
-
-
-def _precipitation_mm(answer: dict[str, Any], source: str) -> float:
-    """Return rain and snow of the hour before."""
-    kinds = [kind for kind in ("rain", "snow") if kind in answer]
-    try:
-        return sum(number(require(source, answer, kind, dict).get("1h")) for kind in kinds)
-    except ValueError as error:
-        raise MalformedResponse(source, f"precipitation: {error}") from None
-
-
-def _of_hour(reading: Mapping[str, Any], taken_at: int, rows: RowCollector) -> Parsed:
-    hour = taken_at // HOUR_S * HOUR_S
-    for name, raw in reading.items():
-        value = rows.read(f"{name} {from_epoch(taken_at):%Y-%m-%dT%H:%MZ}", raw)
-        rows.add(name, [hour - HOUR_S * (name == "precipitation_mm")], [value], HOUR_S)
+    answer = parse_json(body)
+    point = require(require(answer, "city", dict), "coord", dict)
+    require_near(point, ("lat", "lon"), place, NEAR_DEG)
+    entries = require(answer, "list", list)
+    starts = [require(entry, "dt", int) for entry in entries]
+    require_ascending(starts)
+    texts = [f"{from_epoch(start):%Y-%m-%d %H:%M:%S}" for start in starts]
+    if texts != [require(entry, "dt_txt", str) for entry in entries]:
+        raise ValueError("a forecast gives two times")
+    mains = [require(entry, "main", dict) for entry in entries]
+    rows = RowCollector("openweathermap", place, Kind.OBSERVED, retrieved_at)
+    for name in series:
+        values = [number(main.get(_FORECAST[name])) for main in mains]
+        rows.add(name, starts, values, FORECAST_STEP_S)
     return rows.parsed()

@@ -11,15 +11,14 @@ from datetime import date, datetime, timedelta
 from factory_lib.clock import day_start, market_day
 from factory_lib.errors import BadRange, NoDataYet, ServerError, SourceError
 from factory_lib.http import Reply
-from factory_lib.sources.base import MARKET_AREA, PriceSource
-from factory_lib.sources.parsing import (
+from factory_lib.sources.base import (
+    MARKET_AREA,
     Parsed,
+    PriceSource,
     RowCollector,
-    madrid_epoch,
-    offset_instant,
+    malformed,
     parse_json,
     require,
-    require_ascending,
 )
 
 PRICES = "/es/datos/mercados/precios-mercados-tiempo-real"
@@ -45,12 +44,12 @@ class Ree(PriceSource):
             PRICES,
             {"start_date": f"{first}T00:00", "end_date": f"{last}T23:59", "time_trunc": "hour"},
             {"Accept": "application/json", "Content-Type": "application/json"},
-            check=lambda reply: classify_response(reply, (last - first).days + 1, self.name),
+            check=lambda reply: classify_response(reply, (last - first).days + 1),
         )
-        return parse_prices(reply, series, self.clock.now(), source=self.name)
+        return parse_prices(reply, series, self.clock.now())
 
 
-def classify_response(reply: Reply, days: int, source: str = "ree") -> SourceError | None:
+def classify_response(reply: Reply, days: int) -> SourceError | None:
     """Return the error a reply stands for, given how many days were requested.
 
     One text says "try later" for a range too long and for values not published: our own
@@ -58,16 +57,15 @@ def classify_response(reply: Reply, days: int, source: str = "ree") -> SourceErr
     """
     if reply.status == 400 and TRY_LATER in reply.text:
         if days > MAX_DAYS:
-            return BadRange(source, f"{days} days in one request", status=400)
-        return NoDataYet(source, "not published", status=400)
+            return BadRange("ree", f"{days} days in one request", status=400)
+        return NoDataYet("ree", "not published", status=400)
     if "Incapsula" in reply.text[:2000] and reply.is_html:
-        return ServerError(source, "its firewall refused the request", status=reply.status)
+        return ServerError("ree", "its firewall refused the request", status=reply.status)
     return None
 
 
-def parse_prices(
-    body: Reply | bytes, series: Sequence[str], retrieved_at: datetime, *, source: str = "ree"
-) -> Parsed:
+@malformed("ree")
+def parse_prices(body: Reply | bytes, series: Sequence[str], retrieved_at: datetime) -> Parsed:
     """Return the requested series of a price answer.
 
     Raises
@@ -77,28 +75,16 @@ def parse_prices(
     MalformedResponse
         If it is not the documented structure.
     """
-    included = require(source, parse_json(source, body), "included", list)
+    included = require(parse_json(body), "included", list)
     by_id = {str(item["id"]): item for item in included if isinstance(item, dict) and "id" in item}
-    parts = [
-        _parse_serie(by_id[IDS[name]], name, retrieved_at, source)
-        for name in series
-        if IDS[name] in by_id
-    ]
-    if not parts:
-        raise NoDataYet(source, f"{' and '.join(series)} not in the answer")
-    return sum(parts[1:], start=parts[0])
-
-
-def _parse_serie(item: object, name: str, retrieved_at: datetime, source: str) -> Parsed:
-    attributes = require(source, item, "attributes", dict)
-    updated = attributes.get("last-update")
-    updated_at = offset_instant(source, updated) if isinstance(updated, str) else None
-    rows = RowCollector(source, MARKET_AREA, Ree.kind, retrieved_at, updated_at)
-    points = require(source, attributes, "values", list)
-    times = [require(source, point, "datetime", str) for point in points]
-    starts = [madrid_epoch(source, text) for text in times]
-    require_ascending(source, starts)
-    raw = [point.get("value") for point in points]
-    values = [rows.read(f"{name} {at}", value) for at, value in zip(times, raw, strict=True)]
-    rows.add_prices(name, starts, values)
-    return rows.parsed()
+    parsed = []
+    for name in series:
+        if IDS[name] in by_id:
+            attributes = require(by_id[IDS[name]], "attributes", dict)
+            updated_at = attributes.get("last-update")
+            rows = RowCollector("ree", MARKET_AREA, Ree.kind, retrieved_at, updated_at)
+            rows.add_prices(name, rows.points(name, require(attributes, "values", list)))
+            parsed.append(rows.parsed())
+    if not parsed:
+        raise NoDataYet("ree", f"{' and '.join(series)} not in the answer")
+    return sum(parsed[1:], start=parsed[0])

@@ -13,15 +13,22 @@ from factory_lib.catalogue import Kind
 from factory_lib.errors import (
     AuthError,
     BadRange,
-    MalformedResponse,
     NoDataYet,
     QuotaError,
     SourceError,
 )
 from factory_lib.http import Reply
 from factory_lib.settings.secrets import Secret
-from factory_lib.sources.base import Interval, Source
-from factory_lib.sources.parsing import Parsed, RowCollector, parse_json, require
+from factory_lib.sources.base import (
+    Interval,
+    Parsed,
+    RowCollector,
+    Source,
+    instant,
+    malformed,
+    parse_json,
+    require,
+)
 
 _FIELDS: Mapping[str, str] = {
     "temperature_mean_c": "TempMedia",
@@ -67,7 +74,7 @@ class Siar(Source):
             secret_params={"token": self._valid_token()},
             check=self._classify,
         )
-        return parse_api(reply, place, self.clock.now(), source=self.name)
+        return parse_api(reply, place, self.clock.now())
 
     def _valid_token(self) -> Secret:
         """Return this session's token, renewed before it expires."""
@@ -82,80 +89,76 @@ class Siar(Source):
 
     def _text(self, step: str, **params: Secret) -> Secret:
         """Return the answer of one step of the authentication."""
-        path = f"{API}/Autenticacion/{step}"
-        reply = self.http.get(path, secret_params=params, check=self._classify)
+        reply = self.http.get(
+            f"{API}/Autenticacion/{step}", secret_params=params, check=self._classify
+        )
         return Secret(reply.text.strip().strip('"'))
 
     def _classify(self, reply: Reply) -> SourceError | None:
-        error = classify_response(reply, self.clock.now(), self.name)
+        error = classify_response(reply, self.clock.now())
         if isinstance(error, AuthError):
             self._token = None
         return error
 
 
-def classify_response(reply: Reply, now: datetime, source: str = "siar") -> SourceError | None:
+def classify_response(reply: Reply, now: datetime) -> SourceError | None:
     """Return the error a reply stands for: the text of a 403 tells quota, range and key apart."""
     if reply.status != 403 or reply.is_html:
         return None
     text = _message(reply).lower()
     if "fecha mínima" in text or "fecha minima" in text:
-        return BadRange(source, "the token sees no further back than about a year", status=403)
+        return BadRange("siar", "the token sees no further back than about a year", status=403)
     if "en un día" in text or "en un dia" in text:
         tomorrow = datetime.combine(now.date() + timedelta(days=1), time(), UTC)
         pause_s = (tomorrow - now).total_seconds()
-        return QuotaError(source, "the day's quota is used up", status=403, retry_after_s=pause_s)
+        return QuotaError("siar", "the day's quota is used up", status=403, retry_after_s=pause_s)
     if "minuto" in text:
-        problem = "the minute's quota is used up"
-        return QuotaError(source, problem, status=403, retry_after_s=PAUSE_S)
-    return AuthError(source, "the token was refused", status=403)
+        return QuotaError(
+            "siar", "the minute's quota is used up", status=403, retry_after_s=PAUSE_S
+        )
+    return AuthError("siar", "the token was refused", status=403)
 
 
 def _message(reply: Reply) -> str:
     try:
-        return require("siar", parse_json("siar", reply), "MensajeRespuesta", str)
-    except MalformedResponse:
+        return require(parse_json(reply), "MensajeRespuesta", str)
+    except ValueError:
         return reply.text
 
 
-def parse_api(
-    body: Reply | bytes, place: str, retrieved_at: datetime, *, source: str = "siar"
-) -> Parsed:
+@malformed("siar")
+def parse_api(body: Reply | bytes, place: str, retrieved_at: datetime) -> Parsed:
     """Return the daily records of one station.
-
-    Dates are local midnights printed as UTC, so a record of 22:00 or 23:00 belongs to
-    the day that begins then.
 
     Raises
     ------
     NoDataYet, MalformedResponse
         If there is no record, or the structure is not the documented one.
     """
-    answer = parse_json(source, body)
+    answer = parse_json(body)
     if isinstance(answer, dict) and answer.get("MensajeRespuesta"):
-        raise MalformedResponse(source, f"it says {str(answer['MensajeRespuesta'])!r}")
+        raise ValueError(f"it says {str(answer['MensajeRespuesta'])!r}")
     days: dict[date, dict[str, Any]] = {}
-    for record in require(source, answer, "datos", list):
-        day = _record_day(require(source, record, "Fecha", str), source)
-        station = require(source, record, "IdEstacion", int)
+    for record in require(answer, "datos", list):
+        day = _record_day(require(record, "Fecha", str))
+        station = require(record, "IdEstacion", int)
         if station != int(place.lstrip(ascii_uppercase)):
-            raise MalformedResponse(source, f"a record of station {station} came for {place}")
+            raise ValueError(f"a record of station {station} came for {place}")
         if day in days:
-            raise MalformedResponse(source, f"two records of {day}")
+            raise ValueError(f"two records of {day}")
         # Capitals differ from the service's own manual: humedadMin.
         days[day] = {key.lower(): value for key, value in record.items()}
     if not days:
-        raise NoDataYet(source, "no record")
-    rows = RowCollector(source, place, Kind.OBSERVED, retrieved_at)
+        raise NoDataYet("siar", "no record")
+    rows = RowCollector("siar", place, Kind.OBSERVED, retrieved_at)
     for name, field in _FIELDS.items():
         rows.add_days(name, {day: record.get(field.lower()) for day, record in days.items()})
     return rows.parsed()
 
 
-def _record_day(text: str, source: str) -> date:
-    try:
-        written = datetime.fromisoformat(text)
-    except ValueError:
-        raise MalformedResponse(source, f"{text!r} is no date") from None
+def _record_day(text: str) -> date:
+    """Read a local midnight printed as UTC: 22:00 or 23:00 begins the day after."""
+    written = instant(text)
     if (written.hour, written.minute) not in {(0, 0), (22, 0), (23, 0)}:
-        raise MalformedResponse(source, f"{text!r} is no midnight")
+        raise ValueError(f"{text!r} is no midnight")
     return (written + timedelta(hours=2)).date()

@@ -12,6 +12,7 @@ from factory_lib.catalogue import default_catalogue
 from factory_lib.importers import files
 from factory_lib.importers.check import CheckedReading, check
 from factory_lib.importers.formats import FORMATS, detect
+from factory_lib.importers.reading import join_readings
 from factory_lib.settings.records import QualitySettings
 
 # one worker reads each file once
@@ -29,7 +30,8 @@ def checked(data: Path, pattern: str) -> CheckedReading:
     (name,) = {detect(member) for member in members}
     assert name
     fmt = FORMATS[name]
-    done = check(fmt.parse(members, fmt), fmt, NOW, QualitySettings(), default_catalogue())
+    reading = join_readings([fmt.parse(member, fmt) for member in members])
+    done = check(reading, fmt, NOW, QualitySettings(), default_catalogue())
     unstored = len(done.tables["rejected"]) + done.counts["repeated_values"]
     assert done.counts["values_read"] == len(done.rows) + unstored
     return done

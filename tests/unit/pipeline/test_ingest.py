@@ -12,8 +12,7 @@ from factory_lib import sources
 from factory_lib.catalogue import default_catalogue
 from factory_lib.clock import day_bounds, day_start
 from factory_lib.errors import BadInput
-from factory_lib.pipeline.ingest import ingest, recent_rows
-from factory_lib.pipeline.source_comparison import compare_weather
+from factory_lib.pipeline.ingest import compare_weather, ingest, recent_rows
 from factory_lib.pipeline.targets import targets
 from factory_lib.runs import due
 from factory_lib.settings.secrets import Secret

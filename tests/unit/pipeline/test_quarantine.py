@@ -12,8 +12,8 @@ from factory_lib import frames
 from factory_lib.clock import HOUR_S, epoch
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput
-from factory_lib.pipeline import quality, quarantine
-from factory_lib.pipeline.quarantine import Selection
+from factory_lib.pipeline import quality
+from factory_lib.pipeline.quality import Selection
 from tests.unit.conftest import FIRST, SLOTS, Fill
 
 HOUR = Selection("spot_eur_mwh", FIRST, FIRST + timedelta(hours=1))
@@ -25,22 +25,20 @@ def shown(ctx: RunContext) -> pd.DataFrame:
 
 def test_a_rejected_value_is_in_no_view_until_it_is_released(ctx: RunContext, fill: Fill) -> None:
     fill()
-    assert quarantine.record_decision(ctx, HOUR, "quarantined", "frozen feed", "Ana") == 4
+    assert quality.record_decision(ctx, HOUR, "quarantined", "frozen feed", "Ana") == 4
     assert len(shown(ctx)) == SLOTS - 4
-    decisions = quarantine.open_decisions(ctx, "spot_eur_mwh")
+    decisions = quality.open_decisions(ctx, "spot_eur_mwh")
     assert sorted(decisions["value"]) == [50.0, 50.01, 50.02, 50.03]
     assert set(decisions["by"]) == {"Ana"}
     assert set(decisions["reason"]) == {"frozen feed"}
-    assert (
-        quarantine.record_decision(ctx, HOUR, "released", "checked with the operator", "Luis") == 4
-    )
+    assert quality.record_decision(ctx, HOUR, "released", "checked with the operator", "Luis") == 4
     assert len(shown(ctx)) == SLOTS
-    assert quarantine.open_decisions(ctx).empty
+    assert quality.open_decisions(ctx).empty
 
 
 def test_a_correction_is_a_revision_with_its_author(ctx: RunContext, fill: Fill) -> None:
     fill()
-    assert quarantine.correct(ctx, HOUR, 48.5, "typing error", "Ana") == 4
+    assert quality.correct(ctx, HOUR, 48.5, "typing error", "Ana") == 4
     first = shown(ctx).iloc[0]
     assert (first["value"], first["rev"], first["run_id"]) == (
         48.5,
@@ -54,7 +52,7 @@ def test_a_correction_is_a_revision_with_its_author(ctx: RunContext, fill: Fill)
 def test_a_correction_outlives_earlier_updates_of_its_provider(ctx: RunContext, fill: Fill) -> None:
     fill()
     given = ctx.store.read("spot_eur_mwh", places=["ES"], start=HOUR.start, end=HOUR.end)
-    quarantine.correct(ctx, HOUR, 48.5, "typing error", "Ana")
+    quality.correct(ctx, HOUR, 48.5, "typing error", "Ana")
     ctx.store.write(given, run_id="read again")
     assert shown(ctx)["value"].iloc[0] == 48.5
     for hours, kept in ((-1, True), (1, False)):
@@ -84,7 +82,7 @@ def test_a_decision_about_nothing_is_an_error(
 ) -> None:
     fill()
     with pytest.raises(BadInput, match="There is no"):
-        quarantine.record_decision(ctx, selection, verdict, "reason", "Ana")
+        quality.record_decision(ctx, selection, verdict, "reason", "Ana")
 
 
 def test_a_value_outside_the_catalogue_s_range_corrects_nothing(
@@ -92,7 +90,7 @@ def test_a_value_outside_the_catalogue_s_range_corrects_nothing(
 ) -> None:
     fill()
     with pytest.raises(BadInput, match=r"lies within .*: 1e\+09 cannot be"):
-        quarantine.correct(ctx, HOUR, 1e9, "reason", "Ana")
+        quality.correct(ctx, HOUR, 1e9, "reason", "Ana")
 
 
 def test_no_rule_flags_what_a_person_has_corrected(ctx: RunContext) -> None:
@@ -109,11 +107,11 @@ def test_no_rule_flags_what_a_person_has_corrected(ctx: RunContext) -> None:
     )
     ctx.store.write(rows, run_id="a")
     middle = [FIRST + timedelta(hours=hours) for hours in (3, 4)]
-    quarantine.correct(
+    quality.correct(
         ctx, Selection("temperature_c", *middle), 45.0, "read off the instrument", "Ana"
     )
     quality.run_checks(ctx, ["temperature_c"], [(FIRST, FIRST + timedelta(hours=8))])
-    assert quarantine.open_decisions(ctx).empty
+    assert quality.open_decisions(ctx).empty
     assert list(
         ctx.store.read("temperature_c", places=[place], start=middle[0], end=middle[1])["value"]
     ) == [45.0]

@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 
 from factory_lib.catalogue import default_catalogue
-from factory_lib.pipeline.ingest import ingest
-from factory_lib.pipeline.source_comparison import compare_sources, compare_weather, order_by_hour
+from factory_lib.pipeline.ingest import compare_sources, compare_weather, ingest, order_by_hour
 
 NOW = datetime(2026, 4, 15, 10, tzinfo=UTC)
 

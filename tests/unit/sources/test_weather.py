@@ -29,7 +29,7 @@ from factory_lib.frames import FORECAST_COLUMNS
 from factory_lib.http import Reply
 from factory_lib.slots import from_index
 from factory_lib.sources import aemet, open_meteo, openweathermap
-from factory_lib.sources.parsing import RowCollector, forecast_rows, reject_outside
+from factory_lib.sources.base import RowCollector, forecast_rows, reject_outside
 
 NOW = datetime(2026, 4, 15, 8, 40, tzinfo=UTC)
 POINT = "38.151,-3.629"
@@ -286,21 +286,6 @@ def test_an_hour_told_twice_moves_no_other() -> None:
     body = json.dumps([{"elaborado": "2026-04-15T08:00:00", "prediccion": {"dia": [day]}}])
     with pytest.raises(MalformedResponse):
         aemet.parse_hourly_forecast(body, ("temperature_c",), POINT, NOW)
-
-
-def test_the_inventory_unpacks_coordinates() -> None:
-    record = {
-        "latitud": "380904N",
-        "provincia": "JAEN",
-        "altitud": "515",
-        "indicativo": "5279X",
-        "nombre": "LINARES",
-        "indsinop": "",
-        "longitud": "033746W",
-    }
-    (row,) = aemet.parse_inventory(json.dumps([record])).to_dict("records")
-    assert (row["place"], row["altitude_m"]) == ("5279X", 515.0)
-    assert (row["latitude"], row["longitude"]) == pytest.approx((38.15111, -3.62944), abs=1e-5)
 
 
 def test_the_real_observations_of_a_night_go_through(real_data: Path) -> None:

@@ -1,0 +1,259 @@
+"""Files of providers that are more than a table whose columns are series."""
+
+import json
+import re
+from dataclasses import replace
+from datetime import date, time
+
+import numpy as np
+import pandas as pd
+
+from factory_lib.clock import (
+    HOUR_S,
+    MADRID,
+    QUARTER_S,
+    day_start,
+    epoch,
+    from_epoch,
+    slots_in_day,
+)
+from factory_lib.errors import ImportFileError, SourceError
+from factory_lib.frames import FORECAST_COLUMNS
+from factory_lib.importers.files import Member
+from factory_lib.importers.reading import (
+    FIRST_LINE,
+    KEY_COLUMNS,
+    YEARS,
+    Format,
+    Lines,
+    Reading,
+    Rejection,
+)
+from factory_lib.slots import to_index
+from factory_lib.sources.base import TIER
+from factory_lib.sources.omie import parse_marginalpdbc
+
+_SOURCES = ("ree", "esios", "omie", "entsoe")
+ISSUED_AT = time(11)  # local wall time on the day before; the file itself has no such column
+_FORECASTS = {
+    "total load forecast": "load_mw",
+    "forecast wind onshore day ahead": "wind_mw",
+    "forecast solar day ahead": "solar_mw",
+}
+ENERGY_NOTES = (
+    f"Assumed: the system operator issued its forecasts at {ISSUED_AT:%H:%M} local time "
+    "of the day before.",
+    "`price actual` is the final price with system costs, not the market's: left out, "
+    "as are the generation columns.",
+)
+_EDITION = re.compile(r"\.(\d+)$")
+_DAY = re.compile(r"_(\d{8})$")
+_PROVINCES = {"23": "J"}  # IdProvincia -> letters of the station code
+_SKIPPED_HOUR = 2  # 02:00 does not exist on the day the clocks go forward, and its key is absent
+
+
+# -- prices and the system ------------------------------------------------------------------------
+
+
+def parse_spot(member: Member, fmt: Format) -> Reading:
+    """Read prices, whose source is in the column ``src`` where there is one."""
+    lines = Lines(member, fmt)
+    start = fmt.time(lines)
+    source = None
+    if "src" in lines.text:
+        texts = lines.column("src")
+        source = texts.str.extract(rf"^({'|'.join(_SOURCES)})\b", expand=False)
+        lines.reject(source.isna(), texts, "unknown source")
+    return lines.reading(start, source=source, resolution_s=_resolution(start))
+
+
+def _resolution(start: pd.Series) -> np.ndarray:
+    """Return quarters for a market day with any value off the full hour, else hours."""
+    days = start.dt.tz_convert(MADRID).dt.date
+    in_quarters = (start.dt.minute != 0).groupby(days).transform("any")
+    return np.where(in_quarters.to_numpy(dtype=bool, na_value=False), QUARTER_S, HOUR_S)
+
+
+def parse_energy(member: Member, fmt: Format) -> Reading:
+    """Read observed values, and the operator's own day-ahead forecasts."""
+    lines = Lines(member, fmt)
+    start = fmt.time(lines)
+    tables = [_forecast(start, series, lines.numbers(name)) for name, series in _FORECASTS.items()]
+    forecasts = pd.concat(tables, ignore_index=True).assign(member=member.label)
+    return lines.reading(start, forecasts=forecasts)
+
+
+def _forecast(start: pd.Series, series: str, values: np.ndarray) -> pd.DataFrame:
+    usable = start.notna().to_numpy() & np.isfinite(values)
+    targets = start[usable]
+    frame = pd.DataFrame(
+        {
+            "series": series,
+            "place": "ES",
+            "model": "ree",
+            "issued_at": _issued(targets),
+            "target_start": targets.to_numpy(),
+            "resolution_s": HOUR_S,
+            "p10": np.nan,
+            "p50": values[usable],
+            "p90": np.nan,
+            "tier": TIER,
+        }
+    )
+    return frame.drop_duplicates(["series", "target_start"])[list(FORECAST_COLUMNS)]
+
+
+def _issued(targets: pd.Series) -> pd.Series:
+    """Return the day before's issue time of each target."""
+    days = targets.dt.tz_convert(MADRID).dt.tz_localize(None).dt.normalize()
+    wall = days - pd.Timedelta(days=1) + pd.Timedelta(hours=ISSUED_AT.hour)
+    issued: pd.Series = wall.dt.tz_localize(MADRID).dt.tz_convert("UTC")
+    return issued
+
+
+def edition(name: str) -> tuple[str, int]:
+    """Split a file name into its subject and the number of its publication."""
+    number = _EDITION.search(name)
+    return (name[: number.start()], int(number[1])) if number else (name, 0)
+
+
+def parse_omie(member: Member, fmt: Format) -> Reading:
+    """Read ``marginalpdbc_YYYYMMDD.N``, refused if it has not the periods of its market day.
+
+    Raises
+    ------
+    ImportFileError
+        If it is not what the market operator publishes.
+    """
+    subject, number = edition(member.name)
+    day = _DAY.search(subject)
+    named = date.fromisoformat(day[1]) if day else None
+    try:
+        parsed = parse_marginalpdbc(member.data, from_epoch(0), day=named)
+    except SourceError as error:
+        raise ImportFileError(member.label, error.detail) from error
+    if not len(parsed.rows):
+        raise ImportFileError(member.label, "holds no value")
+    rows = parsed.rows.assign(member=member.label, line=0, edition=number)
+    table = rows.pivot(index=list(KEY_COLUMNS), columns="series", values="value")
+    return Reading(
+        table.reset_index().rename_axis(columns=None),
+        tuple(Rejection(member.label, row.text, row.reason) for row in parsed.rejected),
+    )
+
+
+def parse_pvpc_json(member: Member, fmt: Format) -> Reading:
+    """Read ``{"day": "2021-06-01", "data": {"0": 0.11633, …}}``.
+
+    Keys are elapsed hours, except that the 23-hour day leaves out the hour that is
+    skipped.
+
+    Raises
+    ------
+    ImportFileError
+        If it is not a day of prices.
+    """
+    try:
+        body = json.loads(member.text("utf-8"))
+        day = date.fromisoformat(body["day"])
+        data = body["data"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ImportFileError(member.label, f"is not a day of PVPC prices ({error})") from error
+    if not isinstance(data, dict) or not YEARS[0] <= day.year <= YEARS[1]:
+        raise ImportFileError(member.label, f"has no prices by hour of {day}")
+    hours = _hours_by_key(day)
+    prices = {}
+    rejected = []
+    for key, price in data.items():
+        if key in hours and isinstance(price, int | float):
+            prices[hours[key]] = price
+        else:
+            reason = "not a number" if key in hours else f"{day} has {len(hours)} hours"
+            rejected.append(Rejection(member.label, f"{key}: {price}", reason))
+    (column,) = fmt.columns.values()
+    table = pd.DataFrame(
+        {
+            "member": member.label,
+            "line": 0,
+            "place": "ES",
+            "source": fmt.source,
+            "resolution_s": fmt.resolution_s,
+            "edition": 0,
+            "start": to_index(np.array(list(prices), dtype=np.int64)),
+            column.series: column.convert(np.array(list(prices.values()), dtype=np.float64)),
+        }
+    )
+    return Reading(table, tuple(rejected))
+
+
+def _hours_by_key(day: date) -> dict[str, int]:
+    """Return the start of each hour of a day (seconds since 1970) by its key."""
+    midnight = epoch(day_start(day))
+    hours = slots_in_day(day, HOUR_S)
+    keys = [key for key in range(25) if hours != 23 or key != _SKIPPED_HOUR][:hours]
+    return {str(key): midnight + hour * HOUR_S for hour, key in enumerate(keys)}
+
+
+# -- weather and climate --------------------------------------------------------------------------
+
+
+def parse_siar(member: Member, fmt: Format) -> Reading:
+    """Read an export of the agroclimatic network's website; its cells may all be empty.
+
+    A row whose day of the year does not fit its date is rejected.
+
+    Raises
+    ------
+    ImportFileError
+        If it is no export of one station.
+    """
+    encoding = "utf-16-le" if b"\0" in member.data[:4] else fmt.encoding
+    lines = Lines(member, replace(fmt, encoding=encoding))
+    dates = lines.column("Fecha")
+    numbers = lines.column("Año") + lines.column("Dia").str.zfill(3)
+    day = lines.times(dates, "%d/%m/%Y", dates, "not a date")
+    numbered = lines.times(numbers, "%Y%j", numbers, "not a date")
+    disagree = day.notna() & numbered.notna() & (day != numbered)
+    lines.reject(disagree, dates, "date and day of the year disagree")
+    letters = lines.column("IdProvincia").map(_PROVINCES)
+    lines.reject(letters.isna(), lines.text["IdProvincia"], "unknown province")
+    station = letters + lines.column("IdEstacion").str.zfill(2)
+    stations = station.dropna().unique()
+    if len(stations) > 1:
+        raise ImportFileError(member.label, f"holds rows of {len(stations)} stations")
+    return lines.reading(day.mask(disagree), place=station)
+
+
+def parse_aemet_hourly(member: Member, fmt: Format) -> Reading:
+    """Read ``fint,idema,measure,value``.
+
+    As for every provider, a reading of instant ``fint`` is the slot that starts there,
+    and the precipitation of the hour before it the slot that ends there.
+    """
+    lines = Lines(member, fmt)
+    start = fmt.time(lines)
+    measure = lines.column("measure")
+    start = start.mask(measure == "prec", start - pd.Timedelta(seconds=HOUR_S))
+    value = pd.Series(lines.numbers("value"))
+    values = {
+        column.series: value.where(measure == name).to_numpy()
+        for name, column in fmt.columns.items()
+    }
+    other = ", ".join(sorted(set(measure) - set(fmt.columns)))
+    notes = [f"Left out, as no series of the catalogue: {other}."] if other else []
+    reading = lines.reading(start, values, notes=notes)
+    return replace(reading, table=_by_hour(reading.table, measure))
+
+
+def _by_hour(table: pd.DataFrame, measure: pd.Series) -> pd.DataFrame:
+    """Return one line per station and hour; a measure that comes twice makes a second line."""
+    key = [name for name in KEY_COLUMNS if name != "line"]
+    measures = measure.to_numpy()[table["line"] - FIRST_LINE]
+    copy = table.groupby([*key, measures]).cumcount().rename("copy")
+    return table.groupby([*key, copy], as_index=False).first().drop(columns="copy")
+
+
+def city_of_name(lines: Lines) -> str:
+    """Return the city in the name of a file of daily extremes."""
+    city = re.search(r"tmin_([^_.]+)", lines.member.name)
+    return city[1] if city else lines.member.name.split(".")[0]
