@@ -31,9 +31,9 @@ from factory_lib import sources
 from factory_lib.catalogue import Measurement, default_catalogue
 from factory_lib.clock import SimulatedClock, day_bounds, from_epoch
 from factory_lib.errors import FactoryError
-from factory_lib.importers import siar_csv
 from factory_lib.importers.check import check
 from factory_lib.importers.files import Member
+from factory_lib.importers.formats import FORMATS
 from factory_lib.settings import Settings
 from factory_lib.settings.records import QualitySettings
 from factory_lib.state import State, limiter
@@ -162,14 +162,16 @@ class Bench:
         self.table = case.answers if answers is None else answers
         if case.source == EXPORT:
             (wire,) = self.table.values()
-            reading = siar_csv.read(Member(EXPORT, EXPORT, wire.body))
-            return check(reading, case.now, QualitySettings(), CATALOGUE).rows
+            fmt = FORMATS["siar_csv"]
+            reading = fmt.parse(Member(EXPORT, EXPORT, wire.body), fmt)
+            return check(reading, fmt, case.now, QualitySettings(), CATALOGUE).rows
         settings = self.settings(case.keys["ESIOS_TOKEN"], case.what == "history")
         limiter.forget_from(self.state.hosts, from_epoch(0))
         client = sources.open_source(case.source, settings, self.state, SimulatedClock(case.now))
         try:
             if case.what == "forecast":
-                return client.forecast(sources.SOURCES[case.source].forecasts)
+                names = sources.SOURCES[case.source].forecasts
+                return client.forecast(names, client.places()[0])
             return client.fetch(
                 _series(client, case.what), client.places()[0], case.start, case.end
             )

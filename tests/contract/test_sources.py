@@ -199,7 +199,7 @@ def test_a_source_without_its_key_is_named_and_left_out(home: Path) -> None:
     assert sources.missing("siar", bare) == "SIAR_USER and SIAR_PASSWORD not set"
     assert sources.missing("datosclima", bare) == "[sources.datosclima] enabled = false"
     assert sources.SOURCES["esios"].served(bare) == ("pvpc_eur_mwh",)
-    assert sources.SOURCES["esios"].forecast_series(bare) == ()
+    assert sources.SOURCES["esios"].served(bare, forecasts=True) == ()
 
 
 def test_without_a_token_the_archive_still_has_pvpc(simulator: Remote, home: Path) -> None:

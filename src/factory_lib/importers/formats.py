@@ -14,7 +14,6 @@ from factory_lib.errors import BadInput
 from factory_lib.importers import plant_csv, provider_files
 from factory_lib.importers.files import Member
 from factory_lib.importers.reading import (
-    FileColumn,
     Format,
     instants,
     named_by,
@@ -32,26 +31,28 @@ FORMATS: Mapping[str, Format] = {
     ),
     "spot_csv": Format(
         words_at_start=("time_utc,spot_eur_mwh",),
-        columns={"spot_eur_mwh": FileColumn("spot_eur_mwh")},
+        columns={"spot_eur_mwh": "spot_eur_mwh"},
         source="omie",
         parse=provider_files.parse_spot,
     ),
     "pvpc_csv": Format(
         words_at_start=("time_utc,pvpc_eur_kwh",),
-        columns={"pvpc_eur_kwh": FileColumn("pvpc_eur_mwh", "EUR/kWh")},
+        columns={"pvpc_eur_kwh": "pvpc_eur_mwh"},
+        units={"pvpc_eur_mwh": "EUR/kWh"},
         source="esios",
     ),
     "pvpc_json": Format(
         words_at_start=('"day"', '"data"'),
-        columns={"data": FileColumn("pvpc_eur_mwh", "EUR/kWh")},
+        columns={"data": "pvpc_eur_mwh"},
+        units={"pvpc_eur_mwh": "EUR/kWh"},
         source="esios",
         parse=provider_files.parse_pvpc_json,
     ),
     "energy_csv": Format(
         words_at_start=("time_utc,", "total load actual", "price day ahead"),
         columns={
-            "total load actual": FileColumn("load_mw"),
-            "price day ahead": FileColumn("spot_eur_mwh"),
+            "total load actual": "load_mw",
+            "price day ahead": "spot_eur_mwh",
         },
         source="entsoe",
         parse=provider_files.parse_energy,
@@ -60,7 +61,7 @@ FORMATS: Mapping[str, Format] = {
     # the day's local midnight with its offset
     "gas_csv": Format(
         words_at_start=("date,datetime,gas_gen_mwh",),
-        columns={"gas_gen_mwh": FileColumn("gas_generation_mwh")},
+        columns={"gas_gen_mwh": "gas_generation_mwh"},
         time=instants("datetime"),
         source="ree",
         resolution_s=DAY_S,
@@ -69,11 +70,12 @@ FORMATS: Mapping[str, Format] = {
     "openweather_csv": Format(
         words_at_start=("dt_iso,city_name,temp",),
         columns={
-            "temp": FileColumn("temperature_c", "K"),
-            "humidity": FileColumn("humidity_pct"),
-            "wind_speed": FileColumn("wind_speed_ms"),
-            "rain_1h": FileColumn("precipitation_mm"),
+            "temp": "temperature_c",
+            "humidity": "humidity_pct",
+            "wind_speed": "wind_speed_ms",
+            "rain_1h": "precipitation_mm",
         },
+        units={"temperature_c": "K"},
         time=instants("dt_iso"),
         place=named_by("city_name", {"Seville": "Sevilla"}),
         source="openweathermap",
@@ -87,15 +89,15 @@ FORMATS: Mapping[str, Format] = {
     "siar_csv": Format(
         words_at_start=("IdProvincia;IdEstacion;Fecha;",),
         columns={
-            "Temp Media (ºC)": FileColumn("temperature_mean_c"),
-            "Temp Max (ºC)": FileColumn("temperature_max_c"),
-            "Temp Mínima (ºC)": FileColumn("temperature_min_c"),
-            "Humedad Media (%)": FileColumn("humidity_mean_pct"),
-            "Humedad Max (%)": FileColumn("humidity_max_pct"),
-            "Humedad Min (%)": FileColumn("humidity_min_pct"),
-            "Precipitación (mm)": FileColumn("precipitation_sum_mm"),
-            "Velviento (m/s)": FileColumn("wind_speed_mean_ms"),
-            "Radiación (MJ/m2)": FileColumn("solar_radiation_mj_m2"),
+            "Temp Media (ºC)": "temperature_mean_c",
+            "Temp Max (ºC)": "temperature_max_c",
+            "Temp Mínima (ºC)": "temperature_min_c",
+            "Humedad Media (%)": "humidity_mean_pct",
+            "Humedad Max (%)": "humidity_max_pct",
+            "Humedad Min (%)": "humidity_min_pct",
+            "Precipitación (mm)": "precipitation_sum_mm",
+            "Velviento (m/s)": "wind_speed_mean_ms",
+            "Radiación (MJ/m2)": "solar_radiation_mj_m2",
         },
         source="siar",
         resolution_s=DAY_S,
@@ -106,11 +108,11 @@ FORMATS: Mapping[str, Format] = {
     "aemet_hourly": Format(
         words_at_start=("fint,idema,measure,value",),
         columns={
-            "ta": FileColumn("temperature_c"),
-            "hr": FileColumn("humidity_pct"),
-            "prec": FileColumn("precipitation_mm"),
-            "pres": FileColumn("pressure_station_hpa"),
-            "vv": FileColumn("wind_speed_ms"),
+            "ta": "temperature_c",
+            "hr": "humidity_pct",
+            "prec": "precipitation_mm",
+            "pres": "pressure_station_hpa",
+            "vv": "wind_speed_ms",
         },
         time=instants("fint"),
         place=named_by("idema"),
@@ -121,11 +123,11 @@ FORMATS: Mapping[str, Format] = {
     "aemet_daily": Format(
         words_at_start=("Indicativo;Nombre;Provincia;",),
         columns={
-            "T.Med": FileColumn("temperature_mean_c"),
-            "T.Max": FileColumn("temperature_max_c"),
-            "T.Min": FileColumn("temperature_min_c"),
-            "Prec.": FileColumn("precipitation_sum_mm"),
-            "Vel.media": FileColumn("wind_speed_mean_ms"),
+            "T.Med": "temperature_mean_c",
+            "T.Max": "temperature_max_c",
+            "T.Min": "temperature_min_c",
+            "Prec.": "precipitation_sum_mm",
+            "Vel.media": "wind_speed_mean_ms",
         },
         time=utc_midnights("Año", "Mes", "Dia"),
         place=named_by("Indicativo"),
@@ -141,8 +143,8 @@ FORMATS: Mapping[str, Format] = {
     "aemet_extremes": Format(
         words_at_start=("fecha,maxima,minima",),
         columns={
-            "maxima": FileColumn("temperature_max_c"),
-            "minima": FileColumn("temperature_min_c"),
+            "maxima": "temperature_max_c",
+            "minima": "temperature_min_c",
         },
         time=utc_midnights("fecha"),
         place=provider_files.city_of_name,

@@ -15,7 +15,6 @@ from factory_lib.clock import (
     day_start,
     epoch,
     from_epoch,
-    slots_in_day,
 )
 from factory_lib.errors import ImportFileError, SourceError
 from factory_lib.frames import FORECAST_COLUMNS
@@ -31,6 +30,7 @@ from factory_lib.importers.reading import (
 )
 from factory_lib.slots import to_index
 from factory_lib.sources.base import TIER
+from factory_lib.sources.esios import archive_hours
 from factory_lib.sources.omie import parse_marginalpdbc
 
 _SOURCES = ("ree", "esios", "omie", "entsoe")
@@ -49,7 +49,6 @@ ENERGY_NOTES = (
 _EDITION = re.compile(r"\.(\d+)$")
 _DAY = re.compile(r"_(\d{8})$")
 _PROVINCES = {"23": "J"}  # IdProvincia -> letters of the station code
-_SKIPPED_HOUR = 2  # 02:00 does not exist on the day the clocks go forward, and its key is absent
 
 
 # -- prices and the system ------------------------------------------------------------------------
@@ -161,7 +160,9 @@ def parse_pvpc_json(member: Member, fmt: Format) -> Reading:
         raise ImportFileError(member.label, f"is not a day of PVPC prices ({error})") from error
     if not isinstance(data, dict) or not YEARS[0] <= day.year <= YEARS[1]:
         raise ImportFileError(member.label, f"has no prices by hour of {day}")
-    hours = _hours_by_key(day)
+    midnight = epoch(day_start(day))
+    labels = enumerate(archive_hours(day))
+    hours = {str(label): midnight + hour * HOUR_S for hour, label in labels}
     prices = {}
     rejected = []
     for key, price in data.items():
@@ -170,7 +171,7 @@ def parse_pvpc_json(member: Member, fmt: Format) -> Reading:
         else:
             reason = "not a number" if key in hours else f"{day} has {len(hours)} hours"
             rejected.append(Rejection(member.label, f"{key}: {price}", reason))
-    (column,) = fmt.columns.values()
+    (series,) = fmt.columns.values()
     table = pd.DataFrame(
         {
             "member": member.label,
@@ -180,18 +181,10 @@ def parse_pvpc_json(member: Member, fmt: Format) -> Reading:
             "resolution_s": fmt.resolution_s,
             "edition": 0,
             "start": to_index(np.array(list(prices), dtype=np.int64)),
-            column.series: column.convert(np.array(list(prices.values()), dtype=np.float64)),
+            series: fmt.convert(series, np.array(list(prices.values()), dtype=np.float64)),
         }
     )
     return Reading(table, tuple(rejected))
-
-
-def _hours_by_key(day: date) -> dict[str, int]:
-    """Return the start of each hour of a day (seconds since 1970) by its key."""
-    midnight = epoch(day_start(day))
-    hours = slots_in_day(day, HOUR_S)
-    keys = [key for key in range(25) if hours != 23 or key != _SKIPPED_HOUR][:hours]
-    return {str(key): midnight + hour * HOUR_S for hour, key in enumerate(keys)}
 
 
 # -- weather and climate --------------------------------------------------------------------------
@@ -236,8 +229,7 @@ def parse_aemet_hourly(member: Member, fmt: Format) -> Reading:
     start = start.mask(measure == "prec", start - pd.Timedelta(seconds=HOUR_S))
     value = pd.Series(lines.numbers("value"))
     values = {
-        column.series: value.where(measure == name).to_numpy()
-        for name, column in fmt.columns.items()
+        series: value.where(measure == name).to_numpy() for name, series in fmt.columns.items()
     }
     other = ", ".join(sorted(set(measure) - set(fmt.columns)))
     notes = [f"Left out, as no series of the catalogue: {other}."] if other else []

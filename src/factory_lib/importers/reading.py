@@ -29,17 +29,6 @@ PlaceReader = Callable[["Lines"], "str | pd.Series"]
 Parser = Callable[[Member, "Format"], "Reading"]
 
 
-class FileColumn(NamedTuple):
-    """A column's series and, where it is not the series' own, its unit (``CONVERSIONS``)."""
-
-    series: str
-    unit: str = ""
-
-    def convert(self, values: np.ndarray) -> np.ndarray:
-        """Return the values in the unit of the series."""
-        return CONVERSIONS[self.unit](values) if self.unit else values
-
-
 class Rejection(NamedTuple):
     """A value, a line or a whole member that cannot be read."""
 
@@ -131,7 +120,7 @@ class Lines:
     def values(self) -> dict[str, np.ndarray]:
         """Return the columns of the format by series, in the series' units."""
         columns = self.fmt.columns.items()
-        return {column.series: column.convert(self.numbers(name)) for name, column in columns}
+        return {series: self.fmt.convert(series, self.numbers(name)) for name, series in columns}
 
     def times(self, usable: pd.Series, layout: str, texts: pd.Series, reason: str) -> pd.Series:
         """Return ``usable`` texts as UTC times; those of the lines without one are rejected."""
@@ -251,8 +240,10 @@ class Format:
     ----------
     words_at_start : tuple of str
         Recognise a file: all of them are in its first bytes.
-    columns : mapping of str to FileColumn
-        The series of each column and the unit of its values.
+    columns : mapping of str to str
+        The series of each column.
+    units : mapping of str to str
+        Units of series that are not the series' own (``CONVERSIONS``).
     time : callable
         The time convention: reads the UTC start of each line's slot.
     place : str or callable
@@ -276,7 +267,8 @@ class Format:
     """
 
     words_at_start: tuple[str, ...]
-    columns: Mapping[str, FileColumn] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
     time: TimeReader = TIME_UTC
     place: str | PlaceReader = "ES"
     source: str = ""
@@ -291,3 +283,7 @@ class Format:
     continuous: bool = True
     shared_window: bool = False
     editions: bool = False
+
+    def convert(self, series: str, values: np.ndarray) -> np.ndarray:
+        """Return values of a file in the unit of their series."""
+        return CONVERSIONS[self.units[series]](values) if series in self.units else values

@@ -132,7 +132,7 @@ def _requests(
             planned = again if len(again) <= max(1, len(new)) else new
             requests += [item.request for item in planned[: None if days else MOST_REQUESTS]]
     for at in dict.fromkeys(SourcePlace(item.source, item.place) for item in requests):
-        if series := providers.SOURCES[at.source].forecast_series(ctx.settings):
+        if series := providers.SOURCES[at.source].served(ctx.settings, forecasts=True):
             requests.append(Request(*at, series, ctx.as_of, ctx.as_of, forecast=True))
     return requests
 

@@ -80,15 +80,9 @@ class Spec:
     keyed: tuple[tuple[str, str], ...] = ()
     forecasts: tuple[str, ...] = ()
 
-    def served(self, settings: Settings) -> tuple[str, ...]:
-        """Return the series it can be asked for with the keys that are set."""
-        return self._open(self.serves, settings)
-
-    def forecast_series(self, settings: Settings) -> tuple[str, ...]:
-        """Return the series whose forecasts it can be asked for with the keys that are set."""
-        return self._open(self.forecasts, settings)
-
-    def _open(self, names: tuple[str, ...], settings: Settings) -> tuple[str, ...]:
+    def served(self, settings: Settings, *, forecasts: bool = False) -> tuple[str, ...]:
+        """Return the series, or forecasts, it can be asked for with the keys that are set."""
+        names = self.forecasts if forecasts else self.serves
         closed = {series for series, key in self.keyed if not getattr(settings.secrets, key)}
         return tuple(name for name in names if name not in closed)
 

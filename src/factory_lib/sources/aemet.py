@@ -188,11 +188,7 @@ def _records(body: Reply | bytes | str, key: str, place: str) -> list[dict[str, 
     for record in answer:
         if require(record, key, str) != place:
             raise ValueError(f"a record of station {record[key]} came for {place}")
-    return [_lower_keys(record) for record in answer]
-
-
-def _lower_keys(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {name.lower(): value for name, value in record.items()}
+    return [dict(zip(map(str.lower, record), record.values(), strict=True)) for record in answer]
 
 
 @malformed("aemet")

@@ -83,19 +83,14 @@ def tables(file: Path) -> Iterator[tuple[date, bytes]]:
 
 
 def _extract(archive: Path, folder: str) -> None:
-    installed = [command for command in EXTRACTORS if shutil.which(command[0])]
-    if not installed:
-        raise ImportFileError(
-            str(archive),
-            "no program to open RAR archives",
-            next_step="Install bsdtar (libarchive) or unar.",
-        )
-    for command in installed:
+    for command in EXTRACTORS:
         words = [word.format(archive=archive, folder=folder) for word in command]
-        if subprocess.run(words, capture_output=True, check=False).returncode == 0:
+        if shutil.which(command[0]) and not subprocess.run(words, capture_output=True).returncode:
             return
     raise ImportFileError(
-        str(archive), f"{' and '.join(command[0] for command in installed)} cannot open it"
+        str(archive),
+        "no installed program can open it",
+        next_step="Install bsdtar (libarchive) or unar.",
     )
 
 

@@ -219,7 +219,7 @@ def parse_archive_70(
     archive_day = datetime.strptime(days.pop(), "%d/%m/%Y").date()  # noqa: DTZ007 - a date alone
     if day not in (None, archive_day) or archive_day < PVPC_2_0TD_SINCE:
         raise ValueError(f"the archive is of {archive_day}, not of {day}")
-    labels = _labels(archive_day)
+    labels = list(map(_label, archive_hours(archive_day)))
     hours = [labels.index(require(row, "Hora", str)) for row in records]
     require_ascending(hours)
     first = epoch(day_start(archive_day))
@@ -230,8 +230,12 @@ def parse_archive_70(
     return rows.parsed()
 
 
-def _labels(day: date) -> list[str]:
-    """Return the hours' labels: ``24-25`` on the long day, no ``02-03`` on the short one."""
+def archive_hours(day: date) -> list[int]:
+    """Return the hours by which archives label a day: 24 on the long one, no 2 on the short one."""
     hours = slots_in_day(day, HOUR_S)
     skipped = 2 if hours == 23 else None
-    return [f"{n:02d}-{n + 1:02d}" for n in range(25 if hours == 25 else 24) if n != skipped]
+    return [hour for hour in range(max(hours, 24)) if hour != skipped]
+
+
+def _label(hour: int) -> str:
+    return f"{hour:02d}-{hour + 1:02d}"
