@@ -1,6 +1,5 @@
 """HTTP to the providers: one session per provider, and limits that all processes share."""
 
-from factory_lib.http.client import Http
-from factory_lib.http.response import Reply, ResponseCheck
+from factory_lib.http.client import Http, Reply, ResponseCheck
 
 __all__ = ["Http", "Reply", "ResponseCheck"]

@@ -20,10 +20,16 @@ import pandas as pd
 from factory_lib import sources
 from factory_lib.clock import day_start, from_epoch, market_day
 from factory_lib.context import RunContext
-from factory_lib.pipeline.fetch import FetchResult, IngestStats, Request, fetch_all
+from factory_lib.pipeline.fetch import (
+    FetchResult,
+    IngestStats,
+    Request,
+    fetch_all,
+    plan_table,
+    request_seconds,
+)
 from factory_lib.pipeline.gaps import GapReport, analyse
 from factory_lib.pipeline.quality import check_requested, concat_flagged, run_checks
-from factory_lib.pipeline.request_plan import plan_table, request_seconds
 from factory_lib.pipeline.summary import summarise_backfill
 from factory_lib.pipeline.targets import clients, places_of, targets
 from factory_lib.pipeline.work_table import (

@@ -34,9 +34,8 @@ import pandas as pd
 
 from factory_lib.clock import HOUR_S, epoch
 from factory_lib.pipeline.coverage import NO_SLOTS, SlotMask, SlotState, within
-from factory_lib.pipeline.fetch import FetchResult
+from factory_lib.pipeline.fetch import FetchResult, PlannedRequest, plan_requests, request_order
 from factory_lib.pipeline.gaps import GapReport, TargetCoverage, severity_index
-from factory_lib.pipeline.request_plan import PlannedRequest, plan_requests, request_order
 from factory_lib.pipeline.targets import SourcePlace
 from factory_lib.settings.records import GapSettings
 from factory_lib.slots import Slots, from_index, number_runs, resolutions
@@ -102,12 +101,10 @@ def work_table(
         Leaves out the gaps that are too short for the automatic backfill, and schedules
         only the severities that are due.
     """
-    blocks = []
+    blocks = [pd.DataFrame(columns=list(_TYPES))]
     count = 0
     for part in report.coverages:
         slots = _slots(part, report.policy, schedule)
-        if slots.empty:
-            continue
         slots["slot"] = np.arange(count, count + len(slots))
         count += len(slots)
         for rank, at in enumerate(request_order(part.target) or (_NO_SOURCE,)):
@@ -125,8 +122,7 @@ def work_table(
                 known_later=False,
             )
             blocks.append(block)
-    work = pd.concat(blocks, ignore_index=True) if blocks else pd.DataFrame(columns=list(_TYPES))
-    return work.astype(_TYPES)
+    return pd.concat(blocks, ignore_index=True).astype(_TYPES)
 
 
 def _slots(part: TargetCoverage, policy: GapSettings, schedule: RetryPass | None) -> pd.DataFrame:

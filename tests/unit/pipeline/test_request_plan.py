@@ -8,7 +8,7 @@ import pytest
 
 from factory_lib.clock import MADRID, day_start, epoch, market_day
 from factory_lib.context import RunContext
-from factory_lib.pipeline.request_plan import cover, plan_requests, request_order
+from factory_lib.pipeline.fetch import cover, plan_requests, request_order
 from factory_lib.pipeline.targets import SourcePlace, Target, clients, targets
 from factory_lib.slots import expected
 from factory_lib.sources.base import split_days
