@@ -13,6 +13,7 @@ from factory_lib.catalogue import Catalogue, DayAhead, Kind, Series
 from factory_lib.clock import HOUR_S, MADRID, day_bounds, day_start, epoch, from_epoch, market_day
 from factory_lib.importers.reading import Format, Reading, Rejection
 from factory_lib.pipeline.coverage import day_labels
+from factory_lib.pipeline.quality import FLAGGED_COLUMNS
 from factory_lib.settings.records import QualitySettings
 from factory_lib.slots import expected, from_index, number_runs, on_grid, resolutions, to_index
 
@@ -20,7 +21,6 @@ REJECTED_COLUMNS = ["member", "line", "place", "start", "series", "text", "reaso
 REPEATED_COLUMNS = ["member", "line", "place", "start"]
 MISSING_COLUMNS = ["place", "day", "slots_missing", "slots_expected"]
 FINDINGS_BY_PLACE = ("missing_days", "incomplete_days", "empty_days", "duplicates", "frozen_hours")
-_FLAGGED_COLUMNS = ["series", "place", "source", "start", "value", "rule", "reason"]
 _IDENTITY = ["place", "source", "start", "edition"]
 _TEXTS = dict.fromkeys(("member", "place", "series", "text", "reason"), "str")
 _READINGS = ("temperature_c", "humidity_pct", "wind_speed_ms", "precipitation_mm")
@@ -158,7 +158,7 @@ def _flagged(rows: pd.DataFrame, frozen: pd.DataFrame, hours: float) -> pd.DataF
             rule="halved_hour", reason="both repeated hours hold half of the sum published for them"
         ),
     )
-    return pd.concat(flagged, ignore_index=True)[_FLAGGED_COLUMNS]
+    return pd.concat(flagged, ignore_index=True)[FLAGGED_COLUMNS]
 
 
 def _frozen(table: pd.DataFrame, hours: float) -> pd.DataFrame:
