@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import click
 import pandas as pd
@@ -15,6 +15,7 @@ from factory_lib import settings as factory_settings
 from factory_lib.admin import cron, maintenance
 from factory_lib.cli import simulation
 from factory_lib.cli.common import (
+    Rows,
     by_option,
     common_options,
     in_context,
@@ -31,7 +32,6 @@ from factory_lib.settings import Settings
 from factory_lib.state import State, open_state
 
 LONGEST_SILENCE_H = 8784.0  # a year; what is to be silent for longer is better mended
-Rows = list[dict[str, Any]]
 
 commands = click.Group()
 
@@ -173,8 +173,9 @@ def show_cron(profile: str | None, as_json: bool) -> None:
 def install_cron(profile: str | None, as_json: bool) -> None:
     """Install the block at the end of the crontab, in place of an earlier one."""
     settings = factory_settings.load(profile)
-    count = cron.install(settings)
-    write(f"{count} jobs installed; they log to {settings.paths.data / 'cron.log'}.")
+    write(
+        f"{cron.install(settings)} jobs installed; they log to {settings.paths.data / 'cron.log'}."
+    )
 
 
 @cron_block.command("remove")

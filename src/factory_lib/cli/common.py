@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
-from functools import wraps
+from functools import partial, wraps
 from getpass import getuser
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from msgspec import Struct, structs
 from factory_lib.results import JobResult
 
 SHOWN_ROWS = 20
+Rows = list[dict[str, Any]]
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 # -- options ---------------------------------------------------------------------------
@@ -30,27 +31,23 @@ def common_options(command: Command) -> Command:
     """Add ``--profile`` and ``--json``, which may stand before or after a command's name."""
     profile = click.option(
         "--profile",
-        default=_inherited("profile"),
+        default=partial(_inherited, "profile"),
         help="live (default), demo, history, or another table under [profiles].",
     )
     as_json = click.option(
         "--json",
         "as_json",
         is_flag=True,
-        default=_inherited("as_json"),
+        default=partial(_inherited, "as_json"),
         help="Print JSON instead of text.",
     )
     return profile(as_json(command))
 
 
-def _inherited(name: str) -> Callable[[], Any]:
-    """Return a default: the value of the group that the command belongs to."""
-
-    def default() -> Any:
-        parent = click.get_current_context().parent
-        return parent.params.get(name) if parent else None
-
-    return default
+def _inherited(name: str) -> Any:
+    """Return the value of the group that the command belongs to."""
+    parent = click.get_current_context().parent
+    return parent.params.get(name) if parent else None
 
 
 def in_context(*tables: str, read_only: bool = False) -> Callable[[Callable[..., Any]], Any]:

@@ -16,6 +16,7 @@ from factory_lib.admin.export import export_view
 from factory_lib.cli import simulation
 from factory_lib.cli.common import (
     Command,
+    Rows,
     as_of_option,
     by_option,
     common_options,
@@ -31,7 +32,6 @@ from factory_lib.pipeline import backfill, gaps, quality, summary
 from factory_lib.results import JobResult
 
 commands = click.Group()
-Rows = list[dict[str, Any]]
 
 
 @commands.command("import")

@@ -36,7 +36,6 @@ LOOK_AHEAD = ("ml_predictions", "production_optimization")
 HISTORY_AS_OF = ("2017-12-31", "2024-12-31")
 
 commands = click.Group()
-Parameters = Mapping[str, Mapping[str, Any]]
 
 
 @commands.command("demo")
@@ -73,7 +72,10 @@ def history(profile: str | None, folder: Path, as_json: bool) -> int:
 
 
 def _run_chain(
-    settings: Settings, as_of: datetime, parameters: Parameters, later: timedelta = timedelta(0)
+    settings: Settings,
+    as_of: datetime,
+    parameters: Mapping[str, Mapping[str, Any]],
+    later: timedelta = timedelta(0),
 ) -> int:
     """Run every job, also when one before it failed; return 1 if one did."""
     failures = 0

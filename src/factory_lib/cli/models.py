@@ -36,8 +36,7 @@ def predict(
     if what_if:
         _apply_rule(profile, as_of, _what_if(values), as_json)
         return 0
-    job = "ml_predictions"
-    return jobs.run_jobs(profile, [job], as_of=as_of, force=True, as_json=as_json)
+    return jobs.run_jobs(profile, ["ml_predictions"], as_of=as_of, force=True, as_json=as_json)
 
 
 def _apply_rule(

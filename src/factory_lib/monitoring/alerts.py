@@ -307,14 +307,14 @@ def _gap_event(series: str, gaps: pd.DataFrame) -> Event:
     )
 
 
-_SEVERITIES = {"ok": Severity.INFO, "warn": Severity.WARNING, "fail": Severity.CRITICAL}
+SEVERITIES = {"ok": Severity.INFO, "warn": Severity.WARNING, "fail": Severity.CRITICAL}
 
 
 def after_recovery(ctx: RunContext, result: JobResult) -> None:
     """Raise how a backfill of now ended; one without a gap to fill only ends an earlier alert."""
     if ctx.replay:
         return
-    severity = _SEVERITIES[result.status]
+    severity = SEVERITIES[result.status]
     if result.metrics["missing"] and not result.metrics["recovered"]:
         # Nothing was recovered: no good news, whatever the cause.
         severity = max(severity, Severity.WARNING)

@@ -129,18 +129,22 @@ def examine(
     with open_state(settings, lazy=True) as state:
         checks = list(_keys(settings, state, clock))
         if notify:
-            events = [_event(key) for key in checks if key.status != "ok"]
+            events = [
+                alerts.Event(
+                    "key",
+                    key.name,
+                    alerts.SEVERITIES[key.status],
+                    f"{key.finding}. {key.next_step}",
+                )
+                for key in checks
+                if key.status != "ok"
+            ]
             alerts.reconcile(state, "key", events, clock.now())
         if providers:
             checks += _providers(settings, state, clock)
     if not keys_only:
         checks += [_store(settings), _registry(settings), _time_zone(), _disk(settings)]
     return checks
-
-
-def _event(key: DiagnosticCheck) -> alerts.Event:
-    severity = alerts.Severity.WARNING if key.status == "warn" else alerts.Severity.CRITICAL
-    return alerts.Event("key", key.name, severity, f"{key.finding}. {key.next_step}")
 
 
 # -- keys ------------------------------------------------------------------------------
