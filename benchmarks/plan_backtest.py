@@ -203,8 +203,10 @@ def run(options: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
         "baseline": BASELINE,
         "tariff_year": TARIFF_YEAR,
         "assumptions": [
-            "energy, toll, charge and electricity tax of production; power term and excess are not counted",
-            "of a batch in progress at the end, the energy used by then is counted, its kilograms are not",
+            "energy, toll, charge and electricity tax of production; power term and excess are "
+            "not counted",
+            "of a batch in progress at the end, the energy used by then is counted, its "
+            "kilograms are not",
         ],
     }, table
 
