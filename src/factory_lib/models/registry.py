@@ -81,20 +81,21 @@ def _initialise(paths: Paths) -> None:
     """Create the tracking database and the experiment once, also if many processes call it at once.
 
     Processes that first open an empty database together would damage it for good, so
-    only one at a time may. The folder of the artifacts is made last.
+    only one at a time may. The lock's file is empty until the database is complete.
     """
     import mlflow
 
-    paths.runs.mkdir(parents=True, exist_ok=True)
-    with lock(paths.runs / "mlflow.lock"):
+    file = paths.runs / "mlflow.lock"
+    with lock(file):
         if mlflow.get_experiment_by_name(EXPERIMENT) is None:
             folder = paths.mlflow_artifacts.resolve().as_uri()
             mlflow.create_experiment(EXPERIMENT, artifact_location=folder)
-        paths.mlflow_artifacts.mkdir(exist_ok=True)
+        file.write_text("The tracking database is complete.\n", encoding="utf-8")
 
 
 def _is_initialised(paths: Paths) -> bool:
-    return (paths.runs / "mlflow.db").is_file() and paths.mlflow_artifacts.is_dir()
+    file = paths.runs / "mlflow.lock"
+    return (paths.runs / "mlflow.db").exists() and file.exists() and file.stat().st_size > 0
 
 
 @dataclass(frozen=True)
