@@ -27,7 +27,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import ndtr
-from sklearn.metrics import mean_pinball_loss
 
 from factory_lib.errors import TooFewRows
 from factory_lib.features.days import DayMatrix, Flags, Matrix, lag, weekdays
@@ -135,6 +134,8 @@ def score(rows: pd.DataFrame) -> dict[str, Any]:
         ``coverage_80``, ``save8``, ``p_value`` (``diebold_mariano`` against the best
         naive forecast).
     """
+    from sklearn.metrics import mean_pinball_loss
+
     pairs = rows.dropna(subset=["actual", "p50", *NAMES])
     actual, low, median, high = pairs[["actual", "p10", "p50", "p90"]].to_numpy(dtype=float).T
     error = np.abs(actual - median)

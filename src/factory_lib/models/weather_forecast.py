@@ -13,10 +13,6 @@ from datetime import timedelta
 
 import numpy as np
 import pandas as pd
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import Ridge
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from factory_lib.clock import HOUR_S, MADRID
 from factory_lib.context import RunContext
@@ -186,6 +182,14 @@ def rolling_weather(view: AsOfView, rows: pd.DataFrame, refits: pd.DatetimeIndex
         Indexed like ``rows``: ``temperature_c``, ``humidity_pct``; NaN where fewer than
         ``FEWEST_ROWS`` rows had been observed.
     """
+    # imported here: a plan forecasts its weather without scikit-learn
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    imputer = SimpleImputer(keep_empty_features=True)
+    ridge = make_pipeline(imputer, StandardScaler(), Ridge(RIDGE_PENALTY))
     x = weather_state(view, rows)
     wall = rows["issued_at"].dt.tz_convert(MADRID)
     keys = [wall.dt.hour * 60 + wall.dt.minute, rows["lead_h"]]
@@ -203,11 +207,6 @@ def rolling_weather(view: AsOfView, rows: pd.DataFrame, refits: pd.DatetimeIndex
                 train = observed & (group == key)
                 test = issued & (group == key)
                 if train.sum() >= FEWEST_ROWS:
-                    ridge = make_pipeline(
-                        SimpleImputer(keep_empty_features=True),
-                        StandardScaler(),
-                        Ridge(RIDGE_PENALTY),
-                    )
                     ridge.fit(x[train], correction[train])
                     forecast[test] = base[test] + ridge.predict(x[test])
         forecasts[name] = forecast
