@@ -53,9 +53,9 @@ def describe_members(
         By label of a member: stored, repeated (finished by an earlier import),
         superseded (a later publication is known), unreadable or unknown.
     """
+    counts = Counter(states.values())
+    counts.update(files=len(states), values_read=len(rejected), rejected=len(rejected))
     members = {"member": list(states), "format": name, "state": list(states.values())}
-    counts = Counter([*states.values(), *["files"] * len(states)])
-    counts.update(values_read=len(rejected), rejected=len(rejected))
     tables = {
         "members": pd.DataFrame(members, dtype="str"),
         "rejected": rejection_table(rejected).assign(format=name),

@@ -66,15 +66,14 @@ def check(
     same = doubles.duplicated(["series", *_IDENTITY, "value"])
     if len(doubles):
         rows = pd.concat([rows, doubles[~again]], ignore_index=True)
-    latest = epoch(retrieved_at + timedelta(days=rules.ahead_days))
-    reasons = _impossible(rows, latest, catalogue)
+    reasons = _impossible(rows, retrieved_at + timedelta(days=rules.ahead_days), catalogue)
     good = rows[reasons == ""].reset_index(drop=True)
     frozen = _frozen(table.drop_duplicates(_IDENTITY), rules.frozen_h)
     repeated = table.loc[table.duplicated(_IDENTITY), REPEATED_COLUMNS].reset_index(drop=True)
     places, missing = count_days(reading, fmt, catalogue[reading.series[0]])
     for column, lines in (("duplicates", repeated), ("frozen_hours", frozen)):
-        by_place = lines["place"].value_counts()
-        places[column] = places["place"].map(by_place).fillna(0).astype("int64")
+        counted = places["place"].map(lines["place"].value_counts())
+        places[column] = counted.fillna(0).astype("int64")
     unusable = (
         rejection_table(reading.rejected),
         _offending(doubles[again & ~same], "contradicts an earlier line of the same slot"),
@@ -129,7 +128,7 @@ def _offending(rows: pd.DataFrame, reason: str | np.ndarray) -> pd.DataFrame:
     return rows.assign(text=text, reason=reason).reset_index(drop=True)[REJECTED_COLUMNS]
 
 
-def _impossible(rows: pd.DataFrame, latest: int, catalogue: Catalogue) -> np.ndarray:
+def _impossible(rows: pd.DataFrame, latest: datetime, catalogue: Catalogue) -> np.ndarray:
     """Return for each row why it cannot be stored, or an empty string."""
     reasons = np.full(len(rows), "", dtype=object)
     for name, at in rows.groupby("series", sort=False).indices.items():
@@ -139,7 +138,7 @@ def _impossible(rows: pd.DataFrame, latest: int, catalogue: Catalogue) -> np.nda
         step = part["resolution_s"].to_numpy()
         reasons[at[~on_grid(series, starts, step)]] = "does not begin where a slot does"
         reasons[at[step != resolutions(series, starts)]] = "not the resolution of that time"
-        reasons[at[starts > latest]] = "lies in the future"
+        reasons[at[starts > epoch(latest)]] = "lies in the future"
         reasons[at[series.outside(part["value"].to_numpy())]] = f"outside {series.limits}"
     return reasons
 
@@ -218,12 +217,11 @@ def count_days(reading: Reading, fmt: Format, series: Series) -> tuple[pd.DataFr
         }
     )
     due = _due_slots(lines, fmt, series).merge(lines, how="left", on=["place", "start"])
-    counts = {
-        "slots_expected": ("start", "size"),
-        "slots_present": ("is_line", "count"),
-        "slots_filled": ("has_value", "sum"),
-    }
-    days = due.groupby(["place", "day"], as_index=False).agg(**counts)
+    days = due.groupby(["place", "day"], as_index=False).agg(
+        slots_expected=("start", "size"),
+        slots_present=("is_line", "count"),
+        slots_filled=("has_value", "sum"),
+    )
     days["slots_missing"] = days["slots_expected"] - days["slots_present"]
     is_missing = days["slots_present"] == 0
     kinds = pd.DataFrame(

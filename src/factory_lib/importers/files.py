@@ -69,7 +69,7 @@ def members(path: Path) -> list[Member]:
         If there is nothing, or a file is cut or damaged.
     """
     top = path if path.is_dir() else path.parent
-    files = visible(path) if path.is_dir() else [path]
+    files = _visible(path) if path.is_dir() else [path]
     opened = [_open(file, printable(str(file.relative_to(top)))) for file in files]
     read = list(chain.from_iterable(opened))
     if not read:
@@ -86,7 +86,7 @@ def printable(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def visible(folder: Path) -> list[Path]:
+def _visible(folder: Path) -> list[Path]:
     """Return the files in a folder and below; names that begin with a dot are left out."""
     files = (file for file in folder.rglob("*") if file.is_file())
     return sorted(file for file in files if "/." not in f"/{file.relative_to(folder).as_posix()}")

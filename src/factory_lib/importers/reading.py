@@ -132,9 +132,10 @@ class Lines:
     def reject(self, where: Any, texts: pd.Series, reason: str, *, series: str = "") -> None:
         """Collect the lines that cannot be read."""
         for at in np.flatnonzero(np.asarray(where)):
-            text = str(texts.iloc[at])
             self._rejected.append(
-                Rejection(self.member.label, text, reason, int(at) + FIRST_LINE, series)
+                Rejection(
+                    self.member.label, str(texts.iloc[at]), reason, int(at) + FIRST_LINE, series
+                )
             )
 
     def reading(

@@ -93,8 +93,8 @@ def plan_requests(slots: pd.DataFrame, opened: Mapping[str, Source]) -> list[Pla
     opened : mapping of str to Source
         The clients of these sources.
     """
-    groups = slots.groupby(["source", "place", "measurement"], sort=False, observed=True)
     planned = []
+    groups = slots.groupby(["source", "place", "measurement"], sort=False, observed=True)
     for (source, place, _), group in groups:
         at = SourcePlace(str(source), str(place))
         planned += _requests(opened[at.source], at, group)
@@ -327,6 +327,6 @@ class IngestStats:
     def by(self, *keys: str) -> pd.DataFrame:
         """Return rows, counts and the first error by some of the columns."""
         columns = ["source", "place", "series", "rows", *COUNTS]
-        written = pd.DataFrame(self._written, columns=columns)
-        table = written.groupby(list(keys))[["rows", *COUNTS]].sum().reset_index()
+        by_keys = pd.DataFrame(self._written, columns=columns).groupby(list(keys))
+        table = by_keys[["rows", *COUNTS]].sum().reset_index()
         return table.assign(error=[self.source_errors.get(name, "") for name in table["source"]])

@@ -60,9 +60,8 @@ def flat_line(rows: pd.DataFrame, rules: QualitySettings, catalogue: Catalogue) 
     """Flag a reading that is constant too long; saturated air (100 %) may be."""
     readings = rows[rows["series"].isin(list(rules.flat_line_h)) & ~rows["value"].isin([100.0])]
     starts = from_index(readings["start"])
-    ends = starts + readings["resolution_s"].to_numpy()
     alike = (readings[name] for name in (*_CHANNEL, "value"))
-    run = number_runs(starts, ends, *alike)
+    run = number_runs(starts, starts + readings["resolution_s"].to_numpy(), *alike)
     hours = readings["resolution_s"].groupby(run).transform("sum") / HOUR_S
     return hours[hours >= _limits(readings, rules.flat_line_h)].map("unchanged for {:g} h".format)
 
@@ -206,10 +205,15 @@ def quarantine(ctx: RunContext, values: pd.DataFrame, by: str) -> pd.DataFrame:
     if len(values):
         values = values[~pd.MultiIndex.from_frame(values[_IDENTITY]).isin(before)]
     if len(values):
-        now = pd.Timestamp(ctx.clock.now()).as_unit("s")
-        decisions = values.assign(verdict="quarantined", at=now, by=by)[list(VERDICT_COLUMNS)]
-        ctx.store.write_verdicts(decisions.reset_index(drop=True))
+        _decide(ctx, values, "quarantined", by)
     return values
+
+
+def _decide(ctx: RunContext, values: pd.DataFrame, decision: str, by: str) -> int:
+    """Store a decision about values that have a ``rule`` and a ``reason``."""
+    now = pd.Timestamp(ctx.clock.now()).as_unit("s")
+    decisions = values.assign(verdict=decision, at=now, by=by)[list(VERDICT_COLUMNS)]
+    return ctx.store.write_verdicts(decisions.reset_index(drop=True))
 
 
 def _visible(rows: pd.DataFrame, catalogue: Catalogue) -> pd.Series:
@@ -281,11 +285,7 @@ def record_decision(
             f"There is no {'quarantined ' * released}value of {selection.series} there.",
             next_step="See `factory quarantine list`.",
         )
-    now = pd.Timestamp(ctx.clock.now()).as_unit("s")
-    decisions = values[_IDENTITY].assign(
-        verdict=decision, rule="manual", reason=reason, at=now, by=by
-    )
-    return ctx.store.write_verdicts(decisions[list(VERDICT_COLUMNS)].reset_index(drop=True))
+    return _decide(ctx, values.assign(rule="manual", reason=reason), decision, by)
 
 
 def correct(ctx: RunContext, selection: Selection, value: float, reason: str, by: str) -> int:
