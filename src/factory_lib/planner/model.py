@@ -55,7 +55,7 @@ class Program:
         if not terms:
             return
         count = len(terms[0][0])
-        numbers = np.arange(self.height, self.height + count)
+        numbers = self.height + np.arange(count)
         self.entries += [_table(count, numbers, *term) for term in terms]
         self.limits.append(_table(count, low, high))
         self.height += count
@@ -169,7 +169,7 @@ class Model(Program):
         """Return by slot what activities take ``weights`` of in a solution."""
         terms = self.use(weights, product=product)
         parts = [sign * solution[columns] for columns, sign in terms]
-        return np.asarray(0.0 * self.slots + np.sum(parts, axis=0))
+        return np.asarray(np.sum([0.0 * self.slots, *parts], axis=0))
 
     def _used_by_facts(self, weights: Sequence[float], product: str | None = None) -> Floats:
         """Return by slot what stages that have begun take; holding may end."""
@@ -182,9 +182,13 @@ class Model(Program):
         costs = self.problem.start_eur(j) if start_costs is None else start_costs
         columns_by_slot = []
         for s, mask in enumerate(self.masks[j]):
-            low = float(s < len(job.facts))
-            cost = -np.diff(costs[s, mask], append=0.0)
-            columns = self.add(int(mask.sum()), low=low, high=job.count, cost=cost, whole=True)
+            columns = self.add(
+                int(mask.sum()),
+                low=float(s < len(job.facts)),
+                high=job.count,
+                cost=-np.diff(costs[s, mask], append=0.0),
+                whole=True,
+            )
             self.rows([(columns[1:], 1.0), (columns[:-1], -1.0)], low=0.0)
             columns_by_slot.append(np.append(ZERO, columns)[np.cumsum(mask)])
         return columns_by_slot
@@ -234,9 +238,11 @@ class Model(Program):
     def _people(self, overtime: bool) -> Ints:
         """Keep to the people present; return the columns of those beyond, by slot."""
         problem = self.problem
-        beyond = np.maximum(problem.most_people - problem.people, 0) * overtime
-        price = problem.plant.slack.overtime_eur_h * problem.slot_h
-        extra = self.add(len(self.slots), high=beyond, cost=price)
+        extra = self.add(
+            len(self.slots),
+            high=np.maximum(problem.most_people - problem.people, 0) * overtime,
+            cost=problem.plant.slack.overtime_eur_h * problem.slot_h,
+        )
         weights = [float(activity.people) for activity in problem.activities]
         self._limit(weights, problem.people, self.ahead, (extra[self.ahead], -1.0))
         return extra
@@ -340,8 +346,8 @@ class Model(Program):
         """Credit solar power that production uses instead of importing."""
         problem = self.problem
         slots = np.flatnonzero(problem.spare_kw)
-        worth = problem.saved[slots] * problem.slot_h / 1000
-        used = self.add(len(slots), high=problem.spare_kw[slots], cost=-worth)
+        saved_eur_kw = problem.saved[slots] * problem.slot_h / 1000
+        used = self.add(len(slots), high=problem.spare_kw[slots], cost=-saved_eur_kw)
         self.rows([(used, -1.0), *self.use(self.kw, slots)], low=0.0)
 
     def _keeps(self) -> None:
@@ -359,5 +365,7 @@ class Model(Program):
 
 
 def _least_pair_kw(activities: Sequence[Activity]) -> float:
-    pairs = combinations(activities, 2)
-    return min((a.kw + b.kw for a, b in pairs if a.machine != b.machine), default=0.0)
+    return min(
+        (a.kw + b.kw for a, b in combinations(activities, 2) if a.machine != b.machine),
+        default=0.0,
+    )

@@ -180,8 +180,7 @@ class Problem:
         cost = np.where(masks, self.start_eur(j), np.inf)
         best: Floats = cost[-1]
         for s in reversed(range(len(masks) - 1)):
-            nowhere = np.full(size + self.wait[s], np.inf)
-            later = np.append(best[self.duration[j, s] :], nowhere)
+            later = np.append(best[self.duration[j, s] :], np.full(size + self.wait[s], np.inf))
             windows = np.lib.stride_tricks.sliding_window_view(later, self.wait[s] + 1)
             best = cost[s] + windows[:size].min(axis=1)
         return best
@@ -201,8 +200,9 @@ class Problem:
         _check_names("stage", stages, request.pins)
         for batch in request.begun:
             if not batch.starts or list(batch.starts) != stages[: len(batch.starts)]:
-                names = ", ".join(stages)
-                raise BadInput(f"Batch {batch.number} began {[*batch.starts]}; stages: {names}.")
+                raise BadInput(
+                    f"Batch {batch.number} began {[*batch.starts]}; stages: {', '.join(stages)}."
+                )
 
     def _jobs(self) -> Iterator[Job]:
         """Yield batches in progress, and of each product as many as could be of use."""
@@ -275,7 +275,7 @@ class Problem:
         self.base_kw = auxiliary_kw(self.plant, self.index)
         self.meter_kw = self.base_kw * self.future
         if request.pv_kw is not None:  # an inverter is throttled where importing is paid for
-            pv_kw = laid_on(request.pv_kw.to_frame(), self.index)[0]
+            (pv_kw,) = laid_on(request.pv_kw.to_frame(), self.index)
             self.meter_kw -= np.nan_to_num(pv_kw) * (self.price > 0)
         self.spare_kw = np.maximum(-self.meter_kw, 0.0)
         self.saved = self.price - np.clip(self.price, 0.0, self.plant.pv.surplus_eur_mwh)
@@ -289,9 +289,9 @@ class Problem:
         """Lay the orders on marks: midnights, instants they are due, and hours after."""
         request = self.request
         slack = self.plant.slack
-        never = request.end + timedelta(days=1)
         eur = 2 * self.plant.demand.preference_eur_kg_day
         products = sorted({job.product for job in self.jobs})
+        never = request.end + timedelta(days=1)
         beyond = [Order(product, math.inf, never, eur) for product in products]
         self.orders = (*sorted(request.orders, key=lambda order: order.due), *beyond)
         rows = [
@@ -313,9 +313,8 @@ class Problem:
 
     def _lay_keeps(self) -> None:
         """Count pinned starts, and those of the plan before that still lie ahead."""
-        pin_eur = self.plant.slack.pin_eur
-        move_eur = self.plant.replanning.move_eur
-        self.keep_eur = {"pin": pin_eur, "frozen": pin_eur, "moved": move_eur}
+        self.keep_eur = dict.fromkeys(("pin", "frozen"), self.plant.slack.pin_eur)
+        self.keep_eur["moved"] = self.plant.replanning.move_eur
         keeps: Counter[tuple[str, str, int, int]] = Counter()
         names = [stage.name for stage in self.stages]
         frozen = self.now + self.plant.replanning.freeze_h / self.slot_h

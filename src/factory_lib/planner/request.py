@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
+import numpy as np
 import pandas as pd
 from msgspec import structs
 
@@ -139,26 +140,22 @@ def weekly_orders(plant: Plant, first: date, last: date) -> tuple[Order, ...]:
 
 
 def _by_day(plant: Plant, product: str, monday: date) -> dict[date, float]:
-    """Return the preferred kilograms of the worked days of a week; of Sunday where there is none.
+    """Return the preferred kilograms of a week's worked days; of Sunday without any.
 
     Those of a day without shifts first go into the space left in the batches of the
     others.
     """
-    preferred = plant.demand.preferred_kg[product]
     weekly_kg = plant.demand.weekly_kg[product]
-    days = {str(name): monday + timedelta(days=n) for n, name in enumerate(WEEKDAYS)}
-    share = weekly_kg / max(sum(preferred.values()), 1e-9)
-    worked = {
-        days[name]: kg * share for name, kg in preferred.items() if shifts_on(plant, days[name])
-    }
-    largest = plant.variants[product].batch_max_kg
-    space = {day: -kg % largest for day, kg in worked.items()}
-    filled = min(1.0, (weekly_kg - sum(worked.values())) / max(sum(space.values()), 1e-9))
-    kg_by_day = {day: kg + filled * space[day] for day, kg in worked.items()}
-    total = sum(kg_by_day.values())
-    if not total:
-        return {monday + timedelta(days=6): weekly_kg}
-    return {day: kg * weekly_kg / total for day, kg in sorted(kg_by_day.items())}
+    preferred = plant.demand.preferred_kg[product]
+    days = [monday + timedelta(days=n) for n in range(7)]
+    worked = [bool(shifts_on(plant, day)) for day in days]
+    kg = np.array([preferred.get(name, 0.0) for name in WEEKDAYS]) * worked
+    kg *= weekly_kg / max(sum(preferred.values()), 1e-9)
+    space = -kg % plant.variants[product].batch_max_kg
+    kg += space * min(1.0, (weekly_kg - kg.sum()) / max(space.sum(), 1e-9))
+    if not kg.any():
+        kg[-1] = weekly_kg
+    return dict(zip(days, (kg * weekly_kg / max(kg.sum(), 1e-9)).tolist(), strict=True))
 
 
 def open_demand(orders: Iterable[Order], made_kg: Mapping[str, float]) -> tuple[Order, ...]:

@@ -137,8 +137,7 @@ class Plan:
         more = problem.excess.norm(problem.meter_kw + kw) - problem.unavoidable
         excess = float(problem.excess.rate_eur @ more) * problem.taxed
         items = [item for item in self._off_wishes(model, solution) if item[3].sum() > LEAST_EUR]
-        kinds = list(KINDS)
-        items.sort(key=lambda item: kinds.index(item[0]))
+        items.sort(key=lambda item: [*KINDS].index(item[0]))
         gave_way = tuple(self._relaxation(*item) for item in items)
         return Costs(energy, toll, total - energy - toll, excess, gave_way)
 
@@ -176,8 +175,8 @@ class Plan:
             name = order.name or order.product
             late = problem.late[o]
             wish = "preferred_day" if np.isfinite(order.kg) else "extra_kg"
-            early = off_kg[o] * problem.mark_days * ~late
-            yield wish, name, early, eur[o] * ~late, problem.marks
+            days = problem.mark_days * ~late
+            yield wish, name, off_kg[o] * days, eur[o] * ~late, problem.marks
             must = "firm_late" if order.firm else "late"
             yield must, name, off_kg[o] * late, eur[o] * late, problem.marks
 
@@ -234,7 +233,7 @@ class Plan:
         for activity in problem.activities:
             begin = self.starts[:, activity.stage] + activity.begin[self.jobs]
             end = self.starts[:, activity.end_stage] + activity.end[self.jobs]
-            columns = {
+            rows = {
                 "batch": self.numbers,
                 "product": self.products,
                 "kg": self.kg,
@@ -247,7 +246,7 @@ class Plan:
                 "end": problem.stamps[end],
                 "begun": begin < problem.now,
             }
-            parts.append(pd.DataFrame(columns)[end > begin])
+            parts.append(pd.DataFrame(rows)[end > begin])
         return pd.concat(parts).sort_values(["batch", "start"], ignore_index=True)
 
     def power(self) -> pd.DataFrame:
@@ -393,8 +392,7 @@ def _by_rule(
     soon = SOON_EUR * np.arange(len(problem.index))
     first = against - MAKE_EUR - soon  # a batch is short: soon from its begin to its end
     costs = np.array([first, *[0.01 * soon] * (len(problem.stages) - 2), 1.01 * soon])
-    model = Model(limited, overtime=True, start_costs=costs)
-    return _solved(model, source)
+    return _solved(Model(limited, overtime=True, start_costs=costs), source)
 
 
 def _solved(model: Model, source: PlanSource) -> Plan | None:

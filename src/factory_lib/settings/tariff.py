@@ -74,8 +74,7 @@ class ContractSettings(Section, frozen=True):
     @property
     def unset(self) -> tuple[str, ...]:
         """Names of the terms that are not set and therefore not counted."""
-        names = ("margin_eur_mwh", "adjustment_eur_mwh", "capacity_eur_mwh", "losses_pct")
-        return tuple(name for name in names if getattr(self, name) is None)
+        return tuple(name for name in self.__struct_fields__ if getattr(self, name) is None)
 
     @property
     def small(self) -> bool:
