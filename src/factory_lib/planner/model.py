@@ -60,6 +60,12 @@ class Program:
         self.limits.append(_table(count, low, high))
         self.height += count
 
+    def row(self, terms: Terms, low: float) -> None:
+        """Add a row of at least ``low``; its terms are column arrays of any length."""
+        self.entries += [_table(len(term[0]), self.height, *term) for term in terms]
+        self.limits.append(_table(1, low, np.inf))
+        self.height += 1
+
     def solve(self, time_limit_s: float, gap: float) -> OptimizeResult:
         """Minimise to a relative ``gap``; ``x`` is None where nothing was found."""
         self.rows([(np.array([ZERO]), 1.0)])  # a program has a row
@@ -186,7 +192,7 @@ class Model(Program):
                 int(mask.sum()),
                 low=float(s < len(job.facts)),
                 high=job.count,
-                cost=-np.diff(costs[s, mask], append=0.0),
+                cost=-np.diff(costs[s, mask], append=0.0).round(9),  # equal ones stay equal
                 whole=True,
             )
             self.rows([(columns[1:], 1.0), (columns[:-1], -1.0)], low=0.0)
@@ -306,8 +312,8 @@ class Model(Program):
         before = rule.before[group] * (not rule.small)
         norm = np.hypot(before, rule.weight * np.linalg.norm(excess_kw)) or 1.0
         slope = -(rule.weight**2) * excess_kw / norm
-        terms = [(charge, 1.0), *zip(self.over[slots, np.newaxis], slope, strict=True)]
-        self.rows(terms, low=before**2 / norm - self.problem.unavoidable[group])
+        low = before**2 / norm - self.problem.unavoidable[group]
+        self.row([(charge, 1.0), (self.over[slots], slope)], low)
 
     def describe(self, excess_kw: Floats) -> None:
         """Make the excess charge exact at a schedule's excess by slot."""
