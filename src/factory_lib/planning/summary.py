@@ -26,7 +26,7 @@ SCHEDULE_NAMES = {
     "plan": "plan",
     "shift_full": "full batches, started with the shift",
     "shift_begin": "each day's batches, started with the shift",
-    "fixed_start": "the fixed start that was cheapest over four weeks",
+    "fixed_start": "the cheapest fixed start of four weeks",
 }
 RELAXATIONS = {
     "preferred_day": "made on another day than preferred",
