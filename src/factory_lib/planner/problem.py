@@ -221,7 +221,7 @@ class Problem:
         wait_min = [max(stage.wait_min, stage.hold_h * 60) for stage in self.stages]
         self.wait = np.array(wait_min, np.int64) // self.plant.slot_min
         lengths = [self._lengths(job.product) for job in self.jobs]
-        by_job = np.reshape(lengths, (-1, 2, len(self.stages)))
+        by_job = np.array(lengths, np.int64).reshape(-1, 2, len(self.stages))
         self.duration = by_job[:, 0]
         self.attended = by_job[:, 1]
 

@@ -196,6 +196,7 @@ def test_without_time_and_a_plan_before_the_shifts_begin(ask):
 def test_nothing_to_make_is_a_plan(ask):
     plan = solve(ask(orders=()))
     assert (plan.source, plan.batches, plan.costs.objective) == ("solver", (), 0.0)
+    assert plan.table().empty
 
 
 @pytest.mark.parametrize(
