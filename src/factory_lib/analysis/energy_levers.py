@@ -77,10 +77,10 @@ def study(settings: Settings, tariff: Tariff, hours: pd.DataFrame, every: int = 
         name: {"assumed": assumed, **year(request, weeks)[1]}
         for name, (assumed, request) in levers(base, year(base, weeks)[0], kw_per_kwp).items()
     }
-    return summarise(pd.DataFrame.from_dict(rows, orient="index").rename_axis("lever"), len(weeks))
+    return summarise(pd.DataFrame.from_dict(rows, orient="index").rename_axis("lever"), weeks)
 
 
-def summarise(table: pd.DataFrame, weeks: int) -> JobResult:
+def summarise(table: pd.DataFrame, weeks: list[date]) -> JobResult:
     """Compose the result from a row for each lever, today's first."""
     other_kg = table["kg"].iloc[0] - table["kg"]
     table["bill_eur"] += other_kg * table.pop("production_eur") / table["kg"]
@@ -90,8 +90,13 @@ def summarise(table: pd.DataFrame, weeks: int) -> JobResult:
     return JobResult(
         status="ok",
         summary=f"“{best.name}” would save most: {best['saved_eur']:,.0f} of "
-        f"{today['bill_eur']:,.0f} EUR a year, judged by {weeks} weeks.",
-        metrics={"weeks": weeks, "bill_eur": today["bill_eur"], "saved_eur": best["saved_eur"]},
+        f"{today['bill_eur']:,.0f} EUR a year, judged by {len(weeks)} weeks from "
+        f"{weeks[0]} to {weeks[-1]}.",
+        metrics={
+            "weeks": len(weeks),
+            "bill_eur": today["bill_eur"],
+            "saved_eur": best["saved_eur"],
+        },
         tables={"levers": table.reset_index()},
         notes=NOTES,
     )
