@@ -71,8 +71,8 @@ def forecast_prices(
     exogenous : mapping of str to DayMatrix, optional
         The operator's forecasts that it was fitted with.
     """
-    published = dict.fromkeys(QUANTILES, prices.reindex(index))
-    parts = [pd.DataFrame(published).assign(tier=PUBLISHED)]
+    published = pd.DataFrame(dict.fromkeys(QUANTILES, prices.reindex(index)))
+    parts = [published.assign(tier=PUBLISHED)]
     naive_leads: tuple[int, ...] = ()
     if history := whole_days(prices):
         quarters = None if resolution_s == HOUR_S else day_matrix(prices, resolution_s)

@@ -330,19 +330,19 @@ def prune(ctx: RunContext, before: datetime) -> int:
 
 
 def _unused_runs(client: Any, before: datetime, stored: Sequence[Any]) -> dict[str, Any]:
-    """Return the runs that began ``before`` and have none of the ``stored`` versions in use."""
+    """Return the runs that began ``before`` without a stored version in use.
+
+    In use are those with an alias, and those a rollback returns to.
+    """
     experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
     began_before = f"attributes.start_time < {int(before.timestamp() * 1000)}"
     runs = client.search_runs([experiment], began_before, max_results=1000)
-    models = client.search_registered_models()
-    in_use = {model.name: _in_use(client, model.name) for model in models}
+    in_use = {
+        model.name: {*map(str, model.aliases.values()), *_last_champions(client, model.name)}
+        for model in client.search_registered_models()
+    }
     kept = {each.run_id for each in stored if str(each.version) in in_use[each.name]}
     return {run.info.run_id: run for run in runs if run.info.run_id not in kept}
-
-
-def _in_use(client: Any, model: str) -> set[str]:
-    """Return the numbers of the versions with an alias, and of those a rollback returns to."""
-    return {*_registered(client, model)[0].values(), *_last_champions(client, model)}
 
 
 def _last_champions(client: Any, model: str) -> tuple[str, str]:

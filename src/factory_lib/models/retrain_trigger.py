@@ -78,8 +78,7 @@ def train(ctx: RunContext, *, force: bool = False, draw: Draw | None = None) -> 
     from factory_lib.models.train import train_models
 
     keep = not ctx.replay or not any(source.enabled for source in ctx.settings.sources.values())
-    hashes = {"data_hash": data, "code_hash": code}
-    result = train_models(ctx, history, hashes, draw, keep=keep)
+    result = train_models(ctx, history, {"data_hash": data, "code_hash": code}, draw, keep=keep)
     if keep:
         entity = f"{code}-{data}"
         write_atomically(_result_file(ctx, entity), result_to_json(result))
@@ -90,9 +89,8 @@ def train(ctx: RunContext, *, force: bool = False, draw: Draw | None = None) -> 
 def _code_hash(training: TrainingSettings) -> str:
     """Return a hash of everything but the data that shapes features, targets and models."""
     total = sha256(f"{version('scikit-learn')} {training}".encode())
-    package = Path(factory_lib.__file__).parent
     for pattern in _CODE:
-        for file in sorted(package.glob(pattern)):
+        for file in sorted(Path(factory_lib.__file__).parent.glob(pattern)):
             total.update(file.read_bytes())
     return total.hexdigest()[:12]
 
@@ -133,8 +131,9 @@ def _training_of_the_day(ctx: RunContext, history: History, code: str) -> tuple[
         return "", ""
     at, entity, note = max(earlier)
     new_hours = (_prices_until(history) - note["prices_until"]) // 3600
-    drifts = get_marks(ctx.state, DRIFT).values()
-    drifted = any(drift and at <= since <= ctx.as_of for since, drift in drifts)
+    drifted = any(
+        drift and at <= since <= ctx.as_of for since, drift in get_marks(ctx.state, DRIFT).values()
+    )
     if drifted or (_training_day(at) < _training_day(ctx.as_of) and new_hours >= FEWEST_NEW_HOURS):
         return "", ""
     last = f"last trained as of {at:%Y-%m-%d %H:%MZ}, {new_hours} new hours of prices since"

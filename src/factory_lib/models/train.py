@@ -293,8 +293,7 @@ def _loss(actual: pd.Series, forecast: pd.Series) -> pd.Series:
     """Return absolute errors of numbers, 1 or 0 for wrong or right classes; else NaN."""
     if pd.api.types.is_numeric_dtype(actual):
         return (actual - forecast).abs()
-    wrong = actual.astype(str) != forecast.astype(str)
-    return wrong.astype(float).where(forecast.notna())
+    return (actual.astype(str) != forecast.astype(str)).astype(float).where(forecast.notna())
 
 
 def decide(ctx: RunContext, evaluation: CandidateEvaluation, version: str) -> dict[str, Any]:

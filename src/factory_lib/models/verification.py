@@ -95,8 +95,7 @@ def match_observations(forecasts: pd.DataFrame, observed: pd.Series, entry: Seri
     distinct, which = np.unique(from_index(forecasts["issued_at"]), return_inverse=True)
     known_until = [epoch(rule.known_until(from_epoch(int(issue)))) for issue in distinct]
     end_s = targets + forecasts["resolution_s"].to_numpy()
-    known_for_s = np.array(known_until, dtype=np.int64)[which] - end_s
-    days_back = np.maximum(1, -(known_for_s // DAY_S))
+    days_back = np.maximum(1, -((np.array(known_until, dtype=np.int64)[which] - end_s) // DAY_S))
     starts = from_index(pd.DatetimeIndex(observed.index))
     values = pd.Series(observed.to_numpy(dtype=np.float64), index=starts)
     paired = forecasts.assign(

@@ -192,8 +192,7 @@ def rolling_weather(view: AsOfView, rows: pd.DataFrame, refits: pd.DatetimeIndex
     ridge = make_pipeline(imputer, StandardScaler(), Ridge(RIDGE_PENALTY))
     x = weather_state(view, rows)
     wall = rows["issued_at"].dt.tz_convert(MADRID)
-    keys = [wall.dt.hour * 60 + wall.dt.minute, rows["lead_h"]]
-    group = pd.MultiIndex.from_arrays(keys).factorize()[0]
+    group = pd.MultiIndex.from_arrays([wall.dt.time, rows["lead_h"]]).factorize()[0]
     observed_at = rows["target_start"] + pd.Timedelta(seconds=2 * HOUR_S)
     forecasts = {}
     for name in NAMES:
