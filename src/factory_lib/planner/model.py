@@ -127,8 +127,12 @@ class Model(Program):
         self.kw = [activity.kw for activity in problem.activities]
         self.begun = [self._steps(j, start_costs) for j in range(len(problem.jobs))]
         self.facts = np.concatenate(self.columns, axis=1)[0]  # nothing but what has begun
-        units = [np.maximum(problem.capacity.get(act.machine, 0), 1) for act in problem.activities]
-        self.most_kw = sum(kw * n for kw, n in zip(self.kw, units, strict=True)) * problem.future
+        self.possible = {act: self._possible(act) for act in problem.activities if act.kw}
+        most_kw = [
+            act.kw * on * np.maximum(problem.capacity[act.machine], 1)
+            for act, on in self.possible.items()
+        ]
+        self.most_kw = np.sum([0.0 * self.slots, *most_kw], axis=0)
         self._order_and_waits()
         self._machines()
         self.extra_people = self._people(overtime)
@@ -144,6 +148,7 @@ class Model(Program):
             self._resource_combinations()
             self._solar()
             self._keeps()
+            self._whole_batches()
 
     def starts(self, solution: Floats, j: int) -> Ints:
         """Return the slots in which the batches of a job (rows) begin their stages."""
@@ -181,6 +186,16 @@ class Model(Program):
         """Return by slot what stages that have begun take; holding may end."""
         runs = [act.kind != "hold" for act in self.problem.activities]
         return self.used(np.multiply(runs, weights).tolist(), self.facts, product)
+
+    def _possible(self, activity: Activity) -> Bools:
+        """Return the slots from now on in which some batch may be in an activity."""
+        longest = activity.end
+        if activity.kind == "hold":
+            longest = activity.begin + self.problem.wait[activity.stage]
+        busy = 0.0 * self.slots
+        for masks, length in zip(self.masks, longest, strict=True):
+            busy += np.convolve(masks[activity.stage], np.ones(length))[: len(busy)]
+        return (busy > 0.5) & self.problem.future
 
     def _steps(self, j: int, start_costs: Floats | None) -> list[Ints]:
         """Add the counts of each stage, none falling; return their columns by slot."""
@@ -333,8 +348,10 @@ class Model(Program):
         limit_kw = problem.plant.power.limit_kw - problem.base_kw
         room_kw = problem.excess.contract_kw[problem.excess.group] - problem.meter_kw
         free = problem.future & (self._used_by_facts([1.0] * len(self.kw)) == 0)
-        drawing = [activity for activity in problem.activities if activity.kw]
-        able = {act: free & (problem.capacity[act.machine] <= 1) for act in drawing}
+        able = {
+            act: on & free & (problem.capacity[act.machine] <= 1)
+            for act, on in self.possible.items()
+        }
         sizes = range(2, LARGEST_SET + 1)
         for some in chain.from_iterable(combinations(able, size) for size in sizes):
             least_kw = _least_pair_kw(some)
@@ -368,6 +385,24 @@ class Model(Program):
                     terms.append((self.at(j, stage, np.array([slot])), 1.0))
                     terms.append((self.at(j, stage, np.array([slot - 1])), -1.0))
             self.rows(terms, low=count)
+
+    def _whole_batches(self) -> None:
+        """Round up the batches that the orders due need (a mixed-integer rounding cut).
+
+        Where ``kg`` are not a whole number of batches, ``n`` batches and ``b`` kilograms
+        lacking satisfy ``n + b / (kg modulo batch) ≥ ⌈kg / batch⌉``.
+        """
+        problem = self.problem
+        last = len(problem.stages) - 1
+        for j, job in enumerate(problem.jobs):
+            mine = np.array([order.product == job.product for order in problem.orders])
+            begun_kg = sum(batch.kg for batch in problem.begun if batch.product == job.product)
+            done = self.at(j, last, problem.marks - problem.duration[j, last])
+            for m, due in enumerate(problem.due.T):
+                kg = float(problem.order_kg[mine & due].sum()) - begun_kg
+                if not job.facts and kg > 0 and kg % job.max_kg > 1e-6 * kg:
+                    lacking = (self.off_orders[mine & due, m], 1 / (kg % job.max_kg))
+                    self.row([(done[m : m + 1], 1.0), lacking], np.ceil(kg / job.max_kg))
 
 
 def _least_pair_kw(activities: Sequence[Activity]) -> float:
