@@ -19,6 +19,7 @@ from influxdb_client.client.influxdb_client import InfluxDBClient
 from factory_lib.catalogue import default_catalogue
 from factory_lib.settings import InfluxSettings
 from factory_lib.settings.secrets import Secret
+from factory_lib.store.backend import Origin
 from factory_lib.store.base import Store
 from factory_lib.store.influx import InfluxBackend
 from factory_lib.store.sqlite import SqliteBackend
@@ -57,10 +58,12 @@ def open_store(influx_server: tuple[InfluxSettings, str], tmp_path: Path) -> Ite
         client = stack.enter_context(InfluxDBClient(url=where.url, token=token, org=where.org))
         made: set[str] = set()
 
-        def opened(backend: str, name: str = "a", world: str = "real") -> Store:
+        def opened(
+            backend: str, name: str = "a", world: Origin = "real", *, lazy: bool = False
+        ) -> Store:
             if backend == "sqlite":
-                backend_of = SqliteBackend(tmp_path / f"{name}.db", world)  # type: ignore[arg-type]
-                store = Store(backend_of, CATALOGUE)
+                file = tmp_path / f"{name}.db"
+                store = Store(SqliteBackend(file, world, lazy=lazy), CATALOGUE)
             else:
                 bucket = f"{prefix}-{name}"
                 if bucket not in made:
@@ -70,8 +73,9 @@ def open_store(influx_server: tuple[InfluxSettings, str], tmp_path: Path) -> Ite
                         client.buckets_api().create_bucket(bucket_name=bucket, org=where.org),
                     )
                 place = InfluxSettings(where.url, where.org, bucket)
-                backend_of = InfluxBackend(place, Secret(token), world, tmp_path, CATALOGUE)
-                store = Store(backend_of, CATALOGUE)  # type: ignore[arg-type]
+                token_of = Secret(token)
+                influx = InfluxBackend(place, token_of, world, tmp_path, CATALOGUE, lazy=lazy)
+                store = Store(influx, CATALOGUE)
             stack.callback(store.close)
             return store
 

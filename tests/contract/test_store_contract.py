@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -615,6 +616,24 @@ class TestStamps:
         with pytest.raises(OriginMismatch, match="holds simulated data, this profile is real"):
             open_store(backend, world="real")
 
+    def test_looking_makes_and_stamps_nothing(
+        self, open_store: Open, backend: str, tmp_path: Path
+    ) -> None:
+        looking = open_store(backend, world="simulated", lazy=True)
+        assert seen(looking) == []
+        assert looking.inventory().empty
+        assert list(tmp_path.iterdir()) == []
+        open_store(backend, world="real")
+        with pytest.raises(OriginMismatch):
+            looking.write(rows([1.0]), run_id="a")
+
+    def test_the_first_write_makes_and_stamps_it(self, open_store: Open, backend: str) -> None:
+        store = open_store(backend, lazy=True)
+        assert store.write(rows([1.0]), run_id="a") == WriteResult(new=1)
+        assert seen(store) == seen(open_store(backend)) == [1.0]
+        with pytest.raises(OriginMismatch):
+            open_store(backend, world="simulated")
+
     def test_another_schema_is_refused(
         self, open_store: Open, backend: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -702,7 +721,7 @@ class TestCopy:
     ) -> None:
         source, target = both
         part = source.backend.load(
-            backend_module.Window(("spot_eur_mwh",), epoch(DAY), epoch(DAY) + 900 * 50)
+            backend_module.Window(("spot_eur_mwh",), epoch(DAY), epoch(DAY) + 900 * 50, ("ES",))
         )
         target.backend.append(part)
         assert copy(source, target)["copied"].sum() == 406 - len(part)

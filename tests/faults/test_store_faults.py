@@ -103,8 +103,8 @@ class TestEmbedded:
 
     def test_a_vanished_table_is_unavailable_not_empty(self, embedded: Store) -> None:
         assert isinstance(embedded.backend, SqliteBackend)
-        embedded.backend.execute("DROP TABLE value")
-        embedded.backend.execute(
+        embedded.backend.query("DROP TABLE value")
+        embedded.backend.query(
             "INSERT INTO channel VALUES (1, 'spot_eur_mwh', 'ES', 'omie', 'observed', 900)"
         )
         for act in (embedded.read, embedded.slots):
@@ -115,7 +115,7 @@ class TestEmbedded:
         self, embedded: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(
-            "factory_lib.store.merge.absent", lambda added, found: np.ones(1, dtype=bool)
+            "factory_lib.store.merge.absent", lambda added, stored: np.ones(1, dtype=bool)
         )
         with pytest.raises(WriteNotConfirmed, match="1 of 10 rows"):
             embedded.write(prices(10), run_id="a")
@@ -323,7 +323,7 @@ class TestInflux:
     def test_an_answer_that_breaks_off_is_unavailable(self, influx: Store) -> None:
         assert isinstance(influx.backend, InfluxBackend)
         with pytest.raises(StoreUnavailable, match="broke off"):
-            influx.backend._block(b",error,reference\r\n,out of memory,897", "float64")
+            influx.backend._block(b",error,reference\r\n,out of memory,897", {})
 
     @pytest.mark.parametrize("place", ["", "line\nbreak", "trailing\\"], ids=repr)
     def test_a_place_that_no_tag_can_hold_is_bad_input(self, influx: Store, place: str) -> None:

@@ -18,7 +18,7 @@ from factory_lib.errors import BadInput, UnknownSeries
 from factory_lib.pipeline.gaps import analyse
 from factory_lib.pipeline.targets import places_of
 from factory_lib.planning import documents
-from factory_lib.store.export import export
+from factory_lib.store.copying import export
 
 LONGEST_PLAN = timedelta(days=7)
 

@@ -8,7 +8,7 @@ from factory_lib.store.base import Store
 def open_store(settings: Settings, *, lazy: bool = False) -> Store:
     """Open the profile's store; the backend is imported only when it is chosen.
 
-    ``lazy``: an embedded store that is missing is made by the first write.
+    ``lazy``: a store that is missing reads as empty, and is made by the first write.
 
     Raises
     ------
@@ -32,6 +32,7 @@ def _backend(settings: Settings, lazy: bool) -> Backend:
             settings.origin,
             settings.paths.data,
             settings.catalogue,
+            lazy=lazy,
         )
     from factory_lib.store.sqlite import SqliteBackend
 

@@ -1,16 +1,37 @@
-"""What a database must do to hold the store: load and append ``Rows``; the contract above it is in ``base``."""
+"""The rows of the store as plain arrays, and the demands on a database that holds them.
 
-from collections.abc import Sequence
+The contract above it is in ``base``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
+import numpy as np
 import pandas as pd
 
 from factory_lib.errors import OriginMismatch, SchemaMismatch
-from factory_lib.store.rows import Channel, Rows
+from factory_lib.slots import Slots
 
 SCHEMA_VERSION = 1
+NAT = np.iinfo(np.int64).min  # how numpy writes "no time"
+FORECAST = "forecast"  # the kind of a forecast's channel; its model is the channel's source
+MAX_LEAD_S = 31 * 86400
+VALUE_COLUMNS = (
+    "channel",
+    "start",
+    "rev",
+    "value",
+    "available_at",
+    "retrieved_at",
+    "provider_updated_at",
+    "run",
+)
+PERCENTILES = ("p10", "p50", "p90")
+FORECAST_VALUE_COLUMNS = ("channel", "start", "issued_at", *PERCENTILES, "tier", "run")
 VERDICT_COLUMNS = (
     "series",
     "place",
@@ -26,14 +47,92 @@ VERDICT_COLUMNS = (
 Origin = Literal["real", "simulated"]
 
 
+class Channel(NamedTuple):
+    """Everything of a row's identity but its time and rev."""
+
+    series: str
+    place: str
+    source: str
+    kind: str
+    resolution_s: int
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Parallel arrays.
+
+    Attributes
+    ----------
+    channels : tuple of Channel
+        The meaning of the codes in column ``channel``.
+    column : mapping of str to array
+        ``VALUE_COLUMNS`` or ``FORECAST_VALUE_COLUMNS`` or some of them; times are int64
+        seconds, ``NAT`` where unknown; ``run`` and ``tier`` are text.
+    """
+
+    channels: tuple[Channel, ...]
+    column: Mapping[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.column["start"])
+
+    def __getitem__(self, name: str) -> Any:
+        return self.column[name]
+
+    def take(self, rows: Any) -> Rows:
+        """Return the rows of a mask or positions; a mask that keeps all costs nothing."""
+        if isinstance(rows, np.ndarray) and rows.dtype.kind == "b" and rows.all():
+            return self
+        column = {name: array[rows] for name, array in self.column.items()}
+        return Rows(self.channels, column)
+
+    def having(self, **column: Any) -> Rows:
+        """Return the rows with columns added or replaced."""
+        return Rows(self.channels, {**self.column, **column})
+
+    def codes(self, channels: Sequence[Channel]) -> Slots:
+        """Return the position of each row's channel in ``channels``, -1 where it is none."""
+        codes = [channels.index(c) if c in channels else -1 for c in self.channels]
+        return np.asarray(np.array(codes or [0], dtype=np.int64)[self["channel"]])
+
+    def keys(self, channels: Sequence[Channel] | None = None) -> Slots:
+        """Return an integer per row that orders by channel and start; -1 without a channel."""
+        code = self["channel"] if channels is None else self.codes(channels)
+        # 2**40 s reach 17,000 years to either side of 1970.
+        return np.where(code < 0, np.int64(-1), (code << 41) + self["start"] + (1 << 40))
+
+    def dimension(self, name: str) -> Any:
+        """Return one part of the channel for every row."""
+        parts = [getattr(channel, name) for channel in self.channels]
+        if name == "resolution_s":
+            return np.array(parts or [0], dtype=np.int64)[self["channel"]]
+        return as_texts(parts, self["channel"])
+
+
+def as_texts(texts: Sequence[str], codes: Slots) -> pd.api.extensions.ExtensionArray:
+    """Return the text of each code."""
+    return pd.array(list(texts), dtype="str").take(codes)
+
+
+def encode(frame: pd.DataFrame, names: Sequence[str]) -> tuple[list[tuple[Any, ...]], Slots]:
+    """Return the distinct rows of some columns, and the number of each row's among them."""
+    groups = frame.groupby(list(names), sort=False, observed=True, dropna=False)
+    code = np.asarray(groups.ngroup(), dtype=np.int64)
+    distinct = frame[list(names)].iloc[np.unique(code, return_index=True)[1]]
+    return list(distinct.itertuples(index=False, name=None)), code
+
+
 @dataclass(frozen=True)
 class Window:
-    """What to load: half-open in slot starts (seconds since 1970); no ``places`` means all, no ``as_of`` no limit."""
+    """The rows to load: half-open in slot starts, seconds since 1970.
+
+    No ``as_of`` is no limit.
+    """
 
     series: tuple[str, ...]
     start: int
     end: int
-    places: tuple[str, ...] | None = None
+    places: tuple[str, ...]
     as_of: int | None = None
 
 
@@ -43,18 +142,19 @@ class Backend(Protocol):
     origin: Origin
 
     def writing(self, measurement: str) -> AbstractContextManager[None]:
-        """Admit one writer per measurement; what it appended counts when the block ends without an error."""
+        """Admit one writer per measurement.
 
-    def load(
-        self, window: Window, *, columns: Sequence[str] | None = None, first_only: bool = False
-    ) -> Rows:
-        """Return rows by channel, start and rev; ``first_only`` leaves out revisions."""
+        The rows that it appended count when the block ends without an error.
+        """
+
+    def load(self, window: Window, columns: Sequence[str] = VALUE_COLUMNS) -> Rows:
+        """Return at least ``columns`` of the rows, by channel, start and rev."""
 
     def append(self, rows: Rows) -> None:
         """Add rows that the store does not hold."""
 
     def load_forecasts(self, window: Window) -> Rows:
-        """Return forecast rows whose target lies in the window, issued at or before ``as_of``."""
+        """Return forecasts of targets in the window, issued at or before ``as_of``."""
 
     def append_forecasts(self, rows: Rows) -> None:
         """Add forecast rows; one of the same identity is replaced."""
@@ -66,7 +166,7 @@ class Backend(Protocol):
         """Add verdicts."""
 
     def channels(self) -> list[Channel]:
-        """Return what is stored; forecasts have the kind ``forecast`` and the model as source."""
+        """Return all channels; forecasts have the kind ``forecast`` and the model as source."""
 
     def maintain(self) -> None:
         """Compact whatever the backend lets grow."""
@@ -76,7 +176,7 @@ class Backend(Protocol):
 
 
 def check_stamps(where: object, stamps: dict[str, str], origin: str) -> None:
-    """Compare a store's own stamps with what is expected of it.
+    """Compare a store's own stamps with those that are expected.
 
     Raises
     ------

@@ -3,7 +3,7 @@
 Rows are appended, never updated. A row is one value; its identity is series, place,
 source, kind, resolution, start and ``rev``. ``rev`` rises with each different value
 that arrives. An equal value writes nothing, and neither does late news: what its
-provider updated before the newest revision held, or, without such a time, what a
+provider updated before the newest stored revision, or, without such a time, what a
 revision that has one replaced. Else, where either of the two times is unknown, what
 arrives later is newer. Reading gives one value per slot: without open verdicts, best
 kind, most trusted place and source, highest ``rev`` available at ``as_of``.
@@ -18,24 +18,32 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from factory_lib.catalogue import Catalogue, Series
+from factory_lib.catalogue import Catalogue
 from factory_lib.clock import epoch
 from factory_lib.errors import BadInput, WriteNotConfirmed
 from factory_lib.frames import FORECAST_COLUMNS, UTC_S
 from factory_lib.slots import Slots
 from factory_lib.store import checksums, merge, view
-from factory_lib.store.backend import VERDICT_COLUMNS, Backend, Origin, Window
+from factory_lib.store.backend import NAT, VERDICT_COLUMNS, Backend, Origin, Rows, Window
 from factory_lib.store.merge import WriteResult
-from factory_lib.store.rows import NAT, Rows
 from factory_lib.store.view import VIEW_COLUMNS
 
 __all__ = ["VERDICT_COLUMNS", "VIEW_COLUMNS", "Store", "WriteResult"]
 
 _JUDGED = ["series", "place", "source", "start", "rev"]  # what a verdict is about
+_VERDICT_TYPES: dict[str, Any] = {
+    **dict.fromkeys(VERDICT_COLUMNS, "str"),
+    "rev": "int64",
+    "start": UTC_S,
+    "at": UTC_S,
+}
+COMPARED = ("channel", "start", "rev", "value")
 
 
 class Store:
-    """A profile's values, forecasts and verdicts; every method raises ``StoreUnavailable`` when it cannot be reached.
+    """A profile's values, forecasts and verdicts.
+
+    Every method raises ``StoreUnavailable`` when the store cannot be reached.
 
     Attributes
     ----------
@@ -65,7 +73,7 @@ class Store:
             if self.on_operation:
                 self.on_operation(name, status, rows[0], (time.perf_counter() - began) * 1000)
 
-    # -- values ---------------------------------------------------------------------------------------------------
+    # -- values -------------------------------------------------------------------------------
 
     def write(self, rows: pd.DataFrame, *, run_id: str) -> WriteResult:
         """Append tidy rows (``frames.TIDY_COLUMNS``).
@@ -85,41 +93,43 @@ class Store:
             completes it.
         """
         with self._operation("write") as counted:
-            measurement = rows["series"].map(
-                {s: self.catalogue[s].measurement for s in rows["series"].unique()}
-            )
-            names, total = measurement.unique(), WriteResult()
-            for name in names:
-                total += self._write(
-                    rows if len(names) == 1 else rows[measurement == name], name, run_id
-                )
+            measurements = {s: self.catalogue[s].measurement for s in rows["series"].unique()}
+            result = WriteResult()
+            for name, part in rows.groupby(rows["series"].map(measurements), sort=False):
+                result += self._write(part, str(name), run_id)
             counted[0] = len(rows)
-            return total
+            return result
 
     def _write(self, frame: pd.DataFrame, measurement: str, run_id: str) -> WriteResult:
-        arriving, refused = merge.admit(frame, run_id, self.catalogue)
+        arriving, rejected = merge.admit(frame, run_id, self.catalogue)
+        refused = WriteResult(rejected=rejected)
         if not len(arriving):
-            return WriteResult(rejected=refused)
-        window, columns = _around(arriving), ["channel", "start", "rev", "value"]
-        timed = [
-            *columns,
-            "provider_updated_at",
-        ]  # in InfluxDB a query more: only where it is compared
+            return refused
+        window = _around(arriving)
+        # In InfluxDB the times are another query: only where they are compared.
+        timed = (*COMPARED, "provider_updated_at")
+        has_times = bool((arriving["provider_updated_at"] > NAT).any())
         with self.backend.writing(measurement):
-            held = self.backend.load(
-                window, columns=timed if (arriving["provider_updated_at"] > NAT).any() else columns
-            )
-            if "provider_updated_at" not in held.column and merge.goes_back(arriving, held):
-                held = self.backend.load(window, columns=timed)
-            added, result = merge.settle(arriving, held)
+            stored = self.backend.load(window, timed if has_times else COMPARED)
+            if merge.has_revisions(stored) and not has_times:
+                stored = self.backend.load(window, timed)
+            added, result = merge.merge_values(arriving, stored)
             if len(added):
-                self.backend.append(added)
-                lost = merge.absent(added, self.backend.load(window, columns=columns)).sum()
-                if lost:
-                    raise WriteNotConfirmed(
-                        f"{lost} of {len(added)} rows were written and not found again."
-                    )
-        return result + WriteResult(rejected=refused)
+                self.append(added, window)
+        return result + refused
+
+    def append(self, rows: Rows, window: Window) -> None:
+        """Add rows of a window that are not stored, and look whether they are there.
+
+        Raises
+        ------
+        WriteNotConfirmed
+            If some are not.
+        """
+        self.backend.append(rows)
+        lost = merge.absent(rows, self.backend.load(window, COMPARED)).sum()
+        if lost:
+            raise WriteNotConfirmed(f"{lost} of {len(rows)} rows were written and not found again.")
 
     def read(
         self,
@@ -132,11 +142,16 @@ class Store:
         grid_s: int | None = None,
         raw: bool = False,
     ) -> pd.DataFrame:
-        """Return view rows (``VIEW_COLUMNS``) of the half-open window, in the order of ``series``, then by start.
+        """Return view rows of the half-open window, in the order of ``series``, then by start.
 
         ``places`` are in order of trust. ``grid_s=3600`` gives the mean of an hour's
         four quarters, and nothing where one is absent. ``raw`` returns every stored
         row, quarantined ones and old revisions included.
+
+        Returns
+        -------
+        DataFrame
+            ``VIEW_COLUMNS``.
 
         Raises
         ------
@@ -145,20 +160,31 @@ class Store:
             window at a coarser cadence than ``grid_s``.
         """
         names = [series] if isinstance(series, str) else list(series)
-        entries = [self.catalogue[name] for name in names]
-        if grid_s is not None:
-            _require_grid(entries, start, end, grid_s)
+        for name in names:
+            self._require_grid(name, start, end, grid_s)
         with self._operation("read") as counted:
             rows = self.backend.load(_window(names, places, start, end, as_of))
             if raw:
                 rows = view.in_series_order(rows, names)
             else:
-                shown = view.countable(rows, self._quarantined(names), self.catalogue)
-                rows = view.best(rows.take(shown), names, places, self.catalogue)
+                shown = view.eligible(rows, self._quarantined(names), self.catalogue)
+                rows = view.select_best(rows.take(shown), names, places, self.catalogue)
                 if grid_s is not None:
-                    rows = view.on_grid(rows, names, places, grid_s, self.catalogue)
+                    rows = view.coarsen(rows, names, places, grid_s, self.catalogue)
             counted[0] = len(rows)
-            return view.frame_of(rows)
+            return view.to_frame(rows)
+
+    def _require_grid(
+        self, series: str, start: datetime, end: datetime, grid_s: int | None
+    ) -> None:
+        """Refuse a grid finer than the cadence of the series inside the window."""
+        for begin, _, cadence in self.catalogue[series].spans(start, end):
+            if grid_s is not None and cadence.resolution_s > grid_s:
+                raise BadInput(
+                    f"{series} comes every {cadence.resolution_s} s from {begin:%Y-%m-%d}, "
+                    f"not every {grid_s} s.",
+                    next_step="Use a coarser grid, or a window after the change of cadence.",
+                )
 
     def slots(
         self,
@@ -169,52 +195,60 @@ class Store:
         end: datetime,
         as_of: datetime | None = None,
     ) -> Slots:
-        """Return the ascending, distinct starts of the slots that ``read`` would show, as seconds since 1970."""
-        entry = self.catalogue[series]
+        """Return the starts of the slots that ``read`` would show.
+
+        They are ascending and distinct, in seconds since 1970.
+        """
+        self.catalogue[series]  # an unknown one is refused
         with self._operation("slots") as counted:
-            quarantined = self._quarantined([entry.name])
-            # A first value is known no later than its revisions: only a quarantine
-            # makes the others matter.
-            columns = ("channel", "start") if quarantined.empty else ("channel", "start", "rev")
             window = _window([series], places, start, end, as_of)
-            rows = self.backend.load(window, columns=columns, first_only=quarantined.empty)
-            starts = rows.take(view.countable(rows, quarantined, self.catalogue))["start"]
+            rows = self.backend.load(window, ("channel", "start", "rev"))
+            shown = view.eligible(rows, self._quarantined([series]), self.catalogue)
+            starts: Slots = rows.take(shown)["start"]
             if (np.diff(starts) <= 0).any():
                 starts = np.unique(starts)
             counted[0] = len(starts)
             return starts
 
     def _quarantined(self, series: Sequence[str]) -> pd.DataFrame:
-        rows = self._read_verdicts(open_only=True)
+        rows = self._verdicts(open_only=True)
         return rows[rows["series"].isin(series)]
 
-    # -- forecasts ------------------------------------------------------------------------------------------------
+    # -- forecasts ----------------------------------------------------------------------------
 
     def write_forecasts(self, rows: pd.DataFrame, *, run_id: str) -> WriteResult:
-        """Store forecast rows (``frames.FORECAST_COLUMNS``); identity: series, place, model, issued_at, target_start.
+        """Store forecast rows (``frames.FORECAST_COLUMNS``).
 
-        A different forecast of the same identity replaces the first and counts as
-        revised. Rejected and counted: no ``p50``, or a target slot that ended before
-        its issue or lies further ahead than ``rows.MAX_LEAD_S``.
+        Their identity is series, place, model, issued_at and target_start. A different
+        forecast of the same identity replaces the first and counts as revised. Rejected
+        and counted: no ``p50``, or a target slot that ended before its issue or lies
+        further ahead than ``backend.MAX_LEAD_S``.
+
+        Raises
+        ------
+        WriteNotConfirmed
+            If what was written is not found when read again.
         """
         with self._operation("write_forecasts") as counted:
             counted[0] = len(rows)
-            arriving, refused = merge.admit_forecasts(rows[list(FORECAST_COLUMNS)], run_id)
+            arriving, rejected = merge.admit_forecasts(rows[list(FORECAST_COLUMNS)], run_id)
             if not len(arriving):
-                return WriteResult(rejected=refused)
-            window = _around(arriving)
-            with self.backend.writing("forecasts"):
-                added, result = merge.settle_forecasts(
-                    arriving, self.backend.load_forecasts(window)
-                )
-                if len(added):
-                    self.backend.append_forecasts(added)
-                    lost, _ = merge.settle_forecasts(added, self.backend.load_forecasts(window))
-                    if len(lost):
-                        raise WriteNotConfirmed(
-                            f"{len(lost)} of {len(added)} forecasts were not found again."
-                        )
-            return result + WriteResult(rejected=refused)
+                return WriteResult(rejected=rejected)
+            return self.append_forecasts(arriving) + WriteResult(rejected=rejected)
+
+    def append_forecasts(self, rows: Rows) -> WriteResult:
+        """Add the forecasts that are not stored yet, and look whether they are there."""
+        window = _around(rows)
+        with self.backend.writing("forecasts"):
+            added, result = merge.merge_forecasts(rows, self.backend.load_forecasts(window))
+            if len(added):
+                self.backend.append_forecasts(added)
+                lost, _ = merge.merge_forecasts(added, self.backend.load_forecasts(window))
+                if len(lost):
+                    raise WriteNotConfirmed(
+                        f"{len(lost)} of {len(added)} forecasts were not found again."
+                    )
+        return result
 
     def read_forecasts(
         self,
@@ -227,10 +261,10 @@ class Store:
         models: Sequence[str] | None = None,
         latest: bool = True,
     ) -> pd.DataFrame:
-        """Return forecasts of target slots in the window issued at or before ``as_of``, by model, target and issue.
+        """Return forecasts of target slots in the window issued at or before ``as_of``.
 
-        ``latest``: of each model and target only the last issue, from the most trusted
-        place.
+        They are ordered by model, target and issue. ``latest``: of each model and
+        target only the last issue, from the most trusted place.
         """
         with self._operation("read_forecasts") as counted:
             rows = self.backend.load_forecasts(_window([series], places, start, end, as_of))
@@ -240,12 +274,12 @@ class Store:
             counted[0] = len(frame)
             return frame
 
-    # -- verdicts -------------------------------------------------------------------------------------------------
+    # -- verdicts -----------------------------------------------------------------------------
 
     def write_verdicts(self, rows: pd.DataFrame) -> int:
-        """Append verdicts (``VERDICT_COLUMNS``, ``verdict`` quarantined or released) and return how many were new.
+        """Append verdicts (``VERDICT_COLUMNS``) and return the number of new ones.
 
-        The last verdict on a value counts.
+        Each is ``quarantined`` or ``released``; the last one on a value counts.
         """
         unknown = set(rows["verdict"]) - {"quarantined", "released"}
         if unknown:
@@ -253,36 +287,45 @@ class Store:
                 f"A verdict is quarantined or released, not {', '.join(sorted(unknown))}."
             )
         with self._operation("write_verdicts") as counted, self.backend.writing("verdicts"):
-            rows = _verdicts(rows)
-            rows["reason"] = rows["reason"].str.split().str.join(" ")
-            have = pd.MultiIndex.from_frame(_verdicts(self.backend.load_verdicts()))
-            new = rows[~pd.MultiIndex.from_frame(rows).isin(have)].drop_duplicates()
+            rows = rows.assign(reason=rows["reason"].astype("str").str.split().str.join(" "))
+            stored = self._verdicts(open_only=False)
+            both = pd.concat([stored, rows[list(VERDICT_COLUMNS)].astype(_VERDICT_TYPES)])
+            new = both[~both.duplicated()].iloc[len(stored.drop_duplicates()) :]
             if len(new):
                 self.backend.append_verdicts(new)
             counted[0] = len(new)
             return len(new)
 
     def read_verdicts(self, *, open_only: bool = True) -> pd.DataFrame:
-        """Return the verdicts, newest first; ``open_only``: the last of each value, where it is a quarantine."""
+        """Return the verdicts, newest first.
+
+        ``open_only``: the last of each value, where it is a quarantine.
+        """
         with self._operation("read_verdicts") as counted:
-            rows = self._read_verdicts(open_only=open_only)
+            rows = self._verdicts(open_only=open_only)
             counted[0] = len(rows)
             return rows
 
-    def _read_verdicts(self, *, open_only: bool) -> pd.DataFrame:
-        rows = _verdicts(self.backend.load_verdicts()).sort_values("at", kind="stable")
+    def _verdicts(self, *, open_only: bool) -> pd.DataFrame:
+        rows = self.backend.load_verdicts().astype(_VERDICT_TYPES)
+        rows = rows.sort_values("at", kind="stable")
         if open_only:
             rows = rows.drop_duplicates(_JUDGED, keep="last")
             rows = rows[rows["verdict"] == "quarantined"]
         return rows.iloc[::-1].reset_index(drop=True)
 
-    # -- the whole ------------------------------------------------------------------------------------------------
+    # -- the whole ----------------------------------------------------------------------------
 
     def inventory(self) -> pd.DataFrame:
-        """Return one row per measurement, series, place, source and kind: ``rows``, ``first``, ``last``, ``checksum``.
+        """Return one row per measurement, series, place, source and kind.
 
-        Forecasts count as measurement ``forecasts``, verdicts as ``verdicts``. Equal
-        checksums mean equal content, in whatever order and backend.
+        Equal checksums mean equal content, in whatever order and backend.
+
+        Returns
+        -------
+        DataFrame
+            ``checksums.INVENTORY_COLUMNS``; forecasts count as measurement
+            ``forecasts``, verdicts as ``verdicts``.
         """
         with self._operation("inventory") as counted:
             frame = checksums.inventory(self.backend, self.catalogue)
@@ -306,40 +349,12 @@ def _window(
     end: datetime,
     as_of: datetime | None,
 ) -> Window:
-    return Window(
-        tuple(series),
-        epoch(start),
-        epoch(end),
-        tuple(places),
-        None if as_of is None else epoch(as_of),
-    )
-
-
-def _require_grid(entries: Sequence[Series], start: datetime, end: datetime, grid_s: int) -> None:
-    """Refuse a grid finer than the cadence that any of the series has inside the window."""
-    for entry in entries:
-        for begin, _, cadence in entry.spans(start, end):
-            if cadence.resolution_s > grid_s:
-                raise BadInput(
-                    f"{entry.name} comes every {cadence.resolution_s} s from {begin:%Y-%m-%d}, not every {grid_s} s.",
-                    next_step="Ask for a coarser grid, or for a window after the change of cadence.",
-                )
+    instant = None if as_of is None else epoch(as_of)
+    return Window(tuple(series), epoch(start), epoch(end), tuple(places), instant)
 
 
 def _around(rows: Rows) -> Window:
     """Return the smallest window that holds the rows."""
-    series, places = (
-        tuple(dict.fromkeys(getattr(c, part) for c in rows.channels))
-        for part in ("series", "place")
-    )
+    series = tuple(dict.fromkeys(channel.series for channel in rows.channels))
+    places = tuple(dict.fromkeys(channel.place for channel in rows.channels))
     return Window(series, int(rows["start"].min()), int(rows["start"].max()) + 1, places)
-
-
-def _verdicts(rows: pd.DataFrame) -> pd.DataFrame:
-    types: Any = {
-        **dict.fromkeys(VERDICT_COLUMNS, "str"),
-        "rev": "int64",
-        "start": UTC_S,
-        "at": UTC_S,
-    }
-    return rows[list(VERDICT_COLUMNS)].astype(types)

@@ -1,31 +1,33 @@
-"""Everything of one store into another: copies between backends, backups and their return.
+"""The whole of one store into another: copies between backends, backups, and exports.
 
-All of it can be repeated: what is there already is left alone, and each ends by
-comparing counts and checksums.
+Copies can be repeated: what is there already is left alone, and each ends by comparing
+counts and checksums.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from factory_lib.clock import DAY_S
+from factory_lib.catalogue import Catalogue
+from factory_lib.clock import DAY_S, epoch
 from factory_lib.errors import BadInput, OriginMismatch, StoreError, WriteNotConfirmed
 from factory_lib.files import replacing
 from factory_lib.store import merge
-from factory_lib.store.backend import Backend, Window
-from factory_lib.store.base import Store
-from factory_lib.store.rows import seconds
+from factory_lib.store.backend import Window
+from factory_lib.store.base import COMPARED, Store
+from factory_lib.store.checksums import INVENTORY_COLUMNS
 from factory_lib.store.sqlite import SqliteBackend
 
 CHUNK_S = 366 * DAY_S
-_LINE = ["measurement", "series", "place", "source", "kind"]
+_LINE = list(INVENTORY_COLUMNS[:5])
 
 
 def copy(source: Store, target: Store) -> pd.DataFrame:
-    """Copy values, forecasts and verdicts with their revs and times; an interrupted copy goes on when repeated.
+    """Copy values, forecasts and verdicts with their revs and times.
+
+    An interrupted copy goes on when repeated.
 
     Returns
     -------
@@ -46,79 +48,67 @@ def copy(source: Store, target: Store) -> pd.DataFrame:
     """
     if source.origin != target.origin:
         raise OriginMismatch(f"A {source.origin} store is not copied into a {target.origin} one.")
-    wanted, had = source.inventory(), target.inventory()
-    for line in (
-        wanted[~_equal(wanted, had)]
-        .drop_duplicates(["measurement", "series", "place"])
-        .itertuples()
-    ):
-        matching = wanted[(wanted["series"] == line.series) & (wanted["place"] == line.place)]
-        ends = seconds(pd.concat([matching["first"], matching["last"]]))
-        for start in range(int(ends.min()), int(ends.max()) + 1, CHUNK_S):
-            window = Window((str(line.series),), start, start + CHUNK_S, (str(line.place),))
-            if line.measurement == "forecasts":
-                _copy_forecasts(source.backend, target.backend, window)
-            elif line.measurement != "verdicts":
-                _copy_values(source.backend, target.backend, window, str(line.measurement))
+    content = source.inventory()
+    before = target.inventory()
+    different = content[content["checksum"] != _matching(content, before)["checksum"]]
+    extents = (
+        different.groupby(["measurement", "series", "place"])
+        .agg({"first": "min", "last": "max"})
+        .reset_index()
+    )
+    for measurement, series, place, *extent in extents.itertuples(index=False, name=None):
+        first, last = map(epoch, extent)
+        for start in range(first, last + 1, CHUNK_S):
+            window = Window((series,), start, start + CHUNK_S, (place,))
+            if measurement == "forecasts":
+                if len(rows := source.backend.load_forecasts(window)):
+                    target.append_forecasts(rows)
+            elif measurement != "verdicts":
+                _copy_values(source, target, window, measurement)
     target.write_verdicts(source.read_verdicts(open_only=False).iloc[::-1])
-    return _confirmed(wanted, had, target.inventory())
+    return _confirmed(content, before, target.inventory())
 
 
-def _copy_values(source: Backend, target: Backend, window: Window, measurement: str) -> None:
-    rows = source.load(window)
-    with target.writing(measurement):
-        held = target.load(window, columns=("channel", "start", "rev", "value"))
-        missing = rows.take(merge.absent(rows, held))
-        blank = np.zeros(len(missing))
-        if not merge.absent(
-            missing.having(value=blank), held.having(value=np.zeros(len(held)))
-        ).all():
+def _copy_values(source: Store, target: Store, window: Window, measurement: str) -> None:
+    rows = source.backend.load(window)
+    with target.backend.writing(measurement):
+        stored = target.backend.load(window, COMPARED)
+        missing = rows.take(merge.absent(rows, stored))
+        if not merge.absent(missing, stored, ("rev",)).all():
             raise StoreError(
-                f"Both stores have values of their own for {window.series[0]} at {(window.places or ('',))[0]}.",
+                f"Both stores have values of their own for {window.series[0]} at "
+                f"{window.places[0]}.",
                 next_step="Copy into an empty store.",
             )
         if len(missing):
-            target.append(missing)
-            lost = merge.absent(
-                missing, target.load(window, columns=("channel", "start", "rev", "value"))
-            ).sum()
-            if lost:
-                raise WriteNotConfirmed(
-                    f"{lost} of {len(missing)} rows were copied and not found again."
-                )
+            target.append(missing, window)
 
 
-def _copy_forecasts(source: Backend, target: Backend, window: Window) -> None:
-    rows = source.load_forecasts(window)
-    with target.writing("forecasts"):
-        missing, _ = merge.settle_forecasts(rows, target.load_forecasts(window))
-        if len(missing):
-            target.append_forecasts(missing)
+def _confirmed(content: pd.DataFrame, before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
+    """Return ``content`` with ``copied``.
 
-
-def _confirmed(wanted: pd.DataFrame, had: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
-    """Return ``wanted`` with ``copied``; a line has the same checksum, or more rows: from others, before or since."""
-    held = wanted[_LINE].merge(found[[*_LINE, "rows"]], how="left")["rows"].fillna(0)
-    same = _equal(wanted, found) | (held > wanted["rows"])
+    A line has the same checksum, or more rows: from others, before or since.
+    """
+    stored = _matching(content, after)
+    same = (content["checksum"] == stored["checksum"]) | (stored["rows"] > content["rows"])
     if not same.all():
-        lines = wanted.loc[~same, _LINE].agg("/".join, axis=1)
+        lines = content.loc[~same, _LINE].agg("/".join, axis=1)
         raise WriteNotConfirmed(
-            f"{len(lines)} of {len(wanted)} lines differ from their source: {', '.join(lines)}."
+            f"{len(lines)} of {len(content)} lines differ from their source: {', '.join(lines)}."
         )
-    before = wanted[_LINE].merge(had[[*_LINE, "rows"]], how="left")["rows"].fillna(0)
-    return wanted.assign(copied=(wanted["rows"] - before).clip(lower=0).astype("int64"))
+    copied = content["rows"].sub(_matching(content, before)["rows"], fill_value=0).clip(lower=0)
+    return content.assign(copied=copied.astype("int64"))
 
 
-def _equal(wanted: pd.DataFrame, found: pd.DataFrame) -> pd.Series:
-    columns = [*_LINE, "rows", "checksum"]
-    merged = wanted[columns].merge(found[columns], how="left", indicator=True)
-    return merged["_merge"] == "both"
+def _matching(content: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    """Return rows and checksum of the same lines in another inventory."""
+    return content[_LINE].merge(other[[*_LINE, "rows", "checksum"]], how="left")
 
 
 def backup(store: Store, file: Path) -> pd.DataFrame:
-    """Write a consistent copy of ``store`` into a new SQLite file while others go on writing; return its inventory.
+    """Write a consistent copy of ``store`` into a new SQLite file, and return its inventory.
 
-    The file appears under its name only when it has been checked.
+    Others go on writing. The file appears under its name only when it has been checked.
 
     Raises
     ------
@@ -129,21 +119,21 @@ def backup(store: Store, file: Path) -> pd.DataFrame:
         raise BadInput(
             f"{file} exists.", next_step="Name a new file: a backup never replaces another."
         )
+    embedded = isinstance(store.backend, SqliteBackend)
     with replacing(file) as part:
         if isinstance(store.backend, SqliteBackend):
             store.backend.snapshot(part)
         with _opened(part, store) as kept:
-            if not isinstance(store.backend, SqliteBackend):
+            if not embedded:
                 copy(store, kept)
-            found = kept.inventory()
-    return found
+            return kept.inventory()
 
 
 def restore(file: Path, store: Store) -> pd.DataFrame:
-    """Make ``store`` hold what the backup holds, and return the inventory after comparing checksums.
+    """Make ``store`` hold what the backup holds, and return the inventory.
 
     The embedded store is replaced in one transaction, so that others see the old or the
-    new. InfluxDB receives what it lacks.
+    new. InfluxDB receives what it lacks. Checksums are compared at the end.
 
     Raises
     ------
@@ -153,11 +143,11 @@ def restore(file: Path, store: Store) -> pd.DataFrame:
     if not file.is_file():
         raise BadInput(f"There is no backup {file}.")
     with _opened(file, store) as kept:
-        wanted = kept.inventory()
         if not isinstance(store.backend, SqliteBackend):
             return copy(kept, store).drop(columns="copied")
+        content = kept.inventory()
     store.backend.replace_by(file)
-    return _confirmed(wanted, wanted, store.inventory()).drop(columns="copied")
+    return _confirmed(content, content, store.inventory()).drop(columns="copied")
 
 
 @contextmanager
@@ -169,3 +159,36 @@ def _opened(file: Path, like: Store) -> Iterator[Store]:
         yield Store(backend, like.catalogue)
     finally:
         backend.close()
+
+
+def export(view: pd.DataFrame, file: Path, origin: str, catalogue: Catalogue) -> int:
+    """Write a table to ``file`` and return its rows; the suffix decides, CSV or Parquet.
+
+    Beside its own columns (of ``Store.read``: source, kind, times, run) each row
+    carries ``origin``, and ``unit`` where it is of a series, so that a file that travels
+    alone still says what it holds and whether it is real. A score, which no provider
+    gives, counts points.
+
+    Raises
+    ------
+    BadInput
+        If the suffix is another, or the file cannot be written.
+    """
+    if file.suffix not in (".csv", ".parquet"):
+        raise BadInput(f"{file.name} is neither .csv nor .parquet.")
+    rows = view.assign(origin=origin)
+    if "series" in view:
+        units = {name: entry.unit for name, entry in catalogue.items()}
+        unit = view["series"].map(units).fillna("points").astype("str")
+        rows.insert(len(view.columns), "unit", unit)
+    try:
+        with replacing(file) as part:
+            if file.suffix == ".csv":
+                rows.to_csv(part, index=False, date_format="%Y-%m-%dT%H:%M:%SZ")
+            else:
+                rows.to_parquet(part, index=False)
+    except OSError as error:
+        raise BadInput(
+            f"{file} cannot be written: {error.strerror or error}.", next_step="Name another."
+        ) from error
+    return len(rows)

@@ -20,7 +20,6 @@ import pyarrow.csv
 from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.domain.dialect import Dialect
-from influxdb_client.domain.write_precision import WritePrecision
 from influxdb_client.rest import ApiException
 from urllib3.exceptions import HTTPError, MaxRetryError, ReadTimeoutError
 from urllib3.util.retry import Retry
@@ -33,16 +32,21 @@ from factory_lib.settings import InfluxSettings
 from factory_lib.settings.secrets import Secret
 from factory_lib.slots import to_index
 from factory_lib.store import lineprotocol
-from factory_lib.store.backend import SCHEMA_VERSION, VERDICT_COLUMNS, Origin, Window, check_stamps
-from factory_lib.store.rows import (
+from factory_lib.store.backend import (
     FORECAST,
     MAX_LEAD_S,
+    PERCENTILES,
+    SCHEMA_VERSION,
     VALUE_COLUMNS,
+    VERDICT_COLUMNS,
     Channel,
+    Origin,
     Rows,
+    Window,
+    check_stamps,
     encode,
-    join,
 )
+from factory_lib.store.lineprotocol import ABOUT, RUN_S
 
 TIMEOUT_MS = 60_000
 # A busy server is asked again, one that is not there is not. Every request may be
@@ -56,20 +60,27 @@ RETRIES = Retry(
     raise_on_status=False,
 )
 LONGER_SHARDS = (
-    "Repeat it: what was stored stays. Years of history go faster into a new bucket of longer shards: "
-    "`influx bucket create --shard-group-duration 52w`."
+    "Repeat it: what was stored stays. Years of history go faster into a new bucket of longer "
+    "shards: `influx bucket create --shard-group-duration 52w`."
 )
-EARLIEST, LATEST = -9_223_372_036, 9_223_372_036  # what nanoseconds in 64 bits can hold, in seconds
+LATEST = 9_223_372_036  # s, to either side of 1970: what nanoseconds in 64 bits can hold
 _PLAIN_CSV = Dialect(  # type: ignore[no-untyped-call]
     header=True, delimiter=",", annotations=[], comment_prefix="#", date_time_format="RFC3339"
 )
 _CODED = pa.dictionary(pa.int32(), pa.string())
 _TAGS = ("place", "source", "kind", "res", "rev")
-_FORECAST_FIELDS = ("p10", "p50", "p90", "tier", "run")
+_FORECAST_FIELDS = (*PERCENTILES, "tier", "run")
+_PIVOT = ' |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")'
 
 
 class InfluxBackend:
-    """Rows in one bucket; one writer per measurement among the processes of this machine."""
+    """Rows in one bucket; one writer per measurement among the processes of this machine.
+
+    Parameters
+    ----------
+    lazy : bool
+        An empty bucket is stamped by the first write.
+    """
 
     def __init__(
         self,
@@ -78,6 +89,8 @@ class InfluxBackend:
         origin: Origin,
         folder: Path,
         catalogue: Catalogue,
+        *,
+        lazy: bool = False,
     ) -> None:
         self._check(where, token)
         self.where = where
@@ -88,8 +101,9 @@ class InfluxBackend:
             url=where.url, token=token.reveal(), org=where.org, timeout=TIMEOUT_MS, retries=RETRIES
         )
         self._writer = self._client.write_api(write_options=SYNCHRONOUS)
+        self._stamped = False
         try:
-            self._stamp()
+            self._compare_stamps(lazy=lazy)
         except BaseException:
             self.close()
             raise
@@ -104,26 +118,20 @@ class InfluxBackend:
             problem = "holds characters that no token has" if plain else "is not set"
             raise ConfigError("INFLUXDB_V2_TOKEN", problem, file="environment")
 
-    def _stamp(self) -> None:
-        """Stamp an empty bucket; compare the stamps of one in use."""
-        found = self._table(
-            self._from(0, 1) + _where(_measurement=["meta"]) + _keep("_field", "_value"),
-            pa.string(),
-        )
-        stamps = (
-            dict(zip(found["_field"].to_pylist(), found["_value"].to_pylist(), strict=True))
-            if found
-            else {}
-        )
-        if not stamps:
+    def _compare_stamps(self, *, lazy: bool = False) -> None:
+        """Compare the stamps of a bucket in use; stamp an empty one, unless ``lazy``."""
+        query = self._from(0, 1) + _where(_measurement=["meta"])
+        table = self._table(query, ("_field", "_value"), _CODED)
+        stamps = dict(table.select(["_field", "_value"]).to_pandas().astype("str").to_numpy())
+        if not stamps and not lazy:
             stamps = {"schema": str(SCHEMA_VERSION), "world": self.origin}
-            fields = ",".join(
-                f"{name}={lineprotocol.text_field(text)}" for name, text in stamps.items()
-            )
-            self._send(f"meta {fields} 0".encode())
-        check_stamps(f"Bucket {self.where.bucket}", stamps, self.origin)
+            fields = [f"{name}={lineprotocol.text_field(text)}" for name, text in stamps.items()]
+            self._send(f"meta {','.join(fields)} 0".encode())
+        self._stamped = bool(stamps)
+        if stamps:
+            check_stamps(f"Bucket {self.where.bucket}", stamps, self.origin)
 
-    # -- the wire -------------------------------------------------------------------------------------------------
+    # -- the wire -----------------------------------------------------------------------------
 
     @contextmanager
     def _reported(self, next_step: str | None = None) -> Iterator[None]:
@@ -146,27 +154,43 @@ class InfluxBackend:
 
     def _send(self, lines: bytes) -> None:
         with self._reported(LONGER_SHARDS):
-            self._writer.write(self.where.bucket, self.where.org, lines, WritePrecision.S)  # type: ignore[arg-type]
+            where = self.where
+            self._writer.write(
+                where.bucket,
+                where.org,
+                lines,
+                write_precision="s",  # type: ignore[arg-type]
+            )
 
-    def _table(self, flux: str, value: Any) -> pa.Table | None:
-        """Return a query's rows, all tables as one: ``_value`` as type ``value``, times in seconds, texts coded."""
+    def _table(self, flux: str, columns: Sequence[str], value: Any = _CODED) -> pa.Table:
+        """Return columns of a query's rows, all tables as one.
+
+        ``_value`` is of type ``value``, times are in seconds, texts coded; ``table``
+        numbers the tables.
+        """
+        if _PIVOT not in flux:
+            flux += _keep(*columns)
         with self._reported():
             body = self._client.query_api().query_raw(flux, self.where.org, _PLAIN_CSV).read()
-        blocks = body.split(b"\r\n\r\n") if b"\r\n\r\n" in body[:-4] else [body]
-        parts = [self._block(block.strip(b"\r\n"), value) for block in blocks if block.strip()]
-        return pa.concat_tables(parts).unify_dictionaries().combine_chunks() if parts else None
+        types = {"table": pa.int64(), **dict.fromkeys(columns, _CODED)}
+        types |= {"_value": value} if "_value" in columns else {}
+        types |= {"_time": pa.timestamp("s", "UTC")} if "_time" in columns else {}
+        blocks = (block.strip(b"\r\n") for block in body.split(b"\r\n\r\n"))
+        parts = [self._block(block, types) for block in blocks if block]
+        tables = [pa.schema(types).empty_table(), *parts]
+        return pa.concat_tables(tables).unify_dictionaries().combine_chunks()
 
-    def _block(self, block: bytes, value: Any) -> pa.Table:
-        """Parse what stands under one header."""
-        names = block[: block.find(b"\r\n")].decode().split(",")
-        if "error" in names:
-            raise StoreUnavailable(f"InfluxDB at {self.where.url} broke off: {block.decode()}.")
-        types: dict[str, Any] = dict.fromkeys(names, _CODED)
-        types |= {"_value": value, "_time": pa.timestamp("s", "UTC"), "table": pa.int64()}
+    def _block(self, block: bytes, types: dict[str, pa.DataType]) -> pa.Table:
+        """Parse the rows under one header; a field that none of them has is unknown."""
+        if b"table" not in block.partition(b"\r\n")[0].split(b","):
+            text = block.decode(errors="replace")
+            raise StoreUnavailable(f"InfluxDB at {self.where.url} broke off: {text}.")
         options = pyarrow.csv.ConvertOptions(
             column_types=types,
-            include_columns=[name for name in names if name not in ("", "result")],
-            strings_can_be_null=False,
+            include_columns=list(types),
+            include_missing_columns=True,
+            strings_can_be_null=True,
+            null_values=[""],
         )
         try:
             return pyarrow.csv.read_csv(pa.BufferReader(block), convert_options=options)
@@ -176,133 +200,93 @@ class InfluxBackend:
             ) from error
 
     def _from(self, start: int, end: int) -> str:
-        first, last = (
-            f"{from_epoch(t):%Y-%m-%dT%H:%M:%SZ}" for t in (max(start, EARLIEST), min(end, LATEST))
-        )
+        limits = [from_epoch(min(max(t, -LATEST), LATEST)) for t in (start, end)]
+        first, last = (f"{limit:%Y-%m-%dT%H:%M:%SZ}" for limit in limits)
         return f"from(bucket: {_quoted(self.where.bucket)}) |> range(start: {first}, stop: {last})"
 
     @contextmanager
     def writing(self, measurement: str) -> Iterator[None]:
-        """Wait for the measurement's lock; the kernel releases it when the process ends, however it ends."""
+        """Wait for the measurement's lock.
+
+        The kernel releases it when the process ends, however it ends.
+        """
+        if not self._stamped:
+            self._compare_stamps()
         with lock(self._folder / f"store-{measurement}.lock"):
             yield
 
-    # -- values ---------------------------------------------------------------------------------------------------
+    # -- values -------------------------------------------------------------------------------
 
-    def load(
-        self, window: Window, *, columns: Sequence[str] | None = None, first_only: bool = False
-    ) -> Rows:
+    def load(self, window: Window, columns: Sequence[str] = VALUE_COLUMNS) -> Rows:
         """Return rows by channel, start and rev."""
-        wanted = tuple(columns or VALUE_COLUMNS)
-        plain = ("channel", "start", "rev", "value")
-        whole = window.as_of is not None or not set(plain).issuperset(wanted)
-        parts = []
-        for measurement in Measurement:
-            names = [
-                name for name in window.series if self._catalogue[name].measurement is measurement
-            ]
-            if names:
-                rows, values = self._points(measurement, names, window, first_only, pa.float64())
-                rows = rows.having(value=values.to_numpy())
-                if whole:
-                    begun = replace(
-                        window, start=window.start // lineprotocol.RUN_S * lineprotocol.RUN_S
-                    )
-                    beside = [name + lineprotocol.ABOUT for name in names]
-                    rows = lineprotocol.spread(
-                        rows, *self._points(measurement, beside, begun, first_only, _CODED)
-                    )
-                parts.append(rows)
-        rows = join(parts, VALUE_COLUMNS if whole else plain)
+        rows, values = self._points(window, "", pa.float64())
+        rows = rows.having(value=values.to_numpy())
+        if window.as_of is not None or not {"channel", "start", "rev", "value"}.issuperset(columns):
+            longer = replace(window, start=window.start // RUN_S * RUN_S)
+            rows = lineprotocol.expand(rows, *self._points(longer, ABOUT, _CODED))
         if window.as_of is not None:
             rows = rows.take(rows["available_at"] <= window.as_of)
-        return Rows(rows.channels, rows.labels, {name: rows[name] for name in wanted})
+        return rows
 
-    def _points(
-        self, measurement: str, fields: Sequence[str], window: Window, first_only: bool, value: Any
-    ) -> tuple[Rows, Any]:
-        """Return the identity of each point, ordered, and the Arrow column of its field."""
-        where: dict[str, Sequence[str]] = {"_measurement": [measurement], "_field": fields}
-        where |= {} if window.places is None else {"place": window.places}
-        where |= {"rev": ["1"]} if first_only else {}
+    def _points(self, window: Window, suffix: str, value: pa.DataType) -> tuple[Rows, pa.Array]:
+        """Return the identity of each point, ordered, and the values of its field."""
+        measurements = sorted({self._catalogue[name].measurement for name in window.series})
+        where: dict[str, Sequence[str]] = {
+            "_field": [name + suffix for name in window.series],
+            "place": window.places,
+        }
+        flux = self._from(window.start, window.end) + _where(_measurement=measurements, **where)
         # What the filter leaves no choice about need not travel with every row.
         fixed = {name: values[0] for name, values in where.items() if len(values) == 1}
-        asked = [name for name in ("_field", *_TAGS) if name not in fixed]
-        flux = (
-            self._from(window.start, window.end)
-            + _where(**where)
-            + _keep("_time", "_value", *asked)
-        )
-        table = self._table(flux, value)
-        if table is None:
-            none = np.empty(0, dtype=np.int64)
-            return Rows((), (), {"channel": none, "start": none, "rev": none}), pa.array([], value)
-        tags, length = _series_of(table, *asked)
-        tags = [fixed | t for t in tags]
-        channels = [
-            Channel(
-                t["_field"].removesuffix(lineprotocol.ABOUT),
-                t["place"],
-                t["source"],
-                t["kind"],
-                int(t["res"]),
-            )
-            for t in tags
-        ]
-        number = {channel: i for i, channel in enumerate(dict.fromkeys(channels))}
+        tags = [name for name in ("_field", *_TAGS) if name not in fixed]
+        table = self._table(flux, ("_time", "_value", *tags), value)
+        begin = np.flatnonzero(np.diff(table["table"].to_numpy(), prepend=-1))
+        size = np.diff(begin, append=len(table))
+        series = [fixed | part for part in table.select(tags).take(begin).to_pylist()]
+        channel_of = [_channel(part, suffix) for part in series]
+        channels = list(dict.fromkeys(channel_of))
+        numbers = np.array(list(map(channels.index, channel_of)), dtype=np.int64)
+        revs = np.array([int(part["rev"]) for part in series], dtype=np.int64)
         column = {
-            "channel": np.repeat([number[channel] for channel in channels], length),
+            "channel": np.repeat(numbers, size),
             "start": table["_time"].cast(pa.int64()).to_numpy(),
-            "rev": np.repeat([int(t["rev"]) for t in tags], length),
+            "rev": np.repeat(revs, size),
         }
-        rows, values = Rows(tuple(number), (), column), table["_value"].combine_chunks()
-        if (np.diff(rows.keys()) > 0).all():
-            return rows, values
+        rows = Rows(tuple(channels), column)
         order = np.lexsort((rows["rev"], rows.keys()))
-        return rows.take(order), values.take(pa.array(order))
+        return rows.take(order), table["_value"].combine_chunks().take(order)
 
     def append(self, rows: Rows) -> None:
         """Add rows that the store does not hold."""
         for lines in lineprotocol.value_lines(rows, self._catalogue):
             self._send(lines)
 
-    # -- forecasts and verdicts -----------------------------------------------------------------------------------
+    # -- forecasts and verdicts ---------------------------------------------------------------
 
     def load_forecasts(self, window: Window) -> Rows:
         """Return forecast rows by channel, target and issue."""
-        until = (
-            window.end + DAY_S
-            if window.as_of is None
-            else min(window.end + DAY_S, window.as_of + 1)
+        end = window.end + DAY_S
+        if window.as_of is not None:
+            end = min(end, window.as_of + 1)
+        flux = self._from(window.start - MAX_LEAD_S, end) + _where(
+            _measurement=["forecasts"], series=window.series, place=window.places
         )
-        where = {"_measurement": ("forecasts",), "series": window.series}
-        where |= {} if window.places is None else {"place": window.places}
         tags = ("series", "place", "model", "res", "lead_min")
-        frame = self._pivoted(
-            self._from(window.start - MAX_LEAD_S, until) + _where(**where), tags, _FORECAST_FIELDS
-        )
-        resolution = frame["res"].astype("int64")
-        frame["start"] = (
-            frame["_time"] // resolution * resolution + frame["lead_min"].astype("int64") * 60
-        )
+        frame = self._pivoted(flux, tags, _FORECAST_FIELDS)
+        types = {"res": "int64", "lead_min": "int64", **dict.fromkeys(PERCENTILES, "float64")}
+        frame = frame.astype(types).assign(kind=FORECAST)
+        slot = frame["_time"] // frame["res"] * frame["res"]
+        frame["start"] = slot + frame["lead_min"] * 60
         frame = frame[(frame["start"] >= window.start) & (frame["start"] < window.end)]
-        frame = frame.assign(kind=FORECAST, res=frame["res"].astype("int64"))
         distinct, code = encode(frame, ("series", "place", "model", "kind", "res"))
-        texts, labels = pd.factorize(pd.concat([frame["run"], frame["tier"]]))
-        rows = Rows(
-            tuple(Channel(*parts) for parts in distinct),
-            tuple(map(str, labels)),
-            {
-                "channel": code,
-                "start": frame["start"].to_numpy(dtype=np.int64),
-                "issued_at": frame["_time"].to_numpy(dtype=np.int64),
-                **{
-                    name: frame[name].astype("float64").to_numpy() for name in ("p10", "p50", "p90")
-                },
-                "tier": texts[len(frame) :],
-                "run": texts[: len(frame)],
-            },
-        )
+        column = {
+            "channel": code,
+            "start": frame["start"].to_numpy(),
+            "issued_at": frame["_time"].to_numpy(),
+            **{name: frame[name].to_numpy() for name in PERCENTILES},
+            **{name: frame[name].fillna("").array for name in ("run", "tier")},
+        }
+        rows = Rows(tuple(Channel(*parts) for parts in distinct), column)
         return rows.take(np.lexsort((rows["issued_at"], rows.keys())))
 
     def append_forecasts(self, rows: Rows) -> None:
@@ -312,75 +296,49 @@ class InfluxBackend:
 
     def load_verdicts(self) -> pd.DataFrame:
         """Return every verdict, oldest first."""
+        flux = self._from(-LATEST, LATEST) + _where(_measurement=["verdicts"])
         tags = ("series", "place", "source", "rev", "n")
-        fields = ("verdict", "rule", "reason", "at", "by")
-        frame = self._pivoted(
-            self._from(EARLIEST, LATEST) + _where(_measurement=["verdicts"]), tags, fields
-        )
-        frame = frame.assign(
-            start=to_index(frame["_time"].to_numpy(dtype=np.int64)),
-            at=to_index(frame["at"].to_numpy(dtype=np.int64)),
-            **{name: frame[name].astype("int64") for name in ("rev", "n")},
-        )
-        return frame.sort_values(["at", "n"], ignore_index=True)[list(VERDICT_COLUMNS)]
+        frame = self._pivoted(flux, tags, ("verdict", "rule", "reason", "at", "by"))
+        frame = frame.astype(dict.fromkeys(("rev", "n", "at"), "int64"))
+        frame = frame.sort_values(["at", "n"], ignore_index=True)
+        times = {
+            "start": to_index(frame["_time"].to_numpy()),
+            "at": to_index(frame["at"].to_numpy()),
+        }
+        return frame.assign(**times)[list(VERDICT_COLUMNS)].fillna({"reason": ""})
 
     def append_verdicts(self, rows: pd.DataFrame) -> None:
         """Add verdicts."""
         identity = ["series", "place", "source", "start", "rev"]
         everything = pd.concat([self.load_verdicts()[identity], rows[identity]])
-        numbers = everything.groupby(identity).cumcount().to_numpy()[-len(rows) :]
-        self._send(lineprotocol.verdict_lines(rows, numbers))
+        numbers = everything.groupby(identity).cumcount().iloc[-len(rows) :]
+        self._send(lineprotocol.verdict_lines(rows, numbers.to_list()))
 
     def _pivoted(self, flux: str, tags: Sequence[str], fields: Sequence[str]) -> pd.DataFrame:
         """Return one row per point: tags and fields as text, ``_time`` in seconds."""
-        table = self._table(flux + _keep("_time", "_value", "_field", *tags), pa.string())
-        if table is None:
-            return pd.DataFrame({"_time": [], **{name: [] for name in (*tags, *fields)}}).astype(
-                {"_time": "int64"}
-            )
-        found, length = _series_of(table, "_field", *tags)
-        points = [tuple(t[name] for name in tags) for t in found]
-        number = {point: i for i, point in enumerate(dict.fromkeys(points))}
-        long = pd.DataFrame(
-            {
-                "point": np.repeat([number[point] for point in points], length),
-                "_time": table["_time"].cast(pa.int64()).to_numpy(),
-                "_field": np.repeat([t["_field"] for t in found], length),
-                "_value": table["_value"].to_pandas(),
-            }
-        )
-        wide = long.pivot(index=["point", "_time"], columns="_field", values="_value").reindex(
-            columns=list(fields)
-        )
-        tagged = pd.DataFrame(list(number), columns=list(tags)).iloc[
-            wide.index.get_level_values("point")
-        ]
-        return pd.concat([tagged.reset_index(drop=True), wide.reset_index()], axis=1)
+        flux += _keep("_time", "_value", "_field", *tags) + _PIVOT
+        table = self._table(flux, ("_time", *tags, *fields))
+        texts: pd.DataFrame = table.select([*tags, *fields]).to_pandas().astype("str")
+        return texts.assign(_time=table["_time"].cast(pa.int64()).to_numpy())
 
-    # -- the whole ------------------------------------------------------------------------------------------------
+    # -- the whole ----------------------------------------------------------------------------
 
     def channels(self) -> list[Channel]:
-        """Return what is stored; the first point of each InfluxDB series is enough to know it."""
-        ever = self._from(EARLIEST, LATEST)
-        values = self._table(
-            ever + _where(_measurement=Measurement) + " |> first()" + _keep("_field", *_TAGS),
-            pa.string(),
-        )
-        found = [] if values is None else values.to_pylist()
-        channels = [
-            Channel(t["_field"], t["place"], t["source"], t["kind"], int(t["res"]))
-            for t in found
-            if not t["_field"].endswith(lineprotocol.ABOUT)
-        ]
-        forecasts = _where(_measurement=["forecasts"], _field=["p50"]) + " |> first()"
-        values = self._table(
-            ever + forecasts + _keep("_field", "series", "place", "model", "res"), pa.string()
-        )
-        found = [] if values is None else values.to_pylist()
+        """Return all channels; the first point of each InfluxDB series is enough to know it."""
+        values = self._distinct(Measurement, ("_field", *_TAGS))
+        channels = [_channel(p, "") for p in values if not p["_field"].endswith(ABOUT)]
+        forecasts = self._distinct(["forecasts"], ("series", "place", "model", "res"))
         channels += [
-            Channel(t["series"], t["place"], t["model"], FORECAST, int(t["res"])) for t in found
+            Channel(p["series"], p["place"], p["model"], FORECAST, int(p["res"])) for p in forecasts
         ]
         return list(dict.fromkeys(channels))
+
+    def _distinct(
+        self, measurements: Iterable[str], columns: Sequence[str]
+    ) -> list[dict[str, str]]:
+        flux = self._from(-LATEST, LATEST) + _where(_measurement=measurements) + " |> first()"
+        points: list[dict[str, str]] = self._table(flux, columns).to_pylist()
+        return points
 
     def maintain(self) -> None:
         """Leave compaction to the server."""
@@ -391,23 +349,24 @@ class InfluxBackend:
         self._client.close()  # type: ignore[no-untyped-call]
 
 
+def _channel(tags: dict[str, str], suffix: str) -> Channel:
+    """Return the channel of an InfluxDB series."""
+    series = tags["_field"].removesuffix(suffix)
+    return Channel(series, tags["place"], tags["source"], tags["kind"], int(tags["res"]))
+
+
 def _quoted(text: object) -> str:
     return '"' + str(text).replace("\\", "\\\\").replace('"', '\\"').replace("${", "\\${") + '"'
 
 
 def _where(**column: Iterable[object]) -> str:
     """Return one Flux filter per column: it equals one of the values."""
-    return "".join(
-        f" |> filter(fn: (r) => {' or '.join(f'r.{name} == {_quoted(value)}' for value in values) or 'false'})"
-        for name, values in column.items()
-    )
+    filters = []
+    for name, values in column.items():
+        condition = " or ".join([f"r.{name} == {_quoted(value)}" for value in values])
+        filters.append(f" |> filter(fn: (r) => {condition or 'false'})")
+    return "".join(filters)
 
 
 def _keep(*columns: str) -> str:
     return f" |> keep(columns: [{', '.join(map(_quoted, columns))}])"
-
-
-def _series_of(table: pa.Table, *tags: str) -> tuple[list[dict[str, str]], np.ndarray[Any, Any]]:
-    """Return the tags of each InfluxDB series in the answer, and how many rows it has there."""
-    edge = np.flatnonzero(np.diff(table["table"].to_numpy(), prepend=-1))
-    return table.select(tags).take(pa.array(edge)).to_pylist(), np.diff(edge, append=table.num_rows)

@@ -11,14 +11,14 @@ import pyarrow.compute as pc
 from factory_lib.catalogue import Catalogue
 from factory_lib.clock import DAY_S
 from factory_lib.errors import BadInput
-from factory_lib.slots import number_runs
-from factory_lib.store.rows import NAT, Rows, encode, seconds
+from factory_lib.slots import Slots, from_index, number_runs
+from factory_lib.store.backend import NAT, Rows, as_texts, encode
 
 BATCH_LINES = 50_000
 # the text field beside a value's own: when it could be known, and by which run it came
 ABOUT = "_about"
 RUN_S = 30 * DAY_S  # no run of slots goes on beyond a multiple of this
-# One request goes no further: a bucket keeps a week in a shard unless told otherwise,
+# One request goes no further: a bucket keeps a week in a shard by default,
 # and a hundred new shards are a second or two of the server's time, ten years of them
 # in one request its time limit.
 REQUEST_S = 24 * RUN_S
@@ -58,10 +58,11 @@ def text_field(text: str) -> str:
 
 
 def value_lines(rows: Rows, catalogue: Catalogue) -> Iterator[bytes]:
-    """Yield values as batches of lines: tags place, source, kind, res, rev; a float field per series; time = start.
+    """Yield values as batches of lines: a float field per series, the time is ``start``.
 
-    What else is known of a value stands in a text field beside it, written once for
-    each run of consecutive slots that share it: ``mode, time;retrieved;updated;run``.
+    Tags are place, source, kind, res and rev. What else is known of a value stands in a
+    text field beside it, written once for each run of consecutive slots that share it:
+    ``mode, time;retrieved;updated;run``.
     Lines go out in order, so an interrupted write leaves whole heads of runs, and what
     completes it later starts runs of its own. No batch reaches over a multiple of
     ``REQUEST_S``.
@@ -73,42 +74,37 @@ def value_lines(rows: Rows, catalogue: Catalogue) -> Iterator[bytes]:
 
 def _value_lines(rows: Rows, catalogue: Catalogue) -> Iterator[bytes]:
     rows = rows.take(np.lexsort((rows["start"], rows["rev"], rows["channel"])))
-    kinds, which = encode(
-        pd.DataFrame({"channel": rows["channel"], "rev": rows["rev"]}), ("channel", "rev")
-    )
-    heads, beside = [], []
+    identity = pd.DataFrame({"channel": rows["channel"], "rev": rows["rev"]})
+    kinds, kind = encode(identity, ["channel", "rev"])
+    heads = []
     for code, rev in kinds:
-        channel = rows.channels[code]
+        series, place, source, value_kind, resolution_s = rows.channels[code]
         tags = {
-            "place": channel.place,
-            "source": channel.source,
-            "kind": channel.kind,
-            "res": channel.resolution_s,
+            "place": place,
+            "source": source,
+            "kind": value_kind,
+            "res": resolution_s,
+            "rev": rev,
         }
-        heads.append(
-            f"{head(catalogue[channel.series].measurement, {**tags, 'rev': rev})} {channel.series}="
-        )
-        beside.append(f",{channel.series}{ABOUT}=")
-    first, texts = _runs(rows, which)
+        heads.append(f"{head(catalogue[series].measurement, tags)} {series}=")
+    first, texts = _runs(rows, kind)
+    series_of = rows.dimension("series")[first]
     abouts = [
-        " ",
-        *(
-            f"{beside[number]}{text_field(text)} "
-            for number, text in zip(which[first], texts, strict=True)
-        ),
+        f",{series}{ABOUT}={text_field(text)} "
+        for series, text in zip(series_of, texts, strict=True)
     ]
     at = np.zeros(len(rows), dtype=np.int64)
-    at[first] = np.arange(1, len(abouts))
+    at[first] = np.arange(1, len(abouts) + 1)
     yield from _batches(
-        _pick(heads, which),
+        _pick(heads, kind),
         pa.array(rows["value"]).cast(pa.string()),
-        _pick(abouts, at),
+        _pick([" ", *abouts], at),
         pa.array(rows["start"]).cast(pa.string()),
     )
 
 
-def _runs(rows: Rows, which: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], list[str]]:
-    """Return where runs begin, and what is said of each.
+def _runs(rows: Rows, kind: Slots) -> tuple[Slots, list[str]]:
+    """Return the first row of each run, and the text of each.
 
     Prices of a day become known together, observations one by one: a run either shares
     its time of availability (mode ``=``) or the lag after each slot's start (mode
@@ -120,60 +116,63 @@ def _runs(rows: Rows, which: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any]
     times = {"+": rows["available_at"] - start, "=": rows["available_at"]}
     begins = {}
     for mode, time in times.items():
-        number = number_runs(start, ends, which, start // RUN_S, *shared, time)
+        number = number_runs(start, ends, kind, start // RUN_S, *shared, time)
         begins[mode] = np.flatnonzero(np.diff(number, prepend=-1))
     mode = min(begins, key=lambda mode: len(begins[mode]))
     first = begins[mode]
     parts = zip(*(part[first].tolist() for part in (times[mode], *shared)), strict=True)
-    return first, [
-        f"{mode}{t};{r};{'' if u == NAT else u};{rows.labels[run]}" for t, r, u, run in parts
-    ]
+    return first, [f"{mode}{t};{r};{'' if u == NAT else u};{run}" for t, r, u, run in parts]
 
 
-def spread(rows: Rows, heads: Rows, texts: Any) -> Rows:
-    """Give each value what its run says; a value that belongs to none is left out.
+def expand(rows: Rows, heads: Rows, texts: pa.Array) -> Rows:
+    """Give each value the text of its run; a value that belongs to none is left out.
 
     ``heads`` and the coded Arrow column ``texts`` are the text fields of the same
     channels, from ``RUN_S`` before the rows on.
     """
-    said = [text.split(";", 3) for text in texts.dictionary.to_pylist()]
-    numbers = [
-        [int(t[1:]), int(retrieved), int(updated or NAT), t[0] == "+"]
-        for t, retrieved, updated, _ in said
-    ]
-    labels = {run: number for number, run in enumerate(dict.fromkeys(run for *_, run in said))}
-    text = np.full(len(rows), -1, dtype=np.int64)
-    code = np.array(
-        [rows.channels.index(c) if c in rows.channels else -1 for c in heads.channels] or [0]
+    text = _text_codes(rows, heads, texts.indices.to_numpy())
+    rows = rows.take(text >= 0)
+    text = text[text >= 0]
+    fields = [part.split(";", 3) for part in texts.dictionary.to_pylist()]
+    lagging = np.array([time[0] == "+" for time, *_ in fields], dtype=bool)[text]
+    times = [[int(t[1:]), int(r), int(u or NAT)] for t, r, u, _ in fields]
+    time, retrieved_at, updated_at = np.array(times, dtype=np.int64).reshape(-1, 3)[text].T
+    return rows.having(
+        available_at=np.where(lagging, rows["start"] + time, time),
+        retrieved_at=retrieved_at,
+        provider_updated_at=updated_at,
+        run=as_texts([run for *_, run in fields], text),
     )
-    heads = heads.having(channel=code[heads["channel"]], text=texts.indices.to_numpy())
-    for channel, rev in {*zip(heads["channel"].tolist(), heads["rev"].tolist(), strict=True)}:
-        mine, theirs = ((r["channel"] == channel) & (r["rev"] == rev) for r in (rows, heads))
-        at = np.searchsorted(heads["start"][theirs], rows["start"][mine], side="right") - 1
-        text[mine] = np.where(at < 0, -1, heads["text"][theirs][at])
-    rows, text = rows.take(text >= 0), text[text >= 0]
-    time, retrieved, updated, lagging = np.array(numbers, dtype=np.int64).reshape(-1, 4)[text].T
-    run = np.array([labels[run] for *_, run in said] or [0], dtype=np.int64)[text]
-    known = np.where(lagging == 1, rows["start"] + time, time)
-    rows = rows.having(
-        available_at=known, retrieved_at=retrieved, provider_updated_at=updated, run=run
-    )
-    return Rows(rows.channels, tuple(labels), rows.column)
 
 
-def lead_minutes(
-    target: np.ndarray[Any, Any], issued: np.ndarray[Any, Any], resolution: Any
-) -> np.ndarray[Any, Any]:
-    """Return the lead from the slot of issue, so that the tag takes few values however odd the second of issue."""
-    return np.asarray((target - issued // resolution * resolution) // 60)
+def _text_codes(rows: Rows, heads: Rows, codes: Slots) -> Slots:
+    """Return the code of the last head at or before each row of its channel and rev, or -1."""
+    result = np.full(len(rows), -1, dtype=np.int64)
+    channel = heads.codes(rows.channels)
+    for wanted_channel, rev in set(zip(channel.tolist(), heads["rev"].tolist(), strict=True)):
+        mine = (rows["channel"] == wanted_channel) & (rows["rev"] == rev)
+        theirs = (channel == wanted_channel) & (heads["rev"] == rev)
+        at = np.searchsorted(heads["start"][theirs], rows["start"][mine], side="right")
+        result[mine] = np.append(-1, codes[theirs])[at]
+    return result
+
+
+def lead_minutes(target: Slots, issued: Slots, resolution_s: Slots) -> Slots:
+    """Return the lead from the slot of issue.
+
+    So the tag takes few values, however odd the second of issue.
+    """
+    return (target - issued // resolution_s * resolution_s) // 60
 
 
 def forecast_lines(rows: Rows) -> Iterator[bytes]:
-    """Yield forecasts as batches of lines: tags series, place, model, res, lead_min; time = issued_at."""
+    """Yield forecasts as batches of lines.
+
+    Tags are series, place, model, res and lead_min; the time is ``issued_at``.
+    """
     lead = lead_minutes(rows["start"], rows["issued_at"], rows.dimension("resolution_s"))
-    kinds, which = encode(
-        pd.DataFrame({"channel": rows["channel"], "lead": lead}), ("channel", "lead")
-    )
+    identity = pd.DataFrame({"channel": rows["channel"], "lead": lead})
+    kinds, kind = encode(identity, ["channel", "lead"])
     heads = []
     for code, minutes in kinds:
         series, place, model, _, resolution_s = rows.channels[code]
@@ -185,20 +184,24 @@ def forecast_lines(rows: Rows) -> Iterator[bytes]:
             "lead_min": minutes,
         }
         heads.append(head("forecasts", tags) + " p50=")
-    labels = [text_field(text) for text in rows.labels]
-    columns = [_pick(heads, which), pa.array(rows["p50"]).cast(pa.string())]
+    columns = [_pick(heads, kind), pa.array(rows["p50"]).cast(pa.string())]
     for name in ("p10", "p90"):
-        known = pa.array(rows[name], mask=np.isnan(rows[name])).cast(pa.string())
-        columns.append(pc.fill_null(pc.binary_join_element_wise(f",{name}=", known, ""), ""))
-    columns += [_pick([f",tier={text}" for text in labels], rows["tier"])]
-    columns += [_pick([f",run={text} " for text in labels], rows["run"])]
-    yield from _batches(*columns, pa.array(rows["issued_at"]).cast(pa.string()))
+        texts = pa.array(rows[name], mask=np.isnan(rows[name])).cast(pa.string())
+        columns.append(pc.fill_null(pc.binary_join_element_wise(f",{name}=", texts, ""), ""))
+    for name in ("tier", "run"):
+        codes, texts = pd.factorize(rows[name])
+        columns.append(_pick([f",{name}={text_field(text)}" for text in texts], codes))
+    times = pa.array(rows["issued_at"]).cast(pa.string())
+    yield from _batches(*columns, _pick([" "], np.zeros(len(rows), dtype=np.int64)), times)
 
 
-def verdict_lines(rows: pd.DataFrame, numbers: np.ndarray[Any, Any]) -> bytes:
-    """Return verdicts as lines; tag ``n`` counts the verdicts on one value, so that none overwrites another."""
+def verdict_lines(rows: pd.DataFrame, numbers: list[int]) -> bytes:
+    """Return verdicts as lines.
+
+    Tag ``n`` counts the verdicts on one value, so that none overwrites another.
+    """
     lines = []
-    rows = rows.assign(start=seconds(rows["start"]), at=seconds(rows["at"]), n=numbers)
+    rows = rows.assign(start=from_index(rows["start"]), at=from_index(rows["at"]), n=numbers)
     for row in rows.to_dict("records"):
         tags = {name: row[name] for name in ("series", "place", "source", "rev", "n")}
         fields = [
@@ -209,7 +212,7 @@ def verdict_lines(rows: pd.DataFrame, numbers: np.ndarray[Any, Any]) -> bytes:
     return "\n".join(lines).encode()
 
 
-def _pick(texts: list[str], codes: np.ndarray[Any, Any]) -> Any:
+def _pick(texts: list[str], codes: Slots) -> Any:
     return pa.array(texts, pa.string()).take(pa.array(codes))
 
 

@@ -1,4 +1,8 @@
-"""What happens to values at the door: which are refused, which are new, which revise, and when each could be known."""
+"""Arriving values against stored ones.
+
+Some are refused, some are new, some revise; and each gets the time at which it could be
+known.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +12,34 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from factory_lib.catalogue import Catalogue, Kind, Series
+from factory_lib.catalogue import Catalogue, Kind
 from factory_lib.frames import conform
-from factory_lib.slots import Slots, available_at, on_grid
-from factory_lib.store.rows import FORECAST, MAX_LEAD_S, NAT, Channel, Rows, encode, seconds
+from factory_lib.slots import Slots, available_at, from_index, on_grid
+from factory_lib.store.backend import (
+    FORECAST,
+    MAX_LEAD_S,
+    NAT,
+    PERCENTILES,
+    Channel,
+    Rows,
+    as_texts,
+    encode,
+)
+
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 @dataclass(frozen=True)
 class WriteResult:
-    """What a write did, counted in the store.
+    """The counts of a write, taken in the store.
 
     Attributes
     ----------
     unchanged : int
-        Rows that say nothing new: equal to what is held, or older than it.
+        Rows that say nothing new: equal to the stored ones, or older.
     older : int
-        Those of the unchanged ones that differ, and that were replaced before what is
-        held.
+        Those of the unchanged ones that differ, and that were replaced before the
+        stored ones.
     """
 
     new: int = 0
@@ -34,9 +49,7 @@ class WriteResult:
     older: int = 0
 
     def __add__(self, other: WriteResult) -> WriteResult:
-        return WriteResult(
-            *(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True))
-        )
+        return WriteResult(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
     @property
     def written(self) -> int:
@@ -45,7 +58,7 @@ class WriteResult:
 
 
 def admit(frame: pd.DataFrame, run_id: str, catalogue: Catalogue) -> tuple[Rows, int]:
-    """Return a tidy frame as rows, ordered by channel, start and arrival, and how many were refused.
+    """Return a tidy frame as rows, by channel, start and arrival, and the number refused.
 
     Column ``available_at`` holds the publication rule, as if every value were a first
     one; ``rev`` is 1.
@@ -57,186 +70,147 @@ def admit(frame: pd.DataFrame, run_id: str, catalogue: Catalogue) -> tuple[Rows,
     """
     frame = conform(frame)
     distinct, code = encode(frame, Channel._fields)
-    rows = Rows(
-        tuple(Channel(*parts) for parts in distinct),
-        (run_id,),
-        {
-            "channel": code,
-            "start": seconds(frame["start"]),
-            "rev": np.ones(len(frame), dtype=np.int64),
-            "value": frame["value"].to_numpy(),
-            "retrieved_at": seconds(frame["retrieved_at"]),
-            "provider_updated_at": seconds(frame["provider_updated_at"]),
-            "run": np.zeros(len(frame), dtype=np.int64),
-        },
-    )
-    good = np.zeros(len(rows), dtype=bool)
-    known = np.full(len(rows), NAT, dtype=np.int64)
-    for number, channel in enumerate(rows.channels):
-        mine = np.flatnonzero(code == number) if len(rows.channels) > 1 else slice(None)
+    start = from_index(frame["start"])
+    value = frame["value"].to_numpy()
+    retrieved_at = from_index(frame["retrieved_at"])
+    good = np.isfinite(value) & (retrieved_at > NAT)
+    rule_at = retrieved_at.copy()  # of a kind that no view shows
+    channels = [Channel(*parts) for parts in distinct]
+    for number, channel in enumerate(channels):
+        mine = np.flatnonzero(code == number) if len(channels) > 1 else slice(None)
         entry = catalogue[channel.series]
-        good[mine] = _possible(entry, channel, rows["start"][mine], rows["value"][mine]) & (
-            rows["retrieved_at"][mine] > NAT
-        )
-        known[mine] = _rule(entry, channel, rows["start"][mine], rows["retrieved_at"][mine])
-    rows = rows.having(available_at=known)
-    return _in_order(rows.take(good)), int((~good).sum())
-
-
-def _possible(
-    entry: Series, channel: Channel, starts: Slots, values: np.ndarray[Any, Any]
-) -> np.ndarray[Any, Any]:
-    return np.asarray(
-        np.isfinite(values) & ~entry.outside(values) & on_grid(entry, starts, channel.resolution_s)
-    )
-
-
-def _rule(entry: Series, channel: Channel, starts: Slots, retrieved: Slots) -> Slots:
-    if (
-        Kind(channel.kind) not in entry.publication
-    ):  # a kind that no view shows was known when it was made
-        return retrieved
-    return available_at(entry.rule(channel.kind, channel.source), starts, channel.resolution_s)
+        good[mine] &= ~entry.outside(value[mine])
+        good[mine] &= on_grid(entry, start[mine], channel.resolution_s)
+        if Kind(channel.kind) in entry.publication:
+            rule = entry.rule(channel.kind, channel.source)
+            rule_at[mine] = available_at(rule, start[mine], channel.resolution_s)
+    column = {
+        "channel": code,
+        "start": start,
+        "rev": np.ones(len(frame), dtype=np.int64),
+        "value": value,
+        "available_at": rule_at,
+        "retrieved_at": retrieved_at,
+        "provider_updated_at": from_index(frame["provider_updated_at"]),
+        "run": as_texts([run_id], np.zeros(len(frame), dtype=np.int64)),
+    }
+    rows = Rows(tuple(channels), column).take(good)
+    return _in_order(rows), int((~good).sum())
 
 
 def _in_order(rows: Rows) -> Rows:
-    """Order by channel, start and arrival; between two of unknown update, the provider's own order comes first."""
-    key = rows.keys()
-    if (key[1:] > key[:-1]).all():
+    """Order by channel, start and arrival.
+
+    Between two of unknown update, the provider's own order comes first.
+    """
+    if (np.diff(rows.keys()) > 0).all():
         return rows
-    rows = rows.take(np.lexsort((rows["retrieved_at"], key)))
+    rows = rows.take(np.lexsort((rows["retrieved_at"], rows.keys())))
     updated = rows["provider_updated_at"]
     return rows.take(np.lexsort((updated, np.cumsum(updated == NAT), rows.keys())))
 
 
-def settle(rows: Rows, held: Rows) -> tuple[Rows, WriteResult]:
-    """Compare what arrives with what is held, and return what is to be appended, with its ``rev`` and ``available_at``.
+def merge_values(rows: Rows, stored: Rows) -> tuple[Rows, WriteResult]:
+    """Return the rows to be appended, with ``rev`` and ``available_at``, and the counts.
 
-    ``rows`` come from ``admit``; ``held`` are the stored values of the same window,
-    ordered by channel, start and rev. Of several values of one slot the last to arrive
-    counts, and the others as unchanged. So does one that its provider updated before
-    the newest revision held, and one of unknown update that was held before a revision
-    of known update: it was only read again. Any other value of unknown update (or where
-    ``held`` does not say) is newer.
+    ``rows`` come from ``admit``; ``stored`` are those of the same window, by channel,
+    start and rev. Of several values of one slot the last to arrive counts, and the
+    others as unchanged: they would be revisions again when the batch comes again. So
+    does one that its provider updated before the newest stored revision, and one of
+    unknown update that was stored before a revision of known update: it was only read
+    again. Any other value of unknown update (or where ``stored`` does not say) is newer.
     """
-    if not len(rows):
-        return rows, WriteResult()
-    arrived, key = len(rows), rows.keys()
-    rows = rows.take(
-        np.r_[key[1:] != key[:-1], True]
-    )  # all of them would be revisions again when the batch comes again
-    key, value = rows.keys(), rows["value"]
+    arrived = len(rows)
+    rows = rows.take(np.diff(rows.keys(), append=np.iinfo(np.int64).max) != 0)
     updated = rows["provider_updated_at"]
-    last_rev, last_value, last_updated = _latest(held, key, rows.channels)
-    differs = value != last_value  # NaN: nothing there before
-    again = (last_updated > NAT) & _said_before(rows, held)
-    older = differs & np.where(updated > NAT, updated < last_updated, again)
+    latest = _latest(stored, rows.keys(), rows.channels)
+    differs = rows["value"] != latest["value"]  # NaN: nothing there before
+    again = (latest["provider_updated_at"] > NAT) & _stored_before(rows, stored)
+    older = differs & np.where(updated > NAT, updated < latest["provider_updated_at"], again)
     changed = differs & ~older
-    rev = last_rev + changed
-    revised = changed & (rev > 1)
-    told = np.where(updated > NAT, updated, rows["retrieved_at"])
-    known = np.where(revised, np.maximum(rows["available_at"], told), rows["available_at"])
-    written = int(changed.sum())
+    revised = changed & (latest["rev"] > 0)
+    news_at = np.where(updated > NAT, updated, rows["retrieved_at"])
+    known_at = np.maximum(rows["available_at"], np.where(revised, news_at, NAT))
     result = WriteResult(
-        written - int(revised.sum()),
-        int(revised.sum()),
-        arrived - written,
-        older=int(np.count_nonzero(older)),
+        new=int(changed.sum() - revised.sum()),
+        revised=int(revised.sum()),
+        unchanged=arrived - int(changed.sum()),
+        older=int(older.sum()),
     )
-    return rows.having(rev=rev, available_at=known).take(changed), result
+    return rows.having(rev=latest["rev"] + 1, available_at=known_at).take(changed), result
 
 
-def goes_back(rows: Rows, held: Rows) -> bool:
-    """Tell whether a value of unknown update is one that a later revision replaced: the time of that one matters."""
-    _, last_value, _ = _latest(held, rows.keys(), rows.channels)
-    undated = rows["provider_updated_at"] == NAT
-    return bool((undated & (rows["value"] != last_value) & _said_before(rows, held)).any())
+def _latest(stored: Rows, keys: Slots, channels: tuple[Channel, ...]) -> dict[str, Any]:
+    """Return for each key its highest stored rev, with its value and its provider's time.
+
+    They are 0, NaN and ``NAT`` where nothing is stored.
+    """
+    latest: dict[str, Any] = {
+        "rev": np.zeros(len(keys), dtype=np.int64),
+        "value": np.full(len(keys), np.nan),
+        "provider_updated_at": np.full(len(keys), NAT, dtype=np.int64),
+    }
+    if len(stored):
+        stored_keys = stored.keys(channels)
+        order = np.lexsort((stored["rev"], stored_keys))
+        at = np.searchsorted(stored_keys, keys, side="right", sorter=order) - 1
+        at = order[np.maximum(at, 0)]
+        match = stored_keys[at] == keys
+        for name in latest.keys() & stored.column:
+            latest[name][match] = stored[name][at[match]]
+    return latest
 
 
-def _said_before(rows: Rows, held: Rows) -> np.ndarray[Any, Any]:
-    """Return a mask of ``rows`` whose value some revision held has."""
-    if not len(held) or held["rev"].max() < 2:
+def _stored_before(rows: Rows, stored: Rows) -> Mask:
+    """Return a mask of ``rows`` whose value some stored revision has."""
+    if not has_revisions(stored):
         return np.zeros(len(rows), dtype=bool)
-    have = pd.MultiIndex.from_arrays([held.keys(rows.channels), held["value"]])
-    return np.asarray(pd.MultiIndex.from_arrays([rows.keys(), rows["value"]]).isin(have))
+    return ~absent(rows, stored, ("value",))
 
 
-def _latest(
-    held: Rows, key: Slots, channels: tuple[Channel, ...]
-) -> tuple[Slots, np.ndarray[Any, Any], Slots]:
-    """Return the highest stored rev (0 if none), its value (NaN) and its provider's time (``NAT``) for each key."""
-    rev, value = np.zeros(len(key), dtype=np.int64), np.full(len(key), np.nan)
-    updated = np.full(len(key), NAT, dtype=np.int64)
-    if not len(held):
-        return rev, value, updated
-    held_key = held.keys(channels)
-    order = np.lexsort((held["rev"], held_key))
-    at = np.searchsorted(held_key, key, side="right", sorter=order) - 1
-    at = order[np.maximum(at, 0)]
-    found = held_key[at] == key
-    rev[found], value[found] = held["rev"][at][found], held["value"][at][found]
-    if "provider_updated_at" in held.column:
-        updated[found] = held["provider_updated_at"][at][found]
-    return rev, value, updated
+def has_revisions(rows: Rows) -> bool:
+    """Return whether any value was revised."""
+    return len(rows) > 0 and bool(rows["rev"].max() > 1)
 
 
-def absent(rows: Rows, held: Rows) -> np.ndarray[Any, Any]:
-    """Return a mask of ``rows`` that ``held`` does not have with the same channel, start, rev and value."""
-    if not len(held) or not len(rows):
-        return np.ones(len(rows), dtype=bool)
-    pairs = (
-        (rows.keys(), held.keys(rows.channels)),
-        *((rows[name], held[name]) for name in ("rev", "value")),
-    )
-    if all(np.array_equal(mine, theirs) for mine, theirs in pairs):
+def absent(rows: Rows, stored: Rows, names: tuple[str, ...] = ("rev", "value")) -> Mask:
+    """Return a mask of ``rows`` that are not stored with the same channel, start and values."""
+    keys = stored.keys(rows.channels) if len(stored) else stored["start"]
+    mine = [rows.keys(), *(rows[name] for name in names)]
+    theirs = [keys, *(stored[name] for name in names)]
+    if all(map(np.array_equal, mine, theirs)):
         return np.zeros(len(rows), dtype=bool)
-    have = pd.MultiIndex.from_arrays([held.keys(rows.channels), held["rev"], held["value"]])
-    want = pd.MultiIndex.from_arrays([rows.keys(), rows["rev"], rows["value"]])
-    return np.asarray(~want.isin(have))
+    present = pd.MultiIndex.from_arrays(mine).isin(pd.MultiIndex.from_arrays(theirs))
+    return np.asarray(~present)
 
 
 def admit_forecasts(frame: pd.DataFrame, run_id: str) -> tuple[Rows, int]:
-    """Return forecast rows (the last of each identity) as ``Rows`` and how many were refused."""
+    """Return forecasts (the last of each identity) as rows, and the number refused."""
     identity = frame[["series", "place", "model", "resolution_s"]].assign(kind=FORECAST)
     distinct, code = encode(identity, ("series", "place", "model", "kind", "resolution_s"))
-    tiers, labels = pd.factorize(frame["tier"].astype("str").fillna(""))
-    rows = Rows(
-        tuple(Channel(*parts) for parts in distinct),
-        (*map(str, labels), run_id),
-        {
-            "channel": code,
-            "start": seconds(frame["target_start"]),
-            "issued_at": seconds(frame["issued_at"]),
-            **{
-                name: frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
-                for name in ("p10", "p50", "p90")
-            },
-            "tier": tiers.astype(np.int64),
-            "run": np.full(len(frame), len(labels), dtype=np.int64),
-        },
-    )
+    column = {
+        "channel": code,
+        "start": from_index(frame["target_start"]),
+        "issued_at": from_index(frame["issued_at"]),
+        **{name: frame[name].to_numpy(np.float64, na_value=np.nan) for name in PERCENTILES},
+        "tier": frame["tier"].astype("str").fillna("").array,
+        "run": as_texts([run_id], np.zeros(len(frame), dtype=np.int64)),
+    }
+    rows = Rows(tuple(Channel(*parts) for parts in distinct), column)
     lead = rows["start"] + rows.dimension("resolution_s") - rows["issued_at"]
     good = np.isfinite(rows["p50"]) & (lead > 0) & (lead <= MAX_LEAD_S)
     kept = rows.take(good)
-    last = ~pd.MultiIndex.from_arrays([kept.keys(), kept["issued_at"]]).duplicated(keep="last")
-    return kept.take(last), int((~good).sum())
+    repeated = pd.MultiIndex.from_arrays([kept.keys(), kept["issued_at"]]).duplicated(keep="last")
+    return kept.take(~repeated), int((~good).sum())
 
 
-def settle_forecasts(rows: Rows, held: Rows) -> tuple[Rows, WriteResult]:
-    """Return the forecasts that are new or different, and the count."""
-
-    def table(of: Rows) -> pd.DataFrame:
-        index = pd.MultiIndex.from_arrays([of.keys(rows.channels), of["issued_at"]])
-        return pd.DataFrame(
-            {**{name: of[name] for name in ("p10", "p50", "p90")}, "tier": of.texts("tier")}, index
-        )
-
-    held = held.take(
-        held.keys(rows.channels) >= 0
-    )  # the window also holds other providers' channels
-    want, have = table(rows), table(held)
-    known = np.asarray(want.index.isin(have.index))
-    have = have.reindex(want.index)
-    equal = known & np.asarray(((want == have) | (want.isna() & have.isna())).all(axis=1))
-    result = WriteResult(int((~known).sum()), int((known & ~equal).sum()), int(equal.sum()))
-    return rows.take(~equal), result
+def merge_forecasts(rows: Rows, stored: Rows) -> tuple[Rows, WriteResult]:
+    """Return the forecasts that are new or different, and the counts."""
+    is_new = absent(rows, stored, ("issued_at",))
+    differs = absent(rows, stored, ("issued_at", *PERCENTILES, "tier"))
+    result = WriteResult(
+        new=int(is_new.sum()),
+        revised=int((differs & ~is_new).sum()),
+        unchanged=int((~differs).sum()),
+    )
+    return rows.take(differs), result

@@ -13,7 +13,7 @@ from factory_lib.catalogue import default_catalogue
 from factory_lib.errors import BadInput
 from factory_lib.frames import concat, tidy
 from factory_lib.store.base import VIEW_COLUMNS, Store
-from factory_lib.store.export import export
+from factory_lib.store.copying import export
 from factory_lib.store.sqlite import SqliteBackend
 
 START, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from factory_lib.catalogue import default_catalogue
 from factory_lib.errors import BadInput
 from factory_lib.store import lineprotocol
-from factory_lib.store.rows import NAT, Channel, Rows
+from factory_lib.store.backend import NAT, Channel, Rows
 
 SPOT = Channel("spot_eur_mwh", "ES", "omie", "observed", 3600)
 PLACE = Channel("temperature_c", "38.151,-3.629", "a=b c", "reanalysis", 3600)
@@ -24,7 +24,6 @@ def rows(
     number = len(known)
     return Rows(
         (channel,),
-        ("one", "two"),
         {
             "channel": np.zeros(number, dtype=np.int64),
             "start": first + np.arange(number, dtype=np.int64) * 3600,
@@ -33,7 +32,7 @@ def rows(
             "available_at": np.array(known, dtype=np.int64),
             "retrieved_at": np.full(number, 99, dtype=np.int64),
             "provider_updated_at": np.full(number, NAT, dtype=np.int64),
-            "run": np.array(run or [0] * number, dtype=np.int64),
+            "run": pd.array([("one", "two")[code] for code in run or [0] * number], dtype="str"),
         },
     )
 
@@ -95,25 +94,25 @@ def test_what_runs_say_is_what_each_value_had(
     which = np.zeros(len(whole), dtype=np.int64)
     first, texts = lineprotocol._runs(whole, which)
     bare = Rows(
-        whole.channels, (), {name: whole[name] for name in ("channel", "start", "rev", "value")}
+        whole.channels, {name: whole[name] for name in ("channel", "start", "rev", "value")}
     )
-    said = lineprotocol.spread(
+    expanded = lineprotocol.expand(
         bare, bare.take(first), pa.array(texts, pa.string()).dictionary_encode()
     )
-    assert len(said) == len(whole)
+    assert len(expanded) == len(whole)
     for name in ("available_at", "retrieved_at", "provider_updated_at"):
-        assert np.array_equal(said[name], whole[name])
-    assert list(said.texts("run")) == list(whole.texts("run"))
+        assert np.array_equal(expanded[name], whole[name])
+    assert list(expanded["run"]) == list(whole["run"])
 
 
 def test_a_value_whose_run_is_not_there_yet_is_left_out() -> None:
     bare = rows([0, 0, 0])
-    said = lineprotocol.spread(
+    expanded = lineprotocol.expand(
         bare, bare.take(np.array([1])), pa.array(["=5;6;7;x;y"]).dictionary_encode()
     )
-    assert said["start"].tolist() == [3600, 7200]
-    assert said["provider_updated_at"].tolist() == [7, 7]
-    assert list(said.texts("run")) == ["x;y", "x;y"]
+    assert expanded["start"].tolist() == [3600, 7200]
+    assert expanded["provider_updated_at"].tolist() == [7, 7]
+    assert list(expanded["run"]) == ["x;y", "x;y"]
 
 
 @pytest.mark.parametrize("text", ["", "a\nb", "a\\"], ids=repr)
@@ -145,7 +144,7 @@ def test_verdicts_on_one_value_do_not_overwrite_each_other() -> None:
             "by": "Ana",
         }
     )
-    first, second = lineprotocol.verdict_lines(verdicts, np.array([0, 1])).decode().splitlines()
+    first, second = lineprotocol.verdict_lines(verdicts, [0, 1]).decode().splitlines()
     assert first.startswith("verdicts,n=0,place=ES,rev=1,series=load_mw,source=ree ")
     assert 'reason="a \\"quoted\\" \\\\ reason",at="10"' in first
     assert second.startswith("verdicts,n=1,")
