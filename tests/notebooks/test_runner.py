@@ -26,8 +26,8 @@ from factory_lib.runs import records, runner
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
 from factory_lib.state import open_state
+from factory_lib.state.calls import ticks_since
 from factory_lib.state.marks import get_mark, get_marks
-from factory_lib.state.ticks import ticks_since
 
 MakeNotebook = Callable[..., None]
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)

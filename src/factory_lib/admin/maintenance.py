@@ -25,7 +25,7 @@ from factory_lib.models import registry
 from factory_lib.results import JobResult
 from factory_lib.runs import records
 from factory_lib.settings.records import StoreSettings
-from factory_lib.state import alerts, calls, ticks
+from factory_lib.state import alerts, calls
 from factory_lib.store import copying, open_store
 
 FILES = ("store.db", "state.db")
@@ -225,7 +225,7 @@ def _remove_runs(ctx: RunContext, horizon: datetime) -> int:
 def _shorten_state(ctx: RunContext, now: datetime) -> int:
     horizon = now - timedelta(days=ctx.settings.retention.calls_days)
     removed = calls.delete_calls_before(ctx.state, horizon)
-    removed += ticks.delete_ticks_before(ctx.state, now - TICKS_KEPT)
+    removed += calls.delete_ticks_before(ctx.state, now - TICKS_KEPT)
     removed += alerts.delete_resolved_before(ctx.state, horizon)
     ctx.state.compact()
     return removed

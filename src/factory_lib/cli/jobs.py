@@ -19,7 +19,7 @@ from factory_lib.errors import BadInput, FactoryError, JobLocked
 from factory_lib.runs import due
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
-from factory_lib.state import marks, open_state, ticks
+from factory_lib.state import calls, marks, open_state
 
 # A job that failed outweighs one that was only locked, whatever the numbers say.
 _WORST_FIRST = (1, 2, 69, 75, 0)
@@ -127,7 +127,7 @@ def _nothing_due(settings: Settings, name: str, now: datetime) -> str | None:
     with open_state(settings) as state:
         reason = due.nothing_due(settings, state, name, now)
         if reason:
-            ticks.count_tick(state, name, "not_due", now)
+            calls.count_tick(state, name, "not_due", now)
     return reason
 
 
@@ -148,7 +148,7 @@ def _run(
         folder, record = runner.run_job(settings, name, spec, as_of, run_options)
     except JobLocked as locked:
         with open_state(settings) as state:
-            ticks.count_tick(state, name, "locked", as_of)
+            calls.count_tick(state, name, "locked", as_of)
         _report({"job": name, "status": "skipped", "summary": str(locked)}, as_json)
         return locked.exit_code
     sentence = f"{record.error or record.summary}\n  {folder / 'report.html'}"

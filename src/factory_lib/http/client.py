@@ -35,7 +35,7 @@ from factory_lib.errors import (
 from factory_lib.settings import Settings
 from factory_lib.settings.records import SourceSettings
 from factory_lib.settings.secrets import Secret, hide
-from factory_lib.state import State, breaker, limiter
+from factory_lib.state import State, limiter
 from factory_lib.state.calls import Call, record_call
 from factory_lib.state.limiter import LONGEST_WAIT_S
 
@@ -238,9 +238,9 @@ class Http:
         host = self.source
         if self._settings.simulated and not self._settings.simulator_url:
             raise NoSimulator(host)
-        breaker.refuse_if_open(self._state.hosts, host, self._clock.now())
+        limiter.refuse_if_open(self._state.hosts, host, self._clock.now())
         limiter.acquire(self._state.hosts, host, self.limits, self._clock)
-        breaker.acquire(self._state.hosts, host, self._clock.now(), self._settings.breaker)
+        limiter.pass_breaker(self._state.hosts, host, self._clock.now(), self._settings.breaker)
         call = Call(self._clock.now(), "http", host, Unreachable.__name__)
         began = time.perf_counter()
         try:
@@ -262,14 +262,14 @@ class Http:
         """Tell limiter and breaker how a request ended."""
         now = self._clock.now()
         if isinstance(error, ServerError | Unreachable):
-            breaker.record_failure(
+            limiter.record_failure(
                 self._state.hosts, self.source, now, self._settings.breaker, status
             )
         elif isinstance(error, QuotaError):
             pause = timedelta(seconds=error.retry_after_s or QUOTA_PAUSE_S)
             limiter.block_until(self._state.hosts, self.source, now + pause)
         else:  # it works, even where it has nothing for us
-            breaker.record_success(self._state.hosts, self.source)
+            limiter.record_success(self._state.hosts, self.source)
 
     def _send(
         self,

@@ -30,7 +30,7 @@ from factory_lib.results import JobResult
 from factory_lib.runs.records import RunRecord, stamp
 from factory_lib.settings import Settings
 from factory_lib.settings.records import AlertSettings
-from factory_lib.state import State, breaker, marks
+from factory_lib.state import State, limiter, marks
 from factory_lib.state.alerts import NEVER, AlertRecord, edit_alerts, list_alerts
 
 Topic = Literal["job", "gap", "recovery", "circuit", "key", "plan", "forecast", "test"]
@@ -257,7 +257,7 @@ def after_run(state: State, settings: Settings, record: RunRecord, at: datetime)
     else:
         text = f"{record.status}: {record.error or record.summary}"
         raise_event(state, Event("job", record.job, Severity.WARNING, text), at)
-    hosts = breaker.open_hosts(state.hosts, settings.breaker)
+    hosts = limiter.open_hosts(state.hosts, settings.breaker)
     events = (
         Event("circuit", host, Severity.WARNING, why)
         for host, why in hosts.items()

@@ -29,7 +29,7 @@ from factory_lib.pipeline.targets import clients
 from factory_lib.results import JobResult, ResultStatus
 from factory_lib.settings import Settings
 from factory_lib.settings.secrets import Secret
-from factory_lib.state import State, calls, marks, open_state, ticks
+from factory_lib.state import State, calls, marks, open_state
 from factory_lib.store import open_store
 
 LITTLE_DISK_GB, TOO_LITTLE_DISK_GB = 5.0, 1.0
@@ -310,7 +310,7 @@ def _disk(settings: Settings) -> DiagnosticCheck:
 
 
 def _jobs(ctx: RunContext, now: datetime) -> pd.DataFrame:
-    rows = pd.DataFrame(ticks.ticks_since(ctx.state, now - _DAY), columns=ticks.Tick._fields)
+    rows = pd.DataFrame(calls.ticks_since(ctx.state, now - _DAY), columns=calls.Tick._fields)
     counts = rows.pivot_table(
         index="job", columns="outcome", values="ticks", aggfunc="sum", fill_value=0
     ).reindex(columns=[*ENDED, "not_due", "locked"], fill_value=0)

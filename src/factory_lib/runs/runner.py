@@ -23,7 +23,7 @@ from factory_lib.files import lock, write_atomically
 from factory_lib.runs import records, report
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
-from factory_lib.state import State, marks, open_state, ticks
+from factory_lib.state import State, calls, marks, open_state
 
 AfterRun = Callable[[State, Settings, records.RunRecord, datetime], None]
 # about one start in a hundred loses a race for its ports when several run at once
@@ -303,7 +303,7 @@ def _remember(
     for how it ended says nothing of now.
     """
     with open_state(settings) as state:
-        ticks.count_tick(state, record.job, record.status, at)
+        calls.count_tick(state, record.job, record.status, at)
         if after_run:
             note = {"status": record.status, "summary": record.summary, "error": record.error}
             marks.set_mark(state, marks.LAST_RUN, record.job, began, note)

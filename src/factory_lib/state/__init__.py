@@ -1,4 +1,4 @@
-"""The state that all processes of a profile share, in SQLite files; the only place with their SQL.
+"""The state that all processes of a profile share, and the only place with its SQL.
 
 One module per table: functions take the open ``State`` (or its ``Hosts``), and records
 or plain values in and out.

@@ -75,10 +75,9 @@ def edit_alerts(state: State) -> Iterator[dict[tuple[str, str], AlertRecord]]:
 
 def delete_resolved_before(state: State, instant: datetime) -> int:
     """Delete the alerts that were resolved before ``instant`` and return how many there were."""
-    with state.transaction() as connection:
-        return connection.execute(
-            "DELETE FROM alert WHERE status = 'resolved' AND last_at < ?", (epoch(instant),)
-        ).rowcount
+    return state.change(
+        "DELETE FROM alert WHERE status = 'resolved' AND last_at < ?", [(epoch(instant),)]
+    )
 
 
 def _record(row: tuple[object, ...]) -> AlertRecord:

@@ -59,10 +59,7 @@ class Attempt(NamedTuple):
 
 
 def _save(state: State, attempts: Iterable[Attempt]) -> None:
-    with state.transaction() as connection:
-        connection.executemany(
-            "INSERT OR REPLACE INTO attempt VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", attempts
-        )
+    state.change("INSERT OR REPLACE INTO attempt VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", attempts)
 
 
 def _select(state: State, scope: str, subject: str = "*") -> list[Attempt]:
@@ -73,7 +70,7 @@ def _select(state: State, scope: str, subject: str = "*") -> list[Attempt]:
     return [Attempt(*row) for row in rows]
 
 
-# -- per source: ingestion ------------------------------------------------------------------------
+# -- per source: ingestion ---------
 
 
 def record_requests(state: State, sources: Iterable[str], now: datetime) -> None:
@@ -93,7 +90,7 @@ def late_retry_at(requested_at: datetime, available_at: datetime) -> datetime:
     return requested_at + min(LONGEST_PAUSE, pause)
 
 
-# -- per gap: what no source has ------------------------------------------------------------------
+# -- per gap: what no source has ---------
 
 
 def record_unfillable(
@@ -119,10 +116,7 @@ def record_unfillable(
 
 def delete_expired(state: State, now: datetime) -> None:
     """Delete the gaps to be requested again at ``now``: they were requested, or filled."""
-    with state.transaction() as connection:
-        connection.execute(
-            "DELETE FROM attempt WHERE scope = 'gap' AND retry_at <= ?", (epoch(now),)
-        )
+    state.change("DELETE FROM attempt WHERE scope = 'gap' AND retry_at <= ?", [(epoch(now),)])
 
 
 def unfillable_stretches(
@@ -156,7 +150,7 @@ def _gap_wait_s(age_s: int) -> int:
     return int(min(max(age_s, SOONEST.total_seconds()), LONGEST.total_seconds()))
 
 
-# -- the automatic backfill: what a provider failed to answer for ---------------------------------
+# -- the automatic backfill: what a provider failed to answer for ---------
 
 
 @dataclass(frozen=True)

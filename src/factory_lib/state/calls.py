@@ -1,11 +1,13 @@
-"""Calls: one row for each HTTP request, store operation and registry operation.
+"""Calls and ticks, counted for the metrics.
 
-They are for the metrics; no parameter and no secret is part of a row.
+One row for each HTTP request, store operation and registry operation, without parameters
+and secrets; and for each job the number of its ticks by outcome and day.
 """
 
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
+from factory_lib.clock import epoch
 from factory_lib.state.database import State
 
 Component = Literal["http", "store", "registry"]
@@ -35,10 +37,8 @@ class Call(NamedTuple):
 
 def record_call(state: State, call: Call) -> None:
     """Store one call."""
-    with state.transaction() as connection:
-        connection.execute(
-            "INSERT INTO call VALUES (?, ?, ?, ?, ?, ?, ?)", (call.at.timestamp(), *call[1:])
-        )
+    row = (call.at.timestamp(), *call[1:])
+    state.change("INSERT INTO call VALUES (?, ?, ?, ?, ?, ?, ?)", [row])
 
 
 def calls_since(state: State, since: datetime) -> list[Call]:
@@ -52,5 +52,34 @@ def calls_since(state: State, since: datetime) -> list[Call]:
 
 def delete_calls_before(state: State, instant: datetime) -> int:
     """Delete the calls before ``instant`` and return how many there were."""
-    with state.transaction() as connection:
-        return connection.execute("DELETE FROM call WHERE at < ?", (instant.timestamp(),)).rowcount
+    return state.change("DELETE FROM call WHERE at < ?", [(instant.timestamp(),)])
+
+
+class Tick(NamedTuple):
+    """The number of ticks of a job with the same outcome on one UTC day."""
+
+    job: str
+    outcome: str
+    ticks: int
+
+
+def count_tick(state: State, job: str, outcome: str, at: datetime) -> None:
+    """Count one tick of a job: ``not_due``, ``ok``, ``failed``, ``killed`` or ``locked``."""
+    state.change(
+        "INSERT INTO tick VALUES (?, ?, ?, 1, ?)"
+        " ON CONFLICT DO UPDATE SET count = count + 1, last_at = excluded.last_at",
+        [(job, at.date().isoformat(), outcome, epoch(at))],
+    )
+
+
+def ticks_since(state: State, since: datetime) -> list[Tick]:
+    """Return the ticks of all days from the UTC day of ``since`` on."""
+    rows = state.query(
+        "SELECT job, outcome, count FROM tick WHERE day >= ?", (since.date().isoformat(),)
+    )
+    return [Tick(*row) for row in rows]
+
+
+def delete_ticks_before(state: State, instant: datetime) -> int:
+    """Delete the ticks of the days before that of ``instant`` and return the number of rows."""
+    return state.change("DELETE FROM tick WHERE day < ?", [(instant.date().isoformat(),)])

@@ -1,4 +1,4 @@
-"""SQLite files that several processes share: what must be remembered and is not a measured value.
+"""SQLite files that several processes share: all state that is no measured value.
 
 ``state.db`` belongs to a profile, ``hosts.db`` to all real profiles of an installation,
 since a provider counts the requests of all of them; a simulated profile has its own.
@@ -6,10 +6,11 @@ Standard library only: the tick that finds nothing due opens ``state.db`` and no
 else.
 """
 
+import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -17,9 +18,49 @@ from typing import Any, ClassVar, Self
 from factory_lib.errors import SchemaMismatch
 from factory_lib.files import lock
 from factory_lib.settings import Settings
-from factory_lib.state import schema
 
 BUSY_TIMEOUT_S = 30.0
+HostRows = Sequence[tuple[Any, ...]]
+
+META = "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
+CALL = """CREATE TABLE call (at REAL NOT NULL, component TEXT NOT NULL,
+    target TEXT NOT NULL, status TEXT NOT NULL, rows INTEGER NOT NULL, size INTEGER NOT NULL,
+    duration_ms REAL NOT NULL)"""
+CALL_INDEX = "CREATE INDEX call_at ON call (at)"
+IMPORT_LEDGER = """CREATE TABLE import_ledger (sha256 TEXT, member TEXT,
+    format TEXT NOT NULL, status TEXT NOT NULL, at INTEGER NOT NULL, counts TEXT NOT NULL,
+    PRIMARY KEY (sha256, member)) WITHOUT ROWID"""
+ALERT = """CREATE TABLE alert (topic TEXT, entity TEXT, severity INTEGER NOT NULL,
+    message TEXT NOT NULL, status TEXT NOT NULL, opened_at INTEGER NOT NULL,
+    last_at INTEGER NOT NULL, count INTEGER NOT NULL, notified TEXT NOT NULL,
+    notified_at INTEGER NOT NULL, muted_until INTEGER NOT NULL, by TEXT NOT NULL,
+    PRIMARY KEY (topic, entity)) WITHOUT ROWID"""
+ATTEMPT = """CREATE TABLE attempt (scope TEXT, subject TEXT, since INTEGER, until INTEGER,
+    requested TEXT, first_at INTEGER NOT NULL, at INTEGER NOT NULL, retry_at INTEGER NOT NULL,
+    outcome TEXT NOT NULL, PRIMARY KEY (scope, subject, since, until, requested)) WITHOUT ROWID"""
+STATE = (
+    META,
+    """CREATE TABLE mark (topic TEXT, entity TEXT, at INTEGER NOT NULL, note TEXT NOT NULL,
+    PRIMARY KEY (topic, entity)) WITHOUT ROWID""",
+    """CREATE TABLE tick (job TEXT, day TEXT, outcome TEXT, count INTEGER NOT NULL,
+    last_at INTEGER NOT NULL, PRIMARY KEY (job, day, outcome)) WITHOUT ROWID""",
+    CALL,
+    CALL_INDEX,
+    IMPORT_LEDGER,
+    ALERT,
+    ATTEMPT,
+)
+HOSTS = (
+    META,
+    """CREATE TABLE spacing (host TEXT PRIMARY KEY, next_at REAL NOT NULL, day TEXT NOT NULL,
+    used INTEGER NOT NULL) WITHOUT ROWID""",
+    """CREATE TABLE breaker (host TEXT PRIMARY KEY, failures INTEGER NOT NULL,
+    open_until REAL NOT NULL, probing INTEGER NOT NULL, cause TEXT NOT NULL) WITHOUT ROWID""",
+)
+
+# tables of schema 1 whose columns have other names since, in the same order
+_RENAMED = {"call": CALL, "import_ledger": IMPORT_LEDGER, "alert": ALERT}
+_INSERT_ATTEMPT = "INSERT INTO attempt VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class Database:
@@ -61,7 +102,7 @@ class Database:
         """Close the file."""
         self._connection.close()
 
-    # -- opening ------------------------------------------------------------------------------
+    # -- opening ---------
 
     def _open_writer(self) -> sqlite3.Connection:
         """Open the file; create it where it is missing."""
@@ -151,7 +192,7 @@ class Database:
     def _migrate_file(self) -> None:
         """Bring the file to the present schema, in one transaction."""
 
-    # -- for the modules of this package --------------------------------------------------------
+    # -- for the modules of this package ---------
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -171,6 +212,11 @@ class Database:
                 raise
             self._connection.execute("COMMIT")
 
+    def change(self, sql: str, rows: Iterable[Sequence[Any]]) -> int:
+        """Run a statement for each row, in one transaction, and return the rows it changed."""
+        with self.transaction() as connection:
+            return connection.executemany(sql, rows).rowcount
+
     def query(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a SELECT."""
         with self._writing:
@@ -180,7 +226,7 @@ class Database:
 class Hosts(Database):
     """Rate limits and circuit breakers of the providers' hosts."""
 
-    tables = schema.HOSTS
+    tables = HOSTS
 
 
 class State(Database):
@@ -193,7 +239,7 @@ class State(Database):
     """
 
     version = 2
-    tables = schema.STATE
+    tables = STATE
 
     def __init__(
         self, file: Path, hosts_file: Path, *, read_only: bool = False, lazy: bool = False
@@ -218,7 +264,7 @@ class State(Database):
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         if _version(connection) == 1:
-            schema.migrate_to_2(connection)
+            migrate_to_2(connection)
 
     def _migrate_file(self) -> None:
         if _version(self._connection) == self.version:
@@ -227,11 +273,11 @@ class State(Database):
             if _version(connection) == self.version:
                 return  # another process was faster
             self._migrate(connection)
-            spacing, breaker = schema.take_hosts(connection)
+            spacing, breaker = take_hosts(connection)
             # Killed between the two commits, the next process adds the same rows again,
             # which spaces the requests of one day too widely and loses nothing.
             with self.hosts.transaction() as hosts:
-                schema.merge_hosts(hosts, spacing, breaker)
+                merge_hosts(hosts, spacing, breaker)
 
     def damage(self) -> str:
         """Return the first finding of SQLite's integrity check; empty if the file is sound."""
@@ -267,3 +313,81 @@ def _version(connection: sqlite3.Connection) -> int | None:
         return None
     (version,) = connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
     return int(version)
+
+
+# -- migration of older files ---------
+
+
+def migrate_to_2(connection: sqlite3.Connection) -> None:
+    """Give a file of schema 1 the columns of schema 2, and one table for all attempts.
+
+    The hosts' tables are left to ``take_hosts``.
+    """
+    for table, statement in _RENAMED.items():
+        connection.execute(f"ALTER TABLE {table} RENAME TO former")
+        connection.execute(statement)
+        connection.execute(f"INSERT INTO {table} SELECT * FROM former")
+        connection.execute("DROP TABLE former")
+    connection.execute(CALL_INDEX)
+    connection.execute("UPDATE call SET component = 'http' WHERE component = 'net'")
+    connection.execute(ATTEMPT)
+    connection.execute(
+        "INSERT INTO attempt SELECT 'gap', series, first, last, asked, asked_at, asked_at,"
+        " again_at, 'empty' FROM unfillable"
+    )
+    connection.execute("DROP TABLE unfillable")
+    _migrate_marks(connection)
+    connection.execute("UPDATE meta SET value = '2' WHERE key = 'schema'")
+
+
+def _migrate_marks(connection: sqlite3.Connection) -> None:
+    marks = connection.execute("SELECT topic, entity, at, note FROM mark").fetchall()
+    for topic, entity, at, text in marks:
+        note = json.loads(text)
+        if topic == "asked":
+            row = ("source", entity, 0, 0, "", at, at, at, "requested")
+            connection.execute(_INSERT_ATTEMPT, row)
+        elif topic == "backfill again" and note:
+            connection.execute(_INSERT_ATTEMPT, _backfill_row(entity, at, note))
+        elif topic == "job" and "verdict" in note:
+            note["summary"] = note.pop("verdict")
+            connection.execute(
+                "UPDATE mark SET note = ? WHERE topic = ? AND entity = ?",
+                (json.dumps(note), topic, entity),
+            )
+    connection.execute("DELETE FROM mark WHERE topic IN ('asked', 'backfill again')")
+
+
+def _backfill_row(job: str, retry_at: int, note: dict[str, Any]) -> tuple[object, ...]:
+    latest = int(note["first"] + 60 * note["until_min"])
+    outcome = "failed" if note["failed"] else "complete"
+    return "backfill", job, 0, 0, "", note["first"], latest, retry_at, outcome
+
+
+def take_hosts(connection: sqlite3.Connection) -> tuple[HostRows, HostRows]:
+    """Remove the hosts' tables of schema 1 and return their rows: spacing, breaker."""
+    spacing = connection.execute("SELECT host, next_at, day, used FROM spacing").fetchall()
+    breaker = connection.execute(
+        "SELECT host, failures, open_until, probing, coalesce((SELECT status FROM call"
+        " WHERE component = 'http' AND target = host ORDER BY at DESC LIMIT 1), '') FROM breaker"
+    ).fetchall()
+    connection.execute("DROP TABLE spacing")
+    connection.execute("DROP TABLE breaker")
+    return spacing, breaker
+
+
+def merge_hosts(connection: sqlite3.Connection, spacing: HostRows, breaker: HostRows) -> None:
+    """Add the limits of one profile to those of all: the later turn, a day's sum of requests."""
+    connection.executemany(
+        "INSERT INTO spacing VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+        " next_at = max(next_at, excluded.next_at), day = max(day, excluded.day),"
+        " used = iif(day = excluded.day, used + excluded.used,"
+        " iif(day > excluded.day, used, excluded.used))",
+        spacing,
+    )
+    connection.executemany(
+        "INSERT INTO breaker VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+        " failures = max(failures, excluded.failures),"
+        " open_until = max(open_until, excluded.open_until)",
+        breaker,
+    )

@@ -42,21 +42,17 @@ def record_start(state: State, members: Sequence[Content], file_format: str, at:
     rows = [
         (member.sha256, member.name, file_format, STARTED, epoch(at), "{}") for member in members
     ]
-    with state.transaction() as connection:
-        connection.executemany(
-            "INSERT OR IGNORE INTO import_ledger VALUES (?, ?, ?, ?, ?, ?)", rows
-        )
+    state.change("INSERT OR IGNORE INTO import_ledger VALUES (?, ?, ?, ?, ?, ?)", rows)
 
 
 def record_completion(state: State, members: Sequence[Content], at: datetime) -> None:
     """Store that the members are imported in full."""
     rows = [(COMPLETE, epoch(at), member.sha256, member.name, STARTED) for member in members]
-    with state.transaction() as connection:
-        connection.executemany(
-            "UPDATE import_ledger SET status = ?, at = ?"
-            " WHERE sha256 = ? AND member = ? AND status = ?",
-            rows,
-        )
+    state.change(
+        "UPDATE import_ledger SET status = ?, at = ?"
+        " WHERE sha256 = ? AND member = ? AND status = ?",
+        rows,
+    )
 
 
 def completed_labels(state: State, members: Sequence[Content]) -> set[str]:

@@ -22,11 +22,8 @@ class Mark(NamedTuple):
 
 def set_mark(state: State, topic: str, entity: str, at: datetime, note: Any = None) -> None:
     """Remember when ``topic`` last happened to ``entity``."""
-    with state.transaction() as connection:
-        connection.execute(
-            "INSERT OR REPLACE INTO mark VALUES (?, ?, ?, ?)",
-            (topic, entity, epoch(at), json.dumps(note)),
-        )
+    row = (topic, entity, epoch(at), json.dumps(note))
+    state.change("INSERT OR REPLACE INTO mark VALUES (?, ?, ?, ?)", [row])
 
 
 def get_mark(state: State, topic: str, entity: str) -> Mark | None:

@@ -13,8 +13,8 @@ from factory_lib.admin import maintenance
 from factory_lib.context import RunContext, open_context
 from factory_lib.errors import BadInput, JobLocked
 from factory_lib.files import lock
+from factory_lib.state.calls import count_tick
 from factory_lib.state.marks import get_mark, set_mark
-from factory_lib.state.ticks import count_tick
 from factory_lib.store import copying
 from factory_lib.store.base import Store
 from tests.unit.conftest import SLOTS, Fill

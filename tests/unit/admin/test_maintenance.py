@@ -9,9 +9,8 @@ from factory_lib.context import RunContext, open_context
 from factory_lib.monitoring.health import check_health
 from factory_lib.runs import records
 from factory_lib.runs.records import RunRecord, stamp
-from factory_lib.state.calls import Call, record_call
+from factory_lib.state.calls import Call, count_tick, record_call
 from factory_lib.state.marks import set_mark
-from factory_lib.state.ticks import count_tick
 from tests.unit.conftest import SLOTS, Fill
 
 

@@ -15,7 +15,7 @@ from factory_lib.monitoring import alerts
 from factory_lib.monitoring.alerts import Event, Severity
 from factory_lib.runs.records import RunRecord
 from factory_lib.settings import load
-from factory_lib.state import breaker, open_state
+from factory_lib.state import limiter, open_state
 from factory_lib.state.marks import DRIFT, get_mark
 
 HOUR = timedelta(hours=1)
@@ -180,7 +180,7 @@ def record(status: str) -> RunRecord:
 
 def test_a_failed_job_and_an_open_circuit_raise_and_end(ctx: RunContext, now: datetime) -> None:
     for _ in range(5):
-        breaker.record_failure(ctx.state.hosts, "ree", now, ctx.settings.breaker, "503")
+        limiter.record_failure(ctx.state.hosts, "ree", now, ctx.settings.breaker, "503")
     alerts.after_run(ctx.state, ctx.settings, record("failed"), now)
     messages = {
         (row["topic"], row["entity"]): row["message"] for row in alerts.alert_rows(ctx.state)
@@ -191,7 +191,7 @@ def test_a_failed_job_and_an_open_circuit_raise_and_end(ctx: RunContext, now: da
     assert messages["circuit", "ree"].startswith(
         f"5 failures in a row, the last one HTTP 503; not asked until {until}"
     )
-    breaker.record_success(ctx.state.hosts, "ree")
+    limiter.record_success(ctx.state.hosts, "ree")
     alerts.after_run(ctx.state, ctx.settings, record("ok"), now)
     assert alerts.alert_rows(ctx.state) == []
 
@@ -200,9 +200,9 @@ def test_a_profile_that_uses_no_host_has_no_alert_of_one(ctx: RunContext, now: d
     home = str(ctx.settings.paths.hosts.parents[1])
     history = load("history", env={"FACTORY_HOME": home})
     for _ in range(5):
-        breaker.record_failure(ctx.state.hosts, "ree", now, ctx.settings.breaker, "503")
+        limiter.record_failure(ctx.state.hosts, "ree", now, ctx.settings.breaker, "503")
     with open_state(history) as state:
-        assert breaker.open_hosts(state.hosts, history.breaker).keys() == {"ree"}
+        assert limiter.open_hosts(state.hosts, history.breaker).keys() == {"ree"}
         alerts.after_run(state, history, record("ok"), now)
         assert alerts.alert_rows(state) == []
 

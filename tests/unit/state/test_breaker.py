@@ -13,7 +13,7 @@ from msgspec import structs
 from factory_lib.errors import CircuitOpen
 from factory_lib.settings import load
 from factory_lib.settings.records import BreakerSettings
-from factory_lib.state import Hosts, breaker, limiter, open_state
+from factory_lib.state import Hosts, limiter, open_state
 
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
 RULES = BreakerSettings(failures=5, open_s=300.0)
@@ -21,68 +21,68 @@ RULES = BreakerSettings(failures=5, open_s=300.0)
 
 def fail(hosts: Hosts, times: int, at: datetime = NOW) -> None:
     for _ in range(times):
-        breaker.record_failure(hosts, "ree", at, RULES, "500")
+        limiter.record_failure(hosts, "ree", at, RULES, "500")
 
 
 def test_it_opens_at_the_fifth_failure_and_not_before(hosts: Hosts) -> None:
     fail(hosts, 4)
-    breaker.acquire(hosts, "ree", NOW, RULES)
+    limiter.pass_breaker(hosts, "ree", NOW, RULES)
     fail(hosts, 1)
     with pytest.raises(CircuitOpen) as raised:
-        breaker.refuse_if_open(hosts, "ree", NOW)
+        limiter.refuse_if_open(hosts, "ree", NOW)
     assert raised.value.until == NOW + timedelta(seconds=300)
 
 
 def test_a_success_between_failures_begins_the_count_anew(hosts: Hosts) -> None:
     fail(hosts, 4)
-    breaker.record_success(hosts, "ree")
+    limiter.record_success(hosts, "ree")
     fail(hosts, 4)
-    breaker.refuse_if_open(hosts, "ree", NOW)
+    limiter.refuse_if_open(hosts, "ree", NOW)
 
 
 def test_half_open_lets_one_probe_through(hosts: Hosts) -> None:
     fail(hosts, 5)
     later = NOW + timedelta(seconds=300)
-    breaker.refuse_if_open(hosts, "ree", later)
-    breaker.acquire(hosts, "ree", later, RULES)
+    limiter.refuse_if_open(hosts, "ree", later)
+    limiter.pass_breaker(hosts, "ree", later, RULES)
     with pytest.raises(CircuitOpen):
-        breaker.acquire(hosts, "ree", later, RULES)
+        limiter.pass_breaker(hosts, "ree", later, RULES)
 
 
 def test_the_probe_decides(hosts: Hosts) -> None:
     fail(hosts, 5)
     later = NOW + timedelta(seconds=300)
-    breaker.acquire(hosts, "ree", later, RULES)
+    limiter.pass_breaker(hosts, "ree", later, RULES)
     fail(hosts, 1, later)
     with pytest.raises(CircuitOpen):
-        breaker.refuse_if_open(hosts, "ree", later + timedelta(seconds=299))
+        limiter.refuse_if_open(hosts, "ree", later + timedelta(seconds=299))
     again = later + timedelta(seconds=300)
-    breaker.acquire(hosts, "ree", again, RULES)
-    breaker.record_success(hosts, "ree")
-    breaker.acquire(hosts, "ree", again, RULES)
-    breaker.acquire(hosts, "ree", again, RULES)
+    limiter.pass_breaker(hosts, "ree", again, RULES)
+    limiter.record_success(hosts, "ree")
+    limiter.pass_breaker(hosts, "ree", again, RULES)
+    limiter.pass_breaker(hosts, "ree", again, RULES)
 
 
 def test_a_probe_whose_process_died_is_forgotten(hosts: Hosts) -> None:
     fail(hosts, 5)
-    breaker.acquire(hosts, "ree", NOW + timedelta(seconds=300), RULES)
+    limiter.pass_breaker(hosts, "ree", NOW + timedelta(seconds=300), RULES)
     with pytest.raises(CircuitOpen):
-        breaker.acquire(hosts, "ree", NOW + timedelta(seconds=599), RULES)
-    breaker.acquire(hosts, "ree", NOW + timedelta(seconds=600), RULES)
+        limiter.pass_breaker(hosts, "ree", NOW + timedelta(seconds=599), RULES)
+    limiter.pass_breaker(hosts, "ree", NOW + timedelta(seconds=600), RULES)
 
 
 def test_hosts_have_circuits_of_their_own(hosts: Hosts) -> None:
     fail(hosts, 5)
-    breaker.refuse_if_open(hosts, "omie", NOW)
+    limiter.refuse_if_open(hosts, "omie", NOW)
 
 
 def test_all_real_profiles_of_an_installation_share_one_circuit(hosts: Hosts, home: Path) -> None:
     fail(hosts, 5)
     env = {"FACTORY_HOME": str(home)}
     with open_state(load("history", env=env)) as second, pytest.raises(CircuitOpen):
-        breaker.acquire(second.hosts, "ree", NOW, RULES)
+        limiter.pass_breaker(second.hosts, "ree", NOW, RULES)
     with open_state(load("demo", env=env)) as simulated:
-        breaker.acquire(simulated.hosts, "ree", NOW, RULES)
+        limiter.pass_breaker(simulated.hosts, "ree", NOW, RULES)
 
 
 class Overtaken(Hosts):
@@ -96,14 +96,14 @@ class Overtaken(Hosts):
 def test_a_circuit_that_another_process_closes_meanwhile_is_closed(hosts: Hosts) -> None:
     fail(hosts, 5)
     overtaken = Overtaken(hosts.file)
-    breaker.acquire(overtaken, "ree", NOW, RULES)
-    assert breaker.open_hosts(hosts, RULES) == {}
+    limiter.pass_breaker(overtaken, "ree", NOW, RULES)
+    assert limiter.open_hosts(hosts, RULES) == {}
     overtaken.close()
 
 
 def test_a_clock_put_back_is_blocked_by_nothing_that_lies_ahead_of_it(hosts: Hosts) -> None:
     fail(hosts, 5, at=NOW + timedelta(days=366))
-    breaker.record_failure(hosts, "omie", NOW, RULES, "500")
+    limiter.record_failure(hosts, "omie", NOW, RULES, "500")
     limiter.forget_from(hosts, NOW + timedelta(hours=1))
-    breaker.refuse_if_open(hosts, "ree", NOW)
-    assert breaker.open_hosts(hosts, structs.replace(RULES, failures=1)).keys() == {"omie"}
+    limiter.refuse_if_open(hosts, "ree", NOW)
+    assert limiter.open_hosts(hosts, structs.replace(RULES, failures=1)).keys() == {"omie"}

@@ -15,8 +15,8 @@ import pytest
 from factory_lib.errors import JobLocked, SchemaMismatch
 from factory_lib.files import lock
 from factory_lib.state import State
+from factory_lib.state.calls import count_tick, ticks_since
 from factory_lib.state.marks import get_mark, get_marks, set_mark
-from factory_lib.state.ticks import count_tick, ticks_since
 
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
 

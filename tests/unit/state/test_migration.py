@@ -17,12 +17,11 @@ from factory_lib.clock import SimulatedClock, epoch
 from factory_lib.errors import CircuitOpen, QuotaError
 from factory_lib.settings import Settings
 from factory_lib.settings.records import BreakerSettings
-from factory_lib.state import State, attempts, breaker, import_ledger, limiter, open_state
+from factory_lib.state import State, attempts, import_ledger, limiter, open_state
 from factory_lib.state.alerts import NEVER, AlertRecord, list_alerts
 from factory_lib.state.attempts import NextPass, RetryPass
-from factory_lib.state.calls import Call, calls_since
+from factory_lib.state.calls import Call, calls_since, ticks_since
 from factory_lib.state.marks import LAST_RUN, LATEST_SLOT, get_marks
-from factory_lib.state.ticks import ticks_since
 
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
 AT = epoch(NOW)
@@ -160,8 +159,8 @@ def test_limits_go_on_for_all_real_profiles(settings: Settings) -> None:
         with pytest.raises(QuotaError, match="all 4 requests"):
             limiter.acquire(state.hosts, "ree", ree, clock)
         with pytest.raises(CircuitOpen):
-            breaker.acquire(state.hosts, "omie", NOW, RULES)
-        assert "HTTP 503" in breaker.open_hosts(state.hosts, RULES)["omie"]
+            limiter.pass_breaker(state.hosts, "omie", NOW, RULES)
+        assert "HTTP 503" in limiter.open_hosts(state.hosts, RULES)["omie"]
 
 
 def test_requests_of_two_profiles_on_one_day_are_added_up(settings: Settings) -> None:
@@ -198,8 +197,8 @@ def test_a_migration_that_breaks_off_leaves_the_old_file(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("factory_lib.state.schema.merge_hosts", killed)
+        patched.setattr("factory_lib.state.database.merge_hosts", killed)
         open_state(settings)
     with open_state(settings) as state:
         assert attempts.last_requests(state).keys() == {"ree", "omie"}
-        assert breaker.open_hosts(state.hosts, RULES).keys() == {"omie"}
+        assert limiter.open_hosts(state.hosts, RULES).keys() == {"omie"}

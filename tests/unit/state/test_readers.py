@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from factory_lib.settings import Settings
-from factory_lib.state import breaker, open_state
+from factory_lib.state import limiter, open_state
+from factory_lib.state.calls import count_tick, ticks_since
 from factory_lib.state.marks import get_marks, set_mark
-from factory_lib.state.ticks import count_tick, ticks_since
 
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
 WRITE_AND_DIE = """
@@ -24,7 +24,7 @@ import os, signal
 from datetime import UTC, datetime
 from factory_lib.settings import load
 from factory_lib.state import open_state
-from factory_lib.state.ticks import count_tick
+from factory_lib.state.calls import count_tick
 state = open_state(load("live"))
 count_tick(state, "job", "ok", datetime(2026, 4, 15, 10, 0, tzinfo=UTC))
 os.kill(os.getpid(), signal.SIGKILL)
@@ -43,18 +43,18 @@ def contents(folder: Path) -> dict[str, str]:
 def test_a_reader_leaves_the_folder_as_it_was(settings: Settings, home: Path) -> None:
     with open_state(settings) as state:
         count_tick(state, "job", "ok", NOW)
-        breaker.record_success(state.hosts, "ree")
+        limiter.record_success(state.hosts, "ree")
     before = contents(home)
     with open_state(settings, read_only=True) as reader:
         assert ticks_since(reader, NOW) == [("job", "ok", 1)]
-        assert breaker.open_hosts(reader.hosts, settings.breaker) == {}
+        assert limiter.open_hosts(reader.hosts, settings.breaker) == {}
     assert contents(home) == before
 
 
 def test_a_missing_file_reads_as_empty(settings: Settings, home: Path) -> None:
     with open_state(settings, read_only=True) as reader:
         assert get_marks(reader, "latest") == {}
-        assert breaker.open_hosts(reader.hosts, settings.breaker) == {}
+        assert limiter.open_hosts(reader.hosts, settings.breaker) == {}
     assert contents(home) == {}
 
 
