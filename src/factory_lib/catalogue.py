@@ -27,13 +27,13 @@ class Measurement(StrEnum):
     PRICES = "energy_prices"
     WEATHER = "weather_data"
     CLIMATE = "climate_daily"
-    # what a person brings of the plant itself: nobody is asked for it, no slot is
+    # what a person brings of the plant itself: no source is asked for it, no slot is
     # missed
     PLANT = "plant_records"
 
 
 class Kind(StrEnum):
-    """How a value came to be; forecasts have a table of their own."""
+    """The origin of a value; forecasts have a table of their own."""
 
     OBSERVED = "observed"
     REANALYSIS = "reanalysis"
@@ -41,7 +41,7 @@ class Kind(StrEnum):
 
 
 class Grid(StrEnum):
-    """What a slot is aligned to."""
+    """The alignment of slots."""
 
     UTC = "utc"  # multiples of the resolution since 1970: hours, quarters, UTC days
     LOCAL_DAY = "local_day"  # market days, 23 to 25 hours long
@@ -108,8 +108,7 @@ class Series:
     name : str
         Column name, unit included.
     low, high : float
-        Physically or legally possible range, inclusive; a value outside is rejected at
-        the door.
+        Physically or legally possible range, inclusive; a value outside is rejected.
     cadences : tuple of Cadence
         Resolution with validity, oldest first.
     publication : mapping of Kind to rule
@@ -165,7 +164,10 @@ class Series:
         return [(a, b, c) for a, b, c in cut if a < b]
 
     def due_until(self, now: datetime) -> datetime:
-        """Return the end (UTC) of what should be there at ``now``: published by the fastest kind, grace over."""
+        """Return the end (UTC) of what should be there at ``now``.
+
+        It is published by the fastest kind, and the grace is over.
+        """
         return max(
             rule.known_until(now - self.grace)
             for rule in (*self.publication.values(), *self.publication_by_source.values())
@@ -234,7 +236,7 @@ def _climate(name: str, unit: str, description: str, low: float, high: float) ->
 
 
 def _plant(name: str, unit: str, description: str, high: float, cadence: Cadence) -> Series:
-    # A record is known once its slot is over; it is imported when somebody brings it.
+    # A record is known once its slot is over; it is imported when a person brings it.
     return Series(
         name,
         Measurement.PLANT,

@@ -21,15 +21,13 @@ MADRID = ZoneInfo("Europe/Madrid")
 HOUR_S = 3600
 QUARTER_S = 900
 DAY_S = 86400
-REPLAY_AFTER = timedelta(
-    days=1
-)  # a run as of longer ago tells the past again, whoever asked for it
-# environment: the instant that a run of the present hands to its kernel as ``as_of``
+REPLAY_AFTER = timedelta(days=1)  # a run as of longer ago is a replay, whatever started it
+# environment: the instant that a run of the present gives its kernel as ``as_of``
 AS_OF_ENV = "FACTORY_PRESENT"
 
 
 class Clock(Protocol):
-    """What may ask for the time or wait; injected, so that no test waits."""
+    """A source of the time that can wait; injected, so that no test waits."""
 
     def now(self) -> datetime:
         """Return the present instant, UTC."""
@@ -39,7 +37,9 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's own clock, or one that runs beside it: the demo's processes live at the simulator's time.
+    """The machine's own clock, or one that runs beside it.
+
+    The demo's processes live at the simulator's time.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class SystemClock:
 
 
 def load_clock(file: Path) -> datetime | None:
-    """Return the instant at which a simulated profile's clock was left in ``file``; None where it never ran."""
+    """Return the instant at which a simulated profile's clock was left; None if it never ran."""
     try:
         return require_utc(datetime.fromisoformat(file.read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -73,8 +73,9 @@ def load_clock(file: Path) -> datetime | None:
 
 
 def save_clock(file: Path, now: datetime) -> None:
-    """Leave a simulated profile's clock for the next command, which goes on from there; an earlier instant is ignored.
+    """Leave a simulated profile's clock for the next command, which goes on from there.
 
+    An earlier instant than the one in the file is ignored.
     Of two commands that end in the same moment either may have the last word: they are
     seconds apart.
     """
@@ -83,7 +84,7 @@ def save_clock(file: Path, now: datetime) -> None:
 
 
 class SimulatedClock:
-    """A clock that stands still until somebody sleeps or sets it."""
+    """A clock that stands still until it is set or slept on."""
 
     def __init__(self, start: datetime) -> None:
         self._now = require_utc(start)
@@ -157,7 +158,7 @@ def market_day(instant: datetime) -> date:
 
 
 def local_instant(day: date, at: time) -> datetime:
-    """Return the UTC instant of local wall time ``at`` on ``day``; the first one where it happens twice."""
+    """Return the UTC instant of a local wall time; the first one where it happens twice."""
     return datetime.combine(day, at, MADRID).astimezone(UTC)
 
 
@@ -175,21 +176,6 @@ def slots_in_day(day: date, resolution_s: int) -> int:
     """Return how many slots the market day has: 23, 24, 25 hours or 92, 96, 100 quarters."""
     start, end = day_bounds(day)
     return int((end - start).total_seconds()) // resolution_s
-
-
-def slot_start(day: date, number: int, resolution_s: int) -> datetime:
-    """Return the UTC start of the ``number``-th slot (from 1) since local midnight, as market operators count them.
-
-    Raises
-    ------
-    BadInput
-        If the day has no such slot.
-    """
-    if not 1 <= number <= slots_in_day(day, resolution_s):
-        raise BadInput(
-            f"{day} has {slots_in_day(day, resolution_s)} slots of {resolution_s} s, not {number}."
-        )
-    return day_start(day) + timedelta(seconds=(number - 1) * resolution_s)
 
 
 def market_days(start: datetime, end: datetime) -> Iterator[date]:

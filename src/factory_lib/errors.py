@@ -30,7 +30,8 @@
         ├── NotebookFailed       a cell raised
         └── UnknownParameter     a parameter that the notebook does not declare
 
-``exit_code`` is what the command line returns: 1 failed, 2 unusable input, 69 a service is away, 75 locked.
+``exit_code`` is what the command line returns: 1 failed, 2 unusable input, 69 a service
+is away, 75 locked.
 """
 
 from datetime import datetime
@@ -49,7 +50,7 @@ class FactoryError(Exception):
         super().__init__(f"{message} {self.next_step}".strip())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel between processes whole: a subclass is made from data, which its sentence does not give back."""
+        """Travel between processes whole: a subclass is made from data, not from its sentence."""
         return _revived, (type(self), self.args, vars(self))
 
 
@@ -71,18 +72,17 @@ class ConfigError(BadInput):
     def __init__(self, where: str, problem: str, *, file: str = "config/factory.toml") -> None:
         self.where = where
         self.problem = problem
-        self.file = file
-        place = where or "file"
         super().__init__(
-            f"{file}: [{place}] {problem}.", next_step="Correct it and run `factory config check`."
+            f"{file}: [{where or 'file'}] {problem}.",
+            next_step="Correct it and run `factory config check`.",
         )
 
 
 class UnknownSeries(BadInput, KeyError):
     """The catalogue holds no series of that name."""
 
-    def __init__(self, name: str, known: list[str]) -> None:
-        super().__init__(f"There is no series {name!r}.", next_step=f"Known: {', '.join(known)}.")
+    def __init__(self, name: str, names: list[str]) -> None:
+        super().__init__(f"There is no series {name!r}.", next_step=f"Known: {', '.join(names)}.")
 
     __str__ = Exception.__str__  # a KeyError would quote its message
 
@@ -93,13 +93,15 @@ class ImportFileError(BadInput):
     def __init__(
         self, file: str, problem: str, *, next_step: str = "Nothing of this file was stored."
     ) -> None:
-        self.file = file
         self.problem = problem
         super().__init__(f"{file}: {problem}.", next_step=next_step)
 
 
 class SourceError(FactoryError):
-    """A provider did not give what was asked; ``retryable`` says whether asking again soon can succeed."""
+    """A provider did not give what was asked.
+
+    ``retryable`` says whether asking again soon can succeed.
+    """
 
     exit_code = 69
     retryable = False
@@ -224,7 +226,8 @@ class TooFewRows(FactoryError):
         self.needed = needed
         super().__init__(
             f"{what}: {rows} usable rows, {needed} are needed.",
-            next_step="Load more history with `factory backfill --since DATE` or `factory import FILE`.",
+            next_step="Load more history with `factory backfill --since DATE` or "
+            "`factory import FILE`.",
         )
 
 
@@ -263,10 +266,8 @@ class UnknownParameter(JobError):
 
     exit_code = 2
 
-    def __init__(self, notebook: str, unknown: list[str], known: list[str]) -> None:
-        self.unknown = unknown
-        self.known = known
+    def __init__(self, notebook: str, unknown: list[str], declared: list[str]) -> None:
         super().__init__(
             f"{notebook} has no parameter {', '.join(sorted(unknown))}.",
-            next_step=f"It takes {', '.join(sorted(known))}.",
+            next_step=f"It takes {', '.join(sorted(declared))}.",
         )

@@ -1,4 +1,4 @@
-"""The shapes that frames have when they pass from room to room.
+"""The shapes of frames that pass between packages.
 
 A *tidy* frame holds one value per row with its identity and provenance: what sources
 return and stores take. A *wide* frame has a UTC index named ``start`` and one float
@@ -54,7 +54,9 @@ def tidy(
     retrieved_at: datetime,
     provider_updated_at: datetime | pd.DatetimeIndex | None = None,
 ) -> pd.DataFrame:
-    """Build a tidy frame from parallel arrays; values that are not finite are left out, because absent is no row.
+    """Build a tidy frame from parallel arrays.
+
+    Values that are not finite are left out, because absent is no row.
 
     Returns
     -------
@@ -122,7 +124,7 @@ def conform(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def wide(rows: pd.DataFrame, index: pd.DatetimeIndex | None = None) -> pd.DataFrame:
-    """Turn rows with ``series``, ``start`` and ``value`` into one float column per series, indexed by ``start``.
+    """Turn rows with ``series``, ``start`` and ``value`` into one float column per series.
 
     ``index`` (optional) gives the regular grid to lay them on; what is unknown there is
     NaN.

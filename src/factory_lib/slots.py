@@ -55,7 +55,10 @@ def resolutions(series: Series, starts: Slots) -> Slots:
 def on_grid(
     series: Series, starts: Slots, resolution_s: Slots | int
 ) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Return which starts begin a slot of that resolution: multiples of it, for market days the local midnights."""
+    """Return a mask of the starts that begin a slot of that resolution.
+
+    They are multiples of it, for market days the local midnights.
+    """
     by_day = [c.resolution_s for c in series.cadences if c.grid is Grid.LOCAL_DAY]
     daily = np.isin(np.broadcast_to(resolution_s, starts.shape), by_day)
     good = np.asarray(starts % resolution_s == 0) & ~daily

@@ -26,18 +26,6 @@ def test_market_days_have_23_24_or_25_hours(day: date, hours: int) -> None:
     assert clock.slots_in_day(day, clock.QUARTER_S) == 4 * hours
 
 
-def test_slots_are_counted_from_local_midnight_in_elapsed_time() -> None:
-    first, third, fourth = (clock.slot_start(AUTUMN, n, clock.HOUR_S) for n in (1, 3, 4))
-    assert first == datetime(2026, 10, 24, 22, tzinfo=UTC)
-    assert third.astimezone(clock.MADRID).hour == fourth.astimezone(clock.MADRID).hour == 2
-    assert fourth - third == timedelta(hours=1)
-
-
-def test_a_slot_the_day_does_not_have_is_refused() -> None:
-    with pytest.raises(BadInput, match="23 slots"):
-        clock.slot_start(SPRING, 24, clock.HOUR_S)
-
-
 @pytest.mark.parametrize("text", ["2026-04-15T10:00:00", "yesterday", "2026-13-01", ""])
 def test_what_is_not_an_instant_is_refused(text: str) -> None:
     with pytest.raises(BadInput):
