@@ -1,7 +1,6 @@
 """The words and the form of the code, package by package.
 
-``python tests/unit/test_style.py PACKAGE…`` prints every violation of a package, exempt
-or not.
+``python tests/unit/test_style.py PACKAGE…`` prints every violation of a package.
 """
 
 from __future__ import annotations
@@ -19,8 +18,6 @@ from radon.complexity import cc_visit
 SOURCE = Path(__file__).parents[2] / "src"
 LIBRARY = SOURCE / "factory_lib"
 
-# Packages that are still being rewritten.
-EXEMPT: set[str] = set()
 LONGEST_FUNCTION = 50
 HIGHEST_COMPLEXITY = 10
 SHORT_LINE, SHORT_SHARE = 88, 0.9
@@ -64,8 +61,6 @@ ONE_MEANING = {
     "summarise",  # composes the JobResult of a computation
 }
 TWO_MEANINGS: set[str] = set()
-# Names that are still being sorted out.
-PENDING: set[str] = set()
 FACADES = {"cli", "lab"}  # their functions carry the name of what they call
 
 
@@ -78,7 +73,7 @@ def package_of(file: Path) -> str:
 FILES: dict[str, list[Path]] = defaultdict(list)
 for path in sorted(SOURCE.rglob("*.py")):
     FILES[package_of(path)].append(path)
-CLEAN = sorted(set(FILES) - EXEMPT)
+PACKAGES = sorted(FILES)
 
 
 # -- words ----------------------------------------------------------------------------------------
@@ -238,18 +233,14 @@ def violations(package: str, check: str) -> list[str]:
 
 
 @pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("package", CLEAN)
+@pytest.mark.parametrize("package", PACKAGES)
 def test_packages_keep_to_the_style(package: str, check: str) -> None:
     assert violations(package, check) == []
 
 
-@pytest.mark.parametrize("package", CLEAN)
+@pytest.mark.parametrize("package", PACKAGES)
 def test_most_lines_are_short(package: str) -> None:
     assert list(width_violations(package)) == []
-
-
-def test_only_packages_that_exist_are_exempt() -> None:
-    assert set(FILES) >= EXEMPT
 
 
 # -- one word, one thing --------------------------------------------------------------------------
@@ -275,14 +266,12 @@ def shared_names() -> dict[str, set[str]]:
 
 
 def test_a_public_name_means_one_thing() -> None:
-    assert {
-        k: v for k, v in shared_names().items() if k not in ONE_MEANING | TWO_MEANINGS | PENDING
-    } == {}
+    assert {k: v for k, v in shared_names().items() if k not in ONE_MEANING | TWO_MEANINGS} == {}
     assert len(TWO_MEANINGS) <= 5
 
 
 if __name__ == "__main__":
-    for wanted_package in sys.argv[1:] or CLEAN:
+    for wanted_package in sys.argv[1:] or PACKAGES:
         for name_of_check in CHECKS:
             sys.stdout.writelines(f"{line}\n" for line in violations(wanted_package, name_of_check))
         sys.stdout.writelines(f"{wanted_package}: {s}\n" for s in width_violations(wanted_package))
