@@ -196,13 +196,15 @@ def models(ctx: RunContext) -> pd.DataFrame:
 
 
 def predict(ctx: RunContext, days: int = 7) -> JobResult:
-    """Predict and store price, weather, score and recommendation of the ``days`` ahead."""
+    """Predict and store price, weather and score of the ``days`` ahead, and advise by hour."""
     from factory_lib.models.prediction import predict as run
     from factory_lib.models.summary import summarise_prediction
+    from factory_lib.planning.recommendation import advise
 
     prediction = run(ctx, days)
     alerts.after_predictions(ctx, prediction.drifts)
-    return summarise_prediction(prediction)
+    advice = advise(ctx, prediction.hourly, prediction.price_errors)
+    return summarise_prediction(prediction, advice)
 
 
 def plan(ctx: RunContext, days: int = 1, day: str = "") -> JobResult:

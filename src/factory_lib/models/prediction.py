@@ -15,7 +15,7 @@ import pandas as pd
 from factory_lib.clock import HOUR_S, day_start, epoch, market_day, parse_instant
 from factory_lib.context import RunContext
 from factory_lib.domain import indices
-from factory_lib.domain.indices import CLASSES, PriceBand
+from factory_lib.domain.indices import CLASSES, Floats, PriceBand
 from factory_lib.errors import BadInput, ModelError
 from factory_lib.features import horizon
 from factory_lib.features.days import Flags
@@ -30,7 +30,7 @@ from factory_lib.models.history import (
     price_series,
     published_slots,
 )
-from factory_lib.models.price_forecast import CHAMPION, NAIVE, forecast_prices
+from factory_lib.models.price_forecast import CHAMPION, NAIVE, PriceForecast, forecast_prices
 from factory_lib.models.rule_forecast import forecast_by_rule
 from factory_lib.models.scores import RECOMMENDATION, SCORE
 from factory_lib.models.weather_forecast import OWN, WeatherForecast, forecast_weather
@@ -40,6 +40,7 @@ LONGEST_HORIZON_DAYS = 7
 HISTORY_DAYS = 4 * 365  # climatology is taken from the same days of so many years
 SCORE_SERIES = "energy_optimization_score"
 RULE = "rule"
+PRICES = {"p50": PRICE, "p10": "price_p10", "p90": "price_p90"}
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class Prediction:
         by lead in market days.
     drifts : dict of str to str
         Series whose recent errors are out of line, and how.
+    price_errors : array, shape (scenarios, hours)
+        Errors of whole past forecasts, laid on the hours of ``hourly``.
     naive_leads : tuple of int
         Leads at which the price champion serves no hour.
     unserved : dict of str to str
@@ -82,6 +85,7 @@ class Prediction:
     weather: WeatherForecast
     verification: pd.DataFrame
     drifts: dict[str, str]
+    price_errors: Floats
     naive_leads: tuple[int, ...]
     unserved: dict[str, str]
     served_hours: dict[str, int]
@@ -104,7 +108,8 @@ def predict(ctx: RunContext, days: int = LONGEST_HORIZON_DAYS) -> Prediction:
     begin = -(-epoch(ctx.as_of) // HOUR_S) * HOUR_S
     index = to_index(np.arange(begin, begin + days * 24 * HOUR_S, HOUR_S, dtype=np.int64))
     history = load_history(ctx, HISTORY_DAYS)
-    hourly, slots, naive_leads, unserved = _prices(ctx, history, index)
+    forecast, slots, unserved = _prices(ctx, history, index)
+    hourly = forecast.slots.rename(columns=PRICES)
     observed = history.hourly.loc[: pd.Timestamp(ctx.as_of), [TEMPERATURE, HUMIDITY]]
     weather = forecast_weather(ctx, observed, index)
     band = indices.price_band(history.hourly[PRICE] * MWH_PER_KWH, ctx.as_of)
@@ -124,7 +129,8 @@ def predict(ctx: RunContext, days: int = LONGEST_HORIZON_DAYS) -> Prediction:
         weather=weather,
         verification=reviewed,
         drifts=drifts,
-        naive_leads=naive_leads,
+        price_errors=forecast.errors,
+        naive_leads=forecast.naive_leads,
         unserved=unserved,
         served_hours=served_hours,
         history_notes=history.notes,
@@ -146,8 +152,8 @@ def champion(ctx: RunContext, model: str) -> tuple[Any, str]:
 
 def _prices(
     ctx: RunContext, history: History, index: pd.DatetimeIndex
-) -> tuple[pd.DataFrame, pd.DataFrame, tuple[int, ...], dict[str, str]]:
-    """Return prices by hour and in the market's own slots, naive leads, and models not in use."""
+) -> tuple[PriceForecast, pd.DataFrame, dict[str, str]]:
+    """Return prices by hour and in the market's own slots, and models not in use."""
     model = price_model(ctx)
     estimator, reason = champion(ctx, model)
     inputs = estimator.exogenous_ if estimator else []
@@ -165,14 +171,7 @@ def _prices(
         fine = pd.date_range(index[0], end, freq=f"{step_s}s", inclusive="left", unit="s")
         published = published_slots(ctx, history)
         slots = forecast_prices(published, fine, estimator, exogenous, step_s).slots
-    names = {"p50": PRICE, "p10": "price_p10", "p90": "price_p90"}
-    unserved = {model: reason} if reason else {}
-    return (
-        hourly.slots.rename(columns=names),
-        slots.rename(columns=names),
-        hourly.naive_leads,
-        unserved,
-    )
+    return hourly, slots.rename(columns=PRICES), {model: reason} if reason else {}
 
 
 def _serve(ctx: RunContext, model: str, history: History, hourly: pd.DataFrame) -> tuple[int, str]:

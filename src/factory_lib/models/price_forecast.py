@@ -12,9 +12,10 @@ from datetime import date
 import numpy as np
 import pandas as pd
 
-from factory_lib.clock import HOUR_S
+from factory_lib.clock import HOUR_S, MADRID
 from factory_lib.errors import TooFewRows
-from factory_lib.features.days import DayMatrix, day_matrix
+from factory_lib.features.days import DayMatrix, Matrix, day_matrix, lag
+from factory_lib.features.prices import price_features
 from factory_lib.models.evaluation import (
     WINDOW_DAYS,
     band,
@@ -30,6 +31,7 @@ PUBLISHED, CHAMPION, NAIVE, UNAVAILABLE = "published", "champion", "naive", "una
 # 2017 it made the errors 2 to 7 days after issue 2 to 7 % smaller, any share from 0.4
 # to 0.7 about as much; in 2016 those 2 and 3 days after 10 and 5 %.
 PERSISTING_MISS = 0.6
+SCENARIO_DAYS = 60
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,13 @@ class PriceForecast:
         ``tier``.
     naive_leads : tuple of int
         Leads (days) at which the champion was no better than the best naive forecast.
+    errors : array, shape (forecasts, slots)
+        Errors that ``SCENARIO_DAYS`` past forecasts made, each in whole days: 0 where published.
     """
 
     slots: pd.DataFrame
-    naive_leads: tuple[int, ...] = ()
+    naive_leads: tuple[int, ...]
+    errors: Matrix
 
 
 def forecast_prices(
@@ -74,7 +79,9 @@ def forecast_prices(
     published = pd.DataFrame(dict.fromkeys(QUANTILES, prices.reindex(index)))
     parts = [published.assign(tier=PUBLISHED)]
     naive_leads: tuple[int, ...] = ()
+    errors = np.zeros((1, len(index)))
     if history := whole_days(prices):
+        errors = past_errors(history, index, champion)
         quarters = None if resolution_s == HOUR_S else day_matrix(prices, resolution_s)
         if champion:
             forecast = _champion_forecast(champion, history, exogenous or {}, quarters, prices)
@@ -83,7 +90,36 @@ def forecast_prices(
         parts += [naive_day(history, lead, quarters).assign(tier=NAIVE) for lead in LEADS]
     rows = pd.concat(parts)[[*QUANTILES, "tier"]].dropna(subset=["p50"])
     slots = rows[~rows.index.duplicated()].reindex(index).fillna({"tier": UNAVAILABLE})
-    return PriceForecast(slots, naive_leads)
+    known = np.asarray(slots["tier"] == PUBLISHED)
+    return PriceForecast(slots, naive_leads, np.where(known, 0.0, errors))
+
+
+def past_errors(
+    history: DayMatrix, index: pd.DatetimeIndex, champion: PriceForecaster | None
+) -> Matrix:
+    """Return the errors of past forecasts, one a row, laid on the slots ahead by lead and hour.
+
+    The champion's are those on the weeks kept from its fit, in today's spread; without one
+    the difference to the week before stands for them. One row of 0 where too few are known.
+    """
+    week = (history.grid - lag(history.grid, LEADS[-1]))[-SCENARIO_DAYS - LEADS[-1] :]
+    by_lead = dict.fromkeys(LEADS, week)
+    if champion:
+        spread = price_features(history, 1).spread[-1]
+        by_lead = {lead: errors * spread for lead, errors in champion.errors_.items()}
+    parts = []
+    for lead, errors in by_lead.items():  # a row holds the days after one issue
+        end = len(errors) - LEADS[-1] + lead
+        parts.append(errors[max(end - SCENARIO_DAYS, 0) : end])
+    local = index.tz_convert(MADRID)
+    days = (local.tz_localize(None).to_numpy().astype("datetime64[D]") - history.days[-1]).astype(
+        int
+    )
+    least = min(map(len, parts))
+    stack = np.stack([part[-least:] for part in parts])
+    laid = stack[np.clip(days, 1, len(parts)) - 1, :, local.hour].T
+    complete = laid[np.isfinite(laid).all(axis=1)]
+    return complete if len(complete) else np.zeros((1, len(index)))
 
 
 def _champion_forecast(

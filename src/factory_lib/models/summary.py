@@ -163,12 +163,12 @@ def _training_summary(
     )
 
 
-def summarise_prediction(prediction: Prediction) -> JobResult:
+def summarise_prediction(prediction: Prediction, advice: pd.DataFrame) -> JobResult:
     """Return the result of the prediction job.
 
-    Tables: ``hourly``, ``slots`` and ``verification`` of the prediction; ``blocks``, see
-    there; ``price_chart`` and ``score_chart``, as ``views.learning_charts.forecast`` draws
-    them.
+    Tables: ``hourly``, ``slots`` and ``verification`` of the prediction; ``advice``, the
+    start of a batch by working hour (``planning.recommendation``); ``blocks``, see there;
+    ``price_chart`` and ``score_chart``, as ``views.learning_charts.forecast`` draws them.
     """
     hourly = prediction.hourly
     slots = prediction.slots
@@ -181,11 +181,12 @@ def summarise_prediction(prediction: Prediction) -> JobResult:
     score_chart = hourly[["score_p10", "score", "score_p90"]]
     return JobResult(
         status="warn" if drifts or fallen_back else "ok",
-        summary=_prediction_summary(hourly, drifts),
-        metrics={**_prediction_metrics(hourly), "stored": prediction.stored},
+        summary=_prediction_summary(hourly, advice, drifts),
+        metrics={**_prediction_metrics(hourly, advice), "stored": prediction.stored},
         tables={
             "hourly": hourly,
             "slots": slots,
+            "advice": advice,
             "blocks": blocks(hourly, prediction.band),
             "verification": prediction.verification,
             "price_chart": price_chart.assign(
@@ -197,27 +198,33 @@ def summarise_prediction(prediction: Prediction) -> JobResult:
     )
 
 
-def _prediction_summary(hourly: pd.DataFrame, drifts: Sequence[str]) -> str:
+def _prediction_summary(hourly: pd.DataFrame, advice: pd.DataFrame, drifts: Sequence[str]) -> str:
     next_day = hourly.iloc[:24]
     price = next_day[PRICE]
     if price.isna().all():
         return "The price of the next 24 hours is unavailable: no recent day of prices is stored."
     cheapest = pd.Timestamp(str(price.idxmin())).tz_convert(MADRID)
-    counts = next_day["recommendation"].value_counts()
-    hours = ", ".join(f"{counts[name]} h {name}" for name in CLASSES if counts.get(name, 0))
-    index = f"; outdoor index {hours}" if hours else ""
+    best = ""
+    if len(advice) and pd.notna(advice["best_start"].iloc[0]):
+        start, wait = pd.DatetimeIndex([advice.index[0], advice["best_start"].iloc[0]]).tz_convert(
+            MADRID
+        )
+        best = (
+            f"; a batch begun on {start:%A %H:%M} is {advice['production_recommendation'].iloc[0]}, "
+            f"the best start is {wait:%A %H:%M}"
+        )
     drift = f" Drift: {' '.join(drifts)}" if drifts else ""
     return (
         f"Next 24 hours: {price.mean():.0f} EUR/MWh in the mean, cheapest at "
-        f"{cheapest:%A %H:%M} ({price.min():.0f}){index}. {tiers(hourly)}{drift}"
+        f"{cheapest:%A %H:%M} ({price.min():.0f}){best}. {tiers(hourly)}{drift}"
     )
 
 
-def _prediction_metrics(hourly: pd.DataFrame) -> dict[str, int | float | str]:
+def _prediction_metrics(hourly: pd.DataFrame, advice: pd.DataFrame) -> dict[str, int | float | str]:
     metrics: dict[str, int | float | str] = {"hours": len(hourly)}
     metrics |= {tier: int((hourly["tier"] == tier).sum()) for tier in _TIERS}
     for name in CLASSES:
-        count = int((hourly["recommendation"] == name).sum())
+        count = int((advice["production_recommendation"] == name).sum()) if len(advice) else 0
         metrics[f"hours_{name.split()[0].lower()}"] = count
     price = hourly[PRICE].iloc[:24].mean()
     return metrics if np.isnan(price) else {**metrics, "price_next_24h_eur_mwh": round(price, 2)}

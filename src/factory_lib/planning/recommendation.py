@@ -14,13 +14,22 @@ import numpy as np
 import pandas as pd
 from msgspec import structs
 
+from factory_lib.clock import HOUR_S
+from factory_lib.context import RunContext
 from factory_lib.domain.indices import AHEAD, CLASSES, start_regret
-from factory_lib.domain.plant import Bools, Floats
+from factory_lib.domain.plant import Bools, Floats, operators
 from factory_lib.domain.tariff import Tariff, all_in
+from factory_lib.models.history import load_history
 from factory_lib.planner.problem import Problem
 from factory_lib.planner.request import Order, PlanRequest
+from factory_lib.planning import inputs
 from factory_lib.settings.plant import Plant
 from factory_lib.settings.tariff import ContractSettings
+
+USUAL_DAYS = 28
+LEAST_HOURS = 72
+ADVICE = ["cost_eur", "regret_eur", "best_start", "production_recommendation"]
+COLUMNS = ["price_eur_mwh", "temperature_c", "humidity_pct"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,3 +113,33 @@ def recommend(batch: OneBatch, usual_eur: float, errors_eur_mwh: Floats) -> pd.D
         frame[f"p_{name}"] = np.mean([one == name for one in classes], axis=0)
     chain_h = batch.problem.duration[0].sum() + batch.problem.wait[:-1].sum()
     return frame[: -int(chain_h + AHEAD // pd.Timedelta(hours=1))]
+
+
+def advise(ctx: RunContext, hourly: pd.DataFrame, errors_eur_mwh: Floats) -> pd.DataFrame:
+    """Return :func:`recommend` for the working hours ahead, at the prices and weather served.
+
+    A usual batch is the median start of the last four weeks and the hours ahead. With
+    prices of fewer than ``LEAST_HOURS`` nothing is known of any hour.
+
+    Parameters
+    ----------
+    hourly : DataFrame
+        UTC index of the hours ahead; ``COLUMNS``.
+    errors_eur_mwh : array, shape (scenarios, hours)
+        Errors of past forecasts, laid on ``hourly``.
+    """
+    settings = ctx.settings
+    known = hourly["price_eur_mwh"].notna().cummin()
+    ahead = hourly.loc[known, COLUMNS]
+    past = load_history(ctx, USUAL_DAYS).hourly
+    table = pd.concat([past[past.index < hourly.index[0]], ahead])[COLUMNS]
+    gaps = table["price_eur_mwh"].isna()[::-1].cumsum()[::-1]
+    terms = (settings.plant, settings.contract, inputs.tariff_of(settings))
+    tolls = settings.tariff.price_basis != "pvpc"
+    if len(ahead) < LEAST_HOURS:
+        return hourly.reindex(columns=ADVICE)
+    usual_eur = one_batch(*terms, table[gaps == 0], tolls=tolls).usual_eur()
+    batch = one_batch(*terms, ahead, tolls=tolls)
+    advice = recommend(batch, usual_eur, errors_eur_mwh[:, : len(ahead)])
+    working = operators(settings.plant, pd.DatetimeIndex(advice.index), HOUR_S) > 0
+    return advice[working]

@@ -115,7 +115,10 @@ def test_predictions_are_the_champions_where_it_was_better(works, first):
 def test_a_champion_that_knows_the_future_is_not_used_for_the_past(works, first):
     outcome = prediction.predict(replace(works, as_of=NOON - timedelta(days=60)), 3)
     assert "champion" not in set(outcome.hourly["tier"])
-    assert any("unknown at this instant" in note for note in summarise_prediction(outcome).notes)
+    assert any(
+        "unknown at this instant" in note
+        for note in summarise_prediction(outcome, pd.DataFrame()).notes
+    )
 
 
 def test_a_version_built_elsewhere_is_refused_and_naive_serves(works, first, monkeypatch):
@@ -124,7 +127,7 @@ def test_a_version_built_elsewhere_is_refused_and_naive_serves(works, first, mon
     assert "champion" not in set(outcome.hourly["tier"])
     assert any(
         "was built with scikit-learn" in note and "naive" in note
-        for note in summarise_prediction(outcome).notes
+        for note in summarise_prediction(outcome, pd.DataFrame()).notes
     )
 
 
@@ -137,7 +140,9 @@ def test_a_damaged_version_is_refused_and_naive_serves(works, first):
     file.write_bytes(whole[:1000])
     outcome = prediction.predict(works, 2)
     file.write_bytes(whole)
-    assert any("cannot be loaded" in note for note in summarise_prediction(outcome).notes)
+    assert any(
+        "cannot be loaded" in note for note in summarise_prediction(outcome, pd.DataFrame()).notes
+    )
     assert set(outcome.hourly["tier"]) == {"published", "naive"}
 
 
@@ -300,5 +305,5 @@ def test_it_is_served_with_them_and_without_them_naive_says_why(
     assert "champion" not in set(bare.hourly["tier"])
     assert any(
         "needs forecasts of load_mw" in note and "naive" in note
-        for note in summarise_prediction(bare).notes
+        for note in summarise_prediction(bare, pd.DataFrame()).notes
     )

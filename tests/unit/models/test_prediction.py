@@ -22,6 +22,7 @@ from factory_lib.models import prediction, price_forecast, summary
 from factory_lib.models.forecasters import ForecasterConfig, PriceForecaster
 from factory_lib.models.rule_forecast import band_departures
 from factory_lib.models.weather_forecast import OWN, WeatherForecast
+from factory_lib.planning import recommendation
 from factory_lib.sources.base import RowCollector, forecast_rows
 from factory_sim.world import World
 
@@ -97,7 +98,7 @@ def test_every_hour_has_a_price_a_class_and_says_where_they_come_from(lived_in: 
     # Too short a history for the forecaster: published to the local midnight, naive
     # beyond, with a note.
     assert hourly["tier"].value_counts().to_dict() == {"naive": 156, "published": 12}
-    result = summary.summarise_prediction(outcome)
+    result = summary.summarise_prediction(outcome, pd.DataFrame())
     assert any("naive forecast serves" in note for note in result.notes)
     assert (
         "Prices: published until Wed 11 Jun 00:00, then by the naive forecast "
@@ -167,9 +168,30 @@ def test_an_empty_store_has_unavailable_prices(ctx: RunContext) -> None:
     outcome = prediction.predict(ctx, 1)
     assert set(outcome.hourly["tier"]) == {"unavailable"}
     assert outcome.stored == 0
-    result = summary.summarise_prediction(outcome)
+    result = summary.summarise_prediction(outcome, pd.DataFrame())
     assert "unavailable" in result.summary
     assert result["blocks"].empty
+
+
+def test_starts_are_advised_from_the_hours_predicted(lived_in: RunContext) -> None:
+    outcome = prediction.predict(lived_in)
+    advice = recommendation.advise(lived_in, outcome.hourly, outcome.price_errors)
+    # the first working hour of the plant is this one: noon of a Tuesday in Madrid
+    assert advice.index[0] == INDEX[0]
+    chances = advice[[f"p_{name}" for name in CLASSES]]
+    assert chances.sum(axis=1).to_numpy() == pytest.approx(1.0)
+    assert ((advice["best_start"] >= advice.index) | advice["best_start"].isna()).all()
+    result = summary.summarise_prediction(outcome, advice)
+    assert "a batch begun on Tuesday 12:00 is " in result.summary
+    hours = [result.metrics[f"hours_{name}"] for name in ("optimal", "moderate", "reduced", "halt")]
+    assert sum(hours) == len(advice)
+
+
+def test_without_a_price_no_start_is_advised(ctx: RunContext) -> None:
+    outcome = prediction.predict(ctx, 1)
+    advice = recommendation.advise(ctx, outcome.hourly, outcome.price_errors)
+    assert advice["production_recommendation"].isna().all()
+    assert summary.summarise_prediction(outcome, advice).metrics["hours_optimal"] == 0
 
 
 def test_the_rule_of_a_made_up_hour(lived_in: RunContext) -> None:
@@ -232,7 +254,7 @@ def test_the_reason_explains_the_score_shown(block: pd.DataFrame, expected: str)
 
 
 def test_the_parts_of_every_reason_add_up_to_the_score_beside_it(lived_in: RunContext) -> None:
-    blocks = summary.summarise_prediction(prediction.predict(lived_in))["blocks"]
+    blocks = summary.summarise_prediction(prediction.predict(lived_in), pd.DataFrame())["blocks"]
     assert len(blocks) > 5
     for row in blocks.itertuples():
         assert row.reason.startswith(f"Score {round(row.score)} of 100: ")

@@ -397,4 +397,7 @@ def test_with_a_longer_history_and_the_operators_forecasts_a_price_model_is_trai
         assert served.exogenous_ == ["load_mw", "residual_load_mw", "wind_mw"]
         outcome = prediction.predict(ctx, 2)
         assert "champion" in set(outcome.hourly["tier"])
-        assert "forecast by the champion until" in summarise_prediction(outcome).summary
+        assert (
+            "forecast by the champion until"
+            in summarise_prediction(outcome, pd.DataFrame()).summary
+        )
