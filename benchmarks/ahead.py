@@ -1,4 +1,4 @@
-"""Score and recommendation of tomorrow's hours on real 2017, before and after its prices.
+"""Score and outdoor index of tomorrow's hours on real 2017, before and after its prices.
 
 Before (noon) prices are forecast, with the operator's forecasts of load, wind and solar
 taken as available at 11:00; after (14:00) they are known. Temperature and humidity of
@@ -82,10 +82,15 @@ def evaluated(
     )
     keys = ["issued_at", "target_start"]
     forecasts = forests.rename(
-        columns={"score_model": "score_forest", "recommendation_model": "recommendation_forest"}
+        columns={
+            "score_model": "score_forest",
+            "outdoor_index_class_model": "outdoor_index_class_forest",
+        }
     )
     rows = rows.merge(
-        forecasts[[*keys, "score_forest", "recommendation_forest", "recommendation_majority"]],
+        forecasts[
+            [*keys, "score_forest", "outdoor_index_class_forest", "outdoor_index_class_majority"]
+        ],
         on=keys,
     )
     return rows[rows["target_start"] >= pd.Timestamp(str(TEST[0]), tz=MADRID)]
@@ -104,9 +109,9 @@ def forecast_rows(history: History, prices: pd.Series, begin: date, last: date) 
     forecasts = rolling_rule_forecast(history, rows, prices, day_start(begin)).rename(
         columns={
             "score": "score_model",
-            "recommendation": "recommendation_model",
+            "outdoor_index_class": "outdoor_index_class_model",
             "score_point": "score_rule",
-            "recommendation_point": "recommendation_rule",
+            "outdoor_index_class_point": "outdoor_index_class_rule",
         }
     )
     view = horizon.AsOfView(history.hourly, rows, history.known_until)
@@ -119,10 +124,10 @@ def evaluate(tested: pd.DataFrame) -> dict[str, Any]:
     """Score the expectation, with the rule's and the forests' figures beside."""
     others = {
         name: scores.evaluate(
-            tested.drop(columns=["score_model", "recommendation_model"]).rename(
+            tested.drop(columns=["score_model", "outdoor_index_class_model"]).rename(
                 columns={
                     f"score_{name}": "score_model",
-                    f"recommendation_{name}": "recommendation_model",
+                    f"outdoor_index_class_{name}": "outdoor_index_class_model",
                 }
             )
         )

@@ -65,7 +65,7 @@ def test_cost_and_humidity_stress_never_improve_production(tci, eci, hsf, more):
 @given(low=score, high=score)
 def test_a_better_index_never_has_a_worse_class(low, high):
     low, high = sorted((low, high))
-    worse, better = indices.production_recommendation([low, high]).codes
+    worse, better = indices.outdoor_index_class([low, high]).codes
     assert better <= worse
 
 
@@ -73,4 +73,4 @@ def test_a_better_index_never_has_a_worse_class(low, high):
 def test_unknown_stays_unknown(values):
     unknown = np.isnan(values)
     assert (np.isnan(indices.energy_optimization_score(values, 50.0)) == unknown).all()
-    assert (indices.production_recommendation(values).isna() == unknown).all()
+    assert (indices.outdoor_index_class(values).isna() == unknown).all()

@@ -125,7 +125,7 @@ def energy_optimization_score(energy_cost: ArrayLike, comfort: ArrayLike) -> Flo
     return _clip(0.7 * np.subtract(100.0, energy_cost) + np.multiply(0.3, comfort))
 
 
-def production_recommendation(production_index: ArrayLike) -> "pd.Categorical[str]":
+def outdoor_index_class(production_index: ArrayLike) -> "pd.Categorical[str]":
     """Return the class of each production index.
 
     Optimal from 75, Moderate from 50, Reduced from 25, else Halt.

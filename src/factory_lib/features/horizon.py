@@ -55,7 +55,7 @@ def documented_features(hourly: pd.DataFrame, issued_at: datetime) -> pd.DataFra
     -------
     DataFrame
         Index of ``hourly``: floats, but
-        ``tariff_period`` and ``production_recommendation`` are categories.
+        ``tariff_period`` and ``outdoor_index_class`` are categories.
         ``price_trend_1h`` is the difference to the hour before, ``price_volatility_24h``
         the standard deviation of the 24 hours that end with this one, both in EUR/kWh:
         prices may be zero, so ratios are of no use.
@@ -77,7 +77,7 @@ def documented_features(hourly: pd.DataFrame, issued_at: datetime) -> pd.DataFra
         "chocolate_production_index": cpi,
         "energy_optimization_score": indices.energy_optimization_score(eci, tci),
         "heat_stress_factor": indices.heat_stress_factor(hourly[TEMPERATURE], hourly[HUMIDITY]),
-        "production_recommendation": indices.production_recommendation(cpi),
+        "outdoor_index_class": indices.outdoor_index_class(cpi),
         "price_trend_1h": price_eur_kwh.diff(),
         "price_volatility_24h": price_eur_kwh.rolling(24).std(),
     }
@@ -250,7 +250,7 @@ def horizon_targets(view: AsOfView, rows: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Indexed like ``rows``. ``score`` and ``recommendation`` of the target hour; the
+        Indexed like ``rows``. ``score`` and ``outdoor_index_class`` of the target hour; the
         same with ``_yesterday`` (same hour of the day before the target, even where it
         was unknown at issue: the naive forecast is given that much) and with ``_last``
         (the latest hour known at issue).
@@ -268,5 +268,5 @@ def horizon_targets(view: AsOfView, rows: pd.DataFrame) -> pd.DataFrame:
     for suffix, values in sources.items():
         score, production_index = view.indices(*values)
         columns[f"score{suffix}"] = score
-        columns[f"recommendation{suffix}"] = indices.production_recommendation(production_index)
+        columns[f"outdoor_index_class{suffix}"] = indices.outdoor_index_class(production_index)
     return pd.DataFrame(columns, index=rows.index)

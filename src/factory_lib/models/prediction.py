@@ -1,4 +1,4 @@
-"""Predictions of the hours ahead: price, weather, score and recommendation with probabilities.
+"""Predictions of the hours ahead: price, weather, score and outdoor index with probabilities.
 
 Every run stores its forecasts under the model name ``factory``, so that verification can
 compare them with the observations later; an unchanged forecast is stored once a day.
@@ -32,7 +32,7 @@ from factory_lib.models.history import (
 )
 from factory_lib.models.price_forecast import CHAMPION, NAIVE, PriceForecast, forecast_prices
 from factory_lib.models.rule_forecast import forecast_by_rule
-from factory_lib.models.scores import RECOMMENDATION, SCORE
+from factory_lib.models.scores import OUTDOOR_CLASS, SCORE
 from factory_lib.models.weather_forecast import OWN, WeatherForecast, forecast_weather
 from factory_lib.slots import to_index
 
@@ -45,14 +45,14 @@ PRICES = {"p50": PRICE, "p10": "price_p10", "p90": "price_p90"}
 
 @dataclass(frozen=True)
 class Prediction:
-    """Expected prices, weather, scores and recommendations, and the record of earlier ones.
+    """Expected prices, weather, scores and outdoor classes, and the record of earlier ones.
 
     Attributes
     ----------
     hourly : DataFrame
         UTC index: ``price_eur_mwh`` with ``price_p10`` and ``price_p90``, ``tier``,
         ``temperature_c``, ``humidity_pct``, ``weather_source``,
-        ``rule_forecast.EXPECTATION_COLUMNS``, ``score_source`` and ``recommendation_source`` (rule
+        ``rule_forecast.EXPECTATION_COLUMNS``, ``score_source`` and ``outdoor_index_class_source`` (rule
         or champion).
     slots : DataFrame
         UTC index at the market's cadence, quarters since October 2025: price, band and
@@ -72,7 +72,7 @@ class Prediction:
     unserved : dict of str to str
         Models without a champion in use, and the reason.
     served_hours : dict of str to int
-        Hours of score and recommendation by each champion.
+        Hours of score and outdoor index by each champion.
     history_notes : tuple of str
         Provenance of the past hours.
     stored : int
@@ -115,9 +115,9 @@ def predict(ctx: RunContext, days: int = LONGEST_HORIZON_DAYS) -> Prediction:
     band = indices.price_band(history.hourly[PRICE] * MWH_PER_KWH, ctx.as_of)
     hourly = hourly.join(weather.hourly)
     hourly = hourly.join(forecast_by_rule(hourly, weather, band, ctx.as_of))
-    hourly = hourly.assign(score_source=RULE, recommendation_source=RULE)
+    hourly = hourly.assign(score_source=RULE, outdoor_index_class_source=RULE)
     served_hours = {}
-    for model in (SCORE, RECOMMENDATION):
+    for model in (SCORE, OUTDOOR_CLASS):
         served_hours[model], reason = _serve(ctx, model, history, hourly)
         unserved |= {model: reason} if reason else {}
     stored = _store(ctx, hourly, slots)
@@ -175,7 +175,7 @@ def _prices(
 
 
 def _serve(ctx: RunContext, model: str, history: History, hourly: pd.DataFrame) -> tuple[int, str]:
-    """Write a champion's scores or recommendations over the rule's, where there is a champion.
+    """Write a champion's scores or outdoor classes over the rule's, where there is a champion.
 
     A version is champion only if it was better than the rule over the forecasts. It
     reaches to the end of the next market day; its score has no band.
@@ -201,8 +201,8 @@ def _serve(ctx: RunContext, model: str, history: History, hourly: pd.DataFrame) 
     else:
         chances = pd.DataFrame(estimator.predict_proba(x), index=at, columns=estimator.classes_)
         chances = chances.reindex(columns=list(CLASSES), fill_value=0.0)
-        hourly.loc[at, "recommendation_source"] = CHAMPION
-        hourly.loc[at, "recommendation"] = chances.idxmax(axis=1)
+        hourly.loc[at, "outdoor_index_class_source"] = CHAMPION
+        hourly.loc[at, "outdoor_index_class"] = chances.idxmax(axis=1)
         hourly.loc[at, [f"p_{label}" for label in CLASSES]] = chances.to_numpy()
     return len(at), ""
 
@@ -298,7 +298,7 @@ def rule(
     tci = indices.temperature_comfort_index(temperature_c)
     hsf = indices.humidity_stress_factor(humidity_pct)
     cpi = indices.chocolate_production_index(tci, eci, hsf)
-    recommendation = indices.production_recommendation(cpi)[0] if np.isfinite(cpi) else "unknown"
+    recommendation = indices.outdoor_index_class(cpi)[0] if np.isfinite(cpi) else "unknown"
     return {
         "energy_cost_index": float(eci),
         "temperature_comfort_index": float(tci),
@@ -306,5 +306,5 @@ def rule(
         "heat_stress_factor": float(indices.heat_stress_factor(temperature_c, humidity_pct)),
         "chocolate_production_index": float(cpi),
         SCORE_SERIES: float(indices.energy_optimization_score(eci, tci)),
-        "production_recommendation": str(recommendation),
+        "outdoor_index_class": str(recommendation),
     }

@@ -1,9 +1,9 @@
-"""The documented rules applied to forecasts: score and recommendation to be expected.
+"""The documented rules applied to forecasts: score and outdoor index to be expected.
 
 The rule is bent (clipping, classes), so applying it to the forecast itself is biased.
 Here it is applied to the forecast plus each of the errors that past forecasts of the
 same hour made together in price, temperature and humidity: the score is the median of
-the results, the recommendation their commonest class, its probability its share.
+the results, the outdoor index their commonest class, its probability its share.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ EXPECTATION_COLUMNS = (
     "score",
     "score_p10",
     "score_p90",
-    "recommendation",
+    "outdoor_index_class",
     *(f"p_{name}" for name in CLASSES),
 )
 LEAST_DEPARTURES = 120
@@ -43,7 +43,7 @@ REFIT = "28D"
 def expect(
     forecast: pd.DataFrame, errors: Floats, low_eur_kwh: Floats, high_eur_kwh: Floats
 ) -> pd.DataFrame:
-    """Return the expected score and recommendation of forecast hours.
+    """Return the expected score and outdoor index of forecast hours.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def expect(
     score = indices.energy_optimization_score(eci, tci)
     low, middle, high = np.quantile(score, (0.1, 0.5, 0.9), axis=1)
     index = indices.chocolate_production_index(tci, eci, hsf)
-    codes = indices.production_recommendation(index.ravel()).codes.reshape(index.shape)
+    codes = indices.outdoor_index_class(index.ravel()).codes.reshape(index.shape)
     shares = np.column_stack([(codes == code).mean(axis=1) for code in range(len(CLASSES))])
     shares[np.isnan(middle)] = np.nan
     commonest = [None if np.isnan(share[0]) else CLASSES[share.argmax()] for share in shares]
@@ -83,7 +83,7 @@ def expect(
 def forecast_by_rule(
     hourly: pd.DataFrame, weather: WeatherForecast, band: PriceBand, issued_at: datetime
 ) -> pd.DataFrame:
-    """Return the expected score and recommendation of the hours ahead; see ``expect``.
+    """Return the expected score and outdoor index of the hours ahead; see ``expect``.
 
     Errors of temperature and humidity are taken together, as past forecasts made them;
     those of the price apart, because the weather of one town and the price of a country
@@ -125,7 +125,7 @@ def band_departures(p10: float, p50: float, p90: float, count: int) -> Floats:
 def rolling_rule_forecast(
     history: History, rows: pd.DataFrame, prices: pd.Series, begin: datetime
 ) -> pd.DataFrame:
-    """Return score and recommendation by rule, for rows issued from ``begin`` on.
+    """Return score and outdoor index by rule, for rows issued from ``begin`` on.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def rolling_rule_forecast(
     DataFrame
         Indexed like ``rows``. ``EXPECTATION_COLUMNS``: the rule over the forecasts and the
         errors of such forecasts observed by then; ``score_point`` and
-        ``recommendation_point``: the rule of the forecasts themselves.
+        ``outdoor_index_class_point``: the rule of the forecasts themselves.
     """
     hourly, known_until = with_vapour(history.hourly, history.known_until)
     view = horizon.AsOfView(hourly, rows, known_until)
@@ -153,8 +153,8 @@ def rolling_rule_forecast(
     actual = pd.DataFrame(values, index=rows.index)
     expected = rolling_expectations(rows, forecast, actual, (view.low, view.high), refits)
     score, index = view.indices(*(forecast[name].to_numpy() for name in VALUES))
-    recommendation = indices.production_recommendation(index)
-    return expected.assign(score_point=score, recommendation_point=recommendation)
+    recommendation = indices.outdoor_index_class(index)
+    return expected.assign(score_point=score, outdoor_index_class_point=recommendation)
 
 
 def rolling_expectations(

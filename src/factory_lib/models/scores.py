@@ -1,4 +1,4 @@
-"""Score and recommendation of the hours ahead by random forests, evaluated beside naive forecasts.
+"""Score and outdoor index of the hours ahead by random forests, evaluated beside naive forecasts.
 
 Rolling origin: each fold is forecast by models fitted on nothing but hours that had
 been observed when its first forecast was issued. The inputs are
@@ -24,7 +24,7 @@ from factory_lib.models.evaluation import mean_absolute_error, rolling_origin
 from factory_lib.models.history import History
 
 # the names in the registry
-SCORE, RECOMMENDATION = "energy_optimization", "production_recommendation"
+SCORE, OUTDOOR_CLASS = "energy_optimization", "outdoor_index_class"
 # local times before and after tomorrow's prices are published
 BEFORE = time(12)
 AFTER = time(14)
@@ -74,10 +74,10 @@ def build_examples(history: History, first: datetime, last: datetime) -> Example
 
 @dataclass(frozen=True)
 class Forests:
-    """A regressor of the score and a classifier of the recommendation."""
+    """A regressor of the score and a classifier of the outdoor index."""
 
     score: RandomForestRegressor
-    recommendation: RandomForestClassifier
+    outdoor_index_class: RandomForestClassifier
 
     @classmethod
     def fit(cls, examples: Examples, seed: int) -> Forests:
@@ -91,16 +91,16 @@ class Forests:
         return cls(
             RandomForestRegressor(**sizes).fit(examples.x, examples.y["score"]),
             RandomForestClassifier(**sizes).fit(
-                examples.x, examples.y["recommendation"].astype(str)
+                examples.x, examples.y["outdoor_index_class"].astype(str)
             ),
         )
 
     def predict(self, x: pd.DataFrame) -> pd.DataFrame:
-        """Return ``score``, ``recommendation`` and the probability ``p_<class>`` of each class."""
-        classes = self.recommendation.classes_
-        chances = pd.DataFrame(self.recommendation.predict_proba(x), x.index, classes)
+        """Return ``score``, ``outdoor_index_class`` and the probability ``p_<class>`` of each class."""
+        classes = self.outdoor_index_class.classes_
+        chances = pd.DataFrame(self.outdoor_index_class.predict_proba(x), x.index, classes)
         chances = chances.reindex(columns=list(CLASSES), fill_value=0.0)
-        forecast = {"score": self.score.predict(x), "recommendation": chances.idxmax(axis=1)}
+        forecast = {"score": self.score.predict(x), "outdoor_index_class": chances.idxmax(axis=1)}
         return pd.DataFrame(forecast, index=x.index).join(chances.add_prefix("p_"))
 
 
@@ -139,20 +139,20 @@ def forecast_folds(
     -------
     DataFrame
         The tested rows: columns of ``rows``, ``targets`` and ``Forests.predict``
-        (``score_model``, ``recommendation_model``), ``recommendation_majority`` (of the
+        (``score_model``, ``outdoor_index_class_model``), ``outdoor_index_class_majority`` (of the
         fold's training rows) and ``fold`` (from 1).
     """
     parts = []
-    renamed = {name: f"{name}_model" for name in ("score", "recommendation")}
+    renamed = {name: f"{name}_model" for name in ("score", "outdoor_index_class")}
     for number, (train, test) in enumerate(
         split_folds(examples.rows, known_until, count, test_days), 1
     ):
         past = examples.where(train)
         tested = examples.where(test)
         forecast = Forests.fit(past, seed).predict(tested.x).rename(columns=renamed)
-        majority = past.y["recommendation"].mode()[0]
+        majority = past.y["outdoor_index_class"].mode()[0]
         joined = tested.rows.join([tested.y, forecast])
-        parts.append(joined.assign(fold=number, recommendation_majority=majority))
+        parts.append(joined.assign(fold=number, outdoor_index_class_majority=majority))
     return pd.concat(parts)
 
 
@@ -173,14 +173,14 @@ def slices(tested: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def evaluate(tested: pd.DataFrame) -> dict[str, Any]:
     """Return the scores of model and naive forecasts: errors in points, accuracies as shares."""
     actual = tested["score"]
-    classes = tested["recommendation"].astype(str)
+    classes = tested["outdoor_index_class"].astype(str)
     mae = {
         name: mean_absolute_error(actual.to_numpy(), tested[f"score_{name}"].to_numpy())
         for name in ("model", "yesterday", "last")
     }
     ruled = tested[tested["score_rule"].notna()] if "score_rule" in tested else tested[:0]
     accuracy = {
-        name: float(accuracy_score(classes, tested[f"recommendation_{name}"].astype(str)))
+        name: float(accuracy_score(classes, tested[f"outdoor_index_class_{name}"].astype(str)))
         for name in ("model", "yesterday", "last", "majority")
     }
     return {
@@ -195,7 +195,9 @@ def evaluate(tested: pd.DataFrame) -> dict[str, Any]:
         "last_value_accuracy": accuracy["last"],
         "majority_accuracy": accuracy["majority"],
         "f1_macro": float(
-            f1_score(classes, tested["recommendation_model"], average="macro", zero_division=0.0)
+            f1_score(
+                classes, tested["outdoor_index_class_model"], average="macro", zero_division=0.0
+            )
         ),
         **(_rule_scores(ruled) if len(ruled) else {}),
     }
@@ -203,13 +205,15 @@ def evaluate(tested: pd.DataFrame) -> dict[str, Any]:
 
 def _rule_scores(ruled: pd.DataFrame) -> dict[str, float]:
     """Return the scores of the rule over the forecasts, and the model's on the same hours."""
-    classes = ruled["recommendation"].astype(str)
+    classes = ruled["outdoor_index_class"].astype(str)
     return {
         "rule_hours": len(ruled),
         "rule_mae": float((ruled["score"] - ruled["score_rule"]).abs().mean()),
         "mae_same_hours": float((ruled["score"] - ruled["score_model"]).abs().mean()),
-        "rule_accuracy": float((classes == ruled["recommendation_rule"].astype(str)).mean()),
-        "accuracy_same_hours": float((classes == ruled["recommendation_model"].astype(str)).mean()),
+        "rule_accuracy": float((classes == ruled["outdoor_index_class_rule"].astype(str)).mean()),
+        "accuracy_same_hours": float(
+            (classes == ruled["outdoor_index_class_model"].astype(str)).mean()
+        ),
     }
 
 
@@ -246,6 +250,6 @@ def last_days(tested: pd.DataFrame) -> pd.DataFrame:
 
 def confusion_table(tested: pd.DataFrame) -> pd.DataFrame:
     """Return hours by actual class (index) and forecast class (columns)."""
-    actual = tested["recommendation"].astype(str)
-    counts = pd.crosstab(actual, tested["recommendation_model"].astype(str))
+    actual = tested["outdoor_index_class"].astype(str)
+    counts = pd.crosstab(actual, tested["outdoor_index_class_model"].astype(str))
     return pd.DataFrame(counts.reindex(index=list(CLASSES), columns=list(CLASSES), fill_value=0))

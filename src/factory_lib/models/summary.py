@@ -15,7 +15,7 @@ from factory_lib.models import registry
 from factory_lib.models.history import FEATURE_SET_VERSION, FeatureSet
 from factory_lib.models.prediction import Prediction
 from factory_lib.models.price_forecast import CHAMPION, NAIVE, PUBLISHED, UNAVAILABLE
-from factory_lib.models.scores import RECOMMENDATION, SCORE
+from factory_lib.models.scores import OUTDOOR_CLASS, SCORE
 from factory_lib.results import JobResult
 
 _INDICES = [
@@ -31,7 +31,7 @@ _LATEST = [
     "humidity_pct",
     "energy_optimization_score",
     "chocolate_production_index",
-    "production_recommendation",
+    "outdoor_index_class",
 ]
 _TIERS = {
     PUBLISHED: "published",
@@ -39,7 +39,7 @@ _TIERS = {
     NAIVE: "by the naive forecast (a published day repeated)",
     UNAVAILABLE: "unavailable",
 }
-_SUBSTITUTES = dict.fromkeys((SCORE, RECOMMENDATION), "The documented rule over the forecasts")
+_SUBSTITUTES = dict.fromkeys((SCORE, OUTDOOR_CLASS), "The documented rule over the forecasts")
 
 
 def summarise_features(features: FeatureSet) -> JobResult:
@@ -52,7 +52,7 @@ def summarise_features(features: FeatureSet) -> JobResult:
     frame = features.frame
     hours = len(frame)
     complete = int(frame["energy_optimization_score"].notna().sum())
-    halted = int((frame["production_recommendation"] == CLASSES[-1]).sum())
+    halted = int((frame["outdoor_index_class"] == CLASSES[-1]).sum())
     halt_share = round(halted / max(complete, 1), 3)
     return JobResult(
         status="ok" if complete == hours else "warn" if complete else "fail",
@@ -156,7 +156,7 @@ def _training_summary(
         decision = "A replay registers no model."
     return (
         f"Next 24 hours: {price}score {metrics['mae']:.1f} points off, the same hour yesterday "
-        f"{metrics['naive_mae']:.1f} (rMAE {metrics['rmae']:.2f}); recommendation right in "
+        f"{metrics['naive_mae']:.1f} (rMAE {metrics['rmae']:.2f}); outdoor index right in "
         f"{metrics['accuracy']:.0%} of hours, yesterday's in "
         f"{metrics['persistence_accuracy']:.0%}, the commonest class in "
         f"{metrics['majority_accuracy']:.0%}. {rule}{decision}"
@@ -259,7 +259,7 @@ def _prediction_notes(prediction: Prediction) -> list[str]:
         )
     if np.isnan(prediction.band.low_eur_kwh):
         days = f"{indices.BAND_MINIMUM_DAYS} days of prices"
-        notes.append(f"Score and recommendation are unknown: {days} are needed for them.")
+        notes.append(f"Score and outdoor index are unknown: {days} are needed for them.")
     return notes
 
 
@@ -274,27 +274,27 @@ def tiers(hourly: pd.DataFrame) -> str:
 
 
 def blocks(hourly: pd.DataFrame, band: PriceBand) -> pd.DataFrame:
-    """Return consecutive hours of a market day with one recommendation, one row per block.
+    """Return consecutive hours of a market day with one class, one row per block.
 
     Returns
     -------
     DataFrame
-        ``start``, ``hours``, ``recommendation``, ``probability``, means of price,
+        ``start``, ``hours``, ``outdoor_index_class``, ``probability``, means of price,
         temperature, humidity and score, ``reason``.
     """
     means = [PRICE, TEMPERATURE, HUMIDITY, "score"]
-    columns = ["start", "hours", "recommendation", "probability", *means, "reason"]
-    classified = hourly.dropna(subset=["recommendation"])
+    columns = ["start", "hours", "outdoor_index_class", "probability", *means, "reason"]
+    classified = hourly.dropna(subset=["outdoor_index_class"])
     local_day = pd.DatetimeIndex(classified.index).tz_convert(MADRID).normalize()
-    keys = classified.assign(day=local_day)[["recommendation", "day"]]
+    keys = classified.assign(day=local_day)[["outdoor_index_class", "day"]]
     changes = (keys != keys.shift()).any(axis=1)
     rows = []
     for _, block in classified.groupby(changes.cumsum()):
-        name = str(block["recommendation"].iloc[0])
+        name = str(block["outdoor_index_class"].iloc[0])
         row = {
             "start": block.index[0],
             "hours": len(block),
-            "recommendation": name,
+            "outdoor_index_class": name,
             "probability": float(block[f"p_{name}"].mean()),
             "reason": reason(block, band),
         }
@@ -303,7 +303,7 @@ def blocks(hourly: pd.DataFrame, band: PriceBand) -> pd.DataFrame:
 
 
 def reason(block: pd.DataFrame, band: PriceBand) -> str:
-    """Return a sentence on the points missing from a score of 100, and the recommendation's cause.
+    """Return a sentence on the points missing from a score of 100, and the class's cause.
 
     The points of price and air are those of the rule for the hours forecast; the rest is
     due to the errors that such forecasts make, or to a champion's own forecast. The parts
@@ -312,8 +312,8 @@ def reason(block: pd.DataFrame, band: PriceBand) -> str:
     Parameters
     ----------
     block : DataFrame
-        Hours of one recommendation: price, temperature, humidity, ``score``,
-        ``recommendation``.
+        Hours of one class: price, temperature, humidity, ``score``,
+        ``outdoor_index_class``.
     """
     eci = indices.energy_cost_index(
         block[PRICE] * MWH_PER_KWH, band.low_eur_kwh, band.high_eur_kwh
@@ -335,7 +335,7 @@ def reason(block: pd.DataFrame, band: PriceBand) -> str:
     parts = [part for part, value in points.items() if value]
     joined = " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
     sentence = f"Score {score} of 100: {joined or 'nothing is taken'}"
-    recommendation = str(block["recommendation"].iloc[0])
+    recommendation = str(block["outdoor_index_class"].iloc[0])
     if recommendation == CLASSES[0]:
         return f"{sentence}."
     air = "warm air" if temperature_c > indices.COMFORT_C else "cold air"

@@ -1,7 +1,7 @@
 """One training: fit the price model and both forests, evaluate them by rolling origin, decide.
 
 A new version is evaluated on hours it had not learnt, beside benchmarks and champion. The
-benchmarks are the naive forecasts, and for score and recommendation also the documented
+benchmarks are the naive forecasts, and for score and outdoor index also the documented
 rules applied to the forecasts of price and weather, which serve where no version is better.
 """
 
@@ -26,7 +26,7 @@ from factory_lib.models.history import History, price_model
 from factory_lib.models.price_forecast import whole_days
 from factory_lib.models.retrain_trigger import Draw
 from factory_lib.models.rule_forecast import rolling_rule_forecast
-from factory_lib.models.scores import RECOMMENDATION, SCORE, Examples, Forests
+from factory_lib.models.scores import OUTDOOR_CLASS, SCORE, Examples, Forests
 from factory_lib.models.summary import summarise_training
 from factory_lib.results import JobResult
 
@@ -37,7 +37,7 @@ PRICE_ISSUE_TIME = timedelta(hours=12)  # local time of day: when a price foreca
 _WORDS = {True: "better", False: "not better"}
 _CANDIDATES = {
     SCORE: ("model", "yesterday", "last", "rule"),
-    RECOMMENDATION: ("model", "yesterday", "last", "majority", "rule"),
+    OUTDOOR_CLASS: ("model", "yesterday", "last", "majority", "rule"),
 }
 
 
@@ -67,7 +67,7 @@ def train_models(
     questions = scores.slices(tested)
     headline = questions[scores.HEADLINE]
     forests = Forests.fit(examples, ctx.settings.training.seed)
-    models: dict[str, Any] = {SCORE: forests.score, RECOMMENDATION: forests.recommendation}
+    models: dict[str, Any] = {SCORE: forests.score, OUTDOOR_CLASS: forests.outdoor_index_class}
     evaluations = [evaluate_score_model(name, headline, examples) for name in models]
     tables = _tables(questions, examples, forests)
     if price and prices:
@@ -134,7 +134,7 @@ def _tested(
     issued = rows["issued_at"].dt.tz_convert(MADRID)
     rows = rows.assign(group=issued.dt.hour * 2 + rows["day_ahead"])
     by_rule = rolling_rule_forecast(history, rows, forecast, begin)
-    return tested.join(by_rule[["score", "recommendation"]].add_suffix("_rule"))
+    return tested.join(by_rule[["score", "outdoor_index_class"]].add_suffix("_rule"))
 
 
 def _params(ctx: RunContext, examples: Examples) -> dict[str, Any]:
@@ -269,7 +269,7 @@ def evaluate_score_model(
     examples : Examples
         The examples they were taken from.
     """
-    column = "score" if model == SCORE else "recommendation"
+    column = "score" if model == SCORE else "outdoor_index_class"
     names = [name for name in _CANDIDATES[model] if f"{column}_{name}" in tested]
     losses = {name: _loss(tested[column], tested[f"{column}_{name}"]) for name in names}
 

@@ -118,7 +118,7 @@ def test_a_what_if_is_a_rule_and_unknown_without_a_price_history(
     found = json.loads(capsys.readouterr().out)
     assert found["temperature_comfort_index"] == 70.0
     assert found["energy_cost_index"] is None
-    assert found["production_recommendation"] == "unknown"
+    assert found["outdoor_index_class"] == "unknown"
 
 
 @pytest.mark.parametrize(

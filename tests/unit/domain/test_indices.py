@@ -101,10 +101,10 @@ def test_production_index_and_score_by_hand():
     ],
 )
 def test_a_class_begins_at_its_limit(index, name):
-    assert list(indices.production_recommendation(index)) == [name]
+    assert list(indices.outdoor_index_class(index)) == [name]
 
 
 def test_an_unknown_index_has_no_class():
-    shown = indices.production_recommendation([np.nan, 80.0])
+    shown = indices.outdoor_index_class([np.nan, 80.0])
     assert shown.isna().tolist() == [True, False]
     assert list(shown.categories) == ["Optimal", "Moderate", "Reduced", "Halt Production"]

@@ -20,7 +20,7 @@ DOCUMENTED_FEATURES = (
     "chocolate_production_index",
     "energy_optimization_score",
     "heat_stress_factor",
-    "production_recommendation",
+    "outdoor_index_class",
     "price_trend_1h",
     "price_volatility_24h",
 )
@@ -91,9 +91,7 @@ def test_unknown_weather_leaves_price_features_known(hourly):
     row = documented_features(hourly, ISSUE).loc[ISSUE]
     assert row[["price_eur_kwh", "energy_cost_index", "price_trend_1h"]].notna().all()
     assert (
-        row[["energy_optimization_score", "production_recommendation", "heat_stress_factor"]]
-        .isna()
-        .all()
+        row[["energy_optimization_score", "outdoor_index_class", "heat_stress_factor"]].isna().all()
     )
 
 

@@ -196,12 +196,9 @@ def test_without_a_price_no_start_is_advised(ctx: RunContext) -> None:
 
 def test_the_rule_of_a_made_up_hour(lived_in: RunContext) -> None:
     cheap = prediction.rule(lived_in, -500.0, 21.0, 55.0)
-    assert cheap["production_recommendation"] == "Optimal"
+    assert cheap["outdoor_index_class"] == "Optimal"
     assert cheap[prediction.SCORE_SERIES] == 100.0
-    assert (
-        prediction.rule(lived_in, 300.0, 35.0, 90.0)["production_recommendation"]
-        == "Halt Production"
-    )
+    assert prediction.rule(lived_in, 300.0, 35.0, 90.0)["outdoor_index_class"] == "Halt Production"
 
 
 def test_a_clock_change_is_written_in_local_hours() -> None:
@@ -222,7 +219,7 @@ def hours_of(name: str, price: float, temperature: float, score: float) -> pd.Da
         "humidity_pct": 55.0,
         "score": score,
     }
-    return pd.DataFrame(columns | {"recommendation": name}, index=INDEX[:3])
+    return pd.DataFrame(columns | {"outdoor_index_class": name}, index=INDEX[:3])
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from factory_lib.frames import tidy
 from factory_lib.models import history as histories
 from factory_lib.models import prediction, registry, retrain_trigger, scores, train
 from factory_lib.models.forecasters import ForecasterConfig, PriceForecaster
-from factory_lib.models.scores import RECOMMENDATION, SCORE
+from factory_lib.models.scores import OUTDOOR_CLASS, SCORE
 from factory_lib.models.summary import summarise_prediction
 from factory_lib.results import JobResult
 from factory_lib.settings.records import TrainingSettings
@@ -122,7 +122,7 @@ def at(ctx: RunContext, instant: datetime) -> RunContext:
 def test_the_first_versions_are_champions_when_better_than_naive(trained):
     found = trained.metrics
     assert trained.status == "ok"
-    assert set(trained.metrics["promoted"].split(", ")) == {SCORE, RECOMMENDATION}
+    assert set(trained.metrics["promoted"].split(", ")) == {SCORE, OUTDOOR_CLASS}
     assert found["mae"] < found["naive_mae"]
     assert found["accuracy"] > max(found["persistence_accuracy"], found["majority_accuracy"])
     assert "rMAE" in trained.summary
@@ -153,7 +153,7 @@ def test_the_run_holds_what_it_was_made_of(workshop, trained):
 
 def test_the_versions_carry_aliases_and_their_decisions(workshop, trained):
     versions = registry.versions(workshop)
-    assert set(versions.loc[versions["alias"] == "champion", "model"]) == {SCORE, RECOMMENDATION}
+    assert set(versions.loc[versions["alias"] == "champion", "model"]) == {SCORE, OUTDOOR_CLASS}
     assert (versions["decision"] != "").all()
     assert trained["decisions"]["reason"].str.startswith("better than ").all()
     assert any("No price model yet" in note for note in trained.notes)
@@ -317,7 +317,7 @@ def test_a_refused_champion_is_named_and_each_model_has_its_own_source(
 ):
     hours = pd.date_range(NOW, periods=12, freq="h").as_unit("s")
     hourly = pd.DataFrame(
-        {"score": 50.0, "score_source": "rule", "recommendation_source": "rule"}, index=hours
+        {"score": 50.0, "score_source": "rule", "outdoor_index_class_source": "rule"}, index=hours
     )
     history = histories.load_history(workshop, 120)
     load_version = registry.load_version
@@ -332,9 +332,9 @@ def test_a_refused_champion_is_named_and_each_model_has_its_own_source(
         0,
         f"{SCORE} version 1 cannot be loaded: damaged.",
     )
-    assert prediction._serve(workshop, RECOMMENDATION, history, hourly) == (12, "")
+    assert prediction._serve(workshop, OUTDOOR_CLASS, history, hourly) == (12, "")
     assert set(hourly["score_source"]) == {"rule"}
-    assert set(hourly["recommendation_source"]) == {"champion"}
+    assert set(hourly["outdoor_index_class_source"]) == {"champion"}
 
 
 def test_new_forecasts_of_the_operator_are_new_data(workshop, trained):

@@ -28,15 +28,15 @@ def test_without_error_the_expectation_is_the_rule():
     assert found[["score", "score_p10", "score_p90"]].tolist() == pytest.approx(
         [float(indices.energy_optimization_score(eci, tci))] * 3
     )
-    assert found["recommendation"] == next(iter(indices.production_recommendation(cpi)))
-    assert found[f"p_{found['recommendation']}"] == 1
+    assert found["outdoor_index_class"] == next(iter(indices.outdoor_index_class(cpi)))
+    assert found[f"p_{found['outdoor_index_class']}"] == 1
 
 
 def test_probabilities_are_the_shares_of_what_may_come():
     errors = np.zeros((40, 3))
     errors[:10, 1] = 30.0  # one time in four it becomes far too hot
     found = expect(one(20, 21, 55), errors, *BAND).iloc[0]
-    assert found["recommendation"] == "Optimal"
+    assert found["outdoor_index_class"] == "Optimal"
     assert (found["p_Optimal"], found["p_Halt Production"]) == (0.75, 0.25)
     assert found["score_p10"] == pytest.approx(70)
     assert found["score"] == pytest.approx(100)
