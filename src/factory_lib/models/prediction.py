@@ -40,7 +40,7 @@ LONGEST_HORIZON_DAYS = 7
 HISTORY_DAYS = 4 * 365  # climatology is taken from the same days of so many years
 SCORE_SERIES = "energy_optimization_score"
 RULE = "rule"
-PRICES = {"p50": PRICE, "p10": "price_p10", "p90": "price_p90"}
+PRICE_COLUMNS = {"p50": PRICE, "p10": "price_p10", "p90": "price_p90"}
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Prediction:
     hourly : DataFrame
         UTC index: ``price_eur_mwh`` with ``price_p10`` and ``price_p90``, ``tier``,
         ``temperature_c``, ``humidity_pct``, ``weather_source``,
-        ``rule_forecast.EXPECTATION_COLUMNS``, ``score_source`` and ``outdoor_index_class_source`` (rule
-        or champion).
+        ``rule_forecast.EXPECTATION_COLUMNS``, ``score_source`` and
+        ``outdoor_index_class_source`` (rule or champion).
     slots : DataFrame
         UTC index at the market's cadence, quarters since October 2025: price, band and
         tier. Hours are their means.
@@ -109,7 +109,7 @@ def predict(ctx: RunContext, days: int = LONGEST_HORIZON_DAYS) -> Prediction:
     index = to_index(np.arange(begin, begin + days * 24 * HOUR_S, HOUR_S, dtype=np.int64))
     history = load_history(ctx, HISTORY_DAYS)
     forecast, slots, unserved = _prices(ctx, history, index)
-    hourly = forecast.slots.rename(columns=PRICES)
+    hourly = forecast.slots.rename(columns=PRICE_COLUMNS)
     observed = history.hourly.loc[: pd.Timestamp(ctx.as_of), [TEMPERATURE, HUMIDITY]]
     weather = forecast_weather(ctx, observed, index)
     band = indices.price_band(history.hourly[PRICE] * MWH_PER_KWH, ctx.as_of)
@@ -171,7 +171,7 @@ def _prices(
         fine = pd.date_range(index[0], end, freq=f"{step_s}s", inclusive="left", unit="s")
         published = published_slots(ctx, history)
         slots = forecast_prices(published, fine, estimator, exogenous, step_s).slots
-    return hourly, slots.rename(columns=PRICES), {model: reason} if reason else {}
+    return hourly, slots.rename(columns=PRICE_COLUMNS), {model: reason} if reason else {}
 
 
 def _serve(ctx: RunContext, model: str, history: History, hourly: pd.DataFrame) -> tuple[int, str]:

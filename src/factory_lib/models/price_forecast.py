@@ -90,8 +90,8 @@ def forecast_prices(
         parts += [naive_day(history, lead, quarters).assign(tier=NAIVE) for lead in LEADS]
     rows = pd.concat(parts)[[*QUANTILES, "tier"]].dropna(subset=["p50"])
     slots = rows[~rows.index.duplicated()].reindex(index).fillna({"tier": UNAVAILABLE})
-    known = np.asarray(slots["tier"] == PUBLISHED)
-    return PriceForecast(slots, naive_leads, np.where(known, 0.0, errors))
+    published_slots = np.asarray(slots["tier"] == PUBLISHED)
+    return PriceForecast(slots, naive_leads, np.where(published_slots, 0.0, errors))
 
 
 def past_errors(

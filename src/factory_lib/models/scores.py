@@ -96,7 +96,7 @@ class Forests:
         )
 
     def predict(self, x: pd.DataFrame) -> pd.DataFrame:
-        """Return ``score``, ``outdoor_index_class`` and the probability ``p_<class>`` of each class."""
+        """Return ``score``, ``outdoor_index_class`` and ``p_<class>``, the probability of each."""
         classes = self.outdoor_index_class.classes_
         chances = pd.DataFrame(self.outdoor_index_class.predict_proba(x), x.index, classes)
         chances = chances.reindex(columns=list(CLASSES), fill_value=0.0)

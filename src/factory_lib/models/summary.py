@@ -210,8 +210,8 @@ def _prediction_summary(hourly: pd.DataFrame, advice: pd.DataFrame, drifts: Sequ
             MADRID
         )
         best = (
-            f"; a batch begun on {start:%A %H:%M} is {advice['production_recommendation'].iloc[0]}, "
-            f"the best start is {wait:%A %H:%M}"
+            f"; a batch begun on {start:%A %H:%M} is "
+            f"{advice['production_recommendation'].iloc[0]}, the best start is {wait:%A %H:%M}"
         )
     drift = f" Drift: {' '.join(drifts)}" if drifts else ""
     return (

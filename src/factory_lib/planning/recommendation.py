@@ -19,6 +19,7 @@ from factory_lib.context import RunContext
 from factory_lib.domain.indices import AHEAD, CLASSES, start_regret
 from factory_lib.domain.plant import Bools, Floats, operators
 from factory_lib.domain.tariff import Tariff, all_in
+from factory_lib.features.horizon import PRICE, VALUES
 from factory_lib.models.history import load_history
 from factory_lib.planner.problem import Problem
 from factory_lib.planner.request import Order, PlanRequest
@@ -29,7 +30,6 @@ from factory_lib.settings.tariff import ContractSettings
 USUAL_DAYS = 28
 LEAST_HOURS = 72
 ADVICE = ["cost_eur", "regret_eur", "best_start", "production_recommendation"]
-COLUMNS = ["price_eur_mwh", "temperature_c", "humidity_pct"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ def one_batch(
     product = max(demand, key=demand.__getitem__)
     request = PlanRequest(
         plant=structs.replace(plant, slot_min=60),
-        prices=all_in(index, hourly["price_eur_mwh"], tariff if tolls else None, contract),
+        prices=all_in(index, hourly[PRICE], tariff if tolls else None, contract),
         tariff=tariff,
         contract=contract,
         begin=index[0].to_pydatetime(),
@@ -124,16 +124,16 @@ def advise(ctx: RunContext, hourly: pd.DataFrame, errors_eur_mwh: Floats) -> pd.
     Parameters
     ----------
     hourly : DataFrame
-        UTC index of the hours ahead; ``COLUMNS``.
+        UTC index of the hours ahead; ``features.horizon.VALUES``.
     errors_eur_mwh : array, shape (scenarios, hours)
         Errors of past forecasts, laid on ``hourly``.
     """
     settings = ctx.settings
-    known = hourly["price_eur_mwh"].notna().cummin()
-    ahead = hourly.loc[known, COLUMNS]
+    priced = hourly[PRICE].notna().cummin()
+    ahead = hourly.loc[priced, list(VALUES)]
     past = load_history(ctx, USUAL_DAYS).hourly
-    table = pd.concat([past[past.index < hourly.index[0]], ahead])[COLUMNS]
-    gaps = table["price_eur_mwh"].isna()[::-1].cumsum()[::-1]
+    table = pd.concat([past[past.index < hourly.index[0]], ahead])[list(VALUES)]
+    gaps = table[PRICE].isna()[::-1].cumsum()[::-1]
     terms = (settings.plant, settings.contract, inputs.tariff_of(settings))
     tolls = settings.tariff.price_basis != "pvpc"
     if len(ahead) < LEAST_HOURS:
