@@ -73,12 +73,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = factory.main(words or ["--help"], prog_name="factory", standalone_mode=False)
         return int(code or 0)
+    except click.exceptions.NoArgsIsHelpError as bare:  # a group of commands, alone
+        sys.stderr.write(f"{bare.format_message()}\n")
+        return BadInput.exit_code
     except click.UsageError as usage:
-        path = usage.ctx.command_path if usage.ctx else "factory"
-        error = BadInput(usage.format_message(), next_step=f"See `{path} --help`.")
+        error = _unusable(usage, words)
     except FactoryError as failure:
         error = failure
     except (click.Abort, KeyboardInterrupt):
         return 130
     sys.stderr.write(f"factory: {error}\n")
     return error.exit_code
+
+
+def _unusable(usage: click.UsageError, words: Sequence[str]) -> BadInput:
+    """Return click's message as a whole sentence, with the help to read."""
+    # click's parser of options does not say which command it was parsing
+    command = next((word for word in words if word in COMMANDS), "")
+    path = usage.ctx.command_path if usage.ctx else f"factory {command}".strip()
+    message = usage.format_message()
+    end = "" if message.endswith((".", "?", "?)")) else "."
+    return BadInput(f"{message}{end}", next_step=f"See `{path} --help`.")

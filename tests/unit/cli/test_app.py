@@ -81,6 +81,31 @@ def test_a_mistyped_word_names_the_nearest(
 
 
 @pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["jobs", "x"], "Got unexpected extra argument (x). See `factory jobs --help`."),
+        (
+            ["--json", "plan", "--pin", "a"],
+            "'--pin' requires 3 arguments. See `factory plan --help`.",
+        ),
+    ],
+    ids=["argument", "option"],
+)
+def test_unusable_words_end_in_the_help_to_read(
+    words: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    assert capsys.readouterr().err.endswith(f"{line}\n")
+
+
+def test_a_group_alone_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["alerts"]) == 2
+    text = capsys.readouterr().err
+    assert text.startswith("Usage: factory alerts ")
+    assert "See `" not in text
+
+
+@pytest.mark.parametrize(
     "words",
     [
         ["--profile", "demo", "--json", "config", "check"],
