@@ -104,12 +104,17 @@ def summarise(checks: Sequence[DiagnosticCheck], tables: Mapping[str, pd.DataFra
         "series_behind": len(behind),
         "open_alerts": len(tables["alerts"]),
     }
-    return JobResult(status, _sentence(checks, failing, behind), metrics, tables)
+    unseen = "no job has run" if jobs.empty else "nothing was ingested" if latest.empty else ""
+    return JobResult(status, _sentence(checks, failing, behind, unseen), metrics, tables)
 
 
-def _sentence(checks: Sequence[DiagnosticCheck], failing: list[str], behind: list[str]) -> str:
+def _sentence(
+    checks: Sequence[DiagnosticCheck], failing: list[str], behind: list[str], unseen: str
+) -> str:
     problems = [f"{check.name}: {check.finding}" for check in checks if check.status != "ok"]
     if not (problems or failing or behind):
+        if unseen:
+            return f"Keys, store and machine are well; {unseen} yet."
         return "All is well: keys, store and machine, the last run of every job, and every series."
     groups = {"Last run failed: ": failing, "Behind: ": behind}
     parts = [f"{head}{', '.join(names)}." for head, names in groups.items() if names]

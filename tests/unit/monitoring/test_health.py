@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from msgspec import structs
 
@@ -136,3 +137,25 @@ def test_a_full_disk_is_seen(
 ) -> None:
     monkeypatch.setattr(health.shutil, "disk_usage", lambda _: SimpleNamespace(free=free_gb * 1e9))
     assert check_of(settings, "disk").status == status
+
+
+@pytest.mark.parametrize(
+    ("jobs", "series", "said"),
+    [
+        ([], [], "no job has run yet"),
+        (["ingest"], [], "nothing was ingested yet"),
+        (["ingest"], ["spot_eur_mwh"], "All is well"),
+    ],
+    ids=["fresh", "without values", "in use"],
+)
+def test_what_is_not_there_yet_is_not_called_well(
+    jobs: list[str], series: list[str], said: str
+) -> None:
+    tables = {
+        "jobs": pd.DataFrame({"job": jobs, "status": ["ok"] * len(jobs)}),
+        "latest": pd.DataFrame({"series": series, "behind_h": [0.0] * len(series)}),
+        "alerts": pd.DataFrame(),
+    }
+    result = health.summarise([health.DiagnosticCheck("disk", "ok", "82 GB free")], tables)
+    assert said in result.summary
+    assert result.status == "ok"
