@@ -346,7 +346,7 @@ class Model(Program):
         """
         problem = self.problem
         limit_kw = problem.plant.power.limit_kw - problem.base_kw
-        room_kw = problem.excess.contract_kw[problem.excess.group] - problem.meter_kw
+        free_kw = problem.excess.contract_kw[problem.excess.group] - problem.meter_kw
         free = problem.future & (self._used_by_facts([1.0] * len(self.kw)) == 0)
         able = {
             act: on & free & (problem.capacity[act.machine] <= 1)
@@ -356,10 +356,10 @@ class Model(Program):
         for some in chain.from_iterable(combinations(able, size) for size in sizes):
             least_kw = _least_pair_kw(some)
             beyond = least_kw > limit_kw + 1e-9
-            costly = (max(part.kw for part in some) <= room_kw) & (least_kw > room_kw)
+            costly = (max(part.kw for part in some) <= free_kw) & (least_kw > free_kw)
             together = np.all([able[part] for part in some], axis=0)
             slots = np.flatnonzero(together & (beyond | costly))
-            excess = np.where(beyond, 1.0, least_kw - room_kw)[slots]
+            excess = np.where(beyond, 1.0, least_kw - free_kw)[slots]
             over = np.where(beyond, ZERO, self.over)[slots]
             active = self.use([float(act in some) for act in problem.activities], slots)
             more = [(columns, sign * excess) for columns, sign in active]

@@ -153,12 +153,12 @@ class Problem:
         size = len(self.index)
         slots = np.arange(size)
         facts = self.jobs[j].facts
-        room_kw = self.plant.power.limit_kw - self.base_kw + 1e-9
+        free_kw = self.plant.power.limit_kw - self.base_kw + 1e-9
         masks = [slots == fact for fact in facts]
         for s in range(len(facts), len(self.stages)):
             stage = self.stages[s]
             closed = self.critical[s] | (self.capacity[stage.machine] < 1)
-            mask = ahead(closed | (stage.power_kw > room_kw), self.duration[j, s]) == 0
+            mask = ahead(closed | (stage.power_kw > free_kw), self.duration[j, s]) == 0
             mask &= ahead(stage.operators > people, self.attended[j, s]) == 0
             mask &= slots + self.duration[j, s] <= size
             if s:  # some start before leads to it
