@@ -10,8 +10,8 @@ PORT ?= 8080
 # What a caller may set: SOURCE=… for ingest, SINCE=… for backfill, DAY=… and DAYS=… for plan, AS_OF=… for any job, ARGS="…" for the rest.
 JOB_ARGS = $(if $(AS_OF),--as-of $(AS_OF)) $(ARGS)
 
-.PHONY: help setup lab demo history run ingest gaps backfill features train predict plan report health maintenance \
-	cron-show cron-install cron-remove serve mlflow docs check test bench clean lock
+.PHONY: help setup lab demo history run ingest gaps backfill features train predict plan health maintenance \
+	cron-show cron-install cron-remove mlflow docs check test bench clean lock
 
 help:  ## Show this help
 	@awk 'BEGIN {FS = ":.*## "; print "factory_lib: make TARGET\n"} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
@@ -76,7 +76,7 @@ cron-install: $(VENV)/.ready  ## Schedule the jobs in the user's crontab, leavin
 cron-remove: $(VENV)/.ready  ## Take the jobs out of the crontab
 	$(FACTORY) cron remove
 
-mlflow: $(VENV)/.ready  ## Open the MLflow pages on 127.0.0.1:$(PORT)
+mlflow: $(VENV)/.ready  ## Open the MLflow pages on 127.0.0.1:8080; PORT=… for another
 	$(FACTORY) mlflow --port $(PORT)
 
 docs: $(VENV)/.ready  ## Make the API pages from the docstrings: docs/api/index.html

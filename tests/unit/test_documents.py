@@ -55,6 +55,12 @@ def test_files_named_in_a_document_exist(page: str) -> None:
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
+def test_every_phony_target_of_the_makefile_does_something() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", "")
+    named = re.findall(r"^\.PHONY: (.+)$", makefile, flags=re.MULTILINE)[0].split()
+    assert sorted(named) == sorted(re.findall(r"^([a-z-]+):.*## ", makefile, flags=re.MULTILINE))
+
+
 def test_every_make_target_named_in_the_readme_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
