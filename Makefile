@@ -58,7 +58,7 @@ train: $(VENV)/.ready  ## Train, evaluate and register the models
 predict: $(VENV)/.ready  ## Predict price, weather, score and recommendation of the hours ahead
 	$(FACTORY) run ml_predictions $(JOB_ARGS)
 
-plan: $(VENV)/.ready  ## Plan tomorrow's batches; DAY=2026-01-31 DAYS=7 for others
+plan: $(VENV)/.ready  ## Plan the next seven days; tomorrow's shift sheet, DAY=2026-01-31 DAYS=7 for others
 	$(FACTORY) run production_optimization --force $(if $(DAY),--param day=$(DAY)) $(if $(DAYS),--param days=$(DAYS)) $(JOB_ARGS)
 
 health: $(VENV)/.ready  ## Check jobs, providers, series, keys and disk
