@@ -1,4 +1,4 @@
-"""Commands that run every notebook: demo on simulated data, history on real files; simulate."""
+"""Commands that run the jobs in turn: demo on simulated data, history on real files; simulate."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -42,7 +42,7 @@ commands = click.Group()
 @click.option("--days", type=int, default=210, show_default=True, help="Simulated days of history.")
 @common_options
 def demo(profile: str | None, days: int, as_json: bool) -> int:
-    """Run every notebook on simulated data, offline.
+    """Run the jobs from ingestion to plan on simulated data, offline.
 
     The profile is `demo`. The last lines say where the reports are.
     """

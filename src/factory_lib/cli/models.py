@@ -11,7 +11,7 @@ from factory_lib.context import RunContext, open_context
 from factory_lib.errors import BadInput
 from factory_lib.models import prediction, registry
 
-WHAT_IF = {"price": "EUR/MWh", "temperature": "°C", "humidity": "%"}
+WHAT_IF = {"price": "spot_eur_mwh", "temperature": "temperature_c", "humidity": "humidity_pct"}
 
 commands = click.Group()
 
@@ -43,8 +43,12 @@ def _apply_rule(
     profile: str | None, as_of: str | None, given: dict[str, float], as_json: bool
 ) -> None:
     with open_context(profile, as_of, read_only=True) as ctx:
+        entries = {name: ctx.catalogue[series] for name, series in WHAT_IF.items()}
+        for name, entry in entries.items():
+            if not entry.low <= given[name] <= entry.high:
+                raise BadInput(f"{name}={given[name]:g} cannot be: it is {entry.limits}.")
         result = prediction.rule(ctx, given["price"], given["temperature"], given["humidity"])
-    inputs = ", ".join(f"{name} {given[name]:g} {unit}" for name, unit in WHAT_IF.items())
+    inputs = ", ".join(f"{name} {given[name]:g} {entry.unit}" for name, entry in entries.items())
     lines = [f"rule, not a prediction: {inputs}"]
     values: dict[str, Any] = {"kind": "rule", "given": given}
     for name, value in result.items():

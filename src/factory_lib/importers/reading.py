@@ -190,7 +190,7 @@ def _require_same_width(member: Member, content: str, separator: str) -> None:
             raise ImportFileError(
                 member.label,
                 f"has {len(line)} values for {width} columns in line {lines.line_num}; "
-                "are its decimals commas?",
+                "perhaps its decimals are commas",
             )
 
 

@@ -136,6 +136,15 @@ def test_a_what_if_that_cannot_be_read_is_refused(
     assert "--what-if needs" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("humidity", ["500", "-1", "nan"])
+def test_a_what_if_that_cannot_be_is_refused(
+    home: Path, capsys: pytest.CaptureFixture[str], humidity: str
+) -> None:
+    words = ["predict", "--what-if", "price=80", "temperature=24", f"humidity={humidity}"]
+    assert main(words) == 2
+    assert f"humidity={humidity} cannot be: it is 0 to 100 %." in capsys.readouterr().err
+
+
 def test_no_model_can_be_listed_or_rolled_back_where_none_is(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
