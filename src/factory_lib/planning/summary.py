@@ -154,8 +154,8 @@ def _notes(made: DailyPlan) -> tuple[str, ...]:
     contract = made.request.contract
     unset = ", ".join(contract.unset)
     notes = [
-        f"Prices of the window: {_counts(made.prices['known'], 'quarters')}.",
-        f"Outdoor air: {_counts(made.weather['weather_source'], 'hours')}.",
+        f"Prices of the window, in quarters: {_counts(made.prices['known'])}.",
+        f"Outdoor air, in hours: {_counts(made.weather['weather_source'])}.",
         "Every euro is the whole marginal price of production: market, toll and charge, "
         "electricity tax and excess power; the power term and loads that always run are the same "
         "for every schedule.",
@@ -174,9 +174,9 @@ def _notes(made: DailyPlan) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _counts(values: pd.Series, unit: str) -> str:
+def _counts(values: pd.Series) -> str:
     """Return how many slots are known in which way."""
-    return ", ".join(f"{n} {unit} ({how})" for how, n in values.value_counts().items())
+    return ", ".join(f"{n} {how}" for how, n in values.value_counts().items())
 
 
 def attention_items(ctx: RunContext, made: DailyPlan) -> pd.DataFrame:
@@ -237,7 +237,7 @@ def _low_index(ctx: RunContext, made: DailyPlan) -> Iterator[tuple[str, pd.Index
         reason = (
             f"worse than {USUAL:.0%} of the working hours of {day:%B}: up to "
             f"{worst[PRICE]:.0f} EUR/MWh, {worst[TEMPERATURE]:.0f} °C and {worst[HUMIDITY]:.0f} % "
-            "outdoors"
+            "humidity outdoors"
         )
         yield "index", hours.index, reason
 

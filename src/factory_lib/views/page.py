@@ -1,5 +1,6 @@
 """Parts of a page: its heading, the summary line and remarks."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
@@ -38,6 +39,11 @@ class Html:
         return self.text
 
 
+def prose(text: str) -> str:
+    """Return a sentence as HTML; what stands between backticks is a command or a name."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+
+
 def heading(page: Any) -> Html:
     """Return the line below a page's title: SIMULATED where it applies, profile and as-of.
 
@@ -61,7 +67,7 @@ def summary(result: JobResult) -> Html:
     colour = LEVEL[result.status]
     mark = _CHIP.format(colour=colour, text=_MARK[result.status])
     style = _SUMMARY_STYLE.format(colour=colour)
-    html = f'<div style="{style}">{mark} {escape(result.summary)}</div>'
+    html = f'<div style="{style}">{mark} {prose(result.summary)}</div>'
     metrics = {"summary": result.summary, "level": result.status, **result.metrics}
     return Html(html, text=f"[{result.status}] {result.summary}", metrics=metrics)
 
@@ -69,6 +75,6 @@ def summary(result: JobResult) -> Html:
 def notes(lines: Iterable[str]) -> Html:
     """Return remarks as a list; nothing where there are none."""
     remarks = list(lines)
-    items = "".join(f"<li>{escape(line)}</li>" for line in remarks)
+    items = "".join(f"<li>{prose(line)}</li>" for line in remarks)
     text = "\n".join(f"- {line}" for line in remarks)
     return Html(f"<ul>{items}</ul>" if items else "", text=text)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from factory_lib.clock import MADRID
-from factory_lib.views.page import Html
+from factory_lib.views.page import Html, prose
 from factory_lib.views.palette import SEVERITY, STATUS
 
 # Digits that a unit deserves, however many a table shows of other numbers.
@@ -61,12 +61,12 @@ def table(
     if len(frame) > limit:
         caption = f"{caption} (first {limit} of {len(frame):,})"
     if frame.empty:
-        return Html(f"<p>{escape(caption)}: none.</p>", text=f"{caption}: none.")
+        return Html(f"<p>{prose(caption)}: none.</p>", text=f"{caption}: none.")
     marks = colours or {}
     columns = [_column(shown[name], decimals, marks.get(str(name), {})) for name in shown]
     head, *body = (f"<tr>{''.join(row)}</tr>" for row in zip(*columns, strict=True))
     html = (
-        f"<table><caption>{escape(caption)}</caption><thead>{head}</thead>"
+        f"<table><caption>{prose(caption)}</caption><thead>{head}</thead>"
         f"<tbody>{''.join(body)}</tbody></table>"
     )
     return Html(html, text=f"{caption}\n{shown.to_string(index=False)}")

@@ -86,6 +86,14 @@ def test_an_empty_table_says_none_and_html_is_escaped() -> None:
     assert "<b>" not in views.table(pd.DataFrame({"a": ["<b>"]}), "x").html
 
 
+def test_commands_in_remarks_and_captions_are_code() -> None:
+    remark = "Run `factory gaps` where a < b."
+    code = "Run <code>factory gaps</code> where a &lt; b."
+    assert code in views.notes([remark]).html
+    assert code in tables.table(pd.DataFrame(), remark).html
+    assert remark in views.notes([remark]).text
+
+
 def test_a_column_says_its_zone_and_rounds_to_what_its_unit_deserves() -> None:
     start = pd.DatetimeIndex(["2026-01-15T12:00:00Z"]).as_unit("s")
     row = {
