@@ -37,6 +37,7 @@ KEYS = {
     "SIAR_PASSWORD": "siar-password",
 }
 ONLINE = [name for name in sources.SOURCES if name != "datosclima"]  # which reads a folder
+PRICES = [name for name in ONLINE if "spot_eur_mwh" in sources.SOURCES[name].serves]
 PAIRS = [
     pytest.param(name, series, id=f"{name}-{series}")
     for name in ONLINE
@@ -97,7 +98,7 @@ def test_rows_are_tidy_inside_the_window_on_the_grid_and_say_where_they_are_from
     assert not source.rejected
 
 
-@pytest.mark.parametrize("name", ["ree", "omie", "esios"])
+@pytest.mark.parametrize("name", PRICES)
 def test_prices_are_those_of_the_world_slot_by_slot(
     open_source: Opener, simulator: Remote, name: str
 ) -> None:
