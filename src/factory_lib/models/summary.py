@@ -341,4 +341,4 @@ def reason(block: pd.DataFrame, band: PriceBand) -> str:
     air = "warm air" if temperature_c > indices.COMFORT_C else "cold air"
     causes = {air: discomfort, "the price": 0.5 * eci, "humidity": 0.3 * stress}
     cause = max(causes, key=causes.__getitem__)
-    return f"{sentence}; {recommendation} mostly because of {cause}."
+    return f"{sentence}. Outdoor index {recommendation}, mostly because of {cause}."

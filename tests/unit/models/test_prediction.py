@@ -228,15 +228,13 @@ def hours_of(name: str, price: float, temperature: float, score: float) -> pd.Da
         pytest.param(
             hours_of("Halt Production", 70.0, 28.0, 44.0),
             "Score 44 of 100: a price of 70 EUR/MWh takes 35 and outdoor air of 28 °C "
-            "takes 21; Halt Production mostly "
-            "because of warm air.",
+            "takes 21. Outdoor index Halt Production, mostly because of warm air.",
             id="price and air",
         ),
         pytest.param(
             hours_of("Moderate", 100.0, 21.0, 38.0),
             "Score 38 of 100: a price of 100 EUR/MWh takes 70 and what forecasts miss "
-            "gives back 8; "
-            "Moderate mostly because of the price.",
+            "gives back 8. Outdoor index Moderate, mostly because of the price.",
             id="uncertain",
         ),
         pytest.param(
