@@ -105,7 +105,10 @@ def summarise(checks: Sequence[DiagnosticCheck], tables: Mapping[str, pd.DataFra
         "open_alerts": len(tables["alerts"]),
     }
     unseen = "no job has run" if jobs.empty else "nothing was ingested" if latest.empty else ""
-    return JobResult(status, _sentence(checks, failing, behind, unseen), metrics, tables)
+    sentence = _sentence(checks, failing, behind, unseen)
+    if metrics["open_alerts"]:
+        sentence = f"{sentence} Open alerts: {metrics['open_alerts']}."
+    return JobResult(status, sentence, metrics, tables)
 
 
 def _sentence(
@@ -115,7 +118,7 @@ def _sentence(
     if not (problems or failing or behind):
         if unseen:
             return f"Keys, store and machine are well; {unseen} yet."
-        return "All is well: keys, store and machine, the last run of every job, and every series."
+        return "Keys, store and machine, the last run of every job, and every series are well."
     groups = {"Last run failed: ": failing, "Behind: ": behind}
     parts = [f"{head}{', '.join(names)}." for head, names in groups.items() if names]
     machine = "; ".join(problems) or "Keys, store and machine are well"

@@ -117,13 +117,14 @@ def _metrics(made: DailyPlan) -> dict[str, Any]:
         "saved_this_month_eur": made.month_eur,
         "solve_seconds": plan.seconds,
     }
-    if BASELINE in made.costs.index:
+    if BASELINE in made.costs.index and made.costs.loc[BASELINE, "kg"]:
         baseline = made.costs.loc[BASELINE]
+        same_kg_eur = baseline["paid_eur"] / baseline["kg"] * metrics["kg"]
         metrics |= {
             "baseline": SCHEDULE_NAMES[BASELINE],
             "baseline_cost_eur": baseline["paid_eur"],
             "baseline_kg": baseline["kg"],
-            "saving_eur": baseline["paid_eur"] - plan.costs.paid,
+            "saving_eur": same_kg_eur - plan.costs.paid,
         }
     return metrics
 
@@ -140,7 +141,9 @@ def _sentence(made: DailyPlan, metrics: dict[str, Any], serious: list[Relaxation
     if "baseline" in metrics:
         saving = metrics["saving_eur"]
         less = f"{saving:,.0f} EUR less than" if saving >= 0.5 else "no cheaper than"
-        parts.append(f"{less} {metrics['baseline_kg']:,.0f} kg with “{metrics['baseline']}”")
+        fewer = metrics["baseline_kg"] < 0.99 * metrics["kg"]
+        makes = f", which makes {metrics['baseline_kg']:,.0f} kg" if fewer else ""
+        parts.append(f"{less} as many kilograms with “{metrics['baseline']}”{makes}")
     if made.month_eur:
         parts.append(f"{made.month_eur:,.0f} EUR less this month than begun with the shift")
     for item in serious[-1:]:

@@ -144,7 +144,7 @@ def test_a_full_disk_is_seen(
     [
         ([], [], "no job has run yet"),
         (["ingest"], [], "nothing was ingested yet"),
-        (["ingest"], ["spot_eur_mwh"], "All is well"),
+        (["ingest"], ["spot_eur_mwh"], "every series are well. Open alerts: 1."),
     ],
     ids=["fresh", "without values", "in use"],
 )
@@ -154,7 +154,7 @@ def test_what_is_not_there_yet_is_not_called_well(
     tables = {
         "jobs": pd.DataFrame({"job": jobs, "status": ["ok"] * len(jobs)}),
         "latest": pd.DataFrame({"series": series, "behind_h": [0.0] * len(series)}),
-        "alerts": pd.DataFrame(),
+        "alerts": pd.DataFrame({"topic": ["plan"]}),
     }
     result = health.summarise([health.DiagnosticCheck("disk", "ok", "82 GB free")], tables)
     assert said in result.summary

@@ -48,6 +48,17 @@ def test_a_week_is_planned_cheaper_than_simple_schedules_and_its_files_say_so(sm
     assert [file.split("/")[-1] for file in made.files] == ["plan.json", "plan.csv", "plan.ics"]
 
 
+def test_a_simple_schedule_of_fewer_kilograms_is_compared_by_the_kilogram(small):
+    made = daily.make_plan(small)
+    costs = made.costs.copy()
+    costs.loc["shift_full", "kg"] = costs.loc["plan", "kg"] / 4
+    costs.loc["shift_full", "paid_eur"] = made.plan.costs.paid / 2
+    result = shown(small, replace(made, costs=costs))
+    assert result.metrics["saving_eur"] == pytest.approx(made.plan.costs.paid)
+    assert "as many kilograms" in result.summary
+    assert "which makes" in result.summary
+
+
 def test_the_sheet_of_a_day_begins_in_the_afternoon_before_and_leaves_time_where_there_is_some(
     small,
 ):
