@@ -15,6 +15,7 @@ from msgspec import Struct, structs
 from factory_lib.results import JobResult
 
 SHOWN_ROWS = 20
+DECIMALS = "{:,.2f}"
 Rows = list[dict[str, Any]]
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -128,7 +129,8 @@ def write_result(result: JobResult, as_json: bool, *tables: str) -> int:
     for name, frame in frames.items():
         if len(frame):
             more = f" (first {SHOWN_ROWS} of {len(frame):,})" if len(frame) > SHOWN_ROWS else ""
-            lines.append(f"\n{name}{more}:\n{frame.head(SHOWN_ROWS).to_string(index=False)}")
+            shown = frame.head(SHOWN_ROWS).to_string(index=False, float_format=DECIMALS.format)
+            lines.append(f"\n{name}{more}:\n{shown}")
     tables_as_rows = {name: records(frame) for name, frame in frames.items()}
     write_either(as_json, head | tables_as_rows, "\n".join(lines))
     return int(result.status == "fail")

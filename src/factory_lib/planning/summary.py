@@ -139,11 +139,7 @@ def _sentence(made: DailyPlan, metrics: dict[str, Any], serious: list[Relaxation
     ]
     parts += [f"next start {local_time(min(starts))}"] if starts else []
     if "baseline" in metrics:
-        saving = metrics["saving_eur"]
-        less = f"{saving:,.0f} EUR less than" if saving >= 0.5 else "no cheaper than"
-        fewer = metrics["baseline_kg"] < 0.99 * metrics["kg"]
-        makes = f", which makes {metrics['baseline_kg']:,.0f} kg" if fewer else ""
-        parts.append(f"{less} as many kilograms with “{metrics['baseline']}”{makes}")
+        parts.append(_against_baseline(metrics))
     if made.month_eur:
         parts.append(f"{made.month_eur:,.0f} EUR less this month than begun with the shift")
     for item in serious[-1:]:
@@ -151,6 +147,15 @@ def _sentence(made: DailyPlan, metrics: dict[str, Any], serious: list[Relaxation
     if made.plan.source != "solver":
         parts.append(f"no plan was found in time: {made.plan.source.replace('_', ' ')} stands in")
     return "; ".join(parts) + "."
+
+
+def _against_baseline(metrics: dict[str, Any]) -> str:
+    """Return what the plan saves on the same kilograms; a simple schedule may make fewer."""
+    saving = metrics["saving_eur"]
+    less = f"{saving:,.0f} EUR less than" if saving >= 0.5 else "no cheaper than"
+    fewer = metrics["baseline_kg"] < 0.99 * metrics["kg"]
+    makes = f", which makes {metrics['baseline_kg']:,.0f} kg" if fewer else ""
+    return f"{less} as many kilograms with “{metrics['baseline']}”{makes}"
 
 
 def _notes(made: DailyPlan) -> tuple[str, ...]:

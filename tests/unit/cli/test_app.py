@@ -10,9 +10,11 @@ from importlib import import_module, metadata
 from pathlib import Path
 
 import click
+import pandas as pd
 import pytest
 
 from factory_lib.cli import app, common, main
+from factory_lib.results import JobResult
 
 FACTORY = [sys.executable, "-m", "factory_lib.cli"]
 
@@ -171,3 +173,9 @@ def test_empty_fields_of_a_row_are_left_out(capsys: pytest.CaptureFixture[str]) 
     common.write_rows([{"a": 1, "b": "", "c": None}, {"a": 0}], as_json=False)
     common.write_rows([], as_json=False)
     assert capsys.readouterr().out == "a 1\na 0\nnone\n"
+
+
+def test_a_table_is_written_with_two_decimals(capsys: pytest.CaptureFixture[str]) -> None:
+    calls = pd.DataFrame({"target": ["ree"], "median_ms": [13936.962263]})
+    assert common.write_result(JobResult("ok", "Well.", {}, {"calls": calls}), False) == 0
+    assert "13,936.96\n" in capsys.readouterr().out
