@@ -1,6 +1,6 @@
 """The daily plan: one rolling plan of seven days, made from what is known, compared and written."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -15,7 +15,7 @@ from factory_lib.clock import day_start, epoch, from_epoch, local_instant, marke
 from factory_lib.context import RunContext
 from factory_lib.domain.tariff import all_in
 from factory_lib.errors import BadInput
-from factory_lib.planner.request import Outage, PlanRequest, open_demand, weekly_orders
+from factory_lib.planner.request import Order, Outage, PlanRequest, open_demand, weekly_orders
 from factory_lib.planner.solve import Plan, fixed_start, shift_begin, solve
 from factory_lib.planning import documents, inputs, overrides, review
 from factory_lib.settings import Settings
@@ -80,6 +80,7 @@ def make_plan(ctx: RunContext) -> DailyPlan:
     before = plans[-1] if plans else None
     items = overrides.active(folder, ctx.as_of)
     request = request_of(ctx, plans)
+    demanded = demand(ctx, plans, request.begin, DAYS)
     plan = solve(request, gap=GAP, time_limit_s=LIMIT_S)
     costs = compared(plan)
     eur_kg = costs["paid_eur"] / costs["kg"].where(costs["kg"] > 0)
@@ -88,7 +89,8 @@ def make_plan(ctx: RunContext) -> DailyPlan:
         "plant": request.plant.name,
         "begin": request.begin,
         "end": request.end,
-        "first_demand": _first_demand(ctx, plans),
+        "first_demand": demanded.first,
+        "surplus_kg": demanded.surplus_kg,
         "source": plan.source,
         "gap": plan.gap,
         "costs_eur": {name: getattr(plan.costs, name) for name in COST_NAMES},
@@ -136,12 +138,7 @@ def request_of(
     last = plans[-1].stages if plans else stages
     last = last[last.groupby("batch")["end"].transform("max") > pd.Timestamp(begin)]
     so_far = inputs.quarters(day_start(today.replace(day=1)), begin)
-    first = _first_demand(ctx, plans)
     items = overrides.stored(documents.plans_folder(ctx))
-    orders = (
-        *weekly_orders(plant, first, today + timedelta(days=days - 1)),
-        *overrides.orders(items, day_start(first), end),
-    )
     return PlanRequest(
         plant=plant,
         prices=prices,
@@ -149,7 +146,7 @@ def request_of(
         contract=ctx.settings.contract,
         begin=begin,
         end=end,
-        orders=open_demand(orders, _finished_kg(ctx, stages, begin)),
+        orders=demand(ctx, plans, begin, days).orders,
         weather=inputs.weather(ctx, begin, end),
         pv_kw=inputs.solar_kw(ctx, begin, end),
         outages=overrides.outages(items, begin, end),
@@ -161,22 +158,60 @@ def request_of(
     )
 
 
-def _first_demand(ctx: RunContext, plans: Sequence[documents.PlanDocument]) -> date:
-    """Return the first day whose kilograms are demanded: of the first plan kept, or today."""
-    today = market_day(ctx.as_of)
-    return max(plans[0].first_demand, today - overrides.REMEMBERED) if plans else today
+@dataclass(frozen=True)
+class Demand:
+    """Orders that are still to be made, all due after the day ``first`` began.
+
+    ``surplus_kg`` is by product what was made before that day beyond what was demanded
+    before it.
+    """
+
+    orders: tuple[Order, ...]
+    first: date
+    surplus_kg: Mapping[str, float]
 
 
-def _finished_kg(ctx: RunContext, stages: pd.DataFrame, begin: datetime) -> dict[str, float]:
-    """Return the kilograms finished by product: as recorded of a day, else as planned."""
-    last_stage = ctx.settings.plant.stages[-1].name
-    done = stages[(stages["stage"] == last_stage) & (stages["end"] <= pd.Timestamp(begin))]
-    day = documents.day_ended(done)
+def demand(
+    ctx: RunContext, plans: Sequence[documents.PlanDocument], begin: datetime, days: int
+) -> Demand:
+    """Return what is open of the demand of the next days and of the two weeks before.
+
+    All kilograms made since the first day of the plan before serve its orders, the
+    earliest first; what is older than two weeks and still open then is not made up for.
+    """
     today = market_day(begin)
-    recorded = inputs.produced_kg(ctx, today - documents.MONTH, today)
-    planned = done["kg"].groupby(day).transform("sum")
-    kg = (done["kg"] * day.map(recorded) / planned).fillna(done["kg"])
-    return dict(kg.groupby(done["product"]).sum())
+    since = plans[-1].first_demand if plans else today
+    first = max(since, today - overrides.REMEMBERED)
+    items = overrides.stored(documents.plans_folder(ctx))
+    orders = (
+        *weekly_orders(ctx.settings.plant, since, today + timedelta(days=days - 1)),
+        *overrides.orders(items, day_start(since), day_start(today + timedelta(days=days))),
+    )
+    made = _finished(ctx, documents.carried_out(plans, begin), since, begin)
+    surplus = defaultdict(float, plans[-1].surplus_kg if plans else {})
+    total_kg = surplus.copy()
+    for product, kg, day in zip(made["product"], made["kg"], made["day"], strict=True):
+        total_kg[product] += kg
+        surplus[product] += kg * (day < first)
+    rest = open_demand(orders, total_kg)
+    open_kg = {order.name: order.kg for order in rest}
+    for order in orders:
+        if order.due <= day_start(first):
+            surplus[order.product] -= order.kg - open_kg.get(order.name, 0.0)
+    still = tuple(order for order in rest if order.due > day_start(first))
+    return Demand(still, first, surplus)
+
+
+def _finished(ctx: RunContext, stages: pd.DataFrame, since: date, begin: datetime) -> pd.DataFrame:
+    """Return day, product and kilograms finished: as recorded of a day, else as planned."""
+    ended = stages["end"] <= pd.Timestamp(begin)
+    done = stages[ended & (stages["stage"] == ctx.settings.plant.stages[-1].name)]
+    done = done.assign(day=documents.day_ended(done))
+    done = done[done["day"] >= since]
+    recorded = inputs.produced_kg(ctx, since, market_day(begin))
+    planned = done.groupby("day")["kg"].transform("sum")
+    kg = done["kg"] * done["day"].map(recorded) / planned
+    return done.assign(kg=kg.fillna(done["kg"]))
 
 
 def compared(plan: Plan) -> pd.DataFrame:

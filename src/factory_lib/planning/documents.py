@@ -44,6 +44,8 @@ class PlanDocument(msgspec.Struct, frozen=True):
     ----------
     first_demand : date
         The first day whose kilograms were demanded.
+    surplus_kg : mapping of str to float
+        Made before that day beyond what was demanded before it, by product.
     stages : DataFrame
         ``STAGE_COLUMNS`` of each stage of each batch.
     eur_kg : mapping of str to float
@@ -56,6 +58,7 @@ class PlanDocument(msgspec.Struct, frozen=True):
     first_demand: date
     stages: pd.DataFrame
     eur_kg: Mapping[str, float] = {}
+    surplus_kg: Mapping[str, float] = {}
 
 
 def plans_folder(ctx: RunContext) -> Path:

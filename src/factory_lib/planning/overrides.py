@@ -81,7 +81,7 @@ def add(folder: Path, items: Sequence[Override], now: datetime) -> tuple[Overrid
     first = max((item.number for item in stored(folder)), default=0) + 1
     new = [msgspec.structs.replace(item, number=first + n) for n, item in enumerate(items)]
     out = {item.what for item in new if item.kind == "outage"}
-    recent = active(folder, now - REMEMBERED)
+    recent = active(folder, now - 2 * REMEMBERED)  # those that plans before demanded
     kept = [one for one in recent if one.kind != "outage" or one.what not in out]
     store(folder, [*kept, *new])
     return tuple(new)
