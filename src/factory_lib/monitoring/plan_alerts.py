@@ -14,7 +14,7 @@ from factory_lib.monitoring import alerts
 from factory_lib.monitoring.alerts import Event, Severity
 from factory_lib.planning.daily import DailyPlan
 from factory_lib.planning.overrides import local_time
-from factory_lib.planning.summary import RELAXATIONS, SERIOUS
+from factory_lib.planning.summary import RELAXATIONS, SERIOUS, until_when
 from factory_lib.results import JobResult
 
 CRITICAL = ("lost", "firm_late")
@@ -40,9 +40,8 @@ def events(made: DailyPlan, result: JobResult) -> Iterator[Event]:
         yield Event("plan", f"{day} solver", Severity.WARNING, result.summary)
     texts = defaultdict(list)
     for item in made.plan.costs.relaxations:
-        until = f" until {local_time(item.until)}" if item.until is not None else ""
         text = f"{item.subject}, {item.amount:,.1f} {item.unit} from {local_time(item.begin)}"
-        texts[item.kind, market_day(item.begin)].append(text + until)
+        texts[item.kind, market_day(item.begin)].append(text + until_when(item))
     for (kind, day), items in texts.items():
         if kind in ALERTED:
             severity = Severity.CRITICAL if kind in CRITICAL else Severity.WARNING

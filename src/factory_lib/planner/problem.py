@@ -143,8 +143,8 @@ class Problem:
 
         Machines, critical room limits, the connection's limit and people of the shifts,
         with ``overtime`` as many as ever, decide.
-        Facts stay where they are; where a batch in progress cannot go on, the stages to
-        come have no start.
+        Facts stay where they are; where a batch in progress cannot go on, for an outage
+        of the machine that it is in as well, the last stage has no start.
         """
         people = np.maximum(self.people, self.most_people * overtime)
         return [self._chain(j, people) for j in range(len(self.jobs))]
@@ -155,6 +155,10 @@ class Problem:
         facts = self.jobs[j].facts
         free_kw = self.plant.power.limit_kw - self.base_kw + 1e-9
         masks = [slots == fact for fact in facts]
+        if facts:  # a machine that fails takes what is in it
+            s = len(facts) - 1
+            capacity = self.capacity[self.stages[s].machine]
+            masks[s] &= (capacity[self.now : facts[s] + self.duration[j, s]] > 0).all()
         for s in range(len(facts), len(self.stages)):
             stage = self.stages[s]
             closed = self.critical[s] | (self.capacity[stage.machine] < 1)
@@ -318,8 +322,9 @@ class Problem:
         keeps: Counter[tuple[str, str, int, int]] = Counter()
         names = [stage.name for stage in self.stages]
         frozen = self.now + self.plant.replanning.freeze_h / self.slot_h
+        lost = [batch.number for batch in self.lost]
         for batch in self.request.previous:
-            for s, name in enumerate(names):
+            for s, name in enumerate(names if batch.number not in lost else ()):
                 slot = self.slot(batch.starts[name])
                 keeps["frozen" if slot < frozen else "moved", batch.product, s, slot] += 1
         for pin in self.request.pins:

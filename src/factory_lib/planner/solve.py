@@ -302,6 +302,7 @@ def _best_plan(problem: Problem, began: float, time_limit_s: float, gap: float) 
         more = _search(problem, began + time_limit_s, gap, overtime=True)
         bound = more.bound_eur if more else -np.inf
         plan = _cheapest(plan, more) or _cheapest(_as_before(problem), shift_begin(problem))
+        plan = plan or shift_begin(problem, {})  # none to begin: quick, unless they contradict
         if plan is not None:
             plan.bound_eur = bound
             plan.source = plan.source if len(plan.jobs) or plan.source == "solver" else "nothing"

@@ -49,6 +49,8 @@ class DailyPlan:
         The plan that this one follows.
     month_eur : float
         ``planning.review.saved_this_month``.
+    unreadable : tuple of str
+        Files of earlier plans that are damaged and left out.
     """
 
     plan: Plan
@@ -60,6 +62,7 @@ class DailyPlan:
     before: documents.PlanDocument | None
     month_eur: float
     files: tuple[str, ...]
+    unreadable: tuple[str, ...]
 
     @property
     def request(self) -> PlanRequest:
@@ -78,6 +81,7 @@ def make_plan(ctx: RunContext) -> DailyPlan:
     folder = documents.plans_folder(ctx)
     plans = documents.recent(ctx)
     before = plans[-1] if plans else None
+    unreadable = documents.unreadable(ctx)
     items = overrides.active(folder, ctx.as_of)
     request = request_of(ctx, plans)
     demanded = demand(ctx, plans, request.begin, DAYS)
@@ -109,6 +113,7 @@ def make_plan(ctx: RunContext) -> DailyPlan:
         before=before,
         month_eur=review.saved_this_month(ctx, plans),
         files=documents.write(folder, fields, before),
+        unreadable=unreadable,
     )
 
 
@@ -128,17 +133,20 @@ def request_of(
     today = market_day(begin)
     end = day_start(today + timedelta(days=days))
     prices = inputs.prices(ctx, begin, end)
-    if missing := int(prices.loc[begin:, "p50"].isna().sum()):
+    missing = prices.loc[begin:].query("p50.isna()").index
+    if len(missing):
+        first, last = map(overrides.local_time, missing[[0, -1]])
         raise BadInput(
-            f"{missing} quarters from {begin:%Y-%m-%d %H:%MZ} on have no price: neither published, "
-            "nor forecast, nor of the same hour in the weeks before.",
-            next_step="Run `factory run ingest` first.",
+            f"{len(missing)} quarters between {first} and {last} have no price: neither "
+            "published, nor forecast, nor of the same hour in the four weeks before.",
+            next_step="Run `factory run ingest` and `factory predict` first.",
         )
     stages = documents.carried_out(plans, begin)
-    last = plans[-1].stages if plans else stages
-    last = last[last.groupby("batch")["end"].transform("max") > pd.Timestamp(begin)]
+    ahead = plans[-1].stages if plans else stages
+    ahead = ahead[ahead.groupby("batch")["end"].transform("max") > pd.Timestamp(begin)]
+    ahead = documents.of_plant(ahead, plant)  # it may have changed since
     so_far = inputs.quarters(day_start(today.replace(day=1)), begin)
-    items = overrides.stored(documents.plans_folder(ctx))
+    items = overrides.fitting(documents.plans_folder(ctx), plant)
     return PlanRequest(
         plant=plant,
         prices=prices,
@@ -151,15 +159,15 @@ def request_of(
         pv_kw=inputs.solar_kw(ctx, begin, end),
         outages=overrides.outages(items, begin, end),
         pins=overrides.pins(items, begin, end),
-        begun=documents.batches(last[last["start"] < pd.Timestamp(begin)]),
-        previous=documents.batches(last),
+        begun=documents.batches(ahead[ahead["start"] < pd.Timestamp(begin)]),
+        previous=documents.batches(ahead),
         next_number=max([0, *(int(n) for plan in plans for n in plan.stages["batch"])]) + 1,
         load_so_far=inputs.load_kw(ctx, stages, so_far) if len(so_far) else None,
     )
 
 
 @dataclass(frozen=True)
-class Demand:
+class OpenOrders:
     """Orders that are still to be made, all due after the day ``first`` began.
 
     ``surplus_kg`` is by product what was made before that day beyond what was demanded
@@ -173,7 +181,7 @@ class Demand:
 
 def demand(
     ctx: RunContext, plans: Sequence[documents.PlanDocument], begin: datetime, days: int
-) -> Demand:
+) -> OpenOrders:
     """Return what is open of the demand of the next days and of the two weeks before.
 
     All kilograms made since the first day of the plan before serve its orders, the
@@ -182,7 +190,7 @@ def demand(
     today = market_day(begin)
     since = plans[-1].first_demand if plans else today
     first = max(since, today - overrides.REMEMBERED)
-    items = overrides.stored(documents.plans_folder(ctx))
+    items = overrides.fitting(documents.plans_folder(ctx), ctx.settings.plant)
     orders = (
         *weekly_orders(ctx.settings.plant, since, today + timedelta(days=days - 1)),
         *overrides.orders(items, day_start(since), day_start(today + timedelta(days=days))),
@@ -199,7 +207,7 @@ def demand(
         if order.due <= day_start(first):
             surplus[order.product] -= order.kg - open_kg.get(order.name, 0.0)
     still = tuple(order for order in rest if order.due > day_start(first))
-    return Demand(still, first, surplus)
+    return OpenOrders(still, first, surplus)
 
 
 def _finished(ctx: RunContext, stages: pd.DataFrame, since: date, begin: datetime) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from factory_lib.files import write_atomically
 from factory_lib.frames import UTC_S
 from factory_lib.planner.request import Batch
 from factory_lib.planner.solve import Plan
+from factory_lib.settings.plant import Plant
 
 SCHEMA = "factory-plan/3"
 MONTH = timedelta(days=32)  # the days whose plans a new one reads
@@ -68,14 +69,11 @@ def plans_folder(ctx: RunContext) -> Path:
 
 
 def documents(ctx: RunContext, since: date) -> list[PlanDocument]:
-    """Return the plans made from ``since`` on and by ``ctx.as_of``, the oldest first."""
-    files = [*(ctx.settings.paths.data / "plans").glob(KEPT), *plans_folder(ctx).glob(KEPT)]
-    last = market_day(ctx.as_of)
-    plans = [
-        msgspec.json.decode(file.read_bytes(), type=PlanDocument, dec_hook=_stages)
-        for file in files
-        if since <= date.fromisoformat(file.parent.name) <= last
-    ]
+    """Return the plans made from ``since`` on and by ``ctx.as_of``, the oldest first.
+
+    What cannot be read is left out.
+    """
+    plans = [plan for plan in _kept(ctx, since).values() if plan]
     by_time = {plan.made_at: plan for plan in plans if plan.made_at <= ctx.as_of}
     return [by_time[at] for at in sorted(by_time)]
 
@@ -83,6 +81,31 @@ def documents(ctx: RunContext, since: date) -> list[PlanDocument]:
 def recent(ctx: RunContext) -> list[PlanDocument]:
     """Return the plans of the last month."""
     return documents(ctx, market_day(ctx.as_of) - MONTH)
+
+
+def unreadable(ctx: RunContext) -> tuple[str, ...]:
+    """Return the files of the last month that should hold a plan and do not."""
+    files = _kept(ctx, market_day(ctx.as_of) - MONTH).items()
+    return tuple(sorted(str(file) for file, plan in files if plan is None))
+
+
+def _kept(ctx: RunContext, since: date) -> dict[Path, PlanDocument | None]:
+    """Return the plan of each file of the days from ``since`` to today; None of a damaged one.
+
+    ``plan.json`` is a copy of the latest and stands in for it.
+    """
+    folder = plans_folder(ctx)
+    files = [*(ctx.settings.paths.data / "plans").glob(KEPT), *folder.glob(KEPT)]
+    today = str(market_day(ctx.as_of))
+    days = [file for file in files if str(since) <= file.parent.name <= today]
+    return {file: _document(file) for file in (*days, *folder.glob("plan.json"))}
+
+
+def _document(file: Path) -> PlanDocument | None:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=PlanDocument, dec_hook=_stages)
+    except msgspec.DecodeError:
+        return None
 
 
 def carried_out(plans: Sequence[PlanDocument], until: datetime) -> pd.DataFrame:
@@ -105,6 +128,13 @@ def batches(stages: pd.DataFrame) -> tuple[Batch, ...]:
         first = rows.iloc[0]
         result.append(Batch(int(str(number)), first["product"], float(first["kg"]), starts))
     return tuple(result)
+
+
+def of_plant(stages: pd.DataFrame, plant: Plant) -> pd.DataFrame:
+    """Return the stages of batches that have a product and all stages of the plant, in order."""
+    chains = stages.groupby("batch")["stage"].agg("\n".join)
+    fits = stages["batch"].map(chains) == "\n".join(stage.name for stage in plant.stages)
+    return stages[fits & stages["product"].isin([*plant.variants])]
 
 
 def stages_of(plan: Plan) -> pd.DataFrame:
@@ -157,6 +187,8 @@ def _plain(value: Any) -> Any:
 
 def _stages(_: type, rows: Any) -> pd.DataFrame:
     stages = pd.DataFrame(rows, columns=STAGE_COLUMNS)
+    if stages.isna().any(axis=None):
+        raise ValueError("a stage lacks a value")
     return stages.astype({"kg": "float64", "kw": "float64", "start": UTC_S, "end": UTC_S})
 
 

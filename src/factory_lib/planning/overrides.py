@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from factory_lib.clock import MADRID
+from factory_lib.clock import MADRID, epoch
 from factory_lib.errors import BadInput
 from factory_lib.files import write_atomically
 from factory_lib.planner.request import Order, Outage, Pin
@@ -55,10 +55,46 @@ def local_time(instant: datetime) -> str:
 
 
 def stored(folder: Path) -> tuple[Override, ...]:
-    """Return the overrides kept in a folder of plans."""
+    """Return the overrides kept in a folder of plans.
+
+    Raises
+    ------
+    BadInput
+        If the file is damaged: a plan without a known outage would be a wrong one.
+    """
     file = folder / FILE
     content = file.read_bytes() if file.exists() else b"[]"
-    return msgspec.json.decode(content, type=tuple[Override, ...])
+    try:
+        return msgspec.json.decode(content, type=tuple[Override, ...])
+    except msgspec.DecodeError as error:
+        next_step = "Mend it, or remove it to plan without overrides."
+        raise BadInput(f"{file} is damaged: {error}.", next_step=next_step) from None
+
+
+def fitting(folder: Path, plant: Plant) -> tuple[Override, ...]:
+    """Return the stored overrides that name what the plant has."""
+    return tuple(item for item in stored(folder) if not _unknown(item, plant))
+
+
+def _unknown(item: Override, plant: Plant) -> str:
+    """Return what an override names that the plant has not; nothing where it has all."""
+    names = [*(plant.machines if item.kind == "outage" else plant.variants)]
+    stages = ["", *(stage.name for stage in plant.stages)]
+    for name, present in ((item.what, names), (item.stage, stages)):
+        if name not in present:
+            return f"the plant has no {name}, but {', '.join(present)}"
+    return ""
+
+
+def remarks(items: Sequence[Override], plant: Plant, begin: datetime, end: datetime) -> list[str]:
+    """Return a line for each override, and whether a plan of a window could take note of it."""
+    lines = []
+    for item in items:
+        heeded = (*outages([item], begin, end), *pins([item], begin, end))
+        heeded += orders([item], datetime.min.replace(tzinfo=UTC), end)
+        why = _unknown(item, plant) or ("" if heeded else "it is not of the days of this plan")
+        lines.append(f"Override {item.number}: {item}." + (f" Left out: {why}." if why else ""))
+    return lines
 
 
 def active(folder: Path, now: datetime) -> tuple[Override, ...]:
@@ -145,11 +181,13 @@ def parse(
         item = _parsed(text.split(), day, now)
     except ValueError:
         raise BadInput(f"{text!r} is not understood.", next_step=HOW) from None
-    names = [*(plant.machines if item.kind == "outage" else plant.variants)]
-    stages = ["", *(stage.name for stage in plant.stages)]
-    for name, present in ((item.what, names), (item.stage, stages)):
-        if name not in present:
-            raise BadInput(f"{text!r}: the plant has no {name}, but {', '.join(present)}.")
+    if unknown := _unknown(item, plant):
+        raise BadInput(f"{text!r}: {unknown}.")
+    if item.kind == "pin" and epoch(item.begin) % (60 * plant.slot_min):
+        raise BadInput(
+            f"{text!r}: {local_time(item.begin)} is no start of a slot; "
+            f"plans are in slots of {plant.slot_min} min."
+        )
     if item.end <= now:
         raise BadInput(f"{text!r}: {local_time(item.end)} has passed.")
     return msgspec.structs.replace(item, author=author, reason=reason)

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from msgspec import structs
 
@@ -15,7 +16,7 @@ from factory_lib.domain.tariff import EXCESS_ASSUMPTION, local_dates
 from factory_lib.features.horizon import HUMIDITY, PRICE, TEMPERATURE, documented_features
 from factory_lib.models.history import load_history
 from factory_lib.planner.solve import Plan, Relaxation
-from factory_lib.planning import documents, inputs
+from factory_lib.planning import documents, inputs, overrides
 from factory_lib.planning.daily import GAP, DailyPlan
 from factory_lib.planning.overrides import local_time
 from factory_lib.planning.review import BASELINE
@@ -69,8 +70,8 @@ def summarise_plan(ctx: RunContext, made: DailyPlan, begin: datetime, end: datet
     costs["saved_eur"] = costs["paid_eur"] / costs["kg"] * plan.kg.sum() - plan.costs.paid
     metrics = _metrics(made)
     return JobResult(
-        status="ok" if proven and not serious else "warn",
-        summary=_sentence(made, metrics, serious),
+        status="ok" if proven and not serious and not [*_left_out(made)] else "warn",
+        summary=_sentence(made, metrics),
         metrics=metrics,
         tables={
             "sheet": rows[inside].reset_index(drop=True),
@@ -111,7 +112,7 @@ def _metrics(made: DailyPlan) -> dict[str, Any]:
         "batches": len(plan.batches),
         "cost_eur": plan.costs.paid,
         "excess_eur": plan.costs.excess,
-        "gap": plan.gap,
+        "gap": plan.gap if np.isfinite(plan.gap) else None,
         "source": plan.source,
         "gave_way": len(plan.costs.relaxations),
         "saved_this_month_eur": made.month_eur,
@@ -129,7 +130,7 @@ def _metrics(made: DailyPlan) -> dict[str, Any]:
     return metrics
 
 
-def _sentence(made: DailyPlan, metrics: dict[str, Any], serious: list[Relaxation]) -> str:
+def _sentence(made: DailyPlan, metrics: dict[str, Any]) -> str:
     begin = made.request.begin
     days = (market_day(made.request.end) - market_day(begin)).days
     starts = [at for batch in made.plan.batches for at in batch.starts.values() if at >= begin]
@@ -142,8 +143,7 @@ def _sentence(made: DailyPlan, metrics: dict[str, Any], serious: list[Relaxation
         parts.append(_against_baseline(metrics))
     if made.month_eur:
         parts.append(f"{made.month_eur:,.0f} EUR less this month than begun with the shift")
-    for item in serious[-1:]:
-        parts.append(f"{RELAXATIONS[item.kind]}: {item.subject}, {item.amount:,.0f} {item.unit}")
+    parts += _serious(made.plan)
     if made.plan.source != "solver":
         parts.append(f"no plan was found in time: {made.plan.source.replace('_', ' ')} stands in")
     return "; ".join(parts) + "."
@@ -158,6 +158,27 @@ def _against_baseline(metrics: dict[str, Any]) -> str:
     return f"{less} as many kilograms with “{metrics['baseline']}”{makes}"
 
 
+def _serious(plan: Plan) -> Iterator[str]:
+    """Yield by kind what gave way, by how much in all, and until when."""
+    for kind in SERIOUS:
+        items = [item for item in plan.costs.relaxations if item.kind == kind]
+        if items:
+            amount = sum(item.amount for item in items)
+            more = f" and {len(items) - 1} more" if items[1:] else ""
+            last = max(items, key=lambda item: (item.until is None, item.until or item.begin))
+            yield (
+                f"{RELAXATIONS[kind]}: {items[0].subject}{more}, {amount:,.0f} {items[0].unit}"
+                f"{until_when(last)}"
+            )
+
+
+def until_when(item: Relaxation) -> str:
+    """Return until when something gave way, as words that follow its amount."""
+    if item.until is not None:
+        return f" until {local_time(item.until)}"
+    return ", not made in the days of this plan" if item.kind in ("late", "firm_late") else ""
+
+
 def _notes(made: DailyPlan) -> tuple[str, ...]:
     contract = made.request.contract
     unset = ", ".join(contract.unset)
@@ -169,6 +190,7 @@ def _notes(made: DailyPlan) -> tuple[str, ...]:
         "for every schedule.",
         "Contracted power may change once in twelve months; the cheapest is that of the load and "
         "days beside it, and never below the loads that always run.",
+        *_critical(made.plan),
         *made.request.tariff.notes(local_dates(made.plan.problem.index)),
     ]
     notes += [f"Not set in [contract] and not counted: {unset}."] if unset else []
@@ -178,8 +200,38 @@ def _notes(made: DailyPlan) -> tuple[str, ...]:
             f"The plan made at {local_time(made.before.made_at)} is taken as carried out until "
             "this one begins; batches keep their numbers."
         )
-    notes += [f"Override {item.number}: {item}." for item in made.overrides]
-    return tuple(notes)
+    request = made.request
+    notes += overrides.remarks(made.overrides, request.plant, request.begin, request.end)
+    return (*_left_out(made), *notes)
+
+
+def _critical(plan: Plan) -> Iterator[str]:
+    """Yield the stages that the room is too hot for, and when."""
+    problem = plan.problem
+    for stage, critical in zip(problem.stages, problem.critical, strict=True):
+        if critical.any():
+            slots = np.flatnonzero(critical)
+            since, until = map(local_time, problem.stamps[[slots[0], slots[-1] + 1]])
+            yield (
+                f"The room is above {stage.room.temperature_critical_c:g} °C, critical for "
+                f"{stage.name}, in {len(slots) * problem.slot_h:g} h "
+                f"between {since} and {until}."
+            )
+
+
+def _left_out(made: DailyPlan) -> Iterator[str]:
+    """Yield a sentence for each file and each batch of earlier plans that was not used."""
+    for file in made.unreadable:
+        yield f"{file} is damaged and left out: what only this plan began or finished is unknown."
+    if made.before:
+        stages = made.before.stages
+        ahead = stages.loc[stages["end"] > pd.Timestamp(made.request.begin), "batch"]
+        used = [batch.number for batch in made.request.previous]
+        for number in sorted(set(ahead) - set(used)):
+            yield (
+                f"Batch {number} of the plan before is left out: the plant has no such product or "
+                "stages any more."
+            )
 
 
 def _counts(values: pd.Series) -> str:

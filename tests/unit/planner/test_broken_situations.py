@@ -12,12 +12,14 @@ from msgspec import structs
 
 from factory_lib.clock import MADRID, day_start
 from factory_lib.errors import BadInput
+from factory_lib.planner import solve as solver
 from factory_lib.planner.request import Batch, Order, Outage, Pin, with_peak_limit
 from factory_lib.planner.solve import shift_begin, solve
 from factory_lib.settings.plant import RoomLimits, WorksCalendar
 
 MONDAY = date(2026, 3, 2)
 HOUR = timedelta(hours=1)
+STAGES = ("mixing", "refining", "conching", "tempering", "moulding")
 
 
 def at(day: int, hour: int) -> datetime:
@@ -129,6 +131,49 @@ def test_a_batch_that_cannot_go_on_is_lost_and_made_again(ask):
     assert total_kg(plan) == pytest.approx(1000)
 
 
+@pytest.mark.parametrize(
+    ("machine", "hour", "lost"),
+    [
+        ("mixer", 6, True),
+        ("refiner", 8, True),
+        ("conche", 14, True),
+        ("moulder", 19, True),  # the last stage
+        ("mixer", 8, False),  # it is through
+        ("temperer", 8, False),  # tempering waits
+    ],
+)
+def test_a_machine_that_fails_takes_the_batch_in_it(ask, plant, machine, hour, lost):
+    longer = tuple(
+        structs.replace(stage, duration_min=max(stage.duration_min, 120)) for stage in plant.stages
+    )
+    slow = structs.replace(plant, stages=longer)
+    chain = dict(zip(STAGES, (5, 7, 11, 16, 18), strict=True))
+    starts = {name: at(0, h) for name, h in chain.items() if h < hour}
+    batch = Batch(7, "standard", 250.0, starts)
+    out = Outage(machine, at(0, hour), at(0, hour + 3))
+    plan = solve(
+        ask(days=2, plant=slow, begin=at(0, hour), begun=(batch,), outages=(out,)), gap=0.05
+    )
+    assert ("lost" in kinds(plan)) == lost
+    assert (7 in {one.number for one in plan.batches}) != lost
+    table = plan.table()
+    used = table[(table["machine"] == machine) & (table["end"] > pd.Timestamp(out.begin))]
+    assert not (used["start"] < pd.Timestamp(out.end)).any()
+
+
+def test_without_any_time_a_batch_in_progress_goes_on(ask, monkeypatch):
+    monkeypatch.setattr(solver, "_as_before", lambda _: None)  # as where both run out of time
+    rule = solver.shift_begin
+    monkeypatch.setattr(
+        solver, "shift_begin", lambda problem, counts=None: counts == {} and rule(problem, counts)
+    )
+    batch = Batch(7, "standard", 250.0, {"mixing": at(0, 6)})
+    plan = solve(ask(days=2, begin=at(0, 7), begun=(batch,)), time_limit_s=0.0)
+    assert "lost" not in kinds(plan)
+    assert [one.number for one in plan.batches] == [7]
+    assert solve(ask(days=2), time_limit_s=0.0).source == "nothing"
+
+
 def test_a_lost_batch_leaves_its_number_to_no_other(ask):
     first = solve(ask())
     batch = first.batches[0]
@@ -138,6 +183,8 @@ def test_a_lost_batch_leaves_its_number_to_no_other(ask):
     begun = (replace(batch, starts=starts),)
     plan = solve(ask(begin=begin, begun=begun, previous=first.batches, outages=(out,)))
     assert "lost" in kinds(plan)
+    moved = [item.begin for item in plan.costs.relaxations if item.kind in ("moved", "frozen")]
+    assert not set(map(pd.Timestamp, batch.starts.values())) & set(moved)
     assert batch.number not in {one.number for one in plan.batches}
 
 

@@ -16,7 +16,9 @@ WEEKS = 6
 DAY = timedelta(days=1)
 
 
-def kept(ctx: RunContext, demand: daily.Demand, kg: float, number: int) -> documents.PlanDocument:
+def kept(
+    ctx: RunContext, demand: daily.OpenOrders, kg: float, number: int
+) -> documents.PlanDocument:
     """Return a plan of one batch, finished on the day that it is made."""
     begin = pd.Timestamp(ctx.as_of)
     times = {"start": begin + pd.Timedelta("1h"), "end": begin + pd.Timedelta("2h")}
