@@ -146,7 +146,7 @@ def request_of(
     ahead = ahead[ahead.groupby("batch")["end"].transform("max") > pd.Timestamp(begin)]
     ahead = documents.of_plant(ahead, plant)  # it may have changed since
     so_far = inputs.quarters(day_start(today.replace(day=1)), begin)
-    items = overrides.fitting(documents.plans_folder(ctx), plant)
+    items = overrides.fitting(documents.plans_folder(ctx), plant, ctx.as_of)
     return PlanRequest(
         plant=plant,
         prices=prices,
@@ -190,7 +190,7 @@ def demand(
     today = market_day(begin)
     since = plans[-1].first_demand if plans else today
     first = max(since, today - overrides.REMEMBERED)
-    items = overrides.fitting(documents.plans_folder(ctx), ctx.settings.plant)
+    items = overrides.fitting(documents.plans_folder(ctx), ctx.settings.plant, ctx.as_of)
     orders = (
         *weekly_orders(ctx.settings.plant, since, today + timedelta(days=days - 1)),
         *overrides.orders(items, day_start(since), day_start(today + timedelta(days=days))),

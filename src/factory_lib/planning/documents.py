@@ -112,10 +112,14 @@ def carried_out(plans: Sequence[PlanDocument], until: datetime) -> pd.DataFrame:
     """Return the stages that began under each plan before the next one was made, by ``until``.
 
     A stage that was begun is a fact; what a later plan says of the same batch and stage
-    is what counts.
+    is what counts. A batch that was going on and is in the next plan no more was lost:
+    the stage that it was in was not finished.
     """
     ends = [*(plan.begin for plan in plans), until][1:]
     parts = [one.stages[one.stages["start"] < end] for one, end in zip(plans, ends, strict=True)]
+    for n, after in enumerate(plans[1:]):
+        lost = ~parts[n]["batch"].isin(after.stages["batch"])
+        parts[n] = parts[n][~(lost & (parts[n]["end"] > pd.Timestamp(after.begin)))]
     stages = pd.concat([_stages(pd.DataFrame, []), *parts], ignore_index=True)
     return stages.drop_duplicates(["batch", "stage"], keep="last", ignore_index=True)
 

@@ -71,9 +71,13 @@ def stored(folder: Path) -> tuple[Override, ...]:
         raise BadInput(f"{file} is damaged: {error}.", next_step=next_step) from None
 
 
-def fitting(folder: Path, plant: Plant) -> tuple[Override, ...]:
-    """Return the stored overrides that name what the plant has."""
-    return tuple(item for item in stored(folder) if not _unknown(item, plant))
+def fitting(folder: Path, plant: Plant, now: datetime) -> tuple[Override, ...]:
+    """Return the stored overrides that name what the plant has; no fact of later."""
+    return tuple(
+        item
+        for item in stored(folder)
+        if not _unknown(item, plant) and (item.kind == "pin" or item.begin <= now)
+    )
 
 
 def _unknown(item: Override, plant: Plant) -> str:

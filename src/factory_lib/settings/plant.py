@@ -48,8 +48,8 @@ def _require(condition: bool, problem: str) -> None:
 class RoomLimits(Section, frozen=True):
     """Limits of the room while a stage runs; absent means no limit.
 
-    Above ``temperature_critical_c`` a batch in the stage is lost: one that is there
-    already raises a critical alert.
+    Above ``temperature_critical_c`` no stage is planned; one that runs already goes on
+    beyond its limit.
     """
 
     temperature_min_c: float = -273.0

@@ -257,6 +257,39 @@ def test_batches_of_another_plant_are_left_out_and_named(small):
     assert len(named) == len(first.plan.batches)
 
 
+def test_a_batch_lost_in_its_last_stage_is_never_counted_as_made():
+    def plan(hours: int, *numbers: int) -> documents.PlanDocument:
+        rows = [
+            {"batch": n, "product": "standard", "kg": 200.0, "stage": "moulding", "machine": "m"}
+            | {"kw": 1.0, "start": pd.Timestamp(NOON), "end": pd.Timestamp(NOON + 3 * HOUR)}
+            for n in numbers
+        ]
+        begin = NOON + hours * HOUR
+        return documents.PlanDocument(
+            made_at=begin,
+            begin=begin,
+            end=begin + 99 * HOUR,
+            first_demand=THURSDAY,
+            stages=documents._stages(pd.DataFrame, rows),
+        )
+
+    def done(*plans: documents.PlanDocument) -> list[int]:
+        return documents.carried_out(plans, NOON + 20 * HOUR)["batch"].tolist()
+
+    assert done(plan(-1, 1, 2)) == [1, 2]
+    assert done(plan(-1, 1, 2), plan(1, 2)) == [2]
+    assert done(plan(-1, 1, 2), plan(3)) == [1, 2]  # finished before
+
+
+def test_a_replay_knows_no_outage_and_no_order_of_later(small):
+    added(replace(small, as_of=NOON + HOUR), "out conche 2025-11-21T00:00")
+    added(replace(small, as_of=NOON + HOUR), "order standard 100 2025-11-21T00:00")
+    request = daily.request_of(small, [])
+    assert not request.outages
+    assert not any(order.firm for order in request.orders)
+    assert daily.request_of(replace(small, as_of=NOON + HOUR), []).outages
+
+
 def test_prices_that_are_missing_are_named_by_their_hours(small):
     with pytest.raises(BadInput, match=r"quarters between .* and .* have no price: neither"):
         daily.make_plan(replace(small, as_of=NOON + timedelta(days=60)))
