@@ -23,7 +23,8 @@ def kept(
     begin = pd.Timestamp(ctx.as_of)
     times = {"start": begin + pd.Timedelta("1h"), "end": begin + pd.Timedelta("2h")}
     last = ctx.settings.plant.stages[-1]
-    row = {"batch": number, "product": "standard", "kg": kg, "stage": last.name, "kw": 1.0, **times}
+    row = {"batch": number, "product": "standard", "kg": kg, "kw": 1.0, **times}
+    row |= {"stage": last.name, "machine": last.machine}
     return documents.PlanDocument(
         made_at=ctx.as_of,
         begin=ctx.as_of,
