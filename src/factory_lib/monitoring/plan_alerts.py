@@ -19,6 +19,7 @@ from factory_lib.results import JobResult
 
 CRITICAL = ("lost", "firm_late")
 ALERTED = (*SERIOUS, "room_temperature", "room_humidity")
+LEAST_KWH = 0.5
 HEADLINES = {"index": "The outdoor index is poor", "exceptional": "The price is exceptional"}
 
 
@@ -33,7 +34,7 @@ def events(made: DailyPlan, result: JobResult) -> Iterator[Event]:
 
     An expensive hour alone is no news: it counts where its price is exceptional for the
     last weeks, or where the outdoor index, which contains the price, is poor for the
-    month.
+    month. An hour in which the plan uses nothing needs no decision.
     """
     if made.plan.source != "solver":
         day = market_day(made.request.begin)
@@ -47,7 +48,9 @@ def events(made: DailyPlan, result: JobResult) -> Iterator[Event]:
             severity = Severity.CRITICAL if kind in CRITICAL else Severity.WARNING
             text = f"{RELAXATIONS[kind].capitalize()}: {'; '.join(items)}."
             yield Event("plan", f"{day} {kind}", severity, text)
-    hours: list[dict[Any, Any]] = result["attention"].to_dict("records")
+    attention = result["attention"]
+    used = attention["planned_kwh"] >= LEAST_KWH
+    hours: list[dict[Any, Any]] = attention[used].to_dict("records")
     for row in hours:
         start = row["start"].tz_convert(MADRID)
         end = row["end"].tz_convert(MADRID)

@@ -94,7 +94,8 @@ class Plan:
     nothing could be planned. Arrays over batches are in order of their end; ``starts``
     has a column for each stage. The k-th starts of all stages of a job are a batch, and
     the kilograms made between two marks are shared by the batches finished then.
-    ``production_kw`` is 0 in history.
+    ``production_kw`` is 0 in history. A simple schedule whose solver ran out of time is
+    not ``complete``: it may make less than its rule would.
     """
 
     def __init__(self, model: Model, solution: Floats, source: PlanSource) -> None:
@@ -102,6 +103,7 @@ class Plan:
         self.source = source
         self.bound_eur = -np.inf
         self.seconds = 0.0
+        self.complete = True
         by_job = [model.starts(solution, j) for j in range(len(problem.jobs))]
         jobs = np.repeat(np.arange(len(by_job)), [len(starts) for starts in by_job])
         starts = np.concatenate([np.empty((0, len(problem.stages)), np.int64), *by_job])
@@ -397,8 +399,12 @@ def _by_rule(
 
 
 def _solved(model: Model, source: PlanSource) -> Plan | None:
-    solution = model.solve(SIMPLE_LIMIT_S, SIMPLE_GAP).x
-    return None if solution is None else Plan(model, solution, source)
+    result = model.solve(SIMPLE_LIMIT_S, SIMPLE_GAP)
+    if result.x is None:
+        return None
+    plan = Plan(model, result.x, source)
+    plan.complete = result.status == 0
+    return plan
 
 
 def _least_batches(problem: Problem) -> Counter[str]:

@@ -229,7 +229,7 @@ def compared(plan: Plan) -> pd.DataFrame:
     -------
     DataFrame
         Index: ``plan``, ``shift_full``, ``shift_begin``, ``fixed_start``, those that
-        there are; ``kg``, parts of the bill and ``paid_eur``, ``wishes_eur`` (stated
+        there are and that were solved in time; ``kg``, parts of the bill and ``paid_eur``, ``wishes_eur`` (stated
         prices of what gave way).
     """
     problem = plan.problem
@@ -242,7 +242,7 @@ def compared(plan: Plan) -> pd.DataFrame:
     }
     rows = {}
     for name, schedule in schedules.items():
-        if schedule is not None:
+        if schedule is plan or (schedule is not None and schedule.complete):
             costs = schedule.costs
             rows[name] = {
                 "kg": float(schedule.kg.sum()),

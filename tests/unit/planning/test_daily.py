@@ -13,6 +13,7 @@ from factory_lib.context import RunContext
 from factory_lib.errors import BadInput
 from factory_lib.frames import tidy
 from factory_lib.monitoring import alerts, plan_alerts
+from factory_lib.planner.model import Model
 from factory_lib.planning import daily, documents, inputs, overrides, review, summary
 from factory_lib.results import JobResult
 from tests.support.week import EVENING, NOON, THURSDAY
@@ -57,6 +58,31 @@ def test_a_simple_schedule_of_fewer_kilograms_is_compared_by_the_kilogram(small)
     assert result.metrics["saving_eur"] == pytest.approx(made.plan.costs.paid)
     assert "as many kilograms" in result.summary
     assert "which makes" in result.summary
+
+
+def test_a_simple_schedule_cut_off_by_the_clock_is_not_compared(small, monkeypatch):
+    made = daily.make_plan(small)
+    assert set(made.costs.index) > {"plan", "shift_full"}
+    whole = Model.solve
+
+    def cut_off(self, *limits):
+        result = whole(self, *limits)
+        result.status = 1  # as scipy says that the time was over
+        return result
+
+    monkeypatch.setattr(Model, "solve", cut_off)
+    assert list(daily.compared(made.plan).index) == ["plan"]
+
+
+def test_an_hour_in_which_the_plan_uses_nothing_raises_no_alert(small):
+    made = daily.make_plan(small)
+    result = shown(small, made)
+    hour = pd.Timestamp(THURSDAY, tz="UTC") + pd.Timedelta(hours=10)
+    row = {"kind": "index", "start": hour, "end": hour + pd.Timedelta(hours=1), "reason": "poor"}
+    for planned_kwh, count in ((0.0, 0), (12.0, 1)):
+        result.tables["attention"] = pd.DataFrame([{**row, "planned_kwh": planned_kwh}])
+        events = [item.entity for item in plan_alerts.events(made, result)]
+        assert sum(name.endswith("index") for name in events) == count
 
 
 def test_the_sheet_of_a_day_begins_in_the_afternoon_before_and_leaves_time_where_there_is_some(
