@@ -29,7 +29,7 @@ from benchmarks._wire import Wire, serving
 from factory_lib import settings as factory_settings
 from factory_lib import sources
 from factory_lib.catalogue import Measurement, default_catalogue
-from factory_lib.clock import SimulatedClock, day_bounds, from_epoch
+from factory_lib.clock import day_bounds, from_epoch
 from factory_lib.errors import FactoryError
 from factory_lib.importers.check import check
 from factory_lib.importers.files import Member
@@ -37,6 +37,7 @@ from factory_lib.importers.formats import FORMATS
 from factory_lib.settings import Settings
 from factory_lib.settings.records import QualitySettings
 from factory_lib.state import State, limiter
+from factory_sim.clock import SimulatedClock
 from factory_sim.engine import Simulator, WorldClock
 from factory_sim.world import World
 

@@ -38,11 +38,12 @@ import pandas as pd
 
 from benchmarks._cli import bench
 from factory_lib.catalogue import default_catalogue
-from factory_lib.clock import SimulatedClock, day_start, epoch
+from factory_lib.clock import day_start, epoch
 from factory_lib.context import open_context
 from factory_lib.pipeline.backfill import backfill
 from factory_lib.slots import Slots, expected
 from factory_lib.store.base import Store
+from factory_sim.clock import SimulatedClock
 from factory_sim.engine import Simulator
 from factory_sim.server import http_server
 from factory_sim.world import World

@@ -33,12 +33,13 @@ from benchmarks._cli import bench
 from factory_lib import frames
 from factory_lib import settings as factory_settings
 from factory_lib.catalogue import default_catalogue
-from factory_lib.clock import SimulatedClock, day_bounds, epoch, from_epoch, market_day
+from factory_lib.clock import day_bounds, epoch, from_epoch, market_day
 from factory_lib.context import RunContext, open_context
 from factory_lib.pipeline.backfill import backfill
 from factory_lib.pipeline.coverage import SlotState
 from factory_lib.pipeline.gaps import analyse
 from factory_lib.slots import Slots, expected, from_index
+from factory_sim.clock import SimulatedClock
 from factory_sim.engine import Simulator
 from factory_sim.faults import Rule
 from factory_sim.holes import Holes

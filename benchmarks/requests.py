@@ -24,10 +24,11 @@ from benchmarks._cli import bench
 from factory_lib import frames
 from factory_lib import settings as factory_settings
 from factory_lib.catalogue import Measurement, default_catalogue
-from factory_lib.clock import SimulatedClock, day_start, epoch, from_epoch, market_day
+from factory_lib.clock import day_start, epoch, from_epoch, market_day
 from factory_lib.context import RunContext, open_context
 from factory_lib.pipeline.backfill import backfill
 from factory_lib.slots import Slots, expected
+from factory_sim.clock import SimulatedClock
 from factory_sim.launch import Remote, launched
 from factory_sim.world import World
 

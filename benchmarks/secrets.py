@@ -35,13 +35,13 @@ from benchmarks._cli import bench
 from benchmarks._wire import Wire, serving
 from factory_lib import settings as factory_settings
 from factory_lib import sources
-from factory_lib.clock import SimulatedClock
 from factory_lib.context import open_context
 from factory_lib.errors import FactoryError
 from factory_lib.pipeline.backfill import backfill
 from factory_lib.settings import Settings
 from factory_lib.settings.secrets import Secrets
 from factory_lib.state import limiter, open_state
+from factory_sim.clock import SimulatedClock
 from factory_sim.launch import launched
 
 MARK = 'pl4nt3d/&="\\m4rk'  # with characters that addresses, JSON and pages write differently

@@ -35,7 +35,7 @@ from benchmarks._cli import bench
 from factory_lib import settings as factory_settings
 from factory_lib import sources
 from factory_lib.catalogue import Kind, Measurement, default_catalogue
-from factory_lib.clock import HOUR_S, SimulatedClock, local_instant, market_day
+from factory_lib.clock import HOUR_S, local_instant, market_day
 from factory_lib.context import RunContext, open_context
 from factory_lib.errors import FactoryError
 from factory_lib.pipeline.ingest import ingest
@@ -46,6 +46,7 @@ from factory_lib.settings.records import JobSettings
 from factory_lib.slots import expected, from_index, resolutions
 from factory_sim import DEFAULT_SEED
 from factory_sim.climate import ACCUMULATED
+from factory_sim.clock import SimulatedClock
 from factory_sim.engine import PROVIDERS, Simulator, WorldClock
 from factory_sim.faults import Rule
 from factory_sim.holes import PRICES, WEATHER

@@ -20,9 +20,9 @@ os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 import pytest
 
 from factory_lib import settings as factory_settings
-from factory_lib.clock import SimulatedClock
 from factory_lib.context import RunContext, open_context
 from factory_lib.settings import Settings
+from factory_sim.clock import SimulatedClock
 from factory_sim.engine import Simulator
 from factory_sim.server import http_server
 from factory_sim.world import World

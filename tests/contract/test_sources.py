@@ -15,12 +15,13 @@ import pytest
 from factory_lib import settings as factory_settings
 from factory_lib import sources
 from factory_lib.catalogue import Measurement, default_catalogue
-from factory_lib.clock import SimulatedClock, day_start, epoch, market_day
+from factory_lib.clock import day_start, epoch, market_day
 from factory_lib.errors import BadInput, NoDataYet
 from factory_lib.frames import FORECAST_COLUMNS, TIDY_COLUMNS
 from factory_lib.slots import expected, from_index
 from factory_lib.sources.base import Source
 from factory_lib.state import open_state
+from factory_sim.clock import SimulatedClock
 from factory_sim.launch import Remote, launched
 from factory_sim.world import World
 

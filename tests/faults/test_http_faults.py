@@ -16,7 +16,7 @@ from msgspec import structs
 from factory_lib import settings as factory_settings
 from factory_lib import sources
 from factory_lib.catalogue import Measurement, default_catalogue
-from factory_lib.clock import SimulatedClock, day_bounds, market_day
+from factory_lib.clock import day_bounds, market_day
 from factory_lib.errors import (
     AuthError,
     BadRange,
@@ -30,6 +30,7 @@ from factory_lib.errors import (
 from factory_lib.settings import Settings
 from factory_lib.sources.base import Source
 from factory_lib.state import State, open_state
+from factory_sim.clock import SimulatedClock
 from factory_sim.launch import Remote, launched
 
 # one worker builds what they share

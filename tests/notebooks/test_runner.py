@@ -18,7 +18,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from factory_lib.clock import SimulatedClock, from_epoch
+from factory_lib.clock import from_epoch
 from factory_lib.errors import JobLocked, NotebookFailed, UnknownParameter
 from factory_lib.files import lock
 from factory_lib.monitoring import alerts
@@ -28,6 +28,7 @@ from factory_lib.settings.records import JobSettings
 from factory_lib.state import open_state
 from factory_lib.state.calls import ticks_since
 from factory_lib.state.marks import get_mark, get_marks
+from factory_sim.clock import SimulatedClock
 
 MakeNotebook = Callable[..., None]
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)

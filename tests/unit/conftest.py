@@ -13,8 +13,9 @@ from msgspec import structs
 
 from factory_lib import frames
 from factory_lib import settings as factory_settings
-from factory_lib.clock import QUARTER_S, SimulatedClock, epoch
+from factory_lib.clock import QUARTER_S, epoch
 from factory_lib.context import RunContext, open_context
+from factory_sim.clock import SimulatedClock
 from tests.support.week import NOON, furnish
 
 FIRST = datetime(2026, 4, 12, 22, 0, tzinfo=UTC)

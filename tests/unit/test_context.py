@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from factory_lib.clock import AS_OF_ENV, SimulatedClock
+from factory_lib.clock import AS_OF_ENV
 from factory_lib.context import open_context
 from factory_lib.errors import BadInput
 from factory_lib.models import registry
@@ -14,6 +14,7 @@ from factory_lib.settings import Settings
 from factory_lib.state import open_state
 from factory_lib.state.calls import calls_since
 from factory_lib.state.marks import get_marks
+from factory_sim.clock import SimulatedClock
 
 NOW = datetime(2026, 4, 15, 10, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

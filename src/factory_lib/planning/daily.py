@@ -229,8 +229,8 @@ def compared(plan: Plan) -> pd.DataFrame:
     -------
     DataFrame
         Index: ``plan``, ``shift_full``, ``shift_begin``, ``fixed_start``, those that
-        there are and that were solved in time; ``kg``, parts of the bill and ``paid_eur``, ``wishes_eur`` (stated
-        prices of what gave way).
+        there are and that were solved in time; ``kg``, parts of the bill and
+        ``paid_eur``, ``wishes_eur`` (stated prices of what gave way).
     """
     problem = plan.problem
     counts = Counter(batch.product for batch in plan.batches)

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from factory_lib.clock import SimulatedClock
 from factory_lib.http import Http
 from factory_lib.settings import Settings
 from factory_lib.state import State, open_state
+from factory_sim.clock import SimulatedClock
 
 Answer = tuple[int, bytes] | tuple[int, bytes, dict[str, str]]
 

@@ -12,7 +12,6 @@ import pytest
 from msgspec import structs
 
 from factory_lib import settings as factory_settings
-from factory_lib.clock import SimulatedClock
 from factory_lib.errors import (
     AuthError,
     BadRange,
@@ -29,6 +28,7 @@ from factory_lib.settings import Settings, load
 from factory_lib.settings.secrets import Secret
 from factory_lib.state import State, limiter, open_state
 from factory_lib.state.calls import calls_since
+from factory_sim.clock import SimulatedClock
 
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
 PAGE = b"<html><body>Request unsuccessful. Incapsula incident ID: 1</body></html>"

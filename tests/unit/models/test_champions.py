@@ -14,7 +14,6 @@ import pytest
 
 from factory_lib import settings as factory_settings
 from factory_lib.analysis.price_backtest import log_backtest
-from factory_lib.clock import SimulatedClock
 from factory_lib.context import RunContext, open_context
 from factory_lib.errors import ModelIncompatible
 from factory_lib.features.days import DayMatrix, to_slots
@@ -25,6 +24,7 @@ from factory_lib.models.forecasters import ForecasterConfig, PriceForecaster
 from factory_lib.models.price_forecast import whole_days
 from factory_lib.models.summary import summarise_prediction
 from factory_lib.models.train import decide, evaluate_price_model
+from factory_sim.clock import SimulatedClock
 
 # one worker builds what they share
 pytestmark = pytest.mark.xdist_group("champions")

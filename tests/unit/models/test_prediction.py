@@ -12,7 +12,6 @@ import pytest
 
 from factory_lib import settings as factory_settings
 from factory_lib.catalogue import QUARTERS_SINCE
-from factory_lib.clock import SimulatedClock
 from factory_lib.context import RunContext, open_context
 from factory_lib.domain.indices import CLASSES, PriceBand
 from factory_lib.errors import BadInput
@@ -24,6 +23,7 @@ from factory_lib.models.rule_forecast import band_departures
 from factory_lib.models.weather_forecast import OWN, WeatherForecast
 from factory_lib.planning import recommendation
 from factory_lib.sources.base import RowCollector, forecast_rows
+from factory_sim.clock import SimulatedClock
 from factory_sim.world import World
 
 # one worker builds what they share

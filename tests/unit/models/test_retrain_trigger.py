@@ -13,7 +13,6 @@ from msgspec import structs
 
 import factory_lib
 from factory_lib import settings as factory_settings
-from factory_lib.clock import SimulatedClock
 from factory_lib.context import RunContext, open_context
 from factory_lib.errors import ModelIncompatible, ModelMissing, TooFewRows
 from factory_lib.features.days import DayMatrix
@@ -26,6 +25,7 @@ from factory_lib.models.summary import summarise_prediction
 from factory_lib.results import JobResult
 from factory_lib.settings.records import TrainingSettings
 from factory_lib.state.marks import get_marks, set_mark
+from factory_sim.clock import SimulatedClock
 
 # one worker builds what they share
 pytestmark = pytest.mark.xdist_group("training")

@@ -15,7 +15,6 @@ import pytest
 from msgspec import structs
 
 from factory_lib import sources
-from factory_lib.clock import SimulatedClock
 from factory_lib.errors import (
     AuthError,
     BadRange,
@@ -29,6 +28,7 @@ from factory_lib.settings import Settings
 from factory_lib.sources import datosclima, siar
 from factory_lib.sources.base import Source
 from factory_lib.state import open_state
+from factory_sim.clock import SimulatedClock
 
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
 

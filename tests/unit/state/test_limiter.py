@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from factory_lib.clock import SimulatedClock
 from factory_lib.errors import QuotaError
 from factory_lib.settings import Settings, load
 from factory_lib.settings.records import SourceSettings
 from factory_lib.state import Hosts, limiter, open_state
+from factory_sim.clock import SimulatedClock
 
 NOW = datetime(2026, 4, 15, 23, 50, tzinfo=UTC)
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from factory_lib.clock import SimulatedClock, epoch
+from factory_lib.clock import epoch
 from factory_lib.errors import CircuitOpen, QuotaError
 from factory_lib.settings import Settings
 from factory_lib.settings.records import BreakerSettings
@@ -22,6 +22,7 @@ from factory_lib.state.alerts import NEVER, AlertRecord, list_alerts
 from factory_lib.state.attempts import NextPass, RetryPass
 from factory_lib.state.calls import Call, calls_since, ticks_since
 from factory_lib.state.marks import LAST_RUN, LATEST_SLOT, get_marks
+from factory_sim.clock import SimulatedClock
 
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
 AT = epoch(NOW)
