@@ -9,6 +9,7 @@ import pytest
 
 from factory_lib import clock
 from factory_lib.errors import BadInput
+from factory_sim.clock import SimulatedClock
 
 SPRING, AUTUMN, PLAIN = date(2026, 3, 29), date(2026, 10, 25), date(2026, 4, 15)
 
@@ -49,7 +50,7 @@ def test_local_wall_time_becomes_utc_across_the_seasons() -> None:
 
 
 def test_the_simulated_clock_moves_only_when_set() -> None:
-    ticking = clock.SimulatedClock(datetime(2026, 4, 15, tzinfo=UTC))
+    ticking = SimulatedClock(datetime(2026, 4, 15, tzinfo=UTC))
     ticking.sleep(90)
     ticking.sleep(-5)
     assert ticking.now() == datetime(2026, 4, 15, 0, 1, 30, tzinfo=UTC)
