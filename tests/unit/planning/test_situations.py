@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from msgspec import structs
 
-from factory_lib.clock import SimulatedClock
 from factory_lib.context import RunContext, open_context
 from factory_lib.domain.tariff import bill
 from factory_lib.errors import BadInput
@@ -17,6 +16,7 @@ from factory_lib.monitoring import plan_alerts
 from factory_lib.planning import daily, documents, inputs, overrides, review, summary
 from factory_lib.results import JobResult
 from factory_lib.settings.tariff import PERIODS
+from factory_sim.clock import SimulatedClock
 from tests.support.week import NOON, THURSDAY, furnish
 
 HOUR = timedelta(hours=1)
