@@ -41,6 +41,7 @@ ASSUMPTIONS = [
     "scenarios are the forecast's errors over the last 60 issues whose days were all published",
     "the weather of the coming days is that of the 24 hours before the issue, repeated",
     "the operators' forecasts, where asked for, are taken as available at 11:00 of the day before",
+    "a batch that cannot begin in the hour advised, for its weather, begins in the next it can",
     "a usual batch is the median start of the four weeks that end three days before",
 ]
 
@@ -62,7 +63,9 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
     costs = pd.Series(lay(actual).eur(), index=index)
     sys.stderr.write(f"{len(paths)} forecasts of {len(LEADS)} days; judging…\n")
     days = [FIRST + timedelta(days=n) for n in range((last - FIRST).days + 1)]
-    rows = pd.concat([day_rows(day, paths, actual, costs) for day in days])
+    issues = pd.DatetimeIndex(paths.index).date
+    errors = {issue: past_error(issue, paths, actual) for issue in issues}
+    rows = pd.concat([day_rows(day, paths, errors, actual, costs) for day in days])
     return figures(rows) | {"exogenous": chosen.exogenous, "assumptions": ASSUMPTIONS}, rows
 
 
@@ -115,7 +118,11 @@ def in_hours(issue_day: date, paths: pd.DataFrame) -> pd.Series:
 
 
 def day_rows(
-    day: date, paths: pd.DataFrame, actual: pd.DataFrame, costs: pd.Series
+    day: date,
+    paths: pd.DataFrame,
+    errors: dict[date, np.ndarray[Any, Any]],
+    actual: pd.DataFrame,
+    costs: pd.Series,
 ) -> pd.DataFrame:
     """Judge the hours of a day at published and at forecast prices."""
     issue = day - timedelta(days=1)
@@ -128,8 +135,8 @@ def day_rows(
     before = costs[begin - USUAL - pd.Timedelta(days=3) : begin - pd.Timedelta(days=3)]
     usual = float(before[np.isfinite(before)].median())
     issues = pd.date_range(end=issue - timedelta(days=max(LEADS)), periods=SCENARIO_DAYS)
-    errors = [past_error(each.date(), paths, actual, len(index)) for each in issues]
-    advice = recommend(lay(hourly), usual, np.array(errors))
+    past = np.array([errors[each] for each in issues.date])
+    advice = recommend(lay(hourly), usual, past[:, : len(index)])
     known = start_regret(index, costs.reindex(index).to_numpy(), usual)
     rows = known.join(advice, rsuffix="_forecast")
     for suffix in ("", "_forecast"):
@@ -139,18 +146,16 @@ def day_rows(
     return rows[working & (rows.index < end)].reset_index(names="start")
 
 
-def past_error(
-    issue: date, paths: pd.DataFrame, actual: pd.DataFrame, count: int
-) -> np.ndarray[Any, Any]:
-    """Return the error of one past forecast by hour since its first midnight, ``count`` of them."""
+def past_error(issue: date, paths: pd.DataFrame, actual: pd.DataFrame) -> np.ndarray[Any, Any]:
+    """Return the error of one forecast by hour since its first midnight, of the longest days."""
     price = in_hours(issue, paths)
     error = (actual["price_eur_mwh"].reindex(price.index) - price).to_numpy()
-    return np.pad(error, (0, max(count - len(error), 0)), mode="edge")[:count]
+    return np.pad(error, (0, HOURS + 1 - len(error)), mode="edge")
 
 
 def followed(rows: pd.DataFrame, suffix: str) -> np.ndarray[Any, Any]:
-    """Return the real cost of each start that waits as advised."""
-    cost = rows["cost_eur"].to_numpy()
+    """Return the real cost of each start that waits as advised, then until a chain can begin."""
+    cost = rows["cost_eur"].replace(np.inf, np.nan).bfill().to_numpy()
     optimal = (rows[f"production_recommendation{suffix}"] == CLASSES[0]).to_numpy()
     best = rows.index.get_indexer(pd.DatetimeIndex(rows[f"best_start{suffix}"]))
     slots = int(AHEAD / pd.Timedelta(hours=1))
