@@ -89,7 +89,7 @@ check: $(VENV)/.ready  ## Ruff, mypy and the rules of the notebooks
 	$(PY) tools/check_notebooks.py
 
 test: $(VENV)/.ready  ## Every test, in random order, on all cores
-	$(PY) -m pytest -n auto --dist loadgroup $(ARGS)
+	$(PY) -m pytest -n auto --dist loadscope $(ARGS)
 
 bench: $(VENV)/.ready  ## Run one benchmark: NAME=store_io ARGS="--quick"
 	$(PY) -m benchmarks.$(NAME) $(ARGS)

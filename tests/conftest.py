@@ -12,12 +12,14 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 # Workers, kernels and commands share the cores: threads that spin while they wait for each
 # other take ten times as long. Read when numpy and scikit-learn are first imported.
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from factory_lib import settings as factory_settings
 from factory_lib.context import RunContext, open_context
@@ -31,6 +33,35 @@ NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
 REAL_DATA = Path(
     os.environ.get("FACTORY_REAL_DATA", Path(__file__).parents[1] / ".." / "shared" / "data")
 ).resolve()
+
+# Files whose tests share what is dear to build go to one worker, the demo's two together.
+# The marks of pytest-xdist do not reach its scheduler with the pytest of the lock.
+ONE_WORKER = {
+    "tests/e2e/test_demo.py": "demo",
+    "tests/e2e/test_looking.py": "demo",
+    "tests/e2e/test_three_days.py": "three days",
+    "tests/faults/test_http_faults.py": "http faults",
+    "tests/unit/importers/test_real_files.py": "real files",
+    "tests/unit/models/test_champions.py": "champions",
+    "tests/unit/models/test_forecasters.py": "forecasters",
+    "tests/unit/models/test_prediction.py": "prediction",
+    "tests/unit/models/test_retrain_trigger.py": "training",
+    "tests/unit/monitoring/test_health.py": "health",
+}
+
+
+class SharedFixtures(LoadScopeScheduling):
+    """Hand out tests one by one, and those of a group to one worker, the groups first."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return ONE_WORKER.get(nodeid.partition("::")[0], nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedFixtures:
+    """Schedule by groups, whatever ``--dist`` says."""
+    gone = [file for file in ONE_WORKER if not (config.rootpath / file).exists()]
+    assert not gone, f"no longer there: {gone}"
+    return SharedFixtures(config, log)
 
 
 class Town:

@@ -26,8 +26,6 @@ from factory_lib.state import open_state
 from factory_lib.state.calls import calls_since
 from tests.e2e.demo_run import Demo, factory
 
-pytestmark = pytest.mark.xdist_group("demo")
-
 
 def test_the_jobs_end_well(demo: Demo) -> None:
     assert demo.code == 0, demo.printed

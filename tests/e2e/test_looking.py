@@ -6,14 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from factory_lib import lab
 from factory_lib.settings import ROOT
 from tests.e2e.demo_run import Demo
 from tests.support import looking
-
-pytestmark = pytest.mark.xdist_group("demo")
 
 
 def tree(folder: Path) -> dict[str, str]:

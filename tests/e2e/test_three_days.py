@@ -19,7 +19,7 @@ import pytest
 
 from tests.e2e.demo_run import Demo, factory
 
-pytestmark = [pytest.mark.xdist_group("three days"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 INGESTION = ("ree_price_ingestion", "hybrid_weather_ingestion")
 LOOK_AHEAD = ("ml_predictions", "production_optimization")

@@ -34,7 +34,6 @@ from factory_sim.clock import SimulatedClock
 from factory_sim.launch import Remote, launched
 
 # one worker builds what they share
-pytestmark = pytest.mark.xdist_group("http faults")
 
 CATALOGUE = default_catalogue()
 

@@ -16,7 +16,6 @@ from factory_lib.importers.reading import join_readings
 from factory_lib.settings.records import QualitySettings
 
 # one worker reads each file once
-pytestmark = pytest.mark.xdist_group("real files")
 
 NOW = datetime(2026, 4, 15, tzinfo=UTC)
 

@@ -27,7 +27,6 @@ from factory_lib.models.train import decide, evaluate_price_model
 from factory_sim.clock import SimulatedClock
 
 # one worker builds what they share
-pytestmark = pytest.mark.xdist_group("champions")
 
 NAME = "spot_price"
 LAST_DAY = np.datetime64("2024-02-24")  # the market's last; the store has all of it

@@ -19,7 +19,6 @@ from factory_lib.models import registry
 from factory_lib.models.forecasters import ForecasterConfig, PriceForecaster
 
 # one worker builds what they share
-pytestmark = pytest.mark.xdist_group("forecasters")
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,6 @@ from factory_sim.clock import SimulatedClock
 from factory_sim.world import World
 
 # one worker builds what they share
-pytestmark = pytest.mark.xdist_group("prediction")
 
 NOW = datetime(2025, 6, 10, 10, tzinfo=UTC)  # before publication: tomorrow is unknown
 INDEX = pd.date_range(NOW, periods=168, freq="h").as_unit("s")

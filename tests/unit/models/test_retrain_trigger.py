@@ -28,7 +28,6 @@ from factory_lib.state.marks import get_marks, set_mark
 from factory_sim.clock import SimulatedClock
 
 # one worker builds what they share
-pytestmark = pytest.mark.xdist_group("training")
 
 NOW = datetime(2025, 6, 10, 10, tzinfo=UTC)
 DAYS = 125

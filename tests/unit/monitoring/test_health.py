@@ -26,7 +26,6 @@ from factory_lib.state import open_state
 from factory_sim.launch import Remote, launched
 
 # one worker builds what they share
-pytestmark = pytest.mark.xdist_group("health")
 
 
 def token(expiry: datetime) -> str:
