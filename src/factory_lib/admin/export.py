@@ -109,7 +109,7 @@ def _plan(ctx: RunContext, names: Sequence[str], start: datetime, end: datetime)
         raise BadInput(
             f"A plan is written whole, {names[0]!r} names no part of it.", next_step="Leave it out."
         )
-    plans = documents.documents(ctx, market_day(start) - LONGEST_PLAN)
+    plans = documents.kept(ctx, market_day(start) - LONGEST_PLAN).plans
     if not plans:
         raise BadInput("There is no plan yet.", next_step="Make one with `factory plan`.")
     stages = documents.carried_out(plans, plans[-1].end)

@@ -39,8 +39,6 @@ class DailyPlan:
 
     Attributes
     ----------
-    prices, weather : DataFrame
-        ``planning.inputs`` of the window.
     costs : DataFrame
         The plan and simple schedules of the same demand (:func:`compared`).
     contract : DataFrame
@@ -54,8 +52,6 @@ class DailyPlan:
     """
 
     plan: Plan
-    prices: pd.DataFrame
-    weather: pd.DataFrame
     overrides: tuple[overrides.Override, ...]
     costs: pd.DataFrame
     contract: pd.DataFrame
@@ -69,6 +65,30 @@ class DailyPlan:
         """The request to the optimiser."""
         return self.plan.problem.request
 
+    @property
+    def prices(self) -> pd.DataFrame:
+        """``planning.inputs.prices`` of the window."""
+        return self.request.prices.loc[self.request.begin :]
+
+    @property
+    def weather(self) -> pd.DataFrame:
+        """``planning.inputs.weather`` of the window."""
+        assert self.request.weather is not None
+        return self.request.weather
+
+
+@dataclass(frozen=True)
+class OpenOrders:
+    """Orders that are still to be made, all due after the day ``first`` began.
+
+    ``surplus_kg`` is by product what was made before that day beyond what was demanded
+    before it.
+    """
+
+    orders: tuple[Order, ...]
+    first: date
+    surplus_kg: Mapping[str, float]
+
 
 def make_plan(ctx: RunContext) -> DailyPlan:
     """Plan the next seven days, compare, and write the plan to its files.
@@ -79,12 +99,10 @@ def make_plan(ctx: RunContext) -> DailyPlan:
         If a slot of the window has no price.
     """
     folder = documents.plans_folder(ctx)
-    plans = documents.recent(ctx)
+    plans, damaged = documents.kept(ctx)
     before = plans[-1] if plans else None
-    unreadable = documents.unreadable(ctx)
     items = overrides.active(folder, ctx.as_of)
-    request = request_of(ctx, plans)
-    demanded = demand(ctx, plans, request.begin, DAYS)
+    request, demanded = request_of(ctx, plans)
     plan = solve(request, gap=GAP, time_limit_s=LIMIT_S)
     costs = compared(plan)
     eur_kg = costs["paid_eur"] / costs["kg"].where(costs["kg"] > 0)
@@ -105,22 +123,20 @@ def make_plan(ctx: RunContext) -> DailyPlan:
     }
     return DailyPlan(
         plan=plan,
-        prices=request.prices.loc[request.begin :],
-        weather=inputs.weather(ctx, request.begin, request.end),
         overrides=items,
         costs=costs,
         contract=review.contract_advice(ctx, plan),
         before=before,
         month_eur=review.saved_this_month(ctx, plans),
         files=documents.write(folder, fields, before),
-        unreadable=unreadable,
+        unreadable=damaged,
     )
 
 
 def request_of(
     ctx: RunContext, plans: Sequence[documents.PlanDocument] = (), days: int = DAYS
-) -> PlanRequest:
-    """Return the request for the next days: today from now on, and the days after it.
+) -> tuple[PlanRequest, OpenOrders]:
+    """Return the request for the next days, today from now on, and the demand it serves.
 
     Raises
     ------
@@ -147,14 +163,15 @@ def request_of(
     ahead = documents.of_plant(ahead, plant)  # it may have changed since
     so_far = inputs.quarters(day_start(today.replace(day=1)), begin)
     items = overrides.fitting(documents.plans_folder(ctx), plant, ctx.as_of)
-    return PlanRequest(
+    demanded = demand(ctx, plans, begin, days)
+    request = PlanRequest(
         plant=plant,
         prices=prices,
         tariff=inputs.tariff_of(ctx.settings),
         contract=ctx.settings.contract,
         begin=begin,
         end=end,
-        orders=demand(ctx, plans, begin, days).orders,
+        orders=demanded.orders,
         weather=inputs.weather(ctx, begin, end),
         pv_kw=inputs.solar_kw(ctx, begin, end),
         outages=overrides.outages(items, begin, end),
@@ -164,19 +181,7 @@ def request_of(
         next_number=max([0, *(int(n) for plan in plans for n in plan.stages["batch"])]) + 1,
         load_so_far=inputs.load_kw(ctx, stages, so_far) if len(so_far) else None,
     )
-
-
-@dataclass(frozen=True)
-class OpenOrders:
-    """Orders that are still to be made, all due after the day ``first`` began.
-
-    ``surplus_kg`` is by product what was made before that day beyond what was demanded
-    before it.
-    """
-
-    orders: tuple[Order, ...]
-    first: date
-    surplus_kg: Mapping[str, float]
+    return request, demanded
 
 
 def demand(
@@ -301,9 +306,9 @@ def preview(ctx: RunContext, changes: Mapping[str, Any]) -> tuple[Plan, Plan]:
             f"This cannot be changed in a preview: {error}.",
             next_step=f"Change {', '.join(Changes.__struct_fields__)}.",
         ) from None
-    plans = documents.recent(ctx)
+    plans = documents.kept(ctx).plans
     base, changed = (
-        request_of(replace(ctx, settings=one), plans, PREVIEW_DAYS) for one in (settings, other)
+        request_of(replace(ctx, settings=one), plans, PREVIEW_DAYS)[0] for one in (settings, other)
     )
     prices = changed.prices.copy()
     prices[["market_eur_mwh", "price_eur_mwh"]] += change.price_eur_mwh

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pandas as pd
@@ -68,37 +68,32 @@ def plans_folder(ctx: RunContext) -> Path:
     return ctx.settings.paths.data / "plans" / ("replayed" if replay else "")
 
 
-def documents(ctx: RunContext, since: date) -> list[PlanDocument]:
-    """Return the plans made from ``since`` on and by ``ctx.as_of``, the oldest first.
+class Kept(NamedTuple):
+    """Plans, the oldest first, and the files that should hold one and do not."""
 
-    What cannot be read is left out.
-    """
-    plans = [plan for plan in _kept(ctx, since).values() if plan]
-    by_time = {plan.made_at: plan for plan in plans if plan.made_at <= ctx.as_of}
-    return [by_time[at] for at in sorted(by_time)]
+    plans: list[PlanDocument]
+    damaged: tuple[str, ...]
 
 
-def recent(ctx: RunContext) -> list[PlanDocument]:
-    """Return the plans of the last month."""
-    return documents(ctx, market_day(ctx.as_of) - MONTH)
-
-
-def unreadable(ctx: RunContext) -> tuple[str, ...]:
-    """Return the files of the last month that should hold a plan and do not."""
-    files = _kept(ctx, market_day(ctx.as_of) - MONTH).items()
-    return tuple(sorted(str(file) for file, plan in files if plan is None))
-
-
-def _kept(ctx: RunContext, since: date) -> dict[Path, PlanDocument | None]:
-    """Return the plan of each file of the days from ``since`` to today; None of a damaged one.
+def kept(ctx: RunContext, since: date | None = None) -> Kept:
+    """Read the plans made by ``ctx.as_of`` from ``since`` on; from a month ago without it.
 
     ``plan.json`` is a copy of the latest and stands in for it.
     """
+    first = since or market_day(ctx.as_of) - MONTH
+    plans = {file: _document(file) for file in _files(ctx, first)}
+    by_time = {plan.made_at: plan for plan in plans.values() if plan and plan.made_at <= ctx.as_of}
+    damaged = sorted(str(file) for file, plan in plans.items() if plan is None)
+    return Kept([by_time[at] for at in sorted(by_time)], tuple(damaged))
+
+
+def _files(ctx: RunContext, first: date) -> dict[Path, None]:
+    """Return the files of plans of the days from ``first`` to today, each once."""
     folder = plans_folder(ctx)
     files = [*(ctx.settings.paths.data / "plans").glob(KEPT), *folder.glob(KEPT)]
     today = str(market_day(ctx.as_of))
-    days = [file for file in files if str(since) <= file.parent.name <= today]
-    return {file: _document(file) for file in (*days, *folder.glob("plan.json"))}
+    days = [file for file in files if str(first) <= file.parent.name <= today]
+    return dict.fromkeys([*days, *folder.glob("plan.json")])
 
 
 def _document(file: Path) -> PlanDocument | None:

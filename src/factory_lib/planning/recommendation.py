@@ -129,15 +129,14 @@ def advise(ctx: RunContext, hourly: pd.DataFrame, errors_eur_mwh: Floats) -> pd.
         Errors of past forecasts, laid on ``hourly``.
     """
     settings = ctx.settings
-    priced = hourly[PRICE].notna().cummin()
-    ahead = hourly.loc[priced, list(VALUES)]
+    ahead = hourly.loc[hourly[PRICE].notna().cummin(), list(VALUES)]
+    if len(ahead) < LEAST_HOURS:
+        return hourly.reindex(columns=ADVICE)
     past = load_history(ctx, USUAL_DAYS).hourly
     table = pd.concat([past[past.index < hourly.index[0]], ahead])[list(VALUES)]
     gaps = table[PRICE].isna()[::-1].cumsum()[::-1]
     terms = (settings.plant, settings.contract, inputs.tariff_of(settings))
     tolls = settings.tariff.price_basis != "pvpc"
-    if len(ahead) < LEAST_HOURS:
-        return hourly.reindex(columns=ADVICE)
     usual_eur = one_batch(*terms, table[gaps == 0], tolls=tolls).usual_eur()
     batch = one_batch(*terms, ahead, tolls=tolls)
     advice = recommend(batch, usual_eur, errors_eur_mwh[:, : len(ahead)])

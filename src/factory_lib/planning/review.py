@@ -43,7 +43,7 @@ def review_plans(ctx: RunContext, days: int = 7) -> JobResult:
     """
     today = market_day(ctx.as_of)
     past = [today - days_back * DAY for days_back in range(days, 0, -1)]
-    plans = documents.documents(ctx, past[0] - documents.MONTH)
+    plans = documents.kept(ctx, past[0] - documents.MONTH).plans
     stages = documents.carried_out(plans, day_start(today))
     frame = _quarters(ctx, plans, stages, past)
     by_day = frame.groupby(pd.DatetimeIndex(frame.index).tz_convert(MADRID).date)
@@ -179,7 +179,7 @@ def _year(ctx: RunContext, plan: Plan) -> tuple[pd.Series, str]:
     load = (inputs.metered_kwh(ctx, inputs.quarters(day_start(since), request.begin)) * 4).dropna()
     if len(load) >= LEAST_METERED_DAYS * 96:
         return load, "metered"
-    plans = documents.documents(ctx, since)
+    plans = documents.kept(ctx, since).plans
     index = inputs.quarters(plans[0].begin if plans else request.begin, request.end)
     begun = inputs.load_kw(ctx, documents.carried_out(plans, request.begin), index)
     return plan.power()["import_kw"].reindex(index, method="ffill").fillna(begun), "planned"

@@ -127,7 +127,7 @@ def test_what_was_planned_and_finished_is_not_demanded_again(small):
     first = daily.make_plan(small)
     ends = documents.stages_of(first.plan).groupby("batch")["end"].max().sort_values()
     later = at(small, ends.iloc[0].to_pydatetime() + timedelta(hours=1))
-    request = daily.request_of(later, documents.recent(later))
+    request, _ = daily.request_of(later, documents.kept(later).plans)
     finished_kg = first.plan.batches[0].kg
     week_later = market_day(request.end - timedelta(hours=1))
     weekly = daily.weekly_orders(small.settings.plant, market_day(NOON), week_later)
@@ -169,10 +169,10 @@ def test_an_order_that_was_made_is_not_taken_from_the_week(small):
     daily.make_plan(small)
     later = at(small, NOON + timedelta(days=6))
     added(later, "out conche 2025-11-26T00:00")
-    request = daily.request_of(later, documents.recent(later))
+    request, _ = daily.request_of(later, documents.kept(later).plans)
     kept = [item.kind for item in overrides.stored(documents.plans_folder(later))]
     assert kept == ["order", "outage"]
-    ended = documents.carried_out(documents.recent(later), request.begin)
+    ended = documents.carried_out(documents.kept(later).plans, request.begin)
     made_kg = ended.loc[ended["stage"] == "moulding", "kg"].sum()
     last = market_day(request.end - timedelta(hours=1))
     weekly = daily.weekly_orders(small.settings.plant, market_day(NOON), last)
@@ -255,7 +255,7 @@ def test_overrides_keep_author_reason_and_number(small):
 
 def test_a_replay_reads_no_later_plan_and_writes_beside_the_real_ones(small):
     daily.make_plan(at(small, EVENING))
-    assert documents.recent(small) == []
+    assert documents.kept(small).plans == []
     replayed = replace(small, explicit_as_of=True)
     files = daily.make_plan(replayed).files
     assert all("replayed" in file for file in files)
@@ -338,10 +338,10 @@ def test_the_saving_of_the_month_is_of_finished_kilograms(small):
     end = documents.stages_of(first.plan).groupby("batch")["end"].max().min()
     later = at(small, end.to_pydatetime())
     eur_kg = first.costs["paid_eur"] / first.costs["kg"]
-    saved = review.saved_this_month(later, documents.recent(later))
+    saved = review.saved_this_month(later, documents.kept(later).plans)
     assert saved == pytest.approx(250 * (eur_kg["shift_full"] - eur_kg["plan"]))
     month_later = at(small, NOON + timedelta(days=30))
-    assert review.saved_this_month(month_later, documents.recent(month_later)) == 0
+    assert review.saved_this_month(month_later, documents.kept(month_later).plans) == 0
 
 
 def test_an_outage_that_begins_between_two_seconds_is_laid_on_the_grid(small):

@@ -204,11 +204,11 @@ def test_a_damaged_plan_file_costs_that_plan_alone(small, whole, content):
     file.write_bytes(content)
     if not whole:
         (folder / "plan.json").write_bytes(content)
-    assert [plan.made_at for plan in documents.recent(small)] == (
+    assert [plan.made_at for plan in documents.kept(small).plans] == (
         [NOON - 24 * HOUR, NOON - 2 * HOUR] if whole else [NOON - 24 * HOUR]
     )
     named = (str(file),) if whole else (str(file), str(folder / "plan.json"))
-    assert documents.unreadable(small) == named
+    assert documents.kept(small).damaged == named
 
 
 def test_a_damaged_plan_file_is_named_beside_the_plan(small):
@@ -284,10 +284,10 @@ def test_a_batch_lost_in_its_last_stage_is_never_counted_as_made():
 def test_a_replay_knows_no_outage_and_no_order_of_later(small):
     added(replace(small, as_of=NOON + HOUR), "out conche 2025-11-21T00:00")
     added(replace(small, as_of=NOON + HOUR), "order standard 100 2025-11-21T00:00")
-    request = daily.request_of(small, [])
+    request, _ = daily.request_of(small, [])
     assert not request.outages
     assert not any(order.firm for order in request.orders)
-    assert daily.request_of(replace(small, as_of=NOON + HOUR), []).outages
+    assert daily.request_of(replace(small, as_of=NOON + HOUR), [])[0].outages
 
 
 def test_prices_that_are_missing_are_named_by_their_hours(small):
