@@ -66,9 +66,9 @@ def summarise_plan(ctx: RunContext, made: DailyPlan, begin: datetime, end: datet
     )
     serious = [item for item in plan.costs.relaxations if item.kind in SERIOUS]
     proven = plan.source == "solver" and plan.gap <= GAP
-    costs = made.costs.rename(index=SCHEDULE_NAMES).rename_axis("schedule").reset_index()
-    costs["saved_eur"] = costs["paid_eur"] / costs["kg"] * plan.kg.sum() - plan.costs.paid
-    metrics = _metrics(made)
+    same_kg_eur = made.costs["paid_eur"] / made.costs["kg"] * made.costs["kg"]["plan"]
+    costs = made.costs.assign(saved_eur=same_kg_eur - plan.costs.paid)
+    metrics = _metrics(made, costs)
     return JobResult(
         status="ok" if proven and not serious and not [*_left_out(made)] else "warn",
         summary=_sentence(made, metrics),
@@ -78,7 +78,10 @@ def summarise_plan(ctx: RunContext, made: DailyPlan, begin: datetime, end: datet
             "schedule": documents.stages_of(plan),
             "prices": made.prices,
             "power": plan.power(),
-            "costs": costs.sort_values("paid_eur", ignore_index=True),
+            "costs": costs.rename(index=SCHEDULE_NAMES)
+            .rename_axis("schedule")
+            .reset_index()
+            .sort_values("paid_eur", ignore_index=True),
             "gave_way": gave_way.replace({"kind": RELAXATIONS}).rename(
                 columns={"kind": "gave_way", "eur": "stated_eur"}
             ),
@@ -105,10 +108,10 @@ def steps(plan: Plan) -> pd.DataFrame:
     return rows.sort_values(["start", "batch"], ignore_index=True)
 
 
-def _metrics(made: DailyPlan) -> dict[str, Any]:
+def _metrics(made: DailyPlan, costs: pd.DataFrame) -> dict[str, Any]:
     plan = made.plan
     metrics: dict[str, Any] = {
-        "kg": made.costs["kg"]["plan"],
+        "kg": costs["kg"]["plan"],
         "batches": len(plan.batches),
         "cost_eur": plan.costs.paid,
         "excess_eur": plan.costs.excess,
@@ -118,14 +121,13 @@ def _metrics(made: DailyPlan) -> dict[str, Any]:
         "saved_this_month_eur": made.month_eur,
         "solve_seconds": plan.seconds,
     }
-    if BASELINE in made.costs.index and made.costs.loc[BASELINE, "kg"]:
-        baseline = made.costs.loc[BASELINE]
-        same_kg_eur = baseline["paid_eur"] / baseline["kg"] * metrics["kg"]
+    if BASELINE in costs.index and costs.loc[BASELINE, "kg"]:
+        baseline = costs.loc[BASELINE]
         metrics |= {
             "baseline": SCHEDULE_NAMES[BASELINE],
             "baseline_cost_eur": baseline["paid_eur"],
             "baseline_kg": baseline["kg"],
-            "saving_eur": same_kg_eur - plan.costs.paid,
+            "saving_eur": baseline["saved_eur"],
         }
     return metrics
 

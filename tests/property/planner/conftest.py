@@ -750,12 +750,14 @@ class _Program:
         ).tocsr()
         integrality = np.concatenate([np.ones(self.whole), np.zeros(len(self.cost) - self.whole)])
         found = milp(
-            np.array(self.cost), integrality=integrality, bounds=Bounds(self.low, self.high),
+            np.array(self.cost),
+            integrality=integrality,
+            bounds=Bounds(self.low, self.high),
             constraints=LinearConstraint(
                 matrix, [row[1] for row in self.rows], [row[2] for row in self.rows]
             ),
             options={"mip_rel_gap": 1e-5, "time_limit": 60},
-        )  # fmt: skip
+        )
         assert found.status in (0, 2), found.message
         return found if found.x is not None else None
 
