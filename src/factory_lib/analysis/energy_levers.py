@@ -73,10 +73,10 @@ def study(settings: Settings, tariff: Tariff, hours: pd.DataFrame, every: int = 
         weather=hours[[*INPUTS[1:3]]],
         pv_kw=settings.plant.pv.kwp * kw_per_kwp,
     )
-    rows = {
-        name: {"assumed": assumed, **year(request, weeks)[1]}
-        for name, (assumed, request) in levers(base, year(base, weeks)[0], kw_per_kwp).items()
-    }
+    load, today = year(base, weeks)
+    rows = {"as today": {"assumed": "plant and contract of the settings, planned", **today}}
+    for name, (assumed, request) in levers(base, load, kw_per_kwp).items():
+        rows[name] = {"assumed": assumed, **year(request, weeks)[1]}
     return summarise(pd.DataFrame.from_dict(rows, orient="index").rename_axis("lever"), weeks)
 
 
@@ -128,7 +128,6 @@ def levers(
         "batches half as large again": ("in the same time at the same power", {"variants": large}),
     }
     return {
-        "as today": ("plant and contract of the settings, planned", base),
         "another contract": (
             f"the cheapest for today's plan: {contract.by_period[0]:g} kW in P1, "
             f"{contract.by_period[-1]:g} kW in P6",
