@@ -70,6 +70,9 @@ def client_for(ctx: RunContext, operation: str) -> Iterator[Any]:
                 _initialise(ctx.settings.paths)
             yield mlflow.MlflowClient()
             status = "ok"
+        except ModelMissing:
+            status = "ok"  # the registry answered
+            raise
         finally:
             ms = 1000 * (time.perf_counter() - start)
             ctx.record_call("registry", operation, status, 0, ms)

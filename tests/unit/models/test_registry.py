@@ -14,6 +14,7 @@ from sklearn.linear_model import LinearRegression
 from factory_lib.context import RunContext
 from factory_lib.errors import ModelMissing
 from factory_lib.models import registry
+from factory_lib.state.calls import calls_since
 
 MODEL = "energy_optimisation"
 HORIZON = datetime.now(UTC) + timedelta(days=1)  # everything logged here began before it
@@ -59,3 +60,11 @@ def test_what_a_rollback_returns_to_stays(ctx: RunContext) -> None:
     assert registry.rollback(ctx, MODEL) == numbers[1], "and the promotion before it"
     with pytest.raises(ModelMissing, match="there is no earlier one"):
         registry.rollback(ctx, MODEL)
+
+
+def test_that_no_version_serves_is_an_answer_of_the_registry(ctx: RunContext) -> None:
+    train(ctx)
+    with pytest.raises(ModelMissing, match="has no champion"):
+        registry.load_version(ctx, MODEL)
+    recorded = calls_since(ctx.state, ctx.clock.now())
+    assert [(call.target, call.status) for call in recorded] == [("log", "ok"), ("load", "ok")]
