@@ -201,12 +201,13 @@ def quarantine(ctx: RunContext, values: pd.DataFrame, by: str) -> pd.DataFrame:
 
     Those about which a decision was taken before are left out.
     """
+    if values.empty:
+        return values
     before = pd.MultiIndex.from_frame(ctx.store.read_verdicts(open_only=False)[_IDENTITY])
-    if len(values):
-        values = values[~pd.MultiIndex.from_frame(values[_IDENTITY]).isin(before)]
-    if len(values):
-        _decide(ctx, values, "quarantined", by)
-    return values
+    new = values[~pd.MultiIndex.from_frame(values[_IDENTITY]).isin(before)]
+    if len(new):
+        _decide(ctx, new, "quarantined", by)
+    return new
 
 
 def _decide(ctx: RunContext, values: pd.DataFrame, decision: str, by: str) -> int:
