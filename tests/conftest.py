@@ -34,7 +34,7 @@ REAL_DATA = Path(
     os.environ.get("FACTORY_REAL_DATA", Path(__file__).parents[1] / ".." / "shared" / "data")
 ).resolve()
 
-# Files whose tests share what is dear to build go to one worker, the demo's two together.
+# Files whose tests share what is costly to build go to one worker, the demo's two together.
 # The marks of pytest-xdist do not reach its scheduler with the pytest of the lock.
 ONE_WORKER = {
     "tests/e2e/test_demo.py": "demo",

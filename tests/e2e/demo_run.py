@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from factory_lib import settings as factory_settings
-from factory_lib.settings import Settings
+from factory_lib.settings import ROOT, Settings
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,20 @@ class Demo:
 
 def factory(home: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run the console command as a user would."""
+    return start(home, str(Path(sys.executable).with_name("factory")), *words, **env)
+
+
+def start(home: Path, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a program in a home, without the settings of whoever runs the tests."""
     plain = {
         key: value
         for key, value in os.environ.items()
         if not key.startswith(("FACTORY_", "INFLUXDB_"))
     }
     return subprocess.run(
-        [str(Path(sys.executable).with_name("factory")), *words],
+        command,
         env={**plain, "FACTORY_HOME": str(home), **env},
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=280,

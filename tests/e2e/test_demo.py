@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 import sys
 from collections import Counter
 from datetime import datetime, timedelta
@@ -24,7 +22,7 @@ from factory_lib.pipeline.ingest import ingest
 from factory_lib.runs import records, report
 from factory_lib.state import open_state
 from factory_lib.state.calls import calls_since
-from tests.e2e.demo_run import Demo, factory
+from tests.e2e.demo_run import Demo, factory, start
 
 
 def test_the_jobs_end_well(demo: Demo) -> None:
@@ -237,15 +235,7 @@ def test_the_readmes_example_runs_after_the_demo_as_it_is_printed(later: Demo) -
         "assert len(lab.plan(ctx)['schedule']) and len(lab.runs(ctx)); "
         "print(lab.gaps(ctx).summary)"
     )
-    env = {**os.environ, "FACTORY_HOME": str(later.home)}
-    ran = subprocess.run(
-        [sys.executable, "-c", example + shown],
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    ran = start(later.home, sys.executable, "-c", example + shown)
     assert ran.returncode == 0, ran.stderr
     assert "9 series are present" in ran.stdout
 

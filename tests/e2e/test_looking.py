@@ -1,14 +1,11 @@
 """Looking never acts: what only reads or shows leaves every file of a home as it was."""
 
 import hashlib
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 from factory_lib import lab
-from factory_lib.settings import ROOT
-from tests.e2e.demo_run import Demo
+from tests.e2e.demo_run import Demo, start
 from tests.support import looking
 
 
@@ -24,16 +21,7 @@ def tree(folder: Path) -> dict[str, str]:
 
 def look(home: Path, profile: str) -> dict[str, str]:
     """Call everything that reads in a process of its own and return what each said."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith("FACTORY_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.support.looking", profile],
-        env={**env, "FACTORY_HOME": str(home)},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
+    done = start(home, sys.executable, "-m", "tests.support.looking", profile)
     assert done.returncode == 0, done.stderr
     answers = (line.split(": ", 1) for line in done.stdout.splitlines() if ": " in line)
     return {name: answer for name, answer in answers if name.startswith("lab.")}
