@@ -115,9 +115,16 @@ def heat_stress_factor(temperature_c: ArrayLike, humidity_pct: ArrayLike) -> Flo
 def chocolate_production_index(
     comfort: ArrayLike, energy_cost: ArrayLike, humidity_stress: ArrayLike
 ) -> Floats:
-    """Return TCI - 0.5 ECI - 0.3 HSF."""
+    """Return TCI - 0.5 ECI - 0.3 HSF, from 0 to 100."""
+    return _clip(uncut_production_index(comfort, energy_cost, humidity_stress))
+
+
+def uncut_production_index(
+    comfort: ArrayLike, energy_cost: ArrayLike, humidity_stress: ArrayLike
+) -> Floats:
+    """Return the index below 0 as well, where most hours of southern Spain are."""
     burden = np.multiply(0.5, energy_cost) + np.multiply(0.3, humidity_stress)
-    return _clip(np.subtract(comfort, burden))
+    return np.asarray(np.subtract(comfort, burden), dtype=np.float64)
 
 
 def energy_optimization_score(energy_cost: ArrayLike, comfort: ArrayLike) -> Floats:

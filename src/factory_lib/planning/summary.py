@@ -11,6 +11,7 @@ from msgspec import structs
 
 from factory_lib.clock import HOUR_S, MADRID, QUARTER_S, market_day
 from factory_lib.context import RunContext
+from factory_lib.domain.indices import uncut_production_index
 from factory_lib.domain.plant import operators
 from factory_lib.domain.tariff import EXCESS_ASSUMPTION, local_dates
 from factory_lib.features.horizon import HUMIDITY, PRICE, TEMPERATURE, documented_features
@@ -287,8 +288,8 @@ def _low_index(ctx: RunContext, made: DailyPlan) -> Iterator[tuple[str, pd.Index
     ahead = made.weather[[TEMPERATURE, HUMIDITY]].assign(**{PRICE: price})
     hourly = pd.concat([past[past.index < ahead.index[0]], ahead]).asfreq("h")
     parts = documented_features(hourly, ctx.as_of)
-    cost = 0.5 * parts["energy_cost_index"] + 0.3 * parts["humidity_stress_factor"]
-    index = parts["temperature_comfort_index"] - cost
+    names = ("temperature_comfort_index", "energy_cost_index", "humidity_stress_factor")
+    index = pd.Series(uncut_production_index(*(parts[name] for name in names)), parts.index)
     index = index[operators(ctx.settings.plant, pd.DatetimeIndex(index.index), HOUR_S) > 0]
     past_index = index.where(index.index < ahead.index[0])
     of_month = past_index.groupby(pd.DatetimeIndex(index.index).tz_convert(MADRID).month)
