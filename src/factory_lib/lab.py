@@ -301,9 +301,9 @@ def maintain(ctx: RunContext) -> JobResult:
 
 def attributions(ctx: RunContext) -> list[str]:
     """Return the attribution that each provider of stored values requires, once each."""
-    stored = set(ctx.store.inventory()["source"])
     sources = ctx.settings.sources
-    return list(dict.fromkeys(sources[name].attribution for name in sorted(stored & set(sources))))
+    stored = sorted(ctx.store.sources() & set(sources))
+    return list(dict.fromkeys(sources[name].attribution for name in stored))
 
 
 def inventory(ctx: RunContext) -> pd.DataFrame:

@@ -673,6 +673,11 @@ class TestInventory:
         assert found["checksum"].is_unique
         assert found.loc[0, "last"] == pd.Timestamp(DAY) + pd.Timedelta(minutes=15 * 299)
 
+    def test_the_sources_are_those_of_its_lines(self, store: Store) -> None:
+        assert store.sources() == set()
+        filled(store)
+        assert store.sources() == set(store.inventory()["source"])
+
     def test_does_not_depend_on_the_order_of_writing(self, open_store: Open, backend: str) -> None:
         one, other = open_store(backend, "a"), open_store(backend, "b")
         one.write(rows([1.0, 2.0, 3.0]), run_id="a")

@@ -316,6 +316,13 @@ class Store:
 
     # -- the whole ----------------------------------------------------------------------------
 
+    def sources(self) -> set[str]:
+        """Return the sources of values and the models of forecasts, without loading any."""
+        with self._operation("sources") as counted:
+            names = {channel.source for channel in self.backend.channels()}
+            counted[0] = len(names)
+            return names
+
     def inventory(self) -> pd.DataFrame:
         """Return one row per measurement, series, place, source and kind.
 
