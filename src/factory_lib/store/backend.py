@@ -32,18 +32,8 @@ VALUE_COLUMNS = (
 )
 PERCENTILES = ("p10", "p50", "p90")
 FORECAST_VALUE_COLUMNS = ("channel", "start", "issued_at", *PERCENTILES, "tier", "run")
-VERDICT_COLUMNS = (
-    "series",
-    "place",
-    "source",
-    "start",
-    "rev",
-    "verdict",
-    "rule",
-    "reason",
-    "at",
-    "by",
-)
+JUDGED = ("series", "place", "source", "start", "rev")  # what a verdict is about
+VERDICT_COLUMNS = (*JUDGED, "verdict", "rule", "reason", "at", "by")
 Origin = Literal["real", "simulated"]
 
 

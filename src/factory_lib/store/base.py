@@ -24,13 +24,20 @@ from factory_lib.errors import BadInput, WriteNotConfirmed
 from factory_lib.frames import FORECAST_COLUMNS, UTC_S
 from factory_lib.slots import Slots
 from factory_lib.store import checksums, merge, view
-from factory_lib.store.backend import NAT, VERDICT_COLUMNS, Backend, Origin, Rows, Window
+from factory_lib.store.backend import (
+    JUDGED,
+    NAT,
+    VERDICT_COLUMNS,
+    Backend,
+    Origin,
+    Rows,
+    Window,
+)
 from factory_lib.store.merge import WriteResult
 from factory_lib.store.view import VIEW_COLUMNS
 
 __all__ = ["VERDICT_COLUMNS", "VIEW_COLUMNS", "Store", "WriteResult"]
 
-_JUDGED = ["series", "place", "source", "start", "rev"]  # what a verdict is about
 _VERDICT_TYPES: dict[str, Any] = {
     **dict.fromkeys(VERDICT_COLUMNS, "str"),
     "rev": "int64",
@@ -310,7 +317,7 @@ class Store:
         rows = self.backend.load_verdicts().astype(_VERDICT_TYPES)
         rows = rows.sort_values("at", kind="stable")
         if open_only:
-            rows = rows.drop_duplicates(_JUDGED, keep="last")
+            rows = rows.drop_duplicates(list(JUDGED), keep="last")
             rows = rows[rows["verdict"] == "quarantined"]
         return rows.iloc[::-1].reset_index(drop=True)
 

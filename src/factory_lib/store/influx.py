@@ -34,6 +34,7 @@ from factory_lib.slots import to_index
 from factory_lib.store import lineprotocol
 from factory_lib.store.backend import (
     FORECAST,
+    JUDGED,
     MAX_LEAD_S,
     PERCENTILES,
     SCHEMA_VERSION,
@@ -309,7 +310,7 @@ class InfluxBackend:
 
     def append_verdicts(self, rows: pd.DataFrame) -> None:
         """Add verdicts."""
-        identity = ["series", "place", "source", "start", "rev"]
+        identity = list(JUDGED)
         everything = pd.concat([self.load_verdicts()[identity], rows[identity]])
         numbers = everything.groupby(identity).cumcount().iloc[-len(rows) :]
         self._send(lineprotocol.verdict_lines(rows, numbers.to_list()))
