@@ -26,6 +26,7 @@ TIDY_COLUMNS = (
     "provider_updated_at",
     "retrieved_at",
 )
+QUANTILES = ("p10", "p50", "p90")
 FORECAST_COLUMNS = (
     "series",
     "place",
@@ -33,9 +34,7 @@ FORECAST_COLUMNS = (
     "issued_at",
     "target_start",
     "resolution_s",
-    "p10",
-    "p50",
-    "p90",
+    *QUANTILES,
     "tier",
 )
 _TEXT = ("series", "place", "source", "kind")

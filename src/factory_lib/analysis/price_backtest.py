@@ -19,6 +19,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from factory_lib.context import RunContext
 from factory_lib.features.days import DayMatrix, Matrix, to_slots
 from factory_lib.features.prices import price_features
+from factory_lib.frames import QUANTILES
 from factory_lib.models import registry
 from factory_lib.models.evaluation import (
     band,
@@ -28,13 +29,7 @@ from factory_lib.models.evaluation import (
     quarter_factors,
     trailing_bands,
 )
-from factory_lib.models.forecasters import (
-    LEADS,
-    QUANTILES,
-    ForecasterConfig,
-    LeadModel,
-    rolling_forecast,
-)
+from factory_lib.models.forecasters import LEADS, ForecasterConfig, LeadModel, rolling_forecast
 
 # for the next day, and for later ones, where a fresher model gains little
 REFIT_DAYS, REFIT_DAYS_BEYOND = 14, 28

@@ -29,6 +29,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from factory_lib.errors import TooFewRows
 from factory_lib.features.days import DayMatrix, Matrix, to_slots
 from factory_lib.features.prices import DayFeatures, price_features
+from factory_lib.frames import QUANTILES
 from factory_lib.models.evaluation import (
     WINDOW_DAYS,
     band,
@@ -41,7 +42,6 @@ from factory_lib.models.evaluation import (
 )
 
 LEADS = tuple(range(1, 8))
-QUANTILES = ("p10", "p50", "p90")
 LEAST_TRAINING_DAYS = 60
 # The sixteen weeks kept from a fit are forecast by an earlier one; for the next day,
 # the last four of them by a second, fresh as fits in use are. On spot 2024, fits two

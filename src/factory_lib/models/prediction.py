@@ -20,9 +20,8 @@ from factory_lib.errors import BadInput, ModelError
 from factory_lib.features import horizon
 from factory_lib.features.days import Flags
 from factory_lib.features.horizon import HUMIDITY, MWH_PER_KWH, PRICE, TEMPERATURE
-from factory_lib.frames import FORECAST_COLUMNS, UTC_S
+from factory_lib.frames import FORECAST_COLUMNS, QUANTILES, UTC_S
 from factory_lib.models import registry, verification
-from factory_lib.models.forecasters import QUANTILES
 from factory_lib.models.history import (
     History,
     load_history,

@@ -16,6 +16,7 @@ from factory_lib.clock import HOUR_S, MADRID
 from factory_lib.errors import TooFewRows
 from factory_lib.features.days import DayMatrix, Matrix, day_matrix, lag
 from factory_lib.features.prices import price_features
+from factory_lib.frames import QUANTILES
 from factory_lib.models.evaluation import (
     WINDOW_DAYS,
     band,
@@ -24,7 +25,7 @@ from factory_lib.models.evaluation import (
     naive_forecasts,
     quarter_factors,
 )
-from factory_lib.models.forecasters import LEADS, QUANTILES, PriceForecaster, band_of_day
+from factory_lib.models.forecasters import LEADS, PriceForecaster, band_of_day
 
 PUBLISHED, CHAMPION, NAIVE, UNAVAILABLE = "published", "champion", "naive", "unavailable"
 # Of the mean miss on a published day, the share taken to persist. On the energy file

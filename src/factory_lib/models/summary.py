@@ -11,6 +11,7 @@ from factory_lib.domain import indices
 from factory_lib.domain.indices import CLASSES, PriceBand
 from factory_lib.features.horizon import HUMIDITY, MWH_PER_KWH, PRICE, TEMPERATURE
 from factory_lib.features.weather import BIAS_DAYS
+from factory_lib.frames import QUANTILES
 from factory_lib.models import registry
 from factory_lib.models.history import FEATURE_SET_VERSION, FeatureSet
 from factory_lib.models.prediction import Prediction
@@ -177,7 +178,7 @@ def summarise_prediction(prediction: Prediction, advice: pd.DataFrame) -> JobRes
     # something is missing.
     fallen_back = (tier == UNAVAILABLE).any() or (tier.iloc[:48] == NAIVE).any()
     drifts = [f"{name}: {sentence}" for name, sentence in prediction.drifts.items()]
-    price_chart = slots[["price_p10", PRICE, "price_p90"]].set_axis(["p10", "p50", "p90"], axis=1)
+    price_chart = slots[["price_p10", PRICE, "price_p90"]].set_axis(list(QUANTILES), axis=1)
     score_chart = hourly[["score_p10", "score", "score_p90"]]
     return JobResult(
         status="warn" if drifts or fallen_back else "ok",
@@ -192,7 +193,7 @@ def summarise_prediction(prediction: Prediction, advice: pd.DataFrame) -> JobRes
             "price_chart": price_chart.assign(
                 actual=slots[PRICE].where(slots["tier"] == PUBLISHED)
             ),
-            "score_chart": score_chart.set_axis(["p10", "p50", "p90"], axis=1),
+            "score_chart": score_chart.set_axis(list(QUANTILES), axis=1),
         },
         notes=(*_prediction_notes(prediction), *drifts),
     )

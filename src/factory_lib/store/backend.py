@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from factory_lib.errors import OriginMismatch, SchemaMismatch
+from factory_lib.frames import QUANTILES
 from factory_lib.slots import Slots
 
 SCHEMA_VERSION = 1
@@ -30,8 +31,7 @@ VALUE_COLUMNS = (
     "provider_updated_at",
     "run",
 )
-PERCENTILES = ("p10", "p50", "p90")
-FORECAST_VALUE_COLUMNS = ("channel", "start", "issued_at", *PERCENTILES, "tier", "run")
+FORECAST_VALUE_COLUMNS = ("channel", "start", "issued_at", *QUANTILES, "tier", "run")
 JUDGED = ("series", "place", "source", "start", "rev")  # what a verdict is about
 VERDICT_COLUMNS = (*JUDGED, "verdict", "rule", "reason", "at", "by")
 Origin = Literal["real", "simulated"]

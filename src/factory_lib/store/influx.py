@@ -28,6 +28,7 @@ from factory_lib.catalogue import Catalogue, Measurement
 from factory_lib.clock import DAY_S, from_epoch
 from factory_lib.errors import ConfigError, StoreError, StoreUnavailable
 from factory_lib.files import lock
+from factory_lib.frames import QUANTILES
 from factory_lib.settings import InfluxSettings
 from factory_lib.settings.secrets import Secret
 from factory_lib.slots import to_index
@@ -36,7 +37,6 @@ from factory_lib.store.backend import (
     FORECAST,
     JUDGED,
     MAX_LEAD_S,
-    PERCENTILES,
     SCHEMA_VERSION,
     VALUE_COLUMNS,
     VERDICT_COLUMNS,
@@ -70,7 +70,7 @@ _PLAIN_CSV = Dialect(  # type: ignore[no-untyped-call]
 )
 _CODED = pa.dictionary(pa.int32(), pa.string())
 _TAGS = ("place", "source", "kind", "res", "rev")
-_FORECAST_FIELDS = (*PERCENTILES, "tier", "run")
+_FORECAST_FIELDS = (*QUANTILES, "tier", "run")
 _PIVOT = ' |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")'
 
 
@@ -274,7 +274,7 @@ class InfluxBackend:
         )
         tags = ("series", "place", "model", "res", "lead_min")
         frame = self._pivoted(flux, tags, _FORECAST_FIELDS)
-        types = {"res": "int64", "lead_min": "int64", **dict.fromkeys(PERCENTILES, "float64")}
+        types = {"res": "int64", "lead_min": "int64", **dict.fromkeys(QUANTILES, "float64")}
         frame = frame.astype(types).assign(kind=FORECAST)
         slot = frame["_time"] // frame["res"] * frame["res"]
         frame["start"] = slot + frame["lead_min"] * 60
@@ -284,7 +284,7 @@ class InfluxBackend:
             "channel": code,
             "start": frame["start"].to_numpy(),
             "issued_at": frame["_time"].to_numpy(),
-            **{name: frame[name].to_numpy() for name in PERCENTILES},
+            **{name: frame[name].to_numpy() for name in QUANTILES},
             **{name: frame[name].fillna("").array for name in ("run", "tier")},
         }
         rows = Rows(tuple(Channel(*parts) for parts in distinct), column)

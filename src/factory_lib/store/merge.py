@@ -13,13 +13,12 @@ import numpy as np
 import pandas as pd
 
 from factory_lib.catalogue import Catalogue, Kind
-from factory_lib.frames import conform
+from factory_lib.frames import QUANTILES, conform
 from factory_lib.slots import Slots, available_at, from_index, on_grid
 from factory_lib.store.backend import (
     FORECAST,
     MAX_LEAD_S,
     NAT,
-    PERCENTILES,
     Channel,
     Rows,
     as_texts,
@@ -192,7 +191,7 @@ def admit_forecasts(frame: pd.DataFrame, run_id: str) -> tuple[Rows, int]:
         "channel": code,
         "start": from_index(frame["target_start"]),
         "issued_at": from_index(frame["issued_at"]),
-        **{name: frame[name].to_numpy(np.float64, na_value=np.nan) for name in PERCENTILES},
+        **{name: frame[name].to_numpy(np.float64, na_value=np.nan) for name in QUANTILES},
         "tier": frame["tier"].astype("str").fillna("").array,
         "run": as_texts([run_id], np.zeros(len(frame), dtype=np.int64)),
     }
@@ -207,7 +206,7 @@ def admit_forecasts(frame: pd.DataFrame, run_id: str) -> tuple[Rows, int]:
 def merge_forecasts(rows: Rows, stored: Rows) -> tuple[Rows, WriteResult]:
     """Return the forecasts that are new or different, and the counts."""
     is_new = absent(rows, stored, ("issued_at",))
-    differs = absent(rows, stored, ("issued_at", *PERCENTILES, "tier"))
+    differs = absent(rows, stored, ("issued_at", *QUANTILES, "tier"))
     result = WriteResult(
         new=int(is_new.sum()),
         revised=int((differs & ~is_new).sum()),

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from factory_lib.catalogue import Catalogue, Kind
-from factory_lib.frames import FORECAST_COLUMNS
+from factory_lib.frames import FORECAST_COLUMNS, QUANTILES
 from factory_lib.slots import Slots, from_index, resolutions, to_index
-from factory_lib.store.backend import PERCENTILES, Channel, Rows
+from factory_lib.store.backend import Channel, Rows
 
 VIEW_COLUMNS = (
     "series",
@@ -53,7 +53,7 @@ def forecast_frame(rows: Rows, places: Sequence[str], *, latest: bool) -> pd.Dat
     frame = pd.DataFrame(
         {
             **{name: rows.dimension(name) for name in ("series", "place", "resolution_s")},
-            **{name: rows[name] for name in PERCENTILES},
+            **{name: rows[name] for name in QUANTILES},
             "model": rows.dimension("source"),
             "target_start": to_index(rows["start"]),
             "issued_at": issued_at,
