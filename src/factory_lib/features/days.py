@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from factory_lib.clock import HOUR_S, MADRID, QUARTER_S, day_bounds, slots_in_day
+from factory_lib.clock import HOUR_S, MADRID, QUARTER_S, day_bounds, epoch, slots_in_day
+from factory_lib.domain.tariff import local_dates
 from factory_lib.slots import Slots, from_index, to_index
 
 Days = npt.NDArray[np.datetime64]
@@ -106,8 +107,7 @@ def slot_calendar(index: pd.DatetimeIndex) -> pd.DataFrame:
         If ``index`` is naive.
     """
     local = index.tz_convert(MADRID)
-    days = local.tz_localize(None).to_numpy().astype("datetime64[D]")
-    distinct, position = np.unique(days, return_inverse=True)
+    distinct, position = np.unique(local_dates(index), return_inverse=True)
     angles = year_angles(distinct)[position]
     columns = {
         "hour_local": local.hour + local.minute / 60,
@@ -185,7 +185,7 @@ def to_slots(day: date, row: Matrix) -> pd.Series:
     Both passes of the repeated autumn hour take the same value.
     """
     step = 24 * HOUR_S // len(row)
-    start, end = (int(bound.timestamp()) for bound in day_bounds(day))
+    start, end = map(epoch, day_bounds(day))
     index = to_index(np.arange(start, end, step, dtype=np.int64))
     local = index.tz_convert(MADRID)
     return pd.Series(

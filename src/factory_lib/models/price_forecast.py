@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from factory_lib.clock import HOUR_S, MADRID
+from factory_lib.domain.tariff import local_dates
 from factory_lib.errors import TooFewRows
 from factory_lib.features.days import DayMatrix, Matrix, day_matrix, lag
 from factory_lib.features.prices import price_features
@@ -112,13 +113,10 @@ def past_errors(
     for lead, errors in by_lead.items():  # a row holds the days after one issue
         end = len(errors) - LEADS[-1] + lead
         parts.append(errors[max(end - SCENARIO_DAYS, 0) : end])
-    local = index.tz_convert(MADRID)
-    days = (local.tz_localize(None).to_numpy().astype("datetime64[D]") - history.days[-1]).astype(
-        int
-    )
+    days = (local_dates(index) - history.days[-1]).astype(int)
     least = min(map(len, parts))
     stack = np.stack([part[-least:] for part in parts])
-    laid = stack[np.clip(days, 1, len(parts)) - 1, :, local.hour].T
+    laid = stack[np.clip(days, 1, len(parts)) - 1, :, index.tz_convert(MADRID).hour].T
     complete = laid[np.isfinite(laid).all(axis=1)]
     return complete if len(complete) else np.zeros((1, len(index)))
 
