@@ -31,7 +31,7 @@ from factory_lib.models.history import (
 )
 from factory_lib.models.price_forecast import CHAMPION, NAIVE, PriceForecast, forecast_prices
 from factory_lib.models.rule_forecast import forecast_by_rule
-from factory_lib.models.scores import OUTDOOR_CLASS, SCORE
+from factory_lib.models.scores import OUTDOOR_CLASS, SCORE, class_chances
 from factory_lib.models.weather_forecast import OWN, WeatherForecast, forecast_weather
 from factory_lib.slots import to_index
 
@@ -198,8 +198,7 @@ def _serve(ctx: RunContext, model: str, history: History, hourly: pd.DataFrame) 
         hourly.loc[at, "score"] = estimator.predict(x)
         hourly.loc[at, ["score_p10", "score_p90"]] = float("nan")
     else:
-        chances = pd.DataFrame(estimator.predict_proba(x), index=at, columns=estimator.classes_)
-        chances = chances.reindex(columns=list(CLASSES), fill_value=0.0)
+        chances = class_chances(estimator, x).set_axis(at)
         hourly.loc[at, "outdoor_index_class_source"] = CHAMPION
         hourly.loc[at, "outdoor_index_class"] = chances.idxmax(axis=1)
         hourly.loc[at, [f"p_{label}" for label in CLASSES]] = chances.to_numpy()

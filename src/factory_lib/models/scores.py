@@ -97,11 +97,15 @@ class Forests:
 
     def predict(self, x: pd.DataFrame) -> pd.DataFrame:
         """Return ``score``, ``outdoor_index_class`` and ``p_<class>``, the probability of each."""
-        classes = self.outdoor_index_class.classes_
-        chances = pd.DataFrame(self.outdoor_index_class.predict_proba(x), x.index, classes)
-        chances = chances.reindex(columns=list(CLASSES), fill_value=0.0)
+        chances = class_chances(self.outdoor_index_class, x)
         forecast = {"score": self.score.predict(x), "outdoor_index_class": chances.idxmax(axis=1)}
         return pd.DataFrame(forecast, index=x.index).join(chances.add_prefix("p_"))
+
+
+def class_chances(classifier: RandomForestClassifier, x: pd.DataFrame) -> pd.DataFrame:
+    """Return the probability of each of ``CLASSES``, 0 where it was never seen; index of ``x``."""
+    chances = pd.DataFrame(classifier.predict_proba(x), x.index, classifier.classes_)
+    return chances.reindex(columns=list(CLASSES), fill_value=0.0)
 
 
 def split_folds(
