@@ -30,8 +30,9 @@ from factory_lib.analysis.price_backtest import backtest_prices
 from factory_lib.clock import day_start
 from factory_lib.domain.tariff import Tariff, all_in
 from factory_lib.features.days import day_matrix
+from factory_lib.planner.plan import Plan
 from factory_lib.planner.request import Batch, PlanRequest, open_demand, weekly_orders
-from factory_lib.planner.solve import Plan, shift_begin, solve
+from factory_lib.planner.solve import shift_begin, solve
 from factory_lib.settings.plant import Plant
 from factory_lib.settings.tariff import ContractSettings
 

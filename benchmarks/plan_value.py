@@ -26,8 +26,9 @@ from benchmarks._cli import bench
 from benchmarks._plants import NAMES, committed_plant, hourly_spot, tariff_of, weather_laid_on
 from factory_lib.clock import day_start
 from factory_lib.domain.tariff import EXCESS_ASSUMPTION, Tariff, all_in, best_contract, bill
+from factory_lib.planner.plan import Plan
 from factory_lib.planner.request import PlanRequest, weekly_orders, with_peak_limit
-from factory_lib.planner.solve import Plan, fixed_start, shift_begin, solve
+from factory_lib.planner.solve import fixed_start, shift_begin, solve
 from factory_lib.settings.plant import Plant
 from factory_lib.settings.tariff import ContractSettings
 

@@ -29,9 +29,9 @@ from factory_lib.importers.reading import (
     Rejection,
 )
 from factory_lib.slots import to_index
-from factory_lib.sources.base import TIER
 from factory_lib.sources.esios import archive_hours
 from factory_lib.sources.omie import parse_marginalpdbc
+from factory_lib.sources.parsing import TIER
 
 _SOURCES = ("ree", "esios", "omie", "entsoe")
 ISSUED_AT = time(11)  # local wall time on the day before; the file itself has no such column

@@ -15,8 +15,9 @@ from factory_lib.clock import day_start, epoch, from_epoch, local_instant, marke
 from factory_lib.context import RunContext
 from factory_lib.domain.tariff import all_in
 from factory_lib.errors import BadInput
+from factory_lib.planner.plan import Plan
 from factory_lib.planner.request import Order, Outage, PlanRequest, open_demand, weekly_orders
-from factory_lib.planner.solve import Plan, fixed_start, shift_begin, solve
+from factory_lib.planner.solve import fixed_start, shift_begin, solve
 from factory_lib.planning import documents, inputs, overrides, review
 from factory_lib.settings import Settings
 from factory_lib.settings.plant import Replanning

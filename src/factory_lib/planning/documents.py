@@ -17,8 +17,8 @@ from factory_lib.clock import MADRID, market_day
 from factory_lib.context import RunContext
 from factory_lib.files import write_atomically
 from factory_lib.frames import UTC_S
+from factory_lib.planner.plan import Plan
 from factory_lib.planner.request import Batch
-from factory_lib.planner.solve import Plan
 from factory_lib.settings.plant import Plant
 
 SCHEMA = "factory-plan/3"

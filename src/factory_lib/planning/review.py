@@ -11,8 +11,9 @@ from msgspec import structs
 from factory_lib.clock import MADRID, day_start, market_day
 from factory_lib.context import RunContext
 from factory_lib.domain.tariff import best_contract, bill
+from factory_lib.planner.plan import Plan
 from factory_lib.planner.request import with_peak_limit
-from factory_lib.planner.solve import Plan, solve
+from factory_lib.planner.solve import solve
 from factory_lib.planning import documents, inputs
 from factory_lib.planning.documents import PlanDocument
 from factory_lib.results import JobResult

@@ -16,7 +16,7 @@ from factory_lib.domain.plant import operators
 from factory_lib.domain.tariff import EXCESS_ASSUMPTION, local_dates
 from factory_lib.features.horizon import HUMIDITY, PRICE, TEMPERATURE, documented_features
 from factory_lib.models.history import load_history
-from factory_lib.planner.solve import Plan, Relaxation
+from factory_lib.planner.plan import Plan, Relaxation
 from factory_lib.planning import documents, inputs, overrides
 from factory_lib.planning.daily import GAP, DailyPlan
 from factory_lib.planning.overrides import local_time

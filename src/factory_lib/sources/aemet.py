@@ -22,11 +22,10 @@ from factory_lib.errors import (
     SourceError,
 )
 from factory_lib.http import Reply
-from factory_lib.sources.base import (
-    Interval,
+from factory_lib.sources.base import Interval, Source
+from factory_lib.sources.parsing import (
     Parsed,
     RowCollector,
-    Source,
     comma_number,
     instant,
     malformed,

@@ -18,7 +18,8 @@ from typing import Any
 from factory_lib.catalogue import Kind
 from factory_lib.errors import ImportFileError, NoDataYet
 from factory_lib.sources.aemet import Aemet
-from factory_lib.sources.base import Parsed, RowCollector, Source
+from factory_lib.sources.base import Source
+from factory_lib.sources.parsing import Parsed, RowCollector
 
 FOLDER = "datosclima"
 HEADER_ROW = 4

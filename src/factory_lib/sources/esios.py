@@ -15,18 +15,16 @@ from factory_lib.clock import HOUR_S, QUARTER_S, day_start, epoch, market_day, s
 from factory_lib.errors import NoDataYet, ServerError, SourceError
 from factory_lib.http import Reply
 from factory_lib.settings.secrets import Secret
-from factory_lib.sources.base import (
+from factory_lib.sources.base import Interval, PriceSource, split_days
+from factory_lib.sources.parsing import (
     MARKET_AREA,
-    Interval,
     Parsed,
-    PriceSource,
     RowCollector,
     comma_number,
     malformed,
     parse_json,
     require,
     require_ascending,
-    split_days,
 )
 
 # Series -> indicator and geography: prices of the peninsula and of Spain, and the

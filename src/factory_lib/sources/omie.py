@@ -13,10 +13,10 @@ from datetime import date, datetime
 from factory_lib.clock import HOUR_S, QUARTER_S, day_start, epoch, market_day, slots_in_day
 from factory_lib.errors import BadRange, NoDataYet, ServerError, SourceError
 from factory_lib.http import Reply
-from factory_lib.sources.base import (
+from factory_lib.sources.base import PriceSource
+from factory_lib.sources.parsing import (
     MARKET_AREA,
     Parsed,
-    PriceSource,
     RowCollector,
     malformed,
     price_step_s,

@@ -18,10 +18,9 @@ from factory_lib.clock import DAY_S, HOUR_S, epoch
 from factory_lib.errors import BadRange, QuotaError, SourceError
 from factory_lib.http import Reply
 from factory_lib.slots import Slots
-from factory_lib.sources.base import (
-    Interval,
+from factory_lib.sources.base import Interval, PointSource
+from factory_lib.sources.parsing import (
     Parsed,
-    PointSource,
     RowCollector,
     malformed,
     number,

@@ -14,10 +14,9 @@ from factory_lib.catalogue import Kind
 from factory_lib.clock import HOUR_S, epoch, from_epoch
 from factory_lib.errors import AuthError, BadRange, NoDataYet, SourceError
 from factory_lib.http import Reply
-from factory_lib.sources.base import (
-    Interval,
+from factory_lib.sources.base import Interval, PointSource
+from factory_lib.sources.parsing import (
     Parsed,
-    PointSource,
     RowCollector,
     malformed,
     number,

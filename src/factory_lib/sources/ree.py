@@ -11,10 +11,10 @@ from datetime import date, datetime, timedelta
 from factory_lib.clock import day_start, market_day
 from factory_lib.errors import BadRange, NoDataYet, ServerError, SourceError
 from factory_lib.http import Reply
-from factory_lib.sources.base import (
+from factory_lib.sources.base import PriceSource
+from factory_lib.sources.parsing import (
     MARKET_AREA,
     Parsed,
-    PriceSource,
     RowCollector,
     malformed,
     parse_json,

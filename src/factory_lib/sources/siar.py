@@ -19,11 +19,10 @@ from factory_lib.errors import (
 )
 from factory_lib.http import Reply
 from factory_lib.settings.secrets import Secret
-from factory_lib.sources.base import (
-    Interval,
+from factory_lib.sources.base import Interval, Source
+from factory_lib.sources.parsing import (
     Parsed,
     RowCollector,
-    Source,
     instant,
     malformed,
     parse_json,

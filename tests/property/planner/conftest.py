@@ -25,8 +25,8 @@ from msgspec import structs
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 
 from factory_lib.domain import tariff as tariffs
+from factory_lib.planner.plan import Plan
 from factory_lib.planner.request import Batch, Order, Outage, Pin, PlanRequest
-from factory_lib.planner.solve import Plan
 from factory_lib.settings.plant import (
     WEEKDAYS,
     Auxiliary,

@@ -9,8 +9,9 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from factory_lib.planner.plan import SMALLEST_EUR
 from factory_lib.planner.request import Batch
-from factory_lib.planner.solve import SMALLEST_EUR, solve
+from factory_lib.planner.solve import solve
 
 STRESS = float(os.environ.get("FACTORY_STRESS", "1"))
 CHUNKS = 6

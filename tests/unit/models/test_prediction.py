@@ -22,7 +22,7 @@ from factory_lib.models.forecasters import ForecasterConfig, PriceForecaster
 from factory_lib.models.rule_forecast import band_departures
 from factory_lib.models.weather_forecast import OWN, WeatherForecast
 from factory_lib.planning import recommendation
-from factory_lib.sources.base import RowCollector, forecast_rows
+from factory_lib.sources.parsing import RowCollector, forecast_rows
 from factory_sim.clock import SimulatedClock
 from factory_sim.world import World
 

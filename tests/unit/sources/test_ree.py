@@ -13,7 +13,7 @@ from factory_lib.clock import MADRID, day_bounds
 from factory_lib.errors import BadRange, MalformedResponse, NoDataYet, ServerError
 from factory_lib.http import Reply
 from factory_lib.sources import ree
-from factory_lib.sources.base import reject_outside
+from factory_lib.sources.parsing import reject_outside
 
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
 BOTH = ("spot_eur_mwh", "pvpc_eur_mwh")

@@ -29,7 +29,7 @@ from factory_lib.frames import FORECAST_COLUMNS
 from factory_lib.http import Reply
 from factory_lib.slots import from_index
 from factory_lib.sources import aemet, open_meteo, openweathermap
-from factory_lib.sources.base import RowCollector, forecast_rows, reject_outside
+from factory_lib.sources.parsing import RowCollector, forecast_rows, reject_outside
 
 NOW = datetime(2026, 4, 15, 8, 40, tzinfo=UTC)
 POINT = "38.151,-3.629"
