@@ -10,6 +10,7 @@ from factory_lib import sources as providers
 from factory_lib.catalogue import Catalogue, Measurement
 from factory_lib.clock import MADRID, day_start, epoch, from_epoch, market_day
 from factory_lib.context import RunContext
+from factory_lib.frames import QUANTILES
 from factory_lib.pipeline.coverage import classify
 from factory_lib.pipeline.fetch import FetchResult, IngestStats, Request, fetch_all, plan_requests
 from factory_lib.pipeline.gaps import expected_until
@@ -37,7 +38,7 @@ NIGHT_FIRST = ("aemet", "openweathermap")
 DAY_FIRST = ("openweathermap", "aemet")
 
 LATEST_COLUMNS = ["series", "place", "source", "start", "value", "unit", "due_until"]
-_FORECAST_VALUE = ["series", "place", "model", "target_start", "resolution_s", "p10", "p50", "p90"]
+_FORECAST_VALUE = ["series", "place", "model", "target_start", "resolution_s", *QUANTILES]
 
 
 def ingest(ctx: RunContext, sources: str = "all", days: int | None = None) -> JobResult:

@@ -12,7 +12,7 @@ from factory_lib.context import RunContext
 from factory_lib.domain import tariff
 from factory_lib.domain.plant import Floats, auxiliary_kw
 from factory_lib.domain.pv import pv_kw
-from factory_lib.frames import wide
+from factory_lib.frames import QUANTILES, wide
 from factory_lib.models.history import load_history
 from factory_lib.models.weather_forecast import NAMES, forecast_weather
 from factory_lib.settings import ROOT, Settings
@@ -64,7 +64,7 @@ def _market(ctx: RunContext, index: pd.DatetimeIndex) -> pd.DataFrame:
     published = _in_quarters(ctx.store.read([name], **window), "value", index)
     rows = ctx.store.read_forecasts(name, **window).rename(columns={"target_start": "start"})
     rows = rows.sort_values("issued_at").drop_duplicates(["start", "resolution_s"], keep="last")
-    band = {key: _in_quarters(rows, key, index) for key in ("p10", "p50", "p90")}
+    band = {key: _in_quarters(rows, key, index) for key in QUANTILES}
     earlier = _weeks_earlier(published, index)
     frame = pd.DataFrame(
         {key: published.fillna(value).fillna(earlier) for key, value in band.items()}

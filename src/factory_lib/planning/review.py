@@ -11,6 +11,7 @@ from msgspec import structs
 from factory_lib.clock import MADRID, day_start, market_day
 from factory_lib.context import RunContext
 from factory_lib.domain.tariff import best_contract, bill
+from factory_lib.frames import QUANTILES
 from factory_lib.planner.plan import Plan
 from factory_lib.planner.request import with_peak_limit
 from factory_lib.planner.solve import solve
@@ -21,7 +22,6 @@ from factory_lib.results import JobResult
 BASELINE = "shift_full"  # the plan's number of batches, begun with the shift
 LEAST_METERED_DAYS = 28  # of the meter file, before contract advice rests on it
 LIMITED_GAP, LIMITED_S = 0.02, 20.0  # of the plan below a peak
-BAND = ["p10", "p50", "p90"]
 DAY_COLUMNS = [
     "day",
     "planned_kg",
@@ -68,7 +68,7 @@ def review_plans(ctx: RunContext, days: int = 7) -> JobResult:
         metrics={str(name): value for name, value in kg.items()},
         tables={
             "days": table.rename_axis("day").reset_index()[DAY_COLUMNS],
-            "prices": frame[[*BAND, "actual"]],
+            "prices": frame[[*QUANTILES, "actual"]],
         },
         notes=(
             "Planned: what began under each plan before the next one was made, at the published "
@@ -89,13 +89,15 @@ def _quarters(
     start = day_start(days[0])
     prices = inputs.prices(ctx, start, day_start(days[-1] + DAY)).loc[start:]
     index = pd.DatetimeIndex(prices.index)
-    expected = [prices[BAND].iloc[:0]]
+    expected = [prices[[*QUANTILES]].iloc[:0]]
     for day in days:
         begin = day_start(day)
         made = [plan.made_at for plan in plans if plan.made_at <= begin]
         if made:
             then = replace(ctx, as_of=made[-1])
-            expected.append(inputs.prices(then, begin, day_start(day + DAY)).loc[begin:, BAND])
+            expected.append(
+                inputs.prices(then, begin, day_start(day + DAY)).loc[begin:, [*QUANTILES]]
+            )
     published = prices.where(prices["known"] == inputs.PUBLISHED)
     planned_kwh = inputs.planned_kw(ctx, stages, index) / 4
     metered_kwh = inputs.metered_kwh(ctx, index)
