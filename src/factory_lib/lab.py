@@ -163,11 +163,18 @@ def features(ctx: RunContext, days: int = 28) -> JobResult:
 def train(ctx: RunContext, force: bool = False) -> JobResult:
     """Train, evaluate, register and promote the models; see ``models.retrain_trigger``.
 
-    The charts of the page are logged to MLflow as well.
+    The charts of the page are logged to MLflow as well, and how forests would do for the
+    start of a batch.
     """
     from factory_lib.models.retrain_trigger import train as run
 
-    return run(ctx, force=force, draw=training_charts)
+    return run(ctx, force=force, draw=training_charts, judge=_judge_starts)
+
+
+def _judge_starts(*inputs: Any) -> pd.DataFrame:
+    from factory_lib.planning.start_models import judge_starts  # where a training is due
+
+    return judge_starts(*inputs)
 
 
 def training_charts(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
@@ -199,11 +206,12 @@ def predict(ctx: RunContext, days: int = 7) -> JobResult:
     """Predict and store price, weather and score of the ``days`` ahead, and advise by hour."""
     from factory_lib.models.prediction import predict as run
     from factory_lib.models.summary import summarise_prediction
-    from factory_lib.planning.recommendation import advise
+    from factory_lib.planning.recommendation import advise, save_advice
 
     prediction = run(ctx, days)
     alerts.after_predictions(ctx, prediction.drifts)
     advice = advise(ctx, prediction.hourly, prediction.price_errors)
+    save_advice(ctx, advice)
     return summarise_prediction(prediction, advice)
 
 

@@ -4,9 +4,9 @@ Standard library and click only, until a job is due.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from msgspec import structs
@@ -20,6 +20,9 @@ from factory_lib.runs import due
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
 from factory_lib.state import calls, marks, open_state
+
+if TYPE_CHECKING:
+    from factory_lib.runs.records import RunRecord
 
 # A job that failed outweighs one that was only locked, whatever the numbers say.
 _WORST_FIRST = (1, 2, 69, 75, 0)
@@ -82,16 +85,23 @@ def run_jobs(
     force: bool = False,
     code: bool = False,
     as_json: bool = False,
+    details: Callable[["RunRecord"], Mapping[str, Any]] = lambda _: {},
 ) -> int:
     """Run jobs one after the other and return the worst exit code.
 
     A job with nothing due is one row in the state and ends without starting a kernel; with
-    ``as_of``, ``parameters`` or ``force`` every job runs.
+    ``as_of``, ``parameters`` or ``force`` every job runs. ``details`` of a run are written
+    with its record as JSON.
     """
     loaded = factory_settings.load(profile)
     specs = {name: job_settings(loaded, name) for name in names}
     always = force or bool(as_of) or bool(parameters)
-    options = {"parameters": parameters or {}, "code": code, "replay": bool(as_of)}
+    options: dict[str, Any] = {
+        "parameters": parameters or {},
+        "code": code,
+        "replay": bool(as_of),
+        "details": details,
+    }
     codes = [0]
     with simulation.ensure_running(loaded) as settings:
         at = parse_instant(as_of) if as_of else SystemClock(settings.clock_offset_s).now()
@@ -138,6 +148,7 @@ def _run(
     as_of: datetime,
     *,
     as_json: bool,
+    details: Callable[["RunRecord"], Mapping[str, Any]],
     **options: Any,
 ) -> int:
     from factory_lib.monitoring import alerts
@@ -152,7 +163,8 @@ def _run(
         _report({"job": name, "status": "skipped", "summary": str(locked)}, as_json)
         return locked.exit_code
     sentence = f"{record.error or record.summary}\n  {folder / 'report.html'}"
-    fields = {**structs.asdict(record), "folder": str(folder)}
+    more = details(record) if as_json else {}
+    fields = {**structs.asdict(record), "folder": str(folder), **more}
     write_either(as_json, fields, f"{name}: {record.ending}. {sentence}")
     return record.exit_code
 

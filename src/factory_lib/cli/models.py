@@ -10,6 +10,8 @@ from factory_lib.cli.common import as_of_option, common_options, in_context, wri
 from factory_lib.context import RunContext, open_context
 from factory_lib.errors import BadInput
 from factory_lib.models import prediction, registry
+from factory_lib.planning import recommendation
+from factory_lib.runs.records import RunRecord
 
 WHAT_IF = {"price": "spot_eur_mwh", "temperature": "temperature_c", "humidity": "humidity_pct"}
 
@@ -28,7 +30,10 @@ commands = click.Group()
 def predict(
     profile: str | None, as_of: str | None, what_if: bool, values: tuple[str, ...], as_json: bool
 ) -> int:
-    """Predict the hours ahead, or apply the rule to one made-up hour."""
+    """Predict the hours ahead, or apply the rule to one made-up hour.
+
+    With --json the advice on the start of a batch by hour comes along.
+    """
     if values and not what_if:
         raise BadInput(
             f"{values[0]!r} has no option.", next_step="Values belong to --what-if alone."
@@ -36,7 +41,15 @@ def predict(
     if what_if:
         _apply_rule(profile, as_of, _what_if(values), as_json)
         return 0
-    return jobs.run_jobs(profile, ["ml_predictions"], as_of=as_of, force=True, as_json=as_json)
+
+    def advice(record: RunRecord) -> dict[str, Any]:
+        with open_context(profile, as_of, read_only=True) as ctx:
+            kept = recommendation.read_advice(ctx) or {}
+        return {"advice": kept if kept.get("issued_at") == record.as_of else None}
+
+    return jobs.run_jobs(
+        profile, ["ml_predictions"], as_of=as_of, force=True, as_json=as_json, details=advice
+    )
 
 
 def _apply_rule(

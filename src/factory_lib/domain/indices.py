@@ -142,7 +142,9 @@ def outdoor_index_class(production_index: ArrayLike) -> "pd.Categorical[str]":
     return pd.Categorical.from_codes(np.where(np.isnan(cpi), -1, codes), pd.Index(CLASSES))
 
 
-def start_regret(index: pd.DatetimeIndex, cost_eur: Floats, usual_eur: float) -> pd.DataFrame:
+def start_regret(
+    index: pd.DatetimeIndex, cost_eur: Floats, usual_eur: Floats | float
+) -> pd.DataFrame:
     """Judge every start by what waiting for the best start of the next 24 hours would save.
 
     Parameters
@@ -151,8 +153,8 @@ def start_regret(index: pd.DatetimeIndex, cost_eur: Floats, usual_eur: float) ->
         Regular starts, UTC.
     cost_eur : array
         Cost of the cheapest whole chain by start, infinite where none can begin.
-    usual_eur : float
-        What a batch usually costs.
+    usual_eur : float or array
+        What a batch usually costs, by start where that differs.
 
     Returns
     -------

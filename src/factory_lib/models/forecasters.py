@@ -307,12 +307,12 @@ class PriceForecaster(_Configured):
         return pd.concat(parts, ignore_index=True).dropna(subset=["model", "naive"])
 
     def held_out_forecast(
-        self, prices: DayMatrix, exogenous: Mapping[str, DayMatrix] | None = None
+        self, prices: DayMatrix, exogenous: Mapping[str, DayMatrix] | None = None, lead: int = 1
     ) -> pd.Series:
-        """Return the next day's forecasts (EUR/MWh, by ``start``) of the held-out weeks."""
-        first = len(prices.days) - len(self.errors_[1])
-        spread = price_features(prices, 1, exogenous).spread[first:, None]
-        rows = prices.grid[first:] - self.errors_[1] * spread
+        """Return the forecasts (EUR/MWh, by ``start``) of the held-out weeks, of one lead."""
+        first = len(prices.days) - len(self.errors_[lead])
+        spread = price_features(prices, lead, exogenous).spread[first:, None]
+        rows = prices.grid[first:] - self.errors_[lead] * spread
         forecast: pd.Series = pd.concat(map(to_slots, prices.days[first:].tolist(), rows))
         return forecast
 

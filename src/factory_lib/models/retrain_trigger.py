@@ -13,7 +13,7 @@ from hashlib import sha256
 from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -21,6 +21,7 @@ import factory_lib
 from factory_lib.clock import MADRID
 from factory_lib.context import RunContext
 from factory_lib.domain.indices import BAND_DAYS
+from factory_lib.features.days import DayMatrix
 from factory_lib.features.horizon import PRICE
 from factory_lib.files import write_atomically
 from factory_lib.models.history import History, load_history
@@ -44,9 +45,19 @@ _CODE = (
     "models/weather_forecast.py",
 )
 Draw = Callable[[Mapping[str, pd.DataFrame]], Mapping[str, Any]]
+Judge = Callable[[RunContext, History, Any, DayMatrix | None], pd.DataFrame]
 
 
-def train(ctx: RunContext, *, force: bool = False, draw: Draw | None = None) -> JobResult:
+class Hooks(NamedTuple):
+    """Parts of a training that others do: charts to log, the judged starts of a batch."""
+
+    draw: Draw | None = None
+    judge: Judge | None = None
+
+
+def train(
+    ctx: RunContext, *, force: bool = False, draw: Draw | None = None, judge: Judge | None = None
+) -> JobResult:
     """Train, evaluate, log and decide; or return the last training's result if nothing is new.
 
     A replay is logged, but leaves registry and marks alone, except where every source is
@@ -59,6 +70,9 @@ def train(ctx: RunContext, *, force: bool = False, draw: Draw | None = None) -> 
         day was done.
     draw : function, optional
         Returns the figures (by file name) to log with the run, from the result's tables.
+    judge : function, optional
+        Returns the table ``starts`` from history, price model and its days; see
+        ``planning.start_models.judge_starts``.
 
     Returns
     -------
@@ -78,7 +92,8 @@ def train(ctx: RunContext, *, force: bool = False, draw: Draw | None = None) -> 
     from factory_lib.models.train import train_models
 
     keep = not ctx.replay or not any(source.enabled for source in ctx.settings.sources.values())
-    result = train_models(ctx, history, {"data_hash": data, "code_hash": code}, draw, keep=keep)
+    hashes = {"data_hash": data, "code_hash": code}
+    result = train_models(ctx, history, hashes, Hooks(draw, judge), keep=keep)
     if keep:
         entity = f"{code}-{data}"
         write_atomically(_result_file(ctx, entity), result_to_json(result))

@@ -106,10 +106,10 @@ def summarise_training(
         UTC index; ``actual``, ``forecast`` and ``naive`` score of the last tested days.
         ``confusion``: hours by actual (index) and forecast class. ``importances``: index
         feature, its ``share`` in the score model. ``price``: the price model by day ahead,
-        EUR/MWh; empty without one. ``decisions``: one row per version, empty if they were
-        not registered: ``alias``; ``error`` on the rows of the ``benchmark`` hardest to beat,
-        and its own; the ``champion`` before, its error on rows new to it, and
-        ``error_on_same_hours``, all mean losses (``measure``, lower is better).
+        EUR/MWh; empty without one. ``starts``: see ``planning.start_models.score_starts``.
+        ``decisions``: one row per version, empty if they were not registered: ``alias``;
+        ``error`` on the rows of the ``benchmark`` hardest to beat, and its own; the ``champion``
+        before, its error on rows new to it, and ``error_on_same_hours``; ``measure``.
     data_notes, price_obstacle, run_id
         Provenance of the hours; the reason why there is no price model; MLflow's run.
     """
@@ -122,21 +122,33 @@ def summarise_training(
         f"Trained on {metrics['train_rows']:,} pairs of issue time and hour ahead, "
         f"{metrics['data_from']} to {metrics['data_until']}.",
         "Same hour yesterday is given even where the issue time did not know it yet.",
+        *_starts_notes(tables["starts"]),
     ]
+    names = ", ".join(promoted)
     if price_obstacle:
         notes.append(f"No price model yet, the naive forecast serves: {price_obstacle}")
     return JobResult(
         status="ok" if better else "warn",
         summary=_training_summary(metrics, promoted, registered=len(decisions) > 0),
-        metrics={
-            **metrics,
-            "promoted": ", ".join(promoted),
-            "mlflow_run_id": run_id,
-            "skipped": 0,
-        },
+        metrics={**metrics, "promoted": names, "mlflow_run_id": run_id, "skipped": 0},
         tables=tables,
         notes=tuple(notes),
     )
+
+
+def _starts_notes(starts: pd.DataFrame) -> list[str]:
+    """Return how the forests for the start of a batch compare with the rule."""
+    if "rule" not in starts.index:
+        return ["The start of a batch: too few days for forests beside the rule, which serves."]
+    rule = starts.loc["rule"]
+    forest = starts.loc["forest"]
+    better = forest["right"] > rule["right"] and forest["regret_mae_eur"] < rule["regret_mae_eur"]
+    return [
+        f"The start of a batch: forests are right in {forest['right']:.0%} of "
+        f"{rule['hours']:,.0f} hours and {forest['regret_mae_eur']:.1f} EUR off, the rule over "
+        f"the forecast prices {rule['right']:.0%} and {rule['regret_mae_eur']:.1f} EUR. The rule "
+        + ("serves even so: it alone names the hour to wait for." if better else "serves.")
+    ]
 
 
 def _training_summary(

@@ -24,7 +24,7 @@ from factory_lib.models import registry, scores
 from factory_lib.models.forecasters import PriceForecaster
 from factory_lib.models.history import History, price_model
 from factory_lib.models.price_forecast import whole_days
-from factory_lib.models.retrain_trigger import Draw
+from factory_lib.models.retrain_trigger import Hooks
 from factory_lib.models.rule_forecast import rolling_rule_forecast
 from factory_lib.models.scores import OUTDOOR_CLASS, SCORE, Examples, Forests
 from factory_lib.models.summary import summarise_training
@@ -42,7 +42,7 @@ _CANDIDATES = {
 
 
 def train_models(
-    ctx: RunContext, history: History, hashes: Mapping[str, str], draw: Draw | None, *, keep: bool
+    ctx: RunContext, history: History, hashes: Mapping[str, str], hooks: Hooks, *, keep: bool
 ) -> JobResult:
     """Train on ``history``, evaluate, log the run, and decide on the new versions.
 
@@ -50,7 +50,7 @@ def train_models(
     ----------
     hashes : mapping of str to str
         Identify data and code, logged with the run.
-    draw : function, optional
+    hooks : Hooks
         See ``retrain_trigger.train``.
     keep : bool
         Register the versions and decide which of them serve.
@@ -74,7 +74,9 @@ def train_models(
         models[price_model(ctx)] = price
         evaluations.append(evaluate_price_model(price_model(ctx), price, prices, history.operator))
         tables["price"] = _by_lead(price.losses(prices, history.operator))
-    metrics = {**_metrics(examples, headline, tables["price"]), **hashes}
+    judge = hooks.judge or _no_starts
+    tables["starts"] = judge(ctx, history, price, prices)
+    metrics = {**_metrics(examples, headline, tables), **hashes}
     files = {"metrics.csv": tables["scores"], "price.csv": tables["price"], "tested.csv": tested}
     logged = registry.log(
         ctx,
@@ -84,7 +86,7 @@ def train_models(
         models=models if keep else {},
         tags={"as_of": ctx.as_of.isoformat(), "origin": ctx.store.origin, **hashes},
         artifacts={name: table.to_csv(index=False) for name, table in files.items()},
-        figures=draw(tables) if draw else {},
+        figures=hooks.draw(tables) if hooks.draw else {},
     )
     decisions = [decide(ctx, each, logged.versions[each.model]) for each in evaluations if keep]
     tables["decisions"] = pd.DataFrame(decisions)
@@ -153,7 +155,7 @@ def _params(ctx: RunContext, examples: Examples) -> dict[str, Any]:
 
 
 def _metrics(
-    examples: Examples, headline: pd.DataFrame, price: pd.DataFrame
+    examples: Examples, headline: pd.DataFrame, tables: Mapping[str, pd.DataFrame]
 ) -> dict[str, int | float | str]:
     evaluated = scores.evaluate(headline).items()
     targets = examples.rows["target_start"]
@@ -164,9 +166,13 @@ def _metrics(
         "data_from": f"{targets.min():%Y-%m-%d}",
         "data_until": f"{targets.max():%Y-%m-%d}",
     }
+    price = tables["price"]
     if len(price):
         day_ahead = price[["mae", "naive_mae", "rmae_best"]].iloc[0].round(4)
         metrics |= {f"price_{name}": float(value) for name, value in day_ahead.items()}
+    for by, row in tables["starts"].round(4).iterrows():
+        metrics[f"start_class_{by}_right_share"] = float(row["right"])
+        metrics[f"start_regret_{by}_mae_eur"] = float(row["regret_mae_eur"])
     return metrics
 
 
@@ -184,6 +190,10 @@ def _tables(
         "importances": pd.DataFrame({"share": share}, index=examples.x.columns.rename("feature")),
         "price": pd.DataFrame(columns=["day_ahead", "days", "mae", "naive_mae", "rmae_best"]),
     }
+
+
+def _no_starts(*_: Any) -> pd.DataFrame:
+    return pd.DataFrame()
 
 
 def _by_lead(losses: pd.DataFrame) -> pd.DataFrame:

@@ -6,29 +6,34 @@ whole price and the price of slack what it costs. Batches in progress are left t
 plan.
 """
 
+import json
 from copy import copy
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from msgspec import structs
 
-from factory_lib.clock import HOUR_S
+from factory_lib.clock import HOUR_S, MADRID
 from factory_lib.context import RunContext
 from factory_lib.domain.indices import AHEAD, CLASSES, start_regret
 from factory_lib.domain.plant import Bools, Floats, operators
 from factory_lib.domain.tariff import Tariff, all_in
 from factory_lib.features.horizon import PRICE, VALUES
+from factory_lib.files import write_atomically
 from factory_lib.models.history import load_history
 from factory_lib.planner.problem import Problem
 from factory_lib.planner.request import Order, PlanRequest
 from factory_lib.planning import inputs
+from factory_lib.planning.documents import plans_folder
 from factory_lib.settings.plant import Plant
 from factory_lib.settings.tariff import ContractSettings
 
 USUAL_DAYS = 28
 LEAST_HOURS = 72
+ADVICE_FILE = "advice.json"
 ADVICE = ["cost_eur", "regret_eur", "best_start", "production_recommendation"]
 
 
@@ -38,6 +43,11 @@ class OneBatch:
 
     problem: Problem
     starts: list[Bools]
+
+    @property
+    def chain_h(self) -> int:
+        """Return the hours that a chain takes at most, from its first stage to its last."""
+        return int(self.problem.duration[0].sum() + self.problem.wait[:-1].sum())
 
     def eur(self, error_eur_mwh: Floats | float = 0.0) -> Floats:
         """Return the cost of the cheapest whole chain by the hour it begins in, EUR.
@@ -111,8 +121,7 @@ def recommend(batch: OneBatch, usual_eur: float, errors_eur_mwh: Floats) -> pd.D
     ]
     for name in CLASSES:
         frame[f"p_{name}"] = np.mean([one == name for one in classes], axis=0)
-    chain_h = batch.problem.duration[0].sum() + batch.problem.wait[:-1].sum()
-    return frame[: -int(chain_h + AHEAD // pd.Timedelta(hours=1))]
+    return frame[: -(batch.chain_h + AHEAD // pd.Timedelta(hours=1))]
 
 
 def advise(ctx: RunContext, hourly: pd.DataFrame, errors_eur_mwh: Floats) -> pd.DataFrame:
@@ -142,3 +151,53 @@ def advise(ctx: RunContext, hourly: pd.DataFrame, errors_eur_mwh: Floats) -> pd.
     advice = recommend(batch, usual_eur, errors_eur_mwh[:, : len(ahead)])
     working = operators(settings.plant, pd.DatetimeIndex(advice.index), HOUR_S) > 0
     return advice[working]
+
+
+def save_advice(ctx: RunContext, advice: pd.DataFrame) -> None:
+    """Keep the latest advice beside the latest plan, for pages and programs."""
+    file = plans_folder(ctx) / ADVICE_FILE
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, json.dumps(advice_document(ctx, advice), ensure_ascii=False))
+
+
+def advice_document(ctx: RunContext, advice: pd.DataFrame) -> dict[str, Any]:
+    """Return the advice as programs read it: times in UTC and local, euros without NaN."""
+    table = advice.rename_axis("start").reset_index()
+    for name in ("start", "best_start"):
+        table[name] = pd.to_datetime(table[name], utc=True)
+        table[f"{name}_local"] = table[name].map(_local, na_action="ignore")
+    rows = json.loads(table.to_json(orient="records", date_format="iso", date_unit="s"))
+    for row in rows:
+        row["probability"] = {name: row.pop(f"p_{name}", None) for name in CLASSES}
+    return {
+        "issued_at": f"{ctx.as_of:%Y-%m-%dT%H:%M:%SZ}",
+        "simulated": ctx.simulated,
+        "hours": rows,
+    }
+
+
+def _local(instant: pd.Timestamp) -> str:
+    return instant.tz_convert(MADRID).isoformat()
+
+
+def read_advice(ctx: RunContext) -> dict[str, Any] | None:
+    """Return the document of the latest advice that was kept, None where there is none."""
+    try:
+        document: dict[str, Any] = json.loads((plans_folder(ctx) / ADVICE_FILE).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return document
+
+
+def load_advice(ctx: RunContext) -> pd.DataFrame:
+    """Return the latest advice that was kept, as ``advise`` gave it; empty where there is none.
+
+    What was infinite is NaN.
+    """
+    rows = (read_advice(ctx) or {}).get("hours", [])
+    frame = pd.DataFrame(rows, columns=["start", *ADVICE])
+    for name in CLASSES:
+        frame[f"p_{name}"] = [row["probability"].get(name) for row in rows]
+    for name in ("start", "best_start"):
+        frame[name] = pd.to_datetime(frame[name], utc=True)
+    return frame.set_index("start")
