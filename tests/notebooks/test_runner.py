@@ -19,7 +19,7 @@ import nbformat
 import pytest
 
 from factory_lib.clock import from_epoch
-from factory_lib.errors import JobLocked, NotebookFailed, UnknownParameter
+from factory_lib.errors import BadInput, JobLocked, UnknownParameter
 from factory_lib.files import lock
 from factory_lib.monitoring import alerts
 from factory_lib.runs import records, runner
@@ -210,14 +210,6 @@ def test_a_value_that_a_person_got_wrong_is_no_trouble_of_the_job(
     state.close()
 
 
-def test_a_notebook_without_parameters_is_refused(
-    checkout: Settings, make_notebook: MakeNotebook
-) -> None:
-    make_notebook("bare", "1 + 1", parameters=None)
-    with pytest.raises(NotebookFailed, match="tagged"):
-        run(checkout, "bare")
-
-
 def test_a_locked_job_is_not_run_twice(checkout: Settings, make_notebook: MakeNotebook) -> None:
     make_notebook("good", "1 + 1")
     with (
@@ -256,9 +248,8 @@ def test_a_run_whose_process_is_gone_is_marked_killed(checkout: Settings) -> Non
     assert records.mark_killed(checkout.paths.runs, NOW) == 0
 
 
-def test_a_terminated_run_says_so(
-    checkout: Settings, make_notebook: MakeNotebook, tmp_path: Path
-) -> None:
+def begin_slow_run(make_notebook: MakeNotebook, tmp_path: Path) -> subprocess.Popen[bytes]:
+    """Start a run in a process of its own, and return it once its cells are executed."""
     make_notebook(
         "slow",
         f"open({str(tmp_path / 'running')!r}, 'w').close()",
@@ -271,27 +262,22 @@ def test_a_terminated_run_says_so(
         from datetime import UTC, datetime
         from pathlib import Path
         from factory_lib import settings
+        from factory_lib.monitoring import alerts
         from factory_lib.runs import runner
         from factory_lib.settings.records import JobSettings
         loaded = settings.load("live")
         loaded = structs.replace(loaded, paths=replace(loaded.paths, root=Path({str(tmp_path)!r})))
         spec = JobSettings(notebook="slow")
-        as_of = datetime(2026, 4, 15, tzinfo=UTC)
-        runner.run_job(loaded, "job", spec, as_of, runner.RunOptions())
+        options = runner.RunOptions(after_run=alerts.after_run)
+        runner.run_job(loaded, "job", spec, datetime.now(UTC), options)
         """
     )
     environment = {**os.environ, "FACTORY_HOME": str(tmp_path)}
-    with subprocess.Popen([sys.executable, "-c", program], env=environment) as process:
-        try:
-            deadline = time.monotonic() + 60
-            while not (tmp_path / "running").exists() and time.monotonic() < deadline:
-                time.sleep(0.05)
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
-        finally:
-            process.kill()
-    (folder,) = records.folders(tmp_path / "runs")
-    assert json.loads((folder / "run.json").read_text(encoding="utf-8"))["status"] == "killed"
+    process = subprocess.Popen([sys.executable, "-c", program], env=environment)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "running").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return process
 
 
 def test_the_state_remembers_the_last_run(checkout: Settings, make_notebook: MakeNotebook) -> None:
@@ -362,10 +348,130 @@ def test_a_registry_that_refuses_the_notebook_costs_no_mark_and_no_alert(
     state.close()
 
 
-def test_a_file_that_is_no_notebook_is_refused(
-    checkout: Settings, make_notebook: MakeNotebook
+@pytest.mark.parametrize("content", ["{", "{}", "[]", "null", "\xff", '{"cells": 3}'])
+def test_a_notebook_that_cannot_be_used_is_a_failed_run_with_an_alert(
+    checkout: Settings, make_notebook: MakeNotebook, content: str
 ) -> None:
     make_notebook("broken")
-    (checkout.paths.notebooks / "broken.ipynb").write_text("{", encoding="utf-8")
-    with pytest.raises(NotebookFailed, match="is not a notebook"):
-        run(checkout, "broken")
+    file = checkout.paths.notebooks / "broken.ipynb"
+    file.write_bytes(content.encode("latin-1"))
+    folder, record = run(checkout, "broken")
+    assert record.status == "failed"
+    assert str(record.error).startswith("NotebookFailed: ")
+    assert "This run failed." in (folder / "report.html").read_text(encoding="utf-8")
+    with open_state(checkout) as state:
+        assert [(row["topic"], row["entity"]) for row in alerts.alert_rows(state)] == [
+            ("job", "job")
+        ]
+        assert get_mark(state, "start", "job") is None
+
+
+def test_a_missing_notebook_or_one_without_parameters_is_a_failed_run(
+    checkout: Settings, make_notebook: MakeNotebook
+) -> None:
+    make_notebook("bare", "1 + 1", parameters=None)
+    make_notebook("torn", parameters="profile = ")
+    for name, why in (("bare", "tagged"), ("torn", "not Python"), ("gone", "missing")):
+        _, record = run(checkout, name)
+        assert record.status == "failed"
+        assert why in str(record.error)
+
+
+def test_a_parameter_of_the_settings_that_the_notebook_lacks_fails_the_run(
+    checkout: Settings, make_notebook: MakeNotebook
+) -> None:
+    make_notebook("good", "1 + 1")
+    spec = JobSettings(notebook="good", parameters={"anser": 1})
+    _, record = runner.run_job(checkout, "job", spec, NOW, options(clock=SimulatedClock(NOW)))
+    assert "no parameter anser" in str(record.error)
+
+
+@pytest.mark.parametrize(
+    ("declared", "typed", "value"),
+    [
+        pytest.param("since = ''", "20251101", "20251101", id="digits that are text"),
+        pytest.param("days = 1", "3", 3, id="number"),
+        pytest.param("days: int | None = None", "none", None, id="none"),
+        pytest.param("share = 0.5", "1", 1.0, id="whole where a fraction is meant"),
+        pytest.param("force = False", "yes", True, id="truth"),
+    ],
+)
+def test_a_parameter_is_read_as_its_notebook_declares_it(
+    checkout: Settings, make_notebook: MakeNotebook, declared: str, typed: str, value: object
+) -> None:
+    make_notebook("typed", "1", parameters=f"profile = ''\nas_of = ''\n{declared}")
+    name = re.split(r"\W", declared, maxsplit=1)[0]
+    _, record = run(checkout, "typed", **{name: typed})
+    assert record.parameters[name] == value
+    assert type(record.parameters[name]) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "why"),
+    [
+        ({"days": "3d"}, "a whole number, not '3d'"),
+        ({"force": "perhaps"}, "true or false"),
+        ({"profile": "demo"}, "--profile"),
+        ({"as_of": "2026-01-01"}, "--as-of"),
+    ],
+    ids=["number", "truth", "profile", "instant"],
+)
+def test_a_parameter_that_cannot_be_is_refused_before_anything_runs(
+    checkout: Settings, make_notebook: MakeNotebook, typed: dict[str, str], why: str
+) -> None:
+    make_notebook("typed", "1", parameters="profile = ''\nas_of = ''\ndays = 1\nforce = False")
+    with pytest.raises(BadInput, match=why) as caught:
+        run(checkout, "typed", **typed)
+    assert caught.value.exit_code == 2
+    assert not list(records.folders(checkout.paths.runs))
+    with open_state(checkout) as state:
+        assert alerts.alert_rows(state) == []
+
+
+def test_trouble_that_a_health_job_finds_is_no_failure_of_the_job(
+    checkout: Settings, make_notebook: MakeNotebook
+) -> None:
+    make_notebook("poor", SUMMARY.replace("LEVEL", "'fail'"))
+    spec = JobSettings(notebook="poor", kind="health")
+    _, record = runner.run_job(checkout, "job", spec, NOW, options(clock=SimulatedClock(NOW)))
+    assert (record.status, record.ending, record.exit_code) == ("ok", "warn", 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_a_run_that_was_stopped_is_a_failed_run_with_an_alert(
+    checkout: Settings, make_notebook: MakeNotebook, tmp_path: Path, number: signal.Signals
+) -> None:
+    process = begin_slow_run(make_notebook, tmp_path)
+    try:
+        with open_state(checkout) as state:
+            assert get_mark(state, "start", "job") is not None
+        process.send_signal(number)
+        process.wait(60)
+    finally:
+        process.kill()
+    (folder,) = records.folders(tmp_path / "runs")
+    with open_state(checkout) as state:
+        runner.settle_killed(checkout, state, NOW, alerts.after_run)
+        ended = get_mark(state, "job", "job")
+        assert ended is not None
+        assert ended.note["status"] == "killed"
+        assert get_mark(state, "start", "job") is None
+        ticks = ticks_since(state, from_epoch(0))
+        assert [(tick.job, tick.outcome) for tick in ticks] == [("job", "killed")]
+        assert [row["entity"] for row in alerts.alert_rows(state)] == ["job"]
+        assert runner.settle_killed(checkout, state, NOW, alerts.after_run) == 0
+    assert json.loads((folder / "run.json").read_text(encoding="utf-8"))["status"] == "killed"
+    assert not (folder / records.WORKING_COPY).exists()
+
+
+def test_a_secret_that_reads_like_the_format_damages_no_notebook(
+    checkout: Settings, make_notebook: MakeNotebook
+) -> None:
+    object.__setattr__(checkout.secrets, "siar_user", type(checkout.secrets.siar_user)("data"))
+    make_notebook("plain", "print('my data')", "1 + 1")
+    folder, record = run(checkout, "plain")
+    assert record.status == "ok"
+    executed = nbformat.read(folder / "notebook.ipynb", as_version=4)
+    nbformat.validate(executed)
+    assert executed.cells[-2].outputs[0].text == "my ***\n"
+    assert executed.cells[-1].outputs[0].data["text/plain"] == "2"

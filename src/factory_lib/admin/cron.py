@@ -12,6 +12,7 @@ import subprocess
 
 from factory_lib.errors import BadInput, FactoryError
 from factory_lib.settings import Settings
+from factory_lib.state.cron_calls import CALLER, NAME
 
 # Variables that a line takes from the shell that installs it. Keys are none of them: they
 # belong in `.env`.
@@ -20,7 +21,7 @@ INHERITED = ("FACTORY_HOME", "FACTORY_CONFIG", "FACTORY_SIMULATOR_URL", "FACTORY
 
 def job_lines(settings: Settings) -> list[str]:
     """Return one line for each job that has a cadence and a notebook."""
-    variables = {"FACTORY_PROFILE": settings.profile}
+    variables = {"FACTORY_PROFILE": settings.profile, CALLER: NAME}
     variables |= {name: os.environ[name] for name in INHERITED if name in os.environ}
     command = [
         "env",

@@ -26,7 +26,7 @@ from factory_lib.cli.common import (
 from factory_lib.clock import SystemClock
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput
-from factory_lib.monitoring import alerts, health
+from factory_lib.monitoring import alerts, diagnostics, health
 from factory_lib.results import JobResult
 from factory_lib.settings import Settings
 from factory_lib.state import State, open_state
@@ -44,20 +44,23 @@ def doctor(profile: str | None, as_json: bool) -> int:
     Each line that is not ok says what to do. Exit code 1 where one fails.
     """
     with simulation.ensure_running(factory_settings.load(profile)) as settings:
-        checks = health.examine(settings, providers=True, notify=False)
+        checks = diagnostics.examine(settings, providers=True, notify=False)
     lines = []
     for check in checks:
         remedy = f"\n{'':<31}-> {check.next_step}" if check.next_step else ""
         lines.append(f"{check.status:<6}{check.name:<25}{check.finding}{remedy}")
-    status = health.worst(checks)
+    status = diagnostics.worst(checks)
     write_either(as_json, {"status": status, "checks": checks}, "\n".join(lines))
     return int(status == "fail")
 
 
 @commands.command("health")
-@in_context(read_only=True)
+@in_context(read_only=True, strict=True)
 def show_health(ctx: RunContext) -> JobResult:
-    """Show the state of jobs, providers and series."""
+    """Show the state of jobs, providers and series.
+
+    Exit code 1 where anything is not ok.
+    """
     return health.check_health(ctx, notify=False)
 
 

@@ -15,7 +15,7 @@ EXIT_CODES = (
 # Name -> module and first line of its help: `factory --help` imports none of the modules.
 COMMANDS = {
     "run": ("jobs", "Run jobs: their notebooks, into dated folders with a report."),
-    "jobs": ("jobs", "List the jobs: notebook, cadence, last run."),
+    "jobs": ("jobs", "List the jobs: cadence, last run, due or not; pause or resume one."),
     "index": ("jobs", "Write runs/index.html anew."),
     "config": ("jobs", "Check or show the settings."),
     "import": ("data", "Import data files or folders, or the plant's records."),

@@ -4,28 +4,30 @@ Standard library and click only, until a job is due.
 """
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from msgspec import structs
 
 from factory_lib import settings as factory_settings
 from factory_lib.cli import simulation
-from factory_lib.cli.common import as_of_option, common_options, plain, write_either
+from factory_lib.cli.common import as_of_option, by_option, common_options, plain, write_either
 from factory_lib.clock import SystemClock, parse_instant
 from factory_lib.errors import BadInput, FactoryError, JobLocked
-from factory_lib.runs import due
+from factory_lib.runs import due, pauses, schedule, status
+from factory_lib.runs.records import RunRecord, is_alive
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
-from factory_lib.state import calls, marks, open_state
-
-if TYPE_CHECKING:
-    from factory_lib.runs.records import RunRecord
+from factory_lib.state import State, calls, marks, open_state
+from factory_lib.state.cron_calls import CALLER, NAME, cron_calls, record_call
+from factory_lib.state.future import forget_future
 
 # A job that failed outweighs one that was only locked, whatever the numbers say.
-_WORST_FIRST = (1, 2, 69, 75, 0)
+STOPPED = 130
+_WORST_FIRST = (STOPPED, 1, 2, 69, 75, 0)
 
 commands = click.Group()
 
@@ -41,10 +43,7 @@ def _parameter(text: str) -> tuple[str, Any]:
     name, equals, raw = text.partition("=")
     if not equals:
         raise BadInput(f"--param {text!r} is not NAME=VALUE.")
-    try:
-        return name, json.loads(raw)
-    except json.JSONDecodeError:
-        return name, raw
+    return name, raw  # the notebook's own parameter says what it is
 
 
 def _job_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
@@ -104,17 +103,46 @@ def run_jobs(
     }
     codes = [0]
     with simulation.ensure_running(loaded) as settings:
-        at = parse_instant(as_of) if as_of else SystemClock(settings.clock_offset_s).now()
+        now = SystemClock(settings.clock_offset_s).now()
+        at = parse_instant(as_of) if as_of else now
+        _begin_tick(settings, now)
         for name, spec in specs.items():
             if not always and (reason := _nothing_due(settings, name, at)):
                 _report({"job": name, "status": "not_due", "summary": reason}, as_json)
-            else:
-                codes.append(_run(settings, name, spec, at, as_json=as_json, **options))
+                continue
+            codes.append(_run(settings, name, spec, at, as_json=as_json, **options))
+            if codes[-1] == STOPPED:
+                break  # the signal was meant for the command, not for one of its jobs
     return worst(codes)
 
 
+def _begin_tick(settings: Settings, now: datetime) -> None:
+    """Put the state in order: what a killed run or a clock that was ahead left, cron's call."""
+    with open_state(settings) as state:
+        forgotten = forget_future(state, now)
+        silent_since = _record_cron(settings, state, now)
+        starts = marks.get_marks(state, marks.STARTED).values()
+        killed = any(not is_alive(start.note["pid"]) for start in starts)
+        if forgotten or silent_since or killed:
+            from factory_lib.monitoring import alerts
+            from factory_lib.runs import runner
+
+            alerts.after_interruption(state, settings, forgotten, silent_since, now)
+            runner.settle_killed(settings, state, now, alerts.after_run)
+
+
+def _record_cron(settings: Settings, state: State, now: datetime) -> datetime | None:
+    """Record a call of cron; return its last one before, where a long silence ends now."""
+    if os.environ.get(CALLER) != NAME:
+        return None
+    before = cron_calls(state, now)
+    silent = before is not None and schedule.cron_was_silent(settings, before.last, now)
+    record_call(state, now, was_silent=silent)
+    return before.last if before and silent else None
+
+
 def worst(codes: Iterable[int]) -> int:
-    """Return the exit code for all: failed, then wrong input, unavailable, locked and done."""
+    """Return the exit code for all: stopped, failed, wrong input, unavailable, locked, done."""
     return min(codes, key=_WORST_FIRST.index)
 
 
@@ -166,7 +194,7 @@ def _run(
     more = details(record) if as_json else {}
     fields = {**structs.asdict(record), "folder": str(folder), **more}
     write_either(as_json, fields, f"{name}: {record.ending}. {sentence}")
-    return record.exit_code
+    return STOPPED if record.status == "killed" else record.exit_code
 
 
 def _report(fields: Mapping[str, str], as_json: bool) -> None:
@@ -176,29 +204,79 @@ def _report(fields: Mapping[str, str], as_json: bool) -> None:
 # -- listing ---------------------------------------------------------------------------
 
 
-@commands.command("jobs")
+@commands.group("jobs", invoke_without_command=True)
+@click.pass_context
+@common_options
+def jobs(group: click.Context, /, **options: Any) -> None:
+    """List the jobs: cadence, last run, due or not; pause or resume one."""
+    if group.invoked_subcommand is None:
+        group.invoke(list_jobs, **options)
+
+
+@jobs.command("list")
 @common_options
 def list_jobs(profile: str | None, as_json: bool) -> None:
-    """List the jobs: notebook, cadence, last run."""
+    """List the jobs: cadence, last run, due or not."""
     settings = factory_settings.load(profile)
+    now = SystemClock(settings.clock_offset_s).now()
     with open_state(settings, read_only=True) as state:
-        last = marks.get_marks(state, marks.LAST_RUN)
-    rows = []
-    lines = []
-    for name, spec in settings.jobs.items():
-        cron = spec.cron or "on demand"
-        mark = last.get(name)
-        row = {
-            "job": name,
-            "notebook": spec.notebook,
-            "cron": cron,
-            "last_run": mark.at.isoformat() if mark else None,
-            "status": mark.note["status"] if mark else None,
-        }
-        rows.append(row)
-        ran = "{status} at {last_run}".format(**row) if mark else "never run"
-        lines.append(f"{name:<28}{spec.notebook:<24}{cron:<16}{ran}")
+        statuses = status.job_statuses(settings, state, now)
+    rows = [_row(each) for each in statuses]
+    lines = [
+        f"{each.job:<28}{each.notebook:<24}{each.cron or 'on demand':<16}{_state_of(each)}"
+        for each in statuses
+    ]
     write_either(as_json, rows, "\n".join(lines))
+
+
+def _row(job: status.JobStatus) -> dict[str, Any]:
+    """Return a job as JSON can hold it, times in ISO 8601."""
+    values = {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in job._asdict().items()
+    }
+    return {**values, "pause": str(job.pause) if job.pause else "", "due": not job.waiting}
+
+
+def _state_of(job: status.JobStatus) -> str:
+    """Return the state of a job in words."""
+    parts = [f"{job.status} at {job.started_at:%Y-%m-%d %H:%M}Z" if job.started_at else "never run"]
+    if job.overdue_since:
+        parts.append(f"not called at {job.overdue_since:%Y-%m-%d %H:%M}Z, when it should have been")
+    if job.status not in ("running", "hanging"):
+        parts.append(job.waiting or "due at the next tick")
+    return "; ".join(parts)
+
+
+@jobs.command("pause")
+@click.argument("name")
+@click.option("--until", help="When it goes on by itself (2026-01-31, or an instant).")
+@click.option("--reason", default="", help="Reason of the pause.")
+@by_option
+@common_options
+def pause_job(
+    profile: str | None, name: str, until: str | None, reason: str, by: str, as_json: bool
+) -> None:
+    """Let cron not start a job for a while; after a day that is an alert."""
+    settings = factory_settings.load(profile)
+    job_settings(settings, name)
+    now = SystemClock(settings.clock_offset_s).now()
+    end = parse_instant(until) if until else None
+    with open_state(settings) as state:
+        pause = pauses.pause(state, name, now, until=end, by=by, reason=reason)
+    write_either(as_json, {"job": name, "pause": str(pause)}, f"{name} is {pause}.")
+
+
+@jobs.command("resume")
+@click.argument("name")
+@common_options
+def resume_job(profile: str | None, name: str, as_json: bool) -> None:
+    """End the pause of a job."""
+    settings = factory_settings.load(profile)
+    job_settings(settings, name)
+    with open_state(settings) as state:
+        pauses.resume(state, name)
+    write_either(as_json, {"job": name, "resumed": True}, f"{name} is due by its rule again.")
 
 
 @commands.command("index")
@@ -263,7 +341,8 @@ def _problems(settings: Settings) -> Iterator[str]:
 
     for name, spec in settings.jobs.items():
         try:
-            runner.notebook_for(settings, spec, {"profile": "", "as_of": "", **spec.parameters})
+            names = {"profile": "", "as_of": "", **spec.parameters}
+            runner.check_declared(runner.read_notebook(settings, spec), spec, names)
         except FactoryError as error:
             yield f"Job {name} cannot run: {error}"
     for line in week_problems(settings):

@@ -26,6 +26,7 @@ from factory_lib.context import RunContext
 from factory_lib.errors import ModelIncompatible, ModelMissing
 from factory_lib.files import lock
 from factory_lib.settings import Paths
+from factory_lib.state import marks
 
 EXPERIMENT = "factory"
 CHAMPION, CHALLENGER, RETIRED = "champion", "challenger", "retired"
@@ -197,6 +198,8 @@ def assign(ctx: RunContext, model: str, version: str, alias: str, reason: str) -
             client.delete_registered_model_alias(model, CHALLENGER)
         client.set_model_version_tag(model, version, "decision", reason)
         client.set_registered_model_alias(model, alias, version)
+    if alias == CHAMPION:
+        ctx.set_mark(marks.CHAMPION, model, ctx.as_of, version)
 
 
 def retire(ctx: RunContext, model: str, reason: str) -> None:

@@ -3,37 +3,56 @@
 ::
 
     -- raise --> open -- raise --> open             reported at once when new or worse, then
-                                                    once per cooldown
+                                                    once a day, with all others, in a digest
                  open -- ack ----> acknowledged     silent until it gets worse or ends
     open, acknowledged -- resolve --> resolved      reported once
     any -- mute --> the same, silent until then
 
 Raising writes to the shared state alone, so a notebook's kernel may do it; ``deliver``
 compares each alert with what the channels were last notified of and sends the difference,
-one line for all alerts of a topic with the same news.
+one line for all alerts of a topic with the same news. An incident is so reported when it
+opens, when it gets worse and when it is over, and otherwise once a day.
 """
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from enum import IntEnum
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 import pandas as pd
 
+from factory_lib.clock import local_instant, market_day
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput
+from factory_lib.monitoring import channels
 from factory_lib.results import JobResult
 from factory_lib.runs.records import RunRecord, stamp
+from factory_lib.runs.status import JobStatus
 from factory_lib.settings import Settings
 from factory_lib.settings.records import AlertSettings
 from factory_lib.state import State, limiter, marks
 from factory_lib.state.alerts import NEVER, AlertRecord, edit_alerts, list_alerts
 
-Topic = Literal["job", "gap", "recovery", "circuit", "key", "plan", "forecast", "test"]
+Topic = Literal["job", "gap", "recovery", "circuit", "key", "plan", "forecast", "schedule", "test"]
+DIGEST = "digest"
+NOTHING_STORED = "all series"  # the entity of the one alert of an empty store
+# The job whose report shows more of a topic.
+REPORTS = {
+    "gap": "gap_analysis",
+    "recovery": "auto_backfill_check",
+    "key": "health_check",
+    "circuit": "health_check",
+    "schedule": "health_check",
+    "plan": "production_optimization",
+    "forecast": "ml_predictions",
+}
+# By severity (negative: worst first), topic and news: the message of each entity.
+Groups = dict[tuple[int, str, str], dict[str, str]]
+PAUSE_ALERT_AFTER = timedelta(days=1)
 
 
 class Severity(IntEnum):
@@ -165,37 +184,88 @@ def alert_rows(state: State, *, every: bool = False) -> list[dict[str, Any]]:
 
 
 def deliver(state: State, settings: Settings, at: datetime) -> list[dict[str, Any]]:
-    """Notify the channels of alerts that are new, worse, still open after the cooldown, or over.
+    """Notify the channels of alerts that are new, worse or over, and once a day of all open ones.
 
     Returns
     -------
     list of dict
-        The notifications, worst first: ``at``, ``news``, ``severity``, ``topic``, and the
-        message of each of ``entities``.
+        The notifications, worst first: ``at``, ``news``, ``severity``, ``topic``, the
+        message of each of ``entities``, and the ``link`` to a report.
     """
-    groups: dict[tuple[int, str, str], dict[str, str]] = {}
+    digest_is_due = _digest_is_due(state, settings, at)
     with edit_alerts(state) as alerts:
-        for key, stored in alerts.items():
-            alert = _aged(stored, at, settings.alerts)
-            news = "" if alert.muted_until > at else _news(alert, at, settings.alerts)
-            if news:
-                notified = "resolved" if news == "resolved" else str(alert.severity)
-                alert = replace(alert, notified=notified, notified_at=at)
-                group = groups.setdefault((-alert.severity, alert.topic, news), {})
-                group[alert.entity] = settings.secrets.mask(alert.message)
-            alerts[key] = alert
-        notifications = [
-            {
-                "at": stamp(at),
-                "news": news,
-                "severity": Severity(-rank).name.lower(),
-                "topic": topic,
-                "entities": groups[rank, topic, news],
-            }
-            for rank, topic, news in sorted(groups)
-        ]
-        _send(notifications, settings)
+        groups = _news_by_group(alerts, settings, at)
+        if digest_is_due:
+            groups |= _digest(alerts.values(), settings, at)
+    notifications = [
+        {
+            "at": stamp(at),
+            "news": news,
+            "severity": Severity(-rank).name.lower(),
+            "topic": topic,
+            "entities": groups[rank, topic, news],
+            "link": _link(state, settings, topic, groups[rank, topic, news]),
+        }
+        for rank, topic, news in sorted(groups)
+    ]
+    if digest_is_due:
+        marks.set_mark(state, marks.CHANNEL, DIGEST, at)
+    _send(state, settings, notifications, at)
     return notifications
+
+
+def _news_by_group(
+    alerts: dict[tuple[str, str], AlertRecord], settings: Settings, at: datetime
+) -> Groups:
+    """Return what the channels do not know yet, and note in the alerts that they do now."""
+    groups: Groups = {}
+    for key, stored in alerts.items():
+        alert = _aged(stored, at, settings.alerts)
+        news = "" if alert.muted_until > at else _news(alert)
+        if news:
+            notified = "resolved" if news == "resolved" else str(alert.severity)
+            alert = replace(alert, notified=notified, notified_at=at)
+            group = groups.setdefault((-alert.severity, alert.topic, news), {})
+            group[alert.entity] = settings.secrets.mask(alert.message)
+        alerts[key] = alert
+    return groups
+
+
+def _digest(alerts: Iterable[AlertRecord], settings: Settings, at: datetime) -> Groups:
+    """Return the one group of all that is open and not reported just now."""
+    still_open = [
+        alert
+        for alert in alerts
+        if alert.status == "open" and alert.muted_until <= at and alert.notified_at < at
+    ]
+    if not still_open:
+        return {}
+    messages = {
+        f"{alert.topic}/{alert.entity}": settings.secrets.mask(alert.message)
+        for alert in still_open
+    }
+    return {(-max(alert.severity for alert in still_open), DIGEST, "still open"): messages}
+
+
+def _digest_is_due(state: State, settings: Settings, at: datetime) -> bool:
+    """Return whether the digest of the local day was not sent yet, and its time has come."""
+    last = marks.get_mark(state, marks.CHANNEL, DIGEST)
+    if last is None:  # an installation's first day has none: all there is, is new
+        marks.set_mark(state, marks.CHANNEL, DIGEST, at)
+        return False
+    begin = local_instant(market_day(at), time.fromisoformat(settings.alerts.digest_at))
+    return last.at < begin <= at
+
+
+def _link(state: State, settings: Settings, topic: str, entities: Mapping[str, str]) -> str:
+    """Return the address or file of the report that shows more, else of all runs."""
+    job = next(iter(entities)) if topic == "job" else REPORTS.get(topic, "")
+    last = marks.get_mark(state, marks.LAST_RUN, job)
+    folder = last.note.get("folder") if last else None
+    page = f"{folder}/report.html" if folder else "index.html"
+    if settings.alerts.link:
+        return f"{settings.alerts.link.rstrip('/')}/{page}"
+    return str(settings.paths.runs / page)
 
 
 def _aged(alert: AlertRecord, at: datetime, rules: AlertSettings) -> AlertRecord:
@@ -211,26 +281,27 @@ def _aged(alert: AlertRecord, at: datetime, rules: AlertSettings) -> AlertRecord
     return alert
 
 
-def _news(alert: AlertRecord, at: datetime, rules: AlertSettings) -> str:
+def _news(alert: AlertRecord) -> str:
     """Return the news of one alert since the channels were last notified, or nothing."""
     if alert.status == "resolved":
         return "resolved" if alert.notified not in ("", "resolved") else ""
     if alert.notified in ("", "resolved", "open"):
         return "opened"
-    if alert.severity > int(alert.notified):
-        return "escalated"
-    silent_for = at - alert.notified_at
-    again = alert.status == "open" and silent_for >= timedelta(hours=rules.cooldown_h)
-    return "still open" if again else ""
+    return "escalated" if alert.severity > int(alert.notified) else ""
 
 
-def _send(notifications: list[dict[str, Any]], settings: Settings) -> None:
+def _send(
+    state: State, settings: Settings, notifications: list[dict[str, Any]], at: datetime
+) -> None:
     if notifications and "file" in settings.alerts.channels:
         settings.paths.data.mkdir(parents=True, exist_ok=True)
         with (settings.paths.data / "alerts.jsonl").open("a", encoding="utf-8") as file:
             file.writelines(f"{json.dumps(each, ensure_ascii=False)}\n" for each in notifications)
     if "stderr" in settings.alerts.channels:
         sys.stderr.writelines(f"{message(each)}\n" for each in notifications)
+    lines = [f"{message(each)}\n  {each['link']}" for each in notifications]
+    if problem := channels.send(state, settings, lines, at):
+        sys.stderr.write(f"Alerts are kept and sent later: {problem}\n")
 
 
 def message(notification: Mapping[str, Any]) -> str:
@@ -251,7 +322,10 @@ def message(notification: Mapping[str, Any]) -> str:
 
 
 def after_run(state: State, settings: Settings, record: RunRecord, at: datetime) -> None:
-    """Raise the alerts of a run's end and of the hosts' breakers, and deliver."""
+    """Raise the alerts of a run's end and of the hosts' breakers, and deliver.
+
+    A run that ended well also calls the heartbeat's address.
+    """
     if record.status == "ok":
         resolve(state, "job", record.job, f"It ran again. {record.summary}", at)
     else:
@@ -266,6 +340,44 @@ def after_run(state: State, settings: Settings, record: RunRecord, at: datetime)
     )
     reconcile(state, "circuit", events, at, resolved=lambda _: "It answers again.")
     deliver(state, settings, at)
+    if record.status == "ok" and (problem := channels.ping(settings)):
+        sys.stderr.write(f"No heartbeat: {problem}\n")
+
+
+def after_interruption(
+    state: State,
+    settings: Settings,
+    forgotten: Sequence[str],
+    silent_since: datetime | None,
+    at: datetime,
+) -> None:
+    """Report what a tick found of the time before it: a clock put back, a silence of cron."""
+    if forgotten:
+        names = ", ".join(forgotten)
+        text = f"The clock was ahead once: {names} of after {stamp(at)} are forgotten."
+        raise_event(state, Event("schedule", "clock", Severity.WARNING, text), at)
+    if silent_since:
+        hours = (at - silent_since) / timedelta(hours=1)
+        text = f"cron started no job from {stamp(silent_since)} to {stamp(at)} ({hours:.1f} h)."
+        raise_event(state, Event("schedule", "cron", Severity.WARNING, text), at)
+    if forgotten or silent_since:
+        deliver(state, settings, at)
+
+
+def after_health(state: State, statuses: Iterable[JobStatus], at: datetime) -> None:
+    """Reconcile the alerts of the schedule: jobs that cron does not call, or long paused ones."""
+    events = []
+    for job in statuses:
+        if job.overdue_since:
+            text = f"It was due to be called at {stamp(job.overdue_since)}, and was not."
+            events.append(Event("schedule", job.job, Severity.WARNING, text))
+        elif job.status == "hanging":
+            text = f"It has been running since {stamp(job.started_at or at)}."
+            events.append(Event("schedule", job.job, Severity.WARNING, text))
+        elif job.pause and at - job.pause.since >= PAUSE_ALERT_AFTER:
+            text = f"It is {job.pause}, since {stamp(job.pause.since)}."
+            events.append(Event("schedule", job.job, Severity.WARNING, text))
+    reconcile(state, "schedule", events, at)
 
 
 def after_gaps(ctx: RunContext, gaps: pd.DataFrame) -> None:
@@ -274,6 +386,8 @@ def after_gaps(ctx: RunContext, gaps: pd.DataFrame) -> None:
         return
     severe = gaps[(gaps["state"] == "missing") & gaps["severity"].isin(["moderate", "critical"])]
     events = [_gap_event(str(name), rows) for name, rows in severe.groupby("series")]
+    if events and not marks.get_marks(ctx.state, marks.LATEST_SLOT):
+        events = [Event("gap", NOTHING_STORED, Severity.WARNING, _NOTHING)]
     slots = gaps.groupby(["series", "state"])["slots"].sum()
 
     def resolved(name: str) -> str:
@@ -288,6 +402,7 @@ def after_gaps(ctx: RunContext, gaps: pd.DataFrame) -> None:
     reconcile(ctx.state, "gap", events, ctx.clock.now(), resolved=resolved)
 
 
+_NOTHING = "There is no data yet. Load it with `make backfill SINCE=2022-01-01`."
 _FILLED = "Filled: no slot is missing any more."
 _NOT_FILLED = {
     "unfillable": "with no source",

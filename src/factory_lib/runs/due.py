@@ -15,6 +15,7 @@ from typing import NamedTuple
 from factory_lib import sources as providers
 from factory_lib.catalogue import DayAhead, Grid, Series
 from factory_lib.clock import HOUR_S, day_start, epoch, market_day
+from factory_lib.runs.pauses import pauses
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
 from factory_lib.state import State, attempts, marks
@@ -43,6 +44,8 @@ def nothing_due(settings: Settings, state: State, job: str, now: datetime) -> st
     other job is due after a run that failed.
     """
     spec = settings.jobs[job]
+    if paused := pauses(state, now).get(job):
+        return str(paused)
     if spec.kind == "ingestion":
         return None if waiting_entries(settings) else _nothing_new(settings, state, spec, now)
     last_run = marks.get_mark(state, marks.LAST_RUN, job)

@@ -1,6 +1,7 @@
 """Run records: one ``run.json`` beside each executed notebook, written whole or not at all."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -63,13 +64,18 @@ class RunRecord(Struct, frozen=True):
     @property
     def ending(self) -> str:
         """Status, or ``warn`` where a run that ended well found something to look at."""
-        return "warn" if self.status == "ok" and self.level == "warn" else self.status
+        return ending_of(self.status, self.level)
 
     def finish(self, status: Status, at: datetime, **results: Any) -> Self:
         """Return the record of the same run, ended."""
         seconds = round((at - datetime.fromisoformat(self.started_at)).total_seconds(), 2)
         ended = {"status": status, "finished_at": stamp(at), "seconds": seconds}
         return structs.replace(self, **ended, **results)
+
+
+def ending_of(status: str, level: str) -> str:
+    """Return how a run ended: a run that did its work and found trouble is a warning."""
+    return "warn" if status == "ok" and level in ("warn", "fail") else status
 
 
 def stamp(instant: datetime) -> str:
@@ -133,20 +139,41 @@ def read_record(folder: Path) -> RunRecord:
         return RunRecord(job, "", "", "unreadable", "", started, 0, {}, error=error)
 
 
-def mark_killed(runs: Path, at: datetime) -> int:
-    """Mark runs that say ``started`` though their process is gone as ``killed``; return how many.
+def is_alive(pid: int) -> bool:
+    """Return whether a process of that number runs; another one may have got it since."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return pid > 0
+
+
+def mark_killed(runs: Path, at: datetime, locked_job: str = "") -> list[tuple[Path, RunRecord]]:
+    """Mark the runs that say ``started`` though their process is gone as ``killed``.
 
     Only the last two days with runs are checked: every run does so, and none gets older
     unnoticed. The working copy of the notebook is removed, for it may hold secrets.
-    """
-    import psutil
 
-    killed = 0
+    Parameters
+    ----------
+    locked_job : str
+        A job whose lock the caller holds: no run of it is alive, whatever has its
+        process number now.
+
+    Returns
+    -------
+    list of (Path, RunRecord)
+        Folder and new record of each.
+    """
+    killed = []
     for folder in folders(runs, CHECKED_DAYS):
         record = read_record(folder)
-        if record.status == "started" and not psutil.pid_exists(record.pid):
+        if record.status == "started" and (record.job == locked_job or not is_alive(record.pid)):
             error = "The process ended before the notebook did."
-            save_record(folder, record.finish("killed", at, error=error))
+            record = record.finish("killed", at, error=error)
+            save_record(folder, record)
             (folder / WORKING_COPY).unlink(missing_ok=True)
-            killed += 1
+            killed.append((folder, record))
     return killed

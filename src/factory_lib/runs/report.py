@@ -5,7 +5,7 @@ run, newest first, with status and metrics.
 """
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,22 +64,39 @@ def metrics(notebook: Notebook) -> dict[str, Any]:
     return merged
 
 
-def declared_parameters(notebook: Notebook) -> set[str]:
-    """Return the names that the cell tagged ``parameters`` assigns.
+def declared_parameters(notebook: Notebook) -> dict[str, set[str]]:
+    """Return the parameters that the cell tagged ``parameters`` assigns, and the types of each.
+
+    The types are those of the annotation, or else that of the default; none where
+    neither says one.
 
     Raises
     ------
     NotebookFailed
-        If there is no such cell.
+        If there is no such cell, or it is not Python.
     """
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", []):
-            nodes = ast.walk(ast.parse(cell.source))
-            names = (node for node in nodes if isinstance(node, ast.Name))
-            return {name.id for name in names if isinstance(name.ctx, ast.Store)}
+            try:
+                return dict(_assignments(ast.parse(cell.source)))
+            except SyntaxError as error:
+                raise NotebookFailed(
+                    f"The cell tagged `parameters` is not Python: {error}.",
+                    next_step="Restore the notebook from version control.",
+                ) from error
     raise NotebookFailed(
         "The notebook has no cell tagged `parameters`.", next_step="Tag the one that holds them."
     )
+
+
+def _assignments(tree: ast.Module) -> Iterator[tuple[str, set[str]]]:
+    for node in tree.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id, set(ast.unparse(node.annotation).replace(" ", "").split("|"))
+        elif isinstance(node, ast.Assign):
+            default = node.value.value if isinstance(node.value, ast.Constant) else None
+            types = set() if default is None else {type(default).__name__}
+            yield from ((name.id, types) for name in node.targets if isinstance(name, ast.Name))
 
 
 def write_index(paths: Paths) -> Path:

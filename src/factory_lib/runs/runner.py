@@ -17,10 +17,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from factory_lib.clock import AS_OF_ENV, REPLAY_AFTER, Clock, SystemClock
-from factory_lib.errors import BadInput, NotebookFailed, UnknownParameter
+from factory_lib.clock import AS_OF_ENV, REPLAY_AFTER, Clock, SystemClock, epoch
+from factory_lib.errors import BadInput, NotebookFailed
 from factory_lib.files import lock, write_atomically
 from factory_lib.runs import records, report
+from factory_lib.runs.parameters import read_parameters
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
 from factory_lib.state import State, calls, marks, open_state
@@ -28,6 +29,7 @@ from factory_lib.state import State, calls, marks, open_state
 AfterRun = Callable[[State, Settings, records.RunRecord, datetime], None]
 # about one start in a hundred loses a race for its ports when several run at once
 KERNEL_STARTS = 2
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 def _nothing(state: State, settings: Settings, record: records.RunRecord, at: datetime) -> None:
@@ -65,6 +67,10 @@ def run_job(
 ) -> tuple[Path, records.RunRecord]:
     """Execute the job's notebook and return its folder and record, whatever happens in it.
 
+    A notebook that cannot be used is a failed run. That a run has begun is remembered
+    before anything else, so that one whose process is killed is seen
+    (``settle_killed``).
+
     Parameters
     ----------
     as_of : datetime
@@ -74,52 +80,111 @@ def run_job(
     ------
     JobLocked
         If the same job is running.
-    NotebookFailed, UnknownParameter
-        If the notebook cannot be used, or lacks a parameter; nothing was run.
+    BadInput, UnknownParameter
+        If a parameter of the options cannot be used; nothing was run.
     """
     machine = options.clock or SystemClock()
     profile = options.clock or SystemClock(settings.clock_offset_s)
-    own = {"profile": settings.profile, "as_of": records.stamp(as_of)}
-    given = {**own, **spec.parameters, **options.parameters}
     with lock(settings.paths.lock(job), wait=False):
-        notebook = notebook_for(settings, spec, given)
-        records.mark_killed(settings.paths.runs, machine.now())
-        started = machine.now()
-        folder = records.new_folder(settings.paths.runs, job, started)
-        record = records.RunRecord(
-            job=job,
-            profile=settings.profile,
-            notebook=spec.notebook,
-            status="started",
-            as_of=given["as_of"],
-            started_at=records.stamp(started),
-            pid=os.getpid(),
-            parameters=given,
-        )
-        records.save_record(folder, record)
+        notebook, given = _prepare(settings, spec, as_of, options.parameters)
         began = profile.now()
         replay = options.replay or began - as_of > REPLAY_AFTER
-        present = "" if replay else records.stamp(as_of)
-        executed, record = _execute(notebook, folder, record, spec, settings.paths.root, present)
-        record = _finish(settings, folder, record, executed, machine.now(), code=options.code)
+        with open_state(settings) as state:
+            settle_killed(settings, state, began, options.after_run, locked_job=job)
+        folder, record = _begin(settings, job, spec, given, machine.now())
+        if not replay:
+            _remember_start(settings, record, folder, began)
+        if isinstance(notebook, NotebookFailed):
+            notebook, record = _without_cells(notebook, record)
+        else:
+            present = "" if replay else records.stamp(as_of)
+            root = settings.paths.root
+            notebook, record = _execute(notebook, folder, record, spec, root, present)
+        finder = spec.kind == "health"
+        end = machine.now()
+        record = _finish(settings, folder, record, notebook, end, code=options.code, finder=finder)
         # a parameter that a person got wrong is no trouble of the job
         mistyped = bool(options.parameters) and record.exit_code == BadInput.exit_code
         after_run = None if replay or mistyped else options.after_run
-        _remember(settings, record, began, profile.now(), after_run)
+        with open_state(settings) as state:
+            _remember_end(settings, state, folder, record, began, profile.now(), after_run)
         record = _attach(settings, folder, record)
     report.write_index(settings.paths)
     return folder, record
 
 
-def notebook_for(
-    settings: Settings, spec: JobSettings, given: Mapping[str, Any]
-) -> report.Notebook:
-    """Return the job's notebook, which declares every parameter that is ``given``.
+def settle_killed(
+    settings: Settings, state: State, at: datetime, after_run: AfterRun, locked_job: str = ""
+) -> int:
+    """Make the runs whose process is gone failed ones, with mark and alert; return how many.
+
+    ``locked_job`` is a job whose lock the caller holds, so that none of its runs is alive.
+    """
+    killed = records.mark_killed(settings.paths.runs, SystemClock().now(), locked_job)
+    settled = 0
+    for job, (began, start) in marks.get_marks(state, marks.STARTED).items():
+        if job != locked_job and records.is_alive(start["pid"]):
+            continue
+        folder = settings.paths.runs / start["folder"]
+        record = next((record for place, record in killed if place == folder), None)
+        record = record or records.read_record(folder)
+        if record.status in ("started", "unreadable"):  # its folder was lost
+            error = "The process ended before the notebook did."
+            record = replace(record, job=job, status="killed", error=error)
+        _remember_end(settings, state, folder, record, began, at, after_run)
+        settled += 1
+    return settled
+
+
+def _prepare(
+    settings: Settings, spec: JobSettings, as_of: datetime, typed: Mapping[str, Any]
+) -> tuple[report.Notebook | NotebookFailed, dict[str, Any]]:
+    """Return the notebook, or why it cannot be used, and the parameters of the run."""
+    own = {"profile": settings.profile, "as_of": records.stamp(as_of), **spec.parameters}
+    try:
+        notebook = read_notebook(settings, spec)
+        declared = report.declared_parameters(notebook)
+        given = {**own, **read_parameters(f"{spec.notebook}.ipynb", declared, typed)}
+        return check_declared(notebook, spec, own), given
+    except NotebookFailed as error:
+        return error, {**own, **typed}
+
+
+def _begin(
+    settings: Settings, job: str, spec: JobSettings, given: Mapping[str, Any], at: datetime
+) -> tuple[Path, records.RunRecord]:
+    folder = records.new_folder(settings.paths.runs, job, at)
+    record = records.RunRecord(
+        job=job,
+        profile=settings.profile,
+        notebook=spec.notebook,
+        status="started",
+        as_of=given["as_of"],
+        started_at=records.stamp(at),
+        pid=os.getpid(),
+        parameters=given,
+    )
+    records.save_record(folder, record)
+    return folder, record
+
+
+def _without_cells(
+    problem: NotebookFailed, record: records.RunRecord
+) -> tuple[report.Notebook, records.RunRecord]:
+    """Return an empty notebook, and the record of a run that failed before its first cell."""
+    import nbformat
+
+    error = f"{type(problem).__name__}: {problem}"
+    return nbformat.v4.new_notebook(), replace(record, status="failed", error=error)
+
+
+def read_notebook(settings: Settings, spec: JobSettings) -> report.Notebook:
+    """Return the job's notebook.
 
     Raises
     ------
-    NotebookFailed, UnknownParameter
-        If there is no such notebook, it cannot be read, or it does not.
+    NotebookFailed
+        If there is none, or it cannot be read.
     """
     source = settings.paths.notebooks / f"{spec.notebook}.ipynb"
     # formats that no notebook's schema names: a second of every start
@@ -127,20 +192,39 @@ def notebook_for(
         import nbformat
 
     try:
-        notebook: report.Notebook = nbformat.read(source, as_version=4)
+        return nbformat.read(source, as_version=4)
     except FileNotFoundError:
         raise NotebookFailed(
             f"{source} is missing.", next_step="Check [jobs] in config/factory.toml."
         ) from None
-    except ValueError as error:
+    except OSError as error:
+        raise NotebookFailed(
+            f"{source} cannot be read: {error.strerror}.", next_step="Check its permissions."
+        ) from error
+    except (ValueError, AttributeError, KeyError, TypeError, nbformat.ValidationError) as error:
         raise NotebookFailed(
             f"{source} is not a notebook: {str(error).partition(chr(10))[0][:200]}",
             next_step="Restore it from version control.",
         ) from error
+
+
+def check_declared(
+    notebook: report.Notebook, spec: JobSettings, given: Mapping[str, Any]
+) -> report.Notebook:
+    """Return the notebook, if it declares what ``[jobs]`` gives it.
+
+    Raises
+    ------
+    NotebookFailed
+        If it does not: the job cannot run before one of both is corrected.
+    """
     declared = report.declared_parameters(notebook)
-    unknown = [name for name in given if name not in declared]
-    if unknown:
-        raise UnknownParameter(source.name, unknown, sorted(declared))
+    if unknown := sorted(given.keys() - declared.keys()):
+        raise NotebookFailed(
+            f"{spec.notebook}.ipynb has no parameter {', '.join(unknown)}.",
+            next_step=f"It takes {', '.join(sorted(declared))}: check [jobs] in "
+            "config/factory.toml.",
+        )
     return notebook
 
 
@@ -222,8 +306,9 @@ def _execute_cells(
     from traitlets.config import Config
 
     os.environ[AS_OF_ENV] = present  # which the kernel takes for now
-    # a termination ends the run like Ctrl-C: the kernel's loop swallows other exceptions
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A termination, or the end of the terminal, ends the run like Ctrl-C: the kernel's loop
+    # swallows other exceptions.
+    before = {name: signal.signal(name, signal.default_int_handler) for name in ENDING_SIGNALS}
     try:
         papermill.execute_notebook(
             str(file),
@@ -248,7 +333,8 @@ def _execute_cells(
     except KeyboardInterrupt:
         return replace(record, status="killed", error="Stopped by a signal.")
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for name, handler in before.items():
+            signal.signal(name, handler)
         del os.environ[AS_OF_ENV]
     return replace(record, status="failed", error=error)
 
@@ -261,15 +347,19 @@ def _finish(
     at: datetime,
     *,
     code: bool,
+    finder: bool,
 ) -> records.RunRecord:
-    """Write notebook, report and record of an executed run, without secrets."""
+    """Write notebook, report and record of an executed run, without secrets.
+
+    A ``finder`` is a job whose work is to find trouble: finding it is no failure of the job.
+    """
     import nbformat
 
     mask = settings.secrets.mask
     metrics = report.metrics(executed)
     summary = mask(str(metrics.pop("summary", "")))
     level = str(metrics.pop("level", ""))
-    if record.status == "ok" and level == "fail":
+    if record.status == "ok" and level == "fail" and not finder:
         record = replace(record, status="failed", error=summary)
     record = record.finish(
         record.status,
@@ -281,33 +371,66 @@ def _finish(
         mlflow_run_id=metrics.pop("mlflow_run_id", None),
         metrics=metrics,
     )
-    text = mask(nbformat.writes(executed))
-    page = report.render(nbformat.reads(text, as_version=4), record, code=code)
-    write_atomically(folder / "notebook.ipynb", text)
+    executed = _masked(executed, mask)
+    page = report.render(executed, record, code=code)
+    write_atomically(folder / "notebook.ipynb", nbformat.writes(executed))
     write_atomically(folder / "report.html", page)
     records.save_record(folder, record)
     return record
 
 
-def _remember(
+# Keys whose text is the notebook format's own: a secret that reads `data` is no part of it.
+_FORMAT = {"cell_type", "output_type", "id", "name", "kernelspec", "language_info", "tags"}
+
+
+def _masked(part: Any, mask: Callable[[str], str]) -> Any:
+    """Return a part of a notebook with the secrets in its texts replaced, its form untouched."""
+    if isinstance(part, str):
+        return mask(part)
+    if isinstance(part, dict):
+        changed = {k: v if k in _FORMAT else _masked(v, mask) for k, v in part.items()}
+        return type(part)(changed)
+    return [_masked(each, mask) for each in part] if isinstance(part, list) else part
+
+
+def _remember_start(
+    settings: Settings, record: records.RunRecord, folder: Path, began: datetime
+) -> None:
+    """Store that a run of the present has begun, before anything can end its process."""
+    note = {"pid": record.pid, "folder": folder.relative_to(settings.paths.runs).as_posix()}
+    with open_state(settings) as state:
+        marks.set_mark(state, marks.STARTED, record.job, began, note)
+
+
+def _remember_end(
     settings: Settings,
+    state: State,
+    folder: Path,
     record: records.RunRecord,
     began: datetime,
     at: datetime,
     after_run: AfterRun | None,
 ) -> None:
-    """Record the run in the shared state.
+    """Store how the run ended.
 
     The mark is as of the run's beginning, so that what was stored meanwhile is new to the
     next. Without ``after_run`` the run is not of the present: it is counted and no more,
     for how it ended says nothing of now.
     """
-    with open_state(settings) as state:
-        calls.count_tick(state, record.job, record.status, at)
-        if after_run:
-            note = {"status": record.status, "summary": record.summary, "error": record.error}
-            marks.set_mark(state, marks.LAST_RUN, record.job, began, note)
-            after_run(state, settings, record, at)
+    calls.count_tick(state, record.job, record.status, at)
+    if after_run:
+        note = {
+            "status": record.status,
+            "level": record.level,
+            "summary": record.summary,
+            "error": record.error,
+            "ended": epoch(at),
+            "folder": folder.relative_to(settings.paths.runs).as_posix(),
+        }
+        marks.set_mark(state, marks.LAST_RUN, record.job, began, note)
+    marks.delete_mark(state, marks.STARTED, record.job)
+    if after_run:
+        after_run(state, settings, record, at)
 
 
 def _attach(settings: Settings, folder: Path, record: records.RunRecord) -> records.RunRecord:

@@ -159,11 +159,21 @@ class TrainingSettings(Section, frozen=True):
 
 
 class AlertSettings(Section, frozen=True):
-    """The channels of alerts, and when an open one is repeated or becomes critical."""
+    """The channels of alerts, and when an open one is repeated or becomes critical.
 
-    cooldown_h: NonNegative = 6.0
+    Attributes
+    ----------
+    digest_at : str
+        Local time from which the first run of a day repeats what is still open.
+    link : str
+        The address under which the folder of runs is served, for the links of messages;
+        without it they name the file.
+    """
+
+    digest_at: Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "07:00"
     escalate_after_h: NonNegative = 24.0
     key_warning_days: Count = 14
+    link: str = ""
     channels: tuple[Literal["file", "stderr"], ...] = ("file", "stderr")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
@@ -48,6 +49,8 @@ class Secrets:
     siar_user: Secret
     siar_password: Secret
     influxdb_v2_token: Secret
+    alert_urls: Secret  # of apprise, with spaces between them
+    heartbeat_url: Secret
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> Secrets:
@@ -62,13 +65,18 @@ class Secrets:
 def hide(text: str, secrets: Iterable[Secret]) -> str:
     """Return ``text`` without the secrets, in whatever form it has them.
 
-    Secrets of fewer than four letters are not hidden.
+    Secrets of fewer than four letters are not hidden. The user of any address is, from
+    whatever setting or error it came.
     """
-    for plain in (secret.reveal() for secret in secrets):
+    for plain in (word for secret in secrets for word in secret.reveal().split()):
         if len(plain) >= 4:
             for form in _forms(plain):
                 text = text.replace(form, "***")
-    return text
+    return _USER.sub(r"\1***@", text)
+
+
+# scheme://user:password@host; a user or password with a / or @ is written in percent code
+_USER = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*:(?:\\?/){2})[^\s/\\@\"'<>]+@")
 
 
 @cache

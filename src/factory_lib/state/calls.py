@@ -7,7 +7,7 @@ and secrets; and for each job the number of its ticks by outcome and day.
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
-from factory_lib.clock import epoch
+from factory_lib.clock import epoch, from_epoch
 from factory_lib.state.database import State
 
 Component = Literal["http", "store", "registry"]
@@ -78,6 +78,14 @@ def ticks_since(state: State, since: datetime) -> list[Tick]:
         "SELECT job, outcome, count FROM tick WHERE day >= ?", (since.date().isoformat(),)
     )
     return [Tick(*row) for row in rows]
+
+
+def last_ticks(state: State, now: datetime) -> dict[str, datetime]:
+    """Return the last tick of each job up to ``now``."""
+    rows = state.query(
+        "SELECT job, max(last_at) FROM tick WHERE last_at <= ? GROUP BY job", (epoch(now),)
+    )
+    return {job: from_epoch(at) for job, at in rows}
 
 
 def delete_ticks_before(state: State, instant: datetime) -> int:

@@ -23,6 +23,9 @@ from factory_lib.state.database import Hosts
 MARGIN = 1.02
 LATEST_START_S = 0.5  # a turn that the machine slept through is given up for another one
 LONGEST_WAIT_S = 300.0  # no process waits for a turn further off
+# A turn or an open circuit further off was stored while the clock was ahead: no provider
+# closes itself for longer than a day.
+LONGEST_BLOCK_S = 86_400.0
 
 
 def step_s(limits: SourceSettings) -> float:
@@ -69,7 +72,7 @@ def _reserve(hosts: Hosts, host: str, limits: SourceSettings, now: float) -> flo
             "SELECT next_at, day, used FROM spacing WHERE host = ?", (host,)
         ).fetchone() or (0.0, "", 0)
         used = used if day == today.isoformat() else 0
-        turn = max(now, next_at)
+        turn = max(now, next_at) if next_at - now <= LONGEST_BLOCK_S else now
         if limits.requests_per_day and used >= limits.requests_per_day:
             midnight = datetime.combine(today, datetime.min.time(), UTC) + timedelta(days=1)
             raise QuotaError(
@@ -99,7 +102,7 @@ _CLOSED = (0, 0.0, 0)  # a host without a row
 def refuse_if_open(hosts: Hosts, host: str, now: datetime) -> None:
     """Raise ``CircuitOpen`` while the circuit of ``host`` is open; read only."""
     _, open_until, _ = _row(hosts, host)
-    if now.timestamp() < open_until:
+    if 0 < open_until - now.timestamp() <= LONGEST_BLOCK_S:
         raise CircuitOpen(host, from_epoch(int(open_until)))
 
 
@@ -117,7 +120,7 @@ def pass_breaker(hosts: Hosts, host: str, now: datetime, rules: BreakerSettings)
         if failures < rules.failures:
             return
         busy_until = max(open_until, probing + rules.open_s if probing else 0.0)
-        if now.timestamp() < busy_until:
+        if 0 < busy_until - now.timestamp() <= LONGEST_BLOCK_S:
             raise CircuitOpen(host, from_epoch(int(busy_until)))
         connection.execute(
             "UPDATE breaker SET probing = ? WHERE host = ?", (int(now.timestamp()), host)

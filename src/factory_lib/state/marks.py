@@ -10,7 +10,14 @@ from factory_lib.state.database import State
 LATEST_SLOT = "latest"  # the end of the newest slot of a series
 STORED = "stored"  # when a series last got a new or revised value
 DRIFT = "drift"  # since when the forecasts of a series have been out of line; the note says how
-LAST_RUN = "job"  # when a job last began; the note holds its status, verdict and error
+LAST_RUN = "job"  # when a job last began; the note holds how it ended, and its folder
+STARTED = "start"  # a run that has not ended: when it began; the note holds process and folder
+PAUSED = "pause"  # since when a job is paused; the note says until when, and by whom
+CRON = "cron"  # when cron last called; the note says since when without a long silence
+CHAMPION = "champion"  # the instant up to which the serving version of a model has learnt
+CHANNEL = "channel"  # what a channel was last sent, or could not be
+# Topics whose instants are those of a run: none of them can lie after now.
+OF_RUNS = (STORED, DRIFT, LAST_RUN, STARTED, PAUSED, CRON, CHANNEL)
 
 
 class Mark(NamedTuple):
@@ -24,6 +31,11 @@ def set_mark(state: State, topic: str, entity: str, at: datetime, note: Any = No
     """Remember when ``topic`` last happened to ``entity``."""
     row = (topic, entity, epoch(at), json.dumps(note))
     state.change("INSERT OR REPLACE INTO mark VALUES (?, ?, ?, ?)", [row])
+
+
+def delete_mark(state: State, topic: str, entity: str) -> int:
+    """Forget that ``topic`` happened to ``entity``; return how many marks that removed."""
+    return state.change("DELETE FROM mark WHERE topic = ? AND entity = ?", [(topic, entity)])
 
 
 def get_mark(state: State, topic: str, entity: str) -> Mark | None:

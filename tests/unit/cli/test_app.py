@@ -85,7 +85,7 @@ def test_a_mistyped_word_names_the_nearest(
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["jobs", "x"], "Got unexpected extra argument (x). See `factory jobs --help`."),
+        (["index", "x"], "Got unexpected extra argument (x). See `factory index --help`."),
         (
             ["--json", "plan", "--pin", "a"],
             "'--pin' requires 3 arguments. See `factory plan --help`.",

@@ -1,4 +1,4 @@
-"""Alerts: reported once when new, worse or over, again after the cooldown, never while muted."""
+"""Alerts: reported once when new, worse or over, then once a day, never while muted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from factory_lib.monitoring.alerts import Event, Severity
 from factory_lib.runs.records import RunRecord
 from factory_lib.settings import load
 from factory_lib.state import limiter, open_state
-from factory_lib.state.marks import DRIFT, get_mark
+from factory_lib.state.marks import DRIFT, LATEST_SLOT, get_mark, set_mark
 
 HOUR = timedelta(hours=1)
 WARNING = Event("gap", "spot_eur_mwh", Severity.WARNING, "8 slots missing")
@@ -32,10 +32,11 @@ def now(ctx: RunContext) -> datetime:
     return ctx.clock.now()
 
 
-def test_a_fault_is_reported_once_and_again_after_the_cooldown(
+def test_a_fault_is_reported_once_and_again_in_the_digest_of_the_next_morning(
     ctx: RunContext, now: datetime
 ) -> None:
-    for hours, news in ((0, ["opened"]), (1, []), (5.9, []), (6, ["still open"]), (7, [])):
+    # the clock stands at noon in Madrid, the digest is due at seven
+    for hours, news in ((0, ["opened"]), (1, []), (18.9, []), (19, ["still open"]), (20, [])):
         alerts.raise_event(ctx.state, WARNING, now + hours * HOUR)
         assert news_of(ctx, now + hours * HOUR) == news
     assert alerts.alert_rows(ctx.state)[0]["count"] == 5
@@ -218,6 +219,22 @@ GAPS = pd.DataFrame(
 )
 
 
+@pytest.fixture
+def some_data(ctx: RunContext) -> None:
+    set_mark(ctx.state, LATEST_SLOT, "spot_eur_mwh", ctx.as_of)
+
+
+def test_an_empty_store_is_one_line(ctx: RunContext) -> None:
+    alerts.after_gaps(ctx, GAPS)
+    (row,) = alerts.alert_rows(ctx.state)
+    assert (row["entity"], row["severity"]) == ("all series", "warning")
+    assert "no data yet" in row["message"]
+    set_mark(ctx.state, LATEST_SLOT, "spot_eur_mwh", ctx.as_of)
+    alerts.after_gaps(ctx, GAPS)
+    assert [row["entity"] for row in alerts.alert_rows(ctx.state)] == ["pvpc_eur_mwh"]
+
+
+@pytest.mark.usefixtures("some_data")
 def test_only_moderate_and_critical_missing_gaps_alert(ctx: RunContext) -> None:
     alerts.after_gaps(ctx, GAPS)
     (row,) = alerts.alert_rows(ctx.state)
@@ -225,6 +242,7 @@ def test_only_moderate_and_critical_missing_gaps_alert(ctx: RunContext) -> None:
     assert row["message"] == "63 slots missing, the longest gap has 60 h."
 
 
+@pytest.mark.usefixtures("some_data")
 @pytest.mark.parametrize(
     ("left", "message"),
     [

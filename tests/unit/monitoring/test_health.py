@@ -19,7 +19,7 @@ from msgspec import structs
 
 from factory_lib import settings as factory_settings
 from factory_lib.clock import SystemClock
-from factory_lib.monitoring import alerts, health
+from factory_lib.monitoring import alerts, diagnostics, health
 from factory_lib.settings import Settings
 from factory_lib.settings.secrets import Secret
 from factory_lib.state import open_state
@@ -53,8 +53,10 @@ def with_key(settings: Settings, text: str) -> Settings:
     return structs.replace(settings, secrets=replace(settings.secrets, aemet_api_key=Secret(text)))
 
 
-def check_of(settings: Settings, name: str, *, providers: bool = False) -> health.DiagnosticCheck:
-    (check,) = [c for c in health.examine(settings, providers=providers) if c.name == name]
+def check_of(
+    settings: Settings, name: str, *, providers: bool = False
+) -> diagnostics.DiagnosticCheck:
+    (check,) = [c for c in diagnostics.examine(settings, providers=providers) if c.name == name]
     return check
 
 
@@ -67,14 +69,14 @@ def open_alerts(settings: Settings) -> list[tuple[str, str]]:
 
 def test_a_key_s_end_is_read_from_it() -> None:
     expiry = datetime.fromisoformat("2026-07-01T12:00:00+00:00")
-    assert health.token_expiry(token(expiry)) == expiry
+    assert diagnostics.token_expiry(token(expiry)) == expiry
 
 
 @pytest.mark.parametrize(
     "text", ["", "x", "a.b", "a.b.c", "e30.e30.e30", "e30.W10.x", "e30.bnVsbA.x"]
 )
 def test_what_is_no_token_has_no_end(text: str) -> None:
-    assert health.token_expiry(text) is None
+    assert diagnostics.token_expiry(text) is None
 
 
 @pytest.mark.parametrize(
@@ -97,22 +99,22 @@ def test_a_key_is_warned_of_before_it_ends(
 
 
 def test_a_replay_raises_no_alert_of_a_key(demo: Settings) -> None:
-    health.examine(with_key(demo, "no token"), keys_only=True, notify=False)
+    diagnostics.examine(with_key(demo, "no token"), keys_only=True, notify=False)
     assert open_alerts(demo) == []
 
 
 def test_a_renewed_key_ends_the_alert(demo: Settings) -> None:
-    health.examine(with_key(demo, "no token"))
+    diagnostics.examine(with_key(demo, "no token"))
     assert open_alerts(demo) == [("aemet_api_key", "critical")]
-    health.examine(with_key(demo, token(SystemClock().now() + timedelta(days=90))))
+    diagnostics.examine(with_key(demo, token(SystemClock().now() + timedelta(days=90))))
     assert open_alerts(demo) == []
 
 
 def test_providers_that_answer_are_well(demo: Settings) -> None:
-    checks = health.examine(demo, providers=True)
+    checks = diagnostics.examine(demo, providers=True)
     statuses = {check.name: check.status for check in checks}
     assert {statuses[name] for name in ("ree", "omie", "esios", "open_meteo")} == {"ok"}
-    assert health.worst(checks) == "ok"
+    assert diagnostics.worst(checks) == "ok"
 
 
 def test_a_machine_without_network_fails_and_says_what_to_do(home: Path) -> None:
@@ -134,27 +136,33 @@ def test_a_damaged_store_fails(demo: Settings) -> None:
 def test_a_full_disk_is_seen(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, free_gb: float, status: str
 ) -> None:
-    monkeypatch.setattr(health.shutil, "disk_usage", lambda _: SimpleNamespace(free=free_gb * 1e9))
+    monkeypatch.setattr(
+        diagnostics.shutil, "disk_usage", lambda _: SimpleNamespace(free=free_gb * 1e9)
+    )
     assert check_of(settings, "disk").status == status
 
 
 @pytest.mark.parametrize(
-    ("jobs", "series", "said"),
+    ("state", "arrived", "said"),
     [
-        ([], [], "no job has run yet"),
-        (["ingest"], [], "nothing was ingested yet"),
-        (["ingest"], ["spot_eur_mwh"], "every series are well. Open alerts: 1."),
+        ("never", None, "no job has run yet"),
+        ("ok", None, "nothing was ingested yet"),
+        ("ok", "2026-04-15T10:00Z", "every series are well. Open alerts: 1."),
     ],
     ids=["fresh", "without values", "in use"],
 )
 def test_what_is_not_there_yet_is_not_called_well(
-    jobs: list[str], series: list[str], said: str
+    state: str, arrived: str | None, said: str
 ) -> None:
     tables = {
-        "jobs": pd.DataFrame({"job": jobs, "status": ["ok"] * len(jobs)}),
-        "latest": pd.DataFrame({"series": series, "behind_h": [0.0] * len(series)}),
-        "alerts": pd.DataFrame({"topic": ["plan"]}),
+        "jobs": pd.DataFrame(
+            {"job": ["ingest"], "status": [state], "overdue_since": [pd.NaT], "pause": [""]}
+        ),
+        "latest": pd.DataFrame(
+            {"series": ["spot_eur_mwh"], "until": [pd.Timestamp(arrived)], "behind_h": [0.0]}
+        ),
+        "alerts": pd.DataFrame({"topic": ["plan"], "severity": ["warning"]}),
     }
-    result = health.summarise([health.DiagnosticCheck("disk", "ok", "82 GB free")], tables)
+    result = health.summarise([diagnostics.DiagnosticCheck("disk", "ok", "82 GB free")], tables)
     assert said in result.summary
-    assert result.status == "ok"
+    assert result.status == "warn"

@@ -155,7 +155,7 @@ def test_an_unreadable_record_is_shown_and_stops_no_other(
     good = make_run(paths.runs, NOW, gone)
     bad = make_run(paths.runs, NOW, gone)
     (bad / "run.json").write_bytes(content.encode(errors="surrogateescape"))
-    assert records.mark_killed(paths.runs, NOW) == 1
+    assert len(records.mark_killed(paths.runs, NOW)) == 1
     statuses = [records.read_record(folder).status for folder in (good, bad)]
     assert statuses == ["killed", "unreadable"]
     page = report.write_index(paths).read_text(encoding="utf-8")
@@ -193,6 +193,6 @@ def test_a_killed_run_keeps_no_working_copy(tmp_path: Path, gone: int) -> None:
 def test_only_the_last_two_days_with_runs_are_looked_at(tmp_path: Path, gone: int) -> None:
     for days in (0, 7, 8):
         make_run(tmp_path, NOW - timedelta(days=days), gone)
-    assert records.mark_killed(tmp_path, NOW) == 2
+    assert len(records.mark_killed(tmp_path, NOW)) == 2
     statuses = [records.read_record(folder).status for folder in records.folders(tmp_path)]
     assert statuses == ["killed", "killed", "started"]

@@ -130,7 +130,7 @@ def test_what_cron_would_refuse_or_never_run_is_refused(cron: str) -> None:
     [
         (TrainingSettings, {"minimum_rows": 0}, r"minimum_rows\] must be at least 1, not 0"),
         (BreakerSettings, {"open_s": -1}, r"open_s\] must be at least 0, not -1"),
-        (AlertSettings, {"cooldown_h": -6}, r"cooldown_h\] must be at least 0, not -6"),
+        (AlertSettings, {"escalate_after_h": -6}, r"escalate_after_h\] must be at least 0, not -6"),
         (RetentionSettings, {"backups": 0}, r"backups\] must be at least 1, not 0"),
         (
             JobSettings,

@@ -1,0 +1,336 @@
+"""Diagnostics: keys, providers, channels, store, registry, schedule, backups and disk.
+
+Each check that is not ok names its next step.
+"""
+
+import base64
+import json
+import shutil
+import sqlite3
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median_high
+
+from msgspec import structs
+
+from factory_lib import sources
+from factory_lib.clock import MADRID, SystemClock, from_epoch
+from factory_lib.errors import AuthError, FactoryError, NoDataYet, SourceError
+from factory_lib.http import Http, Reply
+from factory_lib.monitoring import alerts, channels
+from factory_lib.pipeline.targets import clients
+from factory_lib.results import ResultStatus
+from factory_lib.runs import schedule
+from factory_lib.runs.status import is_scheduled
+from factory_lib.settings import Settings
+from factory_lib.settings.secrets import Secret
+from factory_lib.state import State, marks, open_state
+from factory_lib.state.cron_calls import cron_calls
+from factory_lib.store import open_store
+
+LITTLE_DISK_GB, TOO_LITTLE_DISK_GB = 5.0, 1.0
+LARGEST_SKEW_S = 60.0  # of this clock against the providers'
+OLDEST_BACKUP = timedelta(days=8)  # weekly_cleanup takes one a week
+OLDEST_CHAMPION = timedelta(days=14)
+RENEW = (
+    "Get a new one at https://opendata.aemet.es/centrodedescargas/altaUsuario and put it into .env."
+)
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class DiagnosticCheck:
+    """Finding on one thing, with the next step where it is not ok."""
+
+    name: str
+    status: ResultStatus
+    finding: str
+    next_step: str = ""
+
+
+def worst(checks: Sequence[DiagnosticCheck]) -> ResultStatus:
+    """Return the status of the worst check."""
+    statuses = {check.status for check in checks}
+    return "fail" if "fail" in statuses else "warn" if "warn" in statuses else "ok"
+
+
+def examine(
+    settings: Settings, *, keys_only: bool = False, providers: bool = False, notify: bool = True
+) -> list[DiagnosticCheck]:
+    """Check everything; ``providers`` also asks each enabled provider whether it answers.
+
+    A key that ends soon, has ended or is refused raises an alert and one that is well
+    ends it, unless ``notify`` is False; nothing is written then unless a provider is asked.
+    """
+    clock = SystemClock(settings.clock_offset_s)
+    with open_state(settings, lazy=True) as state:
+        checks = list(_keys(settings, state, clock))
+        if notify:
+            events = [
+                alerts.Event(
+                    "key",
+                    key.name,
+                    alerts.SEVERITIES[key.status],
+                    f"{key.finding}. {key.next_step}",
+                )
+                for key in checks
+                if key.status != "ok"
+            ]
+            alerts.reconcile(state, "key", events, clock.now())
+        if providers:
+            checks += _providers(settings, state, clock)
+        if not keys_only:
+            now = clock.now()
+            checks += [
+                _channels(settings, state),
+                _cron(settings, state, now),
+                _backups(settings, now),
+                _champions(state, now),
+            ]
+    if not keys_only:
+        checks += [_store(settings), _registry(settings), _time_zone(), _disk(settings)]
+    return checks
+
+
+# -- keys ------------------------------------------------------------------------------
+
+
+def _keys(settings: Settings, state: State, clock: SystemClock) -> Iterator[DiagnosticCheck]:
+    for name, spec in sources.SOURCES.items():
+        for key in dict.fromkeys((*spec.keys, *(key for _, key in spec.keyed))):
+            secret: Secret = getattr(settings.secrets, key)
+            if not secret:
+                effect = f"{name} does without it" if spec.keyed else f"{name} is skipped"
+                yield DiagnosticCheck(key, "ok", f"not set: {effect}")
+            elif key == "aemet_api_key":
+                yield _aemet_key(settings, state, clock, secret)
+            else:
+                yield DiagnosticCheck(key, "ok", f"set, for {name}")
+
+
+def _aemet_key(
+    settings: Settings, state: State, clock: SystemClock, secret: Secret
+) -> DiagnosticCheck:
+    """Check AEMET's key, which ends after a hundred days; only a person can renew it."""
+    name = "aemet_api_key"
+    now = clock.now()
+    expiry = token_expiry(secret.reveal())
+    if expiry is None or expiry <= now:
+        unreadable = "it is no token with an expiry, which AEMET refuses"
+        finding = f"expired on {expiry:%Y-%m-%d}" if expiry else unreadable
+        return DiagnosticCheck(name, "fail", finding, RENEW)
+    days = (expiry - now) / _DAY
+    finding = f"valid until {expiry:%Y-%m-%d}, {days:.0f} days left"
+    if days <= settings.alerts.key_warning_days:
+        return DiagnosticCheck(name, "warn", finding, RENEW)
+    if sources.missing("aemet", settings):
+        return DiagnosticCheck(name, "ok", f"{finding}; AEMET is switched off here")
+    impatient = _impatient(settings)
+    try:
+        with clients(impatient, state, clock, ["aemet"]) as opened, suppress(NoDataYet):
+            place = opened["aemet"].places()[0]
+            opened["aemet"].fetch_window(["temperature_c"], place, now - timedelta(hours=1), now)
+    except AuthError as refusal:
+        return DiagnosticCheck(name, "fail", f"AEMET refuses it: {refusal.detail}", RENEW)
+    except SourceError as error:
+        return DiagnosticCheck(name, "ok", f"{finding}; AEMET could not be asked: {error.detail}")
+    return DiagnosticCheck(name, "ok", f"{finding}, accepted by AEMET")
+
+
+def token_expiry(token: str) -> datetime | None:
+    """Return the ``exp`` claim of a JSON Web Token (RFC 7519), or None; UTC."""
+    try:
+        _, payload, _ = token.split(".")
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return from_epoch(int(claims["exp"]))
+    except (ValueError, KeyError, TypeError, OverflowError):
+        return None
+
+
+# -- providers and clock ---------------------------------------------------------------
+
+
+def _impatient(settings: Settings) -> Settings:
+    """Return settings that wait a few seconds for a provider, and try once."""
+    impatient = {
+        name: structs.replace(spec, retries=0, connect_timeout_s=3.0, read_timeout_s=5.0)
+        for name, spec in settings.sources.items()
+    }
+    return structs.replace(settings, sources=impatient)
+
+
+def _providers(settings: Settings, state: State, clock: SystemClock) -> list[DiagnosticCheck]:
+    """Ask every enabled host for its first page, all at once; any answer will do."""
+    names = [name for name in settings.sources if not sources.missing(name, settings)]
+    skews: list[float] = []
+    ask = partial(_provider, settings=_impatient(settings), state=state, clock=clock, skews=skews)
+    with ThreadPoolExecutor(max(1, len(names))) as pool:
+        checks = list(pool.map(ask, names))
+    if {check.status for check in checks} == {"warn"}:
+        checks = [replace(check, status="fail") for check in checks]
+    if skews and not settings.simulated:
+        checks.append(_clock(skews))
+    return checks
+
+
+def _provider(
+    name: str, settings: Settings, state: State, clock: SystemClock, skews: list[float]
+) -> DiagnosticCheck:
+    """Check that a provider answers; add the seconds by which this clock is ahead."""
+
+    def note_date(reply: Reply) -> NoDataYet:
+        if "date" in reply.headers:
+            date = parsedate_to_datetime(reply.headers["date"])
+            skews.append((clock.now() - date).total_seconds())
+        return NoDataYet(name, "it answers")
+
+    try:
+        with closing(Http(name, settings, state, clock)) as http, suppress(NoDataYet):
+            http.get("/", check=note_date)
+    except SourceError as error:
+        finding = f"{error.detail} ({settings.sources[name].base_url})"
+        remedy = "Check the network and any proxy; until then other sources give its values."
+        return DiagnosticCheck(name, "warn", finding, remedy)
+    return DiagnosticCheck(name, "ok", "answers")
+
+
+def _clock(skews: Sequence[float]) -> DiagnosticCheck:
+    skew = median_high(skews)
+    finding = f"{skew:+.0f} s against the providers'"
+    if abs(skew) <= LARGEST_SKEW_S:
+        return DiagnosticCheck("clock", "ok", finding)
+    remedy = "Let the machine keep network time, for instance with systemd-timesyncd."
+    return DiagnosticCheck("clock", "fail", finding, remedy)
+
+
+def _time_zone() -> DiagnosticCheck:
+    now = SystemClock().now()
+    zone = f"{now.astimezone():%Z}"
+    finding = f"the machine keeps {zone}, and so does cron; market days are Europe/Madrid's"
+    if now.astimezone().utcoffset() == now.astimezone(MADRID).utcoffset():
+        finding = f"the machine keeps the plant's time ({zone})"
+    return DiagnosticCheck("time_zone", "ok", finding)
+
+
+# -- channels, schedule, backups and models ---------------------------------------------
+
+
+def _channels(settings: Settings, state: State) -> DiagnosticCheck:
+    urls = settings.secrets.alert_urls
+    heartbeat = settings.secrets.heartbeat_url
+    count, problem = channels.unsent(state)
+    if count:
+        finding = f"{count} messages could not be sent: {problem}"
+        return DiagnosticCheck("channels", "warn", finding, "Check ALERT_URLS in .env.")
+    if urls and find_spec("apprise") is None:
+        return DiagnosticCheck("channels", "warn", "apprise is not installed", channels.INSTALL)
+    parts = [
+        "alerts go to alerts.jsonl and stderr" + (", and by apprise" if urls else " only"),
+        "a heartbeat is sent" if heartbeat else "no heartbeat is set",
+    ]
+    return DiagnosticCheck("channels", "ok", "; ".join(parts))
+
+
+def _cron(settings: Settings, state: State, now: datetime) -> DiagnosticCheck:
+    """Check that cron calls; one that is gone cannot say so itself."""
+    calls = cron_calls(state, now)
+    if calls is None:
+        if not is_scheduled(settings, state, now):
+            return DiagnosticCheck("cron", "ok", "not used: the jobs of this profile run on demand")
+        remedy = "Install the schedule with `make cron-install`."
+        return DiagnosticCheck("cron", "warn", "never called a job here", remedy)
+    ago = (now - calls.last) / timedelta(hours=1)
+    finding = f"last called at {calls.last:%Y-%m-%d %H:%M}Z, {ago:.1f} h ago"
+    if schedule.cron_was_silent(settings, calls.last, now):
+        remedy = "See that cron runs, and that `crontab -l` holds the lines of `make cron-show`."
+        return DiagnosticCheck("cron", "fail", finding, remedy)
+    return DiagnosticCheck("cron", "ok", finding)
+
+
+def _backups(settings: Settings, now: datetime) -> DiagnosticCheck:
+    manifests = sorted((settings.paths.data / "backup").glob("*/manifest.json"))
+    first_day = min(settings.paths.runs.glob("????-??-??"), default=None)
+    if not manifests:
+        began = _instant(first_day.name, "%Y-%m-%d") if first_day else None
+        if began is None or now - began < OLDEST_BACKUP:
+            return DiagnosticCheck("backup", "ok", "none yet: weekly_cleanup takes one a week")
+        return DiagnosticCheck("backup", "warn", "there is none", "Take one: `factory backup`.")
+    taken = _instant(manifests[-1].parent.name, "%Y-%m-%dT%H%M%SZ")
+    if taken is None or now - taken <= OLDEST_BACKUP:
+        return DiagnosticCheck("backup", "ok", f"newest: {manifests[-1].parent.name}")
+    finding = f"the newest is {(now - taken) / _DAY:.0f} days old"
+    return DiagnosticCheck("backup", "warn", finding, "Take one: `factory backup`.")
+
+
+def _instant(name: str, form: str) -> datetime | None:
+    try:
+        return datetime.strptime(name, form).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def _champions(state: State, now: datetime) -> DiagnosticCheck:
+    learnt = {name: mark.at for name, mark in marks.get_marks(state, marks.CHAMPION).items()}
+    if not learnt:
+        return DiagnosticCheck("models", "ok", "none serves yet: documented rules do")
+    ages = {name: (now - at) / _DAY for name, at in learnt.items()}
+    finding = ", ".join(f"{name} {age:.0f} days" for name, age in sorted(ages.items()))
+    if max(ages.values()) * _DAY <= OLDEST_CHAMPION:
+        return DiagnosticCheck("models", "ok", f"trained: {finding}")
+    remedy = "Train with `make train`; its report says why a champion stays."
+    return DiagnosticCheck("models", "warn", f"trained long ago: {finding}", remedy)
+
+
+# -- store, registry and disk ----------------------------------------------------------
+
+
+def _store(settings: Settings) -> DiagnosticCheck:
+    try:
+        with closing(open_store(settings, lazy=True)) as store:
+            rows = store.inventory()["rows"].sum()
+    except FactoryError as error:
+        return DiagnosticCheck("store", "fail", error.message, error.next_step)
+    finding = f"{settings.store.backend}, {store.origin}, {rows:,} rows"
+    return DiagnosticCheck("store", "ok", finding)
+
+
+def _registry(settings: Settings) -> DiagnosticCheck:
+    file = settings.paths.runs / "mlflow.db"
+    if not file.is_file():
+        return DiagnosticCheck("mlflow", "ok", "no database yet: the first training makes it")
+    try:
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
+            (runs,) = database.execute("SELECT count(*) FROM runs").fetchone()
+            (versions,) = database.execute("SELECT count(*) FROM model_versions").fetchone()
+    except sqlite3.Error as error:
+        finding = f"{file} cannot be read: {error}"
+        return DiagnosticCheck("mlflow", "fail", finding, "Restore a backup: `factory restore`.")
+    return DiagnosticCheck("mlflow", "ok", f"{runs} runs, {versions} model versions")
+
+
+def _disk(settings: Settings) -> DiagnosticCheck:
+    data = settings.paths.data
+    folder = next(each for each in (data, *data.parents) if each.is_dir())
+    free_gb = shutil.disk_usage(folder).free / 1e9
+    used = f"data {_size_mb(data):,.0f} MB, runs {_size_mb(settings.paths.runs):,.0f} MB"
+    finding = f"{free_gb:,.1f} GB free; {used}"
+    if free_gb >= LITTLE_DISK_GB:
+        return DiagnosticCheck("disk", "ok", finding)
+    status: ResultStatus = "warn" if free_gb >= TOO_LITTLE_DISK_GB else "fail"
+    remedy = "Lower [retention] in config/factory.toml and run `make maintenance`."
+    return DiagnosticCheck("disk", status, finding, remedy)
+
+
+def _size_mb(folder: Path) -> float:
+    size = 0
+    for file in folder.rglob("*"):
+        with suppress(OSError):  # removed just now
+            size += file.stat().st_size if file.is_file() else 0
+    return size / 1e6

@@ -1,0 +1,143 @@
+"""State of each job: begun, ended, due, overdue, paused or never run. Only looks.
+
+Standard library only: `factory jobs` and the live page read it.
+"""
+
+from datetime import datetime, timedelta
+from typing import Literal, NamedTuple, cast
+
+from factory_lib.clock import from_epoch
+from factory_lib.runs import due, schedule
+from factory_lib.runs.pauses import Pause, pauses
+from factory_lib.runs.records import ending_of, is_alive
+from factory_lib.settings import Settings
+from factory_lib.state import State, calls, marks
+from factory_lib.state.cron_calls import Calls, cron_calls
+from factory_lib.state.marks import Mark
+
+JobState = Literal["ok", "warn", "failed", "killed", "running", "hanging", "never"]
+
+
+class JobStatus(NamedTuple):
+    """The state of one job; times are UTC.
+
+    Attributes
+    ----------
+    status : str
+        How its last run ended; ``running``, ``hanging`` (running for more than twice the
+        longest time of a cell), or ``never``.
+    started_at, ended_at : datetime or None
+        Of its last run; of an earlier version's run the end is not known.
+    called_at : datetime or None
+        Its last tick, due or not.
+    overdue_since : datetime or None
+        The call of its schedule that did not come.
+    pause : Pause or None
+    waiting : str
+        Why a tick has nothing to do now; empty where the job is due.
+    folder : str
+        The folder of its last run, below that of all runs.
+    """
+
+    job: str
+    notebook: str
+    cron: str
+    status: JobState
+    started_at: datetime | None
+    ended_at: datetime | None
+    called_at: datetime | None
+    overdue_since: datetime | None
+    pause: Pause | None
+    waiting: str
+    summary: str
+    folder: str
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether a person should look."""
+        return self.status in ("failed", "killed", "hanging") or self.overdue_since is not None
+
+
+def is_scheduled(settings: Settings, state: State, now: datetime) -> bool:
+    """Return whether cron is expected to call: it did before, or the profile lives by it."""
+    lives_by_it = settings.origin == "real" and any(s.enabled for s in settings.sources.values())
+    return lives_by_it or cron_calls(state, now) is not None
+
+
+def job_statuses(settings: Settings, state: State, now: datetime) -> list[JobStatus]:
+    """Return the state of every job of the settings, in their order."""
+    called = calls.last_ticks(state, now)
+    starts = marks.get_marks(state, marks.STARTED)
+    ends = marks.get_marks(state, marks.LAST_RUN)
+    paused = pauses(state, now)
+    cron = cron_calls(state, now)
+    statuses = []
+    for job in settings.jobs:
+        status = _status_of(settings, job, starts.get(job), ends.get(job), now)
+        overdue_since = None
+        if cron and job not in paused and status.status != "running":
+            overdue_since = _overdue_since(status.cron, called.get(job), cron, now)
+        statuses.append(
+            status._replace(
+                called_at=called.get(job),
+                overdue_since=overdue_since,
+                pause=paused.get(job),
+                waiting=due.nothing_due(settings, state, job, now) or "",
+            )
+        )
+    return statuses
+
+
+def _status_of(
+    settings: Settings, job: str, start: Mark | None, end: Mark | None, now: datetime
+) -> JobStatus:
+    """Return the state of a job by its last run alone."""
+    spec = settings.jobs[job]
+    last = start or end
+    return JobStatus(
+        job=job,
+        notebook=spec.notebook,
+        cron=spec.cron,
+        status=_state_of(start, end, now, timedelta(seconds=2 * spec.timeout_s)),
+        started_at=last.at if last else None,
+        ended_at=None if start or not end else _ended_at(end),
+        called_at=None,
+        overdue_since=None,
+        pause=None,
+        waiting="",
+        summary=_summary(start, end),
+        folder=last.note.get("folder", "") if last else "",
+    )
+
+
+def _state_of(start: Mark | None, end: Mark | None, now: datetime, longest: timedelta) -> JobState:
+    if start:
+        if not is_alive(start.note["pid"]):
+            return "killed"
+        return "hanging" if now - start.at > longest else "running"
+    if end:
+        ending = ending_of(end.note["status"], end.note.get("level") or "")
+        return cast(JobState, ending)
+    return "never"
+
+
+def _overdue_since(
+    cron: str, called_at: datetime | None, calls: Calls, now: datetime
+) -> datetime | None:
+    """Return the call that did not come though cron called other jobs, or None."""
+    expected = schedule.latest(cron, min(now, calls.last) - schedule.GRACE) if cron else None
+    since = max(called_at or calls.since, calls.since)
+    return expected if expected is not None and expected > since else None
+
+
+def _ended_at(end: Mark) -> datetime | None:
+    return from_epoch(end.note["ended"]) if "ended" in end.note else None
+
+
+def _summary(start: Mark | None, end: Mark | None) -> str:
+    if start and not is_alive(start.note["pid"]):
+        return "The process ended before the notebook did."
+    if start or not end:
+        return ""
+    note = end.note
+    return str(note.get("error") or note.get("summary") or note.get("verdict", ""))
