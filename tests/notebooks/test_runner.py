@@ -243,9 +243,9 @@ def test_a_run_whose_process_is_gone_is_marked_killed(checkout: Settings) -> Non
         "job", "live", "good", "started", "", records.stamp(NOW), gone.pid, {}
     )
     records.save_record(folder, started)
-    assert records.mark_killed(checkout.paths.runs, NOW + timedelta(minutes=5)) == 1
+    assert len(records.mark_killed(checkout.paths.runs, NOW + timedelta(minutes=5))) == 1
     assert records.load_record(folder).status == "killed"
-    assert records.mark_killed(checkout.paths.runs, NOW) == 0
+    assert records.mark_killed(checkout.paths.runs, NOW) == []
 
 
 def begin_slow_run(make_notebook: MakeNotebook, tmp_path: Path) -> subprocess.Popen[bytes]:

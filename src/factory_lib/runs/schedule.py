@@ -36,7 +36,8 @@ def latest(cron: str, until: datetime) -> datetime | None:
 
 def cron_was_silent(settings: Settings, last: datetime, now: datetime) -> bool:
     """Return whether cron, which called at ``last``, should have called long before ``now``."""
-    calls = (latest(spec.cron, now - LONGEST_SILENCE) for spec in settings.jobs.values())
+    cadences = {spec.cron for spec in settings.jobs.values() if spec.cron}
+    calls = (latest(cron, now - LONGEST_SILENCE) for cron in cadences)
     return any(call is not None and call > last + GRACE for call in calls)
 
 
