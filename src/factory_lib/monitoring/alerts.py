@@ -271,10 +271,12 @@ def _link(state: State, settings: Settings, topic: str, entities: Mapping[str, s
 def _aged(alert: AlertRecord, at: datetime, rules: AlertSettings) -> AlertRecord:
     """Return an alert as it is at ``at``: critical where it was open for too long.
 
+    Those of a plan are not: each plan judges them anew.
     What got better is not reported again, but must be when it gets as bad as it was.
     """
     open_for = at - alert.opened_at
-    if alert.status == "open" and open_for >= timedelta(hours=rules.escalate_after_h):
+    too_long = open_for >= timedelta(hours=rules.escalate_after_h)
+    if alert.status == "open" and alert.topic != "plan" and too_long:
         alert = replace(alert, severity=int(Severity.CRITICAL))
     if alert.status != "resolved" and alert.notified.isdigit():
         alert = replace(alert, notified=str(min(int(alert.notified), alert.severity)))

@@ -110,6 +110,16 @@ def test_a_warning_not_acknowledged_for_a_day_becomes_critical(
     assert alerts.alert_rows(ctx.state)[0]["severity"] == "critical"
 
 
+def test_a_plans_warning_stays_one_until_a_plan_makes_it_worse(
+    ctx: RunContext, now: datetime
+) -> None:
+    poor = alerts.Event("plan", "2026-03-02 index", alerts.Severity.WARNING, "Poor.")
+    alerts.raise_event(ctx.state, poor, now)
+    news_of(ctx, now)
+    news_of(ctx, now + 72 * HOUR)
+    assert alerts.alert_rows(ctx.state)[0]["severity"] == "warning"
+
+
 def test_a_muted_alert_is_reported_when_the_silence_ends(ctx: RunContext, now: datetime) -> None:
     alerts.raise_event(ctx.state, WARNING, now)
     alerts.mute(ctx.state, "gap/spot*", now + 2 * HOUR)
