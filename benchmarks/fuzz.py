@@ -148,7 +148,7 @@ class Bench:
         self.simulator.clock.set(case.now)
         if case.source == EXPORT:
             window = f"FechaInicial={case.start.date()}&FechaFinal={case.end.date()}"
-            query = f"/siar/siarapi/websiar/export.csv?Id=J17&{window}"
+            query = f"/siar/siarapi/websiar/export.csv?Id=J05&{window}"
             self.recording = {}
             self.respond(query, {})
         else:

@@ -48,10 +48,17 @@ def line(entry: Series) -> str:
     rules = [f"{kind}: {known(rule)}" for kind, rule in entry.publication.items()]
     rules += [f"{source}: {known(rule)}" for source, rule in entry.publication_by_source.items()]
     return (
-        f"| `{entry.name}` {entry.description} | {entry.unit} | {entry.measurement} "
+        f"| `{entry.name}` {entry.description} | {entry.unit} | {table(entry)} "
         f"| {entry.low:g} … {entry.high:g} "
         f"| {slots(entry)} | {'; '.join(rules)} | {', '.join(entry.sources)} |"
     )
+
+
+def table(entry: Series) -> str:
+    """Return where the values are stored."""
+    if entry.forecast_of:
+        return f"forecasts: `{entry.forecast_of}`, {entry.area}"
+    return entry.measurement
 
 
 def page() -> str:

@@ -38,6 +38,7 @@ class Kind(StrEnum):
     OBSERVED = "observed"
     REANALYSIS = "reanalysis"
     SYNTHETIC = "synthetic"
+    FORECAST = "forecast"  # of a series whose values are forecasts (``Series.forecast_of``)
 
 
 class Grid(StrEnum):
@@ -122,6 +123,9 @@ class Series:
         How long after the rule a value is merely late before it is missing.
     publication_by_source : mapping of str to rule
         Sources that publish sooner or later than their kind.
+    forecast_of, area : str
+        Set where the values are day-ahead forecasts: the series and place under which
+        the store keeps them among its forecasts.
     """
 
     name: str
@@ -136,6 +140,8 @@ class Series:
     since: datetime = ALWAYS
     grace: timedelta = timedelta(hours=1)
     publication_by_source: Mapping[str, Publication] = field(default_factory=dict)
+    forecast_of: str = ""
+    area: str = ""
 
     def outside(self, values: Any) -> Any:
         """Return which values of an array cannot be; NaN is none."""
@@ -251,6 +257,35 @@ def _plant(name: str, unit: str, description: str, high: float, cadence: Cadence
     )
 
 
+def _day_ahead(area: str, country: str, quantity: str, high: float) -> Series:
+    # Operators publish until 11:00 of the day before; the law allows until 18:00 for wind
+    # and sun: later than that a forecast is missing.
+    return Series(
+        f"{area.lower()}_{quantity}_forecast_mw",
+        Measurement.PRICES,
+        "MW",
+        f"Day-ahead forecast of {quantity} in {country}",
+        0.0,
+        high,
+        HOURLY,
+        {Kind.FORECAST: DayAhead(FORECAST_FROM)},
+        ("esios", "energy_charts") if area == "ES" else ("energy_charts",),
+        since=day_start(date(2018, 1, 1)),
+        grace=timedelta(hours=8),
+        forecast_of=f"{quantity}_mw",
+        area=area,
+    )
+
+
+FORECAST_FROM = time(10)  # local wall time of the day before from which forecasts are asked for
+# The name under which a provider's day-ahead forecasts are stored, where it is not its own.
+FORECAST_MODELS: Mapping[str, str] = {"esios": "ree"}
+# Highest values (MW) with a margin above the records and the installed power of 2026.
+_DAY_AHEAD = (
+    ("ES", "Spain", {"load": 80_000.0, "wind": 40_000.0, "solar": 60_000.0}),
+    ("FR", "France", {"load": 120_000.0, "wind": 40_000.0, "solar": 50_000.0}),
+    ("PT", "Portugal", {"load": 15_000.0, "wind": 10_000.0, "solar": 12_000.0}),
+)
 _PVPC_SINCE = day_start(date(2021, 6, 1))  # the 2.0TD tariff, Circular CNMC 3/2020
 
 _ENTRIES = (
@@ -323,14 +358,12 @@ _ENTRIES = (
     _plant(
         "produced_kg", "kg", "Mass finished on the day", 1e7, Cadence(ALWAYS, DAY_S, Grid.LOCAL_DAY)
     ),
+    *(
+        _day_ahead(area, country, quantity, high)
+        for area, country, limits in _DAY_AHEAD
+        for quantity, high in limits.items()
+    ),
 )
-
-# The operator's forecasts, of things that are not stored as values themselves: MW,
-# outside of the peninsula's records.
-_FORECAST_ONLY: Mapping[str, tuple[float, float]] = {
-    "wind_mw": (0.0, 40_000.0),
-    "solar_mw": (0.0, 60_000.0),
-}
 
 
 class Catalogue(Mapping[str, Series]):
@@ -363,10 +396,6 @@ class Catalogue(Mapping[str, Series]):
     def of(self, measurement: Measurement) -> tuple[Series, ...]:
         """Return the entries of one measurement, in catalogue order."""
         return tuple(entry for entry in self.values() if entry.measurement is measurement)
-
-    def forecast_range(self, name: str) -> tuple[float, float]:
-        """Return what a forecast of the series may lie between, inclusive."""
-        return _FORECAST_ONLY.get(name) or (self[name].low, self[name].high)
 
     def with_series(self, *entries: Series) -> Catalogue:
         """Return a catalogue that holds further series as well."""

@@ -14,6 +14,8 @@
     │   ├── BadRange             the window is longer or older than the provider allows
     │   ├── ServerError          5xx, or a firewall's page instead of data
     │   ├── Unreachable          no answer: name, connection, time-out, reset
+    │   │   ├── ReadTimeout      connected, but the answer took too long
+    │   │   └── BadCertificate   its certificate cannot be checked; asking again does not help
     │   ├── MalformedResponse    an answer that is not what the provider documents
     │   └── CircuitOpen          not asked at all: the host failed too often just now
     ├── StoreError
@@ -159,6 +161,20 @@ class Unreachable(SourceError):
 
     retryable = True
     default_next_step = "Check the network with `factory doctor`; the next run asks again."
+
+
+class ReadTimeout(Unreachable):
+    """The host is there, and its answer took too long."""
+
+
+class BadCertificate(Unreachable):
+    """The host's certificate, or its chain, cannot be verified."""
+
+    retryable = False
+    default_next_step = (
+        "Its chain may be incomplete: name a file with the missing certificates in "
+        "`ca_bundle` of its table in [sources]."
+    )
 
 
 class NoSimulator(SourceError):

@@ -13,6 +13,7 @@ from factory_lib.clock import SystemClock, parse_instant
 from factory_lib.errors import BadInput
 from factory_sim import (
     wire_aemet,
+    wire_energy_charts,
     wire_esios,
     wire_omie,
     wire_open_meteo,
@@ -33,6 +34,7 @@ PROVIDERS: Mapping[str, Provider] = {
     "aemet": wire_aemet.PROVIDER,
     "openweathermap": wire_openweathermap.PROVIDER,
     "esios": wire_esios.PROVIDER,
+    "energy_charts": wire_energy_charts.PROVIDER,
     "siar": wire_siar.PROVIDER,
 }
 

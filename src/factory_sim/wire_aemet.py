@@ -23,6 +23,8 @@ QUIRKS = {
     "malformed_key": "401: the key is no token",
     "expired_key": "401: the key has expired",
     "expired_document": "the second address is already gone",
+    "expired_words": "the second address says under 200 that its data have expired",
+    "stray_record": "one observation comes twice, and one at an odd minute",
     "utf8": "documents in UTF-8 instead of ISO-8859-15, and declared so",
     "naive_fint": "observation times without an offset, as in 2021",
     "dead_sensor": "no wind and no pressure keys",
@@ -74,6 +76,9 @@ def _first_step(
         return _envelope(refusal.estado, str(refusal))
     expires = ask.now + (timedelta() if "expired_document" in ask.quirks else DOCUMENT_LIVES)
     charset = UTF8 if "utf8" in ask.quirks else LATIN
+    if "stray_record" in ask.quirks and len(content) > 2 and "fint" in content[0]:
+        odd = str(content[0]["fint"]).replace(":00:00", ":07:00")
+        content = [{**content[0], "fint": odd}, *content[1:], content[-1]]
     body = _spaced(content).encode(charset, "replace")
     address = f"/sh/{ask.world.noise.seed & 0xFFFF:04x}{ask.ordinal:06x}"
     _remove_expired(ask)
@@ -103,6 +108,8 @@ def _remaining(ask: Ask, template: str, limit: int) -> int:
 
 def _document(ask: Ask, address: str) -> Answer:
     kept = ask.documents.get(address)
+    if "expired_words" in ask.quirks:
+        return _envelope(404, "datos expirados")
     if kept is None or ask.now >= kept[0]:
         return as_html(
             "HTTP Status 404 – Not Found", "The requested resource is not available.", 404

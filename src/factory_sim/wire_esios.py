@@ -30,22 +30,27 @@ NEIGHBOURS = {3: "España", 1: "Portugal", 2: "Francia"}
 _INDICATORS: dict[int, tuple[str, str, dict[int, str]]] = {
     1001: ("pvpc_eur_mwh", "Término de facturación de energía activa del PVPC 2.0TD", SYSTEMS),
     600: ("spot_eur_mwh", "Precio mercado SPOT Diario", NEIGHBOURS),
+    460: ("load_mw", "Previsión semanal de la demanda", {8741: "Península"}),
     544: ("load_mw", "Demanda prevista", {8741: "Península"}),
     1293: ("load_mw", "Demanda real", {8741: "Península"}),
-    1775: ("load_mw", "Previsión diaria D+1 demanda", {8741: "Península"}),
-    1777: ("wind_mw", "Previsión diaria D+1 eólica", {8741: "Península"}),
-    1779: ("solar_mw", "Previsión diaria D+1 fotovoltaica", {8741: "Península"}),
+    1775: ("es_load_forecast_mw", "Previsión diaria D+1 demanda", {8741: "Península"}),
+    1777: ("es_wind_forecast_mw", "Previsión diaria D+1 eólica", {8741: "Península"}),
+    1779: ("es_solar_forecast_mw", "Previsión diaria D+1 fotovoltaica", {8741: "Península"}),
 }
-_FORECASTS = (544, 1775, 1777, 1779)
+_FORECASTS = (460, 544, 1775, 1777, 1779)
+_WEEK = timedelta(days=6)  # beyond tomorrow
 _FORECAST_AT = time(11)  # the day before
 
 QUIRKS = {
-    "bad_token": "401",
+    "bad_token": "403, as for a missing token",
     "no_values": "an empty list of values",
     "all_zero_day": "the archive's day is 24 times 0,00",
     "utc_repeated": "datetime_utc of October's second 02:00 repeats the first, as the service does",
     "bare_content_type": "the content type is the bare word json",
 }
+
+
+FORBIDDEN = as_json({"Status": 403, "message": "Forbidden"}, 403)
 
 
 def answer(ask: Ask) -> Answer:
@@ -56,7 +61,7 @@ def answer(ask: Ask) -> Answer:
         not (ask.headers.get("x-api-key") or ask.headers.get("authorization"))
         or "bad_token" in ask.quirks
     ):
-        return as_json({"status": "401", "message": "HTTP Token: Access denied."}, 401)
+        return FORBIDDEN
     match = re.fullmatch(r"/indicators/(\d+)", ask.path)
     if not match or int(match[1]) not in _INDICATORS:
         return as_json({"status": "404", "message": "Not Found"}, 404)
@@ -123,7 +128,8 @@ def _known(ask: Ask, identity: int, start: datetime, end: datetime) -> tuple[Int
         known_until = (
             DayAhead(_FORECAST_AT).known_until(ask.now) if identity in _FORECASTS else ask.now
         )
-    starts = expected(SERIES[name if name in SERIES else "load_mw"], start, min(end, known_until))
+        known_until += _WEEK if identity == 460 else timedelta()
+    starts = expected(SERIES[name], start, min(end, known_until))
     starts = starts[ask.holes.delivered(ask.source, name, starts)]
     if identity == 600:
         return _in_quarters(ask, starts)

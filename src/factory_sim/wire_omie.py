@@ -13,10 +13,14 @@ from factory_sim.exchange import Answer, Ask, Provider, as_html
 from factory_sim.noise import Floats, Ints
 from factory_sim.wire_ree import PUBLISHED, spoil
 
-_FILE = re.compile(r"marginalpdbc_(\d{8})\.([12])")
+_FILE = re.compile(r"marginalpdbc_(\d{8})\.([1-5])")
 
 QUIRKS = {
     "republished": "the file exists as .2 only",
+    "third_edition": "the file exists as .3 only",
+    "corrected": "the file exists as .1, one EUR/MWh too low, and as .2",
+    "missing_page": "a missing file is a page of the site with 200",
+    "missing_empty": "a missing file is an empty answer with 200",
     "late_publication": "the file appears 40 minutes later than usual",
     "cut_file": "the file ends after two thirds, without its last line",
     "quarter_sums": "all prices four times too high",
@@ -29,14 +33,15 @@ def answer(ask: Ask) -> Answer:
     """Return what ``/es/file-download`` answers."""
     day = _day(ask)
     if ask.path != "/es/file-download" or ask.get("parents") != "marginalpdbc" or day is None:
-        return _missing()
+        return _missing(ask)
     delay = timedelta(minutes=40) if "late_publication" in ask.quirks else timedelta()
     known_until = DayAhead(PUBLISHED["spot_eur_mwh"]).known_until(ask.now - delay)
     start, end = day_bounds(day)
     starts = expected(SERIES["spot_eur_mwh"], start, end)
     if start >= known_until or not ask.holes.delivered(ask.source, "spot_eur_mwh", starts).all():
-        return _missing()  # a file is whole or not there
+        return _missing(ask)  # a file is whole or not there
     _, spain = spoil(starts, ask.world.values("spot_eur_mwh", starts), ask.quirks)
+    spain = spain - ("corrected" in ask.quirks and ask.get("filename").endswith(".1"))
     lines = _lines(day, _portugal(ask, starts, spain), spain)
     if "cut_file" in ask.quirks:
         lines = lines[: len(lines) * 2 // 3]
@@ -45,10 +50,11 @@ def answer(ask: Ask) -> Answer:
 
 def _day(ask: Ask) -> date | None:
     """Return the day of the requested file, None where there is no such file."""
-    edition = "2" if "republished" in ask.quirks else "1"
+    editions = {"republished": "2", "third_edition": "3", "corrected": "12"}
+    present = next((editions[quirk] for quirk in editions if quirk in ask.quirks), "1")
     match = _FILE.fullmatch(ask.get("filename"))
     try:
-        return date.fromisoformat(match[1]) if match and match[2] == edition else None
+        return date.fromisoformat(match[1]) if match and match[2] in present else None
     except ValueError:
         return None
 
@@ -73,8 +79,11 @@ def _plain(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
-def _missing() -> Answer:
-    return as_html("Página no encontrada", "El fichero solicitado no existe.", 404)
+def _missing(ask: Ask) -> Answer:
+    if "missing_empty" in ask.quirks:
+        return Answer(200, b"", "text/plain")
+    status = 200 if "missing_page" in ask.quirks else 404
+    return as_html("Página no encontrada | OMIE", "El fichero solicitado no existe.", status)
 
 
 PROVIDER = Provider(answer, QUIRKS)

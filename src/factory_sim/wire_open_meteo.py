@@ -35,6 +35,7 @@ QUIRKS = {
     "frozen": "every value the first one",
     "out_of_range": "every fifth value 9999",
     "short_column": "one column is shorter than the times",
+    "error_in_200": "the minute's limit is exceeded, under 200",
 }
 
 
@@ -42,6 +43,9 @@ def answer(ask: Ask) -> Answer:
     """Return what ``/v1/archive`` and ``/v1/forecast`` answer."""
     if ask.path not in ("/v1/archive", "/v1/forecast"):
         return as_json({"error": True, "reason": "Not Found"}, 404)
+    if "error_in_200" in ask.quirks:
+        reason = "Minutely API request limit exceeded. Please try again in one minute."
+        return as_json({"error": True, "reason": reason})
     try:
         latitude = _coordinate(ask, "latitude", 90)
         longitude = _coordinate(ask, "longitude", 180)

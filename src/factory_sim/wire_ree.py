@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 
 from factory_lib.catalogue import DayAhead
-from factory_lib.clock import MADRID, day_start, epoch, from_epoch, local_instant, market_day
+from factory_lib.clock import (
+    HOUR_S,
+    MADRID,
+    day_start,
+    epoch,
+    from_epoch,
+    local_instant,
+    market_day,
+)
 from factory_lib.slots import expected, to_index
 from factory_sim import SERIES
 from factory_sim.exchange import Answer, Ask, Provider, as_html, as_json, number
@@ -27,6 +35,7 @@ QUIRKS = {
     "late_publication": "everything appears 40 minutes later than usual",
     "spot_missing": "the answer has no spot series",
     "pvpc_missing": "the answer has no PVPC series",
+    "hours": "spot of every day in hours, also where quarters are due",
     "old_words": "the types and titles of 2021 to 2023",
     "reversed": "the series come in the other order",
     "revised": "spot values corrected by +1 EUR/MWh, with a fresh last-update",
@@ -90,6 +99,9 @@ def _published(ask: Ask, name: str, start: datetime, end: datetime) -> tuple[Int
         SERIES[name], start, min(end, DayAhead(PUBLISHED[name]).known_until(ask.now - delay))
     )
     starts = starts[ask.holes.delivered(ask.source, name, starts)]
+    if "hours" in ask.quirks and name == "spot_eur_mwh":
+        starts = starts[starts % HOUR_S == 0]
+        return starts, ask.world.spot(starts, HOUR_S)
     revision = 1.0 if "revised" in ask.quirks and name == "spot_eur_mwh" else 0.0
     return spoil(starts, ask.world.values(name, starts) + revision, ask.quirks)
 

@@ -10,7 +10,11 @@ from factory_sim.exchange import Answer, Ask, Provider, as_json
 from factory_sim.noise import Ints
 
 # Station, first and last day of its record.
-STATIONS = {"J09": (date(2000, 8, 1), date(2017, 12, 31)), "J17": (date(2018, 6, 13), date.max)}
+STATIONS = {
+    "J09": (date(2000, 8, 1), date(2017, 12, 31)),
+    "J17": (date(2018, 6, 13), date(2025, 11, 11)),
+    "J05": (date(2001, 1, 1), date.max),
+}
 DELAY = timedelta(days=1)
 _HEADER = (
     "IdProvincia;IdEstacion;Fecha;Año;Dia;"
@@ -32,6 +36,7 @@ _FIELDS = {
 }
 
 QUIRKS = {
+    "own_numbers": "records carry numbers of the service's own as IdProvincia and IdEstacion",
     "bad_token": "403: the token is refused",
     "before_minimum": "403: the first date lies before the token's own minimum",
     "requests_per_minute": "403: too many requests in a minute",
@@ -119,8 +124,7 @@ def _rows(ask: Ask, station: str, first: date, last: date) -> list[dict[str, Any
             "HorMinTempMax": 1450,
             "HorMinTempMin": 610,
             "DirViento": 240.0,
-            "IdProvincia": 23,
-            "IdEstacion": int(station[1:]),
+            **({"IdProvincia": "23", "IdEstacion": "1170"} if "own_numbers" in ask.quirks else {}),
         }
         for day, *row in zip(days.tolist(), *columns, strict=True)
     ]

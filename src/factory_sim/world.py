@@ -17,10 +17,13 @@ from factory_sim.climate import Climate
 from factory_sim.market import Market
 from factory_sim.noise import Floats, Ints, Noise
 
+_AREA_SIZE = {"FR": 1.2, "PT": 0.2}  # of the power system, beside Spain's
 _QUARTERS_SINCE_S = epoch(QUARTERS_SINCE)
 
 PUBLISHED = tuple(
-    name for name, entry in SERIES.items() if entry.measurement is not Measurement.PLANT
+    name
+    for name, entry in SERIES.items()
+    if entry.measurement is not Measurement.PLANT and not entry.forecast_of
 )
 
 
@@ -56,6 +59,8 @@ class World:
             return values
         if name == "pvpc_eur_mwh":
             return self.pvpc(starts)
+        if SERIES[name].forecast_of:
+            return self.forecast_mw(name, starts)
         if name == "gas_generation_mwh":
             return self.market.gas_generation_mwh(starts, _day_lengths(starts))
         measurement = SERIES[name].measurement
@@ -67,10 +72,14 @@ class World:
         return quantity
 
     def forecast_mw(self, name: str, starts: Ints) -> Floats:
-        """Return the operator's day-ahead forecast of ``load_mw``, ``wind_mw`` or ``solar_mw``."""
-        sd = {"load_mw": 0.012, "wind_mw": 0.08, "solar_mw": 0.06}[name]
-        error = 1 + sd * self.noise.smooth(f"forecast/{name}", starts, 6 * HOUR_S)
-        forecast: Floats = np.round(getattr(self.market, name)(starts) * error, 1)
+        """Return the operator's forecast of ``load_mw``, or a day-ahead series of forecasts."""
+        entry = SERIES[name]
+        quantity = entry.forecast_of or name
+        sd = {"load_mw": 0.012, "wind_mw": 0.08, "solar_mw": 0.06}[quantity]
+        noise = f"forecast/{quantity}" + (f"/{entry.area}" if entry.area in _AREA_SIZE else "")
+        error = 1 + sd * self.noise.smooth(noise, starts, 6 * HOUR_S)
+        size = _AREA_SIZE.get(entry.area, 1.0)
+        forecast: Floats = np.round(getattr(self.market, quantity)(starts) * error * size, 1)
         return forecast
 
     def everything(self, start: datetime, end: datetime) -> Mapping[str, tuple[Ints, Floats]]:

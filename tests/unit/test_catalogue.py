@@ -104,9 +104,12 @@ def test_own_series_are_added_to_a_catalogue_of_their_own() -> None:
         CATALOGUE.with_series(TEMPERATURE)
 
 
-def test_forecasts_of_what_is_not_stored_have_a_range() -> None:
-    assert CATALOGUE.forecast_range("temperature_c") == (TEMPERATURE.low, TEMPERATURE.high)
-    assert CATALOGUE.forecast_range("wind_mw") == (0.0, 40_000.0)
+def test_day_ahead_forecasts_are_series_of_their_area() -> None:
+    entry = CATALOGUE["fr_wind_forecast_mw"]
+    assert (entry.forecast_of, entry.area) == ("wind_mw", "FR")
+    named = [name for name, series in CATALOGUE.items() if series.forecast_of]
+    assert len(named) == 9
+    assert all(set(CATALOGUE[name].publication) == {catalogue.Kind.FORECAST} for name in named)
 
 
 @pytest.mark.parametrize("entry", CATALOGUE.values(), ids=lambda e: e.name)

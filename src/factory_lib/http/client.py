@@ -23,11 +23,13 @@ from tenacity.wait import wait_base, wait_exponential, wait_fixed, wait_incremen
 from factory_lib.clock import Clock
 from factory_lib.errors import (
     AuthError,
+    BadCertificate,
     BadRange,
     MalformedResponse,
     NoDataYet,
     NoSimulator,
     QuotaError,
+    ReadTimeout,
     ServerError,
     SourceError,
     Unreachable,
@@ -174,6 +176,7 @@ class Http:
         secret_params: Mapping[str, Secret] | None = None,
         secret_headers: Mapping[str, Secret] | None = None,
         check: ResponseCheck | None = None,
+        retry_timeout: bool = True,
     ) -> Reply:
         """Send a request, retry what can succeed, and return an answer that can be parsed.
 
@@ -187,6 +190,8 @@ class Http:
         check : callable, optional
             The error that a reply of this provider stands for, or None to classify it
             by the general rules.
+        retry_timeout : bool
+            False where the caller asks for less instead, when the answer takes too long.
 
         Raises
         ------
@@ -200,7 +205,7 @@ class Http:
         url = self._address(path)
         send = partial(self._send, url, params or {}, headers or {}, secret_params, secret_headers)
         try:
-            return policy(self.limits, self._clock)(self._attempt, send, check)
+            return policy(self.limits, self._clock, retry_timeout)(self._attempt, send, check)
         except SourceError as error:
             raise self.masked(error) from None
 
@@ -290,6 +295,7 @@ class Http:
                     headers={**headers, **keys},
                     timeout=(self.limits.connect_timeout_s, self.limits.read_timeout_s),
                     allow_redirects=False,
+                    verify=self.limits.ca_bundle or True,
                 )
                 if not answer.is_redirect:
                     return Reply(answer.status_code, answer.headers, answer.content)
@@ -302,10 +308,18 @@ class Http:
                             self.source, "the simulator redirects to a real host"
                         )
                 url = target
-        except requests.RequestException as error:
-            # Its text holds the address with the query: only its kind is shown.
-            raise Unreachable(self.source, f"no answer ({type(error).__name__})") from None
+        except OSError as error:  # those of requests, and a ca_bundle that is no file
+            raise self._no_answer(error) from None
         raise MalformedResponse(self.source, f"more than {REDIRECTS} redirects")
+
+    def _no_answer(self, error: OSError) -> Unreachable:
+        """Return why there is no answer; the text holds the query, so only its kind is shown."""
+        if not isinstance(error, requests.RequestException):
+            return BadCertificate(self.source, "the file of ca_bundle cannot be read")
+        if isinstance(error, requests.exceptions.SSLError):
+            return BadCertificate(self.source, "its certificate cannot be verified")
+        kind = ReadTimeout if isinstance(error, requests.ReadTimeout) else Unreachable
+        return kind(self.source, f"no answer ({type(error).__name__})")
 
     def _sendable(self, secret: Secret) -> str:
         text = secret.reveal()
@@ -339,10 +353,11 @@ def worth_another_try(error: BaseException) -> bool:
     )
 
 
-def policy(limits: SourceSettings, clock: Clock) -> Retrying:
+def policy(limits: SourceSettings, clock: Clock, retry_timeout: bool = True) -> Retrying:
     """Return the retry policy of one provider; it sleeps on ``clock``.
 
-    No retry comes sooner than the provider's ``Retry-After``.
+    No retry comes sooner than the provider's ``Retry-After``, and none after an answer that
+    took too long unless ``retry_timeout``.
     """
     backoff = BACKOFFS[limits.backoff](limits)
 
@@ -354,7 +369,11 @@ def policy(limits: SourceSettings, clock: Clock) -> Retrying:
     return Retrying(
         stop=stop_after_attempt(limits.retries + 1),
         wait=wait,
-        retry=retry_if_exception(worth_another_try),
+        retry=retry_if_exception(
+            lambda error: (
+                worth_another_try(error) and (retry_timeout or not isinstance(error, ReadTimeout))
+            )
+        ),
         sleep=clock.sleep,
         reraise=True,
     )

@@ -28,10 +28,11 @@ from factory_lib.importers.reading import (
     Reading,
     Rejection,
 )
+from factory_lib.pipeline.forecasts import issued_on_the_day_before
 from factory_lib.slots import to_index
 from factory_lib.sources.esios import archive_hours
 from factory_lib.sources.omie import parse_marginalpdbc
-from factory_lib.sources.parsing import TIER
+from factory_lib.sources.parsing import ARCHIVE_TIER
 
 _SOURCES = ("ree", "esios", "omie", "entsoe")
 ISSUED_AT = time(11)  # local wall time on the day before; the file itself has no such column
@@ -90,24 +91,16 @@ def _forecast(start: pd.Series, series: str, values: np.ndarray) -> pd.DataFrame
             "series": series,
             "place": "ES",
             "model": "ree",
-            "issued_at": _issued(targets),
+            "issued_at": issued_on_the_day_before(targets, ISSUED_AT),
             "target_start": targets.to_numpy(),
             "resolution_s": HOUR_S,
             "p10": np.nan,
             "p50": values[usable],
             "p90": np.nan,
-            "tier": TIER,
+            "tier": ARCHIVE_TIER,
         }
     )
     return frame.drop_duplicates(["series", "target_start"])[list(FORECAST_COLUMNS)]
-
-
-def _issued(targets: pd.Series) -> pd.Series:
-    """Return the day before's issue time of each target."""
-    days = targets.dt.tz_convert(MADRID).dt.tz_localize(None).dt.normalize()
-    wall = days - pd.Timedelta(days=1) + pd.Timedelta(hours=ISSUED_AT.hour)
-    issued: pd.Series = wall.dt.tz_localize(MADRID).dt.tz_convert("UTC")
-    return issued
 
 
 def edition(name: str) -> tuple[str, int]:

@@ -28,6 +28,7 @@ from factory_lib.pipeline.fetch import (
     plan_table,
     request_seconds,
 )
+from factory_lib.pipeline.forecasts import ASSUMPTION
 from factory_lib.pipeline.gaps import GapReport, analyse
 from factory_lib.pipeline.quality import check_requested, concat_flagged, run_checks
 from factory_lib.pipeline.summary import summarise_backfill
@@ -115,9 +116,10 @@ def backfill(
     remaining = _remaining(slots, before, schedule)
     tables = {"gaps_before": before.gaps, "plan": plan, "remaining": remaining}
     tables |= _recovery_tables(work, slots, stats)
-    return summarise_backfill(
-        _metrics(slots, stats, tables, dry_run=dry_run), tables, dry_run=dry_run
-    )
+    filled = tables["by_series"].query("recovered > 0")["series"]
+    notes = (ASSUMPTION,) if any(ctx.catalogue[name].forecast_of for name in filled) else ()
+    metrics = _metrics(slots, stats, tables, dry_run=dry_run)
+    return summarise_backfill(metrics, tables, dry_run=dry_run, notes=notes)
 
 
 def _fill(

@@ -21,6 +21,7 @@ from factory_lib.catalogue import Measurement
 from factory_lib.clock import epoch, from_epoch
 from factory_lib.context import RunContext
 from factory_lib.errors import AuthError, CircuitOpen, NoDataYet, QuotaError, SourceError
+from factory_lib.pipeline.forecasts import store_forecasts
 from factory_lib.pipeline.targets import SourcePlace, Target, clients
 from factory_lib.settings.records import GapSettings, SourceSettings
 from factory_lib.slots import Slots
@@ -264,6 +265,15 @@ def _fetch(client: Source, request: Request) -> FetchResult:
     return FetchResult(request, rows, error, tuple(client.rejected[before:]))
 
 
+def _write(ctx: RunContext, rows: pd.DataFrame) -> WriteResult:
+    """Store the rows of one series as values or, where it consists of them, as forecasts."""
+    if rows.empty:
+        return WriteResult()
+    if ctx.catalogue[str(rows["series"].iloc[0])].forecast_of:
+        return store_forecasts(ctx, rows)
+    return ctx.store.write(rows, run_id=ctx.run_id)
+
+
 class IngestStats:
     """Counts that grow with every result.
 
@@ -307,7 +317,7 @@ class IngestStats:
                     self.errors.setdefault((at, name), message)
             for name in () if request.forecast else request.series:
                 rows = result.rows[result.rows["series"] == name]
-                written = ctx.store.write(rows, run_id=ctx.run_id) if len(rows) else WriteResult()
+                written = _write(ctx, rows)
                 line = {**at._asdict(), "series": name, "rows": len(rows), **asdict(written)}
                 self._written.append(line)
                 if written.written:

@@ -188,7 +188,10 @@ def check_requested(ctx: RunContext, requests: Sequence[Request]) -> pd.DataFram
 
 
 def _check(ctx: RunContext, names: Sequence[str], start: datetime, end: datetime) -> pd.DataFrame:
-    rows = read_rows(ctx, names, start - CHECK_MARGIN, end + CHECK_MARGIN)
+    values = [name for name in names if not ctx.catalogue[name].forecast_of]
+    if not values:
+        return concat_flagged([])
+    rows = read_rows(ctx, values, start - CHECK_MARGIN, end + CHECK_MARGIN)
     quarantined = pd.MultiIndex.from_frame(ctx.store.read_verdicts()[_IDENTITY])
     flagged = flag(rows, ctx.settings.quality, ctx.catalogue, quarantined)
     # a person has decided about a corrected value

@@ -94,7 +94,9 @@ def summarise_gaps(report: GapReport) -> JobResult:
     return JobResult("ok", f"{share}{rest}.", metrics, tables)
 
 
-def summarise_backfill(metrics: Metrics, tables: Tables, *, dry_run: bool) -> JobResult:
+def summarise_backfill(
+    metrics: Metrics, tables: Tables, *, dry_run: bool, notes: Sequence[str] = ()
+) -> JobResult:
     """Return the result of a backfill.
 
     It is ok if all that any source has is there, and fails if nothing was recovered of
@@ -125,4 +127,5 @@ def summarise_backfill(metrics: Metrics, tables: Tables, *, dry_run: bool) -> Jo
         status = "warn" if metrics["unreached"] or metrics["quarantined"] else "ok"
     else:
         status = "warn" if metrics["recovered"] else "fail"
-    return JobResult(status, "; ".join([text, *_remarks(metrics, remarks)]) + ".", metrics, tables)
+    sentence = "; ".join([text, *_remarks(metrics, remarks)]) + "."
+    return JobResult(status, sentence, metrics, tables, tuple(notes))

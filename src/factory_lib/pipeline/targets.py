@@ -54,8 +54,8 @@ class Target:
 
 
 def places_of(settings: Settings, series: Series) -> tuple[str, ...]:
-    """Return the site's places for the measurement of ``series``, most trusted first."""
-    return settings.site.places.of(series.measurement)
+    """Return the places of ``series``: its own area, or the site's, most trusted first."""
+    return (series.area,) if series.area else settings.site.places.of(series.measurement)
 
 
 def trust(series: Series, source: str) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, field
 
 from factory_lib.catalogue import SITE, Measurement
-from factory_lib.settings.loading import Count, NonNegative, Positive, Section
+from factory_lib.settings.loading import Count, NonNegative, Positive, Section, WallTime
 
 
 class Places(Section, frozen=True):
@@ -63,6 +63,9 @@ class SourceSettings(Section, frozen=True):
     backoff: Literal["none", "linear", "exponential", "fixed"] = "exponential"
     connect_timeout_s: float = 5.0
     read_timeout_s: float = 60.0
+    ca_bundle: str = ""  # file of certificates, where the provider sends an incomplete chain
+    # local wall time of the day before at which forecasts of its archive are taken as issued
+    archive_issued_at: WallTime = WallTime(11)
     enabled: bool = True
     subscribed: bool = False  # a paid plan that opens more of the provider, where there is one
 

@@ -26,7 +26,12 @@ if TYPE_CHECKING:
     from factory_lib.sources.base import Source
 
 _PRICES = ("spot_eur_mwh", "pvpc_eur_mwh")
-_OPERATOR = ("load_mw", "wind_mw", "solar_mw")
+_DAY_AHEAD_ES = ("es_load_forecast_mw", "es_wind_forecast_mw", "es_solar_forecast_mw")
+_DAY_AHEAD = (
+    *_DAY_AHEAD_ES,
+    *("fr_load_forecast_mw", "fr_wind_forecast_mw", "fr_solar_forecast_mw"),
+    *("pt_load_forecast_mw", "pt_wind_forecast_mw", "pt_solar_forecast_mw"),
+)
 _WEATHER = (
     "temperature_c",
     "humidity_pct",
@@ -94,10 +99,11 @@ SOURCES: Mapping[str, Spec] = {
     "omie": Spec("omie:Omie", ("spot_eur_mwh",)),
     "esios": Spec(
         "esios:Esios",
-        _PRICES,
-        keyed=tuple((name, "esios_token") for name in ("spot_eur_mwh", *_OPERATOR)),
-        forecasts=_OPERATOR,
+        (*_PRICES, *_DAY_AHEAD_ES),
+        keyed=tuple((name, "esios_token") for name in ("spot_eur_mwh", "load_mw", *_DAY_AHEAD_ES)),
+        forecasts=("load_mw",),
     ),
+    "energy_charts": Spec("energy_charts:EnergyCharts", _DAY_AHEAD),
     "aemet": Spec(
         "aemet:Aemet",
         tuple(name for name in _WEATHER if name != "solar_radiation_wm2")

@@ -5,6 +5,7 @@ address that lives for minutes. Status 200 is no success here: a missing key is 
 200, no data a 200 with ``estado`` 404. https://opendata.aemet.es
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
@@ -28,6 +29,7 @@ from factory_lib.sources.parsing import (
     RowCollector,
     comma_number,
     instant,
+    longest_ascending,
     malformed,
     parse_json,
     require,
@@ -122,6 +124,13 @@ def classify_response(reply: Reply, *, document: bool = False) -> SourceError | 
             "aemet", "an empty answer, which is what it gives without a key", status=200
         )
     estado, description = _estado(reply)
+    if document and "expirad" in description:
+        # not "no data": the address has ended, and the envelope names another
+        return NoDataYet("aemet", description, status=404)
+    return _error_of(estado, description, reply)
+
+
+def _error_of(estado: int, description: str, reply: Reply) -> SourceError | None:
     if estado == 401:
         return AuthError("aemet", description, status=reply.status)
     if estado == 429:
@@ -149,28 +158,64 @@ def _estado(reply: Reply) -> tuple[int, str]:
 def parse_observations(body: Reply | bytes | str, place: str, retrieved_at: datetime) -> Parsed:
     """Return the hourly observations of one station; absent keys are absent values.
 
+    A record whose time cannot be, is out of order, or is that of another record with
+    other values is rejected alone.
+
     Raises
     ------
     NoDataYet, MalformedResponse
         If there is no record, or the structure is not the documented one.
     """
     records = _records(body, "idema", place)
-    times = [require(record, "fint", str) for record in records]
-    ends = list(map(_hour_end, times))
-    require_ascending(ends)
-    if ends[-1] > epoch(retrieved_at):
-        raise ValueError("observations of hours still to come")
     rows = RowCollector("aemet", place, Kind.OBSERVED, retrieved_at)
+    by_end = _by_hour_end(records, rows, epoch(retrieved_at))
+    if not by_end:
+        raise ValueError("no record has a time that can be")
     for name, (field, covers_hour_before) in _OBSERVED.items():
-        raw = [record.get(field) for record in records]
-        values = [rows.read(f"{name} {at}", value) for at, value in zip(times, raw, strict=True)]
-        rows.add(name, [end - HOUR_S * covers_hour_before for end in ends], values, HOUR_S)
+        values = [
+            rows.read(f"{name} {record['fint']}", record.get(field)) for record in by_end.values()
+        ]
+        rows.add(name, [end - HOUR_S * covers_hour_before for end in by_end], values, HOUR_S)
     return rows.parsed()
 
 
-def _hour_end(text: str) -> int:
+def _by_hour_end(
+    records: Sequence[dict[str, Any]], rows: RowCollector, latest: int
+) -> dict[int, dict[str, Any]]:
+    """Return the records by the end of their hour, ascending; the others are rejected."""
+    readable: list[tuple[int, dict[str, Any]]] = []
+    for record in records:
+        end = rows.read(f"record of {record.get('fint')}", record.get("fint"), _hour_end)
+        if end > latest:
+            rows.reject(f"record of {record['fint']}", "an hour still to come")
+        elif not math.isnan(end):
+            readable.append((int(end), record))
+    return _one_by_hour(readable, rows)
+
+
+def _one_by_hour(
+    readable: Sequence[tuple[int, dict[str, Any]]], rows: RowCollector
+) -> dict[int, dict[str, Any]]:
+    """Return the records in order, one for each hour; strays and contradictions are rejected."""
+    by_end: dict[int, list[dict[str, Any]]] = {}
+    in_order = longest_ascending([end for end, _ in readable])
+    for (end, record), is_in_order in zip(readable, in_order, strict=True):
+        if is_in_order:
+            by_end.setdefault(end, []).append(record)
+        else:
+            rows.reject(f"record of {record['fint']}", "out of the order of time")
+    kept = {}
+    for end, (first, *others) in by_end.items():
+        if all(record == first for record in others):
+            kept[end] = first
+        else:
+            rows.reject(f"records of {first['fint']}", "two of one hour that disagree")
+    return kept
+
+
+def _hour_end(text: Any) -> float:
     """Read ``fint``, with ``+0000`` since 2026 and without an offset before; it is always UTC."""
-    at = instant(text)
+    at = instant(str(text))
     end = epoch(at.replace(tzinfo=UTC))
     if at.utcoffset() or end % HOUR_S:
         raise ValueError(f"{text!r} is no full hour of UTC")

@@ -76,7 +76,8 @@ class Source(ABC):
     def available_window(self, series: str) -> Interval:
         """Return the window (UTC) that can hold values of ``series`` now."""
         entry = self.catalogue[series]
-        known_until = entry.publication[self.kind].known_until
+        kind = Kind.FORECAST if entry.forecast_of else self.kind
+        known_until = entry.publication[kind].known_until
         return max(self.since, entry.since), known_until(self.clock.now())
 
     def windows(self, start: datetime, end: datetime, series: Sequence[str] = ()) -> list[Interval]:

@@ -1,18 +1,20 @@
 """ESIOS, the system operator's data service: indicators with a token, the PVPC archive without.
 
+The day-ahead forecasts of load, wind and sun (1775, 1777, 1779) are published by 11:00 of
+the day before and never rewritten; indicator 460 forecasts the load of a week.
 Indicators are keyed by ``datetime`` with its offset: on the 25-hour day the server
 repeats ``datetime_utc``. Archive 70 gives one market day per call, as text with decimal
 commas; its rows are counted from local midnight, since on clock change days its labels
 are not wall hours. https://api.esios.ree.es
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from math import isnan
 
-from factory_lib.catalogue import QUARTERS_SINCE
+from factory_lib.catalogue import QUARTERS_SINCE, Kind
 from factory_lib.clock import HOUR_S, QUARTER_S, day_start, epoch, market_day, slots_in_day
-from factory_lib.errors import NoDataYet, ServerError, SourceError
+from factory_lib.errors import AuthError, NoDataYet, ReadTimeout, ServerError, SourceError
 from factory_lib.http import Reply
 from factory_lib.settings.secrets import Secret
 from factory_lib.sources.base import Interval, PriceSource, split_days
@@ -27,16 +29,20 @@ from factory_lib.sources.parsing import (
     require_ascending,
 )
 
-# Series -> indicator and geography: prices of the peninsula and of Spain, and the
-# operator's day-ahead forecasts of the peninsula ("previsión diaria D+1": demanda,
-# eólica, fotovoltaica).
+# Series -> indicator and geography: prices of the peninsula and of Spain, the operator's
+# day-ahead forecasts of the peninsula ("previsión diaria D+1": demanda, eólica,
+# fotovoltaica), and its forecast of the load to D+7.
 INDICATORS = {
     "pvpc_eur_mwh": (1001, 8741),
     "spot_eur_mwh": (600, 3),
-    "load_mw": (1775, 8741),
-    "wind_mw": (1777, 8741),
-    "solar_mw": (1779, 8741),
+    "es_load_forecast_mw": (1775, 8741),
+    "es_wind_forecast_mw": (1777, 8741),
+    "es_solar_forecast_mw": (1779, 8741),
+    "load_mw": (460, 8741),
 }
+FORECASTS_SINCE = day_start(date(2019, 1, 1))
+DAYS_AHEAD = timedelta(days=7)
+PRICES = ("spot_eur_mwh", "pvpc_eur_mwh")
 ARCHIVE = "/archives/70/download_json"
 NO_VALUES = "No values for specified archive"
 PVPC_2_0TD_SINCE = date(2021, 6, 1)
@@ -47,7 +53,12 @@ class Esios(PriceSource):
     """Spot, PVPC and the operator's forecasts by token; PVPC also without."""
 
     since = day_start(date(2014, 4, 1))
-    forecast_model = "ree"  # the operator, whose forecasts this service publishes
+    forecast_model = "ree_week"  # beside the day-ahead forecasts, which are more certain
+
+    def available_window(self, series: str) -> Interval:
+        """Return the window of a price, or of a forecast, which begins later."""
+        first, last = super().available_window(series)
+        return (max(first, FORECASTS_SINCE) if self.catalogue[series].forecast_of else first), last
 
     def windows(self, start: datetime, end: datetime, series: Sequence[str] = ()) -> list[Interval]:
         """Split at the indicators' range limit, or without a token at each market day."""
@@ -61,12 +72,12 @@ class Esios(PriceSource):
         if not self._token:
             return self._archive(first)
         last = market_day(end - timedelta(seconds=1))
-        return self._indicators(series, first, last, parse_indicator)
+        return self._indicators(series, first, last)
 
     def fetch_forecast(self, series: Sequence[str], place: str) -> Parsed:
-        """Fetch the operator's forecasts of today and tomorrow, taken as issued now."""
+        """Fetch the operator's forecast of today and the next seven days, as issued now."""
         today = market_day(self.clock.now())
-        return self._indicators(series, today, today + timedelta(days=1), parse_forecast)
+        return self._indicators(series, today, today + DAYS_AHEAD)
 
     @property
     def _token(self) -> Secret:
@@ -81,24 +92,30 @@ class Esios(PriceSource):
         )
         return parse_archive_70(reply, self.clock.now(), day=day)
 
-    def _indicators(
-        self,
-        series: Sequence[str],
-        first: date,
-        last: date,
-        parse: Callable[[Reply, str, datetime], Parsed],
-    ) -> Parsed:
+    def _indicators(self, series: Sequence[str], first: date, last: date) -> Parsed:
         """Join the indicators that have data; if none has, the first one's error stands."""
         parsed: list[Parsed] = []
         missing: list[NoDataYet] = []
         for name in series:
             try:
-                parsed.append(parse(self._indicator(name, first, last), name, self.clock.now()))
+                parsed.append(self._halving(name, first, last))
             except NoDataYet as nothing:
                 missing.append(nothing)
         if not parsed:
             raise missing[0]
         return sum(parsed[1:], start=parsed[0])
+
+    def _halving(self, name: str, first: date, last: date) -> Parsed:
+        """Fetch one indicator; half a year of quarters may take the service too long."""
+        parse = parse_indicator if name in PRICES else parse_forecast
+        try:
+            return parse(self._indicator(name, first, last), name, self.clock.now())
+        except ReadTimeout:
+            if first == last:
+                raise
+        middle = first + (last - first) / 2
+        earlier = self._halving(name, first, middle)
+        return earlier + self._halving(name, middle + timedelta(days=1), last)
 
     def _indicator(self, name: str, first: date, last: date) -> Reply:
         identity, geo = INDICATORS[name]
@@ -114,13 +131,16 @@ class Esios(PriceSource):
             {"Accept": ACCEPT, "Content-Type": "application/json"},
             secret_headers={"x-api-key": self._token},
             check=classify_response,
+            retry_timeout=first == last,
         )
 
 
 def classify_response(reply: Reply) -> SourceError | None:
-    """Return the error a reply stands for: its firewall gives 403, only 401 is about the token."""
+    """Return the error a reply stands for: a page with 403 is its firewall, JSON the token."""
     if reply.status == 403:
-        return ServerError("esios", "its firewall refused the request", status=403)
+        if reply.is_html or "Incapsula" in reply.text[:2000]:
+            return ServerError("esios", "its firewall refused the request", status=403)
+        return AuthError("esios", "the token is missing or was refused", status=403)
     if reply.content.startswith(b"PK\x03\x04"):
         return ServerError("esios", "a ZIP archive came instead of data", status=reply.status)
     return None
@@ -145,23 +165,20 @@ def parse_indicator(body: Reply | bytes, name: str, retrieved_at: datetime) -> P
 
 @malformed("esios")
 def parse_forecast(body: Reply | bytes, name: str, retrieved_at: datetime) -> Parsed:
-    """Return one indicator's forecast as means of hours: it may come in quarters or five minutes.
+    """Return one indicator's forecast as means of hours: it may come in quarters or less.
 
     Raises
     ------
     NoDataYet, MalformedResponse
         If it is empty, or not the documented structure.
     """
-    rows, points = _points(body, name, retrieved_at)
-    hours: dict[int, list[float]] = {}
-    for start, value in points.items():
-        hours.setdefault(start - start % HOUR_S, []).append(value)
-    rows.add(name, hours, [sum(part) / len(part) for part in hours.values()], HOUR_S)
+    rows, points = _points(body, name, retrieved_at, Kind.FORECAST)
+    rows.add_hourly_means(name, points)
     return rows.parsed()
 
 
 def _points(
-    body: Reply | bytes, name: str, retrieved_at: datetime
+    body: Reply | bytes, name: str, retrieved_at: datetime, kind: Kind = Kind.OBSERVED
 ) -> tuple[RowCollector, dict[int, float]]:
     """Return a collector and the values of one indicator by their start."""
     identity, geo = INDICATORS[name]
@@ -173,7 +190,7 @@ def _points(
     if not own:
         raise NoDataYet("esios", f"no value of indicator {identity}")
     updated_at = indicator.get("values_updated_at")
-    rows = RowCollector("esios", MARKET_AREA, Esios.kind, retrieved_at, updated_at)
+    rows = RowCollector("esios", MARKET_AREA, kind, retrieved_at, updated_at)
     points = rows.points(name, own).items()
     return rows, {start: value for start, value in points if not isnan(value)}
 

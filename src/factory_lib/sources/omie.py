@@ -2,8 +2,9 @@
 
 ``marginalpdbc_YYYYMMDD.N``: year; month; day; period; price Portugal; price Spain, in
 EUR/MWh with a decimal point. Period *n* is the *n*-th interval since local midnight: 24
-a day (23 and 25 at the clock changes) until 2025-09-30, 96 (92, 100) since. A
-republished file has the suffix ``.2``.
+a day (23 and 25 at the clock changes) until 2025-09-30, 96 (92, 100) since. A day
+stands under any suffix from ``.1`` to ``.5``; of several the highest is a correction.
+A missing file is a 404, an empty answer or a page of the site, both with 200.
 """
 
 import re
@@ -26,37 +27,47 @@ from factory_lib.sources.parsing import (
 SERIES = "spot_eur_mwh"
 HEADER = "MARGINALPDBC;"
 END = "*"
+LAST_EDITION = 5
+SITE_PAGE = re.compile(r"omie|no encontrad|not found", re.IGNORECASE)  # and not a firewall's
 _ROW = re.compile(
     r"(\d{4});(\d{1,2});(\d{1,2});(\d{1,3});(-?\d{1,9}(?:\.\d*)?);(-?\d{1,9}(?:\.\d*)?);"
 )
 
 
 class Omie(PriceSource):
-    """Spot price of Spain, one request a day."""
+    """Spot price of Spain, a file for each day."""
 
-    since = day_start(date(1998, 1, 1))
+    since = day_start(date(2023, 1, 1))  # older days are in yearly archives alone
 
     def fetch_window(
         self, series: Sequence[str], place: str, start: datetime, end: datetime
     ) -> Parsed:
-        """Fetch the day's file; where it was withdrawn, its second edition."""
+        """Fetch the day's file, the last of its editions."""
         day = market_day(start)
-        try:
-            reply = self._file(day, "1")
-        except NoDataYet:
-            if start >= self.available_window(SERIES)[1]:
-                raise  # not published yet, so not republished either
-            reply = self._file(day, "2")
-        return parse_marginalpdbc(reply, self.clock.now(), day=day)
+        latest: Reply | None = None
+        missing: NoDataYet | None = None
+        for edition in range(1, LAST_EDITION + 1):
+            try:
+                latest = self._file(day, edition)
+            except NoDataYet as error:
+                missing = missing or error
+                # A day not published is not republished either.
+                if latest or start >= self.available_window(SERIES)[1]:
+                    break
+        if latest is None:
+            raise missing or NoDataYet(self.name, "no file of that day")
+        return parse_marginalpdbc(latest, self.clock.now(), day=day)
 
-    def _file(self, day: date, suffix: str) -> Reply:
+    def _file(self, day: date, suffix: int) -> Reply:
         query = {"parents": "marginalpdbc", "filename": f"marginalpdbc_{day:%Y%m%d}.{suffix}"}
         return self.http.get("/es/file-download", query, check=classify_response)
 
 
 def classify_response(reply: Reply) -> SourceError | None:
-    """Return the error a reply stands for: a missing file may be a 400, and files have an end."""
-    if reply.status in (400, 404):
+    """Return the error a reply stands for: a missing file has many forms, and files have an end."""
+    page = reply.status == 200 and reply.is_html and SITE_PAGE.search(reply.text)
+    empty = reply.status == 200 and not reply.content.strip()
+    if reply.status in (400, 404) or page or empty:
         return NoDataYet("omie", "no file of that day", status=reply.status)
     whole = reply.content.rstrip().endswith(END.encode())
     if reply.content.startswith(HEADER.encode()) and not whole:

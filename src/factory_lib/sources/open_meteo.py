@@ -15,7 +15,7 @@ import pandas as pd
 
 from factory_lib.catalogue import Kind
 from factory_lib.clock import DAY_S, HOUR_S, epoch
-from factory_lib.errors import BadRange, QuotaError, SourceError
+from factory_lib.errors import BadRange, QuotaError, ServerError, SourceError
 from factory_lib.http import Reply
 from factory_lib.slots import Slots
 from factory_lib.sources.base import Interval, PointSource
@@ -105,15 +105,21 @@ class OpenMeteoRecent(OpenMeteoArchive):
 
 
 def classify_response(reply: Reply, source: str = "open_meteo") -> SourceError | None:
-    """Return the error a reply stands for; the service names its reason."""
-    if reply.status not in (400, 429):
+    """Return the error a reply stands for; the service names its reason, sometimes under 200."""
+    is_error = re.match(r'\s*{\s*"error"\s*:\s*true', reply.text)
+    if reply.status not in (400, 429) and not (is_error and reply.status == 200):
         return None
     match = re.search(r'"reason"\s*:\s*"([^"]*)"', reply.text)
-    reason = match[1] if match else "no reason given"
-    if reply.status == 400:
-        return BadRange(source, reason, status=400)
-    pause = next((seconds for word, seconds in PAUSE_S.items() if word in reason), 60.0)
-    return QuotaError(source, reason, status=429, retry_after_s=reply.retry_after_s or pause)
+    return _error_of(match[1] if match else "no reason given", reply, source)
+
+
+def _error_of(reason: str, reply: Reply, source: str) -> SourceError:
+    pause = next((seconds for word, seconds in PAUSE_S.items() if word in reason), None)
+    if pause or reply.status == 429:
+        retry_after_s = reply.retry_after_s or pause or 60.0
+        return QuotaError(source, reason, status=reply.status, retry_after_s=retry_after_s)
+    kind = ServerError if "overload" in reason else BadRange
+    return kind(source, reason, status=reply.status)
 
 
 def parse_hourly(

@@ -28,6 +28,8 @@ from factory_lib.sources.parsing import (
 
 HISTORY_SINCE = datetime(1979, 1, 1, tzinfo=UTC)
 READING_LIVES_S = 1800  # it measures every ten minutes: an older reading is a frozen one
+AHEAD_S = 300  # so far its clock may be ahead of ours
+MEASURES_EVERY_S = 600
 FORECAST_STEP_S = 3 * HOUR_S
 _FORECAST = {"temperature_c": "temp", "humidity_pct": "humidity"}
 NEAR_DEG = 0.5  # the answer's coordinates are those of what it has nearby
@@ -107,7 +109,7 @@ def parse_current(body: Reply | bytes, place: str, retrieved_at: datetime) -> Pa
     if str(answer.get("cod")) != "200":
         raise ValueError(f"code {answer.get('cod')}")
     taken_at = require(answer, "dt", int)
-    if not 0 <= epoch(retrieved_at) - taken_at <= READING_LIVES_S:
+    if not -AHEAD_S <= epoch(retrieved_at) - taken_at <= READING_LIVES_S:
         raise NoDataYet("openweathermap", "its reading is not of this half hour")
     main = require(answer, "main", dict)
     wind = answer.get("wind")
@@ -120,7 +122,7 @@ def parse_current(body: Reply | bytes, place: str, retrieved_at: datetime) -> Pa
         "wind_speed_ms": wind.get("speed") if isinstance(wind, dict) else None,
         "precipitation_mm": sum(number(require(answer, kind, dict).get("1h")) for kind in fallen),
     }
-    return _of_hour(reading, taken_at, place, retrieved_at)
+    return _of_hour(reading, min(taken_at, epoch(retrieved_at)), place, retrieved_at)
 
 
 @malformed("openweathermap")
@@ -156,9 +158,11 @@ def _of_hour(
 ) -> Parsed:
     rows = RowCollector("openweathermap", place, Kind.OBSERVED, retrieved_at)
     hour = taken_at // HOUR_S * HOUR_S
+    # The rain of the hour before the reading: that of its own hour where this is all but over.
+    rain_hour = hour if taken_at - hour >= HOUR_S - MEASURES_EVERY_S else hour - HOUR_S
     for name, raw in reading.items():
         value = rows.read(f"{name} {from_epoch(taken_at):%Y-%m-%dT%H:%MZ}", raw)
-        rows.add(name, [hour - HOUR_S * (name == "precipitation_mm")], [value], HOUR_S)
+        rows.add(name, [rain_hour if name == "precipitation_mm" else hour], [value], HOUR_S)
     return rows.parsed()
 
 

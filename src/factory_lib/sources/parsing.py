@@ -7,6 +7,7 @@ be right loses the answer.
 
 import json
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ MARKET_AREA = "ES"
 V = TypeVar("V")
 LAST_SUMMED_OCTOBER = 2022  # up to that year REE gives the repeated hour once, as the sum of both
 TIER = "provider"  # of a forecast
+ARCHIVE_TIER = "archive"  # of one fetched later, whose time of issue is an assumption
 
 
 @contextmanager
@@ -158,16 +160,31 @@ class RowCollector:
         values = [self.read(f"{name} {day}", text, reader) for day, text in raw.items()]
         self.add(name, starts, values, DAY_S)
 
+    def add_hourly_means(self, name: str, points: Mapping[int, float]) -> None:
+        """Add the means of whole hours of a series that comes in steps of an hour or less.
+
+        Keys are ascending starts in seconds; NaN is absent, and so is its hour.
+        """
+        starts = list(points)
+        step_s = min((after - start for start, after in pairwise(starts)), default=HOUR_S)
+        if step_s > HOUR_S or HOUR_S % step_s or any(start % step_s for start in starts):
+            raise ValueError(f"its values do not come in even parts of an hour ({step_s} s)")
+        for hour, entries in groupby(points.items(), lambda point: point[0] // HOUR_S * HOUR_S):
+            values = [value for _, value in entries]
+            whole = len(values) * step_s == HOUR_S
+            self.add(name, [hour], [sum(values) / len(values) if whole else math.nan], HOUR_S)
+
     def add_prices(self, name: str, prices: Mapping[int, float]) -> None:
         """Add whole market days of prices, as published, and reject the days that cannot be.
 
-        Keys are ascending starts in seconds. Rejected: a slot off the market's grid;
-        hours where quarters are due; a day of nothing but zeros, which is how an
-        unpublished day looks; the repeated October hour given once, which is a sum.
+        Keys are ascending starts in seconds. Rejected: a slot off the market's grid; a
+        day of nothing but zeros, which is how an unpublished day looks; the repeated
+        October hour given once, which is a sum. A day of hours where quarters are due is
+        kept as hours.
         """
         for day, points in groupby(prices.items(), lambda point: market_day(from_epoch(point[0]))):
             kept = dict(points)
-            step_s = price_step_s(name, from_epoch(min(kept)))
+            step_s = _step_s(name, kept)
             if reason := _impossible_day(day, kept, step_s):
                 self.reject(f"{name} {day}", reason)
                 continue
@@ -197,12 +214,16 @@ def price_step_s(name: str, start: datetime) -> int:
     return QUARTER_S if name == "spot_eur_mwh" and start >= QUARTERS_SINCE else HOUR_S
 
 
+def _step_s(name: str, prices: Mapping[int, float]) -> int:
+    """Return the slot length (s) of a day of prices, which may come in hours after the change."""
+    hours = len(prices) > 1 and not any(start % HOUR_S for start in prices)
+    return HOUR_S if hours else price_step_s(name, from_epoch(min(prices)))
+
+
 def _impossible_day(day: date, prices: Mapping[int, float], step_s: int) -> str:
     """Return why a day of prices cannot be, or an empty string."""
     if any(start % step_s for start in prices):
         return f"values off the grid of {step_s} s"
-    if step_s == QUARTER_S and len(prices) > 1 and not any(start % HOUR_S for start in prices):
-        return "hourly values where quarters of an hour are due"
     if len(prices) == slots_in_day(day, step_s) and not any(prices.values()):
         return "all zero: not published yet"
     return ""
@@ -220,7 +241,7 @@ def _summed_hours(day: date, prices: Mapping[int, float]) -> set[int]:
 def reject_outside(parsed: Parsed, catalogue: Catalogue) -> Parsed:
     """Move the values outside of the catalogue's range from the rows to the rejected ones."""
     rows = parsed.rows
-    ranges = {name: catalogue.forecast_range(name) for name in rows["series"].unique()}
+    ranges = {name: (catalogue[name].low, catalogue[name].high) for name in rows["series"].unique()}
     limits = np.array([ranges[name] for name in rows["series"]]).reshape(-1, 2)
     outside = (rows["value"] < limits[:, 0]) | (rows["value"] > limits[:, 1])
     rejected = tuple(
@@ -301,6 +322,22 @@ def require_ascending(starts: Sequence[int]) -> None:
     """Require that each start lies after the one before it."""
     if any(before >= after for before, after in pairwise(starts)):
         raise ValueError("the values are not in order of time, or two have the same time")
+
+
+def longest_ascending(starts: Sequence[int]) -> list[bool]:
+    """Return which starts belong to the longest run that never falls; the others are stray."""
+    ends: list[int] = []  # the position of the last element of the best run of each length
+    before: list[int] = []
+    for position, start in enumerate(starts):
+        length = bisect_right(ends, start, key=starts.__getitem__)
+        before.append(ends[length - 1] if length else -1)
+        ends[length : length + 1] = [position]
+    in_order = [False] * len(starts)
+    at = ends[-1] if ends else -1
+    while at >= 0:
+        in_order[at] = True
+        at = before[at]
+    return in_order
 
 
 def require_near(point: Any, axes: tuple[str, str], place: str, within_deg: float) -> None:

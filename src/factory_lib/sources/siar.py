@@ -4,9 +4,9 @@ Version 2 (https://servicio.mapa.gob.es/siarapi): every functional refusal is a 
 distinguished by its text.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from string import ascii_uppercase
 from typing import Any
 
 from factory_lib.catalogue import Kind
@@ -40,6 +40,7 @@ _FIELDS: Mapping[str, str] = {
     "wind_speed_mean_ms": "VelViento",
     "solar_radiation_mj_m2": "Radiacion",
 }
+STATION = re.compile(r"[A-Z]{1,2}\d{2,4}")
 API = "/siarapi/API/V1"
 TOKEN_LIFE = timedelta(minutes=50)
 PAUSE_S = 65.0
@@ -48,7 +49,7 @@ PAUSE_S = 65.0
 class Siar(Source):
     """Daily climate of one station by the REST API."""
 
-    place_pattern = r"[A-Z]{1,2}\d{2}"
+    place_pattern = STATION.pattern
     _token: tuple[Secret, datetime] | None = None
 
     def available_window(self, series: str) -> Interval:
@@ -140,9 +141,7 @@ def parse_api(body: Reply | bytes, place: str, retrieved_at: datetime) -> Parsed
     days: dict[date, dict[str, Any]] = {}
     for record in require(answer, "datos", list):
         day = _record_day(require(record, "Fecha", str))
-        station = require(record, "IdEstacion", int)
-        if station != int(place.lstrip(ascii_uppercase)):
-            raise ValueError(f"a record of station {station} came for {place}")
+        _require_station(record, place)
         if day in days:
             raise ValueError(f"two records of {day}")
         # Capitals differ from the service's own manual: humedadMin.
@@ -153,6 +152,13 @@ def parse_api(body: Reply | bytes, place: str, retrieved_at: datetime) -> Parsed
     for name, field in _FIELDS.items():
         rows.add_days(name, {day: record.get(field.lower()) for day, record in days.items()})
     return rows.parsed()
+
+
+def _require_station(record: Mapping[str, Any], place: str) -> None:
+    """Refuse another station's code; a name says nothing, and ids may be the service's own."""
+    station = str(record.get("Estacion", place))
+    if STATION.fullmatch(station) and station != place:
+        raise ValueError(f"a record of station {station} came for {place}")
 
 
 def _record_day(text: str) -> date:

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from factory_lib.catalogue import Catalogue
+from factory_lib.catalogue import FORECAST_MODELS, Catalogue
 from factory_lib.clock import epoch
 from factory_lib.errors import BadInput, WriteNotConfirmed
 from factory_lib.frames import FORECAST_COLUMNS, UTC_S
-from factory_lib.slots import Slots
+from factory_lib.slots import Slots, from_index
 from factory_lib.store import checksums, merge, view
 from factory_lib.store.backend import (
     JUDGED,
@@ -151,6 +151,7 @@ class Store:
     ) -> pd.DataFrame:
         """Return view rows of the half-open window, in the order of ``series``, then by start.
 
+        Series of forecasts come last: the latest of each slot, or with ``raw`` all.
         ``places`` are in order of trust. ``grid_s=3600`` gives the mean of an hour's
         four quarters, and nothing where one is absent. ``raw`` returns every stored
         row, quarantined ones and old revisions included.
@@ -167,10 +168,23 @@ class Store:
             window at a coarser cadence than ``grid_s``.
         """
         names = [series] if isinstance(series, str) else list(series)
-        for name in names:
+        values = [name for name in names if not self.catalogue[name].forecast_of]
+        for name in values:
             self._require_grid(name, start, end, grid_s)
+        window = _window(values, places, start, end, as_of)
+        frame = self._read_values(window, grid_s, raw)
+        if len(values) == len(names):
+            return frame
+        parts = [self._forecast_series(name, start, end, as_of, raw) for name in names]
+        return view.joined([frame, *parts])
+
+    def _read_values(self, window: Window, grid_s: int | None, raw: bool) -> pd.DataFrame:
+        names = window.series
+        places = window.places
+        if not names:
+            return view.NO_ROWS
         with self._operation("read") as counted:
-            rows = self.backend.load(_window(names, places, start, end, as_of))
+            rows = self.backend.load(window)
             if raw:
                 rows = view.in_series_order(rows, names)
             else:
@@ -206,7 +220,8 @@ class Store:
 
         They are ascending and distinct, in seconds since 1970.
         """
-        self.catalogue[series]  # an unknown one is refused
+        if self.catalogue[series].forecast_of:  # an unknown one is refused
+            return from_index(self._forecast_series(series, start, end, as_of)["start"])
         with self._operation("slots") as counted:
             window = _window([series], places, start, end, as_of)
             rows = self.backend.load(window, ("channel", "start", "rev"))
@@ -280,6 +295,25 @@ class Store:
                 frame = frame[frame["model"].isin(list(models))].reset_index(drop=True)
             counted[0] = len(frame)
             return frame
+
+    def _forecast_series(
+        self, name: str, start: datetime, end: datetime, as_of: datetime | None, raw: bool = False
+    ) -> pd.DataFrame:
+        """Return the forecasts of a series that consists of them as view rows, else none."""
+        entry = self.catalogue[name]
+        if not entry.forecast_of:
+            return view.NO_ROWS
+        models = {FORECAST_MODELS.get(source, source): source for source in entry.sources}
+        frame = self.read_forecasts(
+            entry.forecast_of,
+            places=[entry.area],
+            start=start,
+            end=end,
+            as_of=as_of,
+            models=list(models),
+            latest=not raw,
+        )
+        return view.forecast_values(frame, entry, models, raw=raw)
 
     # -- verdicts -----------------------------------------------------------------------------
 

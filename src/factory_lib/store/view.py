@@ -1,13 +1,13 @@
 """One value per slot: from everything stored to what a reader sees."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from factory_lib.catalogue import Catalogue, Kind
-from factory_lib.frames import FORECAST_COLUMNS, QUANTILES
+from factory_lib.catalogue import Catalogue, Kind, Series
+from factory_lib.frames import FORECAST_COLUMNS, QUANTILES, UTC_S
 from factory_lib.slots import Slots, from_index, resolutions, to_index
 from factory_lib.store.backend import Channel, Rows
 
@@ -25,6 +25,7 @@ VIEW_COLUMNS = (
     "provider_updated_at",
     "run_id",
 )
+NO_ROWS = pd.DataFrame(columns=list(VIEW_COLUMNS))
 _REV_BITS = 20  # space for a million revisions of one value
 _TIMES = ("available_at", "retrieved_at", "provider_updated_at")
 
@@ -39,6 +40,13 @@ def to_frame(rows: Rows) -> pd.DataFrame:
         "run_id": rows["run"],
     }
     return pd.DataFrame({name: columns[name] for name in VIEW_COLUMNS}, copy=False)
+
+
+def joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return frames of view rows one below the other."""
+    filled = [part for part in parts if len(part)]
+    typed = filled or [part for part in parts if part is not NO_ROWS]
+    return pd.concat(typed or parts, ignore_index=True)
 
 
 def forecast_frame(rows: Rows, places: Sequence[str], *, latest: bool) -> pd.DataFrame:
@@ -70,6 +78,38 @@ def forecast_frame(rows: Rows, places: Sequence[str], *, latest: bool) -> pd.Dat
     if latest:
         frame = frame.drop_duplicates(["model", "target_start"], keep="last")
     return frame[[*FORECAST_COLUMNS, "available_at", "run_id"]].reset_index(drop=True)
+
+
+def forecast_values(
+    frame: pd.DataFrame, entry: Series, models: Mapping[str, str], *, raw: bool
+) -> pd.DataFrame:
+    """Return forecasts (``forecast_frame``) as rows of a series that consists of them.
+
+    Parameters
+    ----------
+    models : mapping of str to str
+        The source of each model, most trusted first.
+    raw : bool
+        All of them, else of each slot that of the most trusted source.
+
+    Returns
+    -------
+    DataFrame
+        ``VIEW_COLUMNS``, by start; ``value`` is the median, available since its issue.
+    """
+    rows = frame.rename(columns={"target_start": "start", "p50": "value"})
+    rank = {model: position for position, model in enumerate(models)}
+    rows = rows.assign(
+        series=entry.name,
+        source=rows["model"].map(dict(models)),
+        kind=Kind.FORECAST.value,
+        rev=1,
+        retrieved_at=rows["issued_at"],
+        provider_updated_at=pd.Series(pd.NaT, rows.index, dtype=UTC_S),
+        rank=rows["model"].map(rank),
+    ).sort_values(["start", "rank", "issued_at"], kind="stable")
+    rows = rows if raw else rows.drop_duplicates("start")
+    return rows[list(VIEW_COLUMNS)].reset_index(drop=True)
 
 
 def eligible(rows: Rows, quarantined: pd.DataFrame, catalogue: Catalogue) -> np.ndarray[Any, Any]:

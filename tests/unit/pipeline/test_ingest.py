@@ -10,7 +10,7 @@ from msgspec import structs
 
 from factory_lib import sources
 from factory_lib.catalogue import default_catalogue
-from factory_lib.clock import day_bounds, day_start
+from factory_lib.clock import MADRID, day_bounds, day_start
 from factory_lib.errors import BadInput
 from factory_lib.pipeline.ingest import compare_weather, ingest, recent_rows
 from factory_lib.pipeline.targets import targets
@@ -56,13 +56,13 @@ def test_a_second_run_writes_nothing(town) -> None:
     assert again.status == "ok"
 
 
-def test_a_steady_run_sends_one_request_to_each_provider_of_prices(town) -> None:
+def test_a_steady_run_sends_the_fewest_requests_to_each_provider_of_prices(town) -> None:
     ingest(town.ctx(), days=3)
     town.simulator.log.clear()
     ingest(town.ctx(NOW + 24 * HOUR), "prices")
     assert {source: town.asked(source) for source in ("ree", "omie", "esios")} == {
         "ree": 1,
-        "omie": 1,
+        "omie": 2,  # the day's file, and whether there is a correction
         "esios": 1,
     }
 
@@ -90,7 +90,8 @@ def test_rows_that_were_due_and_did_not_come_fail_the_job(town) -> None:
     town.simulator.set_rules(tuple(Rule("outage", source=name) for name in names))
     result = ingest(town.ctx(), "prices")
     assert result.status == "fail"
-    assert "spot_eur_mwh, pvpc_eur_mwh had values due" in result.summary
+    assert "spot_eur_mwh, pvpc_eur_mwh" in result.summary
+    assert "had values due" in result.summary
     assert result.metrics["providers_away"] == 1
     assert "ree: " in result.summary
 
@@ -239,8 +240,14 @@ def test_the_operators_forecasts_come_with_the_prices(town) -> None:
     ingest(ctx, "prices", days=2)
     for name in ("load_mw", "wind_mw", "solar_mw"):
         issued = ctx.store.read_forecasts(
-            name, places=("ES",), start=NOW - timedelta(days=2), end=NOW + timedelta(days=2)
+            name,
+            places=("ES",),
+            start=NOW - timedelta(days=2),
+            end=NOW + timedelta(days=2),
+            models=("ree",),
         )
         assert issued["p50"].between(0, 60_000).all()
-        assert len(issued) >= 12, "to the end of today at least"
+        assert len(issued) >= 48, "to the end of today at least"
         assert (issued["issued_at"] <= NOW).all()
+        noon = issued["target_start"].dt.tz_convert(MADRID).dt.normalize() - 12 * HOUR
+        assert (issued["issued_at"] <= noon).all(), "known at noon of the day before"

@@ -256,7 +256,7 @@ def esios(bench: Any, identity: int, first: str, last: str, **query: Any) -> Any
 def test_esios_needs_a_token(bench: Any) -> None:
     assert (
         bench.get("/esios/indicators/1001", start_date="2026-04-01", end_date="2026-04-02").status
-        == 401
+        == 403
     )
 
 

@@ -371,7 +371,7 @@ def test_openweathermap_refusals(
 # -- SIAR ------------------------------------------------------------------------------
 
 SIAR = "/siar/siarapi/API/V1/Datos/Diarios/ESTACION"
-WINDOW = {"Id": "J17", "FechaInicial": "2026-03-01", "FechaFinal": "2026-03-28"}
+WINDOW = {"Id": "J05", "FechaInicial": "2026-03-01", "FechaFinal": "2026-03-28"}
 
 
 def test_siar_answers_with_its_misspelt_field(bench: Any) -> None:
@@ -399,7 +399,7 @@ def test_siar_exports_utf16(bench: Any) -> None:
         {"kind": "empty_rows", "source": "siar"}, {"kind": "absent_days", "source": "siar"}
     )
     body = bench.get(
-        "/siar/websiar/export.csv", Id="J17", FechaInicial="2025-01-01", FechaFinal="2025-12-31"
+        "/siar/websiar/export.csv", Id="J05", FechaInicial="2025-01-01", FechaFinal="2025-12-31"
     ).body
     lines = body.decode("utf-16-le").split("\r\n")
     assert lines[0].startswith("IdProvincia;IdEstacion;Fecha;Año;Dia;Temp Media (ºC)")

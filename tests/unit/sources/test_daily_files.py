@@ -76,7 +76,7 @@ def test_local_midnights_printed_as_utc_are_the_day_that_begins_then() -> None:
             answer(record("2026-01-01T23:00:00"), record("2026-01-01T23:00:00")), id="twice"
         ),
         pytest.param(
-            answer(record("2026-01-01T23:00:00") | {"IdEstacion": 9}), id="another station"
+            answer(record("2026-01-01T23:00:00") | {"Estacion": "J09"}), id="another station"
         ),
         pytest.param(b'{"datos": null}', id="no list"),
     ],

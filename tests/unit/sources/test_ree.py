@@ -114,9 +114,6 @@ def test_the_providers_own_time_is_kept_if_it_can_be(said: str, believed: dateti
     ("day", "minutes", "values", "reason"),
     [
         pytest.param(date(2024, 5, 1), 60, [0.0] * 24, "not published", id="a day of zeros"),
-        pytest.param(
-            date(2026, 1, 17), 60, [50.0] * 24, "quarters", id="hours where quarters are due"
-        ),
         pytest.param(date(2024, 5, 1), 15, [50.0] * 96, "grid", id="quarters where hours are due"),
     ],
 )
@@ -126,6 +123,13 @@ def test_a_day_that_cannot_be_is_rejected_with_its_reason(
     parsed = ree.parse_prices(body(serie("600", stamps(day, minutes), values)), BOTH, NOW)
     assert parsed.rows.empty
     assert [reason in row.reason for row in parsed.rejected] == [True]
+
+
+def test_hours_where_quarters_are_due_are_kept_as_hours() -> None:
+    answer = body(serie("600", stamps(date(2026, 1, 17), 60), [50.0] * 24))
+    parsed = ree.parse_prices(answer, BOTH, NOW)
+    assert parsed.rows["resolution_s"].tolist() == [3600] * 24
+    assert not parsed.rejected
 
 
 def test_the_october_hour_given_once_is_a_sum_and_no_price() -> None:

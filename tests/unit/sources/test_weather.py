@@ -152,7 +152,6 @@ def test_readings_start_at_fint_and_rain_ends_there(offset: str) -> None:
         pytest.param([observation("2026-04-15T08:00:00+0200", ta=1.0)], id="another offset"),
         pytest.param([observation("2026-04-15T08:10:00+0000", ta=1.0)], id="off the hour"),
         pytest.param([observation("2026-04-15T09:00:00+0000", ta=1.0)], id="still to come"),
-        pytest.param([observation("2026-04-15T08:00:00+0000", ta=1.0)] * 2, id="twice"),
         pytest.param(
             [observation("2026-04-15T08:00:00+0000", ta=1.0) | {"idema": "5298X"}],
             id="another station",
@@ -164,6 +163,30 @@ def test_readings_start_at_fint_and_rain_ends_there(offset: str) -> None:
 def test_observations_that_cannot_be_are_malformed(records: Any) -> None:
     with pytest.raises(MalformedResponse):
         aemet.parse_observations(json.dumps(records), "5279X", NOW)
+
+
+def test_a_stray_observation_costs_itself_alone() -> None:
+    hours = [observation(f"2026-04-15T{hour:02d}:00:00+0000", ta=float(hour)) for hour in range(8)]
+    strays = [
+        observation("2026-04-15T03:07:00+0000", ta=1.0),  # off the hour
+        hours[5],  # again, the same
+        observation("2026-04-15T06:00:00+0000", ta=9.0),  # again, another
+        observation("2026-04-15T01:00:00+0000", ta=1.0),  # out of order
+        observation("tomorrow", ta=1.0),
+    ]
+    body = json.dumps([*hours[:6], *strays[:2], hours[6], *strays[2:], hours[7]])
+    parsed = aemet.parse_observations(body, "5279X", NOW)
+    assert parsed.rows["value"].tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 7.0]
+    assert len(parsed.rejected) == 4
+
+
+def test_an_expired_address_is_not_no_data() -> None:
+    body = b'{"descripcion" : "datos expirados", "estado" : 404}'
+    for status in (200, 404):
+        reply = Reply(status, {}, body)
+        gone = aemet.classify_response(reply, document=True)
+        assert isinstance(gone, NoDataYet)
+        assert gone.status == 404
 
 
 def test_daily_climate_reads_commas_traces_and_absent_keys() -> None:
@@ -347,10 +370,28 @@ def test_rain_and_snow_add_up() -> None:
 
 
 @pytest.mark.parametrize(
+    ("minute", "hour"), [pytest.param(40, -1, id="mostly of"), pytest.param(58, 0, id="all of")]
+)
+def test_rain_is_of_the_hour_before_or_of_the_hour_all_but_over(minute: int, hour: int) -> None:
+    at = NOW.replace(minute=0) + timedelta(minutes=minute)
+    body = current(rain={"1h": 0.5}, dt=int(at.timestamp()))
+    rows = openweathermap.parse_current(body, POINT, at + timedelta(minutes=1)).rows
+    rain = rows.query("series == 'precipitation_mm'")["start"]
+    assert rain.tolist() == [NOW.replace(minute=0) + timedelta(hours=hour)]
+
+
+def test_a_reading_of_a_clock_ahead_is_of_the_present_hour() -> None:
+    now = NOW.replace(minute=58)
+    body = current(dt=int(now.timestamp()) + 180)
+    rows = openweathermap.parse_current(body, POINT, now).rows
+    assert rows.query("series == 'temperature_c'")["start"].tolist() == [NOW.replace(minute=0)]
+
+
+@pytest.mark.parametrize(
     ("change", "error"),
     [
         pytest.param({"dt": int(NOW.timestamp()) - 3600}, NoDataYet, id="an old reading"),
-        pytest.param({"dt": int(NOW.timestamp()) + 60}, NoDataYet, id="a reading to come"),
+        pytest.param({"dt": int(NOW.timestamp()) + 400}, NoDataYet, id="a reading to come"),
         pytest.param({"cod": "404"}, MalformedResponse, id="another code"),
         pytest.param({"coord": {"lat": 51.5, "lon": 0}}, MalformedResponse, id="London"),
         pytest.param({"main": []}, MalformedResponse, id="another structure"),

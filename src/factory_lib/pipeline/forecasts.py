@@ -1,0 +1,77 @@
+"""The operators' day-ahead forecasts on their way into the store.
+
+A forecast of a day still to come is issued, as far as anyone here can know, at the
+instant it was first seen. One that is fetched later, from a provider's archive, is taken
+as issued at an assumed wall time of the day before (``archive_issued_at`` of the source):
+its tier is ``archive``, and whatever rests on it says so.
+"""
+
+from datetime import time, timedelta
+
+import numpy as np
+import pandas as pd
+
+from factory_lib.catalogue import FORECAST_MODELS
+from factory_lib.clock import MADRID, day_start, market_day
+from factory_lib.context import RunContext
+from factory_lib.frames import FORECAST_COLUMNS, UTC_S
+from factory_lib.sources.parsing import ARCHIVE_TIER, TIER
+from factory_lib.store.base import WriteResult
+
+ASSUMPTION = (
+    "Forecasts fetched from an archive are taken as issued at the wall time of the day before "
+    "that `archive_issued_at` in [sources] says, an assumption; later ones at the instant they "
+    "were first seen."
+)
+
+
+def issued_on_the_day_before(targets: pd.Series, at: time) -> pd.Series:
+    """Return the local wall time ``at`` of the day before each target slot, as UTC."""
+    days = targets.dt.tz_convert(MADRID).dt.tz_localize(None).dt.normalize()
+    wall = days - pd.Timedelta(days=1) + pd.Timedelta(hours=at.hour, minutes=at.minute)
+    issued: pd.Series = wall.dt.tz_localize(MADRID).dt.tz_convert("UTC").astype(UTC_S)
+    return issued
+
+
+def store_forecasts(ctx: RunContext, rows: pd.DataFrame) -> WriteResult:
+    """Store tidy rows of one series of forecasts, from one source, as forecasts.
+
+    What is stored already stays as it was first seen: an equal value is not stored again,
+    and of a day that has begun nothing replaces a forecast.
+    """
+    entry = ctx.catalogue[str(rows["series"].iloc[0])]
+    source = str(rows["source"].iloc[0])
+    model = FORECAST_MODELS.get(source, source)
+    stored = ctx.store.read_forecasts(
+        entry.forecast_of,
+        places=[entry.area],
+        start=rows["start"].min().to_pydatetime(),
+        end=rows["start"].max().to_pydatetime() + timedelta(seconds=1),
+        models=[model],
+    )
+    before = rows["start"].map(stored.set_index("target_start")["p50"])
+    seen_at = rows["retrieved_at"]
+    tomorrow = day_start(market_day(seen_at.max().to_pydatetime()) + timedelta(days=1))
+    is_live = rows["start"] >= pd.Timestamp(tomorrow)
+    assumed = issued_on_the_day_before(
+        rows["start"], ctx.settings.sources[source].archive_issued_at
+    )
+    forecasts = pd.DataFrame(
+        {
+            "series": entry.forecast_of,
+            "place": entry.area,
+            "model": model,
+            "issued_at": seen_at.where(is_live, assumed),
+            "target_start": rows["start"],
+            "resolution_s": rows["resolution_s"],
+            "p10": np.nan,
+            "p50": rows["value"],
+            "p90": np.nan,
+            "tier": np.where(is_live, TIER, ARCHIVE_TIER),
+        }
+    )
+    news = forecasts[before.isna() | (is_live & (before != rows["value"]))]
+    written = WriteResult(unchanged=len(rows) - len(news))
+    if len(news):
+        written += ctx.store.write_forecasts(news[list(FORECAST_COLUMNS)], run_id=ctx.run_id)
+    return written
