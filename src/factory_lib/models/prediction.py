@@ -6,7 +6,7 @@ compare them with the observations later; an unchanged forecast is stored once a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,13 @@ from factory_lib.models.history import (
     price_series,
     published_slots,
 )
-from factory_lib.models.price_forecast import CHAMPION, NAIVE, PriceForecast, forecast_prices
+from factory_lib.models.price_forecast import (
+    CHAMPION,
+    NAIVE,
+    PUBLISHED,
+    PriceForecast,
+    forecast_prices,
+)
 from factory_lib.models.rule_forecast import forecast_by_rule
 from factory_lib.models.scores import OUTDOOR_CLASS, SCORE, class_chances
 from factory_lib.models.weather_forecast import OWN, WeatherForecast, forecast_weather
@@ -161,16 +167,28 @@ def _prices(
         estimator = None
         inputs = []
     exogenous = {name: history.operator[name] for name in inputs}
-    hourly = forecast_prices(history.hourly[PRICE], index, estimator, exogenous)
-    slots = hourly.slots
     entry = ctx.catalogue[price_series(ctx)]
     step_s = entry.resolution_at(index[-1].to_pydatetime())
-    if step_s != HOUR_S:
-        end = index[-1] + pd.Timedelta(seconds=HOUR_S)
-        fine = pd.date_range(index[0], end, freq=f"{step_s}s", inclusive="left", unit="s")
-        published = published_slots(ctx, history)
-        slots = forecast_prices(published, fine, estimator, exogenous, step_s).slots
-    return hourly, slots.rename(columns=PRICE_COLUMNS), {model: reason} if reason else {}
+    end = index[-1] + pd.Timedelta(seconds=HOUR_S)
+    fine = pd.date_range(index[0], end, freq=f"{step_s}s", inclusive="left", unit="s")
+    prices = history.hourly[PRICE] if step_s == HOUR_S else published_slots(ctx, history)
+    forecast = forecast_prices(prices, fine, estimator, exogenous, step_s)
+    slots = forecast.slots.rename(columns=PRICE_COLUMNS)
+    return _by_hour(forecast, index), slots, {model: reason} if reason else {}
+
+
+def _by_hour(forecast: PriceForecast, index: pd.DatetimeIndex) -> PriceForecast:
+    """Return means of the hours ``index``; an hour is published where all of its slots are."""
+    slots = forecast.slots
+    shape = (len(index), -1)
+    means = {name: slots[name].to_numpy().reshape(shape).mean(axis=1) for name in QUANTILES}
+    tiers = slots["tier"].to_numpy().reshape(shape)
+    first = (tiers != PUBLISHED).argmax(axis=1)[:, np.newaxis]
+    tier = np.take_along_axis(tiers, first, axis=1)[:, 0]
+    errors = forecast.errors.reshape(len(forecast.errors), *shape).mean(axis=2)
+    return replace(
+        forecast, slots=pd.DataFrame({**means, "tier": tier}, index=index), errors=errors
+    )
 
 
 def _serve(ctx: RunContext, model: str, history: History, hourly: pd.DataFrame) -> tuple[int, str]:

@@ -180,7 +180,8 @@ def summarise_prediction(prediction: Prediction, advice: pd.DataFrame) -> JobRes
     """Return the result of the prediction job.
 
     Tables: ``hourly``, ``slots`` and ``verification`` of the prediction; ``advice``, the
-    start of a batch by working hour (``planning.recommendation``); ``blocks``, see there;
+    start of a batch by working hour (``planning.recommendation``); ``starts_ahead`` and
+    ``blocks``, see there;
     ``price_chart`` and ``score_chart``, as ``views.learning_charts.forecast`` draws them.
     """
     hourly = prediction.hourly
@@ -200,6 +201,7 @@ def summarise_prediction(prediction: Prediction, advice: pd.DataFrame) -> JobRes
             "hourly": hourly,
             "slots": slots,
             "advice": advice,
+            "starts_ahead": starts_ahead(advice),
             "blocks": blocks(hourly, prediction.band),
             "verification": prediction.verification,
             "price_chart": price_chart.assign(
@@ -217,20 +219,54 @@ def _prediction_summary(hourly: pd.DataFrame, advice: pd.DataFrame, drifts: Sequ
     if price.isna().all():
         return "The price of the next 24 hours is unavailable: no recent day of prices is stored."
     cheapest = pd.Timestamp(str(price.idxmin())).tz_convert(MADRID)
-    best = ""
-    if len(advice) and pd.notna(advice["best_start"].iloc[0]):
-        start, wait = pd.DatetimeIndex([advice.index[0], advice["best_start"].iloc[0]]).tz_convert(
-            MADRID
-        )
-        best = (
-            f"; a batch begun on {start:%A %H:%M} is "
-            f"{advice['production_recommendation'].iloc[0]}, the best start is {wait:%A %H:%M}"
-        )
+    best = _next_start(advice.iloc[0]) if len(advice) else ""
     drift = f" Drift: {' '.join(drifts)}" if drifts else ""
     return (
         f"Next 24 hours: {price.mean():.0f} EUR/MWh in the mean, cheapest at "
         f"{cheapest:%A %H:%M} ({price.min():.0f}){best}. {tiers(hourly)}{drift}"
     )
+
+
+def _next_start(row: pd.Series) -> str:
+    """Return the advice for one start, to go on a sentence with."""
+    if pd.isna(row["best_start"]):
+        return ""
+    start = pd.Timestamp(str(row.name)).tz_convert(MADRID)
+    label = row["production_recommendation"]
+    if label == CLASSES[0]:
+        return f"; a batch begun on {start:%A %H:%M} is {label}"
+    wait = row["best_start"].tz_convert(MADRID)
+    saving = f" and saves {row['regret_eur']:.0f} EUR" if np.isfinite(row["regret_eur"]) else ""
+    return (
+        f"; a batch begun on {start:%A %H:%M} is {label}, the best start is {wait:%A %H:%M}{saving}"
+    )
+
+
+def starts_ahead(advice: pd.DataFrame) -> pd.DataFrame:
+    """Return the advice as people read it, one row for each start.
+
+    Returns
+    -------
+    DataFrame
+        ``start``, ``production_recommendation``, ``wait_for`` (local time; "begin" where
+        the start is Optimal, "no start within a day" where there is none), ``regret_eur``,
+        NaN where no chain can begin, ``probability_pct`` of the class.
+    """
+    chances = [f"p_{name}" for name in CLASSES]
+    columns = ["production_recommendation", "best_start", "regret_eur", *chances]
+    judged = advice.reindex(columns=columns).dropna(subset=columns[0])
+    label = judged["production_recommendation"].astype(str)
+    best = pd.to_datetime(judged["best_start"], utc=True).dt.tz_convert(MADRID)
+    wait = best.dt.strftime("%a %H:%M").fillna("no start within a day")
+    number = pd.Categorical(label, list(CLASSES)).codes
+    shares = judged[chances].to_numpy(dtype=np.float64)
+    table = {
+        "production_recommendation": label,
+        "wait_for": wait.mask(label == CLASSES[0], "begin"),
+        "regret_eur": judged["regret_eur"].replace(np.inf, np.nan),
+        "probability_pct": 100 * shares[np.arange(len(judged)), number],
+    }
+    return pd.DataFrame(table).rename_axis("start").reset_index()
 
 
 def _prediction_metrics(hourly: pd.DataFrame, advice: pd.DataFrame) -> dict[str, int | float | str]:

@@ -80,7 +80,7 @@ def forecast(frame: pd.DataFrame, *, unit: str, title: str) -> Figure:
 
 def confusion_matrix(
     counts: pd.DataFrame,
-    title: str = "Recommendation: forecast class (columns) and actual class (rows)",
+    title: str = "Outdoor index: forecast class (columns) and actual class (rows)",
 ) -> Figure:
     """Draw a confusion matrix as shares of each row, with the counts written in.
 

@@ -184,13 +184,23 @@ def test_starts_are_advised_from_the_hours_predicted(lived_in: RunContext) -> No
     assert "a batch begun on Tuesday 12:00 is " in result.summary
     hours = [result.metrics[f"hours_{name}"] for name in ("optimal", "moderate", "reduced", "halt")]
     assert sum(hours) == len(advice)
+    table = result["starts_ahead"]
+    assert list(table["start"]) == list(advice.index)
+    optimal = table["production_recommendation"] == "Optimal"
+    assert (table.loc[optimal, "wait_for"] == "begin").all()
+    assert not (table.loc[~optimal, "wait_for"] == "begin").any()
+    own = [row[f"p_{row['production_recommendation']}"] for _, row in advice.iterrows()]
+    assert table["probability_pct"].to_numpy() == pytest.approx(100 * np.array(own))
+    assert np.isfinite(table["regret_eur"].dropna()).all()
 
 
 def test_without_a_price_no_start_is_advised(ctx: RunContext) -> None:
     outcome = prediction.predict(ctx, 1)
     advice = recommendation.advise(ctx, outcome.hourly, outcome.price_errors)
     assert advice["production_recommendation"].isna().all()
-    assert summary.summarise_prediction(outcome, advice).metrics["hours_optimal"] == 0
+    result = summary.summarise_prediction(outcome, advice)
+    assert result.metrics["hours_optimal"] == 0
+    assert result["starts_ahead"].empty
 
 
 def test_the_rule_of_a_made_up_hour(lived_in: RunContext) -> None:
