@@ -17,7 +17,9 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from scipy.signal import lfilter
 
 from benchmarks._cli import bench, find
 from factory_lib.analysis.price_backtest import (
@@ -26,31 +28,39 @@ from factory_lib.analysis.price_backtest import (
     backtest_prices,
     log_backtest,
 )
-from factory_lib.clock import QUARTER_S
+from factory_lib.clock import HOUR_S, QUARTER_S
 from factory_lib.context import open_context
 from factory_lib.features.days import DayMatrix, day_matrix
-from factory_lib.features.prices import operator_days
+from factory_lib.features.prices import ahead_name, operator_days
 from factory_lib.models.evaluation import score
 from factory_lib.models.forecasters import LEADS
 
 QUICK_DAYS = 28
+QUARTERS = HOUR_S // QUARTER_S
 OPERATOR_COLUMNS = {
     "load_mw": "total load forecast",
     "wind_mw": "forecast wind onshore day ahead",
     "solar_mw": "forecast solar day ahead",
 }
+# degraded forecasts of the target day: standard deviation at day 3, and growth per day of lead
+AHEAD_SD = {"wind_mw": (2000.0, 350.0), "solar_mw": (0.15, 0.0225), "load_mw": (0.025, 0.00375)}
+AHEAD_PERSISTENCE = 0.97  # of an error from hour to hour
 ASSUMPTIONS = [
     "issued at 12:00 Europe/Madrid of day I for market days I+1 ... I+7",
     "prices up to and including day I are known at issue (published on I-1), nothing later is",
     f"models are refitted every {REFIT_DAYS} days for I+1 and every {REFIT_DAYS_BEYOND} beyond, "
-    "each lead on targets "
-    "published by the first issue of its block",
+    "each lead on targets published by the first issue of its block",
     "both passes of the repeated autumn hour get one forecast",
+    "an hour is the mean of its quarters where all four are there",
 ]
 OPERATOR_ASSUMPTION = (
-    "the operator's day-ahead forecasts of load, wind and solar for I+1 are taken as "
-    "available at 11:00 of I; "
-    "none is taken for I+2 and later"
+    "the day-ahead forecasts of load, wind and solar for I+1 are taken as available at 11:00 of I "
+    "(legal deadline 18:00); none is taken for I+2 and later"
+)
+AHEAD_ASSUMPTION = (
+    "for I+2 ... I+7, load, wind and sun of Spain on the target day are its day-ahead forecasts "
+    "with simulated errors: standard deviation 2 GW of wind, 15 % of sun, 2.5 % of load at day 3, "
+    "growing evenly to 3.4 GW, 24 %, 4 % at day 7; autoregressive by hour, 0.97; seed 0"
 )
 
 
@@ -63,24 +73,51 @@ class Market:
 
 
 def spot(data: Path) -> Market:
-    """Hourly spot prices, followed by quarter-hourly ones where the folder has them."""
-    files = sorted({*data.glob("spot_es_hourly_*"), *data.glob("omie_15min_*")})
-    if not files:
-        find(data, "spot_es_hourly_*")
-    prices = pd.concat([_table(file)["spot_eur_mwh"] for file in files])
-    return Market(prices[~prices.index.duplicated(keep="last")].sort_index())
+    """Hourly spot prices; an hour whose four quarters are in the folder is those."""
+    hourly = _tables(data, "spot_es_hourly_*")["spot_eur_mwh"]
+    if not any(data.glob("omie_15min_*")):
+        return Market(hourly)
+    quarters = _tables(data, "omie_15min_*")["spot_eur_mwh"].dropna()
+    whole = quarters.groupby(quarters.index.floor("h")).transform("size") == QUARTERS
+    quarters = quarters[whole]
+    rest = hourly[~hourly.index.isin(quarters.index.floor("h"))]
+    return Market(pd.concat([rest, quarters]).sort_index())
 
 
 def pvpc(data: Path) -> Market:
     """Regulated tariff, peninsula."""
-    return Market(_table(find(data, "pvpc_pcb_hourly_*"))["pvpc_eur_kwh"] * 1000)
+    return Market(_tables(data, "pvpc_pcb_hourly_*")["pvpc_eur_kwh"] * 1000)
 
 
 def energy(data: Path) -> Market:
     """Day-ahead prices with the operator's day-ahead forecasts beside."""
-    table = _table(find(data, "es_energy_*"))
+    table = _tables(data, "es_energy_*")
     operator = table[list(OPERATOR_COLUMNS.values())].set_axis(list(OPERATOR_COLUMNS), axis=1)
     return Market(table["price day ahead"], operator)
+
+
+def area_forecasts(data: Path, area: str) -> pd.DataFrame:
+    """Return the day-ahead forecasts of load, wind and sun (MW) of ``es``, ``fr`` or ``pt``."""
+    table = _tables(data, "entsoe_day_ahead_forecasts_*")
+    columns = {f"{area}_{name.removesuffix('_mw')}_forecast_mw": name for name in OPERATOR_COLUMNS}
+    if missing := set(columns) - set(table):
+        raise SystemExit(f"No column {', '.join(sorted(missing))} in {data}: choose other areas.")
+    return table[list(columns)].rename(columns=columns)
+
+
+def degraded(forecasts: pd.DataFrame) -> dict[str, DayMatrix]:
+    """Return forecasts of the target day for each lead above 1, see ``AHEAD_ASSUMPTION``."""
+    rng = np.random.default_rng(0)
+    innovations = rng.normal(0, np.sqrt(1 - AHEAD_PERSISTENCE**2), forecasts.shape)
+    noise = lfilter([1.0], [1.0, -AHEAD_PERSISTENCE], innovations, axis=0)
+    errors = pd.DataFrame(noise, forecasts.index, forecasts.columns)
+    matrices = {}
+    for lead in LEADS[1:]:
+        sd = {name: at_3 + growth * (lead - 3) for name, (at_3, growth) in AHEAD_SD.items()}
+        scale = forecasts.assign(wind_mw=1.0)
+        seen = (forecasts + errors * scale * pd.Series(sd)).clip(lower=0)
+        matrices |= {ahead_name(name, lead): matrix for name, matrix in operator_days(seen).items()}
+    return matrices
 
 
 MARKETS: dict[str, Callable[[Path], Market]] = {"spot": spot, "pvpc": pvpc, "energy": energy}
@@ -102,6 +139,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--resolution", type=int, choices=(15, 60), default=60, help="minutes")
     parser.add_argument(
+        "--exogenous",
+        choices=("none", "es", "es,fr,pt"),
+        help="day-ahead forecasts of load, wind and sun (default: es for energy, else none)",
+    )
+    parser.add_argument(
+        "--ahead",
+        choices=("none", "simulated"),
+        default="none",
+        help="forecasts of load, wind and sun for days 2 to 7",
+    )
+    parser.add_argument(
         "--log", metavar="PROFILE", help="log the figures as an MLflow run of this profile, too"
     )
     parser.add_argument(
@@ -112,6 +160,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
     """Run the backtest; the raw rows are one per slot and lead."""
     market = MARKETS[chosen.market](chosen.data)
+    areas = chosen.exogenous or ("es" if chosen.market == "energy" else "none")
     first = chosen.first or (
         FIRST_QUARTERS_DAY if chosen.resolution == 15 else FIRST_DAY[chosen.market]
     )
@@ -120,62 +169,69 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
     if chosen.quick:
         last, leads = min(last, first + timedelta(days=QUICK_DAYS - 1)), (1, 7)
     began = time.monotonic()
-    sys.stderr.write(f"{chosen.market}: {first} to {last}, {len(leads)} leads\n")
-    quarters = day_matrix(market.prices, QUARTER_S) if chosen.resolution == 15 else None
-    rows = backtest_prices(
-        day_matrix(market.prices),
-        first,
-        last,
-        exogenous(market.operator),
-        quarters=quarters,
-        leads=leads,
-        jobs=chosen.jobs,
-    )
-    rows["actual"] = _actuals(market.prices, rows)
+    sys.stderr.write(f"{chosen.market}: {first} to {last}, {len(leads)} leads, inputs {areas}\n")
+    hour = market.prices.index.floor("h")
+    actual = market.prices.groupby(hour).mean()
+    hours, quarters = day_matrix(actual), None
+    if chosen.resolution == 15:
+        whole = market.prices.groupby(hour).transform("size") == QUARTERS
+        actual = market.prices[whole]
+        quarters = day_matrix(actual, QUARTER_S)
+    inputs = exogenous(chosen.data, market, areas)
+    parts = []
+    for group in (leads[:1], leads[1:]):
+        if chosen.ahead == "simulated" and 1 not in group:
+            forecasts = market.operator
+            if forecasts is None:
+                forecasts = area_forecasts(chosen.data, "es")
+            inputs = operator_days(forecasts) | (inputs or {}) | degraded(forecasts)
+        parts.append(
+            backtest_prices(
+                hours, first, last, inputs, quarters=quarters, leads=group, jobs=chosen.jobs
+            )
+        )
+    rows = pd.concat(parts, ignore_index=True)
+    rows["actual"] = actual.reindex(pd.DatetimeIndex(rows["start"])).to_numpy()
     by_lead = {int(lead): score(part) for lead, part in rows.groupby("lead")}
     sys.stderr.write(f"done in {time.monotonic() - began:.0f} s\n")
-    found = figures(chosen, first, last, by_lead, market.operator is not None)
+    assumptions = list(ASSUMPTIONS)
+    assumptions += [OPERATOR_ASSUMPTION] if areas != "none" else []
+    assumptions += [AHEAD_ASSUMPTION] if chosen.ahead != "none" else []
+    found = {
+        "market": chosen.market,
+        "resolution": chosen.resolution,
+        "exogenous": areas,
+        "ahead": chosen.ahead,
+        "from": str(first),
+        "to": str(last),
+        "days_asked": (last - first).days + 1,
+        **by_lead[1],
+        "by_lead": by_lead,
+        "assumptions": assumptions,
+    }
     if chosen.log:
         with open_context(chosen.log) as ctx:
             log_backtest(ctx, f"{chosen.market} {first} to {last}", vars(chosen), found)
     return found, rows
 
 
-def figures(
-    chosen: argparse.Namespace,
-    first: date,
-    last: date,
-    by_lead: dict[int, dict[str, Any]],
-    operator: bool,
-) -> dict[str, Any]:
-    """Put the day-ahead scores first and every lead's below."""
-    return {
-        "market": chosen.market,
-        "resolution": chosen.resolution,
-        "from": str(first),
-        "to": str(last),
-        "days_asked": (last - first).days + 1,
-        **by_lead[1],
-        "by_lead": by_lead,
-        "assumptions": [*ASSUMPTIONS, OPERATOR_ASSUMPTION] if operator else ASSUMPTIONS,
-    }
+def exogenous(data: Path, market: Market, areas: str) -> dict[str, DayMatrix] | None:
+    """Return the day-ahead forecasts of the areas (``none``, or comma-separated) by day."""
+    matrices: dict[str, DayMatrix] = {}
+    for area in [] if areas == "none" else areas.split(","):
+        own = market.operator if area == "es" else None
+        forecasts = area_forecasts(data, area) if own is None else own
+        matrices |= operator_days(forecasts, area)
+    return matrices or None
 
 
-def exogenous(operator: pd.DataFrame | None) -> dict[str, DayMatrix] | None:
-    """Return the operator's forecasts by day, if there are any."""
-    return None if operator is None else operator_days(operator)
-
-
-def _actuals(prices: pd.Series, rows: pd.DataFrame) -> Any:
-    return prices.reindex(pd.DatetimeIndex(rows["start"])).to_numpy()
-
-
-def _table(file: Path) -> pd.DataFrame:
-    table = pd.read_csv(file)
-    index = pd.DatetimeIndex(pd.to_datetime(table.pop("time_utc"), utc=True), name="start").as_unit(
-        "s"
-    )
-    return table.set_index(index)
+def _tables(data: Path, pattern: str) -> pd.DataFrame:
+    """Return all files of the pattern as one table; a newer-named one wins."""
+    find(data, pattern)
+    table = pd.concat([pd.read_csv(file) for file in sorted(data.glob(pattern))])
+    index = pd.DatetimeIndex(pd.to_datetime(table.pop("time_utc"), utc=True), name="start")
+    table = table.set_index(index.as_unit("s"))
+    return table[~table.index.duplicated(keep="last")].sort_index()
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ def _one_lead(
         forecast, errors, actual = _in_quarters(prices, quarters, forecast, errors, lead)
     spread = features.spread[:, None]
     quantiles = trailing_bands(errors / spread, first, lead)
-    bands = band(forecast[first:], quantiles, spread[first:], lead)
+    bands = band(forecast[first:], quantiles, spread[first:])
     columns = dict(zip(QUANTILES, bands, strict=True))
     columns |= {name: values[first:] for name, values in naive_forecasts(actual, lead).items()}
     parts = []

@@ -33,6 +33,20 @@ PRICE_LEVEL_SHARE = 0.15
 SPREAD_FLOOR_EUR_MWH = 1.0
 # night, morning peak, solar valley, evening peak, last known hour
 _ANCHOR_HOURS = (3, 8, 14, 20, 23)
+# The supply curve: chosen on spot 2023, where half or double of each costs about one
+# percent of the error.
+CURVE_DAYS = 20
+CURVE_HALF_LIFE_DAYS = 4.0
+CURVE_LOAD_MW = 1500.0
+CURVE_HOURS = 2.0
+_CURVE_HOURS_AROUND = 4
+_NEAREST_LOAD = 1e-6  # so that a load never seen before takes the recent mean of its hours
+RESIDUAL_LOAD = "residual_load_mw"
+# share of a neighbour's residual load that Spanish plants meet: Portugal is one market
+# with Spain, the lines to France carry a part
+NEIGHBOUR_SHARES = {"pt": 1.0, "fr": 0.25}
+_AHEAD = "_ahead"
+_MARK = "_mw_"  # in the names of features from forecasts of load and generation
 
 
 @dataclass(frozen=True)
@@ -44,6 +58,8 @@ class DayFeatures:
     hourly : array, shape (days, features, 24)
         One value per local hour: lags and trailing means, in units of ``spread`` around
         ``level``.
+    curve : array, shape (days, 24)
+        The supply curve's price in the same units; NaN where residual load is unknown.
     daily : array, shape (days, features)
         One value per day: daily means and extremes, calendar.
     level, spread : array, shape (days,)
@@ -52,6 +68,7 @@ class DayFeatures:
 
     hourly: Matrix
     daily: Matrix
+    curve: Matrix
     level: Matrix
     spread: Matrix
     hourly_names: tuple[str, ...]
@@ -61,9 +78,26 @@ class DayFeatures:
         """Express prices (days, columns) in units of spread around the level."""
         return (prices - self.level[:, None]) / self.spread[:, None]
 
+    def in_eur_mwh(self, normalised: Matrix) -> Matrix:
+        """Return prices (days, columns) from units of spread around the level."""
+        return normalised * self.spread[:, None] + self.level[:, None]
+
     def flat(self) -> Matrix:
         """Return one row per day, (days, features * 24 + features), for a model per hour."""
         return np.hstack([self.hourly.reshape(len(self.hourly), -1), self.daily])
+
+    def prices_only(self) -> Matrix:
+        """Return the columns of ``flat`` that need no forecast of another series."""
+        hourly = [n for n, name in enumerate(self.hourly_names) if _MARK not in name]
+        daily = [n for n, name in enumerate(self.daily_names) if _MARK not in name]
+        own = self.hourly[:, hourly].reshape(len(self.hourly), -1)
+        return np.hstack([own, self.daily[:, daily]])
+
+    def simple(self) -> Matrix:
+        """Return the mean of the latest day, the last week and the same weekday: (days, 24)."""
+        parts = ("mean_7d", "same_weekday_mean")
+        columns = [0, *(self.hourly_names.index(name) for name in parts)]
+        return known_mean(np.moveaxis(self.hourly[:, columns], 1, 0))
 
     def pooled(self) -> Matrix:
         """Return (days, 24, features) for one model of all hours.
@@ -92,9 +126,10 @@ def price_features(
         1 for the day after the issue day. Prices are known up to and including the
         issue day (target day - ``lead``).
     exogenous : mapping of str to DayMatrix, optional
-        The system operator's day-ahead forecasts, hourly. On the issue day they are
-        known up to the following day, so the target day's own (lead 1), else the day
-        after issue.
+        Forecasts of load and generation, hourly. Day-ahead ones are known on the issue
+        day up to the following day, so the target day's own (lead 1), else the day
+        after issue. One named by ``ahead_name`` is of the target day, as issued ``lead``
+        days before it, and stands beside the day-ahead one of that name.
 
     Raises
     ------
@@ -113,15 +148,14 @@ def price_features(
         name: (values - level[:, 0]) / spread[:, 0]
         for name, values in _day_shapes(grid, lead).items()
     }
-    # sorted: the columns of a fit and of its later use stand in one order
-    for name, matrix in sorted((exogenous or {}).items()):
-        changes = _changes(matrix.spanning(prices.days[0], prices.days[-1]).grid, lead)
-        hourly |= {f"{name}_{change}": values for change, values in changes.items()}
-        daily[f"{name}_mean_since_day_before"] = changes["since_day_before"].mean(axis=1)
+    changes, curve = _from_load(prices, lead, exogenous or {})
+    hourly |= changes
+    daily |= _daily_changes(changes)
     daily |= day_calendar(prices.days, lead)
     return DayFeatures(
         np.stack(list(hourly.values()), axis=1),
         np.column_stack(list(daily.values())),
+        (curve - level) / spread,
         level[:, 0],
         spread[:, 0],
         tuple(hourly),
@@ -129,18 +163,107 @@ def price_features(
     )
 
 
-def operator_days(forecasts: pd.DataFrame) -> dict[str, DayMatrix]:
-    """Return the operator's day-ahead forecasts by day, with the residual load of thermal plants.
+def ahead_name(name: str, lead: int) -> str:
+    """Return the name of a forecast of the target day that is issued ``lead`` days before it."""
+    return f"{name}_{lead}d{_AHEAD}"
+
+
+def operator_days(forecasts: pd.DataFrame, area: str = "es") -> dict[str, DayMatrix]:
+    """Return the day-ahead forecasts of an area by day, with the residual load of thermal plants.
 
     Parameters
     ----------
     forecasts : DataFrame
         Hourly UTC index; ``load_mw``, ``wind_mw``, ``solar_mw``, each as issued by noon
-        of the day before.
+        of the day before. Up to three hours that a day lacks are interpolated, a missing
+        day is the mean of the known ones of the week before it.
+    area : str
+        ``es``, or a neighbour, ``fr`` or ``pt``, of which the residual load is kept.
     """
-    residual = forecasts["load_mw"] - forecasts["wind_mw"] - forecasts["solar_mw"]
-    columns = forecasts.assign(residual_load_mw=residual)
-    return {name: day_matrix(columns[name]) for name in ("residual_load_mw", "load_mw", "wind_mw")}
+    matrices = {name: day_matrix(column) for name, column in forecasts.items()}
+    first = min(matrix.days[0] for matrix in matrices.values())
+    last = max(matrix.days[-1] for matrix in matrices.values())
+    seen = {name: _filled(matrix.spanning(first, last)) for name, matrix in matrices.items()}
+    days = first + np.arange(len(seen["load_mw"]))
+    seen[RESIDUAL_LOAD] = seen["load_mw"] - seen["wind_mw"] - seen["solar_mw"]
+    names = (RESIDUAL_LOAD, "load_mw", "wind_mw") if area == "es" else (RESIDUAL_LOAD,)
+    prefix = "" if area == "es" else f"{area}_"
+    return {f"{prefix}{name}": DayMatrix(days, seen[name]) for name in names}
+
+
+def _filled(matrix: DayMatrix) -> Matrix:
+    rows = pd.DataFrame(matrix.grid).interpolate(axis=1, limit=3, limit_direction="both")
+    grid = rows.to_numpy()
+    return np.where(np.isfinite(grid), grid, trailing_mean(grid, 7, 1))
+
+
+def supply_curve(prices: Matrix, past: Matrix, target: Matrix, lead: int) -> Matrix:
+    """Return the mean recent price at hours like those of each target day.
+
+    Parameters
+    ----------
+    prices : array, shape (days, 24)
+        EUR/MWh; used up to the issue day, ``lead`` rows before the target.
+    past, target : array, shape (days, 24)
+        Residual load (MW) as forecast the day before each day, and as forecast at the
+        issue for the target day.
+
+    Returns
+    -------
+    array, shape (days, 24)
+        EUR/MWh; NaN where the target's load is unknown or no recent hour is known.
+    """
+    total = np.zeros_like(prices)
+    weights = np.zeros_like(prices)
+    for age in range(CURVE_DAYS):
+        price = lag(prices, lead + age)
+        load = lag(past, lead + age)
+        for offset in range(-_CURVE_HOURS_AROUND, _CURVE_HOURS_AROUND + 1):
+            near_price = np.roll(price, offset, 1)
+            distance = (target - np.roll(load, offset, 1)) / CURVE_LOAD_MW
+            nearness = np.exp(-0.5 * distance**2) + _NEAREST_LOAD
+            recency = 0.5 ** (age / CURVE_HALF_LIFE_DAYS)
+            weight = nearness * recency * np.exp(-0.5 * (offset / CURVE_HOURS) ** 2)
+            usable = np.isfinite(weight + near_price)
+            total += np.where(usable, weight * near_price, 0.0)
+            weights += np.where(usable, weight, 0.0)
+    return total / np.where(weights > 0, weights, np.nan)
+
+
+def _from_load(
+    prices: DayMatrix, lead: int, exogenous: Mapping[str, DayMatrix]
+) -> tuple[dict[str, Matrix], Matrix]:
+    """Return the features of the forecasts of load and generation, and the supply curve's price."""
+    first, last = prices.days[[0, -1]]
+    inputs = {name: matrix.spanning(first, last).grid for name, matrix in exogenous.items()}
+    targets = inputs if lead == 1 else _of_target_day(inputs, lead)
+    curve = np.full_like(prices.grid, np.nan)
+    if RESIDUAL_LOAD in targets:
+        curve = supply_curve(prices.grid, _system_load(inputs), _system_load(targets), lead)
+    return _changes(inputs, targets, lead), curve
+
+
+def _daily_changes(changes: Mapping[str, Matrix]) -> dict[str, Matrix]:
+    return {
+        name.replace("_since", "_mean_since"): values.mean(axis=1)
+        for name, values in changes.items()
+        if name.endswith("since_day_before")
+    }
+
+
+def _of_target_day(inputs: Mapping[str, Matrix], lead: int) -> dict[str, Matrix]:
+    """Return the forecasts of the target day by the name of the day-ahead one."""
+    pairs = [(name, ahead_name(name, lead)) for name in inputs]
+    return {name: inputs[ahead] for name, ahead in pairs if ahead in inputs}
+
+
+def _system_load(inputs: Mapping[str, Matrix]) -> Matrix:
+    """Return the residual load (MW) of Spain, with the neighbours' shares where there are any."""
+    total = inputs[RESIDUAL_LOAD]
+    for area, share in NEIGHBOUR_SHARES.items():
+        if (name := f"{area}_{RESIDUAL_LOAD}") in inputs:
+            total = total + share * inputs[name]
+    return total
 
 
 def _spread(grid: Matrix, lead: int) -> Matrix:
@@ -168,10 +291,17 @@ def _day_shapes(grid: Matrix, lead: int) -> dict[str, Matrix]:
     }
 
 
-def _changes(forecast: Matrix, lead: int) -> dict[str, Matrix]:
-    latest = lag(forecast, lead - 1)
-    return {
-        "latest": latest,
-        "since_day_before": latest - lag(forecast, lead),
-        "since_week_before": latest - lag(forecast, lead + 6),
-    }
+def _changes(
+    inputs: Mapping[str, Matrix], targets: Mapping[str, Matrix], lead: int
+) -> dict[str, Matrix]:
+    """Return each forecast of the target day, or of the day after issue, and its changes."""
+    changes = {}
+    # sorted: the columns of a fit and of its later use stand in one order
+    for name, forecast in sorted(inputs.items()):
+        if not name.endswith(_AHEAD):
+            latest = targets.get(name, lag(forecast, lead - 1))
+            week = 7 if name in targets else lead + 6
+            changes[f"{name}_latest"] = latest
+            changes[f"{name}_since_day_before"] = latest - lag(forecast, lead)
+            changes[f"{name}_since_week_before"] = latest - lag(forecast, week)
+    return changes

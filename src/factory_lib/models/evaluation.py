@@ -4,7 +4,8 @@ A naive forecast is the benchmark of every model, and the forecast where no mode
 It repeats a published day: the latest (`day_before`: the issue day at every lead), the
 same day of the week before the target (`week_before`), or the field's standard (Monday,
 Saturday and Sunday repeat last week, the other days the latest day). A missing day is
-replaced by the last known one of the week before it.
+replaced by the last known one of the week before it. Beside them, `simple` is the mean of
+three: the latest day, the last seven, and the same weekday of four weeks.
 
 No percentage error: prices are zero or negative for many hours, where a percentage
 means nothing.
@@ -13,6 +14,9 @@ Bands are split-conformal: quantiles of trailing out-of-sample errors, in units 
 spread known at issue, per local hour together with its neighbours, over the last sixteen
 weeks known at the issue time. So the band widens with the market and needs no assumption
 about the shape of errors. Only errors of forecasts that had not seen their target count.
+Each side is stretched by a multiplier that grows after days with more misses than one in
+ten and shrinks after days with fewer (adaptive conformal inference: Gibbs and Candès,
+NeurIPS 34 (2021) 1660), so that storms widen the band within days.
 
 Quarters follow the slope between the neighbouring hours: since the market settles in
 quarters, solar ramps make the first quarter of a morning hour more expensive than its
@@ -29,9 +33,18 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
 from factory_lib.errors import TooFewRows
-from factory_lib.features.days import DayMatrix, Flags, Matrix, lag, weekdays
+from factory_lib.features.days import (
+    DayMatrix,
+    Flags,
+    Matrix,
+    known_mean,
+    lag,
+    trailing_mean,
+    weekdays,
+)
 
 NAMES = ("day_before", "week_before", "standard")
+SIMPLE = "simple"
 REPLACED_DAYS = 7
 _LIKE_LAST_WEEK = (0, 5, 6)  # Monday, Saturday, Sunday
 CHEAP_HOURS = 8
@@ -39,10 +52,8 @@ LONGEST_LAG_DAYS = 7
 LEVELS = (0.1, 0.5, 0.9)
 WINDOW_DAYS = 112
 LEAST_CALIBRATION_DAYS = 28
-# The further ahead, the older the last error known at issue, and the fewer independent
-# ones the window holds. Chosen on spot 2024 (days 5 to 7: 77-78 % covered without,
-# 79-80 % with it); with it 81-82 % on PVPC 2024, 77-78 % on energy 2017.
-WIDER_PER_DAY = 0.01
+# By how much, per day, a side's multiplier follows its share of misses. Chosen on spot 2023.
+BAND_RATE = 0.15
 QUARTER_DAYS = 28
 # midpoints of the quarters, in hours from the middle of the hour
 _STRAIGHT = (np.arange(4) - 1.5) / 4
@@ -61,7 +72,10 @@ def naive_forecasts(prices: DayMatrix, lead: int) -> dict[str, Matrix]:
     latest = lag(filled, lead)
     week = lag(filled, 7)
     from_week = np.isin(weekdays(prices.days), _LIKE_LAST_WEEK)[:, None]
-    return dict(zip(NAMES, (latest, week, np.where(from_week, week, latest)), strict=True))
+    naive = dict(zip(NAMES, (latest, week, np.where(from_week, week, latest)), strict=True))
+    last_week = trailing_mean(prices.grid, 7, lead)
+    same_weekday = known_mean([lag(prices.grid, days) for days in (7, 14, 21, 28)])
+    return naive | {SIMPLE: known_mean([latest, last_week, same_weekday])}
 
 
 def rolling_origin(issued: ArrayLike, origins: Any) -> Iterator[tuple[Any, Flags]]:
@@ -91,6 +105,12 @@ def coverage(actual: Matrix, low: Matrix, high: Matrix) -> float:
     """Return the share of known values that lie within the band, its ends included."""
     finite = np.isfinite(actual) & np.isfinite(low) & np.isfinite(high)
     return float(((actual >= low) & (actual <= high))[finite].mean())
+
+
+def coverage_by_month(rows: pd.DataFrame) -> dict[str, float]:
+    """Return the share of actuals within the 10-90 % band, by month of the market day."""
+    within = rows["actual"].between(rows["p10"], rows["p90"])
+    return dict(within.groupby(rows["market_day"].str[:7]).mean())
 
 
 def saving_share(rows: pd.DataFrame) -> float:
@@ -130,16 +150,18 @@ def score(rows: pd.DataFrame) -> dict[str, Any]:
     -------
     dict
         ``days``, ``mae``, ``rmse``, ``naive_mae`` (the standard naive), ``best_naive``,
-        ``best_naive_mae``, ``rmae``, ``rmae_best``, ``pinball`` (mean of 10, 50, 90 %),
-        ``coverage_80``, ``save8``, ``p_value`` (``diebold_mariano`` against the best
+        ``best_naive_mae``, ``simple_mae``, ``rmae``, ``rmae_best``, ``rmae_simple``,
+        ``pinball`` (mean of 10, 50, 90 %), ``coverage_80``, ``coverage_by_month`` (by
+        ``YYYY-MM``), ``save8``, ``p_value`` (``diebold_mariano`` against the best
         naive forecast).
     """
     from sklearn.metrics import mean_pinball_loss
 
-    pairs = rows.dropna(subset=["actual", "p50", *NAMES])
+    pairs = rows.dropna(subset=["actual", "p50", *NAMES, SIMPLE])
     actual, low, median, high = pairs[["actual", "p10", "p50", "p90"]].to_numpy(dtype=float).T
     error = np.abs(actual - median)
     mae = float(error.mean())
+    simple_mae = mean_absolute_error(actual, pairs[SIMPLE].to_numpy(dtype=float))
     naive = pairs[list(NAMES)].sub(actual, axis=0).abs()
     naive_mae = naive.mean()
     best = str(naive_mae.idxmin())
@@ -154,11 +176,14 @@ def score(rows: pd.DataFrame) -> dict[str, Any]:
         "best_naive": best,
         "best_naive_mae": float(naive_mae[best]),
         "rmae": mae / float(naive_mae["standard"]),
+        "simple_mae": simple_mae,
         "rmae_best": mae / float(naive_mae[best]),
+        "rmae_simple": mae / simple_mae,
         "pinball": float(
             np.mean([mean_pinball_loss(actual, q, alpha=p) for p, q in quantiles.items()])
         ),
         "coverage_80": coverage(actual, low, high),
+        "coverage_by_month": coverage_by_month(pairs),
         "save8": saving_share(pairs),
         "p_value": diebold_mariano(daily["model"].to_numpy(), daily["naive"].to_numpy()),
     }
@@ -213,15 +238,28 @@ def trailing_bands(errors: Matrix, first: int, lead: int) -> Matrix:
     """Return the error quantiles of every row from ``first`` on, of the errors known at its issue.
 
     The latest usable error is that of the issue day itself, ``lead`` rows earlier; days
-    without an actual do not count.
+    without an actual do not count. The multipliers follow the bands of all rows that have
+    ``LEAST_CALIBRATION_DAYS`` errors before them.
 
     Returns
     -------
     array, shape (rows from ``first``, levels, columns)
     """
     complete = np.flatnonzero(np.isfinite(errors).all(axis=1))
-    usable = (complete[complete <= row - lead][-WINDOW_DAYS:] for row in range(first, len(errors)))
-    return np.stack([error_quantiles(errors[rows]) for rows in usable])
+    bands = np.full((len(errors), len(LEVELS), errors.shape[1]), np.nan)
+    stretch = np.zeros(2)  # logarithms of the multipliers below and above
+    for row in range(len(errors)):
+        usable = complete[complete <= row - lead][-WINDOW_DAYS:]
+        if len(usable) >= LEAST_CALIBRATION_DAYS or row >= first:
+            matured = row - lead
+            if len(usable) and usable[-1] == matured and np.isfinite(bands[matured]).all():
+                missed = (errors[matured] < bands[matured, 0]).mean() - LEVELS[0]
+                above = (errors[matured] > bands[matured, -1]).mean() - LEVELS[0]
+                stretch += BAND_RATE * np.array([missed, above])
+            low, middle, high = error_quantiles(errors[usable])
+            factor = np.exp(stretch)
+            bands[row] = np.minimum(low, 0.0) * factor[0], middle, np.maximum(high, 0.0) * factor[1]
+    return bands[first:]
 
 
 def calibration_start(prices: Matrix, end: int) -> int:
@@ -238,8 +276,8 @@ def calibration_start(prices: Matrix, end: int) -> int:
     return int(complete[-WINDOW_DAYS])
 
 
-def band(forecast: Matrix, quantiles: Matrix, spread: Matrix | float, lead: int = 1) -> Matrix:
-    """Return p10, p50 and p90 around a point forecast issued ``lead`` days ahead.
+def band(forecast: Matrix, quantiles: Matrix, spread: Matrix | float) -> Matrix:
+    """Return p10, p50 and p90 around a point forecast.
 
     p50 stays the point forecast, which is fitted to absolute error already; the ends
     never cross it.
@@ -249,9 +287,8 @@ def band(forecast: Matrix, quantiles: Matrix, spread: Matrix | float, lead: int 
     array, shape (3, …) of ``forecast``
     """
     low, _, high = np.moveaxis(quantiles, -2, 0)
-    width = spread * (1 + WIDER_PER_DAY * (lead - 1))
-    below = forecast + np.minimum(low, 0.0) * width
-    above = forecast + np.maximum(high, 0.0) * width
+    below = forecast + np.minimum(low, 0.0) * spread
+    above = forecast + np.maximum(high, 0.0) * spread
     return np.stack([below, forecast, above])
 
 

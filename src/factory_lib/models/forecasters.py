@@ -1,25 +1,27 @@
-"""The price forecaster: LASSO per hour on several windows, averaged with boosted trees, per lead.
+"""The price forecaster: a few experts that differ, mixed online by hour, per lead.
 
 Linear models use the whole of the last days and extrapolate; trees find thresholds
-(solar valley, holidays, level) and do not. Their errors differ, so their mean beats
-each. LASSO per hour on lagged prices is the field's reference (LEAR: Lago, Marcjasz, De
-Schutter, Weron, Applied Energy 293 (2021) 116983, also for averaging over windows);
-here on normalised prices, see ``features.prices``. The same class is fitted in
-production and in the backtest.
+(solar valley, holidays, level) and do not; the supply curve follows the price of the
+latest days' load, the mean of three only the level. Their errors differ, so their mixture
+(``models.aggregation``) beats each. LASSO per hour on lagged prices is the field's
+reference (LEAR: Lago, Marcjasz, De Schutter, Weron, Applied Energy 293 (2021) 116983,
+also for averaging over windows); here on normalised prices, see ``features.prices``. The
+same class is fitted in production and in the backtest.
 
 Stored models name the classes of this module: ``LeadModel``, ``PriceForecaster`` and, for
-``ForecasterConfig``, also its former name ``Recipe``.
+``ForecasterConfig``, also its former name ``Recipe``. Those of earlier code have LASSO
+models and trees alone, mixed by fixed weights.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
-from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
+from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import Lasso
 from sklearn.pipeline import make_pipeline
@@ -30,23 +32,26 @@ from factory_lib.errors import TooFewRows
 from factory_lib.features.days import DayMatrix, Matrix, to_slots
 from factory_lib.features.prices import DayFeatures, price_features
 from factory_lib.frames import QUANTILES
+from factory_lib.models.aggregation import expert_weights, mixture
 from factory_lib.models.evaluation import (
     WINDOW_DAYS,
     band,
     calibration_start,
-    error_quantiles,
     in_quarters,
     naive_forecasts,
     quarter_factors,
     rolling_origin,
+    trailing_bands,
 )
 
 LEADS = tuple(range(1, 8))
 LEAST_TRAINING_DAYS = 60
+HOURS = 24
 # The sixteen weeks kept from a fit are forecast by an earlier one; for the next day,
-# the last four of them by a second, fresh as fits in use are. On spot 2024, fits two
-# weeks old on average had an rMAE of .622, eight weeks old .633.
-FRESH_DAYS = 28
+# the second half of them by a second, nearly as fresh as fits in use are.
+FRESH_DAYS = WINDOW_DAYS // 2
+# of each expert that repeats prices, before any error is known
+PRIOR_OF_OTHERS = 0.1
 _BOOSTED: dict[str, Any] = {
     "loss": "absolute_error",
     "learning_rate": 0.08,
@@ -57,47 +62,42 @@ _BOOSTED: dict[str, Any] = {
     "early_stopping": False,
     "random_state": 0,
 }
-_FOREST: dict[str, Any] = {
-    "max_leaf_nodes": 512,
-    "max_features": 0.4,
-    "min_samples_leaf": 5,
-    "max_samples": 0.3,
-    "random_state": 0,
-}
 
 
 @dataclass(frozen=True)
 class ForecasterConfig:
     """The parameters of a price forecaster.
 
-    The defaults were compared on spot 2023 and 2024, PVPC 2024 and the energy file 2016
-    and 2017, where neighbouring choices differ by about one percent of the error.
+    The defaults were compared on spot 2023, where neighbouring choices differ by about
+    one percent of the error.
 
     Attributes
     ----------
     lasso_windows_days : tuple of int
-        One LASSO model per hour and window; days without prices do not count.
+        One LASSO model per hour and window, of all inputs; days without prices do not
+        count.
+    long_window_days : int
+        Window of a further LASSO model per hour, of prices alone: it forecasts where
+        another input is missing.
     lasso_penalty, lasso_penalty_per_day : float
         In units of the standardised features; the second is added for each day of lead
         beyond the first, because fewer features are known and more noise would be fitted.
     tree_window_days, tree_iterations : int
-        Training window and number of the trees.
-    trees : {"boosted", "forest"}
-        Boosted, or a random forest, for comparison.
+        Training window and number of the trees, boosted from the last LASSO model.
     tree_weight : float
-        Share of the trees in the mean; the LASSO models share the rest equally.
+        Share of the trees in the mixture before any error is known.
     clip_spreads : float
         Targets further than this from the level are pulled in before a linear fit.
     """
 
-    lasso_windows_days: tuple[int, ...] = (364, 728, 1456)
-    lasso_penalty: float = 0.01
+    lasso_windows_days: tuple[int, ...] = (364, 728)
+    long_window_days: int = 2500
+    lasso_penalty: float = 0.02
     lasso_penalty_per_day: float = 0.005
     tree_window_days: int = 1456
     tree_iterations: int = 100
-    tree_weight: float = 0.4
+    tree_weight: float = 0.3
     clip_spreads: float = 6.0
-    trees: Literal["boosted", "forest"] = "boosted"
 
 
 Recipe = ForecasterConfig
@@ -113,7 +113,7 @@ class _Configured(BaseEstimator):  # type: ignore[misc]
 
 
 class LeadModel(_Configured):
-    """The averaged models of one lead, on normalised prices and rows instead of dates.
+    """The experts of one lead, on normalised prices and rows instead of dates.
 
     Parameters
     ----------
@@ -122,6 +122,9 @@ class LeadModel(_Configured):
     lead : int
         Days between issue and target.
     """
+
+    alone_: Any = None  # the LASSO model of prices alone, which earlier code did not fit
+    curve_ = False  # whether the supply curve is an input
 
     def __init__(self, config: ForecasterConfig = ForecasterConfig(), lead: int = 1) -> None:
         self.config = config
@@ -140,52 +143,84 @@ class LeadModel(_Configured):
         usable = np.flatnonzero(np.isfinite(target[:end]).all(axis=1))
         if len(usable) < LEAST_TRAINING_DAYS:
             raise TooFewRows("price model", len(usable), LEAST_TRAINING_DAYS)
-        flat = features.flat()
+        with_curve = np.isfinite(features.curve[usable]).all(axis=1).sum()
+        self.curve_ = bool(with_curve >= LEAST_TRAINING_DAYS)
         clipped = np.clip(target, -config.clip_spreads, config.clip_spreads)
         penalty = config.lasso_penalty + config.lasso_penalty_per_day * (self.lead - 1)
-        self.lassos_ = []
-        for window in config.lasso_windows_days:
-            rows = usable[-window:]
-            # A missing day is imputed as an average one. One Gram matrix serves the 24
-            # hours: this is what makes daily recalibration cheap.
-            lasso = make_pipeline(
-                SimpleImputer(keep_empty_features=True),
-                StandardScaler(),
-                Lasso(penalty, precompute=True, tol=1e-3),
-            )
-            self.lassos_.append(lasso.fit(flat[rows], clipped[rows]))
+        flat = self._flat(features)
+        windows = [usable[-days:] for days in config.lasso_windows_days]
+        self.lassos_ = [_lasso(penalty).fit(flat[rows], clipped[rows]) for rows in windows]
+        rows = usable[-config.long_window_days :]
+        self.alone_ = _lasso(penalty / 2).fit(features.prices_only()[rows], clipped[rows])
         rows = usable[-config.tree_window_days :]
-        pooled = features.pooled()[rows]
-        count = config.tree_iterations
-        self.trees_ = (
-            HistGradientBoostingRegressor(max_iter=count, **_BOOSTED)
-            if config.trees == "boosted"
-            else RandomForestRegressor(count, **_FOREST)
-        )
-        self.trees_.fit(pooled.reshape(-1, pooled.shape[2]), target[rows].ravel())
+        rows = rows[np.isfinite(features.curve[rows]).all(axis=1) | (not self.curve_)]
+        pooled = self._pooled(features)
+        base = self.lassos_[-1].predict(flat)
+        self.trees_ = HistGradientBoostingRegressor(max_iter=config.tree_iterations, **_BOOSTED)
+        self.trees_.fit(pooled[rows].reshape(-1, pooled.shape[2]), (target - base)[rows].ravel())
         return self
 
+    @property
+    def prior(self) -> tuple[float, ...]:
+        """Return the weights of the experts before any of their errors is known."""
+        trees = self.config.tree_weight
+        linear = [(1 - trees) / len(self.lassos_)] * len(self.lassos_)
+        others = [] if self.alone_ is None else [PRIOR_OF_OTHERS] * 3
+        return (*linear, trees, *others)
+
     def predict(self, features: DayFeatures, rows: Sequence[int] | np.ndarray) -> Matrix:
-        """Return the forecast (EUR/MWh) of the target rows; NaN where the level is unknown.
+        """Return each expert's forecast of the target rows, in spreads around the level.
+
+        Where the fit had the supply curve and a row has none, only the experts of prices
+        alone have a forecast.
 
         Returns
         -------
-        array, shape (rows, 24)
+        array, shape (experts, rows, 24)
+            The LASSO models, the trees, and, fitted by present code, the LASSO model of
+            prices alone, the mean of three, and the supply curve.
         """
         selected = np.asarray(rows, dtype=int)
-        flat = features.flat()[selected]
-        pooled = features.pooled()[selected]
-        linear = np.mean([lasso.predict(flat) for lasso in self.lassos_], axis=0)
-        trees = self.trees_.predict(pooled.reshape(-1, pooled.shape[2])).reshape(len(selected), -1)
-        weight = self.config.tree_weight
-        mixed = (1 - weight) * linear + weight * trees
-        return np.asarray(mixed * features.spread[selected, None] + features.level[selected, None])
+        flat = self._flat(features)[selected]
+        pooled = self._pooled(features)[selected]
+        linear = [lasso.predict(flat) for lasso in self.lassos_]
+        trees = self.trees_.predict(pooled.reshape(-1, pooled.shape[2])).reshape(-1, HOURS)
+        if self.alone_ is None:
+            return np.stack([*linear, trees])
+        aware = np.stack([*linear, linear[-1] + trees])
+        asleep = ~np.isfinite(features.curve[selected]) & self.curve_
+        aware = np.where(asleep, np.nan, aware)
+        own = [self.alone_.predict(features.prices_only()[selected]), features.simple()[selected]]
+        return np.concatenate([aware, own, features.curve[None, selected]])
+
+    def _flat(self, features: DayFeatures) -> Matrix:
+        flat = features.flat()
+        return np.hstack([flat, features.curve]) if self.curve_ else flat
+
+    def _pooled(self, features: DayFeatures) -> Matrix:
+        pooled = features.pooled()
+        if not self.curve_:
+            return pooled
+        near = [np.roll(features.curve, shift, axis=1) for shift in (-1, 0, 1)]
+        return np.concatenate([pooled, np.stack(near, axis=2)], axis=2)
 
 
-def rolling_forecast(
+def _lasso(penalty: float) -> Any:
+    """Return a LASSO model of many columns; a missing day is imputed as an average one.
+
+    One Gram matrix serves the 24 hours: this is what makes frequent fits cheap.
+    """
+    return make_pipeline(
+        SimpleImputer(keep_empty_features=True),
+        StandardScaler(),
+        Lasso(penalty, precompute=True, tol=1e-3),
+    )
+
+
+def rolling_experts(
     model: LeadModel, features: DayFeatures, prices: Matrix, origins: Sequence[int]
 ) -> Matrix:
-    """Forecast the target rows by models that had not seen them.
+    """Forecast the target rows by experts that had not seen them.
 
     Parameters
     ----------
@@ -196,16 +231,29 @@ def rolling_forecast(
 
     Returns
     -------
-    array, shape of ``prices``
-        EUR/MWh; NaN before the first origin and where the level is unknown.
+    array, shape (experts, days, 24)
+        In spreads around the level; NaN before the first origin and where the level is
+        unknown.
     """
     rows = np.arange(len(prices))
-    forecast = np.full_like(prices, np.nan)
+    parts = []
     for origin, block in rolling_origin(rows, origins):
         if np.isfinite(features.level[block]).any():
             model.fit(features, prices, origin - model.lead + 1)
-            forecast[block] = model.predict(features, rows[block])
-    return forecast
+            parts.append((rows[block], model.predict(features, rows[block])))
+    experts = np.full((len(model.prior), *prices.shape), np.nan)
+    for issued, forecast in parts:
+        experts[:, issued] = forecast
+    return experts
+
+
+def rolling_forecast(
+    model: LeadModel, features: DayFeatures, prices: Matrix, origins: Sequence[int]
+) -> Matrix:
+    """Return the mixture of ``rolling_experts`` in EUR/MWh: shape of ``prices``."""
+    experts = rolling_experts(model, features, prices, origins)
+    weights = expert_weights(features.normalised(prices) - experts, model.prior, model.lead)
+    return features.in_eur_mwh(mixture(experts, weights))
 
 
 class PriceForecaster(_Configured):
@@ -221,6 +269,8 @@ class PriceForecaster(_Configured):
     errors_ : dict of int to array, shape (days, 24)
         By lead, out-of-sample errors in spreads of the sixteen weeks before the fit, by
         models that had not seen them.
+    expert_errors_ : dict of int to array, shape (experts, days, 24)
+        By lead, those of each expert; earlier code kept none, and its weights are fixed.
     rmae_ : dict of int to float
         By lead, the error on those weeks relative to that of the best naive forecast.
     exogenous_ : list of str
@@ -228,6 +278,8 @@ class PriceForecaster(_Configured):
     fitted_until_ : datetime64[D]
         The last day of prices in the fit.
     """
+
+    expert_errors_: Mapping[int, Matrix] = {}
 
     def __init__(
         self, config: ForecasterConfig = ForecasterConfig(), leads: tuple[int, ...] = LEADS
@@ -256,7 +308,11 @@ class PriceForecaster(_Configured):
         )
         fits = dict(zip(self.leads, Parallel(n_jobs=jobs)(work), strict=True))
         self.models_ = {lead: model for lead, (model, _) in fits.items()}
-        self.errors_ = {lead: errors for lead, (_, errors) in fits.items()}
+        self.expert_errors_ = {lead: errors for lead, (_, errors) in fits.items()}
+        self.errors_ = {
+            lead: mixture(errors, expert_weights(errors, self.models_[lead].prior, lead))
+            for lead, errors in self.expert_errors_.items()
+        }
         self.exogenous_ = sorted(exogenous or {})
         self.fitted_until_ = prices.days[-1]
         mean = self.losses(prices, exogenous).groupby("lead")[["model", "naive"]].mean()
@@ -285,7 +341,7 @@ class PriceForecaster(_Configured):
         DataFrame
             ``lead``, ``issue_day`` (datetime64[D]), ``model``, ``naive`` (the best
             naive forecast of the lead), and, given a champion, ``champion`` of the next
-            day alone, for which both are fresh; its own training days are not left out.
+            day alone, for which both are fresh; NaN on days before the end of its own fit.
         """
         parts = []
         for lead, errors in self.errors_.items():
@@ -299,8 +355,11 @@ class PriceForecaster(_Configured):
             if champion is not None and lead == 1:
                 inputs = {name: (exogenous or {})[name] for name in champion.exogenous_}
                 features = price_features(prices, lead, inputs)
-                again = errors_in_spreads(champion.models_[lead], features, prices.grid, rows)
-                columns["champion"] = np.abs(again * scale)
+                again, _ = champion.past_errors(features, prices, lead)
+                since = min(len(again) - len(champion.errors_[lead]), len(rows))
+                served = np.full_like(errors, np.nan)
+                served[len(rows) - since :] = again[len(again) - since :]
+                columns["champion"] = np.abs(served * scale)
             flat = {name: values.ravel() for name, values in columns.items()}
             issue_day = np.repeat(prices.days[rows] - lead, errors.shape[1])
             parts.append(pd.DataFrame({"lead": lead, "issue_day": issue_day, **flat}))
@@ -345,19 +404,53 @@ class PriceForecaster(_Configured):
             future = prices.spanning(prices.days[0], issue_day + lead)
             features = price_features(future, lead, exogenous)
             target = len(future.days) - 1
-            point = self.models_[lead].predict(features, [target])
-            # A forecast issued before the fit would have known less than this model does:
-            # leave it out.
-            since_fit = np.arange(future.row(self.fitted_until_) + lead, target - lead + 1)
-            recent = errors_in_spreads(self.models_[lead], features, future.grid, since_fit)
-            errors = np.vstack([self.errors_[lead], recent])
-            quantiles = error_quantiles(errors[-WINDOW_DAYS:])
+            errors, weights = self.past_errors(features, future, lead)
+            experts = self.models_[lead].predict(features, [target])
+            point = mixture(experts, weights[:, None]) * features.spread[target]
+            point += features.level[target]
+            ahead = np.full((lead, errors.shape[1]), np.nan)
+            quantiles = trailing_bands(np.vstack([errors, ahead]), len(errors) + lead - 1, lead)[0]
             if quarters is not None:
                 point = in_quarters(point, quarter_factors(quarters.until(issue_day).grid))
                 quantiles = quantiles.repeat(4, axis=1)
-            rows = band(point[0], quantiles, features.spread[target], lead)
+            rows = band(point[0], quantiles, features.spread[target])
             parts.append(band_of_day((issue_day + lead).astype(date), rows).assign(lead=lead))
         return pd.concat(parts)
+
+    def past_errors(
+        self, features: DayFeatures, prices: DayMatrix, lead: int
+    ) -> tuple[Matrix, Matrix]:
+        """Return the errors of past forecasts in spreads, and today's weights of the experts.
+
+        Parameters
+        ----------
+        features, prices
+            Up to the target day or the last day with prices.
+
+        Returns
+        -------
+        errors : array, shape (days, 24)
+            Those of the weeks kept from the fit, then of the days with prices since. A
+            forecast issued before the fit would have known less than this model does:
+            it is left out.
+        weights : array, shape (experts, 24)
+        """
+        model = self.models_[lead]
+        last = np.flatnonzero(np.isfinite(prices.grid).any(axis=1))[-1]
+        since = np.arange(prices.row(self.fitted_until_) + lead, last + 1)
+        shape = (len(model.prior), 0, prices.grid.shape[1])
+        recent = np.empty(shape)
+        if len(since):
+            recent = features.normalised(prices.grid)[since] - model.predict(features, since)
+        if lead not in self.expert_errors_:
+            fixed = np.repeat(np.array(model.prior)[:, None], shape[2], axis=1)
+            own = mixture(recent, fixed[:, None])
+            return np.vstack([self.errors_[lead], own]), fixed
+        experts = np.concatenate([self.expert_errors_[lead], recent], axis=1)
+        ahead = np.full((len(experts), lead, shape[2]), np.nan)
+        padded = np.concatenate([experts, ahead], axis=1)
+        weights = expert_weights(padded, model.prior, lead)
+        return mixture(padded, weights)[:-lead], weights[:, -1]
 
 
 def band_of_day(day: date, rows: Matrix) -> pd.DataFrame:
@@ -373,19 +466,10 @@ def _fit_lead(
     exogenous: Mapping[str, DayMatrix] | None,
     held_out: int,
 ) -> tuple[LeadModel, Matrix]:
-    """Return the fitted model of a lead, and out-of-sample errors from row ``held_out`` on."""
+    """Return the fitted experts of a lead, and out-of-sample errors from row ``held_out`` on."""
     end = len(prices.days)
     features = price_features(prices, model.lead, exogenous)
     origins = [held_out, end - FRESH_DAYS] if model.lead == 1 else [held_out]
-    errors = prices.grid - rolling_forecast(model, features, prices.grid, origins)
-    scaled = errors[held_out:] / features.spread[held_out:, None]
-    return model.fit(features, prices.grid, end), scaled
-
-
-def errors_in_spreads(
-    model: LeadModel, features: DayFeatures, prices: Matrix, rows: np.ndarray
-) -> Matrix:
-    """Return actual minus forecast of the target rows in units of the spread: shape (rows, 24)."""
-    if not len(rows):
-        return np.empty((0, prices.shape[1]))
-    return np.asarray((prices[rows] - model.predict(features, rows)) / features.spread[rows, None])
+    experts = rolling_experts(model, features, prices.grid, origins)
+    errors = features.normalised(prices.grid) - experts
+    return model.fit(features, prices.grid, end), errors[:, held_out:]

@@ -16,15 +16,15 @@ from factory_lib.clock import HOUR_S, MADRID
 from factory_lib.domain.tariff import local_dates
 from factory_lib.errors import TooFewRows
 from factory_lib.features.days import DayMatrix, Matrix, day_matrix, lag
-from factory_lib.features.prices import price_features
+from factory_lib.features.prices import RESIDUAL_LOAD, price_features
 from factory_lib.frames import QUANTILES
 from factory_lib.models.evaluation import (
     WINDOW_DAYS,
     band,
-    error_quantiles,
     in_quarters,
     naive_forecasts,
     quarter_factors,
+    trailing_bands,
 )
 from factory_lib.models.forecasters import LEADS, PriceForecaster, band_of_day
 
@@ -130,10 +130,12 @@ def _champion_forecast(
 ) -> pd.DataFrame:
     """Return the champion's forecast of the last day with prices and the operator's forecasts.
 
-    Where prices are published further than that, as every afternoon, its miss on the
-    last published day shifts the rest.
+    Where prices are published a day further than that, as every afternoon, its miss on the
+    last published day shifts the rest; where they lack for longer, prices alone serve.
     """
-    issue_day = min([history.days[-1], *(matrix.days[-1] - 1 for matrix in exogenous.values())])
+    last = history.days[-1]
+    reach = [matrix.days[-1] - 1 for name, matrix in exogenous.items() if name == RESIDUAL_LOAD]
+    issue_day = max(min([last, *reach]), last - 1)
     forecast = champion.predict(history.until(issue_day), exogenous, quarters)
     last_published = forecast["lead"] == (history.days[-1] - issue_day).astype(int)
     published = forecast.loc[last_published, "p50"]
@@ -174,7 +176,7 @@ def naive_day(history: DayMatrix, lead: int, quarters: DayMatrix | None = None) 
         return band_of_day(day, np.full((3, 24), np.nan))
     _, _, errors, point = min(candidates, key=lambda candidate: candidate[:2])
     try:
-        rows = band(point, error_quantiles(errors), 1.0, lead)
+        rows = band(point, trailing_bands(errors, len(errors) - 1, lead)[0], 1.0)
     except TooFewRows:
         unknown = np.full_like(point, np.nan)
         rows = np.stack([unknown, point, unknown])

@@ -38,6 +38,7 @@ _CODE = (
     "domain/tariff.py",
     "features/*.py",
     "models/history.py",
+    "models/aggregation.py",
     "models/scores.py",
     "models/forecasters.py",
     "models/evaluation.py",

@@ -1,11 +1,17 @@
 """Price features: names, normalisation, holes, and the shapes models take."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from factory_lib.errors import BadInput
 from factory_lib.features.days import DayMatrix
-from factory_lib.features.prices import price_features
+from factory_lib.features.prices import (
+    ahead_name,
+    operator_days,
+    price_features,
+    supply_curve,
+)
 
 
 def matrix(days: int = 90, *, scale: float = 1.0, shift: float = 0.0) -> DayMatrix:
@@ -72,3 +78,45 @@ def test_the_order_in_which_the_operators_forecasts_come_changes_no_column():
     )
     assert one.hourly_names == other.hourly_names
     np.testing.assert_array_equal(one.flat(), other.flat())
+
+
+def test_the_supply_curve_finds_the_price_of_a_load_whatever_the_hour_it_had():
+    load = np.random.default_rng(1).uniform(5e3, 25e3, (60, 24))
+    prices = load / 200
+    for lead in (1, 3):
+        curve = supply_curve(prices, load, load, lead)
+        assert np.abs(curve - prices)[30:].mean() < 4.0
+        assert np.isnan(curve[:lead]).all()
+    assert np.isnan(supply_curve(prices, load, np.full_like(load, np.nan), 1)).all()
+
+
+def test_the_supply_curve_follows_the_latest_level():
+    load = np.random.default_rng(1).uniform(5e3, 25e3, (60, 24))
+    prices = np.where(np.arange(60)[:, None] < 40, load / 200, load / 200 + 50)
+    curve = supply_curve(prices, load, load, 1)
+    assert np.abs(curve - prices)[52:].mean() < 15.0
+
+
+def test_a_forecast_of_the_target_day_serves_its_own_lead():
+    prices, load = matrix(), matrix(scale=500)
+    ahead = DayMatrix(load.days, load.grid + 1000)
+    inputs = {"residual_load_mw": load, ahead_name("residual_load_mw", 3): ahead}
+    with_it, other = (price_features(prices, lead, inputs) for lead in (3, 4))
+    latest = with_it.hourly_names.index("residual_load_mw_latest")
+    assert np.array_equal(with_it.hourly[:, latest], ahead.grid)
+    assert np.isfinite(with_it.curve[40:]).all()
+    assert np.isnan(other.curve).all()
+
+
+def test_missing_hours_and_days_of_the_operator_are_filled_from_what_was_known_before():
+    index = pd.date_range("2024-01-09T23:00Z", periods=10 * 24, freq="h", unit="s")
+    hours = pd.Series(np.tile(np.arange(24.0), 10), index=index)
+    parts = {"load_mw": hours + 100, "wind_mw": hours * 0, "solar_mw": hours.copy()}
+    frame = pd.DataFrame(parts)
+    frame.loc[index[30:32], "load_mw"] = np.nan
+    frame.loc[index[72:96], "solar_mw"] = np.nan
+    frame.loc[index[:24], "wind_mw"] = np.nan
+    days = operator_days(frame)
+    assert days["residual_load_mw"].grid[1:] == pytest.approx(100.0)
+    assert np.isnan(days["residual_load_mw"].grid[0]).all()
+    assert set(operator_days(frame, "pt")) == {"pt_residual_load_mw"}

@@ -36,3 +36,10 @@ def test_a_missing_day_is_replaced_by_the_one_before():
     prices = numbered()
     prices.grid[14] = np.nan
     assert naive_forecasts(prices, 1)["day_before"][15, 0] == 13
+
+
+def test_the_simple_forecast_is_the_mean_of_three():
+    prices = numbered(40)
+    same_weekday = np.mean([39 - 7, 39 - 14, 39 - 21, 39 - 28])
+    expected = np.mean([36, np.mean(np.arange(30, 37)), same_weekday])
+    assert naive_forecasts(prices, 3)["simple"][39, 0] == pytest.approx(expected)

@@ -49,8 +49,14 @@ def test_too_few_errors_are_said_so():
         error_quantiles(np.zeros((27, 24)))
 
 
-def test_the_band_widens_with_the_lead_around_the_same_forecast():
-    quantiles = np.array([[-1.0], [0.0], [2.0]])
-    near, far = (band(np.array([10.0]), quantiles, 1.0, lead)[:, 0] for lead in (1, 7))
-    assert near.tolist() == [9.0, 10.0, 12.0]
-    assert far == pytest.approx([10 - 1.06, 10.0, 10 + 2 * 1.06])
+def test_a_storm_widens_the_band_on_its_side_within_days_and_calm_narrows_it_again():
+    errors = np.random.default_rng(3).normal(0, 2, (300, 24))
+    errors[150:170] += 15.0
+    bands = trailing_bands(errors, 112, lead=1)
+    calm = bands[150 - 112]
+    stormy = bands[160 - 112]
+    still = trailing_bands(np.vstack([errors[:150], errors[200:]]), 160, lead=1)[0]
+    assert stormy[2].mean() > 1.5 * calm[2].mean()
+    assert stormy[2].mean() > still[2].mean()
+    assert abs(stormy[0].mean()) < abs(calm[0].mean())
+    assert bands[-1, 2].mean() < bands[175 - 112, 2].mean()

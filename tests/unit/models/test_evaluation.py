@@ -71,8 +71,11 @@ def test_scores_stand_beside_both_naive_forecasts():
         day_before=actual + 2,
         week_before=actual + 8,
         standard=actual + 4,
+        simple=actual + 3,
     ).assign(market_day=labels)
     found = score(rows)
+    assert (found["simple_mae"], found["rmae_simple"]) == (3.0, pytest.approx(1 / 3))
+    assert sum(found["coverage_by_month"].values()) == len(found["coverage_by_month"])
     assert (found["best_naive"], found["best_naive_mae"]) == ("day_before", 2.0)
     assert found["pinball"] == pytest.approx((0.1 * 2 + 0.5 * 1 + 0.1 * 2) / 3)
     assert (found["days"], found["mae"], found["rmae"], found["rmae_best"]) == (30, 1.0, 0.25, 0.5)
