@@ -24,15 +24,16 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.parallel import Parallel, delayed
 
-from benchmarks._cli import bench, find
+from benchmarks._cli import bench
 from benchmarks._plants import committed_plant, hourly_spot, tariff_of, weather_laid_on
+from benchmarks.price_backtest import Market, exogenous
 from factory_lib.catalogue import Kind, default_catalogue
 from factory_lib.clock import day_start, local_instant
 from factory_lib.domain.indices import AHEAD, CLASSES
 from factory_lib.domain.plant import operators
 from factory_lib.features.days import DayMatrix, day_matrix, to_slots
 from factory_lib.features.horizon import PRICE, VALUES
-from factory_lib.features.prices import operator_days, price_features
+from factory_lib.features.prices import price_features
 from factory_lib.models.forecasters import LeadModel, rolling_forecast
 from factory_lib.models.history import History
 from factory_lib.planning import start_models
@@ -47,7 +48,6 @@ USUAL = timedelta(days=31)  # four weeks that end three days before
 LEARN_FROM = date(2023, 1, 1)
 SERIES = ("spot_eur_mwh", "temperature_c", "humidity_pct")  # as the horizon's columns
 HOURS = 24 * len(LEADS)
-COLUMNS = ("load", "wind", "solar")
 ASSUMPTIONS = [
     "forecasts are issued at 12:00 Europe/Madrid of the day before, from prices up to its end; "
     f"models are refitted every {REFIT_DAYS} days",
@@ -71,7 +71,8 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
     end = day_start(date(FIRST.year + 1, 1, 1))
     spot = hourly_spot(chosen.data)[: pd.Timestamp(end) - pd.Timedelta(hours=1)]
     weather = weather_laid_on(chosen.data, "Seville", 2016, FIRST.year)
-    paths = forecasts(day_matrix(spot), operator(chosen), last)
+    forecast_load = exogenous(chosen.data, Market(spot), chosen.exogenous) or {}
+    paths = forecasts(day_matrix(spot), forecast_load, last)
     begin = day_start(LEARN_FROM) - USUAL
     index = pd.date_range(begin, end, freq="h", inclusive="left", unit="s")
     actual = weather.reindex(index).assign(price_eur_mwh=spot.reindex(index).interpolate())
@@ -84,20 +85,6 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
     sys.stderr.write("fitting and judging the forests…\n")
     result = figures(rows) | {"models": models(actual, starts, rows)}
     return result | {"exogenous": chosen.exogenous, "assumptions": ASSUMPTIONS}, rows
-
-
-def operator(chosen: argparse.Namespace) -> dict[str, DayMatrix]:
-    """Return the day-ahead forecasts of load, wind and sun of the countries asked for."""
-    matrices: dict[str, DayMatrix] = {}
-    if chosen.exogenous == "none":
-        return matrices
-    file = find(chosen.data, "entsoe_day_ahead_forecasts_*")
-    table = pd.read_csv(file, index_col="time_utc", parse_dates=True).interpolate(limit=3)
-    for country in chosen.exogenous.split(","):
-        columns = {f"{country}_{name}_forecast_mw": f"{name}_mw" for name in COLUMNS}
-        days = operator_days(table[list(columns)].rename(columns=columns))
-        matrices |= {f"{country}_{name}": matrix for name, matrix in days.items()}
-    return matrices
 
 
 def forecasts(prices: DayMatrix, exogenous: dict[str, DayMatrix], last: date) -> pd.DataFrame:

@@ -346,7 +346,7 @@ class PriceForecaster(_Configured):
         parts = []
         for lead, errors in self.errors_.items():
             rows = np.arange(len(prices.days) - len(errors), len(prices.days))
-            scale = price_features(prices, lead, exogenous).spread[rows, None]
+            scale = price_features(prices, lead).spread[rows, None]
             naive = [
                 np.abs(prices.grid - forecast)[rows]
                 for forecast in naive_forecasts(prices, lead).values()
@@ -370,7 +370,7 @@ class PriceForecaster(_Configured):
     ) -> pd.Series:
         """Return the forecasts (EUR/MWh, by ``start``) of the held-out weeks, of one lead."""
         first = len(prices.days) - len(self.errors_[lead])
-        spread = price_features(prices, lead, exogenous).spread[first:, None]
+        spread = price_features(prices, lead).spread[first:, None]
         rows = prices.grid[first:] - self.errors_[lead] * spread
         forecast: pd.Series = pd.concat(map(to_slots, prices.days[first:].tolist(), rows))
         return forecast

@@ -37,9 +37,11 @@ RECENT = timedelta(days=35)  # four weeks for the shape of quarters, and a week 
 PUBLISHED_AHEAD = timedelta(days=2)  # nothing is published further ahead than the next market day
 # before a day begins: forecasts issued by then may enter its price forecast
 NOON_BEFORE = timedelta(hours=12)
-OPERATOR_MODEL = "ree"
+OPERATOR_MODELS = ("ree", "energy_charts")  # most trusted first
+OPERATOR_AREAS = ("ES", "FR", "PT")
 OPERATOR_SERIES = ("load_mw", "wind_mw", "solar_mw")
-LEAST_OPERATOR_DAYS = 180  # with fewer, prices alone forecast better
+# On spot 2022, 60 days had 87 % of the gain that two years of forecasts bring.
+LEAST_OPERATOR_DAYS = 60
 
 
 @dataclass(frozen=True)
@@ -106,25 +108,40 @@ def load_history(ctx: RunContext, days: int) -> History:
 
 
 def _operator(ctx: RunContext, start: datetime, end: datetime) -> dict[str, DayMatrix]:
-    """Return the operator's forecasts of each day, issued by noon of the day before, if enough."""
-    parts = {}
-    for name in OPERATOR_SERIES:
-        rows = ctx.store.read_forecasts(
-            name,
-            places=ctx.settings.site.places.prices,
-            start=start,
-            end=end,
-            as_of=ctx.as_of,
-            models=(OPERATOR_MODEL,),
-            latest=False,
-        )
-        day = rows["target_start"].dt.tz_convert(MADRID).dt.tz_localize(None).dt.normalize()
-        noon_before = (day - NOON_BEFORE).dt.tz_localize(MADRID)
-        rows = rows[rows["issued_at"] <= noon_before].sort_values("issued_at")
-        newest = rows.drop_duplicates("target_start", keep="last")
-        parts[name] = newest.set_index("target_start")["p50"]
-    forecasts = pd.DataFrame(parts).dropna()
-    return operator_days(forecasts) if len(forecasts) >= LEAST_OPERATOR_DAYS * 24 else {}
+    """Return the operators' forecasts of each day, issued by noon of the day before, if enough.
+
+    An area enters with ``LEAST_OPERATOR_DAYS`` days of all its series, the neighbours only
+    beside Spain.
+    """
+    matrices: dict[str, DayMatrix] = {}
+    for area in OPERATOR_AREAS:
+        parts = {name: _day_ahead(ctx, name, area, start, end) for name in OPERATOR_SERIES}
+        forecasts = pd.DataFrame(parts)
+        complete = len(forecasts.dropna()) >= LEAST_OPERATOR_DAYS * 24
+        if complete and (matrices or area == OPERATOR_AREAS[0]):
+            matrices |= operator_days(forecasts, area.lower())
+    return matrices
+
+
+def _day_ahead(ctx: RunContext, name: str, area: str, start: datetime, end: datetime) -> pd.Series:
+    """Return the newest forecasts (MW) of a series at noon of the day before, by target hour."""
+    rows = ctx.store.read_forecasts(
+        name,
+        places=[area],
+        start=start,
+        end=end,
+        as_of=ctx.as_of,
+        models=OPERATOR_MODELS,
+        latest=False,
+    )
+    day = rows["target_start"].dt.tz_convert(MADRID).dt.tz_localize(None).dt.normalize()
+    noon_before = (day - NOON_BEFORE).dt.tz_localize(MADRID)
+    trust = rows["model"].map(OPERATOR_MODELS.index)
+    rows = rows.assign(trust=trust)[rows["issued_at"] <= noon_before]
+    rows = rows.sort_values(["trust", "issued_at"], ascending=[False, True])
+    newest = rows.drop_duplicates("target_start", keep="last")
+    forecasts: pd.Series = newest.set_index("target_start")["p50"].sort_index()
+    return forecasts
 
 
 def published_slots(ctx: RunContext, history: History) -> pd.Series:

@@ -193,11 +193,19 @@ def test_the_operators_forecasts_enter_if_issued_by_noon_of_the_day_before(works
         "p90": np.nan,
         "tier": "provider",
     }
-    for late, value in ((timedelta(0), 100.0), (timedelta(hours=2), 999.0)):
+    sources = [("ES", "ree"), ("PT", "energy_charts"), ("ES", "energy_charts")]
+    issues = [
+        (timedelta(hours=late), 100.0 + 899 * (late == 2) + number, place, model)
+        for number, (place, model) in enumerate(sources)
+        for late in (0, 2)
+    ]
+    for late, value, place, model in issues:
         for name in ("load_mw", "wind_mw", "solar_mw"):
             rows = pd.DataFrame(
                 {
                     **frame,
+                    "place": place,
+                    "model": model,
                     "series": name,
                     "issued_at": (issued + late).tz_convert("UTC"),
                     "p50": value,
@@ -207,15 +215,16 @@ def test_the_operators_forecasts_enter_if_issued_by_noon_of_the_day_before(works
                 rows.assign(issued_at=rows["issued_at"].dt.as_unit("s")), run_id="test"
             )
     operator = histories.load_history(works, 300).operator
-    assert set(operator) == {"residual_load_mw", "load_mw", "wind_mw"}
+    assert set(operator) == {"residual_load_mw", "load_mw", "wind_mw", "pt_residual_load_mw"}
     assert set(np.unique(operator["load_mw"].grid)) == {100.0}, (
-        "the afternoon's issue came too late"
+        "the afternoon's issue came too late, and the operator's own is trusted most"
     )
+    assert set(np.unique(operator["pt_residual_load_mw"].grid)) == {-101.0}
     assert operator["load_mw"].days[-1] == np.datetime64("2024-02-21"), (
         "at noon of the 20th, that of the 21st"
     )
     assert (
-        histories.load_history(replace(works, as_of=NOON - timedelta(days=90)), 300).operator == {}
+        histories.load_history(replace(works, as_of=NOON - timedelta(days=150)), 300).operator == {}
     ), "too few days"
 
 
