@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
             )
             figures[f"{of}_s"] = max(cpu_s, figures.get(f"{of}_s", 0.0))
             figures[f"{of}_gap"] = max(plan.gap, figures.get(f"{of}_gap", 0.0))
-            tables.append(plan.table().assign(plant=name, begin=request.begin))
+            tables.append(plan.stages.assign(plant=name, begin=request.begin))
         by_plant[name] = figures
     return {"by_plant": by_plant, "slot_min": 15}, pd.concat(tables, ignore_index=True)
 

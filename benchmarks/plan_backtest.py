@@ -31,7 +31,7 @@ from factory_lib.clock import day_start
 from factory_lib.domain.tariff import Tariff, all_in
 from factory_lib.features.days import day_matrix
 from factory_lib.planner.plan import Plan
-from factory_lib.planner.request import Batch, PlanRequest, open_demand, weekly_orders
+from factory_lib.planner.request import PlanRequest, no_stages, open_demand, weekly_orders
 from factory_lib.planner.solve import shift_begin, solve
 from factory_lib.settings.plant import Plant
 from factory_lib.settings.tariff import ContractSettings
@@ -54,7 +54,7 @@ class Shop:
     contract: ContractSettings
     tariff: Tariff
     first: date
-    begun: tuple[Batch, ...] = ()
+    begun: pd.DataFrame = field(default_factory=no_stages)
     made_kg: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     load: list[pd.Series] = field(default_factory=list)
     number: int = 1
@@ -73,22 +73,20 @@ class Shop:
             begin=day_start(day),
             end=day_start(day + timedelta(days=2)),
             orders=open_demand(orders, self.made_kg),
-            begun=self.begun,
+            previous=self.begun,
             next_number=self.number,
         )
 
     def carry_out(self, plan: Plan, until: datetime) -> None:
         """Take what begins before ``until`` as done, and count what is finished by then."""
         self.load.append(plan.power()["production_kw"][: until - timedelta(seconds=1)])
-        self.begun = ()
-        ends = plan.table().groupby("batch")["end"].max()
-        for batch in plan.batches:
-            starts = {stage: at for stage, at in batch.starts.items() if at < until}
-            self.number = max(self.number, batch.number + 1)
-            if ends[batch.number] <= until:
-                self.made_kg[batch.product] += batch.kg
-            elif starts:
-                self.begun += (Batch(batch.number, batch.product, batch.kg, starts),)
+        stages = plan.stages
+        self.number = max([self.number, *(stages["batch"] + 1)])
+        over = stages.groupby("batch")["end"].transform("max") <= pd.Timestamp(until)
+        made = stages[over].drop_duplicates("batch").groupby("product")["kg"].sum()
+        for product, kg in made.items():
+            self.made_kg[str(product)] += kg
+        self.begun = stages[~over & (stages["start"] < pd.Timestamp(until))]
 
 
 def periods_of(name: str, days: list[date]) -> list[list[date]]:

@@ -125,10 +125,10 @@ def figures(year: Year) -> tuple[dict[str, Any], pd.DataFrame]:
                 "schedule": name,
                 "batches": len(plan.jobs),
                 "kg": float(plan.kg.sum()),
-                "late_kg": sum(r.amount for r in costs.relaxations if r.kind == "late"),
-                "energy_eur": costs.energy,
-                "toll_eur": costs.toll,
-                "stated_eur": costs.objective - costs.paid,
+                "late_kg": plan.gave_way.query("kind == 'late'")["amount"].sum(),
+                "energy_eur": costs["energy"],
+                "toll_eur": costs["toll"],
+                "stated_eur": costs["objective"] - costs["paid"],
                 "source": plan.source,
                 "gap": plan.gap,
                 "seconds": plan.seconds,
@@ -166,7 +166,7 @@ def schedules(
     plan = solve(so_far(request, loads, "plan"), gap=GAP, time_limit_s=TIME_LIMIT_S)
     limited = with_peak_limit(request, limit_kw)
     contract = solve(so_far(limited, loads, "plan_contract"), gap=GAP, time_limit_s=TIME_LIMIT_S)
-    counts = {"standard": len(plan.batches)}
+    counts = {"standard": len(plan.jobs)}
     simple = {
         "shift_begin": shift_begin(plan.problem),
         "shift_full": shift_begin(plan.problem, counts),
@@ -207,7 +207,7 @@ def limited_cost(year: Year, weeks: list[date], kw: float) -> float:
         plan = solve(request, gap=GAP, time_limit_s=TIME_LIMIT_S)
         load = plan.power()["import_kw"]
         charged = bill(load, year.prices, request.contract, year.tariff)
-        total += plan.costs.objective + float(charged["power_term_eur"].sum())
+        total += float(plan.costs["objective"]) + float(charged["power_term_eur"].sum())
     return total
 
 

@@ -224,13 +224,10 @@ def plan(ctx: RunContext, days: int = 1, day: str = "") -> JobResult:
         Local days on the shift sheet (table ``sheet``) and the first of them: today,
         tomorrow (default), or a date.
     """
-    from factory_lib.monitoring import plan_alerts
-    from factory_lib.planning import daily, summary
+    from factory_lib.monitoring.plan_alerts import plan_with_alerts
+    from factory_lib.planning import daily
 
-    begin, end = daily.view(ctx, daily.day_of(day, ctx.as_of), days)
-    made = daily.make_plan(ctx)
-    result = summary.summarise_plan(ctx, made, begin, end)
-    plan_alerts.raise_alerts(ctx, made, result)
+    made, result = plan_with_alerts(ctx, day, days)
     run_id = daily.logged(ctx, made, dict(result.metrics))
     files = pd.DataFrame({"file": made.files})
     metrics = {**result.metrics, "mlflow_run_id": run_id}

@@ -109,10 +109,10 @@ def _plan(ctx: RunContext, names: Sequence[str], start: datetime, end: datetime)
         raise BadInput(
             f"A plan is written whole, {names[0]!r} names no part of it.", next_step="Leave it out."
         )
-    plans = documents.kept(ctx, market_day(start) - LONGEST_PLAN).plans
+    plans, _ = documents.kept(ctx, market_day(start) - LONGEST_PLAN)
     if not plans:
         raise BadInput("There is no plan yet.", next_step="Make one with `factory plan`.")
-    stages = documents.carried_out(plans, plans[-1].end)
+    stages = documents.carried_out(plans, plans[-1].end)[documents.STAGE_COLUMNS]
     stages = stages.assign(made_at=pd.Timestamp(plans[-1].made_at))
     return stages[(stages["start"] >= pd.Timestamp(start)) & (stages["start"] < pd.Timestamp(end))]
 

@@ -89,7 +89,7 @@ def plan(
     words = [" ".join(["pin", *text]) for text in pins]
     words += [" ".join(["out", *text]) for text in outages]
     words += [" ".join(["order", *text]) for text in orders]
-    with open_context(profile, as_of, lazy=bool(changes)) as ctx:
+    with open_context(profile, as_of, lazy=True) as ctx:  # a slip makes no file
         if changes:
             _write_preview(ctx, changes, as_json)
             return 0
@@ -110,8 +110,11 @@ def list_overrides(ctx: RunContext) -> list[dict[str, Any]]:
     """List the overrides that are stored."""
     from factory_lib.planning import documents, overrides
 
-    items = overrides.stored(documents.plans_folder(ctx))
-    return [{"number": item.number, "override": str(item), **asdict(item)} for item in items]
+    folder = documents.plans_folder(ctx)
+    damaged = [{"override": f"{file} is damaged"} for file in overrides.damaged(folder)]
+    items = overrides.stored(folder)
+    rows = [{"number": item.number, "override": str(item), **asdict(item)} for item in items]
+    return damaged + rows
 
 
 @override.command("add")
@@ -119,7 +122,7 @@ def list_overrides(ctx: RunContext) -> list[dict[str, Any]]:
 @click.option("--day", default="", help="Day of a bare time: today, tomorrow (default), or a date.")
 @click.option("--reason", default="", help="Reason of the override.")
 @by_option
-@in_context()
+@in_context(read_only=True)  # but for the file of overrides
 def add_override(
     ctx: RunContext, words: Sequence[str], day: str, reason: str, by: str
 ) -> list[dict[str, Any]]:
@@ -130,7 +133,7 @@ def add_override(
 
 @override.command("remove")
 @click.argument("number", type=int)
-@in_context()
+@in_context(read_only=True)
 def remove_override(ctx: RunContext, number: int) -> list[dict[str, Any]]:
     """Remove an override by its number."""
     from factory_lib.planning import documents, overrides
@@ -160,15 +163,11 @@ def _store_overrides(
 def _write_plan(
     ctx: RunContext, day: str, days: int, language: Literal["es", "en"], as_json: bool
 ) -> None:
-    from factory_lib.monitoring import plan_alerts
-    from factory_lib.planning import daily, summary
+    from factory_lib.monitoring.plan_alerts import plan_with_alerts
     from factory_lib.views.shift_sheet import shift_sheet
 
-    begin, end = daily.view(ctx, daily.day_of(day, ctx.as_of), days)
-    made = daily.make_plan(ctx)
-    result = summary.summarise_plan(ctx, made, begin, end)
-    plan_alerts.raise_alerts(ctx, made, result)
-    sheet = shift_sheet(ctx, result["sheet"], language).text
+    made, result = plan_with_alerts(ctx, day, days)
+    sheet = shift_sheet(ctx, result["sheet"], language, result.metrics["sheet_until"]).text
     names = ("schedule", "sheet", "costs", "gave_way", "attention", "contract")
     fields = {
         "status": result.status,

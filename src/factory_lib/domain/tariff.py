@@ -124,14 +124,13 @@ class Tariff:
         """
         lines = []
         for term, frame in self.by_term.items():
-            since = pd.DatetimeIndex(frame.index[self._rows(frame, days)])
-            given = pd.DatetimeIndex(days)
-            other = (given.year != since.year) | (given < since)
-            pairs = set(zip(given.year[other], since.year[other], strict=True))
+            since = frame.index[self._rows(frame, days)]
+            pairs = zip(pd.DatetimeIndex(days), since, strict=True)
+            other = {(day.year, of.year) for day, of in pairs if day.year != of.year or day < of}
             lines += [
                 f"{term} of {self.access} {year}: the values of {published} are used, "
                 "the nearest published year."
-                for year, published in sorted(pairs)
+                for year, published in sorted(other)
             ]
         return tuple(lines)
 

@@ -12,6 +12,7 @@ from factory_lib.clock import MADRID, market_day
 from factory_lib.context import RunContext
 from factory_lib.monitoring import alerts
 from factory_lib.monitoring.alerts import Event, Severity
+from factory_lib.planning import daily, summary
 from factory_lib.planning.daily import DailyPlan
 from factory_lib.planning.overrides import local_time
 from factory_lib.planning.summary import RELAXATIONS, SERIOUS, until_when
@@ -21,6 +22,21 @@ CRITICAL = ("lost", "firm_late")
 ALERTED = (*SERIOUS, "room_temperature", "room_humidity")
 LEAST_KWH = 0.5
 HEADLINES = {"index": "The outdoor index is poor", "exceptional": "The price is exceptional"}
+
+
+def plan_with_alerts(ctx: RunContext, day: str, days: int) -> tuple[DailyPlan, JobResult]:
+    """Plan the next seven days, raise alerts, and return the plan and a view of it.
+
+    Parameters
+    ----------
+    day, days
+        The first local day on the shift sheet (``planning.daily.day_of``), and how many.
+    """
+    begin, end = daily.view(ctx, daily.day_of(day, ctx.as_of), days)
+    made = daily.make_plan(ctx)
+    result = summary.summarise_plan(ctx, made, begin, end)
+    raise_alerts(ctx, made, result)
+    return made, result
 
 
 def raise_alerts(ctx: RunContext, made: DailyPlan, result: JobResult) -> None:
@@ -40,13 +56,15 @@ def events(made: DailyPlan, result: JobResult) -> Iterator[Event]:
         day = market_day(made.request.begin)
         yield Event("plan", f"{day} solver", Severity.WARNING, result.summary)
     texts = defaultdict(list)
-    for item in made.plan.costs.relaxations:
-        text = f"{item.subject}, {item.amount:,.1f} {item.unit} from {local_time(item.begin)}"
-        texts[item.kind, market_day(item.begin)].append(text + until_when(item))
-    for (kind, day), items in texts.items():
+    items: list[dict[Any, Any]] = made.plan.gave_way.to_dict("records")
+    for item in items:
+        begin = local_time(item["begin"])
+        text = "{subject}, {amount:,.1f} {unit} from ".format_map(item) + begin + until_when(item)
+        texts[item["kind"], market_day(item["begin"])].append(text)
+    for (kind, day), lines in texts.items():
         if kind in ALERTED:
             severity = Severity.CRITICAL if kind in CRITICAL else Severity.WARNING
-            text = f"{RELAXATIONS[kind].capitalize()}: {'; '.join(items)}."
+            text = f"{RELAXATIONS[kind].capitalize()}: {'; '.join(lines)}."
             yield Event("plan", f"{day} {kind}", severity, text)
     attention = result["attention"]
     used = attention["planned_kwh"] >= LEAST_KWH

@@ -39,22 +39,24 @@ class Program:
         return np.arange(self.width - count, self.width)
 
     def rows(
-        self, terms: Terms, low: npt.ArrayLike = -np.inf, high: npt.ArrayLike = np.inf
+        self,
+        terms: Terms,
+        low: npt.ArrayLike = -np.inf,
+        high: npt.ArrayLike = np.inf,
+        *,
+        one: bool = False,
     ) -> None:
-        """Add one row for each position of the terms: ``low ≤ Σ coefficient · column ≤ high``."""
+        """Add one row for each position of the terms: ``low ≤ Σ coefficient · column ≤ high``.
+
+        With ``one``, a single row of all terms at all their positions.
+        """
         if not terms:
             return
-        count = len(terms[0][0])
+        count = 1 if one else len(terms[0][0])
         numbers = self.height + np.arange(count)
-        self.entries += [_table(count, numbers, *term) for term in terms]
+        self.entries += [_table(len(term[0]), numbers, *term) for term in terms]
         self.limits.append(_table(count, low, high))
         self.height += count
-
-    def row(self, terms: Terms, low: float) -> None:
-        """Add a row of at least ``low``; its terms are column arrays of any length."""
-        self.entries += [_table(len(term[0]), self.height, *term) for term in terms]
-        self.limits.append(_table(1, low, np.inf))
-        self.height += 1
 
     def solve(self, time_limit_s: float, gap: float) -> OptimizeResult:
         """Minimise to a relative ``gap``; ``x`` is None where nothing was found."""

@@ -52,10 +52,10 @@ class Model(Program):
         self.kw = [activity.kw for activity in problem.activities]
         self.begun = [self._steps(j, start_costs) for j in range(len(problem.jobs))]
         self.facts = np.concatenate(self.columns, axis=1)[0]  # nothing but what has begun
-        self.possible = {act: self._possible(act) for act in problem.activities if act.kw}
         most_kw = [
-            act.kw * on * np.maximum(problem.capacity[act.machine], 1)
-            for act, on in self.possible.items()
+            act.kw * np.maximum(problem.capacity[act.machine], 1)
+            for act in problem.activities
+            if act.kw
         ]
         self.most_kw = np.sum([0.0 * self.slots, *most_kw], axis=0)
         self._order_and_waits()
@@ -73,7 +73,6 @@ class Model(Program):
             self._resource_combinations()
             self._solar()
             self._keeps()
-            self._whole_batches()
 
     def starts(self, solution: Floats, j: int) -> Ints:
         """Return the slots in which the batches of a job (rows) begin their stages."""
@@ -112,16 +111,6 @@ class Model(Program):
         runs = [act.kind != "hold" for act in self.problem.activities]
         return self.used(np.multiply(runs, weights).tolist(), self.facts, product)
 
-    def _possible(self, activity: Activity) -> Bools:
-        """Return the slots from now on in which some batch may be in an activity."""
-        longest = activity.end
-        if activity.kind == "hold":
-            longest = activity.begin + self.problem.wait[activity.stage]
-        busy = 0.0 * self.slots
-        for masks, length in zip(self.masks, longest, strict=True):
-            busy += np.convolve(masks[activity.stage], np.ones(length))[: len(busy)]
-        return (busy > 0.5) & self.problem.future
-
     def _steps(self, j: int, start_costs: Floats | None) -> list[Ints]:
         """Add the counts of each stage, none falling; return their columns by slot."""
         job = self.problem.jobs[j]
@@ -130,7 +119,7 @@ class Model(Program):
         for s, mask in enumerate(self.masks[j]):
             columns = self.add(
                 int(mask.sum()),
-                low=float(s < len(job.facts)),
+                low=float(s < len(job.facts)) * job.count,
                 high=job.count,
                 cost=-np.diff(costs[s, mask], append=0.0).round(9),  # equal ones stay equal
                 whole=True,
@@ -253,7 +242,7 @@ class Model(Program):
         norm = np.hypot(before, rule.weight * np.linalg.norm(excess_kw)) or 1.0
         slope = -(rule.weight**2) * excess_kw / norm
         low = before**2 / norm - self.problem.unavoidable[group]
-        self.row([(charge, 1.0), (self.over[slots], slope)], low)
+        self.rows([(charge, 1.0), (self.over[slots], slope)], low, one=True)
 
     def describe(self, excess_kw: Floats) -> None:
         """Make the excess charge exact at a schedule's excess by slot."""
@@ -274,8 +263,7 @@ class Model(Program):
         free_kw = problem.excess.contract_kw[problem.excess.group] - problem.meter_kw
         free = problem.future & (self._used_by_facts([1.0] * len(self.kw)) == 0)
         able = {
-            act: on & free & (problem.capacity[act.machine] <= 1)
-            for act, on in self.possible.items()
+            act: free & (problem.capacity[act.machine] <= 1) for act in problem.activities if act.kw
         }
         sizes = range(2, LARGEST_SET + 1)
         for some in chain.from_iterable(combinations(able, size) for size in sizes):
@@ -301,7 +289,7 @@ class Model(Program):
     def _keeps(self) -> None:
         """Price every start that does not stay where it should, and what is lost."""
         problem = self.problem
-        lost_kg = sum(batch.kg for batch in problem.lost)
+        lost_kg = sum(job.max_kg for job in problem.lost)
         self.add(1, low=lost_kg, high=lost_kg, cost=problem.plant.slack.lost_eur_kg)
         for (kind, product, stage, slot), count in problem.keeps.items():
             terms = [(self.add(1, high=count, cost=problem.keep_eur[kind]), 1.0)]
@@ -310,24 +298,6 @@ class Model(Program):
                     terms.append((self.at(j, stage, np.array([slot])), 1.0))
                     terms.append((self.at(j, stage, np.array([slot - 1])), -1.0))
             self.rows(terms, low=count)
-
-    def _whole_batches(self) -> None:
-        """Round up the batches that the orders due need (a mixed-integer rounding cut).
-
-        Where ``kg`` are not a whole number of batches, ``n`` batches and ``b`` kilograms
-        lacking satisfy ``n + b / (kg modulo batch) ≥ ⌈kg / batch⌉``.
-        """
-        problem = self.problem
-        last = len(problem.stages) - 1
-        for j, job in enumerate(problem.jobs):
-            mine = np.array([order.product == job.product for order in problem.orders])
-            begun_kg = sum(batch.kg for batch in problem.begun if batch.product == job.product)
-            done = self.at(j, last, problem.marks - problem.duration[j, last])
-            for m, due in enumerate(problem.due.T):
-                kg = float(problem.order_kg[mine & due].sum()) - begun_kg
-                if not job.facts and kg > 0 and kg % job.max_kg > 1e-6 * kg:
-                    lacking = (self.off_orders[mine & due, m], 1 / (kg % job.max_kg))
-                    self.row([(done[m : m + 1], 1.0), lacking], np.ceil(kg / job.max_kg))
 
 
 def _least_pair_kw(activities: Sequence[Activity]) -> float:

@@ -1,7 +1,6 @@
 """A plan: the batches of a program's solution, what they cost, and what gave way."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -11,7 +10,6 @@ from scipy.optimize import linear_sum_assignment
 from factory_lib.domain.plant import Floats, Ints
 from factory_lib.domain.tariff import local_dates
 from factory_lib.planner.model import Model
-from factory_lib.planner.request import Batch
 
 LEAST_EUR = 1e-6
 NEGLIGIBLE = 1e-3  # share of the largest amount that says neither since nor until when
@@ -30,61 +28,40 @@ KINDS = {
     "frozen": "starts",
     "pin": "starts",
 }
-Wish = tuple[str, str, Floats, Floats, Ints]
-"""Kind and subject, by how much it gave way and for how many euros, by slot; and the slots.
+Wish = tuple[str, str, Floats, float | Floats, Ints]
+"""Kind and subject, by how much it gave way by slot, the price of that, and the slots.
 
 One slot more says until when the last amount is.
 """
 PlanSource = Literal["solver", "previous", "shift_begin", "fixed_start", "nothing"]
 
 
-@dataclass(frozen=True)
-class Relaxation:
-    """A wish that gave way: from ``begin`` until ``until`` (None: beyond the window)."""
-
-    kind: str
-    subject: str
-    amount: float
-    unit: str
-    eur: float
-    begin: pd.Timestamp
-    until: pd.Timestamp | None
-
-
-@dataclass(frozen=True)
-class Costs:
-    """Additions to the bill by production (``other`` with taxes), and relaxations, EUR."""
-
-    energy: float
-    toll: float
-    other: float
-    excess: float
-    relaxations: tuple[Relaxation, ...]
-
-    @property
-    def paid(self) -> float:
-        """Return what appears on a bill."""
-        return self.energy + self.toll + self.other + self.excess
-
-    @property
-    def objective(self) -> float:
-        """Return what the optimiser minimises."""
-        return self.paid + self.of(*KINDS)
-
-    def of(self, *kinds: str) -> float:
-        """Return what relaxations of some kinds cost, EUR."""
-        return sum(item.eur for item in self.relaxations if item.kind in kinds)
-
-
 class Plan:
     """The plan of a program's solution, and the bound that its gap is proven against.
 
     ``source`` says where it is from: the solver, the plan before, a simple rule, or that
-    nothing could be planned. Arrays over batches are in order of their end; ``starts``
-    has a column for each stage. The k-th starts of all stages of a job are a batch, and
-    the kilograms made between two marks are shared by the batches finished then.
-    ``production_kw`` is 0 in history. A simple schedule whose solver ran out of time is
-    not ``complete``: it may make less than its rule would.
+    nothing could be planned. A simple schedule whose solver ran out of time is not
+    ``complete``: it may make less than its rule would.
+
+    Attributes
+    ----------
+    stages : DataFrame
+        A row for each stage of each batch, by batch and start, instants in UTC: batch
+        (its number), product, kg, stage, machine, kw, people, start, end, begun,
+        held_until (the machine is free).
+    costs : Series
+        What production adds to the bill from now on, EUR: energy, toll, other (with
+        taxes), excess; their sum ``paid``; ``objective``, which the optimiser minimises,
+        with what gave way at its stated prices.
+    gave_way : DataFrame
+        Wishes that were not kept, in the order in which they give way: kind, subject,
+        amount, unit, eur, begin, until (NaT: beyond the window).
+    production_kw : array
+        By slot of the grid, 0 in history.
+    kg, starts, jobs, products : array
+        By batch, in order of their end; ``starts`` (slots) has a column for each stage.
+        The k-th starts of all stages of a job are a batch, and the kilograms made
+        between two marks are shared by the batches finished then.
     """
 
     def __init__(self, model: Model, solution: Floats, source: PlanSource) -> None:
@@ -107,17 +84,22 @@ class Plan:
         np.add.at(number, (self.jobs, marks), 1)
         self.kg = made[self.jobs, marks] / number[self.jobs, marks]
         self.production_kw = model.used(model.kw, solution) * problem.future
-        self.costs = self._costs(model, solution)
-        self.numbers = self._numbers()
+        self.gave_way = self._gave_way(model, solution)
+        self.costs = self._costs()
+        self.stages = self._stages()
 
     @property
     def gap(self) -> float:
         """Relative saving that any other plan could bring; infinite where unproven."""
-        eur = self.costs.objective
+        eur = float(self.costs["objective"])
         return max(0.0, eur - self.bound_eur) / max(abs(eur), SMALLEST_EUR)
 
-    def _costs(self, model: Model, solution: Floats) -> Costs:
-        """Return costs from now on by the exact rules, without loads that always run."""
+    def stated_eur(self, *kinds: str) -> float:
+        """Return the stated price of what gave way of some kinds, EUR."""
+        return float(self.gave_way["eur"][self.gave_way["kind"].isin(kinds)].sum())
+
+    def _costs(self) -> pd.Series:
+        """Return costs by the exact rules, without loads that always run."""
         problem = self.problem
         kw = self.production_kw
         used = np.minimum(kw, problem.spare_kw)
@@ -127,117 +109,108 @@ class Plan:
         total = float(problem.price @ kw - problem.saved @ used) * mwh
         more = problem.excess.norm(problem.meter_kw + kw) - problem.unavoidable
         excess = float(problem.excess.rate_eur @ more) * problem.taxed
-        items = [item for item in self._off_wishes(model, solution) if item[3].sum() > LEAST_EUR]
-        items.sort(key=lambda item: [*KINDS].index(item[0]))
-        gave_way = tuple(self._relaxation(*item) for item in items)
-        return Costs(energy, toll, total - energy - toll, excess, gave_way)
+        parts = {"energy": energy, "toll": toll, "other": total - energy - toll, "excess": excess}
+        paid = total + excess
+        return pd.Series({**parts, "paid": paid, "objective": paid + self.gave_way["eur"].sum()})
 
-    def _off_wishes(self, model: Model, solution: Floats) -> Iterator[Wish]:
+    def _gave_way(self, model: Model, solution: Floats) -> pd.DataFrame:
+        rows = []
+        for kind, subject, amounts, price, slots in self._wishes(model, solution):
+            eur = float(np.sum(amounts * price))
+            if eur > LEAST_EUR:
+                here = np.flatnonzero(amounts > NEGLIGIBLE * amounts.max())
+                until = [*slots[here[-1] + 1 :], -1][0]
+                amount = amounts.max() if KINDS[kind] == "kg" else amounts.sum()
+                rows.append((kind, subject, amount, KINDS[kind], eur, slots[here[0]], until))
+        rows.sort(key=lambda row: [*KINDS].index(row[0]))
+        columns = ["kind", "subject", "amount", "unit", "eur", "begin", "until"]
+        table = pd.DataFrame(rows, columns=columns)
+        instants = self.problem.stamps.insert(len(self.problem.stamps), pd.NaT)  # the last: -1
+        return table.assign(
+            begin=instants[table["begin"].to_numpy(int)],
+            until=instants[table["until"].to_numpy(int)],
+        )
+
+    def _wishes(self, model: Model, solution: Floats) -> Iterator[Wish]:
         problem = self.problem
         slack = problem.plant.slack
-        yield from self._off_orders(solution[model.off_orders])
+        days = problem.mark_days
+        off_kg = solution[model.off_orders]
+        for order, late, kg, eur in zip(
+            problem.orders, problem.late, off_kg, problem.eur_kg, strict=True
+        ):
+            name = order.name or order.product
+            wish = "preferred_day" if np.isfinite(order.kg) else "extra_kg"
+            yield wish, name, kg * days * ~late, eur / days, problem.marks
+            yield "firm_late" if order.firm else "late", name, kg * late, eur, problem.marks
         slots = np.arange(len(problem.stamps))
         for s, stage in enumerate(problem.stages):
             runs = [float(act.kind == "run" and act.stage == s) for act in problem.activities]
             hours = model.used(runs, solution) * problem.slot_h
-            kelvin = hours * problem.kelvin[s]
-            yield "room_temperature", stage.name, kelvin, kelvin * slack.room_eur_k_h, slots
-            percent = hours * problem.percent[s]
-            yield "room_humidity", stage.name, percent, percent * slack.room_eur_pct_h, slots
+            kelvin_hours = hours * problem.kelvin[s]
+            yield "room_temperature", stage.name, kelvin_hours, slack.room_eur_k_h, slots
+            yield (
+                "room_humidity",
+                stage.name,
+                hours * problem.percent[s],
+                slack.room_eur_pct_h,
+                slots,
+            )
         extra_h = solution[model.extra_people] * problem.slot_h
-        days = local_dates(problem.index)
-        for day in np.unique(days):
-            on_day = extra_h * (days == day)
-            yield "overtime", str(day), on_day, on_day * slack.overtime_eur_h, slots
-        for batch in problem.lost:
-            kg = np.array([batch.kg])
-            name = f"{batch.product} {batch.number}"
-            yield "lost", name, kg, kg * slack.lost_eur_kg, slots[[problem.now]]
+        dates = local_dates(problem.index)
+        for day in np.unique(dates):
+            yield "overtime", str(day), extra_h * (dates == day), slack.overtime_eur_h, slots
+        for job in problem.lost:
+            kg = np.array([job.max_kg])
+            name = f"{job.product} {job.number}"
+            yield "lost", name, kg, slack.lost_eur_kg, slots[[problem.now]]
         for (kind, product, s, slot), count in problem.keeps.items():
             kept = np.sum((self.products == product) & (self.starts[:, s] == slot))
             gone = np.array([max(0.0, count - kept)])
             name = f"{product} {problem.stages[s].name}"
-            yield kind, name, gone, gone * problem.keep_eur[kind], slots[[slot]]
-
-    def _off_orders(self, off_kg: Floats) -> Iterator[Wish]:
-        problem = self.problem
-        eur = off_kg * problem.eur_kg
-        for o, order in enumerate(problem.orders):
-            name = order.name or order.product
-            late = problem.late[o]
-            wish = "preferred_day" if np.isfinite(order.kg) else "extra_kg"
-            days = problem.mark_days * ~late
-            yield wish, name, off_kg[o] * days, eur[o] * ~late, problem.marks
-            must = "firm_late" if order.firm else "late"
-            yield must, name, off_kg[o] * late, eur[o] * late, problem.marks
-
-    def _relaxation(
-        self, kind: str, subject: str, amounts: Floats, eur: Floats, slots: Ints
-    ) -> Relaxation:
-        unit = KINDS[kind]
-        amount = amounts.max() if unit == "kg" else amounts.sum()
-        here = np.flatnonzero(amounts > NEGLIGIBLE * amounts.max())
-        after = self.problem.stamps[slots[here[-1] + 1 :]]
-        begin = self.problem.stamps[slots[here[0]]]
-        until = after[0] if len(after) else None
-        return Relaxation(kind, subject, float(amount), unit, float(eur.sum()), begin, until)
+            yield kind, name, gone, problem.keep_eur[kind], slots[[slot]]
 
     def _numbers(self) -> Ints:
         """Return a number for each batch: its own, the one planned nearest, or a new one.
 
         New numbers follow the order of start.
         """
-        request = self.problem.request
-        numbers = np.array([job.number for job in self.problem.jobs], np.int64)[self.jobs]
-        first = self.problem.stages[0].name
-        for product in set(self.products):
-            planned = [batch for batch in self.problem.previous if batch.product == product]
-            slots = [self.problem.slot(batch.starts[first]) for batch in planned]
+        problem = self.problem
+        previous = problem.request.previous
+        numbers = np.array([job.number for job in problem.jobs], np.int64)[self.jobs]
+        planned = previous[~previous["batch"].isin(problem.begun["batch"])]
+        for product, batches in planned.drop_duplicates("batch").groupby("product"):
+            slots = batches["start"].map(problem.slot).to_numpy(int)
             fresh = np.flatnonzero((self.products == product) & (numbers == 0))
-            rows, columns = linear_sum_assignment(np.abs(self.starts[fresh, :1] - np.array(slots)))
-            numbers[fresh[rows]] = [planned[column].number for column in columns]
+            rows, columns = linear_sum_assignment(np.abs(self.starts[fresh, :1] - slots))
+            numbers[fresh[rows]] = batches["batch"].to_numpy(int)[columns]
         order = np.argsort(self.starts[:, 0], kind="stable")
         new = order[numbers[order] == 0]
-        used = [batch.number + 1 for batch in (*request.begun, *request.previous)]
-        numbers[new] = max([request.next_number, *used]) + np.arange(len(new))
+        first = max([problem.request.next_number, *(previous["batch"] + 1)])
+        numbers[new] = first + np.arange(len(new))
         return numbers
 
-    @property
-    def batches(self) -> tuple[Batch, ...]:
-        """The batches with numbers and starts, as the next request's ``previous``."""
-        names = [stage.name for stage in self.problem.stages]
-        rows = zip(self.numbers.tolist(), self.products, self.kg.tolist(), self.starts, strict=True)
-        return tuple(
-            Batch(
-                number,
-                product,
-                kg,
-                dict(zip(names, self.problem.stamps[slots].to_pydatetime(), strict=True)),
-            )
-            for number, product, kg, slots in rows
-        )
-
-    def table(self) -> pd.DataFrame:
-        """Return one row for each activity of each batch, instants in UTC."""
+    def _stages(self) -> pd.DataFrame:
         problem = self.problem
+        numbers = self._numbers()
         parts = []
-        for activity in problem.activities:
-            begin = self.starts[:, activity.stage] + activity.begin[self.jobs]
-            end = self.starts[:, activity.end_stage] + activity.end[self.jobs]
+        for s, stage in enumerate(problem.stages):
+            start = self.starts[:, s]
+            end = start + problem.duration[self.jobs, s]
             rows = {
-                "batch": self.numbers,
+                "batch": numbers,
                 "product": self.products,
                 "kg": self.kg,
-                "stage": problem.stages[activity.stage].name,
-                "activity": activity.kind,
-                "machine": activity.machine,
-                "kw": activity.kw,
-                "people": activity.people,
-                "start": problem.stamps[begin],
+                "stage": stage.name,
+                "machine": stage.machine,
+                "kw": stage.power_kw,
+                "people": stage.operators * (stage.attended != "never"),
+                "start": problem.stamps[start],
                 "end": problem.stamps[end],
-                "begun": begin < problem.now,
+                "begun": start < problem.now,
+                "held_until": problem.stamps[self.starts[:, s + 1] if stage.hold_h else end],
             }
-            parts.append(pd.DataFrame(rows)[end > begin])
+            parts.append(pd.DataFrame(rows))
         return pd.concat(parts).sort_values(["batch", "start"], ignore_index=True)
 
     def power(self) -> pd.DataFrame:

@@ -7,15 +7,14 @@ job of its own; its starts are facts on slots before ``now``.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from factory_lib.clock import DAY_S, HOUR_S, epoch
+from factory_lib.clock import DAY_S, HOUR_S, MADRID, epoch
 from factory_lib.domain.plant import (
     Bools,
     Floats,
@@ -28,14 +27,17 @@ from factory_lib.domain.plant import (
 )
 from factory_lib.domain.tariff import excess_rule
 from factory_lib.errors import BadInput
-from factory_lib.planner.request import Batch, Order, PlanRequest
+from factory_lib.planner.request import Order, PlanRequest, of_plant
 
 FIRM_MARKS_H = (1, 2, 4, 8, 16)  # after a firm order is due, it is looked at
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """Up to ``count`` like batches; batch ``number`` began in the slots ``facts``."""
+    """Up to ``count`` like batches; batch ``number`` began in the slots ``facts``.
+
+    A batch in progress that is given up has a count of 0.
+    """
 
     product: str
     count: int
@@ -77,8 +79,8 @@ class Problem:
     Orders are looked at after the slots ``marks``; arrays of orders by marks. A kilogram
     delivered at a mark before its order is ``due`` costs ``eur_kg`` there, one lacking at
     a mark at or after it, too. The last orders, never due, are of kilograms beyond all
-    others. ``keeps`` counts starts that should stay, by kind, product, stage and slot;
-    ``lost`` batches in progress are given up.
+    others. ``keeps`` counts starts that should stay, by kind, product, stage and slot.
+    A batch in progress that cannot go on by itself is given up.
 
     Raises
     ------
@@ -87,20 +89,17 @@ class Problem:
         plant's.
     """
 
-    def __init__(self, request: PlanRequest, lost: tuple[Batch, ...] = ()) -> None:
+    def __init__(self, request: PlanRequest) -> None:
         self.request = request
         self.plant = request.plant
         self.stages = self.plant.stages
-        self.lost = lost
-        self.begun = tuple(batch for batch in request.begun if batch not in lost)
-        numbers = [batch.number for batch in request.begun]
-        self.previous = [batch for batch in request.previous if batch.number not in numbers]
         self.slot_s = self.plant.slot_min * 60
         self.slot_h = self.slot_s / HOUR_S
         self._check()
-        starts = [at for batch in self.begun for at in batch.starts.values()]
+        begin = pd.Timestamp(request.begin)
+        self.begun = request.previous[request.previous["start"] < begin]
         slot = pd.Timedelta(seconds=self.slot_s)
-        first = pd.Timestamp(min([request.begin, *starts])).floor(slot)
+        first = min([begin, *self.begun["start"]]).floor(slot)
         self.stamps = pd.date_range(first, request.end, freq=slot, unit="s", name="start")
         self.index = self.stamps[:-1]
         self.now = self.slot(request.begin)
@@ -114,6 +113,18 @@ class Problem:
         self._lay_prices()
         self._lay_room()
         self._lay_orders()
+        masks = self.startable(overtime=True)
+        self.give_up([n for n, job in enumerate(self.jobs) if job.facts and not masks[n][-1].any()])
+
+    @property
+    def lost(self) -> list[Job]:
+        """Return the batches in progress that are given up."""
+        return [job for job in self.jobs if job.facts and not job.count]
+
+    def give_up(self, numbers: Collection[int]) -> None:
+        """Give up batches in progress, named by the positions of their jobs."""
+        jobs = enumerate(self.jobs)
+        self.jobs = tuple(replace(job, count=0) if n in numbers else job for n, job in jobs)
         self._lay_keeps()
 
     def slot(self, instant: datetime) -> int:
@@ -139,7 +150,7 @@ class Problem:
         return cost
 
     def startable(self, *, overtime: bool = False) -> list[list[Bools]]:
-        """Return by job and stage where it may begin as part of a whole chain.
+        """Return by job and stage where it may begin, reached from the stages before.
 
         Machines, critical room limits, the connection's limit and people of the shifts,
         with ``overtime`` as many as ever, decide.
@@ -169,9 +180,6 @@ class Problem:
                 reach = ahead(masks[s - 1][::-1], self.wait[s - 1] + 1)[::-1]
                 mask &= np.append(np.zeros(self.duration[j, s - 1]), reach)[:size] > 0.5
             masks.append(mask & self.future)
-        for s in reversed(range(len(facts), len(masks) - 1)):  # it leads to some start after
-            reach = np.append(ahead(masks[s + 1], self.wait[s] + 1), np.zeros(self.duration[j, s]))
-            masks[s] &= reach[self.duration[j, s] :] > 0.5
         return masks
 
     def chain_eur(self, j: int, masks: list[Bools]) -> Floats:
@@ -197,23 +205,26 @@ class Problem:
                 f"{request.begin} … {request.end} is no window of whole slots of "
                 f"{self.plant.slot_min} min."
             )
-        items = (*request.orders, *request.pins, *request.begun, *request.previous)
         stages = [stage.name for stage in self.stages]
-        _check_names("product", self.plant.variants, items)
-        _check_names("machine", self.plant.machines, request.outages)
-        _check_names("stage", stages, request.pins)
-        for batch in request.begun:
-            if not batch.starts or list(batch.starts) != stages[: len(batch.starts)]:
-                raise BadInput(
-                    f"Batch {batch.number} began {[*batch.starts]}; stages: {', '.join(stages)}."
-                )
+        known = {"product": self.plant.variants, "machine": self.plant.machines, "stage": stages}
+        for item in (*request.orders, *request.outages, *request.pins):
+            for kind, names in known.items():
+                name = getattr(item, kind, None)
+                if name is not None and name not in names:
+                    raise BadInput(f"There is no {kind} {name!r}; there are {', '.join(names)}.")
+        if len(of_plant(request.previous, self.plant)) < len(request.previous):
+            raise BadInput(
+                "A batch of the plan before is not the plant's: its stages are "
+                f"{', '.join(stages)}, its products {', '.join(self.plant.variants)}."
+            )
 
     def _jobs(self) -> Iterator[Job]:
         """Yield batches in progress, and of each product as many as could be of use."""
-        for batch in self.begun:
-            facts = tuple(self.slot(at) for at in batch.starts.values())
-            yield Job(batch.product, 1, batch.kg, batch.kg, facts, batch.number)
-        kept = Counter(batch.product for batch in self.request.previous)
+        for number, rows in self.begun.groupby("batch"):
+            product, kg = rows.iloc[0][["product", "kg"]]
+            facts = tuple(map(self.slot, rows["start"]))
+            yield Job(product, 1, kg, kg, facts, int(str(number)))
+        kept = Counter(self.request.previous.drop_duplicates("batch")["product"])
         kept.update(pin.product for pin in self.request.pins)
         for product, size in self.plant.variants.items():
             kg = sum(order.kg for order in self.request.orders if order.product == product)
@@ -224,10 +235,8 @@ class Problem:
         """Lay how long stages last, are attended (jobs in rows) and may wait."""
         wait_min = [max(stage.wait_min, stage.hold_h * 60) for stage in self.stages]
         self.wait = np.array(wait_min, np.int64) // self.plant.slot_min
-        lengths = [self._lengths(job.product) for job in self.jobs]
-        by_job = np.array(lengths, np.int64).reshape(-1, 2, len(self.stages))
-        self.duration = by_job[:, 0]
-        self.attended = by_job[:, 1]
+        lengths = np.array([self._lengths(job.product) for job in self.jobs], np.int64)
+        self.duration, self.attended = lengths.reshape(-1, 2, len(self.stages)).swapaxes(0, 1)
 
     def _lengths(self, product: str) -> Ints:
         """Return the slots that the stages of a product last, and are attended."""
@@ -270,10 +279,13 @@ class Problem:
         request = self.request
         columns = ["price_eur_mwh", "market_eur_mwh", "toll_eur_mwh"]
         prices = laid_on(request.prices[columns], self.index)
-        if missing := int(np.isnan(prices[0, self.future]).sum()):
+        missing = self.index[np.isnan(prices[0]) & self.future]
+        if len(missing):
+            first, last = missing[[0, -1]].tz_convert(MADRID).strftime("%a %-d %b %H:%M")
             raise BadInput(
-                f"{missing} of {self.future.sum()} slots of the window have no price.",
-                next_step="Forecast them first.",
+                f"{len(missing)} of {self.future.sum()} slots of the window have no price, "
+                f"from {first} to {last}.",
+                next_step="Run `factory run ingest` and `factory predict` first.",
             )
         self.price, self.market, self.toll = np.where(self.future, prices, 0.0)
         self.base_kw = auxiliary_kw(self.plant, self.index)
@@ -322,11 +334,12 @@ class Problem:
         keeps: Counter[tuple[str, str, int, int]] = Counter()
         names = [stage.name for stage in self.stages]
         frozen = self.now + self.plant.replanning.freeze_h / self.slot_h
-        lost = [batch.number for batch in self.lost]
-        for batch in self.request.previous:
-            for s, name in enumerate(names if batch.number not in lost else ()):
-                slot = self.slot(batch.starts[name])
-                keeps["frozen" if slot < frozen else "moved", batch.product, s, slot] += 1
+        previous = self.request.previous
+        previous = previous[~previous["batch"].isin([job.number for job in self.lost])]
+        columns = (previous[name] for name in ("product", "stage", "start"))
+        for product, stage, start in zip(*columns, strict=True):
+            slot = self.slot(start)
+            keeps["frozen" if slot < frozen else "moved", product, names.index(stage), slot] += 1
         for pin in self.request.pins:
             keeps["pin", pin.product, names.index(pin.stage), self.slot(pin.start)] = 1
         inside = range(self.now, len(self.index))
@@ -350,9 +363,3 @@ def laid_on(frame: pd.DataFrame, index: pd.DatetimeIndex) -> Floats:
         parts = frame.groupby(pd.DatetimeIndex(frame.index).floor(slot))
         frame = parts.mean().where(parts.count() == slot // step)
     return frame.reindex(index.floor(max(step, slot))).to_numpy(float).T
-
-
-def _check_names(kind: str, names: Iterable[str], items: Iterable[Any]) -> None:
-    for name in (getattr(item, kind) for item in items):
-        if name not in names:
-            raise BadInput(f"There is no {kind} {name!r}; there are {', '.join(names)}.")

@@ -1,7 +1,7 @@
 """The request to the optimiser: a window, prices, an order book, and what must be kept."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 
 import numpy as np
@@ -52,14 +52,9 @@ class Pin:
     start: datetime
 
 
-@dataclass(frozen=True)
-class Batch:
-    """A batch of an earlier plan, or one in progress, with the starts of its stages by name."""
-
-    number: int
-    product: str
-    kg: float
-    starts: Mapping[str, datetime]
+def no_stages() -> pd.DataFrame:
+    """Return stages of no batch, with the columns that :class:`PlanRequest` reads."""
+    return pd.DataFrame(columns=["batch", "product", "kg", "stage", "start"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +74,11 @@ class PlanRequest:
         not known limits nothing.
     pv_kw : Series, optional
         Expected solar power by slot, UTC index.
-    begun : tuple of Batch
-        Batches in progress with the stages that have begun: facts.
-    previous : tuple of Batch
-        The plan before, with all starts: it lends its batches their numbers, and moving
-        a start costs.
+    previous : DataFrame, optional
+        The stages of the plan before that are not over with their batch, in order: batch
+        (its number), product, kg, stage, start (UTC). Starts before ``begin`` are facts:
+        their batches are in progress. The plan lends its batches their numbers, and moving
+        a start that lies ahead costs.
     next_number : int
         The least number a new batch may have.
     load_so_far : Series, optional
@@ -101,8 +96,7 @@ class PlanRequest:
     pv_kw: pd.Series | None = None
     outages: tuple[Outage, ...] = ()
     pins: tuple[Pin, ...] = ()
-    begun: tuple[Batch, ...] = ()
-    previous: tuple[Batch, ...] = ()
+    previous: pd.DataFrame = field(default_factory=no_stages)
     next_number: int = 1
     load_so_far: pd.Series | None = None
 
@@ -112,6 +106,15 @@ def with_peak_limit(request: PlanRequest, kw: float) -> PlanRequest:
     power = structs.replace(request.plant.power, limit_kw=kw)
     contract = structs.replace(request.contract, kw=dict.fromkeys(PERIODS, kw))
     return replace(request, plant=structs.replace(request.plant, power=power), contract=contract)
+
+
+def of_plant(stages: pd.DataFrame, plant: Plant) -> pd.DataFrame:
+    """Return the stages of batches that are the plant's: its product, its stages in order."""
+    chain = "".join(f"{stage.name}\n" for stage in plant.stages)
+    own = stages.groupby("batch")["stage"].agg(
+        lambda names: chain.startswith("\n".join([*names, ""]))
+    )
+    return stages[stages["batch"].map(own).astype(bool) & stages["product"].isin([*plant.variants])]
 
 
 def weekly_orders(plant: Plant, first: date, last: date) -> tuple[Order, ...]:

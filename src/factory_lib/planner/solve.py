@@ -46,10 +46,8 @@ def solve(request: PlanRequest, *, gap: float = 0.01, time_limit_s: float = 60.0
     """
     began = time.perf_counter()
     problem = Problem(request)
-    masks = problem.startable(overtime=True)
-    lost = tuple(batch for n, batch in enumerate(problem.begun) if not masks[n][-1].any())
-    while (plan := _best_plan(Problem(request, lost), began, time_limit_s, gap)) is None:
-        lost += tuple(batch for batch in request.begun if batch not in lost)[-1:]
+    while (plan := _best_plan(problem, began, time_limit_s, gap)) is None:
+        problem.give_up([n for n, job in enumerate(problem.jobs) if job.facts and job.count][-1:])
     plan.seconds = time.perf_counter() - began
     return plan
 
@@ -57,7 +55,7 @@ def solve(request: PlanRequest, *, gap: float = 0.01, time_limit_s: float = 60.0
 def _best_plan(problem: Problem, began: float, time_limit_s: float, gap: float) -> Plan | None:
     """Return the best plan; None where batches in progress are in each other's way."""
     plan = _search(problem, began + FIRST_SHARE * time_limit_s, gap, overtime=False)
-    if plan is None or plan.costs.of("late", "firm_late"):
+    if plan is None or plan.stated_eur("late", "firm_late"):
         more = _search(problem, began + time_limit_s, gap, overtime=True)
         bound = more.bound_eur if more else -np.inf
         plan = _cheapest(plan, more) or _cheapest(_as_before(problem), shift_begin(problem))
@@ -88,7 +86,7 @@ def _search(problem: Problem, deadline: float, gap: float, *, overtime: bool) ->
 
 
 def _cheapest(*plans: Plan | None) -> Plan | None:
-    return min(filter(None, plans), key=lambda plan: plan.costs.objective, default=None)
+    return min(filter(None, plans), key=lambda plan: plan.costs["objective"], default=None)
 
 
 def _as_before(problem: Problem) -> Plan | None:
@@ -144,7 +142,7 @@ def _by_rule(
 ) -> Plan | None:
     """Lay batches where beginning is least ``against`` a rule, EUR by slot."""
     left = Counter(_least_batches(problem) if counts is None else counts)
-    left.subtract(batch.product for batch in problem.begun)
+    left.subtract(job.product for job in problem.jobs if job.facts and job.count)
     limited = copy(problem)
     limited.jobs = tuple(
         job if job.facts else replace(job, count=max(left[job.product], 0)) for job in problem.jobs

@@ -1,6 +1,6 @@
 """The daily plan: one rolling plan of seven days, made from what is known, compared and written."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pandas as pd
 from msgspec import structs
 
@@ -16,7 +17,14 @@ from factory_lib.context import RunContext
 from factory_lib.domain.tariff import all_in
 from factory_lib.errors import BadInput
 from factory_lib.planner.plan import Plan
-from factory_lib.planner.request import Order, Outage, PlanRequest, open_demand, weekly_orders
+from factory_lib.planner.request import (
+    Order,
+    Outage,
+    PlanRequest,
+    of_plant,
+    open_demand,
+    weekly_orders,
+)
 from factory_lib.planner.solve import fixed_start, shift_begin, solve
 from factory_lib.planning import documents, inputs, overrides, review
 from factory_lib.settings import Settings
@@ -29,7 +37,6 @@ LIMIT_S = 60.0
 PREVIEW_DAYS = 3
 PREVIEW_LIMIT_S = 10.0
 OUT = timedelta(hours=24)  # of a machine in a preview
-COST_NAMES = ("energy", "toll", "other", "excess", "paid", "objective")
 # The first day of an ordinary week: no holiday of any region, no clock change.
 ORDINARY_MONDAY = date(2026, 3, 9)
 
@@ -78,19 +85,6 @@ class DailyPlan:
         return self.request.weather
 
 
-@dataclass(frozen=True)
-class OpenOrders:
-    """Orders that are still to be made, all due after the day ``first`` began.
-
-    ``surplus_kg`` is by product what was made before that day beyond what was demanded
-    before it.
-    """
-
-    orders: tuple[Order, ...]
-    first: date
-    surplus_kg: Mapping[str, float]
-
-
 def make_plan(ctx: RunContext) -> DailyPlan:
     """Plan the next seven days, compare, and write the plan to its files.
 
@@ -101,9 +95,10 @@ def make_plan(ctx: RunContext) -> DailyPlan:
     """
     folder = documents.plans_folder(ctx)
     plans, damaged = documents.kept(ctx)
+    damaged += overrides.damaged(folder)
     before = plans[-1] if plans else None
     items = overrides.active(folder, ctx.as_of)
-    request, demanded = request_of(ctx, plans)
+    request, carried = request_of(ctx, plans)
     plan = solve(request, gap=GAP, time_limit_s=LIMIT_S)
     costs = compared(plan)
     eur_kg = costs["paid_eur"] / costs["kg"].where(costs["kg"] > 0)
@@ -112,13 +107,12 @@ def make_plan(ctx: RunContext) -> DailyPlan:
         "plant": request.plant.name,
         "begin": request.begin,
         "end": request.end,
-        "first_demand": demanded.first,
-        "surplus_kg": demanded.surplus_kg,
+        **carried,
         "source": plan.source,
         "gap": plan.gap,
-        "costs_eur": {name: getattr(plan.costs, name) for name in COST_NAMES},
-        "stages": documents.stages_of(plan),
-        "gave_way": plan.costs.relaxations,
+        "costs_eur": plan.costs.to_dict(),
+        "stages": plan.stages,
+        "gave_way": plan.gave_way,
         "eur_kg": eur_kg.dropna().to_dict(),
         "overrides": [str(item) for item in items],
     }
@@ -136,96 +130,93 @@ def make_plan(ctx: RunContext) -> DailyPlan:
 
 def request_of(
     ctx: RunContext, plans: Sequence[documents.PlanDocument] = (), days: int = DAYS
-) -> tuple[PlanRequest, OpenOrders]:
-    """Return the request for the next days, today from now on, and the demand it serves.
-
-    Raises
-    ------
-    BadInput
-        If a slot of the window has no price.
-    """
+) -> tuple[PlanRequest, dict[str, Any]]:
+    """Return the request for the next days, today from now on, and what ``demand`` carries on."""
     plant = ctx.settings.plant
     slot_s = plant.slot_min * 60
     begin = from_epoch(-(-epoch(ctx.as_of) // slot_s) * slot_s)
     today = market_day(begin)
     end = day_start(today + timedelta(days=days))
-    prices = inputs.prices(ctx, begin, end)
-    missing = prices.loc[begin:].query("p50.isna()").index
-    if len(missing):
-        first, last = map(overrides.local_time, missing[[0, -1]])
-        raise BadInput(
-            f"{len(missing)} quarters between {first} and {last} have no price: neither "
-            "published, nor forecast, nor of the same hour in the four weeks before.",
-            next_step="Run `factory run ingest` and `factory predict` first.",
-        )
     stages = documents.carried_out(plans, begin)
     ahead = plans[-1].stages if plans else stages
     ahead = ahead[ahead.groupby("batch")["end"].transform("max") > pd.Timestamp(begin)]
-    ahead = documents.of_plant(ahead, plant)  # it may have changed since
     so_far = inputs.quarters(day_start(today.replace(day=1)), begin)
     items = overrides.fitting(documents.plans_folder(ctx), plant, ctx.as_of)
-    demanded = demand(ctx, plans, begin, days)
+    orders, carried = demand(ctx, plans, begin, days)
     request = PlanRequest(
         plant=plant,
-        prices=prices,
+        prices=inputs.prices(ctx, begin, end),
         tariff=inputs.tariff_of(ctx.settings),
         contract=ctx.settings.contract,
         begin=begin,
         end=end,
-        orders=demanded.orders,
+        orders=orders,
         weather=inputs.weather(ctx, begin, end),
-        pv_kw=inputs.solar_kw(ctx, begin, end),
+        pv_kw=inputs.solar_kw(ctx, plant.pv, begin, end),
         outages=overrides.outages(items, begin, end),
         pins=overrides.pins(items, begin, end),
-        begun=documents.batches(ahead[ahead["start"] < pd.Timestamp(begin)]),
-        previous=documents.batches(ahead),
+        previous=of_plant(ahead, plant),  # it may have changed since
         next_number=max([0, *(int(n) for plan in plans for n in plan.stages["batch"])]) + 1,
         load_so_far=inputs.load_kw(ctx, stages, so_far) if len(so_far) else None,
     )
-    return request, demanded
+    return request, carried
 
 
 def demand(
     ctx: RunContext, plans: Sequence[documents.PlanDocument], begin: datetime, days: int
-) -> OpenOrders:
+) -> tuple[tuple[Order, ...], dict[str, Any]]:
     """Return what is open of the demand of the next days and of the two weeks before.
 
     All kilograms made since the first day of the plan before serve its orders, the
     earliest first; what is older than two weeks and still open then is not made up for.
+
+    Returns
+    -------
+    tuple of Order
+        All due after the first day began.
+    dict
+        What the next plan goes on from: the first day, and by product what was made
+        before it beyond what was demanded before it.
     """
+    plant = ctx.settings.plant
     today = market_day(begin)
     since = plans[-1].first_demand if plans else today
     first = max(since, today - overrides.REMEMBERED)
-    items = overrides.fitting(documents.plans_folder(ctx), ctx.settings.plant, ctx.as_of)
+    items = overrides.fitting(documents.plans_folder(ctx), plant, ctx.as_of)
     orders = (
-        *weekly_orders(ctx.settings.plant, since, today + timedelta(days=days - 1)),
+        *weekly_orders(plant, since, today + timedelta(days=days - 1)),
         *overrides.orders(items, day_start(since), day_start(today + timedelta(days=days))),
     )
-    made = _finished(ctx, documents.carried_out(plans, begin), since, begin)
-    surplus = defaultdict(float, plans[-1].surplus_kg if plans else {})
-    total_kg = surplus.copy()
-    for product, kg, day in zip(made["product"], made["kg"], made["day"], strict=True):
-        total_kg[product] += kg
-        surplus[product] += kg * (day < first)
-    rest = open_demand(orders, total_kg)
-    open_kg = {order.name: order.kg for order in rest}
+    made = _made_kg(ctx, documents.carried_out(plans, begin), since, begin)
+    before = pd.Series(plans[-1].surplus_kg if plans else {}, made.columns, float).fillna(0.0)
+    total = before + made.sum()
+    past = pd.Series(0.0, made.columns)
     for order in orders:
-        if order.due <= day_start(first):
-            surplus[order.product] -= order.kg - open_kg.get(order.name, 0.0)
-    still = tuple(order for order in rest if order.due > day_start(first))
-    return OpenOrders(still, first, surplus)
+        past[order.product] += order.kg * (order.due <= day_start(first))
+    surplus = before + made[made.index < first].sum() - np.minimum(past, total)
+    ahead = [order for order in orders if order.due > day_start(first)]
+    rest = open_demand(ahead, dict(zip(plant.variants, np.maximum(total - past, 0), strict=True)))
+    return rest, {"first_demand": first, "surplus_kg": surplus.to_dict()}
 
 
-def _finished(ctx: RunContext, stages: pd.DataFrame, since: date, begin: datetime) -> pd.DataFrame:
-    """Return day, product and kilograms finished: as recorded of a day, else as planned."""
-    ended = stages["end"] <= pd.Timestamp(begin)
-    done = stages[ended & (stages["stage"] == ctx.settings.plant.stages[-1].name)]
-    done = done.assign(day=documents.day_ended(done))
-    done = done[done["day"] >= since]
+def _made_kg(ctx: RunContext, stages: pd.DataFrame, since: date, begin: datetime) -> pd.DataFrame:
+    """Return the kilograms finished by local day and product.
+
+    As recorded of a day, shared among products as planned for it, else as demanded;
+    where nothing is recorded, as planned.
+    """
+    plant = ctx.settings.plant
+    last = stages["stage"] == plant.stages[-1].name
+    ended = stages[last & (stages["end"] <= pd.Timestamp(begin))]
+    planned = ended["kg"].groupby([documents.day_ended(ended), ended["product"]]).sum().unstack()
     recorded = inputs.produced_kg(ctx, since, market_day(begin))
-    planned = done.groupby("day")["kg"].transform("sum")
-    kg = done["kg"] * done["day"].map(recorded) / planned
-    return done.assign(kg=kg.fillna(done["kg"]))
+    days = sorted({day for day in planned.index if day >= since} | {*recorded.index})
+    planned = planned.reindex(index=days, columns=[*plant.variants]).fillna(0.0)
+    usual = np.array([plant.demand.weekly_kg.get(name, 0.0) for name in plant.variants])
+    share = planned.copy()
+    share.loc[~planned.any(axis=1)] = usual + (not usual.any())
+    share = share.div(share.sum(axis=1), axis=0)
+    return share.mul(recorded, axis=0).fillna(planned)
 
 
 def compared(plan: Plan) -> pd.DataFrame:
@@ -239,27 +230,21 @@ def compared(plan: Plan) -> pd.DataFrame:
         ``paid_eur``, ``wishes_eur`` (stated prices of what gave way).
     """
     problem = plan.problem
-    counts = Counter(batch.product for batch in plan.batches)
+    counts = Counter(plan.products)
     schedules = {
         "plan": plan,
         "shift_full": shift_begin(problem, counts),
         "shift_begin": shift_begin(problem),
         "fixed_start": fixed_start(problem, counts),
     }
-    rows = {}
-    for name, schedule in schedules.items():
-        if schedule is plan or (schedule is not None and schedule.complete):
-            costs = schedule.costs
-            rows[name] = {
-                "kg": float(schedule.kg.sum()),
-                "energy_eur": costs.energy,
-                "toll_eur": costs.toll,
-                "other_eur": costs.other,
-                "excess_eur": costs.excess,
-                "paid_eur": costs.paid,
-                "wishes_eur": costs.objective - costs.paid,
-            }
-    return pd.DataFrame.from_dict(rows, orient="index")
+    rows = {
+        name: {"kg": schedule.kg.sum(), **schedule.costs.add_suffix("_eur").to_dict()}
+        for name, schedule in schedules.items()
+        if schedule is plan or (schedule is not None and schedule.complete)
+    }
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table["wishes_eur"] = table.pop("objective_eur") - table["paid_eur"]
+    return table
 
 
 class Changes(msgspec.Struct, forbid_unknown_fields=True):
@@ -298,39 +283,41 @@ def preview(ctx: RunContext, changes: Mapping[str, Any]) -> tuple[Plan, Plan]:
         If a change is unknown, or leaves no plant that could work.
     """
     free = structs.replace(ctx.settings.plant, replanning=Replanning(freeze_h=0.0, move_eur=0.0))
-    settings = structs.replace(ctx.settings, plant=free)
+    ctx = replace(ctx, settings=structs.replace(ctx.settings, plant=free))
+    request, _ = request_of(ctx, documents.kept(ctx)[0], PREVIEW_DAYS)
     try:
-        change = msgspec.convert(dict(changes), Changes, strict=False)
-        other = _changed(settings, change)
+        changed = _changed(ctx, request, msgspec.convert(dict(changes), Changes, strict=False))
     except ValueError as error:
         raise BadInput(
             f"This cannot be changed in a preview: {error}.",
             next_step=f"Change {', '.join(Changes.__struct_fields__)}.",
         ) from None
-    plans = documents.kept(ctx).plans
-    base, changed = (
-        request_of(replace(ctx, settings=one), plans, PREVIEW_DAYS)[0] for one in (settings, other)
-    )
-    prices = changed.prices.copy()
-    prices[["market_eur_mwh", "price_eur_mwh"]] += change.price_eur_mwh
-    out = [Outage(change.out, base.begin, base.begin + OUT)] if change.out else []
-    changed = replace(changed, prices=prices, outages=(*changed.outages, *out))
-    plan = solve(base, gap=GAP, time_limit_s=PREVIEW_LIMIT_S)
+    plan = solve(request, gap=GAP, time_limit_s=PREVIEW_LIMIT_S)
     return plan, solve(changed, gap=GAP, time_limit_s=PREVIEW_LIMIT_S)
 
 
-def _changed(settings: Settings, change: Changes) -> Settings:
-    plant = settings.plant
-    contract = settings.contract
-    shifts = tuple(
+def _changed(ctx: RunContext, request: PlanRequest, change: Changes) -> PlanRequest:
+    plant = request.plant
+    kwp = plant.pv.kwp if change.pv_kwp is None else change.pv_kwp
+    shifts = [
         structs.replace(shift, operators=max(shift.operators + change.operators, 0))
         for shift in plant.shifts
-    )
-    kwp = plant.pv.kwp if change.pv_kwp is None else change.pv_kwp
-    plant = structs.replace(plant, shifts=shifts, pv=structs.replace(plant.pv, kwp=kwp))
+    ]
+    plant = structs.replace(plant, shifts=tuple(shifts), pv=structs.replace(plant.pv, kwp=kwp))
+    contract = request.contract
     if change.contract_kw is not None:
         contract = structs.replace(contract, kw=dict.fromkeys(PERIODS, change.contract_kw))
-    return structs.replace(settings, plant=plant, contract=contract)
+    prices = request.prices.copy()
+    prices[["market_eur_mwh", "price_eur_mwh"]] += change.price_eur_mwh
+    out = [Outage(change.out, request.begin, request.begin + OUT)] if change.out else []
+    return replace(
+        request,
+        plant=plant,
+        contract=contract,
+        prices=prices,
+        pv_kw=inputs.solar_kw(ctx, plant.pv, request.begin, request.end),
+        outages=(*request.outages, *out),
+    )
 
 
 def week_problems(settings: Settings) -> list[str]:
@@ -352,11 +339,12 @@ def week_problems(settings: Settings) -> list[str]:
         end=end,
         orders=weekly_orders(settings.plant, ORDINARY_MONDAY, ORDINARY_MONDAY + timedelta(days=6)),
     )
-    return [
-        f"{item.subject}: {item.amount:,.0f} {item.unit} {item.kind.replace('_', ' ')}"
-        for item in solve(request, gap=0.05, time_limit_s=10.0).costs.relaxations
-        if item.kind in ("late", "firm_late", "overtime")
-    ]
+    gave_way = solve(request, gap=0.05, time_limit_s=10.0).gave_way
+    problems = gave_way[gave_way["kind"].isin(("late", "firm_late", "overtime"))]
+    items: list[dict[Any, Any]] = problems.replace({"kind": "_"}, " ", regex=True).to_dict(
+        "records"
+    )
+    return ["{subject}: {amount:,.0f} {unit} {kind}".format_map(item) for item in items]
 
 
 def day_of(text: str, as_of: datetime) -> date:
@@ -394,10 +382,8 @@ def view(ctx: RunContext, first: date, days: int) -> tuple[datetime, datetime]:
             f"{days} days from {first} are not in the plan of {DAYS} days from {today}.",
             next_step=f"Choose a day in it, and 1 … {DAYS} days.",
         )
-    if first == today:
-        return day_start(today), day_start(end)
-    lead_in = local_instant(first - timedelta(days=1), ctx.settings.plant.lead_in)
-    return lead_in, day_start(end)
+    afternoon = local_instant(first - timedelta(days=1), ctx.settings.plant.lead_in)
+    return max(afternoon, day_start(today)), day_start(end)
 
 
 def logged(ctx: RunContext, made: DailyPlan, metrics: Mapping[str, Any]) -> str:

@@ -8,20 +8,19 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
+import numpy as np
 import pandas as pd
 
 from factory_lib.clock import MADRID, market_day
 from factory_lib.context import RunContext
 from factory_lib.files import write_atomically
 from factory_lib.frames import UTC_S
-from factory_lib.planner.plan import Plan
-from factory_lib.planner.request import Batch
-from factory_lib.settings.plant import Plant
 
 SCHEMA = "factory-plan/3"
+BASELINE = "shift_full"  # the plan's number of batches, begun with the shift
 MONTH = timedelta(days=32)  # the days whose plans a new one reads
 KEPT = "[0-9]*/*Z.json"
 STAGE_COLUMNS = ["batch", "product", "kg", "stage", "machine", "kw", "start", "end"]
@@ -61,6 +60,11 @@ class PlanDocument(msgspec.Struct, frozen=True):
     eur_kg: Mapping[str, float] = {}
     surplus_kg: Mapping[str, float] = {}
 
+    @property
+    def saved_eur_kg(self) -> float:
+        """What a kilogram costs less than begun with the shift; NaN where that is not known."""
+        return self.eur_kg.get(BASELINE, np.nan) - self.eur_kg.get("plan", np.nan)
+
 
 def plans_folder(ctx: RunContext) -> Path:
     """Return where the plans of a context lie."""
@@ -68,32 +72,24 @@ def plans_folder(ctx: RunContext) -> Path:
     return ctx.settings.paths.data / "plans" / ("replayed" if replay else "")
 
 
-class Kept(NamedTuple):
-    """Plans, the oldest first, and the files that should hold one and do not."""
-
-    plans: list[PlanDocument]
-    damaged: tuple[str, ...]
-
-
-def kept(ctx: RunContext, since: date | None = None) -> Kept:
+def kept(ctx: RunContext, since: date | None = None) -> tuple[list[PlanDocument], tuple[str, ...]]:
     """Read the plans made by ``ctx.as_of`` from ``since`` on; from a month ago without it.
 
-    ``plan.json`` is a copy of the latest and stands in for it.
+    Returns
+    -------
+    list of PlanDocument
+        The oldest first. ``plan.json`` is a copy of the latest and stands in for it.
+    tuple of str
+        The files that should hold a plan and do not.
     """
-    first = since or market_day(ctx.as_of) - MONTH
-    plans = {file: _document(file) for file in _files(ctx, first)}
+    folder = plans_folder(ctx)
+    first = str(since or market_day(ctx.as_of) - MONTH)
+    files = {*(ctx.settings.paths.data / "plans").glob(KEPT), *folder.glob(KEPT)}
+    days = [file for file in files if first <= file.parent.name <= str(market_day(ctx.as_of))]
+    plans = {file: _document(file) for file in [*sorted(days), *folder.glob("plan.json")]}
     by_time = {plan.made_at: plan for plan in plans.values() if plan and plan.made_at <= ctx.as_of}
     damaged = sorted(str(file) for file, plan in plans.items() if plan is None)
-    return Kept([by_time[at] for at in sorted(by_time)], tuple(damaged))
-
-
-def _files(ctx: RunContext, first: date) -> dict[Path, None]:
-    """Return the files of plans of the days from ``first`` to today, each once."""
-    folder = plans_folder(ctx)
-    files = [*(ctx.settings.paths.data / "plans").glob(KEPT), *folder.glob(KEPT)]
-    today = str(market_day(ctx.as_of))
-    days = [file for file in files if str(first) <= file.parent.name <= today]
-    return dict.fromkeys([*days, *folder.glob("plan.json")])
+    return [by_time[at] for at in sorted(by_time)], tuple(damaged)
 
 
 def _document(file: Path) -> PlanDocument | None:
@@ -108,42 +104,20 @@ def carried_out(plans: Sequence[PlanDocument], until: datetime) -> pd.DataFrame:
 
     A stage that was begun is a fact; what a later plan says of the same batch and stage
     is what counts. A batch that was going on and is in the next plan no more was lost:
-    the stage that it was in was not finished.
+    the stage that it was in was not finished. ``saved_eur_kg`` is what a kilogram of the
+    plan cost less than begun with the shift; NaN where that was not compared.
     """
     ends = [*(plan.begin for plan in plans), until][1:]
-    parts = [one.stages[one.stages["start"] < end] for one, end in zip(plans, ends, strict=True)]
+    parts = [
+        one.stages[one.stages["start"] < end].assign(saved_eur_kg=one.saved_eur_kg)
+        for one, end in zip(plans, ends, strict=True)
+    ]
     for n, after in enumerate(plans[1:]):
         lost = ~parts[n]["batch"].isin(after.stages["batch"])
         parts[n] = parts[n][~(lost & (parts[n]["end"] > pd.Timestamp(after.begin)))]
-    stages = pd.concat([_stages(pd.DataFrame, []), *parts], ignore_index=True)
+    none = _stages(pd.DataFrame, []).assign(saved_eur_kg=np.nan)
+    stages = pd.concat([none, *parts], ignore_index=True)
     return stages.drop_duplicates(["batch", "stage"], keep="last", ignore_index=True)
-
-
-def batches(stages: pd.DataFrame) -> tuple[Batch, ...]:
-    """Return the batches that stages belong to."""
-    result = []
-    for number, rows in stages.groupby("batch"):
-        starts = dict(zip(rows["stage"], rows["start"].dt.to_pydatetime(), strict=True))
-        first = rows.iloc[0]
-        result.append(Batch(int(str(number)), first["product"], float(first["kg"]), starts))
-    return tuple(result)
-
-
-def of_plant(stages: pd.DataFrame, plant: Plant) -> pd.DataFrame:
-    """Return the stages of batches that have a product and all stages of the plant, in order."""
-    chains = stages.groupby("batch")["stage"].agg("\n".join)
-    fits = stages["batch"].map(chains) == "\n".join(stage.name for stage in plant.stages)
-    return stages[fits & stages["product"].isin([*plant.variants])]
-
-
-def stages_of(plan: Plan) -> pd.DataFrame:
-    """Return one row for each stage of each batch, with its people and the end of holding."""
-    table = plan.table()
-    of_stage = table.groupby(["batch", "stage"])
-    table = table.assign(
-        people=of_stage["people"].transform("max"), held_until=of_stage["end"].transform("max")
-    )
-    return table[table["activity"] == "run"].drop(columns="activity").reset_index(drop=True)
 
 
 def day_ended(stages: pd.DataFrame) -> pd.Series:
@@ -177,11 +151,10 @@ def write(folder: Path, fields: Mapping[str, Any], before: PlanDocument | None) 
     return tuple(str(folder / name) for name in contents)[1:]
 
 
-def _plain(value: Any) -> Any:
-    """Return what JSON can hold in place of a frame or of an instant of pandas."""
-    if isinstance(value, pd.Timestamp):
-        return value.to_pydatetime()
-    return msgspec.Raw(value.to_json(orient="records", date_format="iso", date_unit="s").encode())
+def _plain(frame: pd.DataFrame) -> msgspec.Raw:
+    """Return a frame as JSON."""
+    text = frame.to_json(orient="records", date_format="iso", date_unit="s")
+    return msgspec.Raw(text.encode())
 
 
 def _stages(_: type, rows: Any) -> pd.DataFrame:

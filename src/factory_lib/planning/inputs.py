@@ -16,6 +16,7 @@ from factory_lib.frames import QUANTILES, wide
 from factory_lib.models.history import load_history
 from factory_lib.models.weather_forecast import NAMES, forecast_weather
 from factory_lib.settings import ROOT, Settings
+from factory_lib.settings.plant import Photovoltaics
 
 TARIFFS = ROOT / "config" / "tariffs_es.csv"
 QUARTER = timedelta(minutes=15)
@@ -110,10 +111,11 @@ def weather(ctx: RunContext, begin: datetime, end: datetime) -> pd.DataFrame:
     return forecast_weather(ctx, observed, index).hourly
 
 
-def solar_kw(ctx: RunContext, begin: datetime, end: datetime) -> pd.Series | None:
+def solar_kw(
+    ctx: RunContext, modules: Photovoltaics, begin: datetime, end: datetime
+) -> pd.Series | None:
     """Return the expected solar power by hour; None without modules or without a forecast."""
     site = ctx.settings.site
-    modules = ctx.settings.plant.pv
     rows = ctx.store.read_forecasts(
         "solar_radiation_wm2", places=site.places.weather, start=begin, end=end, as_of=ctx.as_of
     )

@@ -14,6 +14,7 @@ from factory_lib.planner.request import Order, Outage, Pin
 from factory_lib.settings.plant import Plant
 
 FILE = "overrides.json"
+FILES = "overrides*.json"
 REMEMBERED = timedelta(days=14)  # what was demanded before is not made up for
 EARLY_EUR_KG_DAY = 0.05  # of an extra order that is finished before it is due
 HOW = (
@@ -27,7 +28,8 @@ class Override(msgspec.Struct, frozen=True):
 
     ``what`` is a product (pin, order) or a machine (outage), ``stage`` the pinned one.
     ``begin`` is the pinned start, or from when on a machine is out of order; ``end``
-    until when, or when an order is due.
+    until when, or when an order is due. Older ones do not say when they were created:
+    outages and orders when they begin.
     """
 
     kind: Literal["pin", "outage", "order"]
@@ -39,6 +41,7 @@ class Override(msgspec.Struct, frozen=True):
     author: str = ""
     reason: str = ""
     number: int = 0
+    created_at: datetime | None = None
 
     def __str__(self) -> str:
         text = {
@@ -55,28 +58,34 @@ def local_time(instant: datetime) -> str:
 
 
 def stored(folder: Path) -> tuple[Override, ...]:
-    """Return the overrides kept in a folder of plans.
+    """Return the overrides kept in a folder of plans; a damaged file holds none."""
+    return _read(folder / FILE) or ()
 
-    Raises
-    ------
-    BadInput
-        If the file is damaged: a plan without a known outage would be a wrong one.
-    """
-    file = folder / FILE
-    content = file.read_bytes() if file.exists() else b"[]"
+
+def damaged(folder: Path) -> tuple[str, ...]:
+    """Return the files of overrides that cannot be read, those set aside too."""
+    return tuple(str(file) for file in sorted(folder.glob(FILES)) if _read(file) is None)
+
+
+def _read(file: Path) -> tuple[Override, ...] | None:
     try:
+        content = file.read_bytes() if file.exists() else b"[]"
         return msgspec.json.decode(content, type=tuple[Override, ...])
-    except msgspec.DecodeError as error:
-        next_step = "Mend it, or remove it to plan without overrides."
-        raise BadInput(f"{file} is damaged: {error}.", next_step=next_step) from None
+    except msgspec.DecodeError:
+        return None
 
 
 def fitting(folder: Path, plant: Plant, now: datetime) -> tuple[Override, ...]:
-    """Return the stored overrides that name what the plant has; no fact of later."""
+    """Return the overrides known by ``now`` that name what the plant has."""
+    return tuple(item for item in known(folder, now) if not _unknown(item, plant))
+
+
+def known(folder: Path, now: datetime) -> tuple[Override, ...]:
+    """Return the stored overrides that had been created by ``now``."""
     return tuple(
         item
         for item in stored(folder)
-        if not _unknown(item, plant) and (item.kind == "pin" or item.begin <= now)
+        if (item.created_at or (now if item.kind == "pin" else item.begin)) <= now
     )
 
 
@@ -103,13 +112,16 @@ def remarks(items: Sequence[Override], plant: Plant, begin: datetime, end: datet
 
 def active(folder: Path, now: datetime) -> tuple[Override, ...]:
     """Return the overrides that reach beyond ``now``."""
-    return tuple(item for item in stored(folder) if item.end > now)
+    return tuple(item for item in known(folder, now) if item.end > now)
 
 
 def store(folder: Path, items: Sequence[Override]) -> None:
-    """Keep overrides for the plans to come."""
+    """Keep overrides for the plans to come; a damaged file is set aside."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / FILE, msgspec.json.format(msgspec.json.encode(items), indent=1))
+    file = folder / FILE
+    if _read(file) is None:
+        file.rename(folder / f"overrides-damaged-{int(file.stat().st_mtime)}.json")
+    write_atomically(file, msgspec.json.format(msgspec.json.encode(items), indent=1))
 
 
 def add(folder: Path, items: Sequence[Override], now: datetime) -> tuple[Override, ...]:
@@ -121,8 +133,12 @@ def add(folder: Path, items: Sequence[Override], now: datetime) -> tuple[Overrid
     first = max((item.number for item in stored(folder)), default=0) + 1
     new = [msgspec.structs.replace(item, number=first + n) for n, item in enumerate(items)]
     out = {item.what for item in new if item.kind == "outage"}
-    recent = active(folder, now - 2 * REMEMBERED)  # those that plans before demanded
-    kept = [one for one in recent if one.kind != "outage" or one.what not in out]
+    kept = [
+        one
+        for one in stored(folder)
+        if one.end > now - 2 * REMEMBERED  # plans before demanded them
+        and (one.kind != "outage" or one.what not in out)
+    ]
     store(folder, [*kept, *new])
     return tuple(new)
 
@@ -194,7 +210,7 @@ def parse(
         )
     if item.end <= now:
         raise BadInput(f"{text!r}: {local_time(item.end)} has passed.")
-    return msgspec.structs.replace(item, author=author, reason=reason)
+    return msgspec.structs.replace(item, author=author, reason=reason, created_at=now)
 
 
 def _parsed(words: Sequence[str], day: date, now: datetime) -> Override:

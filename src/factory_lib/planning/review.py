@@ -19,7 +19,6 @@ from factory_lib.planning import documents, inputs
 from factory_lib.planning.documents import PlanDocument
 from factory_lib.results import JobResult
 
-BASELINE = "shift_full"  # the plan's number of batches, begun with the shift
 LEAST_METERED_DAYS = 28  # of the meter file, before contract advice rests on it
 LIMITED_GAP, LIMITED_S = 0.02, 20.0  # of the plan below a peak
 DAY_COLUMNS = [
@@ -44,7 +43,7 @@ def review_plans(ctx: RunContext, days: int = 7) -> JobResult:
     """
     today = market_day(ctx.as_of)
     past = [today - days_back * DAY for days_back in range(days, 0, -1)]
-    plans = documents.kept(ctx, past[0] - documents.MONTH).plans
+    plans, _ = documents.kept(ctx, past[0] - documents.MONTH)
     stages = documents.carried_out(plans, day_start(today))
     frame = _quarters(ctx, plans, stages, past)
     by_day = frame.groupby(pd.DatetimeIndex(frame.index).tz_convert(MADRID).date)
@@ -117,19 +116,12 @@ def _quarters(
 def saved_this_month(ctx: RunContext, plans: Sequence[PlanDocument]) -> float:
     """Return what the kilograms finished this month cost less than begun with the shift, EUR.
 
-    Each is valued with the plan that was in force when it was finished.
+    Each is valued with the plan that its last stage began under.
     """
-    month = day_start(market_day(ctx.as_of).replace(day=1))
-    last_stage = ctx.settings.plant.stages[-1].name
-    saved = 0.0
-    ends = [*(plan.made_at for plan in plans), ctx.as_of][1:]
-    for plan, until in zip(plans, ends, strict=True):
-        end = plan.stages["end"].where(plan.stages["stage"] == last_stage)
-        finished = (end > max(plan.made_at, month)) & (end <= until)
-        if {"plan", BASELINE} <= set(plan.eur_kg):
-            eur_kg = plan.eur_kg[BASELINE] - plan.eur_kg["plan"]
-            saved += float(plan.stages.loc[finished, "kg"].sum()) * eur_kg
-    return saved
+    done = documents.carried_out(plans, ctx.as_of)
+    last = done[done["stage"] == ctx.settings.plant.stages[-1].name]
+    ended = last["end"].between(day_start(market_day(ctx.as_of).replace(day=1)), ctx.as_of)
+    return float((last["kg"] * last["saved_eur_kg"])[ended].sum())
 
 
 def contract_advice(ctx: RunContext, plan: Plan) -> pd.DataFrame:
@@ -153,7 +145,8 @@ def contract_advice(ctx: RunContext, plan: Plan) -> pd.DataFrame:
     always_kw = float(np.ceil(plan.problem.base_kw.max()))
     cheapest = best_contract(load, contract, request.tariff)
     levels = {period: max(kw, always_kw) for period, kw in cheapest.kw.items()}
-    limited = with_peak_limit(replace(request, previous=()), always_kw + stage_kw)
+    unplanned = replace(request, previous=plan.problem.begun)
+    limited = with_peak_limit(unplanned, always_kw + stage_kw)
     below = solve(limited, gap=LIMITED_GAP, time_limit_s=LIMITED_S)
     rows = {
         "contract now": (contract, load, kind, None),
@@ -170,7 +163,7 @@ def contract_advice(ctx: RunContext, plan: Plan) -> pd.DataFrame:
             "days": len(set(pd.DatetimeIndex(kw.index).tz_convert(MADRID).date)),
             "power_and_excess_eur": bill(kw, free, terms, request.tariff)["total_eur"].sum(),
             "kg": made.kg.sum() if made else np.nan,
-            "energy_eur": made.costs.paid - made.costs.excess if made else np.nan,
+            "energy_eur": made.costs["paid"] - made.costs["excess"] if made else np.nan,
         }
     return pd.DataFrame.from_dict(table, orient="index").rename_axis("contract")
 
@@ -182,7 +175,7 @@ def _year(ctx: RunContext, plan: Plan) -> tuple[pd.Series, str]:
     load = (inputs.metered_kwh(ctx, inputs.quarters(day_start(since), request.begin)) * 4).dropna()
     if len(load) >= LEAST_METERED_DAYS * 96:
         return load, "metered"
-    plans = documents.kept(ctx, since).plans
+    plans, _ = documents.kept(ctx, since)
     index = inputs.quarters(plans[0].begin if plans else request.begin, request.end)
     begun = inputs.load_kw(ctx, documents.carried_out(plans, request.begin), index)
     return plan.power()["import_kw"].reindex(index, method="ffill").fillna(begun), "planned"

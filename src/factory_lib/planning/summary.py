@@ -1,8 +1,7 @@
 """A plan, a preview and the plant, as pages, records and ``--json`` show them."""
 
-from collections.abc import Iterator
-from dataclasses import asdict
-from datetime import datetime
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,11 @@ from factory_lib.domain.plant import operators
 from factory_lib.domain.tariff import EXCESS_ASSUMPTION, local_dates
 from factory_lib.features.horizon import HUMIDITY, PRICE, TEMPERATURE, documented_features
 from factory_lib.models.history import load_history
-from factory_lib.planner.plan import Plan, Relaxation
-from factory_lib.planning import documents, inputs, overrides
+from factory_lib.planner.plan import Plan
+from factory_lib.planning import inputs, overrides
 from factory_lib.planning.daily import GAP, DailyPlan
+from factory_lib.planning.documents import BASELINE
 from factory_lib.planning.overrides import local_time
-from factory_lib.planning.review import BASELINE
 from factory_lib.results import JobResult
 from factory_lib.settings import Settings
 
@@ -61,29 +60,26 @@ def summarise_plan(ctx: RunContext, made: DailyPlan, begin: datetime, end: datet
     plan = made.plan
     rows = steps(plan)
     inside = (rows["start"] >= pd.Timestamp(begin)) & (rows["start"] < pd.Timestamp(end))
-    gave_way = pd.DataFrame(
-        map(asdict, plan.costs.relaxations),
-        columns=["kind", "subject", "amount", "unit", "eur", "begin", "until"],
-    )
-    serious = [item for item in plan.costs.relaxations if item.kind in SERIOUS]
+    serious = plan.gave_way["kind"].isin(SERIOUS).any()
     proven = plan.source == "solver" and plan.gap <= GAP
     same_kg_eur = made.costs["paid_eur"] / made.costs["kg"] * made.costs["kg"]["plan"]
-    costs = made.costs.assign(saved_eur=same_kg_eur - plan.costs.paid)
+    costs = made.costs.assign(saved_eur=same_kg_eur - plan.costs["paid"])
     metrics = _metrics(made, costs)
+    metrics["sheet_until"] = str(market_day(end - timedelta(seconds=1)))
     return JobResult(
         status="ok" if proven and not serious and not [*_left_out(made)] else "warn",
         summary=_sentence(made, metrics),
         metrics=metrics,
         tables={
             "sheet": rows[inside].reset_index(drop=True),
-            "schedule": documents.stages_of(plan),
+            "schedule": plan.stages,
             "prices": made.prices,
             "power": plan.power(),
             "costs": costs.rename(index=SCHEDULE_NAMES)
             .rename_axis("schedule")
             .reset_index()
             .sort_values("paid_eur", ignore_index=True),
-            "gave_way": gave_way.replace({"kind": RELAXATIONS}).rename(
+            "gave_way": plan.gave_way.replace({"kind": RELAXATIONS}).rename(
                 columns={"kind": "gave_way", "eur": "stated_eur"}
             ),
             "attention": attention_items(ctx, made),
@@ -100,7 +96,7 @@ def steps(plan: Plan) -> pd.DataFrame:
     of its batch begins.
     """
     waits_min = {one.name: max(one.wait_min, one.hold_h * 60) for one in plan.problem.plant.stages}
-    rows = documents.stages_of(plan).sort_values(["batch", "start"], ignore_index=True)
+    rows = plan.stages.copy()
     before_next = rows.groupby("batch")["start"].shift(-1) - (rows["end"] - rows["start"])
     wait = pd.to_timedelta(rows["stage"].map(waits_min), unit="min")
     after_last = (rows["end"] + wait).groupby(rows["batch"]).shift(1)
@@ -113,12 +109,12 @@ def _metrics(made: DailyPlan, costs: pd.DataFrame) -> dict[str, Any]:
     plan = made.plan
     metrics: dict[str, Any] = {
         "kg": costs["kg"]["plan"],
-        "batches": len(plan.batches),
-        "cost_eur": plan.costs.paid,
-        "excess_eur": plan.costs.excess,
+        "batches": len(plan.jobs),
+        "cost_eur": plan.costs["paid"],
+        "excess_eur": plan.costs["excess"],
         "gap": plan.gap if np.isfinite(plan.gap) else None,
         "source": plan.source,
-        "gave_way": len(plan.costs.relaxations),
+        "gave_way": len(plan.gave_way),
         "saved_this_month_eur": made.month_eur,
         "solve_seconds": plan.seconds,
     }
@@ -134,22 +130,23 @@ def _metrics(made: DailyPlan, costs: pd.DataFrame) -> dict[str, Any]:
 
 
 def _sentence(made: DailyPlan, metrics: dict[str, Any]) -> str:
-    begin = made.request.begin
-    days = (market_day(made.request.end) - market_day(begin)).days
-    starts = [at for batch in made.plan.batches for at in batch.starts.values() if at >= begin]
+    plan = made.plan
+    days = (market_day(made.request.end) - market_day(made.request.begin)).days
+    ahead = plan.stages["start"][~plan.stages["begun"]]
     parts = [
         f"{metrics['kg']:,.0f} kg in {metrics['batches']} batches over {days} days for "
-        f"{metrics['cost_eur']:,.0f} EUR"
+        f"{metrics['cost_eur']:,.0f} EUR",
+        f"next start {local_time(ahead.min())}" if len(ahead) else "",
+        _against_baseline(metrics) if "baseline" in metrics else "",
+        f"{made.month_eur:,.0f} EUR less this month than begun with the shift"
+        if made.month_eur
+        else "",
+        *_serious(plan),
+        f"no plan was found in time: {plan.source.replace('_', ' ')} stands in"
+        if plan.source != "solver"
+        else "",
     ]
-    parts += [f"next start {local_time(min(starts))}"] if starts else []
-    if "baseline" in metrics:
-        parts.append(_against_baseline(metrics))
-    if made.month_eur:
-        parts.append(f"{made.month_eur:,.0f} EUR less this month than begun with the shift")
-    parts += _serious(made.plan)
-    if made.plan.source != "solver":
-        parts.append(f"no plan was found in time: {made.plan.source.replace('_', ' ')} stands in")
-    return "; ".join(parts) + "."
+    return "; ".join(filter(None, parts)) + "."
 
 
 def _against_baseline(metrics: dict[str, Any]) -> str:
@@ -163,29 +160,29 @@ def _against_baseline(metrics: dict[str, Any]) -> str:
 
 def _serious(plan: Plan) -> Iterator[str]:
     """Yield by kind what gave way, by how much in all, and until when."""
-    for kind in SERIOUS:
-        items = [item for item in plan.costs.relaxations if item.kind == kind]
-        if items:
-            amount = sum(item.amount for item in items)
-            more = f" and {len(items) - 1} more" if items[1:] else ""
-            last = max(items, key=lambda item: (item.until is None, item.until or item.begin))
-            yield (
-                f"{RELAXATIONS[kind]}: {items[0].subject}{more}, {amount:,.0f} {items[0].unit}"
-                f"{until_when(last)}"
-            )
+    serious = plan.gave_way[plan.gave_way["kind"].isin(SERIOUS)]
+    for _, items in serious.groupby("kind", sort=False):
+        more = f" and {len(items) - 1} more" if len(items) > 1 else ""
+        last = items.sort_values("until").iloc[-1]  # beyond the window comes last
+        yield (
+            f"{RELAXATIONS[last['kind']]}: {items['subject'].iloc[0]}{more}, "
+            f"{items['amount'].sum():,.0f} {last['unit']}{until_when(last)}"
+        )
 
 
-def until_when(item: Relaxation) -> str:
+def until_when(item: Mapping[Any, Any] | pd.Series) -> str:
     """Return until when something gave way, as words that follow its amount."""
-    if item.until is not None:
-        return f" until {local_time(item.until)}"
-    return ", not made in the days of this plan" if item.kind in ("late", "firm_late") else ""
+    if pd.notna(item["until"]):
+        return f" until {local_time(item['until'])}"
+    return ", not made in the days of this plan" if item["kind"] in ("late", "firm_late") else ""
 
 
 def _notes(made: DailyPlan) -> tuple[str, ...]:
-    contract = made.request.contract
-    unset = ", ".join(contract.unset)
+    request = made.request
+    contract = request.contract
+    before = made.before
     notes = [
+        *_left_out(made),
         f"Prices of the window, in quarters: {_counts(made.prices['known'])}.",
         f"Outdoor air, in hours: {_counts(made.weather['weather_source'])}.",
         "Every euro is the whole marginal price of production: market, toll and charge, "
@@ -194,18 +191,18 @@ def _notes(made: DailyPlan) -> tuple[str, ...]:
         "Contracted power may change once in twelve months; the cheapest is that of the load and "
         "days beside it, and never below the loads that always run.",
         *_critical(made.plan),
-        *made.request.tariff.notes(local_dates(made.plan.problem.index)),
+        *request.tariff.notes(local_dates(made.plan.problem.index)),
+        f"Not set in [contract] and not counted: {', '.join(contract.unset)}."
+        if contract.unset
+        else "",
+        "" if contract.small or contract.excess_eur_kw else EXCESS_ASSUMPTION,
+        f"The plan made at {local_time(before.made_at)} is taken as carried out until "
+        "this one begins; batches keep their numbers."
+        if before
+        else "",
+        *overrides.remarks(made.overrides, request.plant, request.begin, request.end),
     ]
-    notes += [f"Not set in [contract] and not counted: {unset}."] if unset else []
-    notes += [] if contract.small or contract.excess_eur_kw else [EXCESS_ASSUMPTION]
-    if made.before:
-        notes.append(
-            f"The plan made at {local_time(made.before.made_at)} is taken as carried out until "
-            "this one begins; batches keep their numbers."
-        )
-    request = made.request
-    notes += overrides.remarks(made.overrides, request.plant, request.begin, request.end)
-    return (*_left_out(made), *notes)
+    return tuple(filter(None, notes))
 
 
 def _critical(plan: Plan) -> Iterator[str]:
@@ -225,12 +222,11 @@ def _critical(plan: Plan) -> Iterator[str]:
 def _left_out(made: DailyPlan) -> Iterator[str]:
     """Yield a sentence for each file and each batch of earlier plans that was not used."""
     for file in made.unreadable:
-        yield f"{file} is damaged and left out: what only this plan began or finished is unknown."
+        yield (f"{file} is damaged and left out: what it alone says is unknown. Mend or remove it.")
     if made.before:
         stages = made.before.stages
         ahead = stages.loc[stages["end"] > pd.Timestamp(made.request.begin), "batch"]
-        used = [batch.number for batch in made.request.previous]
-        for number in sorted(set(ahead) - set(used)):
+        for number in sorted({*ahead} - {*made.request.previous["batch"]}):
             yield (
                 f"Batch {number} of the plan before is left out: the plant has no such product or "
                 "stages any more."
@@ -310,15 +306,14 @@ def compare_previews(base: Plan, changed: Plan) -> JobResult:
     rows = {}
     starts = {}
     for name, plan in {"as it is": base, "with the change": changed}.items():
-        priced = [one for one in plan.costs.relaxations if one.eur > 0]
         rows[name] = {
             "kg": float(plan.kg.sum()),
-            "batches": len(plan.batches),
-            "paid_eur": plan.costs.paid,
-            "objective_eur": plan.costs.objective,
-            "gave_way": ", ".join(dict.fromkeys(RELAXATIONS[one.kind] for one in priced)),
+            "batches": len(plan.jobs),
+            "paid_eur": plan.costs["paid"],
+            "objective_eur": plan.costs["objective"],
+            "gave_way": ", ".join(plan.gave_way["kind"].map(RELAXATIONS).unique()),
         }
-        starts[name] = documents.stages_of(plan).set_index(["batch", "stage"])["start"]
+        starts[name] = plan.stages.set_index(["batch", "stage"])["start"]
     plans = pd.DataFrame.from_dict(rows, orient="index")
     moved = pd.DataFrame(starts)
     moved = moved[moved["as it is"] != moved["with the change"]]

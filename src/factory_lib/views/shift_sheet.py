@@ -1,6 +1,7 @@
 """The shift sheet: what to do when, in the words of the people who do it, Spanish or English."""
 
 import tomllib
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ _TEMPLATES = Environment(
 )
 
 
-def shift_sheet(page: Any, steps: pd.DataFrame, language: Language = "es") -> Html:
+def shift_sheet(page: Any, steps: pd.DataFrame, language: Language = "es", until: str = "") -> Html:
     """Return the sheet as one printed page, and as text one line for each step; local times.
 
     Parameters
@@ -31,6 +32,8 @@ def shift_sheet(page: Any, steps: pd.DataFrame, language: Language = "es") -> Ht
     steps : DataFrame
         ``batch``, ``product``, ``kg``, ``stage``, ``machine``, ``people``, ``begun``;
         instants ``start``, ``latest_start``, ``end``, ``held_until`` (UTC).
+    until : str
+        The last day of the sheet, which is named where nothing is to start.
     """
     words = tomllib.loads((_FOLDER / "shift_sheet.toml").read_text(encoding="utf-8"))[language]
     rows = steps.replace({"stage": words["names"], "machine": words["names"]})
@@ -43,6 +46,7 @@ def shift_sheet(page: Any, steps: pd.DataFrame, language: Language = "es") -> Ht
         "rows": rows.to_dict("records"),
         "as_of": page.as_of.astimezone(MADRID),
         "page": page,
+        "until": date.fromisoformat(until) if until else None,
         "kg": rows.drop_duplicates("batch")["kg"].sum(),
         "number": rows["batch"].nunique(),
         "products": rows["product"].nunique(),

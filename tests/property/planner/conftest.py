@@ -26,7 +26,7 @@ from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 
 from factory_lib.domain import tariff as tariffs
 from factory_lib.planner.plan import Plan
-from factory_lib.planner.request import Batch, Order, Outage, Pin, PlanRequest
+from factory_lib.planner.request import Order, Outage, Pin, PlanRequest
 from factory_lib.settings.plant import (
     WEEKDAYS,
     Auxiliary,
@@ -42,6 +42,7 @@ from factory_lib.settings.plant import (
     WorksCalendar,
 )
 from factory_lib.settings.tariff import PERIODS, ContractSettings
+from tests.support.batches import Batch, batches, stages_of
 
 MADRID = ZoneInfo("Europe/Madrid")
 DAYS = [
@@ -63,6 +64,12 @@ class World:
     def __init__(self, request: PlanRequest) -> None:
         self.request, self.plant = request, request.plant
         self.step = timedelta(minutes=self.plant.slot_min)
+        self.previous = batches(request.previous)
+        self.begun = [
+            replace(batch, starts={n: at for n, at in batch.starts.items() if at < request.begin})
+            for batch in self.previous
+            if min(batch.starts.values()) < request.begin
+        ]
         self.hours = self.plant.slot_min / 60
         self.slots = list(self._between(request.begin, request.end))
         self.price = {at: self._price(at) for at in self.slots}
@@ -182,7 +189,7 @@ class World:
     def facts(self) -> dict[tuple[str, datetime], float]:
         """What stages that have begun take for certain."""
         taken: dict[tuple[str, datetime], float] = defaultdict(float)
-        for batch in self.request.begun:
+        for batch in self.begun:
             for stage in self.plant.stages[: len(batch.starts)]:
                 start = batch.starts[stage.name]
                 end = start + timedelta(minutes=self.minutes(batch.product, stage))
@@ -311,16 +318,16 @@ class Checker(World):
 
     def check(self, plan: Plan) -> float:
         """Return the plan's objective; a broken hard limit is an AssertionError."""
-        request, plant = self.request, self.plant
+        plant = self.plant
         used: dict[tuple[str, datetime], float] = defaultdict(float)
         occupied: dict[tuple[str, str], set[datetime]] = defaultdict(set)
         ends: dict[str, list[tuple[datetime, float]]] = defaultdict(list)
         starts_of: dict[tuple[str, str, datetime], int] = defaultdict(int)
         eur = 0.0
-        begun = {batch.number: batch for batch in request.begun}
-        numbers = [batch.number for batch in plan.batches]
+        begun = {batch.number: batch for batch in self.begun}
+        numbers = [batch.number for batch in batches(plan)]
         assert len(set(numbers)) == len(numbers), "numbers are given twice"
-        for batch in plan.batches:
+        for batch in batches(plan):
             starts = [batch.starts[stage.name] for stage in plant.stages]
             self._chain(batch, starts, begun.get(batch.number))
             spec = plant.variants[batch.product]
@@ -343,7 +350,7 @@ class Checker(World):
                 used[resource, at] += amount
                 if resource in plant.machines:
                     occupied[resource, batch.product].add(at)
-        lost = [batch for batch in request.begun if batch.number not in numbers]
+        lost = [batch for batch in self.begun if batch.number not in numbers]
         eur += sum(batch.kg * plant.slack.lost_eur_kg for batch in lost)
         self._limits(used)
         self._cleaned(occupied)
@@ -405,7 +412,7 @@ class Checker(World):
         for pin in request.pins:
             eur += plant.slack.pin_eur * (starts[pin.product, pin.stage, pin.start] < 1)
         planned: dict[tuple[str, str, datetime], int] = defaultdict(int)
-        for batch in request.previous:
+        for batch in self.previous:
             for name, at in batch.starts.items():
                 planned[batch.product, name, at] += request.begin <= at < request.end
         frozen = request.begin + timedelta(hours=plant.replanning.freeze_h)
@@ -472,7 +479,7 @@ class Optimum(World):
         columns: list[tuple[str, list[datetime], float, float]] = []
         groups: list[tuple[list[int], float]] = []
         constant = 0.0
-        for batch in request.begun:
+        for batch in self.begun:
             mine = list(self.chains(batch, batch.product, people))
             if not mine and not list(
                 self.chains(batch, batch.product, dict.fromkeys(people, 10**6))
@@ -481,7 +488,7 @@ class Optimum(World):
                 continue
             groups.append((list(range(len(columns), len(columns) + len(mine))), 1.0))
             columns += [(batch.product, chain, batch.kg, batch.kg) for chain in mine]
-        asked = (*request.orders, *request.pins, *request.previous)
+        asked = (*request.orders, *request.pins, *self.previous)
         for product in {item.product for item in asked}:
             spec = plant.variants[product]
             columns += [
@@ -616,7 +623,7 @@ class Optimum(World):
         names = [stage.name for stage in plant.stages]
         wanted: dict[tuple[str, str, datetime], list[float]] = defaultdict(lambda: [0, 0.0])
         frozen = request.begin + timedelta(hours=plant.replanning.freeze_h)
-        for batch in request.previous:
+        for batch in self.previous:
             for name, at in batch.starts.items():
                 if request.begin <= at < request.end:
                     price = plant.slack.pin_eur if at < frozen else plant.replanning.move_eur
@@ -836,9 +843,9 @@ def random_request(seed: int, *, linear: bool = False) -> PlanRequest:
         if chance(0.4)
         else None,
     )
-    begun = tuple(_begun(rng, request)) if chance(0.4) else ()
+    begun = list(_begun(rng, request)) if chance(0.4) else []
     pins = tuple(_pins(rng, request)) if chance(0.3) else ()
-    return PlanRequest(**{**vars(request), "begun": begun, "pins": pins})
+    return PlanRequest(**{**vars(request), "previous": stages_of(*begun), "pins": pins})
 
 
 def tiny_request(seed: int) -> PlanRequest:
@@ -877,7 +884,7 @@ def tiny_request(seed: int) -> PlanRequest:
         end=end,
         orders=orders,
         pins=(),
-        begun=(),
+        previous=stages_of(),
         prices=tariffs.all_in(
             pd.DatetimeIndex(request.prices.index),
             request.prices["market_eur_mwh"],

@@ -33,6 +33,23 @@ def test_alerts_are_tested_listed_acknowledged_and_muted(
     assert main(["alerts", "ack"]) == 2
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["plan", "--pin", "standard", "melting", "08:00"],
+        ["plan", "--day", "someday"],
+        ["plan", "override", "add", "pin", "standard", "melting", "08:00"],
+        ["plan", "override", "remove", "3"],
+    ],
+)
+def test_a_mistyped_override_makes_no_file(
+    home: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(home.rglob("*"))
+    assert main(words) == 2
+    assert sorted(home.rglob("*")) == before
+
+
 def test_values_are_rejected_and_released(
     ctx: RunContext, fill: Fill, capsys: pytest.CaptureFixture[str]
 ) -> None:

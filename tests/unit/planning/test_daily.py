@@ -16,6 +16,7 @@ from factory_lib.monitoring import alerts, plan_alerts
 from factory_lib.planner.model import Model
 from factory_lib.planning import daily, documents, inputs, overrides, review, summary
 from factory_lib.results import JobResult
+from tests.support.batches import batches
 from tests.support.week import EVENING, NOON, THURSDAY
 
 
@@ -90,7 +91,7 @@ def test_the_sheet_of_a_day_begins_in_the_afternoon_before_and_leaves_time_where
 ):
     made = daily.make_plan(small)
     week = shown(small, made, "today", 7)["sheet"]
-    assert len(week) == len(documents.stages_of(made.plan))
+    assert len(week) == len(made.plan.stages)
     assert (week["latest_start"] >= week["start"]).all()
     day = shown(small, made)["sheet"]
     begin, end = daily.view(small, THURSDAY, 1)
@@ -99,13 +100,13 @@ def test_the_sheet_of_a_day_begins_in_the_afternoon_before_and_leaves_time_where
 
 def test_the_next_plan_keeps_numbers_facts_and_the_starts_of_the_next_hours(small):
     first = daily.make_plan(small)
-    planned = {batch.number: batch for batch in first.plan.batches}
+    planned = {batch.number: batch for batch in batches(first.plan)}
     start = min(at for batch in planned.values() for at in batch.starts.values())
     later = at(small, start + timedelta(hours=1))
     second = daily.make_plan(later)
-    begun = {batch.number for batch in second.request.begun}
+    begun = set(second.plan.problem.begun["batch"])
     assert begun == {n for n, b in planned.items() if min(b.starts.values()) < second.request.begin}
-    after = {batch.number: batch for batch in second.plan.batches}
+    after = {batch.number: batch for batch in batches(second.plan)}
     assert begun <= set(after)
     soon = second.request.begin + timedelta(hours=small.settings.plant.replanning.freeze_h)
     for number, batch in planned.items():
@@ -120,15 +121,15 @@ def test_planning_twice_at_the_same_instant_changes_nothing(small):
     first = daily.make_plan(small)
     second = daily.make_plan(small)
     assert second.plan.costs.paid == pytest.approx(first.plan.costs.paid, rel=0.01)
-    assert {b.number for b in second.plan.batches} == {b.number for b in first.plan.batches}
+    assert {b.number for b in batches(second.plan)} == {b.number for b in batches(first.plan)}
 
 
 def test_what_was_planned_and_finished_is_not_demanded_again(small):
     first = daily.make_plan(small)
-    ends = documents.stages_of(first.plan).groupby("batch")["end"].max().sort_values()
+    ends = first.plan.stages.groupby("batch")["end"].max().sort_values()
     later = at(small, ends.iloc[0].to_pydatetime() + timedelta(hours=1))
-    request, _ = daily.request_of(later, documents.kept(later).plans)
-    finished_kg = first.plan.batches[0].kg
+    request, _ = daily.request_of(later, documents.kept(later)[0])
+    finished_kg = first.plan.kg[0]
     week_later = market_day(request.end - timedelta(hours=1))
     weekly = daily.weekly_orders(small.settings.plant, market_day(NOON), week_later)
     demanded = sum(order.kg for order in request.orders)
@@ -141,7 +142,7 @@ def test_a_machine_out_of_order_delays_and_is_never_in_the_way_of_a_plan(small):
     result = shown(small, made, "today", 7)
     conching = result["schedule"].query("machine == 'conche'")
     assert (conching["start"] >= pd.Timestamp("2025-11-24T11:00Z")).all()
-    assert {"late", "preferred_day"} & {item.kind for item in made.plan.costs.relaxations}
+    assert {"late", "preferred_day"} & set(made.plan.gave_way["kind"])
     assert any("conche out of order until" in note for note in result.notes)
 
 
@@ -161,7 +162,7 @@ def test_an_extra_order_is_made_by_its_time(small):
     added(small, "order standard 200 2025-11-21T18:00")
     made = daily.make_plan(small)
     assert made.plan.kg.sum() >= base + 190
-    assert not made.plan.costs.of("firm_late")
+    assert not made.plan.stated_eur("firm_late")
 
 
 def test_an_order_that_was_made_is_not_taken_from_the_week(small):
@@ -169,10 +170,10 @@ def test_an_order_that_was_made_is_not_taken_from_the_week(small):
     daily.make_plan(small)
     later = at(small, NOON + timedelta(days=6))
     added(later, "out conche 2025-11-26T00:00")
-    request, _ = daily.request_of(later, documents.kept(later).plans)
+    request, _ = daily.request_of(later, documents.kept(later)[0])
     kept = [item.kind for item in overrides.stored(documents.plans_folder(later))]
     assert kept == ["order", "outage"]
-    ended = documents.carried_out(documents.kept(later).plans, request.begin)
+    ended = documents.carried_out(documents.kept(later)[0], request.begin)
     made_kg = ended.loc[ended["stage"] == "moulding", "kg"].sum()
     last = market_day(request.end - timedelta(hours=1))
     weekly = daily.weekly_orders(small.settings.plant, market_day(NOON), last)
@@ -195,10 +196,10 @@ def test_a_preview_moves_planned_starts_freely_and_says_which(small):
     daily.make_plan(small)
     base, changed = daily.preview(small, {"out": "conche"})
     assert changed.kg.sum() > 0
-    conching = documents.stages_of(changed).query("machine == 'conche' and not begun")
+    conching = changed.stages.query("machine == 'conche' and not begun")
     assert (conching["start"] >= pd.Timestamp(changed.problem.request.begin + daily.OUT)).all()
     for plan in (base, changed):
-        assert plan.costs.of("moved", "frozen") == 0
+        assert plan.stated_eur("moved", "frozen") == 0
     result = summary.compare_previews(base, changed)
     assert (result["moved"]["as it is"] != result["moved"]["with the change"]).all()
     with pytest.raises(BadInput, match="no shift has more"):
@@ -207,7 +208,7 @@ def test_a_preview_moves_planned_starts_freely_and_says_which(small):
 
 def test_calendar_entries_update_and_are_cancelled(small):
     first = daily.make_plan(small)
-    stages = documents.stages_of(first.plan)
+    stages = first.plan.stages
     fewer = stages[stages["batch"] != stages["batch"].max()]
     text = documents.to_ics(fewer, small.as_of, stages)
     events = text.split("BEGIN:VEVENT")[1:]
@@ -255,7 +256,7 @@ def test_overrides_keep_author_reason_and_number(small):
 
 def test_a_replay_reads_no_later_plan_and_writes_beside_the_real_ones(small):
     daily.make_plan(at(small, EVENING))
-    assert documents.kept(small).plans == []
+    assert documents.kept(small)[0] == []
     replayed = replace(small, explicit_as_of=True)
     files = daily.make_plan(replayed).files
     assert all("replayed" in file for file in files)
@@ -335,17 +336,17 @@ def test_contract_advice_rests_on_the_meter_where_there_are_four_weeks(small):
 
 def test_the_saving_of_the_month_is_of_finished_kilograms(small):
     first = daily.make_plan(small)
-    end = documents.stages_of(first.plan).groupby("batch")["end"].max().min()
+    end = first.plan.stages.groupby("batch")["end"].max().min()
     later = at(small, end.to_pydatetime())
     eur_kg = first.costs["paid_eur"] / first.costs["kg"]
-    saved = review.saved_this_month(later, documents.kept(later).plans)
+    saved = review.saved_this_month(later, documents.kept(later)[0])
     assert saved == pytest.approx(250 * (eur_kg["shift_full"] - eur_kg["plan"]))
     month_later = at(small, NOON + timedelta(days=30))
-    assert review.saved_this_month(month_later, documents.kept(month_later).plans) == 0
+    assert review.saved_this_month(month_later, documents.kept(month_later)[0]) == 0
 
 
 def test_an_outage_that_begins_between_two_seconds_is_laid_on_the_grid(small):
     added(at(small, NOON + timedelta(microseconds=1234)), "out conche 2025-11-20T12:00")
     made = daily.make_plan(at(small, NOON + timedelta(microseconds=5000)))
-    conching = documents.stages_of(made.plan).query("machine == 'conche'")
+    conching = made.plan.stages.query("machine == 'conche'")
     assert (conching["start"] >= pd.Timestamp("2025-11-20T11:00Z")).all()

@@ -1,12 +1,14 @@
 """What is demanded over many days: neither more nor less than the weeks add up to."""
 
 from datetime import timedelta
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from factory_lib.clock import day_start, market_day
 from factory_lib.context import RunContext
+from factory_lib.frames import tidy
 from factory_lib.planner.request import Order
 from factory_lib.planning import daily, documents
 from factory_lib.planning.overrides import add, parse
@@ -17,7 +19,7 @@ DAY = timedelta(days=1)
 
 
 def kept(
-    ctx: RunContext, demand: daily.OpenOrders, kg: float, number: int
+    ctx: RunContext, carried: dict[str, Any], kg: float, number: int
 ) -> documents.PlanDocument:
     """Return a plan of one batch, finished on the day that it is made."""
     begin = pd.Timestamp(ctx.as_of)
@@ -29,9 +31,8 @@ def kept(
         made_at=ctx.as_of,
         begin=ctx.as_of,
         end=ctx.as_of + 7 * DAY,
-        first_demand=demand.first,
         stages=documents._stages(pd.DataFrame, [row] if kg else []),
-        surplus_kg=demand.surplus_kg,
+        **carried,
     )
 
 
@@ -42,11 +43,11 @@ def run(ctx, days: int, makes) -> tuple[list[documents.PlanDocument], list[float
     for n in range(days):
         today = daily.replace(ctx, as_of=NOON + n * DAY)
         recent = [p for p in plans if p.made_at >= today.as_of - documents.MONTH]
-        demand = daily.demand(today, recent, today.as_of, daily.DAYS)
-        kg = makes(n, demand.orders, day_start(market_day(today.as_of) + DAY))
-        plans.append(kept(today, demand, kg, n + 1))
+        orders, carried = daily.demand(today, recent, today.as_of, daily.DAYS)
+        kg = makes(n, orders, day_start(market_day(today.as_of) + DAY))
+        plans.append(kept(today, carried, kg, n + 1))
         made.append(kg)
-        still.append(sum(order.kg for order in demand.orders))
+        still.append(sum(order.kg for order in orders))
     return plans, made, still
 
 
@@ -88,6 +89,27 @@ def test_what_stayed_open_for_two_weeks_is_dropped_once(ctx):
     assert made[26] == pytest.approx(still[26] - (still[0] - made[0]), abs=500)
     weeks = [sum(made[n : n + 7]) for n in range(33, WEEKS * 7 - 7, 7)]
     assert weeks == pytest.approx([1000.0] * len(weeks))
+
+
+def test_what_was_produced_counts_on_a_day_without_a_plan_too(ctx):
+    ctx = daily.replace(ctx, as_of=NOON)
+    plans = [kept(ctx, {"first_demand": NOON.date(), "surplus_kg": {}}, 250.0, 1)]
+    (before, _), later = daily.demand(ctx, plans, NOON + 2 * DAY, 7), NOON + 4 * DAY
+    rows = tidy(
+        "produced_kg",
+        pd.DatetimeIndex([day_start(NOON.date() + n * DAY) for n in (0, 1, 2)]).as_unit("s"),
+        [200.0, 0.0, 300.0],
+        place="site",
+        source="production_file",
+        kind="observed",
+        resolution_s=86400,
+        retrieved_at=later,
+    )
+    ctx.store.write(rows, run_id="test")
+    after, _ = daily.demand(daily.replace(ctx, as_of=later), plans, NOON + 2 * DAY, 7)
+    assert sum(o.kg for o in before) - sum(o.kg for o in after) == pytest.approx(-50.0)
+    after, _ = daily.demand(daily.replace(ctx, as_of=later), plans, NOON + 3 * DAY, 6)
+    assert sum(o.kg for o in before) - sum(o.kg for o in after) == pytest.approx(250.0)
 
 
 def test_an_order_that_was_made_is_never_demanded_again(ctx):

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -141,7 +142,7 @@ def test_a_plan_says_what_gave_way(small, situation, status, summary_says, alert
     serious = result["gave_way"]["gave_way"].isin([summary.RELAXATIONS[k] for k in summary.SERIOUS])
     assert serious.any() == (status == "warn")
     if situation is closed_and_no_overtime:
-        assert not made.plan.costs.of("overtime")
+        assert not made.plan.stated_eur("overtime")
     if situation is one_machine_at_a_time:
         assert made.plan.power()["import_kw"].max() <= 70.0
     json.dumps(dict(result.metrics), allow_nan=False)
@@ -204,11 +205,11 @@ def test_a_damaged_plan_file_costs_that_plan_alone(small, whole, content):
     file.write_bytes(content)
     if not whole:
         (folder / "plan.json").write_bytes(content)
-    assert [plan.made_at for plan in documents.kept(small).plans] == (
+    assert [plan.made_at for plan in documents.kept(small)[0]] == (
         [NOON - 24 * HOUR, NOON - 2 * HOUR] if whole else [NOON - 24 * HOUR]
     )
     named = (str(file),) if whole else (str(file), str(folder / "plan.json"))
-    assert documents.kept(small).damaged == named
+    assert documents.kept(small)[1] == named
 
 
 def test_a_damaged_plan_file_is_named_beside_the_plan(small):
@@ -220,15 +221,21 @@ def test_a_damaged_plan_file_is_named_beside_the_plan(small):
     assert "110000Z.json is damaged and left out" in result.notes[0]
 
 
-def test_a_damaged_file_of_overrides_is_named_with_what_to_do(small):
+def test_a_damaged_file_of_overrides_costs_itself_alone_and_is_set_aside_by_the_next_one(small):
     folder = documents.plans_folder(small)
     folder.mkdir(parents=True)
     (folder / overrides.FILE).write_text("[{")
-    with pytest.raises(BadInput, match="overrides"):
-        daily.make_plan(small)
-    with pytest.raises(BadInput, match="overrides"):
-        added(small, "out conche 2025-11-26T12:00")
+    daily.preview(small, {})
+    made, result = planned(small)
+    assert len(made.plan.jobs)
+    assert result.status == "warn"
+    assert f"{overrides.FILE} is damaged and left out" in result.notes[0]
     assert (folder / overrides.FILE).read_text() == "[{"
+    added(small, "out conche 2025-11-26T12:00")
+    assert [item.kind for item in overrides.stored(folder)] == ["outage"]
+    (aside,) = overrides.damaged(folder)
+    assert Path(aside).read_text() == "[{"
+    assert f"{aside} is damaged and left out" in planned(small)[1].notes[0]
 
 
 @pytest.mark.parametrize(
@@ -247,14 +254,14 @@ def test_an_override_that_no_plan_can_keep_is_refused(small, word, problem):
 
 def test_batches_of_another_plant_are_left_out_and_named(small):
     first, _ = planned(small)
-    start = min(min(batch.starts.values()) for batch in first.plan.batches)
+    start = first.plan.stages["start"].min().to_pydatetime()
     stages = small.settings.plant.stages
     renamed = changed(small, stages=(structs.replace(stages[0], name="blending"), *stages[1:]))
     later = replace(renamed, as_of=start + 2 * HOUR)
     _, result = planned(later)
     named = [note for note in result.notes if "of the plan before is left out" in note]
     assert result.status == "warn"
-    assert len(named) == len(first.plan.batches)
+    assert len(named) == len(first.plan.jobs)
 
 
 def test_a_batch_lost_in_its_last_stage_is_never_counted_as_made():
@@ -281,17 +288,20 @@ def test_a_batch_lost_in_its_last_stage_is_never_counted_as_made():
     assert done(plan(-1, 1, 2), plan(3)) == [1, 2]  # finished before
 
 
-def test_a_replay_knows_no_outage_and_no_order_of_later(small):
+def test_a_replay_knows_no_override_of_later(small):
     added(replace(small, as_of=NOON + HOUR), "out conche 2025-11-21T00:00")
     added(replace(small, as_of=NOON + HOUR), "order standard 100 2025-11-21T00:00")
+    added(replace(small, as_of=NOON + HOUR), "pin standard mixing 08:00")
     request, _ = daily.request_of(small, [])
     assert not request.outages
+    assert not request.pins
     assert not any(order.firm for order in request.orders)
+    assert not overrides.active(documents.plans_folder(small), NOON)
     assert daily.request_of(replace(small, as_of=NOON + HOUR), [])[0].outages
 
 
 def test_prices_that_are_missing_are_named_by_their_hours(small):
-    with pytest.raises(BadInput, match=r"quarters between .* and .* have no price: neither"):
+    with pytest.raises(BadInput, match=r"slots of the window have no price, from .* to .*\."):
         daily.make_plan(replace(small, as_of=NOON + timedelta(days=60)))
 
 
@@ -317,13 +327,13 @@ def test_a_plan_over_a_special_day(settings, monkeypatch, now, warmer_k, quarter
         ctx = hourly(ctx)
         made, result = planned(ctx)
         critical = made.plan.problem.critical
-        runs = made.plan.table().query("activity == 'run'")
+        runs = made.plan.stages
         for s, stage in enumerate(ctx.settings.plant.stages):
             hot = made.plan.problem.index[critical[s]]
             for row in runs[runs["stage"] == stage.name].itertuples():
                 assert not ((hot >= row.start) & (hot < row.end)).any()
         assert says in "\n".join(result.notes)
-        late = made.plan.costs.of("late")
+        late = made.plan.stated_eur("late")
         assert (late > 0) == (result.status == "warn")
         assert (runs["end"] - runs["start"]).dt.total_seconds().min() >= 3600
         assert made.plan.kg.sum() > 0 or late > 0

@@ -236,6 +236,11 @@ def test_a_shift_sheet_says_what_to_do_when_in_the_language_of_the_shift() -> No
     nothing = views.shift_sheet(Context(), steps[:0], "en")
     assert nothing.text.splitlines()[1] == "Nothing to start."
     assert "Nothing to start." in nothing.html
+    named = views.shift_sheet(Context(), steps[:0], "en", "2025-11-20")
+    assert "Nothing to start by the end of Thursday 20 November." in named.text
+    assert "Nada que empezar hasta el fin del jueves 20 de noviembre." in (
+        views.shift_sheet(Context(), steps[:0], until="2025-11-20").html
+    )
 
 
 def test_a_shift_sheet_is_one_table_in_local_times_that_marks_what_is_on_time() -> None:
