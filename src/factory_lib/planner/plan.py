@@ -134,15 +134,7 @@ class Plan:
     def _wishes(self, model: Model, solution: Floats) -> Iterator[Wish]:
         problem = self.problem
         slack = problem.plant.slack
-        days = problem.mark_days
-        off_kg = solution[model.off_orders]
-        for order, late, kg, eur in zip(
-            problem.orders, problem.late, off_kg, problem.eur_kg, strict=True
-        ):
-            name = order.name or order.product
-            wish = "preferred_day" if np.isfinite(order.kg) else "extra_kg"
-            yield wish, name, kg * days * ~late, eur / days, problem.marks
-            yield "firm_late" if order.firm else "late", name, kg * late, eur, problem.marks
+        yield from self._off_orders(solution[model.off_orders])
         slots = np.arange(len(problem.stamps))
         for s, stage in enumerate(problem.stages):
             runs = [float(act.kind == "run" and act.stage == s) for act in problem.activities]
@@ -169,6 +161,17 @@ class Plan:
             gone = np.array([max(0.0, count - kept)])
             name = f"{product} {problem.stages[s].name}"
             yield kind, name, gone, problem.keep_eur[kind], slots[[slot]]
+
+    def _off_orders(self, off_kg: Floats) -> Iterator[Wish]:
+        problem = self.problem
+        days = problem.mark_days
+        for order, late, kg, eur in zip(
+            problem.orders, problem.late, off_kg, problem.eur_kg, strict=True
+        ):
+            name = order.name or order.product
+            wish = "preferred_day" if np.isfinite(order.kg) else "extra_kg"
+            yield wish, name, kg * days * ~late, eur / days, problem.marks
+            yield "firm_late" if order.firm else "late", name, kg * late, eur, problem.marks
 
     def _numbers(self) -> Ints:
         """Return a number for each batch: its own, the one planned nearest, or a new one.

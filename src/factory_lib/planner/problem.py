@@ -206,9 +206,9 @@ class Problem:
                 f"{self.plant.slot_min} min."
             )
         stages = [stage.name for stage in self.stages]
-        known = {"product": self.plant.variants, "machine": self.plant.machines, "stage": stages}
+        present = {"product": self.plant.variants, "machine": self.plant.machines, "stage": stages}
         for item in (*request.orders, *request.outages, *request.pins):
-            for kind, names in known.items():
+            for kind, names in present.items():
                 name = getattr(item, kind, None)
                 if name is not None and name not in names:
                     raise BadInput(f"There is no {kind} {name!r}; there are {', '.join(names)}.")

@@ -62,7 +62,7 @@ class PlanDocument(msgspec.Struct, frozen=True):
 
     @property
     def saved_eur_kg(self) -> float:
-        """What a kilogram costs less than begun with the shift; NaN where that is not known."""
+        """Return what a kilogram costs less than begun with the shift; NaN where unknown."""
         return self.eur_kg.get(BASELINE, np.nan) - self.eur_kg.get("plan", np.nan)
 
 
@@ -82,14 +82,20 @@ def kept(ctx: RunContext, since: date | None = None) -> tuple[list[PlanDocument]
     tuple of str
         The files that should hold a plan and do not.
     """
-    folder = plans_folder(ctx)
-    first = str(since or market_day(ctx.as_of) - MONTH)
-    files = {*(ctx.settings.paths.data / "plans").glob(KEPT), *folder.glob(KEPT)}
-    days = [file for file in files if first <= file.parent.name <= str(market_day(ctx.as_of))]
-    plans = {file: _document(file) for file in [*sorted(days), *folder.glob("plan.json")]}
+    files = _files(ctx, since or market_day(ctx.as_of) - MONTH)
+    plans = {file: _document(file) for file in files}
     by_time = {plan.made_at: plan for plan in plans.values() if plan and plan.made_at <= ctx.as_of}
-    damaged = sorted(str(file) for file, plan in plans.items() if plan is None)
-    return [by_time[at] for at in sorted(by_time)], tuple(damaged)
+    damaged = [str(file) for file, plan in plans.items() if plan is None]
+    return [plan for _, plan in sorted(by_time.items())], tuple(damaged)
+
+
+def _files(ctx: RunContext, first: date) -> list[Path]:
+    """Return the files of plans of the days from ``first`` to today, each once."""
+    folder = plans_folder(ctx)
+    files = {*(ctx.settings.paths.data / "plans").glob(KEPT), *folder.glob(KEPT)}
+    today = str(market_day(ctx.as_of))
+    days = [file for file in files if str(first) <= file.parent.name <= today]
+    return [*sorted(days), *folder.glob("plan.json")]
 
 
 def _document(file: Path) -> PlanDocument | None:

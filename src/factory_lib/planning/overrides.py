@@ -14,7 +14,6 @@ from factory_lib.planner.request import Order, Outage, Pin
 from factory_lib.settings.plant import Plant
 
 FILE = "overrides.json"
-FILES = "overrides*.json"
 REMEMBERED = timedelta(days=14)  # what was demanded before is not made up for
 EARLY_EUR_KG_DAY = 0.05  # of an extra order that is finished before it is due
 HOW = (
@@ -64,7 +63,9 @@ def stored(folder: Path) -> tuple[Override, ...]:
 
 def damaged(folder: Path) -> tuple[str, ...]:
     """Return the files of overrides that cannot be read, those set aside too."""
-    return tuple(str(file) for file in sorted(folder.glob(FILES)) if _read(file) is None)
+    return tuple(
+        str(file) for file in sorted(folder.glob("overrides*.json")) if _read(file) is None
+    )
 
 
 def _read(file: Path) -> tuple[Override, ...] | None:
@@ -77,10 +78,10 @@ def _read(file: Path) -> tuple[Override, ...] | None:
 
 def fitting(folder: Path, plant: Plant, now: datetime) -> tuple[Override, ...]:
     """Return the overrides known by ``now`` that name what the plant has."""
-    return tuple(item for item in known(folder, now) if not _unknown(item, plant))
+    return tuple(item for item in created_by(folder, now) if not _unknown(item, plant))
 
 
-def known(folder: Path, now: datetime) -> tuple[Override, ...]:
+def created_by(folder: Path, now: datetime) -> tuple[Override, ...]:
     """Return the stored overrides that had been created by ``now``."""
     return tuple(
         item
@@ -112,7 +113,7 @@ def remarks(items: Sequence[Override], plant: Plant, begin: datetime, end: datet
 
 def active(folder: Path, now: datetime) -> tuple[Override, ...]:
     """Return the overrides that reach beyond ``now``."""
-    return tuple(item for item in known(folder, now) if item.end > now)
+    return tuple(item for item in created_by(folder, now) if item.end > now)
 
 
 def store(folder: Path, items: Sequence[Override]) -> None:
@@ -151,13 +152,13 @@ def remove_override(folder: Path, number: int) -> Override:
     BadInput
         If there is none of that number.
     """
-    items = {item.number: item for item in stored(folder)}
-    if number not in items:
+    items = stored(folder)
+    removed = [item for item in items if item.number == number]
+    if not removed:
         next_step = "`factory plan override list` shows those that there are."
         raise BadInput(f"There is no override {number}.", next_step=next_step)
-    removed = items.pop(number)
-    store(folder, [*items.values()])
-    return removed
+    store(folder, [item for item in items if item.number != number])
+    return removed[0]
 
 
 def outages(items: Sequence[Override], begin: datetime, end: datetime) -> tuple[Outage, ...]:
