@@ -18,6 +18,8 @@ from factory_lib.monitoring import alerts
 from factory_lib.runs import runner
 from factory_lib.settings import Settings
 
+# Each hour trained on needs the price band of 90 days, and a training a thousand of them.
+LEAST_DAYS = 120
 DEMO_PAUSE = timedelta(minutes=5)  # longer than a demo takes
 CHAIN = (
     "ingest",
@@ -39,7 +41,13 @@ commands = click.Group()
 
 
 @commands.command("demo")
-@click.option("--days", type=int, default=210, show_default=True, help="Simulated days of history.")
+@click.option(
+    "--days",
+    type=click.IntRange(min=LEAST_DAYS),
+    default=210,
+    show_default=True,
+    help="Simulated days of history.",
+)
 @common_options
 def demo(profile: str | None, days: int, as_json: bool) -> int:
     """Run the jobs from ingestion to plan on simulated data, offline.

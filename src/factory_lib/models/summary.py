@@ -139,7 +139,7 @@ def summarise_training(
 def _starts_notes(starts: pd.DataFrame) -> list[str]:
     """Return how the forests for the start of a batch compare with the rule."""
     if "rule" not in starts.index:
-        return ["The start of a batch: too few days for forests beside the rule, which serves."]
+        return ["The start of a batch: too few days to judge the rule beside forests. It serves."]
     rule = starts.loc["rule"]
     forest = starts.loc["forest"]
     better = forest["right"] > rule["right"] and forest["regret_mae_eur"] < rule["regret_mae_eur"]

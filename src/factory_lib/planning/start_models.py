@@ -9,6 +9,7 @@ so it serves in any case.
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, time, timedelta
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -72,8 +73,7 @@ def past_starts(hourly: pd.DataFrame, lay: Lay) -> pd.DataFrame:
         usual_eur=usual, matured_at=index + pd.Timedelta(hours=hours)
     )
     unknown = hourly[PRICE].isna()[::-1].rolling(hours).sum()[::-1]  # NaN at the end
-    judged: pd.DataFrame = starts[(unknown == 0).to_numpy() & np.isfinite(usual)]
-    return judged
+    return pd.DataFrame(starts[(unknown == 0).to_numpy() & np.isfinite(usual)])
 
 
 def examples(history: History, starts: pd.DataFrame, plant: Plant) -> Examples:
@@ -85,29 +85,21 @@ def examples(history: History, starts: pd.DataFrame, plant: Plant) -> Examples:
     share = (starts[REGRET] / starts["usual_eur"]).clip(upper=1.0)
     hourly = history.hourly.assign(**{SHARE: share.reindex(history.hourly.index)})
     delay = (starts["matured_at"] - starts.index).iloc[0] - timedelta(seconds=HOUR_S)
-
-    def known_until(issued_at: datetime) -> datetime:
-        until: datetime = history.known_until[PRICE](issued_at) - delay
-        return until
-
+    price_until = history.known_until[PRICE]
+    known_until = {**history.known_until, SHARE: lambda issued_at: price_until(issued_at) - delay}
     first, last = (market_day(starts.index[edge].to_pydatetime()) for edge in (0, -1))
     rows = horizon.horizon_rows(horizon.issue_times(first, last, (ISSUED,)))
     working = operators(plant, pd.DatetimeIndex(starts.index), HOUR_S) > 0
     rows = rows[rows["day_ahead"] & rows["target_start"].isin(starts.index[working])]
-    view = horizon.AsOfView(hourly, rows, {**history.known_until, SHARE: known_until})
+    view = horizon.AsOfView(hourly, rows, known_until)
     shares = dict(enumerate(view.same_hour(SHARE, 4)))
     shares[7] = view.known_values(SHARE, view.target_s - 7 * DAY_S)
     x = horizon.horizon_features(view, rows)
     x = x.assign(**{f"{SHARE}_{days}": values for days, values in shares.items()})
     y = starts.loc[rows["target_start"]].set_axis(rows.index)
-    persistent = y[[CLASS, REGRET]].set_axis(pd.DatetimeIndex(rows["target_start"]))
-    return Examples(rows, x, y.join(_day_before(persistent).set_axis(rows.index)))
-
-
-def _day_before(targets: pd.DataFrame) -> pd.DataFrame:
-    """Return class and regret at the same local hour of the working day before."""
-    hour = pd.DatetimeIndex(targets.index).tz_convert(MADRID).hour
-    return targets.groupby(hour).shift().add_suffix("_persistence")
+    hour = rows["target_start"].dt.tz_convert(MADRID).dt.hour
+    day_before = y[[CLASS, REGRET]].groupby(hour).shift()  # the working one
+    return Examples(rows, x, y.join(day_before.add_suffix("_persistence")))
 
 
 def forecast_starts(
@@ -195,20 +187,20 @@ def score_starts(y: pd.DataFrame) -> pd.DataFrame:
         off at most), ``regret_mae_eur`` where a chain could begin; a forecast without a
         chain counts as a usual batch.
     """
-    y = y.dropna(axis="columns", how="all")
-    names = [name for name in CANDIDATES if f"{CLASS}_{name}" in y]
+    filled = y.columns[y.notna().any()]
+    names = [name for name in CANDIDATES if f"{CLASS}_{name}" in filled]
     y = y.dropna(subset=[f"{CLASS}_{name}" for name in names])
-    codes = {name: _codes(y[f"{CLASS}_{name}"]) for name in names}
     actual = _codes(y[CLASS])
     possible = y[np.isfinite(y[REGRET])]
     rows = {}
     for name in names:
+        off = np.abs(_codes(y[f"{CLASS}_{name}"]) - actual)
         forecast = possible[f"{REGRET}_{name}"].replace(np.inf, np.nan)
         error = forecast.fillna(possible["usual_eur"]) - possible[REGRET]
         rows[name] = {
             "hours": len(y),
-            "right": float((codes[name] == actual).mean()),
-            "within_one": float((np.abs(codes[name] - actual) <= 1).mean()),
+            "right": float((off == 0).mean()),
+            "within_one": float((off <= 1).mean()),
             "regret_mae_eur": float(error.abs().mean()),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("by")
@@ -231,17 +223,13 @@ def judge_starts(
     """
     settings = ctx.settings
     terms = (settings.plant, settings.contract, inputs.tariff_of(settings))
-    tolls = settings.tariff.price_basis != "pvpc"
-
-    def lay(hourly: pd.DataFrame) -> OneBatch:
-        return one_batch(*terms, hourly, tolls=tolls)
-
+    lay = partial(one_batch, *terms, tolls=settings.tariff.price_basis != "pvpc")
     recent = history.hourly[-24 * LEARNT_DAYS :]
     recent = recent[recent[PRICE].first_valid_index() :]
     enough = recent[PRICE].count() > FEWEST_HOURS
     starts = past_starts(recent, lay) if enough else recent[:0]
     if len(starts) < FEWEST_HOURS:
-        return score_starts(pd.DataFrame({CLASS: [], REGRET: []}))
+        return score_starts(pd.DataFrame(columns=[CLASS, REGRET], dtype=np.float64))
     data = examples(history, starts, settings.plant)
     begin = data.rows["issued_at"].max() - timedelta(days=TESTED_DAYS)
     known_until = history.known_until[PRICE]
@@ -263,11 +251,9 @@ def held_out_paths(
         issue_day = local_dates(pd.DatetimeIndex(forecast.index)) - lead
         parts.append(pd.DataFrame({PRICE: forecast, "issue_day": issue_day}))
     table = pd.concat(parts).dropna()
-    # of the shortest days, ends included
-    whole = pd.Timedelta(days=len(CHAIN_DAYS), hours=-2)
-    paths = {}
-    for day, path in table.groupby("issue_day"):
-        span = path.index[-1] - path.index[0]
-        if span >= whole and len(path) == span / pd.Timedelta(hours=1) + 1:
-            paths[local_instant(pd.Timestamp(str(day)).date(), ISSUED)] = path[PRICE]
-    return paths
+    shortest = 24 * len(CHAIN_DAYS) - 1
+    return {
+        local_instant(pd.Timestamp(str(day)).date(), ISSUED): path[PRICE]
+        for day, path in table.groupby("issue_day")
+        if len(path) >= shortest and pd.infer_freq(pd.DatetimeIndex(path.index)) == "h"
+    }

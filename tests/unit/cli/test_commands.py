@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pandas as pd
 import pytest
 
-from factory_lib.cli import main
-from factory_lib.context import RunContext
+from factory_lib.cli import jobs, main
+from factory_lib.context import RunContext, open_context
+from factory_lib.planning import recommendation
 from tests.unit.conftest import SLOTS, Fill
 
 WINDOW = ["--since", "2026-04-13", "--until", "2026-04-13T00:00:00Z"]
@@ -151,6 +155,30 @@ def test_a_what_if_that_cannot_be_read_is_refused(
 ) -> None:
     assert main(["predict", "--what-if", *given]) == 2
     assert "--what-if needs" in capsys.readouterr().err
+
+
+def test_a_prediction_has_the_advice_of_its_own_run_alone(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {}
+    monkeypatch.setattr(jobs, "run_jobs", lambda *_, **given: options.update(given) or 0)
+    assert main(["predict", "--json"]) == 0
+    of_run = options["details"]
+    assert of_run(SimpleNamespace(as_of="2026-03-02T10:00:00Z")) == {"advice": None}
+    with open_context("live") as ctx:
+        recommendation.save_advice(ctx, pd.DataFrame(columns=recommendation.ADVICE))
+        issued_at = f"{ctx.as_of:%Y-%m-%dT%H:%M:%SZ}"
+    advice = of_run(SimpleNamespace(as_of=issued_at))["advice"]
+    assert advice == {"issued_at": issued_at, "simulated": False, "hours": []}
+    assert of_run(SimpleNamespace(as_of="2026-03-02T10:00:00Z")) == {"advice": None}
+
+
+def test_a_demo_too_short_to_train_on_is_refused(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", "--days", "60"]) == 2
+    assert "x>=120" in capsys.readouterr().err
+    assert not (home / "data").exists()
 
 
 @pytest.mark.parametrize("humidity", ["500", "-1", "nan"])

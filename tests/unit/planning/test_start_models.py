@@ -11,11 +11,14 @@ from factory_lib.catalogue import Kind, default_catalogue
 from factory_lib.clock import local_instant
 from factory_lib.domain.indices import CLASSES
 from factory_lib.features.horizon import PRICE, VALUES
-from factory_lib.models.history import History
+from factory_lib.models.history import History, load_history
+from factory_lib.models.retrain_trigger import result_from_json, result_to_json
 from factory_lib.models.scores import Examples
+from factory_lib.models.summary import summarise_training
 from factory_lib.planning import start_models
 from factory_lib.planning.recommendation import OneBatch, one_batch
 from factory_lib.planning.start_models import CLASS, REGRET, past_starts, score_starts
+from factory_lib.results import JobResult
 
 DAYS = 130
 INDEX = pd.date_range("2026-01-05", periods=24 * DAYS, freq="h", tz="UTC", unit="s", name="start")
@@ -136,3 +139,34 @@ def test_scores_are_of_the_hours_that_all_forecasts_have():
     assert table["right"].tolist() == pytest.approx([1 / 3, 1 / 3])
     assert table["within_one"].tolist() == pytest.approx([2 / 3, 2 / 3])
     assert table["regret_mae_eur"].tolist() == pytest.approx([2.0, 20.0])
+
+
+def notes_of(starts: pd.DataFrame) -> str:
+    numbers = dict.fromkeys(("mae", "naive_mae", "rmae", "accuracy", "train_rows"), 1.0)
+    numbers |= {"persistence_accuracy": 0.5, "majority_accuracy": 0.4}
+    metrics = {**numbers, "data_from": "2026-01-01", "data_until": "2026-02-01"}
+    tables = {"decisions": pd.DataFrame(), "starts": starts}
+    return " ".join(summarise_training(metrics, tables, [], "", "run").notes)
+
+
+@pytest.mark.parametrize(
+    ("forest", "words"),
+    [
+        pytest.param((0.6, 5.0), "71% and 4.0 EUR. The rule serves.", id="worse"),
+        pytest.param((0.8, 3.0), "serves even so", id="better"),
+    ],
+)
+def test_the_page_says_that_the_rule_serves(forest, words):
+    rows = {"rule": (0.71, 4.0), "forest": forest}
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["right", "regret_mae_eur"])
+    assert words in notes_of(table.assign(hours=600))
+    assert "too few days to judge the rule" in notes_of(table[:0])
+
+
+def test_too_short_a_history_has_no_forests(works):
+    history = load_history(works, 35)
+    table = start_models.judge_starts(works, history, None, None)
+    assert table.empty
+    assert table.index.name == "by"
+    result = JobResult("ok", "", tables={"starts": table})
+    assert result_from_json(result_to_json(result))["starts"].empty
