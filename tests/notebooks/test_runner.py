@@ -397,13 +397,19 @@ def test_a_parameter_of_the_settings_that_the_notebook_lacks_fails_the_run(
     ],
 )
 def test_a_parameter_is_read_as_its_notebook_declares_it(
-    checkout: Settings, make_notebook: MakeNotebook, declared: str, typed: str, value: object
+    checkout: Settings,
+    make_notebook: MakeNotebook,
+    caplog: pytest.LogCaptureFixture,
+    declared: str,
+    typed: str,
+    value: object,
 ) -> None:
     make_notebook("typed", "1", parameters=f"profile = ''\nas_of = ''\n{declared}")
     name = re.split(r"\W", declared, maxsplit=1)[0]
     _, record = run(checkout, "typed", **{name: typed})
     assert record.parameters[name] == value
     assert type(record.parameters[name]) is type(value)
+    assert not [line for line in caplog.records if line.name == "papermill"]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ The source notebook and the parameters are never changed; the output notebook is
 report and re-run input at once.
 """
 
+import logging
 import os
 import re
 import signal
@@ -305,6 +306,8 @@ def _execute_cells(
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from traitlets.config import Config
 
+    # it warns of an annotation like "int | None"; the parameters were checked before
+    logging.getLogger("papermill").setLevel(logging.ERROR)
     os.environ[AS_OF_ENV] = present  # which the kernel takes for now
     # A termination, or the end of the terminal, ends the run like Ctrl-C: the kernel's loop
     # swallows other exceptions.
