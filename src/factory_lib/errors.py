@@ -23,8 +23,10 @@
     │   ├── OriginMismatch       simulated and real data would have been mixed
     │   ├── SchemaMismatch       the store was written by another version
     │   └── WriteNotConfirmed    what was written was not there when read again
+    ├── MachineError             the disk, a file, a database or the memory of this machine
     ├── TooFewRows               not enough real history to train on
     ├── ModelError
+    │   ├── RegistryUnavailable  the registry is away, or its database cannot be used
     │   ├── ModelMissing         no version carries the alias
     │   └── ModelIncompatible    the stored version cannot be loaded here
     └── JobError
@@ -33,7 +35,7 @@
         └── UnknownParameter     a parameter that the notebook does not declare
 
 ``exit_code`` is what the command line returns: 1 failed, 2 unusable input, 69 a service
-is away, 75 locked.
+is away, 74 the machine refuses, 75 locked.
 """
 
 from datetime import datetime
@@ -234,6 +236,12 @@ class WriteNotConfirmed(StoreError):
     default_next_step = "Run the same command again: it completes the write."
 
 
+class MachineError(FactoryError):
+    """The machine refuses: a full disk, a damaged database, a missing right, no memory."""
+
+    exit_code = 74
+
+
 class TooFewRows(FactoryError):
     """There is not enough real history for what was asked."""
 
@@ -249,6 +257,16 @@ class TooFewRows(FactoryError):
 
 class ModelError(FactoryError):
     """A model cannot be had."""
+
+
+class RegistryUnavailable(ModelError):
+    """The registry does not answer, or its database is damaged or locked."""
+
+    exit_code = 69
+    default_next_step = "See `factory doctor`; `factory restore` brings champions back."
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"The registry of models cannot be used: {why.rstrip('.')}.")
 
 
 class ModelMissing(ModelError):

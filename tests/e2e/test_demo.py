@@ -257,4 +257,4 @@ def test_the_commands_of_a_demo_profile_answer_in_json(demo: Demo) -> None:
     )
     assert result["metrics"]["present"] > 0
     jobs = json.loads(factory(demo.home, "jobs", "--profile", "demo", "--json").stdout)
-    assert {job["job"] for job in jobs if job["status"] == "ok"} == set(demo_job.CHAIN)
+    assert {job["job"] for job in jobs if job["status"] in ("ok", "warn")} == set(demo_job.CHAIN)

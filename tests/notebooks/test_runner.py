@@ -391,7 +391,7 @@ def test_a_parameter_of_the_settings_that_the_notebook_lacks_fails_the_run(
     [
         pytest.param("since = ''", "20251101", "20251101", id="digits that are text"),
         pytest.param("days = 1", "3", 3, id="number"),
-        pytest.param("days: int | None = None", "none", None, id="none"),
+        pytest.param("days: int = None", "none", None, id="none"),
         pytest.param("share = 0.5", "1", 1.0, id="whole where a fraction is meant"),
         pytest.param("force = False", "yes", True, id="truth"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +22,20 @@ from tests.support.week import NOON, furnish
 FIRST = datetime(2026, 4, 12, 22, 0, tzinfo=UTC)
 SLOTS = 192
 Fill = Callable[..., int]
+FillIn = Callable[..., int]
 
 
 @pytest.fixture
-def fill(ctx: RunContext) -> Fill:
+def fill(ctx: RunContext, fill_in: FillIn) -> Fill:
     """Write ``slots`` prices from ``FIRST`` on; each is ``value`` plus its number."""
+    return partial(fill_in, ctx)
 
-    def write(value: float = 50.0, slots: int = SLOTS) -> int:
+
+@pytest.fixture
+def fill_in() -> FillIn:
+    """Write prices into the store of a given context."""
+
+    def write(ctx: RunContext, value: float = 50.0, slots: int = SLOTS) -> int:
         starts = epoch(FIRST) + QUARTER_S * np.arange(slots)
         rows = frames.tidy(
             series="spot_eur_mwh",

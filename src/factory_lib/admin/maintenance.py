@@ -1,26 +1,21 @@
-"""Backups and the weekly maintenance, while other processes go on writing.
+"""The weekly maintenance, while other processes go on writing, and copies between backends.
 
-A backup is a folder ``data/<profile>/backup/<instant>/`` with store, shared state and a
-manifest of their checksums. The models are none of it: they can be trained again.
-Maintenance checks for damage and takes one; then old things are removed and the rest
-compacted.
+It checks for damage, takes a backup and restores that into a temporary folder; then old
+things are removed and the rest compacted.
 """
 
-import hashlib
-import json
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 from msgspec import structs
 
+from factory_lib.admin import backup
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput, StoreUnavailable
-from factory_lib.files import lock, write_atomically
 from factory_lib.models import registry
 from factory_lib.results import JobResult
 from factory_lib.runs import records
@@ -28,82 +23,7 @@ from factory_lib.settings.records import StoreSettings
 from factory_lib.state import alerts, calls
 from factory_lib.store import copying, open_store
 
-FILES = ("store.db", "state.db")
-MANIFEST = "manifest.json"
 TICKS_KEPT = timedelta(days=400)  # rolled up by day: a year of them is small
-
-
-# -- backups -----------------------------------------------------------------------------
-
-
-def take_backup(ctx: RunContext) -> Path:
-    """Write a backup and return its folder; it is complete once it has its manifest.
-
-    The state comes first: every value that it counts as stored is then in the store as
-    well, and a value that it does not know yet is only requested again.
-    """
-    folder = _root(ctx) / f"{ctx.clock.now():%Y-%m-%dT%H%M%SZ}"
-    if folder.exists():
-        raise BadInput(
-            f"{folder} exists.", next_step="Try again in a second: a backup never replaces another."
-        )
-    folder.mkdir(parents=True)
-    ctx.state.backup_to(folder / FILES[1])
-    inventory = copying.backup(ctx.store, folder / FILES[0])
-    manifest = {
-        "profile": ctx.profile,
-        "origin": ctx.store.origin,
-        "sha256": {name: _sha256(folder / name) for name in FILES},
-        "store": json.loads(inventory.to_json(orient="records", date_format="iso")),
-    }
-    write_atomically(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
-    return folder
-
-
-def list_backups(ctx: RunContext) -> list[Path]:
-    """Return the complete backups, newest first."""
-    folders = [file.parent for file in _root(ctx).glob(f"*/{MANIFEST}")]
-    return sorted(filter(_manifest_checksums, folders), reverse=True)
-
-
-def restore_backup(ctx: RunContext, folder: Path | None = None) -> tuple[Path, pd.DataFrame]:
-    """Restore store and state from a backup, by default the newest, after checking every file.
-
-    The state comes first, as in ``take_backup``: after a kill between the two it counts less as
-    stored than the store holds, which is only requested again, and repeating the restore
-    completes it. The other way round it would count as stored what is gone.
-
-    Returns
-    -------
-    (Path, DataFrame)
-        The backup, and the inventory of the store.
-
-    Raises
-    ------
-    BadInput
-        If there is no such backup, or it is damaged; nothing was changed then.
-    JobLocked
-        If a job is running.
-    """
-    source = folder or next(iter(list_backups(ctx)), None)
-    checksums = _manifest_checksums(source) if source else None
-    if source is None or checksums is None:
-        raise BadInput(
-            f"There is no complete backup {source or f'in {_root(ctx)}'}.",
-            next_step="Take or name another backup.",
-        )
-    damaged = [name for name in FILES if _sha256(source / name) != checksums[name]]
-    if damaged:
-        raise BadInput(
-            f"{', '.join(damaged)} of {source} differ from the manifest.",
-            next_step="Name another backup.",
-        )
-    with ExitStack() as locks:
-        for job in ctx.settings.jobs:
-            locks.enter_context(lock(ctx.settings.paths.lock(job), wait=False))
-        ctx.state.restore_from(source / FILES[1])
-        inventory = copying.restore(source / FILES[0], ctx.store)
-    return source, inventory
 
 
 def copy_to(ctx: RunContext, backend: Literal["sqlite", "influx"]) -> pd.DataFrame:
@@ -126,24 +46,6 @@ def copy_to(ctx: RunContext, backend: Literal["sqlite", "influx"]) -> pd.DataFra
         return copying.copy(ctx.store, target)
 
 
-def _manifest_checksums(folder: Path) -> dict[str, str] | None:
-    """Return the checksums of a backup's manifest; None if it or a file cannot be read."""
-    try:
-        checksums = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"]
-        return {name: str(checksums[name]) for name in FILES if (folder / name).stat()}
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _root(ctx: RunContext) -> Path:
-    return ctx.settings.paths.data / "backup"
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
 # -- maintenance --------------------------------------------------------------------------
 
 
@@ -164,6 +66,7 @@ def maintain(ctx: RunContext) -> JobResult:
     old = now - timedelta(days=ctx.settings.retention.runs_days)
     steps = [
         ("backups", *_backups(ctx)),
+        ("replaced", _remove_replaced(ctx, old), "files that a restore kept aside"),
         ("runs", _remove_runs(ctx, old), f"kept since {old:%Y-%m-%d}, and the newest of each job"),
         ("models", registry.prune(ctx, old), "versions with an alias stay"),
         ("state", _shorten_state(ctx, now), "calls, ticks and resolved alerts"),
@@ -194,11 +97,22 @@ def _damage(ctx: RunContext) -> Iterator[str]:
 
 
 def _backups(ctx: RunContext) -> tuple[int, str]:
-    made = take_backup(ctx)
-    old = list_backups(ctx)[ctx.settings.retention.backups :]
+    made = backup.take_backup(ctx)
+    _, inventory = backup.verify(ctx.settings, made)
+    old = backup.list_backups(ctx.settings)[ctx.settings.retention.backups :]
     for folder in old:
         shutil.rmtree(folder)
-    return len(old), f"new: {made}"
+    rows = int(inventory["rows"].sum())
+    return len(old), f"new: {made}; restored into a temporary folder, {rows:,} rows equal"
+
+
+def _remove_replaced(ctx: RunContext, horizon: datetime) -> int:
+    """Remove what restores kept aside before ``horizon``."""
+    folders = (ctx.settings.paths.data / backup.REPLACED).glob("*Z")
+    old = [folder for folder in folders if folder.name < f"{horizon:{backup.STAMP}}"]
+    for folder in old:
+        shutil.rmtree(folder)
+    return len(old)
 
 
 def _remove_runs(ctx: RunContext, horizon: datetime) -> int:

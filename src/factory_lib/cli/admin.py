@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 import pandas as pd
 
 from factory_lib import settings as factory_settings
-from factory_lib.admin import cron, maintenance
+from factory_lib.admin import backup, cron, maintenance
 from factory_lib.cli import simulation
 from factory_lib.cli.common import (
     Rows,
@@ -124,24 +124,79 @@ def _state(profile: str | None) -> Iterator[tuple[Settings, State, datetime]]:
         yield settings, state, SystemClock(settings.clock_offset_s).now()
 
 
-@commands.command("backup")
+@commands.group("backup", invoke_without_command=True)
+@click.pass_context
+@common_options
+def backups(group: click.Context, /, **options: Any) -> None:
+    """Back up store, state and champions while jobs go on; list or verify."""
+    if group.invoked_subcommand is None:
+        group.invoke(take_backup, **options)
+
+
+@backups.command("take")
 @in_context()
 def take_backup(ctx: RunContext) -> Rows:
-    """Back up store and state while jobs go on."""
-    return [{"backup": str(maintenance.take_backup(ctx))}]
+    """Back up store, state and champions while jobs go on."""
+    return [{"backup": str(backup.take_backup(ctx))}]
+
+
+@backups.command("list")
+@common_options
+def list_backups(profile: str | None, as_json: bool) -> None:
+    """List the complete backups, newest first."""
+    folders = backup.list_backups(factory_settings.load(profile))
+    write_rows([{"backup": str(folder)} for folder in folders], as_json)
+
+
+@backups.command("verify")
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@common_options
+def verify_backup(profile: str | None, folder: Path | None, as_json: bool) -> None:
+    """Restore a backup into a temporary folder and compare; by default the newest."""
+    source, inventory = backup.verify(factory_settings.load(profile), folder)
+    rows = int(inventory["rows"].sum())
+    write_rows([{"verified": str(source), "rows": rows, "checksums": "equal"}], as_json)
 
 
 @commands.command("restore")
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
-@in_context()
-def restore_backup(ctx: RunContext, folder: Path | None) -> Rows:
-    """Restore a backup, after checking it.
+@click.option("--yes", is_flag=True, help="Do not ask whether to replace what is there.")
+@common_options
+def restore_backup(profile: str | None, folder: Path | None, yes: bool, as_json: bool) -> None:
+    """Restore a backup, after checking it; what it replaces is kept aside.
 
     FOLDER is the newest one by default.
     """
-    source, inventory = maintenance.restore_backup(ctx, folder)
-    rows = int(inventory["rows"].sum())
-    return [{"restored": str(source), "rows": rows, "checksums": "equal"}]
+    settings = factory_settings.load(profile)
+    source, _ = backup.select_backup(settings, folder)
+    if not yes:
+        _confirm(f"Replace store, state and champions of {settings.profile} by those of {source}?")
+    clock = SystemClock(settings.clock_offset_s)
+    restored = backup.restore_backup(settings, clock, source)
+    row = {
+        "restored": str(restored.source),
+        "rows": int(restored.inventory["rows"].sum()),
+        "checksums": "equal",
+        "champions": ", ".join(restored.models) or "as they are",
+        "kept_aside": str(restored.aside or ""),
+        "notes": " ".join(restored.notes),
+    }
+    write_rows([row], as_json)
+
+
+def _confirm(question: str) -> None:
+    """Go on only if a person agrees.
+
+    Raises
+    ------
+    BadInput
+        If no person can be asked.
+    click.Abort
+        If they do not.
+    """
+    if not sys.stdin.isatty():
+        raise BadInput("A restore replaces what is there.", next_step="Add --yes to agree.")
+    click.confirm(question, abort=True, err=True)
 
 
 @commands.command("copy")

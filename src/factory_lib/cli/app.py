@@ -3,14 +3,17 @@
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 import click
 
+from factory_lib.cli import failures
 from factory_lib.cli.common import common_options
 from factory_lib.errors import BadInput, FactoryError
 
 EXIT_CODES = (
-    "exit codes: 0 done · 1 failed · 2 unusable input · 69 a service is away · 75 skipped, locked"
+    "exit codes: 0 done · 1 failed · 2 unusable input · 69 a service is away · 74 the machine "
+    "refuses · 75 skipped, locked"
 )
 # Name -> module and first line of its help: `factory --help` imports none of the modules.
 COMMANDS = {
@@ -29,8 +32,8 @@ COMMANDS = {
     "doctor": ("admin", "Check keys, providers, store, registry, clock and disk."),
     "health": ("admin", "Show the state of jobs, providers and series."),
     "alerts": ("admin", "List, acknowledge, mute or test alerts."),
-    "backup": ("admin", "Back up store and state while jobs go on."),
-    "restore": ("admin", "Restore a backup, after checking it."),
+    "backup": ("admin", "Back up store, state and champions while jobs go on; list or verify."),
+    "restore": ("admin", "Restore a backup, after checking it; what it replaces is kept aside."),
     "copy": ("admin", "Copy the store into the other backend; repeating it completes it."),
     "cron": ("admin", "Show, install or remove the block of the user's crontab."),
     "mlflow": ("admin", "Serve the MLflow pages on 127.0.0.1."),
@@ -67,12 +70,18 @@ def factory(profile: str | None, as_json: bool) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; an error becomes one sentence on stderr and an exit code."""
-    error: FactoryError
+    """Run one command; an error becomes one sentence on stderr and an exit code.
+
+    So do the errors of others that ``failures`` knows; with ``FACTORY_DEBUG`` set they
+    keep their traceback.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
+    error: FactoryError | None = None
+    code = 0
     try:
-        code = factory.main(words or ["--help"], prog_name="factory", standalone_mode=False)
-        return int(code or 0)
+        with failures.Explained() as others:
+            code = int(_call(words) or 0)
+        error = others.error
     except click.exceptions.NoArgsIsHelpError as bare:  # a group of commands, alone
         sys.stderr.write(f"{bare.format_message()}\n")
         return BadInput.exit_code
@@ -82,8 +91,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         error = failure
     except (click.Abort, KeyboardInterrupt):
         return 130
+    if error is None:
+        return code
     sys.stderr.write(f"factory: {error}\n")
     return error.exit_code
+
+
+def _call(words: list[str]) -> Any:
+    return factory.main(words or ["--help"], prog_name="factory", standalone_mode=False)
 
 
 def _unusable(usage: click.UsageError, words: Sequence[str]) -> BadInput:

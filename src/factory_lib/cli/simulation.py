@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from factory_lib import settings as factory_settings
 from factory_lib.clock import SystemClock, load_clock
 from factory_lib.settings import Settings
-from factory_lib.state import limiter, open_state
+from factory_lib.state import Hosts, limiter
 
 # A fixed instant, so that the demo's figures are the same on every machine and day. The
 # history before it holds a clock change and the market's change from hours to quarters.
@@ -38,9 +38,9 @@ def start(settings: Settings) -> Iterator[Settings]:
     now = stopped_at or BEGIN
     # Later commands find what was late in the first one.
     holes = "lost" if stopped_at else "demo"
-    with open_state(settings) as state:
+    with Hosts(settings.paths.hosts) as hosts:
         # Turns and open circuits of a command at the real time would block every host.
-        limiter.forget_from(state.hosts, now)
+        limiter.forget_from(hosts, now)
     before = dict(os.environ)
     with launched(now=now, holes=holes) as remote:
         os.environ["FACTORY_SIMULATOR_URL"] = remote.url

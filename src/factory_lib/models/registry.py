@@ -1,34 +1,35 @@
-"""Model registry: runs and versions in MLflow, without a server and without pickle.
+"""Model registry: runs and versions in MLflow, without pickle.
 
-An SQLite file lies beside the run folders, artifacts in a folder. ``champion`` is the
-version in use, ``challenger`` the last one that was not promoted. Every change of the
-champion is noted in tags, so that ``rollback`` can undo it. MLflow is imported where it
-is used: it costs two seconds.
+``champion`` is the version in use, ``challenger`` the last one that was not promoted.
+Every change of the champion is noted in tags, so that ``rollback`` can undo it. Models
+are called here as in the library; on a server their names also say whose they are
+(``tracking``).
 """
 
 import importlib.metadata
-import logging
-import os
 import shutil
 import time
-import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
 
 from factory_lib.context import RunContext
-from factory_lib.errors import ModelIncompatible, ModelMissing
-from factory_lib.files import lock
-from factory_lib.settings import Paths
+from factory_lib.errors import ModelError, ModelIncompatible, ModelMissing
+from factory_lib.models.tracking import (
+    client_for,
+    experiment_name,
+    is_initialised,
+    registered_name,
+)
 from factory_lib.state import marks
 
-EXPERIMENT = "factory"
 CHAMPION, CHALLENGER, RETIRED = "champion", "challenger", "retired"
 # Reviewed: the compiled trees of scikit-learn (arrays of numbers only), a number type,
 # and the price forecaster's own classes, one of which older versions call Recipe.
@@ -42,64 +43,17 @@ TRUSTED_TYPES = [
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.tree._tree.Tree",
 ]
-_UNREADABLE = (OSError, TypeError, ValueError, KeyError, AttributeError)
-
-
-@contextmanager
-def client_for(ctx: RunContext, operation: str) -> Iterator[Any]:
-    """Yield an MLflow client on the profile's database; the call is timed for the metrics.
-
-    Meanwhile MLflow itself is bound to that database, and gives no messages.
-    """
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow's and SQLAlchemy's own deprecations
-        import mlflow
-        import mlflow.sklearn
-
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-        tracking_uri = mlflow.get_tracking_uri()
-        registry_uri = mlflow.get_registry_uri()
-        mlflow.set_tracking_uri(ctx.settings.paths.mlflow_uri)
-        mlflow.set_registry_uri(ctx.settings.paths.mlflow_uri)
-        start = time.perf_counter()
-        status = "failed"
-        try:
-            if not _is_initialised(ctx.settings.paths):
-                _initialise(ctx.settings.paths)
-            yield mlflow.MlflowClient()
-            status = "ok"
-        except ModelMissing:
-            status = "ok"  # the registry answered
-            raise
-        finally:
-            ms = 1000 * (time.perf_counter() - start)
-            ctx.record_call("registry", operation, status, 0, ms)
-            mlflow.set_tracking_uri(tracking_uri)
-            mlflow.set_registry_uri(registry_uri)
-
-
-def _initialise(paths: Paths) -> None:
-    """Create the tracking database and the experiment once, also if many processes call it at once.
-
-    Processes that first open an empty database together would damage it for good, so
-    only one at a time may. The lock's file is empty until the database is complete.
-    """
-    import mlflow
-
-    file = paths.runs / "mlflow.lock"
-    with lock(file):
-        if mlflow.get_experiment_by_name(EXPERIMENT) is None:
-            folder = paths.mlflow_artifacts.resolve().as_uri()
-            mlflow.create_experiment(EXPERIMENT, artifact_location=folder)
-        file.write_text("The tracking database is complete.\n", encoding="utf-8")
-
-
-def _is_initialised(paths: Paths) -> bool:
-    file = paths.runs / "mlflow.lock"
-    return (paths.runs / "mlflow.db").exists() and file.exists() and file.stat().st_size > 0
+_UNREADABLE = (
+    OSError,
+    TypeError,
+    ValueError,
+    KeyError,
+    AttributeError,
+    ImportError,
+    zipfile.BadZipFile,
+)
+MODEL_FILE = "model.skops"
+LONGEST_RUN_S = 2 * 3600.0  # no training takes longer
 
 
 @dataclass(frozen=True)
@@ -137,7 +91,8 @@ def log(
     with client_for(ctx, "log") as client:
         import mlflow
 
-        experiment = client.get_experiment_by_name(EXPERIMENT)
+        experiment = client.get_experiment_by_name(experiment_name(ctx))
+        _end_dead_runs(client, experiment.experiment_id)
         with mlflow.start_run(
             experiment_id=experiment.experiment_id, run_name=name, tags=dict(tags)
         ) as run:
@@ -150,7 +105,7 @@ def log(
                 mlflow.log_figure(figure, file)
             run_id = run.info.run_id
             versions = {
-                model: _register(client, run_id, model, estimator, tags)
+                model: _register(client, run_id, registered_name(ctx, model), estimator, tags)
                 for model, estimator in models.items()
             }
     return Logged(run_id, versions)
@@ -170,15 +125,24 @@ def _register(client: Any, run_id: str, model: str, estimator: Any, tags: Mappin
         skops_trusted_types=TRUSTED_TYPES,
         pip_requirements=[f"{package}=={version}" for package, version in packages.items()],
     )
-    # the same file again, deflated: a third of the size
-    folder = local_file_uri_to_path(client.get_logged_model(info.model_id).artifact_location)
-    skops.io.dump(estimator, Path(folder, "model.skops"), compression=zipfile.ZIP_DEFLATED)
+    location = client.get_logged_model(info.model_id).artifact_location
+    if location.startswith("file:"):  # the same file again, deflated: a third of the size
+        file = Path(local_file_uri_to_path(location), MODEL_FILE)
+        skops.io.dump(estimator, file, compression=zipfile.ZIP_DEFLATED)
     if not client.search_registered_models(f"name = '{model}'"):
         client.create_registered_model(model)
     version = client.create_model_version(
         model, info.model_uri, run_id, tags={**tags, **packages}, model_id=info.model_id
     )
     return str(version.version)
+
+
+def _end_dead_runs(client: Any, experiment_id: str) -> None:
+    """End the runs whose process was killed before it could: MLflow shows them as running."""
+    limit = int(1000 * (time.time() - LONGEST_RUN_S))
+    query = f"attributes.status = 'RUNNING' AND attributes.start_time < {limit}"
+    for run in client.search_runs([experiment_id], query):
+        client.set_terminated(run.info.run_id, "KILLED")
 
 
 def attach(ctx: RunContext, run_id: str, file: Path) -> None:
@@ -189,26 +153,28 @@ def attach(ctx: RunContext, run_id: str, file: Path) -> None:
 
 def assign(ctx: RunContext, model: str, version: str, alias: str, reason: str) -> None:
     """Make ``version`` the champion, noting which one it replaces, or the challenger."""
+    name = registered_name(ctx, model)
     with client_for(ctx, alias) as client:
-        aliases, _ = _registered(client, model)
+        aliases, _ = _registered(client, name)
         replaced = aliases.get(CHAMPION, "")
         if alias == CHAMPION and replaced != version:
-            client.set_model_version_tag(model, version, "replaced", replaced)
+            client.set_model_version_tag(name, version, "replaced", replaced)
         if alias == CHAMPION and aliases.get(CHALLENGER) == version:
-            client.delete_registered_model_alias(model, CHALLENGER)
-        client.set_model_version_tag(model, version, "decision", reason)
-        client.set_registered_model_alias(model, alias, version)
+            client.delete_registered_model_alias(name, CHALLENGER)
+        client.set_model_version_tag(name, version, "decision", reason)
+        client.set_registered_model_alias(name, alias, version)
     if alias == CHAMPION:
         ctx.set_mark(marks.CHAMPION, model, ctx.as_of, version)
 
 
 def retire(ctx: RunContext, model: str, reason: str) -> None:
     """Remove the champion's alias and note its version: none serves until one is promoted."""
+    name = registered_name(ctx, model)
     with client_for(ctx, "retire") as client:
-        current = _registered(client, model)[0][CHAMPION]
-        client.set_registered_model_tag(model, RETIRED, current)
-        client.set_model_version_tag(model, current, "decision", f"retired: {reason}")
-        client.delete_registered_model_alias(model, CHAMPION)
+        current = _registered(client, name)[0][CHAMPION]
+        client.set_registered_model_tag(name, RETIRED, current)
+        client.set_model_version_tag(name, current, "decision", f"retired: {reason}")
+        client.delete_registered_model_alias(name, CHAMPION)
 
 
 def rollback(ctx: RunContext, model: str) -> str:
@@ -221,9 +187,10 @@ def rollback(ctx: RunContext, model: str) -> str:
     ModelMissing
         If there is no such version any more.
     """
+    name = registered_name(ctx, model)
     with client_for(ctx, "rollback") as client:
-        current = _registered(client, model)[0].get(CHAMPION)
-        last, before = _last_champions(client, model)
+        current = _registered(client, name)[0].get(CHAMPION)
+        last, before = _last_champions(client, name)
         earlier = before if current else last
         if not earlier:
             problem = f"version {current} is the first champion: there is no earlier one"
@@ -231,9 +198,9 @@ def rollback(ctx: RunContext, model: str) -> str:
         decision = "restored manually after retirement"
         if current:
             decision = f"rolled back to version {earlier} manually"
-            client.set_registered_model_alias(model, CHALLENGER, current)
-        client.set_model_version_tag(model, current or earlier, "decision", decision)
-        client.set_registered_model_alias(model, CHAMPION, earlier)
+            client.set_registered_model_alias(name, CHALLENGER, current)
+        client.set_model_version_tag(name, current or earlier, "decision", decision)
+        client.set_registered_model_alias(name, CHAMPION, earlier)
     return earlier
 
 
@@ -259,29 +226,60 @@ def load_version(ctx: RunContext, model: str, alias: str = CHAMPION) -> Version:
         damaged or not what was reviewed.
     """
     # where nothing was trained yet, a reader makes no database
-    if not _is_initialised(ctx.settings.paths):
+    if not is_initialised(ctx.settings):
         raise ModelMissing(f"{model} has no {alias}.")
+    name = registered_name(ctx, model)
     with client_for(ctx, "load") as client:
-        import mlflow
-
-        number = _registered(client, model)[0].get(alias)
+        number = _registered(client, name)[0].get(alias)
         if number is None:
             raise ModelMissing(f"{model} has no {alias}.")
-        version = client.get_model_version(model, number)
-        built = version.tags.get("scikit-learn", "")
-        installed = _built_with()["scikit-learn"]
-        if built.split(".")[:2] != installed.split(".")[:2]:
-            raise ModelIncompatible(
-                f"{model} version {number} was built with scikit-learn {built}, "
-                f"installed is {installed}."
-            )
+        version = client.get_model_version(name, number)
+        tags = dict(version.tags)
+        _refuse_foreign(ctx, f"{model} version {number}", tags)
         try:
-            estimator = mlflow.sklearn.load_model(f"models:/{model}/{number}")
-        except (mlflow.MlflowException, zipfile.BadZipFile, *_UNREADABLE) as error:
+            with _model_file(client, name, number) as file:
+                estimator = read_model(file)
+        except _UNREADABLE as error:
             raise ModelIncompatible(
                 f"{model} version {number} cannot be loaded: {error}."
             ) from error
-    return Version(number, estimator, dict(version.tags), version.run_id)
+    return Version(number, estimator, tags, version.run_id)
+
+
+def _refuse_foreign(ctx: RunContext, what: str, tags: Mapping[str, str]) -> None:
+    """Raise ModelIncompatible for a version of another origin, or of another scikit-learn."""
+    origin = tags.get("origin", ctx.settings.origin)
+    if origin != ctx.settings.origin:
+        raise ModelIncompatible(f"{what} was trained on {origin} data.")
+    built = tags.get("scikit-learn", "")
+    installed = _built_with()["scikit-learn"]
+    if built.split(".")[:2] != installed.split(".")[:2]:
+        raise ModelIncompatible(
+            f"{what} was built with scikit-learn {built}, installed is {installed}."
+        )
+
+
+@contextmanager
+def _model_file(client: Any, name: str, number: str) -> Iterator[Path]:
+    """Yield the file of a version; a server's is fetched into a folder that is removed again."""
+    import mlflow
+    from mlflow.utils.file_utils import local_file_uri_to_path
+
+    place = client.get_model_version_download_uri(name, number)
+    if place.startswith("file:"):
+        yield Path(local_file_uri_to_path(place), MODEL_FILE)
+        return
+    with TemporaryDirectory() as folder:
+        uri = f"models:/{name}/{number}"
+        fetched = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder)
+        yield Path(fetched, MODEL_FILE)
+
+
+def read_model(file: Path) -> Any:
+    """Read an estimator by skops alone: whatever MLmodel says, no pickled code runs."""
+    import skops.io
+
+    return skops.io.load(file, trusted=TRUSTED_TYPES)
 
 
 def versions(ctx: RunContext) -> pd.DataFrame:
@@ -294,19 +292,26 @@ def versions(ctx: RunContext) -> pd.DataFrame:
     """
     columns = ["model", "version", "alias", "created", "decision", "run_id"]
     # where nothing was trained yet, a reader makes no database
-    if not _is_initialised(ctx.settings.paths):
+    if not is_initialised(ctx.settings):
         return pd.DataFrame(columns=columns)
     rows = []
+    prefix = registered_name(ctx, "")
     with client_for(ctx, "versions") as client:
         aliases = {each.name: each.aliases for each in client.search_registered_models()}
-        for version in client.search_model_versions():
+        for version in _own_versions(client, prefix):
             number = str(version.version)
             names = [alias for alias, of in aliases[version.name].items() if str(of) == number]
             created = pd.Timestamp(version.creation_timestamp, unit="ms", tz="UTC")
-            row = (version.name, int(number), ", ".join(names), created)
+            row = (version.name.removeprefix(prefix), int(number), ", ".join(names), created)
             rows.append((*row, version.tags.get("decision", ""), version.run_id))
     frame = pd.DataFrame(rows, columns=columns)
     return frame.sort_values(["model", "version"], ascending=[True, False], ignore_index=True)
+
+
+def _own_versions(client: Any, prefix: str) -> list[Any]:
+    """Return the stored versions of this profile's models."""
+    stored = client.search_model_versions()
+    return [version for version in stored if version.name.startswith(prefix)]
 
 
 def prune(ctx: RunContext, before: datetime) -> int:
@@ -315,32 +320,43 @@ def prune(ctx: RunContext, before: datetime) -> int:
     A version is in use if it carries an alias, or a rollback would return to it. MLflow
     goes on listing the runs as deleted; their files, which take the space, are removed.
     """
-    if not (ctx.settings.paths.runs / "mlflow.db").is_file():
+    if not is_initialised(ctx.settings):
         return 0
     with client_for(ctx, "prune") as client:
-        from mlflow.utils.file_utils import local_file_uri_to_path
-
-        stored = client.search_model_versions()
-        old = _unused_runs(client, before, stored)
+        stored = _own_versions(client, registered_name(ctx, ""))
+        experiment = client.get_experiment_by_name(experiment_name(ctx)).experiment_id
+        _end_dead_runs(client, experiment)
+        old = _unused_runs(client, experiment, before, stored)
         for version in stored:
             if version.run_id in old:
                 client.delete_model_version(version.name, version.version)
         for run_id, run in old.items():
             for output in run.outputs.model_outputs if run.outputs else ():
-                location = client.get_logged_model(output.model_id).artifact_location
-                shutil.rmtree(local_file_uri_to_path(location), ignore_errors=True)
+                _delete_files(client.get_logged_model(output.model_id).artifact_location)
                 client.delete_logged_model(output.model_id)
-            shutil.rmtree(local_file_uri_to_path(run.info.artifact_uri), ignore_errors=True)
+            _delete_files(run.info.artifact_uri)
             client.delete_run(run_id)
     return len(old)
 
 
-def _unused_runs(client: Any, before: datetime, stored: Sequence[Any]) -> dict[str, Any]:
+def _delete_files(place: str) -> None:
+    """Remove the artifacts of a run or model, in a folder or through the server."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+    from mlflow.utils.file_utils import local_file_uri_to_path
+
+    if place.startswith("file:"):
+        shutil.rmtree(local_file_uri_to_path(place), ignore_errors=True)
+    else:
+        get_artifact_repository(place).delete_artifacts()
+
+
+def _unused_runs(
+    client: Any, experiment: str, before: datetime, stored: Sequence[Any]
+) -> dict[str, Any]:
     """Return the runs that began ``before`` without a stored version in use.
 
     In use are those with an alias, and those a rollback returns to.
     """
-    experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
     began_before = f"attributes.start_time < {int(before.timestamp() * 1000)}"
     runs = client.search_runs([experiment], began_before, max_results=1000)
     in_use = {
@@ -367,6 +383,78 @@ def _registered(client: Any, model: str) -> tuple[dict[str, str], dict[str, str]
         aliases = {alias: str(number) for alias, number in registered.aliases.items()}
         return aliases, registered.tags
     return {}, {}
+
+
+# -- copies of the champions, for backups ------------------------------------------------
+
+
+def export_champions(ctx: RunContext, folder: Path) -> dict[str, dict[str, Any]]:
+    """Copy the file of each champion into ``folder``; return version and tags by model."""
+    if not is_initialised(ctx.settings):
+        return {}
+    exported = {}
+    prefix = registered_name(ctx, "")
+    with client_for(ctx, "export") as client:
+        for name, number in _champions(client, prefix):
+            version = client.get_model_version(name, number)
+            model = name.removeprefix(prefix)
+            folder.mkdir(parents=True, exist_ok=True)
+            with _model_file(client, name, number) as file:
+                shutil.copyfile(file, folder / f"{model}.skops")
+            exported[model] = {"version": number, "tags": dict(version.tags)}
+    return exported
+
+
+def import_champions(
+    ctx: RunContext, folder: Path, exported: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """Make the models of a backup champions again; return those that were not already.
+
+    A registry that still has the same version as its champion is left as it is.
+    """
+    imported = []
+    for model, entry in exported.items():
+        with suppress(ModelError):
+            if load_version(ctx, model).tags.get("as_of") == entry["tags"].get("as_of"):
+                continue
+        estimator = read_model(folder / f"{model}.skops")
+        tags = {k: v for k, v in entry["tags"].items() if k not in ("decision", "replaced")}
+        logged = log(
+            ctx,
+            name="restored from a backup",
+            params={"version_of_the_backup": entry["version"]},
+            metrics={},
+            models={model: estimator},
+            tags=tags,
+            artifacts={},
+            figures={},
+        )
+        assign(ctx, model, logged.versions[model], CHAMPION, "restored from a backup")
+        imported.append(model)
+    return imported
+
+
+def has_run(ctx: RunContext, run_id: str) -> bool:
+    """Return whether the registry still has a run, and every champion its file."""
+    try:
+        with client_for(ctx, "look") as client:
+            if client.get_run(run_id).info.lifecycle_stage != "active":
+                return False
+            for name, number in _champions(client, registered_name(ctx, "")):
+                with _model_file(client, name, number) as file:
+                    if not file.is_file():
+                        return False
+    except ModelError:
+        return False
+    return True
+
+
+def _champions(client: Any, prefix: str) -> Iterator[tuple[str, str]]:
+    """Yield registered name and version of the champions of this profile."""
+    for registered in client.search_registered_models():
+        number = registered.aliases.get(CHAMPION)
+        if number is not None and registered.name.startswith(prefix):
+            yield registered.name, str(number)
 
 
 def _built_with() -> dict[str, str]:

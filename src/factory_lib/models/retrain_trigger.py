@@ -24,6 +24,7 @@ from factory_lib.domain.indices import BAND_DAYS
 from factory_lib.features.days import DayMatrix
 from factory_lib.features.horizon import PRICE
 from factory_lib.files import write_atomically
+from factory_lib.models import registry
 from factory_lib.models.history import History, load_history
 from factory_lib.results import JobResult
 from factory_lib.settings.records import TrainingSettings
@@ -133,6 +134,9 @@ def _earlier_result(ctx: RunContext, history: History, code: str, data: str) -> 
     if not entity or not file.exists():
         return None
     last = result_from_json(file.read_text(encoding="utf-8"))
+    run_id = str(last.metrics.get("mlflow_run_id", ""))
+    if run_id and not registry.has_run(ctx, run_id):
+        return None  # nothing is new, but what was made of it is gone
     return replace(last, summary=f"{reason} {last.summary}", metrics={**last.metrics, "skipped": 1})
 
 

@@ -18,11 +18,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from statistics import median_high
 
+import requests
 from msgspec import structs
 
 from factory_lib import sources
 from factory_lib.clock import MADRID, SystemClock, from_epoch
-from factory_lib.errors import AuthError, FactoryError, NoDataYet, SourceError
+from factory_lib.errors import (
+    AuthError,
+    FactoryError,
+    NoDataYet,
+    SchemaMismatch,
+    SourceError,
+)
 from factory_lib.http import Http, Reply
 from factory_lib.monitoring import alerts, channels
 from factory_lib.pipeline.targets import clients
@@ -70,33 +77,46 @@ def examine(
     ends it, unless ``notify`` is False; nothing is written then unless a provider is asked.
     """
     clock = SystemClock(settings.clock_offset_s)
-    with open_state(settings, lazy=True) as state:
-        checks = list(_keys(settings, state, clock))
-        if notify:
-            events = [
-                alerts.Event(
-                    "key",
-                    key.name,
-                    alerts.SEVERITIES[key.status],
-                    f"{key.finding}. {key.next_step}",
-                )
-                for key in checks
-                if key.status != "ok"
-            ]
-            alerts.reconcile(state, "key", events, clock.now())
-        if providers:
-            checks += _providers(settings, state, clock)
-        if not keys_only:
-            now = clock.now()
-            checks += [
-                _channels(settings, state),
-                _cron(settings, state, now),
-                _backups(settings, now),
-                _champions(state, now),
-            ]
+    try:
+        with open_state(settings, lazy=True) as state:
+            checks = _of_state(settings, state, clock, keys_only=keys_only, notify=notify)
+            if providers:
+                checks += _providers(settings, state, clock)
+    except (sqlite3.Error, SchemaMismatch, OSError) as error:
+        finding = f"{settings.paths.state} cannot be used: {error}"
+        checks = [DiagnosticCheck("state", "fail", finding, "Restore a backup: `factory restore`.")]
     if not keys_only:
         checks += [_store(settings), _registry(settings), _time_zone(), _disk(settings)]
     return checks
+
+
+def _of_state(
+    settings: Settings, state: State, clock: SystemClock, *, keys_only: bool, notify: bool
+) -> list[DiagnosticCheck]:
+    """Check what the shared state is needed for."""
+    checks = list(_keys(settings, state, clock))
+    now = clock.now()
+    if notify:
+        events = [
+            alerts.Event(
+                "key",
+                key.name,
+                alerts.SEVERITIES[key.status],
+                f"{key.finding}. {key.next_step}",
+            )
+            for key in checks
+            if key.status != "ok"
+        ]
+        alerts.reconcile(state, "key", events, now)
+    if keys_only:
+        return checks
+    return [
+        *checks,
+        _channels(settings, state),
+        _cron(settings, state, now),
+        _backups(settings, now),
+        _champions(state, now),
+    ]
 
 
 # -- keys ------------------------------------------------------------------------------
@@ -302,6 +322,8 @@ def _store(settings: Settings) -> DiagnosticCheck:
 
 
 def _registry(settings: Settings) -> DiagnosticCheck:
+    if settings.tracking_uri:
+        return _tracking_server(settings)
     file = settings.paths.runs / "mlflow.db"
     if not file.is_file():
         return DiagnosticCheck("mlflow", "ok", "no database yet: the first training makes it")
@@ -313,6 +335,20 @@ def _registry(settings: Settings) -> DiagnosticCheck:
         finding = f"{file} cannot be read: {error}"
         return DiagnosticCheck("mlflow", "fail", finding, "Restore a backup: `factory restore`.")
     return DiagnosticCheck("mlflow", "ok", f"{runs} runs, {versions} model versions")
+
+
+def _tracking_server(settings: Settings) -> DiagnosticCheck:
+    uri = settings.secrets.mask(settings.tracking_uri)
+    if not uri.startswith("http"):
+        return DiagnosticCheck("mlflow", "ok", f"at {uri}")
+    try:
+        reply = requests.get(f"{settings.tracking_uri.rstrip('/')}/health", timeout=(3.0, 5.0))
+        reply.raise_for_status()
+    except requests.RequestException as error:
+        finding = f"{uri} does not answer ({type(error).__name__}): documented rules serve"
+        remedy = "Start the server, or correct MLFLOW_TRACKING_URI."
+        return DiagnosticCheck("mlflow", "fail", finding, remedy)
+    return DiagnosticCheck("mlflow", "ok", f"{uri} answers")
 
 
 def _disk(settings: Settings) -> DiagnosticCheck:

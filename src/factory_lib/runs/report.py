@@ -92,11 +92,16 @@ def declared_parameters(notebook: Notebook) -> dict[str, set[str]]:
 def _assignments(tree: ast.Module) -> Iterator[tuple[str, set[str]]]:
     for node in tree.body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            yield node.target.id, set(ast.unparse(node.annotation).replace(" ", "").split("|"))
+            types = set(ast.unparse(node.annotation).replace(" ", "").split("|"))
+            yield node.target.id, types | ({"None"} if _default(node) is None else set())
         elif isinstance(node, ast.Assign):
-            default = node.value.value if isinstance(node.value, ast.Constant) else None
+            default = _default(node)
             types = set() if default is None else {type(default).__name__}
             yield from ((name.id, types) for name in node.targets if isinstance(name, ast.Name))
+
+
+def _default(node: ast.Assign | ast.AnnAssign) -> Any:
+    return node.value.value if isinstance(node.value, ast.Constant) else None
 
 
 def write_index(paths: Paths) -> Path:

@@ -129,6 +129,7 @@ class Settings(FileSettings, frozen=True, kw_only=True):
     secrets: Secrets
     catalogue: Catalogue = default_catalogue()
     simulator_url: str = ""
+    tracking_uri: str = ""  # of an MLflow server; empty: the profile's own database
     clock_offset_s: float = 0.0
 
     @property
@@ -184,6 +185,7 @@ def load(
         influx=InfluxSettings(*influx),
         secrets=Secrets.from_environment(environment),
         simulator_url=simulator_url,
+        tracking_uri=environment.get("MLFLOW_TRACKING_URI", "").strip(),
         clock_offset_s=_clock_offset_s(environment, paths) if simulated else 0.0,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from factory_lib.admin import maintenance
+from factory_lib.admin import backup, maintenance
 from factory_lib.context import RunContext, open_context
 from factory_lib.monitoring.health import check_health
 from factory_lib.runs import records
@@ -49,7 +49,7 @@ def test_only_the_last_backups_are_kept(ctx: RunContext, fill: Fill) -> None:
     for _ in range(ctx.settings.retention.backups + 1):
         ctx.clock.sleep(7 * 86400)
         done = maintenance.maintain(ctx)
-    kept = maintenance.list_backups(ctx)
+    kept = backup.list_backups(ctx.settings)
     assert (done.metrics["removed_backups"], len(kept)) == (1, ctx.settings.retention.backups)
     assert kept[0].name == f"{ctx.clock.now():%Y-%m-%dT%H%M%SZ}"
     assert ctx.store.inventory()["rows"].sum() == SLOTS
@@ -77,7 +77,7 @@ def test_damage_stops_everything_and_is_reported(ctx: RunContext, fill: Fill) ->
         done = maintenance.maintain(later)
     assert done.status == "fail"
     assert "factory restore" in done.summary
-    assert maintenance.list_backups(ctx) == []
+    assert backup.list_backups(ctx.settings) == []
 
 
 def test_health_sums_up_jobs_calls_and_series(ctx: RunContext) -> None:

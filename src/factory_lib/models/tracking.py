@@ -1,0 +1,201 @@
+"""Connection to MLflow: the profile's own database, or the server of MLFLOW_TRACKING_URI.
+
+The database lies beside the run folders, artifacts in a folder beside it; both may be
+moved or copied together. MLflow is imported where it is used: it costs two seconds.
+"""
+
+import logging
+import os
+import sqlite3
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+from factory_lib.context import RunContext
+from factory_lib.errors import ModelError, ModelMissing, RegistryUnavailable
+from factory_lib.files import lock
+from factory_lib.settings import Settings
+
+EXPERIMENT = "factory"
+# Of MLflow, whose own defaults wait for more than four minutes for a server that is away.
+QUICK = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+_URI = "MLFLOW_TRACKING_URI"  # MLflow sets it, too
+# Where the database names the artifact folder, by table.
+_PLACES = {
+    "experiments": ("artifact_location",),
+    "runs": ("artifact_uri",),
+    "logged_models": ("artifact_location",),
+    "model_versions": ("source", "storage_location"),
+}
+
+
+def is_shared(settings: Settings) -> bool:
+    """Return whether the registry is a server's, which other profiles may use as well."""
+    return bool(settings.tracking_uri)
+
+
+def registered_name(ctx: RunContext, model: str) -> str:
+    """Return the name of a model in the registry; on a server it says whose it is."""
+    if not is_shared(ctx.settings):
+        return model
+    return f"factory.{ctx.profile}.{ctx.settings.origin}.{model}"
+
+
+def experiment_name(ctx: RunContext) -> str:
+    """Return the name of the profile's experiment."""
+    if not is_shared(ctx.settings):
+        return EXPERIMENT
+    return f"{EXPERIMENT}.{ctx.profile}.{ctx.settings.origin}"
+
+
+def is_initialised(settings: Settings) -> bool:
+    """Return whether there is a registry to read; that a server answers is not asked."""
+    return is_shared(settings) or bool(_recorded_place(settings))
+
+
+@contextmanager
+def client_for(ctx: RunContext, operation: str) -> Iterator[Any]:
+    """Yield an MLflow client; the call is timed for the metrics.
+
+    Meanwhile MLflow itself is bound to that registry, and gives no messages.
+
+    Raises
+    ------
+    RegistryUnavailable
+        If the server does not answer in seconds, or the database cannot be used.
+    """
+    with _bound(ctx.settings) as mlflow:
+        start = time.perf_counter()
+        status = "failed"
+        try:
+            _prepare(ctx)
+            yield mlflow.MlflowClient()
+            status = "ok"
+        except ModelMissing:
+            status = "ok"  # the registry answered
+            raise
+        except ModelError:
+            raise
+        except _errors() as error:
+            place = ctx.settings.tracking_uri or ctx.settings.paths.runs / "mlflow.db"
+            why = ctx.settings.secrets.mask(f"{place}: {_first_line(error)}")
+            raise RegistryUnavailable(why) from error
+        finally:
+            ms = 1000 * (time.perf_counter() - start)
+            ctx.record_call("registry", operation, status, 0, ms)
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """Return the errors of others that a registry which is away or damaged can raise."""
+    import requests
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return (MlflowException, SQLAlchemyError, requests.RequestException, sqlite3.Error, OSError)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:300]
+
+
+@contextmanager
+def _bound(settings: Settings) -> Iterator[Any]:
+    """Bind MLflow to the registry of the settings; leave it, and the environment, as before."""
+    before = os.environ.get(_URI)
+    for name, value in QUICK.items():
+        os.environ.setdefault(name, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's and SQLAlchemy's own deprecations
+        import mlflow
+        import mlflow.sklearn
+
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        tracking_uri = mlflow.get_tracking_uri()
+        registry_uri = mlflow.get_registry_uri()
+        uri = settings.tracking_uri or settings.paths.mlflow_uri
+        mlflow.set_tracking_uri(uri)
+        mlflow.set_registry_uri(uri)
+        try:
+            yield mlflow
+        finally:
+            mlflow.set_tracking_uri(tracking_uri)
+            mlflow.set_registry_uri(registry_uri)
+            os.environ.pop(_URI, None)
+            if before is not None:
+                os.environ[_URI] = before
+
+
+def _prepare(ctx: RunContext) -> None:
+    """Create the experiment, and bring the places of artifacts to where the folder is now.
+
+    Processes that first open an empty database together would damage it for good, so
+    only one at a time may. The lock's file names the artifact folder once the database
+    is complete.
+    """
+    import mlflow
+
+    settings = ctx.settings
+    if is_shared(settings):
+        name = experiment_name(ctx)
+        if mlflow.get_experiment_by_name(name) is None:
+            mlflow.create_experiment(name)
+        return
+    place = settings.paths.mlflow_artifacts.resolve().as_uri()
+    if _recorded_place(settings) == place:
+        return
+    with lock(settings.paths.runs / "mlflow.lock"):
+        _forget_connections(settings.paths.mlflow_uri)
+        experiment = mlflow.get_experiment_by_name(EXPERIMENT)
+        if experiment is None:
+            mlflow.create_experiment(EXPERIMENT, artifact_location=place)
+        elif experiment.artifact_location != place:
+            _relocate(settings, experiment.artifact_location, place)
+        _lock_file(settings).write_text(f"{place}\n", encoding="utf-8")
+
+
+def _forget_connections(uri: str) -> None:
+    """Close what this process has open of a database that is gone, or was replaced."""
+    from mlflow.store.model_registry import sqlalchemy_store as registry
+    from mlflow.store.tracking import sqlalchemy_store as tracking
+    from mlflow.tracking._model_registry.registry import ModelRegistryStoreRegistry
+    from mlflow.tracking._tracking_service.registry import TrackingStoreRegistry
+
+    for module in (registry, tracking):
+        engine = module.SqlAlchemyStore._engine_map.pop(uri, None)
+        if engine is not None:
+            engine.dispose()
+    for stores in (ModelRegistryStoreRegistry, TrackingStoreRegistry):
+        stores._get_store_with_resolved_uri.cache_clear()
+
+
+def _lock_file(settings: Settings) -> Any:
+    return settings.paths.runs / "mlflow.lock"
+
+
+def _recorded_place(settings: Settings) -> str:
+    """Return the artifact folder that a complete database names; empty without one."""
+    file = _lock_file(settings)
+    if not ((settings.paths.runs / "mlflow.db").exists() and file.exists()):
+        return ""
+    return str(file.read_text(encoding="utf-8").strip())
+
+
+def _relocate(settings: Settings, former: str, place: str) -> None:
+    """Name the artifacts' present place in the database: its folder was moved or copied."""
+    with closing(sqlite3.connect(settings.paths.runs / "mlflow.db")) as database, database:
+        for table, columns in _PLACES.items():
+            for column in columns:
+                database.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?)"
+                    f" WHERE substr({column}, 1, ?) = ?",
+                    (place, len(former) + 1, len(former), former),
+                )
