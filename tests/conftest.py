@@ -95,7 +95,13 @@ class Town:
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Keep data and runs out of the checkout, and the user's own environment out of the test."""
-    for name in ("FACTORY_PROFILE", "FACTORY_CONFIG", "FACTORY_SIMULATOR_URL", "FACTORY_CALLER"):
+    for name in (
+        "FACTORY_PROFILE",
+        "FACTORY_CONFIG",
+        "FACTORY_SIMULATOR_URL",
+        "FACTORY_CALLER",
+        "MLFLOW_TRACKING_URI",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("FACTORY_HOME", str(tmp_path))
     return tmp_path

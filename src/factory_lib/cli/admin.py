@@ -1,9 +1,11 @@
 """Commands that watch and keep the installation: doctor, health, alerts, backups, cron, mlflow."""
 
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +33,7 @@ from factory_lib.results import JobResult
 from factory_lib.settings import Settings
 from factory_lib.state import State, open_state
 
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 LONGEST_SILENCE_H = 8784.0  # a year; what is to be silent for longer is better mended
 
 commands = click.Group()
@@ -249,10 +252,41 @@ def remove_cron(profile: str | None, as_json: bool) -> None:
 @click.option("--port", type=int, default=8080, show_default=True, help="Port of the server.")
 @common_options
 def mlflow_pages(profile: str | None, port: int, as_json: bool) -> int:
-    """Serve the MLflow pages on 127.0.0.1."""
-    paths = factory_settings.load(profile).paths
+    """Serve the MLflow pages on 127.0.0.1.
+
+    The server and its workers end with this command. Where MLFLOW_TRACKING_URI names a
+    server, its pages are there already.
+    """
+    settings = factory_settings.load(profile)
+    if settings.tracking_uri.startswith("http"):
+        write(f"The pages are at {settings.secrets.mask(settings.tracking_uri)}.")
+        return 0
+    paths = settings.paths
     program = str(Path(sys.executable).with_name("mlflow"))
-    address = ["--host", "127.0.0.1", "--port", str(port)]
-    data = ["--backend-store-uri", paths.mlflow_uri]
+    address = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    data = ["--backend-store-uri", settings.tracking_uri or paths.mlflow_uri]
     models = ["--artifacts-destination", str(paths.mlflow_artifacts)]
-    return subprocess.call([program, "server", *address, *data, *models])
+    # its job workers are for what nothing here uses: seven processes
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    return _run_group([program, "server", *address, *data, *models], environment)
+
+
+def _run_group(command: list[str], environment: Mapping[str, str]) -> int:
+    """Run a program until it or this command ends, and end all of its processes with it."""
+
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, end) for number in ENDING_SIGNALS}
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    try:
+        return process.wait()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -25,8 +25,11 @@ QUICK = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
+# The pages open an experiment without it in their view of language models.
+VIEW = {"mlflow.experimentKind": "custom_model_development"}
 _URI = "MLFLOW_TRACKING_URI"  # MLflow sets it, too
 # Where the database names the artifact folder, by table.
 _PLACES = {
@@ -46,14 +49,14 @@ def registered_name(ctx: RunContext, model: str) -> str:
     """Return the name of a model in the registry; on a server it says whose it is."""
     if not is_shared(ctx.settings):
         return model
-    return f"factory.{ctx.profile}.{ctx.settings.origin}.{model}"
+    return f"factory-{ctx.profile}-{ctx.settings.origin}-{model}"
 
 
 def experiment_name(ctx: RunContext) -> str:
     """Return the name of the profile's experiment."""
     if not is_shared(ctx.settings):
         return EXPERIMENT
-    return f"{EXPERIMENT}.{ctx.profile}.{ctx.settings.origin}"
+    return f"{EXPERIMENT}-{ctx.profile}-{ctx.settings.origin}"
 
 
 def is_initialised(settings: Settings) -> bool:
@@ -147,7 +150,7 @@ def _prepare(ctx: RunContext) -> None:
     if is_shared(settings):
         name = experiment_name(ctx)
         if mlflow.get_experiment_by_name(name) is None:
-            mlflow.create_experiment(name)
+            mlflow.create_experiment(name, tags=VIEW)
         return
     place = settings.paths.mlflow_artifacts.resolve().as_uri()
     if _recorded_place(settings) == place:
@@ -156,7 +159,7 @@ def _prepare(ctx: RunContext) -> None:
         _forget_connections(settings.paths.mlflow_uri)
         experiment = mlflow.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
-            mlflow.create_experiment(EXPERIMENT, artifact_location=place)
+            mlflow.create_experiment(EXPERIMENT, artifact_location=place, tags=VIEW)
         elif experiment.artifact_location != place:
             _relocate(settings, experiment.artifact_location, place)
         _lock_file(settings).write_text(f"{place}\n", encoding="utf-8")

@@ -5,22 +5,29 @@ What is in use or young, and what a rollback returns to, stays.
 
 from __future__ import annotations
 
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 from sklearn.linear_model import LinearRegression
 
 from factory_lib.context import RunContext
-from factory_lib.errors import ModelMissing
-from factory_lib.models import registry
+from factory_lib.errors import ModelIncompatible, ModelMissing, RegistryUnavailable
+from factory_lib.models import registry, tracking
 from factory_lib.state.calls import calls_since
 
 MODEL = "energy_optimisation"
 HORIZON = datetime.now(UTC) + timedelta(days=1)  # everything logged here began before it
 
 
-def train(ctx: RunContext) -> registry.Logged:
+def train(ctx: RunContext, tags: Mapping[str, str] | None = None) -> registry.Logged:
     estimator = LinearRegression().fit(np.arange(4.0).reshape(-1, 1), np.arange(4.0))
     return registry.log(
         ctx,
@@ -28,7 +35,7 @@ def train(ctx: RunContext) -> registry.Logged:
         params={},
         metrics={},
         models={MODEL: estimator},
-        tags={},
+        tags=tags or {},
         artifacts={},
         figures={},
     )
@@ -68,3 +75,67 @@ def test_that_no_version_serves_is_an_answer_of_the_registry(ctx: RunContext) ->
         registry.load_version(ctx, MODEL)
     recorded = calls_since(ctx.state, ctx.clock.now())
     assert [(call.target, call.status) for call in recorded] == [("log", "ok"), ("load", "ok")]
+
+
+def test_a_registry_of_another_origin_serves_nothing_and_the_environment_stays(
+    ctx: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere")
+    logged = train(ctx, {"origin": "simulated"})
+    registry.assign(ctx, MODEL, logged.versions[MODEL], registry.CHAMPION, "better")
+    with pytest.raises(ModelIncompatible, match="trained on simulated data"):
+        registry.load_version(ctx, MODEL)
+    assert os.environ["MLFLOW_TRACKING_URI"] == "http://elsewhere"
+
+
+def test_a_folder_that_was_copied_finds_its_own_artifacts_and_no_pickle_is_loaded(
+    ctx: RunContext, tmp_path: Path
+) -> None:
+    logged = train(ctx)
+    registry.assign(ctx, MODEL, logged.versions[MODEL], registry.CHAMPION, "better")
+    paths = ctx.settings.paths
+    copy = replace(paths, runs=tmp_path / "elsewhere" / "runs")
+    shutil.copytree(paths.runs, copy.runs)
+    shutil.rmtree(paths.mlflow_artifacts)
+    for file in copy.mlflow_artifacts.rglob("MLmodel"):
+        text = file.read_text("utf-8").replace("serialization_format: skops", "x: cloudpickle")
+        file.write_text(text, "utf-8")
+    moved = replace(ctx, settings=structs.replace(ctx.settings, paths=copy))
+    assert registry.load_version(moved, MODEL).number == logged.versions[MODEL]
+    train(moved)
+    assert not paths.mlflow_artifacts.exists(), "nothing is written to the old place"
+    assert registry.has_run(moved, logged.run_id)
+    shutil.rmtree(copy.mlflow_artifacts)
+    assert not registry.has_run(moved, logged.run_id)
+
+
+def test_a_run_whose_process_was_killed_is_ended_by_the_next(ctx: RunContext) -> None:
+    train(ctx)
+    with registry.client_for(ctx, "look") as client:
+        experiment = client.get_experiment_by_name("factory").experiment_id
+        began = int(1000 * (time.time() - 3 * 3600))
+        dead = client.create_run(experiment, start_time=began).info.run_id
+    train(ctx)
+    with registry.client_for(ctx, "look") as client:
+        assert client.get_run(dead).info.status == "KILLED"
+
+
+def test_a_server_that_is_away_is_noticed_in_seconds_and_named_without_its_password(
+    ctx: RunContext,
+) -> None:
+    uri = "http://ana:planted-5512@127.0.0.1:9"
+    away = replace(ctx, settings=structs.replace(ctx.settings, tracking_uri=uri))
+    began = time.monotonic()
+    with pytest.raises(RegistryUnavailable) as raised:
+        registry.load_version(away, MODEL)
+    assert time.monotonic() - began < 20
+    assert "planted" not in str(raised.value)
+    assert raised.value.exit_code == 69
+    assert not registry.has_run(away, "x")
+
+
+def test_names_on_a_server_say_whose_they_are(ctx: RunContext) -> None:
+    shared = replace(ctx, settings=structs.replace(ctx.settings, tracking_uri="http://x"))
+    assert tracking.registered_name(shared, MODEL) == f"factory-live-real-{MODEL}"
+    assert tracking.experiment_name(shared) == "factory-live-real"
+    assert tracking.registered_name(ctx, MODEL) == MODEL
