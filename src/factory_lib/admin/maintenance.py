@@ -4,10 +4,12 @@ It checks for damage, takes a backup and restores that into a temporary folder; 
 things are removed and the rest compacted.
 """
 
+import gzip
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Literal
 
 import pandas as pd
@@ -16,6 +18,7 @@ from msgspec import structs
 from factory_lib.admin import backup
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput, StoreUnavailable
+from factory_lib.files import write_atomically
 from factory_lib.models import registry
 from factory_lib.results import JobResult
 from factory_lib.runs import records
@@ -23,6 +26,7 @@ from factory_lib.settings.records import StoreSettings
 from factory_lib.state import alerts, calls
 from factory_lib.store import copying, open_store
 
+COMPRESS_AFTER = timedelta(days=2)
 TICKS_KEPT = timedelta(days=400)  # rolled up by day: a year of them is small
 
 
@@ -68,9 +72,10 @@ def maintain(ctx: RunContext) -> JobResult:
         ("backups", *_backups(ctx)),
         ("replaced", _remove_replaced(ctx, old), "files that a restore kept aside"),
         ("runs", _remove_runs(ctx, old), f"kept since {old:%Y-%m-%d}, and the newest of each job"),
+        ("reports", _shorten_runs(ctx, now), "older runs keep their record"),
         ("models", registry.prune(ctx, old), "versions with an alias stay"),
         ("state", _shorten_state(ctx, now), "calls, ticks and resolved alerts"),
-        ("store", 0, "compacted; values are never removed"),
+        ("forecasts", _thin_forecasts(ctx, now), "one issue a day stays; values all stay"),
         ("logs", _shorten_logs(ctx), "cron.log and alerts.jsonl"),
     ]
     ctx.store.maintain()
@@ -134,6 +139,42 @@ def _remove_runs(ctx: RunContext, horizon: datetime) -> int:
         if not any(day.iterdir()):
             day.rmdir()
     return removed
+
+
+def _shorten_runs(ctx: RunContext, now: datetime) -> int:
+    """Compress the notebooks of earlier days; remove the old pages of all but a day's last run.
+
+    Return the number of runs of which the record alone is left.
+    """
+    compress_before = f"{now - COMPRESS_AFTER:%Y-%m-%d}"
+    shorten_before = f"{now - timedelta(days=ctx.settings.retention.reports_days):%Y-%m-%d}"
+    shortened = 0
+    last: set[tuple[str, str]] = set()
+    for folder in records.folders(ctx.settings.paths.runs):  # newest first
+        day = folder.parent.name
+        of_day = (day, records.job_of(folder))
+        is_last = of_day not in last
+        last.add(of_day)
+        if day < shorten_before and not is_last:
+            pages = [file for file in folder.iterdir() if file.name != "run.json"]
+            for page in pages:
+                page.unlink()
+            shortened += bool(pages)
+        elif day < compress_before:
+            _compress(folder / "notebook.ipynb")
+    return shortened
+
+
+def _compress(file: Path) -> None:
+    """Replace a file by its gzip, which is written whole or not at all."""
+    if file.is_file():
+        write_atomically(file.with_name(f"{file.name}.gz"), gzip.compress(file.read_bytes(), 6))
+        file.unlink()
+
+
+def _thin_forecasts(ctx: RunContext, now: datetime) -> int:
+    old = now - timedelta(days=ctx.settings.retention.forecasts_days)
+    return ctx.store.thin_forecasts(old, ctx.settings.sources)
 
 
 def _shorten_state(ctx: RunContext, now: datetime) -> int:

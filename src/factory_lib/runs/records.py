@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -122,6 +123,11 @@ def folders(runs: Path, days: int | None = None) -> Iterator[Path]:
     """Yield the folders of one profile's runs, newest first; of the last ``days`` with runs."""
     for day in sorted(runs.glob("????-??-??"), reverse=True)[:days]:
         yield from sorted((file.parent for file in day.glob("*Z-*/run.json")), reverse=True)
+
+
+def job_of(folder: Path) -> str:
+    """Return the job of a run by the name of its folder; of a second run in a second, too."""
+    return re.sub(r"-\d+$", "", folder.name.partition("Z-")[2])
 
 
 def read_record(folder: Path) -> RunRecord:

@@ -187,12 +187,22 @@ class InboxSettings(Section, frozen=True):
 
 
 class RetentionSettings(Section, frozen=True):
-    """The age to which runs, calls, backups and logs are kept.
+    """The age to which runs, calls, forecasts, backups and logs are kept.
 
     The newest run of each job always stays.
+
+    Attributes
+    ----------
+    reports_days : int
+        After that many days the last run of each job and day keeps its report, the
+        others only their record.
+    forecasts_days : int
+        After that many days one issue a day of the own forecasts is kept.
     """
 
     runs_days: Positive = 90
+    reports_days: Positive = 30
+    forecasts_days: Positive = 90
     calls_days: Positive = 30
     backups: Positive = 4
     log_mb: NonNegative = 1.0

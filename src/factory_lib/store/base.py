@@ -10,7 +10,7 @@ kind, most trusted place and source, highest ``rev`` available at ``as_of``.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -25,6 +25,7 @@ from factory_lib.frames import FORECAST_COLUMNS, UTC_S
 from factory_lib.slots import Slots, from_index
 from factory_lib.store import checksums, merge, view
 from factory_lib.store.backend import (
+    FORECAST,
     JUDGED,
     NAT,
     VERDICT_COLUMNS,
@@ -45,6 +46,9 @@ _VERDICT_TYPES: dict[str, Any] = {
     "at": UTC_S,
 }
 COMPARED = ("channel", "start", "rev", "value")
+
+# Noon of Madrid's winter, in seconds of the UTC day: forecasts of the next day are issued by then.
+ISSUE_NOON_S = 11 * 3600
 
 
 class Store:
@@ -271,6 +275,18 @@ class Store:
                         f"{len(lost)} of {len(added)} forecasts were not found again."
                     )
         return result
+
+    def thin_forecasts(self, before: datetime, providers: Collection[str]) -> int:
+        """Thin the own forecasts issued ``before`` to one issue a day; return the rows removed.
+
+        The last one by noon of Madrid's winter stays: of each day what a day-ahead
+        forecast is scored by. Those of ``providers`` stay, for models learn from them.
+        InfluxDB keeps all.
+        """
+        thin = getattr(self.backend, "thin_forecasts", None)
+        channels = (each for each in self.backend.channels() if each.kind == FORECAST)
+        models = sorted({each.source for each in channels} - set(providers))
+        return int(thin(models, epoch(before), ISSUE_NOON_S)) if thin and models else 0
 
     def read_forecasts(
         self,

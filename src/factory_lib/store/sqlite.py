@@ -232,6 +232,24 @@ class SqliteBackend:
         """Add rows that the store does not hold."""
         self._ingest_rows("value", rows, VALUE_COLUMNS)
 
+    def thin_forecasts(self, models: Sequence[str], before_s: int, noon_s: int) -> int:
+        """Delete issues from before an instant; keep the last of each day that ends at noon.
+
+        ``noon_s`` is the second of the UTC day up to which an issue counts for it.
+        """
+        names = ", ".join("?" * len(models))
+        where = (
+            f"issued_at < ? AND channel IN (SELECT id FROM channel WHERE source IN ({names}))"
+            " AND EXISTS (SELECT 1 FROM forecast AS later WHERE later.channel = forecast.channel"
+            " AND later.start = forecast.start AND later.issued_at > forecast.issued_at"
+            " AND (later.issued_at - ?) / 86400 = (forecast.issued_at - ?) / 86400)"
+        )
+        values = (before_s, *models, noon_s + 1, noon_s + 1)
+        count = self.query(f"SELECT count(*) FROM forecast WHERE {where}", values)
+        with self._transaction():
+            self.query(f"DELETE FROM forecast WHERE {where}", values)
+        return int(count.column(0)[0].as_py())
+
     def append_forecasts(self, rows: Rows) -> None:
         """Add forecast rows; one of the same identity is replaced."""
         self.query("CREATE TEMP TABLE IF NOT EXISTS arriving AS SELECT * FROM forecast WHERE 0")

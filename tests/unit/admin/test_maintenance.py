@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 from datetime import timedelta
+
+import pandas as pd
 
 from factory_lib.admin import backup, maintenance
 from factory_lib.context import RunContext, open_context
@@ -108,3 +111,71 @@ def test_health_sums_up_jobs_calls_and_series(ctx: RunContext) -> None:
     assert result.status == "warn"
     assert result.summary.startswith("Last run failed: ml_training. Behind: spot_eur_mwh. ")
     assert "All" not in result.summary
+
+
+def test_after_a_month_the_last_run_of_a_day_keeps_its_report(ctx: RunContext) -> None:
+    runs = ctx.settings.paths.runs
+    folders = []
+    for days, hour in ((40, 6), (40, 8), (5, 6), (5, 8), (0, 6)):
+        at = ctx.clock.now() - timedelta(days=days) + timedelta(hours=hour - 10)
+        folder = records.new_folder(runs, "gap_analysis", at)
+        stamp = records.stamp(at)
+        record = records.RunRecord("gap_analysis", "live", "x", "ok", stamp, stamp, 1, {})
+        records.save_record(folder, record)
+        (folder / "report.html").write_text("page", "utf-8")
+        (folder / "notebook.ipynb").write_text("{}", "utf-8")
+        folders.append(folder)
+    metrics = maintenance.maintain(ctx).metrics
+    assert (metrics["removed_runs"], metrics["removed_reports"]) == (0, 1)
+    contents = [sorted(file.name for file in folder.iterdir()) for folder in folders]
+    compressed = ["notebook.ipynb.gz", "report.html", "run.json"]
+    assert contents == [
+        ["run.json"],
+        compressed,
+        compressed,
+        compressed,
+        ["notebook.ipynb", "report.html", "run.json"],
+    ]
+    assert gzip.decompress((folders[1] / "notebook.ipynb.gz").read_bytes()) == b"{}"
+    assert maintenance.maintain(tick(ctx)).metrics["removed_reports"] == 0
+
+
+def tick(ctx: RunContext) -> RunContext:
+    ctx.clock.sleep(1)
+    return ctx
+
+
+def test_old_forecasts_are_thinned_to_one_issue_a_day(ctx: RunContext) -> None:
+    target = ctx.clock.now() - timedelta(days=120)
+    issues = [target - timedelta(hours=hours) for hours in (2, 5, 23, 26, 29)]
+    for model in ("spot_price", "ree"):
+        for name, starts in (("old", target), ("new", ctx.clock.now())):
+            shift = starts - target
+            rows = pd.DataFrame(
+                {
+                    "series": "spot_eur_mwh",
+                    "place": "ES",
+                    "model": model,
+                    "issued_at": [pd.Timestamp(issue + shift) for issue in issues],
+                    "target_start": pd.Timestamp(starts),
+                    "resolution_s": 3600,
+                    "p10": 1.0,
+                    "p50": 2.0,
+                    "p90": 3.0,
+                    "tier": name,
+                }
+            )
+            ctx.store.write_forecasts(rows, run_id="test")
+    assert maintenance.maintain(ctx).metrics["removed_forecasts"] == 3
+    left = ctx.store.read_forecasts(
+        "spot_eur_mwh",
+        places=["ES"],
+        start=target,
+        end=target + timedelta(hours=1),
+        as_of=ctx.as_of,
+        latest=False,
+    )
+    own = left[left["model"] == "spot_price"]["issued_at"]
+    # the target is at 10:00Z: 08:00Z belongs to its day, 11:00Z to the day before
+    assert sorted(own) == [pd.Timestamp(issues[2]), pd.Timestamp(issues[0])]
+    assert (left["model"] == "ree").sum() == 5
