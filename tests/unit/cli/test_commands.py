@@ -93,8 +93,26 @@ def test_backup_and_restore_say_what_they_did(
     fill()
     (taken,) = rows_of(capsys, "backup")
     fill(value=70.0)
-    (back,) = rows_of(capsys, "restore")
-    assert back == {"restored": taken["backup"], "rows": SLOTS, "checksums": "equal"}
+    assert main(["restore"]) == 2, "no person can be asked"
+    assert "--yes" in capsys.readouterr().err
+    (back,) = rows_of(capsys, "restore", "--yes")
+    assert (back["restored"], back["rows"]) == (taken["backup"], SLOTS)
+    (listed,) = rows_of(capsys, "backup", "list")
+    assert listed == taken
+    (verified,) = rows_of(capsys, "backup", "verify")
+    assert (verified["verified"], verified["rows"]) == (taken["backup"], SLOTS)
+
+
+def test_a_job_is_paused_and_resumed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["jobs", "pause", "ml_training", "--by", "Ana"]) == 0
+    capsys.readouterr()
+    jobs = {str(row["job"]): row for row in rows_of(capsys, "jobs")}
+    assert "by Ana" in str(jobs["ml_training"]["pause"])
+    assert not jobs["ml_training"]["due"]
+    assert main(["run", "ml_training"]) == 0
+    assert "not_due. paused until it is resumed by Ana" in capsys.readouterr().out
+    assert main(["jobs", "resume", "ml_training"]) == 0
+    assert main(["jobs", "resume", "ml_training"]) == 2
 
 
 def test_an_export_carries_units_and_provenance(
