@@ -36,14 +36,7 @@ EVERY_JOB = (
     "aemet_token_check",
     "weekly_cleanup",
 )
-NIGHTLY = (
-    *INGESTION,
-    "daily_backfill",
-    "gap_analysis",
-    "feature_engineering",
-    *LOOK_AHEAD,
-    "health_check",
-)
+NIGHTLY = (*INGESTION, "daily_backfill", *LOOK_AHEAD)
 LIFE = (  # local times; the demo itself ends on Thursday 20 November at 11:05
     ("2025-11-21T01:30", NIGHTLY),
     ("2025-11-22T10:10", (*INGESTION, *LOOK_AHEAD)),
