@@ -45,6 +45,6 @@ def start(home: Path, *command: str, **env: str) -> subprocess.CompletedProcess[
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=560,
         check=False,
     )

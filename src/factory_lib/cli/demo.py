@@ -1,6 +1,6 @@
 """Commands that run the jobs in turn: demo on simulated data, history on real files; simulate."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from factory_lib import settings as factory_settings
 from factory_lib.cli import data, simulation
 from factory_lib.cli.common import common_options, write
 from factory_lib.cli.jobs import job_settings
-from factory_lib.clock import parse_instant, save_clock
+from factory_lib.clock import load_clock, parse_instant, save_clock
 from factory_lib.context import open_context
 from factory_lib.importers import import_history
 from factory_lib.monitoring import alerts
@@ -20,6 +20,8 @@ from factory_lib.settings import Settings
 
 # Each hour trained on needs the price band of 90 days, and a training a thousand of them.
 LEAST_DAYS = 120
+Parameters = Mapping[str, Mapping[str, Any]]  # job: its notebook's parameters
+
 DEMO_PAUSE = timedelta(minutes=5)  # longer than a demo takes
 CHAIN = (
     "ingest",
@@ -30,6 +32,8 @@ CHAIN = (
     "ml_predictions",
     "production_optimization",
 )
+# A day on, the forecasts of the first day can be compared with what came.
+SECOND_DAY = ("ingest", "ml_predictions", "production_optimization")
 # These read the providers' forecasts, which are issued while the demo's ingestion runs:
 # seconds after its instant.
 LOOK_AHEAD = ("ml_predictions", "production_optimization")
@@ -50,13 +54,26 @@ commands = click.Group()
 )
 @common_options
 def demo(profile: str | None, days: int, as_json: bool) -> int:
-    """Run the jobs from ingestion to plan on simulated data, offline.
+    """Live two days on simulated data, offline: every step on the first, the daily ones next.
 
     The profile is `demo`. The last lines say where the reports are.
     """
-    with simulation.start(factory_settings.load("demo")) as settings:
-        code = _run_chain(settings, simulation.BEGIN, {"ingest": {"days": days}}, DEMO_PAUSE)
-        save_clock(settings.paths.clock, simulation.BEGIN + DEMO_PAUSE)
+    settings = factory_settings.load("demo")
+    code = 0
+    if load_clock(settings.paths.clock) is None:
+        yesterday = simulation.BEGIN - timedelta(days=1)
+        code = _live(settings, yesterday, CHAIN, {"ingest": {"days": days}})
+    code = max(code, _live(settings, simulation.BEGIN, SECOND_DAY, {}))
+    _write_index(settings)
+    return code
+
+
+def _live(settings: Settings, day: datetime, names: Sequence[str], parameters: Parameters) -> int:
+    """Run jobs beside a simulator of that day, and leave the clock there."""
+    write(f"{day:%A %-d %B %Y, %H:%M} UTC, simulated")
+    with simulation.start(settings, day) as simulated:
+        code = _run_chain(simulated, names, day, parameters, DEMO_PAUSE)
+        save_clock(settings.paths.clock, day + DEMO_PAUSE)
     return code
 
 
@@ -76,18 +93,19 @@ def history(profile: str | None, folder: Path, as_json: bool) -> int:
     # The two instants lie before New Year's Day, on which nothing is made: three days
     # reach past it.
     parameters = {"production_optimization": {"days": 3}}
-    return max(_run_chain(settings, parse_instant(day), parameters) for day in HISTORY_AS_OF)
+    return max(_run_chain(settings, CHAIN, parse_instant(day), parameters) for day in HISTORY_AS_OF)
 
 
 def _run_chain(
     settings: Settings,
+    names: Sequence[str],
     as_of: datetime,
-    parameters: Mapping[str, Mapping[str, Any]],
+    parameters: Parameters,
     later: timedelta = timedelta(0),
 ) -> int:
-    """Run every job, also when one before it failed; return 1 if one did."""
+    """Run jobs, also when one before it failed; return 1 if one did."""
     failures = 0
-    for name in CHAIN:
+    for name in names:
         spec = job_settings(settings, name)
         at = as_of + later if name in LOOK_AHEAD else as_of
         options = runner.RunOptions(parameters=parameters.get(name, {}), after_run=alerts.after_run)
@@ -96,8 +114,11 @@ def _run_chain(
         sentence = record.error or record.summary
         write(f"{name:<24}{record.ending:<8}{record.seconds:>5.0f} s  {sentence}")
         write(f"{'':<24}{folder / 'report.html'}")
-    write(f"\nAll runs: {settings.paths.runs / 'index.html'}")
     return int(failures > 0)
+
+
+def _write_index(settings: Settings) -> None:
+    write(f"\nAll runs: {settings.paths.runs / 'index.html'}")
 
 
 @commands.command(

@@ -30,12 +30,15 @@ def ensure_running(settings: Settings) -> Iterator[Settings]:
 
 
 @contextmanager
-def start(settings: Settings) -> Iterator[Settings]:
-    """Start a simulator and yield settings with its address and time; kernels inherit both."""
+def start(settings: Settings, at: datetime | None = None) -> Iterator[Settings]:
+    """Start a simulator and yield settings with its address and time; kernels inherit both.
+
+    It stands at the given instant, by default where the profile's clock was left.
+    """
     from factory_sim.launch import launched
 
     stopped_at = load_clock(settings.paths.clock)
-    now = stopped_at or BEGIN
+    now = at or stopped_at or BEGIN
     # Later commands find what was late in the first one.
     holes = "lost" if stopped_at else "demo"
     with Hosts(settings.paths.hosts) as hosts:
