@@ -37,7 +37,7 @@ COMMANDS = {
     "copy": ("admin", "Copy the store into the other backend; repeating it completes it."),
     "cron": ("admin", "Show, install or remove the block of the user's crontab."),
     "mlflow": ("admin", "Serve the MLflow pages on 127.0.0.1."),
-    "demo": ("demo", "Run the jobs from ingestion to plan on simulated data, offline."),
+    "demo": ("demo", "Live two days on simulated data, offline: every step, then the daily ones."),
     "history": ("demo", "Import a folder of real files and run the notebooks on them."),
     "simulate": ("demo", "Serve simulated providers, each in its own wire format."),
 }

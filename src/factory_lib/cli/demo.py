@@ -54,7 +54,7 @@ commands = click.Group()
 )
 @common_options
 def demo(profile: str | None, days: int, as_json: bool) -> int:
-    """Live two days on simulated data, offline: every step on the first, the daily ones next.
+    """Live two days on simulated data, offline: every step, then the daily ones.
 
     The profile is `demo`. The last lines say where the reports are.
     """
