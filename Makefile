@@ -11,7 +11,7 @@ PORT ?= 8080
 JOB_ARGS = $(if $(AS_OF),--as-of $(AS_OF)) $(ARGS)
 
 .PHONY: help setup lab demo history run ingest gaps backfill features train predict plan health maintenance \
-	cron-show cron-install cron-remove mlflow docs check test bench clean lock
+	cron-show cron-install cron-remove serve mlflow docs check test bench clean lock
 
 help:  ## Show this help
 	@awk 'BEGIN {FS = ":.*## "; print "factory_lib: make TARGET\n"} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
@@ -75,6 +75,9 @@ cron-install: $(VENV)/.ready  ## Schedule the jobs in the user's crontab, leavin
 
 cron-remove: $(VENV)/.ready  ## Take the jobs out of the crontab
 	$(FACTORY) cron remove
+
+serve: $(VENV)/.ready  ## Serve the live page on 127.0.0.1:8080; PORT=…, ARGS="--profile demo"
+	$(FACTORY) serve --port $(PORT) $(ARGS)
 
 mlflow: $(VENV)/.ready  ## Open the MLflow pages on 127.0.0.1:8080; PORT=… for another
 	$(FACTORY) mlflow --port $(PORT)

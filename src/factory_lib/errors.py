@@ -70,6 +70,10 @@ class BadInput(FactoryError):
     exit_code = 2
 
 
+class NotThere(BadInput):
+    """A page, file or run that a request names does not exist."""
+
+
 class ConfigError(BadInput):
     """A setting is missing, unknown or out of range; names its place and file."""
 

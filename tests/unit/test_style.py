@@ -61,7 +61,7 @@ ONE_MEANING = {
     "summarise",  # composes the JobResult of a computation
 }
 TWO_MEANINGS: set[str] = set()
-FACADES = {"cli", "lab"}  # their functions carry the name of what they call
+FACADES = {"cli", "lab", "service"}  # their functions carry the name of what they call
 
 
 def package_of(file: Path) -> str:

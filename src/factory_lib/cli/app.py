@@ -36,6 +36,7 @@ COMMANDS = {
     "restore": ("admin", "Restore a backup, after checking it; what it replaces is kept aside."),
     "copy": ("admin", "Copy the store into the other backend; repeating it completes it."),
     "cron": ("admin", "Show, install or remove the block of the user's crontab."),
+    "serve": ("serve", "Serve the live page, the JSON API and the metrics; nothing is written."),
     "mlflow": ("admin", "Serve the MLflow pages on 127.0.0.1."),
     "demo": ("demo", "Live two days on simulated data, offline: every step, then the daily ones."),
     "history": ("demo", "Import a folder of real files and run the notebooks on them."),

@@ -9,7 +9,7 @@ from factory_lib.cli import jobs
 from factory_lib.cli.common import as_of_option, common_options, in_context, write_either
 from factory_lib.context import RunContext, open_context
 from factory_lib.errors import BadInput
-from factory_lib.models import prediction, registry
+from factory_lib.models import one_hour, registry
 from factory_lib.planning import recommendation
 from factory_lib.runs.records import RunRecord
 
@@ -60,7 +60,7 @@ def _apply_rule(
         for name, entry in entries.items():
             if not entry.low <= given[name] <= entry.high:
                 raise BadInput(f"{name}={given[name]:g} cannot be: it is {entry.limits}.")
-        result = prediction.rule(ctx, given["price"], given["temperature"], given["humidity"])
+        result = one_hour.rule(ctx, given["price"], given["temperature"], given["humidity"])
     inputs = ", ".join(f"{name} {given[name]:g} {entry.unit}" for name, entry in entries.items())
     lines = [f"rule, not a prediction: {inputs}"]
     values: dict[str, Any] = {"kind": "rule", "given": given}

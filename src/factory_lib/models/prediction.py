@@ -301,26 +301,3 @@ def _verification(ctx: RunContext) -> tuple[pd.DataFrame, dict[str, str]]:
     filled = [part for part in parts if len(part)]
     table = pd.concat(filled, ignore_index=True) if filled else parts[0]
     return table[["series", *verification.ACCURACY_COLUMNS]], drifts
-
-
-def rule(
-    ctx: RunContext, price_eur_mwh: float, temperature_c: float, humidity_pct: float
-) -> dict[str, float | str]:
-    """Return indices and class of one hypothetical hour by rule, in the price band of ``as_of``."""
-    history = load_history(ctx, indices.BAND_DAYS + 1)
-    price_eur_kwh = price_eur_mwh * MWH_PER_KWH
-    band = indices.price_band(history.hourly[PRICE] * MWH_PER_KWH, ctx.as_of)
-    eci = indices.energy_cost_index(price_eur_kwh, band.low_eur_kwh, band.high_eur_kwh)
-    tci = indices.temperature_comfort_index(temperature_c)
-    hsf = indices.humidity_stress_factor(humidity_pct)
-    cpi = indices.chocolate_production_index(tci, eci, hsf)
-    recommendation = indices.outdoor_index_class(cpi)[0] if np.isfinite(cpi) else "unknown"
-    return {
-        "energy_cost_index": float(eci),
-        "temperature_comfort_index": float(tci),
-        "humidity_stress_factor": float(hsf),
-        "heat_stress_factor": float(indices.heat_stress_factor(temperature_c, humidity_pct)),
-        "chocolate_production_index": float(cpi),
-        SCORE_SERIES: float(indices.energy_optimization_score(eci, tci)),
-        "outdoor_index_class": str(recommendation),
-    }

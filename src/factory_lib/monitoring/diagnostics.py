@@ -17,6 +17,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median_high
+from typing import Any
 
 import requests
 from msgspec import structs
@@ -29,6 +30,7 @@ from factory_lib.errors import (
     NoDataYet,
     SchemaMismatch,
     SourceError,
+    StoreUnavailable,
 )
 from factory_lib.http import Http, Reply
 from factory_lib.monitoring import alerts, channels
@@ -86,7 +88,7 @@ def examine(
         finding = f"{settings.paths.state} cannot be used: {error}"
         checks = [DiagnosticCheck("state", "fail", finding, "Restore a backup: `factory restore`.")]
     if not keys_only:
-        checks += [_store(settings), _registry(settings), _time_zone(), _disk(settings)]
+        checks += [_store(settings), *machine_checks(settings)]
     return checks
 
 
@@ -349,6 +351,42 @@ def _tracking_server(settings: Settings) -> DiagnosticCheck:
         remedy = "Start the server, or correct MLFLOW_TRACKING_URI."
         return DiagnosticCheck("mlflow", "fail", finding, remedy)
     return DiagnosticCheck("mlflow", "ok", f"{uri} answers")
+
+
+_VERSIONS = """SELECT v.name, v.version, ifnull(a.alias, ''), v.creation_time,
+    ifnull(t.value, ''), v.run_id FROM model_versions v
+    LEFT JOIN registered_model_aliases a ON a.name = v.name AND a.version = v.version
+    LEFT JOIN model_version_tags t
+    ON t.name = v.name AND t.version = v.version AND t.key = 'decision'
+    ORDER BY v.name, v.version DESC"""
+
+
+def model_versions(settings: Settings) -> list[tuple[Any, ...]]:
+    """Return the rows of ``models.registry.versions`` without MLflow, whose import takes seconds.
+
+    Returns
+    -------
+    list of tuple
+        model, version, alias, created (milliseconds since 1970), decision, MLflow run.
+
+    Raises
+    ------
+    StoreUnavailable
+        If the registry cannot be read.
+    """
+    file = settings.paths.runs / "mlflow.db"
+    if settings.tracking_uri or not file.is_file():
+        return []  # a server shows its own
+    try:
+        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as base:
+            return base.execute(_VERSIONS).fetchall()
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"{file} cannot be read: {error}.") from error
+
+
+def machine_checks(settings: Settings) -> list[DiagnosticCheck]:
+    """Check registry, time zone and disk: what a look at the machine alone tells."""
+    return [_registry(settings), _time_zone(), _disk(settings)]
 
 
 def _disk(settings: Settings) -> DiagnosticCheck:

@@ -40,17 +40,20 @@ def check_health(ctx: RunContext, *, keys_only: bool = False, notify: bool = Tru
     now = ctx.clock.now()
     notify = notify and not ctx.replay
     checks = examine(ctx.settings, keys_only=keys_only, notify=notify)
-    statuses = job_statuses(ctx.settings, ctx.state, now)
     if notify:
-        alerts.after_health(ctx.state, statuses, now)
-    tables = {
-        "checks": pd.DataFrame(checks),
-        "jobs": _jobs(ctx, statuses, now),
+        alerts.after_health(ctx.state, job_statuses(ctx.settings, ctx.state, now), now)
+    return summarise(checks, {"checks": pd.DataFrame(checks), **state_tables(ctx)})
+
+
+def state_tables(ctx: RunContext) -> dict[str, pd.DataFrame]:
+    """Return what the shared state knows, the tables of ``check_health``; asks no provider."""
+    now = ctx.clock.now()
+    return {
+        "jobs": _jobs(ctx, job_statuses(ctx.settings, ctx.state, now), now),
         "calls": _calls(ctx, now),
         "latest": _latest(ctx, now),
         "alerts": pd.DataFrame(alerts.alert_rows(ctx.state), columns=ALERT_COLUMNS),
     }
-    return summarise(checks, tables)
 
 
 def summarise(checks: Sequence[DiagnosticCheck], tables: Mapping[str, pd.DataFrame]) -> JobResult:
@@ -147,6 +150,7 @@ def _jobs(ctx: RunContext, statuses: Sequence[JobStatus], now: datetime) -> pd.D
 
 def _calls(ctx: RunContext, now: datetime) -> pd.DataFrame:
     rows = pd.DataFrame(calls.calls_since(ctx.state, now - _DAY), columns=calls.Call._fields)
+    rows = rows[rows["component"].isin(calls.TIMED)]
     rows["ok"] = rows["status"].isin(["ok", "200"])
     grouped = rows.groupby(["component", "target"], as_index=False)
     return grouped.agg(

@@ -113,9 +113,9 @@ def backfill(
     slots = summarise_slots(work, stats.errors, before.policy)
     if not (dry_run or ctx.replay):
         _remember(ctx, before, work, slots, schedule)
-    remaining = _remaining(slots, before, schedule)
-    tables = {"gaps_before": before.gaps, "plan": plan, "remaining": remaining}
-    tables |= _recovery_tables(work, slots, stats)
+    tables = {"gaps_before": before.gaps, "plan": plan, **_recovery_tables(work, slots, stats)}
+    tables["remaining"] = _remaining(slots, before, schedule)
+    _record_rates(ctx, tables, dry_run=dry_run)
     filled = tables["by_series"].query("recovered > 0")["series"]
     notes = (ASSUMPTION,) if any(ctx.catalogue[name].forecast_of for name in filled) else ()
     metrics = _metrics(slots, stats, tables, dry_run=dry_run)
@@ -244,6 +244,14 @@ def _metrics(
     if len(slots) and not dry_run:
         metrics["success_rate"] = metrics["recovered"] / len(slots)
     return metrics
+
+
+def _record_rates(ctx: RunContext, tables: Mapping[str, pd.DataFrame], *, dry_run: bool) -> None:
+    """Record slots missing and recovered by source and severity, for the metrics."""
+    for by in () if dry_run else ("source", "severity"):
+        for row in tables[f"by_{by}"].to_dict("records"):
+            for status in ("missing", "recovered"):
+                ctx.record_call("backfill", f"{by} {row[by]}", status, int(row[status]), 0.0)
 
 
 def _recovery_tables(

@@ -321,6 +321,7 @@ class IngestStats:
                 line = {**at._asdict(), "series": name, "rows": len(rows), **asdict(written)}
                 self._written.append(line)
                 if written.written:
+                    ctx.record_call("ingest", at.source, "stored", written.written, 0.0)
                     ctx.set_mark(STORED, name, ctx.clock.now())
             yield result
 

@@ -54,7 +54,7 @@ class DailyPlan:
     before : PlanDocument, optional
         The plan that this one follows.
     month_eur : float
-        ``planning.review.saved_this_month``.
+        ``planning.documents.saved_this_month``.
     unreadable : tuple of str
         Files of earlier plans that are damaged and left out.
     """
@@ -102,6 +102,7 @@ def make_plan(ctx: RunContext) -> DailyPlan:
     plan = solve(request, gap=GAP, time_limit_s=LIMIT_S)
     costs = compared(plan)
     eur_kg = costs["paid_eur"] / costs["kg"].where(costs["kg"] > 0)
+    contract = review.contract_advice(ctx, plan)
     fields = {
         "made_at": ctx.as_of,
         "plant": request.plant.name,
@@ -114,15 +115,17 @@ def make_plan(ctx: RunContext) -> DailyPlan:
         "stages": plan.stages,
         "gave_way": plan.gave_way,
         "eur_kg": eur_kg.dropna().to_dict(),
+        "schedules": costs.rename_axis("schedule").reset_index(),
+        "contract": contract.reset_index(),
         "overrides": [str(item) for item in items],
     }
     return DailyPlan(
         plan=plan,
         overrides=items,
         costs=costs,
-        contract=review.contract_advice(ctx, plan),
+        contract=contract,
         before=before,
-        month_eur=review.saved_this_month(ctx, plans),
+        month_eur=documents.saved_this_month(ctx, plans),
         files=documents.write(folder, fields, before),
         unreadable=damaged,
     )

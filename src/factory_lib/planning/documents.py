@@ -14,10 +14,11 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from factory_lib.clock import MADRID, market_day
+from factory_lib.clock import MADRID, day_start, market_day
 from factory_lib.context import RunContext
 from factory_lib.files import write_atomically
 from factory_lib.frames import UTC_S
+from factory_lib.settings.plant import Plant
 
 SCHEMA = "factory-plan/3"
 BASELINE = "shift_full"  # the plan's number of batches, begun with the shift
@@ -98,6 +99,15 @@ def _files(ctx: RunContext, first: date) -> list[Path]:
     return [*sorted(days), *folder.glob("plan.json")]
 
 
+def latest_plan(ctx: RunContext) -> dict[str, Any]:
+    """Return what ``plan.json`` holds; nothing where there is no plan, or a damaged one."""
+    try:
+        content = msgspec.json.decode((plans_folder(ctx) / "plan.json").read_bytes())
+    except (FileNotFoundError, msgspec.DecodeError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def _document(file: Path) -> PlanDocument | None:
     try:
         return msgspec.json.decode(file.read_bytes(), type=PlanDocument, dec_hook=_stages)
@@ -124,6 +134,33 @@ def carried_out(plans: Sequence[PlanDocument], until: datetime) -> pd.DataFrame:
     none = _stages(pd.DataFrame, []).assign(saved_eur_kg=np.nan)
     stages = pd.concat([none, *parts], ignore_index=True)
     return stages.drop_duplicates(["batch", "stage"], keep="last", ignore_index=True)
+
+
+def saved_this_month(ctx: RunContext, plans: Sequence[PlanDocument]) -> float:
+    """Return what the kilograms finished this month cost less than begun with the shift, EUR.
+
+    Each is valued with the plan that its last stage began under.
+    """
+    done = carried_out(plans, ctx.as_of)
+    last = done[done["stage"] == ctx.settings.plant.stages[-1].name]
+    ended = last["end"].between(day_start(market_day(ctx.as_of).replace(day=1)), ctx.as_of)
+    return float((last["kg"] * last["saved_eur_kg"])[ended].sum())
+
+
+def with_latest_start(stages: pd.DataFrame, plant: Plant) -> pd.DataFrame:
+    """Return the stages by start, with the ``latest_start`` that leaves the rest as planned.
+
+    A stage waits no longer than the one before it allows, and is over when the next one
+    of its batch begins.
+    """
+    waits_min = {one.name: max(one.wait_min, one.hold_h * 60) for one in plant.stages}
+    rows = stages.copy()
+    before_next = rows.groupby("batch")["start"].shift(-1) - (rows["end"] - rows["start"])
+    wait = pd.to_timedelta(rows["stage"].map(waits_min), unit="min")
+    after_last = (rows["end"] + wait).groupby(rows["batch"]).shift(1)
+    latest = pd.concat([before_next, after_last], axis=1).min(axis=1)
+    rows["latest_start"] = latest.where(latest > rows["start"], rows["start"])
+    return rows.sort_values(["start", "batch"], ignore_index=True)
 
 
 def day_ended(stages: pd.DataFrame) -> pd.Series:

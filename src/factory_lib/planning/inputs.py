@@ -62,10 +62,10 @@ def _market(ctx: RunContext, index: pd.DatetimeIndex) -> pd.DataFrame:
         "end": (index[-1] + QUARTER).to_pydatetime(),
         "as_of": ctx.as_of,
     }
-    published = _in_quarters(ctx.store.read([name], **window), "value", index)
+    published = lay_in_quarters(ctx.store.read([name], **window), "value", index)
     rows = ctx.store.read_forecasts(name, **window).rename(columns={"target_start": "start"})
     rows = rows.sort_values("issued_at").drop_duplicates(["start", "resolution_s"], keep="last")
-    band = {key: _in_quarters(rows, key, index) for key in QUANTILES}
+    band = {key: lay_in_quarters(rows, key, index) for key in QUANTILES}
     earlier = _weeks_earlier(published, index)
     frame = pd.DataFrame(
         {key: published.fillna(value).fillna(earlier) for key, value in band.items()}
@@ -78,7 +78,7 @@ def _market(ctx: RunContext, index: pd.DatetimeIndex) -> pd.DataFrame:
     return frame
 
 
-def _in_quarters(rows: pd.DataFrame, column: str, index: pd.DatetimeIndex) -> pd.Series:
+def lay_in_quarters(rows: pd.DataFrame, column: str, index: pd.DatetimeIndex) -> pd.Series:
     """Lay hours and quarters on quarters; a quarter's own value comes before its hour's."""
     laid = pd.Series(np.nan, index=index)
     for resolution_s, part in rows.groupby("resolution_s"):

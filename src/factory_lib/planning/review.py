@@ -113,17 +113,6 @@ def _quarters(
     )
 
 
-def saved_this_month(ctx: RunContext, plans: Sequence[PlanDocument]) -> float:
-    """Return what the kilograms finished this month cost less than begun with the shift, EUR.
-
-    Each is valued with the plan that its last stage began under.
-    """
-    done = documents.carried_out(plans, ctx.as_of)
-    last = done[done["stage"] == ctx.settings.plant.stages[-1].name]
-    ended = last["end"].between(day_start(market_day(ctx.as_of).replace(day=1)), ctx.as_of)
-    return float((last["kg"] * last["saved_eur_kg"])[ended].sum())
-
-
 def contract_advice(ctx: RunContext, plan: Plan) -> pd.DataFrame:
     """Return contracted power by period: as it is, cheapest for the load, and below a peak.
 

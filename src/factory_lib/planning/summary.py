@@ -18,7 +18,7 @@ from factory_lib.models.history import load_history
 from factory_lib.planner.plan import Plan
 from factory_lib.planning import inputs, overrides
 from factory_lib.planning.daily import GAP, DailyPlan
-from factory_lib.planning.documents import BASELINE
+from factory_lib.planning.documents import BASELINE, with_latest_start
 from factory_lib.planning.overrides import local_time
 from factory_lib.results import JobResult
 from factory_lib.settings import Settings
@@ -58,7 +58,7 @@ def summarise_plan(ctx: RunContext, made: DailyPlan, begin: datetime, end: datet
         Starts of stages in between are on the shift sheet (table ``sheet``).
     """
     plan = made.plan
-    rows = steps(plan)
+    rows = with_latest_start(plan.stages, plan.problem.plant)
     inside = (rows["start"] >= pd.Timestamp(begin)) & (rows["start"] < pd.Timestamp(end))
     serious = plan.gave_way["kind"].isin(SERIOUS).any()
     proven = plan.source == "solver" and plan.gap <= GAP
@@ -87,22 +87,6 @@ def summarise_plan(ctx: RunContext, made: DailyPlan, begin: datetime, end: datet
         },
         notes=_notes(made),
     )
-
-
-def steps(plan: Plan) -> pd.DataFrame:
-    """Return the stages by start, with the ``latest_start`` that leaves the rest as planned.
-
-    A stage waits no longer than the one before it allows, and is over when the next one
-    of its batch begins.
-    """
-    waits_min = {one.name: max(one.wait_min, one.hold_h * 60) for one in plan.problem.plant.stages}
-    rows = plan.stages.copy()
-    before_next = rows.groupby("batch")["start"].shift(-1) - (rows["end"] - rows["start"])
-    wait = pd.to_timedelta(rows["stage"].map(waits_min), unit="min")
-    after_last = (rows["end"] + wait).groupby(rows["batch"]).shift(1)
-    latest = pd.concat([before_next, after_last], axis=1).min(axis=1)
-    rows["latest_start"] = latest.where(latest > rows["start"], rows["start"])
-    return rows.sort_values(["start", "batch"], ignore_index=True)
 
 
 def _metrics(made: DailyPlan, costs: pd.DataFrame) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from factory_lib.settings.records import (
     ProfileSettings,
     QualitySettings,
     RetentionSettings,
+    ServiceSettings,
     Site,
     SourceSettings,
     StoreSettings,
@@ -116,6 +117,7 @@ class FileSettings(Section, frozen=True, kw_only=True):
     alerts: AlertSettings = AlertSettings()
     inbox: InboxSettings = InboxSettings()
     retention: RetentionSettings = RetentionSettings()
+    service: ServiceSettings = ServiceSettings()
 
 
 class Settings(FileSettings, frozen=True, kw_only=True):

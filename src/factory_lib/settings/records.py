@@ -208,6 +208,16 @@ class RetentionSettings(Section, frozen=True):
     log_mb: NonNegative = 1.0
 
 
+class ServiceSettings(Section, frozen=True):
+    """The live page: the host names it answers to, and its language.
+
+    A port is no part of a name; behind a proxy the public name is listed too.
+    """
+
+    hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
+    language: Literal["en", "es"] = "en"
+
+
 JobKind = Literal[
     "ingestion",
     "gap_analysis",

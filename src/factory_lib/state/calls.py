@@ -10,7 +10,8 @@ from typing import Literal, NamedTuple
 from factory_lib.clock import epoch, from_epoch
 from factory_lib.state.database import State
 
-Component = Literal["http", "store", "registry"]
+Component = Literal["http", "store", "registry", "ingest", "backfill"]
+TIMED = ("http", "store", "registry")  # the others count values and slots
 
 
 class Call(NamedTuple):

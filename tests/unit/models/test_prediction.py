@@ -17,7 +17,7 @@ from factory_lib.domain.indices import CLASSES, PriceBand
 from factory_lib.errors import BadInput
 from factory_lib.features.days import DayMatrix, to_slots
 from factory_lib.frames import tidy
-from factory_lib.models import prediction, price_forecast, summary
+from factory_lib.models import one_hour, prediction, price_forecast, summary
 from factory_lib.models.forecasters import ForecasterConfig, PriceForecaster
 from factory_lib.models.rule_forecast import band_departures
 from factory_lib.models.weather_forecast import OWN, WeatherForecast
@@ -204,10 +204,10 @@ def test_without_a_price_no_start_is_advised(ctx: RunContext) -> None:
 
 
 def test_the_rule_of_a_made_up_hour(lived_in: RunContext) -> None:
-    cheap = prediction.rule(lived_in, -500.0, 21.0, 55.0)
+    cheap = one_hour.rule(lived_in, -500.0, 21.0, 55.0)
     assert cheap["outdoor_index_class"] == "Optimal"
     assert cheap[prediction.SCORE_SERIES] == 100.0
-    assert prediction.rule(lived_in, 300.0, 35.0, 90.0)["outdoor_index_class"] == "Halt Production"
+    assert one_hour.rule(lived_in, 300.0, 35.0, 90.0)["outdoor_index_class"] == "Halt Production"
 
 
 def test_a_clock_change_is_written_in_local_hours() -> None:

@@ -1,0 +1,112 @@
+"""All runs of a profile, newest first, kept in memory: a run that has ended is read once."""
+
+import os
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from factory_lib.clock import market_day
+from factory_lib.runs import records
+
+REREAD = ("started", "unreadable")  # the record may be another the next time
+
+
+class RunRow(NamedTuple):
+    """A run as lists show it.
+
+    Attributes
+    ----------
+    folder : str
+        ``YYYY-MM-DD/HHMMSSZ-<job>``, UTC.
+    day : str
+        The local day of its start.
+    ending : str
+        Its status, or ``warn`` where a run that ended well found something to look at.
+    """
+
+    folder: str
+    day: str
+    job: str
+    ending: str
+    started_at: str
+    as_of: str
+    seconds: float | None
+    text: str
+    has_report: bool
+    cpu_seconds: float | None
+    peak_memory_mb: float | None
+    mlflow_run_id: str | None
+    simulated: bool
+
+    @property
+    def started(self) -> datetime:
+        """The instant of the start, UTC."""
+        return datetime.fromisoformat(self.started_at)
+
+
+def read_row(root: Path, folder: str) -> RunRow:
+    """Read the record of one run folder."""
+    record = records.read_record(root / folder)
+    return RunRow(
+        folder=folder,
+        day=str(market_day(datetime.fromisoformat(record.started_at))),
+        job=record.job,
+        ending=record.ending,
+        started_at=record.started_at,
+        as_of=record.as_of,
+        seconds=record.seconds,
+        text=record.error or record.summary,
+        has_report=(root / folder / "report.html").is_file(),
+        cpu_seconds=record.cpu_seconds,
+        peak_memory_mb=record.peak_memory_mb,
+        mlflow_run_id=record.mlflow_run_id,
+        simulated=record.simulated,
+    )
+
+
+def names_by_day(root: Path) -> dict[str, list[str]]:
+    """Return the names of the run folders by day, both newest first; no record is read."""
+    days = sorted((day.name for day in root.glob("????-??-??") if day.is_dir()), reverse=True)
+    return {day: run_names(root / day) for day in days}
+
+
+def run_names(day: Path) -> list[str]:
+    """Return the names of one day's run folders, newest first."""
+    with os.scandir(day) as entries:
+        names = [entry.name for entry in entries if "Z-" in entry.name and entry.is_dir()]
+    return sorted(names, reverse=True)
+
+
+class RunList:
+    """The runs below a folder; a day is listed again when its folder changed."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._days: dict[str, tuple[int, list[str]]] = {}
+        self._rows: dict[str, RunRow] = {}
+
+    def all(self) -> Sequence[RunRow]:
+        """Return every run, newest first."""
+        rows = [row for folder in self._folders() if (row := self._row(folder))]
+        if len(self._rows) > len(rows):  # folders were removed
+            self._rows = {row.folder: row for row in rows}
+        return rows
+
+    def _folders(self) -> Iterator[str]:
+        days = sorted((day.name for day in self.root.glob("????-??-??")), reverse=True)
+        for day in days:
+            changed = (self.root / day).stat().st_mtime_ns
+            if self._days.get(day, (0, []))[0] != changed:
+                self._days[day] = (changed, run_names(self.root / day))
+            for name in self._days[day][1]:
+                yield f"{day}/{name}"
+
+    def _row(self, folder: str) -> RunRow | None:
+        row = self._rows.get(folder)
+        if row and row.ending not in REREAD:
+            return row
+        if not (self.root / folder / "run.json").is_file():
+            return None  # it is just being made
+        self._rows[folder] = read_row(self.root, folder)
+        return self._rows[folder]

@@ -1,0 +1,222 @@
+"""The server: routes, what it refuses, and how an answer becomes a response."""
+
+import hashlib
+import ipaddress
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+from anyio import to_thread
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from factory_lib.errors import BadInput, FactoryError, NotThere, StoreUnavailable
+from factory_lib.planning.documents import plans_folder
+from factory_lib.service import answers, metrics, pages
+from factory_lib.service.reading import Reading
+
+STATIC = Path(__file__).with_name("static")
+TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+LONGEST_PATH = 512
+LONGEST_QUERY = 1024
+THREADS = 4
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self' "
+    "'unsafe-inline'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; "
+    "base-uri 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cache-control": "no-cache",
+}
+Build = Callable[[Request], tuple[bytes, str]]
+
+
+class Guard:
+    """Refuse what no page of this service asks for, before anything is looked up."""
+
+    def __init__(self, app: ASGIApp, hosts: tuple[str, ...]) -> None:
+        self.app = app
+        self.hosts = {host.lower() for host in hosts}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer why not."""
+        if scope["type"] == "http" and (refusal := self._refusal(scope)):
+            status, text = refusal
+            allow = {"allow": "GET, HEAD"} if status == 405 else {}
+            response = JSONResponse({"error": text}, status, headers={**HEADERS, **allow})
+            await response(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+        headers = dict(scope["headers"])
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        if re.sub(r":\d{1,5}$", "", host) not in self.hosts:
+            return 400, "This host is not served: see [service] in config/factory.toml."
+        if scope["method"] not in ("GET", "HEAD"):
+            return 405, "This service only shows: GET and HEAD."
+        if (
+            len(scope["raw_path"] or b"") > LONGEST_PATH
+            or len(scope["query_string"]) > LONGEST_QUERY
+        ):
+            return 414, "The address is too long."
+        if headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers:
+            return 413, "A request carries no body here."
+        return None
+
+
+def make_app(reading: Reading) -> Starlette:
+    """Return the application of one profile."""
+    json = "application/json"
+    routes = [
+        Route("/health", _alive),
+        Route("/metrics", _route(reading, partial(_metrics, reading))),
+        Route("/plan.{kind:str}", _route(reading, partial(_plan_file, reading))),
+    ]
+    files = {file.name: file.read_bytes() for file in STATIC.iterdir()}
+    routes.append(Route("/static/{name:str}", _route(reading, partial(_static, files))))
+    for path, endpoint in answers.ENDPOINTS.items():
+        build = partial(_answer, reading, path, endpoint)
+        routes.insert(0, Route(path, _route(reading, build, json)))
+    for path, command in answers.COMMANDS.items():
+        routes.append(Route(path, partial(_acts, command)))
+    routes += [
+        Route(path, _route(reading, partial(pages.render, reading, page)))
+        for path, page in pages.PAGES.items()
+    ]
+    handlers = {404: _not_found, 405: _not_found}
+    app = Starlette(routes=routes, exception_handlers=handlers, lifespan=_few_threads)
+    app.router.redirect_slashes = False
+    app.add_middleware(Guard, hosts=reading.settings.service.hosts)
+    return app
+
+
+def _route(
+    reading: Reading, build: Build, error_type: str = "text/html"
+) -> Callable[[Request], Awaitable[Response]]:
+    """Return a handler that builds the content in a thread, with a tag and the errors' codes."""
+
+    async def handle(request: Request) -> Response:
+        try:
+            content, media_type = await run_in_threadpool(build, request)
+        except FactoryError as error:
+            return _failure(request, error, error_type)
+        tag = f'"{hashlib.sha1(content, usedforsecurity=False).hexdigest()}"'
+        headers = {**HEADERS, "etag": tag}
+        if tag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return Response(content, headers=headers, media_type=media_type)
+
+    return handle
+
+
+def _failure(request: Request, error: FactoryError, error_type: str) -> Response:
+    """Return the status and the words of an error, with its next step."""
+    status = 503 if isinstance(error, StoreUnavailable) else 500
+    if isinstance(error, BadInput):
+        status = 404 if isinstance(error, NotThere) else 400
+    if error_type == "text/html" and request.url.path in pages.PAGES:
+        page = pages.failure(error.message, error.next_step)
+        return Response(page, status, headers=HEADERS, media_type="text/html")
+    content = {"error": error.message, "next_step": error.next_step}
+    return JSONResponse(content, status, headers=HEADERS)
+
+
+@asynccontextmanager
+async def _few_threads(_: Starlette) -> AsyncIterator[None]:
+    """Let few threads build pages: each keeps memory of its own, and there are two cores."""
+    to_thread.current_default_thread_limiter().total_tokens = THREADS
+    yield
+
+
+async def _alive(request: Request) -> Response:
+    return JSONResponse({"status": "alive"}, headers=HEADERS)
+
+
+async def _acts(command: str, request: Request) -> Response:
+    content = {"error": "This acts, and the service only shows.", "next_step": f"Run `{command}`."}
+    return JSONResponse(content, 405, headers={**HEADERS, "allow": ""})
+
+
+async def _not_found(request: Request, _: Exception) -> Response:
+    return JSONResponse({"error": "There is no such page."}, 404, headers=HEADERS)
+
+
+def _answer(
+    reading: Reading, path: str, endpoint: answers.Endpoint, request: Request
+) -> tuple[bytes, str]:
+    values = answers.values_of(endpoint, request.query_params)
+    key = (path, *sorted(values.items()))
+    content = reading.get(
+        key,
+        lambda ctx: answers.encode(ctx, endpoint.answer(reading, ctx, values)),
+        endpoint.parts,
+        endpoint.fresh_s,
+    )
+    return content, "application/json"
+
+
+def _metrics(reading: Reading, _: Request) -> tuple[bytes, str]:
+    return metrics.page(reading), "text/plain; version=0.0.4; charset=utf-8"
+
+
+def _static(files: dict[str, bytes], request: Request) -> tuple[bytes, str]:
+    name = request.path_params["name"]
+    if name not in files:
+        raise NotThere(f"There is no file {name!r}.")
+    return files[name], TYPES[Path(name).suffix]
+
+
+def _plan_file(reading: Reading, request: Request) -> tuple[bytes, str]:
+    media = {"ics": "text/calendar; charset=utf-8", "csv": "text/csv; charset=utf-8"}
+    kind = request.path_params["kind"]
+    if kind not in media:
+        raise NotThere("There is no such page.")
+    file = reading.get(("plan", kind), lambda ctx: plans_folder(ctx) / f"plan.{kind}", ())
+    try:
+        return file.read_bytes(), media[kind]
+    except FileNotFoundError:
+        raise NotThere("There is no plan yet.", next_step="Run `make plan`.") from None
+
+
+def serve(reading: Reading, host: str, port: int, *, behind_proxy: bool = False) -> None:
+    """Serve until a signal ends it.
+
+    Raises
+    ------
+    BadInput
+        If the address is not this machine's own and no proxy was announced.
+    """
+    import uvicorn
+
+    if not (behind_proxy or is_loopback(host)):
+        raise BadInput(
+            f"{host} can be reached from other machines, and the page has no password.",
+            next_step="Serve 127.0.0.1, or put a proxy with TLS and passwords before it and "
+            "pass --behind-proxy (docs/operations.md).",
+        )
+    uvicorn.run(
+        make_app(reading),
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=behind_proxy,
+        server_header=False,
+        timeout_keep_alive=15,
+        limit_concurrency=64,
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address or name means this machine alone."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,305 @@
+"""The live page: every path has its code, nothing else is served, nothing is written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from datetime import date
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from factory_lib.cli import main
+from factory_lib.errors import BadInput, StoreUnavailable
+from factory_lib.service import answers, facts, pages
+from factory_lib.service.app import is_loopback, make_app, serve
+from factory_lib.service.reading import Reading
+from tests.support.asgi import Client
+from tests.unit.service.conftest import NOW
+
+ENDPOINTS = answers.ENDPOINTS.items()
+HOUR = "?price=80&temperature=24&humidity=50"
+GOOD_PATHS = [path for path in pages.PAGES if "{" not in path]
+GOOD_PATHS += [path + (HOUR if "price" in each.parameters else "") for path, each in ENDPOINTS]
+GOOD_PATHS += ["/health", "/metrics", "/plan.ics", "/plan.csv"]
+GOOD_PATHS += ["/static/style.css", "/static/charts.js", "/static/icon.svg"]
+
+
+@pytest.mark.parametrize("path", GOOD_PATHS)
+def test_every_path_is_served(client: Client, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 200, answer.text
+    head = client.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    if "etag" in answer.headers:
+        again = client.get(path, headers={"if-none-match": answer.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+
+
+@pytest.mark.parametrize("path", sorted(answers.ENDPOINTS))
+def test_every_answer_says_when_it_is_true_and_whether_it_is_simulated(
+    client: Client, path: str
+) -> None:
+    given_hour = "energy-optimization" in path or "production-recommendation" in path
+    content = client.get(path + (HOUR if given_hour else "")).json()
+    assert content["as_of"] == "2026-03-18T10:05:00Z"
+    assert content["simulated"] is True
+    assert "generated_at" in content
+    assert all(re.fullmatch("[a-z0-9_]+", key) for key in content)
+
+
+@pytest.mark.parametrize("path", sorted(answers.COMMANDS))
+def test_what_acts_is_named_as_a_command(client: Client, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == ""
+    assert answer.json()["next_step"].startswith("Run `factory ")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/ree/prices?hours=0", 400),
+        ("/ree/prices?hours=nan", 400),
+        ("/predict/energy-optimization?price=80", 400),
+        ("/data?series=nothing", 400),
+        ("/prices?days=3", 400),
+        ("/runs?page=x", 400),
+        ("/runs?day=yesterday", 400),
+        ("/runs/2026-03-18/nothing", 404),
+        ("/runs/../../data", 404),
+        ("/static/../app.py", 404),
+        ("/static/%2e%2e%2fapp.py", 404),
+        ("/plan.exe", 404),
+        ("/nothing", 404),
+        ("/" + "a" * 600, 414),
+        ("/?q=" + "a" * 2000, 414),
+    ],
+)
+def test_what_cannot_be_answered_has_its_code(client: Client, path: str, status: int) -> None:
+    answer = client.get(path)
+    assert answer.status_code == status
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"])
+def test_no_method_but_get_and_head(client: Client, method: str) -> None:
+    answer = client.request(method, "/")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:9000", 200),
+        ("localhost", 200),
+        ("[::1]:8080", 200),
+        ("example.org", 400),
+        ("127.0.0.1.example.org", 400),
+        ("", 400),
+        ("localhost:80:80", 400),
+    ],
+)
+def test_only_the_hosts_of_the_settings(client: Client, host: str, status: int) -> None:
+    assert client.get("/health", headers={"host": host}).status_code == status
+
+
+def test_a_body_is_refused(client: Client) -> None:
+    assert client.request("GET", "/", content=b"x" * 10_000).status_code == 413
+
+
+PIECES = st.sampled_from(
+    ["..", "%2e%2e", "%2f", "%00", "//", "etc/passwd", "data", "demo", "state.db", "run.json",
+     "2026-03-18", "report.html", "static", "runs", "plan", ".env", "~", "\\", "ñ", "*", "?", "#"]
+)  # fmt: skip
+SECRET = re.compile(b"SQLite format|INFLUXDB|root:|\\[plant\\]|import pandas")
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    parts=st.lists(PIECES | st.text(max_size=8), max_size=6),
+    query=st.dictionaries(
+        st.sampled_from(
+            ["days", "hours", "series", "page", "q", "lang", "day", "level", "sort", "job"]
+        ),
+        st.text(max_size=12) | st.integers().map(str),
+        max_size=3,
+    ),
+    base=st.sampled_from(["/", "/runs", "/data", "/prices", "/ree/prices", "/runs/", "/static/"]),
+)
+def test_no_request_gets_a_file_or_an_error_of_ours(
+    client: Client, parts: list[str], query: dict[str, str], base: str
+) -> None:
+    path = quote(base + "/".join(parts), safe="/%.~*\\")
+    answer = client.get(f"{path}?{urlencode(query)}")
+    assert answer.status_code in (200, 304, 400, 404, 405, 414), answer.text
+    assert not SECRET.search(answer.content)
+
+
+def test_nothing_is_written(client: Client, served_home: Path) -> None:
+    before = tree(served_home)
+    for path in GOOD_PATHS:
+        client.get(path)
+    assert tree(served_home) == before
+
+
+def tree(folder: Path) -> dict[str, Any]:
+    """Return each file with its checksum and time of change."""
+    return {
+        str(file): (hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_mtime_ns)
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
+
+
+# -- content -----------------------------------------------------------------------------
+
+
+def test_the_first_page_says_what_is_worst_and_what_comes(client: Client) -> None:
+    page = client.get("/").text
+    heading = re.sub(r"<[^>]+>", "", page.partition("<h1>")[2].partition("</h1>")[0])
+    assert heading.startswith("Batch 1 starts today at 14:00")
+    assert "OpenWeather" not in heading
+    assert "AEMET does not answer." in page
+    assert "&lt;script&gt;alert" in page
+    assert "<script>alert" not in page
+    assert "<code>factory doctor</code>" in page
+    assert "SIMULATED" in page
+
+
+def test_a_page_is_in_one_language(client: Client) -> None:
+    spanish = client.get("/?lang=es").text
+    assert '<html lang="es">' in spanish
+    assert "Cuándo empezar un lote" in spanish
+    assert "When to start a batch" not in spanish
+
+
+def test_the_cheapest_windows_are_the_cheapest(reading: Reading) -> None:
+    frame = facts.prices(reading)
+    local = frame.index.tz_convert("Europe/Madrid").date  # type: ignore[attr-defined]
+    for window in facts.windows(frame, NOW):
+        part = frame.loc[window["start"] : window["end"], "price_eur_mwh"].iloc[:-1]
+        assert len(part) == window["hours"] * 4
+        assert part.mean() == pytest.approx(window["price_eur_mwh"])
+        day = frame[(frame.index >= NOW) & (local == date.fromisoformat(window["day"]))]
+        means = day["price_eur_mwh"].rolling(window["hours"] * 4).mean().dropna()
+        assert window["price_eur_mwh"] <= means.min() + 1e-9
+
+
+def test_a_band_holds_its_median_in_every_slot(reading: Reading) -> None:
+    frame = facts.prices(reading)
+    assert (frame["low"] <= frame["price_eur_mwh"] + 1e-6).all()
+    assert (frame["high"] >= frame["price_eur_mwh"] - 1e-6).all()
+
+
+def test_the_plan_page_shows_sheet_saving_and_files(client: Client) -> None:
+    page = client.get("/plan").text
+    assert "500\N{NO-BREAK SPACE}kg in 2 batches for 89\N{NO-BREAK SPACE}€" in page
+    assert "20\N{NO-BREAK SPACE}€ less than the same kg" in page
+    assert 'class="shift-sheet"' in page
+    assert client.get("/plan.ics").text.startswith("BEGIN:VCALENDAR")
+    assert client.get("/plan.json").json()["plan"]["schema"] == "factory-plan/3"
+
+
+def test_errors_stand_beside_the_naive_ones(client: Client) -> None:
+    rows = client.get("/models/status").json()["accuracy"]
+    own = next(row for row in rows if row["model"] == "factory" and row["lead_days"] == 1)
+    assert own["mae"] == pytest.approx(5.0, abs=0.2)
+    assert own["naive_mae"] > 0
+
+
+def test_metrics_follow_their_definitions(client: Client) -> None:
+    text = client.get("/metrics").text
+    values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert values['scheduler_job_success_rate{job="gap_analysis"}'] == "1.0"
+    assert values['data_ingestion_rate{source="ree"}'] == "1.0"
+    assert values['backfill_success_rate{source="ree"}'] == "0.8"
+    assert values['api_response_time_count{host="ree"}'] == "1.0"
+    assert values['api_response_time{host="ree",quantile="0.5"}'] == "0.04"
+    assert float(values["gap_detection_accuracy"]) == 1.0
+    names = {re.match("[a-z_]+", key)[0] for key in values}  # type: ignore[index]
+    assert len({name.removesuffix("_count").removesuffix("_sum") for name in names}) >= 8
+
+
+# -- runs --------------------------------------------------------------------------------
+
+
+def test_runs_are_filtered_sorted_and_in_pages(client: Client) -> None:
+    def listed(query: str) -> list[str]:
+        section = client.get(f"/runs{query}").text.partition('<section class="card list">')[2]
+        return re.findall(r"<li>", section)
+
+    assert len(listed("")) == 100
+    assert len(listed("?page=2")) == 20
+    assert len(listed("?level=failed")) == 2
+    assert len(listed("?job=gap_analysis")) == 30
+    assert len(listed("?q=it+STOPPED")) == 2
+    assert len(listed("?day=2026-03-18")) == 45
+    assert listed("?page=3") == []
+
+
+def test_a_report_leads_to_the_runs_before_and_after(client: Client) -> None:
+    folder = "2026-03-18/083500Z-ml_predictions"
+    page = client.get(f"/runs/{folder}").text
+    assert "A report" in page
+    assert 'href="/runs/2026-03-18/073500Z-ml_predictions"' in page
+    assert 'href="/runs/2026-03-18/093500Z-ml_predictions"' in page
+
+
+def test_a_run_that_goes_on_is_read_again(reading: Reading, served_home: Path) -> None:
+    rows = reading.runs.all()
+    assert len(rows) == len(reading.runs.all()) == 120
+    assert rows[0].started_at > rows[-1].started_at
+
+
+# -- starting ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "example.org"])
+def test_a_public_address_needs_a_proxy(reading: Reading, host: str) -> None:
+    with pytest.raises(BadInput, match="no password"):
+        serve(reading, host, 8080)
+
+
+def test_loopback_is_this_machine() -> None:
+    assert all(map(is_loopback, ["127.0.0.1", "::1", "[::1]", "localhost", "127.8.8.8"]))
+
+
+def test_the_command_refuses_a_public_address(
+    served_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FACTORY_HOME", str(served_home))
+    assert main(["serve", "--host", "0.0.0.0", "--profile", "demo"]) == 2
+    assert "--behind-proxy" in capsys.readouterr().err
+
+
+def test_an_empty_home_is_shown_as_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACTORY_HOME", str(tmp_path))
+    empty = Client(make_app(Reading("live")))
+    for path in GOOD_PATHS:
+        expected = 404 if path in ("/plan.ics", "/plan.csv") else 200
+        assert empty.get(path).status_code == expected, path
+    assert "no plan yet" in empty.get("/").text
+    empty.close()
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_store_that_is_away_is_not_ready(
+    client: Client, reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any, **__: Any) -> Any:
+        raise StoreUnavailable("The store cannot be reached.", next_step="Start it.")
+
+    monkeypatch.setattr(reading, "get", away)
+    answer = client.get("/health/ready")
+    assert answer.status_code == 503
+    assert json.loads(answer.text)["next_step"] == "Start it."
+    page = client.get("/data")
+    assert page.status_code == 503
+    assert "The store cannot be reached." in page.text
+    assert client.get("/health").status_code == 200
