@@ -269,7 +269,7 @@ def _day_ahead(area: str, country: str, quantity: str, high: float) -> Series:
         high,
         HOURLY,
         {Kind.FORECAST: DayAhead(FORECAST_FROM)},
-        ("esios", "energy_charts") if area == "ES" else ("energy_charts",),
+        (*(("esios",) if area == "ES" else ()), "energy_charts", "entsoe"),
         since=day_start(date(2018, 1, 1)),
         grace=timedelta(hours=8),
         forecast_of=f"{quantity}_mw",

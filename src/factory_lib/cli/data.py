@@ -39,9 +39,10 @@ commands = click.Group()
     "paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="[FORMAT] PATH..."
 )
 @click.option("--format", "fmt", help="When the content does not show it.")
+@click.option("--dry-run", is_flag=True, help="Show what would be stored, and store nothing.")
 @common_options
 def import_files(
-    profile: str | None, paths: tuple[Path, ...], fmt: str | None, as_json: bool
+    profile: str | None, paths: tuple[Path, ...], fmt: str | None, dry_run: bool, as_json: bool
 ) -> int:
     """Import data files or folders, or the plant's records.
 
@@ -53,13 +54,13 @@ def import_files(
         # A first word that names a format stands for --format, unless there is such a file.
         fmt = None if files[0].exists() else str(files.pop(0))
     with open_context(profile) as ctx:
-        results = [importers.import_path(ctx, path, format=fmt) for path in files]
+        results = [importers.import_path(ctx, path, format=fmt, dry_run=dry_run) for path in files]
     return write_imports(results, as_json)
 
 
 def write_imports(results: Sequence[JobResult], as_json: bool = False) -> int:
     """Write the results of imports; return 1 where something could not be read."""
-    codes = [write_result(result, as_json, "missing", "rejected") for result in results]
+    codes = [write_result(result, as_json, "preview", "missing", "rejected") for result in results]
     return max(codes, default=0)
 
 

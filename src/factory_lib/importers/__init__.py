@@ -30,6 +30,7 @@ HISTORY_PATTERNS = (
     "es_energy_*",
     "gas_*",
     "es_weather_*",
+    "entsoe_day_ahead_forecasts_*",
     "siar_*",
     "aemet*",
 )
@@ -61,10 +62,12 @@ _FINDINGS = {
     UNKNOWN_FORMAT: "files of no known format",
     SUPERSEDED: "files superseded",
 }
-TABLE_NAMES = ("members", "rejected", "repeated", "quarantined", "places", "missing")
+TABLE_NAMES = ("members", "rejected", "repeated", "quarantined", "places", "missing", "preview")
 
 
-def import_path(ctx: RunContext, path: Path, *, format: str | None = None) -> JobResult:
+def import_path(
+    ctx: RunContext, path: Path, *, format: str | None = None, dry_run: bool = False
+) -> JobResult:
     """Import a file, an archive, or every file in a folder and below.
 
     Parameters
@@ -73,6 +76,8 @@ def import_path(ctx: RunContext, path: Path, *, format: str | None = None) -> Jo
         Plain, gzip, tar or tar.gz; a folder may mix formats.
     format : str, optional
         One of ``formats.FORMATS``, when the content does not show it.
+    dry_run : bool
+        Read and check, and store nothing: table ``preview`` shows what would be stored.
 
     Returns
     -------
@@ -98,11 +103,16 @@ def import_path(ctx: RunContext, path: Path, *, format: str | None = None) -> Jo
         raise ImportFileError(
             str(path),
             "is in no known format",
-            next_step=f"Name one with --format: {', '.join(formats.FORMATS)}.",
+            next_step="A table needs columns such as "
+            f"{', or '.join(formats.EXAMPLES)}. Or name a format with --format: "
+            f"{', '.join(formats.FORMATS)}.",
         )
-    batches = [import_members(ctx, name, members) for name, members in groups.items()]
+    batches = [
+        import_members(ctx, name, members, dry_run=dry_run) for name, members in groups.items()
+    ]
     batches.append(describe_members("", dict.fromkeys(unknown, UNKNOWN_FORMAT)))
-    return _joined(files.printable(path.name), batches)
+    title = files.printable(path.name)
+    return _joined(f"{title} (nothing was stored)" if dry_run else title, batches)
 
 
 def _joined(path: str, batches: Sequence[ImportBatch]) -> JobResult:

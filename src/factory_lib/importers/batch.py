@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from factory_lib import frames
+from factory_lib.catalogue import Catalogue
 from factory_lib.clock import from_epoch
 from factory_lib.context import RunContext
 from factory_lib.errors import ImportFileError
@@ -16,12 +17,14 @@ from factory_lib.importers.formats import FORMATS
 from factory_lib.importers.provider_files import edition
 from factory_lib.importers.reading import Reading, Rejection, join_readings
 from factory_lib.pipeline import quality
+from factory_lib.pipeline.forecasts import store_forecasts
 from factory_lib.slots import from_index
 from factory_lib.state import import_ledger
 from factory_lib.store.base import Store, WriteResult
 
 UNREADABLE = "unreadable"
 SUPERSEDED = "superseded"
+WOULD_BE_STORED = "would be stored"
 
 
 @dataclass(frozen=True)
@@ -63,30 +66,78 @@ def describe_members(
     return ImportBatch(counts, tables)
 
 
-def import_members(ctx: RunContext, name: str, members: Sequence[Member]) -> ImportBatch:
+def import_members(
+    ctx: RunContext, name: str, members: Sequence[Member], *, dry_run: bool = False
+) -> ImportBatch:
     """Read, check and store; what the ledger does not call complete is visibly unfinished."""
-    states = dict.fromkeys(_superseded(ctx, name, members), SUPERSEDED)
-    members = [member for member in members if member.label not in states]
-    import_ledger.record_start(ctx.state, members, name, ctx.clock.now())
+    superseded = _superseded(ctx, name, members)
+    states = dict.fromkeys(superseded, SUPERSEDED)
+    members = _without(members, superseded)
+    if not dry_run:
+        import_ledger.record_start(ctx.state, members, name, ctx.clock.now())
     reading, readable, unreadable = _read(name, members)
-    states |= dict.fromkeys((row.member for row in unreadable), UNREADABLE)
+    states |= dict.fromkeys(map(_member, unreadable), UNREADABLE)
     if reading is None:
         return describe_members(name, states, unreadable)
     checked = check(reading, FORMATS[name], ctx.clock.now(), ctx.settings.quality, ctx.catalogue)
+    if dry_run:
+        states |= dict.fromkeys(map(_label, readable), WOULD_BE_STORED)
+        tables = {**checked.tables, "preview": _preview(checked, ctx.catalogue)}
+        return _batch(name, states, unreadable, checked.counts, tables, reading.notes)
     done = import_ledger.completed_labels(ctx.state, readable)
     if done and not _is_still_stored(ctx.store, checked):
         done = set()  # the ledger has them, the store has lost them: store them again
-    stored = _store(ctx, reading, checked, done)
+    stored = _store(ctx, checked, done)
     import_ledger.record_completion(ctx.state, readable, ctx.clock.now())
-    states |= {m.label: "repeated" if m.label in done else "stored" for m in readable}
+    states |= _final_states(readable, done)
+    return _batch(name, states, unreadable, checked.counts + stored, checked.tables, reading.notes)
+
+
+def _without(members: Sequence[Member], labels: set[str]) -> list[Member]:
+    return [member for member in members if member.label not in labels]
+
+
+def _label(member: Member) -> str:
+    return member.label
+
+
+def _member(row: Rejection) -> str:
+    return row.member
+
+
+def _final_states(readable: Sequence[Member], done: set[str]) -> dict[str, str]:
+    return {_label(m): "repeated" if _label(m) in done else "stored" for m in readable}
+
+
+def _batch(
+    name: str,
+    states: Mapping[str, str],
+    unreadable: Sequence[Rejection],
+    counts: Counter[str],
+    tables: Mapping[str, pd.DataFrame],
+    notes: tuple[str, ...],
+) -> ImportBatch:
+    """Join what was read of some members with what could not be read of others."""
     batch = describe_members(name, states, unreadable)
-    tables = {key: table.assign(format=name) for key, table in checked.tables.items()}
-    rejected = pd.concat([tables["rejected"], batch.tables["rejected"]], ignore_index=True)
-    return ImportBatch(
-        batch.counts + checked.counts + stored,
-        {**batch.tables, **tables, "rejected": rejected},
-        reading.notes,
-    )
+    named = {key: table.assign(format=name) for key, table in tables.items()}
+    rejected = pd.concat([named["rejected"], batch.tables["rejected"]], ignore_index=True)
+    joined = {**batch.tables, **named, "rejected": rejected}
+    return ImportBatch(batch.counts + counts, joined, notes)
+
+
+def _preview(checked: CheckedReading, catalogue: Catalogue) -> pd.DataFrame:
+    """Return what would be stored: one row per series, place and source."""
+    by = checked.rows.groupby(["series", "place", "source", "resolution_s"])
+    spans = by.agg(
+        first=("start", "min"),
+        last=("start", "max"),
+        values=("value", "size"),
+        lowest=("value", "min"),
+        mean=("value", "mean"),
+        highest=("value", "max"),
+    ).reset_index()
+    units = {entry.name: entry.unit for entry in catalogue.values()}
+    return spans.assign(unit=spans["series"].map(units))
 
 
 def _superseded(ctx: RunContext, name: str, members: Sequence[Member]) -> set[str]:
@@ -125,6 +176,8 @@ def _is_still_stored(store: Store, checked: CheckedReading) -> bool:
     """Return whether the store shows every slot that the files filled, but for flagged ones."""
     flagged = checked.tables["quarantined"]
     for name, rows in checked.rows.groupby("series", sort=False):
+        if store.catalogue[str(name)].forecast_of:
+            continue  # those are compared one by one, whatever the ledger says
         flagged_slots = flagged.loc[flagged["series"] == name, "start"].nunique()
         starts = from_index(rows["start"])
         stored = store.slots(
@@ -138,27 +191,33 @@ def _is_still_stored(store: Store, checked: CheckedReading) -> bool:
     return True
 
 
-def _store(
-    ctx: RunContext, reading: Reading, checked: CheckedReading, done: set[str]
-) -> Counter[str]:
+def _store(ctx: RunContext, checked: CheckedReading, done: set[str]) -> Counter[str]:
     """Store what is not of members finished before, and count it.
 
     A later edition of a day is stored after the earlier one, which it revises.
     """
     rows = checked.rows[~checked.rows["member"].isin(done)]
     written = WriteResult(unchanged=len(checked.rows) - len(rows))
+    names = [name for name in rows["series"].unique() if ctx.catalogue[name].forecast_of]
+    is_forecast = rows["series"].isin(names)
+    counts = Counter[str]()
+    for _, forecasts in rows[is_forecast].groupby("series"):
+        result = store_forecasts(ctx, frames.conform(forecasts).reset_index(drop=True))
+        counts["forecasts_new"] += result.new
+        written += result
+    rows = rows[~is_forecast]
     for _, published in rows.groupby("edition"):
         written += ctx.store.write(
             frames.conform(published).reset_index(drop=True), run_id=ctx.run_id
         )
     for name, values in checked.tables["quarantined"].groupby("series", sort=False):
         quality.quarantine(ctx, _with_revision(ctx.store, str(name), values), "import")
-    counts = Counter(new=written.new, revised=written.revised, unchanged=written.unchanged)
-    if reading.forecasts is not None:
-        forecasts = reading.forecasts[~reading.forecasts["member"].isin(done)]
+    counts.update(new=written.new, revised=written.revised, unchanged=written.unchanged)
+    if checked.forecasts is not None:
+        forecasts = checked.forecasts[~checked.forecasts["member"].isin(done)]
         if len(forecasts):
             rows = forecasts[list(frames.FORECAST_COLUMNS)]
-            counts["forecasts_new"] = ctx.store.write_forecasts(rows, run_id=ctx.run_id).written
+            counts["forecasts_new"] += ctx.store.write_forecasts(rows, run_id=ctx.run_id).written
     return counts
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from factory_lib import frames
 from factory_lib.catalogue import Catalogue, DayAhead, Kind, Series
 from factory_lib.clock import HOUR_S, MADRID, day_bounds, day_start, epoch, from_epoch, market_day
+from factory_lib.importers import doubts
 from factory_lib.importers.reading import Format, Reading, Rejection
 from factory_lib.pipeline.coverage import day_labels
 from factory_lib.pipeline.quality import FLAGGED_COLUMNS
@@ -21,7 +22,7 @@ REJECTED_COLUMNS = ["member", "line", "place", "start", "series", "text", "reaso
 REPEATED_COLUMNS = ["member", "line", "place", "start"]
 MISSING_COLUMNS = ["place", "day", "slots_missing", "slots_expected"]
 FINDINGS_BY_PLACE = ("missing_days", "incomplete_days", "empty_days", "duplicates", "frozen_hours")
-_IDENTITY = ["place", "source", "start", "edition"]
+_IDENTITY = ["place", "source", "resolution_s", "start", "edition"]
 _TEXTS = dict.fromkeys(("member", "place", "series", "text", "reason"), "str")
 _READINGS = ("temperature_c", "humidity_pct", "wind_speed_ms", "precipitation_mm")
 
@@ -43,11 +44,14 @@ class CheckedReading:
         ``values_read``, cells that held something; ``repeated_values``, cells of lines
         that only repeat another; ``rejected``, ``quarantined`` and the sums of
         ``places``.
+    forecasts : DataFrame, optional
+        Forecasts to store.
     """
 
     rows: pd.DataFrame
     tables: dict[str, pd.DataFrame]
     counts: Counter[str]
+    forecasts: pd.DataFrame | None = None
 
 
 def check(
@@ -67,6 +71,9 @@ def check(
     if len(doubles):
         rows = pd.concat([rows, doubles[~again]], ignore_index=True)
     reasons = _impossible(rows, retrieved_at + timedelta(days=rules.ahead_days), catalogue)
+    possible = rows[reasons == ""]
+    reasons[reasons == ""] = doubts.file_reasons(possible, rules, catalogue)
+    forecasts, doubtful = _checked_forecasts(reading.forecasts, rules, catalogue)
     good = rows[reasons == ""].reset_index(drop=True)
     frozen = _frozen(table.drop_duplicates(_IDENTITY), rules.frozen_h)
     repeated = table.loc[table.duplicated(_IDENTITY), REPEATED_COLUMNS].reset_index(drop=True)
@@ -78,6 +85,7 @@ def check(
         rejection_table(reading.rejected),
         _offending(doubles[again & ~same], "contradicts an earlier line of the same slot"),
         _offending(rows[reasons != ""], reasons[reasons != ""]),
+        doubtful,
     )
     tables = {
         "rejected": pd.concat(unusable, ignore_index=True),
@@ -88,12 +96,27 @@ def check(
     }
     counts = Counter({name: int(places[name].sum()) for name in FINDINGS_BY_PLACE})
     counts.update(
-        values_read=len(rows) + int(again.sum()) + len(reading.rejected),
+        values_read=len(rows) + int(again.sum()) + len(reading.rejected) + len(doubtful),
         repeated_values=int(same.sum()),
         rejected=len(tables["rejected"]),
         quarantined=len(tables["quarantined"]),
     )
-    return CheckedReading(good, tables, counts)
+    return CheckedReading(good, tables, counts, forecasts)
+
+
+def _checked_forecasts(
+    forecasts: pd.DataFrame | None, rules: QualitySettings, catalogue: Catalogue
+) -> tuple[pd.DataFrame | None, pd.DataFrame]:
+    """Return the forecasts that can be meant, and the others as rejected values."""
+    if forecasts is None:
+        return None, rejection_table(())
+    rows = forecasts.rename(columns={"target_start": "start", "p50": "value"}).assign(line=0)
+    # the rules know a quantity by its series of forecasts
+    named = rows.assign(series=rows["place"].str.lower() + "_" + rows["series"])
+    named["series"] = named["series"].str.replace("_mw", "_forecast_mw", regex=False)
+    reasons = doubts.file_reasons(named, rules, catalogue)
+    wrong = reasons != ""
+    return forecasts[~wrong].reset_index(drop=True), _offending(rows[wrong], reasons[wrong])
 
 
 def rejection_table(rejected: Iterable[Rejection]) -> pd.DataFrame:
@@ -255,12 +278,19 @@ def _due_slots(lines: pd.DataFrame, fmt: Format, series: Series) -> pd.DataFrame
     if fmt.continuous:
         return due
     own_days = pd.DataFrame({"place": lines["place"], "day": day_labels(lines["start"].to_numpy())})
-    return due.merge(own_days.drop_duplicates(), on=["place", "day"])
+    judged = own_days.drop_duplicates()
+    if fmt.editions:  # files of one day each: a single one that lacks among them shows
+        parts = [
+            pd.DataFrame({"place": place, "day": doubts.between_days(group["day"].to_numpy())})
+            for place, group in judged.groupby("place")
+        ]
+        judged = pd.concat([judged, *parts])
+    return due.merge(judged, on=["place", "day"])
 
 
 def _span(series: Series, first: datetime, last: datetime) -> tuple[datetime, datetime]:
     """Return the window that should be full: whole market days of what is published by the day."""
-    if isinstance(series.publication[Kind.OBSERVED], DayAhead):
+    if isinstance(next(iter(series.publication.values())), DayAhead):
         return day_start(market_day(first)), day_bounds(market_day(last))[1]
     return first, last + timedelta(seconds=1)
 

@@ -1,12 +1,15 @@
-"""Members of a path: plain files, gzip, tar archives and folders, none unpacked to disk."""
+"""Members of a path: plain files, workbooks, gzip, zip, tar and folders, none unpacked to disk."""
 
+import csv
 import gzip
 import hashlib
 import io
 import tarfile
+import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, time
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -14,6 +17,7 @@ from pathlib import Path
 from factory_lib.errors import ImportFileError
 
 _GZIP = b"\x1f\x8b"
+_ZIP = b"PK\x03\x04"
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,9 @@ def _open(file: Path, label: str) -> Iterator[Member]:
         data = file.read_bytes()
         if data[:2] == _GZIP:
             data = gzip.decompress(data)
+        if data[:4] == _ZIP:
+            yield from _open_zip(file, label, data)
+            return
         if not tarfile.is_tarfile(io.BytesIO(data)):
             yield Member(label, printable(file.name).removesuffix(".gz"), data)
             return
@@ -107,8 +114,55 @@ def _open(file: Path, label: str) -> Iterator[Member]:
                     yield Member(label, _short(printable(entry.name)), content.read())
     except FileNotFoundError:
         raise ImportFileError(str(file), "does not exist", next_step="Check the path.") from None
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+    except (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile) as error:
         raise ImportFileError(str(file), f"is cut or damaged ({error})") from error
+
+
+def _open_zip(file: Path, label: str, data: bytes) -> Iterator[Member]:
+    """Yield the sheets of a workbook, or the entries of an archive."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        entries = sorted(entry.filename for entry in archive.infolist() if not entry.is_dir())
+        if "xl/workbook.xml" in entries:
+            yield Member(label, printable(file.name), workbook_text(data, label).encode())
+            return
+        for name in entries:
+            try:
+                content = archive.read(name)
+            except (RuntimeError, NotImplementedError) as error:  # encrypted, or an odd method
+                raise ImportFileError(label, f"{name} cannot be unpacked ({error})") from None
+            yield Member(label, Path(printable(name)).name, content)
+
+
+def workbook_text(data: bytes, label: str) -> str:
+    """Return the first sheet with values of an xlsx workbook as text, semicolons between cells.
+
+    Raises
+    ------
+    ImportFileError
+        If it is no workbook that can be read.
+    """
+    from python_calamine import CalamineError, CalamineWorkbook
+
+    try:
+        book = CalamineWorkbook.from_filelike(io.BytesIO(data))
+        sheets = [book.get_sheet_by_name(name).to_python() for name in book.sheet_names]
+    except (CalamineError, ValueError) as error:
+        raise ImportFileError(label, f"is a workbook that cannot be read ({error})") from None
+    rows = next((rows for rows in sheets if rows), [])
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=";", lineterminator="\n")
+    for row in rows:
+        writer.writerow(map(_cell, row))
+    return text.getvalue()
+
+
+def _cell(value: object) -> str:
+    """Return a cell as text: midnight as a date, and whole numbers without a point."""
+    if isinstance(value, datetime):
+        return value.date().isoformat() if value.time() == time() else value.isoformat(" ")
+    if isinstance(value, time):
+        return f"{value:%H:%M}"
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _short(name: str) -> str:

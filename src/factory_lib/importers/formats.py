@@ -1,17 +1,18 @@
 """The table of file formats: columns, units, time convention and parser of each.
 
-Formats are recognised by their first bytes: names of files are the mirrors' own. Adding
-one is an entry here and, where its lines are no plain table, a parser.
+Formats are recognised by their first bytes, or by the columns of a table as an office
+saves it: names of files are the mirrors' own. Adding one is an entry here and, where its
+lines are no plain table, a parser.
 """
 
 from collections.abc import Mapping
 
 import numpy as np
 
-from factory_lib.catalogue import SITE
+from factory_lib.catalogue import SITE, default_catalogue
 from factory_lib.clock import DAY_S
 from factory_lib.errors import BadInput
-from factory_lib.importers import plant_csv, provider_files
+from factory_lib.importers import downloads, office, plant_csv, provider_files
 from factory_lib.importers.files import Member
 from factory_lib.importers.reading import (
     Format,
@@ -19,8 +20,21 @@ from factory_lib.importers.reading import (
     named_by,
     utc_midnights,
 )
+from factory_lib.pipeline.forecasts import ASSUMPTION
 
 _HEAD_BYTES = 4096
+DAY_AHEAD_COLUMNS = (
+    *(name for name, entry in default_catalogue().items() if entry.forecast_of),
+    "fr_wind_offshore_forecast_mw",
+    "pt_wind_offshore_forecast_mw",
+)
+# A table of one's own that is not recognised is answered with these.
+EXAMPLES = (
+    "`time_local;energy_kwh` (2026-03-01 01:00;12,5)",
+    "`CUPS;Fecha;Hora;Consumo_kWh` (ES0…;01/03/2026;1;12,5)",
+    "`day;produced_kg` (2026-03-01;200)",
+    "`time_utc;spot_eur_mwh` (2026-03-01T00:00Z;57.3)",
+)
 
 FORMATS: Mapping[str, Format] = {
     "omie_daily": Format(
@@ -152,14 +166,65 @@ FORMATS: Mapping[str, Format] = {
         resolution_s=DAY_S,
         notes=("The table names no station: its place is the city in the file's name.",),
     ),
+    "forecasts_csv": Format(
+        words_at_start=("time_utc,", "_load_forecast_mw"),
+        source="entsoe",
+        parse=downloads.parse_forecasts,
+        notes=(ASSUMPTION,),
+    ),
+    "redata_json": Format(
+        words_at_start=('"included"', '"attributes"'),
+        parse=downloads.parse_redata,
+        notes=("Instants carry their offset.",),
+    ),
+    "aemet_daily_json": Format(
+        words_at_start=('"indicativo"', '"fecha"'),
+        parse=downloads.parse_aemet_json,
+        resolution_s=DAY_S,
+        notes=("Days are UTC days; rain (prec) is that from 07 to 07 UTC.",),
+    ),
+    "aemet_observations_json": Format(
+        words_at_start=('"idema"', '"fint"'),
+        parse=downloads.parse_aemet_json,
+        notes=("fint is UTC and ends the hour: a reading is of that instant.",),
+        shared_window=True,
+    ),
+    "esios_csv": Format(
+        words_at_start=("geoid", "geoname", "datetime"),
+        parse=downloads.parse_esios_csv,
+        notes=("Instants carry their offset.", ASSUMPTION),
+    ),
+    "entsoe_csv": Format(
+        names=tuple(
+            (time, name)
+            for time in ("time_utc", "time_local")
+            for name in ("load_mw", *DAY_AHEAD_COLUMNS)
+        ),
+        source="entsoe",
+        parse=downloads.parse_entsoe_csv,
+        notes=("CET/CEST is local time; the hour that October repeats stands twice.", ASSUMPTION),
+    ),
     "meter": Format(
-        words_at_start=("energy_kwh",),
+        names=(("time_utc", "energy_kwh"), ("time_local", "energy_kwh"), ("day", "energy_kwh")),
         place=SITE,
         source=SITE,
         parse=plant_csv.parse_meter,
     ),
+    "price_table": Format(
+        names=tuple(
+            (*times, name)
+            for times in (("time_utc",), ("time_local",), ("day", "period"))
+            for name in ("spot_eur_mwh", "pvpc_eur_mwh")
+        ),
+        source="omie",
+        parse=plant_csv.parse_price_table,
+    ),
     "production": Format(
-        words_at_start=("produced_kg",),
+        names=(
+            ("day", "produced_kg"),
+            ("finished_utc", "produced_kg"),
+            ("finished_local", "produced_kg"),
+        ),
         place=SITE,
         source=SITE,
         resolution_s=DAY_S,
@@ -178,7 +243,11 @@ def detect(member: Member) -> str | None:
     data = member.data[:_HEAD_BYTES]
     head = data.decode("utf-16-le" if data[1:2] == b"\0" else "latin-1", errors="replace")
     for name, fmt in FORMATS.items():
-        if all(words in head for words in fmt.words_at_start):
+        if fmt.words_at_start and all(words in head for words in fmt.words_at_start):
+            return name
+    columns = office.column_names(member)
+    for name, fmt in FORMATS.items():
+        if any(columns.issuperset(names) for names in fmt.names):
             return name
     return None
 

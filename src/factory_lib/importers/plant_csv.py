@@ -10,7 +10,9 @@
 
 Times are the beginning of the slot. A local time has no offset; of the hour that
 October repeats both must be there, in order: old to new, or new to old throughout.
-Comma between columns, point in numbers.
+Meters of distributors and Datadis come with a date and the hour 1 … 25, quarter 1 … 100
+or clock time of each slot (``CUPS;Fecha;Hora;Consumo_kWh``). Separators, decimals, dates
+and headings may be those of a Spanish office (``office``).
 """
 
 import numpy as np
@@ -19,6 +21,8 @@ import pandas as pd
 from factory_lib.clock import HOUR_S, MADRID, QUARTER_S
 from factory_lib.errors import ImportFileError
 from factory_lib.importers.files import Member
+from factory_lib.importers.office import read_table
+from factory_lib.importers.periods import period_times
 from factory_lib.importers.reading import (
     Format,
     Lines,
@@ -27,14 +31,17 @@ from factory_lib.importers.reading import (
     utc_midnights,
 )
 
+REGISTER_LINES = 48  # so many lines in a row without a fall are no consumption
 _METERS = {QUARTER_S: "metered_quarter_kwh", HOUR_S: "metered_hour_kwh"}
 
 
 def parse_meter(member: Member, fmt: Format) -> Reading:
     """Read ``time_utc|time_local,energy_kwh``, in quarters or hours."""
-    lines = Lines(member, fmt)
+    lines = _lines(member, fmt)
+    _require_one_meter(lines)
     energy = lines.numbers("energy_kwh")
-    start = _times(lines, "time")
+    _refuse_register(member, energy)
+    start = record_times(lines, "time")
     steps = start.dropna().drop_duplicates().sort_values().diff().dt.total_seconds()
     step = steps.mode().min()  # the usual one: a stray line makes no hours into quarters
     if step not in _METERS:
@@ -52,7 +59,7 @@ def parse_meter(member: Member, fmt: Format) -> Reading:
 
 def parse_production(member: Member, fmt: Format) -> Reading:
     """Read ``day|finished_utc|finished_local[,batch][,variant],produced_kg``."""
-    lines = Lines(member, fmt)
+    lines = _lines(member, fmt)
     texts = lines.column("produced_kg")
     kg = lines.numbers("produced_kg")
     day = _local_midnights(lines)
@@ -79,13 +86,64 @@ def _local_midnights(lines: Lines) -> pd.Series:
     if "day" in lines.text:
         wall = utc_midnights("day")(lines).dt.tz_localize(None)
     else:
-        finished = _times(lines, "finished").dt.tz_convert(MADRID)
+        finished = record_times(lines, "finished").dt.tz_convert(MADRID)
         wall = finished.dt.tz_localize(None).dt.normalize()
     return wall.dt.tz_localize(MADRID).dt.tz_convert("UTC").dt.as_unit("s")
 
 
-def _times(lines: Lines, name: str) -> pd.Series:
-    """Return the column ``name_utc`` or ``name_local`` as UTC."""
+def parse_price_table(member: Member, fmt: Format) -> Reading:
+    """Read a table of prices by time, or by date and hour or quarter."""
+    lines = _lines(member, fmt)
+    names = [name for name in ("spot_eur_mwh", "pvpc_eur_mwh") if name in lines.text]
+    start = record_times(lines, "time")
+    step = start.dropna().drop_duplicates().sort_values().diff().dt.total_seconds().min()
+    resolution_s = QUARTER_S if step == QUARTER_S else HOUR_S
+    values = {name: lines.numbers(name) for name in names}
+    return lines.reading(start, values, resolution_s=resolution_s)
+
+
+def _lines(member: Member, fmt: Format) -> Lines:
+    """Return the lines of a table as an office saves it, or of a plain one."""
+    table = read_table(member)
+    if table is None:
+        return Lines(member, fmt)
+    return Lines(table.member, fmt, table.first_line, table.notes)
+
+
+def _require_one_meter(lines: Lines) -> None:
+    meters = lines.column("cups").unique() if "cups" in lines.text else [""]
+    if len(meters) > 1:
+        raise ImportFileError(
+            lines.member.label,
+            f"holds {len(meters)} meters (CUPS)",
+            next_step="Save one file for each. Nothing of this one was stored.",
+        )
+
+
+def _refuse_register(member: Member, energy: np.ndarray) -> None:
+    """Refuse a meter that only counts up: a consumption goes down somewhere in a day."""
+    values = energy[np.isfinite(energy)]
+    steps = np.diff(values)
+    never_turns = (steps >= 0).all() or (steps <= 0).all()
+    if len(values) > REGISTER_LINES and never_turns and values.max() > values.min():
+        raise ImportFileError(
+            member.label,
+            f"counts from {values[0]:g} to {values[-1]:g} without ever turning: it is a "
+            "running register, not the energy of each slot",
+            next_step="Take the difference of each line and the one before it.",
+        )
+
+
+def record_times(lines: Lines, name: str) -> pd.Series:
+    """Return the column ``name_utc`` or ``name_local``, or day and period, as UTC.
+
+    Raises
+    ------
+    ImportFileError
+        If there is none of them, or it is unclear whether times begin or end a slot.
+    """
+    if "period" in lines.text and "day" in lines.text:
+        return period_times(lines)
     if f"{name}_utc" in lines.text:
         return instants(f"{name}_utc")(lines)
     if f"{name}_local" in lines.text:

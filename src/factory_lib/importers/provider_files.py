@@ -3,7 +3,7 @@
 import json
 import re
 from dataclasses import replace
-from datetime import date, time
+from datetime import date
 
 import numpy as np
 import pandas as pd
@@ -28,14 +28,13 @@ from factory_lib.importers.reading import (
     Reading,
     Rejection,
 )
-from factory_lib.pipeline.forecasts import issued_on_the_day_before
+from factory_lib.pipeline.forecasts import ISSUED_AT, issued_on_the_day_before
 from factory_lib.slots import to_index
 from factory_lib.sources.esios import archive_hours
 from factory_lib.sources.omie import parse_marginalpdbc
 from factory_lib.sources.parsing import ARCHIVE_TIER
 
 _SOURCES = ("ree", "esios", "omie", "entsoe")
-ISSUED_AT = time(11)  # local wall time on the day before; the file itself has no such column
 _FORECASTS = {
     "total load forecast": "load_mw",
     "forecast wind onshore day ahead": "wind_mw",

@@ -80,7 +80,15 @@ def join_readings(readings: Sequence[Reading]) -> Reading:
 class Lines:
     """The lines of one delimited member, still text; those that cannot be read are collected."""
 
-    def __init__(self, member: Member, fmt: "Format") -> None:
+    def __init__(
+        self,
+        member: Member,
+        fmt: "Format",
+        first_line: int = FIRST_LINE,
+        notes: Sequence[str] = (),
+    ) -> None:
+        self.first_line = first_line
+        self.notes = list(notes)
         self.member = member
         self.fmt = fmt
         content = member.text(fmt.encoding)
@@ -134,7 +142,11 @@ class Lines:
         for at in np.flatnonzero(np.asarray(where)):
             self._rejected.append(
                 Rejection(
-                    self.member.label, str(texts.iloc[at]), reason, int(at) + FIRST_LINE, series
+                    self.member.label,
+                    str(texts.iloc[at]),
+                    reason,
+                    int(at) + self.first_line,
+                    series,
                 )
             )
 
@@ -156,7 +168,7 @@ class Lines:
         table = pd.DataFrame(
             {
                 "member": self.member.label,
-                "line": np.arange(len(self.text)) + FIRST_LINE,
+                "line": np.arange(len(self.text)) + self.first_line,
                 "place": place,
                 "source": fmt.source if source is None else source,
                 "resolution_s": fmt.resolution_s if resolution_s is None else resolution_s,
@@ -171,7 +183,7 @@ class Lines:
             table[usable].reset_index(drop=True),
             tuple(self._rejected),
             forecasts,
-            (*fmt.notes, *notes, *cut),
+            (*fmt.notes, *self.notes, *notes, *cut),
         )
 
 
@@ -241,6 +253,8 @@ class Format:
     ----------
     words_at_start : tuple of str
         Recognise a file: all of them are in its first bytes.
+    names : tuple of tuples of str
+        Recognise a table: it has all columns (``office.COLUMNS``) of one of these.
     columns : mapping of str to str
         The series of each column.
     units : mapping of str to str
@@ -267,7 +281,8 @@ class Format:
         Whether a name ends in the number of its publication: ``….2`` replaces ``….1``.
     """
 
-    words_at_start: tuple[str, ...]
+    words_at_start: tuple[str, ...] = ()
+    names: tuple[tuple[str, ...], ...] = ()
     columns: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
     time: TimeReader = TIME_UTC

@@ -18,6 +18,7 @@ from factory_lib.frames import FORECAST_COLUMNS, UTC_S
 from factory_lib.sources.parsing import ARCHIVE_TIER, TIER
 from factory_lib.store.base import WriteResult
 
+ISSUED_AT = time(11)  # where the forecasts are of no source of the settings
 ASSUMPTION = (
     "Forecasts fetched from an archive are taken as issued at the wall time of the day before "
     "that `archive_issued_at` in [sources] says, an assumption; later ones at the instant they "
@@ -53,9 +54,9 @@ def store_forecasts(ctx: RunContext, rows: pd.DataFrame) -> WriteResult:
     seen_at = rows["retrieved_at"]
     tomorrow = day_start(market_day(seen_at.max().to_pydatetime()) + timedelta(days=1))
     is_live = rows["start"] >= pd.Timestamp(tomorrow)
-    assumed = issued_on_the_day_before(
-        rows["start"], ctx.settings.sources[source].archive_issued_at
-    )
+    limits = ctx.settings.sources.get(source)
+    issue = limits.archive_issued_at if limits else ISSUED_AT
+    assumed = issued_on_the_day_before(rows["start"], issue)
     forecasts = pd.DataFrame(
         {
             "series": entry.forecast_of,

@@ -134,6 +134,13 @@ class QualitySettings(Section, frozen=True):
         feed.
     ahead_days : float
         How far ahead of the time of import a file's value may lie.
+    night_share : float
+        Largest mean by night of a file's solar series, in its mean.
+    midnight_ratio : float
+        How much farther than on other days a file's series may jump at midnight on days
+        1 to 12, which are those that can be exchanged with a month.
+    meter_mean_kw : float
+        Largest mean power of a meter's file.
     """
 
     plausible: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -145,6 +152,9 @@ class QualitySettings(Section, frozen=True):
     scale_floor_eur_mwh: float = 10.0
     frozen_h: float = 12.0
     ahead_days: float = 2.0
+    night_share: float = 0.5
+    midnight_ratio: float = 1.8
+    meter_mean_kw: float = 2000.0
 
     def __post_init__(self) -> None:
         for name, (low, high) in self.plausible.items():

@@ -8,6 +8,7 @@ commas; its rows are counted from local midnight, since on clock change days its
 are not wall hours. https://api.esios.ree.es
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from math import isnan
@@ -161,6 +162,29 @@ def parse_indicator(body: Reply | bytes, name: str, retrieved_at: datetime) -> P
     rows, points = _points(body, name, retrieved_at)
     rows.add_prices(name, _collapsed(points) if name == "spot_eur_mwh" else points)
     return rows.parsed()
+
+
+@malformed("esios")
+def parse_download(lines: Sequence[Mapping[str, str]], name: str, retrieved_at: datetime) -> Parsed:
+    """Return one indicator of an export of the site: text in the columns of the service.
+
+    Raises
+    ------
+    NoDataYet, MalformedResponse
+        If there is no value of its geography, or a line cannot be read.
+    """
+    identity, geo = INDICATORS[name]
+    values = [
+        {
+            "geo_id": int(line["geoid"] or geo),
+            "value": float(line["value"].replace(",", ".")),
+            "datetime": line["datetime"].strip(),
+        }
+        for line in lines
+        if line.get("value")
+    ]
+    body = json.dumps({"indicator": {"id": identity, "values": values}}).encode()
+    return (parse_indicator if name in PRICES else parse_forecast)(body, name, retrieved_at)
 
 
 @malformed("esios")

@@ -144,7 +144,7 @@ def test_an_ambiguous_local_time_is_rejected_by_line(
         ),
         pytest.param(
             "when,energy_kwh\n2026-03-01T00:00Z,1\n",
-            "no column time_utc or time_local",
+            "no known format. A table needs columns such as",
             id="no time",
         ),
         pytest.param("day,produced_kg\n2026-03-01,\n", "no day whose kilograms", id="no kilograms"),

@@ -1,0 +1,116 @@
+"""Rules about a whole file: each says of values that are possible why they cannot be meant.
+
+A person mixes up columns, dates and units in ways that leave every single value within
+its range. What a rule finds is not stored; limits are in ``[quality]`` of the settings.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from factory_lib.catalogue import SITE, Catalogue, Measurement
+from factory_lib.clock import DAY_S, HOUR_S, MADRID
+from factory_lib.settings.records import QualitySettings
+
+Reasons = np.ndarray
+DARK_HOURS_UTC = (22, 23, 0, 1, 2)  # between Brest and Almería the sun never shines then
+FEWEST_NIGHTS = 48  # values of one series by night, before a share of them says anything
+LAST_MONTH = 12  # days after it cannot be exchanged with a month
+FEWEST_MIDNIGHTS = 60  # of half a year: fewer vary by chance
+
+
+def file_reasons(rows: pd.DataFrame, rules: QualitySettings, catalogue: Catalogue) -> Reasons:
+    """Return for each value why it is not stored, or an empty string.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        ``series, place, resolution_s, start, value``, any order and index.
+    """
+    reasons = pd.Series("", rows.index, dtype=object)
+    for name, of_series in rows.groupby("series", sort=False):
+        for _, part in of_series.groupby("place", sort=False):
+            ordered = part.sort_values("start")
+            for rule in FILE_RULES:
+                doubtful = rule(str(name), ordered, rules, catalogue)
+                reasons[doubtful.index] = reasons[doubtful.index].where(
+                    reasons[doubtful.index] != "", doubtful
+                )
+    return reasons.to_numpy()
+
+
+FileRule = Callable[[str, pd.DataFrame, QualitySettings, Catalogue], "pd.Series[str]"]
+NONE = pd.Series(dtype="str")
+
+
+def sun_at_night(
+    name: str, part: pd.DataFrame, rules: QualitySettings, catalogue: Catalogue
+) -> "pd.Series[str]":
+    """Refuse a solar series that is as high by night: wind, or load, under the wrong name."""
+    if "solar" not in name or part["resolution_s"].max() > HOUR_S:
+        return NONE
+    by_night = part["value"][part["start"].dt.hour.isin(DARK_HOURS_UTC)]
+    mean = part["value"].mean()
+    if len(by_night) < FEWEST_NIGHTS or by_night.mean() <= rules.night_share * mean:
+        return NONE
+    reason = f"by night {by_night.mean() / mean:.0%} of the mean: it is not solar, perhaps wind"
+    return pd.Series(reason, part.index)
+
+
+def day_and_month(
+    name: str, part: pd.DataFrame, rules: QualitySettings, catalogue: Catalogue
+) -> "pd.Series[str]":
+    """Refuse a series that jumps at midnight on days 1 to 12 alone: they are of other months."""
+    is_price = name in catalogue and catalogue[name].measurement is Measurement.PRICES
+    if "solar" in name or not is_price or part["resolution_s"].max() > HOUR_S:
+        return NONE
+    step = part["value"].diff().where(part["start"].diff().dt.total_seconds() <= HOUR_S)
+    local = part["start"].dt.tz_convert(MADRID)
+    midnight = step.notna() & (local.dt.hour == 0) & (local.dt.minute == 0)
+    early = step[midnight & local.dt.day.between(2, LAST_MONTH)]
+    late = step[midnight & (local.dt.day > LAST_MONTH + 1)]
+    if min(len(early), len(late)) < FEWEST_MIDNIGHTS:
+        return NONE
+    spread = (late - late.median()).abs().mean()
+    ratio = (early - early.median()).abs().mean() / max(spread, 1e-9)
+    if ratio <= rules.midnight_ratio:
+        return NONE
+    reason = f"jumps {ratio:.1f} times as far at midnight on days 1 to 12: day and month exchanged"
+    return pd.Series(reason, part.index)
+
+
+def lone_october_hour(
+    name: str, part: pd.DataFrame, rules: QualitySettings, catalogue: Catalogue
+) -> "pd.Series[str]":
+    """Refuse the repeated hour of October that is there once on a day that is else whole."""
+    hourly = part["resolution_s"] == HOUR_S
+    if name not in catalogue or catalogue[name].measurement is not Measurement.PRICES:
+        return NONE
+    local = part["start"][hourly].dt.tz_convert(MADRID)
+    october = local[(local.dt.month == 10) & (local.dt.day > 24) & (local.dt.day_of_week == 6)]
+    day = october.dt.date
+    lone = october[(october.dt.hour == 2) & (day.map(day.value_counts()) == 24)]
+    return pd.Series("the repeated hour is there once: it may be the sum of both", lone.index)
+
+
+def meter_unit(
+    name: str, part: pd.DataFrame, rules: QualitySettings, catalogue: Catalogue
+) -> "pd.Series[str]":
+    """Refuse a meter whose mean power no contract of this size has: Wh, or another plant."""
+    if not name.startswith("metered_") or not (part["place"] == SITE).all():
+        return NONE
+    power_kw = (part["value"] / (part["resolution_s"] / HOUR_S)).mean()
+    if power_kw <= rules.meter_mean_kw:
+        return NONE
+    reason = f"a mean power of {power_kw:,.0f} kW: the energies may be in Wh"
+    return pd.Series(reason, part.index)
+
+
+FILE_RULES: tuple[FileRule, ...] = (sun_at_night, day_and_month, lone_october_hour, meter_unit)
+
+
+def between_days(days: np.ndarray) -> np.ndarray:
+    """Return single days (s) that lack between two of ``days``, each a midnight."""
+    before_and_after = np.intersect1d(days + DAY_S, days - DAY_S)
+    return np.setdiff1d(before_and_after, days)
