@@ -83,15 +83,18 @@ def day_and_month(
 def lone_october_hour(
     name: str, part: pd.DataFrame, rules: QualitySettings, catalogue: Catalogue
 ) -> "pd.Series[str]":
-    """Refuse the repeated hour of October that is there once on a day that is else whole."""
-    hourly = part["resolution_s"] == HOUR_S
+    """Refuse the repeated hour of October that is there once, and as high as both together."""
     if name not in catalogue or catalogue[name].measurement is not Measurement.PRICES:
         return NONE
-    local = part["start"][hourly].dt.tz_convert(MADRID)
-    october = local[(local.dt.month == 10) & (local.dt.day > 24) & (local.dt.day_of_week == 6)]
-    day = october.dt.date
-    lone = october[(october.dt.hour == 2) & (day.map(day.value_counts()) == 24)]
-    return pd.Series("the repeated hour is there once: it may be the sum of both", lone.index)
+    hourly = part[part["resolution_s"] == HOUR_S]
+    local = hourly["start"].dt.tz_convert(MADRID)
+    october = (local.dt.month == 10) & (local.dt.day > 24) & (local.dt.day_of_week == 6)
+    hours = local.dt.date.where(october & (local.dt.hour == 2))
+    around = (hourly["value"].shift() + hourly["value"].shift(-1)) / 2
+    lone = hours.map(hours.value_counts()) == 1
+    ratio = (hourly["value"] / around.where(around > rules.scale_floor_eur_mwh))[lone]
+    doubled = ratio[ratio > rules.doubled_over_neighbours]
+    return doubled.map("the repeated hour is there once, {:.1f} times the hours around".format)
 
 
 def meter_unit(

@@ -388,9 +388,11 @@ def test_exchanged_day_and_month_show_at_midnight(bring: Bring, exchanged: bool)
 def test_an_october_hour_without_its_twin_is_refused(ctx: RunContext, bring: Bring) -> None:
     start = day_bounds(date(2024, 10, 27))[0]
     times = pd.date_range(start, periods=25, freq="h").delete(3)
-    result = bring(table("time_utc,spot_eur_mwh", pd.Series(80.0, times)))
+    column = pd.Series(80.0, times)
+    column.iloc[2] = 161.0
+    result = bring(table("time_utc,spot_eur_mwh", column))
     assert result["rejected"]["reason"].tolist() == [
-        "the repeated hour is there once: it may be the sum of both"
+        "the repeated hour is there once, 2.0 times the hours around"
     ]
     assert len(values(ctx, "spot_eur_mwh", "ES")) == 23
 
