@@ -94,7 +94,9 @@ def lone_october_hour(
     lone = hours.map(hours.value_counts()) == 1
     ratio = (hourly["value"] / around.where(around > rules.scale_floor_eur_mwh))[lone]
     doubled = ratio[ratio > rules.doubled_over_neighbours]
-    return doubled.map("the repeated hour is there once, {:.1f} times the hours around".format)
+    return doubled.map(
+        "the repeated hour is there once, {:.1f} times the hours around".format
+    ).astype("str")
 
 
 def meter_unit(
