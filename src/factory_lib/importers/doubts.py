@@ -94,9 +94,10 @@ def lone_october_hour(
     lone = hours.map(hours.value_counts()) == 1
     ratio = (hourly["value"] / around.where(around > rules.scale_floor_eur_mwh))[lone]
     doubled = ratio[ratio > rules.doubled_over_neighbours]
-    return doubled.map(
+    reasons: pd.Series[str] = doubled.map(
         "the repeated hour is there once, {:.1f} times the hours around".format
-    ).astype("str")
+    )
+    return reasons
 
 
 def meter_unit(
