@@ -12,7 +12,7 @@ from factory_lib.context import RunContext
 from factory_lib.domain import tariff
 from factory_lib.domain.plant import Floats, auxiliary_kw
 from factory_lib.domain.pv import pv_kw
-from factory_lib.frames import QUANTILES, wide
+from factory_lib.frames import QUANTILES
 from factory_lib.models.history import load_history
 from factory_lib.models.weather_forecast import NAMES, forecast_weather
 from factory_lib.settings import ROOT, Settings
@@ -135,7 +135,7 @@ def load_kw(ctx: RunContext, stages: pd.DataFrame, index: pd.DatetimeIndex) -> p
         Of ``planning.documents.carried_out``.
     """
     planned = pd.Series(planned_kw(ctx, stages, index), index=index)
-    return (metered_kwh(ctx, index) * 4).fillna(planned)
+    return metered_kw(ctx, index).fillna(planned)
 
 
 def planned_kw(ctx: RunContext, stages: pd.DataFrame, index: pd.DatetimeIndex) -> Floats:
@@ -146,8 +146,8 @@ def planned_kw(ctx: RunContext, stages: pd.DataFrame, index: pd.DatetimeIndex) -
     return kw
 
 
-def metered_kwh(ctx: RunContext, index: pd.DatetimeIndex) -> pd.Series:
-    """Return metered energy by quarter; an hour metered as a whole is spread over its quarters."""
+def metered_kw(ctx: RunContext, index: pd.DatetimeIndex) -> pd.Series:
+    """Return the metered load by quarter; an hour metered as a whole is its mean in each."""
     rows = ctx.store.read(
         METERED,
         places=(SITE,),
@@ -155,9 +155,8 @@ def metered_kwh(ctx: RunContext, index: pd.DatetimeIndex) -> pd.Series:
         end=(index[-1] + QUARTER).to_pydatetime(),
         as_of=ctx.as_of,
     )
-    frame = wide(rows).reindex(columns=METERED)
-    hours = frame["metered_hour_kwh"].reindex(index.floor("h")).set_axis(index)
-    return frame["metered_quarter_kwh"].reindex(index).fillna(hours / 4)
+    mean_kw = rows["value"] * HOUR_S / rows["resolution_s"]
+    return lay_in_quarters(rows.assign(kw=mean_kw), "kw", index)
 
 
 def produced_kg(ctx: RunContext, first: date, until: date) -> pd.Series:

@@ -99,7 +99,7 @@ def _quarters(
             )
     published = prices.where(prices["known"] == inputs.PUBLISHED)
     planned_kwh = inputs.planned_kw(ctx, stages, index) / 4
-    metered_kwh = inputs.metered_kwh(ctx, index)
+    metered_kwh = inputs.metered_kw(ctx, index) / 4
     return (
         pd.concat(expected)
         .reindex(index)
@@ -161,7 +161,7 @@ def _year(ctx: RunContext, plan: Plan) -> tuple[pd.Series, str]:
     """Return the load of the last year by quarter, and whether it is metered or planned."""
     request = plan.problem.request
     since = market_day(ctx.as_of) - 365 * DAY
-    load = (inputs.metered_kwh(ctx, inputs.quarters(day_start(since), request.begin)) * 4).dropna()
+    load = inputs.metered_kw(ctx, inputs.quarters(day_start(since), request.begin)).dropna()
     if len(load) >= LEAST_METERED_DAYS * 96:
         return load, "metered"
     plans, _ = documents.kept(ctx, since)

@@ -12,6 +12,7 @@ from msgspec import structs
 from factory_lib.clock import MADRID, day_start
 from factory_lib.errors import BadInput
 from factory_lib.planner import solve as solver
+from factory_lib.planner.problem import Problem
 from factory_lib.planner.request import Order, Outage, Pin, with_peak_limit
 from factory_lib.planner.solve import shift_begin, solve
 from factory_lib.settings.plant import RoomLimits, WorksCalendar
@@ -120,12 +121,15 @@ def test_a_bakery_gets_its_chocolate_by_five(ask):
     assert "firm_late" not in kinds(plan)
 
 
-def test_a_batch_that_cannot_go_on_is_lost_and_made_again(ask):
+def test_a_batch_that_cannot_go_on_is_lost_and_made_again(ask, monkeypatch):
+    laid = []
+    monkeypatch.setattr(solver, "Problem", lambda request: laid.append(1) or Problem(request))
     begun = Batch(4, "standard", 250.0, {"mixing": at(0, 6), "refining": at(0, 7)})
     out = Outage("conche", at(0, 0), at(2, 0))
     plan = solve(ask(begin=at(0, 9), previous=stages_of(begun), outages=(out,)))
     (lost,) = plan.gave_way.query("kind == 'lost'").itertuples()
     assert (lost.subject, lost.amount) == ("standard 4", 250.0)
+    assert len(laid) == 1, "the request is laid on its grid once"
     assert plan.gap <= 0.01
     assert 4 not in {batch.number for batch in batches(plan)}
     assert total_kg(plan) == pytest.approx(1000)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from factory_lib.context import RunContext
+from factory_lib.frames import tidy
 from factory_lib.planning import inputs
 from tests.support.week import EVENING, NOON
 
@@ -70,3 +71,26 @@ def test_the_load_so_far_is_metered_where_it_is_and_planned_where_not(works):
     planned = inputs.load_kw(works, stages, index)
     always = inputs.load_kw(works, stages.iloc[:0], index)
     np.testing.assert_allclose(planned - always, 40.0)
+
+
+def test_an_hour_metered_as_a_whole_is_spread_over_its_quarters(works):
+    begin = datetime(2025, 11, 18, 0, tzinfo=UTC)
+    index = inputs.quarters(begin, begin + timedelta(hours=2))
+    for name, starts, kwh, step in (
+        ("metered_hour_kwh", index[:1], [40.0], 3600),
+        ("metered_quarter_kwh", index[1:5], [20.0, 20.0, 20.0, 25.0], 900),
+    ):
+        rows = tidy(
+            name,
+            starts,
+            kwh,
+            place="site",
+            source="meter_file",
+            kind="observed",
+            resolution_s=step,
+            retrieved_at=works.as_of,
+        )
+        works.store.write(rows, run_id="test")
+    kw = inputs.metered_kw(works, index)
+    assert kw[:5].tolist() == [40.0, 80.0, 80.0, 80.0, 100.0]
+    assert kw[5:].isna().all()
