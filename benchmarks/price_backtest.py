@@ -32,8 +32,9 @@ from factory_lib.clock import HOUR_S, QUARTER_S
 from factory_lib.context import open_context
 from factory_lib.features.days import DayMatrix, day_matrix
 from factory_lib.features.prices import ahead_name, operator_days
-from factory_lib.models.evaluation import score
+from factory_lib.models.evaluation import naive_forecasts, score
 from factory_lib.models.forecasters import LEADS
+from factory_lib.models.pvpc import pvpc_from_spot
 
 QUICK_DAYS = 28
 QUARTERS = HOUR_S // QUARTER_S
@@ -209,10 +210,23 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
         "by_lead": by_lead,
         "assumptions": assumptions,
     }
+    if chosen.market == "pvpc":
+        found["from_spot"] = from_spot(hours, day_matrix(spot(chosen.data).prices), first, last)
     if chosen.log:
         with open_context(chosen.log) as ctx:
             log_backtest(ctx, f"{chosen.market} {first} to {last}", vars(chosen), found)
     return found, rows
+
+
+def from_spot(tariff: DayMatrix, market: DayMatrix, first: date, last: date) -> dict[str, Any]:
+    """Score the tariff of each day taken from its spot prices, as between 13:45 and 20:15."""
+    tariff = tariff.spanning(tariff.days[0], last)
+    begin = tariff.row(first)
+    error = np.abs(pvpc_from_spot(tariff, market, begin) - tariff.grid[begin:])
+    naive = np.abs(naive_forecasts(tariff, 1)["standard"] - tariff.grid)[begin:]
+    mae = float(np.nanmean(error))
+    naive_mae = float(np.nanmean(naive))
+    return {"mae": mae, "naive_mae": naive_mae, "rmae": mae / naive_mae}
 
 
 def exogenous(data: Path, market: Market, areas: str) -> dict[str, DayMatrix] | None:

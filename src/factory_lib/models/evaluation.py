@@ -53,7 +53,7 @@ LEVELS = (0.1, 0.5, 0.9)
 WINDOW_DAYS = 112
 LEAST_CALIBRATION_DAYS = 28
 # By how much, per day, a side's multiplier follows its share of misses. Chosen on spot 2023.
-BAND_RATE = 0.15
+BAND_RATE = 0.5
 QUARTER_DAYS = 28
 # midpoints of the quarters, in hours from the middle of the hour
 _STRAIGHT = (np.arange(4) - 1.5) / 4

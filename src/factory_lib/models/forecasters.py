@@ -388,6 +388,8 @@ class PriceForecaster(_Configured):
         prices : DayMatrix
             Hourly, up to and including the issue day; at least five weeks, or back to
             the fit where that is longer.
+        exogenous : mapping of str to DayMatrix, optional
+            What the fit had; where something lacks, the experts of prices alone serve.
         quarters : DayMatrix, optional
             Known quarter-hourly prices up to the issue day; given, the forecast is
             quarter-hourly.
@@ -399,10 +401,12 @@ class PriceForecaster(_Configured):
             the history has too many holes) and ``lead`` (days).
         """
         issue_day = prices.days[-1]
+        unknown = DayMatrix(prices.days, np.full_like(prices.grid, np.nan))
+        inputs = {name: (exogenous or {}).get(name, unknown) for name in self.exogenous_}
         parts = []
         for lead in self.leads:
             future = prices.spanning(prices.days[0], issue_day + lead)
-            features = price_features(future, lead, exogenous)
+            features = price_features(future, lead, inputs)
             target = len(future.days) - 1
             errors, weights = self.past_errors(features, future, lead)
             experts = self.models_[lead].predict(features, [target])

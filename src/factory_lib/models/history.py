@@ -37,6 +37,8 @@ RECENT = timedelta(days=35)  # four weeks for the shape of quarters, and a week 
 PUBLISHED_AHEAD = timedelta(days=2)  # nothing is published further ahead than the next market day
 # before a day begins: forecasts issued by then may enter its price forecast
 NOON_BEFORE = timedelta(hours=12)
+SPOT = "spot_eur_mwh"
+FROM_SPOT_LOOK_BACK = timedelta(days=180)  # the tariff's past errors, and what each learnt from
 OPERATOR_MODELS = ("ree", "energy_charts")  # most trusted first
 OPERATOR_AREAS = ("ES", "FR", "PT")
 OPERATOR_SERIES = ("load_mw", "wind_mw", "solar_mw")
@@ -60,12 +62,16 @@ class History:
     operator : mapping of str to DayMatrix
         The system operator's day-ahead forecasts (``features.prices.operator_days``),
         empty where there are too few.
+    spot : Series, optional
+        Hourly spot prices (EUR/MWh, UTC index), where the price basis is the regulated
+        tariff: those of tomorrow are published hours before it.
     """
 
     hourly: pd.DataFrame
     known_until: KnownUntil
     notes: tuple[str, ...]
     operator: Mapping[str, DayMatrix] = field(default_factory=dict)
+    spot: pd.Series | None = None
 
 
 def price_series(ctx: RunContext) -> str:
@@ -104,6 +110,9 @@ def load_history(ctx: RunContext, days: int) -> History:
         known_until,
         (price_note, weather_note),
         _operator(ctx, start, end),
+        _read(ctx, [SPOT], ctx.as_of - FROM_SPOT_LOOK_BACK, end, HOUR_S)[SPOT]
+        if basis.startswith("pvpc")
+        else None,
     )
 
 

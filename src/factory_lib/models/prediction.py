@@ -18,10 +18,11 @@ from factory_lib.domain import indices
 from factory_lib.domain.indices import CLASSES, Floats, PriceBand
 from factory_lib.errors import BadInput, ModelError
 from factory_lib.features import horizon
-from factory_lib.features.days import Flags
+from factory_lib.features.days import DayMatrix, Flags
 from factory_lib.features.horizon import HUMIDITY, MWH_PER_KWH, PRICE, TEMPERATURE
 from factory_lib.frames import FORECAST_COLUMNS, QUANTILES, UTC_S
 from factory_lib.models import registry, verification
+from factory_lib.models.forecasters import PriceForecaster
 from factory_lib.models.history import (
     History,
     load_history,
@@ -31,6 +32,7 @@ from factory_lib.models.history import (
 )
 from factory_lib.models.price_forecast import (
     CHAMPION,
+    FROM_SPOT,
     NAIVE,
     PUBLISHED,
     PriceForecast,
@@ -43,6 +45,7 @@ from factory_lib.slots import to_index
 
 LONGEST_HORIZON_DAYS = 7
 HISTORY_DAYS = 4 * 365  # climatology is taken from the same days of so many years
+PRICE_INPUTS = "price_inputs"  # a champion that lacks some serves from prices alone
 SCORE_SERIES = "energy_optimization_score"
 RULE = "rule"
 PRICE_COLUMNS = {"p50": PRICE, "p10": "price_p10", "p90": "price_p90"}
@@ -75,7 +78,7 @@ class Prediction:
     naive_leads : tuple of int
         Leads at which the price champion serves no hour.
     unserved : dict of str to str
-        Models without a champion in use, and the reason.
+        Models without a champion in use, or inputs that it lacks, and the reason.
     served_hours : dict of str to int
         Hours of score and outdoor index by each champion.
     history_notes : tuple of str
@@ -161,20 +164,30 @@ def _prices(
     """Return prices by hour and in the market's own slots, and models not in use."""
     model = price_model(ctx)
     estimator, reason = champion(ctx, model)
-    inputs = estimator.exogenous_ if estimator else []
-    if missing := [name for name in inputs if name not in history.operator]:
-        reason = f"The price champion needs forecasts of {', '.join(missing)} that are missing."
-        estimator = None
-        inputs = []
-    exogenous = {name: history.operator[name] for name in inputs}
+    exogenous, missing = _inputs(estimator, history)
+    if missing:
+        reason = f"The price champion needs forecasts of {missing} that are missing."
+        if not estimator.expert_errors_:  # fitted by earlier code
+            estimator = None
     entry = ctx.catalogue[price_series(ctx)]
     step_s = entry.resolution_at(index[-1].to_pydatetime())
     end = index[-1] + pd.Timedelta(seconds=HOUR_S)
     fine = pd.date_range(index[0], end, freq=f"{step_s}s", inclusive="left", unit="s")
     prices = history.hourly[PRICE] if step_s == HOUR_S else published_slots(ctx, history)
-    forecast = forecast_prices(prices, fine, estimator, exogenous, step_s)
+    forecast = forecast_prices(prices, fine, estimator, exogenous, step_s, history.spot)
     slots = forecast.slots.rename(columns=PRICE_COLUMNS)
-    return _by_hour(forecast, index), slots, {model: reason} if reason else {}
+    unserved = {PRICE_INPUTS if estimator else model: reason} if reason else {}
+    return _by_hour(forecast, index), slots, unserved
+
+
+def _inputs(
+    estimator: PriceForecaster | None, history: History
+) -> tuple[dict[str, DayMatrix], str]:
+    """Return the forecasts of load and generation that a champion needs, and those missing."""
+    names = estimator.exogenous_ if estimator else []
+    missing = [name for name in names if name not in history.operator]
+    exogenous = {name: history.operator[name] for name in names if name in history.operator}
+    return exogenous, ", ".join(missing)
 
 
 def _by_hour(forecast: PriceForecast, index: pd.DatetimeIndex) -> PriceForecast:
@@ -229,7 +242,7 @@ def _store(ctx: RunContext, hourly: pd.DataFrame, slots: pd.DataFrame) -> int:
     Hourly means of quarters are aggregates, which are never stored.
     """
     places = ctx.settings.site.places
-    prices = slots[slots["tier"].isin([CHAMPION, NAIVE])]
+    prices = slots[slots["tier"].isin([CHAMPION, NAIVE, FROM_SPOT])]
     step_s = int((slots.index[1] - slots.index[0]).total_seconds())
     weather = hourly["weather_source"]
     price_band = ["price_p10", PRICE, "price_p90"]

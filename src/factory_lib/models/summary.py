@@ -14,8 +14,8 @@ from factory_lib.features.weather import BIAS_DAYS
 from factory_lib.frames import QUANTILES
 from factory_lib.models import registry
 from factory_lib.models.history import FEATURE_SET_VERSION, FeatureSet
-from factory_lib.models.prediction import Prediction
-from factory_lib.models.price_forecast import CHAMPION, NAIVE, PUBLISHED, UNAVAILABLE
+from factory_lib.models.prediction import PRICE_INPUTS, Prediction
+from factory_lib.models.price_forecast import CHAMPION, FROM_SPOT, NAIVE, PUBLISHED, UNAVAILABLE
 from factory_lib.models.scores import OUTDOOR_CLASS, SCORE
 from factory_lib.results import JobResult
 
@@ -36,11 +36,16 @@ _LATEST = [
 ]
 _TIERS = {
     PUBLISHED: "published",
+    FROM_SPOT: "from the published spot price",
     CHAMPION: "forecast by the champion",
     NAIVE: "by the naive forecast (a published day repeated)",
     UNAVAILABLE: "unavailable",
 }
-_SUBSTITUTES = dict.fromkeys((SCORE, OUTDOOR_CLASS), "The documented rule over the forecasts")
+_SUBSTITUTES = {
+    SCORE: "The documented rule over the forecasts",
+    OUTDOOR_CLASS: "The documented rule over the forecasts",
+    PRICE_INPUTS: "What it learnt from prices alone",
+}
 
 
 def summarise_features(features: FeatureSet) -> JobResult:

@@ -310,8 +310,20 @@ def test_it_is_served_with_them_and_without_them_naive_says_why(
     )
     monkeypatch.setattr(histories, "_operator", lambda *_: {})
     bare = prediction.predict(works, 3)
-    assert "champion" not in set(bare.hourly["tier"])
+    day = bare.hourly["price_eur_mwh"][bare.hourly["tier"] == "champion"]
+    alone = aided.predict(market.until("2024-02-20"))["p50"]
+    assert day.to_numpy() == pytest.approx(alone.reindex(day.index).to_numpy())
     assert any(
-        "needs forecasts of load_mw" in note and "naive" in note
+        "needs forecasts of load_mw" in note and "prices alone serves" in note
         for note in summarise_prediction(bare, pd.DataFrame()).notes
     )
+    monkeypatch.setattr(PriceForecaster, "expert_errors_", {})
+    monkeypatch.setattr(PriceForecaster, "__setstate__", without_expert_errors)
+    earlier = prediction.predict(works, 3)
+    assert "champion" not in set(earlier.hourly["tier"])
+    assert any("naive" in note for note in summarise_prediction(earlier, pd.DataFrame()).notes)
+
+
+def without_expert_errors(forecaster: PriceForecaster, state: dict[str, object]) -> None:
+    """Load as from a file of earlier code."""
+    vars(forecaster).update({k: v for k, v in state.items() if k != "expert_errors_"})
