@@ -277,6 +277,28 @@ def _day_ahead(area: str, country: str, quantity: str, high: float) -> Series:
     )
 
 
+def own_series(
+    name: str,
+    unit: str,
+    description: str,
+    limits: tuple[float, float],
+    step_s: int,
+    grace: timedelta,
+) -> Series:
+    """Return a series of one's own: what a file brings of the site, known after its slot."""
+    return Series(
+        name,
+        Measurement.PLANT,
+        unit,
+        description,
+        *limits,
+        (Cadence(ALWAYS, step_s),),
+        {Kind.OBSERVED: AfterSlot(timedelta(0))},
+        (SITE,),
+        grace=grace,
+    )
+
+
 FORECAST_FROM = time(10)  # local wall time of the day before from which forecasts are asked for
 # The name under which a provider's day-ahead forecasts are stored, where it is not its own.
 FORECAST_MODELS: Mapping[str, str] = {"esios": "ree"}

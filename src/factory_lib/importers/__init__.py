@@ -19,6 +19,7 @@ from factory_lib.importers.batch import (
 )
 from factory_lib.importers.check import FINDINGS_BY_PLACE
 from factory_lib.importers.files import Member
+from factory_lib.importers.reading import Format
 from factory_lib.results import JobResult, ResultStatus
 
 __all__ = ["HISTORY_PATTERNS", "import_history", "import_path"]
@@ -97,7 +98,8 @@ def import_path(
         raise OriginMismatch(
             f"{path} holds real values, and profile {ctx.settings.profile} is simulated."
         )
-    groups = _by_format(files.members(path), format)
+    among = formats.formats_of(ctx.settings.series)
+    groups = _by_format(files.members(path), format, among)
     unknown = [member.label for member in groups.pop("", [])]
     if not groups:
         raise ImportFileError(
@@ -105,10 +107,11 @@ def import_path(
             "is in no known format",
             next_step="A table needs columns such as "
             f"{', or '.join(formats.EXAMPLES)}. Or name a format with --format: "
-            f"{', '.join(formats.FORMATS)}.",
+            f"{', '.join(among)}.",
         )
     batches = [
-        import_members(ctx, name, members, dry_run=dry_run) for name, members in groups.items()
+        import_members(ctx, name, among[name], members, dry_run=dry_run)
+        for name, members in groups.items()
     ]
     batches.append(describe_members("", dict.fromkeys(unknown, UNKNOWN_FORMAT)))
     title = files.printable(path.name)
@@ -143,13 +146,15 @@ def import_history(ctx: RunContext, folder: Path) -> list[JobResult]:
     return [import_path(ctx, path) for path in paths]
 
 
-def _by_format(members: Sequence[Member], name: str | None) -> dict[str, list[Member]]:
+def _by_format(
+    members: Sequence[Member], name: str | None, among: Mapping[str, Format]
+) -> dict[str, list[Member]]:
     """Group members by format; those of none are under the empty name."""
     if name is not None:
-        formats.require_format(name)
+        formats.require_format(name, among)
     groups: dict[str, list[Member]] = {}
     for member in members:
-        groups.setdefault(name or formats.detect(member) or "", []).append(member)
+        groups.setdefault(name or formats.detect(member, among) or "", []).append(member)
     return groups
 
 

@@ -13,9 +13,8 @@ from factory_lib.context import RunContext
 from factory_lib.errors import ImportFileError
 from factory_lib.importers.check import CheckedReading, check, rejection_table
 from factory_lib.importers.files import Member
-from factory_lib.importers.formats import FORMATS
 from factory_lib.importers.provider_files import edition
-from factory_lib.importers.reading import Reading, Rejection, join_readings
+from factory_lib.importers.reading import Format, Reading, Rejection, join_readings
 from factory_lib.pipeline import quality
 from factory_lib.pipeline.forecasts import store_forecasts
 from factory_lib.slots import from_index
@@ -67,19 +66,19 @@ def describe_members(
 
 
 def import_members(
-    ctx: RunContext, name: str, members: Sequence[Member], *, dry_run: bool = False
+    ctx: RunContext, name: str, fmt: Format, members: Sequence[Member], *, dry_run: bool = False
 ) -> ImportBatch:
     """Read, check and store; what the ledger does not call complete is visibly unfinished."""
-    superseded = _superseded(ctx, name, members)
+    superseded = _superseded(ctx, name, members) if fmt.editions else set()
     states = dict.fromkeys(superseded, SUPERSEDED)
     members = _without(members, superseded)
     if not dry_run:
         import_ledger.record_start(ctx.state, members, name, ctx.clock.now())
-    reading, readable, unreadable = _read(name, members)
+    reading, readable, unreadable = _read(fmt, members)
     states |= dict.fromkeys(map(_member, unreadable), UNREADABLE)
     if reading is None:
         return describe_members(name, states, unreadable)
-    checked = check(reading, FORMATS[name], ctx.clock.now(), ctx.settings.quality, ctx.catalogue)
+    checked = check(reading, fmt, ctx.clock.now(), ctx.settings.quality, ctx.catalogue)
     if dry_run:
         states |= dict.fromkeys(map(_label, readable), WOULD_BE_STORED)
         tables = {**checked.tables, "preview": _preview(checked, ctx.catalogue)}
@@ -143,19 +142,18 @@ def _preview(checked: CheckedReading, catalogue: Catalogue) -> pd.DataFrame:
 def _superseded(ctx: RunContext, name: str, members: Sequence[Member]) -> set[str]:
     """Return the labels of members of which a later publication was imported before."""
     labels: set[str] = set()
-    if FORMATS[name].editions:
-        latest: Counter[str] = Counter()
-        for subject, number in map(edition, import_ledger.completed_names(ctx.state, name)):
-            latest[subject] = max(number, latest[subject])
-        for member in members:
-            subject, number = edition(member.name)
-            if number < latest[subject]:
-                labels.add(member.label)
+    latest: Counter[str] = Counter()
+    for subject, number in map(edition, import_ledger.completed_names(ctx.state, name)):
+        latest[subject] = max(number, latest[subject])
+    for member in members:
+        subject, number = edition(member.name)
+        if number < latest[subject]:
+            labels.add(member.label)
     return labels
 
 
 def _read(
-    name: str, members: Sequence[Member]
+    fmt: Format, members: Sequence[Member]
 ) -> tuple[Reading | None, list[Member], list[Rejection]]:
     """Read the members; one that cannot be read costs only itself, unless it is the only one."""
     readings = []
@@ -163,7 +161,7 @@ def _read(
     unreadable = []
     for member in members:
         try:
-            readings.append(FORMATS[name].parse(member, FORMATS[name]))
+            readings.append(fmt.parse(member, fmt))
             readable.append(member)
         except ImportFileError as error:
             if len(members) == 1:

@@ -21,6 +21,7 @@ from factory_lib.importers.reading import (
     utc_midnights,
 )
 from factory_lib.pipeline.forecasts import ASSUMPTION
+from factory_lib.settings.records import SeriesSettings
 
 _HEAD_BYTES = 4096
 DAY_AHEAD_COLUMNS = (
@@ -238,21 +239,39 @@ FORMATS: Mapping[str, Format] = {
 }
 
 
-def detect(member: Member) -> str | None:
+def formats_of(series: Mapping[str, SeriesSettings]) -> Mapping[str, Format]:
+    """Return all formats, with one for each series of one's own, under its name."""
+    own = {name: _own_format(name, spec) for name, spec in series.items()}
+    return {**own, **FORMATS}
+
+
+def _own_format(name: str, spec: SeriesSettings) -> Format:
+    return Format(
+        names=(("time_utc", name), ("time_local", name), ("day", name)),
+        headings={office.plain_heading(spec.column): name},
+        columns={name: name},
+        place=SITE,
+        source=SITE,
+        resolution_s=spec.step_min * 60,
+        parse=plant_csv.parse_own,
+    )
+
+
+def detect(member: Member, among: Mapping[str, Format] = FORMATS) -> str | None:
     """Return the name of the member's format, or None where it is none of these."""
     data = member.data[:_HEAD_BYTES]
     head = data.decode("utf-16-le" if data[1:2] == b"\0" else "latin-1", errors="replace")
-    for name, fmt in FORMATS.items():
+    for name, fmt in among.items():
         if fmt.words_at_start and all(words in head for words in fmt.words_at_start):
             return name
-    columns = office.column_names(member)
-    for name, fmt in FORMATS.items():
+    for name, fmt in among.items():
+        columns = office.column_names(member, fmt.headings) if fmt.names else frozenset()
         if any(columns.issuperset(names) for names in fmt.names):
             return name
     return None
 
 
-def require_format(name: str) -> None:
+def require_format(name: str, among: Mapping[str, Format] = FORMATS) -> None:
     """Check that there is a format of that name.
 
     Raises
@@ -260,7 +279,7 @@ def require_format(name: str) -> None:
     BadInput
         If there is none.
     """
-    if name not in FORMATS:
+    if name not in among:
         raise BadInput(
-            f"There is no import format {name!r}.", next_step=f"Known: {', '.join(FORMATS)}."
+            f"There is no import format {name!r}.", next_step=f"Known: {', '.join(among)}."
         )

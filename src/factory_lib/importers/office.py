@@ -40,7 +40,8 @@ COLUMNS: Mapping[str, str] = {
     "spot_eur_mwh": rf"(?:spot|precio(?:_spot|_marginal|_mercado)?|price){_UNIT}",
     "pvpc_eur_mwh": rf"pvpc{_UNIT}",
 }
-_NUMBERS = ("energy_kwh", "produced_kg", "spot_eur_mwh", "pvpc_eur_mwh")
+NO_HEADINGS: Mapping[str, str] = {}
+NUMBERS = ("energy_kwh", "produced_kg", "spot_eur_mwh", "pvpc_eur_mwh")
 _UNKNOWN = frozenset({"n/e", "n/a", "-", "nan", "null"})
 # ENTSO-E's headings: quantity, kind and the area of a bidding zone.
 _ENTSOE = (
@@ -112,25 +113,32 @@ def _plain_name(heading: str) -> tuple[str, str]:
     return "", ""
 
 
-def _header(lines: Sequence[str]) -> tuple[int, str, list[tuple[str, str]]] | None:
+def _header(
+    lines: Sequence[str], headings: Mapping[str, str]
+) -> tuple[int, str, list[tuple[str, str]]] | None:
     """Return position, separator and columns of the first line with two known headings."""
     for position, line in enumerate(lines[:HEADER_WITHIN]):
         for separator in SEPARATORS:
             cells = next(csv.reader([line], delimiter=separator), [])
-            columns = [_plain_name(plain_heading(cell)) for cell in cells]
+            plain = [plain_heading(cell) for cell in cells]
+            columns = [
+                (headings[cell], "") if cell in headings else _plain_name(cell) for cell in plain
+            ]
             if len({name for name, _ in columns if name}) > 1:
                 return position, separator, columns
     return None
 
 
-def column_names(member: Member) -> frozenset[str]:
+def column_names(member: Member, headings: Mapping[str, str] = NO_HEADINGS) -> frozenset[str]:
     """Return the plain names of a table's columns that are recognised from its first lines."""
-    header = _header(decoded(member.data[:HEAD_BYTES]).splitlines())
+    header = _header(decoded(member.data[:HEAD_BYTES]).splitlines(), headings)
     return frozenset(name for name, _ in header[2] if name) if header else frozenset()
 
 
-def read_table(member: Member) -> Table | None:
+def read_table(member: Member, headings: Mapping[str, str] = NO_HEADINGS) -> Table | None:
     """Return the table of a member, or None where no line names two known columns.
+
+    ``headings`` are plain names of further columns, which hold numbers.
 
     Raises
     ------
@@ -139,7 +147,7 @@ def read_table(member: Member) -> Table | None:
     """
     text = decoded(member.data).replace("\r\n", "\n").replace("\r", "\n")
     lines = text.split("\n")
-    header = _header(lines)
+    header = _header(lines, headings)
     if header is None:
         return None
     position, separator, columns = header
@@ -148,7 +156,10 @@ def read_table(member: Member) -> Table | None:
     frame = pd.DataFrame(index=texts.index)
     for place, (name, unit) in enumerate(columns):
         if name and name not in frame:
-            frame[name] = _column(name, unit, texts[place].str.strip(), separator, notes)
+            column = texts[place].str.strip()
+            if name in (*NUMBERS, *headings.values()) or name.endswith("_mw"):
+                column = _numbers(unit, column, separator, notes)
+            frame[name] = column
     if "day" in frame:
         frame["day"] = iso_days(member, frame["day"], notes)
     frame = _split_ends(frame)
@@ -175,10 +186,8 @@ def _cells(
     return pd.DataFrame(even, columns=range(width), dtype="str")
 
 
-def _column(name: str, unit: str, texts: pd.Series, separator: str, notes: list[str]) -> pd.Series:
-    """Return a column's texts; numbers with a point, and in the unit of the plain name."""
-    if name not in _NUMBERS and not name.endswith("_mw"):
-        return texts
+def _numbers(unit: str, texts: pd.Series, separator: str, notes: list[str]) -> pd.Series:
+    """Return a column of numbers as texts with a point, in the unit of the plain name."""
     texts = texts.mask(texts.str.lower().isin(_UNKNOWN), "")
     if separator != "," and texts.str.contains(",", regex=False).any():
         texts = texts.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)

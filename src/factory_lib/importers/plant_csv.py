@@ -15,6 +15,8 @@ or clock time of each slot (``CUPS;Fecha;Hora;Consumo_kWh``). Separators, decima
 and headings may be those of a Spanish office (``office``).
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -24,6 +26,7 @@ from factory_lib.importers.files import Member
 from factory_lib.importers.office import read_table
 from factory_lib.importers.periods import period_times
 from factory_lib.importers.reading import (
+    KEY_COLUMNS,
     Format,
     Lines,
     Reading,
@@ -100,6 +103,30 @@ def parse_price_table(member: Member, fmt: Format) -> Reading:
     resolution_s = QUARTER_S if step == QUARTER_S else HOUR_S
     values = {name: lines.numbers(name) for name in names}
     return lines.reading(start, values, resolution_s=resolution_s)
+
+
+def parse_own(member: Member, fmt: Format) -> Reading:
+    """Read a column of one's own, averaged over the slots of its series.
+
+    Raises
+    ------
+    ImportFileError
+        If the table has no times.
+    """
+    table = read_table(member, fmt.headings)
+    if table is None:
+        raise ImportFileError(member.label, "has no column of times")
+    lines = Lines(table.member, fmt, table.first_line, table.notes)
+    by_day = "day" in table.names and "period" not in table.names
+    start = utc_midnights("day")(lines) if by_day else record_times(lines, "time")
+    reading = lines.reading(start)
+    slots = reading.table.assign(start=reading.table["start"].dt.floor(f"{fmt.resolution_s}s"))
+    if not slots["start"].duplicated().any():
+        return replace(reading, table=slots)
+    key = [name for name in KEY_COLUMNS if name != "line"]
+    means = slots.groupby(key, as_index=False).mean()
+    note = f"Readings were averaged over slots of {fmt.resolution_s // 60} minutes."
+    return replace(reading, table=means.astype({"line": "int64"}), notes=(*reading.notes, note))
 
 
 def _lines(member: Member, fmt: Format) -> Lines:

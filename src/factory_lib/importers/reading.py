@@ -255,6 +255,8 @@ class Format:
         Recognise a file: all of them are in its first bytes.
     names : tuple of tuples of str
         Recognise a table: it has all columns (``office.COLUMNS``) of one of these.
+    headings : mapping of str to str
+        Plain names of further headings, which are those of numbers.
     columns : mapping of str to str
         The series of each column.
     units : mapping of str to str
@@ -283,6 +285,7 @@ class Format:
 
     words_at_start: tuple[str, ...] = ()
     names: tuple[tuple[str, ...], ...] = ()
+    headings: Mapping[str, str] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
     time: TimeReader = TIME_UTC

@@ -98,8 +98,11 @@ def read_rows(
 def targets(ctx: RunContext, names: Iterable[str] | None = None) -> tuple[Target, ...]:
     """Return every series that is expected (or those named) with the configured sources of it."""
     if names is None:
+        own = ctx.settings.series
         series = [
-            entry for entry in ctx.catalogue.values() if entry.measurement is not Measurement.PLANT
+            entry
+            for entry in ctx.catalogue.values()
+            if entry.measurement is not Measurement.PLANT or entry.name in own
         ]
     else:
         series = [ctx.catalogue[name] for name in dict.fromkeys(names)]

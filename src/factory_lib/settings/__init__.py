@@ -8,13 +8,15 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
+from msgspec import field
 from msgspec.structs import asdict
 
-from factory_lib.catalogue import Catalogue, default_catalogue
+from factory_lib.catalogue import Catalogue, default_catalogue, own_series
 from factory_lib.clock import SystemClock, load_clock
 from factory_lib.errors import ConfigError
 from factory_lib.settings.loading import Section, decode, merge
@@ -28,6 +30,7 @@ from factory_lib.settings.records import (
     ProfileSettings,
     QualitySettings,
     RetentionSettings,
+    SeriesSettings,
     ServiceSettings,
     Site,
     SourceSettings,
@@ -117,6 +120,7 @@ class FileSettings(Section, frozen=True, kw_only=True):
     alerts: AlertSettings = AlertSettings()
     inbox: InboxSettings = InboxSettings()
     retention: RetentionSettings = RetentionSettings()
+    series: Mapping[str, SeriesSettings] = field(default_factory=dict)
     service: ServiceSettings = ServiceSettings()
 
 
@@ -177,19 +181,50 @@ def load(
     simulator_url = environment.get("FACTORY_SIMULATOR_URL", "").rstrip("/") if simulated else ""
     table["sources"] = _sources(table["sources"], spec, simulator_url)
     paths = _paths(root, root / environment.get("FACTORY_HOME", ""), name, simulated)
-    influx = (environment.get(f"INFLUXDB_V2_{key}", "") for key in ("URL", "ORG", "BUCKET"))
     return Settings(
-        **asdict(decode(FileSettings, table, "", file=str(file))),
+        **_records(table, str(file)),
         profile=name,
         file=file,
         origin=spec.origin,
         paths=paths,
-        influx=InfluxSettings(*influx),
+        influx=_influx(environment),
         secrets=Secrets.from_environment(environment),
         simulator_url=simulator_url,
         tracking_uri=environment.get("MLFLOW_TRACKING_URI", "").strip(),
         clock_offset_s=_clock_offset_s(environment, paths) if simulated else 0.0,
     )
+
+
+def _records(table: Mapping[str, Any], file: str) -> dict[str, Any]:
+    """Return the file's records by name, with the catalogue that its own series make."""
+    settings = decode(FileSettings, table, "", file=file)
+    return {**asdict(settings), "catalogue": _catalogue(settings.series, file)}
+
+
+def _influx(environment: Mapping[str, str]) -> InfluxSettings:
+    keys = ("URL", "ORG", "BUCKET")
+    return InfluxSettings(*(environment.get(f"INFLUXDB_V2_{key}", "") for key in keys))
+
+
+def _catalogue(series: Mapping[str, SeriesSettings], file: str) -> Catalogue:
+    """Return the catalogue with the series of one's own, which go by the site's place."""
+    base = default_catalogue()
+    for name in series:
+        if name in base or not name.isidentifier():
+            problem = "is a series already" if name in base else "is no name of a series"
+            raise ConfigError(f"series.{name}", problem, file=file)
+    own = (
+        own_series(
+            name,
+            spec.unit,
+            spec.description or name,
+            spec.range,
+            spec.step_min * 60,
+            timedelta(hours=spec.late_after_h),
+        )
+        for name, spec in series.items()
+    )
+    return base.with_series(*own) if series else base
 
 
 def _paths(root: Path, home: Path, profile: str, simulated: bool) -> Paths:

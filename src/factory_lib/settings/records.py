@@ -162,6 +162,33 @@ class QualitySettings(Section, frozen=True):
                 raise ValueError(f"plausible.{name} must be [low, high]")
 
 
+class SeriesSettings(Section, frozen=True):
+    """A series of one's own, such as a sensor, that files bring.
+
+    Attributes
+    ----------
+    step_min : int
+        Length of its slots; readings that come more often are averaged.
+    range : (low, high)
+        Outside of it a value is rejected.
+    column : str
+        Heading of its values in a file; beside it stands a column of times.
+    late_after_h : float
+        Hours after its slot from which a value is missing, not merely late.
+    """
+
+    unit: str
+    step_min: Literal[15, 60, 1440]
+    range: tuple[float, float]
+    column: str
+    description: str = ""
+    late_after_h: NonNegative = 168.0
+
+    def __post_init__(self) -> None:
+        if self.range[0] >= self.range[1]:
+            raise ValueError("range must be [low, high]")
+
+
 class TrainingSettings(Section, frozen=True):
     """The data a training needs, and the folds it is judged on."""
 
