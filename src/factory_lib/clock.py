@@ -98,7 +98,7 @@ def require_utc(instant: datetime) -> datetime:
     return instant.astimezone(UTC)
 
 
-FIRST_YEAR, LAST_YEAR = 1900, 2200  # beyond them an instant is a slip of the pen
+FIRST_YEAR, LAST_YEAR = 1900, 2100  # beyond them an instant is a slip of the pen
 
 
 def parse_instant(text: str) -> datetime:

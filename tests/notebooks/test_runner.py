@@ -481,3 +481,13 @@ def test_a_secret_that_reads_like_the_format_damages_no_notebook(
     nbformat.validate(executed)
     assert executed.cells[-2].outputs[0].text == "my ***\n"
     assert executed.cells[-1].outputs[0].data["text/plain"] == "2"
+
+
+def test_what_a_cell_prints_without_end_is_cut_and_said(
+    checkout: Settings, make_notebook: MakeNotebook
+) -> None:
+    make_notebook("chatty", "print('x' * 3_000_000)")
+    folder, record = run(checkout, "chatty")
+    assert record.status == "ok"
+    assert "more characters were cut" in (folder / "report.html").read_text(encoding="utf-8")
+    assert all(file.stat().st_size < 400_000 for file in folder.iterdir())

@@ -10,6 +10,7 @@ import click
 from factory_lib.cli import failures
 from factory_lib.cli.common import common_options
 from factory_lib.errors import BadInput, FactoryError
+from factory_lib.settings.secrets import hide_users
 
 EXIT_CODES = (
     "exit codes: 0 done · 1 failed · 2 unusable input · 69 a service is away · 74 the machine "
@@ -94,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     if error is None:
         return code
-    sys.stderr.write(f"factory: {error}\n")
+    sys.stderr.write(f"factory: {hide_users(str(error))}\n")
     return error.exit_code
 
 

@@ -13,6 +13,7 @@ import click
 from msgspec import Struct, structs
 
 from factory_lib.results import JobResult
+from factory_lib.settings.secrets import hide_users
 
 SHOWN_ROWS = 20
 DECIMALS = "{:,.2f}"
@@ -84,9 +85,12 @@ def in_context(
 
 
 def write(text: str) -> None:
-    """Write a line; where its reader went away, as ``head`` does, the command goes on."""
+    """Write a line, without users of addresses.
+
+    Where its reader went away, as ``head`` does, the command goes on.
+    """
     try:
-        sys.stdout.write(f"{text}\n")
+        sys.stdout.write(f"{hide_users(text)}\n")
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,7 +10,7 @@ import click
 from factory_lib import settings as factory_settings
 from factory_lib.cli import data, simulation
 from factory_lib.cli.common import common_options, write
-from factory_lib.cli.jobs import job_settings
+from factory_lib.cli.jobs import STOPPED, job_settings
 from factory_lib.clock import load_clock, parse_instant, save_clock
 from factory_lib.context import open_context
 from factory_lib.importers import import_history
@@ -63,6 +63,8 @@ def demo(profile: str | None, days: int, as_json: bool) -> int:
     if load_clock(settings.paths.clock) is None:
         yesterday = simulation.BEGIN - timedelta(days=1)
         code = _live(settings, yesterday, CHAIN, {"ingest": {"days": days}})
+    if code == STOPPED:
+        return code
     code = max(code, _live(settings, simulation.BEGIN, SECOND_DAY, {}))
     _write_index(settings)
     return code
@@ -93,7 +95,12 @@ def history(profile: str | None, folder: Path, as_json: bool) -> int:
     # The two instants lie before New Year's Day, on which nothing is made: three days
     # reach past it.
     parameters = {"production_optimization": {"days": 3}}
-    return max(_run_chain(settings, CHAIN, parse_instant(day), parameters) for day in HISTORY_AS_OF)
+    codes = [0]
+    for day in HISTORY_AS_OF:
+        codes.append(_run_chain(settings, CHAIN, parse_instant(day), parameters))
+        if codes[-1] == STOPPED:
+            break
+    return max(codes)
 
 
 def _run_chain(
@@ -114,6 +121,8 @@ def _run_chain(
         sentence = record.error or record.summary
         write(f"{name:<24}{record.ending:<8}{record.seconds:>5.0f} s  {sentence}")
         write(f"{'':<24}{folder / 'report.html'}")
+        if record.status == "killed":
+            return STOPPED  # the signal was meant for the command, not for one of its jobs
     return int(failures > 0)
 
 

@@ -30,6 +30,9 @@ from factory_lib.state import State, calls, marks, open_state
 AfterRun = Callable[[State, Settings, records.RunRecord, datetime], None]
 # about one start in a hundred loses a race for its ports when several run at once
 KERNEL_STARTS = 2
+# What a cell may print: a page of text is 3,000 characters.
+MOST_PRINTED = 50_000
+MOST_STREAMS = 10
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -376,12 +379,25 @@ def _finish(
         mlflow_run_id=metrics.pop("mlflow_run_id", None),
         metrics=metrics,
     )
-    executed = _masked(executed, mask)
+    executed = _masked(_cut(executed), mask)
     page = report.render(executed, record, code=code)
     write_atomically(folder / "notebook.ipynb", nbformat.writes(executed))
     write_atomically(folder / "report.html", page)
     records.save_record(folder, record)
     return record
+
+
+def _cut(notebook: report.Notebook) -> report.Notebook:
+    """Cut what a cell printed without end; the rest says how much is missing."""
+    for cell in notebook.cells:
+        outputs = cell.get("outputs", [])
+        streams = [output for output in outputs if output.output_type == "stream"]
+        for number, output in enumerate(streams):
+            most = MOST_PRINTED if number < MOST_STREAMS else 0
+            if len(output.text) > most:
+                missing = len(output.text) - most
+                output.text = f"{output.text[:most]}\n… {missing:,} more characters were cut.\n"
+    return notebook
 
 
 # Keys whose text is the notebook format's own: a secret that reads `data` is no part of it.

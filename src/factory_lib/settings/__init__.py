@@ -246,7 +246,7 @@ def _clock_offset_s(environment: Mapping[str, str], paths: Paths) -> float:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"), parse_float=_finite)
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"), parse_float=_finite)
     except FileNotFoundError:
         raise ConfigError("file", "is missing", file=str(file)) from None
     except OSError as error:

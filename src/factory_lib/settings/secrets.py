@@ -72,7 +72,12 @@ def hide(text: str, secrets: Iterable[Secret]) -> str:
         if len(plain) >= 4:
             for form in _forms(plain):
                 text = text.replace(form, "***")
-    return _USER.sub(r"\1***@", text)
+    return hide_users(text)
+
+
+def hide_users(text: str) -> str:
+    """Return ``text`` without user and password of the addresses in it."""
+    return _USER.sub(r"\1***@", text) if "@" in text else text
 
 
 # scheme://user:password@host; a user or password with a / or @ is written in percent code
@@ -102,12 +107,27 @@ def _rewritten(text: str) -> tuple[str, ...]:
 
 
 def read_dotenv(file: Path) -> dict[str, str]:
-    """Return the ``NAME=value`` lines of a ``.env`` file, without comments and quotes."""
+    """Return the ``NAME=value`` lines of a ``.env`` file, without comments and quotes.
+
+    Text of another encoding than UTF-8 is read as that of a Spanish Windows.
+    """
     if not file.is_file():
         return {}
+    content = file.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("cp1252", errors="replace")
     pairs = (
         line.removeprefix("export ").partition("=")
-        for line in map(str.strip, file.read_text(encoding="utf-8").splitlines())
+        for line in map(str.strip, text.splitlines())
         if line and not line.startswith("#") and "=" in line
     )
-    return {name.strip(): value.strip().strip("'\"") for name, _, value in pairs}
+    return {name.strip(): _unquoted(value.strip()) for name, _, value in pairs}
+
+
+def _unquoted(value: str) -> str:
+    """Return a value without its quotes, or, where it has none, without a comment behind it."""
+    if value[:1] in ("'", '"') and (end := value.find(value[0], 1)) > 0:
+        return value[1:end]
+    return re.split(r"(?:^|\s)#", value, maxsplit=1)[0].strip()

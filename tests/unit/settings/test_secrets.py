@@ -90,3 +90,34 @@ def test_dotenv_lines_are_read_and_the_environment_wins(tmp_path: Path) -> None:
     )
     assert read_dotenv(file) == {"AEMET_API_KEY": "from file", "ESIOS_TOKEN": "x=y"}
     assert read_dotenv(tmp_path / "absent") == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "value"),
+    [
+        (b"\xef\xbb\xbfESIOS_TOKEN=abc", "abc"),
+        (b"ESIOS_TOKEN=abc  # until May", "abc"),
+        (b"ESIOS_TOKEN='a #b' # until May", "a #b"),
+        (b"ESIOS_TOKEN=a#b", "a#b"),
+        (b"# contrase\xf1a\nESIOS_TOKEN=abc\r\n", "abc"),
+        (b"export ESIOS_TOKEN = abc", "abc"),
+    ],
+    ids=["mark", "comment", "quoted", "hash", "windows", "export"],
+)
+def test_a_dotenv_file_is_read_as_it_is_meant(tmp_path: Path, content: bytes, value: str) -> None:
+    file = tmp_path / ".env"
+    file.write_bytes(content)
+    assert read_dotenv(file)["ESIOS_TOKEN"] == value
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("at http://ana:pw@influx:8086/api.", "at http://***@influx:8086/api."),
+        ("postgresql://u:p%40x@db/f", "postgresql://***@db/f"),
+        (r'"http:\/\/u:p@h\/"', r'"http:\/\/***@h\/"'),
+        ("write to ana@example.org, see http://h/a", "write to ana@example.org, see http://h/a"),
+    ],
+)
+def test_the_user_of_any_address_is_masked_whatever_it_comes_from(text: str, masked: str) -> None:
+    assert Secrets.from_environment({}).mask(text) == masked
