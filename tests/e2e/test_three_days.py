@@ -126,3 +126,20 @@ def test_running_again_at_the_same_instant_changes_nothing(lived: Lived) -> None
     forced = run_at(lived.home, at, "ingest", "daily_backfill", "--force")
     assert [line["status"] for line in forced] == ["ok", "ok"]
     assert exported(lived.home) == before
+
+
+def test_what_stays_open_is_repeated_in_one_digest_a_day_and_nothing_else_is(lived: Lived) -> None:
+    file = lived.home / "data" / "demo" / "alerts.jsonl"
+    news = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    repeated = [line for line in news if line["news"] == "still open"]
+    assert {line["topic"] for line in repeated} <= {"digest"}
+    days = [line["at"][:10] for line in repeated]
+    assert len(days) == len(set(days))
+
+
+def test_health_follows_the_state_of_every_job(lived: Lived) -> None:
+    shown = factory(lived.home, "health", "--profile", "demo", "--json")
+    health = json.loads(shown.stdout)
+    assert shown.returncode == int(health["status"] != "ok")
+    assert {job["status"] for job in health["jobs"]} <= {"ok", "warn", "never"}
+    assert health["metrics"]["jobs_failing"] == 0

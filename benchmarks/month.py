@@ -1,0 +1,442 @@
+"""A month alone: the schedule of the demo profile under incidents, and what it says of them.
+
+The ticks of the crontab are walked through in one process, on the simulator's clock. The
+first run of each job, and every run during an incident that needs a process, goes through
+papermill; the others execute the same notebooks in this process. Incidents: providers
+away (one, all), a run killed, a power cut, the clock a day ahead and back, strange files
+in the inbox, the registry lost, a notebook broken and mended. ``--quick`` walks through
+one day with the clock change of autumn.
+
+Keys: ``days``, ``runs``, ``failed_unexpectedly`` (runs that did not end well outside an
+incident), ``missing``, ``wrong``, ``duplicates`` (slots that should be stored, against
+the simulated world), ``incidents``, ``unnoticed`` (incidents during which health was ok),
+``alerts_opened``, ``alerts_resolved``, ``alerts_repeated`` (beyond the digests, which are
+``digests``), ``verified_forecasts``, ``champion_age_days``, ``data_mb``, ``runs_mb``,
+``processes_left``, ``health_level``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from benchmarks import soak
+from benchmarks._cli import bench
+from factory_lib import lab
+from factory_lib import settings as factory_settings
+from factory_lib.cli import main as factory
+from factory_lib.context import open_context
+from factory_lib.monitoring.health import check_health
+from factory_lib.runs import records, report, runner, schedule
+from factory_lib.settings import Settings
+from factory_lib.settings.records import JobSettings
+from factory_lib.state import marks
+from factory_sim.launch import Remote, launched
+from factory_sim.world import World
+
+PROFILE = "demo"
+HISTORY_DAYS = 130  # enough to train on
+TICK = timedelta(minutes=5)
+HOUR = timedelta(hours=1)
+# The clock goes back on 2025-10-26 at 03:00 local.
+QUICK_BEGIN = datetime(2025, 10, 25, 16, 0, tzinfo=UTC)
+MONTH_BEGIN = datetime(2025, 10, 10, 10, 0, tzinfo=UTC)
+AFTER = 3 * HOUR  # until an incident's traces are gone: the next passes of the backfill
+_execute_in_kernel = runner._execute
+
+
+@dataclass
+class Incident:
+    """Something that goes wrong, from ``begin`` on.
+
+    Attributes
+    ----------
+    hours : float
+        How long it lasts.
+    start, end : callable, optional
+        What makes it begin, and end; both take the walk.
+    """
+
+    name: str
+    begin: datetime
+    hours: float
+    start: Callable[[Walk], None] | None = None
+    end: Callable[[Walk], None] | None = None
+    silent: bool = False
+    levels: list[str] = field(default_factory=list)
+
+    @property
+    def until(self) -> datetime:
+        """When it is over."""
+        return self.begin + self.hours * HOUR
+
+
+@dataclass
+class Walk:
+    """The installation, its simulator, and where the walk is."""
+
+    home: Path
+    remote: Remote
+    now: datetime
+    real: set[str] = field(default_factory=set)
+    ahead: timedelta = timedelta(0)
+    runs: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the profile at this moment."""
+        return factory_settings.load(PROFILE)
+
+    def set_clock(self, now: datetime) -> None:
+        """Put the clocks of provider and installation to an instant."""
+        self.now = now
+        self.remote.set_clock(now, speed=1.0)
+        offset = (now + self.ahead - datetime.now(UTC)).total_seconds()
+        os.environ["FACTORY_CLOCK_OFFSET_S"] = str(offset)
+
+    def call(self, *words: str) -> int:
+        """Run a command in this process, quietly."""
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            code = factory([*words, "--profile", PROFILE])
+        lab._profiles.pop_all().close()
+        return code
+
+    def tick(self, job: str) -> None:
+        """Call a job as cron does; its first run goes through papermill."""
+        self.set_clock(self.now)
+        runner._execute = _execute_in_kernel if job not in self.real else _execute_here  # type: ignore[assignment]
+        before = len(list(records.folders(self.settings.paths.runs, 2)))
+        code = self.call("run", job)
+        if len(list(records.folders(self.settings.paths.runs, 2))) > before:
+            self.real.add(job)
+        self.runs[f"exit {code}"] += 1
+
+
+# -- runs in this process ----------------------------------------------------------------
+
+
+def _execute_here(
+    notebook: report.Notebook,
+    folder: Path,
+    record: records.RunRecord,
+    spec: JobSettings,
+    root: Path,
+    present: str,
+) -> tuple[report.Notebook, records.RunRecord]:
+    """Execute the cells of a notebook in this process, keeping the metrics of its summary."""
+    from msgspec.structs import replace
+
+    names: dict[str, Any] = {}
+    os.environ["FACTORY_PRESENT"] = present
+    try:
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                _execute_cell(cell, names)
+            if "parameters" in cell.metadata.get("tags", []):
+                names.update(record.parameters)
+    except Exception as error:  # noqa: BLE001  as a kernel does
+        text = f"{type(error).__name__}: {error}"
+        return notebook, replace(record, status="failed", error=text)
+    finally:
+        del os.environ["FACTORY_PRESENT"]
+    return notebook, replace(record, status="ok")
+
+
+def _execute_cell(cell: Any, names: dict[str, Any]) -> None:
+    import nbformat
+
+    tree = ast.parse(cell.source)
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, "cell", "exec"), names)
+    if last is None:
+        return
+    shown = eval(compile(ast.Expression(last.value), "cell", "eval"), names)  # type: ignore[attr-defined]
+    bundle = getattr(shown, "_repr_mimebundle_", None)
+    if bundle and (metrics := bundle().get(report.METRICS_MIME)):
+        data = {report.METRICS_MIME: json.loads(json.dumps(metrics, default=float))}
+        cell.outputs.append(nbformat.v4.new_output("display_data", data=data))
+
+
+# -- incidents ---------------------------------------------------------------------------
+
+
+def _faults(*sources: str) -> Callable[[Walk], None]:
+    rules = [{"kind": "outage", "source": source} for source in sources]
+    return lambda walk: walk.remote.set_faults(rules)
+
+
+def _no_faults(walk: Walk) -> None:
+    walk.remote.set_faults([])
+
+
+def _kill_a_run(walk: Walk) -> None:
+    command = [str(Path(sys.executable).with_name("factory")), "run", "feature_engineering"]
+    process = subprocess.Popen(
+        [*command, "--force", "--profile", PROFILE],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    running = walk.settings.paths.runs
+    while time.monotonic() < deadline and not list(running.glob(f"*/*/{records.WORKING_COPY}")):
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _strange_files(walk: Walk) -> None:
+    inbox = walk.settings.paths.inbox
+    inbox.mkdir(parents=True, exist_ok=True)
+    (inbox / "damaged.tar.xz").write_bytes(b"\xfd7zXZ\x00" + bytes(range(256)))
+    (inbox / "returns.csv").write_bytes(b"a;b\r1;2\r")
+    (inbox / "not a file.xlsx").mkdir(exist_ok=True)
+    (inbox / "not a file.xlsx" / "x.bin").write_bytes(b"\x00\x01")
+    old = time.time() - 3600
+    for file in inbox.rglob("*"):
+        os.utime(file, (old, old))
+
+
+def _lose_registry(walk: Walk) -> None:
+    (walk.settings.paths.runs / "mlflow.db").unlink(missing_ok=True)
+    shutil.rmtree(walk.settings.paths.mlflow_artifacts, ignore_errors=True)
+
+
+def _break_notebook(walk: Walk) -> None:
+    (walk.settings.paths.notebooks / "02_gap_analysis.ipynb").write_text("{", encoding="utf-8")
+
+
+def _mend_notebook(walk: Walk) -> None:
+    name = "02_gap_analysis.ipynb"
+    source = Path(__file__).parents[1] / "notebooks" / name
+    shutil.copyfile(source, walk.settings.paths.notebooks / name)
+
+
+def _ahead(walk: Walk) -> None:
+    walk.ahead = timedelta(days=1)
+
+
+def _back(walk: Walk) -> None:
+    walk.ahead = timedelta(0)
+
+
+def _of_a_day(begin: datetime) -> list[Incident]:
+    """Return the incidents that fit into one day."""
+
+    def at(hours: float) -> datetime:
+        return begin + hours * HOUR
+
+    return [
+        Incident("one provider away", at(2), 3, _faults("open_meteo_recent"), _no_faults),
+        Incident("strange files", at(5.5), 0.5, _strange_files),
+        Incident("run killed", at(6.5), 0.5, _kill_a_run),
+        Incident("power cut", at(8), 2, silent=True),
+        Incident("notebook broken", at(11.2), 1.5, _break_notebook, _mend_notebook),
+        Incident("registry lost", at(14), 1, _lose_registry),
+        Incident("clock ahead", at(16), 0.2, _ahead, _back),
+        Incident("all providers away", at(17.5), 2.5, _faults("*"), _no_faults),
+    ]
+
+
+# -- the walk ----------------------------------------------------------------------------
+
+
+def main(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
+    """Walk through the days and sum up."""
+    days = 1 if arguments.quick else arguments.days
+    begin = QUICK_BEGIN if arguments.quick else MONTH_BEGIN
+    home = Path(tempfile.mkdtemp(prefix="month-"))
+    before = dict(os.environ)
+    try:
+        with _installed(home), launched(now=begin, speed=1.0) as remote:
+            os.environ["FACTORY_SIMULATOR_URL"] = remote.url
+            walk = Walk(home, remote, begin)
+            incidents = [each for day in range(days) for each in _of_day(begin, day)]
+            walk.set_clock(begin)
+            code = walk.call("run", "ingest", "--param", f"days={HISTORY_DAYS}")
+            sys.stderr.write(f"history loaded, exit {code}\n")
+            _walk(walk, begin + timedelta(days=days) + HOUR, incidents)
+            return _figures(walk, begin, days, incidents)
+    finally:
+        runner._execute = _execute_in_kernel  # type: ignore[assignment]
+        os.environ.clear()
+        os.environ.update(before)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _of_day(begin: datetime, day: int) -> Iterator[Incident]:
+    """Yield the incidents of a day: all on the first, then two each day in turn."""
+    incidents = _of_a_day(begin + timedelta(days=day))
+    if day == 0:
+        yield from incidents
+    else:
+        yield from (incidents[day % len(incidents)], incidents[(day + 4) % len(incidents)])
+
+
+@contextlib.contextmanager
+def _installed(home: Path) -> Iterator[None]:
+    """Lay out an installation of its own, whose notebooks may be broken."""
+    root = Path(__file__).parents[1]
+    for name in ("notebooks", "config"):
+        shutil.copytree(root / name, home / name)
+    load = factory_settings.load
+    for name in [name for name in os.environ if name.startswith(("FACTORY_", "INFLUXDB_"))]:
+        del os.environ[name]
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    os.environ["FACTORY_HOME"] = str(home)
+    os.environ["FACTORY_CALLER"] = "cron"
+    notebooks = factory_settings.Paths.notebooks
+    factory_settings.Paths.notebooks = property(lambda _: home / "notebooks")  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        factory_settings.Paths.notebooks = notebooks  # type: ignore[method-assign]
+        factory_settings.load = load
+
+
+def _walk(walk: Walk, end: datetime, incidents: list[Incident]) -> None:
+    jobs = {name: spec.cron for name, spec in walk.settings.jobs.items() if spec.cron}
+    began: set[int] = set()
+    ended: set[int] = set()
+    at = walk.now
+    while at < end:
+        at += TICK
+        for number, incident in enumerate(incidents):
+            if at >= incident.begin and number not in began:
+                began.add(number)
+                walk.set_clock(at)
+                sys.stderr.write(f"{at:%d %H:%M} {incident.name}\n")
+                if incident.start:
+                    incident.start(walk)
+            if at >= incident.until and number not in ended:
+                ended.add(number)
+                if incident.end:
+                    incident.end(walk)
+        current = [each for each in incidents if each.begin <= at < each.until]
+        if any(each.silent for each in current):
+            continue
+        walk.set_clock(at)
+        for job, cron in jobs.items():
+            if schedule.latest(cron, at) == at:
+                walk.tick(job)
+        recent = [each for each in incidents if each.begin <= at < each.until + HOUR]
+        if recent and at.minute % 15 == 0:
+            level = _level(walk)
+            for incident in recent:
+                incident.levels.append(level)
+
+
+def _level(walk: Walk) -> str:
+    with open_context(PROFILE, read_only=True) as ctx:
+        return str(check_health(ctx, notify=False).status)
+
+
+# -- the figures -------------------------------------------------------------------------
+
+
+def _figures(
+    walk: Walk, begin: datetime, days: int, incidents: list[Incident]
+) -> tuple[dict[str, Any], Any]:
+    settings = walk.settings
+    folders = list(records.folders(settings.paths.runs))
+    ran = [records.read_record(folder) for folder in folders]
+    bad = [record for record in ran if record.status not in ("ok", "started")]
+    excused = [(each.begin - TICK, each.until + AFTER) for each in incidents]
+    unexpected = [record for record in bad if not _is_excused(record, excused)]
+    for record in unexpected:
+        sys.stderr.write(f"{record.as_of} {record.job} {record.status}: {record.error}\n")
+    with open_context(PROFILE, read_only=True) as ctx:
+        problems = _problems(ctx, begin)
+        champions = marks.get_marks(ctx.state, marks.CHAMPION).values()
+        now = ctx.clock.now()
+        ages = [(now - mark.at) / timedelta(days=1) for mark in champions]
+        health = check_health(ctx, notify=False)
+        verified = _verified(ctx)
+    news = [
+        json.loads(line)
+        for line in (settings.paths.data / "alerts.jsonl").read_text("utf-8").splitlines()
+    ]
+    of_alerts = [line for line in news if line["topic"] != "digest"]
+    counted = Counter(problem["what"] for problem in problems)
+    figures = {
+        "days": days,
+        "runs": len(ran),
+        "by_status": dict(Counter(record.ending for record in ran)),
+        "failed_unexpectedly": len(unexpected),
+        "missing": counted["missing"],
+        "wrong": counted["wrong"],
+        "duplicates": counted["duplicate"],
+        "incidents": len(incidents),
+        "unnoticed": [each.name for each in incidents if set(each.levels) <= {"ok"}],
+        "alerts_opened": _entities(of_alerts, "opened"),
+        "alerts_resolved": _entities(of_alerts, "resolved"),
+        "alerts_repeated": _entities(of_alerts, "still open"),
+        "digests": len(news) - len(of_alerts),
+        "verified_forecasts": verified,
+        "champion_age_days": round(max(ages, default=float("nan")), 2),
+        "data_mb": round(_size_mb(settings.paths.data), 1),
+        "runs_mb": round(_size_mb(settings.paths.runs), 1),
+        "processes_left": _processes_left(walk),
+        "health_level": health.status,
+        "health": health.summary,
+    }
+    return figures, [*news, *problems]
+
+
+def _is_excused(record: records.RunRecord, windows: list[tuple[datetime, datetime]]) -> bool:
+    at = datetime.fromisoformat(record.as_of)
+    return any(since <= at < until for since, until in windows)
+
+
+def _problems(ctx: Any, begin: datetime) -> list[dict[str, Any]]:
+    """Return the slots since the beginning that are missing, wrong or stored twice."""
+    _, problems, _ = soak._judge(ctx, World(), begin)
+    return problems
+
+
+def _verified(ctx: Any) -> int:
+    from factory_lib.models.verification import verification_pairs
+
+    return sum(len(verification_pairs(ctx, name)) for name in ("spot_eur_mwh", "temperature_c"))
+
+
+def _entities(news: list[dict[str, Any]], kind: str) -> int:
+    return sum(len(line["entities"]) for line in news if line["news"] == kind)
+
+
+def _size_mb(folder: Path) -> float:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
+
+
+def _processes_left(walk: Walk) -> int:
+    import psutil
+
+    children = psutil.Process().children(recursive=True)
+    return sum(child.pid != walk.remote.pid for child in children)
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--days", type=int, default=30, help="simulated days (default 30)")
+
+
+if __name__ == "__main__":
+    bench(__doc__, main, arguments=_arguments)
