@@ -34,6 +34,7 @@ from factory_lib.errors import (
     SourceError,
     Unreachable,
 )
+from factory_lib.http.body import read_body
 from factory_lib.settings import Settings
 from factory_lib.settings.records import SourceSettings
 from factory_lib.settings.secrets import Secret, hide
@@ -239,6 +240,13 @@ class Http:
         except ValueError:
             raise MalformedResponse(self.source, "it sends us to what is no address") from None
 
+    def _target(self, url: str, location: str) -> str:
+        """Return the address that a redirect names."""
+        try:
+            return urljoin(url, location)
+        except ValueError:
+            raise MalformedResponse(self.source, "it sends us to what is no address") from None
+
     def _attempt(self, send: Callable[[], Reply], check: ResponseCheck | None) -> Reply:
         host = self.source
         if self._settings.simulated and not self._settings.simulator_url:
@@ -296,10 +304,13 @@ class Http:
                     timeout=(self.limits.connect_timeout_s, self.limits.read_timeout_s),
                     allow_redirects=False,
                     verify=self.limits.ca_bundle or True,
+                    stream=True,
                 )
                 if not answer.is_redirect:
-                    return Reply(answer.status_code, answer.headers, answer.content)
-                target = urljoin(url, answer.headers["location"])
+                    body = read_body(self.source, answer)
+                    return Reply(answer.status_code, answer.headers, body)
+                answer.close()
+                target = self._target(url, answer.headers["location"])
                 query = {}
                 if self._origin(target) != self._origin(url):
                     keys = {}
