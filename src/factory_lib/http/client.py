@@ -240,13 +240,6 @@ class Http:
         except ValueError:
             raise MalformedResponse(self.source, "it sends us to what is no address") from None
 
-    def _target(self, url: str, location: str) -> str:
-        """Return the address that a redirect names."""
-        try:
-            return urljoin(url, location)
-        except ValueError:
-            raise MalformedResponse(self.source, "it sends us to what is no address") from None
-
     def _attempt(self, send: Callable[[], Reply], check: ResponseCheck | None) -> Reply:
         host = self.source
         if self._settings.simulated and not self._settings.simulator_url:
@@ -310,7 +303,7 @@ class Http:
                     body = read_body(self.source, answer)
                     return Reply(answer.status_code, answer.headers, body)
                 answer.close()
-                target = self._target(url, answer.headers["location"])
+                target = urljoin(url, answer.headers["location"])
                 query = {}
                 if self._origin(target) != self._origin(url):
                     keys = {}
@@ -321,6 +314,8 @@ class Http:
                 url = target
         except OSError as error:  # those of requests, and a ca_bundle that is no file
             raise self._no_answer(error) from None
+        except ValueError:  # of the standard library, which reads the address of a redirect
+            raise MalformedResponse(self.source, "it sends us to what is no address") from None
         raise MalformedResponse(self.source, f"more than {REDIRECTS} redirects")
 
     def _no_answer(self, error: OSError) -> Unreachable:
