@@ -289,33 +289,42 @@ class Http:
         keys = {name: self._sendable(key) for name, key in secret_headers.items()}
         self._session = self._session or _open_session()
         try:
-            for _ in range(REDIRECTS + 1):
-                answer = self._session.get(
-                    url,
-                    params=query,
-                    headers={**headers, **keys},
-                    timeout=(self.limits.connect_timeout_s, self.limits.read_timeout_s),
-                    allow_redirects=False,
-                    verify=self.limits.ca_bundle or True,
-                    stream=True,
-                )
-                if not answer.is_redirect:
-                    body = read_body(self.source, answer)
-                    return Reply(answer.status_code, answer.headers, body)
-                answer.close()
-                target = urljoin(url, answer.headers["location"])
-                query = {}
-                if self._origin(target) != self._origin(url):
-                    keys = {}
-                    if self._settings.simulated:
-                        raise MalformedResponse(
-                            self.source, "the simulator redirects to a real host"
-                        )
-                url = target
+            return self._follow(self._session, url, query, headers, keys)
         except OSError as error:  # those of requests, and a ca_bundle that is no file
             raise self._no_answer(error) from None
         except ValueError:  # of the standard library, which reads the address of a redirect
             raise MalformedResponse(self.source, "it sends us to what is no address") from None
+
+    def _follow(
+        self,
+        session: requests.Session,
+        url: str,
+        query: Params,
+        headers: Mapping[str, str],
+        keys: Mapping[str, str],
+    ) -> Reply:
+        """Send the request, and follow its redirects; another host gets no key."""
+        for _ in range(REDIRECTS + 1):
+            answer = session.get(
+                url,
+                params=query,
+                headers={**headers, **keys},
+                timeout=(self.limits.connect_timeout_s, self.limits.read_timeout_s),
+                allow_redirects=False,
+                verify=self.limits.ca_bundle or True,
+                stream=True,
+            )
+            if not answer.is_redirect:
+                body = read_body(self.source, answer)
+                return Reply(answer.status_code, answer.headers, body)
+            answer.close()
+            target = urljoin(url, answer.headers["location"])
+            query = {}
+            if self._origin(target) != self._origin(url):
+                keys = {}
+                if self._settings.simulated:
+                    raise MalformedResponse(self.source, "the simulator redirects to a real host")
+            url = target
         raise MalformedResponse(self.source, f"more than {REDIRECTS} redirects")
 
     def _no_answer(self, error: OSError) -> Unreachable:
