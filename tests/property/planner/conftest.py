@@ -440,6 +440,8 @@ class Optimum(World):
     ) -> Iterator[list[datetime]]:
         """Yield every chain of a batch (in progress) that is possible alone."""
         facts = list(batch.starts.values()) if batch else []
+        if batch and self._fails(batch):
+            return
 
         def go_on(starts: list[datetime]) -> Iterator[list[datetime]]:
             n = len(starts)
@@ -472,6 +474,13 @@ class Optimum(World):
                     yield from go_on([*starts, at])
 
         yield from go_on(facts)
+
+    def _fails(self, batch: Batch) -> bool:
+        """Whether the machine that a batch in progress is in fails before it is through."""
+        stage = self.plant.stages[len(batch.starts) - 1]
+        end = batch.starts[stage.name] + timedelta(minutes=self.minutes(batch.product, stage))
+        slots = self._between(max(self.request.begin, batch.starts[stage.name]), end)
+        return any(self.units[stage.machine, at] < 1 for at in slots)
 
     def _solve(self, *, overtime: bool) -> tuple[float, float]:
         request, plant = self.request, self.plant
