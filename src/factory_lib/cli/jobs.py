@@ -283,9 +283,9 @@ def resume_job(profile: str | None, name: str, as_json: bool) -> None:
 @common_options
 def write_index(profile: str | None, as_json: bool) -> None:
     """Write runs/index.html anew."""
-    from factory_lib.runs import report
+    from factory_lib.runs import index
 
-    file = str(report.write_index(factory_settings.load(profile).paths))
+    file = str(index.write_index(factory_settings.load(profile).paths, every=True))
     write_either(as_json, {"index": file}, file)
 
 

@@ -1,26 +1,22 @@
-"""Self-contained HTML pages, without a script or a request: a report of each run, and their index.
+"""The report of a run: one self-contained HTML page, without a script or a request.
 
-A report shows the executed notebook, its code only on demand; ``runs/index.html`` every
-run, newest first, with status and metrics.
+It shows the executed notebook, its code only on demand.
 """
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from factory_lib.errors import NotebookFailed
-from factory_lib.files import write_atomically
 from factory_lib.results import METRICS_MIME
 from factory_lib.runs import records
-from factory_lib.settings import Paths
 
 Notebook = Any  # nbformat's NotebookNode; nbformat is imported when a job runs
-MOST = 500
 TEMPLATES = Path(__file__).with_name("templates")
 
 
-def _stylesheet() -> str:
+def stylesheet() -> str:
     """Return the one style sheet of reports and index."""
     return (TEMPLATES / "style.css").read_text(encoding="utf-8")
 
@@ -47,7 +43,7 @@ def render(notebook: Notebook, record: records.RunRecord, *, code: bool = False)
         exclude_output_prompt=True,
     )
     resources: dict[str, Any] = {
-        "report_css": _stylesheet(),
+        "report_css": stylesheet(),
         "report_error": record.error if record.error != record.summary else None,
         "report_run": record,
     }
@@ -102,31 +98,3 @@ def _assignments(tree: ast.Module) -> Iterator[tuple[str, set[str]]]:
 
 def _default(node: ast.Assign | ast.AnnAssign) -> Any:
     return node.value.value if isinstance(node.value, ast.Constant) else None
-
-
-def write_index(paths: Paths) -> Path:
-    """Write the index of one profile's runs and return its file."""
-    from jinja2 import Environment, FileSystemLoader
-
-    folders = list(records.folders(paths.runs))
-    runs = [(folder, records.read_record(folder)) for folder in folders[:MOST]]
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    page = environment.get_template("index.html.j2").render(
-        css=_stylesheet(),
-        total=len(folders),
-        runs=runs,
-        root=paths.runs,
-        metrics_line=_metrics_line,
-        simulated=any(record.simulated for _, record in runs),
-    )
-    file = paths.runs / "index.html"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, page)
-    return file
-
-
-def _metrics_line(metrics: Mapping[str, Any]) -> str:
-    shown = {key: f"{v:.3g}" if isinstance(v, float) else v for key, v in metrics.items()}
-    return " · ".join(f"{key} {value}" for key, value in shown.items())

@@ -22,6 +22,7 @@ from factory_lib.clock import AS_OF_ENV, REPLAY_AFTER, Clock, SystemClock, epoch
 from factory_lib.errors import BadInput, NotebookFailed
 from factory_lib.files import lock, write_atomically
 from factory_lib.runs import records, report
+from factory_lib.runs.index import write_index
 from factory_lib.runs.parameters import read_parameters
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
@@ -113,7 +114,7 @@ def run_job(
         with open_state(settings) as state:
             _remember_end(settings, state, folder, record, began, profile.now(), after_run)
         record = _attach(settings, folder, record)
-    report.write_index(settings.paths)
+    write_index(settings.paths, every=spec.kind == "maintenance")
     return folder, record
 
 

@@ -299,6 +299,6 @@ COMMANDS = {
     "/mlflow/train": "factory run ml_training --force",
     "/init/historical-data": "factory backfill --since 2022-01-01",
     "/scheduler/trigger": "factory run JOB",
-    "/scheduler/pause": "factory cron remove",
-    "/scheduler/resume": "factory cron install",
+    "/scheduler/pause": "factory jobs pause JOB",
+    "/scheduler/resume": "factory jobs resume JOB",
 }

@@ -80,6 +80,8 @@ def make_app(reading: Reading) -> Starlette:
         Route("/plan.{kind:str}", _route(reading, partial(_plan_file, reading))),
     ]
     files = {file.name: file.read_bytes() for file in STATIC.iterdir()}
+    # a report, which names no icon, makes browsers ask for this one
+    routes.append(Route("/favicon.ico", _route(reading, partial(_static, files))))
     routes.append(Route("/static/{name:str}", _route(reading, partial(_static, files))))
     for path, endpoint in answers.ENDPOINTS.items():
         build = partial(_answer, reading, path, endpoint)
@@ -167,7 +169,7 @@ def _metrics(reading: Reading, _: Request) -> tuple[bytes, str]:
 
 
 def _static(files: dict[str, bytes], request: Request) -> tuple[bytes, str]:
-    name = request.path_params["name"]
+    name = request.path_params.get("name", "icon.svg")
     if name not in files:
         raise NotThere(f"There is no file {name!r}.")
     return files[name], TYPES[Path(name).suffix]

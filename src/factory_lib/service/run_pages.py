@@ -1,6 +1,7 @@
 """The list of runs, filtered and in pages, and a report with the way to its neighbours."""
 
 import calendar
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -168,4 +169,7 @@ def report(root: Path, rows: Sequence[RunRow], path: Mapping[str, str], words: W
             name = text(words(key, job=words.name(row.job)))
             links.append(f'<a href="/runs/{quote(of_job[n].folder)}">{name}</a>')
     page = (root / folder / "report.html").read_text(encoding="utf-8")
-    return page.replace("<main>", f"<main><p>{' · '.join(links)}</p>", 1).encode()
+    way = f'<nav class="way">{" · ".join(links)}</nav>'
+    # the links of the report lead to files beside it
+    page = re.sub(r'<nav class="way">.*?</nav>', "", page, count=1, flags=re.DOTALL)
+    return page.replace("<main>", f"<main>{way}", 1).encode()

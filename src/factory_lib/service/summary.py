@@ -12,6 +12,7 @@ from factory_lib.service.facts import Today
 from factory_lib.views.words import Words
 
 LEAST_EUR = 0.5
+NEAR = pd.Timedelta(hours=1)  # the advice begins with the next whole hour
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,12 @@ def _saving(now: Today, words: Words) -> str:
     """Return how much the next start is cheaper than one now, where both are known."""
     if now.next_start is None or now.advice.empty:
         return ""
+    hour = pd.Timestamp(now.next_start["start"]).floor("h")
     costs = now.advice["cost_eur"]
-    hours = [pd.Timestamp(at).floor("h") for at in (now.now, now.next_start["start"])]
-    if not all(hour in costs.index for hour in hours):
+    near = costs.loc[pd.Timestamp(now.now).floor("h") : pd.Timestamp(now.now) + NEAR]
+    if near.empty or hour not in costs.index:
         return ""
-    less = float(costs[hours[0]] - costs[hours[1]])
+    less = float(near.iloc[0] - costs[hour])
     if abs(less) < LEAST_EUR or less != less:
         return ""
     return words("cheaper" if less > 0 else "dearer", eur=words.euros(abs(less)))

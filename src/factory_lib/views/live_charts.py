@@ -24,6 +24,7 @@ CLASS_CSS = {"Optimal": "opt", "Moderate": "mod", "Reduced": "red", "Halt Produc
 CLASS_HEIGHT = {"Optimal": 100, "Moderate": 72, "Reduced": 46, "Halt Production": 22}
 LEAST_LABEL = 26.0  # of 1000: a narrower bar has no room for a word
 COMPLETE, NEARLY, PARTLY = 0.9999, 0.9, 0.3
+MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -261,7 +262,7 @@ def _windows(board: Board, words: Words) -> str:
                 x = board.axis.x(window["start"])
                 right = board.axis.x(window["end"])
                 mean = words.number(window["price_eur_mwh"])
-                side = "before" if right > 880 else "after"
+                side = "before" if right > 760 else "after"
                 name = f'<i class="{side}">{words.hours(hours)} <b>{mean}</b></i>'
                 bars.append(timeline.bar(x, right, "window", name))
         rows.append(f'<div class="window-row">{"".join(bars)}</div>')
@@ -525,8 +526,11 @@ def completeness_chart(daily: pd.DataFrame, words: Words) -> str:
 
 
 def _day_words(row: pd.Series, words: Words) -> str:
+    """Return the series of which the day lacks most."""
     short = row[row < COMPLETE].sort_values()
     shown = [
-        f"{words.name(str(name))} {words.percent(float(share))}" for name, share in short.items()
+        f"{words.name(str(name))} {words.percent(float(share))}"
+        for name, share in short.head(MOST_NAMED).items()
     ]
-    return " · ".join(shown) or words("ok")
+    more = [words("more", n=len(short) - MOST_NAMED)] if len(short) > MOST_NAMED else []
+    return " · ".join([*shown, *more]) or words("ok")

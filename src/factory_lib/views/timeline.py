@@ -18,6 +18,8 @@ from factory_lib.views.words import Words, text
 WIDTH = 1000.0
 _NICE = (1.0, 2.0, 2.5, 5.0, 10.0)
 _MOST_TICKS = 5
+NARROW = 110  # of 1000: no room for a word on a phone
+LONG_DAYS = 21  # from so many days on a label names the month
 MOST_WEEKENDS = 62  # days of an axis on which they do not blur
 
 
@@ -156,6 +158,7 @@ def bar(x: float, right: float, css: str, words: str = "", title: str = "") -> s
     """Return a bar from an x to another."""
     width = max(right - x, 0.0)
     hint = f' title="{text(title)}"' if title else ""
+    css = f"{css} narrow" if width < NARROW else css
     return (
         f'<span class="{css}"{hint} data-x="{x:g}" data-w="{width:g}" '
         f'style="left:{x / 10:g}%;width:{width / 10:g}%">{words}</span>'
@@ -165,17 +168,11 @@ def bar(x: float, right: float, css: str, words: str = "", title: str = "") -> s
 def day_names(axis: TimeAxis, words: Words) -> str:
     """Return the names of the days at their midnights, or of some days of a long axis."""
     days = list(market_days(axis.begin, axis.end))
-    every = max(1, -(-len(days) // 8))
-    labels = [
-        label(
-            axis.x(day_start(day)),
-            words.weekday(day_start(day))
-            if axis.days < 21
-            else f"{day.day}&nbsp;{words.month(day_start(day))[:3]}",
-            "day",
-        )
-        for day in days[::every]
-    ]
+    labels = []
+    for number, day in enumerate(days[:: max(1, -(-len(days) // 8))]):
+        start = day_start(day)
+        name = words.weekday(start) if axis.days < LONG_DAYS else words.dated(start)[:-6]
+        labels.append(label(axis.x(start), name, "day second" if number % 2 else "day"))
     return f'<div class="days">{"".join(labels)}</div>'
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from factory_lib.runs import records, report
+from factory_lib.runs import index, records
 from factory_lib.settings import Paths
 
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
@@ -158,29 +159,54 @@ def test_an_unreadable_record_is_shown_and_stops_no_other(
     assert len(records.mark_killed(paths.runs, NOW)) == 1
     statuses = [records.read_record(folder).status for folder in (good, bad)]
     assert statuses == ["killed", "unreadable"]
-    page = report.write_index(paths).read_text(encoding="utf-8")
+    index.write_index(paths)
+    page = (good.parent / "index.html").read_text(encoding="utf-8")
     assert (page.count(">killed<"), page.count(">unreadable<")) == (1, 1)
     assert "2026-04-15 10:00:00Z" in page
 
 
-def test_the_index_escapes_what_a_record_says_and_counts_all_runs(
-    paths: Paths, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_index_escapes_what_a_record_says(paths: Paths) -> None:
     for summary in ("<b>old</b>", "<b>new</b>"):
         folder = make_run(paths.runs, NOW, 1)
         record = records.load_record(folder)
         ended = record.finish("ok", NOW, summary=summary, metrics={"mae": 1.23456})
         records.save_record(folder, ended)
         (folder / "report.html").touch()
-    page = report.write_index(paths).read_text(encoding="utf-8")
-    assert "2 runs, newest first" in page
+    page = index.write_index(paths).read_text(encoding="utf-8")
+    assert "2 runs on 1 days" in page
     assert "&lt;b&gt;old&lt;/b&gt;" in page
     assert "mae 1.23" in page
     assert 'href="2026-04-15/100000Z-job-2/report.html"' in page
-    monkeypatch.setattr(report, "MOST", 1)
-    page = report.write_index(paths).read_text(encoding="utf-8")
-    assert "The newest 1 of 2 runs" in page
-    assert "old" not in page
+
+
+def test_every_run_is_reached_from_the_index(paths: Paths) -> None:
+    folders = [make_run(paths.runs, NOW - timedelta(hours=5 * n), 1) for n in range(40)]
+    for folder in folders:
+        (folder / "report.html").touch()
+    top = index.write_index(paths)
+    pages = {top, *(top.parent / target for target in links(top) if target.endswith("index.html"))}
+    reports = {(page.parent / target).resolve() for page in pages for target in links(page)}
+    assert {folder / "report.html" for folder in folders} <= reports
+    newest = top.read_text(encoding="utf-8").partition("Newest of each job")[2]
+    assert newest.index(folders[0].name) < newest.index("Every day")
+
+
+def test_a_past_day_is_written_once(paths: Paths) -> None:
+    old = make_run(paths.runs, NOW - timedelta(days=5), 1)
+    for days in (1, 0):
+        make_run(paths.runs, NOW - timedelta(days=days), 1)
+    index.write_index(paths)
+    page = old.parent / "index.html"
+    page.write_text("kept", encoding="utf-8")
+    index.write_index(paths)
+    assert page.read_text(encoding="utf-8") == "kept"
+    index.write_index(paths, every=True)
+    assert "1 runs" in page.read_text(encoding="utf-8")
+
+
+def links(page: Path) -> list[str]:
+    """Return where a page leads."""
+    return re.findall(r'href="([^"]+)"', page.read_text(encoding="utf-8"))
 
 
 def test_a_killed_run_keeps_no_working_copy(tmp_path: Path, gone: int) -> None:
