@@ -23,13 +23,13 @@ from msgspec import structs
 from factory_lib.catalogue import Series
 from factory_lib.clock import HOUR_S, day_start, market_day, parse_instant
 from factory_lib.context import RunContext, in_job, open_context
-from factory_lib.errors import BadInput
+from factory_lib.errors import BadInput, RegistryUnavailable
 from factory_lib.frames import wide
 from factory_lib.monitoring import alerts
 from factory_lib.pipeline import gaps as _gaps
 from factory_lib.pipeline.summary import summarise_gaps
 from factory_lib.pipeline.targets import places_of
-from factory_lib.results import JobResult
+from factory_lib.results import JobResult, ResultStatus
 from factory_lib.slots import expected, to_index
 
 _profiles = ExitStack()
@@ -228,10 +228,14 @@ def plan(ctx: RunContext, days: int = 1, day: str = "") -> JobResult:
     from factory_lib.planning import daily
 
     made, result = plan_with_alerts(ctx, day, days)
-    run_id = daily.logged(ctx, made, dict(result.metrics))
     files = pd.DataFrame({"file": made.files})
-    metrics = {**result.metrics, "mlflow_run_id": run_id}
-    return replace(result, metrics=metrics, tables={**result.tables, "files": files})
+    result = replace(result, tables={**result.tables, "files": files})
+    try:
+        run_id = daily.logged(ctx, made, dict(result.metrics))
+    except RegistryUnavailable as error:  # which costs the log, not the plan
+        status: ResultStatus = "warn" if result.status == "ok" else result.status
+        return replace(result, status=status, notes=(*result.notes, f"Not logged: {error}"))
+    return replace(result, metrics={**result.metrics, "mlflow_run_id": run_id})
 
 
 def plan_preview(ctx: RunContext, **changes: Any) -> JobResult:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
 from factory_lib import lab
 from factory_lib.clock import from_epoch
 from factory_lib.context import RunContext
-from factory_lib.errors import BadInput
+from factory_lib.errors import BadInput, RegistryUnavailable
+from factory_lib.results import JobResult
 from factory_lib.runs import records
 from factory_lib.settings import Settings
 from factory_lib.state import open_state
@@ -70,3 +72,22 @@ def test_looking_leaves_the_state_as_it_was(settings: Settings) -> None:
     lab.series(ctx, "spot_eur_mwh")
     assert calls_since(ctx.state, from_epoch(0)) == []
     assert settings.paths.state.read_bytes() == before
+
+
+def test_a_plan_is_made_though_the_registry_cannot_be_used(
+    ctx: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from factory_lib.monitoring import plan_alerts
+    from factory_lib.planning import daily
+
+    def refuse(*_: object) -> None:
+        raise RegistryUnavailable("its database is damaged")
+
+    made = SimpleNamespace(files=("plan.json",))
+    planned = (made, JobResult("ok", "1,000 kg in 4 batches."))
+    monkeypatch.setattr(plan_alerts, "plan_with_alerts", lambda *_: planned)
+    monkeypatch.setattr(daily, "logged", refuse)
+    result = lab.plan(ctx)
+    assert (result.status, result.summary) == ("warn", "1,000 kg in 4 batches.")
+    assert "its database is damaged" in result.notes[0]
+    assert list(result["files"]["file"]) == ["plan.json"]
