@@ -37,6 +37,7 @@ from factory_lib.models.evaluation import (
     WINDOW_DAYS,
     band,
     calibration_start,
+    diebold_mariano,
     in_quarters,
     naive_forecasts,
     quarter_factors,
@@ -46,6 +47,7 @@ from factory_lib.models.evaluation import (
 
 LEADS = tuple(range(1, 8))
 LEAST_TRAINING_DAYS = 60
+SIGNIFICANCE = 0.1  # highest p-value of a forecast that replaces another
 HOURS = 24
 # The sixteen weeks kept from a fit are forecast by an earlier one; for the next day,
 # the second half of them by a second, nearly as fresh as fits in use are.
@@ -273,13 +275,18 @@ class PriceForecaster(_Configured):
         By lead, those of each expert; earlier code kept none, and its weights are fixed.
     rmae_ : dict of int to float
         By lead, the error on those weeks relative to that of the best naive forecast.
+    p_values_ : dict of int to float
+        By lead, that the best naive forecast is as good (``evaluation.diebold_mariano``);
+        earlier code kept none.
     exogenous_ : list of str
         The operator's forecasts it was fitted with; ``predict`` needs them, too.
     fitted_until_ : datetime64[D]
         The last day of prices in the fit.
     """
 
+    exogenous_: Sequence[str] = ()
     expert_errors_: Mapping[int, Matrix] = {}
+    p_values_: Mapping[int, float] = {}
 
     def __init__(
         self, config: ForecasterConfig = ForecasterConfig(), leads: tuple[int, ...] = LEADS
@@ -315,10 +322,24 @@ class PriceForecaster(_Configured):
         }
         self.exogenous_ = sorted(exogenous or {})
         self.fitted_until_ = prices.days[-1]
-        mean = self.losses(prices, exogenous).groupby("lead")[["model", "naive"]].mean()
+        losses = self.losses(prices, exogenous)
+        mean = losses.groupby("lead")[["model", "naive"]].mean()
         rmae = (mean["model"] / mean["naive"]).reindex(self.leads)
         self.rmae_ = dict(zip(self.leads, rmae.tolist(), strict=True))
+        daily = losses.groupby(["lead", "issue_day"])[["model", "naive"]].mean()
+        self.p_values_ = {
+            lead: diebold_mariano(*daily.loc[lead].to_numpy().T) for lead in self.leads
+        }
         return self
+
+    @property
+    def naive_leads(self) -> tuple[int, ...]:
+        """Return the leads that were not significantly better than the best naive forecast."""
+        return tuple(
+            lead
+            for lead, rmae in self.rmae_.items()
+            if not (rmae < 1 and self.p_values_.get(lead, 0.0) < SIGNIFICANCE)
+        )
 
     def losses(
         self,

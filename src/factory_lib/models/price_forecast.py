@@ -1,8 +1,8 @@
 """Prices of the hours ahead as served: published, else forecast, else naive, each with its tier.
 
-The champion is served for the leads at which it beat the best naive forecast on the
-sixteen weeks kept from its fit; the naive forecast serves the others, and all of them
-where there is no champion.
+The champion is served for the leads at which it was significantly better than the best
+naive forecast, the mean of three among them, on the sixteen weeks kept from its fit; the
+naive forecast serves the others, and all of them where there is no champion.
 """
 
 from collections.abc import Mapping
@@ -48,7 +48,8 @@ class PriceForecast:
         UTC index; ``p10``, ``p50``, ``p90`` (EUR/MWh; all the same where published) and
         ``tier``.
     naive_leads : tuple of int
-        Leads (days) at which the champion was no better than the best naive forecast.
+        Leads (days) at which the champion was not significantly better than the best naive
+        forecast.
     errors : array, shape (forecasts, slots)
         Errors that ``SCENARIO_DAYS`` past forecasts made, each in whole days: 0 where published.
     """
@@ -95,7 +96,7 @@ def forecast_prices(
             parts.append(day_from_spot(history, spot).assign(tier=FROM_SPOT))
         if champion:
             forecast = _champion_forecast(champion, history, exogenous or {}, quarters, prices)
-            naive_leads = tuple(lead for lead, rmae in champion.rmae_.items() if not rmae < 1)
+            naive_leads = champion.naive_leads
             parts.append(forecast[~forecast["lead"].isin(naive_leads)].assign(tier=CHAMPION))
         parts += [naive_day(history, lead, quarters).assign(tier=NAIVE) for lead in LEADS]
     rows = pd.concat(parts)[[*QUANTILES, "tier"]].dropna(subset=["p50"])

@@ -21,7 +21,8 @@ from factory_lib.errors import ModelError, ModelIncompatible, TooFewRows
 from factory_lib.features.days import DayMatrix
 from factory_lib.features.horizon import PRICE
 from factory_lib.models import registry, scores
-from factory_lib.models.forecasters import PriceForecaster
+from factory_lib.models.evaluation import diebold_mariano
+from factory_lib.models.forecasters import SIGNIFICANCE, PriceForecaster
 from factory_lib.models.history import History, price_model
 from factory_lib.models.price_forecast import whole_days
 from factory_lib.models.retrain_trigger import Hooks
@@ -221,6 +222,9 @@ class CandidateEvaluation:
     losses_of : function
         Returns an earlier version's losses on the same rows, NaN where the two are not
         to be compared; raises ``ModelIncompatible`` where it cannot be applied to them.
+    is_other_recipe : function
+        Whether an earlier version was made otherwise than by a fit on older data: it is
+        replaced only where the new one is significantly better.
     """
 
     model: str
@@ -228,6 +232,7 @@ class CandidateEvaluation:
     losses: pd.DataFrame
     issued_at: pd.Series
     losses_of: Callable[[Any], pd.Series]
+    is_other_recipe: Callable[[Any], bool] = lambda _: False
 
     def strongest_benchmark(self) -> tuple[str, float, float]:
         """Return the benchmark hardest to beat, its mean loss, and the version's on its rows."""
@@ -263,7 +268,12 @@ def evaluate_price_model(
         losses[["model", "naive"]].rename(columns={"naive": "best naive of the day"}),
         noon.dt.tz_convert("UTC"),
         losses_of,
+        lambda champion: _recipe(champion) != _recipe(fitted),
     )
+
+
+def _recipe(price: PriceForecaster) -> tuple[Any, ...]:
+    return price.config, tuple(price.exogenous_), bool(price.expert_errors_)
 
 
 def evaluate_score_model(
@@ -309,42 +319,42 @@ def _loss(actual: pd.Series, forecast: pd.Series) -> pd.Series:
 def decide(ctx: RunContext, evaluation: CandidateEvaluation, version: str) -> dict[str, Any]:
     """Compare a new version with its benchmarks and the champion, and set the aliases.
 
-    The champion is evaluated again on the rows issued after its training: before, it has
-    seen the targets. One that has been worse than a benchmark for weeks is retired.
+    The champion is evaluated again on rows issued after its training. One of another recipe
+    is replaced only by a significantly better one, one behind a benchmark is retired.
 
     Returns
     -------
     dict
         A row of the table ``decisions``, see ``summary.summarise_training``.
     """
-    model = evaluation.model
     benchmark, benchmark_error, error = evaluation.strongest_benchmark()
     promote = error < benchmark_error
     reasons = [f"{_WORDS[promote]} than {benchmark}, {error:.3g} against {benchmark_error:.3g}"]
-    champion, rows, obstacle = _rows_new_to_champion(ctx, evaluation)
+    champion, rows, obstacle, other_recipe = _rows_new_to_champion(ctx, evaluation)
     days = evaluation.issued_at[rows.index].dt.normalize().nunique()
     mean: dict[str, float] = {}
     if obstacle:
         reasons.append(obstacle)
     elif days < FEWEST_DAYS:
         promote = False
-        reasons += [f"{days} days are new to the champion, {FEWEST_DAYS} are needed to replace it"]
+        reasons.append(f"{days} days are new to the champion, {FEWEST_DAYS} needed to replace it")
     else:
         mean = {name: float(rows[name].mean()) for name in ("model", "champion")}
-        better = mean["model"] < mean["champion"]
-        promote = promote and better
+        better, recipe = _beats(evaluation, rows, mean, other_recipe)
         reasons.append(
-            f"{_WORDS[better]} than champion {champion} on {days} days new to it, "
+            f"{_WORDS[better]} than champion {champion}{recipe} on {days} days new to it, "
             f"{mean['model']:.3g} against {mean['champion']:.3g}"
         )
+        promote = promote and better
     paired = rows[[benchmark, "champion"]].dropna().mean()
     if not promote and days >= FEWEST_DAYS_TO_RETIRE and paired[benchmark] < paired["champion"]:
         reasons.append(f"champion {champion} is behind {benchmark} and retired")
-        registry.retire(ctx, model, f"behind {benchmark}")
+        registry.retire(ctx, evaluation.model, f"behind {benchmark}")
     alias = registry.CHAMPION if promote else registry.CHALLENGER
-    registry.assign(ctx, model, version, alias, "; ".join(reasons))
+    reason = "; ".join(reasons)
+    registry.assign(ctx, evaluation.model, version, alias, reason)
     return {
-        "model": model,
+        "model": evaluation.model,
         "version": version,
         "alias": alias,
         "measure": evaluation.measure,
@@ -354,14 +364,32 @@ def decide(ctx: RunContext, evaluation: CandidateEvaluation, version: str) -> di
         "champion": champion,
         "champion_error": mean.get("champion"),
         "error_on_same_hours": mean.get("model"),
-        "reason": "; ".join(reasons),
+        "reason": reason,
     }
+
+
+def _beats(
+    evaluation: CandidateEvaluation,
+    rows: pd.DataFrame,
+    mean: Mapping[str, float],
+    other_recipe: bool,
+) -> tuple[bool, str]:
+    """Return whether the new version is better than the champion, and words on its recipe."""
+    better = mean["model"] < mean["champion"]
+    if not other_recipe:
+        return better, ""
+    daily = rows.groupby(evaluation.issued_at[rows.index].dt.normalize()).mean()
+    p_value = diebold_mariano(daily["model"].to_numpy(), daily["champion"].to_numpy())
+    return better and p_value < SIGNIFICANCE, f" of another recipe (p-value {p_value:.2g})"
 
 
 def _rows_new_to_champion(
     ctx: RunContext, evaluation: CandidateEvaluation
-) -> tuple[str, pd.DataFrame, str]:
-    """Return the champion, the losses on rows issued after its training, or why there are none."""
+) -> tuple[str, pd.DataFrame, str, bool]:
+    """Return the champion, the losses on rows issued after its training, or why there are none.
+
+    Last, whether the champion is of another recipe.
+    """
     champion = ""
     losses = evaluation.losses.assign(champion=np.nan)
     try:
@@ -369,6 +397,7 @@ def _rows_new_to_champion(
         champion = version.number
         losses["champion"] = evaluation.losses_of(version.estimator)
     except ModelError as error:
-        return champion, losses[:0], error.message.rstrip(".")
+        return champion, losses[:0], error.message.rstrip("."), False
     unseen = evaluation.issued_at >= parse_instant(version.tags["as_of"])
-    return champion, losses[unseen & losses["champion"].notna()], ""
+    other_recipe = evaluation.is_other_recipe(version.estimator)
+    return champion, losses[unseen & losses["champion"].notna()], "", other_recipe

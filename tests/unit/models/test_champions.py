@@ -103,7 +103,7 @@ def test_predictions_are_the_champions_where_it_was_better(works, first):
     outcome = prediction.predict(works, 3)
     tiers = outcome.hourly["tier"].value_counts()
     served = registry.load_version(works, NAME).estimator
-    assert tiers["champion"] == 24 * sum(ratio < 1 for ratio in served.rmae_.values())
+    assert tiers["champion"] == 24 * (2 - len(served.naive_leads))
     expected = served.predict(
         whole_days(histories.load_history(works, 400).hourly["price_eur_mwh"].dropna())
     )
