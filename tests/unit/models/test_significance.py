@@ -1,0 +1,41 @@
+"""What is better by chance replaces nothing."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from factory_lib.models.forecasters import PriceForecaster
+from factory_lib.models.train import CandidateEvaluation, _beats
+
+
+@pytest.mark.parametrize(("rmae", "p_value"), [(0.9, 0.5), (1.1, 0.9), (float("nan"), 0.01)])
+def test_a_lead_not_significantly_better_is_naive(rmae, p_value):
+    made = PriceForecaster(leads=(1, 2))
+    made.rmae_ = {1: 0.7, 2: rmae}
+    made.p_values_ = {1: 0.001, 2: p_value}
+    assert made.naive_leads == (2,)
+
+
+def test_versions_of_earlier_code_are_served_as_they_were():
+    made = PriceForecaster(leads=(1, 2))
+    made.rmae_ = {1: 0.9, 2: 1.0}
+    assert made.naive_leads == (2,)
+
+
+@pytest.mark.parametrize(
+    ("gain", "other", "replaces"),
+    [(0.05, True, False), (0.05, False, True), (1.0, True, True), (-1.0, True, False)],
+)
+def test_another_recipe_needs_significance_on_the_same_hours(gain, other, replaces):
+    rng = np.random.default_rng(2)
+    hours = pd.date_range("2024-01-01", periods=40 * 24, freq="h", tz="UTC")
+    champion = 10 + rng.normal(0, 3, len(hours))
+    model = champion - gain + np.repeat(rng.normal(0, 1, 40), 24)
+    model += champion.mean() - gain - model.mean()
+    rows = pd.DataFrame({"model": model, "champion": champion})
+    evaluation = CandidateEvaluation(
+        "spot_price", "MAE", rows, pd.Series(hours), lambda _: rows["champion"]
+    )
+    better, words = _beats(evaluation, rows, dict(rows.mean()), other)
+    assert bool(better) is replaces
+    assert ("p-value" in words) is other
