@@ -54,7 +54,7 @@ def test_every_component_that_the_jobs_called_is_counted(demo: Demo) -> None:
 
 def test_every_page_says_simulated_and_makes_no_request(demo: Demo) -> None:
     pages = sorted(demo.home.glob("runs/demo/**/*.html"))
-    assert len(pages) == len(DEMO_RUNS) + 1
+    assert len([page for page in pages if page.name == "report.html"]) == len(DEMO_RUNS)
     for page in pages:
         text = page.read_text(encoding="utf-8")
         assert "SIMULATED" in text, page
@@ -64,7 +64,7 @@ def test_every_page_says_simulated_and_makes_no_request(demo: Demo) -> None:
 def test_the_index_leads_to_every_report(demo: Demo) -> None:
     index = demo.settings.paths.runs / "index.html"
     links = re.findall(r'href="([^"]+)"', index.read_text(encoding="utf-8"))
-    assert len(links) == len(DEMO_RUNS)
+    assert len({link for link in links if link.endswith("report.html")}) == len(DEMO_RUNS)
     assert all((index.parent / link).is_file() for link in links)
 
 

@@ -136,8 +136,8 @@ def _remove_runs(ctx: RunContext, horizon: datetime) -> int:
             removed += 1
         newest.add(record.job)
     for day in ctx.settings.paths.runs.glob("????-??-??"):
-        if not any(day.iterdir()):
-            day.rmdir()
+        if {file.name for file in day.iterdir()} <= {"index.html"}:
+            shutil.rmtree(day)
     return removed
 
 
