@@ -52,6 +52,7 @@ KEYS = {
     "SIAR_PASSWORD": "siar-pass",
 }
 EXPORT = "siar website"
+DAY_AHEAD = ("fr_load_forecast_mw", "fr_solar_forecast_mw")
 Truth = dict[tuple[Any, ...], float]
 
 
@@ -60,7 +61,7 @@ class Case:
     """One question to one client, the answers it got, and the rows they hold."""
 
     source: str
-    what: str  # prices, weather, history, climate, forecast
+    what: str  # prices, weather, history, climate, forecast, day ahead
     start: datetime
     end: datetime
     now: datetime
@@ -82,6 +83,7 @@ def cases() -> list[Case]:
         start, end = day_bounds(day)
         now = (end + timedelta(hours=16)).replace(minute=50)
         found += [Case(name, "prices", start, end, now) for name in ("ree", "omie", "esios")]
+        found.append(Case("energy_charts", "day ahead", start, end, now))
         found.append(Case("esios", "prices", start, end, now, {**KEYS, "ESIOS_TOKEN": ""}))
         last = now.replace(minute=0)
         found.append(Case("aemet", "weather", last - timedelta(hours=23), last, now))
@@ -173,6 +175,8 @@ class Bench:
             if case.what == "forecast":
                 names = sources.SOURCES[case.source].forecasts
                 return client.forecast(names, client.places()[0])
+            if case.what == "day ahead":  # what is neither a mean of quarters nor a sum
+                return client.fetch(DAY_AHEAD, "FR", case.start, case.end)
             return client.fetch(
                 _series(client, case.what), client.places()[0], case.start, case.end
             )

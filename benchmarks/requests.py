@@ -1,7 +1,9 @@
 """How many requests a backfill issues, counted by the server, beside the fewest that could do.
 
 Three years of prices and one year of hourly weather into an empty store, at the real
-limits in simulated time; then random sets of gaps in a store that is otherwise full.
+limits in simulated time; the first load of an installation since 2022, with the
+operators' forecasts and without a key; then random sets of gaps in a store that is
+otherwise full.
 The minimum is counted here, by dynamic programming over the market days that miss
 something, and not by the plan that is judged.
 """
@@ -41,6 +43,8 @@ LONGEST = {
     "ree": 28,
     "open_meteo": 366,
 }  # days that one request may ask for, as the providers document it
+FIRST_LOAD = datetime(2021, 12, 31, 23, tzinfo=UTC)
+FORECAST_TYPES = 11  # load, sun and wind of three countries, in two of them wind at sea too
 WINDOW_DAYS, PRICE = 300, "pvpc_eur_mwh"
 
 
@@ -144,18 +148,28 @@ def run(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
             weather_until - timedelta(days=WEATHER_DAYS),
             weather_until,
         )
+        forecasts = [name for name, entry in CATALOGUE.items() if entry.forecast_of]
+        prices_and_weather = ["spot_eur_mwh", "pvpc_eur_mwh", "temperature_c", "humidity_pct"]
+        first, first_s = whole_years(remote, [*prices_and_weather, *forecasts], FIRST_LOAD, today)
         sets = [
             one_set(remote, world, chance) for _ in range(SETS // 10 if arguments.quick else SETS)
         ]
     spacing = factory_settings.load("live", env={}).sources["ree"].spacing_s
+    load_days = (market_day(NOW) - market_day(FIRST_LOAD)).days
+    long_requests = fewest(list(range(load_days)), LONGEST["open_meteo"])
     price_days = (market_day(NOW) - market_day(prices_since)).days
     figures = {
         "prices_issued": sum(prices.values()),
         "prices_minimum": fewest(list(range(price_days)), LONGEST["ree"]),
         "weather_issued": sum(weather.values()),
         "weather_minimum": fewest(list(range(WEATHER_DAYS)), LONGEST["open_meteo"]),
+        "first_load_issued": sum(first.values()),
+        "first_load_minimum": fewest(list(range(load_days)), LONGEST["ree"])
+        + long_requests * (1 + FORECAST_TYPES)
+        + 1,  # the last days of the weather, which the archive has later
+        "first_load_minutes": first_s / 60,
         "wall_ratio": seconds / (prices["ree"] * spacing),
-        "by_source": {"prices": prices, "weather": weather},
+        "by_source": {"prices": prices, "weather": weather, "first_load": first},
         "gap_sets": len(sets),
         "gap_sets_at_minimum": sum(row["issued"] == row["minimum"] for row in sets),
     }

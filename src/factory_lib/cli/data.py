@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from factory_lib.cli.common import (
     write_result,
     write_rows,
 )
-from factory_lib.clock import parse_instant
+from factory_lib.clock import MADRID, parse_instant
 from factory_lib.context import RunContext, open_context
 from factory_lib.errors import BadInput, SourceError
 from factory_lib.importers.formats import FORMATS
@@ -88,7 +88,11 @@ def fill_gaps(
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Fill what is missing and report what was really recovered."""
+    """Fill what is missing and report what was really recovered.
+
+    `--since DATE` is the first load of a new installation: prices, weather and the operators'
+    forecasts. Interrupted, it goes on where it was.
+    """
     with (
         simulation.ensure_running(factory_settings.load(profile)) as settings,
         open_context(settings=settings, as_of=as_of) as ctx,
@@ -99,16 +103,19 @@ def fill_gaps(
             *_window(since, until, ctx.as_of),
             automatic=False,
             dry_run=dry_run,
-            progress=lambda progress: _advance(bar, progress),
+            progress=lambda progress: _advance(bar, progress, ctx.clock.now()),
         )
     failed = write_result(result, as_json, "plan", "by_source", "remaining")
     return SourceError.exit_code if failed and result.metrics["providers_away"] else failed
 
 
-def _advance(bar: Any, progress: backfill.Progress) -> None:
+def _advance(bar: Any, progress: backfill.Progress, now: datetime) -> None:
     bar.total = progress.planned
     bar.n = progress.done
-    bar.set_postfix_str(f"about {progress.remaining_s:.0f} s left at the rate limits")
+    end = (now + timedelta(seconds=progress.remaining_s)).astimezone(MADRID)
+    bar.set_postfix_str(
+        f"about {progress.remaining_s:.0f} s left at the rate limits, done at about {end:%H:%M}"
+    )
 
 
 def _window(
