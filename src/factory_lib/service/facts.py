@@ -16,7 +16,7 @@ from factory_lib.models.history import price_series
 from factory_lib.monitoring import alerts, diagnostics, health
 from factory_lib.pipeline import gaps
 from factory_lib.planning import documents, inputs, recommendation
-from factory_lib.service.reading import Reading
+from factory_lib.service.reading import Part, Reading
 from factory_lib.settings import Settings
 
 DAYS = 7
@@ -128,6 +128,13 @@ def _versions(ctx: RunContext) -> pd.DataFrame:
     return frame.assign(created=created)
 
 
+def machine(reading: Reading) -> list[diagnostics.DiagnosticCheck]:
+    """Return the checks of registry, time zone and disk, which walk over every file."""
+    return reading.get(
+        "machine", lambda ctx: diagnostics.machine_checks(ctx.settings), ("registry",), SLOW_S
+    )
+
+
 def state_tables(reading: Reading) -> dict[str, pd.DataFrame]:
     """Return what the shared state knows of jobs, calls, series and alerts."""
     return reading.get("state", health.state_tables, ("state",))
@@ -178,7 +185,8 @@ def today(reading: Reading) -> Today:
     """Return the state of now."""
     frame = prices(reading)
     tables = state_tables(reading)
-    return reading.get("today", lambda ctx: _today(ctx, frame, tables))
+    parts: tuple[Part, ...] = ("store", "state", "plans")
+    return reading.get("today", lambda ctx: _today(ctx, frame, tables), parts)
 
 
 def _today(ctx: RunContext, frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> Today:

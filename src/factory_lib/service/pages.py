@@ -16,7 +16,7 @@ from factory_lib.context import RunContext
 from factory_lib.errors import BadInput
 from factory_lib.models import verification
 from factory_lib.models.history import price_series
-from factory_lib.monitoring import alerts, diagnostics
+from factory_lib.monitoring import alerts
 from factory_lib.pipeline import gaps
 from factory_lib.pipeline.targets import read_rows
 from factory_lib.planning import documents
@@ -58,6 +58,11 @@ class View:
     def site(self) -> str:
         """Name of the plant's place."""
         return self.ctx.site_name
+
+    def kept(self, key: str, draw: Callable[[], str], *parts: Part) -> str:
+        """Return a drawing, drawn again only where one of the parts changed or it grew old."""
+        name = (key, self.words.language)
+        return self.reading.get(name, lambda _: draw(), parts)
 
     def choice(self, name: str, allowed: Mapping[Any, Any] | tuple[Any, ...], default: Any) -> Any:
         """Return a parameter that must be one of a few.
@@ -150,7 +155,9 @@ def today(view: View) -> Fields:
         "current": None if at.empty else at.iloc[-1],
         "cheapest": min(four, key=lambda one: float(one["price_eur_mwh"])) if four else None,
         "saved": saved,
-        "chart": live_charts.today(board, words, view.site),
+        "chart": view.kept(
+            "today's chart", lambda: live_charts.today(board, words, view.site), "store", "plans"
+        ),
         "advice": live_charts.advice_rows(_ahead(now.advice, now))[:9],
         "alert_title": partial(alert_title, words=words),
         "windows": _window_rows(now),
@@ -228,12 +235,14 @@ def plan(view: View) -> Fields:
     until = day_start(market_day(now.now) + timedelta(days=2))
     steps = documents.with_latest_start(now.stages, view.ctx.settings.plant)
     shown = steps[(steps["end"] > pd.Timestamp(now.now)) & (steps["start"] < pd.Timestamp(until))]
-    frame = facts.prices(view.reading)
+    board = _board(view, facts.prices(view.reading), facts.DAYS)
     return {
         "document": document,
         "made_at": pd.Timestamp(document["made_at"]),
         "end": pd.Timestamp(document["end"]),
-        "chart": live_charts.week(_board(view, frame, facts.DAYS), words, view.site),
+        "chart": view.kept(
+            "week's chart", lambda: live_charts.week(board, words, view.site), "store", "plans"
+        ),
         "sheet": shift_sheet(view.ctx, shown, words.language).html,
         "sheet_until": until,
         "schedules": list(_schedules(document).values()),
@@ -353,15 +362,19 @@ def data(view: View) -> Fields:
         "share": report.accounting["present"].sum() / due if due else None,
         "holes": _shared_windows(holes),
         "longest_h": holes["duration_h"].max() if len(holes) else 0.0,
-        "calendar": live_charts.completeness_chart(calendar, words) if len(calendar) else "",
+        "calendar": view.kept("calendar", lambda: _calendar(calendar, words), "store"),
         "calls": calls[calls["component"] == "http"].to_dict("records"),
         "verdicts": view.ctx.store.read_verdicts().head(50).to_dict("records"),
         "names": names,
         "ranges": RANGES,
         "name": name,
         "days": days,
-        "drawn": _drawn(view, name, days),
+        "drawn": view.kept(f"{name} {days}", lambda: _drawn(view, name, days), "store"),
     }
+
+
+def _calendar(calendar: pd.DataFrame, words: Words) -> str:
+    return live_charts.completeness_chart(calendar, words) if len(calendar) else ""
 
 
 def _shared_windows(holes: pd.DataFrame) -> list[Fields]:
@@ -421,7 +434,7 @@ def status(view: View) -> Fields:
         "well": int(jobs["status"].isin(["ok", "warn", "running"]).sum()),
         "calls": tables["calls"].to_dict("records"),
         "latest": tables["latest"].to_dict("records"),
-        "machine": diagnostics.machine_checks(view.ctx.settings),
+        "machine": facts.machine(view.reading),
         "alerts": sorted(every, key=lambda row: row["status"] == "resolved"),
         "alert_title": partial(alert_title, words=view.words),
         "timestamp": pd.Timestamp,

@@ -33,6 +33,20 @@ class Kept(NamedTuple):
     at: float
 
 
+class Standing:
+    """A clock that stands at one instant."""
+
+    def __init__(self, at: datetime) -> None:
+        self._at = at
+
+    def now(self) -> datetime:
+        """Return the instant."""
+        return self._at
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for nothing: a reader asks no provider."""
+
+
 class Reading:
     """The cache of one profile.
 
@@ -47,7 +61,7 @@ class Reading:
         self._settings = factory_settings.load(profile)
         self._kept: OrderedDict[object, Kept] = OrderedDict()
         self._computing = threading.RLock()
-        self._stamp_at: float | None = None
+        self._clock_stamp: object = None
         self.runs = RunList(self._settings.paths.runs)
 
     @property
@@ -90,10 +104,14 @@ class Reading:
     def _context(self) -> Any:
         at: datetime | None = None
         if self._settings.simulated:
-            # its time stands still between commands
-            self._settings = factory_settings.load(self._profile)
+            # its time stands still between commands, and a command leaves another
+            left = file_stamp(self._settings.paths.clock)
+            if left != self._clock_stamp:
+                self._settings = factory_settings.load(self._profile)
+                self._clock_stamp = left
             at = load_clock(self._settings.paths.clock)
-        return open_context(settings=self._settings, as_of=at, read_only=True)
+        clock = Standing(at) if at else None
+        return open_context(settings=self._settings, as_of=at, clock=clock, read_only=True)
 
     def _stamp(self, part: Part) -> tuple[object, ...]:
         paths = self._settings.paths
