@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 import requests
 from msgspec import structs
 
+from benchmarks.wire import judge
 from factory_lib import settings as factory_settings
 from factory_lib import sources
 from factory_lib.clock import day_bounds
@@ -198,3 +200,11 @@ def test_esios_forecasts_the_load_of_a_week(client: Opener) -> None:
     rows = client("esios").forecast(["load_mw"], "ES")
     assert set(rows["model"]) == {"ree_week"}
     assert rows["target_start"].max() >= pd.Timestamp(NOW + timedelta(days=7))
+
+
+def test_recorded_answers_are_read_right(real_data: Path) -> None:
+    cases = sorted(path.parent for path in (real_data / "wire").glob("*/case.json"))
+    if not cases:
+        pytest.skip("no recorded answers")
+    problems = {folder.name: judge(folder)[1] for folder in cases}
+    assert {name: text for name, text in problems.items() if text} == {}
