@@ -63,7 +63,7 @@ class SystemClock:
 def load_clock(file: Path) -> datetime | None:
     """Return the instant at which a simulated profile's clock was left; None if it never ran."""
     try:
-        return require_utc(datetime.fromisoformat(file.read_text(encoding="utf-8")))
+        return require_utc(datetime.fromisoformat(file.read_text(encoding="utf-8").strip()))
     except FileNotFoundError:
         return None
     except ValueError as error:

@@ -51,7 +51,11 @@ def store_forecasts(ctx: RunContext, rows: pd.DataFrame) -> WriteResult:
         models=[model],
     )
     before = rows["start"].map(stored.set_index("target_start")["p50"])
+    # A run of the present has seen by its own instant what it fetches seconds later:
+    # otherwise it could not read again what it has stored.
     seen_at = rows["retrieved_at"]
+    if not ctx.replay:
+        seen_at = seen_at.clip(upper=pd.Timestamp(ctx.as_of))
     tomorrow = day_start(market_day(seen_at.max().to_pydatetime()) + timedelta(days=1))
     is_live = rows["start"] >= pd.Timestamp(tomorrow)
     limits = ctx.settings.sources.get(source)

@@ -251,3 +251,15 @@ def test_the_operators_forecasts_come_with_the_prices(town) -> None:
         assert (issued["issued_at"] <= NOW).all()
         noon = issued["target_start"].dt.tz_convert(MADRID).dt.normalize() - 12 * HOUR
         assert (issued["issued_at"] <= noon).all(), "known at noon of the day before"
+
+
+def test_a_run_reads_again_the_forecasts_that_it_fetched_seconds_after_its_instant(town) -> None:
+    evening = NOW.replace(hour=19)  # when tomorrow's forecasts have been due for an hour
+    ctx = dataclasses.replace(town.ctx(evening), explicit_as_of=False)
+    town.clock.sleep(7)
+    ingest(ctx, "prices", days=2)
+    start, end = day_bounds(evening.date() + timedelta(days=1))
+    for area in ("ES", "FR", "PT"):
+        tomorrow = ctx.store.read_forecasts("load_mw", places=(area,), start=start, end=end)
+        assert len(tomorrow) == (end - start) / HOUR
+        assert (tomorrow["issued_at"] <= pd.Timestamp(evening)).all()
