@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import papermill
 import pytest
 
@@ -17,8 +18,10 @@ from factory_lib.cli import demo as demo_job
 from factory_lib.cli import simulation
 from factory_lib.clock import from_epoch, load_clock
 from factory_lib.context import open_context
+from factory_lib.domain.indices import CLASSES
 from factory_lib.pipeline.gaps import analyse
 from factory_lib.pipeline.ingest import ingest
+from factory_lib.planning import recommendation
 from factory_lib.runs import records, report
 from factory_lib.runs.records import RunRecord
 from factory_lib.state import open_state
@@ -66,6 +69,21 @@ def test_the_index_leads_to_every_report(demo: Demo) -> None:
     links = re.findall(r'href="([^"]+)"', index.read_text(encoding="utf-8"))
     assert len({link for link in links if link.endswith("report.html")}) == len(DEMO_RUNS)
     assert all((index.parent / link).is_file() for link in links)
+
+
+def test_the_training_judged_forests_and_two_days_of_advice_have_every_class(demo: Demo) -> None:
+    metrics = {
+        run.job: run.metrics
+        for run in map(records.load_record, records.folders(demo.settings.paths.runs))
+    }
+    # the days of this demo are too few for a price model, on whose forecasts to judge the rule
+    for by in ("forest", "persistence", "majority"):
+        assert 0 < metrics["ml_training"][f"start_class_{by}_right_share"] <= 1
+        assert metrics["ml_training"][f"start_regret_{by}_mae_eur"] > 0
+    with open_context(settings=demo.settings, as_of=simulation.BEGIN, read_only=True) as ctx:
+        advice = recommendation.load_advice(ctx)
+    two_days = advice["production_recommendation"][: advice.index[0] + pd.Timedelta(days=2)]
+    assert set(two_days) == set(CLASSES)
 
 
 def test_holes_were_found_and_filled_and_the_store_says_so(demo: Demo) -> None:
