@@ -55,7 +55,8 @@ def store_forecasts(ctx: RunContext, rows: pd.DataFrame) -> WriteResult:
     # otherwise it could not read again what it has stored.
     seen_at = rows["retrieved_at"]
     if not ctx.replay:
-        seen_at = seen_at.clip(upper=pd.Timestamp(ctx.as_of))
+        run_at = pd.Timestamp(ctx.as_of)
+        seen_at = seen_at.mask(seen_at > run_at, run_at)
     tomorrow = day_start(market_day(seen_at.max().to_pydatetime()) + timedelta(days=1))
     is_live = rows["start"] >= pd.Timestamp(tomorrow)
     limits = ctx.settings.sources.get(source)
