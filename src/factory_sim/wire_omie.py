@@ -19,6 +19,7 @@ QUIRKS = {
     "republished": "the file exists as .2 only",
     "third_edition": "the file exists as .3 only",
     "corrected": "the file exists as .1, one EUR/MWh too low, and as .2",
+    "late_correction": "beside .1 there is .2, one EUR/MWh higher",
     "missing_page": "a missing file is a page of the site with 200",
     "missing_empty": "a missing file is an empty answer with 200",
     "late_publication": "the file appears 40 minutes later than usual",
@@ -41,16 +42,28 @@ def answer(ask: Ask) -> Answer:
     if start >= known_until or not ask.holes.delivered(ask.source, "spot_eur_mwh", starts).all():
         return _missing(ask)  # a file is whole or not there
     _, spain = spoil(starts, ask.world.values("spot_eur_mwh", starts), ask.quirks)
-    spain = spain - ("corrected" in ask.quirks and ask.get("filename").endswith(".1"))
+    spain = spain + _correction(ask)
     lines = _lines(day, _portugal(ask, starts, spain), spain)
     if "cut_file" in ask.quirks:
         lines = lines[: len(lines) * 2 // 3]
     return Answer(200, "".join(f"{line}\r\n" for line in lines).encode("ascii"), "text/plain")
 
 
+def _correction(ask: Ask) -> float:
+    """Return what an edition is off the true prices."""
+    off = {("corrected", "1"): -1.0, ("late_correction", "2"): 1.0}
+    edition = ask.get("filename")[-1]
+    return sum(off.get((quirk, edition), 0.0) for quirk in ask.quirks)
+
+
 def _day(ask: Ask) -> date | None:
     """Return the day of the requested file, None where there is no such file."""
-    editions = {"republished": "2", "third_edition": "3", "corrected": "12"}
+    editions = {
+        "republished": "2",
+        "third_edition": "3",
+        "corrected": "12",
+        "late_correction": "12",
+    }
     present = next((editions[quirk] for quirk in editions if quirk in ask.quirks), "1")
     match = _FILE.fullmatch(ask.get("filename"))
     try:

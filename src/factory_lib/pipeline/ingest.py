@@ -121,15 +121,18 @@ def _requests(
 ) -> list[Request]:
     """Return the requests, newest first; series that one answer holds together share them.
 
-    They fetch what is new, and the last days again where that takes no further request.
+    They fetch what is new, and the last days again where that takes no further request or
+    a source has a file for each day.
     """
     requests: list[Request] = []
     with clients(ctx.settings, ctx.state, ctx.clock, ready) as opened:
         slots = _slots(ctx, served, opened, before, days)
-        for _, group in slots.groupby(["source", "place", "measurement"], sort=False):
+        for (source, _, _), group in slots.groupby(["source", "place", "measurement"], sort=False):
             new = plan_requests(group[group["new"]], opened)
             again = plan_requests(group, opened)
-            planned = again if len(again) <= max(1, len(new)) else new
+            # A file of one day may have been corrected: once a day the last ones are read again.
+            by_day = opened[str(source)].limits.max_range_days == 1 and len(new) > 0
+            planned = again if len(again) <= max(1, len(new)) or by_day else new
             requests += [item.request for item in planned[: None if days else MOST_REQUESTS]]
     for at in dict.fromkeys(SourcePlace(item.source, item.place) for item in requests):
         if series := providers.SOURCES[at.source].served(ctx.settings, forecasts=True):

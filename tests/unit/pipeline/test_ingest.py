@@ -62,9 +62,22 @@ def test_a_steady_run_sends_the_fewest_requests_to_each_provider_of_prices(town)
     ingest(town.ctx(NOW + 24 * HOUR), "prices")
     assert {source: town.asked(source) for source in ("ree", "omie", "esios")} == {
         "ree": 1,
-        "omie": 2,  # the day's file, and whether there is a correction
+        "omie": 6,  # of three days the file, and whether there is a correction
         "esios": 1,
     }
+
+
+def test_a_correction_of_the_day_before_arrives_with_the_next_day(town) -> None:
+    ctx = town.ctx()
+    yesterday = day_bounds((NOW - timedelta(days=1)).date())
+    ingest(ctx, "omie", days=3)
+    right = shown(ctx, "spot_eur_mwh", *yesterday)["value"].tolist()
+    town.simulator.set_rules((Rule("late_correction", source="omie"),))
+    later = town.ctx(NOW + 24 * HOUR)
+    ingest(later, "omie")
+    assert shown(later, "spot_eur_mwh", *yesterday)["value"].tolist() == [
+        pytest.approx(value + 1) for value in right
+    ]
 
 
 def test_the_prices_of_tomorrow_are_fetched_once_they_are_published(town) -> None:
