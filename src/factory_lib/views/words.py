@@ -14,6 +14,7 @@ from factory_lib.clock import MADRID
 
 Language = Literal["es", "en"]
 NB = "\N{NO-BREAK SPACE}"
+JOINER = "\N{WORD JOINER}"  # no line breaks there
 MINUS = "\N{MINUS SIGN}"
 _FILE = Path(__file__).with_name("templates") / "live.toml"
 
@@ -100,7 +101,8 @@ class Words:
         local = at.astimezone(MADRID)
         weekday = self._table["weekdays"][local.weekday()]
         month = self._table["months"][local.month - 1]
-        return self("date", weekday=weekday, day=local.day, month=month)
+        words = self("date", weekday=weekday, day=local.day, month=month)
+        return words[0].upper() + words[1:]
 
     def dated(self, at: datetime) -> str:
         """Return day, month and time, local: ``20 Nov 11:05``."""
@@ -123,7 +125,7 @@ class Words:
     def span(self, start: datetime, end: datetime) -> str:
         """Return a stretch of one day as ``12:30–16:30``."""
         last = self.until(end).rpartition(NB)[2]
-        return f"{self.clock(start)}–{last}"
+        return f"{self.clock(start)}–{JOINER}{last}"
 
     def month(self, at: datetime) -> str:
         """Return the local month."""
@@ -131,7 +133,7 @@ class Words:
 
     def month_name(self, number: int) -> str:
         """Return a month, 1 to 12."""
-        return str(self._table["months"][number - 1]).capitalize()
+        return str(self._table["months"][number - 1])
 
 
 def text(value: Any) -> str:
