@@ -154,6 +154,8 @@ class LeadModel(_Configured):
         self.lassos_ = [_lasso(penalty).fit(flat[rows], clipped[rows]) for rows in windows]
         rows = usable[-config.long_window_days :]
         self.alone_ = _lasso(penalty / 2).fit(features.prices_only()[rows], clipped[rows])
+        for lasso in (*self.lassos_, self.alone_):  # half the bytes in a stored model
+            lasso[-1].coef_ = lasso[-1].coef_.astype(np.float32)
         rows = usable[-config.tree_window_days :]
         rows = rows[np.isfinite(features.curve[rows]).all(axis=1) | (not self.curve_)]
         pooled = self._pooled(features)
@@ -497,4 +499,5 @@ def _fit_lead(
     origins = [held_out, end - FRESH_DAYS] if model.lead == 1 else [held_out]
     experts = rolling_experts(model, features, prices.grid, origins)
     errors = features.normalised(prices.grid) - experts
-    return model.fit(features, prices.grid, end), errors[:, held_out:]
+    kept: Matrix = errors[:, held_out:].astype(np.float32)  # half the bytes in a stored model
+    return model.fit(features, prices.grid, end), kept
