@@ -13,6 +13,7 @@ from factory_lib.runs.records import ending_of, is_alive
 from factory_lib.settings import Settings
 from factory_lib.state import State, calls, marks
 from factory_lib.state.cron_calls import Calls, cron_calls
+from factory_lib.state.future import TOLERANCE
 from factory_lib.state.marks import Mark
 
 JobState = Literal["ok", "warn", "failed", "killed", "running", "hanging", "never"]
@@ -66,7 +67,8 @@ def is_scheduled(settings: Settings, state: State, now: datetime) -> bool:
 
 def job_statuses(settings: Settings, state: State, now: datetime) -> list[JobStatus]:
     """Return the state of every job of the settings, in their order."""
-    called = calls.last_ticks(state, now)
+    # a clock that was corrected by seconds must not hide the tick of just now
+    called = calls.last_ticks(state, now + TOLERANCE)
     starts = marks.get_marks(state, marks.STARTED)
     ends = marks.get_marks(state, marks.LAST_RUN)
     paused = pauses(state, now)

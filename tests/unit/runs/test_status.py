@@ -74,6 +74,15 @@ def test_a_job_that_cron_does_not_call_is_overdue_and_one_it_calls_is_not(
     assert "health_check" in entities
 
 
+def test_a_clock_that_was_corrected_by_seconds_makes_no_job_overdue(
+    ctx: RunContext, now: datetime
+) -> None:
+    record_call(ctx.state, now - 9 * HOUR, was_silent=False)
+    record_call(ctx.state, now, was_silent=False)
+    count_tick(ctx.state, JOB, "ok", now + timedelta(seconds=20))
+    assert status_of(ctx, JOB, now).overdue_since is None
+
+
 def test_after_a_silence_of_cron_no_job_is_overdue_at_once(ctx: RunContext, now: datetime) -> None:
     record_call(ctx.state, now - 30 * HOUR, was_silent=False)
     assert schedule.cron_was_silent(ctx.settings, now - 30 * HOUR, now)
