@@ -10,7 +10,7 @@ from hashlib import sha256
 
 import pandas as pd
 
-from factory_lib.catalogue import Kind
+from factory_lib.catalogue import FORECAST_MODELS, Kind
 from factory_lib.clock import HOUR_S, MADRID, day_start, market_day
 from factory_lib.context import RunContext
 from factory_lib.domain.indices import BAND_DAYS
@@ -39,7 +39,6 @@ PUBLISHED_AHEAD = timedelta(days=2)  # nothing is published further ahead than t
 NOON_BEFORE = timedelta(hours=12)
 SPOT = "spot_eur_mwh"
 FROM_SPOT_LOOK_BACK = timedelta(days=180)  # the tariff's past errors, and what each learnt from
-OPERATOR_MODELS = ("ree", "energy_charts")  # most trusted first
 OPERATOR_AREAS = ("ES", "FR", "PT")
 OPERATOR_SERIES = ("load_mw", "wind_mw", "solar_mw")
 # On spot 2022, 60 days had 87 % of the gain that two years of forecasts bring.
@@ -133,19 +132,24 @@ def _operator(ctx: RunContext, start: datetime, end: datetime) -> dict[str, DayM
 
 
 def _day_ahead(ctx: RunContext, name: str, area: str, start: datetime, end: datetime) -> pd.Series:
-    """Return the newest forecasts (MW) of a series at noon of the day before, by target hour."""
+    """Return the newest forecasts (MW) of a series at noon of the day before, by target hour.
+
+    Those of the most trusted source that has the hour.
+    """
+    entry = ctx.catalogue[f"{area.lower()}_{name.replace('_mw', '_forecast_mw')}"]
+    models = [FORECAST_MODELS.get(source, source) for source in entry.sources]
     rows = ctx.store.read_forecasts(
         name,
         places=[area],
         start=start,
         end=end,
         as_of=ctx.as_of,
-        models=OPERATOR_MODELS,
+        models=models,
         latest=False,
     )
     day = rows["target_start"].dt.tz_convert(MADRID).dt.tz_localize(None).dt.normalize()
     noon_before = (day - NOON_BEFORE).dt.tz_localize(MADRID)
-    trust = rows["model"].map(OPERATOR_MODELS.index)
+    trust = rows["model"].map(models.index)
     rows = rows.assign(trust=trust)[rows["issued_at"] <= noon_before]
     rows = rows.sort_values(["trust", "issued_at"], ascending=[False, True])
     newest = rows.drop_duplicates("target_start", keep="last")

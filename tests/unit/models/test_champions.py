@@ -178,42 +178,40 @@ def test_a_champion_behind_the_naive_forecast_is_retired_and_can_be_restored(
     assert registry.load_version(works, NAME).number == first.version
 
 
-def test_the_operators_forecasts_enter_if_issued_by_noon_of_the_day_before(works, market):
-    days = market.days[-200:].tolist()
+def store_operator_forecasts(ctx, days, model, place="ES", value=100.0, hours_late=0):
+    """Store load, wind and sun of whole days, as issued at 11:00 of the day before or later."""
     starts = pd.DatetimeIndex(pd.concat([to_slots(day, np.zeros(24)) for day in days]).index)
     issued = (
         starts.tz_convert("Europe/Madrid").tz_localize(None).normalize() - timedelta(hours=13)
-    ).tz_localize("Europe/Madrid")
+    ).tz_localize("Europe/Madrid") + timedelta(hours=hours_late)
     frame = {
-        "place": "ES",
-        "model": "ree",
+        "place": place,
+        "model": model,
+        "issued_at": issued.tz_convert("UTC").as_unit("s"),
         "target_start": starts,
         "resolution_s": 3600,
         "p10": np.nan,
+        "p50": value,
         "p90": np.nan,
         "tier": "provider",
     }
+    for name in ("load_mw", "wind_mw", "solar_mw"):
+        ctx.store.write_forecasts(pd.DataFrame({"series": name, **frame}), run_id="test")
+
+
+@pytest.mark.parametrize("model", ["energy_charts", "entsoe"])
+def test_the_forecasts_of_any_source_of_the_catalogue_are_inputs(works, market, model):
+    store_operator_forecasts(works, market.days[-63:].tolist(), model)
+    assert "residual_load_mw" in histories.load_history(works, 70).operator
+
+
+def test_the_operators_forecasts_enter_if_issued_by_noon_of_the_day_before(works, market):
+    days = market.days[-200:].tolist()
     sources = [("ES", "ree"), ("PT", "energy_charts"), ("ES", "energy_charts")]
-    issues = [
-        (timedelta(hours=late), 100.0 + 899 * (late == 2) + number, place, model)
-        for number, (place, model) in enumerate(sources)
-        for late in (0, 2)
-    ]
-    for late, value, place, model in issues:
-        for name in ("load_mw", "wind_mw", "solar_mw"):
-            rows = pd.DataFrame(
-                {
-                    **frame,
-                    "place": place,
-                    "model": model,
-                    "series": name,
-                    "issued_at": (issued + late).tz_convert("UTC"),
-                    "p50": value,
-                }
-            )
-            works.store.write_forecasts(
-                rows.assign(issued_at=rows["issued_at"].dt.as_unit("s")), run_id="test"
-            )
+    for number, (place, model) in enumerate(sources):
+        for late in (0, 2):
+            value = 100.0 + 899 * (late == 2) + number
+            store_operator_forecasts(works, days, model, place, value, late)
     operator = histories.load_history(works, 300).operator
     assert set(operator) == {"residual_load_mw", "load_mw", "wind_mw", "pt_residual_load_mw"}
     assert set(np.unique(operator["load_mw"].grid)) == {100.0}, (
