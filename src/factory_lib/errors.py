@@ -20,6 +20,7 @@
     │   └── CircuitOpen          not asked at all: the host failed too often just now
     ├── StoreError
     │   ├── StoreUnavailable     the store cannot be reached; never read as "no data"
+    │   │   └── StoreDamaged     its file is damaged; a backup brings it back
     │   ├── OriginMismatch       simulated and real data would have been mixed
     │   ├── SchemaMismatch       the store was written by another version
     │   └── WriteNotConfirmed    what was written was not there when read again
@@ -219,6 +220,13 @@ class StoreUnavailable(StoreError):
 
     exit_code = 69
     default_next_step = "Check it with `factory doctor`."
+
+
+class StoreDamaged(StoreUnavailable):
+    """The file of the store is damaged: asking again does not help, a backup does."""
+
+    exit_code = 74
+    default_next_step = "Restore a backup: `factory restore`."
 
 
 class OriginMismatch(StoreError):

@@ -20,6 +20,7 @@ from factory_lib.clock import epoch
 from factory_lib.errors import (
     BadInput,
     ConfigError,
+    StoreDamaged,
     StoreError,
     StoreUnavailable,
     WriteNotConfirmed,
@@ -93,8 +94,10 @@ def embedded(tmp_path: Path) -> Iterator[Store]:
 class TestEmbedded:
     def test_a_file_that_is_no_database_is_unavailable(self, tmp_path: Path) -> None:
         (tmp_path / "store.db").write_text("not a database " * 100)
-        with pytest.raises(StoreUnavailable, match="not a database"):
+        with pytest.raises(StoreDamaged, match="not a database") as caught:
             SqliteBackend(tmp_path / "store.db", "real")
+        assert caught.value.exit_code == 74
+        assert "factory restore" in str(caught.value)
 
     def test_a_folder_that_cannot_be_made_is_unavailable(self, tmp_path: Path) -> None:
         (tmp_path / "data").write_text("a file where the folder should be")

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -104,7 +105,7 @@ def select_backup(settings: Settings, folder: Path | None = None) -> tuple[Path,
     damaged = [name for name, sum_ in manifest["sha256"].items() if _sha256(source / name) != sum_]
     if damaged:
         raise BadInput(
-            f"{', '.join(damaged)} of {source} differ from the manifest.",
+            f"{source} is not as its manifest says: {', '.join(damaged)} changed since.",
             next_step="Name another backup.",
         )
     return source, manifest
@@ -179,7 +180,7 @@ def restore_backup(settings: Settings, clock: Clock, folder: Path | None = None)
         If the store does not hold at the end what the backup holds.
     """
     source, manifest = select_backup(settings, folder)
-    aside = settings.paths.data / REPLACED / f"{clock.now():{STAMP}}"
+    aside = _free_folder(settings.paths.data / REPLACED, clock.now())
     with ExitStack() as locks:
         for job in settings.jobs:
             locks.enter_context(lock(settings.paths.lock(job), wait=False))
@@ -194,6 +195,16 @@ def restore_backup(settings: Settings, clock: Clock, folder: Path | None = None)
                 inventory = copying.restore(source / FILES[0], ctx.store)
             models, notes = _restore_models(ctx, source, manifest.get("models", {}), aside)
     return Restored(source, inventory, aside if aside.exists() else None, models, notes)
+
+
+def _free_folder(root: Path, at: datetime) -> Path:
+    """Return the folder of an instant, or of the next one that no restore has taken.
+
+    The clock of a demo stands still: a second restore must not write over the first.
+    """
+    while (folder := root / f"{at:{STAMP}}").exists():
+        at += timedelta(seconds=1)
+    return folder
 
 
 def _restore_models(

@@ -198,7 +198,8 @@ def _run(
 
 
 def _report(fields: Mapping[str, str], as_json: bool) -> None:
-    write_either(as_json, fields, "{job}: {status}. {summary}".format(**fields))
+    status_words = fields["status"].replace("_", " ")
+    write_either(as_json, fields, f"{fields['job']}: {status_words}. {fields['summary']}")
 
 
 # -- listing ---------------------------------------------------------------------------
@@ -244,7 +245,8 @@ def _state_of(job: status.JobStatus) -> str:
     if job.overdue_since:
         parts.append(f"not called at {job.overdue_since:%Y-%m-%d %H:%M}Z, when it should have been")
     if job.status not in ("running", "hanging"):
-        parts.append(job.waiting or "due at the next tick")
+        called = "due at the next tick" if job.cron else "runs when it is called"
+        parts.append(job.waiting or called)
     return "; ".join(parts)
 
 

@@ -121,7 +121,9 @@ def _counts(checks: Sequence[DiagnosticCheck], jobs: pd.DataFrame) -> dict[str, 
 def _sentence(
     checks: Sequence[DiagnosticCheck], findings: Mapping[str, list[str]], unseen: str
 ) -> str:
-    problems = [f"{check.name}: {check.finding}" for check in checks if check.status != "ok"]
+    problems = [
+        f"{check.name}: {check.finding.rstrip('.')}" for check in checks if check.status != "ok"
+    ]
     parts = [f"{head}: {', '.join(names)}." for head, names in findings.items() if names]
     if problems or parts:
         machine = "; ".join(problems) or "Keys, store and machine are well"

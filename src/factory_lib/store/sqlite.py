@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 from adbc_driver_sqlite import StatementOptions
 
-from factory_lib.errors import StoreUnavailable
+from factory_lib.errors import StoreDamaged, StoreUnavailable
 from factory_lib.slots import from_index, to_index
 from factory_lib.store.backend import (
     FORECAST,
@@ -38,6 +38,7 @@ from factory_lib.store.backend import (
 BUSY_TIMEOUT_MS = 30_000
 BATCH_ROWS = 65_536  # larger Arrow batches than the driver's 1,024 read a third faster
 FEW_LABELS = 1000
+DAMAGED = ("malformed", "not a database")  # in the messages of SQLite
 _NO_LIMIT = 1 << 62  # later than any second
 TABLES = ("channel", "label", "value", "forecast", "verdict")
 
@@ -117,7 +118,9 @@ class SqliteBackend:
         try:
             yield
         except (adbc.Error, OSError, pa.ArrowException) as error:
-            raise StoreUnavailable(f"The store {self.file} cannot be used: {error}.") from error
+            damaged = any(words in str(error) for words in DAMAGED)
+            kind = StoreDamaged if damaged else StoreUnavailable
+            raise kind(f"The store {self.file} cannot be used: {error}.") from error
 
     def query(self, sql: str, values: Sequence[Any] | None = None) -> pa.Table:
         """Run one statement and return its rows.
@@ -300,14 +303,12 @@ class SqliteBackend:
 
         Raises
         ------
-        StoreUnavailable
+        StoreDamaged
             If it is damaged.
         """
         findings = self.query("PRAGMA integrity_check").column(0).to_pylist()
         if findings != ["ok"]:
-            raise StoreUnavailable(
-                f"The store {self.file} is damaged: {findings[0]}.", next_step="Restore a backup."
-            )
+            raise StoreDamaged(f"The store {self.file} is damaged: {findings[0]}.")
 
     def snapshot(self, file: Path) -> None:
         """Write a consistent, compact copy of the whole store while others go on writing."""

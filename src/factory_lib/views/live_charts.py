@@ -23,6 +23,7 @@ KNOWN = {PUBLISHED: "published", "forecast": "forecast", "same hour a week earli
 CLASS_CSS = {"Optimal": "opt", "Moderate": "mod", "Reduced": "red", "Halt Production": "halt"}
 CLASS_HEIGHT = {"Optimal": 100, "Moderate": 72, "Reduced": 46, "Halt Production": 22}
 LEAST_LABEL = 26.0  # of 1000: a narrower bar has no room for a word
+LABEL_ROOM = 170.0  # of 1000: what a window's label takes on a phone
 COMPLETE, NEARLY, PARTLY = 0.9999, 0.9, 0.3
 MOST_NAMED = 3
 
@@ -256,16 +257,19 @@ def _hours_table(board: Board, words: Words) -> str:
 def _windows(board: Board, words: Words) -> str:
     rows = []
     for hours in dict.fromkeys(window["hours"] for window in board.windows):
+        row = [window for window in board.windows if window["hours"] == hours]
         bars = []
-        for window in board.windows:
-            if window["hours"] == hours:
-                x = board.axis.x(window["start"])
-                right = board.axis.x(window["end"])
-                mean = words.number(window["price_eur_mwh"])
-                side = "before" if right > 760 else "after"
-                name = f'<i class="{side}">{words.hours(hours)} <b>{mean}</b></i>'
-                bars.append(timeline.bar(x, right, "window", name))
-        rows.append(f'<div class="window-row">{"".join(bars)}</div>')
+        taken = 1000.0  # what lies to the right begins here
+        for window in reversed(row):
+            x = board.axis.x(window["start"])
+            right = board.axis.x(window["end"])
+            before = taken - right < LABEL_ROOM <= x
+            taken = x - LABEL_ROOM if before else x
+            mean = words.number(window["price_eur_mwh"])
+            side = "before" if before else "after"
+            name = f'<i class="{side}">{words.hours(hours)} <b>{mean}</b></i>'
+            bars.append(timeline.bar(x, right, "window", name))
+        rows.append(f'<div class="window-row">{"".join(reversed(bars))}</div>')
     return "".join(rows)
 
 
