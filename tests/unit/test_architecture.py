@@ -12,6 +12,7 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src" / "factory_lib"
 CORE = {
     "errors",
+    "failures",
     "clock",
     "catalogue",
     "slots",
@@ -94,6 +95,7 @@ ALLOWED: dict[str, set[str]] = {
 TICK = (
     "cli/__init__",
     "errors",
+    "failures",
     "clock",
     "catalogue",
     "files",

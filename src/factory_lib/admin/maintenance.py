@@ -135,7 +135,7 @@ def _remove_runs(ctx: RunContext, horizon: datetime) -> int:
             shutil.rmtree(folder)
             removed += 1
         newest.add(record.job)
-    for day in ctx.settings.paths.runs.glob("????-??-??"):
+    for day in ctx.settings.paths.runs.glob("????-??-??/"):
         if {file.name for file in day.iterdir()} <= {"index.html"}:
             shutil.rmtree(day)
     return removed
@@ -157,8 +157,8 @@ def _shorten_runs(ctx: RunContext, now: datetime) -> int:
         last.add(of_day)
         if day < shorten_before and not is_last:
             pages = [file for file in folder.iterdir() if file.name != "run.json"]
-            for page in pages:
-                page.unlink()
+            for page in pages:  # a folder is JupyterLab's, of a notebook that was opened
+                shutil.rmtree(page) if page.is_dir() else page.unlink()
             shortened += bool(pages)
         elif day < compress_before:
             _compress(folder / "notebook.ipynb")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from factory_lib.cli import failures
+from factory_lib import failures
 from factory_lib.cli.common import common_options
 from factory_lib.errors import BadInput, FactoryError
 from factory_lib.settings.secrets import hide_users

@@ -67,8 +67,11 @@ def read_row(root: Path, folder: str) -> RunRow:
 
 def names_by_day(root: Path) -> dict[str, list[str]]:
     """Return the names of the run folders by day, both newest first; no record is read."""
-    days = sorted((day.name for day in root.glob("????-??-??") if day.is_dir()), reverse=True)
-    return {day: run_names(root / day) for day in days}
+    return {day: run_names(root / day) for day in _days(root)}
+
+
+def _days(root: Path) -> list[str]:
+    return sorted((day.name for day in root.glob("????-??-??") if day.is_dir()), reverse=True)
 
 
 def run_names(day: Path) -> list[str]:
@@ -94,8 +97,7 @@ class RunList:
         return rows
 
     def _folders(self) -> Iterator[str]:
-        days = sorted((day.name for day in self.root.glob("????-??-??")), reverse=True)
-        for day in days:
+        for day in _days(self.root):
             changed = (self.root / day).stat().st_mtime_ns
             if self._days.get(day, (0, []))[0] != changed:
                 self._days[day] = (changed, run_names(self.root / day))
@@ -108,5 +110,8 @@ class RunList:
             return row
         if not (self.root / folder / "run.json").is_file():
             return None  # it is just being made
-        self._rows[folder] = read_row(self.root, folder)
+        try:
+            self._rows[folder] = read_row(self.root, folder)
+        except ValueError:  # a foreign folder: its name is no instant
+            return None
         return self._rows[folder]

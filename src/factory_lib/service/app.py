@@ -16,7 +16,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from factory_lib.errors import BadInput, FactoryError, NotThere, StoreUnavailable
+from factory_lib.errors import BadInput, FactoryError, MachineError, NotThere, StoreUnavailable
+from factory_lib.failures import Explained
 from factory_lib.planning.documents import plans_folder
 from factory_lib.service import answers, metrics, pages
 from factory_lib.service.reading import Reading
@@ -106,7 +107,10 @@ def _route(
 
     async def handle(request: Request) -> Response:
         try:
-            content, media_type = await run_in_threadpool(build, request)
+            with Explained() as others:
+                content, media_type = await run_in_threadpool(build, request)
+            if others.error:
+                raise others.error
         except FactoryError as error:
             return _failure(request, error, error_type)
         tag = f'"{hashlib.sha1(content, usedforsecurity=False).hexdigest()}"'
@@ -120,7 +124,7 @@ def _route(
 
 def _failure(request: Request, error: FactoryError, error_type: str) -> Response:
     """Return the status and the words of an error, with its next step."""
-    status = 503 if isinstance(error, StoreUnavailable) else 500
+    status = 503 if isinstance(error, (StoreUnavailable, MachineError)) else 500
     if isinstance(error, BadInput):
         status = 404 if isinstance(error, NotThere) else 400
     if error_type == "text/html" and request.url.path in pages.PAGES:

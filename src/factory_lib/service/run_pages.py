@@ -156,19 +156,21 @@ def report(root: Path, rows: Sequence[RunRow], path: Mapping[str, str], words: W
         If there is no such run, or it left no report.
     """
     folder = f"{path['day']}/{path['name']}"
-    places = {row.folder: n for n, row in enumerate(rows)}
-    if folder not in places or not rows[places[folder]].has_report:
+    file = root / folder / "report.html"
+    reported = {row.folder: row for row in rows if row.has_report}
+    row = reported.get(folder)
+    # the maintenance may have removed it since the run was listed
+    if row is None or not file.is_file():
         raise NotThere("There is no such report.", next_step="See /runs.")
-    row = rows[places[folder]]
-    of_job = [other for other in rows if other.job == row.job and other.has_report]
-    at = [other.folder for other in of_job].index(folder)
+    of_job = [other for other in reported.values() if other.job == row.job]
+    at = of_job.index(row)
     links = [f'<a href="/runs">← {words("all_runs_link")}</a>']
     neighbours = {"earlier_run": at + 1, "later_run": at - 1}
     for key, n in neighbours.items():
         if 0 <= n < len(of_job):
             name = text(words(key, job=words.name(row.job)))
             links.append(f'<a href="/runs/{quote(of_job[n].folder)}">{name}</a>')
-    page = (root / folder / "report.html").read_text(encoding="utf-8")
+    page = file.read_text(encoding="utf-8")
     way = f'<nav class="way">{" · ".join(links)}</nav>'
     # the links of the report lead to files beside it
     page = re.sub(r'<nav class="way">.*?</nav>', "", page, count=1, flags=re.DOTALL)

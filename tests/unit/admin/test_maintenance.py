@@ -124,17 +124,19 @@ def test_after_a_month_the_last_run_of_a_day_keeps_its_report(ctx: RunContext) -
         records.save_record(folder, record)
         (folder / "report.html").write_text("page", "utf-8")
         (folder / "notebook.ipynb").write_text("{}", "utf-8")
+        (folder / ".ipynb_checkpoints").mkdir()  # of a notebook that was opened
         folders.append(folder)
+    (runs / "2026-01-01").write_text("a file", "utf-8")
     metrics = maintenance.maintain(ctx).metrics
     assert (metrics["removed_runs"], metrics["removed_reports"]) == (0, 1)
     contents = [sorted(file.name for file in folder.iterdir()) for folder in folders]
-    compressed = ["notebook.ipynb.gz", "report.html", "run.json"]
+    compressed = [".ipynb_checkpoints", "notebook.ipynb.gz", "report.html", "run.json"]
     assert contents == [
         ["run.json"],
         compressed,
         compressed,
         compressed,
-        ["notebook.ipynb", "report.html", "run.json"],
+        [".ipynb_checkpoints", "notebook.ipynb", "report.html", "run.json"],
     ]
     assert gzip.decompress((folders[1] / "notebook.ipynb.gz").read_bytes()) == b"{}"
     assert maintenance.maintain(tick(ctx)).metrics["removed_reports"] == 0

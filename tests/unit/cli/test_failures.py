@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import OperationalError
 
 from factory_lib.cli import app, main
-from factory_lib.cli.failures import explain
+from factory_lib.failures import explain
 
 OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sqlite3
 from datetime import date
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -16,9 +18,11 @@ from hypothesis import strategies as st
 
 from factory_lib.cli import main
 from factory_lib.errors import BadInput, StoreUnavailable
+from factory_lib.runs.listing import RunList
 from factory_lib.service import answers, facts, pages
 from factory_lib.service.app import is_loopback, make_app, serve
 from factory_lib.service.reading import Reading
+from tests.support import service_home
 from tests.support.asgi import Client
 from tests.unit.service.conftest import NOW
 
@@ -251,6 +255,27 @@ def test_a_report_leads_to_the_runs_before_and_after(client: Client) -> None:
     assert 'href="/runs/2026-03-18/093500Z-ml_predictions"' in page
 
 
+def test_a_report_that_the_maintenance_removed_is_not_there(
+    client: Client, served_home: Path
+) -> None:
+    path = "/runs/2026-03-18/083500Z-ml_predictions"
+    file = served_home / "runs" / "demo" / path.removeprefix("/runs/") / "report.html"
+    assert client.get("/runs").status_code == 200  # which lists it with its report
+    file.rename(file.with_name("removed"))
+    answer = client.get(f"{path}?lang=es")
+    file.with_name("removed").rename(file)
+    assert answer.status_code == 404
+
+
+def test_what_others_leave_among_the_runs_hides_no_run(tmp_path: Path) -> None:
+    service_home.write_runs(tmp_path, NOW, 3)
+    (tmp_path / "2026-03-19").write_text("a file", encoding="utf-8")
+    for name in ("noteZ-x", "996199Z-x"):
+        (tmp_path / "2026-03-18" / name).mkdir()
+        (tmp_path / "2026-03-18" / name / "run.json").write_text("{", encoding="utf-8")
+    assert len(RunList(tmp_path).all()) == 3
+
+
 def test_a_run_that_goes_on_is_read_again(reading: Reading, served_home: Path) -> None:
     rows = reading.runs.all()
     assert len(rows) == len(reading.runs.all()) == 120
@@ -303,3 +328,14 @@ def test_a_store_that_is_away_is_not_ready(
     assert page.status_code == 503
     assert "The store cannot be reached." in page.text
     assert client.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize("error", [sqlite3.DatabaseError("damaged"), OSError(5, "I/O")])
+def test_what_the_machine_refuses_is_said_without_a_traceback(
+    client: Client, reading: Reading, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(reading, "get", Mock(side_effect=error))
+    answer = client.get("/dashboard/alerts")
+    assert answer.status_code == 503
+    assert answer.json()["next_step"]
+    assert client.get("/").status_code == 503

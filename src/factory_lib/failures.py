@@ -1,6 +1,6 @@
-"""Errors of others that reach the command line: one sentence, a next step, an exit code.
+"""Errors of others that reach a command or a page: one sentence, a next step, an exit code.
 
-The table names what the machine, SQLite, MLflow or a text can do to a command. What it
+The table names what the machine, SQLite, MLflow or a text can do to them. What it
 does not name is a fault of this library, and shows its traceback.
 """
 
@@ -58,7 +58,7 @@ def explain(error: BaseException) -> FactoryError | None:
 
 
 def _read(error: BaseException, cls: type) -> FactoryError | None:
-    reader = READERS.get(f"{cls.__module__.partition('.')[0]}.{cls.__name__}")
+    reader = _READERS.get(f"{cls.__module__.partition('.')[0]}.{cls.__name__}")
     return reader(error) if reader else None
 
 
@@ -104,7 +104,7 @@ def _first_line(error: BaseException) -> str:
 
 
 # By package and class, so that nothing has to be imported to ask.
-READERS: dict[str, Callable[[BaseException], FactoryError]] = {
+_READERS: dict[str, Callable[[BaseException], FactoryError]] = {
     f"{OSError.__module__}.OSError": _os_error,
     f"{sqlite3.Error.__module__}.Error": _sqlite_error,
     "builtins.MemoryError": _memory,
