@@ -28,6 +28,7 @@ import pandas as pd
 from factory_lib.clock import local_instant, market_day
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput
+from factory_lib.files import lock
 from factory_lib.monitoring import channels
 from factory_lib.results import JobResult
 from factory_lib.runs.records import RunRecord, stamp
@@ -192,6 +193,12 @@ def deliver(state: State, settings: Settings, at: datetime) -> list[dict[str, An
         The notifications, worst first: ``at``, ``news``, ``severity``, ``topic``, the
         message of each of ``entities``, and the ``link`` to a report.
     """
+    # one process at a time: another one's success must not remove what this one could not send
+    with lock(settings.paths.lock("alerts")):
+        return _deliver(state, settings, at)
+
+
+def _deliver(state: State, settings: Settings, at: datetime) -> list[dict[str, Any]]:
     digest_is_due = _digest_is_due(state, settings, at)
     with edit_alerts(state) as alerts:
         groups = _news_by_group(alerts, settings, at)

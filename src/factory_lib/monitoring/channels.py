@@ -79,7 +79,9 @@ def ping(settings: Settings) -> str:
     import requests
 
     try:
-        reply = requests.get(url, timeout=TIMEOUT_S, allow_redirects=False)
+        # the status alone: a body is not read, however long it is
+        reply = requests.get(url, timeout=TIMEOUT_S, allow_redirects=False, stream=True)
+        reply.close()
     except (requests.RequestException, ValueError) as error:
         return f"the heartbeat's address does not answer ({type(error).__name__})."
     return "" if reply.ok else f"the heartbeat's address answers HTTP {reply.status_code}."

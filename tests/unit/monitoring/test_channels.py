@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Event as Signal
 from threading import Thread
 
 import pytest
@@ -18,7 +20,7 @@ from factory_lib.monitoring.alerts import Event, Severity
 from factory_lib.runs.records import RunRecord
 from factory_lib.settings import Settings
 from factory_lib.settings.secrets import Secret
-from factory_lib.state import marks
+from factory_lib.state import marks, open_state
 
 BROKEN = Event("job", "ml_training", Severity.WARNING, "failed: no rows")
 
@@ -27,6 +29,8 @@ class Listener(HTTPServer):
     """A server that remembers what it was sent, and answers as told."""
 
     status = 200
+    most_parts = 0
+    parts = 0
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -45,6 +49,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.paths.append(self.path)
         self.send_response(self.server.status)
         self.end_headers()
+        with suppress(OSError):  # the client may hang up
+            while self.server.parts < self.server.most_parts:
+                self.wfile.write(bytes(100_000))
+                self.server.parts += 1
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -143,3 +151,41 @@ def test_without_apprise_the_remedy_is_named(
     settings = reachable(ctx.settings, listener)
     problem = channels.send(ctx.state, settings, ["a line"], ctx.clock.now())
     assert "pip install" in problem
+
+
+def test_the_body_of_a_heartbeats_answer_is_not_read(ctx: RunContext, listener: Listener) -> None:
+    listener.most_parts = 500
+    assert channels.ping(reachable(ctx.settings, listener)) == ""
+    assert listener.parts < 200
+
+
+def test_what_one_process_cannot_send_survives_the_success_of_another(
+    ctx: RunContext, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = reachable(ctx.settings, listener)
+    now = ctx.clock.now()
+    sending = Signal()
+    done = Signal()
+
+    def notify(_: Secret, __: str, body: str) -> str:
+        if "predictions" in body:
+            return "an address did not take it."
+        sending.set()
+        done.wait(0.3)
+        return ""
+
+    def other_process() -> None:
+        sending.wait(5)
+        with open_state(settings) as state:
+            event = replace(BROKEN, entity="ml_predictions")
+            alerts.raise_event(state, event, now)
+            alerts.deliver(state, settings, now)
+        done.set()
+
+    monkeypatch.setattr(channels, "_notify", notify)
+    thread = Thread(target=other_process)
+    thread.start()
+    alerts.raise_event(ctx.state, BROKEN, now)
+    alerts.deliver(ctx.state, settings, now)
+    thread.join()
+    assert channels.unsent(ctx.state)[0] == 1
