@@ -14,7 +14,7 @@ from factory_lib.errors import BadInput, FactoryError, MachineError, RegistryUna
 
 DISK_FULL = "Free space on the disk: `make maintenance` removes what is past its retention."
 NO_PERMISSION = "Give this user the right to read and write it."
-DAMAGED = "Run `factory doctor`; `factory restore` brings the newest backup back."
+_DAMAGED = "Run `factory doctor`; `factory restore` brings the newest backup back."
 _STEPS = {
     errno.ENOSPC: DISK_FULL,
     errno.EDQUOT: DISK_FULL,
@@ -72,7 +72,7 @@ def _os_error(error: BaseException) -> FactoryError:
 def _sqlite_error(error: BaseException) -> FactoryError:
     text = _first_line(error)
     steps: Iterator[str] = (step for word, step in _SQLITE_STEPS.items() if word in text.lower())
-    return MachineError(f"A database of this profile: {text}.", next_step=next(steps, DAMAGED))
+    return MachineError(f"A database of this profile: {text}.", next_step=next(steps, _DAMAGED))
 
 
 def _memory(_: BaseException) -> FactoryError:
