@@ -1,8 +1,9 @@
 """The pages: what each shows, and how it becomes HTML."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, time, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -209,7 +210,9 @@ def _strips(view: View) -> list[Fields]:
     groups: dict[str, list[str]] = {}
     for name in latest.index:
         kind = view.ctx.catalogue[name].measurement.value
-        together = kind in ("weather_data", "climate_daily")
+        if str(name).endswith("_forecast_mw"):
+            kind = "system_forecasts"
+        together = kind in ("weather_data", "climate_daily", "system_forecasts")
         groups.setdefault(kind if together else str(name), []).append(str(name))
     rows = []
     for group, names in groups.items():
@@ -219,6 +222,19 @@ def _strips(view: View) -> list[Fields]:
         row = {"name": group, "until": part["until"].min(), "behind_h": part["behind_h"].max()}
         rows.append({**row, "cells": cells, "series": ", ".join(names)})
     return rows
+
+
+def _deviation(item: Mapping[str, Any], words: Words) -> Fields:
+    """Return a wish that was not kept, its days as words: ``standard Thu 20, Fri 21``."""
+    name, _, day = str(item["subject"]).rpartition(" ")
+    parts = [str(item["subject"])]
+    if name and re.fullmatch(r"\d{4}-\d\d-\d\d", day):
+        parts = [f"{name} {words.weekday(day_start(date.fromisoformat(day)))}"]
+    if item.get("begin"):
+        begin = pd.Timestamp(item["begin"])
+        midnight = begin.tz_convert(MADRID).time() == time()
+        parts.append(words.weekday(begin) if midnight else words.when(begin))
+    return {**item, "subject": ", ".join(parts)}
 
 
 def _schedules(plan: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -238,6 +254,7 @@ def plan(view: View) -> Fields:
     board = _board(view, facts.prices(view.reading), facts.DAYS)
     return {
         "document": document,
+        "gave_way": [_deviation(item, words) for item in document.get("gave_way", [])],
         "made_at": pd.Timestamp(document["made_at"]),
         "end": pd.Timestamp(document["end"]),
         "chart": view.kept(
@@ -273,9 +290,20 @@ def prices(view: View) -> Fields:
         "own_rmae": own["rmae"].min() if len(own) else None,
         "history": _history_chart(view, history, name, days) if len(history) else "",
         "forecast": _forecast_chart(view, ahead) if len(ahead) else "",
-        "errors": errors.to_dict("records"),
-        "worst": errors[["mae", "naive_mae"]].max().max() if len(errors) else 1.0,
+        "errors": _error_rows(view),
     }
+
+
+def _error_rows(view: View) -> list[Fields]:
+    """Return the errors by lead, with their unit and the largest of their series for the bars."""
+    errors = facts.accuracy(view.reading)
+    if errors.empty:
+        return []
+    largest = errors.groupby("series")[["mae", "naive_mae"]].transform("max").max(axis=1)
+    units = {name: view.ctx.catalogue[name].unit for name in errors["series"].unique()}
+    unit = errors["series"].map(units).str.replace("EUR", "€")
+    rows: list[Any] = errors.assign(largest=largest, unit=unit).to_dict("records")
+    return rows
 
 
 def _hourly(view: View, name: str, days: int) -> pd.DataFrame:
@@ -356,7 +384,7 @@ def data(view: View) -> Fields:
     days = view.choice("days", RANGES, 28)
     calls = facts.state_tables(view.reading)["calls"]
     due = report.accounting["expected"].sum() - report.accounting["late"].sum()
-    holes = report.gaps[report.gaps["state"] == "missing"]
+    holes = report.gaps[report.gaps["state"] != "quarantined"]
     calendar = report.calendar.tail(CALENDAR_DAYS)
     return {
         "share": report.accounting["present"].sum() / due if due else None,
@@ -379,7 +407,7 @@ def _calendar(calendar: pd.DataFrame, words: Words) -> str:
 
 def _shared_windows(holes: pd.DataFrame) -> list[Fields]:
     """Return the holes, those of several series at the same time as one; the longest first."""
-    together = holes.groupby(["start", "end"], as_index=False).agg(
+    together = holes.groupby(["start", "end", "state"], as_index=False).agg(
         series=("series", list), duration_h=("duration_h", "max"), severity=("severity", "first")
     )
     rows: list[Any] = together.sort_values("duration_h", ascending=False).to_dict("records")
@@ -408,7 +436,6 @@ def _drawn(view: View, name: str, days: int) -> str:
 def models(view: View) -> Fields:
     """Return the versions, their roles and why, and the errors by lead."""
     versions = facts.versions(view.reading)
-    errors = facts.accuracy(view.reading)
     names = sorted(set(versions["model"]))
     champions = versions[versions["alias"] == "champion"]
     trainings = [row for row in view.reading.runs.all() if row.job == "ml_training"]
@@ -416,8 +443,7 @@ def models(view: View) -> Fields:
         "names": names,
         "champions": {row["model"]: row for row in champions.to_dict("records")},
         "versions": versions.to_dict("records"),
-        "errors": errors.to_dict("records"),
-        "worst": errors[["mae", "naive_mae"]].max().max() if len(errors) else 1.0,
+        "errors": _error_rows(view),
         "training": trainings[0] if trainings else None,
     }
 
@@ -432,6 +458,7 @@ def status(view: View) -> Fields:
         "state": state_sentence(facts.today(view.reading), view.words),
         "jobs": jobs.to_dict("records"),
         "well": int(jobs["status"].isin(["ok", "warn", "running"]).sum()),
+        "ran": int((jobs["status"] != "never").sum()),
         "calls": tables["calls"].to_dict("records"),
         "latest": tables["latest"].to_dict("records"),
         "machine": facts.machine(view.reading),

@@ -22,6 +22,7 @@ PUBLISHED = "published"
 KNOWN = {PUBLISHED: "published", "forecast": "forecast", "same hour a week earlier": "week_earlier"}
 CLASS_CSS = {"Optimal": "opt", "Moderate": "mod", "Reduced": "red", "Halt Production": "halt"}
 CLASS_HEIGHT = {"Optimal": 100, "Moderate": 72, "Reduced": 46, "Halt Production": 22}
+CHARACTER = 5.8  # of 1000: mean width of one in a bar
 LEAST_LABEL = 26.0  # of 1000: a narrower bar has no room for a word
 LABEL_ROOM = 170.0  # of 1000: what a window's label takes on a phone
 COMPLETE, NEARLY, PARTLY = 0.9999, 0.9, 0.3
@@ -303,7 +304,7 @@ def _bars(board: Board, stages: pd.DataFrame, words: Words) -> str:
         time = f"{words.when(row['start'])}–{words.clock(row['end'])}"
         title = f"{name}, {words('batch_n', n=row['batch'])}: {time}"
         css = f"stage s{order.get(row['stage'], 0) % 5 + 1}{' staffed' if row['people'] else ''}"
-        inside = text(name) if right - x >= LEAST_LABEL else ""
+        inside = text(name) if right - x >= CHARACTER * len(name) else ""
         if right > x:
             bars.append(timeline.bar(x, right, css, inside, title))
         if row["held_until"] > row["end"]:

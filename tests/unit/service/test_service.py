@@ -12,6 +12,7 @@ from typing import Any
 from unittest.mock import Mock
 from urllib.parse import quote, urlencode
 
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -22,6 +23,10 @@ from factory_lib.runs.listing import RunList
 from factory_lib.service import answers, facts, pages
 from factory_lib.service.app import is_loopback, make_app, serve
 from factory_lib.service.reading import Reading
+from factory_lib.views import live_charts
+from factory_lib.views.live_charts import Board
+from factory_lib.views.timeline import TimeAxis
+from factory_lib.views.words import Words
 from tests.support import service_home
 from tests.support.asgi import Client
 from tests.unit.service.conftest import NOW
@@ -215,6 +220,45 @@ def test_errors_stand_beside_the_naive_ones(client: Client) -> None:
     own = next(row for row in rows if row["model"] == "factory" and row["lead_days"] == 1)
     assert own["mae"] == pytest.approx(5.0, abs=0.2)
     assert own["naive_mae"] > 0
+    page = client.get("/models").text
+    assert re.search(r"· [\d.]+\N{NO-BREAK SPACE}€/MWh</small>", page)
+
+
+@pytest.mark.parametrize(
+    ("subject", "begin", "shown"),
+    [
+        ("standard 2025-11-20", "2025-11-20T23:00:00Z", "standard Thu 20, Fri 21"),
+        ("standard 2025-11-20", None, "standard Thu 20"),
+        ("refiner", "2025-11-20T19:45:00Z", "refiner, Thu 20 20:45"),
+    ],
+)
+def test_a_wish_that_gave_way_is_named_by_its_days(
+    subject: str, begin: str | None, shown: str
+) -> None:
+    row = pages._deviation({"subject": subject, "begin": begin}, Words("en"))
+    assert row["subject"].replace("\N{NO-BREAK SPACE}", " ") == shown
+
+
+def test_health_counts_the_jobs_that_ran_and_names_operations(client: Client) -> None:
+    page = client.get("/status").text
+    heading = page.partition("<h1>")[2].partition("</h1>")[0]
+    ran, jobs, never = map(int, re.findall(r"(\d+) of (\d+) jobs .*; (\d+) have not", heading)[0])
+    assert ran == jobs
+    assert never > 0
+    assert "Registry: log a training" in page
+    assert "time_zone" not in page
+
+
+def test_labels_of_windows_do_not_meet_on_a_phone() -> None:
+    midnight = pd.Timestamp("2025-11-20", tz="Europe/Madrid")
+    axis = TimeAxis(midnight, midnight + pd.Timedelta(days=2))
+    windows = [
+        {"hours": 1, "start": at, "end": at + pd.Timedelta(hours=1), "price_eur_mwh": 50.0}
+        for at in (midnight + pd.Timedelta(hours=20), midnight + pd.Timedelta(hours=26))
+    ]
+    board = Board(axis, pd.DataFrame(), windows, pd.DataFrame(), pd.DataFrame(), [])
+    sides = re.findall(r'<i class="(\w+)">', live_charts._windows(board, Words("en")))
+    assert sides == ["before", "after"]
 
 
 def test_metrics_follow_their_definitions(client: Client) -> None:
