@@ -26,6 +26,7 @@ from factory_lib.models.tracking import (
     client_for,
     experiment_name,
     is_initialised,
+    present_uri,
     registered_name,
 )
 from factory_lib.state import marks
@@ -237,7 +238,7 @@ def load_version(ctx: RunContext, model: str, alias: str = CHAMPION) -> Version:
         tags = dict(version.tags)
         _refuse_foreign(ctx, f"{model} version {number}", tags)
         try:
-            with _model_file(client, name, number) as file:
+            with _model_file(ctx, client, name, number) as file:
                 estimator = read_model(file)
         except _UNREADABLE as error:
             raise ModelIncompatible(
@@ -260,12 +261,12 @@ def _refuse_foreign(ctx: RunContext, what: str, tags: Mapping[str, str]) -> None
 
 
 @contextmanager
-def _model_file(client: Any, name: str, number: str) -> Iterator[Path]:
+def _model_file(ctx: RunContext, client: Any, name: str, number: str) -> Iterator[Path]:
     """Yield the file of a version; a server's is fetched into a folder that is removed again."""
     import mlflow
     from mlflow.utils.file_utils import local_file_uri_to_path
 
-    place = client.get_model_version_download_uri(name, number)
+    place = present_uri(ctx.settings, client.get_model_version_download_uri(name, number))
     if place.startswith("file:"):
         yield Path(local_file_uri_to_path(place), MODEL_FILE)
         return
@@ -399,7 +400,7 @@ def export_champions(ctx: RunContext, folder: Path) -> dict[str, dict[str, Any]]
             version = client.get_model_version(name, number)
             model = name.removeprefix(prefix)
             folder.mkdir(parents=True, exist_ok=True)
-            with _model_file(client, name, number) as file:
+            with _model_file(ctx, client, name, number) as file:
                 shutil.copyfile(file, folder / f"{model}.skops")
             exported[model] = {"version": number, "tags": dict(version.tags)}
     return exported
@@ -441,7 +442,7 @@ def has_run(ctx: RunContext, run_id: str) -> bool:
             if client.get_run(run_id).info.lifecycle_stage != "active":
                 return False
             for name, number in _champions(client, registered_name(ctx, "")):
-                with _model_file(client, name, number) as file:
+                with _model_file(ctx, client, name, number) as file:
                     if not file.is_file():
                         return False
     except ModelError:

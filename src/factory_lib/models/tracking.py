@@ -31,6 +31,8 @@ QUICK = {
 # The pages open an experiment without it in their view of language models.
 VIEW = {"mlflow.experimentKind": "custom_model_development"}
 _URI = "MLFLOW_TRACKING_URI"  # MLflow sets it, too
+# These look: they leave the database of a moved folder as it is, and find its files.
+READING = ("load", "versions", "export", "look")
 # Where the database names the artifact folder, by table.
 _PLACES = {
     "experiments": ("artifact_location",),
@@ -79,7 +81,7 @@ def client_for(ctx: RunContext, operation: str) -> Iterator[Any]:
         start = time.perf_counter()
         status = "failed"
         try:
-            _prepare(ctx)
+            _prepare(ctx, reading=operation in READING)
             yield mlflow.MlflowClient()
             status = "ok"
         except ModelMissing:
@@ -137,7 +139,7 @@ def _bound(settings: Settings) -> Iterator[Any]:
                 os.environ[_URI] = before
 
 
-def _prepare(ctx: RunContext) -> None:
+def _prepare(ctx: RunContext, *, reading: bool) -> None:
     """Create the experiment, and bring the places of artifacts to where the folder is now.
 
     Processes that first open an empty database together would damage it for good, so
@@ -152,8 +154,9 @@ def _prepare(ctx: RunContext) -> None:
         if mlflow.get_experiment_by_name(name) is None:
             mlflow.create_experiment(name, tags=VIEW)
         return
-    place = settings.paths.mlflow_artifacts.resolve().as_uri()
-    if _recorded_place(settings) == place:
+    place = _present_place(settings)
+    recorded = _recorded_place(settings)
+    if recorded == place or (reading and recorded):
         return
     with lock(settings.paths.runs / "mlflow.lock"):
         _forget_connections(settings.paths.mlflow_uri)
@@ -190,6 +193,18 @@ def _recorded_place(settings: Settings) -> str:
     if not ((settings.paths.runs / "mlflow.db").exists() and file.exists()):
         return ""
     return str(file.read_text(encoding="utf-8").strip())
+
+
+def _present_place(settings: Settings) -> str:
+    return settings.paths.mlflow_artifacts.resolve().as_uri()
+
+
+def present_uri(settings: Settings, uri: str) -> str:
+    """Return where an artifact lies now, whose folder may have been moved since it was named."""
+    former = _recorded_place(settings)
+    if former and uri.startswith(f"{former}/"):
+        return _present_place(settings) + uri.removeprefix(former)
+    return uri
 
 
 def _relocate(settings: Settings, former: str, place: str) -> None:

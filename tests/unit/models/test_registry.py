@@ -101,7 +101,10 @@ def test_a_folder_that_was_copied_finds_its_own_artifacts_and_no_pickle_is_loade
         text = file.read_text("utf-8").replace("serialization_format: skops", "x: cloudpickle")
         file.write_text(text, "utf-8")
     moved = replace(ctx, settings=structs.replace(ctx.settings, paths=copy))
+    before = (copy.runs / "mlflow.db").read_bytes()
     assert registry.load_version(moved, MODEL).number == logged.versions[MODEL]
+    assert len(registry.versions(moved)) == 1
+    assert (copy.runs / "mlflow.db").read_bytes() == before, "looking leaves it as it is"
     train(moved)
     assert not paths.mlflow_artifacts.exists(), "nothing is written to the old place"
     assert registry.has_run(moved, logged.run_id)
