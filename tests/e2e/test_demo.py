@@ -28,6 +28,8 @@ from factory_lib.state import open_state
 from factory_lib.state.calls import calls_since
 from tests.e2e.demo_run import Demo, factory, start
 
+pytestmark = pytest.mark.timeout(1200)  # whoever comes first waits for the demo
+
 FIRST_DAY = simulation.BEGIN - timedelta(days=1)
 DEMO_RUNS = (*demo_job.CHAIN, *demo_job.SECOND_DAY)
 

@@ -4,9 +4,13 @@ import hashlib
 import sys
 from pathlib import Path
 
+import pytest
+
 from factory_lib import lab
 from tests.e2e.demo_run import Demo, start
 from tests.support import looking
+
+pytestmark = pytest.mark.timeout(1200)  # whoever comes first waits for the demo
 
 
 def tree(folder: Path) -> dict[str, str]:
