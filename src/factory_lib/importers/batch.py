@@ -1,5 +1,6 @@
 """Members of one format on their way into the store."""
 
+import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -161,13 +162,20 @@ def _read(
     unreadable = []
     for member in members:
         try:
-            readings.append(fmt.parse(member, fmt))
+            readings.append(_parse(fmt, member))
             readable.append(member)
         except ImportFileError as error:
             if len(members) == 1:
                 raise
             unreadable.append(Rejection(member.label, "", error.problem))
     return join_readings(readings) if readings else None, readable, unreadable
+
+
+def _parse(fmt: Format, member: Member) -> Reading:
+    try:
+        return fmt.parse(member, fmt)
+    except csv.Error as error:  # a quote that is never closed, a line without end
+        raise ImportFileError(member.label, f"is no table ({error})") from error
 
 
 def _is_still_stored(store: Store, checked: CheckedReading) -> bool:

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from factory_lib.errors import ImportFileError
 
+# Unpacked, of one file: ten years of quarters in a wide table have a tenth of it.
+MOST_UNPACKED = 200_000_000
 _GZIP = b"\x1f\x8b"
 _ZIP = b"PK\x03\x04"
 
@@ -100,7 +102,9 @@ def _open(file: Path, label: str) -> Iterator[Member]:
     try:
         data = file.read_bytes()
         if data[:2] == _GZIP:
-            data = gzip.decompress(data)
+            with gzip.open(io.BytesIO(data)) as packed:
+                data = packed.read(MOST_UNPACKED + 1)
+            _require_size(file, len(data))
         if data[:4] == _ZIP:
             yield from _open_zip(file, label, data)
             return
@@ -108,7 +112,9 @@ def _open(file: Path, label: str) -> Iterator[Member]:
             yield Member(label, printable(file.name).removesuffix(".gz"), data)
             return
         with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-            for entry in sorted(archive.getmembers(), key=lambda entry: entry.name):
+            entries = sorted(archive.getmembers(), key=lambda entry: entry.name)
+            _require_size(file, sum(entry.size for entry in entries))
+            for entry in entries:
                 content = archive.extractfile(entry) if entry.isfile() else None
                 if content is not None:
                     yield Member(label, _short(printable(entry.name)), content.read())
@@ -118,9 +124,16 @@ def _open(file: Path, label: str) -> Iterator[Member]:
         raise ImportFileError(str(file), f"is cut or damaged ({error})") from error
 
 
+def _require_size(file: Path, size: int) -> None:
+    if size > MOST_UNPACKED:
+        limit = f"{MOST_UNPACKED / 1e6:.0f} MB"
+        raise ImportFileError(str(file), f"has more than {limit} when unpacked")
+
+
 def _open_zip(file: Path, label: str, data: bytes) -> Iterator[Member]:
     """Yield the sheets of a workbook, or the entries of an archive."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        _require_size(file, sum(entry.file_size for entry in archive.infolist()))
         entries = sorted(entry.filename for entry in archive.infolist() if not entry.is_dir())
         if "xl/workbook.xml" in entries:
             yield Member(label, printable(file.name), workbook_text(data, label).encode())

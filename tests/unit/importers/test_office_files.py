@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import tarfile
 import zipfile
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -19,7 +21,7 @@ from factory_lib.catalogue import SITE
 from factory_lib.clock import MADRID, day_bounds, slots_in_day
 from factory_lib.context import RunContext
 from factory_lib.errors import ImportFileError
-from factory_lib.importers import import_path
+from factory_lib.importers import files, import_path
 
 DAY = date(2026, 3, 2)
 SHORT = date(2026, 3, 29)
@@ -412,3 +414,27 @@ def test_a_dry_run_shows_what_would_be_stored(ctx: RunContext, tmp_path: Path) -
     assert result["members"]["state"].tolist() == ["would be stored"]
     assert ctx.store.inventory().empty
     assert import_path(ctx, file).metrics["new"] == 24
+
+
+@pytest.mark.parametrize("end", ["x" * 200_000 + "\n", '"' + f"{CUPS};1;1;1\n" * 9_000])
+def test_a_line_without_end_or_an_open_quote_costs_its_file(bring: Bring, end: str) -> None:
+    table = distributor(DAY, [str(hour) for hour in range(1, 25)])
+    with pytest.raises(ImportFileError, match="is no table"):
+        bring(table + end)
+
+
+def test_what_unpacks_to_more_than_any_file_is_refused(
+    bring: Bring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "MOST_UNPACKED", 1_000)
+    table = distributor(DAY, [str(hour) for hour in range(1, 25)]).encode()
+    folders = {"zip": io.BytesIO(), "tar": io.BytesIO()}
+    with zipfile.ZipFile(folders["zip"], "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("datos.csv", table * 2)
+    with tarfile.open(fileobj=folders["tar"], mode="w:xz") as packed:
+        entry = tarfile.TarInfo("datos.csv")
+        entry.size = len(table * 2)
+        packed.addfile(entry, io.BytesIO(table * 2))
+    for content in (gzip.compress(table * 2), *(each.getvalue() for each in folders.values())):
+        with pytest.raises(ImportFileError, match="when unpacked"):
+            bring(content, "datos.bin")
