@@ -308,6 +308,43 @@ def maintain(ctx: RunContext) -> JobResult:
     return run(ctx)
 
 
+def forecasts(
+    ctx: RunContext,
+    name: str,
+    since: str | datetime | None = None,
+    until: str | datetime | None = None,
+) -> pd.DataFrame:
+    """Return the stored forecasts of a series, the last issue of each model and slot.
+
+    Parameters
+    ----------
+    name : str
+        Catalogue name.
+    since, until : str or datetime, optional
+        Of the slots; default: from now to eight days on.
+
+    Returns
+    -------
+    DataFrame
+        ``model``, ``issued_at``, ``target_start`` (UTC), ``p10``, ``p50``, ``p90``, ``tier``.
+    """
+    start = _instant(since) or ctx.as_of
+    return ctx.store.read_forecasts(
+        name,
+        places=places_of(ctx.settings, ctx.catalogue[name]),
+        start=start,
+        end=_instant(until) or start + timedelta(days=8),
+        as_of=ctx.as_of,
+    )
+
+
+def verification(ctx: RunContext, name: str) -> pd.DataFrame:
+    """Return the forecasts of the last weeks beside what came, and the naive forecast."""
+    from factory_lib.models.verification import verification_pairs
+
+    return verification_pairs(ctx, name)
+
+
 def attributions(ctx: RunContext) -> list[str]:
     """Return the attribution that each provider of stored values requires, once each."""
     sources = ctx.settings.sources

@@ -141,7 +141,7 @@ def test_a_notebook_run_by_plain_papermill_tells_the_same(
     assert result["feature_hash"] == ran.metrics["feature_hash"]
 
 
-@pytest.mark.parametrize("name", ["data_explorer", "climate_risk"])
+@pytest.mark.parametrize("name", ["00_tour", "data_explorer", "climate_risk"])
 def test_a_research_notebook_runs_on_the_demo(
     demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -24,6 +24,8 @@ READERS = {
     "climate_risk": lab.climate_risk,
     "energy_levers": lambda ctx: lab.energy_levers(ctx, every=52),
     "health": lab.health,
+    "forecasts": lambda ctx: lab.forecasts(ctx, SERIES),
+    "verification": lambda ctx: lab.verification(ctx, SERIES),
     "attributions": lab.attributions,
     "inventory": lab.inventory,
     "runs": lab.runs,
