@@ -298,7 +298,7 @@ def versions(ctx: RunContext) -> pd.DataFrame:
     rows = []
     prefix = registered_name(ctx, "")
     with client_for(ctx, "versions") as client:
-        aliases = {each.name: each.aliases for each in client.search_registered_models()}
+        aliases = {each.name: each.aliases for each in _own_models(client, prefix)}
         for version in _own_versions(client, prefix):
             number = str(version.version)
             names = [alias for alias, of in aliases[version.name].items() if str(of) == number]
@@ -311,8 +311,12 @@ def versions(ctx: RunContext) -> pd.DataFrame:
 
 def _own_versions(client: Any, prefix: str) -> list[Any]:
     """Return the stored versions of this profile's models."""
-    stored = client.search_model_versions()
-    return [version for version in stored if version.name.startswith(prefix)]
+    return list(client.search_model_versions(f"name LIKE '{prefix}%'"))
+
+
+def _own_models(client: Any, prefix: str) -> list[Any]:
+    """Return this profile's models: of a server's, an answer holds a hundred."""
+    return list(client.search_registered_models(f"name LIKE '{prefix}%'"))
 
 
 def prune(ctx: RunContext, before: datetime) -> int:
@@ -324,10 +328,11 @@ def prune(ctx: RunContext, before: datetime) -> int:
     if not is_initialised(ctx.settings):
         return 0
     with client_for(ctx, "prune") as client:
-        stored = _own_versions(client, registered_name(ctx, ""))
+        prefix = registered_name(ctx, "")
+        stored = _own_versions(client, prefix)
         experiment = client.get_experiment_by_name(experiment_name(ctx)).experiment_id
         _end_dead_runs(client, experiment)
-        old = _unused_runs(client, experiment, before, stored)
+        old = _unused_runs(client, experiment, before, stored, prefix)
         for version in stored:
             if version.run_id in old:
                 client.delete_model_version(version.name, version.version)
@@ -352,7 +357,7 @@ def _delete_files(place: str) -> None:
 
 
 def _unused_runs(
-    client: Any, experiment: str, before: datetime, stored: Sequence[Any]
+    client: Any, experiment: str, before: datetime, stored: Sequence[Any], prefix: str
 ) -> dict[str, Any]:
     """Return the runs that began ``before`` without a stored version in use.
 
@@ -362,7 +367,7 @@ def _unused_runs(
     runs = client.search_runs([experiment], began_before, max_results=1000)
     in_use = {
         model.name: {*map(str, model.aliases.values()), *_last_champions(client, model.name)}
-        for model in client.search_registered_models()
+        for model in _own_models(client, prefix)
     }
     kept = {each.run_id for each in stored if str(each.version) in in_use[each.name]}
     return {run.info.run_id: run for run in runs if run.info.run_id not in kept}
@@ -452,9 +457,9 @@ def has_run(ctx: RunContext, run_id: str) -> bool:
 
 def _champions(client: Any, prefix: str) -> Iterator[tuple[str, str]]:
     """Yield registered name and version of the champions of this profile."""
-    for registered in client.search_registered_models():
+    for registered in _own_models(client, prefix):
         number = registered.aliases.get(CHAMPION)
-        if number is not None and registered.name.startswith(prefix):
+        if number is not None:
             yield registered.name, str(number)
 
 

@@ -9,9 +9,11 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -142,3 +144,24 @@ def test_names_on_a_server_say_whose_they_are(ctx: RunContext) -> None:
     assert tracking.registered_name(shared, MODEL) == f"factory-live-real-{MODEL}"
     assert tracking.experiment_name(shared) == "factory-live-real"
     assert tracking.registered_name(ctx, MODEL) == MODEL
+
+
+class FullServer:
+    """A server whose first page of answers holds the models of others alone."""
+
+    def search_registered_models(self, filter_string: str = "") -> list[SimpleNamespace]:
+        name = "factory-live-real-ours" if "factory-live-real-" in filter_string else "another"
+        return [SimpleNamespace(name=name, aliases={"champion": "2"})]
+
+    def search_model_versions(self, filter_string: str = "") -> list[SimpleNamespace]:
+        number = {"version": "2", "creation_timestamp": 0, "tags": {}, "run_id": "run"}
+        return [SimpleNamespace(name="factory-live-real-ours", **number)]
+
+
+def test_a_server_full_of_others_models_hides_none_of_ours(
+    ctx: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = replace(ctx, settings=structs.replace(ctx.settings, tracking_uri="http://x"))
+    monkeypatch.setattr(registry, "client_for", lambda *_: nullcontext(FullServer()))
+    row = registry.versions(shared).iloc[0]
+    assert (row["model"], row["alias"]) == ("ours", "champion")
