@@ -128,6 +128,7 @@ def _run_chain(
 
 def _write_index(settings: Settings) -> None:
     write(f"\nAll runs: {settings.paths.runs / 'index.html'}")
+    write(f"Live page: factory serve --profile {settings.profile}")
 
 
 @commands.command(
