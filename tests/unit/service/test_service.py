@@ -8,7 +8,7 @@ import re
 import sqlite3
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from unittest.mock import Mock
 from urllib.parse import quote, urlencode
 
@@ -19,14 +19,16 @@ from hypothesis import strategies as st
 
 from factory_lib.cli import main
 from factory_lib.errors import BadInput, StoreUnavailable
+from factory_lib.monitoring import alerts
 from factory_lib.runs.listing import RunList
 from factory_lib.service import answers, facts, pages
 from factory_lib.service.app import is_loopback, make_app, serve
 from factory_lib.service.reading import Reading
+from factory_lib.service.summary import alert_title
 from factory_lib.views import live_charts
 from factory_lib.views.live_charts import Board
 from factory_lib.views.timeline import TimeAxis
-from factory_lib.views.words import Words
+from factory_lib.views.words import Language, Words
 from tests.support import service_home
 from tests.support.asgi import Client
 from tests.unit.service.conftest import NOW
@@ -297,6 +299,13 @@ def test_a_report_leads_to_the_runs_before_and_after(client: Client) -> None:
     assert "A report" in page
     assert 'href="/runs/2026-03-18/073500Z-ml_predictions"' in page
     assert 'href="/runs/2026-03-18/093500Z-ml_predictions"' in page
+
+
+@pytest.mark.parametrize("language", get_args(Language))
+@pytest.mark.parametrize("topic", get_args(alerts.Topic))
+def test_every_topic_of_alerts_has_words(topic: str, language: Language) -> None:
+    title = alert_title({"topic": topic, "entity": "cron"}, Words(language))
+    assert title.endswith(".")
 
 
 def test_a_report_that_the_maintenance_removed_is_not_there(
