@@ -5,6 +5,7 @@ Each check that is not ok names its next step.
 
 import base64
 import json
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -393,7 +394,7 @@ def _disk(settings: Settings) -> DiagnosticCheck:
     data = settings.paths.data
     folder = next(each for each in (data, *data.parents) if each.is_dir())
     free_gb = shutil.disk_usage(folder).free / 1e9
-    used = f"data {_size_mb(data):,.0f} MB, runs {_size_mb(settings.paths.runs):,.0f} MB"
+    used = f"data {size_mb(data):,.0f} MB, runs {size_mb(settings.paths.runs):,.0f} MB"
     finding = f"{free_gb:,.1f} GB free; {used}"
     if free_gb >= LITTLE_DISK_GB:
         return DiagnosticCheck("disk", "ok", finding)
@@ -402,9 +403,11 @@ def _disk(settings: Settings) -> DiagnosticCheck:
     return DiagnosticCheck("disk", status, finding, remedy)
 
 
-def _size_mb(folder: Path) -> float:
+def size_mb(folder: Path) -> float:
+    """Return the size (MB) of the files below a folder, from which others may remove some."""
     size = 0
-    for file in folder.rglob("*"):
-        with suppress(OSError):  # removed just now
-            size += file.stat().st_size if file.is_file() else 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):  # removed just now
+                size += Path(place, name).lstat().st_size
     return size / 1e6

@@ -13,11 +13,11 @@ from prometheus_client.registry import Collector
 
 from factory_lib.clock import from_epoch
 from factory_lib.context import RunContext
+from factory_lib.monitoring.diagnostics import size_mb
 from factory_lib.pipeline.coverage import SlotState
 from factory_lib.pipeline.gaps import GapReport
 from factory_lib.service import facts
 from factory_lib.service.reading import Reading
-from factory_lib.settings import Paths
 from factory_lib.slots import from_index
 from factory_lib.state import calls
 
@@ -170,9 +170,5 @@ def _resources(reading: Reading) -> list[tuple[Labels, float]]:
             for name, value in values.items()
             if value is not None
         ]
-    return [*samples, ({"resource": "disk_mb", "job": ""}, _disk_mb(reading.settings.paths))]
-
-
-def _disk_mb(paths: Paths) -> float:
-    files = (file for file in paths.data.rglob("*") if file.is_file())
-    return round(sum(file.stat().st_size for file in files) / 1e6, 1)
+    disk_mb = round(size_mb(reading.settings.paths.data), 1)
+    return [*samples, ({"resource": "disk_mb", "job": ""}, disk_mb)]

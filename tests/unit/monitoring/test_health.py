@@ -166,3 +166,12 @@ def test_what_is_not_there_yet_is_not_called_well(
     result = health.summarise([diagnostics.DiagnosticCheck("disk", "ok", "82 GB free")], tables)
     assert said in result.summary
     assert result.status == "warn"
+
+
+def test_the_size_of_a_folder_leaves_out_what_was_just_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stays").write_bytes(bytes(2_000_000))
+    listing = [(str(tmp_path), [], ["removed", "stays"])]
+    monkeypatch.setattr(diagnostics.os, "walk", lambda _: listing)
+    assert diagnostics.size_mb(tmp_path) == 2.0
