@@ -251,7 +251,11 @@ def evaluate_price_model(
     prices: DayMatrix,
     exogenous: Mapping[str, DayMatrix] | None,
 ) -> CandidateEvaluation:
-    """Evaluate a price model on the weeks kept from its fit, all leads together."""
+    """Evaluate a price model on the weeks kept from its fit, all leads together, as served.
+
+    A lead that the naive forecast serves (``PriceForecaster.naive_leads``) has its losses:
+    else a poor sixth day would keep a good first one from being used.
+    """
     losses = fitted.losses(prices, exogenous)
     noon = (losses["issue_day"] + PRICE_ISSUE_TIME).dt.tz_localize(MADRID)
 
@@ -260,16 +264,24 @@ def evaluate_price_model(
             raise ModelIncompatible(
                 f"the champion needs forecasts of {', '.join(sorted(missing))} that are missing"
             )
-        return fitted.losses(prices, exogenous, champion)["champion"]
+        return _as_served(fitted.losses(prices, exogenous, champion), "champion", champion)
 
+    compared = {
+        "model": _as_served(losses, "model", fitted),
+        "best naive of the day": losses["naive"],
+    }
     return CandidateEvaluation(
         model,
-        "MAE, EUR/MWh, days 1 to 7",
-        losses[["model", "naive"]].rename(columns={"naive": "best naive of the day"}),
+        "MAE, EUR/MWh, days 1 to 7, as served",
+        pd.DataFrame(compared),
         noon.dt.tz_convert("UTC"),
         losses_of,
         lambda champion: _recipe(champion) != _recipe(fitted),
     )
+
+
+def _as_served(losses: pd.DataFrame, column: str, price: PriceForecaster) -> pd.Series:
+    return losses[column].where(~losses["lead"].isin(price.naive_leads), losses["naive"])
 
 
 def _recipe(price: PriceForecaster) -> tuple[Any, ...]:

@@ -93,6 +93,18 @@ def test_the_first_version_is_champion_when_better_than_the_best_naive(first):
     assert f"{first.error:.3g} against {first.benchmark_error:.3g}" in first.reason
 
 
+def test_a_version_is_judged_as_it_is_served(works, market, first):
+    fitted = registry.load_version(works, NAME).estimator
+    fitted.rmae_ = {1: 0.5, 2: 1.2}
+    fitted.p_values_ = {1: 0.01, 2: 0.9}
+    prices = market.until("2024-01-10")
+    losses = fitted.losses(prices, {})
+    judged = evaluate_price_model(NAME, fitted, prices, {}).losses["model"]
+    second = losses["lead"] == 2
+    assert judged[second].equals(losses["naive"][second])
+    assert judged[~second].equals(losses["model"][~second])
+
+
 def test_its_file_is_small_and_no_pickle(works, first):
     files = [file for file in works.settings.paths.mlflow_artifacts.rglob("*") if file.is_file()]
     assert not [file for file in files if file.suffix in (".pkl", ".pickle", ".joblib")]
