@@ -98,6 +98,7 @@ class TestEmbedded:
             SqliteBackend(tmp_path / "store.db", "real")
         assert caught.value.exit_code == 74
         assert "factory restore" in str(caught.value)
+        assert "SELECT" not in str(caught.value)
 
     def test_a_folder_that_cannot_be_made_is_unavailable(self, tmp_path: Path) -> None:
         (tmp_path / "data").write_text("a file where the folder should be")

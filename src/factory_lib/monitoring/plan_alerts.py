@@ -59,7 +59,8 @@ def events(made: DailyPlan, result: JobResult) -> Iterator[Event]:
     items: list[dict[Any, Any]] = made.plan.gave_way.to_dict("records")
     for item in items:
         begin = local_time(item["begin"])
-        text = "{subject}, {amount:,.1f} {unit} from ".format_map(item) + begin + until_when(item)
+        amount = "" if item["unit"] == "starts" else ", {amount:,.1f} {unit}".format_map(item)
+        text = f"{item['subject']}{amount} from {begin}{until_when(item)}"
         texts[item["kind"], market_day(item["begin"])].append(text)
     for (kind, day), lines in texts.items():
         if kind in ALERTED:

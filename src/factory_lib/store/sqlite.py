@@ -120,7 +120,8 @@ class SqliteBackend:
         except (adbc.Error, OSError, pa.ArrowException) as error:
             damaged = any(words in str(error) for words in DAMAGED)
             kind = StoreDamaged if damaged else StoreUnavailable
-            raise kind(f"The store {self.file} cannot be used: {error}.") from error
+            reason = str(error).partition("\n")[0]  # without the statement
+            raise kind(f"The store {self.file} cannot be used: {reason}.") from error
 
     def query(self, sql: str, values: Sequence[Any] | None = None) -> pa.Table:
         """Run one statement and return its rows.

@@ -119,7 +119,7 @@ def order_of_next_month(ctx: RunContext) -> RunContext:
             pin_on_a_broken_machine,
             "warn",
             "pinned start is not kept",
-            "09:00",
+            "standard mixing from Thu 20 Nov 09:00",
             "Override 2: pin",
         ),
         (
