@@ -173,7 +173,7 @@ def test_the_index_escapes_what_a_record_says(paths: Paths) -> None:
         records.save_record(folder, ended)
         (folder / "report.html").touch()
     page = index.write_index(paths).read_text(encoding="utf-8")
-    assert "2 runs on 1 days" in page
+    assert "2 runs on 1 day. " in page
     assert "&lt;b&gt;old&lt;/b&gt;" in page
     assert "mae 1.23" in page
     assert 'href="2026-04-15/100000Z-job-2/report.html"' in page
