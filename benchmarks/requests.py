@@ -50,7 +50,7 @@ WINDOW_DAYS, PRICE = 300, "pvpc_eur_mwh"
 
 @contextmanager
 def house_at(remote: Remote) -> Iterator[RunContext]:
-    """Open a house of its own in the simulated world, with the limits of the real one."""
+    """Open a profile of its own in the simulated world, with the limits of the real one."""
     with tempfile.TemporaryDirectory() as home:
         env = {"FACTORY_HOME": home, "FACTORY_SIMULATOR_URL": remote.url}
         real = factory_settings.load("live", env=env)

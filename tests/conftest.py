@@ -1,7 +1,7 @@
 """Shared fixtures.
 
-``home`` gives a test a data and runs folder of its own; ``house`` opens the embedded
-store in it; ``town`` is a simulated world over HTTP with demo houses that live in it;
+``home`` gives a test a data and runs folder of its own; ``ctx`` opens the embedded
+store in it; ``demo_world`` is a simulated world over HTTP with demo profiles that ask it;
 ``real_data`` is the folder of public files, and a test that asks for it is skipped
 where there is none.
 """
@@ -64,8 +64,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedFixtur
     return SharedFixtures(config, log)
 
 
-class Town:
-    """A simulator in this process and the demo houses that ask it.
+class DemoWorld:
+    """A simulator in this process and the demo profiles that ask it.
 
     One clock for all, so waiting costs no time.
     """
@@ -79,7 +79,7 @@ class Town:
         self.url = f"http://127.0.0.1:{server.server_address[1]}"
 
     def ctx(self, now: datetime = NOW, run_id: str = "test") -> RunContext:
-        """Open a house whose clock, ``as_of`` and providers all stand at ``now``."""
+        """Open a profile whose clock, ``as_of`` and providers all stand at ``now``."""
         self.clock.set(now)
         settings = factory_settings.load(
             "demo", env={"FACTORY_HOME": str(self.home), "FACTORY_SIMULATOR_URL": self.url}
@@ -115,7 +115,7 @@ def settings(home: Path) -> Settings:
 
 @pytest.fixture
 def ctx(settings: Settings) -> Iterator[RunContext]:
-    """An open house over an empty embedded store, its clock standing at ``NOW``."""
+    """An open profile over an empty embedded store, its clock standing at ``NOW``."""
     with open_context(
         settings=settings, as_of=NOW, clock=SimulatedClock(NOW), run_id="test"
     ) as opened:
@@ -123,10 +123,10 @@ def ctx(settings: Settings) -> Iterator[RunContext]:
 
 
 @pytest.fixture
-def town(home: Path) -> Iterator[Town]:
-    """A town of its own for each test."""
+def demo_world(home: Path) -> Iterator[DemoWorld]:
+    """A world of its own for each test."""
     with ExitStack() as stack:
-        yield Town(SimulatedClock(NOW), home, stack)
+        yield DemoWorld(SimulatedClock(NOW), home, stack)
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ from factory_lib.errors import (
 from factory_lib.sources.base import Source
 from factory_lib.state import limiter, open_state
 from factory_sim.faults import Rule
-from tests.conftest import NOW, Town
+from tests.conftest import NOW, DemoWorld
 from tests.contract.test_sources import KEYS
 
 DAY = day_bounds(date(2026, 4, 8))
@@ -36,15 +36,15 @@ Opener = Callable[[str], Source]
 
 
 @pytest.fixture
-def client(town: Town) -> Opener:
-    town.clock.set(NOW)
-    env = {**KEYS, "FACTORY_HOME": str(town.home), "FACTORY_SIMULATOR_URL": town.url}
+def client(demo_world: DemoWorld) -> Opener:
+    demo_world.clock.set(NOW)
+    env = {**KEYS, "FACTORY_HOME": str(demo_world.home), "FACTORY_SIMULATOR_URL": demo_world.url}
     loaded = factory_settings.load("demo", env=env)
 
     def opener(name: str) -> Source:
-        state = town.stack.enter_context(open_state(loaded))
-        source = sources.open_source(name, loaded, state, town.clock)
-        town.stack.callback(source.close)
+        state = demo_world.stack.enter_context(open_state(loaded))
+        source = sources.open_source(name, loaded, state, demo_world.clock)
+        demo_world.stack.callback(source.close)
         return source
 
     return opener
@@ -64,39 +64,39 @@ def prices(source: Source) -> pd.Series:
 )
 @pytest.mark.parametrize("missing", ["", "missing_page", "missing_empty"])
 def test_omie_is_read_from_its_last_edition(
-    town: Town, client: Opener, quirk: str, requests_sent: int, missing: str
+    demo_world: DemoWorld, client: Opener, quirk: str, requests_sent: int, missing: str
 ) -> None:
     right = prices(client("ree"))
     rules = [Rule(name, source="omie") for name in (quirk, missing) if name]
-    town.simulator.set_rules(tuple(rules))
+    demo_world.simulator.set_rules(tuple(rules))
     assert prices(client("omie")).tolist() == right.tolist()
-    assert town.asked("omie") == requests_sent
+    assert demo_world.asked("omie") == requests_sent
 
 
 @pytest.mark.parametrize("missing", ["missing_page", "missing_empty"])
 def test_a_missing_file_of_omie_is_no_failure_of_the_host(
-    town: Town, client: Opener, missing: str
+    demo_world: DemoWorld, client: Opener, missing: str
 ) -> None:
-    town.simulator.set_rules((Rule(missing, source="omie"),))
+    demo_world.simulator.set_rules((Rule(missing, source="omie"),))
     source = client("omie")
     for days in range(3):
         with pytest.raises(NoDataYet):
             source.fetch(SPOT, "ES", *day_bounds(date(2026, 4, 17 + days)))
-    assert town.asked("omie") == 3, "a day to come has no second edition"
+    assert demo_world.asked("omie") == 3, "a day to come has no second edition"
     assert limiter.open_hosts(source.http._state.hosts, source.settings.breaker) == {}
 
 
-def test_a_firewalls_page_is_a_failure_of_omie(town: Town, client: Opener) -> None:
-    town.simulator.set_rules((Rule("html", source="omie"),))
+def test_a_firewalls_page_is_a_failure_of_omie(demo_world: DemoWorld, client: Opener) -> None:
+    demo_world.simulator.set_rules((Rule("html", source="omie"),))
     with pytest.raises(SourceError) as raised:
         client("omie").fetch(SPOT, "ES", *DAY)
     assert not isinstance(raised.value, NoDataYet)
 
 
-def test_siar_needs_no_number_of_its_station(town: Town, client: Opener) -> None:
+def test_siar_needs_no_number_of_its_station(demo_world: DemoWorld, client: Opener) -> None:
     window = (NOW - timedelta(days=9), NOW - timedelta(days=3))
     plain = client("siar").fetch(["temperature_mean_c"], "J05", *window)
-    town.simulator.set_rules((Rule("own_numbers", source="siar"),))
+    demo_world.simulator.set_rules((Rule("own_numbers", source="siar"),))
     numbered = client("siar").fetch(["temperature_mean_c"], "J05", *window)
     assert plain["value"].tolist() == numbered["value"].tolist()
 
@@ -112,27 +112,31 @@ def test_siar_stations_have_two_to_four_digits(client: Opener, code: str) -> Non
     assert source.places() == (code,)
 
 
-def test_an_expired_document_of_aemet_is_asked_for_again(town: Town, client: Opener) -> None:
+def test_an_expired_document_of_aemet_is_asked_for_again(
+    demo_world: DemoWorld, client: Opener
+) -> None:
     window = (NOW - timedelta(days=40), NOW - timedelta(days=20))
-    town.simulator.set_rules((Rule("expired_words", source="aemet", path="/sh/", times=1),))
+    demo_world.simulator.set_rules((Rule("expired_words", source="aemet", path="/sh/", times=1),))
     rows = client("aemet").fetch(["temperature_max_c"], "5279X", *window)
     assert len(rows) == 20
-    assert town.asked("aemet") == 4
+    assert demo_world.asked("aemet") == 4
 
 
-def test_a_stray_record_of_aemet_costs_its_own_hour_alone(town: Town, client: Opener) -> None:
-    town.simulator.set_rules((Rule("stray_record", source="aemet"),))
+def test_a_stray_record_of_aemet_costs_its_own_hour_alone(
+    demo_world: DemoWorld, client: Opener
+) -> None:
+    demo_world.simulator.set_rules((Rule("stray_record", source="aemet"),))
     source = client("aemet")
     rows = source.fetch(["temperature_c"], "5279X", NOW - timedelta(hours=24), NOW)
     assert len(rows) >= 21
     assert any("full hour" in row.reason for row in source.rejected)
 
 
-def test_a_missing_token_of_esios_is_no_firewall(town: Town, client: Opener) -> None:
-    town.simulator.set_rules((Rule("bad_token", source="esios"),))
+def test_a_missing_token_of_esios_is_no_firewall(demo_world: DemoWorld, client: Opener) -> None:
+    demo_world.simulator.set_rules((Rule("bad_token", source="esios"),))
     with pytest.raises(AuthError):
         client("esios").fetch(["pvpc_eur_mwh"], "ES", *DAY)
-    assert town.asked("esios") == 1
+    assert demo_world.asked("esios") == 1
 
 
 def test_esios_halves_a_window_whose_answer_takes_too_long(
@@ -173,25 +177,27 @@ def test_a_certificate_that_cannot_be_checked_is_said_at_once(
     assert sent == ["chain.pem"]
 
 
-def test_openweather_may_be_minutes_ahead(town: Town, client: Opener) -> None:
-    town.simulator.set_rules((Rule("clock_ahead", source="openweathermap"),))
-    town.clock.set(NOW.replace(minute=59))
+def test_openweather_may_be_minutes_ahead(demo_world: DemoWorld, client: Opener) -> None:
+    demo_world.simulator.set_rules((Rule("clock_ahead", source="openweathermap"),))
+    demo_world.clock.set(NOW.replace(minute=59))
     source = client("openweathermap")
     start, end = source.available_window("temperature_c")
     rows = source.fetch(["temperature_c"], source.places()[0], start, end)
     assert rows["start"].tolist() == [pd.Timestamp(NOW.replace(minute=0))]
 
 
-def test_an_error_of_open_meteo_under_200_is_that_error(town: Town, client: Opener) -> None:
-    town.simulator.set_rules((Rule("error_in_200", source="open_meteo"),))
+def test_an_error_of_open_meteo_under_200_is_that_error(
+    demo_world: DemoWorld, client: Opener
+) -> None:
+    demo_world.simulator.set_rules((Rule("error_in_200", source="open_meteo"),))
     source = client("open_meteo")
     source.http.limits = structs.replace(source.http.limits, retries=0)
     with pytest.raises(QuotaError, match="Minutely"):
         source.fetch(["temperature_c"], source.places()[0], *DAY)
 
 
-def test_hours_where_quarters_are_due_are_not_lost(town: Town, client: Opener) -> None:
-    town.simulator.set_rules((Rule("hours", source="ree"),))
+def test_hours_where_quarters_are_due_are_not_lost(demo_world: DemoWorld, client: Opener) -> None:
+    demo_world.simulator.set_rules((Rule("hours", source="ree"),))
     rows = client("ree").fetch(SPOT, "ES", *DAY)
     assert rows["resolution_s"].tolist() == [3600] * 24
 

@@ -37,7 +37,7 @@ ALL_PRICE_SOURCES = ("ree", "omie", "esios")
 
 
 def fill(
-    ctx: RunContext, town: Any, name: str, *holes: tuple[datetime, datetime], days: int = 20
+    ctx: RunContext, demo_world: Any, name: str, *holes: tuple[datetime, datetime], days: int = 20
 ) -> None:
     """Store the world's values of a series but for the holes."""
     slots = expected(CATALOGUE[name], NOW - days * DAY, day_bounds(NOW.date())[1])
@@ -48,7 +48,7 @@ def fill(
     rows = frames.tidy(
         name,
         slots,
-        town.simulator.world.values(name, slots),
+        demo_world.simulator.world.values(name, slots),
         place=place,
         source=source,
         kind=kind,
@@ -58,78 +58,78 @@ def fill(
     ctx.store.write(rows, run_id="before")
 
 
-def test_a_hole_is_filled_with_what_the_world_has(town: Any) -> None:
-    ctx = town.ctx()
+def test_a_hole_is_filled_with_what_the_world_has(demo_world: Any) -> None:
+    ctx = demo_world.ctx()
     hole = (NOW - 9 * DAY, NOW - 8 * DAY)
-    fill(ctx, town, "pvpc_eur_mwh", hole)
+    fill(ctx, demo_world, "pvpc_eur_mwh", hole)
     result = backfill(ctx, series=["pvpc_eur_mwh"])
     assert (result.metrics["missing"], result.metrics["recovered"]) == (24, 24)
     rows = ctx.store.read("pvpc_eur_mwh", places=["ES"], start=hole[0], end=hole[1])
-    _, values = town.simulator.world.window("pvpc_eur_mwh", *hole)
+    _, values = demo_world.simulator.world.window("pvpc_eur_mwh", *hole)
     np.testing.assert_allclose(rows["value"], values, atol=0.006)
 
 
-def test_a_day_request_larger_than_its_gap_gives_no_rate_above_one(town: Any) -> None:
-    ctx = town.ctx()
-    fill(ctx, town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 9 * DAY + 4 * HOUR))
+def test_a_day_request_larger_than_its_gap_gives_no_rate_above_one(demo_world: Any) -> None:
+    ctx = demo_world.ctx()
+    fill(ctx, demo_world, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 9 * DAY + 4 * HOUR))
     result = backfill(ctx, series=["pvpc_eur_mwh"])
     assert result.metrics["success_rate"] == 1.0
     assert result["by_source"]["recovered"].sum() == 4
     assert (result["by_source"]["rate"] <= 1).all()
 
 
-def test_only_gaps_above_the_limit_are_filled_automatically(town: Any) -> None:
-    ctx = town.ctx()
+def test_only_gaps_above_the_limit_are_filled_automatically(demo_world: Any) -> None:
+    ctx = demo_world.ctx()
     short, long = (
         (NOW - 9 * DAY, NOW - 9 * DAY + 3 * HOUR),
         (NOW - 5 * DAY, NOW - 5 * DAY + 4 * HOUR),
     )
-    fill(ctx, town, "pvpc_eur_mwh", short, long)
+    fill(ctx, demo_world, "pvpc_eur_mwh", short, long)
     automatic = backfill(ctx, series=["pvpc_eur_mwh"])
     assert (automatic.metrics["missing"], automatic.metrics["untouched_gaps"]) == (4, 1)
     all_gaps = backfill(ctx, series=["pvpc_eur_mwh"], automatic=False)
     assert (all_gaps.metrics["missing"], all_gaps.metrics["recovered"]) == (3, 3)
 
 
-def test_a_dry_run_plans_and_sends_no_request(town: Any) -> None:
-    ctx = town.ctx()
+def test_a_dry_run_plans_and_sends_no_request(demo_world: Any) -> None:
+    ctx = demo_world.ctx()
     result = backfill(ctx, NOW - 100 * DAY, series=PRICES, automatic=False, dry_run=True)
     assert len(result["plan"]) == result.metrics["requests"] == 4
     assert result.metrics["planned_s"] > 0
-    assert not town.simulator.log
+    assert not demo_world.simulator.log
 
 
-def test_the_second_source_is_tried_when_the_first_has_nothing(town: Any) -> None:
-    ctx = town.ctx()
+def test_the_second_source_is_tried_when_the_first_has_nothing(demo_world: Any) -> None:
+    ctx = demo_world.ctx()
     hole = day_bounds((NOW - 9 * DAY).date())
-    fill(ctx, town, "spot_eur_mwh", hole)
-    town.simulator.set_rules((Rule("spot_missing", source="ree"),))
+    fill(ctx, demo_world, "spot_eur_mwh", hole)
+    demo_world.simulator.set_rules((Rule("spot_missing", source="ree"),))
     result = backfill(ctx, series=["spot_eur_mwh"])
     credit = result["by_source"].set_index("source")["recovered"]
     assert (credit["ree"], credit["omie"]) == (0, 96)
     assert result.status == "ok"
 
 
-def test_the_second_source_is_tried_when_the_first_is_away(town: Any) -> None:
-    ctx = town.ctx()
-    fill(ctx, town, "spot_eur_mwh", day_bounds((NOW - 9 * DAY).date()))
-    town.simulator.set_rules((Rule("outage", source="ree"),))
+def test_the_second_source_is_tried_when_the_first_is_away(demo_world: Any) -> None:
+    ctx = demo_world.ctx()
+    fill(ctx, demo_world, "spot_eur_mwh", day_bounds((NOW - 9 * DAY).date()))
+    demo_world.simulator.set_rules((Rule("outage", source="ree"),))
     result = backfill(ctx, series=["spot_eur_mwh"])
     assert result.metrics["recovered"] == 96
     assert result["by_source"].set_index("source").loc["ree", "failed"] == 1
 
 
-def test_what_no_source_has_is_unfillable_and_not_requested_again(town: Any) -> None:
-    ctx = town.ctx()
+def test_what_no_source_has_is_unfillable_and_not_requested_again(demo_world: Any) -> None:
+    ctx = demo_world.ctx()
     hole = (NOW - 9 * DAY, NOW - 9 * DAY + 6 * HOUR)
-    fill(ctx, town, "pvpc_eur_mwh", hole)
-    town.simulator.set_holes((Hole(PRICES, *hole, lost=True),))
+    fill(ctx, demo_world, "pvpc_eur_mwh", hole)
+    demo_world.simulator.set_holes((Hole(PRICES, *hole, lost=True),))
     result = backfill(ctx, series=["pvpc_eur_mwh"])
     assert result.metrics["unfillable"] == 6
     assert result["remaining"]["reason"].tolist() == ["no source has it"]
-    town.simulator.log.clear()
+    demo_world.simulator.log.clear()
     assert backfill(ctx, series=["pvpc_eur_mwh"]).metrics["requests"] == 0
-    assert not town.simulator.log
+    assert not demo_world.simulator.log
     assert analyse(ctx, series=["pvpc_eur_mwh"]).metrics["unfillable"] == 6
 
 
@@ -139,10 +139,10 @@ def quarantine_window(ctx: RunContext, name: str, first: datetime, last: datetim
     quality.record_decision(ctx, selection, "quarantined", "frozen feed", "Ana")
 
 
-def test_a_value_quarantined_before_is_fetched_from_another_source(town: Any) -> None:
-    ctx = town.ctx()
+def test_a_value_quarantined_before_is_fetched_from_another_source(demo_world: Any) -> None:
+    ctx = demo_world.ctx()
     hole = day_bounds((NOW - 9 * DAY).date())
-    fill(ctx, town, "spot_eur_mwh")
+    fill(ctx, demo_world, "spot_eur_mwh")
     quarantine_window(ctx, "spot_eur_mwh", *hole)
     result = backfill(ctx, series=["spot_eur_mwh"])
     assert (
@@ -150,22 +150,22 @@ def test_a_value_quarantined_before_is_fetched_from_another_source(town: Any) ->
         result.metrics["missing_quarantined"],
         result.metrics["recovered"],
     ) == (96, 96, 96)
-    assert town.asked("ree") == 0  # it gave the quarantined values
+    assert demo_world.asked("ree") == 0  # it gave the quarantined values
     after = analyse(ctx, series=["spot_eur_mwh"]).accounting.iloc[0]
     assert (after["quarantined"], after["missing"]) == (0, 0)
 
 
 def test_quarantined_values_that_no_other_source_has_are_not_requested_again(
-    town: Any,
+    demo_world: Any,
 ) -> None:
-    ctx = town.ctx()
+    ctx = demo_world.ctx()
     hole = day_bounds((NOW - 9 * DAY).date())
-    fill(ctx, town, "spot_eur_mwh", (NOW - 5 * DAY, NOW - 5 * DAY + 4 * HOUR))
+    fill(ctx, demo_world, "spot_eur_mwh", (NOW - 5 * DAY, NOW - 5 * DAY + 4 * HOUR))
     quarantine_window(ctx, "spot_eur_mwh", *hole)
     gone = tuple(
         Hole(PRICES, *each, lost=True) for each in (hole, (NOW - 5 * DAY, NOW - 5 * DAY + 4 * HOUR))
     )
-    town.simulator.set_holes(gone)
+    demo_world.simulator.set_holes(gone)
     result = backfill(ctx, series=["spot_eur_mwh"])
     assert (
         result.metrics["only_quarantined"],
@@ -180,19 +180,19 @@ def test_quarantined_values_that_no_other_source_has_are_not_requested_again(
         "its value is quarantined, and no other source in reach has one",
         "no source has it",
     }
-    town.simulator.log.clear()
+    demo_world.simulator.log.clear()
     assert backfill(ctx, series=["spot_eur_mwh"]).metrics["missing"] == 0
-    assert not town.simulator.log
+    assert not demo_world.simulator.log
     states = ["present", "late", "missing", "quarantined", "unfillable"]
     books = analyse(ctx, series=["spot_eur_mwh"]).accounting.iloc[0]
     assert books[states].tolist()[2:] == [0, 96, 16]
     assert books[states].sum() == books["expected"]
 
 
-def test_a_value_quarantined_in_this_run_is_not_unfillable(town: Any) -> None:
-    ctx = town.ctx()
+def test_a_value_quarantined_in_this_run_is_not_unfillable(demo_world: Any) -> None:
+    ctx = demo_world.ctx()
     hole = (NOW - 9 * DAY, NOW - 9 * DAY + 6 * HOUR)
-    fill(ctx, town, "pvpc_eur_mwh", hole)
+    fill(ctx, demo_world, "pvpc_eur_mwh", hole)
     implausible = {**ctx.settings.quality.plausible, "pvpc_eur_mwh": (-2.0, -1.0)}
     strict = structs.replace(
         ctx.settings, quality=structs.replace(ctx.settings.quality, plausible=implausible)
@@ -204,20 +204,22 @@ def test_a_value_quarantined_in_this_run_is_not_unfillable(town: Any) -> None:
     ]
 
 
-def test_a_source_out_of_reach_is_not_one_that_does_not_have_it(town: Any) -> None:
-    ctx = town.ctx()
+def test_a_source_out_of_reach_is_not_one_that_does_not_have_it(demo_world: Any) -> None:
+    ctx = demo_world.ctx()
     hole = (NOW - 5 * DAY + HOUR, NOW - 5 * DAY + 6 * HOUR)  # too young for the archive
-    fill(ctx, town, "temperature_c", hole)
-    town.simulator.set_holes((Hole(("temperature_c",), *hole, lost=True),))
+    fill(ctx, demo_world, "temperature_c", hole)
+    demo_world.simulator.set_holes((Hole(("temperature_c",), *hole, lost=True),))
     assert backfill(ctx, series=["temperature_c"])["remaining"]["reason"].tolist() == [
         "no source in reach has it"
     ]
 
 
-def test_what_could_not_be_requested_is_missing_and_not_unfillable(town: Any) -> None:
-    ctx = town.ctx()
-    fill(ctx, town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 9 * DAY + 6 * HOUR))
-    town.simulator.set_rules(tuple(Rule("outage", source=source) for source in ALL_PRICE_SOURCES))
+def test_what_could_not_be_requested_is_missing_and_not_unfillable(demo_world: Any) -> None:
+    ctx = demo_world.ctx()
+    fill(ctx, demo_world, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 9 * DAY + 6 * HOUR))
+    demo_world.simulator.set_rules(
+        tuple(Rule("outage", source=source) for source in ALL_PRICE_SOURCES)
+    )
     result = backfill(ctx, series=["pvpc_eur_mwh"])
     assert (result.status, result.metrics["recovered"], result.metrics["unfillable"]) == (
         "fail",
@@ -234,7 +236,7 @@ JOB = "auto_backfill_check"
 CRON = [timedelta(minutes=minute) for minute in range(0, 181, 5)]
 
 
-def run_by_cron(town: Any, ends: datetime | None = None) -> dict[int, RunContext]:
+def run_by_cron(demo_world: Any, ends: datetime | None = None) -> dict[int, RunContext]:
     """Let every tick of three hours run the scheduled job.
 
     Return the minutes and contexts of its runs.
@@ -242,10 +244,10 @@ def run_by_cron(town: Any, ends: datetime | None = None) -> dict[int, RunContext
     Providers are away until ``ends``.
     """
     rules = tuple(Rule("outage", source=source, until=ends) for source in ALL_PRICE_SOURCES)
-    town.simulator.set_rules(rules)
+    demo_world.simulator.set_rules(rules)
     ran = {}
     for tick in CRON:
-        ctx = town.ctx(NOW + tick + timedelta(seconds=1 + tick.seconds % 3))
+        ctx = demo_world.ctx(NOW + tick + timedelta(seconds=1 + tick.seconds % 3))
         if due.nothing_due(ctx.settings, ctx.state, JOB, ctx.clock.now()) is None:
             result = backfill(ctx, series=["pvpc_eur_mwh"])
             status = "failed" if result.status == "fail" else "ok"
@@ -262,15 +264,17 @@ def run_by_cron(town: Any, ends: datetime | None = None) -> dict[int, RunContext
     ],
 )
 def test_failed_requests_are_repeated_as_often_as_their_severity_asks_for(
-    town: Any, hours: int, minutes: list[int]
+    demo_world: Any, hours: int, minutes: list[int]
 ) -> None:
-    fill(town.ctx(), town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 9 * DAY + hours * HOUR))
-    assert list(run_by_cron(town)) == minutes
+    fill(
+        demo_world.ctx(), demo_world, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 9 * DAY + hours * HOUR)
+    )
+    assert list(run_by_cron(demo_world)) == minutes
 
 
-def test_a_pass_takes_up_what_the_one_before_left_and_is_the_last(town: Any) -> None:
-    fill(town.ctx(), town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 8 * DAY))
-    ran = run_by_cron(town, NOW + timedelta(minutes=28))
+def test_a_pass_takes_up_what_the_one_before_left_and_is_the_last(demo_world: Any) -> None:
+    fill(demo_world.ctx(), demo_world, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 8 * DAY))
+    ran = run_by_cron(demo_world, NOW + timedelta(minutes=28))
     assert list(ran) == [
         0,
         15,
@@ -280,35 +284,39 @@ def test_a_pass_takes_up_what_the_one_before_left_and_is_the_last(town: Any) -> 
     assert analyse(ran[30], series=["pvpc_eur_mwh"]).metrics["missing"] == 0
 
 
-def test_a_pass_leaves_gaps_alone_that_are_not_severe_enough(town: Any) -> None:
+def test_a_pass_leaves_gaps_alone_that_are_not_severe_enough(demo_world: Any) -> None:
     fill(
-        town.ctx(),
-        town,
+        demo_world.ctx(),
+        demo_world,
         "pvpc_eur_mwh",
         (NOW - 9 * DAY, NOW - 8 * DAY),
         (NOW - 5 * DAY, NOW - 5 * DAY + 6 * HOUR),
     )
-    town.simulator.set_rules(tuple(Rule("outage", source=source) for source in ALL_PRICE_SOURCES))
+    demo_world.simulator.set_rules(
+        tuple(Rule("outage", source=source) for source in ALL_PRICE_SOURCES)
+    )
     for minutes, slots_waiting in ((0, 0), (15, 0), (30, 6), (60, 6), (120, 0)):
-        result = backfill(town.ctx(NOW + timedelta(minutes=minutes)), series=["pvpc_eur_mwh"])
+        result = backfill(demo_world.ctx(NOW + timedelta(minutes=minutes)), series=["pvpc_eur_mwh"])
         assert result.metrics["left"] == result.metrics["missing"] == 30
         left = result["remaining"]
         assert left.loc[left["reason"].str.contains("next look"), "slots"].sum() == slots_waiting
 
 
-def test_a_manual_run_looks_at_everything_anew(town: Any) -> None:
-    fill(town.ctx(), town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 8 * DAY))
-    town.simulator.set_rules(tuple(Rule("outage", source=source) for source in ALL_PRICE_SOURCES))
-    backfill(town.ctx(), series=["pvpc_eur_mwh"])
-    early = town.ctx(NOW + timedelta(minutes=7))
+def test_a_manual_run_looks_at_everything_anew(demo_world: Any) -> None:
+    fill(demo_world.ctx(), demo_world, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 8 * DAY))
+    demo_world.simulator.set_rules(
+        tuple(Rule("outage", source=source) for source in ALL_PRICE_SOURCES)
+    )
+    backfill(demo_world.ctx(), series=["pvpc_eur_mwh"])
+    early = demo_world.ctx(NOW + timedelta(minutes=7))
     assert attempts.begin_pass(early.state, early.as_of) == RetryPass(early.as_of)
 
 
-def test_short_holes_wait_for_the_daily_backfill_which_takes_all(town: Any) -> None:
-    ctx = town.ctx()
+def test_short_holes_wait_for_the_daily_backfill_which_takes_all(demo_world: Any) -> None:
+    ctx = demo_world.ctx()
     fill(
         ctx,
-        town,
+        demo_world,
         "pvpc_eur_mwh",
         (NOW - 9 * DAY, NOW - 9 * DAY + HOUR),
         (NOW - 2 * DAY, NOW - 2 * DAY + 3 * HOUR),
@@ -331,11 +339,11 @@ def test_short_holes_wait_for_the_daily_backfill_which_takes_all(town: Any) -> N
     ("days_ago", "found"), [pytest.param(1, 1, id="yesterday"), pytest.param(9, 0, id="long ago")]
 )
 def test_the_daily_backfill_validates_yesterday_and_requests_flagged_values_from_another_source(
-    town: Any, days_ago: int, found: int
+    demo_world: Any, days_ago: int, found: int
 ) -> None:
-    ctx = town.ctx()
+    ctx = demo_world.ctx()
     at = day_bounds((NOW - days_ago * DAY).date())[0] + 10 * HOUR
-    fill(ctx, town, "temperature_c", (at, at + HOUR))
+    fill(ctx, demo_world, "temperature_c", (at, at + HOUR))
     spike = frames.tidy(
         "temperature_c",
         [int(at.timestamp())],
@@ -358,11 +366,11 @@ def test_the_daily_backfill_validates_yesterday_and_requests_flagged_values_from
 
 
 def test_a_window_between_two_requests_is_not_checked(
-    town: Any, monkeypatch: pytest.MonkeyPatch
+    demo_world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ctx = town.ctx()
+    ctx = demo_world.ctx()
     holes = [(NOW - days * DAY, NOW - days * DAY + 6 * HOUR) for days in (19, 2)]
-    fill(ctx, town, "temperature_c", *holes)
+    fill(ctx, demo_world, "temperature_c", *holes)
     at = NOW - 10 * DAY
     spike = frames.tidy(
         "temperature_c",
@@ -379,24 +387,24 @@ def test_a_window_between_two_requests_is_not_checked(
     assert len(backfill(ctx, NOW - 15 * DAY, series=["temperature_c"])["quarantined"]) == 1
 
 
-def test_a_request_that_was_not_sent_is_not_counted(town: Any) -> None:
-    ctx = town.ctx()
+def test_a_request_that_was_not_sent_is_not_counted(demo_world: Any) -> None:
+    ctx = demo_world.ctx()
     fill(
         ctx,
-        town,
+        demo_world,
         "spot_eur_mwh",
         *(day_bounds((NOW - ago * DAY).date()) for ago in (9, 11, 13, 15)),
     )
-    town.simulator.set_rules((Rule("outage"),))
+    demo_world.simulator.set_rules((Rule("outage"),))
     omie = backfill(ctx, series=["spot_eur_mwh"])["by_source"].set_index("source").loc["omie"]
     assert (omie["requests"], omie["missing"]) == (2, 2 * 96)  # the second opened its circuit
 
 
-def test_a_replay_calls_what_was_unknown_then_neither_quarantined_nor_lost(town: Any) -> None:
-    ctx = town.ctx()
+def test_a_replay_calls_what_was_unknown_then_neither_quarantined_nor_lost(demo_world: Any) -> None:
+    ctx = demo_world.ctx()
     then = NOW - 200 * DAY
     hole = (then - 2 * DAY, then - 2 * DAY + 6 * HOUR)
-    past = replace(town.ctx(), as_of=then, explicit_as_of=True)
+    past = replace(demo_world.ctx(), as_of=then, explicit_as_of=True)
     result = backfill(past, *hole, series=["temperature_c"], automatic=False)
     assert (
         result.metrics["only_quarantined"],
@@ -421,11 +429,11 @@ def test_a_replay_calls_what_was_unknown_then_neither_quarantined_nor_lost(town:
     )
 
 
-def test_a_replay_fills_and_sets_no_mark_for_the_next_tick(town: Any) -> None:
-    ctx = replace(town.ctx(), explicit_as_of=True)
-    fill(ctx, town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 8 * DAY))
-    fill(ctx, town, "temperature_c", (NOW - 9 * DAY, NOW - 8 * DAY))
-    town.simulator.set_rules(
+def test_a_replay_fills_and_sets_no_mark_for_the_next_tick(demo_world: Any) -> None:
+    ctx = replace(demo_world.ctx(), explicit_as_of=True)
+    fill(ctx, demo_world, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 8 * DAY))
+    fill(ctx, demo_world, "temperature_c", (NOW - 9 * DAY, NOW - 8 * DAY))
+    demo_world.simulator.set_rules(
         tuple(Rule("outage", source=source) for source in ("open_meteo", "open_meteo_recent"))
     )
     result = backfill(ctx, series=["pvpc_eur_mwh", "temperature_c"])
@@ -434,9 +442,9 @@ def test_a_replay_fills_and_sets_no_mark_for_the_next_tick(town: Any) -> None:
     assert attempts.next_pass(ctx.state) is None
 
 
-def test_a_replay_of_minutes_ago_takes_no_turn_of_the_presents(town: Any) -> None:
-    ctx = town.ctx()
-    fill(ctx, town, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 9 * DAY + 6 * HOUR))
+def test_a_replay_of_minutes_ago_takes_no_turn_of_the_presents(demo_world: Any) -> None:
+    ctx = demo_world.ctx()
+    fill(ctx, demo_world, "pvpc_eur_mwh", (NOW - 9 * DAY, NOW - 9 * DAY + 6 * HOUR))
     attempts.record_pass(
         ctx.state,
         RetryPass(NOW - 40 * MINUTE, 14, 15),
@@ -447,22 +455,22 @@ def test_a_replay_of_minutes_ago_takes_no_turn_of_the_presents(town: Any) -> Non
     assert result.metrics["recovered"] == 6
 
 
-def test_what_came_by_other_means_is_not_requested_for_ever(town: Any) -> None:
+def test_what_came_by_other_means_is_not_requested_for_ever(demo_world: Any) -> None:
     hole = (NOW - 9 * DAY, NOW - 9 * DAY + 6 * HOUR)
-    fill(town.ctx(), town, "pvpc_eur_mwh", hole)
-    town.simulator.set_holes((Hole(PRICES, *hole, lost=True),))
-    ctx = town.ctx()
+    fill(demo_world.ctx(), demo_world, "pvpc_eur_mwh", hole)
+    demo_world.simulator.set_holes((Hole(PRICES, *hole, lost=True),))
+    ctx = demo_world.ctx()
     backfill(ctx, series=["pvpc_eur_mwh"])
-    fill(ctx, town, "pvpc_eur_mwh")
+    fill(ctx, demo_world, "pvpc_eur_mwh")
     assert attempts.next_gap_retry(ctx.state, ["pvpc_eur_mwh"]) is not None
-    backfill(town.ctx(NOW + 40 * DAY), until=NOW, series=["pvpc_eur_mwh"])
+    backfill(demo_world.ctx(NOW + 40 * DAY), until=NOW, series=["pvpc_eur_mwh"])
     assert attempts.next_gap_retry(ctx.state, ["pvpc_eur_mwh"]) is None
 
 
 def test_the_young_end_comes_from_the_forecast_endpoint_and_the_rest_from_the_archive(
-    town: Any,
+    demo_world: Any,
 ) -> None:
-    ctx = town.ctx()
+    ctx = demo_world.ctx()
     result = backfill(ctx, NOW - 10 * DAY, series=["temperature_c"], automatic=False)
     asked = result["plan"].set_index("source")
     assert (
@@ -474,24 +482,26 @@ def test_the_young_end_comes_from_the_forecast_endpoint_and_the_rest_from_the_ar
 
 
 def test_what_the_young_end_lacks_is_requested_as_soon_as_the_archive_can_have_it(
-    town: Any,
+    demo_world: Any,
 ) -> None:
-    ctx = town.ctx()
+    ctx = demo_world.ctx()
     hole = (NOW - 5 * DAY + HOUR, NOW - 5 * DAY + 6 * HOUR)
-    fill(ctx, town, "temperature_c", hole)
-    town.simulator.set_holes((Hole(("temperature_c",), *hole, lost=True),))
+    fill(ctx, demo_world, "temperature_c", hole)
+    demo_world.simulator.set_holes((Hole(("temperature_c",), *hole, lost=True),))
     assert backfill(ctx, series=["temperature_c"]).metrics["unfillable"] == 5
-    town.simulator.set_holes(())
+    demo_world.simulator.set_holes(())
     later = replace(ctx, as_of=NOW + 7 * HOUR)
-    town.clock.set(later.as_of)
+    demo_world.clock.set(later.as_of)
     result = backfill(later, until=NOW - 4 * DAY, series=["temperature_c"])
     assert result.metrics["recovered"] == result.metrics["missing"] == 5
     assert result["plan"]["source"].tolist() == ["open_meteo"]
 
 
-def test_a_first_load_reports_its_progress(town: Any) -> None:
+def test_a_first_load_reports_its_progress(demo_world: Any) -> None:
     seen: list[Progress] = []
-    backfill(town.ctx(), NOW - 100 * DAY, series=PRICES, automatic=False, progress=seen.append)
+    backfill(
+        demo_world.ctx(), NOW - 100 * DAY, series=PRICES, automatic=False, progress=seen.append
+    )
     assert [step.done for step in seen] == [1, 2, 3, 4]
     assert [step.remaining_s for step in seen] == sorted(
         (step.remaining_s for step in seen), reverse=True
@@ -499,17 +509,17 @@ def test_a_first_load_reports_its_progress(town: Any) -> None:
     assert seen[-1].remaining_s == pytest.approx(0)
 
 
-def test_a_second_run_has_nothing_to_do(town: Any) -> None:
-    ctx = town.ctx()
+def test_a_second_run_has_nothing_to_do(demo_world: Any) -> None:
+    ctx = demo_world.ctx()
     backfill(ctx, NOW - 10 * DAY, automatic=False)
-    town.simulator.log.clear()
+    demo_world.simulator.log.clear()
     again = backfill(ctx, NOW - 10 * DAY, automatic=False)
     assert again.metrics["missing"] == again.metrics["new"] == 0
-    assert not town.simulator.log
+    assert not demo_world.simulator.log
 
 
-def test_what_came_before_a_crash_is_kept_and_not_requested_again(town: Any) -> None:
-    ctx = town.ctx()
+def test_what_came_before_a_crash_is_kept_and_not_requested_again(demo_world: Any) -> None:
+    ctx = demo_world.ctx()
 
     def crash(step: Progress) -> None:
         if step.done == 2:
@@ -519,7 +529,7 @@ def test_what_came_before_a_crash_is_kept_and_not_requested_again(town: Any) -> 
         backfill(ctx, NOW - 100 * DAY, series=PRICES, automatic=False, progress=crash)
     kept = analyse(ctx, NOW - 100 * DAY, series=PRICES).metrics["present"]
     assert kept > 0
-    town.simulator.log.clear()
+    demo_world.simulator.log.clear()
     rest = backfill(replace(ctx, run_id="next"), NOW - 100 * DAY, series=PRICES, automatic=False)
     assert rest.metrics["recovered"] == rest.metrics["missing"] == rest.metrics["new"]
-    assert town.asked("ree") == 2
+    assert demo_world.asked("ree") == 2

@@ -81,7 +81,7 @@ def fill(ctx: RunContext, hours: pd.DataFrame) -> None:
 
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunContext]:
-    """A house with 125 days of hours in its store, and small forests."""
+    """A profile with 125 days of hours in its store, and small forests."""
     settings = factory_settings.load(
         "live", env={"FACTORY_HOME": str(tmp_path_factory.mktemp("training"))}
     )

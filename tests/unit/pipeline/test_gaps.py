@@ -15,7 +15,7 @@ from factory_lib.state.attempts import record_unfillable
 
 CATALOGUE = default_catalogue()
 
-NOW = datetime(2026, 4, 15, 10, tzinfo=UTC)  # where the house's clock stands
+NOW = datetime(2026, 4, 15, 10, tzinfo=UTC)  # where the profile's clock stands
 DAY = timedelta(days=1)
 BEGIN, END = NOW - 10 * DAY, NOW - DAY
 

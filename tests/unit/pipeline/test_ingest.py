@@ -36,72 +36,74 @@ def shown(ctx, name: str, start: datetime, end: datetime) -> pd.DataFrame:
     return ctx.store.read(name, places=places, start=start, end=end)
 
 
-def test_what_is_stored_is_what_the_world_has(town) -> None:
-    ctx = town.ctx()
+def test_what_is_stored_is_what_the_world_has(demo_world) -> None:
+    ctx = demo_world.ctx()
     result = ingest(ctx, "all", days=3)
     assert result.status == "ok"
     # Prices to the cent; each weather provider has its own view of the air.
     for name in ("spot_eur_mwh", "pvpc_eur_mwh", "temperature_c"):
         rows = shown(ctx, name, NOW - timedelta(days=2), NOW - 3 * HOUR)
-        starts, values = town.simulator.world.window(name, NOW - timedelta(days=2), NOW - 3 * HOUR)
+        starts, values = demo_world.simulator.world.window(
+            name, NOW - timedelta(days=2), NOW - 3 * HOUR
+        )
         np.testing.assert_array_equal(pd.DatetimeIndex(rows["start"]).as_unit("s").asi8, starts)
         np.testing.assert_allclose(rows["value"], values, atol=0.006 if "eur" in name else 2.5)
 
 
-def test_a_second_run_writes_nothing(town) -> None:
-    ctx = town.ctx()
+def test_a_second_run_writes_nothing(demo_world) -> None:
+    ctx = demo_world.ctx()
     ingest(ctx, days=8)
     again = ingest(ctx)
     assert (again.metrics["new"], again.metrics["revised"]) == (0, 0)
     assert again.status == "ok"
 
 
-def test_a_steady_run_sends_the_fewest_requests_to_each_provider_of_prices(town) -> None:
-    ingest(town.ctx(), days=3)
-    town.simulator.log.clear()
-    ingest(town.ctx(NOW + 24 * HOUR), "prices")
-    assert {source: town.asked(source) for source in ("ree", "omie", "esios")} == {
+def test_a_steady_run_sends_the_fewest_requests_to_each_provider_of_prices(demo_world) -> None:
+    ingest(demo_world.ctx(), days=3)
+    demo_world.simulator.log.clear()
+    ingest(demo_world.ctx(NOW + 24 * HOUR), "prices")
+    assert {source: demo_world.asked(source) for source in ("ree", "omie", "esios")} == {
         "ree": 1,
         "omie": 6,  # of three days the file, and whether there is a correction
         "esios": 1,
     }
 
 
-def test_a_correction_of_the_day_before_arrives_with_the_next_day(town) -> None:
-    ctx = town.ctx()
+def test_a_correction_of_the_day_before_arrives_with_the_next_day(demo_world) -> None:
+    ctx = demo_world.ctx()
     yesterday = day_bounds((NOW - timedelta(days=1)).date())
     ingest(ctx, "omie", days=3)
     right = shown(ctx, "spot_eur_mwh", *yesterday)["value"].tolist()
-    town.simulator.set_rules((Rule("late_correction", source="omie"),))
-    later = town.ctx(NOW + 24 * HOUR)
+    demo_world.simulator.set_rules((Rule("late_correction", source="omie"),))
+    later = demo_world.ctx(NOW + 24 * HOUR)
     ingest(later, "omie")
     assert shown(later, "spot_eur_mwh", *yesterday)["value"].tolist() == [
         pytest.approx(value + 1) for value in right
     ]
 
 
-def test_the_prices_of_tomorrow_are_fetched_once_they_are_published(town) -> None:
+def test_the_prices_of_tomorrow_are_fetched_once_they_are_published(demo_world) -> None:
     evening = datetime(2026, 4, 15, 19, tzinfo=UTC)  # 21:00 in Madrid
-    ctx = town.ctx(evening)
+    ctx = demo_world.ctx(evening)
     ingest(ctx, "prices", days=2)
     start, end = day_bounds((evening + timedelta(days=1)).date())
     assert len(shown(ctx, "spot_eur_mwh", start, end)) == 96
     assert len(shown(ctx, "pvpc_eur_mwh", start, end)) == 24
 
 
-def test_a_failing_provider_holds_up_no_other(town) -> None:
-    town.simulator.set_rules((Rule("outage", source="open_meteo_recent"),))
-    result = ingest(town.ctx(), "all", days=2)
+def test_a_failing_provider_holds_up_no_other(demo_world) -> None:
+    demo_world.simulator.set_rules((Rule("outage", source="open_meteo_recent"),))
+    result = ingest(demo_world.ctx(), "all", days=2)
     assert result.metrics["sources_failed"] == 1
     rows = result["by_source"].set_index(["source", "series"])["new"]
     assert rows["ree", "spot_eur_mwh"] > 0
     assert any("open_meteo_recent" in note for note in result.notes)
 
 
-def test_rows_that_were_due_and_did_not_come_fail_the_job(town) -> None:
-    names = sources.select(town.ctx().settings, "prices")
-    town.simulator.set_rules(tuple(Rule("outage", source=name) for name in names))
-    result = ingest(town.ctx(), "prices")
+def test_rows_that_were_due_and_did_not_come_fail_the_job(demo_world) -> None:
+    names = sources.select(demo_world.ctx().settings, "prices")
+    demo_world.simulator.set_rules(tuple(Rule("outage", source=name) for name in names))
+    result = ingest(demo_world.ctx(), "prices")
     assert result.status == "fail"
     assert "spot_eur_mwh, pvpc_eur_mwh" in result.summary
     assert "had values due" in result.summary
@@ -109,38 +111,38 @@ def test_rows_that_were_due_and_did_not_come_fail_the_job(town) -> None:
     assert "ree: " in result.summary
 
 
-def test_a_provider_that_stops_publishing_is_overdue_although_old_rows_come(town) -> None:
-    ingest(town.ctx(), "weather", days=3)
-    town.simulator.set_holes((Hole(("temperature_c",), NOW, NOW + 48 * HOUR, lost=True),))
-    result = ingest(town.ctx(NOW + 12 * HOUR), "weather")
+def test_a_provider_that_stops_publishing_is_overdue_although_old_rows_come(demo_world) -> None:
+    ingest(demo_world.ctx(), "weather", days=3)
+    demo_world.simulator.set_holes((Hole(("temperature_c",), NOW, NOW + 48 * HOUR, lost=True),))
+    result = ingest(demo_world.ctx(NOW + 12 * HOUR), "weather")
     assert "but temperature_c had values due" in result.summary
 
 
-def test_an_outage_shorter_than_the_grace_is_not_overdue(town) -> None:
-    ingest(town.ctx(), "weather", days=3)
-    town.simulator.set_rules((Rule("outage", source="open_meteo_recent"),))
-    assert ingest(town.ctx(NOW + HOUR), "weather").status == "warn"
+def test_an_outage_shorter_than_the_grace_is_not_overdue(demo_world) -> None:
+    ingest(demo_world.ctx(), "weather", days=3)
+    demo_world.simulator.set_rules((Rule("outage", source="open_meteo_recent"),))
+    assert ingest(demo_world.ctx(NOW + HOUR), "weather").status == "warn"
 
 
-def test_a_missing_key_is_named_and_the_rest_goes_on(town) -> None:
-    result = ingest(town.ctx(), "weather", days=2)
+def test_a_missing_key_is_named_and_the_rest_goes_on(demo_world) -> None:
+    result = ingest(demo_world.ctx(), "weather", days=2)
     assert "Skipped aemet: AEMET_API_KEY not set." in result.notes
     assert result.metrics["new"] > 0
 
 
-def test_only_a_provider_without_its_key_is_no_success(town) -> None:
-    result = ingest(town.ctx(), "aemet")
+def test_only_a_provider_without_its_key_is_no_success(demo_world) -> None:
+    result = ingest(demo_world.ctx(), "aemet")
     assert result.status == "fail"
     assert "AEMET_API_KEY" in result.summary
 
 
-def test_an_unknown_source_is_bad_input(town) -> None:
+def test_an_unknown_source_is_bad_input(demo_world) -> None:
     with pytest.raises(BadInput, match="all, prices, weather"):
-        ingest(town.ctx(), "rae")
+        ingest(demo_world.ctx(), "rae")
 
 
-def test_providers_forecasts_are_no_observations(town) -> None:
-    ctx = town.ctx()
+def test_providers_forecasts_are_no_observations(demo_world) -> None:
+    ctx = demo_world.ctx()
     assert ingest(ctx, "weather", days=2).metrics["forecasts"] > 0
     ahead = shown(ctx, "temperature_c", NOW, NOW + timedelta(days=7))
     assert ahead.empty
@@ -153,8 +155,8 @@ def test_providers_forecasts_are_no_observations(town) -> None:
     assert len(issued) > 100
 
 
-def test_after_a_run_nothing_is_due_until_something_new_can_exist(town) -> None:
-    ctx = town.ctx()
+def test_after_a_run_nothing_is_due_until_something_new_can_exist(demo_world) -> None:
+    ctx = demo_world.ctx()
     assert due.nothing_due(ctx.settings, ctx.state, "ree_price_ingestion", NOW) is None
     ingest(ctx)
 
@@ -174,17 +176,17 @@ def test_after_a_run_nothing_is_due_until_something_new_can_exist(town) -> None:
     assert weather(NOW + 3 * HOUR)
 
 
-def test_late_values_are_requested_ever_more_seldom(town) -> None:
-    ctx = town.ctx()
+def test_late_values_are_requested_ever_more_seldom(demo_world) -> None:
+    ctx = demo_world.ctx()
     ingest(ctx, days=2)
     published = datetime(2026, 4, 15, 11, 45, tzinfo=UTC)
-    town.simulator.set_rules((Rule("outage"),))
+    demo_world.simulator.set_rules((Rule("outage"),))
     asked = []
     for tick in range(24):
         now = published + timedelta(minutes=5 * tick)
         if due.nothing_due(ctx.settings, ctx.state, "ree_price_ingestion", now) is None:
             asked.append(5 * tick)
-            ingest(town.ctx(now), "prices")
+            ingest(demo_world.ctx(now), "prices")
     pauses = np.diff(asked)
     assert asked[:2] == [0, 5]
     assert (np.diff(pauses) >= -5).all()
@@ -201,13 +203,13 @@ def test_late_values_are_requested_ever_more_seldom(town) -> None:
     ],
 )
 def test_a_run_as_of_the_past_moves_no_mark_back_and_sees_only_what_was_known(
-    town, back: timedelta, explicit_as_of: bool
+    demo_world, back: timedelta, explicit_as_of: bool
 ) -> None:
-    ctx = town.ctx()
+    ctx = demo_world.ctx()
     ingest(ctx, days=5)
     marks = {topic: get_marks(ctx.state, topic) for topic in (LATEST_SLOT, STORED)}
     requests = attempts.last_requests(ctx.state)
-    town.clock.set(NOW + HOUR)
+    demo_world.clock.set(NOW + HOUR)
     past = dataclasses.replace(ctx, as_of=NOW - back, explicit_as_of=explicit_as_of)
     assert past.replay == (explicit_as_of or back > 24 * HOUR)
     result = ingest(past, "weather", days=2)
@@ -219,8 +221,8 @@ def test_a_run_as_of_the_past_moves_no_mark_back_and_sees_only_what_was_known(
         assert get_marks(ctx.state, STORED) == marks[STORED]
 
 
-def test_recent_rows_and_comparison_hold_only_what_was_available(town) -> None:
-    ctx = town.ctx()
+def test_recent_rows_and_comparison_hold_only_what_was_available(demo_world) -> None:
+    ctx = demo_world.ctx()
     ingest(ctx, "weather", days=8)
     past = dataclasses.replace(ctx, as_of=NOW - timedelta(days=2))
     rows = recent_rows(past, targets(past, ["temperature_c"]), 5, raw=True)
@@ -230,8 +232,8 @@ def test_recent_rows_and_comparison_hold_only_what_was_available(town) -> None:
 
 
 @pytest.mark.parametrize("name", ["temperature_mean_c", "gas_generation_mwh"])
-def test_a_daily_series_is_due_only_when_a_whole_day_is(town, name: str) -> None:
-    ctx = town.ctx()
+def test_a_daily_series_is_due_only_when_a_whole_day_is(demo_world, name: str) -> None:
+    ctx = demo_world.ctx()
     job = next(job for job, spec in ctx.settings.jobs.items() if spec.notebook == "03_backfill")
     due_until = CATALOGUE[name].due_until(NOW)
     whole = (
@@ -246,8 +248,8 @@ def test_a_daily_series_is_due_only_when_a_whole_day_is(town, name: str) -> None
         assert (due.nothing_due(ctx.settings, ctx.state, job, NOW) is not None) == quiet
 
 
-def test_the_operators_forecasts_come_with_the_prices(town) -> None:
-    ctx = town.ctx()
+def test_the_operators_forecasts_come_with_the_prices(demo_world) -> None:
+    ctx = demo_world.ctx()
     secrets = dataclasses.replace(ctx.settings.secrets, esios_token=Secret("esios-token"))
     ctx = dataclasses.replace(ctx, settings=structs.replace(ctx.settings, secrets=secrets))
     ingest(ctx, "prices", days=2)
@@ -266,10 +268,12 @@ def test_the_operators_forecasts_come_with_the_prices(town) -> None:
         assert (issued["issued_at"] <= noon).all(), "known at noon of the day before"
 
 
-def test_a_run_reads_again_the_forecasts_that_it_fetched_seconds_after_its_instant(town) -> None:
+def test_a_run_reads_again_the_forecasts_that_it_fetched_seconds_after_its_instant(
+    demo_world,
+) -> None:
     evening = NOW.replace(hour=19)  # when tomorrow's forecasts have been due for an hour
-    ctx = dataclasses.replace(town.ctx(evening), explicit_as_of=False)
-    town.clock.sleep(7)
+    ctx = dataclasses.replace(demo_world.ctx(evening), explicit_as_of=False)
+    demo_world.clock.sleep(7)
     ingest(ctx, "prices", days=2)
     start, end = day_bounds(evening.date() + timedelta(days=1))
     for area in ("ES", "FR", "PT"):

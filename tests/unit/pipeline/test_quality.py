@@ -182,9 +182,9 @@ def test_the_order_of_rows_does_not_matter(settings: Settings) -> None:
     )
 
 
-def test_a_provider_that_sums_quarters_is_quarantined_on_arrival(town: Any) -> None:
-    town.simulator.set_rules((Rule("quarter_sums", source="omie"),))
-    ctx = town.ctx()
+def test_a_provider_that_sums_quarters_is_quarantined_on_arrival(demo_world: Any) -> None:
+    demo_world.simulator.set_rules((Rule("quarter_sums", source="omie"),))
+    ctx = demo_world.ctx()
     result = ingest(ctx, "prices", days=3)
     assert set(result["quarantined"]["rule"]) == {"scale"}
     assert set(result["quarantined"]["source"]) == {"omie"}
@@ -192,14 +192,14 @@ def test_a_provider_that_sums_quarters_is_quarantined_on_arrival(town: Any) -> N
     assert set(shown["source"]) == {"ree"}  # the less trusted source stands in
 
 
-def test_nothing_of_an_honest_provider_is_flagged(town: Any) -> None:
-    result = ingest(town.ctx(), "all", days=10)
+def test_nothing_of_an_honest_provider_is_flagged(demo_world: Any) -> None:
+    result = ingest(demo_world.ctx(), "all", days=10)
     assert result["quarantined"].empty
 
 
-def test_a_frozen_sensor_is_quarantined_and_in_no_view(town: Any) -> None:
-    town.simulator.set_rules((Rule("frozen", source="open_meteo_recent"),))
-    ctx = town.ctx()
+def test_a_frozen_sensor_is_quarantined_and_in_no_view(demo_world: Any) -> None:
+    demo_world.simulator.set_rules((Rule("frozen", source="open_meteo_recent"),))
+    ctx = demo_world.ctx()
     result = ingest(ctx, "open_meteo_recent", days=3)
     assert "flat_line" in set(result["quarantined"]["rule"])
     report = analyse(ctx, NOW - 3 * DAY, NOW, series=["temperature_c"])
@@ -223,9 +223,9 @@ def test_a_frozen_sensor_stays_quarantined_when_it_is_checked_every_hour(ctx: Ru
     assert len(shown) == 24  # all that came before it froze
 
 
-def test_a_value_that_a_person_released_is_not_flagged_again(town: Any) -> None:
-    town.simulator.set_rules((Rule("frozen", source="open_meteo_recent"),))
-    ctx = town.ctx()
+def test_a_value_that_a_person_released_is_not_flagged_again(demo_world: Any) -> None:
+    demo_world.simulator.set_rules((Rule("frozen", source="open_meteo_recent"),))
+    ctx = demo_world.ctx()
     ingest(ctx, "open_meteo_recent", days=3)
     verdicts = ctx.store.read_verdicts()
     later = pd.Timestamp(ctx.clock.now() + timedelta(minutes=1)).as_unit("s")

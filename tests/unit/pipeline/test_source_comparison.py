@@ -76,8 +76,8 @@ def test_only_the_latest_revision_is_compared() -> None:
     assert compare_sources(rows, default_catalogue())["mae"].tolist() == [0.0]
 
 
-def test_the_simulated_sources_are_close_and_not_alike(town: Any) -> None:
-    ctx = town.ctx()
+def test_the_simulated_sources_are_close_and_not_alike(demo_world: Any) -> None:
+    ctx = demo_world.ctx()
     ingest(ctx, "weather", days=8)
     found = compare_weather(ctx, days=8).set_index("series")
     assert found.loc["temperature_c", "source"] == "open_meteo_recent"

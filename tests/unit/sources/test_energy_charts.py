@@ -16,7 +16,7 @@ from factory_lib.pipeline.gaps import analyse
 from factory_lib.pipeline.ingest import ingest
 from factory_lib.sources import energy_charts
 from factory_sim.faults import Rule
-from tests.conftest import NOW, Town
+from tests.conftest import NOW, DemoWorld
 
 FIRST = int(datetime(2026, 3, 1, 23, tzinfo=UTC).timestamp())
 SERIES = [f"fr_{name}_forecast_mw" for name in ("load", "wind", "solar")]
@@ -83,14 +83,14 @@ def forecasts(ctx: Any, day: date, area: str = "FR") -> pd.DataFrame:
     return ctx.store.read_forecasts("load_mw", places=[area], start=start, end=end, latest=False)
 
 
-def test_a_backfill_takes_an_archive_as_issued_on_the_day_before(town: Town) -> None:
-    ctx = town.ctx()
+def test_a_backfill_takes_an_archive_as_issued_on_the_day_before(demo_world: DemoWorld) -> None:
+    ctx = demo_world.ctx()
     since = day_start(date(2026, 1, 1))
     before = analyse(ctx, since, series=SERIES).accounting
     assert (before["missing"] > 0).all()
     result = backfill(ctx, since, automatic=False, series=SERIES)
     assert result.metrics["left"] == 0
-    assert town.asked("energy_charts") == 4, "load, sun, wind on land and at sea"
+    assert demo_world.asked("energy_charts") == 4, "load, sun, wind on land and at sea"
     assert any("assumption" in note for note in result.notes)
     rows = forecasts(ctx, date(2026, 3, 29))
     assert len(rows) == 23
@@ -104,12 +104,12 @@ def test_a_backfill_takes_an_archive_as_issued_on_the_day_before(town: Town) -> 
     assert backfill(ctx, since, automatic=False, series=SERIES).metrics["requests"] == 0
 
 
-def test_a_live_forecast_is_issued_when_it_was_first_seen(town: Town) -> None:
+def test_a_live_forecast_is_issued_when_it_was_first_seen(demo_world: DemoWorld) -> None:
     tomorrow = date(2026, 4, 16)
     seen_at = NOW.replace(hour=8, minute=50)  # 10:50 in Madrid
-    ingest(town.ctx(seen_at), "prices", days=2)
-    town.simulator.set_rules((Rule("quarters", source="energy_charts"),))
-    ctx = town.ctx(seen_at + timedelta(hours=3))
+    ingest(demo_world.ctx(seen_at), "prices", days=2)
+    demo_world.simulator.set_rules((Rule("quarters", source="energy_charts"),))
+    ctx = demo_world.ctx(seen_at + timedelta(hours=3))
     ingest(ctx, "energy_charts", days=2)
     rows = forecasts(ctx, tomorrow)
     assert len(rows) == 24
@@ -118,8 +118,8 @@ def test_a_live_forecast_is_issued_when_it_was_first_seen(town: Town) -> None:
     assert set(forecasts(ctx, date(2026, 4, 14))["tier"]) == {"archive"}
 
 
-def test_a_limit_of_the_host_is_waited_for(town: Town) -> None:
-    town.simulator.set_rules((Rule("too_many", source="energy_charts", times=1),))
-    ctx = town.ctx()
+def test_a_limit_of_the_host_is_waited_for(demo_world: DemoWorld) -> None:
+    demo_world.simulator.set_rules((Rule("too_many", source="energy_charts", times=1),))
+    ctx = demo_world.ctx()
     result = backfill(ctx, NOW - timedelta(days=3), automatic=False, series=SERIES[:1])
     assert result.metrics["left"] == 0
