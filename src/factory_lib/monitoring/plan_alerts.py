@@ -21,7 +21,6 @@ from factory_lib.results import JobResult
 CRITICAL = ("lost", "firm_late")
 ALERTED = (*SERIOUS, "room_temperature", "room_humidity")
 LEAST_KWH = 0.5
-HEADLINES = {"index": "The outdoor index is poor", "exceptional": "The price is exceptional"}
 
 
 def plan_with_alerts(ctx: RunContext, day: str, days: int) -> tuple[DailyPlan, JobResult]:
@@ -49,8 +48,8 @@ def events(made: DailyPlan, result: JobResult) -> Iterator[Event]:
     """Yield the events of a plan, with their hours and the reason.
 
     An expensive hour alone is no news: it counts where its price is exceptional for the
-    last weeks, or where the outdoor index, which contains the price, is poor for the
-    month. An hour in which the plan uses nothing needs no decision.
+    last weeks. A poor outdoor index stands on the page only: the plan weighs prices and
+    rooms by themselves. An hour in which the plan uses nothing needs no decision.
     """
     if made.plan.source != "solver":
         day = market_day(made.request.begin)
@@ -68,13 +67,13 @@ def events(made: DailyPlan, result: JobResult) -> Iterator[Event]:
             text = f"{RELAXATIONS[kind].capitalize()}: {'; '.join(lines)}."
             yield Event("plan", f"{day} {kind}", severity, text)
     attention = result["attention"]
-    used = attention["planned_kwh"] >= LEAST_KWH
+    used = (attention["kind"] == "exceptional") & (attention["planned_kwh"] >= LEAST_KWH)
     hours: list[dict[Any, Any]] = attention[used].to_dict("records")
     for row in hours:
         start = row["start"].tz_convert(MADRID)
         end = row["end"].tz_convert(MADRID)
         text = (
-            f"{HEADLINES[row['kind']]} on {start:%A %-d %B}: {start:%H:%M} to {end:%H:%M} "
+            f"The price is exceptional on {start:%A %-d %B}: {start:%H:%M} to {end:%H:%M} "
             f"({row['reason']}), the plan uses {row['planned_kwh']:.0f} kWh there."
         )
-        yield Event("plan", f"{start.date()} {row['kind']}", Severity.WARNING, text)
+        yield Event("plan", f"{start.date()} exceptional", Severity.WARNING, text)

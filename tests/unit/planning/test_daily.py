@@ -75,15 +75,20 @@ def test_a_simple_schedule_cut_off_by_the_clock_is_not_compared(small, monkeypat
     assert list(daily.compared(made.plan).index) == ["plan"]
 
 
-def test_an_hour_in_which_the_plan_uses_nothing_raises_no_alert(small):
+def test_an_hour_of_attention_is_an_alert_where_the_price_is_exceptional_and_energy_is_used(small):
     made = daily.make_plan(small)
     result = shown(small, made)
     hour = pd.Timestamp(THURSDAY, tz="UTC") + pd.Timedelta(hours=10)
-    row = {"kind": "index", "start": hour, "end": hour + pd.Timedelta(hours=1), "reason": "poor"}
-    for planned_kwh, count in ((0.0, 0), (12.0, 1)):
-        result.tables["attention"] = pd.DataFrame([{**row, "planned_kwh": planned_kwh}])
+    row = {"start": hour, "end": hour + pd.Timedelta(hours=1), "reason": "high"}
+    for kind, planned_kwh, count in (
+        ("exceptional", 0.0, 0),
+        ("exceptional", 12.0, 1),
+        ("index", 12.0, 0),
+    ):
+        attention = {**row, "kind": kind, "planned_kwh": planned_kwh}
+        result.tables["attention"] = pd.DataFrame([attention])
         events = [item.entity for item in plan_alerts.events(made, result)]
-        assert sum(name.endswith("index") for name in events) == count
+        assert sum(name.endswith(("exceptional", "index")) for name in events) == count
 
 
 def test_the_sheet_of_a_day_begins_in_the_afternoon_before_and_leaves_time_where_there_is_some(
