@@ -124,5 +124,5 @@ def test_a_line_runs_in_the_bare_environment_of_cron(
     )
     log = (data / "cron.log").read_text(encoding="utf-8")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-    assert log.startswith("gap_analysis: not_due.")
+    assert log.startswith("gap_analysis: not due.")
     assert [folder.name for folder in (tmp_path / "100% mine").iterdir()] == ["data"]

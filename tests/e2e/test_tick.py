@@ -46,7 +46,7 @@ def test_a_backfill_tick_with_nothing_due_is_one_row(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "0 []"
-    assert "not_due" in done.stdout
+    assert "not due" in done.stdout
     assert state.query("SELECT job, outcome, count FROM tick") == [
         ("auto_backfill_check", "not_due", 1)
     ]
