@@ -37,6 +37,7 @@ from factory_lib.importers.formats import FORMATS
 from factory_lib.settings import Settings
 from factory_lib.settings.records import QualitySettings
 from factory_lib.state import State, limiter
+from factory_sim import KEYS
 from factory_sim.clock import SimulatedClock
 from factory_sim.engine import Simulator, WorldClock
 from factory_sim.world import World
@@ -44,13 +45,6 @@ from factory_sim.world import World
 CATALOGUE = default_catalogue()
 
 PAYLOADS, SEED = 20_000, 20260401
-KEYS = {
-    "AEMET_API_KEY": "a.b.c",
-    "OPENWEATHERMAP_API_KEY": "owm-key",
-    "ESIOS_TOKEN": "esios-token",
-    "SIAR_USER": "siar-user",
-    "SIAR_PASSWORD": "siar-pass",
-}
 EXPORT = "siar website"
 DAY_AHEAD = ("fr_load_forecast_mw", "fr_solar_forecast_mw")
 Truth = dict[tuple[Any, ...], float]

@@ -31,15 +31,9 @@ from factory_lib.clock import parse_instant
 from factory_lib.errors import FactoryError
 from factory_lib.settings import ROOT, Settings
 from factory_lib.state import open_state
+from factory_sim import KEYS
 from factory_sim.clock import SimulatedClock
 
-KEYS = {
-    "AEMET_API_KEY": "head.body.sign",
-    "OPENWEATHERMAP_API_KEY": "owm-key",
-    "ESIOS_TOKEN": "esios-token",
-    "SIAR_USER": "siar-user",
-    "SIAR_PASSWORD": "siar-password",
-}
 NOT_HERE = Wire(404, "text/html", b"<html>not here</html>")
 TOLERANCE = 1e-6
 

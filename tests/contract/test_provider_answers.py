@@ -26,9 +26,9 @@ from factory_lib.errors import (
 )
 from factory_lib.sources.base import Source
 from factory_lib.state import limiter, open_state
+from factory_sim import KEYS
 from factory_sim.faults import Rule
 from tests.conftest import NOW, DemoWorld
-from tests.contract.test_sources import KEYS
 
 DAY = day_bounds(date(2026, 4, 8))
 SPOT = ["spot_eur_mwh"]

@@ -21,6 +21,7 @@ from factory_lib.frames import FORECAST_COLUMNS, TIDY_COLUMNS
 from factory_lib.slots import expected, from_index
 from factory_lib.sources.base import Source
 from factory_lib.state import open_state
+from factory_sim import KEYS
 from factory_sim.clock import SimulatedClock
 from factory_sim.launch import Remote, launched
 from factory_sim.world import World
@@ -30,13 +31,6 @@ CATALOGUE = default_catalogue()
 NOW = datetime(
     2026, 4, 15, 12, 40, tzinfo=UTC
 )  # 14:40 in Madrid: spot of tomorrow is out, PVPC is not
-KEYS = {
-    "AEMET_API_KEY": "head.body.sign",
-    "OPENWEATHERMAP_API_KEY": "owm-key",
-    "ESIOS_TOKEN": "esios-token",
-    "SIAR_USER": "siar-user",
-    "SIAR_PASSWORD": "siar-password",
-}
 ONLINE = [name for name in sources.SOURCES if name != "datosclima"]  # which reads a folder
 PRICES = [name for name in ONLINE if "spot_eur_mwh" in sources.SOURCES[name].serves]
 PAIRS = [

@@ -30,6 +30,7 @@ from factory_lib.errors import (
 from factory_lib.settings import Settings
 from factory_lib.sources.base import Source
 from factory_lib.state import State, open_state
+from factory_sim import KEYS
 from factory_sim.clock import SimulatedClock
 from factory_sim.launch import Remote, launched
 
@@ -38,13 +39,6 @@ from factory_sim.launch import Remote, launched
 CATALOGUE = default_catalogue()
 
 NOW = datetime(2026, 4, 15, 12, 40, tzinfo=UTC)
-KEYS = {
-    "AEMET_API_KEY": "head.body.sign",
-    "OPENWEATHERMAP_API_KEY": "owm-key",
-    "ESIOS_TOKEN": "esios-token",
-    "SIAR_USER": "siar-user",
-    "SIAR_PASSWORD": "siar-password",
-}
 ONLINE = [name for name in sources.SOURCES if name != "datosclima"]
 
 
