@@ -187,7 +187,7 @@ class Http:
             Below the provider's base address; an absolute address must lie on the same
             host.
         secret_params, secret_headers : mapping of str to Secret
-            Keys, revealed for the request only and never sent to another host.
+            Keys, revealed for the request only.
         check : callable, optional
             The error that a reply of this provider stands for, or None to classify it
             by the general rules.
@@ -303,7 +303,7 @@ class Http:
         headers: Mapping[str, str],
         keys: Mapping[str, str],
     ) -> Reply:
-        """Send the request, and follow its redirects; another host gets no key."""
+        """Send the request, and follow its redirects on the same host."""
         for _ in range(REDIRECTS + 1):
             answer = session.get(
                 url,
@@ -319,13 +319,24 @@ class Http:
                 return Reply(answer.status_code, answer.headers, body)
             answer.close()
             target = urljoin(url, answer.headers["location"])
-            query = {}
-            if self._origin(target) != self._origin(url):
-                keys = {}
-                if self._settings.simulated:
-                    raise MalformedResponse(self.source, "the simulator redirects to a real host")
-            url = target
+            self._refuse_another_host(url, target)
+            url, query = target, {}
         raise MalformedResponse(self.source, f"more than {REDIRECTS} redirects")
+
+    def _refuse_another_host(self, url: str, target: str) -> None:
+        """Refuse a redirect, unless it stays on the host or makes the connection a secure one.
+
+        Whoever answers elsewhere is not whom the settings trust with values, nor has it
+        limits of its own here.
+        """
+        host, there = self._origin(url), self._origin(target)
+        if there not in (host, ("https", host[1])):
+            name = urlsplit(target).hostname
+            raise MalformedResponse(
+                self.source,
+                f"it sends us to another host, {name}, and is not followed; where it moved "
+                f"for good, correct base_url of [sources.{self.source}]",
+            )
 
     def _no_answer(self, error: OSError) -> Unreachable:
         """Return why there is no answer; the text holds the query, so only its kind is shown."""
