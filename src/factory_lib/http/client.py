@@ -320,17 +320,17 @@ class Http:
             answer.close()
             target = urljoin(url, answer.headers["location"])
             self._refuse_another_host(url, target)
-            url, query = target, {}
+            url = target
+            query = {}
         raise MalformedResponse(self.source, f"more than {REDIRECTS} redirects")
 
     def _refuse_another_host(self, url: str, target: str) -> None:
         """Refuse a redirect, unless it stays on the host or makes the connection a secure one.
 
-        Whoever answers elsewhere is not whom the settings trust with values, nor has it
-        limits of its own here.
+        The settings trust one host with values, and only that one has limits here.
         """
-        host, there = self._origin(url), self._origin(target)
-        if there not in (host, ("https", host[1])):
+        host = self._origin(url)
+        if self._origin(target) not in (host, ("https", host[1])):
             name = urlsplit(target).hostname
             raise MalformedResponse(
                 self.source,
