@@ -17,7 +17,7 @@ def bench(
     doc: str | None,
     run: Callable[[argparse.Namespace], tuple[dict[str, Any], Any]],
     *,
-    arguments: Callable[[argparse.ArgumentParser], None] | None = None,
+    arguments: Callable[[argparse.ArgumentParser], object] | None = None,
 ) -> None:
     """Parse the common options, run, and print one JSON object as the last line of standard output.
 

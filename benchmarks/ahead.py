@@ -47,8 +47,8 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
     market = energy(chosen.data)
     history = real_history(chosen.data, "2018-01-01")
     figures: dict[str, Any] = {}
-    tested = evaluated(history, market, exogenous(market.operator), last)
-    figures |= {name: evaluate(part) for name, part in tested.groupby("group")}
+    tested = evaluated(history, market, exogenous(chosen.data, market, "es"), last)
+    figures |= {str(name): evaluate(part) for name, part in tested.groupby("group")}
     if not chosen.quick:
         unaided = evaluated(history, market, None, last)
         figures["before_prices_only"] = evaluate(unaided[unaided["group"] == "before"])

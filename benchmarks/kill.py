@@ -113,7 +113,9 @@ def live(
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.kill", "--child"], stdout=subprocess.PIPE, env=env
     )
-    life, began, deadline = Life(), None, None
+    life = Life()
+    began: float | None = None
+    deadline: float | None = None
     out = process.stdout.fileno()  # type: ignore[union-attr]
     while True:
         left = None if deadline is None else max(0.0, deadline - monotonic())
@@ -145,9 +147,8 @@ def days_asked(source: str, target: str) -> tuple[str, date, date]:
     """Return provider, first and last day of a logged request."""
     query = parse_qs(urlsplit(target).query)
     if "start_date" in query:
-        return source, *(
-            date.fromisoformat(query[key][0][:10]) for key in ("start_date", "end_date")
-        )
+        first, last = (date.fromisoformat(query[key][0][:10]) for key in ("start_date", "end_date"))
+        return source, first, last
     raise SystemExit(f"This benchmark does not expect {target}.")
 
 
@@ -234,7 +235,8 @@ def one_store(
 
 def run(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     """Kill until enough were killed."""
-    chance, lines = random.Random(SEED), []
+    chance = random.Random(SEED)
+    lines: list[dict[str, Any]] = []
     wanted = KILLS // 10 if arguments.quick else KILLS
     simulator = Simulator(World(), SimulatedClock(NOW))  # type: ignore[arg-type]
     with http_server(simulator, 0) as server:

@@ -91,9 +91,11 @@ class Arrivals:
 
 def run_time(lines: list[Connection], arrivals: Arrivals) -> None:
     """Move time on whenever every process sleeps, until all have ended."""
-    working, asleep = set(lines), []
+    working = set(lines)
+    asleep: list[tuple[float, int, Connection]] = []
     while working or asleep:
-        for line in wait(list(working)) if working else ():
+        for line in wait(working) if working else ():
+            assert isinstance(line, Connection)
             working.discard(line)
             try:
                 heapq.heappush(asleep, (arrivals.now + line.recv(), id(line), line))

@@ -43,6 +43,7 @@ from factory_lib import settings as factory_settings
 from factory_lib.cli import main as factory
 from factory_lib.context import open_context
 from factory_lib.monitoring.health import check_health
+from factory_lib.results import METRICS_MIME
 from factory_lib.runs import records, report, runner, schedule
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
@@ -123,7 +124,7 @@ class Walk:
     def tick(self, job: str) -> None:
         """Call a job as cron does; its first run goes through papermill."""
         self.set_clock(self.now)
-        runner._execute = _execute_in_kernel if job not in self.real else _execute_here  # type: ignore[assignment]
+        runner._execute = _execute_in_kernel if job not in self.real else _execute_here
         before = len(list(records.folders(self.settings.paths.runs, 2)))
         code = self.call("run", job)
         if len(list(records.folders(self.settings.paths.runs, 2))) > before:
@@ -169,10 +170,10 @@ def _execute_cell(cell: Any, names: dict[str, Any]) -> None:
     exec(compile(tree, "cell", "exec"), names)
     if last is None:
         return
-    shown = eval(compile(ast.Expression(last.value), "cell", "eval"), names)  # type: ignore[attr-defined]
+    shown = eval(compile(ast.Expression(last.value), "cell", "eval"), names)
     bundle = getattr(shown, "_repr_mimebundle_", None)
-    if bundle and (metrics := bundle().get(report.METRICS_MIME)):
-        data = {report.METRICS_MIME: json.loads(json.dumps(metrics, default=float))}
+    if bundle and (metrics := bundle().get(METRICS_MIME)):
+        data = {METRICS_MIME: json.loads(json.dumps(metrics, default=float))}
         cell.outputs.append(nbformat.v4.new_output("display_data", data=data))
 
 
@@ -277,7 +278,7 @@ def main(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
             _walk(walk, begin + timedelta(days=days) + HOUR, incidents)
             return _figures(walk, begin, days, incidents)
     finally:
-        runner._execute = _execute_in_kernel  # type: ignore[assignment]
+        runner._execute = _execute_in_kernel
         os.environ.clear()
         os.environ.update(before)
         shutil.rmtree(home, ignore_errors=True)

@@ -134,7 +134,8 @@ def expectations(spot: pd.Series, forecast: pd.Series) -> Mapping[str, Expected]
         def expected(day: date) -> pd.Series:
             before = spot[day_start(day) - LOOK_BACK : day_start(day) - timedelta(hours=1)]
             parts = [before, first(day), second(day + timedelta(days=1))]
-            return pd.concat(parts).ffill()
+            known: pd.Series = pd.concat(parts).ffill()
+            return known
 
         return expected
 

@@ -79,9 +79,8 @@ def spot(data: Path) -> Market:
     if not any(data.glob("omie_15min_*")):
         return Market(hourly)
     quarters = _tables(data, "omie_15min_*")["spot_eur_mwh"].dropna()
-    whole = quarters.groupby(quarters.index.floor("h")).transform("size") == QUARTERS
-    quarters = quarters[whole]
-    rest = hourly[~hourly.index.isin(quarters.index.floor("h"))]
+    quarters = quarters[_is_whole_hour(quarters)]
+    rest = hourly[~hourly.index.isin(_hour(quarters))]
     return Market(pd.concat([rest, quarters]).sort_index())
 
 
@@ -112,7 +111,7 @@ def degraded(forecasts: pd.DataFrame) -> dict[str, DayMatrix]:
     innovations = rng.normal(0, np.sqrt(1 - AHEAD_PERSISTENCE**2), forecasts.shape)
     noise = lfilter([1.0], [1.0, -AHEAD_PERSISTENCE], innovations, axis=0)
     errors = pd.DataFrame(noise, forecasts.index, forecasts.columns)
-    matrices = {}
+    matrices: dict[str, DayMatrix] = {}
     for lead in LEADS[1:]:
         sd = {name: at_3 + growth * (lead - 3) for name, (at_3, growth) in AHEAD_SD.items()}
         scale = forecasts.assign(wind_mw=1.0)
@@ -171,12 +170,10 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
         last, leads = min(last, first + timedelta(days=QUICK_DAYS - 1)), (1, 7)
     began = time.monotonic()
     sys.stderr.write(f"{chosen.market}: {first} to {last}, {len(leads)} leads, inputs {areas}\n")
-    hour = market.prices.index.floor("h")
-    actual = market.prices.groupby(hour).mean()
+    actual = market.prices.groupby(_hour(market.prices)).mean()
     hours, quarters = day_matrix(actual), None
     if chosen.resolution == 15:
-        whole = market.prices.groupby(hour).transform("size") == QUARTERS
-        actual = market.prices[whole]
+        actual = market.prices[_is_whole_hour(market.prices)]
         quarters = day_matrix(actual, QUARTER_S)
     inputs = exogenous(chosen.data, market, areas)
     parts = []
@@ -193,7 +190,7 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
         )
     rows = pd.concat(parts, ignore_index=True)
     rows["actual"] = actual.reindex(pd.DatetimeIndex(rows["start"])).to_numpy()
-    by_lead = {int(lead): score(part) for lead, part in rows.groupby("lead")}
+    by_lead = {lead: score(rows[rows["lead"] == lead]) for lead in rows["lead"].unique().tolist()}
     sys.stderr.write(f"done in {time.monotonic() - began:.0f} s\n")
     assumptions = list(ASSUMPTIONS)
     assumptions += [OPERATOR_ASSUMPTION] if areas != "none" else []
@@ -237,6 +234,14 @@ def exogenous(data: Path, market: Market, areas: str) -> dict[str, DayMatrix] | 
         forecasts = area_forecasts(data, area) if own is None else own
         matrices |= operator_days(forecasts, area)
     return matrices or None
+
+
+def _hour(prices: pd.Series) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(prices.index).floor("h")
+
+
+def _is_whole_hour(quarters: pd.Series) -> pd.Series:
+    return quarters.groupby(_hour(quarters)).transform("size") == QUARTERS
 
 
 def _tables(data: Path, pattern: str) -> pd.DataFrame:

@@ -37,8 +37,8 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
             again = [] if chosen.quick else _import_all(ctx, chosen.data)
     if not reports:
         raise SystemExit(f"No data file in {chosen.data}: name the folder with --data.")
-    total = pd.DataFrame([report.metrics for report in reports]).drop(columns="path").sum()
-    total = total.astype(int).to_dict()
+    metrics = pd.DataFrame([report.metrics for report in reports]).drop(columns="path")
+    total = metrics.sum().astype(int)
     written = [report.metrics[name] for report in again for name in STORED]
     figures = {
         "files": len(reports),

@@ -161,7 +161,8 @@ def models(actual: pd.DataFrame, starts: pd.DataFrame, rows: pd.DataFrame) -> di
     rule = rows.set_index("start")[[f"{name}_forecast" for name in columns]]
     rule = rule.reindex(tested.rows["target_start"]).set_axis(tested.y.index)
     y = tested.y.join(rule.set_axis([f"{name}_rule" for name in columns], axis=1))
-    return start_models.score_starts(y).to_dict(orient="index")
+    scores = start_models.score_starts(y)
+    return {str(name): dict(row) for name, row in scores.iterrows()}
 
 
 def past_error(issue: date, paths: pd.DataFrame, actual: pd.DataFrame) -> np.ndarray[Any, Any]:

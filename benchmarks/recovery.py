@@ -38,7 +38,7 @@ from factory_lib.context import RunContext, open_context
 from factory_lib.pipeline.backfill import backfill
 from factory_lib.pipeline.coverage import SlotState
 from factory_lib.pipeline.gaps import analyse
-from factory_lib.slots import Slots, expected, from_index
+from factory_lib.slots import Mask, Slots, expected, from_index
 from factory_sim.clock import SimulatedClock
 from factory_sim.engine import Simulator
 from factory_sim.faults import Rule
@@ -87,12 +87,10 @@ class Withheld(Holes):
             slots = np.concatenate([expected(CATALOGUE[series], *day_bounds(day)) for day in days])
         self.slots.setdefault((source, series), set()).update(slots.tolist())
 
-    def has(self, source: str, series: str, slots: Slots) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def delivered(self, source: str, series: str, starts: Slots) -> Mask:
         """Return which slots a provider has."""
         gone = self.slots.get((source, series), set())
-        return ~np.isin(slots, np.fromiter(gone, np.int64, len(gone)))
-
-    delivered = has
+        return ~np.isin(starts, np.fromiter(gone, np.int64, len(gone)))
 
 
 @dataclass
@@ -107,16 +105,17 @@ class Scenario:
     rules: tuple[Rule, ...]
     result: dict[str, Any] = field(default_factory=dict)
 
-    def offered(self, name: str, at: datetime) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def offered(self, name: str, at: datetime) -> Mask:
         """Return which missing slots some provider has and reaches at an instant."""
         slots = self.missing[name]
         old = slots + 3600 <= epoch(at - timedelta(days=5))
         reach = {"open_meteo": old}
         able = [
-            self.withheld.has(source, name, slots) & reach.get(source, True)
+            self.withheld.delivered(source, name, slots) & reach.get(source, True)
             for source in SERVES[name]
         ]
-        return np.any(able, axis=0)
+        any_able: Mask = np.any(able, axis=0)
+        return any_able
 
 
 def draw(rng: np.random.Generator) -> Scenario:
@@ -239,17 +238,21 @@ def count(ctx: RunContext, scenario: Scenario, world: World) -> dict[str, Any]:
     return found
 
 
-def right(rows: pd.DataFrame, name: str, world: World) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def right(rows: pd.DataFrame, name: str, world: World) -> Mask:
     """Return which values are what the provider that gave them has, to the digits it writes."""
     starts = from_index(rows["start"])
     if name in PRICES:
-        return np.abs(rows["value"].to_numpy() - world.values(name, starts)) <= 0.0051
+        equal: Mask = np.abs(rows["value"].to_numpy() - world.values(name, starts)) <= 0.0051
+        return equal
     seen = [
         world.climate.as_seen_by("open_meteo", name, starts),
         world.climate.as_seen_by("open_meteo_recent", name, starts),
     ]
     truth = np.where(rows["source"] == "open_meteo", *seen)
-    return np.abs(rows["value"].to_numpy() - truth) <= (0.051 if name == "temperature_c" else 0.51)
+    close: Mask = np.abs(rows["value"].to_numpy() - truth) <= (
+        0.051 if name == "temperature_c" else 0.51
+    )
+    return close
 
 
 def run(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
@@ -275,7 +278,8 @@ def run(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
         server.shutdown()
     table = pd.DataFrame(lines)
     keys = ["missing", "recoverable", "recovered", "wrong", "unfillable", "unfillable_reported"]
-    return {"scenarios": len(table), **table[keys].sum().to_dict()}, table
+    totals = {name: int(table[name].sum()) for name in keys}
+    return {"scenarios": len(table), **totals}, table
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from factory_lib.catalogue import Measurement, default_catalogue
 from factory_lib.clock import day_start, epoch, from_epoch, market_day
 from factory_lib.context import RunContext, open_context
 from factory_lib.pipeline.backfill import backfill
-from factory_lib.slots import Slots, expected
+from factory_lib.slots import Mask, Slots, expected
 from factory_sim.clock import SimulatedClock
 from factory_sim.launch import Remote, launched
 from factory_sim.world import World
@@ -78,7 +78,7 @@ def whole_years(
     return {source: int(seen["count"]) for source, seen in remote.requests().items()}, seconds
 
 
-def random_holes(slots: Slots, chance: random.Random) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def random_holes(slots: Slots, chance: random.Random) -> Mask:
     """Return which slots are missing: a few stretches, from one slot to three months."""
     missing = np.zeros(len(slots), dtype=bool)
     for _ in range(chance.randint(1, 12)):

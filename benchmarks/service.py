@@ -125,7 +125,7 @@ def store_a_value(home: Path) -> None:
     settings = factory_settings.load("demo", env={"FACTORY_HOME": str(home)})
     with open_context(settings=settings, as_of=NOW, clock=SimulatedClock(NOW)) as ctx:
         start = np.array([int((NOW + timedelta(days=20)).timestamp()) // 3600 * 3600])
-        at = {"place": "5279X", "source": "aemet", "kind": "observed"}
+        at: dict[str, Any] = {"place": "5279X", "source": "aemet", "kind": "observed"}
         rows = tidy("temperature_c", start, [21.5], resolution_s=3600, retrieved_at=NOW, **at)
         ctx.store.write(rows, run_id="bench")
 

@@ -43,7 +43,7 @@ from factory_lib.pipeline.targets import places_of
 from factory_lib.runs import due
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
-from factory_lib.slots import expected, from_index, resolutions
+from factory_lib.slots import Mask, expected, from_index, resolutions
 from factory_sim import DEFAULT_SEED
 from factory_sim.climate import ACCUMULATED
 from factory_sim.clock import SimulatedClock
@@ -253,7 +253,7 @@ def _judge(ctx: RunContext, world: World, start: datetime) -> tuple[int, list[di
         # Without holes in the simulated world somebody still offers every slot that is
         # out and not merely late.
         wanted = expected(entry, start - BEFORE, entry.due_until(ctx.as_of))
-        window = {
+        window: dict[str, Any] = {
             "places": places,
             "start": start - timedelta(days=60),
             "end": ctx.as_of + timedelta(days=3),
@@ -275,7 +275,7 @@ def _judge(ctx: RunContext, world: World, start: datetime) -> tuple[int, list[di
     return published, problems, rows
 
 
-def _twice(rows: pd.DataFrame, source: object) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _twice(rows: pd.DataFrame, source: object) -> Mask:
     """Return which rows repeat another one of the same source, by revision or by value."""
     identity = ["place", "kind", "resolution_s", "start"]
     twice = rows.duplicated([*identity, "rev"])
@@ -293,12 +293,12 @@ def _right(
     rows: pd.DataFrame,
     asked: set[str],
     places: tuple[str, ...],
-) -> np.ndarray[Any, np.dtype[np.bool_]]:
+) -> Mask:
     """Return which rows say what the world says, of a time that was known when they came."""
     starts, values = from_index(rows["start"]), rows["value"].to_numpy()
     low, high = _truth(world, source, name, starts)
     tolerance = TOLERANCE.get(name, 0.051)
-    right = (values >= low - tolerance) & (values <= high + tolerance)
+    right: Mask = (values >= low - tolerance) & (values <= high + tolerance)
     right &= (
         rows["kind"].eq(KINDS.get(source, Kind.OBSERVED)).to_numpy()
         & rows["place"].isin(places).to_numpy()

@@ -32,9 +32,9 @@ from uuid import uuid4
 
 import numpy as np
 import pandas as pd
-from influxdb_client import BucketRetentionRules
 from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.client.write_api import SYNCHRONOUS
+from influxdb_client.domain.bucket_retention_rules import BucketRetentionRules
 
 from benchmarks._cli import bench
 from factory_lib.catalogue import QUARTERS_SINCE, default_catalogue
@@ -204,7 +204,7 @@ def _influx_round(
                 org=where.org,
                 # Ten years in shards of a week are 500 files to open; a server of our
                 # own may choose longer ones.
-                retention_rules=BucketRetentionRules(
+                retention_rules=BucketRetentionRules(  # type: ignore[no-untyped-call]
                     type="expire", every_seconds=0, shard_group_duration_seconds=SHARD_S
                 ),
             )

@@ -130,11 +130,11 @@ def problem(expected: Mapping[str, Any], rows: pd.DataFrame | FactoryError, requ
     }
     got = {(row.series, row.start): row.value for row in rows.itertuples()}
     if missing := wanted.keys() - got.keys():
-        return f"{len(missing)} of {len(wanted)} values missing, first {min(missing)}"
+        return f"{len(missing)} of {len(wanted)} values missing, first {min(missing)!r}"
     if more := got.keys() - wanted.keys():
-        return f"{len(more)} values too many, first {min(more)}"
+        return f"{len(more)} values too many, first {min(more)!r}"
     wrong = [key for key, value in wanted.items() if abs(got[key] - value) > TOLERANCE]
-    return f"{len(wrong)} values wrong, first {wrong[0]}: {got[wrong[0]]}" if wrong else ""
+    return f"{len(wrong)} values wrong, first {wrong[0]}: {got[wrong[0]]!r}" if wrong else ""
 
 
 def judge(folder: Path) -> tuple[str, str]:

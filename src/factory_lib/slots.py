@@ -6,7 +6,6 @@ millisecond.
 """
 
 from datetime import datetime, timedelta
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +15,7 @@ from factory_lib.catalogue import AfterSlot, Grid, Publication, Series
 from factory_lib.clock import DAY_S, day_start, epoch, from_epoch, market_days
 
 Slots = np.ndarray[tuple[int], np.dtype[np.int64]]
+Mask = npt.NDArray[np.bool_]
 LOCAL_DAY_LOOKBACK = timedelta(days=1)
 
 
@@ -52,9 +52,7 @@ def resolutions(series: Series, starts: Slots) -> Slots:
     return steps[np.maximum(np.searchsorted(since, starts, side="right") - 1, 0)]
 
 
-def on_grid(
-    series: Series, starts: Slots, resolution_s: Slots | int
-) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def on_grid(series: Series, starts: Slots, resolution_s: Slots | int) -> Mask:
     """Return a mask of the starts that begin a slot of that resolution.
 
     They are multiples of it, for market days the local midnights.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -154,7 +154,7 @@ def write_runs(folder: Path, now: datetime, count: int) -> None:
         job = JOBS[n % len(JOBS)]
         place = folder / f"{at:%Y-%m-%d}" / f"{at:%H%M%S}Z-{job}"
         place.mkdir(parents=True)
-        ended = "failed" if n % 97 == 5 else "ok"
+        ended: Literal["failed", "ok"] = "failed" if n % 97 == 5 else "ok"
         record = RunRecord(
             job,
             "demo",
@@ -163,7 +163,7 @@ def write_runs(folder: Path, now: datetime, count: int) -> None:
             stamp(at),
             stamp(at),
             1,
-            {},  # type: ignore[arg-type]
+            {},
             stamp(at),
             4.0,
             f"{n} values are new.",

@@ -15,9 +15,8 @@ import numpy as np
 
 from factory_lib.catalogue import Grid, Series
 from factory_lib.clock import HOUR_S, MADRID, epoch
-from factory_lib.slots import Slots, expected, number_runs, resolutions, to_index
+from factory_lib.slots import Mask, Slots, expected, number_runs, resolutions, to_index
 
-SlotMask = np.ndarray[tuple[int], np.dtype[np.bool_]]
 NO_SLOTS: Slots = np.empty(0, dtype=np.int64)
 LONGEST_SLOT = timedelta(days=2)  # more than the 25 hours of the longest market day
 # slots at a time: 128 kB stay in the cache, whole arrays would be written to fresh
@@ -119,7 +118,7 @@ def classify(
     return Coverage(series, starts, ends, states)
 
 
-def within(slots: Slots, stretches: Iterable[tuple[int, int]]) -> SlotMask:
+def within(slots: Slots, stretches: Iterable[tuple[int, int]]) -> Mask:
     """Return which ascending ``slots`` start in one of the half-open stretches."""
     mask = np.zeros(len(slots), dtype=np.bool_)
     for first, last in stretches:
@@ -127,7 +126,7 @@ def within(slots: Slots, stretches: Iterable[tuple[int, int]]) -> SlotMask:
     return mask
 
 
-def contained(slots: Slots, among: Slots, step_s: int) -> SlotMask:
+def contained(slots: Slots, among: Slots, step_s: int) -> Mask:
     """Return which of the ascending ``slots`` are in ``among``.
 
     All are multiples of ``step_s`` from the first. One pass over a table of the grid;

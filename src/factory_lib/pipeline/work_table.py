@@ -33,12 +33,12 @@ import numpy as np
 import pandas as pd
 
 from factory_lib.clock import HOUR_S, epoch
-from factory_lib.pipeline.coverage import NO_SLOTS, SlotMask, SlotState, within
+from factory_lib.pipeline.coverage import NO_SLOTS, SlotState, within
 from factory_lib.pipeline.fetch import FetchResult, PlannedRequest, plan_requests, request_order
 from factory_lib.pipeline.gaps import GapReport, TargetCoverage, severity_index
 from factory_lib.pipeline.targets import SourcePlace
 from factory_lib.settings.records import GapSettings
-from factory_lib.slots import Slots, from_index, number_runs, resolutions
+from factory_lib.slots import Mask, Slots, from_index, number_runs, resolutions
 from factory_lib.sources.base import Source
 from factory_lib.state.attempts import RetryPass
 
@@ -197,7 +197,7 @@ def mark_present(
     return work.assign(present=is_present, known_later=_among(work, stored) & ~is_present)
 
 
-def _among(work: pd.DataFrame, slots: Mapping[str, Slots]) -> SlotMask:
+def _among(work: pd.DataFrame, slots: Mapping[str, Slots]) -> Mask:
     starts = work["start"].to_numpy()
     mask = np.zeros(len(work), dtype=np.bool_)
     for name, rows in work.groupby("series", observed=True).indices.items():

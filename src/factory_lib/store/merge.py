@@ -14,7 +14,7 @@ import pandas as pd
 
 from factory_lib.catalogue import Catalogue, Kind
 from factory_lib.frames import QUANTILES, conform
-from factory_lib.slots import Slots, available_at, from_index, on_grid
+from factory_lib.slots import Mask, Slots, available_at, from_index, on_grid
 from factory_lib.store.backend import (
     FORECAST,
     MAX_LEAD_S,
@@ -24,8 +24,6 @@ from factory_lib.store.backend import (
     as_texts,
     encode,
 )
-
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 @dataclass(frozen=True)
