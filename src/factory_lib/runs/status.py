@@ -53,11 +53,6 @@ class JobStatus(NamedTuple):
     summary: str
     folder: str
 
-    @property
-    def is_bad(self) -> bool:
-        """Whether a person should look."""
-        return self.status in ("failed", "killed", "hanging") or self.overdue_since is not None
-
 
 def is_scheduled(settings: Settings, state: State, now: datetime) -> bool:
     """Return whether cron is expected to call: it did before, or the profile lives by it."""

@@ -294,12 +294,6 @@ class State(Database):
         with closing(sqlite3.connect(file)) as copy:
             self._connection.backup(copy)
 
-    def restore_from(self, file: Path) -> None:
-        """Replace the content by that of a backup, which an earlier version may have taken."""
-        with closing(sqlite3.connect(file)) as copy, self._writing:
-            copy.backup(self._connection)
-        self._migrate_file()
-
 
 def open_state(settings: Settings, *, read_only: bool = False, lazy: bool = False) -> State:
     """Open the state of a profile; close it after use, or use it in a ``with`` statement."""
