@@ -16,18 +16,27 @@ JOB_ARGS = $(if $(AS_OF),--as-of $(AS_OF)) $(ARGS)
 help:  ## Show this help
 	@awk 'BEGIN {FS = ":.*## "; print "factory_lib: make TARGET\n"} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
 
+# What Run All leaves in a notebook is no change to git: .gitattributes names the filter, setup defines it. Without
+# the environment (make clean) notebooks pass as they are.
+FILTER = if test -x $(PY); then $(PY) -m nbstripout --keep-id --extra-keys metadata.language_info; else cat; fi
+
 # The environment is rebuilt when the lock is newer; the stamp is written last, so that a broken install is repeated.
 $(VENV)/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11, 3.12 or 3.13 is needed; name one with make PYTHON=python3.12")'
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(MAKE) --no-print-directory notebook-filter
 	touch $@
+
+notebook-filter:
+	@test "$$(git rev-parse --show-toplevel 2>/dev/null)" != "$$(pwd -P)" || git config filter.notebook.clean '$(FILTER)'
 
 setup: $(VENV)/.ready  ## Build .venv from the lock (other targets do it by themselves)
 
-lab: $(VENV)/.ready  ## Open JupyterLab on the notebooks
-	$(VENV)/bin/jupyter lab --notebook-dir=.
+lab: $(VENV)/.ready  ## Open JupyterLab on the notebooks; ARGS="--no-browser --port 8889"
+	JUPYTER_CONFIG_PATH=$(CURDIR)/tools/jupyter:$$JUPYTER_CONFIG_PATH \
+		$(VENV)/bin/jupyter lab --ServerApp.root_dir=. $$(test $$(id -u) -ne 0 || echo --allow-root) $(ARGS)
 
 demo: $(VENV)/.ready  ## The whole job on simulated data: offline, no key, a few minutes
 	$(FACTORY) demo $(ARGS)

@@ -1,7 +1,7 @@
 """One-line loaders and jobs for notebooks, which import only this module and ``views``.
 
 >>> from factory_lib import lab, views
->>> ctx = lab.open_profile("demo")
+>>> ctx = lab.open_profile()
 >>> prices = lab.series(ctx, "spot_eur_mwh", since="2025-11-01")
 >>> lab.runs(ctx).head()
 """
@@ -10,7 +10,7 @@ import atexit
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -20,6 +20,7 @@ from IPython.core.getipython import get_ipython
 from IPython.core.pylabtools import select_figure_formats
 from msgspec import structs
 
+from factory_lib import settings as factory_settings
 from factory_lib.catalogue import Series
 from factory_lib.clock import HOUR_S, day_start, market_day, parse_instant
 from factory_lib.context import RunContext, in_job, open_context
@@ -39,12 +40,19 @@ atexit.register(_profiles.close)
 def open_profile(profile: str | None = None, as_of: str = "") -> RunContext:
     """Open a profile for as long as the kernel lives; no file is made before a job writes one.
 
-    ``as_of`` (ISO, or a date) replays a past instant.
+    Parameters
+    ----------
+    profile : str, optional
+        Without a name that of ``FACTORY_PROFILE``, else the one that a person's command
+        last worked in, ``demo`` after `make demo`, else ``live``.
+    as_of : str
+        ISO, or a date: replays a past instant.
     """
     if shell := get_ipython():
         # figures that were made without pyplot's global state
         select_figure_formats(shell, {"png"})
-    context = open_context(profile, as_of or None, lazy=not in_job())
+    settings = factory_settings.load(profile, last_used=not in_job())
+    context = open_context(settings=settings, as_of=as_of or None, lazy=not in_job())
     return _profiles.enter_context(context)
 
 
@@ -109,7 +117,26 @@ def _check_cadence(entries: list[Series], start: datetime, end: datetime) -> Non
 
 
 def _instant(given: str | datetime | None) -> datetime | None:
-    return parse_instant(given) if isinstance(given, str) else given
+    """Return the instant that ISO text, or a time with its zone, names; None for nothing.
+
+    Raises
+    ------
+    BadInput
+        If it is neither: a date or a naive time may mean Madrid's, UTC or the machine's.
+    """
+    if not given:
+        return None
+    if isinstance(given, datetime) and given.tzinfo is not None:
+        return given
+    if isinstance(given, str):
+        return parse_instant(given)
+    raise BadInput(
+        f"{given} has no time zone.",
+        next_step=f"Write '{given:%Y-%m-%d}' for its local midnight, or name the zone: "
+        "pd.Timestamp('2026-01-31 12:00', tz='Europe/Madrid')."
+        if isinstance(given, date)
+        else "Write '2026-01-31' or '2026-01-31T12:00:00Z'.",
+    )
 
 
 def ingest(ctx: RunContext, sources: str = "all", days: int | None = None) -> JobResult:
@@ -146,7 +173,7 @@ def backfill(
     from factory_lib.pipeline.backfill import backfill as run
 
     back = day_start(market_day(ctx.as_of) - timedelta(days=days)) if days else None
-    result = run(ctx, _instant(since or None) or back, automatic=automatic)
+    result = run(ctx, _instant(since) or back, automatic=automatic)
     alerts.after_recovery(ctx, result)
     alerts.after_gaps(ctx, _gaps.analyse(ctx).gaps)  # filled gaps are no longer alerts
     return result
@@ -271,7 +298,7 @@ def explore(
     """
     from factory_lib.analysis.explorer import explore as run
 
-    return run(ctx, name, _instant(since or None), _instant(until or None))
+    return run(ctx, name, _instant(since), _instant(until))
 
 
 def climate_risk(ctx: RunContext, years: int = 4) -> JobResult:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from factory_lib import lab
-from factory_lib.clock import from_epoch
+from factory_lib import settings as factory_settings
+from factory_lib.cli import jobs
+from factory_lib.clock import AS_OF_ENV, from_epoch
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput, RegistryUnavailable
 from factory_lib.results import JobResult
@@ -72,6 +76,46 @@ def test_looking_leaves_the_state_as_it_was(settings: Settings) -> None:
     lab.series(ctx, "spot_eur_mwh")
     assert calls_since(ctx.state, from_epoch(0)) == []
     assert settings.paths.state.read_bytes() == before
+
+
+@pytest.mark.parametrize("given", [date(2026, 1, 31), datetime(2026, 1, 31, 12), 20260131])  # noqa: DTZ001
+def test_a_time_without_a_zone_is_refused_by_every_loader(ctx: RunContext, given: Any) -> None:
+    loaders = (lab.series, lab.forecasts, lab.explore)
+    for load in loaders:
+        with pytest.raises(BadInput, match=r"has no time zone\. Write '2026-01-31'"):
+            load(ctx, "spot_eur_mwh", since=given)
+    with pytest.raises(BadInput, match="has no time zone"):
+        lab.gaps(ctx, given)
+
+
+def test_a_notebook_opens_the_profile_that_a_person_last_worked_in(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert lab.open_profile("").profile == "live"
+    demo = factory_settings.load("demo")
+    factory_settings.remember(demo)
+    assert lab.open_profile("").profile == "live", "there are no data of demo"
+    demo.paths.data.mkdir()
+    assert lab.open_profile().profile == "demo"
+    assert factory_settings.load().profile == "live", "commands do not follow it"
+    assert lab.open_profile("history").profile == "history"
+    assert lab.open_profile("").profile == "demo", "to look is not to work in it"
+    with monkeypatch.context() as kernel:
+        kernel.setenv(AS_OF_ENV, "2026-01-01T00:00:00Z")
+        assert lab.open_profile("").profile == "live", "a job does not follow it"
+    monkeypatch.setenv("FACTORY_PROFILE", "history")
+    assert lab.open_profile("").profile == "history"
+
+
+@pytest.mark.parametrize("caller", ["", "cron"])
+def test_what_a_person_runs_is_remembered_and_what_cron_runs_is_not(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caller: str
+) -> None:
+    monkeypatch.setenv("FACTORY_CALLER", caller)
+    monkeypatch.setattr(jobs, "_nothing_due", lambda *_: "nothing new")
+    assert jobs.run_jobs("history", ["gap_analysis"]) == 0
+    assert (home / "data" / "last_profile").is_file() == (caller == "")
+    assert lab.open_profile("").profile == ("live" if caller else "history")
 
 
 def test_a_plan_is_made_though_the_registry_cannot_be_used(

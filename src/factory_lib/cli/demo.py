@@ -59,6 +59,7 @@ def demo(profile: str | None, days: int, as_json: bool) -> int:
     The profile is `demo`. The last lines say where the reports are.
     """
     settings = factory_settings.load("demo")
+    factory_settings.remember(settings)
     code = 0
     if load_clock(settings.paths.clock) is None:
         yesterday = simulation.BEGIN - timedelta(days=1)
@@ -87,11 +88,12 @@ def history(profile: str | None, folder: Path, as_json: bool) -> int:
 
     The profile is `history`; the notebooks run as of the end of 2017 and of 2024.
     """
-    with open_context("history") as ctx:
+    settings = factory_settings.load("history")
+    factory_settings.remember(settings)
+    with open_context(settings=settings) as ctx:
         code = data.write_imports(import_history(ctx, folder))
     if code:
         return code
-    settings = factory_settings.load("history")
     # The two instants lie before New Year's Day, on which nothing is made: three days
     # reach past it.
     parameters = {"production_optimization": {"days": 3}}

@@ -129,6 +129,8 @@ def _begin_tick(settings: Settings, now: datetime) -> None:
 
             alerts.after_interruption(state, settings, forgotten, silent_since, now)
             runner.settle_killed(settings, state, now, alerts.after_run)
+    if os.environ.get(CALLER) != NAME:  # a person's command: notebooks open its profile
+        factory_settings.remember(settings)
 
 
 def _record_cron(settings: Settings, state: State, now: datetime) -> datetime | None:

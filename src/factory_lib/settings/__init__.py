@@ -7,6 +7,7 @@ file, the file.
 import os
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from math import isfinite
@@ -19,6 +20,7 @@ from msgspec.structs import asdict
 from factory_lib.catalogue import Catalogue, default_catalogue, own_series
 from factory_lib.clock import SystemClock, load_clock
 from factory_lib.errors import ConfigError
+from factory_lib.files import write_atomically
 from factory_lib.settings.loading import Section, decode, merge
 from factory_lib.settings.plant import Plant
 from factory_lib.settings.records import (
@@ -87,6 +89,11 @@ class Paths:
         return self.data / "inbox"
 
     @property
+    def last_profile(self) -> Path:
+        """The name of the profile that a person last worked in, for notebooks."""
+        return self.data.parent / "last_profile"
+
+    @property
     def notebooks(self) -> Path:
         """The source notebooks."""
         return self.root / "notebooks"
@@ -149,38 +156,39 @@ def load(
     *,
     env: Mapping[str, str] | None = None,
     root: Path = ROOT,
+    last_used: bool = False,
 ) -> Settings:
     """Load the settings of one profile.
 
     Parameters
     ----------
-    profile : str, optional
-        ``live``, ``demo``, ``history`` or another table under ``[profiles]``; default
-        ``FACTORY_PROFILE``, else live.
+    profile, last_used : str, bool
+        A table under ``[profiles]``; default ``FACTORY_PROFILE``, else live, or, if
+        ``last_used``, the profile to ``remember``.
     env : mapping, optional
         The environment; default the process's own, over ``.env`` of the root.
     root : Path
         The checkout. ``FACTORY_HOME`` moves ``data/`` and ``runs/`` elsewhere and
-        ``FACTORY_CONFIG`` names another file; both may be relative to the checkout, so
-        that they mean the same to every process. ``FACTORY_SIMULATOR_URL`` is where a
-        simulated profile finds its providers, and ``FACTORY_CLOCK_OFFSET_S`` how far
-        its clock is from the machine's; without it, the clock goes on from where the
-        last command left it.
+        ``FACTORY_CONFIG`` names another file, both relative to the checkout.
+        ``FACTORY_SIMULATOR_URL`` is where a simulated profile finds its providers,
+        ``FACTORY_CLOCK_OFFSET_S`` how far its clock is from the machine's; without it,
+        it goes on from where the last command left it.
 
     Raises
     ------
     ConfigError
-        If the file is missing, not TOML, or has a value that cannot be.
+        If the file is missing, is not TOML or has an impossible value.
     """
     environment = {**read_dotenv(root / ".env"), **(os.environ if env is None else env)}
-    name = profile or environment.get("FACTORY_PROFILE") or DEFAULT_PROFILE
+    home = root / environment.get("FACTORY_HOME", "")
+    name = profile or environment.get("FACTORY_PROFILE") or _default(home, last_used=last_used)
     file = root / (environment.get("FACTORY_CONFIG") or "config/factory.toml")
     table = _for_profile(_read(file), name, str(file))
     spec = decode(ProfileSettings, table.pop("profile"), f"profiles.{name}", file=str(file))
     simulated = spec.origin == "simulated"
     simulator_url = environment.get("FACTORY_SIMULATOR_URL", "").rstrip("/") if simulated else ""
     table["sources"] = _sources(table["sources"], spec, simulator_url)
-    paths = _paths(root, root / environment.get("FACTORY_HOME", ""), name, simulated)
+    paths = _paths(root, home, name, simulated)
     return Settings(
         **_records(table, str(file)),
         profile=name,
@@ -193,6 +201,21 @@ def load(
         tracking_uri=environment.get("MLFLOW_TRACKING_URI", "").strip(),
         clock_offset_s=_clock_offset_s(environment, paths) if simulated else 0.0,
     )
+
+
+def remember(settings: Settings) -> None:
+    """Make this the profile that notebooks open: a command of a person works in it."""
+    file = settings.paths.last_profile
+    if not file.is_file() or file.read_text(encoding="utf-8") != settings.profile:
+        write_atomically(file, settings.profile)
+
+
+def _default(home: Path, *, last_used: bool) -> str:
+    """Return the profile that was remembered, where it is wanted and still has data, else live."""
+    with suppress(OSError):
+        name = (home / "data" / "last_profile").read_text(encoding="utf-8")
+        return name if last_used and (home / "data" / name).is_dir() else DEFAULT_PROFILE
+    return DEFAULT_PROFILE
 
 
 def _records(table: Mapping[str, Any], file: str) -> dict[str, Any]:
