@@ -23,9 +23,11 @@ import pandas as pd
 from factory_lib.context import RunContext
 from factory_lib.errors import ModelError, ModelIncompatible, ModelMissing
 from factory_lib.models.tracking import (
+    champion_folders,
     client_for,
     experiment_name,
     is_initialised,
+    is_shared,
     present_uri,
     registered_name,
 )
@@ -441,8 +443,14 @@ def import_champions(
 
 
 def has_run(ctx: RunContext, run_id: str) -> bool:
-    """Return whether the registry still has a run, and every champion its file."""
+    """Return whether the registry still has a run, and every champion its file.
+
+    Asked twice an hour, so without MLflow where the database is the profile's own.
+    """
     try:
+        if not is_shared(ctx.settings):
+            folders = champion_folders(ctx.settings, run_id)
+            return all((folder / MODEL_FILE).is_file() for folder in folders)
         with client_for(ctx, "look") as client:
             if client.get_run(run_id).info.lifecycle_stage != "active":
                 return False

@@ -11,7 +11,10 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 from factory_lib.context import RunContext
 from factory_lib.errors import ModelError, ModelMissing, RegistryUnavailable
@@ -40,6 +43,13 @@ _PLACES = {
     "logged_models": ("artifact_location",),
     "model_versions": ("source", "storage_location"),
 }
+
+_RUN = "SELECT 1 FROM runs WHERE run_uuid = ? AND lifecycle_stage = 'active'"
+_CHAMPION_PLACES = (
+    "SELECT COALESCE(v.storage_location, v.source) FROM registered_model_aliases a"
+    " JOIN model_versions v ON v.name = a.name AND v.version = a.version"
+    " WHERE a.alias = 'champion'"
+)
 
 
 def is_shared(settings: Settings) -> bool:
@@ -205,6 +215,30 @@ def present_uri(settings: Settings, uri: str) -> str:
     if former and uri.startswith(f"{former}/"):
         return _present_place(settings) + uri.removeprefix(former)
     return uri
+
+
+def champion_folders(settings: Settings, run_id: str) -> list[Path]:
+    """Return the artifact folder of each champion in the profile's own database.
+
+    Raises
+    ------
+    ModelMissing
+        If it has no such run, or there is no database.
+    RegistryUnavailable
+        If it cannot be read.
+    """
+    if not is_initialised(settings):
+        raise ModelMissing("There is no registry yet.")
+    file = settings.paths.runs / "mlflow.db"
+    try:
+        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            if not database.execute(_RUN, (run_id,)).fetchall():
+                raise ModelMissing(f"The registry has no run {run_id}.")
+            rows = database.execute(_CHAMPION_PLACES).fetchall()
+    except sqlite3.Error as error:
+        raise RegistryUnavailable(f"{file}: {_first_line(error)}") from error
+    uris = [present_uri(settings, uri) for (uri,) in rows]
+    return [Path(url2pathname(urlparse(uri).path)) for uri in uris]
 
 
 def _relocate(settings: Settings, former: str, place: str) -> None:

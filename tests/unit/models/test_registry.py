@@ -165,3 +165,13 @@ def test_a_server_full_of_others_models_hides_none_of_ours(
     monkeypatch.setattr(registry, "client_for", lambda *_: nullcontext(FullServer()))
     row = registry.versions(shared).iloc[0]
     assert (row["model"], row["alias"]) == ("ours", "champion")
+
+
+def test_a_registry_of_ones_own_is_asked_without_mlflow(
+    ctx: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged = train(ctx)
+    registry.assign(ctx, MODEL, logged.versions[MODEL], registry.CHAMPION, "better")
+    monkeypatch.setattr(registry, "client_for", None)
+    assert registry.has_run(ctx, logged.run_id)
+    assert not registry.has_run(ctx, "another")
