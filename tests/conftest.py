@@ -34,19 +34,20 @@ REAL_DATA = Path(
     os.environ.get("FACTORY_REAL_DATA", Path(__file__).parents[1] / ".." / "shared" / "data")
 ).resolve()
 
-# Files whose tests share what is costly to build go to one worker, the demo's two together.
+# Files whose tests share what is costly to build go to one worker, and start in this order:
+# the demo at once, the days that follow it when it has long ended.
 # The marks of pytest-xdist do not reach its scheduler with the pytest of the lock.
 ONE_WORKER = {
     "tests/e2e/test_demo.py": "demo",
     "tests/e2e/test_looking.py": "demo",
-    "tests/e2e/test_three_days.py": "three days",
+    "tests/unit/models/test_champions.py": "champions",
+    "tests/unit/models/test_retrain_trigger.py": "training",
+    "tests/unit/models/test_prediction.py": "prediction",
+    "tests/unit/models/test_forecasters.py": "forecasters",
     "tests/faults/test_http_faults.py": "http faults",
     "tests/unit/importers/test_real_files.py": "real files",
-    "tests/unit/models/test_champions.py": "champions",
-    "tests/unit/models/test_forecasters.py": "forecasters",
-    "tests/unit/models/test_prediction.py": "prediction",
-    "tests/unit/models/test_retrain_trigger.py": "training",
     "tests/unit/monitoring/test_health.py": "health",
+    "tests/e2e/test_three_days.py": "three days",
 }
 
 
@@ -58,10 +59,18 @@ class SharedFixtures(LoadScopeScheduling):
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedFixtures:
-    """Schedule by groups, whatever ``--dist`` says."""
+    """Schedule by groups in the order of collection, whatever the options say."""
     gone = [file for file in ONE_WORKER if not (config.rootpath / file).exists()]
     assert not gone, f"no longer there: {gone}"
+    config.option.loadscopereorder = False
     return SharedFixtures(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the groups before the rest, which stays in its random order."""
+    order = {file: number for number, file in enumerate(ONE_WORKER)}
+    items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(order)))
 
 
 class DemoWorld:
