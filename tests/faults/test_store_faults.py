@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,9 +33,10 @@ from factory_lib.store import influx as influx_backend
 from factory_lib.store import lineprotocol
 from factory_lib.store.base import Store, WriteResult
 from factory_lib.store.copying import backup, restore
-from factory_lib.store.influx import InfluxBackend
+from factory_lib.store.influx import InfluxBackend, create_bucket
 from factory_lib.store.sqlite import SqliteBackend
 from tests.support import influx_double as double
+from tests.support.influx_double_points import Bucket
 
 CATALOGUE = default_catalogue()
 
@@ -222,8 +224,9 @@ def influx_store(
     *,
     bucket: str = double.BUCKET,
     token: str = double.TOKEN,
+    org: str = double.ORG,
 ) -> Store:
-    where = InfluxSettings(server.url, double.ORG, bucket)
+    where = InfluxSettings(server.url, org, bucket)
     return Store(InfluxBackend(where, Secret(token), "real", folder, CATALOGUE), CATALOGUE)
 
 
@@ -251,17 +254,58 @@ class TestInflux:
             with pytest.raises(StoreUnavailable, match="does not answer"):
                 InfluxBackend(where, Secret("abc"), "real", tmp_path, CATALOGUE)
 
-    @pytest.mark.parametrize(
-        ("bucket", "token", "status"),
-        [("nowhere", double.TOKEN, "404"), (double.BUCKET, "wrong", "401")],
-        ids=["unknown-bucket", "wrong-token"],
-    )
-    def test_a_refusal_names_the_status_and_not_the_token(
-        self, server: double.InfluxDouble, tmp_path: Path, bucket: str, token: str, status: str
+    @pytest.mark.parametrize("setting", ["token", "bucket", "org"])
+    def test_a_refusal_names_the_setting_and_not_the_token(
+        self, server: double.InfluxDouble, tmp_path: Path, setting: str
     ) -> None:
-        with pytest.raises(StoreUnavailable, match=f"answered {status}") as caught:
-            influx_store(server, tmp_path, bucket=bucket, token=token)
-        assert token not in str(caught.value)
+        with pytest.raises(ConfigError, match=f"INFLUXDB_V2_{setting.upper()}") as caught:
+            influx_store(server, tmp_path, **{setting: "wrong"})
+        assert double.TOKEN not in str(caught.value)
+        assert ("wrong" in str(caught.value)) == (setting != "token")
+
+    def test_a_bucket_that_forgets_is_refused_by_the_first_write(
+        self, server: double.InfluxDouble, tmp_path: Path
+    ) -> None:
+        server.buckets["short"] = Bucket({"everySeconds": 3600})
+        with pytest.raises(ConfigError, match=r"INFLUXDB_V2_BUCKET.* outside retention policy"):
+            influx_store(server, tmp_path, bucket="short")
+
+    def test_a_page_that_is_not_influxdb_is_an_address_to_correct(
+        self, server: double.InfluxDouble, tmp_path: Path
+    ) -> None:
+        where = InfluxSettings(f"{server.url}/elsewhere", double.ORG, double.BUCKET)
+        with pytest.raises(ConfigError, match="INFLUXDB_V2_URL"):
+            InfluxBackend(where, Secret(double.TOKEN), "real", tmp_path, CATALOGUE)
+
+    @pytest.mark.parametrize("setting", ["token", "org"])
+    def test_what_no_bucket_can_be_made_with_is_named(
+        self, server: double.InfluxDouble, tmp_path: Path, setting: str
+    ) -> None:
+        names = {"token": double.TOKEN, "org": double.ORG} | {setting: "wrong"}
+        where = InfluxSettings(server.url, names["org"], "new")
+        with pytest.raises(ConfigError, match=f"INFLUXDB_V2_{setting.upper()}"):
+            create_bucket(where, Secret(names["token"]))
+        assert "new" not in server.buckets
+
+    def test_a_made_bucket_forgets_nothing_and_has_long_shards(
+        self, server: double.InfluxDouble, tmp_path: Path
+    ) -> None:
+        where = InfluxSettings(server.url, double.ORG, "new")
+        made = [create_bucket(where, Secret(double.TOKEN)) for _ in range(2)]
+        assert made == [True, False]
+        assert server.buckets["new"].rule["everySeconds"] == 0
+        assert server.buckets["new"].rule["shardGroupDurationSeconds"] == 52 * 7 * 86400
+
+    def test_a_probe_writes_into_meta_only_and_leaves_the_stamps(
+        self, server: double.InfluxDouble, tmp_path: Path
+    ) -> None:
+        where = InfluxSettings(server.url, double.ORG, double.BUCKET)
+        token = Secret(double.TOKEN)
+        with closing(InfluxBackend(where, token, "real", tmp_path, CATALOGUE, lazy=True)) as lazy:
+            lazy.probe()
+        influx_store(server, tmp_path).close()
+        influx_store(server, tmp_path).close()
+        assert {key[0] for key in server.buckets[double.BUCKET].series} == {"meta"}
 
     @pytest.mark.parametrize(
         "token", ["", "two words", "tab\tinside", "secret\nX-Header: 1"], ids=repr
@@ -305,7 +349,7 @@ class TestInflux:
         self, server: double.InfluxDouble, influx: Store
     ) -> None:
         server.failing = 500
-        with pytest.raises(StoreUnavailable, match="shard-group-duration"):
+        with pytest.raises(StoreUnavailable, match="factory store create"):
             influx.write(prices(10), run_id="a")
 
     def test_another_type_of_field_is_refused_aloud(self, influx: Store) -> None:

@@ -24,6 +24,7 @@ from tests.support.influx_double_flux import FluxError, run
 from tests.support.influx_double_points import Bucket, LineError
 
 ORG, TOKEN, BUCKET = "factory", "a-token-of-the-double", "factory"
+ORG_ID = "0000000000000001"
 
 
 class InfluxDouble(ThreadingHTTPServer):
@@ -132,16 +133,23 @@ class _Handler(BaseHTTPRequestHandler):
                 "message": "ready for queries and writes",
             }
         if path == "/api/v2/orgs":
-            return 200, {"orgs": [{"id": "0000000000000001", "name": ORG}]}
+            known = query.get("org", ORG) == ORG
+            return 200, {"orgs": [{"id": ORG_ID, "name": ORG}] if known else []}
         if path == "/api/v2/buckets":
             return 200, {
-                "buckets": [_described(n) for n in self.server.buckets if query.get("name", n) == n]
+                "buckets": [
+                    _described(name, bucket)
+                    for name, bucket in self.server.buckets.items()
+                    if query.get("name", name) == name
+                ]
             }
         raise _Refused(404, "not found", "path not found")
 
     def _post(
         self, path: str, query: dict[str, str], body: bytes
     ) -> tuple[int, bytes | dict[str, Any] | None]:
+        if query.get("org", ORG) != ORG:
+            raise _Refused(404, "not found", f'organization name "{query["org"]}" not found')
         if path == "/api/v2/write":
             self._write(self._bucket(query.get("bucket", "")), query, body)
             return 204, None
@@ -152,9 +160,10 @@ class _Handler(BaseHTTPRequestHandler):
             except FluxError as error:
                 raise _Refused(400, "invalid", f"compilation failed: {error}") from None
         if path == "/api/v2/buckets":
-            name = json.loads(body)["name"]
-            self.server.buckets[name] = Bucket()
-            return 201, _described(name)
+            asked = json.loads(body)
+            bucket = Bucket(*asked["retentionRules"])
+            self.server.buckets[asked["name"]] = bucket
+            return 201, _described(asked["name"], bucket)
         raise _Refused(404, "not found", "path not found")
 
     def _delete(self, path: str, query: dict[str, str], body: bytes) -> tuple[int, None]:
@@ -178,6 +187,8 @@ class _Handler(BaseHTTPRequestHandler):
             conflict = bucket.write(body, query.get("precision", "ns"))
         except LineError as error:
             raise _Refused(400, "invalid", f"unable to parse {error}") from None
+        if conflict and "retention" in conflict:
+            raise _Refused(422, "unprocessable entity", conflict)
         if conflict:
             raise _Refused(
                 422,
@@ -189,14 +200,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def _described(name: str) -> dict[str, Any]:
-    return {
-        "id": name,
-        "orgID": "0000000000000001",
-        "name": name,
-        "type": "user",
-        "retentionRules": [],
-    }
+def _described(name: str, bucket: Bucket) -> dict[str, Any]:
+    rules = [bucket.rule]
+    return {"id": name, "orgID": ORG_ID, "name": name, "type": "user", "retentionRules": rules}
 
 
 def main() -> None:

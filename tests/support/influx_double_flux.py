@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from tests.support.influx_double_points import Bucket
 
-_TOKEN = re.compile(r'\s*("(?:\\.|[^"\\])*"|==|!=|and\b|or\b|[()\[\]]|[\w.]+)')
+_TOKEN = re.compile(r'\s*("(?:\\.|[^"\\])*"|/(?:\\.|[^/\\])+/|=~|==|!=|and\b|or\b|[()\[\]]|[\w.]+)')
 _TYPES = {
     "float": "double",
     "string": "string",
@@ -139,7 +139,7 @@ def _condition(text: str) -> Callable[[Mapping[str, str]], bool]:
     """Compile ``(r) => r.a == "x" or (r["b"] != "y" and ...)`` by recursive descent."""
     match = re.fullmatch(r"\s*fn:\s*\(r\)\s*=>\s*(.*)", text, re.DOTALL)
     tokens = _TOKEN.findall(match[1]) if match else []
-    if not match or "".join(tokens) != re.sub(r'\s+(?=(?:[^"]*"[^"]*")*[^"]*$)', "", match[1]):
+    if not match or re.sub(r"\s", "", "".join(tokens)) != re.sub(r"\s", "", match[1]):
         raise FluxError(f"cannot parse filter {text.strip()!r}")
     test = _either(tokens)
     if tokens:
@@ -179,13 +179,17 @@ def _comparison(tokens: list[str]) -> Callable[[Mapping[str, str]], bool]:
             column = _texts(quoted)[0]
         else:
             column = name.removeprefix("r.")
-        operator, value = tokens.pop(0), _texts(tokens.pop(0))[0]
+        operator, literal = tokens.pop(0), tokens.pop(0)
+        if operator == "=~":
+            pattern = re.compile(literal[1:-1])
+            return lambda record: bool(pattern.search(record.get(column, "")))
+        value = _texts(literal)[0]
     except IndexError:
         raise FluxError("unexpected end of filter") from None
     if operator == "==":
         return lambda record: record.get(column) == value
-    if operator == "!=":
-        return lambda record: record.get(column) != value
+    if operator == "!=":  # of a tag that is not there, storage knows ""
+        return lambda record: record.get(column, "") != value
     raise FluxError(f"unknown operator {operator}")
 
 

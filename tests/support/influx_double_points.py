@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -54,9 +56,16 @@ class Bucket:
     """Series by measurement and tags, then field.
 
     Each field of a measurement has the type of its first value.
+
+    Parameters
+    ----------
+    rule : mapping, optional
+        Retention as the server names it: ``everySeconds`` (0: for ever) and
+        ``shardGroupDurationSeconds``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rule: Mapping[str, Any] | None = None) -> None:
+        self.rule = {"type": "expire", "everySeconds": 0, **(rule or {})}
         self.series: dict[Key, dict[str, Column]] = {}
         self.types: dict[tuple[str, str], str] = {}
 
@@ -72,6 +81,12 @@ class Bucket:
         """
         keys, names, raws, times = _parse(body)
         times = times * (10**9 // _PER_SECOND[precision])
+        kept_s = self.rule["everySeconds"]
+        if kept_s and (old := times < (time.time() - kept_s) * 10**9).any():
+            return (
+                f"failure writing points to database: partial write: dropped {old.sum()} points "
+                f"outside retention policy of duration {kept_s}s"
+            )
         group, found = _grouped(keys, names)
         order = np.argsort(group, kind="stable")
         edges = np.r_[0, np.flatnonzero(np.diff(group[order])) + 1, len(order)]

@@ -8,6 +8,7 @@ import gzip
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -22,16 +23,19 @@ from factory_lib.files import write_atomically
 from factory_lib.models import registry
 from factory_lib.results import JobResult
 from factory_lib.runs import records
+from factory_lib.settings import Settings
 from factory_lib.settings.records import StoreSettings
 from factory_lib.state import alerts, calls
-from factory_lib.store import copying, open_store
+from factory_lib.store import copying, create_store, open_store
 
 COMPRESS_AFTER = timedelta(days=2)
 TICKS_KEPT = timedelta(days=400)  # rolled up by day: a year of them is small
 
 
-def copy_to(ctx: RunContext, backend: Literal["sqlite", "influx"]) -> pd.DataFrame:
-    """Copy everything into the other backend of this profile.
+def copy_to(
+    ctx: RunContext, backend: Literal["sqlite", "influx"], bucket: str = ""
+) -> pd.DataFrame:
+    """Copy everything into another backend of this profile, or into another bucket.
 
     Returns
     -------
@@ -41,13 +45,30 @@ def copy_to(ctx: RunContext, backend: Literal["sqlite", "influx"]) -> pd.DataFra
     Raises
     ------
     BadInput
-        If ``backend`` is the one in use.
+        If that is the one in use.
     """
-    if backend == ctx.settings.store.backend:
+    place = _in_bucket(ctx.settings, bucket).influx
+    if backend == ctx.settings.store.backend and place == ctx.settings.influx:
         raise BadInput(f"Profile {ctx.profile} already uses {backend}.")
-    settings = structs.replace(ctx.settings, store=StoreSettings(backend))
+    settings = structs.replace(ctx.settings, store=StoreSettings(backend), influx=place)
     with closing(open_store(settings)) as target:
         return copying.copy(ctx.store, target)
+
+
+def make_store(settings: Settings, bucket: str = "") -> dict[str, str | bool]:
+    """Make the store where it is missing; return what and where it is, and whether it was made."""
+    settings = _in_bucket(settings, bucket)
+    made = create_store(settings)
+    influx = settings.store.backend == "influx"
+    where = settings.influx.bucket if influx else str(settings.paths.store)
+    return {"backend": settings.store.backend, "store": where, "made": made}
+
+
+def _in_bucket(settings: Settings, bucket: str) -> Settings:
+    """Return the settings with another bucket of InfluxDB, where one is named."""
+    if not bucket:
+        return settings
+    return structs.replace(settings, influx=replace(settings.influx, bucket=bucket))
 
 
 # -- maintenance --------------------------------------------------------------------------

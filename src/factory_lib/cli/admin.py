@@ -37,6 +37,9 @@ ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 LONGEST_SILENCE_H = 8784.0  # a year; what is to be silent for longer is better mended
 
 commands = click.Group()
+bucket_option = click.option(
+    "--bucket", default="", help="A bucket of InfluxDB other than INFLUXDB_V2_BUCKET."
+)
 
 
 @commands.command("doctor")
@@ -210,10 +213,25 @@ def _confirm(question: str) -> None:
     required=True,
     help="The backend that receives everything.",
 )
+@bucket_option
 @in_context()
-def copy(ctx: RunContext, backend: Literal["sqlite", "influx"]) -> pd.DataFrame:
-    """Copy the store into the other backend; repeating it completes it."""
-    return maintenance.copy_to(ctx, backend)
+def copy(ctx: RunContext, backend: Literal["sqlite", "influx"], bucket: str) -> pd.DataFrame:
+    """Copy the store into another backend; repeating it completes it."""
+    return maintenance.copy_to(ctx, backend, bucket)
+
+
+@commands.group("store")
+@common_options
+def store_commands(profile: str | None, as_json: bool) -> None:
+    """Make the profile's store, a file or an InfluxDB bucket."""
+
+
+@store_commands.command("create")
+@bucket_option
+@common_options
+def create(profile: str | None, bucket: str, as_json: bool) -> None:
+    """Make the store where it is missing: in InfluxDB a bucket that keeps all it gets."""
+    write_rows([maintenance.make_store(factory_settings.load(profile), bucket)], as_json)
 
 
 @commands.group("cron")

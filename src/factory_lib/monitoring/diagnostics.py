@@ -315,9 +315,12 @@ def _champions(state: State, now: datetime) -> DiagnosticCheck:
 
 
 def _store(settings: Settings) -> DiagnosticCheck:
+    """Count what the store holds; where a server keeps it, also try a write beside the values."""
     try:
         with closing(open_store(settings, lazy=True)) as store:
             rows = store.inventory()["rows"].sum()
+            if probe := getattr(store.backend, "probe", None):
+                probe()
     except FactoryError as error:
         return DiagnosticCheck("store", "fail", error.message, error.next_step)
     finding = f"{settings.store.backend}, {store.origin}, {rows:,} rows"

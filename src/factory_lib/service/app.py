@@ -16,7 +16,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from factory_lib.errors import BadInput, FactoryError, MachineError, NotThere, StoreUnavailable
+from factory_lib.errors import (
+    BadInput,
+    ConfigError,
+    FactoryError,
+    MachineError,
+    NotThere,
+    StoreUnavailable,
+)
 from factory_lib.failures import Explained
 from factory_lib.planning.documents import plans_folder
 from factory_lib.service import answers, metrics, pages
@@ -125,7 +132,7 @@ def _route(
 def _failure(request: Request, error: FactoryError, error_type: str) -> Response:
     """Return the status and the words of an error, with its next step."""
     status = 503 if isinstance(error, (StoreUnavailable, MachineError)) else 500
-    if isinstance(error, BadInput):
+    if isinstance(error, BadInput) and not isinstance(error, ConfigError):
         status = 404 if isinstance(error, NotThere) else 400
     if error_type == "text/html" and request.url.path in pages.PAGES:
         page = pages.failure(error.message, error.next_step)

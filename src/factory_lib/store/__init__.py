@@ -17,9 +17,28 @@ def open_store(settings: Settings, *, lazy: bool = False) -> Store:
     OriginMismatch, SchemaMismatch
         If it belongs to another world or version.
     ConfigError
-        If the environment does not say where InfluxDB is.
+        If the environment does not say where InfluxDB is, or InfluxDB refuses what it says.
     """
     return Store(_backend(settings, lazy), settings.catalogue)
+
+
+def create_store(settings: Settings) -> bool:
+    """Make and stamp the profile's store where it is missing; return whether it was.
+
+    In InfluxDB that is a bucket without retention and with long shards.
+
+    Raises
+    ------
+    ConfigError
+        If InfluxDB's token may not make buckets, or the bucket does not keep all it gets.
+    """
+    missing = not settings.paths.store.is_file()
+    if settings.store.backend == "influx":
+        from factory_lib.store.influx import create_bucket
+
+        missing = create_bucket(settings.influx, settings.secrets.influxdb_v2_token)
+    open_store(settings).close()
+    return missing
 
 
 def _backend(settings: Settings, lazy: bool) -> Backend:

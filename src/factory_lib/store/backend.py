@@ -165,17 +165,20 @@ class Backend(Protocol):
         """Release files and connections."""
 
 
-def check_stamps(where: object, stamps: dict[str, str], origin: str) -> None:
+def check_stamps(where: object, stamps: dict[str, str], origin: str, layout: str = "") -> None:
     """Compare a store's own stamps with those that are expected.
+
+    ``layout`` is what the backend adds to the number of the schema.
 
     Raises
     ------
     SchemaMismatch, OriginMismatch
         If they differ.
     """
-    if stamps.get("schema") != str(SCHEMA_VERSION):
+    schema = f"{SCHEMA_VERSION}{layout}"
+    if stamps.get("schema") != schema:
         raise SchemaMismatch(
-            f"{where} has schema {stamps.get('schema')}, this version writes {SCHEMA_VERSION}.",
+            f"{where} has schema {stamps.get('schema')}, this version writes {schema}.",
             next_step="Use the version that wrote it, or move the store away.",
         )
     if stamps.get("world") != origin:

@@ -15,8 +15,9 @@ from factory_lib.slots import Slots, from_index, number_runs
 from factory_lib.store.backend import NAT, Rows, as_texts, encode
 
 BATCH_LINES = 50_000
-# the text field beside a value's own: when it could be known, and by which run it came
-ABOUT = "_about"
+# The measurement of all that is known of values and forecasts beside their numbers: when
+# they could be known, and by which run they came.
+ABOUT = "about"
 RUN_S = 30 * DAY_S  # no run of slots goes on beyond a multiple of this
 # One request goes no further: a bucket keeps a week in a shard by default,
 # and a hundred new shards are a second or two of the server's time, ten years of them
@@ -60,9 +61,9 @@ def text_field(text: str) -> str:
 def value_lines(rows: Rows, catalogue: Catalogue) -> Iterator[bytes]:
     """Yield values as batches of lines: a float field per series, the time is ``start``.
 
-    Tags are place, source, kind, res and rev. What else is known of a value stands in a
-    text field beside it, written once for each run of consecutive slots that share it:
-    ``mode, time;retrieved;updated;run``.
+    Tags are place, source, kind, res and rev. What else is known of a value is a text of
+    measurement ``ABOUT``, written once for each run of consecutive slots that share it,
+    just before its first value: ``mode, time;retrieved;updated;run``.
     Lines go out in order, so an interrupted write leaves whole heads of runs, and what
     completes it later starts runs of its own. No batch reaches over a multiple of
     ``REQUEST_S``.
@@ -86,19 +87,18 @@ def _value_lines(rows: Rows, catalogue: Catalogue) -> Iterator[bytes]:
             "res": resolution_s,
             "rev": rev,
         }
-        heads.append(f"{head(catalogue[series].measurement, tags)} {series}=")
+        about = head(ABOUT, {"series": series, **tags}) + " about="
+        heads.append((about, f"{head(catalogue[series].measurement, tags)} {series}="))
     first, texts = _runs(rows, kind)
-    series_of = rows.dimension("series")[first]
-    abouts = [
-        f",{series}{ABOUT}={text_field(text)} "
-        for series, text in zip(series_of, texts, strict=True)
-    ]
+    begun = zip(kind[first].tolist(), texts, rows["start"][first].tolist(), strict=True)
+    abouts = [f"{heads[code][0]}{text_field(text)} {time}\n" for code, text, time in begun]
     at = np.zeros(len(rows), dtype=np.int64)
     at[first] = np.arange(1, len(abouts) + 1)
     yield from _batches(
-        _pick(heads, kind),
+        _pick(["", *abouts], at),
+        _pick([value_head for _, value_head in heads], kind),
         pa.array(rows["value"]).cast(pa.string()),
-        _pick([" ", *abouts], at),
+        _pick([" "], np.zeros(len(rows), dtype=np.int64)),
         pa.array(rows["start"]).cast(pa.string()),
     )
 
@@ -127,8 +127,8 @@ def _runs(rows: Rows, kind: Slots) -> tuple[Slots, list[str]]:
 def expand(rows: Rows, heads: Rows, texts: pa.Array) -> Rows:
     """Give each value the text of its run; a value that belongs to none is left out.
 
-    ``heads`` and the coded Arrow column ``texts`` are the text fields of the same
-    channels, from ``RUN_S`` before the rows on.
+    ``heads`` and the coded Arrow column ``texts`` are the texts of the same channels, from
+    ``RUN_S`` before the rows on.
     """
     text = _text_codes(rows, heads, texts.indices.to_numpy())
     rows = rows.take(text >= 0)
@@ -168,7 +168,8 @@ def lead_minutes(target: Slots, issued: Slots, resolution_s: Slots) -> Slots:
 def forecast_lines(rows: Rows) -> Iterator[bytes]:
     """Yield forecasts as batches of lines.
 
-    Tags are series, place, model, res and lead_min; the time is ``issued_at``.
+    Tags are series, place, model, res and lead_min; the time is ``issued_at``. Tier and
+    run are texts of measurement ``ABOUT``, on a line before.
     """
     lead = lead_minutes(rows["start"], rows["issued_at"], rows.dimension("resolution_s"))
     identity = pd.DataFrame({"channel": rows["channel"], "lead": lead})
@@ -183,16 +184,19 @@ def forecast_lines(rows: Rows) -> Iterator[bytes]:
             "res": resolution_s,
             "lead_min": minutes,
         }
-        heads.append(head("forecasts", tags) + " p50=")
-    columns = [_pick(heads, kind), pa.array(rows["p50"]).cast(pa.string())]
+        heads.append((head(ABOUT, tags) + " tier=", head("forecasts", tags) + " p50="))
+    times = pa.array(rows["issued_at"]).cast(pa.string())
+    blank = _pick([" "], np.zeros(len(rows), dtype=np.int64))
+    columns = [_pick([about for about, _ in heads], kind)]
+    for name, prefix in (("tier", ""), ("run", ",run=")):
+        codes, texts = pd.factorize(rows[name])
+        columns.append(_pick([prefix + text_field(text) for text in texts], codes))
+    columns += [blank, times, _pick([f"\n{value_head}" for _, value_head in heads], kind)]
+    columns.append(pa.array(rows["p50"]).cast(pa.string()))
     for name in ("p10", "p90"):
         texts = pa.array(rows[name], mask=np.isnan(rows[name])).cast(pa.string())
         columns.append(pc.fill_null(pc.binary_join_element_wise(f",{name}=", texts, ""), ""))
-    for name in ("tier", "run"):
-        codes, texts = pd.factorize(rows[name])
-        columns.append(_pick([f",{name}={text_field(text)}" for text in texts], codes))
-    times = pa.array(rows["issued_at"]).cast(pa.string())
-    yield from _batches(*columns, _pick([" "], np.zeros(len(rows), dtype=np.int64)), times)
+    yield from _batches(*columns, blank, times)
 
 
 def verdict_lines(rows: pd.DataFrame, numbers: list[int]) -> bytes:

@@ -155,7 +155,7 @@ class TestFlux:
         "tail",
         [
             "|> map(fn: (r) => r)",
-            "|> filter(fn: (r) => r.t =~ /a/)",
+            '|> filter(fn: (r) => r.t > "a")',
             '|> filter(fn: (r) => r.t == "a" and)',
             '|> pivot(rowKey: ["t"], columnKey: ["_field"], valueColumn: "_value")',
         ],
