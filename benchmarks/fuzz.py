@@ -28,7 +28,7 @@ from benchmarks._mutation import mutate, touched
 from benchmarks._wire import Wire, serving
 from factory_lib import settings as factory_settings
 from factory_lib import sources
-from factory_lib.catalogue import Measurement, default_catalogue
+from factory_lib.catalogue import Kind, Measurement, default_catalogue
 from factory_lib.clock import day_bounds, from_epoch
 from factory_lib.errors import FactoryError
 from factory_lib.importers.check import check
@@ -55,7 +55,7 @@ class Case:
     """One question to one client, the answers it got, and the rows they hold."""
 
     source: str
-    what: str  # prices, weather, history, climate, forecast, day ahead
+    what: str  # prices, weather, history, climate, forecast, day ahead, runs
     start: datetime
     end: datetime
     now: datetime
@@ -78,6 +78,8 @@ def cases() -> list[Case]:
         now = (end + timedelta(hours=16)).replace(minute=50)
         found += [Case(name, "prices", start, end, now) for name in ("ree", "omie", "esios")]
         found.append(Case("energy_charts", "day ahead", start, end, now))
+        found.append(Case("open_meteo_runs", "runs", start, end, now))
+        found.append(Case("open_meteo_runs", "runs", now, now + timedelta(days=7), now))
         found.append(Case("esios", "prices", start, end, now, {**KEYS, "ESIOS_TOKEN": ""}))
         last = now.replace(minute=0)
         found.append(Case("aemet", "weather", last - timedelta(hours=23), last, now))
@@ -171,6 +173,8 @@ class Bench:
                 return client.forecast(names, client.places()[0])
             if case.what == "day ahead":  # what is neither a mean of quarters nor a sum
                 return client.fetch(DAY_AHEAD, "FR", case.start, case.end)
+            if case.what == "runs":
+                return client.fetch(client.serves, "ES", case.start, case.end)
             return client.fetch(
                 _series(client, case.what), client.places()[0], case.start, case.end
             )
@@ -191,6 +195,10 @@ class Bench:
                 requests_per_minute=10**8,
                 requests_per_day=0,
                 subscribed=subscribed,
+                # one point each, whose value is the mean
+                points={
+                    name: dict([*points.items()][:1]) for name, points in limits.points.items()
+                },
             )
             for name, limits in loaded.sources.items()
         }
@@ -212,6 +220,9 @@ def rows_of(frame: pd.DataFrame) -> Truth:
         key = frame[["series", "place", "model", "resolution_s", "target_start", "tier"]]
         return dict(zip(key.itertuples(index=False, name=None), frame["p50"], strict=True))
     key = frame[["series", "place", "source", "kind", "resolution_s", "start"]]
+    # a forecast of an archive has an issue for each lead
+    is_forecast = frame["kind"] == Kind.FORECAST
+    key = key.assign(issue=frame["provider_updated_at"].astype("str").where(is_forecast, ""))
     return dict(zip(key.itertuples(index=False, name=None), frame["value"], strict=True))
 
 

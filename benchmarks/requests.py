@@ -45,6 +45,7 @@ LONGEST = {
 }  # days that one request may ask for, as the providers document it
 FIRST_LOAD = datetime(2021, 12, 31, 23, tzinfo=UTC)
 FORECAST_TYPES = 11  # load, sun and wind of three countries, in two of them wind at sea too
+RUNS_SINCE = CATALOGUE["es_wind_speed_100m_forecast_ms"].since
 WINDOW_DAYS, PRICE = 300, "pvpc_eur_mwh"
 
 
@@ -157,6 +158,7 @@ def run(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     spacing = factory_settings.load("live", env={}).sources["ree"].spacing_s
     load_days = (market_day(NOW) - market_day(FIRST_LOAD)).days
     long_requests = fewest(list(range(load_days)), LONGEST["open_meteo"])
+    runs_days = (market_day(NOW) - market_day(RUNS_SINCE)).days
     price_days = (market_day(NOW) - market_day(prices_since)).days
     figures = {
         "prices_issued": sum(prices.values()),
@@ -166,6 +168,7 @@ def run(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
         "first_load_issued": sum(first.values()),
         "first_load_minimum": fewest(list(range(load_days)), LONGEST["ree"])
         + long_requests * (1 + FORECAST_TYPES)
+        + fewest(list(range(runs_days)), LONGEST["open_meteo"]) * 2  # wind and sun of the country
         + 1,  # the last days of the weather, which the archive has later
         "first_load_minutes": first_s / 60,
         "wall_ratio": seconds / (prices["ree"] * spacing),

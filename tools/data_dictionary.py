@@ -26,7 +26,8 @@ STEPS = {900: "quarter-hours", 3600: "hours", 86400: "UTC days"}
 def known(rule: Publication) -> str:
     """Return a publication rule in words."""
     if isinstance(rule, DayAhead):
-        return f"the day before, {rule.at:%H:%M}"
+        day = "the day before" if rule.days == 1 else f"{rule.days} days before"
+        return f"{day}, {rule.at:%H:%M}"
     assert isinstance(rule, AfterSlot)
     hours = rule.delay.total_seconds() / 3600
     return f"{hours / 24:g} d after the slot" if hours >= 24 else f"{hours:g} h after the slot"

@@ -59,18 +59,19 @@ class Cadence:
 
 @dataclass(frozen=True)
 class DayAhead:
-    """Published for a whole market day on the day before, at a local wall time."""
+    """Published for a whole market day some ``days`` before it, at a local wall time."""
 
     at: time
+    days: int = 1
 
     def available_at(self, start: datetime, resolution_s: int) -> datetime:
         """Return when a slot starting at ``start`` can first be known."""
-        return local_instant(market_day(start) - timedelta(days=1), self.at)
+        return local_instant(market_day(start) - timedelta(days=self.days), self.at)
 
     def known_until(self, now: datetime) -> datetime:
         """Return the end (UTC) of what can be known at ``now``."""
         today = market_day(now)
-        days = 2 if now >= local_instant(today, self.at) else 1
+        days = self.days + (now >= local_instant(today, self.at))
         return day_start(today + timedelta(days=days))
 
 
@@ -124,8 +125,8 @@ class Series:
     publication_by_source : mapping of str to rule
         Sources that publish sooner or later than their kind.
     forecast_of, area : str
-        Set where the values are day-ahead forecasts: the series and place under which
-        the store keeps them among its forecasts.
+        Set where the values are forecasts: the series and place under which the store
+        keeps them among its forecasts.
     """
 
     name: str
@@ -277,6 +278,27 @@ def _day_ahead(area: str, country: str, quantity: str, high: float) -> Series:
     )
 
 
+def _weather_ahead(quantity: str, unit: str, description: str, high: float) -> Series:
+    # The archive of model runs holds ECMWF's wind at 100 m from April 2024 on
+    # (https://open-meteo.com/en/docs/previous-runs-api).
+    name, _, suffix = quantity.rpartition("_")
+    return Series(
+        f"es_{name}_forecast_{suffix}",
+        Measurement.PRICES,
+        unit,
+        description,
+        0.0,
+        high,
+        HOURLY,
+        {Kind.FORECAST: DayAhead(FORECAST_FROM, days=WEATHER_DAYS_AHEAD)},
+        ("open_meteo_runs",),
+        since=day_start(date(2024, 4, 1)),
+        grace=timedelta(hours=8),
+        forecast_of=quantity,
+        area="ES",
+    )
+
+
 def own_series(
     name: str,
     unit: str,
@@ -300,8 +322,9 @@ def own_series(
 
 
 FORECAST_FROM = time(10)  # local wall time of the day before from which forecasts are asked for
-# The name under which a provider's day-ahead forecasts are stored, where it is not its own.
-FORECAST_MODELS: Mapping[str, str] = {"esios": "ree"}
+WEATHER_DAYS_AHEAD = 7  # for which wind and sun of the country are forecast
+# The name under which a provider's forecasts are stored, where it is not its own.
+FORECAST_MODELS: Mapping[str, str] = {"esios": "ree", "open_meteo_runs": "open_meteo"}
 # Highest values (MW) with a margin above the records and the installed power of 2026.
 _DAY_AHEAD = (
     ("ES", "Spain", {"load": 80_000.0, "wind": 40_000.0, "solar": 60_000.0}),
@@ -385,6 +408,8 @@ _ENTRIES = (
         for area, country, limits in _DAY_AHEAD
         for quantity, high in limits.items()
     ),
+    _weather_ahead("wind_speed_100m_ms", "m/s", "Wind at 100 m where Spain has wind power", 60.0),
+    _weather_ahead("solar_radiation_wm2", "W/m²", "Radiation where Spain has solar power", 1400.0),
 )
 
 

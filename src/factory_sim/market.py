@@ -96,6 +96,27 @@ class Market:
         height = self._climate.sun(middle, 39.0, -3.7)
         return _SOLAR_MW * height**1.15 * (1 - 0.55 * self._climate.cloud_share(middle))
 
+    def wind_speed_100m_ms(self, at_s: Ints, place: str = "") -> Floats:
+        """Return the wind that gives the country's wind power; each place is off by its own."""
+        share = self.wind_mw(at_s) / _WIND_MW
+        local = 0.8 * self._noise.smooth(f"wind/{place}", at_s, 9 * HOUR_S) if place else 0.0
+        return floats(np.maximum(15.0 * share**0.45 + local, 0.0))
+
+    def solar_radiation_wm2(self, starts: Ints, place: str = "") -> Floats:
+        """Return the radiation (mean of the hour) under the clouds that dim the solar power."""
+        latitude, longitude = map(float, place.split(",")) if place else (39.0, -3.7)
+        middle = starts + HOUR_S // 2
+        height = self._climate.sun(middle, latitude, longitude)
+        clear = 1098 * height * np.exp(-0.057 / np.maximum(height, 0.01))
+        return floats(clear * (1 - 0.55 * self._climate.cloud_share(middle)))
+
+    def weather_forecast(self, quantity: str, starts: Ints, run_s: Ints, place: str) -> Floats:
+        """Return wind or radiation of a place as runs of a weather model forecast it."""
+        truth = getattr(self, quantity)(starts, place)
+        lead_days = np.maximum(starts - run_s, 0) / DAY_S
+        error = 0.12 * np.sqrt(lead_days) * self._noise.normal(f"run/{quantity}", run_s)
+        return floats(np.maximum(truth * (1 + error), 0.0))
+
     def gas_eur_mwh(self, at_s: Ints) -> Floats:
         """Return the gas price: slow, without a pull to any year's season."""
         slow = self._noise.layers(

@@ -47,15 +47,13 @@ def answer(ask: Ask) -> Answer:
         reason = "Minutely API request limit exceeded. Please try again in one minute."
         return as_json({"error": True, "reason": reason})
     try:
-        latitude = _coordinate(ask, "latitude", 90)
-        longitude = _coordinate(ask, "longitude", 180)
+        latitude, longitude = coordinates(ask)[0]
         offset_s = _offset_s(ask)
-        first, last = _window(ask)
+        first, last = window_of(ask, _earliest(ask))
         names = _names(ask)
     except Refusal as refusal:
         return as_json({"error": True, "reason": str(refusal)}, 400)
-    start = epoch(datetime(first.year, first.month, first.day, tzinfo=UTC)) - offset_s
-    times = start + np.arange(((last - first).days + 1) * 24, dtype=np.int64) * HOUR_S
+    times = hours_of(first, last) - offset_s
     in_ms = ask.get("wind_speed_unit") == "ms"
     units = {name: VARIABLES[name][1] for name in names}
     if in_ms and "wind_speed_10m" in units:
@@ -100,16 +98,28 @@ def _columns(ask: Ask, names: list[str], times: Ints, in_ms: bool) -> dict[str, 
     return columns
 
 
-def _coordinate(ask: Ask, name: str, limit: int) -> float:
+def coordinates(ask: Ask) -> list[tuple[float, float]]:
+    """Return the points asked for, one or several."""
+    return list(zip(_axis(ask, "latitude", 90), _axis(ask, "longitude", 180), strict=False))
+
+
+def _axis(ask: Ask, name: str, limit: int) -> list[float]:
     try:
-        value = float(ask.get(name))
+        values = [float(text) for text in ask.get(name).split(",")]
     except ValueError:
         raise Refusal(f"Parameter '{name}' is required") from None
-    if abs(value) > limit:
-        raise Refusal(
-            f"{name.capitalize()} must be in range of -{limit} to {limit}°. Given: {value}."
-        )
-    return value
+    for value in values:
+        if abs(value) > limit:
+            raise Refusal(
+                f"{name.capitalize()} must be in range of -{limit} to {limit}°. Given: {value}."
+            )
+    return values
+
+
+def hours_of(first: date, last: date) -> Ints:
+    """Return the starts of all hours of the UTC days."""
+    start = epoch(datetime(first.year, first.month, first.day, tzinfo=UTC))
+    return start + np.arange(((last - first).days + 1) * 24, dtype=np.int64) * HOUR_S
 
 
 def _offset_s(ask: Ask) -> int:
@@ -123,10 +133,16 @@ def _offset_s(ask: Ask) -> int:
     return int(offset.total_seconds()) if offset else 0
 
 
-def _window(ask: Ask) -> tuple[date, date]:
+def _earliest(ask: Ask) -> date:
+    if ask.path == "/v1/archive":
+        return FIRST_DAY
+    return ask.now.date() - timedelta(days=PAST_DAYS + 1)
+
+
+def window_of(ask: Ask, earliest: date) -> tuple[date, date]:
+    """Return the first and last day asked for, none before ``earliest``."""
     today = ask.now.date()
     archive = ask.path == "/v1/archive"
-    earliest = FIRST_DAY if archive else today - timedelta(days=PAST_DAYS + 1)
     latest = today if archive else today + timedelta(days=FUTURE_DAYS - 1)
     given = "start_date" in ask.query, "end_date" in ask.query
     if not any(given) and not archive:

@@ -18,6 +18,7 @@ from factory_sim.market import Market
 from factory_sim.noise import Floats, Ints, Noise
 
 _AREA_SIZE = {"FR": 1.2, "PT": 0.2}  # of the power system, beside Spain's
+_SD = {"load_mw": 0.012, "wind_mw": 0.08, "solar_mw": 0.06}  # of the operators' forecasts
 _QUARTERS_SINCE_S = epoch(QUARTERS_SINCE)
 
 PUBLISHED = tuple(
@@ -72,12 +73,13 @@ class World:
         return quantity
 
     def forecast_mw(self, name: str, starts: Ints) -> Floats:
-        """Return the operator's forecast of ``load_mw``, or a day-ahead series of forecasts."""
+        """Return the operator's forecast of ``load_mw``, or a series of forecasts."""
         entry = SERIES[name]
         quantity = entry.forecast_of or name
-        sd = {"load_mw": 0.012, "wind_mw": 0.08, "solar_mw": 0.06}[quantity]
+        if quantity not in _SD:
+            return np.asarray(getattr(self.market, quantity)(starts), dtype=np.float64)
         noise = f"forecast/{quantity}" + (f"/{entry.area}" if entry.area in _AREA_SIZE else "")
-        error = 1 + sd * self.noise.smooth(noise, starts, 6 * HOUR_S)
+        error = 1 + _SD[quantity] * self.noise.smooth(noise, starts, 6 * HOUR_S)
         size = _AREA_SIZE.get(entry.area, 1.0)
         forecast: Floats = np.round(getattr(self.market, quantity)(starts) * error * size, 1)
         return forecast

@@ -1,9 +1,11 @@
-"""The operators' day-ahead forecasts on their way into the store.
+"""Series of forecasts on their way into the store.
 
 A forecast of a day still to come is issued, as far as anyone here can know, at the
 instant it was first seen. One that is fetched later, from a provider's archive, is taken
-as issued at an assumed wall time of the day before (``archive_issued_at`` of the source):
-its tier is ``archive``, and whatever rests on it says so.
+as issued at an assumed wall time of the day before (``archive_issued_at`` of the source),
+or where the archive tells the run it is from, some hours after that began
+(``archive_delay_h``; such rows carry it as ``provider_updated_at``): its tier is
+``archive``, and whatever rests on it says so.
 """
 
 from datetime import time, timedelta
@@ -21,8 +23,8 @@ from factory_lib.store.base import WriteResult
 ISSUED_AT = time(11)  # where the forecasts are of no source of the settings
 ASSUMPTION = (
     "Forecasts fetched from an archive are taken as issued at the wall time of the day before "
-    "that `archive_issued_at` in [sources] says, an assumption; later ones at the instant they "
-    "were first seen."
+    "that `archive_issued_at` in [sources] says, those of a weather model's run `archive_delay_h` "
+    "after it began, both assumptions; later ones at the instant they were first seen."
 )
 
 
@@ -62,6 +64,7 @@ def store_forecasts(ctx: RunContext, rows: pd.DataFrame) -> WriteResult:
     limits = ctx.settings.sources.get(source)
     issue = limits.archive_issued_at if limits else ISSUED_AT
     assumed = issued_on_the_day_before(rows["start"], issue)
+    assumed = rows["provider_updated_at"].fillna(assumed)
     forecasts = pd.DataFrame(
         {
             "series": entry.forecast_of,

@@ -210,7 +210,7 @@ def _strips(view: View) -> list[Fields]:
     groups: dict[str, list[str]] = {}
     for name in latest.index:
         kind = view.ctx.catalogue[name].measurement.value
-        if str(name).endswith("_forecast_mw"):
+        if view.ctx.catalogue[str(name)].forecast_of:
             kind = "system_forecasts"
         together = kind in ("weather_data", "climate_daily", "system_forecasts")
         groups.setdefault(kind if together else str(name), []).append(str(name))

@@ -50,8 +50,18 @@ class StoreSettings(Section, frozen=True):
     backend: Literal["sqlite", "influx"] = "sqlite"
 
 
+Place = Annotated[str, Meta(pattern=r"^-?\d+(\.\d+)?,-?\d+(\.\d+)?$")]  # latitude,longitude
+Weight = Annotated[float, Meta(gt=0)]
+
+
 class SourceSettings(Section, frozen=True):
-    """Address and limits of one provider."""
+    """Address and limits of one provider.
+
+    Attributes
+    ----------
+    points : mapping of str to mapping of place to weight
+        By quantity, the points whose weighted mean stands for a country.
+    """
 
     base_url: str
     attribution: str
@@ -66,6 +76,8 @@ class SourceSettings(Section, frozen=True):
     ca_bundle: str = ""  # file of certificates, where the provider sends an incomplete chain
     # local wall time of the day before at which forecasts of its archive are taken as issued
     archive_issued_at: WallTime = WallTime(11)
+    archive_delay_h: NonNegative = 9.0  # from the start of a model's run to its forecasts
+    points: Mapping[str, Mapping[Place, Weight]] = field(default_factory=dict)
     enabled: bool = True
     subscribed: bool = False  # a paid plan that opens more of the provider, where there is one
 

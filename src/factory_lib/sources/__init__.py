@@ -32,6 +32,7 @@ _DAY_AHEAD = (
     *("fr_load_forecast_mw", "fr_wind_forecast_mw", "fr_solar_forecast_mw"),
     *("pt_load_forecast_mw", "pt_wind_forecast_mw", "pt_solar_forecast_mw"),
 )
+_WEATHER_AHEAD = ("es_wind_speed_100m_forecast_ms", "es_solar_radiation_forecast_wm2")
 _WEATHER = (
     "temperature_c",
     "humidity_pct",
@@ -77,6 +78,8 @@ class Spec:
         are still there.
     forecasts : tuple of str
         Series it has forecasts of.
+    points : tuple of str
+        Quantities whose weighted points the settings must name.
     """
 
     path: str
@@ -84,6 +87,7 @@ class Spec:
     keys: tuple[str, ...] = ()
     keyed: tuple[tuple[str, str], ...] = ()
     forecasts: tuple[str, ...] = ()
+    points: tuple[str, ...] = ()
 
     def served(self, settings: Settings, *, forecasts: bool = False) -> tuple[str, ...]:
         """Return the series, or forecasts, it can be asked for with the keys that are set."""
@@ -119,6 +123,11 @@ SOURCES: Mapping[str, Spec] = {
     ),
     "open_meteo": Spec("open_meteo:OpenMeteoArchive", _WEATHER),
     "open_meteo_recent": Spec("open_meteo:OpenMeteoRecent", _WEATHER, forecasts=_WEATHER),
+    "open_meteo_runs": Spec(
+        "open_meteo_runs:OpenMeteoRuns",
+        _WEATHER_AHEAD,
+        points=("wind_speed_100m_ms", "solar_radiation_wm2"),
+    ),
     "siar": Spec("siar:Siar", _CLIMATE, keys=("siar_user", "siar_password")),
     "datosclima": Spec("datosclima:Datosclima", _DAILY_EXTREMES),
 }
@@ -158,6 +167,9 @@ def missing(name: str, settings: Settings) -> str:
         return f"there is no [sources.{name}]"
     if not limits.enabled:
         return f"[sources.{name}] enabled = false"
+    for quantity in SOURCES[name].points:
+        if not limits.points.get(quantity):
+            return f"there is no [sources.{name}.points.{quantity}]"
     unset = [key.upper() for key in SOURCES[name].keys if not getattr(settings.secrets, key)]
     return f"{' and '.join(unset)} not set" if unset else ""
 

@@ -154,6 +154,19 @@ class Source(ABC):
         """Fetch the forecast."""
         raise NotImplementedError
 
+    def joined(self, series: Sequence[str], fetch: Callable[[str], Parsed]) -> Parsed:
+        """Join what there is of each series; if there is nothing, the first one's error stands."""
+        parsed: list[Parsed] = []
+        missing: list[NoDataYet] = []
+        for name in series:
+            try:
+                parsed.append(fetch(name))
+            except NoDataYet as nothing:
+                missing.append(nothing)
+        if not parsed:
+            raise missing[0]
+        return sum(parsed[1:], start=parsed[0])
+
     def close(self) -> None:
         """Close the connections."""
         self.http.close()

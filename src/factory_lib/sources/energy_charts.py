@@ -50,17 +50,11 @@ class EnergyCharts(PriceSource):
         self, series: Sequence[str], place: str, start: datetime, end: datetime
     ) -> Parsed:
         """Fetch each production type of the series in turn."""
-        parsed: list[Parsed] = []
-        missing: list[NoDataYet] = []
-        for name in series:
-            try:
-                replies = self._replies(self.catalogue[name].forecast_of, place, start, end)
-                parsed.append(parse_forecast(replies, name, place, self.clock.now()))
-            except NoDataYet as nothing:
-                missing.append(nothing)
-        if not parsed:
-            raise missing[0]
-        return sum(parsed[1:], start=parsed[0])
+        return self.joined(series, lambda name: self._series(name, place, start, end))
+
+    def _series(self, name: str, place: str, start: datetime, end: datetime) -> Parsed:
+        replies = self._replies(self.catalogue[name].forecast_of, place, start, end)
+        return parse_forecast(replies, name, place, self.clock.now())
 
     def _replies(
         self, quantity: str, place: str, start: datetime, end: datetime

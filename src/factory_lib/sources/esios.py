@@ -73,12 +73,12 @@ class Esios(PriceSource):
         if not self._token:
             return self._archive(first)
         last = market_day(end - timedelta(seconds=1))
-        return self._indicators(series, first, last)
+        return self.joined(series, lambda name: self._halving(name, first, last))
 
     def fetch_forecast(self, series: Sequence[str], place: str) -> Parsed:
         """Fetch the operator's forecast of today and the next seven days, as issued now."""
         today = market_day(self.clock.now())
-        return self._indicators(series, today, today + DAYS_AHEAD)
+        return self.joined(series, lambda name: self._halving(name, today, today + DAYS_AHEAD))
 
     @property
     def _token(self) -> Secret:
@@ -92,19 +92,6 @@ class Esios(PriceSource):
             check=classify_response,
         )
         return parse_archive_70(reply, self.clock.now(), day=day)
-
-    def _indicators(self, series: Sequence[str], first: date, last: date) -> Parsed:
-        """Join the indicators that have data; if none has, the first one's error stands."""
-        parsed: list[Parsed] = []
-        missing: list[NoDataYet] = []
-        for name in series:
-            try:
-                parsed.append(self._halving(name, first, last))
-            except NoDataYet as nothing:
-                missing.append(nothing)
-        if not parsed:
-            raise missing[0]
-        return sum(parsed[1:], start=parsed[0])
 
     def _halving(self, name: str, first: date, last: date) -> Parsed:
         """Fetch one indicator; half a year of quarters may take the service too long."""
@@ -213,7 +200,8 @@ def _points(
     own = [row for row in entries if isinstance(row, dict) and row.get("geo_id") == geo]
     if not own:
         raise NoDataYet("esios", f"no value of indicator {identity}")
-    updated_at = indicator.get("values_updated_at")
+    # of forecasts it would be taken for the time of issue, which it is not
+    updated_at = indicator.get("values_updated_at") if kind is Kind.OBSERVED else None
     rows = RowCollector("esios", MARKET_AREA, kind, retrieved_at, updated_at)
     points = rows.points(name, own).items()
     return rows, {start: value for start, value in points if not isnan(value)}

@@ -146,7 +146,7 @@ def parse_hourly(
         if answer.get("utc_offset_seconds") != 0:
             raise ValueError("the answer is not in GMT")
         require_near(answer, ("latitude", "longitude"), place, GRID_CELL_DEG)
-        stamps = _stamps(require(hourly, "time", list))
+        stamps = hourly_stamps(require(hourly, "time", list))
         for name in series:
             variable, unit, covers_hour_before = VARIABLES[name]
             values = [number(value) for value in require(hourly, variable, list)]
@@ -158,7 +158,7 @@ def parse_hourly(
     return rows.parsed()
 
 
-def _stamps(times: list[Any]) -> Slots:
+def hourly_stamps(times: list[Any]) -> Slots:
     """Return the hourly grid; it has no holes, so its first stamp fixes all others."""
     first = epoch(datetime.fromisoformat(str(times[0])).replace(tzinfo=UTC)) if times else 0
     grid = first + HOUR_S * np.arange(len(times), dtype=np.int64)
