@@ -23,13 +23,13 @@ from factory_lib.cli.common import (
     in_context,
     write,
     write_either,
+    write_result,
     write_rows,
 )
 from factory_lib.clock import SystemClock
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput
 from factory_lib.monitoring import alerts, diagnostics, health
-from factory_lib.results import JobResult
 from factory_lib.settings import Settings
 from factory_lib.state import State, open_state
 
@@ -49,8 +49,13 @@ def doctor(profile: str | None, as_json: bool) -> int:
 
     Each line that is not ok says what to do. Exit code 1 where one fails.
     """
-    with simulation.ensure_running(factory_settings.load(profile)) as settings:
-        checks = diagnostics.examine(settings, providers=True, notify=False)
+    settings = factory_settings.load(profile)
+    try:
+        with simulation.ensure_running(settings) as running:
+            checks = diagnostics.examine(running, providers=True, notify=False)
+    except diagnostics.UNUSABLE as error:  # no simulator can be started here
+        checks = diagnostics.examine(settings, notify=False)
+        checks.append(diagnostics.refused("providers", settings.paths.hosts, error))
     lines = []
     for check in checks:
         remedy = f"\n{'':<31}-> {check.next_step}" if check.next_step else ""
@@ -61,13 +66,15 @@ def doctor(profile: str | None, as_json: bool) -> int:
 
 
 @commands.command("health")
-@in_context(read_only=True, strict=True)
-def show_health(ctx: RunContext) -> JobResult:
+@common_options
+def show_health(profile: str | None, as_json: bool) -> int:
     """Show the state of jobs, providers and series.
 
     Exit code 1 where anything is not ok.
     """
-    return health.check_health(ctx, notify=False)
+    result = health.look(factory_settings.load(profile))
+    write_result(result, as_json)
+    return int(result.status != "ok")
 
 
 @commands.group("alerts")

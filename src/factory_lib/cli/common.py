@@ -52,13 +52,11 @@ def _inherited(name: str) -> Any:
     return parent.params.get(name) if parent else None
 
 
-def in_context(
-    *tables: str, read_only: bool = False, strict: bool = False
-) -> Callable[[Callable[..., Any]], Any]:
+def in_context(*tables: str, read_only: bool = False) -> Callable[[Callable[..., Any]], Any]:
     """Make a command of a function of a profile's context, and write what it returns.
 
     The function returns rows, a frame, or a result, of which ``tables`` are shown (default:
-    all); a result that failed gives exit code 1, with ``strict`` also one that warns.
+    all); a result that failed gives exit code 1.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
@@ -71,8 +69,7 @@ def in_context(
             with open_context(profile, as_of, read_only=read_only) as ctx:
                 answer = function(ctx, **options)
             if isinstance(answer, JobResult):
-                code = write_result(answer, as_json, *tables)
-                return int(strict and answer.status != "ok") or code
+                return write_result(answer, as_json, *tables)
             write_rows(answer if isinstance(answer, list) else records(answer), as_json)
             return 0
 

@@ -23,13 +23,12 @@ from typing import Any
 import requests
 from msgspec import structs
 
-from factory_lib import sources
+from factory_lib import failures, sources
 from factory_lib.clock import MADRID, SystemClock, from_epoch
 from factory_lib.errors import (
     AuthError,
     FactoryError,
     NoDataYet,
-    SchemaMismatch,
     SourceError,
     StoreUnavailable,
 )
@@ -41,7 +40,7 @@ from factory_lib.runs import schedule
 from factory_lib.runs.status import is_scheduled
 from factory_lib.settings import Settings
 from factory_lib.settings.secrets import Secret
-from factory_lib.state import State, marks, open_state
+from factory_lib.state import Hosts, State, damaged_hosts, marks, open_state
 from factory_lib.state.cron_calls import cron_calls
 from factory_lib.store import open_store
 
@@ -52,6 +51,9 @@ OLDEST_CHAMPION = timedelta(days=14)
 RENEW = (
     "Get a new one at https://opendata.aemet.es/centrodedescargas/altaUsuario and put it into .env."
 )
+RESTORE = "Restore a backup: `factory restore`."
+CHECK_DISK = "Check the disk."
+UNUSABLE = (sqlite3.Error, FactoryError, OSError)
 _DAY = timedelta(days=1)
 
 
@@ -83,14 +85,23 @@ def examine(
     try:
         with open_state(settings, lazy=True) as state:
             checks = _of_state(settings, state, clock, keys_only=keys_only, notify=notify)
-            if providers:
-                checks += _providers(settings, state, clock)
-    except (sqlite3.Error, SchemaMismatch, OSError) as error:
-        finding = f"{settings.paths.state} cannot be used: {error}"
-        checks = [DiagnosticCheck("state", "fail", finding, "Restore a backup: `factory restore`.")]
+    except UNUSABLE as error:
+        checks = [refused("state", settings.paths.state, error)]
+    if providers:
+        checks += _asked(settings, clock)
     if not keys_only:
-        checks += [_store(settings), *machine_checks(settings)]
+        checks += [*_hosts(settings), _store(settings), *machine_checks(settings)]
     return checks
+
+
+def refused(name: str, file: Path, error: Exception) -> DiagnosticCheck:
+    """Return the finding of a file that cannot be used; a damaged one wants a backup."""
+    explained = error if isinstance(error, FactoryError) else failures.explain(error)
+    is_damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(
+        error, sqlite3.OperationalError
+    )
+    step = explained.next_step if explained and not is_damaged else RESTORE
+    return DiagnosticCheck(name, "fail", f"{file} cannot be used: {error}", step)
 
 
 def _of_state(
@@ -162,8 +173,9 @@ def _aemet_key(
             opened["aemet"].fetch_window(["temperature_c"], place, now - timedelta(hours=1), now)
     except AuthError as refusal:
         return DiagnosticCheck(name, "fail", f"AEMET refuses it: {refusal.detail}", RENEW)
-    except SourceError as error:
-        return DiagnosticCheck(name, "ok", f"{finding}; AEMET could not be asked: {error.detail}")
+    except UNUSABLE as error:
+        why = error.detail if isinstance(error, SourceError) else error
+        return DiagnosticCheck(name, "ok", f"{finding}; AEMET could not be asked: {why}")
     return DiagnosticCheck(name, "ok", f"{finding}, accepted by AEMET")
 
 
@@ -187,6 +199,15 @@ def _impatient(settings: Settings) -> Settings:
         for name, spec in settings.sources.items()
     }
     return structs.replace(settings, sources=impatient)
+
+
+def _asked(settings: Settings, clock: SystemClock) -> list[DiagnosticCheck]:
+    """Ask the providers, where their limits can be kept."""
+    try:
+        with open_state(settings, lazy=True) as state:
+            return _providers(settings, state, clock)
+    except UNUSABLE as error:
+        return [refused("providers", settings.paths.hosts, error)]
 
 
 def _providers(settings: Settings, state: State, clock: SystemClock) -> list[DiagnosticCheck]:
@@ -311,7 +332,24 @@ def _champions(state: State, now: datetime) -> DiagnosticCheck:
     return DiagnosticCheck("models", "warn", f"trained long ago: {finding}", remedy)
 
 
-# -- store, registry and disk ----------------------------------------------------------
+# -- hosts, store, registry and disk ---------------------------------------------------
+
+
+def _hosts(settings: Settings) -> list[DiagnosticCheck]:
+    """Return what is wrong with the limits of the hosts, which are made anew where needed."""
+    file = settings.paths.hosts
+    aside = damaged_hosts(file)
+    try:
+        with Hosts(file, read_only=True) as hosts:
+            if hosts.damaged:
+                finding = f"{file} is damaged; the next request to a provider sets it aside"
+                return [DiagnosticCheck("hosts", "warn", finding, CHECK_DISK)]
+    except UNUSABLE as error:
+        return [refused("hosts", file, error)]
+    if not aside.exists():
+        return []
+    finding = f"{file} was damaged: rate limits and circuits began anew"
+    return [DiagnosticCheck("hosts", "warn", finding, f"{CHECK_DISK} Then remove {aside}.")]
 
 
 def _store(settings: Settings) -> DiagnosticCheck:
@@ -331,15 +369,14 @@ def _registry(settings: Settings) -> DiagnosticCheck:
     if settings.tracking_uri:
         return _tracking_server(settings)
     file = settings.paths.runs / "mlflow.db"
-    if not file.is_file():
+    if not os.path.lexists(file):
         return DiagnosticCheck("mlflow", "ok", "no database yet: the first training makes it")
     try:
-        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as database:
             (runs,) = database.execute("SELECT count(*) FROM runs").fetchone()
             (versions,) = database.execute("SELECT count(*) FROM model_versions").fetchone()
     except sqlite3.Error as error:
-        finding = f"{file} cannot be read: {error}"
-        return DiagnosticCheck("mlflow", "fail", finding, "Restore a backup: `factory restore`.")
+        return replace(refused("mlflow", file, error), next_step=RESTORE)
     return DiagnosticCheck("mlflow", "ok", f"{runs} runs, {versions} model versions")
 
 
@@ -382,7 +419,7 @@ def model_versions(settings: Settings) -> list[tuple[Any, ...]]:
     if settings.tracking_uri or not file.is_file():
         return []  # a server shows its own
     try:
-        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as base:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as base:
             return base.execute(_VERSIONS).fetchall()
     except sqlite3.Error as error:
         raise StoreUnavailable(f"{file} cannot be read: {error}.") from error
@@ -395,6 +432,11 @@ def machine_checks(settings: Settings) -> list[DiagnosticCheck]:
 
 def _disk(settings: Settings) -> DiagnosticCheck:
     data = settings.paths.data
+    runs = settings.paths.runs
+    for place in (data, *data.parents, runs, *runs.parents):
+        if os.path.lexists(place) and not place.is_dir():
+            remedy = "See what it is; where it leads to a disk, mount that."
+            return DiagnosticCheck("disk", "fail", f"{place} is no folder", remedy)
     folder = next(each for each in (data, *data.parents) if each.is_dir())
     free_gb = shutil.disk_usage(folder).free / 1e9
     used = f"data {size_mb(data):,.0f} MB, runs {size_mb(settings.paths.runs):,.0f} MB"

@@ -6,12 +6,20 @@ from datetime import datetime, timedelta
 import pandas as pd
 
 from factory_lib import sources
+from factory_lib.clock import SystemClock
 from factory_lib.context import RunContext
 from factory_lib.monitoring import alerts
-from factory_lib.monitoring.diagnostics import DiagnosticCheck, examine, worst
+from factory_lib.monitoring.diagnostics import (
+    UNUSABLE,
+    DiagnosticCheck,
+    examine,
+    refused,
+    worst,
+)
 from factory_lib.results import JobResult, ResultStatus
 from factory_lib.runs.status import JobStatus, job_statuses
-from factory_lib.state import calls, marks
+from factory_lib.settings import Settings
+from factory_lib.state import State, calls, empty_state, marks, open_state
 
 ENDED = ["ok", "failed", "killed"]
 ALERT_COLUMNS = ["severity", "topic", "entity", "status", "opened_at", "count", "message"]
@@ -45,14 +53,35 @@ def check_health(ctx: RunContext, *, keys_only: bool = False, notify: bool = Tru
     return summarise(checks, {"checks": pd.DataFrame(checks), **state_tables(ctx)})
 
 
+def look(settings: Settings) -> JobResult:
+    """Return the health of a profile, whatever of it is damaged; nothing is written.
+
+    What cannot be read is a finding, and counts as empty. Tables as of ``check_health``.
+    """
+    checks = examine(settings, notify=False)
+    now = SystemClock(settings.clock_offset_s).now()
+    try:
+        with open_state(settings, read_only=True) as state:
+            tables = _state_tables(settings, state, now)
+    except UNUSABLE as error:
+        if all(check.name != "state" for check in checks):
+            checks.insert(0, refused("state", settings.paths.state, error))
+        with empty_state() as state:
+            tables = _state_tables(settings, state, now)
+    return summarise(checks, {"checks": pd.DataFrame(checks), **tables})
+
+
 def state_tables(ctx: RunContext) -> dict[str, pd.DataFrame]:
     """Return what the shared state knows, the tables of ``check_health``; asks no provider."""
-    now = ctx.clock.now()
+    return _state_tables(ctx.settings, ctx.state, ctx.clock.now())
+
+
+def _state_tables(settings: Settings, state: State, now: datetime) -> dict[str, pd.DataFrame]:
     return {
-        "jobs": _jobs(ctx, job_statuses(ctx.settings, ctx.state, now), now),
-        "calls": _calls(ctx, now),
-        "latest": _latest(ctx, now),
-        "alerts": pd.DataFrame(alerts.alert_rows(ctx.state), columns=ALERT_COLUMNS),
+        "jobs": _jobs(state, job_statuses(settings, state, now), now),
+        "calls": _calls(state, now),
+        "latest": _latest(settings, state, now),
+        "alerts": pd.DataFrame(alerts.alert_rows(state), columns=ALERT_COLUMNS),
     }
 
 
@@ -136,8 +165,8 @@ def _sentence(
 # -- jobs and series -------------------------------------------------------------------
 
 
-def _jobs(ctx: RunContext, statuses: Sequence[JobStatus], now: datetime) -> pd.DataFrame:
-    rows = pd.DataFrame(calls.ticks_since(ctx.state, now - _DAY), columns=calls.Tick._fields)
+def _jobs(state: State, statuses: Sequence[JobStatus], now: datetime) -> pd.DataFrame:
+    rows = pd.DataFrame(calls.ticks_since(state, now - _DAY), columns=calls.Tick._fields)
     counts = rows.pivot_table(
         index="job", columns="outcome", values="ticks", aggfunc="sum", fill_value=0
     ).reindex(columns=[*ENDED, "not_due", "locked"], fill_value=0)
@@ -150,8 +179,8 @@ def _jobs(ctx: RunContext, statuses: Sequence[JobStatus], now: datetime) -> pd.D
     return shown.merge(counts.drop(columns=ENDED), "left", on="job")
 
 
-def _calls(ctx: RunContext, now: datetime) -> pd.DataFrame:
-    rows = pd.DataFrame(calls.calls_since(ctx.state, now - _DAY), columns=calls.Call._fields)
+def _calls(state: State, now: datetime) -> pd.DataFrame:
+    rows = pd.DataFrame(calls.calls_since(state, now - _DAY), columns=calls.Call._fields)
     rows = rows[rows["component"].isin(calls.TIMED)]
     rows["ok"] = rows["status"].isin(["ok", "200"])
     grouped = rows.groupby(["component", "target"], as_index=False)
@@ -163,16 +192,15 @@ def _calls(ctx: RunContext, now: datetime) -> pd.DataFrame:
     )
 
 
-def _latest(ctx: RunContext, now: datetime) -> pd.DataFrame:
+def _latest(settings: Settings, state: State, now: datetime) -> pd.DataFrame:
     """Return the newest slot of the series that arrived, and of those that an open provider has."""
-    latest = marks.get_marks(ctx.state, marks.LATEST_SLOT)
-    settings = ctx.settings
+    latest = marks.get_marks(state, marks.LATEST_SLOT)
     usable = [name for name in settings.sources if not sources.missing(name, settings)]
     served = {series for name in usable for series in sources.SOURCES[name].served(settings)}
     lines = []
     for name in sorted(served | set(latest)):
         until = latest[name].at if name in latest else None
-        due_until = ctx.catalogue[name].due_until(now)
+        due_until = settings.catalogue[name].due_until(now)
         behind_h = max(0.0, (due_until - until) / timedelta(hours=1)) if until else 0.0
         lines.append((name, until, due_until, behind_h))
     frame = pd.DataFrame(lines, columns=["series", "until", "due_until", "behind_h"])

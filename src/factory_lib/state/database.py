@@ -11,7 +11,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -60,6 +60,7 @@ HOSTS = (
 
 # tables of schema 1 whose columns have other names since, in the same order
 _RENAMED = {"call": CALL, "import_ledger": IMPORT_LEDGER, "alert": ALERT}
+_NOWHERE = Path(os.devnull, "none")  # where no file can be
 _INSERT_ATTEMPT = "INSERT INTO attempt VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -109,6 +110,7 @@ class Database:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         # SQLite's change to WAL fails at once where another process reads the file.
         with lock(self.file.parent):
+            self._mend()
             connection = self._connect(str(self.file))
             connection.execute("PRAGMA synchronous=NORMAL")
             if _version(connection) is None:
@@ -126,18 +128,22 @@ class Database:
         for writing and kept from it by ``query_only``: SQLite removes the side files at
         the end. Where this user may not write there is no log, and none can be made.
         """
-        if not self.file.is_file():
-            connection = self._connect(":memory:")
-            self._create(connection)
+        if not os.path.lexists(self.file):
+            connection = self._in_memory()
         else:
             has_log = self.file.with_name(f"{self.file.name}-wal").exists()
             may_write = os.access(self.file.parent, os.W_OK)
             mode = "mode=ro" if has_log else "mode=rw" if may_write else "immutable=1"
             with lock(self.file.parent):
-                connection = self._connect(f"{self.file.resolve().as_uri()}?{mode}")
+                connection = self._connect(f"{self.file.absolute().as_uri()}?{mode}")
             if _version(connection) != self.version:
                 connection = self._migrated_copy(connection)
         connection.execute("PRAGMA query_only=1")
+        return connection
+
+    def _in_memory(self) -> sqlite3.Connection:
+        connection = self._connect(":memory:")
+        self._create(connection)
         return connection
 
     def _become_writer(self) -> None:
@@ -192,6 +198,9 @@ class Database:
     def _migrate_file(self) -> None:
         """Bring the file to the present schema, in one transaction."""
 
+    def _mend(self) -> None:
+        """Put a file in order before it is opened for writing."""
+
     # -- for the modules of this package ---------
 
     @contextmanager
@@ -224,9 +233,53 @@ class Database:
 
 
 class Hosts(Database):
-    """Rate limits and circuit breakers of the providers' hosts."""
+    """Rate limits and circuit breakers of the providers' hosts.
+
+    They hold what the last requests left, and no more: a damaged file reads as empty, and
+    the next writer sets it aside and begins anew.
+    """
 
     tables = HOSTS
+    damaged = False
+
+    def _open_reader(self) -> sqlite3.Connection:
+        try:
+            connection = super()._open_reader()
+            if _is_sound(connection):
+                return connection
+            connection.close()
+        except sqlite3.OperationalError:  # the machine refuses, which is no damage
+            raise
+        except sqlite3.DatabaseError:
+            pass
+        self.damaged = True
+        return self._in_memory()
+
+    def _mend(self) -> None:
+        if self._is_damaged():
+            for end in ("", "-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    Path(f"{self.file}{end}").replace(f"{damaged_hosts(self.file)}{end}")
+
+    def _is_damaged(self) -> bool:
+        if not self.file.is_file():
+            return self.file.is_dir()
+        try:
+            with closing(sqlite3.connect(self.file, timeout=BUSY_TIMEOUT_S)) as stored:
+                return not _is_sound(stored)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:
+            return True
+
+
+def damaged_hosts(file: Path) -> Path:
+    """Return where a damaged file of the hosts is set aside."""
+    return file.with_name(f"{file.name}.damaged")
+
+
+def _is_sound(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
 
 
 class State(Database):
@@ -299,6 +352,11 @@ def open_state(settings: Settings, *, read_only: bool = False, lazy: bool = Fals
     """Open the state of a profile; close it after use, or use it in a ``with`` statement."""
     paths = settings.paths
     return State(paths.state, paths.hosts, read_only=read_only, lazy=lazy)
+
+
+def empty_state() -> State:
+    """Return a state of which nothing is known, in memory."""
+    return State(_NOWHERE, _NOWHERE, read_only=True)
 
 
 def _version(connection: sqlite3.Connection) -> int | None:

@@ -7,6 +7,7 @@ the same file drop each other's POSIX locks when either closes it
 transaction that reads first and writes later fails under WAL whatever the time-out.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,7 +85,7 @@ class SqliteBackend:
     def __init__(self, file: Path, origin: Origin, *, lazy: bool = False) -> None:
         self.file = file
         self.origin = origin
-        self._in_memory = lazy and not file.exists()
+        self._in_memory = lazy and not os.path.lexists(file)
         self._open()
 
     def _open(self) -> None:

@@ -94,7 +94,7 @@ def test_a_fault_of_the_library_keeps_its_traceback(error: Exception) -> None:
     assert explain(error) is None
 
 
-@pytest.mark.parametrize("words", [["jobs"], ["alerts", "list"], ["health"], ["run", "ingest"]])
+@pytest.mark.parametrize("words", [["jobs"], ["alerts", "list"], ["run", "ingest"]])
 def test_a_damaged_state_is_a_sentence_in_every_command(
     home: Path, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
