@@ -2,17 +2,21 @@
 
 The ticks of the crontab are walked through in one process, on the simulator's clock. The
 first run of each job, and every run during an incident that needs a process, goes through
-papermill; the others execute the same notebooks in this process. Incidents: providers
-away (one, all), a run killed, a power cut, the clock a day ahead and back, strange files
-in the inbox, the registry lost, a notebook broken and mended. ``--quick`` walks through
-one day with the clock change of autumn.
+papermill; the others execute the same notebooks in this process, without their page.
+Incidents: providers away (one, all), a run killed, a power cut, the clock a day ahead and
+back, strange files in the inbox, the registry lost, a notebook broken and mended, a full
+disk. ``--quick`` walks through one day with the clock change of autumn.
+
+The disk that is full is a file system in memory, made no larger than what it holds;
+where none may be mounted (that takes root), no file may grow (``RLIMIT_FSIZE``).
 
 Keys: ``days``, ``runs``, ``failed_unexpectedly`` (runs that did not end well outside an
 incident), ``missing``, ``wrong``, ``duplicates`` (slots that should be stored, against
 the simulated world), ``incidents``, ``unnoticed`` (incidents during which health was ok),
 ``alerts_opened``, ``alerts_resolved``, ``alerts_repeated`` (beyond the digests, which are
 ``digests``), ``verified_forecasts``, ``champion_age_days``, ``data_mb``, ``runs_mb``,
-``processes_left``, ``health_level``.
+``processes_left``, ``health_level``, ``full_disk`` (how it was made), ``cpu_s`` (by job, of
+this process).
 """
 
 from __future__ import annotations
@@ -23,26 +27,29 @@ import contextlib
 import io
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from benchmarks import soak
 from benchmarks._cli import bench
 from factory_lib import lab
 from factory_lib import settings as factory_settings
 from factory_lib.cli import main as factory
+from factory_lib.clock import SystemClock
 from factory_lib.context import open_context
-from factory_lib.monitoring.health import check_health
+from factory_lib.monitoring import health
 from factory_lib.results import METRICS_MIME
 from factory_lib.runs import records, report, runner, schedule
 from factory_lib.settings import Settings
@@ -55,11 +62,12 @@ PROFILE = "demo"
 HISTORY_DAYS = 130  # enough to train on
 TICK = timedelta(minutes=5)
 HOUR = timedelta(hours=1)
+DISK_SIZE = "10g"  # at most so much memory, of which a day takes 20 MB
+NO_GROWTH = 4096  # bytes up to which a file may still be written
 # The clock goes back on 2025-10-26 at 03:00 local.
 QUICK_BEGIN = datetime(2025, 10, 25, 16, 0, tzinfo=UTC)
 MONTH_BEGIN = datetime(2025, 10, 10, 10, 0, tzinfo=UTC)
 AFTER = 3 * HOUR  # until an incident's traces are gone: the next passes of the backfill
-_execute_in_kernel = runner._execute
 
 
 @dataclass
@@ -97,7 +105,10 @@ class Walk:
     now: datetime
     real: set[str] = field(default_factory=set)
     ahead: timedelta = timedelta(0)
+    mounted: bool = False
+    full: bool = False
     runs: Counter[str] = field(default_factory=Counter)
+    cpu_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     @property
     def settings(self) -> Settings:
@@ -115,24 +126,58 @@ class Walk:
         """Run a command in this process, quietly."""
         with (
             contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()) as said,
+            _no_growth(self.full and not self.mounted),
         ):
             code = factory([*words, "--profile", PROFILE])
-        lab._profiles.pop_all().close()
+            lab._profiles.pop_all().close()
+        if "Traceback" in said.getvalue():
+            sys.stderr.write(said.getvalue())
         return code
 
     def tick(self, job: str) -> None:
         """Call a job as cron does; its first run goes through papermill."""
         self.set_clock(self.now)
-        runner._execute = _execute_in_kernel if job not in self.real else _execute_here
         before = len(list(records.folders(self.settings.paths.runs, 2)))
-        code = self.call("run", job)
+        began = time.process_time()
+        with contextlib.ExitStack() as stack:
+            for patch in HERE if job in self.real else HERE[:1]:
+                stack.enter_context(patch)
+            code = self.call("run", job)
+        self.cpu_s[job] += time.process_time() - began
         if len(list(records.folders(self.settings.paths.runs, 2))) > before:
             self.real.add(job)
         self.runs[f"exit {code}"] += 1
 
 
+@contextlib.contextmanager
+def _no_growth(wanted: bool) -> Iterator[None]:
+    """Let no file grow, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if wanted:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (NO_GROWTH, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+class MachineClock(SystemClock):
+    """The machine's clock, which is the walk's."""
+
+    def __init__(self, offset_s: float = 0.0) -> None:
+        super().__init__(offset_s or float(os.environ["FACTORY_CLOCK_OFFSET_S"]))
+
+
 # -- runs in this process ----------------------------------------------------------------
+
+
+def _no_page(*_: Any, **__: Any) -> str:
+    return "<!doctype html><title>left out</title>"
+
+
+def _no_index(paths: Any, **_: Any) -> Path:
+    return Path(paths.runs, "index.html")
 
 
 def _execute_here(
@@ -176,6 +221,14 @@ def _execute_cell(cell: Any, names: dict[str, Any]) -> None:
         data = {METRICS_MIME: json.loads(json.dumps(metrics, default=float))}
         cell.outputs.append(nbformat.v4.new_output("display_data", data=data))
 
+
+# what makes a run one of this process; of all runs the machine's clock is the walk's
+HERE = (
+    mock.patch.object(runner, "SystemClock", MachineClock),
+    mock.patch.object(runner, "_execute", _execute_here),
+    mock.patch.object(runner, "write_index", _no_index),
+    mock.patch.object(report, "render", _no_page),
+)
 
 # -- incidents ---------------------------------------------------------------------------
 
@@ -232,6 +285,23 @@ def _mend_notebook(walk: Walk) -> None:
     shutil.copyfile(source, walk.settings.paths.notebooks / name)
 
 
+def _fill_disk(walk: Walk) -> None:
+    walk.full = True
+    if walk.mounted:
+        disk = os.statvfs(walk.home)
+        _resize(walk, str((disk.f_blocks - disk.f_bfree) * disk.f_frsize))
+
+
+def _free_disk(walk: Walk) -> None:
+    walk.full = False
+    if walk.mounted:
+        _resize(walk, DISK_SIZE)
+
+
+def _resize(walk: Walk, size: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,size={size}", str(walk.home)], check=True)
+
+
 def _ahead(walk: Walk) -> None:
     walk.ahead = timedelta(days=1)
 
@@ -251,6 +321,7 @@ def _of_a_day(begin: datetime) -> list[Incident]:
         Incident("strange files", at(5.5), 0.5, _strange_files),
         Incident("run killed", at(6.5), 0.5, _kill_a_run),
         Incident("power cut", at(8), 2, silent=True),
+        Incident("disk full", at(10), 1, _fill_disk, _free_disk),
         Incident("notebook broken", at(11.2), 1.5, _break_notebook, _mend_notebook),
         Incident("registry lost", at(14), 1, _lose_registry),
         Incident("clock ahead", at(16), 0.2, _ahead, _back),
@@ -265,12 +336,15 @@ def main(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     """Walk through the days and sum up."""
     days = 1 if arguments.quick else arguments.days
     begin = QUICK_BEGIN if arguments.quick else MONTH_BEGIN
-    home = Path(tempfile.mkdtemp(prefix="month-"))
     before = dict(os.environ)
     try:
-        with _installed(home), launched(now=begin, speed=1.0) as remote:
+        with (
+            _disk() as (home, mounted),
+            _installed(home),
+            launched(now=begin, speed=1.0) as remote,
+        ):
             os.environ["FACTORY_SIMULATOR_URL"] = remote.url
-            walk = Walk(home, remote, begin)
+            walk = Walk(home, remote, begin, mounted=mounted)
             incidents = [each for day in range(days) for each in _of_day(begin, day)]
             walk.set_clock(begin)
             code = walk.call("run", "ingest", "--param", f"days={HISTORY_DAYS}")
@@ -278,9 +352,24 @@ def main(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
             _walk(walk, begin + timedelta(days=days) + HOUR, incidents)
             return _figures(walk, begin, days, incidents)
     finally:
-        runner._execute = _execute_in_kernel
         os.environ.clear()
         os.environ.update(before)
+
+
+@contextlib.contextmanager
+def _disk() -> Iterator[tuple[Path, bool]]:
+    """Yield a folder, and whether it is a disk of its own."""
+    home = Path(tempfile.mkdtemp(prefix="month-"))
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_SIZE}", "month", str(home)]
+    mounted = (
+        shutil.which("mount") is not None
+        and not subprocess.run(mount, capture_output=True, check=False).returncode
+    )
+    try:
+        yield home, mounted
+    finally:
+        if mounted:
+            subprocess.run(["umount", "--lazy", str(home)], check=False)
         shutil.rmtree(home, ignore_errors=True)
 
 
@@ -347,8 +436,7 @@ def _walk(walk: Walk, end: datetime, incidents: list[Incident]) -> None:
 
 
 def _level(walk: Walk) -> str:
-    with open_context(PROFILE, read_only=True) as ctx:
-        return str(check_health(ctx, notify=False).status)
+    return str(health.look(walk.settings).status)
 
 
 # -- the figures -------------------------------------------------------------------------
@@ -370,8 +458,8 @@ def _figures(
         champions = marks.get_marks(ctx.state, marks.CHAMPION).values()
         now = ctx.clock.now()
         ages = [(now - mark.at) / timedelta(days=1) for mark in champions]
-        health = check_health(ctx, notify=False)
         verified = _verified(ctx)
+    found = health.look(walk.settings)
     news = [
         json.loads(line)
         for line in (settings.paths.data / "alerts.jsonl").read_text("utf-8").splitlines()
@@ -397,8 +485,11 @@ def _figures(
         "data_mb": round(_size_mb(settings.paths.data), 1),
         "runs_mb": round(_size_mb(settings.paths.runs), 1),
         "processes_left": _processes_left(walk),
-        "health_level": health.status,
-        "health": health.summary,
+        "health_level": found.status,
+        "health": found.summary,
+        "full_disk": "tmpfs" if walk.mounted else "RLIMIT_FSIZE",
+        "cpu_s": {job: round(seconds, 1) for job, seconds in walk.cpu_s.items()},
+        "ticks": dict(walk.runs),
     }
     return figures, [*news, *problems]
 
