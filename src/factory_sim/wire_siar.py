@@ -66,6 +66,8 @@ def answer(ask: Ask) -> Answer:
         return Answer(200, export(ask, *_window(ask)), "text/csv")
     if refusal := _refusal(ask):
         return refusal
+    if path == "/API/V1/Info/ESTACIONES":
+        return as_json({"datos": _stations(ask), "MensajeRespuesta": None})
     if path != "/API/V1/Datos/Diarios/ESTACION":
         return Answer(404, b"", "text/plain")
     try:
@@ -74,6 +76,20 @@ def answer(ask: Ask) -> Answer:
         return _message(403, "El formato de las fechas no es válido.")
     rows = [row for station in ask.query.get("Id", []) for row in _rows(ask, station, *days)]
     return as_json({"datos": rows, "MensajeRespuesta": None})
+
+
+def _stations(ask: Ask) -> list[dict[str, Any]]:
+    """Return the list of stations; administrative dates are printed without a zone."""
+    return [
+        {
+            "Estacion": code,
+            "Codigo": code,
+            "Fecha_Instalacion": f"{first}T00:00:00",
+            "Fecha_Baja": f"{last}T00:00:00" if last <= ask.now.date() else None,
+            "IdProvincia": 23,
+        }
+        for code, (first, last) in STATIONS.items()
+    ]
 
 
 def _refusal(ask: Ask) -> Answer | None:

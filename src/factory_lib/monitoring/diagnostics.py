@@ -169,8 +169,7 @@ def _aemet_key(
     impatient = _impatient(settings)
     try:
         with clients(impatient, state, clock, ["aemet"]) as opened, suppress(NoDataYet):
-            place = opened["aemet"].places()[0]
-            opened["aemet"].fetch_window(["temperature_c"], place, now - timedelta(hours=1), now)
+            opened["aemet"].check_key()
     except AuthError as refusal:
         return DiagnosticCheck(name, "fail", f"AEMET refuses it: {refusal.detail}", RENEW)
     except UNUSABLE as error:
@@ -195,7 +194,13 @@ def token_expiry(token: str) -> datetime | None:
 def _impatient(settings: Settings) -> Settings:
     """Return settings that wait a few seconds for a provider, and try once."""
     impatient = {
-        name: structs.replace(spec, retries=0, connect_timeout_s=3.0, read_timeout_s=5.0)
+        name: structs.replace(
+            spec,
+            retries=0,
+            connect_timeout_s=3.0,
+            read_timeout_s=5.0,
+            spacing_s=min(spec.spacing_s, 2.0),
+        )
         for name, spec in settings.sources.items()
     }
     return structs.replace(settings, sources=impatient)
@@ -211,7 +216,7 @@ def _asked(settings: Settings, clock: SystemClock) -> list[DiagnosticCheck]:
 
 
 def _providers(settings: Settings, state: State, clock: SystemClock) -> list[DiagnosticCheck]:
-    """Ask every enabled host for its first page, all at once; any answer will do."""
+    """Ask every enabled host, all at once: with a key what proves it, else for its first page."""
     names = [name for name in settings.sources if not sources.missing(name, settings)]
     skews: list[float] = []
     ask = partial(_provider, settings=_impatient(settings), state=state, clock=clock, skews=skews)
@@ -235,14 +240,23 @@ def _provider(
             skews.append((clock.now() - date).total_seconds())
         return NoDataYet(name, "it answers")
 
+    keys = {*sources.SOURCES[name].keys, *(key for _, key in sources.SOURCES[name].keyed)}
+    finding, remedy = "answers", ""
     try:
-        with closing(Http(name, settings, state, clock)) as http, suppress(NoDataYet):
-            http.get("/", check=note_date)
+        if name != "aemet" and any(getattr(settings.secrets, key) for key in keys):
+            with clients(settings, state, clock, [name]) as opened:
+                finding, remedy = opened[name].check_key()
+        else:  # AEMET's key has a check of its own
+            with closing(Http(name, settings, state, clock)) as http, suppress(NoDataYet):
+                http.get("/", check=note_date)
+    except AuthError as refusal:
+        remedy = f"Correct {' and '.join(sorted(key.upper() for key in keys))} in .env."
+        return DiagnosticCheck(name, "fail", f"refuses the key: {refusal.detail}", remedy)
     except SourceError as error:
         finding = f"{error.detail} ({settings.sources[name].base_url})"
         remedy = "Check the network and any proxy; until then other sources give its values."
         return DiagnosticCheck(name, "warn", finding, remedy)
-    return DiagnosticCheck(name, "ok", "answers")
+    return DiagnosticCheck(name, "warn" if remedy else "ok", finding, remedy)
 
 
 def _clock(skews: Sequence[float]) -> DiagnosticCheck:

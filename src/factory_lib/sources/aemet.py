@@ -8,6 +8,7 @@ address that lives for minutes. Status 200 is no success here: a missing key is 
 import math
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from typing import Any
@@ -100,6 +101,14 @@ class Aemet(Source):
             f"/prediccion/especifica/municipio/horaria/{self.settings.site.municipality}"
         )
         return parse_hourly_forecast(reply, series, place, self.clock.now())
+
+    def check_key(self) -> tuple[str, str]:
+        """Ask for an envelope, and leave its document."""
+        path = f"/observacion/convencional/datos/estacion/{next(iter(self.places()), 'todas')}"
+        key = {"api_key": self.settings.secrets.aemet_api_key}
+        with suppress(NoDataYet):
+            self.http.get(API + path, secret_headers=key, check=classify_response)
+        return "accepts the key", ""
 
     @malformed("aemet")
     def _document(self, path: str) -> Reply:

@@ -154,6 +154,18 @@ class Source(ABC):
         """Fetch the forecast."""
         raise NotImplementedError
 
+    def check_key(self) -> tuple[str, str]:
+        """Send the cheapest request that proves the keys; return finding and next step, if any.
+
+        Raises
+        ------
+        AuthError
+            If they are refused.
+        SourceError
+            If the provider could not be asked.
+        """
+        raise NotImplementedError
+
     def joined(self, series: Sequence[str], fetch: Callable[[str], Parsed]) -> Parsed:
         """Join what there is of each series; if there is nothing, the first one's error stands."""
         parsed: list[Parsed] = []

@@ -80,6 +80,12 @@ class Esios(PriceSource):
         today = market_day(self.clock.now())
         return self.joined(series, lambda name: self._halving(name, today, today + DAYS_AHEAD))
 
+    def check_key(self) -> tuple[str, str]:
+        """Ask for one indicator of today."""
+        today = market_day(self.clock.now())
+        self._indicator("pvpc_eur_mwh", today, today)
+        return "accepts the token", ""
+
     @property
     def _token(self) -> Secret:
         return self.settings.secrets.esios_token

@@ -70,6 +70,11 @@ class OpenWeatherMap(PointSource):
             self._get("/data/2.5/forecast", place), series, place, self.clock.now()
         )
 
+    def check_key(self) -> tuple[str, str]:
+        """Ask for the present reading."""
+        self._get("/data/2.5/weather", self.places()[0])
+        return "accepts the key", ""
+
     def _this_hour(self) -> datetime:
         return from_epoch(epoch(self.clock.now()) // HOUR_S * HOUR_S)
 

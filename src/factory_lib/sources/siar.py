@@ -76,6 +76,16 @@ class Siar(Source):
         )
         return parse_api(reply, place, self.clock.now())
 
+    def check_key(self) -> tuple[str, str]:
+        """Ask for the list of stations, which has no records; look for the site's own there."""
+        reply = self.http.get(
+            f"{API}/Info/ESTACIONES",
+            headers={"Accept": "application/json"},
+            secret_params={"token": self._valid_token()},
+            check=self._classify,
+        )
+        return _report_stations(self.places(), parse_stations(reply))
+
     def _valid_token(self) -> Secret:
         """Return this session's token, renewed before it expires."""
         now = self.clock.now()
@@ -152,6 +162,30 @@ def parse_api(body: Reply | bytes, place: str, retrieved_at: datetime) -> Parsed
     for name, field in _FIELDS.items():
         rows.add_days(name, {day: record.get(field.lower()) for day, record in days.items()})
     return rows.parsed()
+
+
+@malformed("siar")
+def parse_stations(body: Reply | bytes) -> dict[str, str]:
+    """Return by station that it is closed, and since when, or an empty text."""
+    stations = require(parse_json(body), "datos", list)
+    return {
+        require(station, "Codigo", str): f"closed {end[:10]}" if end else ""
+        for station in stations
+        for end in [str(station.get("Fecha_Baja") or "")]
+    }
+
+
+def _report_stations(places: Sequence[str], closed: Mapping[str, str]) -> tuple[str, str]:
+    """Return which of the site's stations are open, and others of the province if none is."""
+    states = {place: closed.get(place, "unknown to it") for place in places}
+    words = [f"{place} {state or 'open'}" for place, state in states.items()]
+    finding = ", ".join(["accepts user and password", *words])
+    if "" in states.values():
+        return finding, ""
+    provinces = {place.rstrip("0123456789") for place in places}
+    near = [code for code in closed if code.rstrip("0123456789") in provinces and not closed[code]]
+    remedy = f"Name an open one in [site.places] climate: {', '.join(near) or 'any of its list'}."
+    return finding, remedy
 
 
 def _require_station(record: Mapping[str, Any], place: str) -> None:

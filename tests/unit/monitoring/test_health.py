@@ -23,6 +23,7 @@ from factory_lib.monitoring import alerts, diagnostics, health
 from factory_lib.settings import Settings
 from factory_lib.settings.secrets import Secret
 from factory_lib.state import open_state
+from factory_sim import KEYS
 from factory_sim.launch import Remote, launched
 
 # one worker builds what they share
@@ -115,6 +116,51 @@ def test_providers_that_answer_are_well(demo: Settings) -> None:
     statuses = {check.name: check.status for check in checks}
     assert {statuses[name] for name in ("ree", "omie", "esios", "open_meteo")} == {"ok"}
     assert diagnostics.worst(checks) == "ok"
+
+
+KEYED = {
+    "esios": ("ESIOS_TOKEN", 1),
+    "openweathermap": ("OPENWEATHERMAP_API_KEY", 1),
+    "siar": ("SIAR_PASSWORD and SIAR_USER", 4),  # three steps of its authentication
+}
+
+
+@pytest.fixture
+def keyed(home: Path, remote: Remote) -> Settings:
+    remote.reset_requests()
+    env = {**KEYS, "FACTORY_HOME": str(home), "FACTORY_SIMULATOR_URL": remote.url}
+    return factory_settings.load("demo", env=env)
+
+
+def test_every_key_is_proved_by_the_cheapest_request(keyed: Settings, remote: Remote) -> None:
+    checks = {check.name: check for check in diagnostics.examine(keyed, providers=True)}
+    for name, (_, requests) in KEYED.items():
+        assert checks[name].status == "ok"
+        assert "accepts" in checks[name].finding
+        assert remote.requests()[name]["count"] == requests
+    assert checks["siar"].finding.endswith("J05 open, J17 closed 2025-11-11, J09 closed 2017-12-31")
+
+
+@pytest.mark.parametrize("name", KEYED)
+def test_a_refused_key_fails_and_is_named(keyed: Settings, remote: Remote, name: str) -> None:
+    remote.set_faults([{"kind": "unauthorised", "source": name}])
+    try:
+        check = check_of(keyed, name, providers=True)
+    finally:
+        remote.set_faults([])
+    assert check.status == "fail"
+    assert check.next_step == f"Correct {KEYED[name][0]} in .env."
+
+
+def test_a_site_without_an_open_station_is_warned_with_those_of_its_province(
+    keyed: Settings,
+) -> None:
+    places = structs.replace(keyed.site.places, climate=("J17", "J09", "J99"))
+    site = structs.replace(keyed.site, places=places)
+    check = check_of(structs.replace(keyed, site=site), "siar", providers=True)
+    assert check.status == "warn"
+    assert "J99 unknown to it" in check.finding
+    assert check.next_step == "Name an open one in [site.places] climate: J05."
 
 
 def test_a_machine_without_network_fails_and_says_what_to_do(home: Path) -> None:
