@@ -28,6 +28,8 @@ from factory_sim.clock import SimulatedClock
 from factory_sim.engine import Simulator
 from factory_sim.server import http_server
 from factory_sim.world import World
+from tests.support import postgres_server
+from tests.support.postgres_server import PostgresServer
 
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
 REAL_DATA = Path(
@@ -46,6 +48,7 @@ ONE_WORKER = {
     "tests/unit/models/test_forecasters.py": "forecasters",
     "tests/faults/test_http_faults.py": "http faults",
     "tests/unit/importers/test_real_files.py": "real files",
+    "tests/unit/models/test_registry_server.py": "registry server",
     "tests/unit/monitoring/test_health.py": "health",
     "tests/e2e/test_three_days.py": "three days",
 }
@@ -144,3 +147,12 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"no real data in {REAL_DATA}; name another folder with FACTORY_REAL_DATA")
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server of this process's tests, which are skipped where none can be started."""
+    if reason := postgres_server.missing():
+        pytest.skip(f"{reason}: not tested here")
+    with postgres_server.serving() as server:
+        yield server

@@ -1,10 +1,20 @@
 """A small made-up market, and a forecaster small enough to fit in a moment."""
 
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
 import numpy as np
+import pandas as pd
 import pytest
 
-from factory_lib.features.days import DayMatrix, weekdays
+from factory_lib import settings as factory_settings
+from factory_lib.context import RunContext, open_context
+from factory_lib.features.days import DayMatrix, to_slots, weekdays
+from factory_lib.frames import tidy
 from factory_lib.models.forecasters import ForecasterConfig
+from factory_sim.clock import SimulatedClock
+
+NOON = datetime(2024, 2, 20, 11, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -22,3 +32,27 @@ def market() -> DayMatrix:
 def small() -> ForecasterConfig:
     """One window and few trees."""
     return ForecasterConfig(lasso_windows_days=(200,), tree_window_days=200, tree_iterations=5)
+
+
+@pytest.fixture(scope="module")
+def works(tmp_path_factory: pytest.TempPathFactory, market: DayMatrix) -> Iterator[RunContext]:
+    """A store that holds all of the market, and a registry of its own, on a day of February."""
+    settings = factory_settings.load(
+        "live", env={"FACTORY_HOME": str(tmp_path_factory.mktemp("champions"))}
+    )
+    known = pd.concat(map(to_slots, market.days.tolist(), market.grid))
+    with open_context(
+        settings=settings, as_of=NOON, clock=SimulatedClock(NOON), run_id="test"
+    ) as ctx:
+        rows = tidy(
+            "spot_eur_mwh",
+            known.index,
+            known,
+            place="ES",
+            source="ree",
+            kind="observed",
+            resolution_s=3600,
+            retrieved_at=NOON,
+        )
+        ctx.store.write(rows, run_id="test")
+        yield ctx

@@ -12,48 +12,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from factory_lib import settings as factory_settings
 from factory_lib.analysis.price_backtest import log_backtest
-from factory_lib.context import RunContext, open_context
+from factory_lib.context import RunContext
 from factory_lib.errors import ModelIncompatible
 from factory_lib.features.days import DayMatrix, to_slots
-from factory_lib.frames import tidy
 from factory_lib.models import history as histories
 from factory_lib.models import prediction, price_forecast, registry
 from factory_lib.models.forecasters import ForecasterConfig, PriceForecaster
 from factory_lib.models.price_forecast import whole_days
 from factory_lib.models.summary import summarise_prediction
 from factory_lib.models.train import decide, evaluate_price_model
-from factory_sim.clock import SimulatedClock
 
 # one worker builds what they share
 
 NAME = "spot_price"
 LAST_DAY = np.datetime64("2024-02-24")  # the market's last; the store has all of it
-NOON = datetime(2024, 2, 20, 11, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def works(tmp_path_factory: pytest.TempPathFactory, market: DayMatrix) -> Iterator[RunContext]:
-    settings = factory_settings.load(
-        "live", env={"FACTORY_HOME": str(tmp_path_factory.mktemp("champions"))}
-    )
-    known = pd.concat(map(to_slots, market.days.tolist(), market.grid))
-    with open_context(
-        settings=settings, as_of=NOON, clock=SimulatedClock(NOON), run_id="test"
-    ) as ctx:
-        rows = tidy(
-            "spot_eur_mwh",
-            known.index,
-            known,
-            place="ES",
-            source="ree",
-            kind="observed",
-            resolution_s=3600,
-            retrieved_at=NOON,
-        )
-        ctx.store.write(rows, run_id="test")
-        yield ctx
+NOON = datetime(2024, 2, 20, 11, tzinfo=UTC)  # of the fixture `works`
 
 
 def trained(
