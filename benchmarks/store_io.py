@@ -8,8 +8,11 @@ includes comparing with what is there and reading back. SQLite is measured again
 into a frame of the same columns, times left as integers. InfluxDB is measured against
 the client's own DataFrame calls: a synchronous write of a ready frame, and
 ``query_data_frame`` of a pivoted query; on the double unless INFLUXDB_V2_URL, _TOKEN,
-_ORG and _BUCKET name a server, where buckets of our own are made and dropped. A ratio
-of 2 means twice as fast as the bare way.
+_ORG and _BUCKET name a server, where buckets of our own are made and dropped. PostgreSQL
+is a server started for the run; it is measured against psycopg's COPY of ready tuples into
+a flat table without key or index, and ``fetchall`` into a frame as with SQLite;
+``write_ratio_text`` is to a COPY of ready text, which no Python value becomes. A ratio of
+2 means twice as fast as the bare way.
 """
 
 from __future__ import annotations
@@ -44,6 +47,7 @@ from factory_lib.settings import InfluxSettings
 from factory_lib.settings.secrets import Secret
 from factory_lib.store.base import VIEW_COLUMNS, Store
 from factory_lib.store.influx import InfluxBackend
+from factory_lib.store.postgres import PostgresBackend
 from factory_lib.store.sqlite import SqliteBackend
 
 SERIES = "spot_eur_mwh"
@@ -58,7 +62,7 @@ def main() -> None:
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--backend", choices=("sqlite", "influx"), default="sqlite")
+    parser.add_argument("--backend", choices=("sqlite", "influx", "postgres"), default="sqlite")
     parser.add_argument(
         "--rows", type=int, default=0, help="values per round (default 350640, or 100000 if quick)"
     )
@@ -87,6 +91,8 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
         "write_rows_per_s": len(values) / frame["write_s"].median(),
         "read_rows_per_s": len(values) / frame["read_s"].median(),
     }
+    if "bare_text_s" in frame:
+        figures["write_ratio_text"] = statistics.median(frame["bare_text_s"] / frame["write_s"])
     return {k: round(v, 2) if isinstance(v, float) else v for k, v in figures.items()}, frame
 
 
@@ -133,6 +139,14 @@ def _pair(
             lambda values, number: _sqlite_round(values, folder, number),
         )
         return
+    if backend == "postgres":
+        from tests.support.postgres_server import missing, serving
+
+        if reason := missing():
+            raise SystemExit(f"{reason}: nothing was measured.")
+        with serving() as postgres:
+            yield "PostgreSQL", lambda values, number: _postgres_round(values, postgres.dsn, number)
+        return
     with _influx() as (server, where, token):
         yield server, lambda values, number: _influx_round(values, folder, where, token)
 
@@ -146,8 +160,7 @@ def _sqlite_round(values: pd.DataFrame, folder: Path, number: int) -> dict[str, 
         seconds, view = _through_store(store, values)
     finally:
         store.close()
-    integers = {name: view[name].astype("int64").where(view[name].notna(), None) for name in TIMES}
-    tuples = list(view.assign(**integers).itertuples(index=False, name=None))
+    tuples = _tuples(view)
     bare = sqlite3.connect(folder / f"{number}-bare.db", isolation_level=None)
     bare.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")
     bare.execute(f"CREATE TABLE value ({', '.join(VIEW_COLUMNS)})")
@@ -167,6 +180,54 @@ def _sqlite_round(values: pd.DataFrame, folder: Path, number: int) -> dict[str, 
     assert len(found) == len(view)
     bare.close()
     return {**seconds, "bare_write_s": bare_write_s, "bare_read_s": bare_read_s}
+
+
+def _tuples(view: pd.DataFrame) -> list[tuple[Any, ...]]:
+    integers = {name: view[name].astype("int64").where(view[name].notna(), None) for name in TIMES}
+    return list(view.assign(**integers).itertuples(index=False, name=None))
+
+
+# -- PostgreSQL ------------------------------------------------------------------------
+
+
+def _postgres_round(values: pd.DataFrame, dsn: str, number: int) -> dict[str, float]:
+    import psycopg
+
+    store = Store(PostgresBackend(Secret(dsn), f"round_{number}", "real"), default_catalogue())
+    try:
+        seconds, view = _through_store(store, values)
+    finally:
+        store.close()
+    tuples = [tuple(None if pd.isna(part) else part for part in row) for row in _tuples(view)]
+    text = "".join(
+        "\t".join("\\N" if part is None else str(part) for part in row) + "\n" for row in tuples
+    ).encode()
+    types = {
+        "value": "double precision",
+        **dict.fromkeys(("rev", "resolution_s", *TIMES), "bigint"),
+    }
+    columns = ", ".join(f"{name} {types.get(name, 'text')}" for name in VIEW_COLUMNS)
+    with psycopg.connect(dsn, autocommit=True) as bare:
+
+        def write(into: str, rows: list[tuple[Any, ...]], ready: bytes = b"") -> None:
+            with bare.cursor() as cursor, cursor.copy(f"COPY {into} FROM STDIN") as copy:
+                for row in rows:
+                    copy.write_row(row)
+                copy.write(ready)
+
+        def read() -> pd.DataFrame:
+            rows = bare.execute("SELECT * FROM from_rows").fetchall()
+            return pd.DataFrame(rows, columns=list(VIEW_COLUMNS))
+
+        for name in ("from_rows", "from_text"):
+            bare.execute(f"CREATE TABLE {name} ({columns})")
+        bare_write_s, _ = _timed(lambda: write("from_rows", tuples))
+        bare_text_s, _ = _timed(lambda: write("from_text", [], text))
+        bare_read_s, found = _timed(read)
+        assert len(found) == len(view)
+        bare.execute("DROP TABLE from_rows, from_text")
+    bare_s = {"bare_write_s": bare_write_s, "bare_text_s": bare_text_s, "bare_read_s": bare_read_s}
+    return {**seconds, **bare_s}
 
 
 # -- InfluxDB --------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Fixtures of the store's contract: every test here runs on each backend, and its id says on which.
 
-InfluxDB is a real server when INFLUXDB_V2_URL, _TOKEN, _ORG and _BUCKET are set (the
+PostgreSQL is a server that the tests start where it is installed, else its tests are
+skipped. InfluxDB is a real server when INFLUXDB_V2_URL, _TOKEN, _ORG and _BUCKET are set (the
 token must be allowed to make buckets: each test has a bucket of its own, dropped at its
 end), else the double.
 """
@@ -22,8 +23,10 @@ from factory_lib.settings.secrets import Secret
 from factory_lib.store.backend import Origin
 from factory_lib.store.base import Store
 from factory_lib.store.influx import InfluxBackend
+from factory_lib.store.postgres import PostgresBackend
 from factory_lib.store.sqlite import SqliteBackend
 from tests.support import influx_double as double
+from tests.support import postgres_server
 
 REAL = all(os.environ.get(f"INFLUXDB_V2_{name}") for name in ("URL", "TOKEN", "ORG", "BUCKET"))
 INFLUX = "influx-server" if REAL else "influx-double"
@@ -33,7 +36,9 @@ CATALOGUE = default_catalogue()
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     where = os.environ["INFLUXDB_V2_URL"] if REAL else "the double"
-    terminalreporter.write_line(f"store contract: SQLite, and InfluxDB on {where}")
+    without = postgres_server.missing()
+    postgres = f"PostgreSQL not ({without})" if without else "PostgreSQL on a server of its own"
+    terminalreporter.write_line(f"store contract: SQLite, InfluxDB on {where}, {postgres}")
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +55,9 @@ def influx_server() -> Iterator[tuple[InfluxSettings, str]]:
 
 
 @pytest.fixture
-def open_store(influx_server: tuple[InfluxSettings, str], tmp_path: Path) -> Iterator[Open]:
+def open_store(
+    influx_server: tuple[InfluxSettings, str], tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Open]:
     """Yield a function that opens a store; the same backend and name give the same store again."""
     where, token = influx_server
     prefix = f"{where.bucket}-test-{uuid4().hex[:8]}"
@@ -64,6 +71,10 @@ def open_store(influx_server: tuple[InfluxSettings, str], tmp_path: Path) -> Ite
             if backend == "sqlite":
                 file = tmp_path / f"{name}.db"
                 store = Store(SqliteBackend(file, world, lazy=lazy), CATALOGUE)
+            elif backend == "postgres":
+                dsn = Secret(request.getfixturevalue("postgres").dsn)
+                schema = f"{prefix}-{name}"
+                store = Store(PostgresBackend(dsn, schema, world, lazy=lazy), CATALOGUE)
             else:
                 bucket = f"{prefix}-{name}"
                 if bucket not in made:
@@ -82,7 +93,7 @@ def open_store(influx_server: tuple[InfluxSettings, str], tmp_path: Path) -> Ite
         yield opened
 
 
-@pytest.fixture(params=["sqlite", INFLUX])
+@pytest.fixture(params=["sqlite", INFLUX, "postgres"])
 def backend(request: pytest.FixtureRequest) -> str:
     """Return the backend's name, once for each."""
     return str(request.param)

@@ -11,7 +11,6 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 from msgspec import structs
@@ -24,7 +23,7 @@ from factory_lib.models import registry
 from factory_lib.results import JobResult
 from factory_lib.runs import records
 from factory_lib.settings import Settings
-from factory_lib.settings.records import StoreSettings
+from factory_lib.settings.records import BackendName, StoreSettings
 from factory_lib.state import alerts, calls
 from factory_lib.store import copying, create_store, open_store
 
@@ -32,9 +31,7 @@ COMPRESS_AFTER = timedelta(days=2)
 TICKS_KEPT = timedelta(days=400)  # rolled up by day: a year of them is small
 
 
-def copy_to(
-    ctx: RunContext, backend: Literal["sqlite", "influx"], bucket: str = ""
-) -> pd.DataFrame:
+def copy_to(ctx: RunContext, backend: BackendName, bucket: str = "") -> pd.DataFrame:
     """Copy everything into another backend of this profile, or into another bucket.
 
     Returns
@@ -59,9 +56,10 @@ def make_store(settings: Settings, bucket: str = "") -> dict[str, str | bool]:
     """Make the store where it is missing; return what and where it is, and whether it was made."""
     settings = _in_bucket(settings, bucket)
     made = create_store(settings)
-    influx = settings.store.backend == "influx"
-    where = settings.influx.bucket if influx else str(settings.paths.store)
-    return {"backend": settings.store.backend, "store": where, "made": made}
+    backend = settings.store.backend
+    servers = {"influx": settings.influx.bucket, "postgres": settings.schema}
+    where = servers.get(backend, str(settings.paths.store))
+    return {"backend": backend, "store": where, "made": made}
 
 
 def _in_bucket(settings: Settings, bucket: str) -> Settings:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import click
 import pandas as pd
@@ -31,6 +31,7 @@ from factory_lib.context import RunContext
 from factory_lib.errors import BadInput
 from factory_lib.monitoring import alerts, diagnostics, health
 from factory_lib.settings import Settings
+from factory_lib.settings.records import BackendName
 from factory_lib.state import State, open_state
 
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
@@ -216,13 +217,13 @@ def _confirm(question: str) -> None:
 @click.option(
     "--to",
     "backend",
-    type=click.Choice(["sqlite", "influx"]),
+    type=click.Choice(get_args(BackendName)),
     required=True,
     help="The backend that receives everything.",
 )
 @bucket_option
 @in_context()
-def copy(ctx: RunContext, backend: Literal["sqlite", "influx"], bucket: str) -> pd.DataFrame:
+def copy(ctx: RunContext, backend: BackendName, bucket: str) -> pd.DataFrame:
     """Copy the store into another backend; repeating it completes it."""
     return maintenance.copy_to(ctx, backend, bucket)
 
@@ -230,7 +231,7 @@ def copy(ctx: RunContext, backend: Literal["sqlite", "influx"], bucket: str) -> 
 @commands.group("store")
 @common_options
 def store_commands(profile: str | None, as_json: bool) -> None:
-    """Make the profile's store, a file or an InfluxDB bucket."""
+    """Make the profile's store: file, InfluxDB bucket or PostgreSQL schema."""
 
 
 @store_commands.command("create")

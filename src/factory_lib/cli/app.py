@@ -35,7 +35,10 @@ COMMANDS = {
     "alerts": ("admin", "List, acknowledge, mute or test alerts."),
     "backup": ("admin", "Back up store, state and champions while jobs go on; list or verify."),
     "restore": ("admin", "Restore a backup, after checking it; what it replaces is kept aside."),
-    "store": ("admin", "Make the profile's store, a file or an InfluxDB bucket."),
+    "store": (
+        "admin",
+        "Make the profile's store: file, InfluxDB bucket or PostgreSQL schema.",
+    ),
     "copy": ("admin", "Copy the store into another backend; repeating it completes it."),
     "cron": ("admin", "Show, install or remove the block of the user's crontab."),
     "serve": ("serve", "Serve the live page, the JSON API and the metrics; nothing is written."),

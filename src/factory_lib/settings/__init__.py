@@ -146,6 +146,11 @@ class Settings(FileSettings, frozen=True, kw_only=True):
     clock_offset_s: float = 0.0
 
     @property
+    def schema(self) -> str:
+        """The schema of a PostgreSQL database that holds the profile's values."""
+        return f"factory_{self.profile}"
+
+    @property
     def simulated(self) -> bool:
         """Whether this profile lives in the simulator's world."""
         return self.origin == "simulated"

@@ -44,10 +44,13 @@ class Site(Section, frozen=True):
         return f"{self.latitude:.3f},{self.longitude:.3f}"
 
 
+BackendName = Literal["sqlite", "influx", "postgres"]
+
+
 class StoreSettings(Section, frozen=True):
     """The backend of the store."""
 
-    backend: Literal["sqlite", "influx"] = "sqlite"
+    backend: BackendName = "sqlite"
 
 
 Place = Annotated[str, Meta(pattern=r"^-?\d+(\.\d+)?,-?\d+(\.\d+)?$")]  # latitude,longitude

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from html import escape
 from pathlib import Path
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
 
 
 class Secret:
@@ -49,6 +49,7 @@ class Secrets:
     siar_user: Secret
     siar_password: Secret
     influxdb_v2_token: Secret
+    postgres_dsn: Secret
     alert_urls: Secret  # of apprise, with spaces between them
     heartbeat_url: Secret
 
@@ -66,9 +67,12 @@ def hide(text: str, secrets: Iterable[Secret]) -> str:
     """Return ``text`` without the secrets, in whatever form it has them.
 
     Secrets of fewer than four letters are not hidden. The user of any address is, from
-    whatever setting or error it came.
+    whatever setting or error it came; so is the password within a secret address, alone.
     """
-    for plain in (word for secret in secrets for word in secret.reveal().split()):
+    words = [word for secret in secrets for word in secret.reveal().split()]
+    matches = filter(None, map(_PASSWORD.search, words))
+    passwords = [unquote(match[1] or match[2]) for match in matches]
+    for plain in (*words, *passwords):
         if len(plain) >= 4:
             for form in _forms(plain):
                 text = text.replace(form, "***")
@@ -81,6 +85,7 @@ def hide_users(text: str) -> str:
 
 
 # scheme://user:password@host; a user or password with a / or @ is written in percent code
+_PASSWORD = re.compile(r"//[^:/@]*:([^@]+)@|\bpassword=(\S+)")
 _USER = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*:(?:\\?/){2})[^\s/\\@\"'<>]+@")
 
 

@@ -1,4 +1,6 @@
-"""The store: one contract, an embedded backend and InfluxDB 2.x."""
+"""The store: one contract; an embedded backend, InfluxDB 2.x and PostgreSQL."""
+
+from contextlib import closing
 
 from factory_lib.settings import Settings
 from factory_lib.store.backend import Backend
@@ -17,7 +19,7 @@ def open_store(settings: Settings, *, lazy: bool = False) -> Store:
     OriginMismatch, SchemaMismatch
         If it belongs to another world or version.
     ConfigError
-        If the environment does not say where InfluxDB is, or InfluxDB refuses what it says.
+        If the environment does not say where the server is, or the server refuses it.
     """
     return Store(_backend(settings, lazy), settings.catalogue)
 
@@ -30,15 +32,20 @@ def create_store(settings: Settings) -> bool:
     Raises
     ------
     ConfigError
-        If InfluxDB's token may not make buckets, or the bucket does not keep all it gets.
+        If the user or token of a server may not make it, or the bucket does not keep all
+        it gets.
     """
-    missing = not settings.paths.store.is_file()
     if settings.store.backend == "influx":
         from factory_lib.store.influx import create_bucket
 
-        missing = create_bucket(settings.influx, settings.secrets.influxdb_v2_token)
-    open_store(settings).close()
-    return missing
+        made = create_bucket(settings.influx, settings.secrets.influxdb_v2_token)
+        open_store(settings).close()
+        return made
+    from factory_lib.store.sql import SqlBackend
+
+    with closing(_backend(settings, lazy=True)) as backend:
+        assert isinstance(backend, SqlBackend)
+        return backend.make_lasting()
 
 
 def _backend(settings: Settings, lazy: bool) -> Backend:
@@ -53,6 +60,11 @@ def _backend(settings: Settings, lazy: bool) -> Backend:
             settings.catalogue,
             lazy=lazy,
         )
+    if settings.store.backend == "postgres":
+        from factory_lib.store.postgres import PostgresBackend
+
+        dsn = settings.secrets.postgres_dsn
+        return PostgresBackend(dsn, settings.schema, settings.origin, lazy=lazy)
     from factory_lib.store.sqlite import SqliteBackend
 
     return SqliteBackend(settings.paths.store, settings.origin, lazy=lazy)

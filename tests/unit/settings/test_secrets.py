@@ -121,3 +121,15 @@ def test_a_dotenv_file_is_read_as_it_is_meant(tmp_path: Path, content: bytes, va
 )
 def test_the_user_of_any_address_is_masked_whatever_it_comes_from(text: str, masked: str) -> None:
     assert Secrets.from_environment({}).mask(text) == masked
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    ["postgresql://ana:s3cret%2F9@host/db", "host=h password=s3cret/9 dbname=db"],
+    ids=["address", "words"],
+)
+def test_the_password_of_an_address_is_masked_alone(dsn: str) -> None:
+    secrets = Secrets.from_environment({"POSTGRES_DSN": dsn})
+    masked = secrets.mask(f"{dsn} and s3cret/9 and s3cret%2F9 alone")
+    assert "s3cret" not in masked
+    assert masked.endswith("*** and *** alone")
