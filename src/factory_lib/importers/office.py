@@ -16,6 +16,7 @@ import pandas as pd
 
 from factory_lib.errors import ImportFileError
 from factory_lib.importers.files import Member
+from factory_lib.sources.parsing import with_decimal_points
 
 SEPARATORS = ";\t,|"
 HEAD_BYTES = 16_384
@@ -143,7 +144,8 @@ def read_table(member: Member, headings: Mapping[str, str] = NO_HEADINGS) -> Tab
     Raises
     ------
     ImportFileError
-        If a line has more values than columns, or day and month seem exchanged.
+        If a line has more values than columns, a column mixes decimal signs, or day and
+        month seem exchanged.
     """
     text = decoded(member.data).replace("\r\n", "\n").replace("\r", "\n")
     lines = text.split("\n")
@@ -158,7 +160,7 @@ def read_table(member: Member, headings: Mapping[str, str] = NO_HEADINGS) -> Tab
         if name and name not in frame:
             column = texts[place].str.strip()
             if name in (*NUMBERS, *headings.values()) or name.endswith("_mw"):
-                column = _numbers(unit, column, separator, notes)
+                column = _numbers(member, name, unit, column, notes)
             frame[name] = column
     if "day" in frame:
         frame["day"] = iso_days(member, frame["day"], notes)
@@ -186,11 +188,15 @@ def _cells(
     return pd.DataFrame(even, columns=range(width), dtype="str")
 
 
-def _numbers(unit: str, texts: pd.Series, separator: str, notes: list[str]) -> pd.Series:
+def _numbers(member: Member, name: str, unit: str, texts: pd.Series, notes: list[str]) -> pd.Series:
     """Return a column of numbers as texts with a point, in the unit of the plain name."""
     texts = texts.mask(texts.str.lower().isin(_UNKNOWN), "")
-    if separator != "," and texts.str.contains(",", regex=False).any():
-        texts = texts.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
+    try:
+        texts = pd.Series(with_decimal_points(texts.tolist()), texts.index, dtype="str")
+    except ValueError as error:
+        remedy = "Save it with one decimal sign throughout. Nothing of it was stored."
+        problem = f"column {name} {error}"
+        raise ImportFileError(member.label, problem, next_step=remedy) from None
     if unit in FACTORS:
         notes.append(f"Values are in {unit.replace('_', '/')} and were converted.")
         values = pd.to_numeric(texts, errors="coerce") * FACTORS[unit]

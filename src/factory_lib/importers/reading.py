@@ -117,7 +117,10 @@ class Lines:
     def numbers(self, name: str) -> np.ndarray:
         """Return a column as floats, NaN where empty."""
         texts = self.column(name)
-        points = texts.str.replace(self.fmt.decimal, ".")
+        points = texts
+        if self.fmt.decimal == "," and texts.str.contains(",", regex=False).any():
+            # a point among commas may be one of thousands
+            points = texts.str.replace(".", "?", regex=False).str.replace(",", ".", regex=False)
         values = np.array(pd.to_numeric(points, errors="coerce"), dtype=np.float64)
         for word, value in self.fmt.words.items():
             values[(texts == word).to_numpy()] = value

@@ -28,6 +28,7 @@ from factory_lib.sources.parsing import (
     parse_json,
     require,
     require_ascending,
+    with_decimal_points,
 )
 
 # Series -> indicator and geography: prices of the peninsula and of Spain, the operator's
@@ -167,14 +168,15 @@ def parse_download(lines: Sequence[Mapping[str, str]], name: str, retrieved_at: 
         If there is no value of its geography, or a line cannot be read.
     """
     identity, geo = INDICATORS[name]
+    filled = [line for line in lines if line.get("value")]
+    numbers = with_decimal_points([line["value"].strip() for line in filled])
     values = [
         {
             "geo_id": int(line["geoid"] or geo),
-            "value": float(line["value"].replace(",", ".")),
+            "value": float(number),
             "datetime": line["datetime"].strip(),
         }
-        for line in lines
-        if line.get("value")
+        for line, number in zip(filled, numbers, strict=True)
     ]
     body = json.dumps({"indicator": {"id": identity, "values": values}}).encode()
     return (parse_indicator if name in PRICES else parse_forecast)(body, name, retrieved_at)

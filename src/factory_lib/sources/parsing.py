@@ -7,8 +7,9 @@ be right loses the answer.
 
 import json
 import math
+import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -346,6 +347,50 @@ def require_near(point: Any, axes: tuple[str, str], place: str, within_deg: floa
         given = point.get(axis) if isinstance(point, dict) else None
         if not isinstance(given, int | float) or not abs(given - expected) <= within_deg:
             raise ValueError(f"the answer is for {axis} {given}, not {expected}")
+
+
+def with_decimal_points(texts: Sequence[str]) -> list[str]:
+    """Return the numbers of one column with decimal points; other texts are left as they are.
+
+    Commas alone are decimal signs, and so are points. A number that has both, or one of
+    them twice, shows which of them groups thousands; all others must fit it, and beside
+    decimals no bare ``1.234`` does, which might be less than two.
+
+    Raises
+    ------
+    ValueError
+        If the signs contradict each other, or nothing tells which is which.
+    """
+    numbers = [text for text in texts if text and set(text) <= set("0123456789.,+-")]
+    signs = {re.sub(r"[^.,]", "", text) for text in numbers}
+    if all(sign in ("", ".") for sign in signs):
+        return list(texts)
+    group, decimal = (".", ",") if signs <= {"", ","} else _grouping(signs)
+    if not group or (signs - {"", ","} and not _is_grouped(numbers, group, decimal)):
+        shown = sorted(numbers, key=lambda text: "," in text)
+        raise ValueError(f"mixes decimal points and decimal commas ({shown[0]}, {shown[-1]})")
+    readable = set(numbers)
+    return [
+        text.replace(group, "").replace(decimal, ".") if text in readable else text
+        for text in texts
+    ]
+
+
+def _grouping(signs: Collection[str]) -> tuple[str, str]:
+    """Return the sign of thousands and that of decimals, empty where numbers tell none or both."""
+    first = {sign[0] for sign in signs if len(sign) > 1}
+    return {frozenset("."): (".", ","), frozenset(","): (",", ".")}.get(frozenset(first), ("", ""))
+
+
+def _is_grouped(numbers: Sequence[str], group: str, decimal: str) -> bool:
+    """Return whether all numbers are written with these signs, and no one differently, too."""
+    whole = rf"(\d+|[1-9]\d{{0,2}}(\{group}\d{{3}})+)"
+    with_decimals = any(decimal in text for text in numbers)
+    return all(
+        re.fullmatch(rf"[+-]?{whole}?(\{decimal}\d*)?", text)
+        and not (with_decimals and re.fullmatch(rf"[+-]?\d+\{group}\d+", text))
+        for text in numbers
+    )
 
 
 def comma_number(text: str) -> float:
