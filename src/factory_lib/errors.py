@@ -20,7 +20,8 @@
     │   └── CircuitOpen          not asked at all: the host failed too often just now
     ├── StoreError
     │   ├── StoreUnavailable     the store cannot be reached; never read as "no data"
-    │   │   └── StoreDamaged     its file is damaged; a backup brings it back
+    │   │   ├── StoreDamaged     its file is damaged; a backup brings it back
+    │   │   └── StoreRefused     the machine refuses its file: a full disk, a missing right
     │   ├── OriginMismatch       simulated and real data would have been mixed
     │   ├── SchemaMismatch       the store was written by another version
     │   └── WriteNotConfirmed    what was written was not there when read again
@@ -227,6 +228,12 @@ class StoreDamaged(StoreUnavailable):
 
     exit_code = 74
     default_next_step = "Restore a backup: `factory restore`."
+
+
+class StoreRefused(StoreUnavailable):
+    """The machine refuses the file of the store: a full disk, a missing right, another writer."""
+
+    exit_code = 74
 
 
 class OriginMismatch(StoreError):

@@ -12,8 +12,12 @@ from typing import Self
 
 from factory_lib.errors import BadInput, FactoryError, MachineError, RegistryUnavailable
 
-DISK_FULL = "Free space on the disk: `make maintenance` removes what is past its retention."
+DISK_FULL = (
+    "Free space on the disk, for instance old days below runs/ or old backups; then "
+    "`make maintenance` removes what is past its retention."
+)
 NO_PERMISSION = "Give this user the right to read and write it."
+NOT_WRITABLE = f"{NO_PERMISSION[:-1]}; mount a disk for writing that is mounted for reading only."
 _DAMAGED = "Run `factory doctor`; `factory restore` brings the newest backup back."
 _STEPS = {
     errno.ENOSPC: DISK_FULL,
@@ -29,8 +33,8 @@ _SQLITE_STEPS = {
     "locked": "Another process is writing; run the command again.",
     "busy": "Another process is writing; run the command again.",
     "full": DISK_FULL,
-    "readonly": NO_PERMISSION,
-    "unable to open": NO_PERMISSION,
+    "readonly": NOT_WRITABLE,
+    "unable to open": NOT_WRITABLE,
     "disk i/o": "The disk reports an error, or is full: check it before anything else.",
 }
 
@@ -71,8 +75,14 @@ def _os_error(error: BaseException) -> FactoryError:
 
 def _sqlite_error(error: BaseException) -> FactoryError:
     text = _first_line(error)
-    steps: Iterator[str] = (step for word, step in _SQLITE_STEPS.items() if word in text.lower())
-    return MachineError(f"A database of this profile: {text}.", next_step=next(steps, _DAMAGED))
+    step = sqlite_step(text) or _DAMAGED
+    return MachineError(f"A database of this profile: {text}.", next_step=step)
+
+
+def sqlite_step(message: str) -> str:
+    """Return what to do where the machine refuses SQLite its file; nothing for other messages."""
+    steps: Iterator[str] = (step for word, step in _SQLITE_STEPS.items() if word in message.lower())
+    return next(steps, "")
 
 
 def _memory(_: BaseException) -> FactoryError:

@@ -53,7 +53,7 @@ def import_files(
     if fmt is None and len(files) > 1 and str(files[0]) in FORMATS:
         # A first word that names a format stands for --format, unless there is such a file.
         fmt = None if files[0].exists() else str(files.pop(0))
-    with open_context(profile) as ctx:
+    with open_context(profile, read_only=dry_run) as ctx:
         results = [importers.import_path(ctx, path, format=fmt, dry_run=dry_run) for path in files]
     return write_imports(results, as_json)
 
@@ -95,7 +95,7 @@ def fill_gaps(
     """
     with (
         simulation.ensure_running(factory_settings.load(profile)) as settings,
-        open_context(settings=settings, as_of=as_of) as ctx,
+        open_context(settings=settings, as_of=as_of, read_only=dry_run) as ctx,
         tqdm(unit="request", disable=not sys.stderr.isatty()) as bar,
     ):
         result = backfill.backfill(

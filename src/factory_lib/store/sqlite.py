@@ -18,7 +18,8 @@ import numpy as np
 import pyarrow as pa
 from adbc_driver_sqlite import StatementOptions
 
-from factory_lib.errors import StoreDamaged, StoreUnavailable
+from factory_lib.errors import StoreDamaged, StoreRefused, StoreUnavailable
+from factory_lib.failures import explain, sqlite_step
 from factory_lib.store.backend import Origin
 from factory_lib.store.sql import TABLES, Columns, SqlBackend
 
@@ -48,19 +49,32 @@ class SqliteBackend(SqlBackend):
         self.file = file
         self.origin = origin
         self._in_memory = lazy and not os.path.lexists(file)
+        self._lazy = lazy
         self._open()
 
     def _open(self) -> None:
         with self._reported():
             if not self._in_memory:
                 self.file.parent.mkdir(parents=True, exist_ok=True)
-            file = ":memory:" if self._in_memory else str(self.file)
-            self._connection = adbc.connect(file, autocommit=True)
+            self._connection = adbc.connect(self._place(), autocommit=True)
         try:
             self._prepare()
         except BaseException:
             self._connection.close()
             raise
+
+    def _place(self) -> str:
+        """Return what to open.
+
+        A reader of a file with a write-ahead log makes side files. Where none can be made,
+        no other process writes, and the file is read as it lies there.
+        """
+        if self._in_memory:
+            return ":memory:"
+        writable = os.access(self.file.parent, os.W_OK)
+        if self._lazy and not writable and not Path(f"{self.file}-wal").exists():
+            return f"{self.file.absolute().as_uri()}?immutable=1"
+        return str(self.file)
 
     def _prepare(self) -> None:
         self.query(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
@@ -78,10 +92,14 @@ class SqliteBackend(SqlBackend):
         try:
             yield
         except (adbc.Error, OSError, pa.ArrowException) as error:
-            damaged = any(words in str(error) for words in DAMAGED)
-            kind = StoreDamaged if damaged else StoreUnavailable
             reason = str(error).partition("\n")[0]  # without the statement
-            raise kind(f"The store {self.file} cannot be used: {reason}.") from error
+            message = f"The store {self.file} cannot be used: {reason}."
+            if any(words in reason for words in DAMAGED):
+                raise StoreDamaged(message) from error
+            machine = explain(error) if isinstance(error, OSError) else None
+            if step := machine.next_step if machine else sqlite_step(reason):
+                raise StoreRefused(message, next_step=step) from error
+            raise StoreUnavailable(message) from error
 
     def query(self, sql: str, values: Sequence[Any] | None = None) -> pa.Table:
         """Run one statement and return its rows.
