@@ -349,6 +349,9 @@ def require_near(point: Any, axes: tuple[str, str], place: str, within_deg: floa
             raise ValueError(f"the answer is for {axis} {given}, not {expected}")
 
 
+_NUMERIC = re.compile(r"[0-9.,+-]+")
+
+
 def with_decimal_points(texts: Sequence[str]) -> list[str]:
     """Return the numbers of one column with decimal points; other texts are left as they are.
 
@@ -361,36 +364,35 @@ def with_decimal_points(texts: Sequence[str]) -> list[str]:
     ValueError
         If the signs contradict each other, or nothing tells which is which.
     """
-    numbers = [text for text in texts if text and set(text) <= set("0123456789.,+-")]
+    numbers = list(filter(_NUMERIC.fullmatch, texts))
     signs = {re.sub(r"[^.,]", "", text) for text in numbers}
-    if all(sign in ("", ".") for sign in signs):
+    if signs <= {"", "."}:
         return list(texts)
-    group, decimal = (".", ",") if signs <= {"", ","} else _grouping(signs)
-    if not group or (signs - {"", ","} and not _is_grouped(numbers, group, decimal)):
-        shown = sorted(numbers, key=lambda text: "," in text)
-        raise ValueError(f"mixes decimal points and decimal commas ({shown[0]}, {shown[-1]})")
-    readable = set(numbers)
-    return [
-        text.replace(group, "").replace(decimal, ".") if text in readable else text
-        for text in texts
-    ]
+    group, decimal = _grouping(signs)
+    if not group or not all(_fits(text, group, decimal, signs) for text in numbers):
+        shown = f"{min(numbers, key=_has_comma)}, {max(numbers, key=_has_comma)}"
+        raise ValueError(f"mixes decimal points and decimal commas ({shown})")
+    changed = str.maketrans({group: None, decimal: "."})
+    return [text.translate(changed) if _NUMERIC.fullmatch(text) else text for text in texts]
+
+
+def _has_comma(text: str) -> bool:
+    return "," in text
 
 
 def _grouping(signs: Collection[str]) -> tuple[str, str]:
     """Return the sign of thousands and that of decimals, empty where numbers tell none or both."""
+    if "." not in "".join(signs) and max(map(len, signs)) < 2:
+        return ".", ","
     first = {sign[0] for sign in signs if len(sign) > 1}
     return {frozenset("."): (".", ","), frozenset(","): (",", ".")}.get(frozenset(first), ("", ""))
 
 
-def _is_grouped(numbers: Sequence[str], group: str, decimal: str) -> bool:
-    """Return whether all numbers are written with these signs, and no one differently, too."""
+def _fits(text: str, group: str, decimal: str, signs: Collection[str]) -> bool:
+    """Return whether a number is written with these signs, and cannot be without grouping."""
     whole = rf"(\d+|[1-9]\d{{0,2}}(\{group}\d{{3}})+)"
-    with_decimals = any(decimal in text for text in numbers)
-    return all(
-        re.fullmatch(rf"[+-]?{whole}?(\{decimal}\d*)?", text)
-        and not (with_decimals and re.fullmatch(rf"[+-]?\d+\{group}\d+", text))
-        for text in numbers
-    )
+    bare_group = decimal in "".join(signs) and re.fullmatch(rf"[+-]?\d+\{group}\d+", text)
+    return bool(re.fullmatch(rf"[+-]?{whole}?(\{decimal}\d*)?", text)) and not bare_group
 
 
 def comma_number(text: str) -> float:
