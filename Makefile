@@ -7,11 +7,12 @@ FACTORY := $(VENV)/bin/factory
 PY := $(VENV)/bin/python
 DATA ?= ../shared/data
 PORT ?= 8080
+CONTAINER ?= podman
 # What a caller may set: SOURCE=… for ingest, SINCE=… for backfill, DAY=… and DAYS=… for plan, AS_OF=… for any job, ARGS="…" for the rest.
 JOB_ARGS = $(if $(AS_OF),--as-of $(AS_OF)) $(ARGS)
 
 .PHONY: help setup lab demo history run ingest gaps backfill features train predict plan health maintenance \
-	cron-show cron-install cron-remove serve mlflow docs check test bench clean lock
+	cron-show cron-install cron-remove image serve mlflow docs check test bench clean lock
 
 help:  ## Show this help
 	@awk 'BEGIN {FS = ":.*## "; print "factory_lib: make TARGET\n"} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
@@ -84,6 +85,9 @@ cron-install: $(VENV)/.ready  ## Schedule the jobs in the user's crontab, leavin
 
 cron-remove: $(VENV)/.ready  ## Take the jobs out of the crontab
 	$(FACTORY) cron remove
+
+image:  ## Build the container image localhost/factory; CONTAINER=docker, ARGS="--build-arg BASE=…"
+	BUILDAH_FORMAT=docker $(CONTAINER) build --file deploy/Containerfile --tag localhost/factory $(ARGS) .
 
 serve: $(VENV)/.ready  ## Serve the live page on 127.0.0.1:8080; PORT=…, ARGS="--profile demo"
 	$(FACTORY) serve --port $(PORT) $(ARGS)

@@ -12,32 +12,50 @@ import subprocess
 
 from factory_lib.errors import BadInput, FactoryError
 from factory_lib.settings import Settings
+from factory_lib.settings.records import JobSettings
 from factory_lib.state.cron_calls import CALLER, NAME
 
 # Variables that a line takes from the shell that installs it. Keys are none of them: they
 # belong in `.env`.
-INHERITED = ("FACTORY_HOME", "FACTORY_CONFIG", "FACTORY_SIMULATOR_URL", "FACTORY_CLOCK_OFFSET_S")
+INHERITED = (
+    "FACTORY_HOME",
+    "FACTORY_CONFIG",
+    "FACTORY_STORE",
+    "FACTORY_SIMULATOR_URL",
+    "FACTORY_CLOCK_OFFSET_S",
+)
+
+
+def scheduled(settings: Settings) -> dict[str, JobSettings]:
+    """Return the jobs that have a cadence and a notebook."""
+    return {
+        name: spec
+        for name, spec in settings.jobs.items()
+        if spec.cron and (settings.paths.notebooks / f"{spec.notebook}.ipynb").is_file()
+    }
+
+
+def variables(settings: Settings) -> dict[str, str]:
+    """Return the environment of a scheduled job, beside what `.env` holds."""
+    own = {"FACTORY_PROFILE": settings.profile, CALLER: NAME}
+    return own | {name: os.environ[name] for name in INHERITED if name in os.environ}
+
+
+def make_command(settings: Settings) -> list[str]:
+    """Return the command that runs a job, without the job."""
+    program = shutil.which("make") or "make"
+    return [program, "--no-print-directory", "--directory", str(settings.paths.root), "run"]
 
 
 def job_lines(settings: Settings) -> list[str]:
-    """Return one line for each job that has a cadence and a notebook."""
-    variables = {"FACTORY_PROFILE": settings.profile, CALLER: NAME}
-    variables |= {name: os.environ[name] for name in INHERITED if name in os.environ}
-    command = [
-        "env",
-        *(f"{name}={value}" for name, value in variables.items()),
-        shutil.which("make") or "make",
-        "--no-print-directory",
-        "--directory",
-        str(settings.paths.root),
-        "run",
-    ]
+    """Return one line of a crontab for each scheduled job."""
+    given = [f"{name}={value}" for name, value in variables(settings).items()]
+    command = ["env", *given, *make_command(settings)]
     log = shlex.quote(str(settings.paths.data / "cron.log"))
     lines = []
-    for name, spec in settings.jobs.items():
-        if spec.cron and (settings.paths.notebooks / f"{spec.notebook}.ipynb").is_file():
-            line = f"{shlex.join([*command, f'JOB={name}'])} >> {log} 2>&1"
-            lines.append(f"{spec.cron} " + line.replace("%", r"\%"))
+    for name, spec in scheduled(settings).items():
+        line = f"{shlex.join([*command, f'JOB={name}'])} >> {log} 2>&1"
+        lines.append(f"{spec.cron} " + line.replace("%", r"\%"))
     return lines
 
 

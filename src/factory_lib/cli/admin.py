@@ -14,7 +14,7 @@ import click
 import pandas as pd
 
 from factory_lib import settings as factory_settings
-from factory_lib.admin import backup, cron, maintenance
+from factory_lib.admin import backup, cron, maintenance, units
 from factory_lib.cli import simulation
 from factory_lib.cli.common import (
     Rows,
@@ -249,10 +249,35 @@ def cron_block(profile: str | None, as_json: bool) -> None:
 
 
 @cron_block.command("show")
+@click.option(
+    "--format",
+    "fmt",
+    type=click.Choice(units.UNIT_FORMATS),
+    default=units.UNIT_FORMATS[0],
+    show_default=True,
+    help="The block that `install` would write, or the units of systemd or Podman's Quadlet.",
+)
+@click.option(
+    "--out",
+    "folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Write the files into this folder.",
+)
 @common_options
-def show_cron(profile: str | None, as_json: bool) -> None:
-    """Show the block that `install` would write."""
-    write("\n".join(cron.block(factory_settings.load(profile))))
+def show_cron(
+    profile: str | None, fmt: units.UnitFormat, folder: Path | None, as_json: bool
+) -> None:
+    """Show the schedule as a crontab or as units, or write its files."""
+    settings = factory_settings.load(profile)
+    if folder:
+        write_rows(
+            [{"written": name} for name in units.write_files(settings, fmt, folder)], as_json
+        )
+        return
+    made = units.files(settings, fmt)
+    head = "# {}\n" if len(made) > 1 else ""
+    texts = [head.format(name) + text.rstrip("\n") for name, text in made.items()]
+    write_either(as_json, made, "\n\n".join(texts))
 
 
 @cron_block.command("install")

@@ -3,7 +3,6 @@
 cron keeps the machine's own time zone. Standard library only: ticks pass through here.
 """
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
 from factory_lib.settings import Settings
@@ -19,14 +18,14 @@ def latest(cron: str, until: datetime) -> datetime | None:
 
     None where that is more than a year ago.
     """
-    minutes, hours, *_ = (_values(field, *ends) for field, ends in _pairs(cron))
+    minutes, hours, *_ = fields(cron)
     today = until.astimezone().date()
     for back in range(_FURTHEST_DAYS):
         day = today - timedelta(days=back)
         if not _calls_on(cron, day):
             continue
-        for hour in sorted(hours, reverse=True):
-            for minute in sorted(minutes, reverse=True):
+        for hour in reversed(hours):
+            for minute in reversed(minutes):
                 local = datetime(day.year, day.month, day.day, hour, minute)  # noqa: DTZ001
                 instant = local.astimezone(UTC)
                 if instant <= until:
@@ -41,8 +40,10 @@ def cron_was_silent(settings: Settings, last: datetime, now: datetime) -> bool:
     return any(call is not None and call > last + GRACE for call in calls)
 
 
-def _pairs(cron: str) -> Iterator[tuple[str, tuple[int, int]]]:
-    yield from zip(cron.split(), _FIELDS, strict=True)
+def fields(cron: str) -> list[list[int]]:
+    """Return the minutes, hours, days, months and weekdays (0 and 7: Sunday), ascending."""
+    pairs = zip(cron.split(), _FIELDS, strict=True)
+    return [sorted(_values(field, *ends)) for field, ends in pairs]
 
 
 def _values(field: str, low: int, high: int) -> set[int]:

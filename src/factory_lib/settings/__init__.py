@@ -174,10 +174,10 @@ def load(
         The environment; default the process's own, over ``.env`` of the root.
     root : Path
         The checkout. ``FACTORY_HOME`` moves ``data/`` and ``runs/`` elsewhere and
-        ``FACTORY_CONFIG`` names another file, both relative to the checkout.
-        ``FACTORY_SIMULATOR_URL`` is where a simulated profile finds its providers,
-        ``FACTORY_CLOCK_OFFSET_S`` how far its clock is from the machine's; without it,
-        it goes on from where the last command left it.
+        ``FACTORY_CONFIG`` names another file, both relative to the checkout;
+        ``FACTORY_STORE`` replaces the store's backend. ``FACTORY_SIMULATOR_URL`` is
+        where a simulated profile finds its providers, ``FACTORY_CLOCK_OFFSET_S`` how far
+        its clock is from the machine's; without it, it goes on from the last command's.
 
     Raises
     ------
@@ -188,7 +188,7 @@ def load(
     home = root / environment.get("FACTORY_HOME", "")
     name = profile or environment.get("FACTORY_PROFILE") or _default(home, last_used=last_used)
     file = root / (environment.get("FACTORY_CONFIG") or "config/factory.toml")
-    table = _for_profile(_read(file), name, str(file))
+    table = _for_profile(_read(file), name, str(file), environment.get("FACTORY_STORE"))
     spec = decode(ProfileSettings, table.pop("profile"), f"profiles.{name}", file=str(file))
     simulated = spec.origin == "simulated"
     simulator_url = environment.get("FACTORY_SIMULATOR_URL", "").rstrip("/") if simulated else ""
@@ -291,13 +291,15 @@ def _finite(text: str) -> float:
     return number
 
 
-def _for_profile(table: dict[str, Any], name: str, file: str) -> dict[str, Any]:
+def _for_profile(table: dict[str, Any], name: str, file: str, store: str | None) -> dict[str, Any]:
     profiles = table.pop("profiles", {})
     if name not in profiles:
         problem = f"has no profile {name!r}; there are {', '.join(profiles)}"
         raise ConfigError("profiles", problem, file=file)
     own = dict(profiles[name])
     spec = {key: own.pop(key) for key in ("origin", "online", "spacing_s") if key in own}
+    if store:
+        own = merge(own, {"store": {"backend": store}})
     return {**merge(table, own), "profile": spec}
 
 
