@@ -82,9 +82,10 @@ class ConfigError(BadInput):
     def __init__(self, where: str, problem: str, *, file: str = "config/factory.toml") -> None:
         self.where = where
         self.problem = problem
+        check = "doctor" if file == "environment" else "config check"
         super().__init__(
             f"{file}: [{where or 'file'}] {problem}.",
-            next_step="Correct it and run `factory config check`.",
+            next_step=f"Correct it and run `factory {check}`.",
         )
 
 
