@@ -1,7 +1,5 @@
 #!/bin/sh
-# The schedule as one process without root: makes the store where it is missing, then cron on the table of [jobs].
+# The schedule as one process: makes the store where it is missing, then calls the jobs of [jobs] at their times.
 set -eu
-mkdir -p "$FACTORY_HOME/data/${FACTORY_PROFILE:-live}"
 factory store create
-factory cron show --format crontab > /tmp/factory.vixie
-exec mcron /tmp/factory.vixie
+exec factory cron run

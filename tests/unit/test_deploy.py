@@ -102,10 +102,9 @@ def test_commands_and_their_options_exist() -> None:
     script = (DEPLOY / "scheduler.sh").read_text()
     (name,) = [word for word in OURS["scheduler"]["entrypoint"] if word.endswith(".sh")]
     assert (ROOT / name).read_text() == script
-    lines = [line.split(">")[0].split()[1:] for line in script.splitlines() if "factory " in line]
-    calls = [words for words in lines if words and words[0].isalpha()]
+    calls = [line.split() for line in re.findall(r"^(?:exec )?factory (.*)", script, re.MULTILINE)]
     calls.append(OURS["page"]["command"])
-    assert len(calls) >= 3
+    assert len(calls) == 3
     for words in calls:
         assert_exists(factory, words)
 

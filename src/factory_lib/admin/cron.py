@@ -1,5 +1,7 @@
 """The user's crontab: one marked block for each checkout and profile, other lines untouched.
 
+A container has no crontab: ``call_jobs`` reads the same table there.
+
 cron gives a job PATH=/usr/bin:/bin, a home directory and little else, so each line
 names everything it needs. It keeps the machine's own time zone, and so do the times in
 ``[jobs]``.
@@ -8,15 +10,21 @@ names everything it needs. It keeps the machine's own time zone, and so do the t
 import os
 import shlex
 import shutil
+import signal
 import subprocess
+import sys
+import time
+from datetime import UTC, datetime
 
 from factory_lib.errors import BadInput, FactoryError
+from factory_lib.runs import schedule
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
 from factory_lib.state.cron_calls import CALLER, NAME
 
 # Variables that a line takes from the shell that installs it. Keys are none of them: they
 # belong in `.env`.
+MINUTE_S = 60.0
 INHERITED = (
     "FACTORY_HOME",
     "FACTORY_CONFIG",
@@ -76,6 +84,38 @@ def install(settings: Settings) -> int:
 def remove(settings: Settings) -> None:
     """Take the block out of the crontab."""
     _write(_others(settings))
+
+
+def call_jobs(settings: Settings) -> None:
+    """Call the scheduled jobs at their minutes, until SIGTERM or SIGINT: cron without root.
+
+    The running ones are ended then, and waited for. Times are those of ``TZ``, as
+    everywhere; minutes that were slept through count once.
+    """
+    environment = os.environ | variables(settings)
+    command = make_command(settings)
+    running: list[subprocess.Popen[bytes]] = []
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    since = datetime.now(UTC)
+    try:
+        while True:
+            time.sleep(MINUTE_S - time.time() % MINUTE_S)
+            now = datetime.now(UTC)
+            running = [process for process in running if process.poll() is None]
+            for name in due_between(settings, since, now):
+                running.append(subprocess.Popen([*command, f"JOB={name}"], env=environment))
+            since = now
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait()
+
+
+def due_between(settings: Settings, since: datetime, now: datetime) -> list[str]:
+    """Return the jobs that cron would have called after ``since``, up to ``now``."""
+    calls = {name: schedule.latest(spec.cron, now) for name, spec in scheduled(settings).items()}
+    return [name for name, call in calls.items() if call is not None and call > since]
 
 
 def _marks(settings: Settings) -> tuple[str, str]:

@@ -245,7 +245,7 @@ def create(profile: str | None, bucket: str, as_json: bool) -> None:
 @commands.group("cron")
 @common_options
 def cron_block(profile: str | None, as_json: bool) -> None:
-    """Show, install or remove the block of the user's crontab."""
+    """Show, install or remove the block of the user's crontab; run it where there is none."""
 
 
 @cron_block.command("show")
@@ -278,6 +278,15 @@ def show_cron(
     head = "# {}\n" if len(made) > 1 else ""
     texts = [head.format(name) + text.rstrip("\n") for name, text in made.items()]
     write_either(as_json, made, "\n\n".join(texts))
+
+
+@cron_block.command("run")
+@common_options
+def run_cron(profile: str | None, as_json: bool) -> None:
+    """Call the jobs at their times until stopped, in place of cron: for containers."""
+    settings = factory_settings.load(profile)
+    write(f"Calling {len(cron.scheduled(settings))} jobs of profile {settings.profile}.")
+    cron.call_jobs(settings)
 
 
 @cron_block.command("install")

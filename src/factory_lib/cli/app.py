@@ -40,7 +40,10 @@ COMMANDS = {
         "Make the profile's store: file, InfluxDB bucket or PostgreSQL schema.",
     ),
     "copy": ("admin", "Copy the store into another backend; repeating it completes it."),
-    "cron": ("admin", "Show, install or remove the block of the user's crontab."),
+    "cron": (
+        "admin",
+        "Show, install or remove the block of the user's crontab; run it where there is none.",
+    ),
     "serve": ("serve", "Serve the live page, the JSON API and the metrics; nothing is written."),
     "mlflow": ("admin", "Serve the MLflow pages on 127.0.0.1."),
     "demo": ("demo", "Live two days on simulated data, offline: every step, then the daily ones."),
