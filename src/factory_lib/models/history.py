@@ -134,7 +134,9 @@ def _operator(ctx: RunContext, start: datetime, end: datetime) -> dict[str, DayM
 def _day_ahead(ctx: RunContext, name: str, area: str, start: datetime, end: datetime) -> pd.Series:
     """Return the newest forecasts (MW) of a series at noon of the day before, by target hour.
 
-    Those of the most trusted source that has the hour.
+    Those of the most trusted source that has the hour. Where none had been seen by noon,
+    the first one seen after it: operators publish before, and what is known at
+    ``ctx.as_of`` counts.
     """
     entry = ctx.catalogue[f"{area.lower()}_{name.replace('_mw', '_forecast_mw')}"]
     models = [FORECAST_MODELS.get(source, source) for source in entry.sources]
@@ -150,10 +152,14 @@ def _day_ahead(ctx: RunContext, name: str, area: str, start: datetime, end: date
     day = rows["target_start"].dt.tz_convert(MADRID).dt.tz_localize(None).dt.normalize()
     noon_before = (day - NOON_BEFORE).dt.tz_localize(MADRID)
     trust = rows["model"].map(models.index)
-    rows = rows.assign(trust=trust)[rows["issued_at"] <= noon_before]
-    rows = rows.sort_values(["trust", "issued_at"], ascending=[False, True])
-    newest = rows.drop_duplicates("target_start", keep="last")
-    forecasts: pd.Series = newest.set_index("target_start")["p50"].sort_index()
+    rows = rows.assign(trust=trust)
+    is_late = rows["issued_at"] > noon_before
+    parts = []
+    for part, newest_last in ((rows[~is_late], True), (rows[is_late], False)):
+        ordered = part.sort_values(["trust", "issued_at"], ascending=[False, newest_last])
+        selection = ordered.drop_duplicates("target_start", keep="last")
+        parts.append(selection.set_index("target_start")["p50"].sort_index())
+    forecasts: pd.Series = parts[0].combine_first(parts[1])
     return forecasts
 
 

@@ -191,6 +191,15 @@ def test_the_forecasts_of_any_source_of_the_catalogue_are_inputs(works, market, 
     assert "residual_load_mw" in histories.load_history(works, 70).operator
 
 
+def test_what_was_first_seen_after_noon_counts_from_then_on(works, market):
+    # cron missed the morning: seen at 12:20
+    store_operator_forecasts(works, market.days[-70:].tolist(), "ree", hours_late=4 / 3)
+    for minutes, last in ((10, "2024-02-20"), (30, "2024-02-21")):
+        as_of = NOON + timedelta(minutes=minutes)
+        load = histories.load_history(replace(works, as_of=as_of), 300).operator["load_mw"]
+        assert load.days[-1] == np.datetime64(last)
+
+
 def test_the_operators_forecasts_enter_if_issued_by_noon_of_the_day_before(works, market):
     days = market.days[-200:].tolist()
     sources = [("ES", "ree"), ("PT", "energy_charts"), ("ES", "energy_charts")]
