@@ -153,6 +153,7 @@ def gaps(ctx: RunContext, since: str | datetime | None = None) -> JobResult:
     report = _gaps.analyse(ctx, _instant(since))
     if since is None and in_job():
         alerts.after_gaps(ctx, report.gaps)
+        _gaps.announce(ctx, report.gaps)
     return summarise_gaps(report)
 
 

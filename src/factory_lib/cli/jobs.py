@@ -247,7 +247,9 @@ def _state_of(job: status.JobStatus) -> str:
     if job.overdue_since:
         parts.append(f"not called at {job.overdue_since:%Y-%m-%d %H:%M}Z, when it should have been")
     if job.status not in ("running", "hanging"):
-        called = "due at the next tick" if job.cron else "runs when it is called"
+        called = (
+            f"due at the next tick: {job.due_because}" if job.cron else "runs when it is called"
+        )
         parts.append(job.waiting or called)
     return "; ".join(parts)
 

@@ -26,6 +26,7 @@ from factory_lib.pipeline.coverage import (
 from factory_lib.pipeline.targets import SourcePlace, Target, targets
 from factory_lib.settings.records import GapSettings
 from factory_lib.slots import Slots, from_index, to_index
+from factory_lib.state import marks
 from factory_lib.state.attempts import unfillable_stretches
 
 STATES = [state.name.lower() for state in SlotState]
@@ -156,6 +157,27 @@ def analyse(
     return GapReport(
         tuple(part for part in parts if part is not None), ctx.as_of, ctx.settings.gaps
     )
+
+
+def announce(ctx: RunContext, gaps: pd.DataFrame) -> None:
+    """Make a recovery due where a gap is new that the automatic backfill fills.
+
+    One that was known before is left to the backfill's own passes.
+
+    Parameters
+    ----------
+    gaps : DataFrame
+        All of now, ``GAP_COLUMNS``.
+    """
+    long = gaps["duration_h"] > ctx.settings.gaps.automatic_above_h
+    missing = gaps[(gaps["state"] == "missing") & long]
+    starts = missing["start"].dt.strftime("%Y-%m-%dT%H:%MZ")
+    names = sorted(missing["series"].str.cat(starts, sep=" "))
+    before = marks.get_mark(ctx.state, marks.NEW_GAP, marks.NEW_GAP)
+    if before is None or not set(names) <= set(before.note):
+        ctx.set_mark(marks.NEW_GAP, marks.NEW_GAP, ctx.as_of, names)
+    elif names != before.note:
+        ctx.set_mark(marks.NEW_GAP, marks.NEW_GAP, before.at, names)
 
 
 def _coverage(

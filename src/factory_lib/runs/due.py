@@ -1,12 +1,12 @@
 """Due or not due: decided from the shared state and the publication rules alone.
 
-One rule for each kind of job (``kind`` in ``[jobs]``); a rule returns why there is
-nothing to do, or None when something new can exist. Standard library only: a tick with
+One rule for each kind of job (``kind`` in ``[jobs]``); a rule returns whether it is due,
+and why. Standard library only: a tick with
 nothing due reads a few rows of one SQLite file and ends.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -34,27 +34,52 @@ class JobTick(NamedTuple):
     now: datetime
 
 
-DueRule = Callable[[JobTick], str | None]
+class Verdict(NamedTuple):
+    """Whether a job is due, and why."""
+
+    is_due: bool
+    why: str
+
+
+DueRule = Callable[[JobTick], Verdict]
 
 
 def nothing_due(settings: Settings, state: State, job: str, now: datetime) -> str | None:
-    """Return why a job has nothing to do, or None when something new can exist.
+    """Return why a job has nothing to do, or None when something new can exist."""
+    verdict = judge(settings, state, job, now)
+    return None if verdict.is_due else verdict.why
+
+
+def judge(settings: Settings, state: State, job: str, now: datetime) -> Verdict:
+    """Return whether a job is due, and why.
 
     Ingestion goes by the latest requests, the automatic backfill by its passes; every
     other job is due after a run that failed.
     """
     spec = settings.jobs[job]
     if paused := pauses(state, now).get(job):
-        return str(paused)
+        return Verdict(False, str(paused))
     if spec.kind == "ingestion":
-        return None if waiting_entries(settings) else _nothing_new(settings, state, spec, now)
+        if waiting := waiting_entries(settings):
+            return Verdict(True, f"the inbox holds {_some(entry.name for entry in waiting)}")
+        return _new_values(settings, state, spec, now)
     last_run = marks.get_mark(state, marks.LAST_RUN, job)
     if last_run is None:
-        return None
+        return Verdict(True, "it has not run yet")
     tick = JobTick(settings, state, last_run.at, last_run.note["status"] == "ok", now)
     if spec.kind == "backfill" and spec.parameters.get("automatic", True):
-        return _nothing_to_fill(tick)
-    return DUE_RULES[spec.kind](tick) if tick.ended_well else None
+        return _pass(tick)
+    return DUE_RULES[spec.kind](tick) if tick.ended_well else _AFTER_FAILURE
+
+
+_AFTER_FAILURE = Verdict(True, "its last run did not end well")
+
+
+def _some(names: Iterable[str], most: int = 3) -> str:
+    """Return a few names, and how many more there are."""
+    listed = sorted(names)
+    more = [f"{len(listed) - most} more"] if len(listed) > most else []
+    return ", ".join([*listed[:most], *more])
 
 
 # -- the inbox -------------------------------------------------------------------------
@@ -97,22 +122,24 @@ def entry_files(entry: Path) -> dict[Path, tuple[int, float]]:
 # -- ingestion -------------------------------------------------------------------------
 
 
-def _nothing_new(settings: Settings, state: State, spec: JobSettings, now: datetime) -> str | None:
+def _new_values(settings: Settings, state: State, spec: JobSettings, now: datetime) -> Verdict:
     names = [
         name
         for name in providers.select(settings, str(spec.parameters.get("sources", "all")))
         if not providers.missing(name, settings)
     ]
     requests = attempts.last_requests(state)
-    if not names or any(name not in requests for name in names):
-        return None
+    if not names:
+        return Verdict(True, "it has no source, which its run says")
+    if never := [name for name in names if name not in requests]:
+        return Verdict(True, f"{_some(never)} was not asked yet")
     since = min(requests[name] for name in names)
     available_at = _newest_late_slot(settings, state, names, now)
     if available_at is None:
-        return f"{', '.join(names)} can have nothing new since {since:%H:%M}Z"
+        return Verdict(False, f"{', '.join(names)} can have nothing new since {since:%H:%M}Z")
     if now >= attempts.late_retry_at(since, available_at):
-        return None
-    return f"what is late was asked for at {since:%H:%M}Z"
+        return Verdict(True, f"new values can be there since {available_at:%H:%M}Z")
+    return Verdict(False, f"what is late was asked for at {since:%H:%M}Z")
 
 
 def _newest_late_slot(
@@ -144,38 +171,45 @@ def _newest_slot(series: Series, source: str, now: datetime) -> tuple[datetime, 
 # -- gaps ------------------------------------------------------------------------------
 
 
-def _nothing_to_fill(tick: JobTick) -> str | None:
-    """Return why the automatic backfill has nothing to do.
+def _pass(tick: JobTick) -> Verdict:
+    """Return whether a pass of the automatic backfill is due.
 
-    Between two accounts of all slots only passes are due, even after a run that failed.
+    Between two accounts of all slots only passes are due, even after a run that failed, and
+    what an analysis found.
     """
     following = attempts.next_pass(tick.state)
     if following is None:
-        return None
+        return Verdict(True, "the slots were not accounted for yet")
+    gap = marks.get_mark(tick.state, marks.NEW_GAP, marks.NEW_GAP)
+    if gap and gap.at >= tick.last:
+        return Verdict(True, f"a gap was found at {gap.at:%H:%M}Z")
     if tick.now < following.at <= tick.now + attempts.LOOK_EVERY:
-        return f"gaps are looked for again at {following.at:%H:%M}Z"
-    clock_was_put_back = following.at > tick.now
-    if clock_was_put_back or following.is_retry or not tick.ended_well:
-        return None
-    return _no_new_gap(tick)
+        return Verdict(False, f"gaps are looked for again at {following.at:%H:%M}Z")
+    if following.at > tick.now:
+        return Verdict(True, "the clock was put back")
+    if following.is_retry:
+        return Verdict(True, "what a provider did not answer for is requested again")
+    return _new_gap(tick) if tick.ended_well else _AFTER_FAILURE
 
 
-def _no_new_gap(tick: JobTick) -> str | None:
-    """Return why no gap can be new or filled.
+def _new_gap(tick: JobTick) -> Verdict:
+    """Return whether a gap can be new or filled.
 
     One can where a slot fell due, an unfillable one is to be requested again, or a market
     day ended since the last run.
     """
     if market_day(tick.last) < market_day(tick.now):
-        return None
+        return Verdict(True, "a market day ended since its last run")
     latest = marks.get_marks(tick.state, marks.LATEST_SLOT)
     catalogue = tick.settings.catalogue
-    if any(_due_slots_end(catalogue[name], tick.now) > mark.at for name, mark in latest.items()):
-        return None
+    if late := [
+        n for n, mark in latest.items() if _due_slots_end(catalogue[n], tick.now) > mark.at
+    ]:
+        return Verdict(True, f"slots of {_some(late)} are due and not there")
     retry_at = attempts.next_gap_retry(tick.state, latest)
     if retry_at is not None and retry_at <= tick.now:
-        return None
-    return _nothing_stored(tick)
+        return Verdict(True, "slots that no source had are requested again")
+    return _new_stored(tick)
 
 
 def _due_slots_end(series: Series, now: datetime) -> datetime:
@@ -190,56 +224,78 @@ def _due_slots_end(series: Series, now: datetime) -> datetime:
 # -- the other jobs --------------------------------------------------------------------
 
 
-def _nothing_stored(tick: JobTick) -> str | None:
-    if any(mark.at >= tick.last for mark in marks.get_marks(tick.state, marks.STORED).values()):
-        return None
-    return f"nothing was stored since the last run at {tick.last:%Y-%m-%d %H:%M}Z"
+def _new_stored(tick: JobTick) -> Verdict:
+    stored = marks.get_marks(tick.state, marks.STORED)
+    if new := [name for name, mark in stored.items() if mark.at >= tick.last]:
+        return Verdict(True, f"{_some(new)} was stored since its last run")
+    if killed := _ended(tick, ("ingestion", "backfill"), ("killed",)):
+        return Verdict(True, f"{_some(killed)} was killed, and may have stored values")
+    return Verdict(False, f"nothing was stored since the last run at {tick.last:%Y-%m-%d %H:%M}Z")
 
 
-def _no_drift(tick: JobTick) -> str | None:
-    drifts = marks.get_marks(tick.state, marks.DRIFT).values()
-    if any(drift.note and drift.at >= tick.last for drift in drifts):
-        return None
-    return _nothing_stored(tick)
+def _ended(tick: JobTick, kinds: Sequence[str], statuses: Sequence[str]) -> list[str]:
+    """Return the jobs of some kinds whose last run ended so since the last run of this one."""
+    runs = marks.get_marks(tick.state, marks.LAST_RUN)
+    return [
+        name
+        for name, spec in tick.settings.jobs.items()
+        if spec.kind in kinds
+        and name in runs
+        and runs[name].note["status"] in statuses
+        and runs[name].note.get("ended", 0) >= epoch(tick.last)
+    ]
 
 
-def _plan_is_current(tick: JobTick) -> str | None:
-    """Return why the plan is current.
+def _new_drift(tick: JobTick) -> Verdict:
+    drifts = marks.get_marks(tick.state, marks.DRIFT)
+    drifting = [name for name, mark in drifts.items() if mark.note and mark.at >= tick.last]
+    if drifting:
+        return Verdict(True, f"the forecasts of {_some(drifting)} are out of line")
+    return _new_stored(tick)
+
+
+def _old_plan(tick: JobTick) -> Verdict:
+    """Return whether the plan is to be made anew.
 
     It goes by prices first of all; the weather forecast changes slowly, and a new day has
     a tomorrow of its own.
     """
     priced = marks.get_mark(tick.state, marks.STORED, f"{tick.settings.tariff.price_basis}_eur_mwh")
-    if (
-        (priced and priced.at >= tick.last)
-        or market_day(tick.last) < market_day(tick.now)
-        or tick.now - tick.last >= PLAN_AGAIN_AFTER
-    ):
-        return None
-    return f"no price came since the last plan at {tick.last:%Y-%m-%d %H:%M}Z"
+    if priced and priced.at >= tick.last:
+        return Verdict(True, f"prices came at {priced.at:%H:%M}Z")
+    if market_day(tick.last) < market_day(tick.now):
+        return Verdict(True, "it is a new day")
+    if tick.now - tick.last >= PLAN_AGAIN_AFTER:
+        return Verdict(True, f"the last plan is of {tick.last:%Y-%m-%d %H:%M}Z")
+    return Verdict(False, f"no price came since the last plan at {tick.last:%Y-%m-%d %H:%M}Z")
 
 
-def _no_job_failed(tick: JobTick) -> str | None:
-    runs = marks.get_marks(tick.state, marks.LAST_RUN).values()
-    failed = any(run.at >= tick.last and run.note["status"] != "ok" for run in runs)
-    if failed or tick.now - tick.last >= LONGEST_QUIET:
-        return None
-    return f"all was quiet since {tick.last:%H:%M}Z"
+def _look_again(tick: JobTick) -> Verdict:
+    """Return whether health is to be looked at: hourly, after a failure or a backfill."""
+    runs = marks.get_marks(tick.state, marks.LAST_RUN)
+    bad = [job for job, run in runs.items() if run.at >= tick.last and run.note["status"] != "ok"]
+    if bad:
+        return Verdict(True, f"{_some(bad)} did not end well")
+    if filled := _ended(tick, ("backfill",), ("ok",)):
+        return Verdict(True, f"{_some(filled)} ended")
+    if tick.now - tick.last >= LONGEST_QUIET:
+        return Verdict(True, f"the last look was at {tick.last:%H:%M}Z")
+    return Verdict(False, f"all was quiet since {tick.last:%H:%M}Z")
 
 
-def _always_due(tick: JobTick) -> None:
-    return None
+def _always(tick: JobTick) -> Verdict:
+    return Verdict(True, "it runs whenever it is called")
 
 
 # after a run that ended well; ingestion and the automatic backfill have rules of their own
 DUE_RULES: Mapping[str, DueRule] = {
-    "gap_analysis": _no_new_gap,
-    "backfill": _no_new_gap,
-    "features": _nothing_stored,
-    "training": _no_drift,
-    "predictions": _nothing_stored,
-    "plan": _plan_is_current,
-    "health": _no_job_failed,
-    "maintenance": _always_due,
-    "other": _nothing_stored,
+    "gap_analysis": _new_gap,
+    "backfill": _new_gap,
+    "features": _new_stored,
+    "training": _new_drift,
+    "predictions": _new_stored,
+    "plan": _old_plan,
+    "health": _look_again,
+    "maintenance": _always,
+    "other": _new_stored,
 }

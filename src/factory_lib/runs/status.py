@@ -36,6 +36,8 @@ class JobStatus(NamedTuple):
     pause : Pause or None
     waiting : str
         Why a tick has nothing to do now; empty where the job is due.
+    due_because : str
+        Why the job is due; empty where it is not.
     folder : str
         The folder of its last run, below that of all runs.
     """
@@ -50,6 +52,7 @@ class JobStatus(NamedTuple):
     overdue_since: datetime | None
     pause: Pause | None
     waiting: str
+    due_because: str
     summary: str
     folder: str
 
@@ -74,12 +77,14 @@ def job_statuses(settings: Settings, state: State, now: datetime) -> list[JobSta
         overdue_since = None
         if cron and job not in paused and status.status != "running":
             overdue_since = _overdue_since(status.cron, called.get(job), cron, now)
+        verdict = due.judge(settings, state, job, now)
         statuses.append(
             status._replace(
                 called_at=called.get(job),
                 overdue_since=overdue_since,
                 pause=paused.get(job),
-                waiting=due.nothing_due(settings, state, job, now) or "",
+                waiting="" if verdict.is_due else verdict.why,
+                due_because=verdict.why if verdict.is_due else "",
             )
         )
     return statuses
@@ -102,6 +107,7 @@ def _status_of(
         overdue_since=None,
         pause=None,
         waiting="",
+        due_because="",
         summary=_summary(start, end),
         folder=last.note.get("folder", "") if last else "",
     )

@@ -15,9 +15,10 @@ STARTED = "start"  # a run that has not ended: when it began; the note holds pro
 PAUSED = "pause"  # since when a job is paused; the note says until when, and by whom
 CRON = "cron"  # when cron last called; the note says since when without a long silence
 CHAMPION = "champion"  # the instant up to which the serving version of a model has learnt
+NEW_GAP = "gap"  # when a gap was found that was not known before; the note names all of them
 CHANNEL = "channel"  # what a channel was last sent, or could not be
 # Topics whose instants are those of a run: none of them can lie after now.
-OF_RUNS = (STORED, DRIFT, LAST_RUN, STARTED, PAUSED, CRON, CHANNEL)
+OF_RUNS = (STORED, DRIFT, LAST_RUN, STARTED, PAUSED, CRON, NEW_GAP, CHANNEL)
 
 
 class Mark(NamedTuple):
