@@ -114,14 +114,14 @@ def summarise_training(
         EUR/MWh; empty without one. ``starts``: see ``planning.start_models.score_starts``.
         ``decisions``: one row per version, empty if they were not registered: ``alias``;
         ``error`` on the rows of the ``benchmark`` hardest to beat, and its own; the ``champion``
-        before, its error on rows new to it, and ``error_on_same_hours``; ``measure``.
+        before, its error on rows new to it, and ``error_on_same_hours``; ``measure``;
+        ``serving``, the champion now, empty where the rule or the naive forecast serves.
     data_notes, price_obstacle, run_id
         Provenance of the hours; the reason why there is no price model; MLflow's run.
     """
-    columns = ["model", "alias", "error", "benchmark_error"]
-    decisions = tables["decisions"].reindex(columns=columns)
+    decisions = tables["decisions"].reindex(columns=["model", "alias", "serving"])
     promoted = decisions.loc[decisions["alias"] == registry.CHAMPION, "model"].tolist()
-    better = bool((decisions["error"] < decisions["benchmark_error"]).all())
+    without = decisions.loc[decisions["serving"] == "", "model"].tolist()
     notes = [
         *data_notes,
         f"Trained on {metrics['train_rows']:,} pairs of issue time and hour ahead, "
@@ -133,8 +133,8 @@ def summarise_training(
     if price_obstacle:
         notes.append(f"No price model yet, the naive forecast serves: {price_obstacle}")
     return JobResult(
-        status="ok" if better else "warn",
-        summary=_training_summary(metrics, promoted, registered=len(decisions) > 0),
+        status="warn" if without else "ok",
+        summary=_training_summary(metrics, promoted, without, registered=len(decisions) > 0),
         metrics={**metrics, "promoted": names, "mlflow_run_id": run_id, "skipped": 0},
         tables=tables,
         notes=tuple(notes),
@@ -157,7 +157,11 @@ def _starts_notes(starts: pd.DataFrame) -> list[str]:
 
 
 def _training_summary(
-    metrics: Mapping[str, Any], promoted: Sequence[str], *, registered: bool
+    metrics: Mapping[str, Any],
+    promoted: Sequence[str],
+    without: Sequence[str],
+    *,
+    registered: bool,
 ) -> str:
     price = rule = ""
     if "price_mae" in metrics:
@@ -169,7 +173,10 @@ def _training_summary(
             f"the models {metrics['mae_same_hours']:.1f} and "
             f"{metrics['accuracy_same_hours']:.0%}. "
         )
-    decision = f"Champion now: {', '.join(promoted)}." if promoted else "None was promoted."
+    parts = [f"Champion now: {', '.join(promoted)}."] if promoted else []
+    if without:
+        parts.append(f"No champion serves {', '.join(without)}.")
+    decision = " ".join(parts) or "The champions stay."
     if not registered:
         decision = "A replay registers no model."
     return (

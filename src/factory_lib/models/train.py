@@ -36,6 +36,7 @@ FEWEST_DAYS = 7  # of issue, unknown to the champion: with fewer it is not repla
 FEWEST_DAYS_TO_RETIRE = 28  # a bad week is no reason to go back to the benchmark
 PRICE_ISSUE_TIME = timedelta(hours=12)  # local time of day: when a price forecast counts as issued
 _WORDS = {True: "better", False: "not better"}
+_ALIASES = {True: registry.CHAMPION, False: registry.CHALLENGER}
 _CANDIDATES = {
     SCORE: ("model", "yesterday", "last", "rule"),
     OUTDOOR_CLASS: ("model", "yesterday", "last", "majority", "rule"),
@@ -358,13 +359,12 @@ def decide(ctx: RunContext, evaluation: CandidateEvaluation, version: str) -> di
             f"{mean['model']:.3g} against {mean['champion']:.3g}"
         )
         promote = promote and better
-    paired = rows[[benchmark, "champion"]].dropna().mean()
-    if not promote and days >= FEWEST_DAYS_TO_RETIRE and paired[benchmark] < paired["champion"]:
+    retired = not promote and _is_behind(rows, benchmark, days)
+    if retired:
         reasons.append(f"champion {champion} is behind {benchmark} and retired")
         registry.retire(ctx, evaluation.model, f"behind {benchmark}")
-    alias = registry.CHAMPION if promote else registry.CHALLENGER
-    reason = "; ".join(reasons)
-    registry.assign(ctx, evaluation.model, version, alias, reason)
+    alias = _ALIASES[promote]
+    registry.assign(ctx, evaluation.model, version, alias, "; ".join(reasons))
     return {
         "model": evaluation.model,
         "version": version,
@@ -374,10 +374,17 @@ def decide(ctx: RunContext, evaluation: CandidateEvaluation, version: str) -> di
         "benchmark": benchmark,
         "benchmark_error": benchmark_error,
         "champion": champion,
+        "serving": version if promote else "" if obstacle or retired else champion,
         "champion_error": mean.get("champion"),
         "error_on_same_hours": mean.get("model"),
-        "reason": reason,
+        "reason": "; ".join(reasons),
     }
+
+
+def _is_behind(rows: pd.DataFrame, benchmark: str, days: int) -> bool:
+    """Return whether enough days show the champion to be worse than a benchmark."""
+    paired = rows[[benchmark, "champion"]].dropna().mean()
+    return days >= FEWEST_DAYS_TO_RETIRE and bool(paired[benchmark] < paired["champion"])
 
 
 def _beats(
