@@ -39,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "models": {"context", "domain", "features", "state"},
     "planning": {"context", "domain", "features", "models", "planner"},
     "analysis": {"context", "domain", "features", "models", "pipeline", "planner"},
-    "runs": {"context", "models", "pipeline", "sources", "state"},
+    "runs": {"context", "models", "pipeline", "sources", "state", "views"},
     # health and diagnostics examine every package, and ask providers whether they are there
     "monitoring": {
         "context",
@@ -51,6 +51,7 @@ ALLOWED: dict[str, set[str]] = {
         "sources",
         "state",
         "store",
+        "views",
     },
     "admin": {"planning", "context", "importers", "models", "pipeline", "runs", "state", "store"},
     "lab": {

@@ -56,9 +56,7 @@ CHANGES = "operators=-1 contract_kw=80 out=conche price_eur_mwh=20 pv_kwp=50"
 @click.option(
     "--language",
     type=click.Choice(["es", "en"]),
-    default="es",
-    show_default=True,
-    help="Language of the shift sheet.",
+    help="Language of the shift sheet; without it that of [service], as on the pages.",
 )
 @as_of_option
 @common_options
@@ -75,7 +73,7 @@ def plan(
     reason: str,
     by: str,
     changes: Sequence[str],
-    language: Literal["es", "en"],
+    language: Literal["es", "en"] | None,
     as_of: str | None,
     as_json: bool,
 ) -> int:
@@ -161,12 +159,13 @@ def _store_overrides(
 
 
 def _write_plan(
-    ctx: RunContext, day: str, days: int, language: Literal["es", "en"], as_json: bool
+    ctx: RunContext, day: str, days: int, language: Literal["es", "en"] | None, as_json: bool
 ) -> None:
     from factory_lib.monitoring.plan_alerts import plan_with_alerts
     from factory_lib.views.shift_sheet import shift_sheet
 
     made, result = plan_with_alerts(ctx, day, days)
+    language = language or ctx.settings.service.language
     sheet = shift_sheet(ctx, result["sheet"], language, result.metrics["sheet_until"]).text
     names = ("schedule", "sheet", "costs", "gave_way", "attention", "contract")
     fields = {

@@ -37,6 +37,7 @@ from factory_lib.settings import Settings
 from factory_lib.settings.records import AlertSettings
 from factory_lib.state import State, limiter, marks
 from factory_lib.state.alerts import NEVER, AlertRecord, edit_alerts, list_alerts
+from factory_lib.views.words import Language, Words
 
 Topic = Literal["job", "gap", "recovery", "circuit", "key", "plan", "forecast", "schedule", "test"]
 DIGEST = "digest"
@@ -306,15 +307,21 @@ def _send(
         settings.paths.data.mkdir(parents=True, exist_ok=True)
         with (settings.paths.data / "alerts.jsonl").open("a", encoding="utf-8") as file:
             file.writelines(f"{json.dumps(each, ensure_ascii=False)}\n" for each in notifications)
+    lines = [message(each, settings.service.language) for each in notifications]
     if "stderr" in settings.alerts.channels:
-        sys.stderr.writelines(f"{message(each)}\n" for each in notifications)
-    lines = [f"{message(each)}\n  {each['link']}" for each in notifications]
+        sys.stderr.writelines(f"{line}\n" for line in lines)
+    lines = [f"{line}\n  {each['link']}" for line, each in zip(lines, notifications, strict=True)]
     if problem := channels.send(state, settings, lines, at):
         sys.stderr.write(f"Alerts are kept and sent later: {problem}\n")
 
 
-def message(notification: Mapping[str, Any]) -> str:
-    """Return a notification as one line; entities with the same message share it."""
+def message(notification: Mapping[str, Any], language: Language = "en") -> str:
+    """Return a notification as one line; entities with the same message share it.
+
+    In another language than English it names what happened, and the report says the rest.
+    """
+    if language != "en":
+        return _title(notification, Words(language))
     head = "ALERT {severity} {topic}".format(**notification)
     by_text: dict[str, list[str]] = {}
     for entity, text in notification["entities"].items():
@@ -325,6 +332,20 @@ def message(notification: Mapping[str, Any]) -> str:
         return f"{head}/{entity} {notification['news']}: {text}"
     parts = (f"{', '.join(names)}: {text}" for text, names in by_text.items())
     return f"{head} {notification['news']} ({count}): {' '.join(parts)}"
+
+
+def _title(notification: Mapping[str, Any], words: Words) -> str:
+    """Return what happened to which things, in the language of the pages."""
+    titles = []
+    for name in notification["entities"]:
+        topic, _, entity = (
+            name.partition("/")
+            if notification["topic"] == DIGEST
+            else (notification["topic"], "", name)
+        )
+        titles.append(words.alert(topic, entity))
+    severity = words.name(notification["severity"]).upper()
+    return f"{severity} ({words('news_' + notification['news'])}): {' '.join(titles)}"
 
 
 # -- what raises alerts ----------------------------------------------------------------

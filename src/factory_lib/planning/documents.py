@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -25,6 +25,7 @@ BASELINE = "shift_full"  # the plan's number of batches, begun with the shift
 MONTH = timedelta(days=32)  # the days whose plans a new one reads
 KEPT = "[0-9]*/*Z.json"
 STAGE_COLUMNS = ["batch", "product", "kg", "stage", "machine", "kw", "start", "end"]
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 # An event of iCalendar (RFC 5545). A batch and a stage are one for ever (UID); a later plan raises
 # its SEQUENCE, so that the entry is updated.
 EVENT = """BEGIN:VEVENT
@@ -53,9 +54,9 @@ class PlanDocument(msgspec.Struct, frozen=True):
         Price of a kilogram, by schedule.
     """
 
-    made_at: datetime
-    begin: datetime
-    end: datetime
+    made_at: Instant
+    begin: Instant
+    end: Instant
     first_demand: date
     stages: pd.DataFrame
     eur_kg: Mapping[str, float] = {}
@@ -99,19 +100,73 @@ def _files(ctx: RunContext, first: date) -> list[Path]:
     return [*sorted(days), *folder.glob("plan.json")]
 
 
+class _Stage(msgspec.Struct):
+    batch: int
+    product: str
+    kg: float
+    stage: str
+    machine: str
+    kw: float
+    people: int
+    begun: bool
+    start: Instant
+    end: Instant
+    held_until: Instant
+
+
+class _Schedule(msgspec.Struct):
+    schedule: str
+    kg: float
+    energy_eur: float
+    toll_eur: float
+    paid_eur: float
+
+
+class _Deviation(msgspec.Struct):
+    kind: str
+    subject: str
+    amount: float
+    unit: str
+    eur: float
+    begin: Instant | None = None
+
+
+class _Form(msgspec.Struct):
+    """The part of ``plan.json`` that every reader relies on."""
+
+    made_at: Instant
+    begin: Instant
+    end: Instant
+    source: str
+    stages: list[_Stage]
+    schedules: list[_Schedule] = []
+    gave_way: list[_Deviation] = []
+    contract: list[dict[str, str | float | None]] = []
+    overrides: list[Any] = []
+
+
 def latest_plan(ctx: RunContext) -> dict[str, Any]:
-    """Return what ``plan.json`` holds; nothing where there is no plan, or a damaged one."""
-    try:
-        content = msgspec.json.decode((plans_folder(ctx) / "plan.json").read_bytes())
-    except (FileNotFoundError, msgspec.DecodeError):
+    """Return the content of ``plan.json``, or of the newest copy where it is damaged.
+
+    Nothing where there is no plan. ``damaged`` names the file that a copy stands in for.
+    """
+    newest, *copies = _files(ctx, market_day(ctx.as_of) - MONTH)[::-1] or [Path()]
+    if newest.name != "plan.json":
         return {}
-    return content if isinstance(content, dict) else {}
+    for file in (newest, *copies):
+        try:
+            content = msgspec.json.decode(file.read_bytes())
+            msgspec.convert(content, _Form)
+        except (OSError, ValueError, RecursionError):
+            continue
+        return content if file is newest else {**content, "damaged": newest.name}
+    return {"damaged": newest.name}
 
 
 def _document(file: Path) -> PlanDocument | None:
     try:
         return msgspec.json.decode(file.read_bytes(), type=PlanDocument, dec_hook=_stages)
-    except msgspec.DecodeError:
+    except (OSError, ValueError, RecursionError):
         return None
 
 

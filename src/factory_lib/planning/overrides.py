@@ -72,7 +72,7 @@ def _read(file: Path) -> tuple[Override, ...] | None:
     try:
         content = file.read_bytes() if file.exists() else b"[]"
         return msgspec.json.decode(content, type=tuple[Override, ...])
-    except msgspec.DecodeError:
+    except (OSError, ValueError, RecursionError):
         return None
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 from msgspec import structs
@@ -27,7 +28,7 @@ from factory_lib.models.history import load_history
 from factory_lib.planner.problem import Problem
 from factory_lib.planner.request import Order, PlanRequest
 from factory_lib.planning import inputs
-from factory_lib.planning.documents import plans_folder
+from factory_lib.planning.documents import Instant, plans_folder
 from factory_lib.settings.plant import Plant
 from factory_lib.settings.tariff import ContractSettings
 
@@ -180,11 +181,27 @@ def _local(instant: pd.Timestamp) -> str:
     return instant.tz_convert(MADRID).isoformat()
 
 
+class _Hour(msgspec.Struct):
+    start: Instant
+    production_recommendation: str
+    probability: dict[str, float | None]
+    best_start: Instant | None = None
+    cost_eur: float | None = None
+    regret_eur: float | None = None
+
+
+class _Form(msgspec.Struct):
+    """The part of ``advice.json`` that every reader relies on."""
+
+    hours: list[_Hour]
+
+
 def read_advice(ctx: RunContext) -> dict[str, Any] | None:
-    """Return the document of the latest advice that was kept, None where there is none."""
+    """Return the document of the latest advice, None where there is none or a damaged one."""
     try:
         document: dict[str, Any] = json.loads((plans_folder(ctx) / ADVICE_FILE).read_bytes())
-    except (FileNotFoundError, ValueError):
+        msgspec.convert(document, _Form)
+    except (OSError, ValueError, RecursionError):
         return None
     return document
 

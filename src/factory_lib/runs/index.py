@@ -5,9 +5,11 @@ day's folder, and is written again only while the day can change.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from factory_lib.files import write_atomically
 from factory_lib.runs import records
@@ -16,9 +18,11 @@ from factory_lib.runs.report import TEMPLATES, stylesheet
 from factory_lib.settings import Paths
 
 PAGE = "index.html"
+REPORT = "report.html"
 # a run of the day before may end after midnight; what is older is written once
 CHANGING_DAYS = 2
 Names = Mapping[str, list[str]]
+_BESIDE = re.compile(r'<span class="beside">.*?</span>')
 
 
 def write_index(paths: Paths, *, every: bool = False) -> Path:
@@ -39,26 +43,53 @@ def write_index(paths: Paths, *, every: bool = False) -> Path:
             fields = {"day": day, "older": days[number + 1 : number + 2], "up": "../"}
             fields |= {"newer": days[number - 1 : number] if number else []}
             _write(file, root, names, [f"{day}/{name}" for name in names[day]], **fields)
+    _link_reports(root, names, every=every)
     shown = [f"{day}/{name}" for day in days[:1] for name in names[day]]
-    newest = _runs(root, list(_newest_of_each_job(names)))
+    newest = _runs(
+        root, sorted((str(of_job[0]) for of_job in _by_job(names).values()), reverse=True)
+    )
     return _write(root / PAGE, root, names, shown, newest=newest, up="")
 
 
-def _newest_of_each_job(names: Names) -> Iterator[str]:
-    """Yield the folder of the newest run of each job."""
-    seen = set()
-    for day, folders in names.items():
-        for name in folders:
-            job = re.sub(r"-\d+$", "", name.partition("Z-")[2])
-            if job not in seen:
-                seen.add(job)
-                yield f"{day}/{name}"
+def _by_job(names: Names) -> dict[str, list[Path]]:
+    """Return the folders of each job's runs below the root, newest first."""
+    folders = [Path(day, name) for day, of_day in names.items() for name in of_day]
+    result: dict[str, list[Path]] = {}
+    for folder in folders:
+        result.setdefault(records.job_of(folder), []).append(folder)
+    return result
+
+
+def _link_reports(root: Path, names: Names, *, every: bool) -> None:
+    """Lead from each report to those of its job before and after it, and to its notebook.
+
+    Unless ``every`` may have changed, only the two newest of each job are written.
+    """
+    for folders in _by_job(names).values():
+        reports = (folder for folder in folders if (root / folder / REPORT).is_file())
+        newest = [None, *(reports if every else islice(reports, 3)), None]
+        for later, folder, earlier in list(zip(newest, newest[1:], newest[2:], strict=False)):
+            if folder and (every or folder in newest[1:3]):
+                _link_report(root / folder, {"← Earlier": earlier, "Later →": later})
+
+
+def _link_report(folder: Path, beside: Mapping[str, Path | None]) -> None:
+    links = [
+        f'<a href="../../{quote(str(other))}/{REPORT}">{name}</a>'
+        for name, other in beside.items()
+        if other
+    ]
+    links += [f'<a href="{file.name}">Notebook</a>' for file in folder.glob("notebook.ipynb*")]
+    before = (folder / REPORT).read_text(encoding="utf-8")
+    page = _BESIDE.sub(f'<span class="beside">{" · ".join(links)}</span>', before, count=1)
+    if page != before:
+        write_atomically(folder / REPORT, page)
 
 
 def _runs(root: Path, folders: list[str]) -> list[tuple[str, records.RunRecord, bool]]:
     """Return folder and record of each run, and whether it left a report."""
     return [
-        (folder, records.read_record(root / folder), (root / folder / "report.html").is_file())
+        (folder, records.read_record(root / folder), (root / folder / REPORT).is_file())
         for folder in folders
     ]
 

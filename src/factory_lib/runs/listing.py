@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
+from sys import intern
 from typing import NamedTuple
 
 from factory_lib.clock import market_day
@@ -33,7 +34,6 @@ class RunRow(NamedTuple):
     as_of: str
     seconds: float | None
     text: str
-    has_report: bool
     cpu_seconds: float | None
     peak_memory_mb: float | None
     mlflow_run_id: str | None
@@ -50,14 +50,13 @@ def read_row(root: Path, folder: str) -> RunRow:
     record = records.read_record(root / folder)
     return RunRow(
         folder=folder,
-        day=str(market_day(datetime.fromisoformat(record.started_at))),
-        job=record.job,
-        ending=record.ending,
+        day=intern(str(market_day(datetime.fromisoformat(record.started_at)))),
+        job=intern(record.job),
+        ending=intern(record.ending),
         started_at=record.started_at,
         as_of=record.as_of,
         seconds=record.seconds,
         text=record.error or record.summary,
-        has_report=(root / folder / "report.html").is_file(),
         cpu_seconds=record.cpu_seconds,
         peak_memory_mb=record.peak_memory_mb,
         mlflow_run_id=record.mlflow_run_id,

@@ -4,6 +4,7 @@ It shows the executed notebook, its code only on demand.
 """
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ TEMPLATES = Path(__file__).with_name("templates")
 
 def stylesheet() -> str:
     """Return the one style sheet of reports and index."""
-    return (TEMPLATES / "style.css").read_text(encoding="utf-8")
+    from factory_lib.views import palette  # a tick with nothing to do imports no pandas
+
+    return palette.css() + (TEMPLATES / "style.css").read_text(encoding="utf-8")
 
 
 def render(notebook: Notebook, record: records.RunRecord, *, code: bool = False) -> str:
@@ -35,20 +38,27 @@ def render(notebook: Notebook, record: records.RunRecord, *, code: bool = False)
     """
     from nbconvert.exporters import HTMLExporter
 
+    from factory_lib.views.page import prose
+
     exporter = HTMLExporter(
         template_name="report",
         extra_template_basedirs=[str(TEMPLATES)],
         exclude_input=not code,
         exclude_input_prompt=True,
         exclude_output_prompt=True,
+        filters={"prose": prose},
     )
+    verdict, _, rest = re.sub(r"(?<=[^\d][.;]) ", "\n", record.summary).partition("\n")
     resources: dict[str, Any] = {
         "report_css": stylesheet(),
         "report_error": record.error if record.error != record.summary else None,
         "report_run": record,
+        "verdict": verdict.rstrip(";."),
+        "rest": rest[:1].upper() + rest[1:].replace("\n", " "),
     }
     page, _ = exporter.from_notebook_node(notebook, resources)
-    return str(page)
+    # the verdict is the page's first heading, the notebook's title its second
+    return re.sub(r"<h1 id=(.*?)</h1>", r"<h2 id=\1</h2>", str(page), count=1, flags=re.DOTALL)
 
 
 def metrics(notebook: Notebook) -> dict[str, Any]:

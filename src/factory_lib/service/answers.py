@@ -22,6 +22,7 @@ from factory_lib.planning import documents, recommendation
 from factory_lib.runs.records import stamp
 from factory_lib.service import facts
 from factory_lib.service.reading import PARTS, Part, Reading
+from factory_lib.service.run_pages import has_report
 from factory_lib.state import marks
 
 Values = Mapping[str, float]
@@ -258,7 +259,11 @@ def complete(reading: Reading, ctx: RunContext, none: Values) -> dict[str, Any]:
 def jobs_run(reading: Reading, ctx: RunContext, values: Values) -> dict[str, Any]:
     """Return the newest runs."""
     rows = reading.runs.all()
-    shown = [row._asdict() for row in rows[: int(values["most"])]]
+    root = reading.runs.root
+    shown = [
+        {**row._asdict(), "has_report": has_report(root, row)}
+        for row in rows[: int(values["most"])]
+    ]
     return {"total": len(rows), "runs": shown}
 
 
@@ -285,7 +290,7 @@ ENDPOINTS: dict[str, Endpoint] = {
     "/predict/energy-optimization": Endpoint(rule, _HOUR),
     "/predict/production-recommendation": Endpoint(rule, _HOUR),
     "/plan.json": Endpoint(plan),
-    "/runs.json": Endpoint(jobs_run, {"most": Number(1, 1000, 100)}),
+    "/runs.json": Endpoint(jobs_run, {"most": Number(1, 1000, 100)}, ("runs",)),
     "/dashboard/complete": Endpoint(complete),
     "/dashboard/summary": Endpoint(summary),
     "/dashboard/alerts": Endpoint(open_alerts),

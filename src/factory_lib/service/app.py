@@ -28,6 +28,7 @@ from factory_lib.failures import Explained
 from factory_lib.planning.documents import plans_folder
 from factory_lib.service import answers, metrics, pages
 from factory_lib.service.reading import Reading
+from factory_lib.views import palette
 
 STATIC = Path(__file__).with_name("static")
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -88,6 +89,7 @@ def make_app(reading: Reading) -> Starlette:
         Route("/plan.{kind:str}", _route(reading, partial(_plan_file, reading))),
     ]
     files = {file.name: file.read_bytes() for file in STATIC.iterdir()}
+    files["style.css"] = palette.css().encode() + files["style.css"]
     # a report, which names no icon, makes browsers ask for this one
     routes.append(Route("/favicon.ico", _route(reading, partial(_static, files))))
     routes.append(Route("/static/{name:str}", _route(reading, partial(_static, files))))

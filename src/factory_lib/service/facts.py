@@ -11,13 +11,14 @@ from factory_lib.clock import day_start, market_day
 from factory_lib.context import RunContext
 from factory_lib.domain.tariff import all_in
 from factory_lib.features.horizon import HUMIDITY, TEMPERATURE
-from factory_lib.models import verification
+from factory_lib.models import registry, verification
 from factory_lib.models.history import price_series
 from factory_lib.monitoring import alerts, diagnostics, health
 from factory_lib.pipeline import gaps
 from factory_lib.planning import documents, inputs, recommendation
 from factory_lib.service.reading import Part, Reading
 from factory_lib.settings import Settings
+from factory_lib.settings.plant import Plant
 
 DAYS = 7
 WINDOW_HOURS = (1, 4, 8)
@@ -122,6 +123,8 @@ def versions(reading: Reading) -> pd.DataFrame:
 
 
 def _versions(ctx: RunContext) -> pd.DataFrame:
+    if ctx.settings.tracking_uri:
+        return registry.versions(ctx)  # through MLflow, which takes memory and seconds
     columns = ["model", "version", "alias", "created", "decision", "run_id"]
     frame = pd.DataFrame(diagnostics.model_versions(ctx.settings), columns=columns)
     created = pd.to_datetime(frame["created"].astype("int64"), unit="ms", utc=True)
@@ -193,7 +196,9 @@ def _today(ctx: RunContext, frame: pd.DataFrame, tables: Mapping[str, pd.DataFra
     now = pd.Timestamp(ctx.as_of)
     two_days = frame[frame.index < day_start(market_day(ctx.as_of) + timedelta(days=2))]
     at = two_days.loc[two_days.index <= now, "price_eur_mwh"]
-    stages = stage_table(documents.latest_plan(ctx))
+    plan = documents.latest_plan(ctx)
+    plans = documents.kept(ctx)[0]
+    stages = stage_table(plan)
     started = stages[(stages["start"] <= now) & (stages["held_until"] > now)]
     first = stages[stages["stage"] == ctx.settings.plant.stages[0].name]
     coming = first[first["start"] > now].sort_values("start")
@@ -202,15 +207,14 @@ def _today(ctx: RunContext, frame: pd.DataFrame, tables: Mapping[str, pd.DataFra
     bad = jobs["status"].isin(health.BAD_STATES) | jobs["overdue_since"].notna()
     failing = list(jobs.loc[bad, "job"])
     open_alerts = [row for row in alerts.alert_rows(ctx.state) if row["severity"] != "info"]
-    plans = documents.kept(ctx)[0]
     return Today(
         now=ctx.as_of,
         level=_level(open_alerts, bool(failing) or len(late) > 0, at.empty),
         prices=two_days,
         price_now=None if at.empty else float(at.iloc[-1]),
         windows=windows(two_days, ctx.as_of),
-        plan=documents.latest_plan(ctx),
-        stages=stages,
+        plan=plan,
+        stages=with_past(stages, documents.carried_out(plans, ctx.as_of), ctx.settings.plant),
         running=None if started.empty else started.iloc[-1].to_dict(),
         next_start=None if coming.empty else coming.iloc[0].to_dict(),
         advice=recommendation.load_advice(ctx).dropna(subset=["cost_eur"]),
@@ -225,6 +229,20 @@ def _level(open_alerts: Sequence[Mapping[str, Any]], watch: bool, unknown: bool)
     if any(alert["severity"] == "critical" for alert in open_alerts):
         return "act"
     return "unknown" if unknown else "watch" if watch or open_alerts else "ok"
+
+
+def with_past(stages: pd.DataFrame, past: pd.DataFrame, plant: Plant) -> pd.DataFrame:
+    """Return the stages of a plan after those that were begun under the plans before it.
+
+    Parameters
+    ----------
+    past : DataFrame
+        From ``documents.carried_out``.
+    """
+    people = {one.name: one.operators * (one.attended != "never") for one in plant.stages}
+    gone = past.assign(people=past["stage"].map(people), begun=True, held_until=past["end"])
+    both = pd.concat([part for part in (stages, gone[stages.columns]) if len(part)] or [stages])
+    return both.drop_duplicates(["batch", "stage"]).sort_values("start", ignore_index=True)
 
 
 def stage_table(plan: Mapping[str, Any]) -> pd.DataFrame:

@@ -21,9 +21,11 @@ from factory_lib.monitoring import alerts
 from factory_lib.pipeline import gaps
 from factory_lib.pipeline.targets import read_rows
 from factory_lib.planning import documents
+from factory_lib.runs import records
+from factory_lib.runs.listing import RunRow
 from factory_lib.service import facts, run_pages
 from factory_lib.service.reading import PARTS, Part, Reading
-from factory_lib.service.summary import alert_title, state_sentence
+from factory_lib.service.summary import state_sentence
 from factory_lib.views import live_charts, shift_sheet
 from factory_lib.views.live_charts import Board, Layer
 from factory_lib.views.page import prose
@@ -160,7 +162,7 @@ def today(view: View) -> Fields:
             "today's chart", lambda: live_charts.today(board, words, view.site), "store", "plans"
         ),
         "advice": live_charts.advice_rows(_ahead(now.advice, now))[:9],
-        "alert_title": partial(alert_title, words=words),
+        "timestamp": pd.Timestamp,
         "windows": _window_rows(now),
         "strips": _strips(view),
         "resolved": _resolved(view),
@@ -245,8 +247,8 @@ def plan(view: View) -> Fields:
     """Return the plan in force."""
     now = facts.today(view.reading)
     document = now.plan
-    if not document:
-        return {"document": None}
+    if "made_at" not in document:
+        return {"document": None, "damaged": document.get("damaged")}
     words = view.words
     until = day_start(market_day(now.now) + timedelta(days=2))
     steps = documents.with_latest_start(now.stages, view.ctx.settings.plant)
@@ -264,7 +266,7 @@ def plan(view: View) -> Fields:
         "sheet_until": until,
         "schedules": list(_schedules(document).values()),
         "by_name": _schedules(document),
-        "batches": now.stages["batch"].nunique(),
+        "batches": facts.stage_table(document)["batch"].nunique(),
         "contract": document.get("contract", []),
         "next_start": now.next_start,
         "timestamp": pd.Timestamp,
@@ -420,13 +422,14 @@ def _drawn(view: View, name: str, days: int) -> str:
         return ""
     entry = view.ctx.catalogue[name]
     words = view.words
+    described = [entry.description] if words.language == "en" else []
     return live_charts.series(
         _axis(view, frame),
         frame,
         [Layer("value", "edge coloured", words.name(name))],
         words,
         title=words.name(name),
-        hint=f"{entry.description}; {words('last_days', n=days)}",
+        hint="; ".join([*described, words("last_days", n=days)]),
         unit=entry.unit.replace("EUR", "€"),
         step=_step(frame),
         decimals=int(frame["value"].abs().max() < 100),
@@ -445,6 +448,8 @@ def models(view: View) -> Fields:
         "versions": versions.to_dict("records"),
         "errors": _error_rows(view),
         "training": trainings[0] if trainings else None,
+        "summary": partial(_summary, view),
+        "has_report": partial(run_pages.has_report, view.reading.runs.root),
     }
 
 
@@ -463,7 +468,6 @@ def status(view: View) -> Fields:
         "latest": tables["latest"].to_dict("records"),
         "machine": facts.machine(view.reading),
         "alerts": sorted(every, key=lambda row: row["status"] == "resolved"),
-        "alert_title": partial(alert_title, words=view.words),
         "timestamp": pd.Timestamp,
     }
 
@@ -471,9 +475,19 @@ def status(view: View) -> Fields:
 # -- runs --------------------------------------------------------------------------------
 
 
+def _summary(view: View, row: RunRow) -> str:
+    """Return the summary of a run in the language of the page."""
+    if view.words.language == "en":
+        return row.text
+    metrics = records.read_record(view.reading.runs.root / row.folder).metrics
+    return view.words.summary(row.job, row.text, metrics)
+
+
 def runs(view: View) -> Fields:
     """Return the list of runs as the query filters it."""
-    return run_pages.listing(view.reading.runs.all(), view.query)
+    return {"summary": partial(_summary, view)} | run_pages.listing(
+        view.reading.runs.root, view.reading.runs.all(), view.query
+    )
 
 
 def run(view: View) -> Fields:

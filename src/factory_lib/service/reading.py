@@ -7,13 +7,15 @@ once: a reader that stays open would keep the write-ahead logs from being folded
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from factory_lib import settings as factory_settings
-from factory_lib.clock import load_clock
+from factory_lib.clock import SystemClock, load_clock
 from factory_lib.context import RunContext, open_context
 from factory_lib.runs.listing import RunList
 from factory_lib.settings import Paths, Settings
@@ -89,7 +91,7 @@ class Reading:
             if kept := self._current(key, stamp, fresh_s):
                 return kept.value  # type: ignore[no-any-return]
             at = time.monotonic()
-            with self._context() as ctx:
+            with self._bare() if set(parts) <= {"runs"} else self._context() as ctx:
                 value = compute(ctx)
             self._kept[key] = Kept(value, stamp, at)
             while len(self._kept) > MOST_KEPT:
@@ -101,7 +103,28 @@ class Reading:
         old = kept is None or kept.stamp != stamp or time.monotonic() - kept.at > fresh_s
         return None if old else kept
 
+    @contextmanager
+    def _bare(self) -> Iterator[Any]:
+        """Yield what runs and files need of a context: a damaged store hides no report."""
+        settings, at = self._present()
+        clock = Standing(at) if at else SystemClock()
+        yield SimpleNamespace(
+            settings=settings,
+            clock=clock,
+            as_of=clock.now(),
+            replay=False,
+            simulated=settings.simulated,
+            profile=settings.profile,
+            site_name=settings.site.name,
+        )
+
     def _context(self) -> Any:
+        settings, at = self._present()
+        clock = Standing(at) if at else None
+        return open_context(settings=settings, as_of=at, clock=clock, read_only=True)
+
+    def _present(self) -> tuple[Settings, datetime | None]:
+        """Return the settings, and the instant at which a simulated profile stands."""
         at: datetime | None = None
         if self._settings.simulated:
             # its time stands still between commands, and a command leaves another
@@ -110,8 +133,7 @@ class Reading:
                 self._settings = factory_settings.load(self._profile)
                 self._clock_stamp = left
             at = load_clock(self._settings.paths.clock)
-        clock = Standing(at) if at else None
-        return open_context(settings=self._settings, as_of=at, clock=clock, read_only=True)
+        return self._settings, at
 
     def _stamp(self, part: Part) -> tuple[object, ...]:
         paths = self._settings.paths

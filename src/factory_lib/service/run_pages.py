@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from factory_lib.errors import BadInput, NotThere
+from factory_lib.runs.index import REPORT
 from factory_lib.runs.listing import RunRow
 from factory_lib.views.words import Words, text
 
@@ -62,7 +64,12 @@ def filters_of(query: Mapping[str, str]) -> Filters:
     return Filters(**values)
 
 
-def listing(rows: Sequence[RunRow], query: Mapping[str, str]) -> dict[str, Any]:
+def has_report(root: Path, row: RunRow) -> bool:
+    """Return whether the report of a run is there still: the maintenance removes old ones."""
+    return (root / row.folder / REPORT).is_file()
+
+
+def listing(root: Path, rows: Sequence[RunRow], query: Mapping[str, str]) -> dict[str, Any]:
     """Return the fields of the page of all runs."""
     filters = filters_of(query)
     selected = _select(rows, filters)
@@ -74,6 +81,7 @@ def listing(rows: Sequence[RunRow], query: Mapping[str, str]) -> dict[str, Any]:
     newest_day = rows[0].day if rows else ""
     return {
         "filters": filters,
+        "has_report": partial(has_report, root),
         "total": len(rows),
         "matches": len(selected),
         "first": first + 1,
@@ -156,22 +164,25 @@ def report(root: Path, rows: Sequence[RunRow], path: Mapping[str, str], words: W
         If there is no such run, or it left no report.
     """
     folder = f"{path['day']}/{path['name']}"
-    file = root / folder / "report.html"
-    reported = {row.folder: row for row in rows if row.has_report}
-    row = reported.get(folder)
-    # the maintenance may have removed it since the run was listed
-    if row is None or not file.is_file():
+    row = next((row for row in rows if row.folder == folder), None)
+    if row is None or not has_report(root, row):
         raise NotThere("There is no such report.", next_step="See /runs.")
-    of_job = [other for other in reported.values() if other.job == row.job]
-    at = of_job.index(row)
-    links = [f'<a href="/runs">← {words("all_runs_link")}</a>']
-    neighbours = {"earlier_run": at + 1, "later_run": at - 1}
-    for key, n in neighbours.items():
-        if 0 <= n < len(of_job):
-            name = text(words(key, job=words.name(row.job)))
-            links.append(f'<a href="/runs/{quote(of_job[n].folder)}">{name}</a>')
-    page = file.read_text(encoding="utf-8")
-    way = f'<nav class="way">{" · ".join(links)}</nav>'
-    # the links of the report lead to files beside it
+    page = (root / folder / REPORT).read_text(encoding="utf-8")
+    way = f'<nav class="way">{" · ".join(_links(root, rows, row, words))}</nav>'
+    # the links of the report lead to files beside it, and to those of the plan
     page = re.sub(r'<nav class="way">.*?</nav>', "", page, count=1, flags=re.DOTALL)
+    page = re.sub(r'href="[^"]*/plans/(plan\.\w+)"', r'href="/\1"', page)
     return page.replace("<main>", f"<main>{way}", 1).encode()
+
+
+def _links(root: Path, rows: Sequence[RunRow], row: RunRow, words: Words) -> list[str]:
+    """Return links to all runs and to the job's reports before and after one."""
+    links = [f'<a href="/runs">← {words("all_runs_link")}</a>']
+    of_job = [other for other in rows if other.job == row.job]
+    at = of_job.index(row)
+    beside = {"earlier_run": of_job[at + 1 :], "later_run": of_job[:at][::-1]}
+    for key, others in beside.items():
+        if other := next((other for other in others if has_report(root, other)), None):
+            name = text(words(key, job=words.name(row.job)))
+            links.append(f'<a href="/runs/{quote(other.folder)}">{name}</a>')
+    return links

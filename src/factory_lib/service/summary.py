@@ -1,13 +1,9 @@
 """The sentence that the first page opens with."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
-from typing import Any
 
 import pandas as pd
 
-from factory_lib.clock import day_start
 from factory_lib.service.facts import Today
 from factory_lib.views.words import Words
 
@@ -36,17 +32,7 @@ def state_sentence(now: Today, words: Words) -> State:
 
 
 def _alerts(now: Today, words: Words) -> list[str]:
-    return [alert_title(alert, words) for alert in now.alerts]
-
-
-def alert_title(alert: Mapping[str, Any], words: Words) -> str:
-    """Return an alert as a short sentence; the entity of a plan's is a day and a kind."""
-    entity = str(alert["entity"])
-    day, _, kind = entity.partition(" ")
-    if alert["topic"] == "plan" and kind:
-        at = day_start(date.fromisoformat(day))
-        return words("alert_day", what=words.name(kind), day=words.weekday(at))
-    return words(f"alert_{alert['topic']}", what=words.name(entity))
+    return [words.alert(alert["topic"], alert["entity"]) for alert in now.alerts]
 
 
 def _late(now: Today, words: Words) -> list[str]:

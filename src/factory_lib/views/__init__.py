@@ -7,7 +7,7 @@ the live page does without.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from factory_lib.views.page import heading, notes, summary
+from factory_lib.views.page import file_links, heading, notes, summary
 from factory_lib.views.palette import LEVEL, SEVERITY, STATUS
 from factory_lib.views.shift_sheet import shift_sheet
 from factory_lib.views.tables import gaps, table
@@ -19,6 +19,7 @@ __all__ = [
     "LEVEL",
     "SEVERITY",
     "STATUS",
+    "file_links",
     "gaps",
     "heading",
     "learning_charts",

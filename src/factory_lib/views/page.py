@@ -1,5 +1,6 @@
 """Parts of a page: its heading, the summary line and remarks."""
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,18 +9,12 @@ from typing import Any
 
 from factory_lib.clock import MADRID
 from factory_lib.results import METRICS_MIME, JobResult
-from factory_lib.views.palette import LEVEL
+from factory_lib.views.palette import LEVEL, variable
+from factory_lib.views.words import Words
 
-_MARK = {"ok": "✓", "warn": "!", "fail": "✗"}
-# white on a colour reads on light and dark pages alike
-_CHIP = (
-    '<strong style="background:{colour};color:#fff;padding:0 .4em;border-radius:3px">'
-    "{text}</strong>"
-)
-_SIMULATED = _CHIP.format(colour="#8a4b00", text="SIMULATED")
-_SUMMARY_STYLE = (
-    "border-left:5px solid {colour};background:{colour}1a;padding:.7em 1em;margin:.8em 0;"
-    "border-radius:0 4px 4px 0;font-size:1.08em"
+_SIMULATED = (
+    f'<strong style="border:1px dashed {variable("line2")};border-radius:4px;padding:1px 6px;'
+    'font-size:.8em;letter-spacing:.08em">SIMULATED</strong>'
 )
 
 
@@ -39,9 +34,20 @@ class Html:
         return self.text
 
 
+_NAMES = re.compile(r"`([^`]+)`|\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b")
+
+
 def prose(text: str) -> str:
-    """Return a sentence as HTML; what stands between backticks is a command or a name."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+    """Return a sentence as HTML: code between backticks, internal names in words."""
+    return _NAMES.sub(_code_or_words, escape(text))
+
+
+def _code_or_words(match: re.Match[str]) -> str:
+    if match[1]:
+        return f"<code>{match[1]}</code>"
+    words = Words("en").name(match[0])
+    listed = words != match[0].replace("_", " ")
+    return f'<span title="{match[0]}">{words}</span>' if listed else match[0]
 
 
 def heading(page: Any) -> Html:
@@ -54,9 +60,9 @@ def heading(page: Any) -> Html:
     """
     local = page.as_of.astimezone(MADRID)
     when = f"{local:%A %-d %B %Y, %H:%M} in {page.site_name} ({page.as_of:%Y-%m-%d %H:%MZ})"
-    badge = f"{_SIMULATED} · " if page.simulated else ""
+    badge = f"<span>{_SIMULATED} · </span>" if page.simulated else ""
     profile = f"profile <code>{escape(page.profile)}</code>"
-    html = f"<div>{badge}{profile} · as of {escape(when)}</div>"
+    html = f'<div class="heading">{badge}{profile} · as of {escape(when)}</div>'
     mark = "SIMULATED · " if page.simulated else ""
     text = f"{mark}profile {page.profile}, as of {when}"
     return Html(html, text=text, metrics={"simulated": page.simulated})
@@ -64,10 +70,11 @@ def heading(page: Any) -> Html:
 
 def summary(result: JobResult) -> Html:
     """Return the summary line; its status and metrics go into the run's record."""
-    colour = LEVEL[result.status]
-    mark = _CHIP.format(colour=colour, text=_MARK[result.status])
-    style = _SUMMARY_STYLE.format(colour=colour)
-    html = f'<div style="{style}">{mark} {prose(result.summary)}</div>'
+    colour = variable(LEVEL[result.status])
+    html = (
+        f'<div class="summary" style="border-left:4px solid {colour};padding:.4em 1em;'
+        f'margin:.8em 0">{prose(result.summary)}</div>'
+    )
     metrics = {"summary": result.summary, "level": result.status, **result.metrics}
     return Html(html, text=f"[{result.status}] {result.summary}", metrics=metrics)
 
@@ -78,3 +85,18 @@ def notes(lines: Iterable[str]) -> Html:
     items = "".join(f"<li>{prose(line)}</li>" for line in remarks)
     text = "\n".join(f"- {line}" for line in remarks)
     return Html(f"<ul>{items}</ul>" if items else "", text=text)
+
+
+def file_links(page: Any, paths: Iterable[str]) -> Html:
+    """Return files as links that lead there from the folder of a run.
+
+    Parameters
+    ----------
+    page : RunContext
+        With ``settings``.
+    """
+    folder = page.settings.paths.runs / "day" / "run"
+    links = (
+        f'<a href="{escape(os.path.relpath(path, folder))}">{escape(path)}</a>' for path in paths
+    )
+    return Html(f"<p>{' · '.join(links)}</p>", text="\n".join(paths))

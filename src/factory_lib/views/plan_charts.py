@@ -6,15 +6,20 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from factory_lib.clock import MADRID
 from factory_lib.views.drawing import chart, draw_band, legend, local_axis, step_line
-from factory_lib.views.palette import BLUE, GREEN, GREY, INK, LINE, ORANGE, PURPLE, RED, SKY, SOFT
+from factory_lib.views.palette import LIGHT
 
-_STAGES = (SKY, ORANGE, GREEN, PURPLE, BLUE, RED) * 9
+_STAGES = tuple(LIGHT[f"s{n}"] for n in range(1, 6)) * 9
 # The more expensive the period, the darker.
 _SHADES = {"P1": 0.25, "P2": 0.19, "P3": 0.14, "P4": 0.09, "P5": 0.05, "P6": 0.0}
 _ROW_IN = 0.34  # of a batch
 _LABEL_SHARE = 0.025  # of the window: a shorter span is too narrow for its period's name
-_LAYERS = {"always on": GREY, "production": BLUE, "above the contract": RED}
+_LAYERS = {
+    "always on": LIGHT["toll"],
+    "production": LIGHT["market"],
+    "above the contract": LIGHT["halt"],
+}
 
 
 def gantt(
@@ -38,6 +43,13 @@ def gantt(
         _batches(bars, schedule.sort_values("start"))
         _curve(curve, prices)
         _periods(bars, curve, prices)
+        starts = schedule["start"].dt.tz_convert(MADRID).dt.strftime("%a %-d %b %H:%M")
+        first = f", the first from {starts[schedule['start'].idxmin()]}" if len(starts) else ""
+        price = prices["p50"]
+        figure.finding = (
+            f"{schedule['batch'].nunique()} batches{first}; the market "
+            f"price runs from {price.min():.0f} to {price.max():.0f} €/MWh."
+        )
     return figure
 
 
@@ -45,7 +57,7 @@ def _batches(axes: Axes, stages: pd.DataFrame) -> None:
     axes.grid(axis="y", visible=False)
     if stages.empty:
         axes.set_yticks([])
-        axes.text(0.5, 0.5, "no batch", transform=axes.transAxes, ha="center", color=SOFT)
+        axes.text(0.5, 0.5, "no batch", transform=axes.transAxes, ha="center", color=LIGHT["ink2"])
         return
     number = stages["batch"].astype(str)
     stages = stages.assign(row=number + stages["kg"].map(": {:.0f} kg ".format) + stages["product"])
@@ -53,7 +65,7 @@ def _batches(axes: Axes, stages: pd.DataFrame) -> None:
         _bars(axes, part, "start", "end", color=colour, label=name)
     holding = stages[stages["held_until"] > stages["end"]]
     if len(holding):
-        _bars(axes, holding, "end", "held_until", color=GREY, alpha=0.45, label="held")
+        _bars(axes, holding, "end", "held_until", color=LIGHT["none"], label="held")
     axes.invert_yaxis()
     axes.legend(loc="lower left", bbox_to_anchor=(0, 0.98), ncols=9, borderaxespad=0.2)
 
@@ -71,10 +83,10 @@ def _curve(axes: Axes, prices: pd.DataFrame) -> None:
     for shown, line, label in ((published, "-", "published"), (~published, "--", "expected")):
         if shown.any():
             values = prices["p50"].where(shown)
-            step_line(axes, values, color=BLUE, linestyle=line, label=label)
+            step_line(axes, values, color=LIGHT["market"], linestyle=line, label=label)
     if prices[["p10", "p50"]].min().min() < 0:
-        axes.axhline(0, color=LINE, linewidth=1)
-    axes.set_ylabel("EUR/MWh")
+        axes.axhline(0, color=LIGHT["line2"], linewidth=1)
+    axes.set_ylabel("€/MWh")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1.08), ncols=3, borderaxespad=0)
     axes.margins(x=0)
     local_axis(axes)
@@ -89,13 +101,15 @@ def _periods(bars: Axes, curve: Axes, prices: pd.DataFrame) -> None:
         begin: Any = span.index[0]
         end: Any = span.index[-1] + slot
         for axes in (bars, curve):
-            axes.axvspan(begin, end, color=SOFT, alpha=_SHADES[span.iloc[0]], linewidth=0, zorder=0)
+            axes.axvspan(
+                begin, end, color=LIGHT["ink2"], alpha=_SHADES[span.iloc[0]], linewidth=0, zorder=0
+            )
         if end - begin >= _LABEL_SHARE * window:
             where: dict[str, Any] = {
                 "xy": (begin + (end - begin) / 2, 1.01),
                 "xycoords": ("data", "axes fraction"),
             }
-            curve.annotate(span.iloc[0], **where, ha="center", fontsize=7.5, color=SOFT)
+            curve.annotate(span.iloc[0], **where, ha="center", fontsize=8, color=LIGHT["ink2"])
 
 
 def power(
@@ -113,14 +127,16 @@ def power(
         dict(zip(_LAYERS, (frame["base_kw"], frame["production_kw"] - excess, excess), strict=True))
     )
     layers = layers.loc[:, layers.any()]
-    style: dict[str, Any] = {"step": "post", "alpha": 0.6, "linewidth": 0, "labels": layers.columns}
+    style: dict[str, Any] = {"step": "post", "linewidth": 0, "labels": layers.columns}
     with chart(title, 2.6) as (figure, [axes]):
         colours = [_LAYERS[str(name)] for name in layers]
         axes.stackplot(layers.index, layers.T, colors=colours, **style)
         label = f"contract {contracted_kw:g} kW"
-        axes.axhline(contracted_kw, color=INK, linestyle="--", linewidth=1.1, label=label)
+        axes.axhline(contracted_kw, color=LIGHT["ink"], linestyle="--", linewidth=1.1, label=label)
         axes.set_ylabel("kW")
         axes.margins(x=0)
         legend(axes)
         local_axis(axes)
+        most = frame[["production_kw", "base_kw"]].sum(axis=1).max()
+        figure.finding = f"At most {most:.0f} kW; the contract is {contracted_kw:g} kW."
     return figure

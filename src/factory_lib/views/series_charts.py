@@ -5,10 +5,11 @@ from itertools import cycle
 
 import numpy as np
 import pandas as pd
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from factory_lib.views.drawing import (
+    binned,
     cells,
     chart,
     day_ticks,
@@ -18,34 +19,23 @@ from factory_lib.views.drawing import (
     split_at_gaps,
     step_line,
 )
-from factory_lib.views.palette import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    LINE,
-    ORANGE,
-    PURPLE,
-    RED,
-    SEVERITY,
-    SKY,
-    SOFT,
-    STATUS,
-)
+from factory_lib.views.palette import LIGHT
 from factory_lib.views.tables import label, unit_of
+from factory_lib.views.words import Words
 
 _COLOURS = {
-    "spot_eur_mwh": BLUE,
-    "pvpc_eur_mwh": ORANGE,
-    "temperature_c": RED,
-    "humidity_pct": SKY,
+    "spot_eur_mwh": LIGHT["market"],
+    "pvpc_eur_mwh": LIGHT["red"],
+    "temperature_c": LIGHT["halt"],
+    "humidity_pct": LIGHT["mod"],
 }
-_OTHERS = (GREEN, PURPLE, GREY, INK)
-_ROW_IN = 0.34  # inches
-# red: nothing; yellow; green: complete
-_COMPLETENESS = LinearSegmentedColormap.from_list(
-    "completeness", [STATUS["missing"], "#f0c05a", GREEN]
-).with_extremes(bad=LINE)
+_OTHERS = tuple(LIGHT[name] for name in ("market", "opt", "s3", "ink2"))
+_ROW_IN = 0.3
+# Shares of a day's due values from which on a cell is paler, and the colours from none on.
+_COMPLETE = (0.3, 0.9, 0.9999)
+_COMPLETENESS = (("halt", 1.0), ("red", 1.0), ("red", 0.45), ("full", 1.0))
+_SHARES = tuple(n / 10 for n in range(1, 10))
+_SHADES = tuple(("halt", max(n / 10, 0.04)) for n in range(10))
 
 
 def lines(
@@ -65,22 +55,35 @@ def lines(
     names_by_unit = frame.columns.to_series().groupby(unit_of, sort=False).groups
     values = split_at_gaps(frame)
     height = 2.3 * len(names_by_unit) + 0.4
+    findings = []
     with chart(title, height, nrows=len(names_by_unit), sharex=True) as (figure, panels):
         for axes, (unit, names) in zip(panels, names_by_unit.items(), strict=True):
             others = cycle(_OTHERS)
             for name in names:
                 colour = _COLOURS.get(name) or next(others)
-                words = label(name).partition(" (")[0]
+                words = Words("en").name(str(name))
+                words = label(name).partition(" (")[0] if words == name else words
+                findings.append(_finding(frame[name], words, str(unit)))
                 if steps:
                     step_line(axes, values[name], label=words, color=colour)
                 else:
                     axes.plot(values.index, values[name], label=words, color=colour)
             axes.set_ylabel(str(unit))
             if frame[names].min().min() < 0:
-                axes.axhline(0, color=LINE, linewidth=1)
+                axes.axhline(0, color=LIGHT["line2"], linewidth=1)
             legend(axes)
             local_axis(axes, now=now)
+        figure.finding = "; ".join(findings) + "."
     return figure
+
+
+def _finding(values: pd.Series, name: str, unit: str) -> str:
+    """Return between which values a series lies, and how much of it is not finite."""
+    if values.notna().sum() == 0:
+        return f"{name}: no value"
+    holes = f", {values.isna().mean():.0%} without a value" if values.isna().any() else ""
+    ends = f"from {values.min():.0f} to {values.max():.0f}"
+    return f"{name} {ends} {unit}, {values.mean():.0f} in the mean{holes}"
 
 
 def distribution(values: pd.Series, by_hour: pd.DataFrame, *, unit: str, title: str) -> Figure:
@@ -93,18 +96,24 @@ def distribution(values: pd.Series, by_hour: pd.DataFrame, *, unit: str, title: 
     by_hour : DataFrame
         Index local hour; ``p10``, ``p50``, ``p90``. Empty for series without hours.
     """
+    finite = values.dropna().astype(float)
     with chart(title, 2.8, ncols=1 if by_hour.empty else 2) as (figure, panels):
-        panels[0].hist(values.dropna().to_numpy(dtype=float), bins=60, color=BLUE, alpha=0.75)
+        panels[0].hist(finite.to_numpy(), bins=60, color=LIGHT["market"])
         panels[0].set_xlabel(unit)
         panels[0].set_ylabel("slots")
         if not by_hour.empty:
             hours = np.asarray(by_hour.index, dtype=float)
             draw_band(panels[1], hours, by_hour["p10"], by_hour["p90"])
-            panels[1].plot(hours, by_hour["p50"], color=INK, label="median")
+            panels[1].plot(hours, by_hour["p50"], color=LIGHT["ink"], label="median")
             panels[1].set_xticks(range(0, 25, 6))
             panels[1].set_xlabel("local hour")
             panels[1].set_ylabel(unit)
             legend(panels[1])
+        low, high = finite.quantile([0.1, 0.9])
+        figure.finding = (
+            f"Eight of ten values lie between {low:.0f} and {high:.0f} {unit}, "
+            f"the middle one is {finite.median():.0f}."
+        )
     return figure
 
 
@@ -120,14 +129,17 @@ def months_by_hour(shares: pd.DataFrame, title: str) -> Figure:
     with chart(title, 3.4, ncols=max(len(stages), 1), sharey=True) as (figure, panels):
         for axes, stage in zip(panels, stages, strict=False):
             table = pd.DataFrame(shares[stage])
-            image = cells(axes, table, cmap="YlOrRd", vmin=0, vmax=1)
+            cells(axes, binned(table, _SHARES), _SHADES)
             axes.set_xticks(range(table.shape[1]), [str(name)[0] for name in table.columns])
             axes.set_yticks(range(0, 24, 6))
-            axes.set_xlabel(stage, color=SOFT)
+            axes.set_xlabel(f"{stage}: {np.nanmean(table.to_numpy()):.0%}", color=LIGHT["ink2"])
         if stages:
             panels[0].set_ylabel("local hour")
-            bar = figure.colorbar(image, ax=panels, ticks=[0, 0.5, 1], pad=0.01)
-            bar.set_ticklabels(["never", "half", "always"])
+            worst = shares.T.groupby(level=0, sort=False).mean().T.mean()
+            figure.finding = (
+                f"Darker is more often out of limits; most often {worst.idxmax()}, in "
+                f"{worst.max():.0%} of the hours."
+            )
     return figure
 
 
@@ -140,12 +152,23 @@ def calendar(daily: pd.DataFrame, title: str = "Completeness by market day") -> 
         Index: market days (dates); one column per series; values: share present, 0 to
         1, NaN where nothing is expected.
     """
-    with chart(title, _ROW_IN * daily.shape[1] + 1.1) as (figure, [axes]):
-        image = cells(axes, daily.T, cmap=_COMPLETENESS, vmin=0, vmax=1)
-        axes.set_yticks(range(daily.shape[1]), [str(name) for name in daily.columns])
-        day_ticks(axes, daily.index, "%d %b %y")
-        percent = "{x:.0%}"
-        figure.colorbar(image, ax=axes, shrink=0.9, aspect=12, pad=0.01, format=percent)
+    words = Words("en")
+    with chart(title, _ROW_IN * daily.shape[1] + 0.9) as (figure, [axes]):
+        cells(axes, binned(daily.T, _COMPLETE), _COMPLETENESS)
+        axes.set_yticks(range(daily.shape[1]), [words.name(str(name)) for name in daily.columns])
+        day_ticks(axes, daily.index, "%-d %b")
+        kinds = dict(zip(("none", "part", "nearly all", "complete"), _COMPLETENESS, strict=True))
+        patches = [
+            Patch(color=LIGHT[colour], alpha=alpha, label=kind)
+            for kind, (colour, alpha) in reversed(kinds.items())
+        ]
+        axes.legend(handles=patches, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.12))
+        means = daily.mean().sort_values()
+        if means.notna().any():
+            figure.finding = (
+                f"{words.percent(float(np.nanmean(daily)))} of the due values are here; of "
+                f"{words.name(str(means.index[0]))} {words.percent(float(means.iloc[0]))}."
+            )
     return figure
 
 
@@ -157,15 +180,17 @@ def recovery(by_group: pd.DataFrame, title: str = "Missing slots: recovered and 
     by_group : DataFrame
         Index: a name per bar; columns ``missing`` and ``recovered`` (slots).
     """
-    names = [str(name) for name in by_group.index]
+    names = [Words("en").name(str(name)) for name in by_group.index]
     recovered = by_group["recovered"]
     left = by_group["missing"] - recovered
     with chart(title, _ROW_IN * max(len(by_group), 1) + 1.0) as (figure, [axes]):
-        axes.barh(names, recovered, height=0.65, color=GREEN, label="recovered")
-        red = SEVERITY["critical"]
-        axes.barh(names, left, left=recovered, height=0.65, color=red, label="left")
+        axes.barh(names, recovered, height=0.65, color=LIGHT["opt"], label="recovered")
+        axes.barh(names, left, left=recovered, height=0.65, color=LIGHT["red"], label="left")
         axes.invert_yaxis()
         axes.set_xlabel("slots")
         axes.grid(axis="y", visible=False)
+        axes.grid(axis="x")
         axes.legend(loc="lower right")
+        whole = f"{recovered.sum():,.0f} of {by_group['missing'].sum():,.0f}"
+        figure.finding = f"{whole} missing slots were recovered."
     return figure

@@ -22,7 +22,7 @@ _TEMPLATES = Environment(
 )
 
 
-def shift_sheet(page: Any, steps: pd.DataFrame, language: Language = "es", until: str = "") -> Html:
+def shift_sheet(page: Any, steps: pd.DataFrame, language: Language, until: str = "") -> Html:
     """Return the sheet as one printed page, and as text one line for each step; local times.
 
     Parameters

@@ -1,6 +1,8 @@
 """Frames as tables for people: units in the head, aligned numbers, local times, unknown as –."""
 
+import re
 from collections.abc import Mapping
+from datetime import date
 from html import escape
 from typing import Any
 
@@ -9,18 +11,42 @@ import pandas as pd
 
 from factory_lib.clock import MADRID
 from factory_lib.views.page import Html, prose
-from factory_lib.views.palette import SEVERITY, STATUS
+from factory_lib.views.palette import SEVERITY, STATUS, variable
+from factory_lib.views.words import Words
 
-# Digits that a unit deserves, however many a table shows of other numbers.
-DECIMALS = {"EUR/MWh": 2, "EUR": 2, "°C": 1, "%": 1}
 UNKNOWN = "–"
+# Numbers of a column whose middle is larger than this deserve so many decimals.
+_DECIMALS = {30.0: 0, 3.0: 1, 0.3: 2}
 # Characters: a shorter cell stays on one line, a longer one gets room to wrap.
 SHORT = 20
 LONG = 44
+_FOLD = 12  # rows that are shown at once
+_LONG_DAYS = 180  # a column of instants that spans more shows the year
+# Columns that hold internal names, shown in words.
+_NAMED = {
+    "series",
+    "job",
+    "source",
+    "provider",
+    "model",
+    "target",
+    "component",
+    "entity",
+    "kind",
+    "reference",
+}
+_WORDS = Words("en")
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_HEADS = {
+    "mae": "MAE",
+    "rmae": "rMAE",
+    "r2": "R²",
+    "f1": "F1",
+}
 _UNITS = {
-    "eur_mwh": "EUR/MWh",
-    "eur_kwh": "EUR/kWh",
-    "eur": "EUR",
+    "eur_mwh": "€/MWh",
+    "eur_kwh": "€/kWh",
+    "eur": "€",
     "mwh": "MWh",
     "kwh": "kWh",
     "mw": "MW",
@@ -53,8 +79,8 @@ def table(
         Columns are shown in order, the index is not; a name's unit suffix becomes the
         unit in the head, and instants are shown in local time.
     limit : int
-        Rows shown; the caption says how many there are in all.
-    colours : mapping of column to {value: colour}, optional
+        Rows shown, most of them folded; the caption says how many there are in all.
+    colours : mapping of column to {value: name in the palette}, optional
         Marks words such as a severity or status.
     """
     shown = frame.head(limit)
@@ -65,29 +91,64 @@ def table(
     marks = colours or {}
     columns = [_column(shown[name], decimals, marks.get(str(name), {})) for name in shown]
     head, *body = (f"<tr>{''.join(row)}</tr>" for row in zip(*columns, strict=True))
-    html = (
-        f"<table><caption>{prose(caption)}</caption><thead>{head}</thead>"
-        f"<tbody>{''.join(body)}</tbody></table>"
-    )
+    first = len(body) if len(body) <= _FOLD + 3 else _FOLD
+    html = f'<p class="caption">{prose(caption)}</p>{_rows(head, body[:first], caption)}'
+    if rest := body[first:]:
+        more = _rows(head, rest, f"{caption}, continued")
+        html += f"<details><summary>{len(rest)} more rows</summary>{more}</details>"
     return Html(html, text=f"{caption}\n{shown.to_string(index=False)}")
+
+
+def _rows(head: str, body: list[str], name: str) -> str:
+    """Return a table that scrolls within its frame where it does not fit."""
+    return (
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(name)}">'
+        f"<table><thead>{head}</thead><tbody>{''.join(body)}</tbody></table></div>"
+    )
 
 
 def _column(column: pd.Series, decimals: int, colours: Mapping[str, str]) -> list[str]:
     """Return the cells of a column: its head, then its values."""
     name = str(column.name)
-    number = pd.api.types.is_numeric_dtype(column.dtype)
+    number = pd.api.types.is_numeric_dtype(column.dtype) and column.dtype != bool
     css = "number" if number else "text"
+    digits = min(decimals, _deserved(column)) if number else 0
+    dated = isinstance(column.dtype, pd.DatetimeTZDtype)
+    years = dated and column.max() - column.min() > pd.Timedelta(days=_LONG_DAYS)
+    heading = f"{label(name)}{' (local time)' if dated else ''}"
+    cells = [f'<th class="{css}" scope="col" title="{escape(name)}">{escape(heading)}</th>']
     align = "right" if number else "left"
-    digits = min(decimals, DECIMALS.get(unit_of(name), decimals))
-    zone = " (local time)" if isinstance(column.dtype, pd.DatetimeTZDtype) else ""
-    cells = [f'<th class="{css}">{escape(label(name) + zone)}</th>']
     for value in column:
-        words = format_value(value, digits)
-        width = " short" if len(words) <= SHORT else " long" if len(words) > LONG else ""
+        words, hover = _words(name, value, digits, years=years)
+        width = _width(words)
         colour = colours.get(str(value))
-        style = f' style="color:{colour};font-weight:600"' if colour else ""
-        cells.append(f'<td class="{css}{width}" align="{align}"{style}>{escape(words)}</td>')
+        style = f' style="color:{variable(colour)};font-weight:600"' if colour else ""
+        title = f' title="{escape(hover)}"' if hover else ""
+        cells.append(f'<td class="{css}{width}" align="{align}"{style}{title}>{prose(words)}</td>')
     return cells
+
+
+def _width(words: str) -> str:
+    return " short" if len(words) <= SHORT else " long" if len(words) > LONG else ""
+
+
+def _words(name: str, value: Any, digits: int, *, years: bool) -> tuple[str, str]:
+    """Return a value in words, and what its cell says on hover."""
+    if isinstance(value, str) and _INSTANT.fullmatch(value):
+        value = pd.Timestamp(value)
+    if name in _NAMED and isinstance(value, str) and _WORDS.name(value) != value:
+        return _WORDS.name(value), value
+    hover = value.isoformat() if isinstance(value, pd.Timestamp) else ""
+    return format_value(value, digits, years=years), hover
+
+
+def _deserved(column: pd.Series) -> int:
+    """Return the decimals that the numbers of a column deserve: two digits or three."""
+    sizes = column.astype(float).abs()
+    middle = sizes[np.isfinite(sizes) & (sizes > 0)].median()
+    if np.isnan(middle):
+        return 0
+    return next((digits for least, digits in _DECIMALS.items() if middle >= least), 3)
 
 
 def gaps(frame: pd.DataFrame, caption: str = "Gaps") -> Html:
@@ -109,13 +170,14 @@ def gaps(frame: pd.DataFrame, caption: str = "Gaps") -> Html:
 
 
 def _few(names: list[str]) -> str:
-    return ", ".join(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} more"
+    words = [_WORDS.name(name) for name in names]
+    return ", ".join(words) if len(words) < 3 else f"{words[0]} and {len(words) - 1} more"
 
 
 def label(name: str) -> str:
     """Return a column name in words, its unit suffix as a unit."""
     stem, unit = _split(name)
-    words = stem.replace("_", " ")
+    words = " ".join(_HEADS.get(word, word) for word in stem.split("_"))
     return f"{words} ({unit})" if unit else words
 
 
@@ -132,14 +194,23 @@ def _split(name: str) -> tuple[str, str]:
     return name, ""
 
 
-def format_value(value: Any, decimals: int = 2) -> str:
+def format_value(value: Any, decimals: int = 2, *, years: bool = False) -> str:
     """Return one value in words: local time for instants, a dash and never 0 for an unknown."""
-    if isinstance(value, pd.Timestamp):
-        return f"{value.tz_convert(MADRID):%Y-%m-%d %H:%M}" if value.tzinfo else f"{value:%Y-%m-%d}"
+    if value is None or value is pd.NaT:
+        return UNKNOWN
+    if isinstance(value, date):
+        return _day_and_time(pd.Timestamp(value), years=years)
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if isinstance(value, int | np.integer):
-        return f"{value:,}"
+        return _WORDS.number(int(value))
     if isinstance(value, float | np.floating):
-        return f"{value:,.{decimals}f}" if np.isfinite(value) else UNKNOWN
-    return UNKNOWN if value is None or value is pd.NaT else str(value)
+        return _WORDS.number(float(value), decimals)
+    return str(value)
+
+
+def _day_and_time(at: pd.Timestamp, *, years: bool) -> str:
+    """Return a day, of an instant with the local time."""
+    local = at.tz_convert(MADRID) if at.tzinfo else at
+    day = f"{local:%-d %b %Y}" if years else f"{local:%a %-d %b}"
+    return f"{day} {local:%H:%M}" if at.tzinfo else day

@@ -1,7 +1,8 @@
 """Words, numbers and times of the live page in one language."""
 
 import tomllib
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
 from functools import cache
 from html import escape
 from math import isfinite
@@ -10,7 +11,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from factory_lib.clock import MADRID
+from factory_lib.clock import MADRID, day_start
 
 Language = Literal["es", "en"]
 NB = "\N{NO-BREAK SPACE}"
@@ -38,6 +39,27 @@ class Words:
     def name(self, key: str) -> str:
         """Return a thing's name in words, or the name itself where there are none."""
         return str(self._table["names"].get(key, key.replace("_", " ")))
+
+    def alert(self, topic: str, entity: str) -> str:
+        """Return an alert as a short sentence; the entity of a plan's is a day and a kind."""
+        day, _, kind = entity.partition(" ")
+        if topic == "plan" and kind:
+            at = day_start(date.fromisoformat(day))
+            return self("alert_day", what=self.name(kind), day=self.weekday(at))
+        return self(f"alert_{topic}", what=self.name(entity))
+
+    def summary(self, job: str, text: str, metrics: Mapping[str, Any]) -> str:
+        """Return the summary of a run: its own, or in Spanish one composed from its metrics.
+
+        Nothing where the metrics do not suffice.
+        """
+        if self.language == "en":
+            return text
+        numbers = {key: _Number(self, value) for key, value in metrics.items()}
+        try:
+            return str(self._table["summaries"][job]).format(**numbers)
+        except (KeyError, TypeError, ValueError):
+            return ""
 
     def number(self, value: float | None, decimals: int = 0) -> str:
         """Return a number with the language's separators; a dash where it is not known."""
@@ -134,6 +156,19 @@ class Words:
     def month_name(self, number: int) -> str:
         """Return a month, 1 to 12."""
         return str(self._table["months"][number - 1])
+
+
+class _Number:
+    """A metric that is written as a number of the language, with ``%`` as percent."""
+
+    def __init__(self, words: Words, value: Any) -> None:
+        self.words = words
+        self.value = value
+
+    def __format__(self, spec: str) -> str:
+        if spec == "%":
+            return self.words.percent(self.value)
+        return self.words.number(self.value, int(spec or 0))
 
 
 def text(value: Any) -> str:

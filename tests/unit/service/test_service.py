@@ -24,7 +24,6 @@ from factory_lib.runs.listing import RunList
 from factory_lib.service import answers, facts, pages
 from factory_lib.service.app import is_loopback, make_app, serve
 from factory_lib.service.reading import Reading
-from factory_lib.service.summary import alert_title
 from factory_lib.views import live_charts
 from factory_lib.views.live_charts import Board
 from factory_lib.views.timeline import TimeAxis
@@ -183,11 +182,29 @@ def test_the_first_page_says_what_is_worst_and_what_comes(client: Client) -> Non
     assert "SIMULATED" in page
 
 
-def test_a_page_is_in_one_language(client: Client) -> None:
-    spanish = client.get("/?lang=es").text
-    assert '<html lang="es">' in spanish
-    assert "Cuándo empezar un lote" in spanish
-    assert "When to start a batch" not in spanish
+OTHERS = {
+    "es": re.compile(r"\b(the|of|and|is|was|are|with|from|this|has|values)\b"),
+    "en": re.compile(r"\b(el|los|las|de|del|y|es|una|con|hasta|que)\b"),
+}
+
+
+@pytest.mark.parametrize("language", sorted(OTHERS))
+@pytest.mark.parametrize("path", [path for path in pages.PAGES if "{" not in path])
+def test_a_page_is_in_one_language(client: Client, path: str, language: str) -> None:
+    page = client.get(f"{path}?lang={language}").text
+    assert f'<html lang="{language}">' in page
+    content = page.partition("<main")[2].partition("</main>")[0]
+    content = re.sub(r"(?s)<(code|style)>.*?</\1>|<[^>]+>", " ", content)
+    assert OTHERS[language].findall(content) == []
+
+
+def test_a_run_is_summed_up_from_its_metrics_in_spanish() -> None:
+    shown = Words("es").summary(
+        "ml_training", "", {"mae": 9.04, "naive_mae": 14.1, "accuracy": 0.788}
+    )
+    assert shown.startswith("El índice se desvía 9,0 puntos, el de ayer a la misma hora 14,1")
+    assert Words("es").summary("ml_training", "English.", {}) == ""
+    assert Words("en").summary("ml_training", "English.", {}) == "English."
 
 
 def test_the_cheapest_windows_are_the_cheapest(reading: Reading) -> None:
@@ -304,8 +321,7 @@ def test_a_report_leads_to_the_runs_before_and_after(client: Client) -> None:
 @pytest.mark.parametrize("language", get_args(Language))
 @pytest.mark.parametrize("topic", get_args(alerts.Topic))
 def test_every_topic_of_alerts_has_words(topic: str, language: Language) -> None:
-    title = alert_title({"topic": topic, "entity": "cron"}, Words(language))
-    assert title.endswith(".")
+    assert Words(language).alert(topic, "cron").endswith(".")
 
 
 def test_a_report_that_the_maintenance_removed_is_not_there(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -59,9 +61,10 @@ def test_a_heading_says_simulated_where_the_store_is(simulated: bool, shown: boo
         pytest.param(None, "–", id="none"),
         pytest.param(pd.NaT, "–", id="no time"),
         pytest.param(0.0, "0.00", id="zero is zero"),
-        pytest.param(-12.345, "-12.35", id="negative"),
+        pytest.param(-12.345, "−12.35", id="negative"),
+        pytest.param(-0.001, "0.00", id="no negative zero"),
         pytest.param(1234567, "1,234,567", id="thousands"),
-        pytest.param(pd.Timestamp("2026-07-15T10:00Z"), "2026-07-15 12:00", id="local time"),
+        pytest.param(pd.Timestamp("2026-07-15T10:00Z"), "Wed 15 Jul 12:00", id="local time"),
         pytest.param(True, "yes", id="bool"),
     ],
 )
@@ -70,7 +73,7 @@ def test_values_are_shown_for_people(value: Any, shown: str) -> None:
 
 
 def test_units_come_out_of_the_name() -> None:
-    assert tables.label("spot_eur_mwh") == "spot (EUR/MWh)"
+    assert tables.label("spot_eur_mwh") == "spot (€/MWh)"
     assert tables.label("energy_cost_index") == "energy cost index"
     assert tables.unit_of("temperature_c") == "°C"
 
@@ -106,10 +109,10 @@ def test_a_column_says_its_zone_and_rounds_to_what_its_unit_deserves() -> None:
     html = views.table(pd.DataFrame(row), decimals=3).html
     for words in (
         "start (local time)",
-        ">2026-01-15 13:00<",
-        ">40.34<",
+        'title="2026-01-15T12:00:00+00:00">Thu 15 Jan 13:00<',
+        ">40<",
         ">21.3<",
-        ">7.12<",
+        ">7.1<",
         ">0.124<",
     ):
         assert words in html
@@ -126,7 +129,7 @@ def test_gaps_of_the_same_hours_share_a_row() -> None:
     }
     names = ["temperature_c", "humidity_pct", "wind_speed_ms"]
     shown = views.gaps(pd.DataFrame([{**same, "series": name, "slots": 2} for name in names]))
-    assert "temperature_c and 2 more" in shown.html
+    assert "Temperature and 2 more" in shown.html
     assert shown.html.count("<tr>") == 2
 
 
@@ -140,7 +143,7 @@ def test_a_price_chart_draws_a_panel_per_unit_and_keeps_holes() -> None:
         index=HOURS,
     )
     figure = series_charts.lines(frame, "Prices", now=NOW)
-    assert [axes.get_ylabel() for axes in figure.axes] == ["EUR/MWh", "°C"]
+    assert [axes.get_ylabel() for axes in figure.axes] == ["€/MWh", "°C"]
     spot = figure.axes[0].patches[0]
     assert isinstance(spot, StepPatch)
     drawn = spot.get_data()
@@ -159,7 +162,7 @@ def test_no_line_crosses_a_day_without_rows() -> None:
         split = drawing.split_at_gaps(rows)
         breaks = split.index[split["p50"].isna()]
         assert breaks.strftime("%Y-%m-%d").tolist() == [day]
-        axes = learning_charts.forecast(rows, unit="EUR/MWh", title="Price").axes[0]
+        axes = learning_charts.forecast(rows, unit="€/MWh", title="Price").axes[0]
         for line in axes.lines:
             assert np.isnan(np.asarray(line.get_ydata(), dtype=float)).sum() == 1
         figure = series_charts.lines(rows.rename(columns={"p50": "spot_eur_mwh"}), "Price")
@@ -202,8 +205,8 @@ def test_a_gantt_names_stages_holding_periods_and_how_prices_are_known() -> None
     bars, curve = plan_charts.gantt(STAGES, PRICES).axes
     assert words(bars) == {"mixing", "conching", "held"}
     assert [label.get_text() for label in bars.get_yticklabels()] == ["1: 200 kg standard"]
-    assert words(curve) == {"10–90 %", "published", "expected", "P6", "P1"}
-    assert curve.get_ylabel() == "EUR/MWh"
+    assert words(curve) == {"8 in 10", "published", "expected", "P6", "P1"}
+    assert curve.get_ylabel() == "€/MWh"
 
 
 def test_power_above_the_contract_is_marked_and_within_it_not() -> None:
@@ -226,7 +229,7 @@ def test_a_shift_sheet_says_what_to_do_when_in_the_language_of_the_shift() -> No
         begun=False,
         latest_start=[QUARTERS[60], QUARTERS[66]],
     )
-    spanish = views.shift_sheet(Context(), steps).text.splitlines()
+    spanish = views.shift_sheet(Context(), steps, "es").text.splitlines()
     assert spanish[0] == "Hoja de turno"
     assert "Mezclar lote 1 (standard, 200 kg) en mezcladora, 1 persona" in spanish[1]
     english = views.shift_sheet(Context(), steps, "en").text.splitlines()
@@ -239,7 +242,7 @@ def test_a_shift_sheet_says_what_to_do_when_in_the_language_of_the_shift() -> No
     named = views.shift_sheet(Context(), steps[:0], "en", "2025-11-20")
     assert "Nothing to start by the end of Thursday 20 November." in named.text
     assert "Nada que empezar hasta el fin del jueves 20 de noviembre." in (
-        views.shift_sheet(Context(), steps[:0], until="2025-11-20").html
+        views.shift_sheet(Context(), steps[:0], "es", until="2025-11-20").html
     )
 
 
@@ -250,7 +253,7 @@ def test_a_shift_sheet_is_one_table_in_local_times_that_marks_what_is_on_time() 
         begun=False,
         latest_start=[QUARTERS[60], QUARTERS[66]],
     )
-    html = views.shift_sheet(Context(), steps).html
+    html = views.shift_sheet(Context(), steps, "es").html
     assert "1 lote, 200 kg" in html
     assert html.count("◆ <span>") == 1
     assert '<td class="at">06:00</td>' in html
@@ -319,6 +322,17 @@ def test_charts_can_be_drawn(figure: Any) -> None:
     assert isinstance(drawn, Figure)
     drawn.draw_without_rendering()
     assert drawn.axes[0].get_title(loc="left")
+    shown = drawn._repr_mimebundle_()["text/html"]
+    assert shown.count("<svg") == 2, "one for a desk, one for a phone"
+    assert f'role="img" aria-label="{escape(drawn.finding)}"' in shown
+    assert re.search(r"\d", drawn.finding), "the finding is composed from the data"
+    assert drawn.finding.endswith(".")
+    ids = re.findall(r' id="(\w+)"', shown)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r"(?:url\(#|href=\"#)(\w+)", shown)) <= set(ids)
+    assert not re.search(r":\s*#[0-9a-f]{6}", shown), "every colour is the palette's"
+    assert "font-family" not in shown
+    assert "DejaVu" not in shown
 
 
 def test_every_candidate_of_a_fold_has_a_line_of_its_own() -> None:
