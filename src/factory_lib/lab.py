@@ -37,7 +37,7 @@ _profiles = ExitStack()
 atexit.register(_profiles.close)
 
 
-def open_profile(profile: str | None = None, as_of: str = "") -> RunContext:
+def open_profile(profile: str | None = None, as_of: str = "", site: str = "") -> RunContext:
     """Open a profile for as long as the kernel lives; no file is made before a job writes one.
 
     Parameters
@@ -47,11 +47,13 @@ def open_profile(profile: str | None = None, as_of: str = "") -> RunContext:
         last worked in, ``demo`` after `make demo`, else ``live``.
     as_of : str
         ISO, or a date: replays a past instant.
+    site : str
+        A name of ``[sites]``; empty for the first.
     """
     if shell := get_ipython():
         # figures that were made without pyplot's global state
         select_figure_formats(shell, {"png"})
-    settings = factory_settings.load(profile, last_used=not in_job())
+    settings = factory_settings.load(profile, site or None, last_used=not in_job())
     context = open_context(settings=settings, as_of=as_of or None, lazy=not in_job())
     return _profiles.enter_context(context)
 

@@ -9,7 +9,7 @@ aside what it replaces.
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -25,7 +25,7 @@ from factory_lib.errors import BadInput, ModelError, WriteNotConfirmed
 from factory_lib.files import lock, write_atomically
 from factory_lib.models import registry
 from factory_lib.settings import Settings
-from factory_lib.state import State
+from factory_lib.state import State, open_state
 from factory_lib.store import copying
 from factory_lib.store.base import Store
 from factory_lib.store.sqlite import SqliteBackend
@@ -53,6 +53,9 @@ def take_backup(ctx: RunContext) -> Path:
         )
     folder.mkdir(parents=True)
     ctx.state.backup_to(folder / FILES[1])
+    for name, site in _further_sites(ctx.settings):
+        with open_state(site) as state:
+            state.backup_to(folder / name)
     inventory = copying.backup(ctx.store, folder / FILES[0])
     problem = ""
     models: Mapping[str, Any] = {}
@@ -60,7 +63,8 @@ def take_backup(ctx: RunContext) -> Path:
         models = registry.export_champions(ctx, folder / MODELS)
     except (ModelError, OSError) as error:
         problem = ctx.settings.secrets.mask(str(error))
-    files = [*FILES, *(f"{MODELS}/{model}.skops" for model in models)]
+    sites = [name for name, _ in _further_sites(ctx.settings)]
+    files = [*FILES, *sites, *(f"{MODELS}/{model}.skops" for model in models)]
     manifest = {
         "profile": ctx.profile,
         "origin": ctx.store.origin,
@@ -182,9 +186,13 @@ def restore_backup(settings: Settings, clock: Clock, folder: Path | None = None)
     source, manifest = select_backup(settings, folder)
     aside = _free_folder(settings.paths.data / REPLACED, clock.now())
     with ExitStack() as locks:
-        for job in settings.jobs:
-            locks.enter_context(lock(settings.paths.lock(job), wait=False))
+        for site in map(settings.for_site, settings.site_ids):
+            for job in site.jobs:
+                locks.enter_context(lock(site.paths.lock(job), wait=False))
         _replace(source / FILES[1], settings.paths.state, aside)
+        for name, site in _further_sites(settings):
+            if name in manifest["sha256"]:
+                _replace(source / name, site.paths.state, aside / site.site_id)
         if settings.store.backend == "sqlite":
             _replace(source / FILES[0], settings.paths.store, aside)
         with open_context(settings=settings, clock=clock) as ctx:
@@ -195,6 +203,13 @@ def restore_backup(settings: Settings, clock: Clock, folder: Path | None = None)
                 inventory = copying.restore(source / FILES[0], ctx.store)
             models, notes = _restore_models(ctx, source, manifest.get("models", {}), aside)
     return Restored(source, inventory, aside if aside.exists() else None, models, notes)
+
+
+def _further_sites(settings: Settings) -> Iterator[tuple[str, Settings]]:
+    """Yield the file in a backup of the state of each further site that has one, and the site."""
+    for site in map(settings.for_site, settings.sites):
+        if site.paths.state.exists():
+            yield f"state-{site.site_id}.db", site
 
 
 def _free_folder(root: Path, at: datetime) -> Path:
@@ -219,7 +234,7 @@ def _restore_models(
         if ctx.settings.tracking_uri:
             return [], (f"The models were not restored: {error}",)
     for name in ("mlflow.db", "mlflow.lock", "mlartifacts"):
-        _move_aside(ctx.settings.paths.runs / name, aside)
+        _move_aside(ctx.settings.paths.registry / name, aside)
     notes = ("The registry was damaged: a new one holds the champions.",)
     return registry.import_champions(ctx, source / MODELS, models), notes
 

@@ -52,7 +52,8 @@ def variables(settings: Settings) -> dict[str, str]:
 def make_command(settings: Settings) -> list[str]:
     """Return the command that runs a job, without the job."""
     program = shutil.which("make") or "make"
-    return [program, "--no-print-directory", "--directory", str(settings.paths.root), "run"]
+    sites = ["JOB_ARGS=--site all"] if settings.sites else []
+    return [program, "--no-print-directory", "--directory", str(settings.paths.root), "run", *sites]
 
 
 def job_lines(settings: Settings) -> list[str]:

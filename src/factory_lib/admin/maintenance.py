@@ -88,24 +88,33 @@ def maintain(ctx: RunContext) -> JobResult:
     now = ctx.clock.now()
     old = now - timedelta(days=ctx.settings.retention.runs_days)
     steps = [
-        ("backups", *_backups(ctx)),
-        ("replaced", _remove_replaced(ctx, old), "files that a restore kept aside"),
+        *([] if ctx.settings.site_id else _shared_steps(ctx, now, old)),
         ("runs", _remove_runs(ctx, old), f"kept since {old:%Y-%m-%d}, and the newest of each job"),
         ("reports", _shorten_runs(ctx, now), "older runs keep their record"),
-        ("models", registry.prune(ctx, old), "versions with an alias stay"),
         ("state", _shorten_state(ctx, now), "calls, ticks and resolved alerts"),
-        ("forecasts", _thin_forecasts(ctx, now), "one issue a day stays; values all stay"),
         ("logs", _shorten_logs(ctx), "cron.log and alerts.jsonl"),
     ]
-    ctx.store.maintain()
     return summarise(pd.DataFrame(steps, columns=columns))
+
+
+def _shared_steps(ctx: RunContext, now: datetime, old: datetime) -> list[tuple[str, int, str]]:
+    """Maintain what all sites share; the first one does."""
+    steps = [
+        ("backups", *_backups(ctx)),
+        ("replaced", _remove_replaced(ctx, old), "files that a restore kept aside"),
+        ("models", registry.prune(ctx, old), "versions with an alias stay"),
+        ("forecasts", _thin_forecasts(ctx, now), "one issue a day stays; values all stay"),
+    ]
+    ctx.store.maintain()
+    return steps
 
 
 def summarise(steps: pd.DataFrame) -> JobResult:
     """Compose the result of the steps."""
     removed = dict(zip(steps["step"], map(int, steps["removed"]), strict=True))
     parts = [f"{count} {step}" for step, count in removed.items() if count]
-    sentence = f"Backed up and sound. Removed: {', '.join(parts) or 'nothing, all is recent'}."
+    done = "Backed up and sound" if "backups" in removed else "Sound"
+    sentence = f"{done}. Removed: {', '.join(parts) or 'nothing, all is recent'}."
     metrics = {f"removed_{step}": count for step, count in removed.items()}
     return JobResult("ok", sentence, metrics, {"steps": steps})
 

@@ -12,10 +12,12 @@ from typing import Any, TypeVar
 import click
 from msgspec import Struct, structs
 
+from factory_lib.errors import BadInput
 from factory_lib.results import JobResult
 from factory_lib.settings.secrets import hide_users
 
 SHOWN_ROWS = 20
+ALL_SITES = "all"
 DECIMALS = "{:,.2f}"
 Rows = list[dict[str, Any]]
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -30,7 +32,7 @@ by_option = click.option("--by", default=getuser, help="Name of the person (defa
 
 
 def common_options(command: Command) -> Command:
-    """Add ``--profile`` and ``--json``, which may stand before or after a command's name."""
+    """Add ``--profile``, ``--site`` and ``--json``, before or after a command's name."""
     profile = click.option(
         "--profile",
         default=partial(_inherited, "profile"),
@@ -43,7 +45,27 @@ def common_options(command: Command) -> Command:
         default=partial(_inherited, "as_json"),
         help="Print JSON instead of text.",
     )
-    return profile(as_json(command))
+    site = click.option(
+        "--site",
+        expose_value=False,
+        callback=_use_site,
+        help="A name under [sites] (default: the first site); for `run` also all.",
+    )
+    return profile(site(as_json(command)))
+
+
+def _use_site(ctx: click.Context, _: click.Parameter, site: str | None) -> None:
+    """Make a site that of the command and of its kernels; the environment is as before after it."""
+    if site == ALL_SITES and ctx.info_name != "run":
+        raise BadInput("Only `factory run` takes all sites.", next_step="Name one of them.")
+    if site is not None:
+        before = dict(os.environ)
+        os.environ["FACTORY_SITE"] = site
+
+        @ctx.call_on_close
+        def restore() -> None:
+            os.environ.clear()
+            os.environ.update(before)
 
 
 def _inherited(name: str) -> Any:

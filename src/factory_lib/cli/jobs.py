@@ -13,8 +13,16 @@ import click
 from msgspec import structs
 
 from factory_lib import settings as factory_settings
-from factory_lib.cli import simulation
-from factory_lib.cli.common import as_of_option, by_option, common_options, plain, write_either
+from factory_lib.cli import fan_out, simulation
+from factory_lib.cli.common import (
+    ALL_SITES,
+    as_of_option,
+    by_option,
+    common_options,
+    plain,
+    write,
+    write_either,
+)
 from factory_lib.clock import SystemClock, parse_instant
 from factory_lib.errors import BadInput, FactoryError, JobLocked
 from factory_lib.runs import due, pauses, schedule, status
@@ -70,9 +78,74 @@ def run(profile: str | None, jobs: tuple[str, ...], **options: Any) -> int:
     """Run jobs: their notebooks, into dated folders with a report.
 
     `factory jobs` lists them. A job with nothing due ends at once; one with --as-of, --param
-    or --force always runs.
+    or --force always runs. `--site all` runs those of every site, as many at once as there
+    are cores.
     """
-    return run_jobs(profile, jobs, **options)
+    fan_out.end_with_parent()
+    if os.environ.get("FACTORY_SITE") != ALL_SITES:
+        return run_jobs(profile, jobs, **options)
+    os.environ["FACTORY_SITE"] = ""
+    for name in jobs:
+        job_settings(factory_settings.load(profile), name)
+    return run_everywhere(profile, jobs, **options)
+
+
+def run_everywhere(
+    profile: str | None,
+    names: Sequence[str],
+    *,
+    as_of: str | None,
+    parameters: Mapping[str, Any],
+    force: bool,
+    code: bool,
+    as_json: bool,
+) -> int:
+    """Run jobs of every site side by side and return the worst exit code.
+
+    Sites that fetch prices and train their model for others as well come first.
+    """
+    loaded = factory_settings.load(profile)
+    always = [f"--param={name}={value}" for name, value in parameters.items()]
+    always += _given({f"--as-of={as_of}": as_of, "--force": force})
+    words = [*always, *_given({"--code": code, "--json": as_json})]
+    codes = [0]
+    with simulation.ensure_running(loaded) as settings:
+        for stage in _stages(settings):
+            commands = list(_commands(stage, names, words, bool(always)))
+            for exit_code, output in fan_out.run_commands(settings, commands):
+                codes.append(exit_code if exit_code in _WORST_FIRST else 1)
+                write(output.rstrip())
+    return worst(codes)
+
+
+def _stages(settings: Settings) -> tuple[list[Settings], list[Settings]]:
+    """Return the sites that work for their market, and then the others."""
+    sites = [settings.for_site(name) for name in settings.site_ids]
+    others = [site for site in sites if not site.has_market]
+    return [site for site in sites if site.has_market], others
+
+
+def _given(flags: Mapping[str, Any]) -> list[str]:
+    return [flag for flag, given in flags.items() if given]
+
+
+def _commands(
+    sites: Sequence[Settings], names: Sequence[str], words: Sequence[str], always: bool
+) -> Iterator[list[str]]:
+    """Yield the command of each site that has something to do."""
+    for site in sites:
+        if due := _due(site, names, always):
+            yield ["run", *due, "--profile", site.profile, "--site", site.site_id, *words]
+
+
+def _due(site: Settings, names: Sequence[str], always: bool) -> list[str]:
+    """Return those of the jobs that a site has and that are due; count the ticks of the others."""
+    own = [name for name in names if name in site.jobs]
+    if always or not own:
+        return own
+    now = SystemClock(site.clock_offset_s).now()
+    _begin_tick(site, now)
+    return [name for name in own if not _nothing_due(site, name, now)]
 
 
 def run_jobs(
@@ -327,7 +400,7 @@ def check_config(profile: str | None, as_json: bool) -> int:
 def show_config(profile: str | None, as_json: bool) -> None:
     """Show the settings, secrets left out."""
     settings = factory_settings.load(profile)
-    hidden = ("secrets", "catalogue")
+    hidden = ("secrets", "catalogue", "table")
     values = {key: value for key, value in structs.asdict(settings).items() if key not in hidden}
     text = json.dumps(values, indent=2, default=plain, ensure_ascii=False)
     head = "Everything that is set, secrets left out:"

@@ -3,12 +3,12 @@
 import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from factory_lib import frames
-from factory_lib.catalogue import Catalogue
+from factory_lib.catalogue import SITE, Catalogue
 from factory_lib.clock import from_epoch
 from factory_lib.context import RunContext
 from factory_lib.errors import ImportFileError
@@ -70,6 +70,8 @@ def import_members(
     ctx: RunContext, name: str, fmt: Format, members: Sequence[Member], *, dry_run: bool = False
 ) -> ImportBatch:
     """Read, check and store; what the ledger does not call complete is visibly unfinished."""
+    if fmt.place == SITE:
+        fmt = replace(fmt, place=ctx.settings.site.places.plant)
     superseded = _superseded(ctx, name, members) if fmt.editions else set()
     states = dict.fromkeys(superseded, SUPERSEDED)
     members = _without(members, superseded)

@@ -104,7 +104,7 @@ def meter_unit(
     name: str, part: pd.DataFrame, rules: QualitySettings, catalogue: Catalogue
 ) -> "pd.Series[str]":
     """Refuse a meter whose mean power no contract of this size has: Wh, or another plant."""
-    if not name.startswith("metered_") or not (part["place"] == SITE).all():
+    if not name.startswith("metered_") or not (part["source"] == SITE).all():
         return NONE
     power_kw = (part["value"] / (part["resolution_s"] / HOUR_S)).mean()
     if power_kw <= rules.meter_mean_kw:

@@ -29,6 +29,7 @@ from factory_lib.features.prices import operator_days
 from factory_lib.features.weather import CLIMATE_COLUMNS, hourly_from_daily, hourly_from_daily_until
 from factory_lib.files import replacing
 from factory_lib.frames import wide
+from factory_lib.models.tracking import PRICE_MODEL
 from factory_lib.slots import expected, to_index
 
 FEATURE_SET_VERSION = 1  # rises with every change of a definition
@@ -80,7 +81,7 @@ def price_series(ctx: RunContext) -> str:
 
 def price_model(ctx: RunContext) -> str:
     """Return the registered name of the model of the plant's price basis."""
-    return f"{ctx.settings.tariff.price_basis}_price"
+    return f"{ctx.settings.tariff.price_basis}{PRICE_MODEL}"
 
 
 def load_history(ctx: RunContext, days: int) -> History:

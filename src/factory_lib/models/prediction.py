@@ -7,16 +7,15 @@ compare them with the observations later; an unchanged forecast is stored once a
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from factory_lib.clock import HOUR_S, day_start, epoch, market_day, parse_instant
+from factory_lib.clock import HOUR_S, day_start, epoch, market_day
 from factory_lib.context import RunContext
 from factory_lib.domain import indices
 from factory_lib.domain.indices import CLASSES, Floats, PriceBand
-from factory_lib.errors import BadInput, ModelError
+from factory_lib.errors import BadInput
 from factory_lib.features import horizon
 from factory_lib.features.days import DayMatrix, Flags
 from factory_lib.features.horizon import HUMIDITY, MWH_PER_KWH, PRICE, TEMPERATURE
@@ -146,24 +145,12 @@ def predict(ctx: RunContext, days: int = LONGEST_HORIZON_DAYS) -> Prediction:
     )
 
 
-def champion(ctx: RunContext, model: str) -> tuple[Any, str]:
-    """Return the champion's estimator, or None and the reason why it cannot be used."""
-    try:
-        version = registry.load_version(ctx, model)
-    except ModelError as missing:
-        return None, missing.message
-    if parse_instant(version.tags["as_of"]) <= ctx.as_of:
-        return version.estimator, ""
-    reason = f"{model} version {version.number} was trained on values unknown at this instant."
-    return None, reason
-
-
 def _prices(
     ctx: RunContext, history: History, index: pd.DatetimeIndex
 ) -> tuple[PriceForecast, pd.DataFrame, dict[str, str]]:
     """Return prices by hour and in the market's own slots, and models not in use."""
     model = price_model(ctx)
-    estimator, reason = champion(ctx, model)
+    estimator, reason = registry.champion(ctx, model)
     exogenous, missing = _inputs(estimator, history)
     if missing:
         reason = f"The price champion needs forecasts of {missing} that are missing."
@@ -215,7 +202,7 @@ def _serve(ctx: RunContext, model: str, history: History, hourly: pd.DataFrame) 
     (int, str)
         Hours served by the champion, and the reason why it is not in use.
     """
-    estimator, reason = champion(ctx, model)
+    estimator, reason = registry.champion(ctx, model)
     rows = horizon.horizon_rows([ctx.as_of])
     rows = rows[rows["target_start"].isin(hourly.index[hourly["score"].notna()])]
     if estimator is None or rows.empty:
@@ -247,8 +234,9 @@ def _store(ctx: RunContext, hourly: pd.DataFrame, slots: pd.DataFrame) -> int:
     weather = hourly["weather_source"]
     price_band = ["price_p10", PRICE, "price_p90"]
     score_band = ["score_p10", "score", "score_p90"]
+    price = (price_series(ctx), places.prices[0], prices[price_band], prices["tier"], step_s)
     return (
-        _write(ctx, price_series(ctx), places.prices[0], prices[price_band], prices["tier"], step_s)
+        (_write(ctx, *price) if ctx.settings.has_market else 0)
         + _write(ctx, TEMPERATURE, places.weather[0], hourly[[TEMPERATURE]], weather)
         + _write(ctx, HUMIDITY, places.weather[0], hourly[[HUMIDITY]], weather)
         + _write(ctx, SCORE_SERIES, places.weather[0], hourly[score_band], hourly["tier"])
@@ -309,7 +297,8 @@ def _verification(ctx: RunContext) -> tuple[pd.DataFrame, dict[str, str]]:
     for name in (price_series(ctx), TEMPERATURE, HUMIDITY):
         rows = verification.verification_pairs(ctx, name)
         parts.append(verification.by_lead(rows).assign(series=name))
-        if drift := verification.drift(rows[rows["model"] == OWN]):
+        own_work = ctx.settings.has_market or name != price_series(ctx)
+        if own_work and (drift := verification.drift(rows[rows["model"] == OWN])):
             drifts[name] = drift
     filled = [part for part in parts if len(part)]
     table = pd.concat(filled, ignore_index=True) if filled else parts[0]

@@ -20,6 +20,7 @@ from typing import Any
 
 import pandas as pd
 
+from factory_lib.clock import parse_instant
 from factory_lib.context import RunContext
 from factory_lib.errors import ModelError, ModelIncompatible, ModelMissing
 from factory_lib.models.tracking import (
@@ -247,6 +248,18 @@ def load_version(ctx: RunContext, model: str, alias: str = CHAMPION) -> Version:
                 f"{model} version {number} cannot be loaded: {error}."
             ) from error
     return Version(number, estimator, tags, version.run_id)
+
+
+def champion(ctx: RunContext, model: str) -> tuple[Any, str]:
+    """Return the champion's estimator, or None and the reason why it cannot be used."""
+    try:
+        version = load_version(ctx, model)
+    except ModelError as missing:
+        return None, missing.message
+    if parse_instant(version.tags["as_of"]) <= ctx.as_of:
+        return version.estimator, ""
+    reason = f"{model} version {version.number} was trained on values unknown at this instant."
+    return None, reason
 
 
 def _refuse_foreign(ctx: RunContext, what: str, tags: Mapping[str, str]) -> None:

@@ -22,6 +22,7 @@ from factory_lib.files import lock
 from factory_lib.settings import Settings
 
 EXPERIMENT = "factory"
+PRICE_MODEL = "_price"  # the end of the name of each price model
 # Of MLflow, whose own defaults wait for more than four minutes for a server that is away.
 QUICK = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
@@ -58,10 +59,14 @@ def is_shared(settings: Settings) -> bool:
 
 
 def registered_name(ctx: RunContext, model: str) -> str:
-    """Return the name of a model in the registry; on a server it says whose it is."""
-    if not is_shared(ctx.settings):
-        return model
-    return f"factory-{ctx.profile}-{ctx.settings.origin}-{model}"
+    """Return the name of a model in the registry; on a server it says whose it is.
+
+    A price model is one for all sites of its market, the others are of their site.
+    """
+    settings = ctx.settings
+    site = settings.market_id if model.endswith(PRICE_MODEL) else settings.site_id
+    own = f"{site}-{model}" if site else model
+    return f"factory-{ctx.profile}-{settings.origin}-{own}" if is_shared(settings) else own
 
 
 def experiment_name(ctx: RunContext) -> str:
@@ -100,7 +105,7 @@ def client_for(ctx: RunContext, operation: str) -> Iterator[Any]:
         except ModelError:
             raise
         except _errors() as error:
-            place = ctx.settings.tracking_uri or ctx.settings.paths.runs / "mlflow.db"
+            place = ctx.settings.tracking_uri or ctx.settings.paths.registry / "mlflow.db"
             why = ctx.settings.secrets.mask(f"{place}: {_first_line(error)}")
             raise RegistryUnavailable(why) from error
         finally:
@@ -168,7 +173,7 @@ def _prepare(ctx: RunContext, *, reading: bool) -> None:
     recorded = _recorded_place(settings)
     if recorded == place or (reading and recorded):
         return
-    with lock(settings.paths.runs / "mlflow.lock"):
+    with lock(settings.paths.registry / "mlflow.lock"):
         _forget_connections(settings.paths.mlflow_uri)
         experiment = mlflow.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
@@ -194,13 +199,13 @@ def _forget_connections(uri: str) -> None:
 
 
 def _lock_file(settings: Settings) -> Any:
-    return settings.paths.runs / "mlflow.lock"
+    return settings.paths.registry / "mlflow.lock"
 
 
 def _recorded_place(settings: Settings) -> str:
     """Return the artifact folder that a complete database names; empty without one."""
     file = _lock_file(settings)
-    if not ((settings.paths.runs / "mlflow.db").exists() and file.exists()):
+    if not ((settings.paths.registry / "mlflow.db").exists() and file.exists()):
         return ""
     return str(file.read_text(encoding="utf-8").strip())
 
@@ -243,7 +248,7 @@ def champion_folders(settings: Settings, run_id: str) -> list[Path]:
 
 def _relocate(settings: Settings, former: str, place: str) -> None:
     """Name the artifacts' present place in the database: its folder was moved or copied."""
-    with closing(sqlite3.connect(settings.paths.runs / "mlflow.db")) as database, database:
+    with closing(sqlite3.connect(settings.paths.registry / "mlflow.db")) as database, database:
         for table, columns in _PLACES.items():
             for column in columns:
                 database.execute(

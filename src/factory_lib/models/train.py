@@ -6,7 +6,7 @@ rules applied to the forecasts of price and weather, which serve where no versio
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -64,7 +64,7 @@ def train_models(
     """
     examples = _examples(ctx, history)
     prices = whole_days(history.hourly[PRICE])
-    price, obstacle = _fit_price(prices, history.operator)
+    price, obstacle = _price(ctx, prices, history.operator)
     tested = _tested(ctx, history, examples, price, prices)
     questions = scores.slices(tested)
     headline = questions[scores.HEADLINE]
@@ -72,10 +72,10 @@ def train_models(
     models: dict[str, Any] = {SCORE: forests.score, OUTDOOR_CLASS: forests.outdoor_index_class}
     evaluations = [evaluate_score_model(name, headline, examples) for name in models]
     tables = _tables(questions, examples, forests)
-    if price and prices:
-        models[price_model(ctx)] = price
-        evaluations.append(evaluate_price_model(price_model(ctx), price, prices, history.operator))
-        tables["price"] = _by_lead(price.losses(prices, history.operator))
+    for name, fitted, losses in _own_price(ctx, price, prices, history.operator):
+        models[name] = price
+        evaluations.append(fitted)
+        tables["price"] = losses
     judge = hooks.judge or _no_starts
     tables["starts"] = judge(ctx, history, price, prices)
     metrics = {**_metrics(examples, headline, tables), **hashes}
@@ -104,16 +104,31 @@ def _examples(ctx: RunContext, history: History) -> Examples:
     return examples
 
 
-def _fit_price(
-    prices: DayMatrix | None, operator: Mapping[str, DayMatrix]
+def _price(
+    ctx: RunContext, prices: DayMatrix | None, operator: Mapping[str, DayMatrix]
 ) -> tuple[PriceForecaster | None, str]:
-    """Fit the price model, or return the reason why there is none."""
+    """Fit the price model or take that of the market, or return the reason why there is none."""
+    if not ctx.settings.has_market:
+        return registry.champion(ctx, price_model(ctx))
     if prices is None:
         return None, "there is no whole day of prices."
     try:
         return PriceForecaster().fit(prices, operator, jobs=os.cpu_count()), ""
     except TooFewRows as error:
         return None, str(error)
+
+
+def _own_price(
+    ctx: RunContext,
+    price: PriceForecaster | None,
+    prices: DayMatrix | None,
+    operator: Mapping[str, DayMatrix],
+) -> Iterator[tuple[str, "CandidateEvaluation", pd.DataFrame]]:
+    """Yield name, evaluation and errors by lead of the price model, where it is this site's."""
+    if price and prices and ctx.settings.has_market:
+        name = price_model(ctx)
+        evaluation = evaluate_price_model(name, price, prices, operator)
+        yield name, evaluation, _by_lead(price.losses(prices, operator))
 
 
 def _tested(

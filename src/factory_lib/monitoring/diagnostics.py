@@ -382,7 +382,7 @@ def _store(settings: Settings) -> DiagnosticCheck:
 def _registry(settings: Settings) -> DiagnosticCheck:
     if settings.tracking_uri:
         return _tracking_server(settings)
-    file = settings.paths.runs / "mlflow.db"
+    file = settings.paths.registry / "mlflow.db"
     if not os.path.lexists(file):
         return DiagnosticCheck("mlflow", "ok", "no database yet: the first training makes it")
     try:
@@ -429,7 +429,7 @@ def model_versions(settings: Settings) -> list[tuple[Any, ...]]:
     StoreUnavailable
         If the registry cannot be read.
     """
-    file = settings.paths.runs / "mlflow.db"
+    file = settings.paths.registry / "mlflow.db"
     if settings.tracking_uri or not file.is_file():
         return []  # a server shows its own
     try:

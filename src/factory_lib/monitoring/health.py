@@ -16,6 +16,7 @@ from factory_lib.monitoring.diagnostics import (
     refused,
     worst,
 )
+from factory_lib.pipeline.targets import is_own
 from factory_lib.results import JobResult, ResultStatus
 from factory_lib.runs.status import JobStatus, job_statuses
 from factory_lib.settings import Settings
@@ -197,6 +198,7 @@ def _latest(settings: Settings, state: State, now: datetime) -> pd.DataFrame:
     latest = marks.get_marks(state, marks.LATEST_SLOT)
     usable = [name for name in settings.sources if not sources.missing(name, settings)]
     served = {series for name in usable for series in sources.SOURCES[name].served(settings)}
+    served = {name for name in served if is_own(settings, settings.catalogue[name])}
     lines = []
     for name in sorted(served | set(latest)):
         until = latest[name].at if name in latest else None

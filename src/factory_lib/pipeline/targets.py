@@ -58,6 +58,11 @@ def places_of(settings: Settings, series: Series) -> tuple[str, ...]:
     return (series.area,) if series.area else settings.site.places.of(series.measurement)
 
 
+def is_own(settings: Settings, series: Series) -> bool:
+    """Return whether a series is this site's to fetch; the market's are one site's."""
+    return settings.has_market or not (series.area or series.measurement is Measurement.PRICES)
+
+
 def trust(series: Series, source: str) -> int:
     """Return the source's position in the series' order of trust, 0 first, unlisted ones last."""
     return series.sources.index(source) if source in series.sources else len(series.sources)
@@ -102,7 +107,8 @@ def targets(ctx: RunContext, names: Iterable[str] | None = None) -> tuple[Target
         series = [
             entry
             for entry in ctx.catalogue.values()
-            if entry.measurement is not Measurement.PLANT or entry.name in own
+            if (entry.measurement is not Measurement.PLANT or entry.name in own)
+            and is_own(ctx.settings, entry)
         ]
     else:
         series = [ctx.catalogue[name] for name in dict.fromkeys(names)]

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from factory_lib.catalogue import SITE
 from factory_lib.clock import HOUR_S, MADRID, day_start
 from factory_lib.context import RunContext
 from factory_lib.domain import tariff
@@ -150,7 +149,7 @@ def metered_kw(ctx: RunContext, index: pd.DatetimeIndex) -> pd.Series:
     """Return the metered load by quarter; an hour metered as a whole is its mean in each."""
     rows = ctx.store.read(
         METERED,
-        places=(SITE,),
+        places=(ctx.settings.site.places.plant,),
         start=index[0].to_pydatetime(),
         end=(index[-1] + QUARTER).to_pydatetime(),
         as_of=ctx.as_of,
@@ -163,7 +162,7 @@ def produced_kg(ctx: RunContext, first: date, until: date) -> pd.Series:
     """Return the kilograms recorded as produced, by local day."""
     rows = ctx.store.read(
         "produced_kg",
-        places=(SITE,),
+        places=(ctx.settings.site.places.plant,),
         start=day_start(first),
         end=day_start(until),
         as_of=ctx.as_of,

@@ -18,7 +18,7 @@ from factory_lib.clock import HOUR_S, day_start, epoch, market_day
 from factory_lib.runs.pauses import pauses
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
-from factory_lib.state import State, attempts, marks
+from factory_lib.state import State, attempts, marks, open_state
 
 PLAN_AGAIN_AFTER = timedelta(hours=6)
 LONGEST_QUIET = timedelta(hours=1)  # health is checked that often, and after a job that failed
@@ -224,9 +224,18 @@ def _due_slots_end(series: Series, now: datetime) -> datetime:
 # -- the other jobs --------------------------------------------------------------------
 
 
-def _new_stored(tick: JobTick) -> Verdict:
+def _stored(tick: JobTick) -> dict[str, marks.Mark]:
+    """Return when each series last got a value, those of the market where another site has it."""
     stored = marks.get_marks(tick.state, marks.STORED)
-    if new := [name for name, mark in stored.items() if mark.at >= tick.last]:
+    if tick.settings.has_market:
+        return stored
+    market = tick.settings.for_site(tick.settings.market_id)
+    with open_state(market, read_only=True) as state:
+        return marks.get_marks(state, marks.STORED) | stored
+
+
+def _new_stored(tick: JobTick) -> Verdict:
+    if new := [name for name, mark in _stored(tick).items() if mark.at >= tick.last]:
         return Verdict(True, f"{_some(new)} was stored since its last run")
     if killed := _ended(tick, ("ingestion", "backfill"), ("killed",)):
         return Verdict(True, f"{_some(killed)} was killed, and may have stored values")
@@ -260,7 +269,7 @@ def _old_plan(tick: JobTick) -> Verdict:
     It goes by prices first of all; the weather forecast changes slowly, and a new day has
     a tomorrow of its own.
     """
-    priced = marks.get_mark(tick.state, marks.STORED, f"{tick.settings.tariff.price_basis}_eur_mwh")
+    priced = _stored(tick).get(f"{tick.settings.tariff.price_basis}_eur_mwh")
     if priced and priced.at >= tick.last:
         return Verdict(True, f"prices came at {priced.at:%H:%M}Z")
     if market_day(tick.last) < market_day(tick.now):

@@ -11,7 +11,7 @@ from factory_lib.errors import BadInput, UnknownParameter
 
 # Those of every notebook, given by options of the command: another profile's store must
 # not be opened, nor its alerts raised, under the name of this one.
-BY_OPTION = {"profile": "--profile", "as_of": "--as-of"}
+BY_OPTION = {"profile": "--profile", "as_of": "--as-of", "site": "--site"}
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 

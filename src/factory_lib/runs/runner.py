@@ -146,6 +146,8 @@ def _prepare(
 ) -> tuple[report.Notebook | NotebookFailed, dict[str, Any]]:
     """Return the notebook, or why it cannot be used, and the parameters of the run."""
     own = {"profile": settings.profile, "as_of": records.stamp(as_of), **spec.parameters}
+    if settings.site_id:
+        own["site"] = settings.site_id
     try:
         notebook = read_notebook(settings, spec)
         declared = report.declared_parameters(notebook)

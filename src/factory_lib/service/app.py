@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from html import escape
 from pathlib import Path
 
 from anyio import to_thread
@@ -13,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from factory_lib.errors import (
@@ -28,6 +29,7 @@ from factory_lib.failures import Explained
 from factory_lib.planning.documents import plans_folder
 from factory_lib.service import answers, metrics, pages
 from factory_lib.service.reading import Reading
+from factory_lib.settings import Settings
 from factory_lib.views import palette
 
 STATIC = Path(__file__).with_name("static")
@@ -80,10 +82,34 @@ class Guard:
         return None
 
 
-def make_app(reading: Reading) -> Starlette:
-    """Return the application of one profile."""
+class FurtherSites:
+    """The pages of the sites under ``[sites]``, each made when it is first asked for."""
+
+    def __init__(self, first: Reading) -> None:
+        self._first = first.settings
+        self._apps: dict[str, Starlette] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on to the application of its site."""
+        name = scope["path_params"]["name"]
+        if name not in self._first.sites:
+            await (await _not_found(Request(scope), KeyError(name)))(scope, receive, send)
+            return
+        if name not in self._apps:
+            self._apps[name] = make_app(Reading(self._first.profile, name), f"/site/{name}")
+        await self._apps[name](scope, receive, send)
+
+
+def make_app(reading: Reading, root: str = "") -> Starlette:
+    """Return the application of one site; that of the first holds those of the others.
+
+    Parameters
+    ----------
+    root : str
+        The address below which it is.
+    """
     json = "application/json"
-    routes = [
+    routes: list[BaseRoute] = [
         Route("/health", _alive),
         Route("/metrics", _route(reading, partial(_metrics, reading))),
         Route("/plan.{kind:str}", _route(reading, partial(_plan_file, reading))),
@@ -102,6 +128,8 @@ def make_app(reading: Reading) -> Starlette:
         Route(path, _route(reading, partial(pages.render, reading, page)))
         for path, page in pages.PAGES.items()
     ]
+    if not root:
+        routes.append(Mount("/site/{name}", app=FurtherSites(reading)))
     handlers = {404: _not_found, 405: _not_found}
     app = Starlette(routes=routes, exception_handlers=handlers, lifespan=_few_threads)
     app.router.redirect_slashes = False
@@ -122,6 +150,8 @@ def _route(
                 raise others.error
         except FactoryError as error:
             return _failure(request, error, error_type)
+        if reading.settings.sites and media_type == "text/html":
+            content = _within_site(content, reading.settings)
         tag = f'"{hashlib.sha1(content, usedforsecurity=False).hexdigest()}"'
         headers = {**HEADERS, "etag": tag}
         if tag in request.headers.get("if-none-match", ""):
@@ -131,12 +161,27 @@ def _route(
     return handle
 
 
+def _within_site(content: bytes, settings: Settings) -> bytes:
+    """Return a page whose links stay within its site, with links to the other sites on top."""
+    root = f"/site/{settings.site_id}" if settings.site_id else ""
+    content = re.sub(rb'\b(href|src|action)="/', rb'\1="%b/' % root.encode(), content)
+    first = escape(settings.for_site("").site.name)
+    links = [
+        f'<a href="/">{first}</a>',
+        *(f'<a href="/site/{one}/">{one}</a>' for one in settings.sites),
+    ]
+    links[settings.site_ids.index(settings.site_id)] = f"<b>{escape(settings.site.name)}</b>"
+    switcher = f'<p class="links-row">{" ".join(links)}</p><nav>'
+    return content.replace(b"<nav>", switcher.encode(), 1)
+
+
 def _failure(request: Request, error: FactoryError, error_type: str) -> Response:
     """Return the status and the words of an error, with its next step."""
     status = 503 if isinstance(error, (StoreUnavailable, MachineError)) else 500
     if isinstance(error, BadInput) and not isinstance(error, ConfigError):
         status = 404 if isinstance(error, NotThere) else 400
-    if error_type == "text/html" and request.url.path in pages.PAGES:
+    path = request.url.path.removeprefix(request.scope.get("root_path", ""))
+    if error_type == "text/html" and path in pages.PAGES:
         page = pages.failure(error.message, error.next_step)
         return Response(page, status, headers=HEADERS, media_type="text/html")
     content = {"error": error.message, "next_step": error.next_step}

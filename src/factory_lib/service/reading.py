@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -50,17 +51,17 @@ class Standing:
 
 
 class Reading:
-    """The cache of one profile.
+    """The cache of one site of a profile.
 
     Parameters
     ----------
-    profile : str, optional
-        As ``settings.load`` takes it.
+    profile, site : str, optional
+        As ``settings.load`` takes them.
     """
 
-    def __init__(self, profile: str | None = None) -> None:
-        self._profile = profile
-        self._settings = factory_settings.load(profile)
+    def __init__(self, profile: str | None = None, site: str | None = None) -> None:
+        self._load = partial(factory_settings.load, profile, site)
+        self._settings = self._load()
         self._kept: OrderedDict[object, Kept] = OrderedDict()
         self._computing = threading.RLock()
         self._clock_stamp: object = None
@@ -130,7 +131,7 @@ class Reading:
             # its time stands still between commands, and a command leaves another
             left = file_stamp(self._settings.paths.clock)
             if left != self._clock_stamp:
-                self._settings = factory_settings.load(self._profile)
+                self._settings = self._load()
                 self._clock_stamp = left
             at = load_clock(self._settings.paths.clock)
         return self._settings, at
@@ -144,10 +145,10 @@ def files_of(paths: Paths, part: Part) -> tuple[Path, ...]:
     """Return the files that change when a part does."""
     plans = paths.data / "plans"
     return {
-        "store": (paths.store, paths.data / "store.db-wal", paths.clock),
+        "store": (paths.store, paths.store.with_name("store.db-wal"), paths.clock),
         "state": (paths.state, paths.data / "state.db-wal", paths.clock),
         "plans": (plans / "plan.json", plans / "advice.json", plans / "overrides.json"),
-        "registry": (paths.runs / "mlflow.db",),
+        "registry": (paths.registry / "mlflow.db",),
         "runs": (paths.runs / "index.html",),  # written after each run
     }[part]
 

@@ -5,21 +5,21 @@ file, the file.
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from math import isfinite
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from msgspec import field
-from msgspec.structs import asdict
+from msgspec import field, structs
 
 from factory_lib.catalogue import Catalogue, default_catalogue, own_series
 from factory_lib.clock import SystemClock, load_clock
-from factory_lib.errors import ConfigError
+from factory_lib.errors import BadInput, ConfigError
 from factory_lib.files import write_atomically
 from factory_lib.settings.loading import Section, decode, merge
 from factory_lib.settings.plant import Plant
@@ -32,9 +32,11 @@ from factory_lib.settings.records import (
     ProfileSettings,
     QualitySettings,
     RetentionSettings,
+    ScaleSettings,
     SeriesSettings,
     ServiceSettings,
     Site,
+    SiteTables,
     SourceSettings,
     StoreSettings,
     TrainingSettings,
@@ -44,6 +46,7 @@ from factory_lib.settings.tariff import ContractSettings, TariffSettings
 
 ROOT = Path(__file__).resolve().parents[3]
 DEFAULT_PROFILE = "live"
+SITE_NAME = r"(?!all$)[a-z0-9][a-z0-9_-]{0,39}"  # part of paths, addresses and model names
 
 
 @dataclass(frozen=True)
@@ -57,17 +60,34 @@ class InfluxSettings:
 
 @dataclass(frozen=True)
 class Paths:
-    """The places of a profile's files."""
+    """The places of the files of a profile, or of one of its further sites.
+
+    A site has everything of its own but ``profile``'s store, registry, clock and limits.
+    """
 
     root: Path
     data: Path
     runs: Path
     hosts: Path  # rate limits of hosts: of real ones for all real profiles together
+    profile: Self | None = None
+
+    @property
+    def shared(self) -> Self:
+        """The paths of the profile itself."""
+        return self.profile or self
+
+    def of_site(self, name: str) -> Self:
+        """Return the paths of a further site; those of the first are the profile's."""
+        base = self.shared
+        if not name:
+            return base
+        below = Path("sites", name)
+        return replace(base, data=base.data / below, runs=base.runs / below, profile=base)
 
     @property
     def store(self) -> Path:
         """The embedded store."""
-        return self.data / "store.db"
+        return self.shared.data / "store.db"
 
     @property
     def state(self) -> Path:
@@ -81,7 +101,7 @@ class Paths:
     @property
     def clock(self) -> Path:
         """The instant of a simulated profile between two commands."""
-        return self.data / "clock"
+        return self.shared.data / "clock"
 
     @property
     def inbox(self) -> Path:
@@ -91,7 +111,7 @@ class Paths:
     @property
     def last_profile(self) -> Path:
         """The name of the profile that a person last worked in, for notebooks."""
-        return self.data.parent / "last_profile"
+        return self.shared.data.parent / "last_profile"
 
     @property
     def notebooks(self) -> Path:
@@ -101,13 +121,18 @@ class Paths:
     @property
     def mlflow_uri(self) -> str:
         """MLflow's tracking database, with what its reader would decode written in code."""
-        file = str(self.runs / "mlflow.db").replace("%", "%25").replace("?", "%3F")
+        file = str(self.registry / "mlflow.db").replace("%", "%25").replace("?", "%3F")
         return f"sqlite:///{file}"
+
+    @property
+    def registry(self) -> Path:
+        """The folder of MLflow's database and artifacts."""
+        return self.shared.runs
 
     @property
     def mlflow_artifacts(self) -> Path:
         """MLflow's artifact folder."""
-        return self.runs / "mlartifacts"
+        return self.registry / "mlartifacts"
 
 
 class FileSettings(Section, frozen=True, kw_only=True):
@@ -129,13 +154,28 @@ class FileSettings(Section, frozen=True, kw_only=True):
     retention: RetentionSettings = RetentionSettings()
     series: Mapping[str, SeriesSettings] = field(default_factory=dict)
     service: ServiceSettings = ServiceSettings()
+    scale: ScaleSettings = ScaleSettings()
+    sites: Mapping[str, SiteTables] = field(default_factory=dict)
 
 
 class Settings(FileSettings, frozen=True, kw_only=True):
-    """Everything a command or notebook needs to know, for one profile."""
+    """Everything a command or notebook needs to know, for one site of one profile.
+
+    Attributes
+    ----------
+    table : mapping
+        The file's tables, the profile's own laid on top.
+    site_id : str
+        A name of ``[sites]``; empty for the first site, that of ``[site]``.
+    market_id : str
+        The site that fetches prices and trains their model for this one as well.
+    """
 
     profile: str
     file: Path
+    table: Mapping[str, Any]
+    site_id: str = ""
+    market_id: str = ""
     origin: Literal["real", "simulated"]
     paths: Paths
     influx: InfluxSettings
@@ -155,9 +195,65 @@ class Settings(FileSettings, frozen=True, kw_only=True):
         """Whether this profile lives in the simulator's world."""
         return self.origin == "simulated"
 
+    @property
+    def has_market(self) -> bool:
+        """Whether prices, fundamentals and the price model are this site's work."""
+        return self.site_id == self.market_id
+
+    @property
+    def site_ids(self) -> tuple[str, ...]:
+        """The first site and those of ``[sites]``."""
+        return ("", *self.sites)
+
+    def for_site(self, name: str) -> "Settings":
+        """Return the settings of a site of this profile, with the jobs that are its own.
+
+        Raises
+        ------
+        BadInput
+            If there is no such site.
+        ConfigError
+            If one of its tables has a value that cannot be.
+        """
+        if name not in self.site_ids:
+            raise BadInput(
+                f"There is no site {name!r}.",
+                next_step=f"Known: {', '.join(self.sites) or 'the first, without a name'}.",
+            )
+        if name == self.site_id:
+            return self
+        records = _records(self._table_of(name), str(self.file), f"sites.{name}" if name else "")
+        market = self._market_id(name)
+        own_work = {"site": True, "market": market == name, "installation": not name}
+        jobs = {job: spec for job, spec in records["jobs"].items() if own_work[spec.per]}
+        own = {"site_id": name, "market_id": market, "paths": self.paths.of_site(name)}
+        return structs.replace(self, **{**records, "jobs": jobs, **own})
+
+    def _market_id(self, name: str) -> str:
+        """Return the first site of the market of a site."""
+        market = self._market(name)
+        return next(one for one in self.site_ids if self._market(one) == market)
+
+    def _market(self, name: str) -> tuple[tuple[str, ...], str]:
+        """Return area and basis of a site's prices: sites that share both share their work."""
+        table = self._table_of(name)
+        where = f"sites.{name}" if name else ""
+        file = str(self.file)
+        site = decode(Site, table["site"], f"{where}.site".lstrip("."), file=file)
+        tariff = decode(TariffSettings, table.get("tariff", {}), f"{where}.tariff", file=file)
+        return site.places.prices, tariff.price_basis
+
+    def _table_of(self, name: str) -> Mapping[str, Any]:
+        if not name:
+            return self.table
+        site = {"name": name, "places": {"plant": name}}
+        table = merge(self.table, {"site": site, "plant": {"name": name}})
+        return merge(table, structs.asdict(self.sites[name]))
+
 
 def load(
     profile: str | None = None,
+    site: str | None = None,
     *,
     env: Mapping[str, str] | None = None,
     root: Path = ROOT,
@@ -167,22 +263,21 @@ def load(
 
     Parameters
     ----------
-    profile, last_used : str, bool
-        A table under ``[profiles]``; default ``FACTORY_PROFILE``, else live, or, if
-        ``last_used``, the profile to ``remember``.
+    profile, site, last_used : str, str, bool
+        Tables under ``[profiles]`` and ``[sites]``; default ``FACTORY_PROFILE``, else
+        live, or, if ``last_used``, the profile to ``remember``; and ``FACTORY_SITE``.
     env : mapping, optional
         The environment; default the process's own, over ``.env`` of the root.
     root : Path
         The checkout. ``FACTORY_HOME`` moves ``data/`` and ``runs/`` elsewhere and
         ``FACTORY_CONFIG`` names another file, both relative to the checkout;
-        ``FACTORY_STORE`` replaces the store's backend. ``FACTORY_SIMULATOR_URL`` is
-        where a simulated profile finds its providers, ``FACTORY_CLOCK_OFFSET_S`` how far
-        its clock is from the machine's; without it, it goes on from the last command's.
+        ``FACTORY_STORE`` replaces the store's backend, ``FACTORY_SIMULATOR_URL`` is where
+        simulated providers are, ``FACTORY_CLOCK_OFFSET_S`` where their clock is.
 
     Raises
     ------
-    ConfigError
-        If the file is missing, is not TOML or has an impossible value.
+    ConfigError, BadInput
+        If the file is missing, is not TOML or has an impossible value; or no such site.
     """
     environment = {**read_dotenv(root / ".env"), **(os.environ if env is None else env)}
     home = root / environment.get("FACTORY_HOME", "")
@@ -194,18 +289,18 @@ def load(
     simulator_url = environment.get("FACTORY_SIMULATOR_URL", "").rstrip("/") if simulated else ""
     table["sources"] = _sources(table["sources"], spec, simulator_url)
     paths = _paths(root, home, name, simulated)
-    return Settings(
+    first = Settings(
         **_records(table, str(file)),
         profile=name,
         file=file,
+        table=table,
         origin=spec.origin,
         paths=paths,
-        influx=_influx(environment),
-        secrets=Secrets.from_environment(environment),
         simulator_url=simulator_url,
-        tracking_uri=environment.get("MLFLOW_TRACKING_URI", "").strip(),
+        **_services(environment),
         clock_offset_s=_clock_offset_s(environment, paths) if simulated else 0.0,
     )
+    return first.for_site(site or environment.get("FACTORY_SITE", ""))
 
 
 def remember(settings: Settings) -> None:
@@ -223,15 +318,25 @@ def _default(home: Path, *, last_used: bool) -> str:
     return DEFAULT_PROFILE
 
 
-def _records(table: Mapping[str, Any], file: str) -> dict[str, Any]:
+def _records(table: Mapping[str, Any], file: str, where: str = "") -> dict[str, Any]:
     """Return the file's records by name, with the catalogue that its own series make."""
-    settings = decode(FileSettings, table, "", file=file)
-    return {**asdict(settings), "catalogue": _catalogue(settings.series, file)}
+    settings = decode(FileSettings, table, where, file=file)
+    for name in settings.sites:
+        if not re.fullmatch(SITE_NAME, name):
+            raise ConfigError(
+                f"sites.{name}", "is no name of a site: a-z, 0-9, - and _, not all", file=file
+            )
+    return {**structs.asdict(settings), "catalogue": _catalogue(settings.series, file)}
 
 
-def _influx(environment: Mapping[str, str]) -> InfluxSettings:
+def _services(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return addresses and keys of databases and providers."""
     keys = ("URL", "ORG", "BUCKET")
-    return InfluxSettings(*(environment.get(f"INFLUXDB_V2_{key}", "") for key in keys))
+    return {
+        "influx": InfluxSettings(*(environment.get(f"INFLUXDB_V2_{key}", "") for key in keys)),
+        "secrets": Secrets.from_environment(environment),
+        "tracking_uri": environment.get("MLFLOW_TRACKING_URI", "").strip(),
+    }
 
 
 def _catalogue(series: Mapping[str, SeriesSettings], file: str) -> Catalogue:

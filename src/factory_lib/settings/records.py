@@ -16,6 +16,7 @@ class Places(Section, frozen=True):
     prices: tuple[str, ...]
     weather: tuple[str, ...]
     climate: tuple[str, ...]
+    plant: str = SITE  # of the plant's own records; a further site's are under its name
 
     def of(self, measurement: Measurement) -> tuple[str, ...]:
         """Return the places of a measurement."""
@@ -23,7 +24,7 @@ class Places(Section, frozen=True):
             Measurement.PRICES: self.prices,
             Measurement.WEATHER: self.weather,
             Measurement.CLIMATE: self.climate,
-            Measurement.PLANT: (SITE,),
+            Measurement.PLANT: (self.plant,),
         }[measurement]
 
 
@@ -45,6 +46,16 @@ class Site(Section, frozen=True):
 
 
 BackendName = Literal["sqlite", "influx", "postgres"]
+
+
+class SiteTables(Section, frozen=True):
+    """The tables of a further site, each laid over that of the first one."""
+
+    site: Mapping[str, Any] = field(default_factory=dict)
+    plant: Mapping[str, Any] = field(default_factory=dict)
+    tariff: Mapping[str, Any] = field(default_factory=dict)
+    contract: Mapping[str, Any] = field(default_factory=dict)
+    quality: Mapping[str, Any] = field(default_factory=dict)
 
 
 class StoreSettings(Section, frozen=True):
@@ -213,6 +224,21 @@ class TrainingSettings(Section, frozen=True):
     seed: int = 20210601
 
 
+class ScaleSettings(Section, frozen=True):
+    """The number of sites that are worked on at once, and where.
+
+    Attributes
+    ----------
+    processes : int
+        On this machine; 0: one for each core.
+    dask : str
+        Address of a Dask scheduler (``tcp://…``) whose workers do it instead.
+    """
+
+    processes: Count = 0
+    dask: str = ""
+
+
 class AlertSettings(Section, frozen=True):
     """The channels of alerts, and when an open one is repeated or becomes critical.
 
@@ -292,11 +318,15 @@ class JobSettings(Section, frozen=True):
     kind : str
         The rule by which a tick is due (``runs.due``); one of kind ``other`` is due when
         a value was stored since its last run, or that failed.
+    per : str
+        Run for each site, once for each market (area and basis of prices), or once for the
+        installation.
     """
 
     notebook: str
     kind: JobKind = "other"
     cron: str = ""
+    per: Literal["site", "market", "installation"] = "site"
     timeout_s: Positive = 900
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
