@@ -35,6 +35,8 @@ from factory_lib.models.tracking import (
 from factory_lib.state import marks
 
 CHAMPION, CHALLENGER, RETIRED = "champion", "challenger", "retired"
+LEARNT = "learnt_until"  # tag of a version: the end of the last price it has learnt
+VERSIONS_KEPT = 7  # of each model: a champion is refitted every day
 # Reviewed: the compiled trees of scikit-learn (arrays of numbers only), a number type,
 # and the price forecaster's own classes, one of which older versions call Recipe.
 # Everything else skops trusts by itself.
@@ -167,8 +169,16 @@ def assign(ctx: RunContext, model: str, version: str, alias: str, reason: str) -
             client.delete_registered_model_alias(name, CHALLENGER)
         client.set_model_version_tag(name, version, "decision", reason)
         client.set_registered_model_alias(name, alias, version)
-    if alias == CHAMPION:
-        ctx.set_mark(marks.CHAMPION, model, ctx.as_of, version)
+        if alias == CHAMPION:
+            _mark_champion(ctx, client, model, version)
+
+
+def _mark_champion(ctx: RunContext, client: Any, model: str, version: str) -> None:
+    """Remember until when the version that serves now has learnt."""
+    tags = client.get_model_version(registered_name(ctx, model), version).tags
+    learnt = tags.get(LEARNT) or tags.get("as_of")
+    at = parse_instant(learnt) if learnt else ctx.as_of
+    ctx.set_mark(marks.CHAMPION, model, at, version)
 
 
 def retire(ctx: RunContext, model: str, reason: str) -> None:
@@ -205,6 +215,7 @@ def rollback(ctx: RunContext, model: str) -> str:
             client.set_registered_model_alias(name, CHALLENGER, current)
         client.set_model_version_tag(name, current or earlier, "decision", decision)
         client.set_registered_model_alias(name, CHAMPION, earlier)
+        _mark_champion(ctx, client, model, earlier)
     return earlier
 
 
@@ -335,10 +346,11 @@ def _own_models(client: Any, prefix: str) -> list[Any]:
 
 
 def prune(ctx: RunContext, before: datetime) -> int:
-    """Delete runs that began ``before`` and have no version in use; return their number.
+    """Delete what is not in use: runs that began ``before``, and models; return the runs' number.
 
-    A version is in use if it carries an alias, or a rollback would return to it. MLflow
-    goes on listing the runs as deleted; their files, which take the space, are removed.
+    In use are the last versions of each model, those with an alias, and those a rollback
+    returns to. A run without them keeps its figures until ``before``. MLflow goes on
+    listing deleted runs; their files, which take the space, are removed.
     """
     if not is_initialised(ctx.settings):
         return 0
@@ -347,17 +359,23 @@ def prune(ctx: RunContext, before: datetime) -> int:
         stored = _own_versions(client, prefix)
         experiment = client.get_experiment_by_name(experiment_name(ctx)).experiment_id
         _end_dead_runs(client, experiment)
-        old = _unused_runs(client, experiment, before, stored, prefix)
+        kept = _runs_in_use(client, stored, prefix)
         for version in stored:
-            if version.run_id in old:
+            if version.run_id not in kept:
                 client.delete_model_version(version.name, version.version)
+        for run_id in {version.run_id for version in stored} - kept:
+            _delete_models(client, client.get_run(run_id))
+        old = _unused_runs(client, experiment, before, kept)
         for run_id, run in old.items():
-            for output in run.outputs.model_outputs if run.outputs else ():
-                _delete_files(client.get_logged_model(output.model_id).artifact_location)
-                client.delete_logged_model(output.model_id)
             _delete_files(run.info.artifact_uri)
             client.delete_run(run_id)
     return len(old)
+
+
+def _delete_models(client: Any, run: Any) -> None:
+    for output in run.outputs.model_outputs if run.outputs else ():
+        _delete_files(client.get_logged_model(output.model_id).artifact_location)
+        client.delete_logged_model(output.model_id)
 
 
 def _delete_files(place: str) -> None:
@@ -371,20 +389,22 @@ def _delete_files(place: str) -> None:
         get_artifact_repository(place).delete_artifacts()
 
 
-def _unused_runs(
-    client: Any, experiment: str, before: datetime, stored: Sequence[Any], prefix: str
-) -> dict[str, Any]:
-    """Return the runs that began ``before`` without a stored version in use.
-
-    In use are those with an alias, and those a rollback returns to.
-    """
-    began_before = f"attributes.start_time < {int(before.timestamp() * 1000)}"
-    runs = client.search_runs([experiment], began_before, max_results=1000)
+def _runs_in_use(client: Any, stored: Sequence[Any], prefix: str) -> set[str]:
+    """Return the runs of the versions that are in use."""
     in_use = {
         model.name: {*map(str, model.aliases.values()), *_last_champions(client, model.name)}
         for model in _own_models(client, prefix)
     }
-    kept = {each.run_id for each in stored if str(each.version) in in_use[each.name]}
+    for name, numbers in in_use.items():
+        newest = sorted(int(each.version) for each in stored if each.name == name)
+        numbers.update(map(str, newest[-VERSIONS_KEPT:]))
+    return {each.run_id for each in stored if str(each.version) in in_use[each.name]}
+
+
+def _unused_runs(client: Any, experiment: str, before: datetime, kept: set[str]) -> dict[str, Any]:
+    """Return the runs that began ``before``, without those that are ``kept``."""
+    began_before = f"attributes.start_time < {int(before.timestamp() * 1000)}"
+    runs = client.search_runs([experiment], began_before, max_results=1000)
     return {run.info.run_id: run for run in runs if run.info.run_id not in kept}
 
 

@@ -86,13 +86,25 @@ def train_models(
         params=_params(ctx, examples),
         metrics=metrics,
         models=models if keep else {},
-        tags={"as_of": ctx.as_of.isoformat(), "origin": ctx.store.origin, **hashes},
+        tags={**_tags(ctx, history), **hashes},
         artifacts={name: table.to_csv(index=False) for name, table in files.items()},
         figures=hooks.draw(tables) if hooks.draw else {},
     )
     decisions = [decide(ctx, each, logged.versions[each.model]) for each in evaluations if keep]
     tables["decisions"] = pd.DataFrame(decisions)
     return summarise_training(metrics, tables, history.notes, obstacle, logged.run_id)
+
+
+def _tags(ctx: RunContext, history: History) -> dict[str, str]:
+    """Return when and from what a version was made; prices ahead are not counted as learnt."""
+    last = history.hourly[PRICE].last_valid_index()
+    end = pd.Timestamp(str(last)) + timedelta(hours=1)
+    learnt_until = min(end.to_pydatetime(), ctx.as_of).isoformat()
+    return {
+        "as_of": ctx.as_of.isoformat(),
+        registry.LEARNT: learnt_until,
+        "origin": ctx.store.origin,
+    }
 
 
 def _examples(ctx: RunContext, history: History) -> Examples:
@@ -334,6 +346,7 @@ def evaluate_score_model(
         pd.DataFrame(losses, index=tested.index),
         tested["issued_at"],
         losses_of,
+        lambda champion: not scores.FOREST.items() <= champion.get_params().items(),
     )
 
 
@@ -347,8 +360,9 @@ def _loss(actual: pd.Series, forecast: pd.Series) -> pd.Series:
 def decide(ctx: RunContext, evaluation: CandidateEvaluation, version: str) -> dict[str, Any]:
     """Compare a new version with its benchmarks and the champion, and set the aliases.
 
-    The champion is evaluated again on rows issued after its training. One of another recipe
-    is replaced only by a significantly better one, one behind a benchmark is retired.
+    A refit of the champion's recipe on newer days replaces it without a trial. A champion
+    of another recipe is evaluated again on rows issued after its training, and replaced only
+    by a significantly better one. One behind a benchmark is retired.
 
     Returns
     -------
@@ -363,16 +377,15 @@ def decide(ctx: RunContext, evaluation: CandidateEvaluation, version: str) -> di
     mean: dict[str, float] = {}
     if obstacle:
         reasons.append(obstacle)
+    elif not other_recipe:
+        reasons.append(f"a refit of champion {champion} on newer days")
     elif days < FEWEST_DAYS:
         promote = False
         reasons.append(f"{days} days are new to the champion, {FEWEST_DAYS} needed to replace it")
     else:
         mean = {name: float(rows[name].mean()) for name in ("model", "champion")}
-        better, recipe = _beats(evaluation, rows, mean, other_recipe)
-        reasons.append(
-            f"{_WORDS[better]} than champion {champion}{recipe} on {days} days new to it, "
-            f"{mean['model']:.3g} against {mean['champion']:.3g}"
-        )
+        better, words = _trial(evaluation, rows, mean)
+        reasons.append(f"{_WORDS[better]} than champion {champion} {words}")
         promote = promote and better
     retired = not promote and _is_behind(rows, benchmark, days)
     if retired:
@@ -402,19 +415,17 @@ def _is_behind(rows: pd.DataFrame, benchmark: str, days: int) -> bool:
     return days >= FEWEST_DAYS_TO_RETIRE and bool(paired[benchmark] < paired["champion"])
 
 
-def _beats(
-    evaluation: CandidateEvaluation,
-    rows: pd.DataFrame,
-    mean: Mapping[str, float],
-    other_recipe: bool,
+def _trial(
+    evaluation: CandidateEvaluation, rows: pd.DataFrame, mean: Mapping[str, float]
 ) -> tuple[bool, str]:
-    """Return whether the new version is better than the champion, and words on its recipe."""
-    better = mean["model"] < mean["champion"]
-    if not other_recipe:
-        return better, ""
+    """Return whether the new version is significantly better than the champion, and in words."""
     daily = rows.groupby(evaluation.issued_at[rows.index].dt.normalize()).mean()
     p_value = diebold_mariano(daily["model"].to_numpy(), daily["champion"].to_numpy())
-    return better and p_value < SIGNIFICANCE, f" of another recipe (p-value {p_value:.2g})"
+    words = (
+        f"of another recipe (p-value {p_value:.2g}) on {len(daily)} days new to it, "
+        f"{mean['model']:.3g} against {mean['champion']:.3g}"
+    )
+    return mean["model"] < mean["champion"] and p_value < SIGNIFICANCE, words
 
 
 def _rows_new_to_champion(
@@ -432,6 +443,8 @@ def _rows_new_to_champion(
         losses["champion"] = evaluation.losses_of(version.estimator)
     except ModelError as error:
         return champion, losses[:0], error.message.rstrip("."), False
-    unseen = evaluation.issued_at >= parse_instant(version.tags["as_of"])
-    other_recipe = evaluation.is_other_recipe(version.estimator)
+    made_at = parse_instant(version.tags["as_of"])
+    unseen = evaluation.issued_at >= made_at
+    # what learnt later is no fit on older data
+    other_recipe = made_at > ctx.as_of or evaluation.is_other_recipe(version.estimator)
     return champion, losses[unseen & losses["champion"].notna()], "", other_recipe

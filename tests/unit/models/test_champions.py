@@ -131,11 +131,17 @@ def test_a_damaged_version_is_refused_and_naive_serves(works, first):
     assert set(outcome.hourly["tier"]) == {"published", "naive"}
 
 
-def test_a_successor_is_held_against_the_champion_and_a_worse_one_loses(
+def test_a_version_of_another_recipe_is_held_against_the_champion_and_a_worse_one_loses(
     works, market, small, first
 ):
     at = datetime(2024, 2, 20, 11, tzinfo=UTC)
-    soon = trained(works, market, small, "2024-01-14", datetime(2024, 1, 14, 11, tzinfo=UTC))
+    soon = trained(
+        works,
+        market,
+        replace(small, lasso_penalty=9.0),
+        "2024-01-14",
+        datetime(2024, 1, 14, 11, tzinfo=UTC),
+    )
     assert "days are new to the champion" in soon.reason
     worse = trained(
         works, market, replace(small, lasso_penalty=9.0, tree_weight=0.0), "2024-02-20", at

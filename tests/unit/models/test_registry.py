@@ -43,13 +43,20 @@ def train(ctx: RunContext, tags: Mapping[str, str] | None = None) -> registry.Lo
     )
 
 
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the last version alone."""
+    monkeypatch.setattr(registry, "VERSIONS_KEPT", 1)
+
+
+@pytest.mark.usefixtures("few")
 def test_only_what_is_old_and_has_no_alias_goes(ctx: RunContext) -> None:
     assert registry.prune(ctx, HORIZON) == 0
     first, second = train(ctx), train(ctx)
     registry.assign(ctx, MODEL, second.versions[MODEL], registry.CHAMPION, "better")
     folder = ctx.settings.paths.mlflow_artifacts
     before = sum(file.is_file() for file in folder.rglob("*"))
-    assert registry.prune(ctx, HORIZON - timedelta(days=2)) == 0
+    assert registry.prune(ctx, HORIZON - timedelta(days=2)) == 0, "the run keeps its figures"
     assert registry.prune(ctx, HORIZON) == 1
     assert list(registry.versions(ctx)["run_id"]) == [second.run_id]
     assert registry.load_version(ctx, MODEL).run_id == second.run_id
@@ -58,6 +65,18 @@ def test_only_what_is_old_and_has_no_alias_goes(ctx: RunContext) -> None:
     assert registry.prune(ctx, HORIZON) == 0
 
 
+def test_the_last_seven_versions_are_kept_however_young_the_others_are(ctx: RunContext) -> None:
+    numbers = [train(ctx).versions[MODEL] for _ in range(9)]
+    registry.assign(ctx, MODEL, numbers[0], registry.CHAMPION, "better")
+    files = ctx.settings.paths.mlflow_artifacts.rglob
+    assert registry.prune(ctx, HORIZON - timedelta(days=2)) == 0
+    left = registry.versions(ctx)["version"]
+    assert sorted(left) == [int(numbers[0]), *map(int, numbers[2:])]
+    assert len(list(files("*.skops"))) == 8
+    assert registry.prune(ctx, HORIZON) == 1, "the run of the one that went"
+
+
+@pytest.mark.usefixtures("few")
 def test_what_a_rollback_returns_to_stays(ctx: RunContext) -> None:
     numbers = [train(ctx).versions[MODEL] for _ in range(3)]
     for number in numbers:

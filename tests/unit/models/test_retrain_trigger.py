@@ -13,6 +13,7 @@ from msgspec import structs
 
 import factory_lib
 from factory_lib import settings as factory_settings
+from factory_lib.clock import HOUR_S, from_epoch
 from factory_lib.context import RunContext, open_context
 from factory_lib.errors import ModelIncompatible, ModelMissing, TooFewRows
 from factory_lib.features.days import DayMatrix
@@ -24,7 +25,7 @@ from factory_lib.models.scores import OUTDOOR_CLASS, SCORE
 from factory_lib.models.summary import summarise_prediction
 from factory_lib.results import JobResult
 from factory_lib.settings.records import TrainingSettings
-from factory_lib.state.marks import get_marks, set_mark
+from factory_lib.state.marks import CHAMPION, get_marks, set_mark
 from factory_sim.clock import SimulatedClock
 
 # one worker builds what they share
@@ -230,38 +231,23 @@ def test_drift_since_the_last_training_makes_another_one_worth_it(workshop, trai
     assert not made.metrics["skipped"]
 
 
-def test_a_champion_keeps_its_place_until_there_is_a_week_it_has_not_learnt_from(workshop, trained):
+def test_a_refit_on_newer_days_replaces_the_champion_without_a_trial(workshop, trained):
     evening = at(workshop, datetime(2025, 6, 12, 18, 45, tzinfo=UTC))
     made = retrain_trigger.train(evening)
     assert not made.metrics["skipped"]
-    assert made.metrics["promoted"] == ""
-    assert made["decisions"]["reason"].str.contains("days are new to the champion").all()
-    assert (
-        registry.load_version(evening, SCORE, registry.CHALLENGER).run_id
-        == made.metrics["mlflow_run_id"]
-    )
-
-
-def test_a_later_version_is_held_against_the_champion_on_hours_new_to_it_and_can_be_rolled_back(
-    workshop, trained
-):
-    made = retrain_trigger.train(at(workshop, NOW + timedelta(days=25)), force=True)
-    assert made["decisions"]["champion_error"].notna().all()
-    errors = made["decisions"][
-        ["error", "benchmark_error", "error_on_same_hours", "champion_error"]
-    ].astype(float)
-    won = (errors["error"] < errors["benchmark_error"]) & (
-        errors["error_on_same_hours"] < errors["champion_error"]
-    )
-    assert (made["decisions"]["alias"] == "champion").tolist() == won.tolist()
-    first, second = (
-        found["decisions"].set_index("model").loc[SCORE, "version"] for found in (trained, made)
-    )
-    for version in (first, second):
-        registry.assign(workshop, SCORE, version, registry.CHAMPION, "by hand")
-    assert registry.rollback(workshop, SCORE) == first
-    assert registry.load_version(workshop, SCORE).number == first
-    assert registry.load_version(workshop, SCORE, registry.CHALLENGER).number == second
+    decisions = made["decisions"].set_index("model")
+    won = decisions["error"] < decisions["benchmark_error"]
+    assert (decisions["alias"] == "champion").tolist() == won.tolist()
+    assert decisions["reason"].str.contains("a refit of champion 1 on newer days").all()
+    assert won[SCORE]
+    champion = registry.load_version(evening, SCORE)
+    assert champion.run_id == made.metrics["mlflow_run_id"]
+    mark = get_marks(workshop.state, CHAMPION)[SCORE]
+    prices = get_marks(workshop.state, retrain_trigger.TOPIC).values()
+    until = max(note["prices_until"] for at, note in prices if at <= evening.as_of)
+    assert mark.at == min(from_epoch(until + HOUR_S), evening.as_of)
+    assert registry.rollback(workshop, SCORE) == "1"
+    assert get_marks(workshop.state, CHAMPION)[SCORE].at < mark.at
 
 
 def test_too_few_rows_are_refused_with_both_numbers(workshop):
