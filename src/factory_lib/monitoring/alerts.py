@@ -39,7 +39,9 @@ from factory_lib.state import State, limiter, marks
 from factory_lib.state.alerts import NEVER, AlertRecord, edit_alerts, list_alerts
 from factory_lib.views.words import Language, Words
 
-Topic = Literal["job", "gap", "recovery", "circuit", "key", "plan", "forecast", "schedule", "test"]
+Topic = Literal[
+    "job", "gap", "recovery", "circuit", "key", "plan", "forecast", "schedule", "machine", "test"
+]
 DIGEST = "digest"
 NOTHING_STORED = "all series"  # the entity of the one alert of an empty store
 # The job whose report shows more of a topic.
@@ -49,6 +51,7 @@ REPORTS = {
     "key": "health_check",
     "circuit": "health_check",
     "schedule": "health_check",
+    "machine": "health_check",
     "plan": "production_optimization",
     "forecast": "ml_predictions",
 }

@@ -33,7 +33,8 @@ from factory_lib.errors import (
     StoreUnavailable,
 )
 from factory_lib.http import Http, Reply
-from factory_lib.monitoring import alerts, channels
+from factory_lib.monitoring import alerts, channels, growth
+from factory_lib.monitoring.sizes import size_mb
 from factory_lib.pipeline.targets import clients
 from factory_lib.results import ResultStatus
 from factory_lib.runs import schedule
@@ -130,6 +131,7 @@ def _of_state(
         _cron(settings, state, now),
         _backups(settings, now),
         _champions(state, now),
+        _growth(settings, state),
     ]
 
 
@@ -444,6 +446,18 @@ def machine_checks(settings: Settings) -> list[DiagnosticCheck]:
     return [_registry(settings), _time_zone(), _disk(settings)]
 
 
+def _growth(settings: Settings, state: State) -> DiagnosticCheck:
+    """Check how large the installation will be in a year."""
+    expected_gb = growth.year_gb(settings, state)
+    if expected_gb is None:
+        return DiagnosticCheck("growth", "ok", "known after a week of daily sizes")
+    finding = f"about {expected_gb:.1f} GB in a year's time"
+    if expected_gb <= settings.alerts.year_gb:
+        return DiagnosticCheck("growth", "ok", finding)
+    remedy = "Lower [retention] in config/factory.toml, or raise [alerts] year_gb."
+    return DiagnosticCheck("growth", "warn", finding, remedy)
+
+
 def _disk(settings: Settings) -> DiagnosticCheck:
     data = settings.paths.data
     runs = settings.paths.runs
@@ -460,13 +474,3 @@ def _disk(settings: Settings) -> DiagnosticCheck:
     status: ResultStatus = "warn" if free_gb >= TOO_LITTLE_DISK_GB else "fail"
     remedy = "Lower [retention] in config/factory.toml and run `make maintenance`."
     return DiagnosticCheck("disk", status, finding, remedy)
-
-
-def size_mb(folder: Path) -> float:
-    """Return the size (MB) of the files below a folder, from which others may remove some."""
-    size = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            with suppress(OSError):  # removed just now
-                size += Path(place, name).lstat().st_size
-    return size / 1e6

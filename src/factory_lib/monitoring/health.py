@@ -8,7 +8,7 @@ import pandas as pd
 from factory_lib import sources
 from factory_lib.clock import SystemClock
 from factory_lib.context import RunContext
-from factory_lib.monitoring import alerts
+from factory_lib.monitoring import alerts, growth
 from factory_lib.monitoring.diagnostics import (
     UNUSABLE,
     DiagnosticCheck,
@@ -26,6 +26,7 @@ ENDED = ["ok", "failed", "killed"]
 ALERT_COLUMNS = ["severity", "topic", "entity", "status", "opened_at", "count", "message"]
 # How a job's state is called where a person should look, in this order.
 BAD_STATES = {"failed": "Last run failed", "killed": "Killed", "hanging": "Hanging"}
+OF_MACHINE = ("disk", "growth", "hosts", "store", "mlflow", "backup", "models")
 _DAY = timedelta(days=1)
 
 
@@ -51,7 +52,25 @@ def check_health(ctx: RunContext, *, keys_only: bool = False, notify: bool = Tru
     checks = examine(ctx.settings, keys_only=keys_only, notify=notify)
     if notify:
         alerts.after_health(ctx.state, job_statuses(ctx.settings, ctx.state, now), now)
+        if not keys_only:
+            _tell(ctx, checks, now)
+            growth.keep_size(ctx.settings, ctx.state, now)
     return summarise(checks, {"checks": pd.DataFrame(checks), **state_tables(ctx)})
+
+
+def _tell(ctx: RunContext, checks: Sequence[DiagnosticCheck], now: datetime) -> None:
+    """Reconcile the alerts of the machine: those checks that no other topic tells of."""
+    events = [
+        alerts.Event(
+            "machine",
+            check.name,
+            alerts.SEVERITIES[check.status],
+            f"{check.finding.rstrip('.')}. {check.next_step}",
+        )
+        for check in checks
+        if check.name in OF_MACHINE and check.status != "ok"
+    ]
+    alerts.reconcile(ctx.state, "machine", events, now)
 
 
 def look(settings: Settings) -> JobResult:

@@ -249,10 +249,13 @@ class AlertSettings(Section, frozen=True):
     link : str
         The address under which the folder of runs is served, for the links of messages;
         without it they name the file.
+    year_gb : float
+        The expected size in a year's time (GB) above which health warns.
     """
 
     digest_at: Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "07:00"
     escalate_after_h: NonNegative = 24.0
+    year_gb: NonNegative = 2.0
     key_warning_days: Count = 14
     link: str = ""
     channels: tuple[Literal["file", "stderr"], ...] = ("file", "stderr")

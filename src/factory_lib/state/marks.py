@@ -16,6 +16,7 @@ PAUSED = "pause"  # since when a job is paused; the note says until when, and by
 CRON = "cron"  # when cron last called; the note says since when without a long silence
 CHAMPION = "champion"  # the instant up to which the serving version of a model has learnt
 NEW_GAP = "gap"  # when a gap was found that was not known before; the note names all of them
+SIZE = "size"  # when the size was last taken; the note holds that of each day
 CHANNEL = "channel"  # what a channel was last sent, or could not be
 # Topics whose instants are those of a run: none of them can lie after now.
 OF_RUNS = (STORED, DRIFT, LAST_RUN, STARTED, PAUSED, CRON, NEW_GAP, CHANNEL)

@@ -19,10 +19,12 @@ from msgspec import structs
 
 from factory_lib import settings as factory_settings
 from factory_lib.clock import SystemClock
-from factory_lib.monitoring import alerts, diagnostics, health
+from factory_lib.context import RunContext
+from factory_lib.monitoring import alerts, diagnostics, growth, health
+from factory_lib.monitoring.sizes import size_mb
 from factory_lib.settings import Settings
 from factory_lib.settings.secrets import Secret
-from factory_lib.state import open_state
+from factory_lib.state import marks, open_state
 from factory_sim import KEYS
 from factory_sim.launch import Remote, launched
 
@@ -220,4 +222,57 @@ def test_the_size_of_a_folder_leaves_out_what_was_just_removed(
     (tmp_path / "stays").write_bytes(bytes(2_000_000))
     listing = [(str(tmp_path), [], ["removed", "stays"])]
     monkeypatch.setattr(diagnostics.os, "walk", lambda _: listing)
-    assert diagnostics.size_mb(tmp_path) == 2.0
+    assert size_mb(tmp_path) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("days", "mb_a_day", "expected_gb"),
+    [
+        pytest.param(3, 1.0, None, id="too early"),
+        pytest.param(8, 0.0, 0.2, id="as large as now"),
+        # 365 days of databases in five copies, and 90 days of runs
+        pytest.param(8, 1.0, 2.015, id="growing"),
+    ],
+)
+def test_the_size_of_a_year_is_foretold(
+    settings: Settings, days: int, mb_a_day: float, expected_gb: float | None
+) -> None:
+    now = SystemClock().now()
+    sizes = {
+        f"{now - timedelta(days=age):%Y-%m-%d}": (20 - age * mb_a_day, 60 - age * mb_a_day)
+        for age in range(days)
+    }
+    with open_state(settings) as state:
+        marks.set_mark(state, marks.SIZE, growth.WEIGHED, now, sizes)
+        foretold = growth.year_gb(settings, state)
+    assert foretold == (expected_gb and pytest.approx(expected_gb, abs=0.05))
+    check = check_of(settings, "growth")
+    assert check.status == ("warn" if mb_a_day and expected_gb else "ok")
+    assert bool(check.next_step) == (check.status == "warn")
+
+
+def test_the_job_remembers_the_size_of_a_day_once(settings: Settings) -> None:
+    now = SystemClock().now()
+    with open_state(settings) as state:
+        for hours in (0, 0, 24):
+            growth.keep_size(settings, state, now + timedelta(hours=hours))
+        assert len(marks.get_mark(state, marks.SIZE, growth.WEIGHED).note) == 2
+
+
+def test_a_finding_on_the_machine_is_told_once_and_ends(
+    ctx: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(free_gb: float) -> list[tuple[str, str]]:
+        usage = SimpleNamespace(free=free_gb * 1e9)
+        monkeypatch.setattr(diagnostics.shutil, "disk_usage", lambda _: usage)
+        health.check_health(ctx)
+        return [
+            (topic, line["news"])
+            for line in alerts.deliver(ctx.state, ctx.settings, ctx.clock.now())
+            for topic in line["entities"]
+            if line["topic"] == "machine"
+        ]
+
+    assert told(0.5) == [("disk", "opened")]
+    assert told(0.4) == []
+    assert told(50) == [("disk", "resolved")]
