@@ -377,16 +377,12 @@ def decide(ctx: RunContext, evaluation: CandidateEvaluation, version: str) -> di
     mean: dict[str, float] = {}
     if obstacle:
         reasons.append(obstacle)
-    elif not other_recipe:
-        reasons.append(f"a refit of champion {champion} on newer days")
-    elif days < FEWEST_DAYS:
-        promote = False
-        reasons.append(f"{days} days are new to the champion, {FEWEST_DAYS} needed to replace it")
-    else:
-        mean = {name: float(rows[name].mean()) for name in ("model", "champion")}
-        better, words = _trial(evaluation, rows, mean)
-        reasons.append(f"{_WORDS[better]} than champion {champion} {words}")
+    elif other_recipe:
+        better, words, mean = _trial(evaluation, champion, rows, days)
+        reasons.append(words)
         promote = promote and better
+    else:
+        reasons.append(f"a refit of champion {champion} on newer days")
     retired = not promote and _is_behind(rows, benchmark, days)
     if retired:
         reasons.append(f"champion {champion} is behind {benchmark} and retired")
@@ -416,16 +412,21 @@ def _is_behind(rows: pd.DataFrame, benchmark: str, days: int) -> bool:
 
 
 def _trial(
-    evaluation: CandidateEvaluation, rows: pd.DataFrame, mean: Mapping[str, float]
-) -> tuple[bool, str]:
-    """Return whether the new version is significantly better than the champion, and in words."""
+    evaluation: CandidateEvaluation, champion: str, rows: pd.DataFrame, days: int
+) -> tuple[bool, str, dict[str, float]]:
+    """Return whether the new version beats the champion on days new to it, in words, and means."""
+    if days < FEWEST_DAYS:
+        words = f"{days} days are new to the champion, {FEWEST_DAYS} needed to replace it"
+        return False, words, {}
+    mean = {name: float(rows[name].mean()) for name in ("model", "champion")}
     daily = rows.groupby(evaluation.issued_at[rows.index].dt.normalize()).mean()
     p_value = diebold_mariano(daily["model"].to_numpy(), daily["champion"].to_numpy())
+    better = mean["model"] < mean["champion"] and p_value < SIGNIFICANCE
     words = (
-        f"of another recipe (p-value {p_value:.2g}) on {len(daily)} days new to it, "
-        f"{mean['model']:.3g} against {mean['champion']:.3g}"
+        f"{_WORDS[better]} than champion {champion} of another recipe (p-value {p_value:.2g}) "
+        f"on {days} days new to it, {mean['model']:.3g} against {mean['champion']:.3g}"
     )
-    return mean["model"] < mean["champion"] and p_value < SIGNIFICANCE, words
+    return better, words, mean
 
 
 def _rows_new_to_champion(
