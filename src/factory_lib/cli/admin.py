@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -37,6 +37,8 @@ from factory_lib.state import State, open_state
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 LONGEST_SILENCE_H = 8784.0  # a year; what is to be silent for longer is better mended
 
+SHOWN_OF_HEALTH = ("jobs", "calls", "latest", "alerts")  # the checks are lines
+
 commands = click.Group()
 bucket_option = click.option(
     "--bucket", default="", help="A bucket of InfluxDB other than INFLUXDB_V2_BUCKET."
@@ -57,13 +59,18 @@ def doctor(profile: str | None, as_json: bool) -> int:
     except diagnostics.UNUSABLE as error:  # no simulator can be started here
         checks = diagnostics.examine(settings, notify=False)
         checks.append(diagnostics.refused("providers", settings.paths.hosts, error))
+    status = diagnostics.worst(checks)
+    write_either(as_json, {"status": status, "checks": checks}, _lines(checks))
+    return int(status == "fail")
+
+
+def _lines(checks: Iterable[Any]) -> str:
+    """Return checks as lines, each with its next step below."""
     lines = []
     for check in checks:
         remedy = f"\n{'':<31}-> {check.next_step}" if check.next_step else ""
         lines.append(f"{check.status:<6}{check.name:<25}{check.finding}{remedy}")
-    status = diagnostics.worst(checks)
-    write_either(as_json, {"status": status, "checks": checks}, "\n".join(lines))
-    return int(status == "fail")
+    return "\n".join(lines)
 
 
 @commands.command("health")
@@ -74,7 +81,11 @@ def show_health(profile: str | None, as_json: bool) -> int:
     Exit code 1 where anything is not ok.
     """
     result = health.look(factory_settings.load(profile))
-    write_result(result, as_json)
+    if as_json:
+        write_result(result, as_json)
+    else:
+        write_result(result, as_json, *SHOWN_OF_HEALTH)
+        write(f"\nchecks:\n{_lines(result['checks'].itertuples())}")
     return int(result.status != "ok")
 
 
