@@ -99,7 +99,7 @@ def test_an_event_makes_its_handlers_due_though_its_process_is_killed(
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     reasons = {"gap": "a gap was found"}
     for job in HANDLERS[event]:
-        assert reasons.get(event, "was stored since its last run") in lines[job]
+        assert reasons.get(event, "were stored since its last run") in lines[job]
 
 
 def test_a_gap_is_told_to_the_administrator_once_and_recovered_once(quiet: Settings) -> None:

@@ -132,7 +132,7 @@ def _new_values(settings: Settings, state: State, spec: JobSettings, now: dateti
     if not names:
         return Verdict(True, "it has no source, which its run says")
     if never := [name for name in names if name not in requests]:
-        return Verdict(True, f"{_some(never)} was not asked yet")
+        return Verdict(True, f"not asked yet: {_some(never)}")
     since = min(requests[name] for name in names)
     available_at = _newest_late_slot(settings, state, names, now)
     if available_at is None:
@@ -236,9 +236,9 @@ def _stored(tick: JobTick) -> dict[str, marks.Mark]:
 
 def _new_stored(tick: JobTick) -> Verdict:
     if new := [name for name, mark in _stored(tick).items() if mark.at >= tick.last]:
-        return Verdict(True, f"{_some(new)} was stored since its last run")
+        return Verdict(True, f"values of {_some(new)} were stored since its last run")
     if killed := _ended(tick, ("ingestion", "backfill"), ("killed",)):
-        return Verdict(True, f"{_some(killed)} was killed, and may have stored values")
+        return Verdict(True, f"killed, and may have stored values: {_some(killed)}")
     return Verdict(False, f"nothing was stored since the last run at {tick.last:%Y-%m-%d %H:%M}Z")
 
 
