@@ -80,7 +80,7 @@ def _link_report(folder: Path, beside: Mapping[str, Path | None]) -> None:
         if other
     ]
     links += [f'<a href="{file.name}">Notebook</a>' for file in folder.glob("notebook.ipynb*")]
-    before = (folder / REPORT).read_text(encoding="utf-8")
+    before = (folder / REPORT).read_text(encoding="utf-8", errors="replace")
     page = _BESIDE.sub(f'<span class="beside">{" · ".join(links)}</span>', before, count=1)
     if page != before:
         write_atomically(folder / REPORT, page)

@@ -208,7 +208,7 @@ def _resolved(view: View) -> int:
 def _strips(view: View) -> list[Fields]:
     """Return the groups of series: known until when, how late, and their last days."""
     latest = facts.state_tables(view.reading)["latest"].dropna(subset=["until"]).set_index("series")
-    days = facts.gap_report(view.reading).calendar.tail(STRIP_DAYS)
+    days = _calendar_days(view, STRIP_DAYS)
     groups: dict[str, list[str]] = {}
     for name in latest.index:
         kind = view.ctx.catalogue[name].measurement.value
@@ -387,7 +387,7 @@ def data(view: View) -> Fields:
     calls = facts.state_tables(view.reading)["calls"]
     due = report.accounting["expected"].sum() - report.accounting["late"].sum()
     holes = report.gaps[report.gaps["state"] != "quarantined"]
-    calendar = report.calendar.tail(CALENDAR_DAYS)
+    calendar = _calendar_days(view, CALENDAR_DAYS)
     return {
         "share": report.accounting["present"].sum() / due if due else None,
         "holes": _shared_windows(holes),
@@ -401,6 +401,12 @@ def data(view: View) -> Fields:
         "days": days,
         "drawn": view.kept(f"{name} {days}", lambda: _drawn(view, name, days), "store"),
     }
+
+
+def _calendar_days(view: View, days: int) -> pd.DataFrame:
+    """Return the completeness of the last days; of days to come little is due."""
+    calendar = facts.gap_report(view.reading).calendar
+    return calendar[calendar.index <= pd.Timestamp(market_day(view.ctx.as_of))].tail(days)
 
 
 def _calendar(calendar: pd.DataFrame, words: Words) -> str:

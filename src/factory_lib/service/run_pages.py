@@ -167,7 +167,7 @@ def report(root: Path, rows: Sequence[RunRow], path: Mapping[str, str], words: W
     row = next((row for row in rows if row.folder == folder), None)
     if row is None or not has_report(root, row):
         raise NotThere("There is no such report.", next_step="See /runs.")
-    page = (root / folder / REPORT).read_text(encoding="utf-8")
+    page = (root / folder / REPORT).read_text(encoding="utf-8", errors="replace")
     way = f'<nav class="way">{" · ".join(_links(root, rows, row, words))}</nav>'
     # the links of the report lead to files beside it, and to those of the plan
     page = re.sub(r'<nav class="way">.*?</nav>', "", page, count=1, flags=re.DOTALL)

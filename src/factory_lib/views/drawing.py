@@ -155,9 +155,9 @@ def _svg(figure: Figure, finding: str, css: str) -> str:
     svg = re.sub(r"font: (?:\d+ )?([\d.]+px) [^;\"]*", r"font-size: \1", svg)
     svg = re.sub(r" font-family: [^;\"]*;| transform=\"rotate\(-0 [^\"]*\"|", "", svg)
     svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
-    used = set(re.findall(r"#(\w+)", svg))
+    used = set(re.findall(r"#([\w.]+)", svg))
     own = f"f{hashlib.sha1(svg.encode(), usedforsecurity=False).hexdigest()[:6]}"
-    svg = re.sub(r' id="(\w+)"', lambda m: f' id="{own}{m[1]}"' if m[1] in used else "", svg)
+    svg = re.sub(r' id="([^"]+)"', lambda m: f' id="{own}{m[1]}"' if m[1] in used else "", svg)
     svg = re.sub(r'(href="#|url\(#)', rf"\1{own}", svg)
     svg = re.sub(r' (?:d|x|y|transform)="[^"]*"', lambda m: re.sub(r"(\.\d)\d+", r"\1", m[0]), svg)
     svg = re.sub(r"\s+", " ", svg).replace("> <", "><")

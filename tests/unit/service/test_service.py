@@ -24,11 +24,12 @@ from factory_lib.runs.listing import RunList
 from factory_lib.service import answers, facts, pages
 from factory_lib.service.app import is_loopback, make_app, serve
 from factory_lib.service.reading import Reading
+from factory_lib.settings import ROOT
 from factory_lib.views import live_charts
 from factory_lib.views.live_charts import Board
 from factory_lib.views.timeline import TimeAxis
 from factory_lib.views.words import Language, Words
-from tests.support import service_home
+from tests.support import html_rules, service_home
 from tests.support.asgi import Client
 from tests.unit.service.conftest import NOW
 
@@ -69,6 +70,22 @@ def test_what_acts_is_named_as_a_command(client: Client, path: str) -> None:
     assert answer.status_code == 405
     assert answer.headers["allow"] == ""
     assert answer.json()["next_step"].startswith("Run `factory ")
+
+
+def test_the_reference_map_names_every_path_that_is_served() -> None:
+    page = (ROOT / "docs" / "reference-map.md").read_text(encoding="utf-8")
+    section = page.partition("## Endpoints")[2].partition("## Metrics")[0]
+    named = set(re.findall(r"`(/[a-z/.-]*)[?`]", section))
+    served = {
+        *answers.ENDPOINTS,
+        *answers.COMMANDS,
+        "/health",
+        "/metrics",
+        "/plan.csv",
+        "/plan.ics",
+    }
+    assert served <= named
+    assert named <= served | set(pages.PAGES)
 
 
 @pytest.mark.parametrize(
@@ -196,6 +213,26 @@ def test_a_page_is_in_one_language(client: Client, path: str, language: str) -> 
     content = page.partition("<main")[2].partition("</main>")[0]
     content = re.sub(r"(?s)<(code|style)>.*?</\1>|<[^>]+>", " ", content)
     assert OTHERS[language].findall(content) == []
+
+
+@pytest.mark.parametrize("path", [*(path for path in pages.PAGES if "{" not in path), "/?lang=es"])
+def test_a_page_keeps_the_rules_of_accessibility(client: Client, path: str) -> None:
+    assert html_rules.faults(client.get(path).text) == []
+
+
+@pytest.mark.parametrize(
+    ("html", "fault"),
+    [
+        ("<html><h1>x</h1>", "html without lang"),
+        ("<h1>x</h1><img src=a>", "img without a text"),
+        ("<h1>x</h1><select></select>", "select without a label"),
+        ("<h1>x</h1><th></th>", "th without a text"),
+        ("<h1>x</h1><h3>y</h3>", "h3 after h1"),
+        ("<h1>x</h1><p id=a><p id=a>", "id a stands twice"),
+    ],
+)
+def test_the_rules_find_faults(html: str, fault: str) -> None:
+    assert html_rules.faults(html) == [fault]
 
 
 def test_a_run_is_summed_up_from_its_metrics_in_spanish() -> None:

@@ -19,10 +19,12 @@ from factory_lib.results import METRICS_MIME, JobResult
 from factory_lib.views import (
     drawing,
     learning_charts,
+    palette,
     plan_charts,
     series_charts,
     tables,
 )
+from tests.support import html_rules
 
 NOW = datetime(2026, 7, 15, 10, 0, tzinfo=UTC)
 HOURS = pd.date_range("2026-03-28T23:00", periods=48, freq="h", tz="UTC", unit="s", name="start")
@@ -327,8 +329,8 @@ def test_charts_can_be_drawn(figure: Any) -> None:
     assert f'role="img" aria-label="{escape(drawn.finding)}"' in shown
     assert re.search(r"\d", drawn.finding), "the finding is composed from the data"
     assert drawn.finding.endswith(".")
-    ids = re.findall(r' id="(\w+)"', shown)
-    assert len(ids) == len(set(ids))
+    assert html_rules.faults(f'<html lang="en"><h1>x</h1>{shown}') == []
+    ids = re.findall(r' id="([^"]+)"', shown)
     assert set(re.findall(r"(?:url\(#|href=\"#)(\w+)", shown)) <= set(ids)
     assert not re.search(r":\s*#[0-9a-f]{6}", shown), "every colour is the palette's"
     assert "font-family" not in shown
@@ -343,3 +345,24 @@ def test_every_candidate_of_a_fold_has_a_line_of_its_own() -> None:
     lines = figure.axes[0].get_lines()
     assert [line.get_label() for line in lines] == names
     assert len({(line.get_color(), line.get_linestyle(), line.get_marker()) for line in lines}) == 4
+
+
+@pytest.mark.parametrize("colours", [palette.LIGHT, palette.DARK], ids=["light", "dark"])
+def test_texts_and_classes_stand_out_from_every_ground(colours: dict[str, str]) -> None:
+    for ground in ("bg", "card", "wash"):
+        for text in ("ink", "ink2", "link", "ok", "watch", "act"):
+            assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+    for area in ("market", "opt", "red", "halt"):
+        assert contrast(colours[area], colours["card"]) >= 3.0, area
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast of two colours written ``#rrggbb`` (WCAG 2)."""
+    lights = sorted(map(luminance, (one, other)), reverse=True)
+    return (lights[0] + 0.05) / (lights[1] + 0.05)
+
+
+def luminance(colour: str) -> float:
+    parts = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)]) / 255
+    linear = np.where(parts <= 0.03928, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
