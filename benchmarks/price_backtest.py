@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,10 @@ from factory_lib.analysis.price_backtest import (
 from factory_lib.clock import HOUR_S, QUARTER_S
 from factory_lib.context import open_context
 from factory_lib.features.days import DayMatrix, day_matrix
-from factory_lib.features.prices import ahead_name, operator_days
-from factory_lib.models.evaluation import naive_forecasts, score
+from factory_lib.features.prices import SPOT, ahead_name, operator_days
+from factory_lib.features.pvpc import pvpc_from_spot
+from factory_lib.models.evaluation import day_kinds, naive_forecasts, score
 from factory_lib.models.forecasters import LEADS
-from factory_lib.models.pvpc import pvpc_from_spot
 
 QUICK_DAYS = 28
 QUARTERS = HOUR_S // QUARTER_S
@@ -54,6 +55,7 @@ ASSUMPTIONS = [
     "both passes of the repeated autumn hour get one forecast",
     "an hour is the mean of its quarters where all four are there",
 ]
+SPOT_ASSUMPTION = "a tariff's forecast uses the spot prices, those up to and including day I"
 OPERATOR_ASSUMPTION = (
     "the day-ahead forecasts of load, wind and solar for I+1 are taken as available at 11:00 of I "
     "(legal deadline 18:00); none is taken for I+2 and later"
@@ -67,10 +69,14 @@ AHEAD_ASSUMPTION = (
 
 @dataclass(frozen=True)
 class Market:
-    """Prices (EUR/MWh) and the operator's forecasts (MW), indexed by slot start (UTC)."""
+    """Prices (EUR/MWh) and the operator's forecasts (MW), indexed by slot start (UTC).
+
+    Beside the tariff stands the spot price, which it follows.
+    """
 
     prices: pd.Series
     operator: pd.DataFrame | None = None
+    spot: pd.Series | None = None
 
 
 def spot(data: Path) -> Market:
@@ -86,7 +92,8 @@ def spot(data: Path) -> Market:
 
 def pvpc(data: Path) -> Market:
     """Regulated tariff, peninsula."""
-    return Market(_tables(data, "pvpc_pcb_hourly_*")["pvpc_eur_kwh"] * 1000)
+    tariff = _tables(data, "pvpc_pcb_hourly_*")["pvpc_eur_kwh"] * 1000
+    return Market(tariff, spot=spot(data).prices)
 
 
 def energy(data: Path) -> Market:
@@ -150,6 +157,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="forecasts of load, wind and sun for days 2 to 7",
     )
     parser.add_argument(
+        "--phases",
+        type=int,
+        default=1,
+        help="backtests whose refits fall on other days; figures are their means (default 1)",
+    )
+    parser.add_argument(
         "--log", metavar="PROFILE", help="log the figures as an MLflow run of this profile, too"
     )
     parser.add_argument(
@@ -170,29 +183,11 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
         last, leads = min(last, first + timedelta(days=QUICK_DAYS - 1)), (1, 7)
     began = time.monotonic()
     sys.stderr.write(f"{chosen.market}: {first} to {last}, {len(leads)} leads, inputs {areas}\n")
-    actual = market.prices.groupby(_hour(market.prices)).mean()
-    hours, quarters = day_matrix(actual), None
-    if chosen.resolution == 15:
-        actual = market.prices[_is_whole_hour(market.prices)]
-        quarters = day_matrix(actual, QUARTER_S)
-    inputs = exogenous(chosen.data, market, areas)
-    parts = []
-    for group in (leads[:1], leads[1:]):
-        if chosen.ahead == "simulated" and 1 not in group:
-            forecasts = market.operator
-            if forecasts is None:
-                forecasts = area_forecasts(chosen.data, "es")
-            inputs = operator_days(forecasts) | (inputs or {}) | degraded(forecasts)
-        parts.append(
-            backtest_prices(
-                hours, first, last, inputs, quarters=quarters, leads=group, jobs=chosen.jobs
-            )
-        )
-    rows = pd.concat(parts, ignore_index=True)
-    rows["actual"] = actual.reindex(pd.DatetimeIndex(rows["start"])).to_numpy()
-    by_lead = {lead: score(rows[rows["lead"] == lead]) for lead in rows["lead"].unique().tolist()}
+    hours, rows = _backtest(chosen, market, (first, last), leads, areas)
+    by_lead = {lead: mean_score(rows[rows["lead"] == lead]) for lead in leads}
     sys.stderr.write(f"done in {time.monotonic() - began:.0f} s\n")
     assumptions = list(ASSUMPTIONS)
+    assumptions += [SPOT_ASSUMPTION] if market.spot is not None else []
     assumptions += [OPERATOR_ASSUMPTION] if areas != "none" else []
     assumptions += [AHEAD_ASSUMPTION] if chosen.ahead != "none" else []
     found = {
@@ -203,16 +198,71 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
         "from": str(first),
         "to": str(last),
         "days_asked": (last - first).days + 1,
+        "phases": chosen.phases,
         **by_lead[1],
+        "by_kind": _by_kind(rows[rows["lead"] == 1]),
         "by_lead": by_lead,
         "assumptions": assumptions,
     }
-    if chosen.market == "pvpc":
-        found["from_spot"] = from_spot(hours, day_matrix(spot(chosen.data).prices), first, last)
+    if market.spot is not None:
+        found["from_spot"] = from_spot(hours, day_matrix(market.spot), first, last)
     if chosen.log:
         with open_context(chosen.log) as ctx:
             log_backtest(ctx, f"{chosen.market} {first} to {last}", vars(chosen), found)
     return found, rows
+
+
+def _backtest(
+    chosen: argparse.Namespace,
+    market: Market,
+    span: tuple[date, date],
+    leads: tuple[int, ...],
+    areas: str,
+) -> tuple[DayMatrix, pd.DataFrame]:
+    """Return the hourly prices by day, and the forecasts of every phase with the actual prices."""
+    actual = market.prices.groupby(_hour(market.prices)).mean()
+    hours, quarters = day_matrix(actual), None
+    if chosen.resolution == 15:
+        actual = market.prices[_is_whole_hour(market.prices)]
+        quarters = day_matrix(actual, QUARTER_S)
+    inputs = exogenous(chosen.data, market, areas)
+    groups = {leads[:1]: inputs, leads[1:]: _inputs_ahead(chosen, market, inputs)}
+    parts = []
+    for phase, group in product(range(chosen.phases), groups):
+        part = backtest_prices(
+            hours,
+            *span,
+            groups[group],
+            quarters=quarters,
+            leads=group,
+            phase=phase / chosen.phases,
+            jobs=chosen.jobs,
+        )
+        parts.append(part.assign(phase=phase))
+    rows = pd.concat(parts, ignore_index=True)
+    rows["actual"] = actual.reindex(pd.DatetimeIndex(rows["start"])).to_numpy()
+    kinds = pd.Series(day_kinds(hours.grid), hours.days.astype(str))
+    rows["kind"] = rows["market_day"].map(kinds)
+    return hours, rows
+
+
+def _by_kind(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Return the next day's scores on days with negative prices, with a spike, and on others."""
+    keys = ("days", "mae", "best_naive_mae", "rmae_best", "coverage_80", "save8")
+    scores = {str(kind): score(part) for kind, part in rows.groupby("kind")}
+    return {kind: {key: scored[key] for key in keys} for kind, scored in scores.items()}
+
+
+def mean_score(rows: pd.DataFrame) -> dict[str, Any]:
+    """Score the forecasts of one lead; figures are the means of those of each phase.
+
+    ``rmae_by_phase`` has one value per phase; words and counts are those of the first.
+    """
+    scores = [score(part) for _, part in rows.groupby("phase")]
+    table = pd.DataFrame(scores)
+    means = {str(key): float(x) for key, x in table.select_dtypes("float").mean().items()}
+    by_month = pd.DataFrame(table["coverage_by_month"].tolist()).mean().to_dict()
+    return scores[0] | means | {"coverage_by_month": by_month, "rmae_by_phase": list(table["rmae"])}
 
 
 def from_spot(tariff: DayMatrix, market: DayMatrix, first: date, last: date) -> dict[str, Any]:
@@ -226,9 +276,24 @@ def from_spot(tariff: DayMatrix, market: DayMatrix, first: date, last: date) -> 
     return {"mae": mae, "naive_mae": naive_mae, "rmae": mae / naive_mae}
 
 
+def _inputs_ahead(
+    chosen: argparse.Namespace, market: Market, inputs: dict[str, DayMatrix] | None
+) -> dict[str, DayMatrix] | None:
+    """Return the inputs of the leads above 1, with simulated forecasts of their days if chosen."""
+    if chosen.ahead == "none":
+        return inputs
+    forecasts = market.operator
+    if forecasts is None:
+        forecasts = area_forecasts(chosen.data, "es")
+    return operator_days(forecasts) | (inputs or {}) | degraded(forecasts)
+
+
 def exogenous(data: Path, market: Market, areas: str) -> dict[str, DayMatrix] | None:
-    """Return the day-ahead forecasts of the areas (``none``, or comma-separated) by day."""
-    matrices: dict[str, DayMatrix] = {}
+    """Return the day-ahead forecasts of the areas (``none``, or comma-separated) by day.
+
+    And the spot price of a tariff.
+    """
+    matrices = {} if market.spot is None else {SPOT: day_matrix(market.spot)}
     for area in [] if areas == "none" else areas.split(","):
         own = market.operator if area == "es" else None
         forecasts = area_forecasts(data, area) if own is None else own

@@ -7,6 +7,7 @@
 """
 
 import atexit
+from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -208,9 +209,14 @@ def _judge_starts(*inputs: Any) -> pd.DataFrame:
 
 
 def training_charts(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
-    """Return the charts of a training by file name, from the tables of its result."""
+    """Return the charts of a training by file name, from the tables of its result.
+
+    Without a model of the score there is a sentence in place of each.
+    """
     from factory_lib.views import learning_charts as charts
 
+    if tables["scores"].empty:
+        return defaultdict(lambda: "No chart: there is no model of the score yet.")
     return {
         "error_by_fold.png": charts.fold_scores(
             tables["fold_mae"], metric="MAE, score points", title="Error of the score by fold"
@@ -236,13 +242,14 @@ def predict(ctx: RunContext, days: int = 7) -> JobResult:
     """Predict and store price, weather and score of the ``days`` ahead, and advise by hour."""
     from factory_lib.models.prediction import predict as run
     from factory_lib.models.summary import summarise_prediction
+    from factory_lib.planning.forecast_regret import forecast_regret
     from factory_lib.planning.recommendation import advise, save_advice
 
     prediction = run(ctx, days)
     alerts.after_predictions(ctx, prediction.drifts)
     advice = advise(ctx, prediction.hourly, prediction.price_errors)
     save_advice(ctx, advice)
-    return summarise_prediction(prediction, advice)
+    return summarise_prediction(prediction, advice, forecast_regret(ctx))
 
 
 def plan(ctx: RunContext, days: int = 1, day: str = "") -> JobResult:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factory_lib.features.days import DayMatrix
-from factory_lib.features.prices import DayFeatures, ahead_name, price_features, supply_curve
+from factory_lib.features.prices import SPOT, DayFeatures, ahead_name, price_features, supply_curve
 
 DAYS = 80
 Build = Callable[[DayMatrix, int, Mapping[str, DayMatrix]], DayFeatures]
@@ -36,11 +36,15 @@ def leaking(build: Build, lead: int, issue: int, seed: int) -> set[str]:
     prices, load = history(rng), history(rng, 500.0)
     day_ahead = {name: history(rng, 500.0) for name in ("residual_load_mw", "pt_residual_load_mw")}
     day_ahead["load_mw"] = load
+    if seed % 3 == 0:
+        day_ahead[SPOT] = history(rng)
     target = issue + lead
     of_target = {
-        ahead_name(name, lead): history(rng, 500.0) for name in day_ahead if lead > 1 and seed % 2
+        ahead_name(name, lead): history(rng, 500.0)
+        for name in day_ahead
+        if lead > 1 and seed % 2 and name != SPOT
     }
-    later = {name: disturbed(part, issue + 1, rng) for name, part in day_ahead.items()}
+    later = {name: disturbed(part, issue + (name != SPOT), rng) for name, part in day_ahead.items()}
     later |= {name: disturbed(part, target, rng) for name, part in of_target.items()}
     before = build(prices, lead, day_ahead | of_target)
     after = build(disturbed(prices, issue, rng), lead, later)
@@ -51,6 +55,12 @@ def leaking(build: Build, lead: int, issue: int, seed: int) -> set[str]:
         ("spread", before.spread[target], after.spread[target]),
         ("curve", before.curve[target], after.curve[target]),
     ]
+    if before.market is not None and after.market is not None:
+        names = ("hourly", "daily", "level", "spread", "rest", "curve")
+        parts = (
+            (name, getattr(before.market, name), getattr(after.market, name)) for name in names
+        )
+        scale += [(f"market {name}", old[target], new[target]) for name, old, new in parts]
     return {
         name
         for name, old, new in [*hourly, *daily, *scale]

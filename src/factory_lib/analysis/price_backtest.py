@@ -8,6 +8,7 @@ forecasts.
 """
 
 import json
+import time
 from collections.abc import Mapping
 from datetime import date
 from typing import Any
@@ -18,10 +19,11 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from factory_lib.context import RunContext
 from factory_lib.features.days import DayMatrix, Matrix, to_slots
-from factory_lib.features.prices import price_features
+from factory_lib.features.prices import price_features, with_spot_before
 from factory_lib.frames import QUANTILES
 from factory_lib.models import registry
 from factory_lib.models.evaluation import (
+    WINDOW_DAYS,
     band,
     calibration_start,
     in_quarters,
@@ -33,6 +35,7 @@ from factory_lib.models.forecasters import LEADS, ForecasterConfig, LeadModel, r
 
 # for the next day, and for later ones, where a fresher model gains little
 REFIT_DAYS, REFIT_DAYS_BEYOND = 14, 28
+NEEDED_DAYS = 243  # before the first of a test: look-back, training, calibration, a month
 
 
 def backtest_prices(
@@ -45,44 +48,64 @@ def backtest_prices(
     config: ForecasterConfig = ForecasterConfig(),  # noqa: B008 - frozen
     leads: tuple[int, ...] = LEADS,
     refit_days: int | None = None,
+    phase: float = 0.0,
     jobs: int = 1,
 ) -> pd.DataFrame:
-    """Forecast the market days ``first`` to ``last`` (inclusive) at every lead, beside naive ones.
+    """Forecast the market days ``first`` to ``last`` (inclusive), beside naive forecasts.
 
     Parameters
     ----------
     prices : DayMatrix
-        Hourly, with at least 35 + 60 + 112 known days before ``first``: look-back,
-        training, calibration.
+        Hourly, with at least 35 + 60 + 112 known days before ``first``.
     quarters : DayMatrix, optional
         The same prices in quarters; given, so are the forecasts.
     refit_days : int, optional
-        Length of a block; by default ``REFIT_DAYS`` for lead 1, ``REFIT_DAYS_BEYOND``
-        for the others.
+        Length of a block; by default ``REFIT_DAYS`` or ``REFIT_DAYS_BEYOND``.
+    phase : float
+        Share of a block by which every refit comes earlier.
     jobs : int
         Leads are independent, and share the cores.
 
     Returns
     -------
     DataFrame
-        One row per slot and lead: ``start`` (UTC), ``market_day``, ``lead``, and in
-        EUR/MWh ``p10``, ``p50``, ``p90`` and one column per naive forecast.
+        One row per slot and lead: ``start`` (UTC), ``market_day``, ``lead``; EUR/MWh:
+        ``p10``, ``p50``, ``p90`` and one column per naive forecast.
 
     Raises
     ------
     TooFewRows
         If the history before ``first`` is too short.
     """
-    spanned = prices.spanning(prices.days[0], last)
+    longest = with_spot_before(prices, exogenous)
+    spanned = longest.spanning(longest.days[0], last)
+    end = spanned.row(first)
     work = []
     for lead in leads:
         step = refit_days or (REFIT_DAYS if lead == 1 else REFIT_DAYS_BEYOND)
         model = LeadModel(config, lead)
-        work.append(
-            delayed(_one_lead)(model, spanned, quarters, spanned.row(first), exogenous, step)
-        )
+        origins = _origins(spanned, end, lead, step, phase)
+        work.append(delayed(_one_lead)(model, spanned, quarters, end, exogenous, origins))
     parts: list[pd.DataFrame] = Parallel(n_jobs=jobs)(work)
     return pd.concat(parts, ignore_index=True)
+
+
+def _origins(prices: DayMatrix, first: int, lead: int, step: int, phase: float) -> range:
+    """Return the rows of the refits, from the sixteen weeks before row ``first`` on."""
+    start = calibration_start(prices.grid, first - lead + 1) - round(phase * step)
+    return range(start, len(prices.days), step)
+
+
+def days_within(prices: DayMatrix, seconds: float, candidates: int, refit_days: int) -> int:
+    """Return how many days ``candidates`` backtests of the next day forecast in some seconds.
+
+    By the time of one fit on the latest prices; 7 to 365, and fewer in a short history.
+    """
+    began = time.perf_counter()
+    LeadModel().fit(price_features(prices, 1), prices.grid, len(prices.days))
+    fits = seconds / (time.perf_counter() - began) / candidates
+    most = min(365, len(prices.days) - NEEDED_DAYS)
+    return int(np.clip(fits * refit_days - WINDOW_DAYS, 7, max(most, 7)))
 
 
 def log_backtest(
@@ -114,12 +137,10 @@ def _one_lead(
     quarters: DayMatrix | None,
     first: int,
     exogenous: Mapping[str, DayMatrix] | None,
-    refit_days: int,
+    origins: range,
 ) -> pd.DataFrame:
     lead = model.lead
-    start = calibration_start(prices.grid, first - lead + 1)
     features = price_features(prices, lead, exogenous)
-    origins = range(start, len(prices.days), refit_days)
     forecast = rolling_forecast(model, features, prices.grid, origins)
     errors = prices.grid - forecast
     actual = prices

@@ -10,6 +10,7 @@ from factory_lib.cli.common import as_of_option, common_options, in_context, wri
 from factory_lib.context import RunContext, open_context
 from factory_lib.errors import BadInput
 from factory_lib.models import one_hour, registry
+from factory_lib.models.history import price_model
 from factory_lib.planning import recommendation
 from factory_lib.runs.records import RunRecord
 
@@ -97,7 +98,7 @@ def _what_if(words: tuple[str, ...]) -> dict[str, float]:
 @click.pass_context
 @common_options
 def models(group: click.Context, /, **options: Any) -> None:
-    """List registered model versions, or roll one back."""
+    """List registered model versions or a champion's experts, or roll a version back."""
     if group.invoked_subcommand is None:
         group.invoke(list_models, **options)
 
@@ -107,6 +108,14 @@ def models(group: click.Context, /, **options: Any) -> None:
 def list_models(ctx: RunContext) -> pd.DataFrame:
     """List registered model versions."""
     return registry.versions(ctx)
+
+
+@models.command("experts")
+@in_context(read_only=True)
+def list_experts(ctx: RunContext) -> pd.DataFrame:
+    """List the experts of the price champion: weight, error, and what each is worth."""
+    champion = registry.load_version(ctx, price_model(ctx))
+    return pd.DataFrame(champion.estimator.experts().round(3))
 
 
 @models.command("rollback")

@@ -6,12 +6,17 @@ known days, divided by their usual spread within the day. A day of 2019 and a da
 2022 then teach the same shapes, and long windows stop hurting. The spread is a trailing
 mean of daily standard deviations plus a share of the price level plus one euro, so that
 it is positive on flat or negative days too.
+
+The regulated tariff follows the spot price, which has the longer history and no steps
+between tolls: given that, features of the spot stand beside the tariff's own, brought to
+it by slope and rest of the last like days (``features.pvpc``).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from factory_lib.errors import BadInput
@@ -24,6 +29,7 @@ from factory_lib.features.days import (
     lag,
     trailing_mean,
 )
+from factory_lib.features.pvpc import tariff_on_spot
 
 LONGEST_LEAD_DAYS = 7
 LEVEL_DAYS = 7
@@ -45,8 +51,12 @@ RESIDUAL_LOAD = "residual_load_mw"
 # share of a neighbour's residual load that Spanish plants meet: Portugal is one market
 # with Spain, the lines to France carry a part
 NEIGHBOUR_SHARES = {"pt": 1.0, "fr": 0.25}
+SPOT = "spot_eur_mwh"  # among the inputs of a tariff's forecast
 _AHEAD = "_ahead"
 _MARK = "_mw_"  # in the names of features from forecasts of load and generation
+
+
+DayRows = slice | npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,12 @@ class DayFeatures:
         One value per day: daily means and extremes, calendar.
     level, spread : array, shape (days,)
         EUR/MWh; known at the issue time, NaN in the first days of a history.
+    rest : array, shape (days, 24) or (1, 1)
+        EUR/MWh above the level that a tariff's hour has anyway; 0 but in ``market``.
+    market : DayFeatures, optional
+        Those of the spot price that a tariff follows, in terms of the tariff.
+    longer : array, shape (days, 24), optional
+        Of ``market``, the prices to learn from: the spot's before the tariff's first day.
     """
 
     hourly: Matrix
@@ -73,17 +89,22 @@ class DayFeatures:
     spread: Matrix
     hourly_names: tuple[str, ...]
     daily_names: tuple[str, ...]
+    rest: Matrix = field(default_factory=lambda: np.zeros((1, 1)))
+    market: "DayFeatures | None" = None
+    longer: Matrix | None = None
 
-    def normalised(self, prices: Matrix) -> Matrix:
-        """Express prices (days, columns) in units of spread around the level."""
-        return (prices - self.level[:, None]) / self.spread[:, None]
+    def normalised(self, prices: Matrix, rows: DayRows = slice(None)) -> Matrix:
+        """Express the prices of some days in units of spread around the level."""
+        base = (self.rest + self.level[:, None])[rows]
+        return (prices - base) / self.spread[rows, None]
 
-    def in_eur_mwh(self, normalised: Matrix) -> Matrix:
-        """Return prices (days, columns) from units of spread around the level."""
-        return normalised * self.spread[:, None] + self.level[:, None]
+    def in_eur_mwh(self, normalised: Matrix, rows: DayRows = slice(None)) -> Matrix:
+        """Return the prices of some days from units of spread around the level."""
+        base = (self.rest + self.level[:, None])[rows]
+        return normalised * self.spread[rows, None] + base
 
     def flat(self) -> Matrix:
-        """Return one row per day, (days, features * 24 + features), for a model per hour."""
+        """Return a row per day, (days, features * 24 + features), for a model per hour."""
         return np.hstack([self.hourly.reshape(len(self.hourly), -1), self.daily])
 
     def prices_only(self) -> Matrix:
@@ -94,7 +115,7 @@ class DayFeatures:
         return np.hstack([own, self.daily[:, daily]])
 
     def simple(self) -> Matrix:
-        """Return the mean of the latest day, the last week and the same weekday: (days, 24)."""
+        """Return the mean of the latest day, last week and the same weekday: (days, 24)."""
         parts = ("mean_7d", "same_weekday_mean")
         columns = [0, *(self.hourly_names.index(name) for name in parts)]
         return known_mean(np.moveaxis(self.hourly[:, columns], 1, 0))
@@ -102,7 +123,7 @@ class DayFeatures:
     def pooled(self) -> Matrix:
         """Return (days, 24, features) for one model of all hours.
 
-        The lags of the hour and of its neighbours, the hour, and the features of the day.
+        Lags of the hour and of its neighbours, the hour, and features of the day.
         """
         last = self.hourly[:, 0]
         own = [*np.moveaxis(self.hourly, 1, 0), np.roll(last, 1, axis=1), np.roll(last, -1, axis=1)]
@@ -115,21 +136,20 @@ class DayFeatures:
 def price_features(
     prices: DayMatrix, lead: int, exogenous: Mapping[str, DayMatrix] | None = None
 ) -> DayFeatures:
-    """Build the features of every day of ``prices`` as a target, as known ``lead`` days earlier.
+    """Build the features of every day of ``prices`` as a target, ``lead`` days before.
 
     Parameters
     ----------
     prices : DayMatrix
-        Hourly, EUR/MWh. Rows after the last known day may be there, unknown: they are
-        the targets to come.
+        Hourly, EUR/MWh, known up to and including the issue day (target day - ``lead``).
+        Later rows may be there, unknown: they are the targets to come.
     lead : int
-        1 for the day after the issue day. Prices are known up to and including the
-        issue day (target day - ``lead``).
+        1 for the day after the issue day.
     exogenous : mapping of str to DayMatrix, optional
         Forecasts of load and generation, hourly. Day-ahead ones are known on the issue
         day up to the following day, so the target day's own (lead 1), else the day
-        after issue. One named by ``ahead_name`` is of the target day, as issued ``lead``
-        days before it, and stands beside the day-ahead one of that name.
+        after issue. One named by ``ahead_name`` is of the target day, beside the day-ahead
+        one of that name. ``SPOT`` are the market's prices, known like the tariff ``prices``.
 
     Raises
     ------
@@ -137,18 +157,23 @@ def price_features(
         If ``lead`` is not 1 … 7: a lag of one week would look past the issue day.
     """
     if not 1 <= lead <= LONGEST_LEAD_DAYS:
-        raise BadInput(
-            f"A lead of {lead} days cannot be served.", next_step=f"Choose 1 … {LONGEST_LEAD_DAYS}."
-        )
+        problem = f"A lead of {lead} days cannot be served."
+        raise BadInput(problem, next_step=f"Choose 1 … {LONGEST_LEAD_DAYS}.")
+    inputs = dict(exogenous or {})
+    spot = inputs.pop(SPOT, None)
+    own = _features(prices, lead, inputs)
+    if spot is None:
+        return own
+    return replace(own, market=_of_market(prices, spot, lead, inputs))
+
+
+def _features(prices: DayMatrix, lead: int, inputs: Mapping[str, DayMatrix]) -> DayFeatures:
     grid = prices.grid
     level = trailing_mean(grid.mean(axis=1, keepdims=True), LEVEL_DAYS, lead)
     spread = _spread(grid, lead)
-    hourly = {name: (values - level) / spread for name, values in _price_lags(grid, lead).items()}
-    daily = {
-        name: (values - level[:, 0]) / spread[:, 0]
-        for name, values in _day_shapes(grid, lead).items()
-    }
-    changes, curve = _from_load(prices, lead, exogenous or {})
+    hourly = _around(_price_lags(grid, lead), level, spread)
+    daily = _around(_day_shapes(grid, lead), level[:, 0], spread[:, 0])
+    changes, curve = _from_load(prices, lead, inputs)
     hourly |= changes
     daily |= _daily_changes(changes)
     daily |= day_calendar(prices.days, lead)
@@ -163,8 +188,34 @@ def price_features(
     )
 
 
+def _around(values: Mapping[str, Matrix], level: Matrix, spread: Matrix) -> dict[str, Matrix]:
+    return {name: (part - level) / spread for name, part in values.items()}
+
+
+def _of_market(
+    tariff: DayMatrix, spot: DayMatrix, lead: int, inputs: Mapping[str, DayMatrix]
+) -> DayFeatures:
+    """Return the features of the spot price, with level and spread of the tariff."""
+    market = spot.spanning(*tariff.days[[0, -1]])
+    first = np.isfinite(tariff.grid).all(axis=1).argmax()
+    longer = np.vstack([market.grid[:first], tariff.grid[first:]])
+    own = _features(market, lead, inputs)
+    slope, rest = tariff_on_spot(longer, market.grid, tariff.days, lead)
+    return replace(
+        own, level=slope * own.level, spread=slope * own.spread, rest=rest, longer=longer
+    )
+
+
+def with_spot_before(tariff: DayMatrix, exogenous: Mapping[str, DayMatrix] | None) -> DayMatrix:
+    """Return the tariff on the days of the spot price, too: unknown before its own."""
+    spot = (exogenous or {}).get(SPOT)
+    if spot is None or spot.days[0] >= tariff.days[0]:
+        return tariff
+    return tariff.spanning(spot.days[0], tariff.days[-1])
+
+
 def ahead_name(name: str, lead: int) -> str:
-    """Return the name of a forecast of the target day that is issued ``lead`` days before it."""
+    """Return the name of a forecast of the target day issued ``lead`` days before it."""
     return f"{name}_{lead}d{_AHEAD}"
 
 
@@ -233,7 +284,7 @@ def supply_curve(prices: Matrix, past: Matrix, target: Matrix, lead: int) -> Mat
 def _from_load(
     prices: DayMatrix, lead: int, exogenous: Mapping[str, DayMatrix]
 ) -> tuple[dict[str, Matrix], Matrix]:
-    """Return the features of the forecasts of load and generation, and the supply curve's price."""
+    """Return features of the forecasts of load and sun, and the supply curve's price."""
     first, last = prices.days[[0, -1]]
     inputs = {name: matrix.spanning(first, last).grid for name, matrix in exogenous.items()}
     targets = inputs if lead == 1 else _of_target_day(inputs, lead)
@@ -258,7 +309,7 @@ def _of_target_day(inputs: Mapping[str, Matrix], lead: int) -> dict[str, Matrix]
 
 
 def _system_load(inputs: Mapping[str, Matrix]) -> Matrix:
-    """Return the residual load (MW) of Spain, with the neighbours' shares where there are any."""
+    """Return the residual load (MW) of Spain, with the neighbours' shares if any."""
     total = inputs[RESIDUAL_LOAD]
     for area, share in NEIGHBOUR_SHARES.items():
         if (name := f"{area}_{RESIDUAL_LOAD}") in inputs:
@@ -294,7 +345,7 @@ def _day_shapes(grid: Matrix, lead: int) -> dict[str, Matrix]:
 def _changes(
     inputs: Mapping[str, Matrix], targets: Mapping[str, Matrix], lead: int
 ) -> dict[str, Matrix]:
-    """Return each forecast of the target day, or of the day after issue, and its changes."""
+    """Return each forecast of the target day, or the day after issue, and its changes."""
     changes = {}
     # sorted: the columns of a fit and of its later use stand in one order
     for name, forecast in sorted(inputs.items()):

@@ -28,8 +28,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
-from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
 from factory_lib.errors import TooFewRows
@@ -55,6 +55,9 @@ LEAST_CALIBRATION_DAYS = 28
 # By how much, per day, a side's multiplier follows its share of misses. Chosen on spot 2023.
 BAND_RATE = 0.5
 QUARTER_DAYS = 28
+# A day whose highest price is so many times the mean highest of four weeks has a spike.
+SPIKE_RATIO = 1.5
+SPIKE_DAYS = 28
 # midpoints of the quarters, in hours from the middle of the hour
 _STRAIGHT = (np.arange(4) - 1.5) / 4
 _PRIOR = 500.0  # (EUR/MWh)²: slopes of about ten over five days outweigh the straight line
@@ -78,7 +81,15 @@ def naive_forecasts(prices: DayMatrix, lead: int) -> dict[str, Matrix]:
     return naive | {SIMPLE: known_mean([latest, last_week, same_weekday])}
 
 
-def rolling_origin(issued: ArrayLike, origins: Any) -> Iterator[tuple[Any, Flags]]:
+def day_kinds(prices: Matrix) -> npt.NDArray[np.str_]:
+    """Return for each day (row) ``negative``, where a price was, ``spike`` or ``usual``."""
+    highest = prices.max(axis=1)
+    usual = trailing_mean(highest[:, None], SPIKE_DAYS, 1)[:, 0]
+    is_spike = highest > SPIKE_RATIO * np.maximum(usual, 0.0)
+    return np.select([(prices < 0).any(axis=1), is_spike], ["negative", "spike"], "usual")
+
+
+def rolling_origin(issued: npt.ArrayLike, origins: Any) -> Iterator[tuple[Any, Flags]]:
     """Yield each origin and a mask of the rows issued from it on and before the next.
 
     The rows of an origin are to be forecast by models fitted on what was observed by then;

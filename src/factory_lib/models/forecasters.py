@@ -30,13 +30,14 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from factory_lib.errors import TooFewRows
 from factory_lib.features.days import DayMatrix, Matrix, to_slots
-from factory_lib.features.prices import DayFeatures, price_features
+from factory_lib.features.prices import DayFeatures, price_features, with_spot_before
 from factory_lib.frames import QUANTILES
 from factory_lib.models.aggregation import expert_weights, mixture
 from factory_lib.models.evaluation import (
     WINDOW_DAYS,
     band,
     calibration_start,
+    day_kinds,
     diebold_mariano,
     in_quarters,
     naive_forecasts,
@@ -125,6 +126,7 @@ class LeadModel(_Configured):
         Days between issue and target.
     """
 
+    market_: "LeadModel | None" = None  # of the spot price that a tariff follows
     alone_: Any = None  # the LASSO model of prices alone, which earlier code did not fit
     curve_ = False  # whether the supply curve is an input
 
@@ -141,6 +143,10 @@ class LeadModel(_Configured):
             If fewer than ``LEAST_TRAINING_DAYS`` of them have a price and a level.
         """
         config = self.config
+        if features.market is not None:
+            self.market_ = LeadModel(config, self.lead).fit(features.market, prices, end)
+        if features.longer is not None:
+            prices = features.longer
         target = features.normalised(prices[: len(features.level)])
         usable = np.flatnonzero(np.isfinite(target[:end]).all(axis=1))
         if len(usable) < LEAST_TRAINING_DAYS:
@@ -170,7 +176,18 @@ class LeadModel(_Configured):
         trees = self.config.tree_weight
         linear = [(1 - trees) / len(self.lassos_)] * len(self.lassos_)
         others = [] if self.alone_ is None else [PRIOR_OF_OTHERS] * 3
-        return (*linear, trees, *others)
+        own = (*linear, trees, *others)
+        return own if self.market_ is None else (*own, *self.market_.prior)
+
+    @property
+    def expert_names(self) -> tuple[str, ...]:
+        """Return words for each expert, in the order of ``prior``."""
+        linear = [f"LASSO of all inputs, {days} days" for days in self.config.lasso_windows_days]
+        names = (*linear, "trees", f"LASSO of prices, {self.config.long_window_days} days")
+        own = (*names, "mean of three", "supply curve")
+        if self.market_ is None:
+            return own[: len(self.prior)]
+        return (*own, *(f"{name}, from the spot" for name in self.market_.expert_names))
 
     def predict(self, features: DayFeatures, rows: Sequence[int] | np.ndarray) -> Matrix:
         """Return each expert's forecast of the target rows, in spreads around the level.
@@ -195,7 +212,12 @@ class LeadModel(_Configured):
         asleep = ~np.isfinite(features.curve[selected]) & self.curve_
         aware = np.where(asleep, np.nan, aware)
         own = [self.alone_.predict(features.prices_only()[selected]), features.simple()[selected]]
-        return np.concatenate([aware, own, features.curve[None, selected]])
+        experts = np.concatenate([aware, own, features.curve[None, selected]])
+        if self.market_ is None or features.market is None:
+            return experts
+        theirs = self.market_.predict(features.market, selected)
+        prices = features.market.in_eur_mwh(theirs, selected)
+        return np.concatenate([experts, features.normalised(prices, selected)])
 
     def _flat(self, features: DayFeatures) -> Matrix:
         flat = features.flat()
@@ -310,6 +332,7 @@ class PriceForecaster(_Configured):
         TooFewRows
             If the history is too short for both.
         """
+        prices = with_spot_before(prices, exogenous)
         held_out = calibration_start(prices.grid, len(prices.days))
         work = (
             delayed(_fit_lead)(LeadModel(self.config, lead), prices, exogenous, held_out)
@@ -343,6 +366,31 @@ class PriceForecaster(_Configured):
             if not (rmae < 1 and self.p_values_.get(lead, 0.0) < SIGNIFICANCE)
         )
 
+    def experts(self) -> pd.DataFrame:
+        """Return what each expert is worth, by the weeks kept from the fit.
+
+        Returns
+        -------
+        DataFrame
+            ``day_ahead``, ``expert``, its latest ``weight`` (mean over the hours), ``error``
+            relative to that of the mixture, and ``worth``: the share by which the mixture
+            would err more without it. Experts without a forecast of these weeks, and fits
+            by earlier code, which kept no errors, are left out.
+        """
+        rows: list[tuple[int, str, float, float, float]] = []
+        for lead, errors in self.expert_errors_.items():
+            model = self.models_[lead]
+            awake = np.isfinite(errors).any(axis=(1, 2))
+            used = errors[awake]
+            prior = np.array(model.prior)[awake]
+            mixed, weights = _mixed(used, prior, lead)
+            for number, name in enumerate(np.array(model.expert_names)[awake]):
+                others = np.arange(len(used)) != number
+                without = mixed if len(used) == 1 else _mixed(used[others], prior[others], lead)[0]
+                error = float(np.nanmean(np.abs(used[number]))) / mixed
+                rows.append((lead, str(name), weights[number], error, without / mixed - 1))
+        return pd.DataFrame(rows, columns=["day_ahead", "expert", "weight", "error", "worth"])
+
     def losses(
         self,
         prices: DayMatrix,
@@ -362,11 +410,13 @@ class PriceForecaster(_Configured):
         Returns
         -------
         DataFrame
-            ``lead``, ``issue_day`` (datetime64[D]), ``model``, ``naive`` (the best
-            naive forecast of the lead), and, given a champion, ``champion`` of the next
+            ``lead``, ``issue_day`` (datetime64[D]), ``kind`` of the target day
+            (``evaluation.day_kinds``), ``model``, ``naive`` (the best naive forecast of
+            the lead), and, given a champion, ``champion`` of the next
             day alone, for which both are fresh; NaN on days before the end of its own fit.
         """
         parts = []
+        kinds = day_kinds(prices.grid)
         for lead, errors in self.errors_.items():
             rows = np.arange(len(prices.days) - len(errors), len(prices.days))
             scale = price_features(prices, lead).spread[rows, None]
@@ -382,10 +432,11 @@ class PriceForecaster(_Configured):
                 since = min(len(again) - len(champion.errors_[lead]), len(rows))
                 served = np.full_like(errors, np.nan)
                 served[len(rows) - since :] = again[len(again) - since :]
-                columns["champion"] = np.abs(served * scale)
+                columns["champion"] = np.abs(served * features.spread[rows, None])
             flat = {name: values.ravel() for name, values in columns.items()}
             issue_day = np.repeat(prices.days[rows] - lead, errors.shape[1])
-            parts.append(pd.DataFrame({"lead": lead, "issue_day": issue_day, **flat}))
+            kind = np.repeat(kinds[rows], errors.shape[1])
+            parts.append(pd.DataFrame({"lead": lead, "issue_day": issue_day, "kind": kind, **flat}))
         return pd.concat(parts, ignore_index=True).dropna(subset=["model", "naive"])
 
     def held_out_forecast(
@@ -433,8 +484,8 @@ class PriceForecaster(_Configured):
             target = len(future.days) - 1
             errors, weights = self.past_errors(features, future, lead)
             experts = self.models_[lead].predict(features, [target])
-            point = mixture(experts, weights[:, None]) * features.spread[target]
-            point += features.level[target]
+            row = slice(target, target + 1)
+            point = features.in_eur_mwh(mixture(experts, weights[:, None]), row)
             ahead = np.full((lead, errors.shape[1]), np.nan)
             quantiles = trailing_bands(np.vstack([errors, ahead]), len(errors) + lead - 1, lead)[0]
             if quarters is not None:
@@ -485,6 +536,15 @@ def band_of_day(day: date, rows: Matrix) -> pd.DataFrame:
     return pd.DataFrame(
         {name: to_slots(day, row) for name, row in zip(QUANTILES, rows, strict=True)}
     )
+
+
+def _mixed(errors: Matrix, prior: Matrix, lead: int) -> tuple[float, list[float]]:
+    """Return the mean absolute error of the mixture, and each expert's latest mean weight."""
+    ahead = np.full((len(errors), lead, errors.shape[2]), np.nan)
+    padded = np.concatenate([errors, ahead], axis=1)
+    weights = expert_weights(padded, prior.tolist(), lead)
+    mean = float(np.nanmean(np.abs(mixture(padded, weights))))
+    return mean, weights[:, -1].mean(axis=1).tolist()
 
 
 def _fit_lead(

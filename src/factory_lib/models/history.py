@@ -3,7 +3,7 @@
 The set of features of the last days is stored under its hash.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -15,7 +15,7 @@ from factory_lib.clock import HOUR_S, MADRID, day_start, market_day
 from factory_lib.context import RunContext
 from factory_lib.domain.indices import BAND_DAYS
 from factory_lib.errors import TooFewRows
-from factory_lib.features.days import DayMatrix
+from factory_lib.features.days import DayMatrix, day_matrix
 from factory_lib.features.horizon import (
     HUMIDITY,
     PRICE,
@@ -25,8 +25,9 @@ from factory_lib.features.horizon import (
     KnownUntil,
     documented_features,
 )
-from factory_lib.features.prices import operator_days
+from factory_lib.features.prices import LONGEST_LEAD_DAYS, SPOT, operator_days
 from factory_lib.features.weather import CLIMATE_COLUMNS, hourly_from_daily, hourly_from_daily_until
+from factory_lib.features.weather_power import RADIATION, WIND_SPEED, system_ahead
 from factory_lib.files import replacing
 from factory_lib.frames import wide
 from factory_lib.models.tracking import PRICE_MODEL
@@ -38,10 +39,11 @@ RECENT = timedelta(days=35)  # four weeks for the shape of quarters, and a week 
 PUBLISHED_AHEAD = timedelta(days=2)  # nothing is published further ahead than the next market day
 # before a day begins: forecasts issued by then may enter its price forecast
 NOON_BEFORE = timedelta(hours=12)
-SPOT = "spot_eur_mwh"
-FROM_SPOT_LOOK_BACK = timedelta(days=180)  # the tariff's past errors, and what each learnt from
-OPERATOR_AREAS = ("ES", "FR", "PT")
+SPAIN = "ES"
+OPERATOR_AREAS = (SPAIN, "FR", "PT")
 OPERATOR_SERIES = ("load_mw", "wind_mw", "solar_mw")
+# further ahead: of the weather, and the operator's load of the week
+AHEAD_MODELS = {WIND_SPEED: ["open_meteo"], RADIATION: ["open_meteo"], "load_mw": ["ree_week"]}
 # On spot 2022, 60 days had 87 % of the gain that two years of forecasts bring.
 LEAST_OPERATOR_DAYS = 60
 
@@ -61,7 +63,8 @@ class History:
         Provenance of price and weather, for readers of any figure from these hours.
     operator : mapping of str to DayMatrix
         The system operator's day-ahead forecasts (``features.prices.operator_days``),
-        empty where there are too few.
+        empty where there are too few; and the spot prices, where there are any beside
+        the regulated tariff.
     spot : Series, optional
         Hourly spot prices (EUR/MWh, UTC index), where the price basis is the regulated
         tariff: those of tomorrow are published hours before it.
@@ -105,14 +108,12 @@ def load_history(ctx: RunContext, days: int) -> History:
         TEMPERATURE: weather_until,
         HUMIDITY: weather_until,
     }
+    operator = _operator(ctx, start, end)
+    spot = _read(ctx, [SPOT], start, end, HOUR_S)[SPOT] if basis.startswith("pvpc") else None
+    if spot is not None and len(spot.dropna()):
+        operator[SPOT] = day_matrix(spot)
     return History(
-        hourly.astype("float64"),
-        known_until,
-        (price_note, weather_note),
-        _operator(ctx, start, end),
-        _read(ctx, [SPOT], ctx.as_of - FROM_SPOT_LOOK_BACK, end, HOUR_S)[SPOT]
-        if basis.startswith("pvpc")
-        else None,
+        hourly.astype("float64"), known_until, (price_note, weather_note), operator, spot
     )
 
 
@@ -120,7 +121,7 @@ def _operator(ctx: RunContext, start: datetime, end: datetime) -> dict[str, DayM
     """Return the operators' forecasts of each day, issued by noon of the day before, if enough.
 
     An area enters with ``LEAST_OPERATOR_DAYS`` days of all its series, the neighbours only
-    beside Spain.
+    beside Spain; and days two to seven from weather forecasts, with as many.
     """
     matrices: dict[str, DayMatrix] = {}
     for area in OPERATOR_AREAS:
@@ -129,18 +130,44 @@ def _operator(ctx: RunContext, start: datetime, end: datetime) -> dict[str, DayM
         complete = len(forecasts.dropna()) >= LEAST_OPERATOR_DAYS * 24
         if complete and (matrices or area == OPERATOR_AREAS[0]):
             matrices |= operator_days(forecasts, area.lower())
+            if area == SPAIN:
+                matrices |= _further_days(ctx, forecasts, start, end)
     return matrices
+
+
+def _further_days(
+    ctx: RunContext, forecasts: pd.DataFrame, start: datetime, end: datetime
+) -> dict[str, DayMatrix]:
+    """Return load and generation of Spain by lead above 1, see ``features.weather_power``."""
+    end += timedelta(days=LONGEST_LEAD_DAYS)
+    issues: dict[Hashable, pd.DataFrame] = {
+        name: _forecasts(ctx, name, SPAIN, models, start, end)
+        for name, models in AHEAD_MODELS.items()
+    }
+    then = {name: _newest_by_noon(rows, 1) for name, rows in issues.items()}
+    made: dict[str, DayMatrix] = {}
+    if len(then[WIND_SPEED]) < LEAST_OPERATOR_DAYS * 24:
+        return made
+    for lead in range(2, LONGEST_LEAD_DAYS + 1):
+        ahead = {name: _newest_by_noon(rows, lead) for name, rows in issues.items()}
+        made |= system_ahead(forecasts, then, ahead, lead)
+    return made
 
 
 def _day_ahead(ctx: RunContext, name: str, area: str, start: datetime, end: datetime) -> pd.Series:
     """Return the newest forecasts (MW) of a series at noon of the day before, by target hour.
 
-    Those of the most trusted source that has the hour. Where none had been seen by noon,
-    the first one seen after it: operators publish before, and what is known at
-    ``ctx.as_of`` counts.
+    Those of the most trusted source that has the hour.
     """
     entry = ctx.catalogue[f"{area.lower()}_{name.replace('_mw', '_forecast_mw')}"]
     models = [FORECAST_MODELS.get(source, source) for source in entry.sources]
+    return _newest_by_noon(_forecasts(ctx, name, area, models, start, end), 1)
+
+
+def _forecasts(
+    ctx: RunContext, name: str, area: str, models: Sequence[str], start: datetime, end: datetime
+) -> pd.DataFrame:
+    """Return all issues of a series' forecasts, with the rank of ``trust`` of their model."""
     rows = ctx.store.read_forecasts(
         name,
         places=[area],
@@ -150,17 +177,24 @@ def _day_ahead(ctx: RunContext, name: str, area: str, start: datetime, end: date
         models=models,
         latest=False,
     )
+    return rows.assign(trust=rows["model"].map(list(models).index))
+
+
+def _newest_by_noon(rows: pd.DataFrame, lead: int) -> pd.Series:
+    """Return by target hour the newest forecast at noon, ``lead`` days before the day.
+
+    Where none of the next day had been seen by noon, the first one seen after it:
+    operators publish before, and what is known at ``ctx.as_of`` counts.
+    """
     day = rows["target_start"].dt.tz_convert(MADRID).dt.tz_localize(None).dt.normalize()
-    noon_before = (day - NOON_BEFORE).dt.tz_localize(MADRID)
-    trust = rows["model"].map(models.index)
-    rows = rows.assign(trust=trust)
-    is_late = rows["issued_at"] > noon_before
+    noon = (day - timedelta(days=lead - 1) - NOON_BEFORE).dt.tz_localize(MADRID)
+    is_late = rows["issued_at"] > noon
     parts = []
     for part, newest_last in ((rows[~is_late], True), (rows[is_late], False)):
         ordered = part.sort_values(["trust", "issued_at"], ascending=[False, newest_last])
         selection = ordered.drop_duplicates("target_start", keep="last")
         parts.append(selection.set_index("target_start")["p50"].sort_index())
-    forecasts: pd.Series = parts[0].combine_first(parts[1])
+    forecasts: pd.Series = parts[0].combine_first(parts[1]) if lead == 1 else parts[0]
     return forecasts
 
 

@@ -17,6 +17,7 @@ from factory_lib.domain.tariff import local_dates
 from factory_lib.errors import TooFewRows
 from factory_lib.features.days import DayMatrix, Matrix, day_matrix, lag
 from factory_lib.features.prices import RESIDUAL_LOAD, price_features
+from factory_lib.features.pvpc import pvpc_from_spot
 from factory_lib.frames import QUANTILES
 from factory_lib.models.evaluation import (
     WINDOW_DAYS,
@@ -27,7 +28,6 @@ from factory_lib.models.evaluation import (
     trailing_bands,
 )
 from factory_lib.models.forecasters import LEADS, PriceForecaster, band_of_day
-from factory_lib.models.pvpc import pvpc_from_spot
 
 PUBLISHED, CHAMPION, NAIVE, UNAVAILABLE = "published", "champion", "naive", "unavailable"
 FROM_SPOT = "from_spot"  # the regulated tariff of a day whose spot prices are published

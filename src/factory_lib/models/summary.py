@@ -96,7 +96,7 @@ def summarise_training(
     metrics: Mapping[str, int | float | str],
     tables: Mapping[str, pd.DataFrame],
     data_notes: Sequence[str],
-    price_obstacle: str,
+    obstacles: Mapping[str, str],
     run_id: str,
 ) -> JobResult:
     """Return the result of the training job.
@@ -111,27 +111,22 @@ def summarise_training(
         UTC index; ``actual``, ``forecast`` and ``naive`` score of the last tested days.
         ``confusion``: hours by actual (index) and forecast class. ``importances``: index
         feature, its ``share`` in the score model. ``price``: the price model by day ahead,
-        EUR/MWh; empty without one. ``starts``: see ``planning.start_models.score_starts``.
-        ``decisions``: one row per version, empty if they were not registered: ``alias``;
+        EUR/MWh; ``price_days``: its next day by ``evaluation.day_kinds``; ``experts``: see
+        ``PriceForecaster.experts``; empty without one. ``starts``: see
+        ``planning.start_models.score_starts``. ``decisions``: one row per version, empty if
+        they were not registered: ``alias``;
         ``error`` on the rows of the ``benchmark`` hardest to beat, and its own; the ``champion``
         before, its error on rows new to it, and ``error_on_same_hours``; ``measure``;
         ``serving``, the champion now, empty where the rule or the naive forecast serves.
-    data_notes, price_obstacle, run_id
-        Provenance of the hours; the reason why there is no price model; MLflow's run.
+    data_notes, obstacles, run_id
+        Provenance of the hours; the reasons why there is no model of ``price`` or
+        ``score``, else empty; MLflow's run.
     """
     decisions = tables["decisions"].reindex(columns=["model", "alias", "serving"])
     promoted = decisions.loc[decisions["alias"] == registry.CHAMPION, "model"].tolist()
     without = decisions.loc[decisions["serving"] == "", "model"].tolist()
-    notes = [
-        *data_notes,
-        f"Trained on {metrics['train_rows']:,} pairs of issue time and hour ahead, "
-        f"{metrics['data_from']} to {metrics['data_until']}.",
-        "Same hour yesterday is given even where the issue time did not know it yet.",
-        *_starts_notes(tables["starts"]),
-    ]
+    notes = [*data_notes, *_data_notes(metrics, obstacles), *_starts_notes(tables["starts"])]
     names = ", ".join(promoted)
-    if price_obstacle:
-        notes.append(f"No price model yet, the naive forecast serves: {price_obstacle}")
     return JobResult(
         status="warn" if without else "ok",
         summary=_training_summary(metrics, promoted, without, registered=len(decisions) > 0),
@@ -139,6 +134,22 @@ def summarise_training(
         tables=tables,
         notes=tuple(notes),
     )
+
+
+def _data_notes(metrics: Mapping[str, Any], obstacles: Mapping[str, str]) -> list[str]:
+    """Return the data of the score's models, and the reasons why a model is missing."""
+    notes = []
+    if obstacles["score"]:
+        notes.append(f"No model of the score yet, the rule serves: {obstacles['score']}")
+    else:
+        notes += [
+            f"Trained on {metrics['train_rows']:,} pairs of issue time and hour ahead, "
+            f"{metrics['data_from']} to {metrics['data_until']}.",
+            "Same hour yesterday is given even where the issue time did not know it yet.",
+        ]
+    if obstacles["price"]:
+        notes.append(f"No price model yet, the naive forecast serves: {obstacles['price']}")
+    return notes
 
 
 def _starts_notes(starts: pd.DataFrame) -> list[str]:
@@ -179,6 +190,8 @@ def _training_summary(
     decision = " ".join(parts) or "The champions stay."
     if not registered:
         decision = "A replay registers no model."
+    if "mae" not in metrics:
+        return f"Next 24 hours: {price}no model of the score yet. {decision}"
     return (
         f"Next 24 hours: {price}score {metrics['mae']:.1f} points off, the same hour yesterday "
         f"{metrics['naive_mae']:.1f} (rMAE {metrics['rmae']:.2f}); outdoor index right in "
@@ -188,12 +201,15 @@ def _training_summary(
     )
 
 
-def summarise_prediction(prediction: Prediction, advice: pd.DataFrame) -> JobResult:
+def summarise_prediction(
+    prediction: Prediction, advice: pd.DataFrame, regret: pd.DataFrame | None = None
+) -> JobResult:
     """Return the result of the prediction job.
 
     Tables: ``hourly``, ``slots`` and ``verification`` of the prediction; ``advice``, the
-    start of a batch by working hour (``planning.recommendation``); ``starts_ahead`` and
-    ``blocks``, see there;
+    start of a batch by working hour (``planning.recommendation``); ``regret``, the euros
+    that past errors cost (``planning.forecast_regret``); ``starts_ahead`` and ``blocks``,
+    see there;
     ``price_chart`` and ``score_chart``, as ``views.learning_charts.forecast`` draws them.
     """
     hourly = prediction.hourly
@@ -216,13 +232,33 @@ def summarise_prediction(prediction: Prediction, advice: pd.DataFrame) -> JobRes
             "starts_ahead": starts_ahead(advice),
             "blocks": blocks(hourly, prediction.band),
             "verification": prediction.verification,
+            "regret": pd.DataFrame() if regret is None else regret,
             "price_chart": price_chart.assign(
                 actual=slots[PRICE].where(slots["tier"] == PUBLISHED)
             ),
             "score_chart": score_chart.set_axis(list(QUANTILES), axis=1),
         },
-        notes=(*_prediction_notes(prediction), *drifts),
+        notes=(*_prediction_notes(prediction), *_regret_notes(hourly, regret), *drifts),
     )
+
+
+def _regret_notes(hourly: pd.DataFrame, regret: pd.DataFrame | None) -> list[str]:
+    """Return what the errors of past forecasts cost, and whether one of tomorrow can."""
+    notes = []
+    if regret is not None and len(regret):
+        mean = regret[["mae", "regret_eur", "naive_regret_eur"]].mean()
+        notes.append(
+            f"Starts chosen before publication, {len(regret)} days: the forecast was "
+            f"{mean['mae']:.1f} EUR/MWh off, which cost a batch {mean['regret_eur']:.2f} EUR, "
+            f"the naive forecast {mean['naive_regret_eur']:.2f} EUR."
+        )
+    local_day = pd.DatetimeIndex(hourly.index).tz_convert(MADRID).normalize()
+    tomorrow = hourly["tier"][local_day == local_day[0] + pd.Timedelta(days=1)]
+    if len(tomorrow) and (tomorrow == PUBLISHED).all():
+        notes.append(
+            "Tomorrow's prices are published: errors of the forecast mean nothing for tomorrow."
+        )
+    return notes
 
 
 def _prediction_summary(hourly: pd.DataFrame, advice: pd.DataFrame, drifts: Sequence[str]) -> str:

@@ -6,10 +6,10 @@ rules applied to the forecasts of price and weather, which serve where no versio
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -35,6 +35,15 @@ WEATHER_DAYS = 365  # training data of the weather models behind the rule
 FEWEST_DAYS = 7  # of issue, unknown to the champion: with fewer it is not replaced
 FEWEST_DAYS_TO_RETIRE = 28  # a bad week is no reason to go back to the benchmark
 PRICE_ISSUE_TIME = timedelta(hours=12)  # local time of day: when a price forecast counts as issued
+_ERRORS = ("days", "mae", "naive_mae", "rmae_best")
+# Tables of a training without prices of enough days, or without weather.
+_EMPTY = {
+    **dict.fromkeys(("scores", "fold_mae", "example", "confusion", "tested"), pd.DataFrame()),
+    "importances": pd.DataFrame({"share": []}, index=pd.Index([], name="feature", dtype="str")),
+    "price": pd.DataFrame(columns=["day_ahead", *_ERRORS]),
+    "price_days": pd.DataFrame(columns=["kind", *_ERRORS]),
+    "experts": pd.DataFrame(columns=["day_ahead", "expert", "weight", "error", "worth"]),
+}
 _WORDS = {True: "better", False: "not better"}
 _ALIASES = {True: registry.CHAMPION, False: registry.CHALLENGER}
 _CANDIDATES = {
@@ -60,39 +69,36 @@ def train_models(
     Raises
     ------
     TooFewRows
-        If too few hours have price, weather and the price band's history.
+        If neither days of prices nor hours with price and weather are enough for a model.
     """
-    examples = _examples(ctx, history)
     prices = whole_days(history.hourly[PRICE])
-    price, obstacle = _price(ctx, prices, history.operator)
-    tested = _tested(ctx, history, examples, price, prices)
-    questions = scores.slices(tested)
-    headline = questions[scores.HEADLINE]
-    forests = Forests.fit(examples, ctx.settings.training.seed)
-    models: dict[str, Any] = {SCORE: forests.score, OUTDOOR_CLASS: forests.outdoor_index_class}
-    evaluations = [evaluate_score_model(name, headline, examples) for name in models]
-    tables = _tables(questions, examples, forests)
-    for name, fitted, losses in _own_price(ctx, price, prices, history.operator):
-        models[name] = price
-        evaluations.append(fitted)
-        tables["price"] = losses
+    price, no_price = _price(ctx, prices, history.operator)
+    is_own = price is not None and ctx.settings.has_market
+    examples, no_score = _examples(ctx, history, needed=not is_own)
+    part = _train(ctx, history, examples, price, prices)
+    tables = part.tables
+    if examples is None:
+        hooks = Hooks()
     judge = hooks.judge or _no_starts
     tables["starts"] = judge(ctx, history, price, prices)
-    metrics = {**_metrics(examples, headline, tables), **hashes}
-    files = {"metrics.csv": tables["scores"], "price.csv": tables["price"], "tested.csv": tested}
+    metrics = {**_metrics(examples, tables), **hashes}
+    files = {"metrics": tables["scores"], "price": tables["price"], "tested": tables["tested"]}
     logged = registry.log(
         ctx,
         name=f"training {ctx.as_of:%Y-%m-%d %H:%MZ}",
         params=_params(ctx, examples),
         metrics=metrics,
-        models=models if keep else {},
+        models=part.models if keep else {},
         tags={**_tags(ctx, history), **hashes},
-        artifacts={name: table.to_csv(index=False) for name, table in files.items()},
+        artifacts={f"{name}.csv": table.to_csv(index=False) for name, table in files.items()},
         figures=hooks.draw(tables) if hooks.draw else {},
     )
-    decisions = [decide(ctx, each, logged.versions[each.model]) for each in evaluations if keep]
+    del tables["tested"]  # every row: the run has them
+    evaluations = part.evaluations if keep else []
+    decisions = [decide(ctx, each, logged.versions[each.model]) for each in evaluations]
     tables["decisions"] = pd.DataFrame(decisions)
-    return summarise_training(metrics, tables, history.notes, obstacle, logged.run_id)
+    obstacles = {"price": no_price, "score": no_score}
+    return summarise_training(metrics, tables, history.notes, obstacles, logged.run_id)
 
 
 def _tags(ctx: RunContext, history: History) -> dict[str, str]:
@@ -107,13 +113,76 @@ def _tags(ctx: RunContext, history: History) -> dict[str, str]:
     }
 
 
-def _examples(ctx: RunContext, history: History) -> Examples:
-    needed = ctx.settings.training.minimum_rows
+class _Part(NamedTuple):
+    """Models of a training, made of prices, or of prices and weather together."""
+
+    models: dict[str, Any]
+    evaluations: list["CandidateEvaluation"]
+    tables: dict[str, pd.DataFrame]
+
+    def with_other(self, other: "_Part") -> "_Part":
+        """Return both together."""
+        evaluations = self.evaluations + other.evaluations
+        return _Part(self.models | other.models, evaluations, self.tables | other.tables)
+
+
+def _train(
+    ctx: RunContext,
+    history: History,
+    examples: Examples | None,
+    price: PriceForecaster | None,
+    prices: DayMatrix | None,
+) -> _Part:
+    part = _Part({}, [], dict(_EMPTY))
+    if examples:
+        part = part.with_other(_forests_part(ctx, history, examples, price, prices))
+    if price and prices and ctx.settings.has_market:
+        part = part.with_other(_price_part(ctx, history, price, prices))
+    return part
+
+
+def _price_part(
+    ctx: RunContext, history: History, price: PriceForecaster, prices: DayMatrix
+) -> _Part:
+    model = price_model(ctx)
+    evaluation = evaluate_price_model(model, price, prices, history.operator)
+    losses = price.losses(prices, history.operator)
+    by_day = _errors_by(losses, "lead")
+    tables = {
+        "price": by_day.rename(columns={"lead": "day_ahead"}),
+        "price_days": _errors_by(losses[losses["lead"] == 1], "kind"),
+        "experts": price.experts(),
+    }
+    return _Part({model: price}, [evaluation], tables)
+
+
+def _forests_part(
+    ctx: RunContext,
+    history: History,
+    examples: Examples,
+    price: PriceForecaster | None,
+    prices: DayMatrix | None,
+) -> _Part:
+    tested = _tested(ctx, history, examples, price, prices)
+    questions = scores.slices(tested)
+    headline = questions[scores.HEADLINE]
+    forests = Forests.fit(examples, ctx.settings.training.seed)
+    models = {SCORE: forests.score, OUTDOOR_CLASS: forests.outdoor_index_class}
+    evaluations = [evaluate_score_model(name, headline, examples) for name in models]
+    return _Part(models, evaluations, {"tested": tested, **_tables(questions, examples, forests)})
+
+
+def _examples(ctx: RunContext, history: History, *, needed: bool) -> tuple[Examples | None, str]:
+    """Return the examples of score and outdoor index, or the reason why there are too few."""
+    least = ctx.settings.training.minimum_rows
     first = history.hourly.index[0].to_pydatetime() + timedelta(days=BAND_DAYS)
     examples = scores.build_examples(history, first, ctx.as_of)
-    if len(examples) < needed:
-        raise TooFewRows("Training", len(examples), needed)
-    return examples
+    if len(examples) >= least:
+        return examples, ""
+    too_few = TooFewRows("Training", len(examples), least)
+    if needed:
+        raise too_few
+    return None, str(too_few)
 
 
 def _price(
@@ -128,19 +197,6 @@ def _price(
         return PriceForecaster().fit(prices, operator, jobs=os.cpu_count()), ""
     except TooFewRows as error:
         return None, str(error)
-
-
-def _own_price(
-    ctx: RunContext,
-    price: PriceForecaster | None,
-    prices: DayMatrix | None,
-    operator: Mapping[str, DayMatrix],
-) -> Iterator[tuple[str, "CandidateEvaluation", pd.DataFrame]]:
-    """Yield name, evaluation and errors by lead of the price model, where it is this site's."""
-    if price and prices and ctx.settings.has_market:
-        name = price_model(ctx)
-        evaluation = evaluate_price_model(name, price, prices, operator)
-        yield name, evaluation, _by_lead(price.losses(prices, operator))
 
 
 def _tested(
@@ -168,7 +224,7 @@ def _tested(
     return tested.join(by_rule[["score", "outdoor_index_class"]].add_suffix("_rule"))
 
 
-def _params(ctx: RunContext, examples: Examples) -> dict[str, Any]:
+def _params(ctx: RunContext, examples: Examples | None) -> dict[str, Any]:
     settings = ctx.settings.training
     return {
         **scores.FOREST,
@@ -176,7 +232,7 @@ def _params(ctx: RunContext, examples: Examples) -> dict[str, Any]:
         "seed": settings.seed,
         "folds": settings.folds,
         "issued_local": f"{scores.BEFORE:%H:%M} {scores.AFTER:%H:%M}",
-        "features": ", ".join(examples.x.columns),
+        "features": ", ".join(examples.x.columns) if examples else "",
         "price_basis": ctx.settings.tariff.price_basis,
         "profile": ctx.settings.profile,
         "as_of": ctx.as_of.isoformat(),
@@ -184,17 +240,19 @@ def _params(ctx: RunContext, examples: Examples) -> dict[str, Any]:
 
 
 def _metrics(
-    examples: Examples, headline: pd.DataFrame, tables: Mapping[str, pd.DataFrame]
+    examples: Examples | None, tables: Mapping[str, pd.DataFrame]
 ) -> dict[str, int | float | str]:
-    evaluated = scores.evaluate(headline).items()
-    targets = examples.rows["target_start"]
-    metrics: dict[str, int | float | str] = {
-        **{name: round(value, 4) for name, value in evaluated if name != "hours"},
-        "train_rows": len(examples),
-        "test_rows": len(headline),
-        "data_from": f"{targets.min():%Y-%m-%d}",
-        "data_until": f"{targets.max():%Y-%m-%d}",
-    }
+    metrics: dict[str, int | float | str] = {}
+    if examples:
+        headline = scores.slices(tables["tested"])[scores.HEADLINE]
+        targets = examples.rows["target_start"]
+        metrics = {name: round(value, 4) for name, value in scores.evaluate(headline).items()}
+        metrics |= {
+            "train_rows": len(examples),
+            "test_rows": int(metrics.pop("hours")),
+            "data_from": f"{targets.min():%Y-%m-%d}",
+            "data_until": f"{targets.max():%Y-%m-%d}",
+        }
     price = tables["price"]
     if len(price):
         day_ahead = price[["mae", "naive_mae", "rmae_best"]].iloc[0].round(4)
@@ -217,7 +275,6 @@ def _tables(
         "example": scores.last_days(headline),
         "confusion": scores.confusion_table(headline),
         "importances": pd.DataFrame({"share": share}, index=examples.x.columns.rename("feature")),
-        "price": pd.DataFrame(columns=["day_ahead", "days", "mae", "naive_mae", "rmae_best"]),
     }
 
 
@@ -225,13 +282,13 @@ def _no_starts(*_: Any) -> pd.DataFrame:
     return pd.DataFrame()
 
 
-def _by_lead(losses: pd.DataFrame) -> pd.DataFrame:
+def _errors_by(losses: pd.DataFrame, column: str) -> pd.DataFrame:
     """Return the price model's errors (EUR/MWh) on the held-out weeks, beside the naive ones."""
-    table = losses.groupby("lead").agg(
+    table = losses.groupby(column).agg(
         days=("issue_day", "nunique"), mae=("model", "mean"), naive_mae=("naive", "mean")
     )
     table["rmae_best"] = table["mae"] / table["naive_mae"]
-    return table.rename_axis("day_ahead").reset_index()
+    return table.reset_index()
 
 
 @dataclass(frozen=True)

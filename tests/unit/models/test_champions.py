@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from factory_lib import lab
 from factory_lib.analysis.price_backtest import log_backtest
 from factory_lib.context import RunContext
 from factory_lib.errors import ModelIncompatible
 from factory_lib.features.days import DayMatrix, to_slots
 from factory_lib.models import history as histories
-from factory_lib.models import prediction, price_forecast, registry
+from factory_lib.models import prediction, price_forecast, registry, retrain_trigger
 from factory_lib.models.forecasters import ForecasterConfig, PriceForecaster
 from factory_lib.models.price_forecast import whole_days
 from factory_lib.models.summary import summarise_prediction
@@ -170,7 +171,12 @@ def test_a_champion_behind_the_naive_forecast_is_retired_and_can_be_restored(
     assert registry.load_version(works, NAME).number == first.version
 
 
-def store_operator_forecasts(ctx, days, model, place="ES", value=100.0, hours_late=0):
+OPERATOR = ("load_mw", "wind_mw", "solar_mw")
+
+
+def store_operator_forecasts(
+    ctx, days, model, place="ES", value=100.0, hours_late=0, names=OPERATOR
+):
     """Store load, wind and sun of whole days, as issued at 11:00 of the day before or later."""
     starts = pd.DatetimeIndex(pd.concat([to_slots(day, np.zeros(24)) for day in days]).index)
     issued = (
@@ -187,7 +193,7 @@ def store_operator_forecasts(ctx, days, model, place="ES", value=100.0, hours_la
         "p90": np.nan,
         "tier": "provider",
     }
-    for name in ("load_mw", "wind_mw", "solar_mw"):
+    for name in names:
         ctx.store.write_forecasts(pd.DataFrame({"series": name, **frame}), run_id="test")
 
 
@@ -195,6 +201,23 @@ def store_operator_forecasts(ctx, days, model, place="ES", value=100.0, hours_la
 def test_the_forecasts_of_any_source_of_the_catalogue_are_inputs(works, market, model):
     store_operator_forecasts(works, market.days[-63:].tolist(), model)
     assert "residual_load_mw" in histories.load_history(works, 70).operator
+
+
+def test_weather_forecast_ahead_gives_wind_and_load_of_days_two_to_seven(ctx, market):
+    days = market.days[-100:].tolist()
+    store_operator_forecasts(ctx, days, "ree")
+    for lead in (1, 3):  # of day two nothing newer than day three's is stored
+        late = -24 * (lead - 1)
+        names = ("wind_speed_100m_ms", "solar_radiation_wm2")
+        store_operator_forecasts(ctx, days, "open_meteo", "ES", 8.0, late, names)
+    operator = histories.load_history(replace(ctx, as_of=NOON), 300).operator
+    ahead = {name for name in operator if name.endswith("_ahead")}
+    quantities = ("residual_load_mw", "load_mw", "wind_mw")
+    assert ahead == {f"{name}_{lead}d_ahead" for name in quantities for lead in (2, 3)}
+    wind = operator["wind_mw_3d_ahead"]
+    assert wind.grid[wind.row("2024-02-20")] == pytest.approx(100.0, rel=0.01)
+    assert np.isfinite(wind.grid[wind.row("2024-02-23")]).all(), "issued at noon of the 20th"
+    assert wind.days[-1] == np.datetime64("2024-02-23")
 
 
 def test_what_was_first_seen_after_noon_counts_from_then_on(works, market):
@@ -326,3 +349,24 @@ def test_it_is_served_with_them_and_without_them_naive_says_why(
 def without_expert_errors(forecaster: PriceForecaster, state: dict[str, object]) -> None:
     """Load as from a file of earlier code."""
     vars(forecaster).update({k: v for k, v in state.items() if k != "expert_errors_"})
+
+
+def test_prices_without_weather_make_a_price_model_and_no_score(works, small, monkeypatch):
+    fit = PriceForecaster.fit
+
+    def fit_two_leads(self, prices, exogenous=None, *, jobs=None):
+        self.config, self.leads = small, (1, 2)
+        return fit(self, prices, exogenous, jobs=1)
+
+    monkeypatch.setattr(PriceForecaster, "fit", fit_two_leads)
+    result = retrain_trigger.train(works, force=True, draw=lab.training_charts)
+    assert result.metrics["promoted"] in ("", NAME)
+    assert len(result["price"]) == 2
+    assert len(result["experts"]) == 2 * 4
+    assert result["decisions"]["model"].tolist() == [NAME]
+    assert result["scores"].empty
+    assert "price of tomorrow" in result.summary
+    assert any("No model of the score yet" in note for note in result.notes)
+    again = retrain_trigger.train(works)
+    assert again.metrics["skipped"]
+    assert "No chart" in lab.training_charts(again.tables)["importances.png"]

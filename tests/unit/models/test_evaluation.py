@@ -6,6 +6,7 @@ import pytest
 
 from factory_lib.models.evaluation import (
     coverage,
+    day_kinds,
     diebold_mariano,
     mean_absolute_error,
     saving_share,
@@ -97,3 +98,19 @@ def test_losses_that_persist_for_days_count_as_fewer():
     persistent = np.repeat(single[:60], 5)
     shuffled = rng.permutation(persistent)
     assert diebold_mariano(persistent, np.zeros(300)) > diebold_mariano(shuffled, np.zeros(300))
+
+
+def test_days_with_a_spike_or_negative_prices_stand_apart():
+    prices = np.full((40, 24), 50.0)
+    prices[35, 20] = 90.0
+    prices[36, 20] = 70.0
+    prices[37, 12] = -0.5
+    prices[38] = np.nan
+    assert day_kinds(prices)[34:].tolist() == [
+        "usual",
+        "spike",
+        "usual",
+        "negative",
+        "usual",
+        "usual",
+    ]

@@ -12,6 +12,7 @@ from sklearn.base import clone
 
 from factory_lib.analysis.price_backtest import backtest_prices
 from factory_lib.clock import day_start, slots_in_day
+from factory_lib.domain.tariff import tariff_holidays
 from factory_lib.errors import TooFewRows
 from factory_lib.features.days import DayMatrix
 from factory_lib.models import registry
@@ -143,3 +144,40 @@ def test_a_day_without_the_load_is_forecast_from_prices_alone(market, small):
     error = {"sighted": sighted, "blind": blind["p50"].to_numpy()}
     mae = {name: np.abs(forecast - actual).mean() for name, forecast in error.items()}
     assert mae["sighted"] < 0.7 * mae["blind"]
+
+
+def test_each_expert_has_a_weight_and_is_worth_what_the_mixture_loses_without_it(market, fitted):
+    experts = fitted.experts()
+    assert "supply curve" not in set(experts["expert"]), "it slept: no load was given"
+    for _, own in experts.groupby("day_ahead"):
+        assert own["weight"].sum() == pytest.approx(1)
+        assert len(own) == 4
+    poor = experts.sort_values("error").iloc[-1]
+    assert poor["weight"] < experts["weight"].max()
+    spoiled = {lead: errors.copy() for lead, errors in fitted.expert_errors_.items()}
+    spoiled[1][0] *= 20.0
+    changed = PriceForecaster(fitted.config, fitted.leads)
+    changed.models_, changed.expert_errors_ = fitted.models_, spoiled
+    first = changed.experts().iloc[0]
+    assert first["weight"] < 0.01 < experts.iloc[0]["weight"]
+    assert first["worth"] < 0 < first["error"] - 5
+
+
+def test_a_tariff_is_forecast_from_the_spot_too(market, small):
+    """Tolls of weekdays and a slope on the spot, which alone is known before the summer."""
+    free = [day.weekday() > 4 or day in tariff_holidays(day.year) for day in market.days.tolist()]
+    tolls = np.where(np.array(free)[:, None], 15.0, np.linspace(20, 120, 24))
+    since = market.row("2023-07-01")
+    tariff = DayMatrix(market.days[since:], (0.8 * market.grid + tolls)[since:])
+    known = tariff.until("2024-02-10")
+    spot = {"spot_eur_mwh": market}
+    made = PriceForecaster(small, leads=(1, 7)).fit(known, spot)
+    experts = made.experts()
+    from_spot = experts["expert"].str.endswith("from the spot")
+    assert from_spot.sum() == len(experts) / 2
+    assert experts[from_spot]["weight"].sum() > experts[~from_spot]["weight"].sum()
+    forecast = made.predict(known, spot)
+    later = DayMatrix(market.days, market.grid.copy())
+    later.grid[market.row("2024-02-11") :] += 50.0
+    pd.testing.assert_frame_equal(made.predict(known, {"spot_eur_mwh": later}), forecast)
+    assert made.predict(known)["p50"].notna().all(), "without it, the tariff's own experts serve"

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from factory_lib.analysis.price_backtest import backtest_prices
+from factory_lib.analysis.price_backtest import NEEDED_DAYS, backtest_prices, days_within
 from factory_lib.errors import TooFewRows
 from factory_lib.features.days import DayMatrix
 
@@ -63,3 +63,17 @@ def test_a_history_too_short_to_calibrate_on_is_refused(market, small):
         backtest_prices(
             market, market.days[100].item(), market.days[110].item(), config=small, leads=(1,)
         )
+
+
+def test_a_window_is_as_long_as_the_time_allows(market):
+    assert days_within(market, 1e-6, 4, 56) == 7
+    assert days_within(market, 1e6, 1, 56) == len(market.days) - NEEDED_DAYS
+
+
+def test_another_phase_refits_on_other_days(market, small):
+    first, second = (
+        backtest_prices(market, FIRST, LAST, config=small, leads=(1,), phase=phase)
+        for phase in (0.0, 0.5)
+    )
+    assert first["start"].equals(second["start"])
+    assert not np.allclose(first["p50"], second["p50"])

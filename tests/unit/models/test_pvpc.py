@@ -6,8 +6,8 @@ import pytest
 
 from factory_lib.clock import day_start
 from factory_lib.features.days import DayMatrix, to_slots, weekdays
+from factory_lib.features.pvpc import pvpc_from_spot
 from factory_lib.models.price_forecast import FROM_SPOT, forecast_prices
-from factory_lib.models.pvpc import pvpc_from_spot
 
 DAYS = np.arange("2024-01-08", "2024-05-20", dtype="datetime64[D]")
 TOLLS = np.where((np.arange(24) >= 10) & (np.arange(24) < 22), 90.0, 30.0)

@@ -146,7 +146,9 @@ def notes_of(starts: pd.DataFrame) -> str:
     numbers |= {"persistence_accuracy": 0.5, "majority_accuracy": 0.4}
     metrics = {**numbers, "data_from": "2026-01-01", "data_until": "2026-02-01"}
     tables = {"decisions": pd.DataFrame(), "starts": starts}
-    return " ".join(summarise_training(metrics, tables, [], "", "run").notes)
+    return " ".join(
+        summarise_training(metrics, tables, [], {"price": "", "score": ""}, "run").notes
+    )
 
 
 @pytest.mark.parametrize(
