@@ -101,9 +101,9 @@ def test_predictions_are_made_and_verified_on_every_day(lived: Lived, at: str) -
     record = lived.of(at, "ml_predictions")
     assert record["status"] == "ok"
     page = (Path(record["folder"]) / "report.html").read_text(encoding="utf-8")
-    (table,) = re.findall(rf"<table><caption>{VERIFICATION}.*?</table>", page, re.DOTALL)
+    (table,) = re.findall(rf"<p class=.caption.>{VERIFICATION}.*?</table>", page, re.DOTALL)
     assert "<td" in table
-    assert "spot_eur_mwh" in table
+    assert 'title="spot_eur_mwh"' in table
 
 
 def test_each_day_has_its_plan_and_batches_keep_their_numbers(lived: Lived) -> None:

@@ -82,7 +82,7 @@ class Chart(Figure):
         What it shows, in one sentence, for those who do not see it.
     """
 
-    finding = ""
+    finding = "There is nothing to show."
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         title = self.axes[0].get_title(loc="left")

@@ -109,11 +109,12 @@ def distribution(values: pd.Series, by_hour: pd.DataFrame, *, unit: str, title: 
             panels[1].set_xlabel("local hour")
             panels[1].set_ylabel(unit)
             legend(panels[1])
-        low, high = finite.quantile([0.1, 0.9])
-        figure.finding = (
-            f"Eight of ten values lie between {low:.0f} and {high:.0f} {unit}, "
-            f"the middle one is {finite.median():.0f}."
-        )
+        if len(finite):
+            low, high = finite.quantile([0.1, 0.9])
+            figure.finding = (
+                f"Eight of ten values lie between {low:.0f} and {high:.0f} {unit}, "
+                f"the middle one is {finite.median():.0f}."
+            )
     return figure
 
 

@@ -309,6 +309,22 @@ CLASSES = ["Optimal", "Moderate", "Reduced", "Halt Production"]
         pytest.param(
             lambda: learning_charts.importances({"a": 0.5, "b": 0.2}, "t"), id="importances"
         ),
+        pytest.param(
+            lambda: series_charts.lines(pd.DataFrame({"spot_eur_mwh": 2.0}, index=HOURS), "t"),
+            id="lines",
+        ),
+        pytest.param(
+            lambda: series_charts.distribution(
+                pd.Series(np.arange(48.0)), pd.DataFrame(), unit="u", title="t"
+            ),
+            id="distribution",
+        ),
+        pytest.param(
+            lambda: series_charts.months_by_hour(
+                pd.DataFrame({("conching", "Jan"): [0.1] * 24, ("conching", "Jul"): 0.9}), "t"
+            ),
+            id="months",
+        ),
         pytest.param(lambda: plan_charts.gantt(STAGES, PRICES), id="gantt"),
         pytest.param(lambda: plan_charts.power(LOADS, 150.0), id="power"),
         pytest.param(
@@ -335,6 +351,12 @@ def test_charts_can_be_drawn(figure: Any) -> None:
     assert not re.search(r":\s*#[0-9a-f]{6}", shown), "every colour is the palette's"
     assert "font-family" not in shown
     assert "DejaVu" not in shown
+
+
+def test_where_there_is_no_value_a_chart_says_so() -> None:
+    none = pd.Series([], dtype=float)
+    figure = series_charts.distribution(none, pd.DataFrame(), unit="u", title="t")
+    assert figure.finding == "There is nothing to show."
 
 
 def test_every_candidate_of_a_fold_has_a_line_of_its_own() -> None:
