@@ -188,6 +188,7 @@ def _price(
     cadences: tuple[Cadence, ...],
     sources: tuple[str, ...],
     since: datetime,
+    ree_at: time,
 ) -> Series:
     return Series(
         name,
@@ -200,6 +201,7 @@ def _price(
         {Kind.OBSERVED: DayAhead(at)},
         sources,
         since,
+        publication_by_source={"ree": DayAhead(ree_at)},
     )
 
 
@@ -341,6 +343,7 @@ _ENTRIES = (
         (Cadence(ALWAYS, HOUR_S), Cadence(QUARTERS_SINCE, QUARTER_S)),
         ("omie", "ree", "esios", "entsoe"),
         ALWAYS,
+        time(14, 17),  # of REData's own `last-update`, later than the market operator
     ),
     _price(
         "pvpc_eur_mwh",
@@ -349,6 +352,7 @@ _ENTRIES = (
         HOURLY,
         ("ree", "esios"),
         _PVPC_SINCE,
+        time(20, 46),
     ),
     Series(
         "load_mw",

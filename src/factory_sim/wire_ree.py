@@ -26,7 +26,7 @@ from factory_sim.exchange import Answer, Ask, Provider, as_html, as_json, number
 from factory_sim.noise import Floats, Ints, floats
 
 LONGEST = timedelta(days=31)
-PUBLISHED = {"spot_eur_mwh": time(13, 45), "pvpc_eur_mwh": time(20, 20)}
+PUBLISHED = {"spot_eur_mwh": time(14, 17), "pvpc_eur_mwh": time(20, 46)}
 _IDS = {"pvpc_eur_mwh": "1001", "spot_eur_mwh": "600"}
 _WORDS = {"pvpc_eur_mwh": "PVPC", "spot_eur_mwh": "Precio mercado spot"}
 _COLOURS = {"pvpc_eur_mwh": "#ffcf09", "spot_eur_mwh": "#1fd5fe"}

@@ -73,6 +73,8 @@ def check(
     reasons = _impossible(rows, retrieved_at + timedelta(days=rules.ahead_days), catalogue)
     possible = rows[reasons == ""]
     reasons[reasons == ""] = doubts.file_reasons(possible, rules, catalogue)
+    exchanged = rows["member"].isin(doubts.exchanged_members(table)).to_numpy()
+    reasons[(reasons == "") & exchanged] = doubts.EXCHANGED
     forecasts, doubtful = _checked_forecasts(reading.forecasts, rules, catalogue)
     good = rows[reasons == ""].reset_index(drop=True)
     frozen = _frozen(table.drop_duplicates(_IDENTITY), rules.frozen_h)
@@ -108,13 +110,14 @@ def _checked_forecasts(
     forecasts: pd.DataFrame | None, rules: QualitySettings, catalogue: Catalogue
 ) -> tuple[pd.DataFrame | None, pd.DataFrame]:
     """Return the forecasts that can be meant, and the others as rejected values."""
-    if forecasts is None:
-        return None, rejection_table(())
+    if forecasts is None or forecasts.empty:
+        return forecasts, rejection_table(())
     rows = forecasts.rename(columns={"target_start": "start", "p50": "value"}).assign(line=0)
     # the rules know a quantity by its series of forecasts
     named = rows.assign(series=rows["place"].str.lower() + "_" + rows["series"])
     named["series"] = named["series"].str.replace("_mw", "_forecast_mw", regex=False)
     reasons = doubts.file_reasons(named, rules, catalogue)
+    reasons[rows["member"].isin(doubts.exchanged_members(rows)).to_numpy()] = doubts.EXCHANGED
     wrong = reasons != ""
     return forecasts[~wrong].reset_index(drop=True), _offending(rows[wrong], reasons[wrong])
 

@@ -17,6 +17,8 @@ Reasons = np.ndarray
 DARK_HOURS_UTC = (22, 23, 0, 1, 2)  # between Brest and Almería the sun never shines then
 FEWEST_NIGHTS = 48  # values of one series by night, before a share of them says anything
 LAST_MONTH = 12  # days after it cannot be exchanged with a month
+FEWEST_DAYS = 14  # dates of a file, before their order says anything
+EXCHANGED = "its dates follow each other with day and month exchanged only"
 FEWEST_MIDNIGHTS = 60  # of half a year: fewer vary by chance
 
 
@@ -114,6 +116,36 @@ def meter_unit(
 
 
 FILE_RULES: tuple[FileRule, ...] = (sun_at_night, day_and_month, lone_october_hour, meter_unit)
+
+
+def exchanged_members(table: pd.DataFrame) -> set[str]:
+    """Return the members whose dates follow each other with day and month exchanged only.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``member, place, line, start``: the lines of files, whose order is as they were
+        written.
+    """
+    found = set()
+    for (member, _), part in table.sort_values("line", kind="stable").groupby(["member", "place"]):
+        for zone in ("UTC", MADRID):
+            days = part["start"].dt.tz_convert(zone).dt.tz_localize(None).dt.normalize()
+            changes = days[days != days.shift()]
+            if len(changes) > FEWEST_DAYS and _follow(_exchanged(changes)) > _follow(changes) + 0.2:
+                found.add(str(member))
+    return found
+
+
+def _exchanged(days: pd.Series) -> pd.Series:
+    parts = {"year": days.dt.year, "month": days.dt.day, "day": days.dt.month}
+    return pd.to_datetime(pd.DataFrame(parts), errors="coerce").fillna(days)
+
+
+def _follow(days: pd.Series) -> float:
+    """Return the share of dates that are one day after, or before, that above them."""
+    steps = days.diff().dt.days.iloc[1:]
+    return float(max((steps == 1).mean(), (steps == -1).mean()))
 
 
 def between_days(days: np.ndarray) -> np.ndarray:

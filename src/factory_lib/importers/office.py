@@ -16,6 +16,7 @@ import pandas as pd
 
 from factory_lib.errors import ImportFileError
 from factory_lib.importers.files import Member
+from factory_lib.importers.reading import cut_short
 from factory_lib.sources.parsing import with_decimal_points
 
 SEPARATORS = ";\t,|"
@@ -144,8 +145,8 @@ def read_table(member: Member, headings: Mapping[str, str] = NO_HEADINGS) -> Tab
     Raises
     ------
     ImportFileError
-        If a line has more values than columns, a column mixes decimal signs, or day and
-        month seem exchanged.
+        If the file ends within a line, a line has more values than columns, a column mixes
+        decimal signs, or day and month seem exchanged.
     """
     text = decoded(member.data).replace("\r\n", "\n").replace("\r", "\n")
     lines = text.split("\n")
@@ -153,6 +154,9 @@ def read_table(member: Member, headings: Mapping[str, str] = NO_HEADINGS) -> Tab
     if header is None:
         return None
     position, separator, columns = header
+    if not text.endswith("\n") and cut_short(lines[-2:], separator):
+        problem = f"ends within line {len(lines)}: it was cut"
+        raise ImportFileError(member.label, problem, next_step="Save or copy it once more.")
     texts = _cells(member, lines[position + 1 :], separator, len(columns), position + 2)
     notes: list[str] = []
     frame = pd.DataFrame(index=texts.index)

@@ -91,10 +91,10 @@ def _forecast(start: pd.Series, series: str, values: np.ndarray) -> pd.DataFrame
             "place": "ES",
             "model": "ree",
             "issued_at": issued_on_the_day_before(targets, ISSUED_AT),
-            "target_start": targets.to_numpy(),
+            "target_start": targets,
             "resolution_s": HOUR_S,
             "p10": np.nan,
-            "p50": values[usable],
+            "p50": pd.Series(values[usable], targets.index),
             "p90": np.nan,
             "tier": ARCHIVE_TIER,
         }

@@ -101,6 +101,12 @@ class Lines:
             raise ImportFileError(member.label, str(error).strip()) from error
         self.is_cut = not content.endswith("\n")
         self._rejected: list[Rejection] = []
+        if self.is_cut and cut_short(content.splitlines()[-2:], fmt.separator):
+            # its last number may be one without its last digits
+            line = first_line + len(self.text) - 1
+            reason = "the file ends within this line"
+            self._rejected.append(Rejection(member.label, content.splitlines()[-1], reason, line))
+            self.text = self.text.iloc[:-1]
 
     def column(self, name: str) -> pd.Series:
         """Return the text of a column, without spaces around it.
@@ -188,6 +194,12 @@ class Lines:
             forecasts,
             (*fmt.notes, *self.notes, *notes, *cut),
         )
+
+
+def cut_short(last_lines: Sequence[str], separator: str) -> bool:
+    """Return whether the last of two lines has fewer values than the one above it."""
+    widths = [len(row) for row in csv.reader(last_lines, delimiter=separator)]
+    return len(widths) == 2 and widths[1] < widths[0]
 
 
 def _require_same_width(member: Member, content: str, separator: str) -> None:

@@ -360,6 +360,20 @@ def test_byte_order_mark_is_no_part_of_the_header(read: Reader) -> None:
     assert len(read.checked("\ufefftime_utc,spot_eur_mwh\n2024-01-01T00:00:00Z,1.0\n").rows) == 1
 
 
+def test_a_line_that_is_cut_within_a_number_is_not_read(write: Writer, read: Reader) -> None:
+    days = {date(2024, 3, day): "17,12" for day in (1, 2)}
+    text = write.siar(days)
+    whole = text.removesuffix("\r\n")
+    assert len(read.checked(whole, encoding="utf-16-le").rows) == 18, "its last line is whole"
+    cut = whole[: -len(";17,12" * 8) - 1]
+    checked = read.checked(cut, encoding="utf-16-le")
+    assert set(checked.rows["value"]) == {17.12}
+    assert len(checked.rows) == 9
+    assert "ends within this line" in checked.tables["rejected"]["reason"].iloc[0]
+    with pytest.raises(ImportFileError, match="ends within line 3"):
+        read.reading("Fecha;Hora;kWh\n02/03/2026;1;12,25\n02/03/2026;2")
+
+
 def test_file_that_ends_in_mid_line_is_noted(read: Reader) -> None:
     reading = read.reading("time_utc,spot_eur_mwh\n2024-01-01T00:00:00Z,1")
     assert any("may have been cut" in note for note in reading.notes)

@@ -47,7 +47,7 @@ def test_ree_answers_like_the_price_widget(bench: Any, world: World) -> None:
     }
     first = pvpc["attributes"]["values"][0]
     assert first["datetime"] == "2026-04-10T00:00:00.000+02:00"
-    assert pvpc["attributes"]["last-update"] == "2026-04-09T20:20:00.000+02:00"
+    assert pvpc["attributes"]["last-update"] == "2026-04-09T20:46:00.000+02:00"
     starts, values = world.window(
         "pvpc_eur_mwh", parse_instant("2026-04-10"), parse_instant("2026-04-11")
     )
