@@ -26,7 +26,8 @@ from factory_sim.exchange import Answer, Ask, Provider, as_html, as_json, number
 from factory_sim.noise import Floats, Ints, floats
 
 LONGEST = timedelta(days=31)
-PUBLISHED = {"spot_eur_mwh": time(14, 17), "pvpc_eur_mwh": time(20, 46)}
+PUBLISHED = {"spot_eur_mwh": time(13, 45), "pvpc_eur_mwh": time(20, 20)}  # at OMIE and ESIOS
+UPDATED = {"spot_eur_mwh": time(14, 17), "pvpc_eur_mwh": time(20, 46)}  # here
 _IDS = {"pvpc_eur_mwh": "1001", "spot_eur_mwh": "600"}
 _WORDS = {"pvpc_eur_mwh": "PVPC", "spot_eur_mwh": "Precio mercado spot"}
 _COLOURS = {"pvpc_eur_mwh": "#ffcf09", "spot_eur_mwh": "#1fd5fe"}
@@ -96,7 +97,7 @@ def _published(ask: Ask, name: str, start: datetime, end: datetime) -> tuple[Int
     """Return the slots that are published by now and delivered, spoilt as the quirks say."""
     delay = timedelta(minutes=40) if "late_publication" in ask.quirks else timedelta()
     starts = expected(
-        SERIES[name], start, min(end, DayAhead(PUBLISHED[name]).known_until(ask.now - delay))
+        SERIES[name], start, min(end, DayAhead(UPDATED[name]).known_until(ask.now - delay))
     )
     starts = starts[ask.holes.delivered(ask.source, name, starts)]
     if "hours" in ask.quirks and name == "spot_eur_mwh":
@@ -140,7 +141,7 @@ def _price_serie(
     if "old_words" in ask.quirks:
         word = {"pvpc_eur_mwh": "PVPC (€/MWh)", "spot_eur_mwh": "Precio mercado spot (€/MWh)"}[name]
     day_before = market_day(from_epoch(max(values))) - timedelta(days=1)
-    updated = ask.now if "revised" in ask.quirks else local_instant(day_before, PUBLISHED[name])
+    updated = ask.now if "revised" in ask.quirks else local_instant(day_before, UPDATED[name])
     return _serie(word, _IDS[name], wall_time(epoch(updated)), rows, "price", _COLOURS[name])
 
 

@@ -44,8 +44,8 @@ def test_quarters_of_clock_change_days(day: date, count: int) -> None:
 @pytest.mark.parametrize(
     ("now", "last_day"),
     [
-        pytest.param("2026-04-15T11:44", date(2026, 4, 15), id="before publication"),
-        pytest.param("2026-04-15T11:45", date(2026, 4, 16), id="at publication"),
+        pytest.param("2026-04-15T12:16", date(2026, 4, 15), id="before publication"),
+        pytest.param("2026-04-15T12:17", date(2026, 4, 16), id="at publication"),
     ],
 )
 def test_day_ahead_prices_are_known_until_the_end_of_the_published_day(

@@ -117,7 +117,8 @@ def _checked_forecasts(
     named = rows.assign(series=rows["place"].str.lower() + "_" + rows["series"])
     named["series"] = named["series"].str.replace("_mw", "_forecast_mw", regex=False)
     reasons = doubts.file_reasons(named, rules, catalogue)
-    reasons[rows["member"].isin(doubts.exchanged_members(rows)).to_numpy()] = doubts.EXCHANGED
+    exchanged = rows["member"].isin(doubts.exchanged_members(rows)).to_numpy()
+    reasons = np.where(exchanged, doubts.EXCHANGED, reasons)
     wrong = reasons != ""
     return forecasts[~wrong].reset_index(drop=True), _offending(rows[wrong], reasons[wrong])
 

@@ -17,7 +17,7 @@ Reasons = np.ndarray
 DARK_HOURS_UTC = (22, 23, 0, 1, 2)  # between Brest and Almería the sun never shines then
 FEWEST_NIGHTS = 48  # values of one series by night, before a share of them says anything
 LAST_MONTH = 12  # days after it cannot be exchanged with a month
-FEWEST_DAYS = 14  # dates of a file, before their order says anything
+FEWEST_DATES = 14  # dates of a file, before their order says anything
 EXCHANGED = "its dates follow each other with day and month exchanged only"
 FEWEST_MIDNIGHTS = 60  # of half a year: fewer vary by chance
 
@@ -127,14 +127,17 @@ def exchanged_members(table: pd.DataFrame) -> set[str]:
         ``member, place, line, start``: the lines of files, whose order is as they were
         written.
     """
-    found = set()
+    members: set[str] = set()
     for (member, _), part in table.sort_values("line", kind="stable").groupby(["member", "place"]):
         for zone in ("UTC", MADRID):
             days = part["start"].dt.tz_convert(zone).dt.tz_localize(None).dt.normalize()
             changes = days[days != days.shift()]
-            if len(changes) > FEWEST_DAYS and _follow(_exchanged(changes)) > _follow(changes) + 0.2:
-                found.add(str(member))
-    return found
+            if (
+                len(changes) > FEWEST_DATES
+                and _follow(_exchanged(changes)) > _follow(changes) + 0.2
+            ):
+                members.add(str(member))
+    return members
 
 
 def _exchanged(days: pd.Series) -> pd.Series:

@@ -154,9 +154,7 @@ def read_table(member: Member, headings: Mapping[str, str] = NO_HEADINGS) -> Tab
     if header is None:
         return None
     position, separator, columns = header
-    if not text.endswith("\n") and cut_short(lines[-2:], separator):
-        problem = f"ends within line {len(lines)}: it was cut"
-        raise ImportFileError(member.label, problem, next_step="Save or copy it once more.")
+    _require_whole(member, lines, separator)
     texts = _cells(member, lines[position + 1 :], separator, len(columns), position + 2)
     notes: list[str] = []
     frame = pd.DataFrame(index=texts.index)
@@ -172,6 +170,13 @@ def read_table(member: Member, headings: Mapping[str, str] = NO_HEADINGS) -> Tab
     body = frame.to_csv(index=False, lineterminator="\n")
     plain = replace(member, data=(body if text.endswith("\n") else body[:-1]).encode())
     return Table(plain, tuple(map(str, frame)), position + 2, tuple(notes))
+
+
+def _require_whole(member: Member, lines: Sequence[str], separator: str) -> None:
+    """Refuse a text that ends within a line, of which the last number may lack digits."""
+    if lines[-1] and cut_short(lines[-2:], separator):
+        problem = f"ends within line {len(lines)}: it was cut"
+        raise ImportFileError(member.label, problem, next_step="Save or copy it once more.")
 
 
 def _cells(

@@ -88,10 +88,10 @@ def test_ree_takes_the_end_as_inclusive(bench: Any) -> None:
 @pytest.mark.parametrize(
     ("now", "found"),
     [
-        ("2026-04-14T11:44:00Z", set()),
-        ("2026-04-14T11:45:00Z", {"600"}),
-        ("2026-04-14T18:19:00Z", {"600"}),
-        ("2026-04-14T18:20:00Z", {"600", "1001"}),
+        ("2026-04-14T12:16:00Z", set()),
+        ("2026-04-14T12:17:00Z", {"600"}),
+        ("2026-04-14T18:45:00Z", {"600"}),
+        ("2026-04-14T18:46:00Z", {"600", "1001"}),
     ],
     ids=["before", "spot", "before PVPC", "both"],
 )
@@ -187,9 +187,9 @@ def test_ree_sums_of_quarters_and_doubled_october(bench: Any) -> None:
 
 
 def test_ree_publishes_late_when_told_to(bench: Any) -> None:
-    bench.at("2026-04-14T12:00:00Z").faults({"kind": "late_publication", "source": "ree"})
+    bench.at("2026-04-14T12:30:00Z").faults({"kind": "late_publication", "source": "ree"})
     assert "errors" in ree(bench, "2026-04-15", "2026-04-15")
-    assert "included" in ree(bench.at("2026-04-14T12:25:00Z"), "2026-04-15", "2026-04-15")
+    assert "included" in ree(bench.at("2026-04-14T12:57:00Z"), "2026-04-15", "2026-04-15")
 
 
 # -- OMIE ------------------------------------------------------------------------------
