@@ -129,6 +129,8 @@ def exchanged_members(table: pd.DataFrame) -> set[str]:
     """
     members: set[str] = set()
     for (member, _), part in table.sort_values("line", kind="stable").groupby(["member", "place"]):
+        if len(part) <= FEWEST_DATES:
+            continue
         for zone in ("UTC", MADRID):
             days = part["start"].dt.tz_convert(zone).dt.tz_localize(None).dt.normalize()
             changes = days[days != days.shift()]
