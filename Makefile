@@ -111,7 +111,7 @@ bench: $(VENV)/.ready  ## Run one benchmark: NAME=store_io ARGS="--quick"
 	$(PY) -m benchmarks.$(NAME) $(ARGS)
 
 lock:  ## Resolve the dependencies again (needs uv)
-	uv pip compile pyproject.toml --extra alerts --extra dev --extra docs --extra postgres --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate --output-file requirements.lock
+	uv pip compile pyproject.toml --extra alerts --extra dask --extra dev --extra docs --extra postgres --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate --output-file requirements.lock
 
 clean:  ## Remove the environment and the demo's data and runs; live and imported data stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis data/demo runs/demo
