@@ -1,10 +1,10 @@
-"""The tariff calendar of the Spanish peninsula, and the whole price of energy.
+"""The tariff calendar of Spain, and the whole price of energy.
 
 Circular CNMC 3/2020 (BOE-A-2020-1066), in force since 2021-06-01. 2.0TD (up to 15 kW)
 has three periods, 3.0TD and 6.1TD (above) have six; P1 is the most expensive, the
-highest number the cheapest. Hours are local wall hours, and because Madrid's offset is a
-whole number of hours, quarters and hours of UTC fall into one period each. The islands,
-Ceuta and Melilla are not covered.
+highest number the cheapest. Hours and seasons of each area are a shipped table. Hours
+are local wall hours, and because every offset is a whole number of hours, quarters and
+hours of UTC fall into one period each.
 
 The price of a period is published once a year: tolls by the CNMC, charges by the
 ministry. ``read_tariff`` reads the shipped table, ``all_in`` adds it and the contract's
@@ -27,6 +27,7 @@ from msgspec import structs
 from factory_lib.clock import MADRID, QUARTER_S
 from factory_lib.domain.plant import Floats, Ints
 from factory_lib.errors import BadInput
+from factory_lib.settings import ROOT
 from factory_lib.settings.tariff import PERIODS, SMALL_CONTRACT_KW, ContractSettings
 
 Access = Literal["2.0TD", "3.0TD", "6.1TD"]
@@ -34,12 +35,8 @@ LocalDays = npt.NDArray[np.datetime64]
 ENERGY_TERMS = ("energy_toll_eur_mwh", "energy_charge_eur_mwh")
 POWER_TERMS = ("power_toll_eur_kw_year", "power_charge_eur_kw_year")
 EXCESS_TERM = "excess_eur_kw_day"
-# Local hours 0…23 of a working day: V valley, S shoulder, P peak.
-_HOURS_SIX = np.array(list("VVVVVVVVSPPPPPSSSSPPPPSS"))
-_HOURS_THREE = np.array(list("VVVVVVVVSSPPPPSSSSPPPPSS"))
-# Months 1…12: the period of the peak hours; the shoulder is the next one, the valley
-# always P6.
-_PEAK_PERIOD_BY_MONTH = np.array((1, 1, 2, 4, 4, 3, 1, 3, 3, 4, 2, 1))
+CALENDAR = ROOT / "config" / "periods_es.csv"
+PENINSULA = "peninsula"
 
 
 @cache
@@ -58,7 +55,37 @@ def tariff_holidays(year: int) -> frozenset[date]:
     return frozenset(fixed | {date(year, 1, 6)})
 
 
-def periods(index: pd.DatetimeIndex, access: Access = "3.0TD") -> Ints:
+@dataclass(frozen=True, eq=False)
+class Calendar:
+    """The periods of an area's working days.
+
+    ``hours`` are those of the day in ``zone``: V valley, S shoulder, P peak. ``peak`` and
+    ``shoulder`` are the periods of each month; the valley is always the last one.
+    """
+
+    zone: str
+    hours: npt.NDArray[np.str_]
+    peak: Ints
+    shoulder: Ints
+
+
+@cache
+def period_table(area: str, *, three: bool) -> Calendar:
+    """Return the shipped calendar of an area, of three periods or of six."""
+    table = pd.read_csv(CALENDAR)
+    table = table[(table["area"] == area) & (table["periods"] == (3 if three else 6))]
+    by_month = table.assign(month=table["months"].str.split()).explode("month")
+    by_month = by_month.set_index(by_month["month"].astype(int)).sort_index()
+    first = by_month.iloc[0]
+    return Calendar(
+        first["zone"],
+        np.array(list(first["hours"])),
+        by_month["peak"].to_numpy(),
+        by_month["shoulder"].to_numpy(),
+    )
+
+
+def periods(index: pd.DatetimeIndex, access: Access = "3.0TD", area: str = PENINSULA) -> Ints:
     """Return the period number (1 is P1) of every slot that starts at ``index``.
 
     Parameters
@@ -68,20 +95,25 @@ def periods(index: pd.DatetimeIndex, access: Access = "3.0TD") -> Ints:
         hour.
     access : {"2.0TD", "3.0TD", "6.1TD"}
         The access tariff; 3.0TD and 6.1TD share one calendar.
+    area : str
+        Of ``settings.tariff.TariffSettings.area``.
 
     Raises
     ------
     TypeError
         If ``index`` is naive.
     """
-    local = index.tz_convert(MADRID)
-    days, day_of_slot = np.unique(local_dates(index), return_inverse=True)
-    free = [day.weekday() >= 5 or day in tariff_holidays(day.year) for day in days.tolist()]
     three = access == "2.0TD"
-    part = (_HOURS_THREE if three else _HOURS_SIX)[local.hour]
-    peak = 1 if three else _PEAK_PERIOD_BY_MONTH[local.month - 1]
+    table = period_table(area, three=three)
+    local = index.tz_convert(table.zone)
+    dates = local.tz_localize(None).to_numpy("datetime64[D]")
+    days, day_of_slot = np.unique(dates, return_inverse=True)
+    free = [day.weekday() >= 5 or day in tariff_holidays(day.year) for day in days.tolist()]
+    part = table.hours[local.hour]
+    month = local.month - 1
     valley = np.array(free, bool)[day_of_slot] | (part == "V")
-    return np.where(valley, 3 if three else 6, peak + (part == "S"))
+    used = np.where(part == "P", table.peak[month], table.shoulder[month])
+    return np.where(valley, 3 if three else 6, used)
 
 
 def labels(numbers: Ints) -> "pd.Categorical[str]":
@@ -106,6 +138,7 @@ class Tariff:
     access: Access
     by_term: Mapping[str, pd.DataFrame]
     year: int | None = None
+    area: str = PENINSULA
 
     def rates(self, days: LocalDays, *terms: str) -> Floats:
         """Return a sum of terms for each local day (rows) and period P1 … P6 (columns).
@@ -140,7 +173,9 @@ class Tariff:
         return np.maximum(frame.index.searchsorted(days, side="right") - 1, 0)
 
 
-def read_tariff(file: Path, access: Access = "3.0TD", *, year: int | None = None) -> Tariff:
+def read_tariff(
+    file: Path, access: Access = "3.0TD", *, year: int | None = None, area: str = PENINSULA
+) -> Tariff:
     """Read the published terms of an access tariff from the shipped table.
 
     Raises
@@ -158,7 +193,7 @@ def read_tariff(file: Path, access: Access = "3.0TD", *, year: int | None = None
         term: table.pivot(index="since", columns="period", values=term)[list(PERIODS)].dropna()
         for term in (*ENERGY_TERMS, *POWER_TERMS, EXCESS_TERM)
     }
-    return Tariff(access, by_term, year)
+    return Tariff(access, by_term, year, area)
 
 
 def all_in(
@@ -185,7 +220,7 @@ def all_in(
     toll = np.zeros(len(index))
     if tariff is not None:
         by_period = tariff.rates(local_dates(index), *ENERGY_TERMS)
-        toll = by_period[np.arange(len(index)), periods(index, tariff.access) - 1]
+        toll = by_period[np.arange(len(index)), periods(index, tariff.access, tariff.area) - 1]
     bought = market + (contract.adjustment_eur_mwh or 0.0) + (contract.capacity_eur_mwh or 0.0)
     losses = bought * (contract.losses_pct or 0.0) / 100
     other = bought + losses + (contract.margin_eur_mwh or 0.0) - market
@@ -248,7 +283,9 @@ def excess_rule(
     """
     small = contract.small if small is None else small
     month = local_dates(index).astype("datetime64[M]").astype(np.int64)
-    key, group = np.unique(month * 6 + periods(index, tariff.access) - 1, return_inverse=True)
+    key, group = np.unique(
+        month * 6 + periods(index, tariff.access, tariff.area) - 1, return_inverse=True
+    )
     months = (key // 6).astype("datetime64[M]")
     days = months.astype("datetime64[D]")
     if small:

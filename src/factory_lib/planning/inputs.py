@@ -38,7 +38,9 @@ def prices(ctx: RunContext, begin: datetime, end: datetime) -> pd.DataFrame:
     index = quarters(begin - LOOK_BACK, end)
     settings = ctx.settings
     frame = _market(ctx, index)
-    frame["period"] = tariff.labels(tariff.periods(index, settings.tariff.access))
+    frame["period"] = tariff.labels(
+        tariff.periods(index, settings.tariff.access, settings.tariff.area)
+    )
     # PVPC contains its tolls
     terms = None if settings.tariff.price_basis == "pvpc" else tariff_of(settings)
     return pd.concat([tariff.all_in(index, frame["p50"], terms, settings.contract), frame], axis=1)
@@ -46,10 +48,9 @@ def prices(ctx: RunContext, begin: datetime, end: datetime) -> pd.DataFrame:
 
 def tariff_of(settings: Settings) -> tariff.Tariff:
     """Return the published tolls and charges; a plant on 2.0TD is held to those of 3.0TD."""
-    access = settings.tariff.access
-    return tariff.read_tariff(
-        TARIFFS, "3.0TD" if access == "2.0TD" else access, year=settings.tariff.year
-    )
+    terms = settings.tariff
+    access = "3.0TD" if terms.access == "2.0TD" else terms.access
+    return tariff.read_tariff(TARIFFS, access, year=terms.year, area=terms.area)
 
 
 def _market(ctx: RunContext, index: pd.DatetimeIndex) -> pd.DataFrame:

@@ -20,12 +20,15 @@ class TariffSettings(Section, frozen=True):
         here it is a public proxy.
     access : {"2.0TD", "3.0TD", "6.1TD"}
         Whose calendar the periods follow.
+    area : str
+        Whose hours and seasons the periods follow.
     year : int, optional
         Take every published toll and charge from this year, for studies over other years.
     """
 
     price_basis: Literal["spot", "pvpc"] = "spot"
     access: Literal["2.0TD", "3.0TD", "6.1TD"] = "3.0TD"
+    area: Literal["peninsula", "balearics", "canaries", "ceuta", "melilla"] = "peninsula"
     year: int | None = None
 
 

@@ -28,6 +28,7 @@ SERIES = "spot_eur_mwh"
 HEADER = "MARGINALPDBC;"
 END = "*"
 LAST_EDITION = 5
+AREA_COLUMNS = {MARKET_AREA: 5, "PT": 4}  # of each market area
 SITE_PAGE = re.compile(r"omie|no encontrad|not found", re.IGNORECASE)  # and not a firewall's
 _ROW = re.compile(
     r"(\d{4});(\d{1,2});(\d{1,2});(\d{1,3});(-?\d{1,9}(?:\.\d*)?);(-?\d{1,9}(?:\.\d*)?);"
@@ -35,8 +36,9 @@ _ROW = re.compile(
 
 
 class Omie(PriceSource):
-    """Spot price of Spain, a file for each day."""
+    """Spot price of Spain and of Portugal, a file for each day."""
 
+    place_pattern = "|".join(AREA_COLUMNS)
     since = day_start(date(2023, 1, 1))  # older days are in yearly archives alone
 
     def fetch_window(
@@ -56,7 +58,7 @@ class Omie(PriceSource):
                     break
         if latest is None:
             raise missing or NoDataYet(self.name, "no file of that day")
-        return parse_marginalpdbc(latest, self.clock.now(), day=day)
+        return parse_marginalpdbc(latest, self.clock.now(), day=day, area=place)
 
     def _file(self, day: date, suffix: int) -> Reply:
         query = {"parents": "marginalpdbc", "filename": f"marginalpdbc_{day:%Y%m%d}.{suffix}"}
@@ -77,9 +79,13 @@ def classify_response(reply: Reply) -> SourceError | None:
 
 @malformed("omie")
 def parse_marginalpdbc(
-    body: Reply | bytes | str, retrieved_at: datetime, *, day: date | None = None
+    body: Reply | bytes | str,
+    retrieved_at: datetime,
+    *,
+    day: date | None = None,
+    area: str = MARKET_AREA,
 ) -> Parsed:
-    """Return the Spanish prices of one daily file.
+    """Return the prices of one daily file in a market area of ``AREA_COLUMNS``.
 
     Parameters
     ----------
@@ -105,8 +111,8 @@ def parse_marginalpdbc(
     periods = [int(row[3]) for row in cells]
     _check_periods(periods, file_day, step_s)
     first = epoch(day_start(file_day))
-    prices = {first + step_s * (int(row[3]) - 1): float(row[5]) for row in cells}
-    rows = RowCollector("omie", MARKET_AREA, Omie.kind, retrieved_at)
+    prices = {first + step_s * (int(row[3]) - 1): float(row[AREA_COLUMNS[area]]) for row in cells}
+    rows = RowCollector("omie", area, Omie.kind, retrieved_at)
     rows.add_prices(SERIES, prices)
     return rows.parsed()
 

@@ -1,6 +1,7 @@
 """The tariff calendar against the published table, holidays and clock changes."""
 
 from datetime import UTC, date, datetime, timedelta
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 
 from factory_lib.clock import MADRID
 from factory_lib.domain import tariff
+from factory_lib.settings.tariff import TariffSettings
 
 # Circular CNMC 3/2020, peninsula, a working day: periods of the hours 0–8, 8–9, 9–14,
 # 14–18, 18–22, 22–24.
@@ -128,3 +130,30 @@ def test_labels_are_ordered_from_the_dearest():
     shown = tariff.labels(np.array([1, 6, 3], dtype=np.int8))
     assert list(shown) == ["P1", "P6", "P3"]
     assert shown.ordered
+
+
+@pytest.mark.parametrize("three", [True, False])
+@pytest.mark.parametrize("area", get_args(get_type_hints(TariffSettings)["area"]))
+def test_every_area_has_a_period_for_each_hour_of_the_year(area: str, three: bool) -> None:
+    table = tariff.period_table(area, three=three)
+    assert (len(table.hours), len(table.peak), len(table.shoulder)) == (24, 12, 12)
+    assert set(table.hours) == {"V", "S", "P"}
+    assert (table.peak < table.shoulder).all()
+    assert table.shoulder.max() == (2 if three else 5)
+    assert pd.read_csv(tariff.CALENDAR)["source"].str.startswith("BOE-A-2020-1066").all()
+
+
+@pytest.mark.parametrize(
+    ("area", "wall", "expected"),
+    [
+        pytest.param("balearics", "2026-05-06 14:00", 2, id="May is dearer in the Balearics"),
+        pytest.param("canaries", "2026-07-08 10:00", 3, id="nine o'clock in the Canaries"),
+        pytest.param("canaries", "2026-07-08 11:00", 1, id="ten o'clock in the Canaries"),
+        pytest.param("ceuta", "2026-01-14 22:00", 1, id="an hour later in Ceuta"),
+        pytest.param("melilla", "2026-03-11 10:00", 4, id="March is cheap in Melilla"),
+        pytest.param("melilla", "2026-03-14 10:00", 6, id="a Saturday"),
+    ],
+)
+def test_areas_differ_in_seasons_and_hours(area: str, wall: str, expected: int) -> None:
+    instant = pd.DatetimeIndex([wall]).tz_localize("Europe/Madrid").tz_convert("UTC")
+    assert tariff.periods(instant, "3.0TD", area).tolist() == [expected]

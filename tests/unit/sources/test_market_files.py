@@ -45,6 +45,12 @@ def test_period_n_is_the_nth_slot_since_local_midnight_and_column_6_is_spain(
     assert set(rows["resolution_s"]) == {step_s}
 
 
+def test_portugal_has_the_other_column() -> None:
+    rows = omie.parse_marginalpdbc(file(date(2024, 4, 1), [1, 2]), NOW, area="PT").rows
+    assert rows["value"].tolist() == [1.5, 2.5]
+    assert set(rows["place"]) == {"PT"}
+
+
 def test_a_file_with_holes_gives_what_it_has_at_its_place() -> None:
     rows = omie.parse_marginalpdbc(file(date(2025, 10, 1), [1, 2, 96]), NOW).rows
     start, end = day_bounds(date(2025, 10, 1))
