@@ -98,6 +98,15 @@ class PostgresServer:
             assert time.monotonic() < deadline, "the server takes no connection"
             time.sleep(0.05)
 
+    def drop_schemas(self) -> None:
+        """Drop what the profiles of a test made."""
+        import psycopg
+
+        with psycopg.connect(self.dsn, autocommit=True) as admin:
+            names = admin.execute("SELECT nspname FROM pg_namespace WHERE nspname ~ '^factory_'")
+            for (name,) in names.fetchall():
+                admin.execute(f'DROP SCHEMA "{name}" CASCADE')
+
     def stop(self) -> None:
         """End the server and every connection to it."""
         if self.process is not None:

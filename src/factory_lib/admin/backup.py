@@ -22,10 +22,10 @@ import pandas as pd
 from factory_lib.clock import Clock
 from factory_lib.context import RunContext, open_context
 from factory_lib.errors import BadInput, ModelError, WriteNotConfirmed
-from factory_lib.files import lock, write_atomically
+from factory_lib.files import write_atomically
 from factory_lib.models import registry
 from factory_lib.settings import Settings
-from factory_lib.state import State, open_state
+from factory_lib.state import State, hold, open_state
 from factory_lib.store import copying
 from factory_lib.store.base import Store
 from factory_lib.store.sqlite import SqliteBackend
@@ -188,11 +188,11 @@ def restore_backup(settings: Settings, clock: Clock, folder: Path | None = None)
     with ExitStack() as locks:
         for site in map(settings.for_site, settings.site_ids):
             for job in site.jobs:
-                locks.enter_context(lock(site.paths.lock(job), wait=False))
-        _replace(source / FILES[1], settings.paths.state, aside)
+                locks.enter_context(hold(site, job))
+        _replace_state(settings, source / FILES[1], aside)
         for name, site in _further_sites(settings):
             if name in manifest["sha256"]:
-                _replace(source / name, site.paths.state, aside / site.site_id)
+                _replace_state(site, source / name, aside / site.site_id)
         if settings.store.backend == "sqlite":
             _replace(source / FILES[0], settings.paths.store, aside)
         with open_context(settings=settings, clock=clock) as ctx:
@@ -208,8 +208,21 @@ def restore_backup(settings: Settings, clock: Clock, folder: Path | None = None)
 def _further_sites(settings: Settings) -> Iterator[tuple[str, Settings]]:
     """Yield the file in a backup of the state of each further site that has one, and the site."""
     for site in map(settings.for_site, settings.sites):
-        if site.paths.state.exists():
+        if site.paths.state.exists() or settings.state.backend == "postgres":
             yield f"state-{site.site_id}.db", site
+
+
+def _replace_state(settings: Settings, file: Path, aside: Path) -> None:
+    """Put a backup of the state in the place of what there is, which is kept aside."""
+    if settings.state.backend == "sqlite":
+        _replace(file, settings.paths.state, aside)
+        return
+    from factory_lib.state.shared import SharedState
+
+    with SharedState(settings) as state:
+        aside.mkdir(parents=True, exist_ok=True)
+        state.backup_to(aside / FILES[1])
+        state.restore_from(file)
 
 
 def _free_folder(root: Path, at: datetime) -> Path:

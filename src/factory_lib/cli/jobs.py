@@ -26,7 +26,7 @@ from factory_lib.cli.common import (
 from factory_lib.clock import SystemClock, parse_instant
 from factory_lib.errors import BadInput, FactoryError, JobLocked
 from factory_lib.runs import due, pauses, schedule, status
-from factory_lib.runs.records import RunRecord, is_alive
+from factory_lib.runs.records import RunRecord, is_running
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
 from factory_lib.state import State, calls, marks, open_state
@@ -183,7 +183,7 @@ def run_jobs(
             if not always and (reason := _nothing_due(settings, name, at)):
                 _report({"job": name, "status": "not_due", "summary": reason}, as_json)
                 continue
-            codes.append(_run(settings, name, spec, at, as_json=as_json, **options))
+            codes.append(_run(settings, name, spec, at, always=always, as_json=as_json, **options))
             if codes[-1] == STOPPED:
                 break  # the signal was meant for the command, not for one of its jobs
     return worst(codes)
@@ -194,8 +194,8 @@ def _begin_tick(settings: Settings, now: datetime) -> None:
     with open_state(settings) as state:
         forgotten = forget_future(state, now)
         silent_since = _record_cron(settings, state, now)
-        starts = marks.get_marks(state, marks.STARTED).values()
-        killed = any(not is_alive(start.note["pid"]) for start in starts)
+        starts = marks.get_marks(state, marks.STARTED).items()
+        killed = any(not is_running(state, job, start.note) for job, start in starts)
         if forgotten or silent_since or killed:
             from factory_lib.monitoring import alerts
             from factory_lib.runs import runner
@@ -250,6 +250,7 @@ def _run(
     spec: JobSettings,
     as_of: datetime,
     *,
+    always: bool,
     as_json: bool,
     details: Callable[["RunRecord"], Mapping[str, Any]],
     **options: Any,
@@ -257,7 +258,10 @@ def _run(
     from factory_lib.monitoring import alerts
     from factory_lib.runs import runner
 
-    run_options = runner.RunOptions(**options, after_run=alerts.after_run)
+    def nothing_due(state: State) -> str | None:
+        return None if always else due.nothing_due(settings, state, name, as_of)
+
+    run_options = runner.RunOptions(**options, after_run=alerts.after_run, nothing_due=nothing_due)
     try:
         folder, record = runner.run_job(settings, name, spec, as_of, run_options)
     except JobLocked as locked:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from factory_lib import settings as factory_settings
 from factory_lib.clock import SystemClock, load_clock
 from factory_lib.settings import Settings
-from factory_lib.state import Hosts, limiter
+from factory_lib.state import limiter, open_hosts
 
 # A fixed instant, so that the demo's figures are the same on every machine and day. The
 # history before it holds a clock change and the market's change from hours to quarters.
@@ -41,7 +41,7 @@ def start(settings: Settings, at: datetime | None = None) -> Iterator[Settings]:
     now = at or stopped_at or BEGIN
     # Later commands find what was late in the first one.
     holes = "lost" if stopped_at else "demo"
-    with Hosts(settings.paths.hosts) as hosts:
+    with open_hosts(settings) as hosts:
         # Turns and open circuits of a command at the real time would block every host.
         limiter.forget_from(hosts, now)
     before = dict(os.environ)

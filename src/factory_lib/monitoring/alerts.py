@@ -28,14 +28,13 @@ import pandas as pd
 from factory_lib.clock import local_instant, market_day
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput
-from factory_lib.files import lock
 from factory_lib.monitoring import channels
 from factory_lib.results import JobResult
 from factory_lib.runs.records import RunRecord, stamp
 from factory_lib.runs.status import JobStatus
 from factory_lib.settings import Settings
 from factory_lib.settings.records import AlertSettings
-from factory_lib.state import State, limiter, marks
+from factory_lib.state import State, hold, limiter, marks
 from factory_lib.state.alerts import NEVER, AlertRecord, edit_alerts, list_alerts
 from factory_lib.views.words import Language, Words
 
@@ -198,7 +197,7 @@ def deliver(state: State, settings: Settings, at: datetime) -> list[dict[str, An
         message of each of ``entities``, and the ``link`` to a report.
     """
     # one process at a time: another one's success must not remove what this one could not send
-    with lock(settings.paths.lock("alerts")):
+    with hold(settings, "alerts", wait=True):
         return _deliver(state, settings, at)
 
 

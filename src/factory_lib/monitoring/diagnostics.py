@@ -41,7 +41,7 @@ from factory_lib.runs import schedule
 from factory_lib.runs.status import is_scheduled
 from factory_lib.settings import Settings
 from factory_lib.settings.secrets import Secret
-from factory_lib.state import Hosts, State, damaged_hosts, marks, open_state
+from factory_lib.state import State, damaged_hosts, marks, open_hosts, open_state
 from factory_lib.state.cron_calls import cron_calls
 from factory_lib.store import open_store
 
@@ -102,7 +102,10 @@ def refused(name: str, file: Path, error: Exception) -> DiagnosticCheck:
         error, sqlite3.OperationalError
     )
     step = explained.next_step if explained and not is_damaged else RESTORE
-    return DiagnosticCheck(name, "fail", f"{file} cannot be used: {error}", step)
+    finding = f"{file} cannot be used: {error}"
+    if isinstance(error, FactoryError):  # which names its file or server
+        finding = error.message
+    return DiagnosticCheck(name, "fail", finding, step)
 
 
 def _of_state(
@@ -356,7 +359,7 @@ def _hosts(settings: Settings) -> list[DiagnosticCheck]:
     file = settings.paths.hosts
     aside = damaged_hosts(file)
     try:
-        with Hosts(file, read_only=True) as hosts:
+        with open_hosts(settings, read_only=True) as hosts:
             if hosts.damaged:
                 finding = f"{file} is damaged; the next request to a provider sets it aside"
                 return [DiagnosticCheck("hosts", "warn", finding, CHECK_DISK)]

@@ -14,6 +14,7 @@ from msgspec import Meta, MsgspecError, Struct, convert, field, structs
 
 from factory_lib import errors
 from factory_lib.files import write_atomically
+from factory_lib.state import State
 
 Status = Literal["started", "ok", "failed", "killed", "unreadable"]
 RECORD_VERSION = 2
@@ -154,6 +155,13 @@ def is_alive(pid: int) -> bool:
     except PermissionError:  # another user's
         return True
     return pid > 0
+
+
+def is_running(state: State, job: str, start: Mapping[str, Any]) -> bool:
+    """Return whether the process of a run lives: on another host, while it holds the lock."""
+    if start.get("host", "") == state.host:
+        return is_alive(int(start["pid"]))
+    return state.is_held(job)
 
 
 def mark_killed(runs: Path, at: datetime, locked_job: str = "") -> list[tuple[Path, RunRecord]]:

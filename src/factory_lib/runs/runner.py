@@ -19,14 +19,14 @@ from typing import Any
 from msgspec.structs import replace
 
 from factory_lib.clock import AS_OF_ENV, REPLAY_AFTER, Clock, SystemClock, epoch
-from factory_lib.errors import BadInput, NotebookFailed
-from factory_lib.files import lock, write_atomically
+from factory_lib.errors import BadInput, JobLocked, NotebookFailed
+from factory_lib.files import write_atomically
 from factory_lib.runs import records, report
 from factory_lib.runs.index import write_index
 from factory_lib.runs.parameters import read_parameters
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
-from factory_lib.state import State, calls, marks, open_state
+from factory_lib.state import State, calls, hold, marks, open_state
 
 AfterRun = Callable[[State, Settings, records.RunRecord, datetime], None]
 # about one start in a hundred loses a race for its ports when several run at once
@@ -35,6 +35,10 @@ KERNEL_STARTS = 2
 MOST_PRINTED = 50_000
 MOST_STREAMS = 10
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+
+
+def _due(state: State) -> str | None:
+    """Let the job run whatever happened meanwhile."""
 
 
 def _nothing(state: State, settings: Settings, record: records.RunRecord, at: datetime) -> None:
@@ -56,6 +60,9 @@ class RunOptions:
         is a run as of long ago.
     after_run : callable
         Called with the record of a run of the present, for instance to raise its alert.
+    nothing_due : callable
+        Asked once the job's lock is held: the reason why there is nothing to do any more,
+        because another process or host did it meanwhile.
     clock : Clock, optional
         Default: the machine's clock, and for marks that of a simulated profile.
     """
@@ -64,6 +71,7 @@ class RunOptions:
     code: bool = False
     replay: bool = False
     after_run: AfterRun = _nothing
+    nothing_due: Callable[[State], str | None] = _due
     clock: Clock | None = None
 
 
@@ -84,18 +92,19 @@ def run_job(
     Raises
     ------
     JobLocked
-        If the same job is running.
+        If the same job is running, or has just run.
     BadInput, UnknownParameter
         If a parameter of the options cannot be used; nothing was run.
     """
     machine = options.clock or SystemClock()
     profile = options.clock or SystemClock(settings.clock_offset_s)
-    with lock(settings.paths.lock(job), wait=False):
+    with hold(settings, job):
         notebook, given = _prepare(settings, spec, as_of, options.parameters)
         began = profile.now()
         replay = options.replay or began - as_of > REPLAY_AFTER
         with open_state(settings) as state:
             settle_killed(settings, state, began, options.after_run, locked_job=job)
+            _refuse_if_done(options, state)
         folder, record = _begin(settings, job, spec, given, machine.now())
         if not replay:
             _remember_start(settings, record, folder, began)
@@ -118,6 +127,12 @@ def run_job(
     return folder, record
 
 
+def _refuse_if_done(options: RunOptions, state: State) -> None:
+    """Raise JobLocked where another process or host did the work while this one got the lock."""
+    if reason := options.nothing_due(state):
+        raise JobLocked(f"skipped: another process was faster. {reason}")
+
+
 def settle_killed(
     settings: Settings, state: State, at: datetime, after_run: AfterRun, locked_job: str = ""
 ) -> int:
@@ -128,7 +143,7 @@ def settle_killed(
     killed = records.mark_killed(settings.paths.runs, SystemClock().now(), locked_job)
     settled = 0
     for job, (began, start) in marks.get_marks(state, marks.STARTED).items():
-        if job != locked_job and records.is_alive(start["pid"]):
+        if job != locked_job and records.is_running(state, job, start):
             continue
         folder = settings.paths.runs / start["folder"]
         record = next((record for place, record in killed if place == folder), None)
@@ -421,8 +436,9 @@ def _remember_start(
     settings: Settings, record: records.RunRecord, folder: Path, began: datetime
 ) -> None:
     """Store that a run of the present has begun, before anything can end its process."""
-    note = {"pid": record.pid, "folder": folder.relative_to(settings.paths.runs).as_posix()}
+    place = folder.relative_to(settings.paths.runs).as_posix()
     with open_state(settings) as state:
+        note = {"pid": record.pid, "folder": place, "host": state.host}
         marks.set_mark(state, marks.STARTED, record.job, began, note)
 
 

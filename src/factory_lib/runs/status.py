@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, cast
 from factory_lib.clock import from_epoch
 from factory_lib.runs import due, schedule
 from factory_lib.runs.pauses import Pause, pauses
-from factory_lib.runs.records import ending_of, is_alive
+from factory_lib.runs.records import ending_of, is_running
 from factory_lib.settings import Settings
 from factory_lib.state import State, calls, marks
 from factory_lib.state.cron_calls import Calls, cron_calls
@@ -73,7 +73,9 @@ def job_statuses(settings: Settings, state: State, now: datetime) -> list[JobSta
     cron = cron_calls(state, now)
     statuses = []
     for job in settings.jobs:
-        status = _status_of(settings, job, starts.get(job), ends.get(job), now)
+        start = starts.get(job)
+        lives = start is not None and is_running(state, job, start.note)
+        status = _status_of(settings, job, start, ends.get(job), now, lives=lives)
         overdue_since = None
         if cron and job not in paused and status.status != "running":
             overdue_since = _overdue_since(status.cron, called.get(job), cron, now)
@@ -91,16 +93,22 @@ def job_statuses(settings: Settings, state: State, now: datetime) -> list[JobSta
 
 
 def _status_of(
-    settings: Settings, job: str, start: Mark | None, end: Mark | None, now: datetime
+    settings: Settings,
+    job: str,
+    start: Mark | None,
+    end: Mark | None,
+    now: datetime,
+    *,
+    lives: bool,
 ) -> JobStatus:
-    """Return the state of a job by its last run alone."""
+    """Return the state of a job by its last run alone, whose process may still live."""
     spec = settings.jobs[job]
     last = start or end
     return JobStatus(
         job=job,
         notebook=spec.notebook,
         cron=spec.cron,
-        status=_state_of(start, end, now, timedelta(seconds=2 * spec.timeout_s)),
+        status=_state_of(start, end, now, timedelta(seconds=2 * spec.timeout_s), lives=lives),
         started_at=last.at if last else None,
         ended_at=None if start or not end else _ended_at(end),
         called_at=None,
@@ -108,14 +116,16 @@ def _status_of(
         pause=None,
         waiting="",
         due_because="",
-        summary=_summary(start, end),
+        summary=_summary(start, end, lives=lives),
         folder=last.note.get("folder", "") if last else "",
     )
 
 
-def _state_of(start: Mark | None, end: Mark | None, now: datetime, longest: timedelta) -> JobState:
+def _state_of(
+    start: Mark | None, end: Mark | None, now: datetime, longest: timedelta, *, lives: bool
+) -> JobState:
     if start:
-        if not is_alive(start.note["pid"]):
+        if not lives:
             return "killed"
         return "hanging" if now - start.at > longest else "running"
     if end:
@@ -137,8 +147,8 @@ def _ended_at(end: Mark) -> datetime | None:
     return from_epoch(end.note["ended"]) if "ended" in end.note else None
 
 
-def _summary(start: Mark | None, end: Mark | None) -> str:
-    if start and not is_alive(start.note["pid"]):
+def _summary(start: Mark | None, end: Mark | None, *, lives: bool) -> str:
+    if start and not lives:
         return "The process ended before the notebook did."
     if start or not end:
         return ""

@@ -38,6 +38,7 @@ from factory_lib.settings.records import (
     Site,
     SiteTables,
     SourceSettings,
+    StateSettings,
     StoreSettings,
     TrainingSettings,
 )
@@ -144,6 +145,7 @@ class FileSettings(Section, frozen=True, kw_only=True):
     jobs: Mapping[str, JobSettings]
     plant: Plant
     store: StoreSettings = StoreSettings()
+    state: StateSettings = StateSettings()
     breaker: BreakerSettings = BreakerSettings()
     tariff: TariffSettings = TariffSettings()
     contract: ContractSettings = ContractSettings()

@@ -68,6 +68,12 @@ Place = Annotated[str, Meta(pattern=r"^-?\d+(\.\d+)?,-?\d+(\.\d+)?$")]  # latitu
 Weight = Annotated[float, Meta(gt=0)]
 
 
+class StateSettings(Section, frozen=True):
+    """The place of limits, marks, alerts and locks: files of this machine, or shared by several."""
+
+    backend: Literal["sqlite", "postgres"] = "sqlite"
+
+
 class SourceSettings(Section, frozen=True):
     """Address and limits of one provider.
 

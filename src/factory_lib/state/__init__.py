@@ -4,6 +4,14 @@ One module per table: functions take the open ``State`` (or its ``Hosts``), and 
 or plain values in and out.
 """
 
-from factory_lib.state.database import Hosts, State, damaged_hosts, empty_state, open_state
+from factory_lib.state.database import (
+    Hosts,
+    State,
+    damaged_hosts,
+    empty_state,
+    hold,
+    open_hosts,
+    open_state,
+)
 
-__all__ = ["Hosts", "State", "damaged_hosts", "empty_state", "open_state"]
+__all__ = ["Hosts", "State", "damaged_hosts", "empty_state", "hold", "open_hosts", "open_state"]

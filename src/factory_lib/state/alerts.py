@@ -9,7 +9,7 @@ from dataclasses import astuple, dataclass, fields
 from datetime import datetime
 
 from factory_lib.clock import epoch, from_epoch
-from factory_lib.state.database import State
+from factory_lib.state.database import State, upsert
 
 NEVER = from_epoch(0)
 _TIMES = ("opened_at", "last_at", "notified_at", "muted_until")
@@ -49,7 +49,7 @@ class AlertRecord:
 
 
 _COLUMNS = tuple(field.name for field in fields(AlertRecord))
-_INSERT = f"INSERT OR REPLACE INTO alert VALUES ({', '.join('?' * len(_COLUMNS))})"
+_INSERT = upsert("alert", _COLUMNS, keys=2)
 
 
 def list_alerts(state: State) -> list[AlertRecord]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from factory_lib.clock import epoch, from_epoch
 from factory_lib.settings.records import SeverityRule
-from factory_lib.state.database import State
+from factory_lib.state.database import State, upsert
 
 # A slot that does not come when it can is requested at the next tick, then ever more
 # seldom, at least twice an hour.
@@ -59,14 +59,13 @@ class Attempt(NamedTuple):
 
 
 def _save(state: State, attempts: Iterable[Attempt]) -> None:
-    state.change("INSERT OR REPLACE INTO attempt VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", attempts)
+    state.change(upsert("attempt", Attempt._fields, keys=5), attempts)
 
 
-def _select(state: State, scope: str, subject: str = "*") -> list[Attempt]:
-    rows = state.query(
-        "SELECT * FROM attempt WHERE scope = ? AND subject GLOB ? ORDER BY subject, since",
-        (scope, subject),
-    )
+def _select(state: State, scope: str, subject: str = "") -> list[Attempt]:
+    given = (scope, subject) if subject else (scope,)
+    which = "scope = ? AND subject = ?" if subject else "scope = ?"
+    rows = state.query(f"SELECT * FROM attempt WHERE {which} ORDER BY subject, since", given)
     return [Attempt(*row) for row in rows]
 
 

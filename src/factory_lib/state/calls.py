@@ -68,7 +68,8 @@ def count_tick(state: State, job: str, outcome: str, at: datetime) -> None:
     """Count one tick of a job: ``not_due``, ``ok``, ``failed``, ``killed`` or ``locked``."""
     state.change(
         "INSERT INTO tick VALUES (?, ?, ?, 1, ?)"
-        " ON CONFLICT DO UPDATE SET count = count + 1, last_at = excluded.last_at",
+        " ON CONFLICT (job, day, outcome)"
+        " DO UPDATE SET count = tick.count + 1, last_at = excluded.last_at",
         [(job, at.date().isoformat(), outcome, epoch(at))],
     )
 

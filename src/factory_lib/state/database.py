@@ -11,7 +11,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -232,6 +232,15 @@ class Database:
             return self._connection.execute(sql, parameters).fetchall()
 
 
+def upsert(table: str, columns: Sequence[str], *, keys: int) -> str:
+    """Return the statement that adds a row, or replaces that of the same first ``keys`` columns."""
+    changes = ", ".join(f"{name} = excluded.{name}" for name in columns[keys:])
+    return (
+        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+        f" ON CONFLICT ({', '.join(columns[:keys])}) DO UPDATE SET {changes}"
+    )
+
+
 class Hosts(Database):
     """Rate limits and circuit breakers of the providers' hosts.
 
@@ -293,6 +302,7 @@ class State(Database):
 
     version = 2
     tables = STATE
+    host = ""  # of the processes that can be asked whether they live; no name but this machine's
 
     def __init__(
         self, file: Path, hosts_file: Path, *, read_only: bool = False, lazy: bool = False
@@ -342,6 +352,10 @@ class State(Database):
         self.query("PRAGMA optimize")
         self.query("PRAGMA wal_checkpoint(TRUNCATE)")
 
+    def is_held(self, job: str) -> bool:
+        """Return whether a process of another host holds the job's lock: there is none."""
+        return False
+
     def backup_to(self, file: Path) -> None:
         """Copy the file in one consistent piece while others may be writing to it."""
         with closing(sqlite3.connect(file)) as copy:
@@ -350,8 +364,40 @@ class State(Database):
 
 def open_state(settings: Settings, *, read_only: bool = False, lazy: bool = False) -> State:
     """Open the state of a profile; close it after use, or use it in a ``with`` statement."""
+    if settings.state.backend == "postgres":
+        from factory_lib.state.shared import SharedState
+
+        return SharedState(settings, read_only=read_only, lazy=lazy)
     paths = settings.paths
     return State(paths.state, paths.hosts, read_only=read_only, lazy=lazy)
+
+
+def open_hosts(settings: Settings, *, read_only: bool = False) -> Hosts:
+    """Open the limits and breakers of the hosts that a profile asks."""
+    if settings.state.backend == "postgres":
+        from factory_lib.state.shared import SharedHosts
+
+        return SharedHosts(settings, read_only=read_only)
+    return Hosts(settings.paths.hosts, read_only=read_only)
+
+
+@contextmanager
+def hold(settings: Settings, job: str, *, wait: bool = False) -> Iterator[None]:
+    """Hold the lock of a job or of other work: on this machine, with shared state on all.
+
+    It is released when the process ends, however it ends.
+
+    Raises
+    ------
+    JobLocked
+        If another process holds it, unless ``wait``.
+    """
+    with lock(settings.paths.lock(job), wait=wait), ExitStack() as locks:
+        if settings.state.backend == "postgres":
+            from factory_lib.state.shared import held_everywhere
+
+            locks.enter_context(held_everywhere(settings, job, wait=wait))
+        yield
 
 
 def empty_state() -> State:

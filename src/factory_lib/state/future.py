@@ -22,6 +22,7 @@ _FUTURE = {
     "calls": "call WHERE at > ?",
     "ticks": "tick WHERE last_at > ?",
 }
+_ALERT_TIMES = ("opened_at", "last_at", "notified_at")
 
 
 def forget_future(state: State, now: datetime) -> list[str]:
@@ -32,16 +33,17 @@ def forget_future(state: State, now: datetime) -> list[str]:
     """
     limit = epoch(now + TOLERANCE)
     names = [name for name, rows in _FUTURE.items() if _exists(state, rows, limit)]
-    ahead = "alert WHERE opened_at > ?1 OR last_at > ?1 OR notified_at > ?1"
-    if _exists(state, ahead, limit):
+    ahead = [f"alert WHERE {column} > ?" for column in _ALERT_TIMES]
+    if any(_exists(state, rows, limit) for rows in ahead):
         names.append("alerts")
     if not names:
         return []
     with state.transaction() as connection:
         for rows in _FUTURE.values():
             connection.execute(f"DELETE FROM {rows}", (limit,))
-        for column in ("opened_at", "last_at", "notified_at"):
-            connection.execute(f"UPDATE alert SET {column} = min({column}, ?)", (epoch(now),))
+        for column in _ALERT_TIMES:
+            values = (epoch(now), epoch(now))
+            connection.execute(f"UPDATE alert SET {column} = ? WHERE {column} > ?", values)
     limiter.forget_from(state.hosts, now + TOLERANCE)
     return names
 

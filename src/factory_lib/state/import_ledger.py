@@ -42,7 +42,7 @@ def record_start(state: State, members: Sequence[Content], file_format: str, at:
     rows = [
         (member.sha256, member.name, file_format, STARTED, epoch(at), "{}") for member in members
     ]
-    state.change("INSERT OR IGNORE INTO import_ledger VALUES (?, ?, ?, ?, ?, ?)", rows)
+    state.change("INSERT INTO import_ledger VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", rows)
 
 
 def record_completion(state: State, members: Sequence[Content], at: datetime) -> None:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from factory_lib.clock import Clock, from_epoch
 from factory_lib.errors import CircuitOpen, QuotaError
 from factory_lib.settings.records import BreakerSettings, SourceSettings
-from factory_lib.state.database import Hosts
+from factory_lib.state.database import Hosts, upsert
 
 # A provider counts arrivals, we space departures. Two per cent more than the limit asks
 # lets an arrival be 1.2 s late (60 s × 2 %) before any 60 seconds hold one request too
@@ -52,8 +52,8 @@ def acquire(hosts: Hosts, host: str, limits: SourceSettings, clock: Clock) -> No
 def block_until(hosts: Hosts, host: str, until: datetime) -> None:
     """Give no turn of ``host`` before ``until``, to any process: the host answered 429."""
     hosts.change(
-        "INSERT INTO spacing VALUES (?, ?, '', 0)"
-        " ON CONFLICT DO UPDATE SET next_at = max(next_at, excluded.next_at)",
+        "INSERT INTO spacing VALUES (?, ?, '', 0) ON CONFLICT (host)"
+        " DO UPDATE SET next_at = excluded.next_at WHERE excluded.next_at > spacing.next_at",
         [(host, until.timestamp())],
     )
 
@@ -87,7 +87,7 @@ def _reserve(hosts: Hosts, host: str, limits: SourceSettings, now: float) -> flo
                 retry_after_s=turn - now,
             )
         connection.execute(
-            "INSERT OR REPLACE INTO spacing VALUES (?, ?, ?, ?)",
+            upsert("spacing", ("host", "next_at", "day", "used"), keys=1),
             (host, turn + step_s(limits), today.isoformat(), used + 1),
         )
     return turn
@@ -144,8 +144,8 @@ def record_failure(
         failures = 1 + (connection.execute(_ROW, (host,)).fetchone() or _CLOSED)[0]
         open_until = now.timestamp() + rules.open_s if failures >= rules.failures else 0.0
         connection.execute(
-            "INSERT OR REPLACE INTO breaker VALUES (?, ?, ?, 0, ?)",
-            (host, failures, open_until, cause),
+            upsert("breaker", ("host", "failures", "open_until", "probing", "cause"), keys=1),
+            (host, failures, open_until, 0, cause),
         )
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from factory_lib.clock import epoch, from_epoch
-from factory_lib.state.database import State
+from factory_lib.state.database import State, upsert
 
 LATEST_SLOT = "latest"  # the end of the newest slot of a series
 STORED = "stored"  # when a series last got a new or revised value
@@ -32,7 +32,7 @@ class Mark(NamedTuple):
 def set_mark(state: State, topic: str, entity: str, at: datetime, note: Any = None) -> None:
     """Remember when ``topic`` last happened to ``entity``."""
     row = (topic, entity, epoch(at), json.dumps(note))
-    state.change("INSERT OR REPLACE INTO mark VALUES (?, ?, ?, ?)", [row])
+    state.change(upsert("mark", ("topic", "entity", "at", "note"), keys=2), [row])
 
 
 def delete_mark(state: State, topic: str, entity: str) -> int:

@@ -28,7 +28,15 @@ PATIENCE: dict[str, Any] = {
 }
 # Without statistics of a table that was just filled, the planner would sort a window that
 # its key has in order, or compile the plan.
-_SESSION = ("lock_timeout = '30s'", "enable_bitmapscan = off", "jit = off")
+_SESSION = (
+    "lock_timeout = '30s'",
+    "enable_bitmapscan = off",
+    "jit = off",
+    # the locks of a host that lost its power are free after a minute
+    "tcp_keepalives_idle = 30",
+    "tcp_keepalives_interval = 10",
+    "tcp_keepalives_count = 3",
+)
 FULL = ("too many", "connection slots")  # of clients; the only refusal that passes by itself
 
 
@@ -47,8 +55,6 @@ class Postgres:
     lazy : bool
         Tables that are missing are made in the connection's own temporary schema, where
         they are empty and no other connection sees them, until ``make_lasting``.
-    read_only : bool
-        The server refuses every change of what lasts.
 
     Raises
     ------
@@ -65,14 +71,12 @@ class Postgres:
         create: Callable[[], None],
         *,
         lazy: bool = False,
-        read_only: bool = False,
     ) -> None:
         self._dsn = dsn
         self._create = create
         self.schema = schema
         self._quoted = '"' + schema.replace('"', '""') + '"'
-        self.lazy = lazy or read_only
-        self.read_only = read_only
+        self.lazy = lazy
         self._conninfo, self.place = _address(dsn, schema)
         self._open: psycopg.Connection[Any] | None = None
         self._in_transaction = False
@@ -108,18 +112,18 @@ class Postgres:
         """Choose the schema, and make its tables where they are missing."""
         for setting in _SESSION:
             self.execute(f"SET {setting}")
-        ((there,),) = self.execute("SELECT to_regclass(?) IS NOT NULL", (f"{self._quoted}.meta",))
-        if not there and self.lazy:
-            self._choose()
-            self._create()
-        elif not there:
-            self.lazy = True
+        there = self._is_there()
+        must_make = not there and not self.lazy
+        self.lazy = not there
+        if must_make:
             self.make_lasting()
-        else:
-            self.lazy = False
-            self._choose()
-        if self.read_only:
-            self.execute("SET default_transaction_read_only = on")
+            return
+        self._choose()
+        if self.lazy:
+            self._create()
+
+    def _is_there(self) -> bool:
+        return self.execute("SELECT to_regclass(?)", (f"{self._quoted}.meta",)) != [(None,)]
 
     def _choose(self) -> None:
         """Look for tables in the schema; the temporary one would be searched first unless named."""
@@ -135,7 +139,8 @@ class Postgres:
             self.execute("SELECT pg_advisory_xact_lock(hashtext(?))", (self.schema,))
             self.execute(f"CREATE SCHEMA IF NOT EXISTS {self._quoted}")
             self._choose()
-            self._create()
+            if not self._is_there():
+                self._create()
 
     def close(self) -> None:
         """Close the connection."""
@@ -160,7 +165,7 @@ class Postgres:
     def execute(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement and return its rows."""
         with self.reported():
-            cursor = self.connection.execute(sql.replace("?", "%s"), values or None)
+            cursor = self.connection.execute(placeholders(sql), values or None)
             return cursor.fetchall() if cursor.description else []
 
     @contextmanager
@@ -172,6 +177,11 @@ class Postgres:
                 yield
             finally:
                 self._in_transaction = False
+
+
+def placeholders(sql: str) -> str:
+    """Return a statement with the driver's sign for a value."""
+    return sql.replace("?", "%s")
 
 
 def _first_line(error: Exception) -> str:

@@ -73,7 +73,8 @@ def test_gaps_are_of_their_series_and_of_the_sources_requested(state: State) -> 
 def test_attempts_are_read_while_another_process_writes(settings: Settings, state: State) -> None:
     gap = (epoch(NOW) - 7200, epoch(NOW) - 3600)
     attempts.record_unfillable(state, "spot_eur_mwh", [(*gap, 2**40)], SOURCES, NOW)
-    state._connection.execute("PRAGMA busy_timeout = 0")
+    if settings.state.backend == "sqlite":
+        state.query("PRAGMA busy_timeout = 0")
     with open_state(settings) as writer, writer.transaction():
         assert attempts.unfillable_stretches(state, "spot_eur_mwh", SOURCES, NOW) == [gap]
         assert attempts.next_gap_retry(state, ["spot_eur_mwh"]) is not None

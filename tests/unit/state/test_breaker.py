@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import sqlite3
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec import structs
 
 from factory_lib.errors import CircuitOpen
-from factory_lib.settings import load
+from factory_lib.settings import Settings
 from factory_lib.settings.records import BreakerSettings
-from factory_lib.state import Hosts, limiter, open_state
+from factory_lib.state import Hosts, limiter, open_hosts, open_state
 
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
 RULES = BreakerSettings(failures=5, open_s=300.0)
@@ -76,29 +76,30 @@ def test_hosts_have_circuits_of_their_own(hosts: Hosts) -> None:
     limiter.refuse_if_open(hosts, "omie", NOW)
 
 
-def test_all_real_profiles_of_an_installation_share_one_circuit(hosts: Hosts, home: Path) -> None:
+def test_all_real_profiles_of_an_installation_share_one_circuit(
+    hosts: Hosts, profile: Callable[[str], Settings]
+) -> None:
     fail(hosts, 5)
-    env = {"FACTORY_HOME": str(home)}
-    with open_state(load("history", env=env)) as second, pytest.raises(CircuitOpen):
+    with open_state(profile("history")) as second, pytest.raises(CircuitOpen):
         limiter.pass_breaker(second.hosts, "ree", NOW, RULES)
-    with open_state(load("demo", env=env)) as simulated:
+    with open_state(profile("demo")) as simulated:
         limiter.pass_breaker(simulated.hosts, "ree", NOW, RULES)
 
 
-class Overtaken(Hosts):
-    """Hosts of which another process closes the circuit just before each transaction."""
-
-    def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
-        self._connection.execute("DELETE FROM breaker")
-        return super().transaction()
-
-
-def test_a_circuit_that_another_process_closes_meanwhile_is_closed(hosts: Hosts) -> None:
+def test_a_circuit_that_another_process_closes_meanwhile_is_closed(
+    hosts: Hosts, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fail(hosts, 5)
-    overtaken = Overtaken(hosts.file)
-    limiter.pass_breaker(overtaken, "ree", NOW, RULES)
+    transaction = hosts.transaction
+
+    def overtaken() -> AbstractContextManager[Any]:
+        with open_hosts(settings) as others:
+            limiter.record_success(others, "ree")
+        return transaction()
+
+    monkeypatch.setattr(hosts, "transaction", overtaken)
+    limiter.pass_breaker(hosts, "ree", NOW, RULES)
     assert limiter.open_hosts(hosts, RULES) == {}
-    overtaken.close()
 
 
 def test_a_clock_put_back_is_blocked_by_nothing_that_lies_ahead_of_it(hosts: Hosts) -> None:

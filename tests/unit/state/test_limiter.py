@@ -6,14 +6,14 @@ The margin for late arrivals.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from msgspec import structs
 
 from factory_lib.errors import QuotaError
-from factory_lib.settings import Settings, load
+from factory_lib.settings import Settings
 from factory_lib.settings.records import SourceSettings
 from factory_lib.state import Hosts, limiter, open_state
 from factory_sim.clock import SimulatedClock
@@ -118,7 +118,7 @@ def test_a_block_only_ever_lengthens_the_wait(hosts: Hosts, limits: SourceSettin
 
 
 @pytest.mark.parametrize(
-    ("profile", "shared"),
+    ("name", "shared"),
     [
         pytest.param("live", True, id="the same profile opened twice"),
         pytest.param("history", True, id="another real profile"),
@@ -126,10 +126,14 @@ def test_a_block_only_ever_lengthens_the_wait(hosts: Hosts, limits: SourceSettin
     ],
 )
 def test_all_real_profiles_of_an_installation_share_one_queue(
-    hosts: Hosts, limits: SourceSettings, home: Path, profile: str, shared: bool
+    hosts: Hosts,
+    limits: SourceSettings,
+    profile: Callable[[str], Settings],
+    name: str,
+    shared: bool,
 ) -> None:
     waits: Counter[float] = Counter()
-    with open_state(load(profile, env={"FACTORY_HOME": str(home)})) as second:
+    with open_state(profile(name)) as second:
         for shared_hosts in [hosts, second.hosts] * 4:
             clock = SimulatedClock(NOW)
             limiter.acquire(shared_hosts, "ree", limits, clock)

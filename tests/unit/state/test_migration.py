@@ -85,6 +85,8 @@ ROWS: dict[str, list[tuple[Any, ...]]] = {
     ],
 }
 
+pytestmark = pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
+
 
 def write_schema_1(file: Path) -> None:
     file.parent.mkdir(parents=True)
