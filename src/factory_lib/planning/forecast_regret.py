@@ -99,11 +99,10 @@ def unpublished_paths(ctx: RunContext) -> dict[date, pd.DataFrame]:
     local = pairs["issued_at"].dt.tz_convert(MADRID).dt.tz_localize(None).dt.normalize()
     next_day = (local + pd.Timedelta(days=1)).dt.tz_localize(MADRID)
     known_until = entry.publication[Kind.OBSERVED].known_until
-    published = {
-        issue: known_until(pd.Timestamp(issue).to_pydatetime())
-        for issue in pairs["issued_at"].unique()
-    }
-    pairs = pairs.assign(day=next_day)[pairs["issued_at"].map(published) <= next_day]
+    issues = pairs["issued_at"].drop_duplicates().tolist()
+    ends = {issue: known_until(issue.to_pydatetime()) for issue in issues}
+    unpublished = pd.to_datetime(pairs["issued_at"].map(ends), utc=True) <= next_day
+    pairs = pairs.assign(day=next_day)[unpublished]
     pairs = pairs.sort_values("issued_at")
     latest = pairs.drop_duplicates(["day", "target_start"], keep="last")
     hour = latest["target_start"].dt.floor("h")

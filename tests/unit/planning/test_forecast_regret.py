@@ -9,7 +9,7 @@ import pytest
 from benchmarks._plants import committed_plant, tariff_of
 from factory_lib.clock import HOUR_S, MADRID
 from factory_lib.domain.plant import operators
-from factory_lib.planning.forecast_regret import REGRETS, regret_by_day
+from factory_lib.planning.forecast_regret import REGRETS, forecast_regret, regret_by_day
 from factory_lib.planning.recommendation import one_batch
 
 HOURS = pd.date_range("2026-03-01 23:00", periods=120, freq="h", tz="UTC", unit="s", name="start")
@@ -45,3 +45,7 @@ def test_a_day_whose_chains_would_outlast_the_forecast_is_left_out():
     short = judged(ACTUAL, hours=20)
     assert short.empty
     assert list(short.columns) == list(REGRETS)
+
+
+def test_without_a_forecast_there_is_no_row(ctx):
+    assert forecast_regret(ctx).empty
