@@ -25,7 +25,7 @@ from factory_lib.settings.records import SeriesSettings
 
 _HEAD_BYTES = 4096
 DAY_AHEAD_COLUMNS = (
-    *(name for name, entry in default_catalogue().items() if entry.forecast_of),
+    *(name for name in default_catalogue() if name.endswith("_forecast_mw")),
     "fr_wind_offshore_forecast_mw",
     "pt_wind_offshore_forecast_mw",
 )
