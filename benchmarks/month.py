@@ -105,6 +105,7 @@ class Walk:
     now: datetime
     real: set[str] = field(default_factory=set)
     ahead: timedelta = timedelta(0)
+    set_at: float = 0.0
     mounted: bool = False
     full: bool = False
     runs: Counter[str] = field(default_factory=Counter)
@@ -116,10 +117,12 @@ class Walk:
         return factory_settings.load(PROFILE)
 
     def set_clock(self, now: datetime) -> None:
-        """Put the clocks of provider and installation to an instant."""
-        self.now = now
-        self.remote.set_clock(now, speed=1.0)
-        offset = (now + self.ahead - datetime.now(UTC)).total_seconds()
+        """Put the clocks of provider and installation to an instant, but never back."""
+        passed = timedelta(seconds=time.monotonic() - self.set_at) if self.set_at else -HOUR
+        self.now = max(now, self.now + passed)
+        self.set_at = time.monotonic()
+        self.remote.set_clock(self.now, speed=1.0)
+        offset = (self.now + self.ahead - datetime.now(UTC)).total_seconds()
         os.environ["FACTORY_CLOCK_OFFSET_S"] = str(offset)
 
     def call(self, *words: str) -> int:
@@ -138,7 +141,6 @@ class Walk:
 
     def tick(self, job: str) -> None:
         """Call a job as cron does; its first run goes through papermill."""
-        self.set_clock(self.now)
         before = len(list(records.folders(self.settings.paths.runs, 2)))
         began = time.process_time()
         with contextlib.ExitStack() as stack:
@@ -521,10 +523,14 @@ def _size_mb(folder: Path) -> float:
 
 
 def _processes_left(walk: Walk) -> int:
+    """Return the processes of this one beside the simulator and joblib's, which a kernel ends."""
     import psutil
+    from joblib.externals.loky import get_reusable_executor  # type: ignore[import-untyped]
 
+    get_reusable_executor().shutdown(wait=True)
     children = psutil.Process().children(recursive=True)
-    return sum(child.pid != walk.remote.pid for child in children)
+    others = (child for child in children if child.pid != walk.remote.pid)
+    return sum("resource_tracker" not in " ".join(child.cmdline()) for child in others)
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
