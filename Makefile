@@ -15,7 +15,7 @@ JOB_ARGS = $(if $(AS_OF),--as-of $(AS_OF)) $(ARGS)
 	cron-show cron-install cron-remove image serve mlflow docs check test bench clean lock
 
 help:  ## Show this help
-	@awk 'BEGIN {FS = ":.*## "; print "factory_lib: make TARGET\n"} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "; print "factory_lib: make TARGET. Begin with demo, then serve or lab.\n"} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
 
 # What Run All leaves in a notebook is no change to git: .gitattributes names the filter, setup defines it. Without
 # the environment (make clean) notebooks pass as they are.
@@ -57,7 +57,7 @@ gaps: $(VENV)/.ready  ## Show the coverage of every series
 	$(FACTORY) run gap_analysis $(JOB_ARGS)
 
 backfill: $(VENV)/.ready  ## Fill what is missing; SINCE=2022-01-01 for a first load
-	$(FACTORY) run auto_backfill_check $(if $(SINCE),--param since=$(SINCE)) $(JOB_ARGS)
+	$(FACTORY) run auto_backfill_check --force $(if $(SINCE),--param since=$(SINCE)) $(JOB_ARGS)
 
 features: $(VENV)/.ready  ## Build and describe the feature set
 	$(FACTORY) run feature_engineering $(JOB_ARGS)
@@ -66,7 +66,7 @@ train: $(VENV)/.ready  ## Train, evaluate and register the models
 	$(FACTORY) run ml_training $(JOB_ARGS)
 
 predict: $(VENV)/.ready  ## Predict price, weather, score and recommendation of the hours ahead
-	$(FACTORY) run ml_predictions $(JOB_ARGS)
+	$(FACTORY) run ml_predictions --force $(JOB_ARGS)
 
 plan: $(VENV)/.ready  ## Plan the next seven days; tomorrow's shift sheet, DAY=2026-01-31 DAYS=7 for others
 	$(FACTORY) run production_optimization --force $(if $(DAY),--param day=$(DAY)) $(if $(DAYS),--param days=$(DAYS)) $(JOB_ARGS)

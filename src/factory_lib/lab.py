@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -380,6 +381,56 @@ def verification(ctx: RunContext, name: str) -> pd.DataFrame:
     from factory_lib.models.verification import verification_pairs
 
     return verification_pairs(ctx, name)
+
+
+def provenance(
+    ctx: RunContext,
+    name: str,
+    since: str | datetime | None = None,
+    until: str | datetime | None = None,
+    *,
+    every: bool = False,
+) -> pd.DataFrame:
+    """Return the values of a series with where each is from and since when it was known.
+
+    Parameters
+    ----------
+    since, until : str or datetime, optional
+        Default: the last 14 days, and everything published ahead.
+    every : bool
+        Not only the value in use of each slot, but those of every source and revision.
+
+    Returns
+    -------
+    DataFrame
+        As of ``Store.read``: ``start`` (UTC), ``value``, ``place``, ``source``, ``kind``,
+        ``rev``, ``available_at``, ``retrieved_at``, ``run_id`` and more.
+    """
+    entry = ctx.catalogue[name]
+    return ctx.store.read(
+        name,
+        places=places_of(ctx.settings, entry),
+        start=_instant(since) or ctx.as_of - timedelta(days=14),
+        end=_instant(until) or _gaps.expected_until(entry, ctx.as_of),
+        as_of=ctx.as_of,
+        raw=every,
+    )
+
+
+def export(
+    ctx: RunContext,
+    folder: str | Path,
+    since: str | datetime | None = None,
+    until: str | datetime | None = None,
+) -> pd.DataFrame:
+    """Write every series and view of a window into a folder; default: the last 14 days.
+
+    Returns the files, with their rows; see ``admin.export.export_all``.
+    """
+    from factory_lib.admin.export import export_all
+
+    start = _instant(since) or ctx.as_of - timedelta(days=14)
+    return export_all(ctx, Path(folder), start, _instant(until) or ctx.as_of + timedelta(days=8))
 
 
 def attributions(ctx: RunContext) -> list[str]:

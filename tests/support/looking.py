@@ -24,6 +24,7 @@ READERS = {
     "climate_risk": lab.climate_risk,
     "energy_levers": lambda ctx: lab.energy_levers(ctx, every=52),
     "health": lab.health,
+    "provenance": lambda ctx: lab.provenance(ctx, SERIES, every=True),
     "forecasts": lambda ctx: lab.forecasts(ctx, SERIES),
     "verification": lambda ctx: lab.verification(ctx, SERIES),
     "attributions": lab.attributions,
@@ -31,7 +32,7 @@ READERS = {
     "runs": lab.runs,
 }
 # These act, and are not called: whoever adds a function decides on which side it is.
-JOBS = {"ingest", "backfill", "train", "predict", "plan", "maintain"}
+JOBS = {"ingest", "backfill", "train", "predict", "plan", "maintain", "export"}
 COMMANDS = (
     ("config", "check"),
     ("config", "show"),

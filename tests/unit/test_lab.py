@@ -7,10 +7,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from factory_lib import lab
 from factory_lib import settings as factory_settings
+from factory_lib.admin import export
 from factory_lib.cli import jobs
 from factory_lib.clock import AS_OF_ENV, from_epoch
 from factory_lib.context import RunContext
@@ -76,6 +78,32 @@ def test_looking_leaves_the_state_as_it_was(settings: Settings) -> None:
     lab.series(ctx, "spot_eur_mwh")
     assert calls_since(ctx.state, from_epoch(0)) == []
     assert settings.paths.state.read_bytes() == before
+
+
+def test_each_value_says_where_it_is_from(ctx: RunContext, fill: Fill) -> None:
+    fill()
+    fill(value=60.0)
+    used = lab.provenance(ctx, "spot_eur_mwh", since=FIRST)
+    assert len(used) == SLOTS
+    assert set(used["source"]) == {"ree"}
+    assert used["rev"].eq(2).all()
+    assert used[["available_at", "retrieved_at", "run_id", "kind"]].notna().all(axis=None)
+    every = lab.provenance(ctx, "spot_eur_mwh", since=FIRST, every=True)
+    assert len(every) == 2 * SLOTS
+
+
+def test_everything_is_exported_and_what_is_not_there_yet_says_so(
+    ctx: RunContext, fill: Fill, tmp_path: Path
+) -> None:
+    fill()
+    made = lab.export(ctx, tmp_path / "out", since=FIRST)
+    files = made.assign(name=[file.stem for file in made["file"]]).set_index("name")
+    assert set(files.index) == {"spot_eur_mwh", *export.VIEWS}
+    assert files.loc["spot_eur_mwh", "rows"] == SLOTS
+    assert "no plan yet" in files.loc["plan", "problem"]
+    exported = pd.read_parquet(files.loc["spot_eur_mwh", "file"])
+    assert set(exported["unit"]) == {"EUR/MWh"}
+    assert set(exported["origin"]) == {"real"}
 
 
 @pytest.mark.parametrize("given", [date(2026, 1, 31), datetime(2026, 1, 31, 12), 20260131])  # noqa: DTZ001

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from factory_lib.clock import market_day
 from factory_lib.context import RunContext
-from factory_lib.errors import BadInput, UnknownSeries
+from factory_lib.errors import BadInput, FactoryError, UnknownSeries
 from factory_lib.pipeline.gaps import analyse
 from factory_lib.pipeline.targets import places_of
 from factory_lib.planning import documents
@@ -31,6 +32,26 @@ def export_view(
     names = words[1:] if words[0] in VIEWS else words
     table = view(ctx, list(dict.fromkeys(names)), start, end)
     return export(table, out, ctx.store.origin, ctx.catalogue)
+
+
+def export_all(ctx: RunContext, folder: Path, start: datetime, end: datetime) -> pd.DataFrame:
+    """Write every stored series and every view of the window into a folder, a Parquet file each.
+
+    Returns
+    -------
+    DataFrame
+        ``file``, ``rows``, and ``problem``, where a view has nothing to show yet.
+    """
+    stored = sorted(set(ctx.store.inventory()["series"]) & set(ctx.catalogue))
+    made: list[dict[str, Any]] = []
+    for name in (*stored, *VIEWS):
+        row: dict[str, Any] = {"file": folder / f"{name}.parquet", "rows": 0, "problem": ""}
+        try:
+            row["rows"] = export_view(ctx, [name], row["file"], start, end)
+        except FactoryError as error:
+            row["problem"] = str(error)
+        made.append(row)
+    return pd.DataFrame(made)
 
 
 def _series(ctx: RunContext, names: Sequence[str], start: datetime, end: datetime) -> pd.DataFrame:

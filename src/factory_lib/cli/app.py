@@ -16,6 +16,7 @@ EXIT_CODES = (
     "exit codes: 0 done · 1 failed · 2 unusable input · 69 a service is away · 74 the machine "
     "refuses · 75 skipped, locked"
 )
+FIRST_STEPS = "begin: `factory demo`, then `factory serve --profile demo`, `factory run --help`"
 # Name -> module and first line of its help: `factory --help` imports none of the modules.
 COMMANDS = {
     "run": ("jobs", "Run jobs: their notebooks, into dated folders with a report."),
@@ -70,7 +71,7 @@ class LazyGroup(click.Group):
     cls=LazyGroup,
     commands=[click.Command(name, short_help=text) for name, (_, text) in COMMANDS.items()],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=EXIT_CODES,
+    epilog=f"{FIRST_STEPS}\n\n{EXIT_CODES}",
 )
 @click.version_option(package_name="factory-lib", prog_name="factory")
 @common_options

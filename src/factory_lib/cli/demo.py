@@ -130,7 +130,7 @@ def _run_chain(
 
 def _write_index(settings: Settings) -> None:
     write(f"\nAll runs: {settings.paths.runs / 'index.html'}")
-    write(f"Live page: factory serve --profile {settings.profile}")
+    write(f'Live page: make serve ARGS="--profile {settings.profile}"; notebooks: make lab')
 
 
 @commands.command(
