@@ -29,7 +29,10 @@ COMMANDS = {
     "export": ("data", "Write a view to CSV or Parquet, with units and provenance."),
     "quarantine": ("data", "List quarantined values; release, reject or correct values."),
     "predict": ("models", "Predict the hours ahead, or apply the rule to one made-up hour."),
-    "models": ("models", "List registered model versions, or roll one back."),
+    "models": (
+        "models",
+        "List registered model versions or a champion's experts, or roll a version back.",
+    ),
     "plan": ("planning", "Plan the next seven days; print the shift sheet."),
     "doctor": ("admin", "Check keys, providers, store, registry, clock and disk."),
     "health": ("admin", "Show the state of jobs, providers and series."),
