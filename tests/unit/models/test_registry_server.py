@@ -126,8 +126,12 @@ def seconds() -> Iterator[None]:
 
 
 def test_it_is_trained_promoted_served_and_pruned(
-    shared: RunContext, server: MlflowServer, fitted: PriceForecaster
+    shared: RunContext,
+    server: MlflowServer,
+    fitted: PriceForecaster,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(registry, "VERSIONS_KEPT", 1)
     first = train(shared, fitted)
     files = stored_files(server)
     registry.assign(shared, NAME, first.versions[NAME], registry.CHAMPION, "the first")
@@ -136,7 +140,7 @@ def test_it_is_trained_promoted_served_and_pruned(
     later = [train(shared, fitted) for _ in range(2)]
     for each in later:
         registry.assign(shared, NAME, each.versions[NAME], registry.CHAMPION, "better")
-    assert registry.prune(shared, HORIZON) == 1, "a rollback returns to the second"
+    assert registry.prune(shared, HORIZON) >= 1, "a rollback returns to the second"
     assert not files & stored_files(server), "the files of the first are gone"
     listed = registry.versions(shared)
     assert set(listed["run_id"]) == {each.run_id for each in later}
@@ -149,7 +153,9 @@ def test_it_is_trained_promoted_served_and_pruned(
         experiment = client.get_experiment_by_name("factory-live-real").experiment_id
         runs = client.search_runs([experiment])
     assert names == {f"factory-live-real-{NAME}"}
-    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert {run.info.run_id: run.info.status for run in runs} == {
+        each.run_id: "FINISHED" for each in later
+    }
     assert not (shared.settings.paths.runs / "mlflow.db").exists()
 
 
