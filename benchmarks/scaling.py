@@ -107,7 +107,7 @@ def _scale(*, dask: bool) -> Iterator[tuple[ScaleSettings, Any]]:
     from distributed import LocalCluster
 
     with LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+        n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50
     ) as cluster:
         yield ScaleSettings(dask=cluster.scheduler_address), cluster
 

@@ -38,7 +38,7 @@ def first(home: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 def cluster() -> Iterator[Any]:
     """Two workers that are processes of this machine."""
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+        n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50
     ) as local:
         yield local
 
