@@ -149,7 +149,8 @@ class _Handler(BaseHTTPRequestHandler):
         self, path: str, query: dict[str, str], body: bytes
     ) -> tuple[int, bytes | dict[str, Any] | None]:
         if query.get("org", ORG) != ORG:
-            raise _Refused(404, "not found", f'organization name "{query["org"]}" not found')
+            status = 400 if path == "/api/v2/query" else 404
+            raise _Refused(status, "not found", f'organization name "{query["org"]}" not found')
         if path == "/api/v2/write":
             self._write(self._bucket(query.get("bucket", "")), query, body)
             return 204, None

@@ -434,9 +434,9 @@ def _refusal(where: InfluxSettings, error: ApiException, next_step: str | None) 
         reason = str(error.reason)
     if status in (401, 403):
         return _setting("token", f"is refused for bucket {where.bucket}: {reason} ({status})")
+    if status in (400, 404) and "organization" in reason:  # 400 is a query's answer, 404 a write's
+        return _setting("org", f"{where.org}: {reason}")
     if status == 404:
-        if "organization" in reason:
-            return _setting("org", f"{where.org}: {reason}")
         if "bucket" in reason:
             return _setting("bucket", f"{where.bucket}: {reason}; `factory store create` makes it")
         return _setting("url", f"{where.url} answers, and not like InfluxDB 2.x: {reason}")
