@@ -444,9 +444,7 @@ def _refusal(where: InfluxSettings, error: ApiException, next_step: str | None) 
         return _setting("bucket", f"{where.bucket} does not keep all it gets: {reason}")
     if status in (400, 413, 422):
         return StoreError(f"{place} refused the request: {reason}.")
-    return StoreUnavailable(
-        f"{place} answered {status} {error.reason}.", next_step=next_step if status >= 500 else None
-    )
+    return StoreUnavailable(f"{place} answered {status} {error.reason}.", next_step=next_step)
 
 
 def _setting(name: str, problem: str) -> ConfigError:
