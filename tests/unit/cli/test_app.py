@@ -179,3 +179,24 @@ def test_a_table_is_written_with_two_decimals(capsys: pytest.CaptureFixture[str]
     calls = pd.DataFrame({"target": ["ree"], "median_ms": [13936.962263]})
     assert common.write_result(JobResult("ok", "Well.", {}, {"calls": calls}), False) == 0
     assert "13,936.96\n" in capsys.readouterr().out
+
+
+def test_a_table_has_no_empty_column_and_no_word_for_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    jobs = pd.DataFrame(
+        {
+            "job": ["ingest", "health_check"],
+            "begun": pd.to_datetime([None, "2026-11-27T22:57:43.378057Z"]),
+            "ended": pd.to_datetime([None, None], utc=True),
+            "pause": ["", ""],
+            "rate": [float("nan"), 1.0],
+        }
+    )
+    assert common.write_result(JobResult("ok", "Well.", {}, {"jobs": jobs}), False) == 0
+    lines = capsys.readouterr().out.splitlines()[3:]
+    assert [line.split() for line in lines] == [
+        ["job", "begun", "rate"],
+        ["ingest"],
+        ["health_check", "2026-11-27", "22:57Z", "1.00"],
+    ]
