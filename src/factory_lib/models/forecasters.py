@@ -164,10 +164,11 @@ class LeadModel(_Configured):
             lasso[-1].coef_ = lasso[-1].coef_.astype(np.float32)
         rows = usable[-config.tree_window_days :]
         rows = rows[np.isfinite(features.curve[rows]).all(axis=1) | (not self.curve_)]
-        pooled = self._pooled(features)
+        pooled = self._pooled(features)[rows].reshape(len(rows) * HOURS, -1)
+        pooled[:, np.isnan(pooled).all(axis=0)] = 0.0  # trees refuse a column without any value
         base = self.lassos_[-1].predict(flat)
         self.trees_ = HistGradientBoostingRegressor(max_iter=config.tree_iterations, **_BOOSTED)
-        self.trees_.fit(pooled[rows].reshape(-1, pooled.shape[2]), (target - base)[rows].ravel())
+        self.trees_.fit(pooled, (target - base)[rows].ravel())
         return self
 
     @property

@@ -15,6 +15,7 @@ from factory_lib.clock import day_start, slots_in_day
 from factory_lib.domain.tariff import tariff_holidays
 from factory_lib.errors import TooFewRows
 from factory_lib.features.days import DayMatrix
+from factory_lib.features.prices import ahead_name
 from factory_lib.models import registry
 from factory_lib.models.forecasters import FRESH_DAYS, ForecasterConfig, PriceForecaster
 
@@ -95,6 +96,17 @@ def test_a_missing_issue_day_is_survived_and_a_broken_history_is_unknown(market,
 def test_a_short_history_is_refused(market, small):
     with pytest.raises(TooFewRows):
         PriceForecaster(small).fit(market.until(market.days[150]))
+
+
+def test_inputs_that_began_yesterday_are_unknown_to_earlier_fits(market, small):
+    known = market.until("2024-02-10")
+    young = np.full(known.grid.shape, np.nan)
+    young[-3:] = 20_000.0
+    inputs = {
+        name: DayMatrix(known.days, young) for name in ("load_mw", ahead_name("wind_mw", 7))
+    }
+    forecast = PriceForecaster(small, leads=(1, 7)).fit(known, inputs).predict(known, inputs)
+    assert forecast["p50"].notna().all()
 
 
 def test_a_model_survives_storage_without_pickle(market, fitted, tmp_path):
