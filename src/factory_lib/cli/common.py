@@ -142,13 +142,13 @@ def write_rows(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     write_either(as_json, list(rows), "\n".join(lines or ["none"]))
 
 
-def table(frame: Any) -> str:
+def as_table(frame: Any) -> str:
     """Return a frame as text: instants to the minute (UTC), no empty column, no NaN and no NaT."""
     shown = frame.copy()
     for name in shown.select_dtypes("datetimetz"):
         shown[name] = shown[name].dt.tz_convert("UTC").dt.strftime("%Y-%m-%d %H:%MZ")
-    known = shown.notna() & (shown != "")
-    shown = shown.loc[:, known.any()]
+    filled = shown.notna() & (shown != "")
+    shown = shown.loc[:, filled.any()]
     return str(shown.to_string(index=False, float_format=DECIMALS.format, na_rep=""))
 
 
@@ -165,7 +165,7 @@ def write_result(result: JobResult, as_json: bool, *tables: str) -> int:
     for name, frame in frames.items():
         if len(frame):
             more = f" (first {SHOWN_ROWS} of {len(frame):,})" if len(frame) > SHOWN_ROWS else ""
-            lines.append(f"\n{name}{more}:\n{table(frame.head(SHOWN_ROWS))}")
+            lines.append(f"\n{name}{more}:\n{as_table(frame.head(SHOWN_ROWS))}")
     tables_as_rows = {name: records(frame) for name, frame in frames.items()}
     write_either(as_json, head | tables_as_rows, "\n".join(lines))
     return int(result.status == "fail")

@@ -102,9 +102,7 @@ def test_inputs_that_began_yesterday_are_unknown_to_earlier_fits(market, small):
     known = market.until("2024-02-10")
     young = np.full(known.grid.shape, np.nan)
     young[-3:] = 20_000.0
-    inputs = {
-        name: DayMatrix(known.days, young) for name in ("load_mw", ahead_name("wind_mw", 7))
-    }
+    inputs = {name: DayMatrix(known.days, young) for name in ("load_mw", ahead_name("wind_mw", 7))}
     forecast = PriceForecaster(small, leads=(1, 7)).fit(known, inputs).predict(known, inputs)
     assert forecast["p50"].notna().all()
 
