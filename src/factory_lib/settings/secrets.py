@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from html import escape
@@ -69,9 +69,9 @@ def hide(text: str, secrets: Iterable[Secret]) -> str:
     Secrets of fewer than four letters are not hidden. The user of any address is, from
     whatever setting or error it came; so is the password within a secret address, alone.
     """
-    words = [word for secret in secrets for word in secret.reveal().split()]
-    matches = filter(None, map(_PASSWORD.search, words))
-    passwords = [unquote(match[1] or match[2]) for match in matches]
+    texts = [secret.reveal() for secret in secrets]
+    words = [word for each in texts for word in each.split()]
+    passwords = [password for each in texts for password in _passwords(each)]
     for plain in (*words, *passwords):
         if len(plain) >= 4:
             for form in _forms(plain):
@@ -84,8 +84,17 @@ def hide_users(text: str) -> str:
     return _USER.sub(r"\1***@", text) if "@" in text else text
 
 
+def _passwords(text: str) -> Iterator[str]:
+    """Yield the passwords of an address, or of words as libpq reads them, as they are meant."""
+    for match in _PASSWORD.finditer(text):
+        written = next(filter(None, match.groups()), "")
+        yield unquote(written)
+        yield re.sub(r"\\(.)", r"\1", written)
+        yield unquote(written.partition("&")[0])
+
+
 # scheme://user:password@host; a user or password with a / or @ is written in percent code
-_PASSWORD = re.compile(r"//[^:/@]*:([^@]+)@|\bpassword=(\S+)")
+_PASSWORD = re.compile(r"//[^:/@]*:([^@]+)@|\b(?:ssl)?password\s*=\s*(?:'((?:\\.|[^'\\])+)'|(\S+))")
 _USER = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*:(?:\\?/){2})[^\s/\\@\"'<>]+@")
 
 

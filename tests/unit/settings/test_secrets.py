@@ -133,3 +133,19 @@ def test_the_password_of_an_address_is_masked_alone(dsn: str) -> None:
     masked = secrets.mask(f"{dsn} and s3cret/9 and s3cret%2F9 alone")
     assert "s3cret" not in masked
     assert masked.endswith("*** and *** alone")
+
+
+@pytest.mark.parametrize(
+    ("dsn", "password"),
+    [
+        ("postgresql://h/db?password=s3cret%2F9&sslmode=require", "s3cret/9"),
+        ("host=h password='s3cret 9' dbname=db", "s3cret 9"),
+        (r"host=h password = 's3\'cret\\9'", r"s3'cret\9"),
+        ("password=s3cret&9 host=h", "s3cret&9"),
+        ("host=h sslpassword=s3cret9", "s3cret9"),
+    ],
+    ids=["query", "quoted", "escaped", "ampersand", "key"],
+)
+def test_a_password_is_masked_however_libpq_is_told_it(dsn: str, password: str) -> None:
+    secrets = Secrets.from_environment({"POSTGRES_DSN": dsn})
+    assert secrets.mask(f"FATAL: {password}!") == "FATAL: ***!"
