@@ -37,7 +37,8 @@ def files(settings: Settings, fmt: UnitFormat) -> dict[str, str]:
             "ExecStart": _quoted(words),
         }
         return {f"{stem}@.service": _unit({**about, **once}), **made}
-    job = _container(settings, "run %i", {CALLER: NAME})
+    sites = " --site all" if settings.sites else ""
+    job = _container(settings, f"run %i{sites}", {CALLER: NAME})
     page = _container(settings, "serve --host 0.0.0.0 --behind-proxy", {})
     page["Container"] |= {"PublishPort": "127.0.0.1:8080:8080"}
     always = {"Service": {"Restart": "always"}, "Install": {"WantedBy": "default.target"}}

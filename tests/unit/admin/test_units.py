@@ -14,6 +14,7 @@ from factory_lib.admin import cron, units
 from factory_lib.cli import main
 from factory_lib.runs import schedule
 from factory_lib.settings import Settings
+from tests.support.sites import SITES, with_sites
 
 ANALYZE = shutil.which("systemd-analyze")
 MOMENT = datetime(2026, 3, 5, 7, 30, tzinfo=UTC)
@@ -62,6 +63,16 @@ def test_containers_have_a_read_only_root_and_listen_on_this_machine(settings: S
     for text in containers:
         assert "ReadOnly=true\n" in text
         assert text.count("PublishPort=") == text.count("PublishPort=127.0.0.1:")
+
+
+@pytest.mark.parametrize("fmt", units.UNIT_FORMATS)
+@pytest.mark.parametrize("has_sites", [True, False], ids=["sites", "one site"])
+def test_every_format_runs_the_jobs_of_every_site(
+    home: Path, fmt: units.UnitFormat, has_sites: bool
+) -> None:
+    made = units.files(factory_settings.load(env=with_sites(home, SITES * has_sites)), fmt)
+    jobs = [text for name, text in made.items() if name == "crontab" or "@" in name]
+    assert ["--site all" in text for text in jobs] == [has_sites]
 
 
 def test_names_with_spaces_and_signs_are_quoted() -> None:
