@@ -281,7 +281,7 @@ def test_a_backup_is_verified_by_restoring_it_elsewhere(ctx: RunContext, fill: F
 @pytest.mark.parametrize("loss", ["damaged", "another champion"])
 def test_champions_are_part_of_a_backup(ctx: RunContext, loss: str) -> None:
     estimator = LinearRegression().fit(np.arange(4.0).reshape(-1, 1), 2 * np.arange(4.0))
-    promote(ctx, estimator, "first")
+    promote(ctx, estimator, "2026-04-01T00:00Z")
     folder = backup.take_backup(ctx)
     assert (folder / "models" / "spot_price.skops").is_file()
     assert backup.verify(ctx.settings)[0] == folder
@@ -289,12 +289,12 @@ def test_champions_are_part_of_a_backup(ctx: RunContext, loss: str) -> None:
     if loss == "damaged":
         (runs / "mlflow.db").write_bytes(b"not a database" * 999)
     else:
-        promote(ctx, LinearRegression().fit([[0.0], [1.0]], [9.0, 9.0]), "second")
+        promote(ctx, LinearRegression().fit([[0.0], [1.0]], [9.0, 9.0]), "2026-04-02T00:00Z")
     restored = restore(ctx)
     assert restored.models == ["spot_price"]
     served = registry.load_version(ctx, "spot_price")
     assert served.estimator.predict([[3.0]])[0] == pytest.approx(6.0)
-    assert served.tags["as_of"] == "first"
+    assert served.tags["as_of"] == "2026-04-01T00:00Z"
 
 
 def promote(ctx: RunContext, estimator: LinearRegression, as_of: str) -> None:
