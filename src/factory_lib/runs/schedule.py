@@ -4,6 +4,7 @@ cron keeps the machine's own time zone. Standard library only: ticks pass throug
 """
 
 from datetime import UTC, date, datetime, timedelta
+from itertools import product
 
 from factory_lib.settings import Settings
 
@@ -16,21 +17,35 @@ _FURTHEST_DAYS = 366
 def latest(cron: str, until: datetime) -> datetime | None:
     """Return the last instant up to ``until`` at which five cron fields call, UTC.
 
-    None where that is more than a year ago.
+    None where that is more than a year ago. An hour that comes twice calls twice where the
+    hours are not restricted, else once (Debian's cron(8)).
     """
     minutes, hours, *_ = fields(cron)
+    is_hourly = cron.split()[1].startswith("*")
     today = until.astimezone().date()
     for back in range(_FURTHEST_DAYS):
         day = today - timedelta(days=back)
         if not _calls_on(cron, day):
             continue
-        for hour in reversed(hours):
+        for hour, later in product(reversed(hours), (True, False)):
+            if later and not (is_hourly and _comes_twice(day, hour)):
+                continue
             for minute in reversed(minutes):
-                local = datetime(day.year, day.month, day.day, hour, minute)  # noqa: DTZ001
-                instant = local.astimezone(UTC)
+                instant = _instant(day, hour, minute, fold=later)
                 if instant <= until:
                     return instant
     return None
+
+
+def _instant(day: date, hour: int, minute: int = 0, *, fold: bool) -> datetime:
+    """Return a wall time of the machine as UTC, the later one of two if ``fold``."""
+    wall = datetime(day.year, day.month, day.day, hour, minute, fold=fold)  # noqa: DTZ001
+    return datetime.fromtimestamp(wall.timestamp(), UTC)  # astimezone errs where none was
+
+
+def _comes_twice(day: date, hour: int) -> bool:
+    """Return whether the clock is put back over a wall hour of the machine."""
+    return _instant(day, hour, fold=True) > _instant(day, hour, fold=False)
 
 
 def cron_was_silent(settings: Settings, last: datetime, now: datetime) -> bool:

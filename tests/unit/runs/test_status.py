@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -58,6 +59,28 @@ def local(text: str) -> datetime:
 def test_the_last_call_of_a_cadence(cron: str, until: str, expected: str | None) -> None:
     found = schedule.latest(cron, local(until))
     assert found == (local(expected) if expected else None)
+
+
+@pytest.mark.parametrize(
+    ("cron", "day", "expected"),
+    [
+        ("*/30 * * * *", "2026-10-25", "00:00 00:30 01:00 01:30 02:00 02:30"),  # 02:00 twice
+        ("30 2 * * *", "2026-10-25", "00:30"),
+        ("*/30 * * * *", "2026-03-29", "00:00 00:30 01:00 01:30 02:00 02:30"),  # no 02:00
+        ("30 2 * * *", "2026-03-29", "01:30"),
+    ],
+)
+def test_each_call_of_a_night_in_which_the_clock_is_changed(
+    monkeypatch: pytest.MonkeyPatch, cron: str, day: str, expected: str
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Europe/Madrid")
+        time.tzset()
+        first = datetime.fromisoformat(f"{day}T00:00Z")
+        minutes = [first + timedelta(minutes=number) for number in range(180)]
+        calls = [at for at in minutes if schedule.latest(cron, at) == at]
+    time.tzset()
+    assert [f"{at:%H:%M}" for at in calls] == expected.split()
 
 
 def test_a_job_that_cron_does_not_call_is_overdue_and_one_it_calls_is_not(
