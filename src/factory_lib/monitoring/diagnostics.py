@@ -91,7 +91,8 @@ def examine(
     if providers:
         checks += _asked(settings, clock)
     if not keys_only:
-        checks += [*_hosts(settings), _store(settings), *machine_checks(settings)]
+        store = _store(settings, may_write=notify or providers)
+        checks += [*_hosts(settings), store, *machine_checks(settings)]
     return checks
 
 
@@ -371,12 +372,12 @@ def _hosts(settings: Settings) -> list[DiagnosticCheck]:
     return [DiagnosticCheck("hosts", "warn", finding, f"{CHECK_DISK} Then remove {aside}.")]
 
 
-def _store(settings: Settings) -> DiagnosticCheck:
-    """Count what the store holds; where a server keeps it, also try a write beside the values."""
+def _store(settings: Settings, *, may_write: bool) -> DiagnosticCheck:
+    """Count what the store holds; one of a server is also tried by a write beside the values."""
     try:
         with closing(open_store(settings, lazy=True)) as store:
             rows = store.inventory()["rows"].sum()
-            if probe := getattr(store.backend, "probe", None):
+            if may_write and (probe := getattr(store.backend, "probe", None)):
                 probe()
     except FactoryError as error:
         return DiagnosticCheck("store", "fail", error.message, error.next_step)

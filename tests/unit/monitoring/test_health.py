@@ -25,6 +25,7 @@ from factory_lib.monitoring.sizes import size_mb
 from factory_lib.settings import Settings
 from factory_lib.settings.secrets import Secret
 from factory_lib.state import marks, open_state
+from factory_lib.store.sqlite import SqliteBackend
 from factory_sim import KEYS
 from factory_sim.launch import Remote, launched
 
@@ -276,3 +277,17 @@ def test_a_finding_on_the_machine_is_told_once_and_ends(
     assert told(0.5) == [("disk", "opened")]
     assert told(0.4) == []
     assert told(50) == [("disk", "resolved")]
+
+
+def test_a_look_writes_nothing_into_the_store_and_a_check_tries(
+    ctx: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+    monkeypatch.setattr(
+        SqliteBackend, "probe", lambda self: tried.append(self.origin), raising=False
+    )
+    health.look(ctx.settings)
+    health.check_health(ctx, notify=False)
+    assert not tried
+    health.check_health(ctx)
+    assert tried == ["real"]
