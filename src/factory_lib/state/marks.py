@@ -19,7 +19,7 @@ NEW_GAP = "gap"  # when a gap was found that was not known before; the note name
 SIZE = "size"  # when the size was last taken; the note holds that of each day
 CHANNEL = "channel"  # what a channel was last sent, or could not be
 # Topics whose instants are those of a run: none of them can lie after now.
-OF_RUNS = (STORED, DRIFT, LAST_RUN, STARTED, PAUSED, CRON, NEW_GAP, CHANNEL)
+OF_RUNS = (STORED, DRIFT, LAST_RUN, STARTED, PAUSED, CRON, NEW_GAP, SIZE, CHANNEL)
 
 
 class Mark(NamedTuple):
