@@ -29,6 +29,7 @@ from factory_lib.frames import tidy
 from factory_lib.settings import Settings
 from factory_lib.settings.records import StoreSettings
 from factory_lib.settings.secrets import Secret
+from factory_lib.state.postgres import Postgres
 from factory_lib.store import open_store
 from factory_lib.store.base import Store, WriteResult
 from factory_lib.store.copying import backup, copy, restore
@@ -126,6 +127,17 @@ def test_what_the_server_refuses_names_the_setting_and_no_secret(
     assert raised.value.__context__ is None or raised.value.__suppress_context__
 
 
+def test_what_is_unknown_in_any_column_costs_no_other_value(store: Store) -> None:
+    names = [f"c{number}" for number in range(9)]
+    backend = store.backend
+    assert isinstance(backend, PostgresBackend)
+    backend.execute(f"CREATE TEMP TABLE wide ({' BIGINT, '.join(names)} BIGINT)")
+    columns = {name: (np.arange(2), np.array([False, False])) for name in names}
+    columns["c8"] = (np.arange(2), np.array([True, False]))
+    backend.ingest("wide", columns)
+    assert backend.execute("SELECT c0, c8 FROM wide ORDER BY c0") == [(0, None), (1, 1)]
+
+
 def test_a_user_who_may_make_no_schema_is_told_so_and_may_look(
     postgres: PostgresServer, schema: str
 ) -> None:
@@ -136,6 +148,10 @@ def test_a_user_who_may_make_no_schema_is_told_so_and_may_look(
     with pytest.raises(ConfigError, match="may not do this") as raised:
         PostgresBackend(dsn, schema, "real")
     assert "planted" not in str(raised.value)
+    server = Postgres(dsn, schema, lambda: None)
+    for _ in range(2):  # it does not become a connection that looks elsewhere
+        with pytest.raises(ConfigError, match="may not do this"):
+            server.execute("SELECT 1")
     looking = Store(PostgresBackend(dsn, schema, "real", lazy=True), CATALOGUE)
     assert looking.read("spot_eur_mwh", **WINDOW).empty
     with pytest.raises(ConfigError, match="POSTGRES_DSN"):

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import psycopg
 import pytest
 
 from factory_lib import settings as factory_settings
@@ -129,6 +130,20 @@ def test_a_job_is_held_by_one_host_and_free_when_that_is_killed(
     other.send_signal(signal.SIGKILL)
     other.communicate()
     _until_free(here)
+
+
+def test_a_lock_in_another_database_of_the_server_is_another_one(
+    here: Settings, postgres: PostgresServer
+) -> None:
+    dsn = postgres.dsn.removesuffix("postgres") + "elsewhere"
+    with psycopg.connect(postgres.dsn, autocommit=True) as admin:
+        admin.execute("CREATE DATABASE elsewhere")
+        try:
+            there = factory_settings.load("live", env={**os.environ, "POSTGRES_DSN": dsn})
+            with hold(there, JOB), open_state(here) as ours, open_state(there) as theirs:
+                assert (ours.is_held(JOB), theirs.is_held(JOB)) == (False, True)
+        finally:
+            admin.execute("DROP DATABASE elsewhere WITH (FORCE)")
 
 
 def _until_free(settings: Settings) -> None:

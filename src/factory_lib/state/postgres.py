@@ -95,7 +95,11 @@ class Postgres:
                 self._open = psycopg.connect(self._conninfo, autocommit=True)
             except psycopg.Error as error:
                 raise self._refusal(str(error)) from None
-            self._prepare()
+            try:
+                self._prepare()
+            except BaseException:
+                self.close()  # no statement finds tables of another schema
+                raise
         return self._open
 
     def _refusal(self, message: str) -> ConfigError | StoreUnavailable:

@@ -124,8 +124,9 @@ class SharedState(SharedDatabase, State):
         halves = f"classid::bigint = ({_KEY} >> 32) & 4294967295"
         rest = f"objid::bigint = {_KEY} & 4294967295"
         key = _lock_name(self._settings, job)
-        locks = f"SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND {halves} AND {rest}"
-        return bool(self.query(locks, (key, key)))
+        here = "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        locks = f"pg_locks WHERE locktype = 'advisory' AND {here} AND {halves} AND {rest}"
+        return bool(self.query(f"SELECT 1 FROM {locks}", (key, key)))
 
     def damage(self) -> str:
         """Return nothing: the server looks after its files."""

@@ -89,7 +89,7 @@ class PostgresBackend(SqlBackend):
         and leave the columns out.
         """
         unknown = np.stack([null for _, null in columns.values()])
-        pattern = np.packbits(unknown, axis=0)[0]
+        pattern = (1 << np.arange(len(unknown))) @ unknown
         for each in np.unique(pattern):
             mine = pattern == each
             present = {
