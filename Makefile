@@ -6,7 +6,6 @@ VENV := .venv
 FACTORY := $(VENV)/bin/factory
 PY := $(VENV)/bin/python
 DATA ?= ../shared/data
-PORT ?= 8080
 CONTAINER ?= podman
 # What a caller may set: SOURCE=… for ingest, SINCE=… for backfill, DAY=… and DAYS=… for plan, AS_OF=… for any job, ARGS="…" for the rest.
 JOB_ARGS = $(if $(AS_OF),--as-of $(AS_OF)) $(ARGS)
@@ -90,10 +89,10 @@ image:  ## Build the container image localhost/factory; CONTAINER=docker, ARGS="
 	BUILDAH_FORMAT=docker $(CONTAINER) build --file deploy/Containerfile --tag localhost/factory $(ARGS) .
 
 serve: $(VENV)/.ready  ## Serve the live page on 127.0.0.1:8080; PORT=…, ARGS="--profile demo"
-	$(FACTORY) serve --port $(PORT) $(ARGS)
+	$(FACTORY) serve $(if $(PORT),--port $(PORT)) $(ARGS)
 
-mlflow: $(VENV)/.ready  ## Open the MLflow pages on 127.0.0.1:8080; PORT=… for another
-	$(FACTORY) mlflow --port $(PORT)
+mlflow: $(VENV)/.ready  ## Open the MLflow pages on 127.0.0.1:5000; PORT=… for another
+	$(FACTORY) mlflow $(if $(PORT),--port $(PORT))
 
 docs: $(VENV)/.ready  ## Make the API pages from the docstrings: docs/api/index.html
 	$(PY) -m pdoc --docformat numpy --output-directory docs/api factory_lib factory_sim

@@ -320,7 +320,7 @@ def remove_cron(profile: str | None, as_json: bool) -> None:
 
 
 @commands.command("mlflow")
-@click.option("--port", type=int, default=8080, show_default=True, help="Port of the server.")
+@click.option("--port", type=int, default=5000, show_default=True, help="Port of the server.")
 @common_options
 def mlflow_pages(profile: str | None, port: int, as_json: bool) -> int:
     """Serve the MLflow pages on 127.0.0.1.
@@ -335,11 +335,12 @@ def mlflow_pages(profile: str | None, port: int, as_json: bool) -> int:
     paths = settings.paths
     program = str(Path(sys.executable).with_name("mlflow"))
     address = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    data = ["--backend-store-uri", settings.tracking_uri or paths.mlflow_uri]
     models = ["--artifacts-destination", str(paths.mlflow_artifacts)]
     # its job workers are for what nothing here uses: seven processes
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    return _run_group([program, "server", *address, *data, *models], environment)
+    # whose password the list of processes would show
+    environment["MLFLOW_BACKEND_STORE_URI"] = settings.tracking_uri or paths.mlflow_uri
+    return _run_group([program, "server", *address, *models], environment)
 
 
 def _run_group(command: list[str], environment: Mapping[str, str]) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from factory_lib.cli import jobs, main
+from factory_lib.cli import admin, jobs, main, serve
 from factory_lib.context import RunContext, open_context
 from factory_lib.planning import recommendation
 from tests.unit.conftest import SLOTS, Fill
@@ -260,3 +260,23 @@ def test_nonsense_is_refused_in_a_sentence(
 ) -> None:
     assert main(words) == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_the_pages_of_mlflow_have_no_password_among_their_words_and_a_port_of_their_own(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The words of a process are in the list of processes, and the live page has port 8080."""
+    started: list[tuple[list[str], dict[str, str]]] = []
+    monkeypatch.setattr(admin, "_run_group", lambda *given: started.append(given))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://ana:planted-31@127.0.0.1/mlflow")
+    main(["mlflow"])
+    ((words, environment),) = started
+    assert "planted" not in " ".join(words)
+    assert environment["MLFLOW_BACKEND_STORE_URI"].startswith("postgresql://ana:planted-31@")
+    ports = [
+        option.default
+        for command in (admin.mlflow_pages, serve.serve)
+        for option in command.params
+        if option.name == "port"
+    ]
+    assert len(set(ports)) == 2
