@@ -32,8 +32,6 @@ QUICK = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-# The pages open an experiment without it in their view of language models.
-VIEW = {"mlflow.experimentKind": "custom_model_development"}
 _URI = "MLFLOW_TRACKING_URI"  # MLflow sets it, too
 # These look: they leave the database of a moved folder as it is, and find its files.
 READING = ("load", "versions", "export", "look")
@@ -157,6 +155,8 @@ def _bound(settings: Settings) -> Iterator[Any]:
 def _prepare(ctx: RunContext, *, reading: bool) -> None:
     """Create the experiment, and bring the places of artifacts to where the folder is now.
 
+    On a server who reads creates nothing.
+
     Processes that first open an empty database together would damage it for good, so
     only one at a time may. The lock's file names the artifact folder once the database
     is complete.
@@ -166,8 +166,8 @@ def _prepare(ctx: RunContext, *, reading: bool) -> None:
     settings = ctx.settings
     if is_shared(settings):
         name = experiment_name(ctx)
-        if mlflow.get_experiment_by_name(name) is None:
-            mlflow.create_experiment(name, tags=VIEW)
+        if not reading and mlflow.get_experiment_by_name(name) is None:
+            mlflow.create_experiment(name)
         return
     place = _present_place(settings)
     recorded = _recorded_place(settings)
@@ -177,7 +177,7 @@ def _prepare(ctx: RunContext, *, reading: bool) -> None:
         _forget_connections(settings.paths.mlflow_uri)
         experiment = mlflow.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
-            mlflow.create_experiment(EXPERIMENT, artifact_location=place, tags=VIEW)
+            mlflow.create_experiment(EXPERIMENT, artifact_location=place)
         elif experiment.artifact_location != place:
             _relocate(settings, experiment.artifact_location, place)
         _lock_file(settings).write_text(f"{place}\n", encoding="utf-8")

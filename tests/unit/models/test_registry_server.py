@@ -159,6 +159,14 @@ def test_it_is_trained_promoted_served_and_pruned(
     assert not (shared.settings.paths.runs / "mlflow.db").exists()
 
 
+def test_who_looks_creates_nothing_on_it(shared: RunContext, server: MlflowServer) -> None:
+    unseen = replace(shared, settings=structs.replace(shared.settings, profile="unseen"))
+    assert registry.versions(unseen).empty
+    assert not registry.has_run(unseen, "none")
+    with tracking.client_for(unseen, "look") as client:
+        assert client.get_experiment_by_name(tracking.experiment_name(unseen)) is None
+
+
 def test_another_profile_on_the_same_server_sees_none_of_it(
     shared: RunContext, fitted: PriceForecaster
 ) -> None:
@@ -196,7 +204,7 @@ def test_a_server_that_goes_in_the_middle_of_a_training_is_given_up_and_its_run_
     assert raised.value.exit_code == 69
     monkeypatch.undo()
     with seconds():
-        estimator, reason = prediction.champion(shared, NAME)
+        estimator, reason = registry.champion(shared, NAME)
     assert estimator is None
     outcome = prediction.predict(shared, 2)
     assert set(outcome.hourly["tier"]) == {"published", "naive"}, "the documented rules serve"
@@ -223,7 +231,7 @@ def test_a_database_that_is_away_is_noticed_in_seconds_and_comes_back(
     postgres.stop()
     try:
         with seconds():
-            estimator, reason = prediction.champion(shared, NAME)
+            estimator, reason = registry.champion(shared, NAME)
         with seconds(), pytest.raises(RegistryUnavailable) as raised:
             train(shared, fitted)
     finally:
