@@ -428,5 +428,4 @@ def _problems(settings: Settings) -> Iterator[str]:
             runner.check_declared(runner.read_notebook(settings, spec), spec, names)
         except FactoryError as error:
             yield f"Job {name} cannot run: {error}"
-    for line in week_problems(settings):
-        yield f"An ordinary week does not meet its demand in time: {line}."
+    yield from week_problems(settings)

@@ -56,9 +56,10 @@ def summarise_ingest(
 
 
 def _counts(metrics: Metrics) -> str:
+    asked = metrics["sources_asked"]
     return (
-        f"{metrics['new']:,} new values and {metrics['revised']:,} revised "
-        f"from {metrics['sources_asked']} sources"
+        f"{metrics['new']:,} new value{'s' * (metrics['new'] != 1)} and "
+        f"{metrics['revised']:,} revised from {asked} source{'s' * (asked != 1)}"
     )
 
 
@@ -84,7 +85,8 @@ def summarise_gaps(report: GapReport) -> JobResult:
     )
     if metrics["missing"] or metrics["quarantined"]:
         text = (
-            f"{share}; {metrics['missing']:,} are missing in {metrics['gaps']} gaps "
+            f"{share}; {metrics['missing']:,} are missing in {metrics['gaps']} "
+            f"gap{'s' * (metrics['gaps'] != 1)} "
             f"({metrics['critical_gaps']} critical, longest {metrics['longest_gap_h']:g} h), "
             f"{metrics['quarantined']:,} quarantined, {metrics['unfillable']:,} with no source."
         )

@@ -342,12 +342,16 @@ def week_problems(settings: Settings) -> list[str]:
         end=end,
         orders=weekly_orders(settings.plant, ORDINARY_MONDAY, ORDINARY_MONDAY + timedelta(days=6)),
     )
-    gave_way = solve(request, gap=0.05, time_limit_s=10.0).gave_way
-    problems = gave_way[gave_way["kind"].isin(("late", "firm_late", "overtime"))]
+    plan = solve(request, gap=0.05, time_limit_s=LIMIT_S)
+    if plan.source != "solver":
+        return [f"No plan of an ordinary week was found within {LIMIT_S:.0f} s: try again."]
+    problems = plan.gave_way[plan.gave_way["kind"].isin(("late", "firm_late", "overtime"))]
     items: list[dict[Any, Any]] = problems.replace({"kind": "_"}, " ", regex=True).to_dict(
         "records"
     )
-    return ["{subject}: {amount:,.0f} {unit} {kind}".format_map(item) for item in items]
+    late = "An ordinary week does not meet its demand in time: "
+    late += "{subject}: {amount:,.0f} {unit} {kind}."
+    return [late.format_map(item) for item in items]
 
 
 def day_of(text: str, as_of: datetime) -> date:

@@ -33,8 +33,9 @@ class Words:
         self._table = _table(language)
 
     def __call__(self, key: str, /, **values: Any) -> str:
-        """Return a text with its values put in."""
-        return str(self._table[key]).format(**values)
+        """Return a text with its values put in; that of one (``n``) where there is another."""
+        one = f"{key}_one" if values.get("n") in (1, "1") else key
+        return str(self._table.get(one, self._table[key])).format(**values)
 
     def name(self, key: str) -> str:
         """Return a thing's name in words, or the name itself where there are none."""

@@ -12,6 +12,7 @@ from factory_lib import sources
 from factory_lib.catalogue import default_catalogue
 from factory_lib.clock import MADRID, day_bounds, day_start
 from factory_lib.errors import BadInput
+from factory_lib.pipeline import summary
 from factory_lib.pipeline.ingest import compare_weather, ingest, recent_rows
 from factory_lib.pipeline.targets import targets
 from factory_lib.runs import due
@@ -280,3 +281,10 @@ def test_a_run_reads_again_the_forecasts_that_it_fetched_seconds_after_its_insta
         tomorrow = ctx.store.read_forecasts("load_mw", places=(area,), start=start, end=end)
         assert len(tomorrow) == (end - start) / HOUR
         assert (tomorrow["issued_at"] <= pd.Timestamp(evening)).all()
+
+
+def test_one_value_of_one_source_is_no_plural():
+    numbers = {"new": 1, "revised": 0, "sources_asked": 1}
+    assert summary._counts(numbers) == "1 new value and 0 revised from 1 source"
+    numbers = {"new": 0, "revised": 2, "sources_asked": 3}
+    assert summary._counts(numbers) == "0 new values and 2 revised from 3 sources"

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -355,3 +356,9 @@ def test_an_outage_that_begins_between_two_seconds_is_laid_on_the_grid(small):
     made = daily.make_plan(at(small, NOON + timedelta(microseconds=5000)))
     conching = made.plan.stages.query("machine == 'conche'")
     assert (conching["start"] >= pd.Timestamp("2025-11-20T11:00Z")).all()
+
+
+def test_a_week_that_was_not_solved_in_time_is_not_said_to_be_late(small, monkeypatch):
+    monkeypatch.setattr(daily, "solve", lambda *_args, **_limits: SimpleNamespace(source="nothing"))
+    (problem,) = daily.week_problems(small.settings)
+    assert problem == "No plan of an ordinary week was found within 60 s: try again."

@@ -244,6 +244,17 @@ def test_a_run_is_summed_up_from_its_metrics_in_spanish() -> None:
     assert Words("en").summary("ml_training", "English.", {}) == "English."
 
 
+def test_one_of_a_thing_is_no_plural() -> None:
+    for language, words in {
+        "en": ["1 run", "one hole of 2 h", "2 holes, the longest 2 h"],
+        "es": ["1 ejecución", "un hueco de 2 h", "2 huecos, el más largo de 2 h"],
+    }.items():
+        say = Words(language)
+        gaps = [say("data_sentence_gaps", n=n, hours="2 h") for n in (1, 2)]
+        assert [say("n_runs", n=1), *gaps] == words
+    assert [Words("es")("runs_failed", n=n) for n in (1, 2)] == ["1 fallida", "2 fallidas"]
+
+
 def test_the_cheapest_windows_are_the_cheapest(reading: Reading) -> None:
     frame = facts.prices(reading)
     local = frame.index.tz_convert("Europe/Madrid").date  # type: ignore[attr-defined]
