@@ -109,6 +109,23 @@ def refused(name: str, file: Path, error: Exception) -> DiagnosticCheck:
     return DiagnosticCheck(name, "fail", finding, step)
 
 
+def tell(
+    state: State, topic: alerts.Topic, checks: Sequence[DiagnosticCheck], now: datetime
+) -> None:
+    """Reconcile the alerts of a topic with all of its checks."""
+    events = [
+        alerts.Event(
+            topic,
+            check.name,
+            alerts.SEVERITIES[check.status],
+            f"{check.finding.rstrip('.')}. {check.next_step}",
+        )
+        for check in checks
+        if check.status != "ok"
+    ]
+    alerts.reconcile(state, topic, events, now)
+
+
 def _of_state(
     settings: Settings, state: State, clock: SystemClock, *, keys_only: bool, notify: bool
 ) -> list[DiagnosticCheck]:
@@ -116,17 +133,7 @@ def _of_state(
     checks = list(_keys(settings, state, clock))
     now = clock.now()
     if notify:
-        events = [
-            alerts.Event(
-                "key",
-                key.name,
-                alerts.SEVERITIES[key.status],
-                f"{key.finding}. {key.next_step}",
-            )
-            for key in checks
-            if key.status != "ok"
-        ]
-        alerts.reconcile(state, "key", events, now)
+        tell(state, "key", checks, now)
     if keys_only:
         return checks
     return [

@@ -14,6 +14,7 @@ from factory_lib.monitoring.diagnostics import (
     DiagnosticCheck,
     examine,
     refused,
+    tell,
     worst,
 )
 from factory_lib.pipeline.targets import is_own
@@ -53,24 +54,11 @@ def check_health(ctx: RunContext, *, keys_only: bool = False, notify: bool = Tru
     if notify:
         alerts.after_health(ctx.state, job_statuses(ctx.settings, ctx.state, now), now)
         if not keys_only:
-            _tell(ctx, checks, now)
+            # those that no other topic tells of
+            of_machine = [check for check in checks if check.name in OF_MACHINE]
+            tell(ctx.state, "machine", of_machine, now)
             growth.keep_size(ctx.settings, ctx.state, now)
     return summarise(checks, {"checks": pd.DataFrame(checks), **state_tables(ctx)})
-
-
-def _tell(ctx: RunContext, checks: Sequence[DiagnosticCheck], now: datetime) -> None:
-    """Reconcile the alerts of the machine: those checks that no other topic tells of."""
-    events = [
-        alerts.Event(
-            "machine",
-            check.name,
-            alerts.SEVERITIES[check.status],
-            f"{check.finding.rstrip('.')}. {check.next_step}",
-        )
-        for check in checks
-        if check.name in OF_MACHINE and check.status != "ok"
-    ]
-    alerts.reconcile(ctx.state, "machine", events, now)
 
 
 def look(settings: Settings) -> JobResult:
