@@ -56,10 +56,10 @@ def summarise_ingest(
 
 
 def _counts(metrics: Metrics) -> str:
-    asked = metrics["sources_asked"]
+    providers = metrics["sources_asked"]
     return (
         f"{metrics['new']:,} new value{'s' * (metrics['new'] != 1)} and "
-        f"{metrics['revised']:,} revised from {asked} source{'s' * (asked != 1)}"
+        f"{metrics['revised']:,} revised from {providers} source{'s' * (providers != 1)}"
     )
 
 
