@@ -20,7 +20,8 @@ import sys
 from factory_lib import cli
 from factory_lib.state.marks import set_mark
 code = cli.main(["run", "auto_backfill_check"])
-print(code, sorted({"pandas", "numpy", "nbformat", "papermill", "requests"} & set(sys.modules)))
+heavy = set("pandas numpy nbformat papermill requests mlflow psycopg distributed".split())
+print(code, sorted({*heavy, 'concurrent.futures'} & set(sys.modules)))
 """
 CRITICAL = SeverityRule("critical", "", "high", (0, 15, 30, 60))
 

@@ -6,12 +6,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from threading import Thread
+from typing import TYPE_CHECKING
 
 from factory_lib.errors import BadInput, FactoryError, JobLocked
 from factory_lib.settings import ROOT, Settings
+
+if TYPE_CHECKING:  # every tick passes through here
+    from concurrent.futures import Executor
 
 PARENT = "FACTORY_PARENT"  # the process that a command belongs to
 LOOK_EVERY_S = 1.0
@@ -33,6 +36,8 @@ def run_commands(settings: Settings, commands: Iterable[Sequence[str]]) -> Itera
     FactoryError
         If the cluster does not answer, or has no worker.
     """
+    from concurrent.futures import as_completed
+
     variables = {key: os.environ[key] for key in os.environ if key.startswith(HANDED_ON)}
     patience_s = PATIENCE_S if settings.scale.dask else 0.0
     with _pool(settings) as pool:
@@ -47,9 +52,11 @@ def _answer(error: BaseException | None) -> Answer:
 
 
 @contextmanager
-def _pool(settings: Settings) -> Iterator[Executor]:
+def _pool(settings: Settings) -> Iterator["Executor"]:
     address = settings.scale.dask
     if not address:
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(settings.scale.processes or os.cpu_count()) as pool:
             yield pool
         return
