@@ -81,7 +81,8 @@ def hide(text: str, secrets: Iterable[Secret]) -> str:
 
 def hide_users(text: str) -> str:
     """Return ``text`` without user and password of the addresses in it."""
-    return _USER.sub(r"\1***@", text) if "@" in text else text
+    text = _USER.sub(r"\1***@", text) if "@" in text else text
+    return _QUERY.sub(r"\1***", text) if "password=" in text else text
 
 
 def _passwords(text: str) -> Iterator[str]:
@@ -96,6 +97,8 @@ def _passwords(text: str) -> Iterator[str]:
 # scheme://user:password@host; a user or password with a / or @ is written in percent code
 _PASSWORD = re.compile(r"//[^:/@]*:([^@]+)@|\b(?:ssl)?password\s*=\s*(?:'((?:\\.|[^'\\])+)'|(\S+))")
 _USER = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*:(?:\\?/){2})[^\s/\\@\"'<>]+@")
+
+_QUERY = re.compile(r"([?&;](?:ssl)?password=)[^\s&\\\"'<>]+")
 
 
 @cache

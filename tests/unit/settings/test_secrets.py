@@ -116,6 +116,8 @@ def test_a_dotenv_file_is_read_as_it_is_meant(tmp_path: Path, content: bytes, va
         ("at http://ana:pw@influx:8086/api.", "at http://***@influx:8086/api."),
         ("postgresql://u:p%40x@db/f", "postgresql://***@db/f"),
         (r'"http:\/\/u:p@h\/"', r'"http:\/\/***@h\/"'),
+        ("postgresql://h/d?password=p%40x&port=1", "postgresql://h/d?password=***&port=1"),
+        ("postgresql://h/d?user=u&amp;password=p", "postgresql://h/d?user=u&amp;password=***"),
         ("write to ana@example.org, see http://h/a", "write to ana@example.org, see http://h/a"),
     ],
 )
