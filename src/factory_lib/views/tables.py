@@ -17,6 +17,7 @@ from factory_lib.views.words import Words
 UNKNOWN = "–"
 # Numbers of a column whose middle is larger than this deserve so many decimals.
 _DECIMALS = {30.0: 0, 3.0: 1, 0.3: 2}
+LEAST_SHOWN = 0.0005
 # Characters: a shorter cell stays on one line, a longer one gets room to wrap.
 SHORT = 20
 LONG = 44
@@ -136,8 +137,11 @@ def _words(name: str, value: Any, digits: int, *, years: bool) -> tuple[str, str
     """Return a value in words, and what its cell says on hover."""
     if isinstance(value, str) and _INSTANT.fullmatch(value):
         value = pd.Timestamp(value)
-    if name in _NAMED and isinstance(value, str) and _WORDS.name(value) != value:
-        return _WORDS.name(value), value
+    if name in _NAMED and isinstance(value, str):
+        named = ", ".join(_WORDS.name(part) for part in value.split(", "))
+        return named, value if named != value else ""
+    if isinstance(value, float) and LEAST_SHOWN <= abs(value) < 10.0**-digits:
+        digits = 3  # small among large ones, and not zero
     hover = value.isoformat() if isinstance(value, pd.Timestamp) else ""
     return format_value(value, digits, years=years), hover
 

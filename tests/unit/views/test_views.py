@@ -388,3 +388,15 @@ def luminance(colour: str) -> float:
     parts = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)]) / 255
     linear = np.where(parts <= 0.03928, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
     return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def test_small_numbers_among_large_ones_are_not_shown_as_zero():
+    frame = pd.DataFrame({"highest": [0.1234, 100.0, 97.0, 0.0, 1e-12]})
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", tables.table(frame).html)
+    assert cells == ["0.123", "100", "97", "0", "0"]
+
+
+def test_every_name_of_a_list_is_shown_in_words():
+    frame = pd.DataFrame({"series": ["spot_eur_mwh, pvpc_eur_mwh", "temperature_c"]})
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", tables.table(frame).html)
+    assert cells == ["Market price, Regulated price", "Temperature"]
