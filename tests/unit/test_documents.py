@@ -31,6 +31,11 @@ def test_the_architecture_page_holds_the_table_of_imports() -> None:
     assert table == {name: uses for name, uses in ALLOWED.items() if name not in CORE}
 
 
+def test_decisions_are_numbered_without_a_gap_or_a_repetition() -> None:
+    numbers = [int(page.name[:4]) for page in sorted((ROOT / "docs" / "adr").glob("*.md"))]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
 def test_the_glossary_is_short_and_in_order() -> None:
     page = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
     terms = re.findall(r"^\| ([^|]+) \| [^|]+ \|$", page, flags=re.MULTILINE)[1:]
