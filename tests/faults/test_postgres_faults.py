@@ -26,6 +26,7 @@ from factory_lib.cli import main
 from factory_lib.clock import epoch
 from factory_lib.errors import ConfigError, StoreUnavailable
 from factory_lib.frames import tidy
+from factory_lib.runs.records import is_alive
 from factory_lib.settings import Settings
 from factory_lib.settings.records import StoreSettings
 from factory_lib.settings.secrets import Secret
@@ -35,7 +36,7 @@ from factory_lib.store.base import Store, WriteResult
 from factory_lib.store.copying import backup, copy, restore
 from factory_lib.store.postgres import PostgresBackend
 from factory_lib.store.sqlite import SqliteBackend
-from tests.support.postgres_server import PASSWORD, QUOTED, PostgresServer, free_port
+from tests.support.postgres_server import PASSWORD, QUOTED, PostgresServer, free_port, missing
 
 CATALOGUE = default_catalogue()
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
@@ -324,3 +325,28 @@ def test_where_timescaledb_is_installed_its_hypertables_are_asked_for(
         finally:
             admin.execute("DROP SCHEMA hyper CASCADE")
     assert calls == [("forecast", "start", 31_622_400), ("value", "start", 31_622_400)]
+
+
+SERVER = """
+import time
+from tests.support.postgres_server import serving
+with serving() as server:
+    print(server.process.pid, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_server_of_the_tests_ends_with_a_test_process_that_is_killed() -> None:
+    if reason := missing():
+        pytest.skip(reason)
+    root = Path(__file__).parents[2]
+    tester = subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, cwd=root)
+    assert tester.stdout is not None
+    server = int(tester.stdout.readline())
+    assert is_alive(server)
+    tester.kill()
+    tester.communicate()
+    deadline = time.monotonic() + 20
+    while is_alive(server):
+        assert time.monotonic() < deadline, "the server stays"
+        time.sleep(0.05)

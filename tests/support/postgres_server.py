@@ -5,12 +5,14 @@ PostgreSQL refuses to run as root: there it runs as the user ``postgres`` or ``n
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pwd
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,6 +23,8 @@ from typing import Any
 
 PASSWORD = "planted-7719/ñ"
 QUOTED = "planted-7719%2F%C3%B1"
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "shared_buffers=64MB")
 
 
@@ -52,6 +56,12 @@ def _account() -> dict[str, Any]:
             entry = pwd.getpwnam(name)
             return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
     return {}
+
+
+def _end_with_parent() -> None:
+    """Let the kernel end the server with a test process that is killed (prctl(2), Linux)."""
+    if sys.platform == "linux":
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 @dataclass
@@ -88,6 +98,7 @@ class PostgresServer:
             cwd=self.folder,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            preexec_fn=_end_with_parent,
             **self.account,
         )
         from psycopg import pq
