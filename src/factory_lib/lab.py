@@ -8,7 +8,7 @@
 
 import atexit
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -237,6 +237,46 @@ def models(ctx: RunContext) -> pd.DataFrame:
     from factory_lib.models import registry
 
     return registry.versions(ctx)
+
+
+def trainings(ctx: RunContext, kind: str = "training", most: int = 50) -> pd.DataFrame:
+    """Return the newest MLflow runs side by side, a column per metric.
+
+    ``kind`` is training, plan, backtest or own; see ``models.registry.logged_runs``.
+    """
+    from factory_lib.models import registry
+
+    return registry.logged_runs(ctx, kind, most)
+
+
+def backtest(
+    ctx: RunContext,
+    estimator: Any,
+    inputs: Sequence[str] = (),
+    days: int = 28,
+    *,
+    log: bool = False,
+) -> JobResult:
+    """Test a scikit-learn regressor as price model; see ``analysis.own_model.backtest``.
+
+    Parameters
+    ----------
+    inputs : sequence of str
+        Beyond the lags of the price: forecasts such as ``residual_load_mw``, and figures
+        of series such as ``temperature_c_mean_3d``.
+    log : bool
+        Log the candidates as MLflow runs; else nothing is written.
+    """
+    from factory_lib.analysis import own_model
+
+    return own_model.backtest(ctx, estimator, inputs, days, log=log)
+
+
+def register(ctx: RunContext, estimator: Any, inputs: Sequence[str] = ()) -> JobResult:
+    """Fit such a regressor and register it: it serves if it passes the gates of a training."""
+    from factory_lib.analysis import own_model
+
+    return own_model.register(ctx, estimator, inputs)
 
 
 def predict(ctx: RunContext, days: int = 7) -> JobResult:

@@ -8,6 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from sklearn.linear_model import Ridge
+
 from factory_lib import lab
 from factory_lib.cli import main
 from factory_lib.errors import FactoryError
@@ -24,7 +26,9 @@ READERS = {
     "climate_risk": lab.climate_risk,
     "energy_levers": lambda ctx: lab.energy_levers(ctx, every=52),
     "health": lab.health,
+    "trainings": lab.trainings,
     "provenance": lambda ctx: lab.provenance(ctx, SERIES, every=True),
+    "backtest": lambda ctx: lab.backtest(ctx, Ridge(), days=2),
     "forecasts": lambda ctx: lab.forecasts(ctx, SERIES),
     "verification": lambda ctx: lab.verification(ctx, SERIES),
     "attributions": lab.attributions,
@@ -32,7 +36,7 @@ READERS = {
     "runs": lab.runs,
 }
 # These act, and are not called: whoever adds a function decides on which side it is.
-JOBS = {"ingest", "backfill", "train", "predict", "plan", "maintain", "export"}
+JOBS = {"ingest", "backfill", "train", "register", "predict", "plan", "maintain", "export"}
 COMMANDS = (
     ("config", "check"),
     ("config", "show"),

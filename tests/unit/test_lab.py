@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from factory_lib.cli import jobs
 from factory_lib.clock import AS_OF_ENV, from_epoch
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput, RegistryUnavailable
+from factory_lib.models import registry
 from factory_lib.results import JobResult
 from factory_lib.runs import records
 from factory_lib.settings import Settings
@@ -104,6 +106,22 @@ def test_everything_is_exported_and_what_is_not_there_yet_says_so(
     exported = pd.read_parquet(files.loc["spot_eur_mwh", "file"])
     assert set(exported["unit"]) == {"EUR/MWh"}
     assert set(exported["origin"]) == {"real"}
+
+
+def test_trainings_stand_side_by_side(ctx: RunContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lab.trainings(ctx).empty
+    assert not (ctx.settings.paths.runs / "mlflow.db").exists()
+    log = partial(registry.log, ctx, params={}, models={}, tags={}, artifacts={}, figures={})
+    log(name="training first", metrics={"price_mae_eur_mwh": 9.0})
+    log(name="training second", metrics={"price_mae_eur_mwh": 8.0, "score_rmae": 0.5})
+    log(name="plan from today", metrics={"plan_kg": 1.0})
+    frame = lab.trainings(ctx)
+    assert frame["name"].tolist() == ["training second", "training first"]
+    assert frame["price_mae_eur_mwh"].tolist() == [8.0, 9.0]
+    assert frame["score_rmae"].isna().tolist() == [False, True]
+    assert lab.trainings(ctx, "plan")["plan_kg"].tolist() == [1.0]
+    monkeypatch.setattr(registry, "experiment_name", lambda _: "of a server before the first run")
+    assert lab.trainings(ctx).empty
 
 
 @pytest.mark.parametrize("given", [date(2026, 1, 31), datetime(2026, 1, 31, 12), 20260131])  # noqa: DTZ001

@@ -49,6 +49,7 @@ def backtest_prices(
     leads: tuple[int, ...] = LEADS,
     refit_days: int | None = None,
     phase: float = 0.0,
+    calibration_days: int = WINDOW_DAYS,
     jobs: int = 1,
 ) -> pd.DataFrame:
     """Forecast the market days ``first`` to ``last`` (inclusive), beside naive forecasts.
@@ -56,7 +57,7 @@ def backtest_prices(
     Parameters
     ----------
     prices : DayMatrix
-        Hourly, with at least 35 + 60 + 112 known days before ``first``.
+        Hourly, with at least 35 + 60 + ``calibration_days`` known days before ``first``.
     quarters : DayMatrix, optional
         The same prices in quarters; given, so are the forecasts.
     refit_days : int, optional
@@ -82,18 +83,20 @@ def backtest_prices(
     end = spanned.row(first)
     work = []
     for lead in leads:
-        step = refit_days or (REFIT_DAYS if lead == 1 else REFIT_DAYS_BEYOND)
-        model = LeadModel(config, lead)
-        origins = _origins(spanned, end, lead, step, phase)
+        model = config.lead_model(lead)
+        origins = _origins(spanned, end, lead, calibration_days, refit_days, phase)
         work.append(delayed(_one_lead)(model, spanned, quarters, end, exogenous, origins))
     parts: list[pd.DataFrame] = Parallel(n_jobs=jobs)(work)
     return pd.concat(parts, ignore_index=True)
 
 
-def _origins(prices: DayMatrix, first: int, lead: int, step: int, phase: float) -> range:
-    """Return the rows of the refits, from the sixteen weeks before row ``first`` on."""
-    start = calibration_start(prices.grid, first - lead + 1) - round(phase * step)
-    return range(start, len(prices.days), step)
+def _origins(
+    prices: DayMatrix, first: int, lead: int, before: int, refit_days: int | None, phase: float
+) -> range:
+    """Return the rows of the refits, from so many days ``before`` row ``first`` on."""
+    step = refit_days or (REFIT_DAYS if lead == 1 else REFIT_DAYS_BEYOND)
+    start = calibration_start(prices.grid, first - lead + 1, before)
+    return range(start - round(phase * step), len(prices.days), step)
 
 
 def days_within(prices: DayMatrix, seconds: float, candidates: int, refit_days: int) -> int:

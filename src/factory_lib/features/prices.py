@@ -52,7 +52,7 @@ RESIDUAL_LOAD = "residual_load_mw"
 # with Spain, the lines to France carry a part
 NEIGHBOUR_SHARES = {"pt": 1.0, "fr": 0.25}
 SPOT = "spot_eur_mwh"  # among the inputs of a tariff's forecast
-_AHEAD = "_ahead"
+AHEAD_SUFFIX = "_ahead"
 _MARK = "_mw_"  # in the names of features from forecasts of load and generation
 
 
@@ -216,7 +216,7 @@ def with_spot_before(tariff: DayMatrix, exogenous: Mapping[str, DayMatrix] | Non
 
 def ahead_name(name: str, lead: int) -> str:
     """Return the name of a forecast of the target day issued ``lead`` days before it."""
-    return f"{name}_{lead}d{_AHEAD}"
+    return f"{name}_{lead}d{AHEAD_SUFFIX}"
 
 
 def operator_days(forecasts: pd.DataFrame, area: str = "es") -> dict[str, DayMatrix]:
@@ -349,7 +349,7 @@ def _changes(
     changes = {}
     # sorted: the columns of a fit and of its later use stand in one order
     for name, forecast in sorted(inputs.items()):
-        if not name.endswith(_AHEAD):
+        if not name.endswith(AHEAD_SUFFIX):
             latest = targets.get(name, lag(forecast, lead - 1))
             week = 7 if name in targets else lead + 6
             changes[f"{name}_latest"] = latest

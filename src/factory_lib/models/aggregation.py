@@ -40,7 +40,7 @@ def expert_weights(errors: Matrix, prior: Sequence[float], lead: int) -> Matrix:
     regret = np.zeros((experts, columns))
     variation = np.zeros((experts, columns))
     largest = np.full((experts, columns), _TINY)
-    for row in range(lead, days):
+    for row in range(lead, days if experts > 1 else 0):  # one alone has nothing to learn
         weights[:, row] = weights[:, row - 1]
         error = errors[:, row - lead]
         own = mixture(error, weights[:, row - lead])

@@ -273,8 +273,8 @@ def trailing_bands(errors: Matrix, first: int, lead: int) -> Matrix:
     return bands[first:]
 
 
-def calibration_start(prices: Matrix, end: int) -> int:
-    """Return the row from which on ``WINDOW_DAYS`` days of prices are known before row ``end``.
+def calibration_start(prices: Matrix, end: int, days: int = WINDOW_DAYS) -> int:
+    """Return the row from which on so many days of prices are known before row ``end``.
 
     Raises
     ------
@@ -282,9 +282,9 @@ def calibration_start(prices: Matrix, end: int) -> int:
         If there are fewer.
     """
     complete = np.flatnonzero(np.isfinite(prices[:end]).all(axis=1))
-    if len(complete) < WINDOW_DAYS:
-        raise TooFewRows("calibration of a forecast", len(complete), WINDOW_DAYS)
-    return int(complete[-WINDOW_DAYS])
+    if len(complete) < days:
+        raise TooFewRows("calibration of a forecast", len(complete), days)
+    return int(complete[-days])
 
 
 def band(forecast: Matrix, quantiles: Matrix, spread: Matrix | float) -> Matrix:

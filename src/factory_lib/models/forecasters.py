@@ -102,6 +102,10 @@ class ForecasterConfig:
     tree_weight: float = 0.3
     clip_spreads: float = 6.0
 
+    def lead_model(self, lead: int) -> "LeadModel":
+        """Return the model of a lead, not fitted."""
+        return LeadModel(self, lead)
+
 
 Recipe = ForecasterConfig
 
@@ -336,7 +340,7 @@ class PriceForecaster(_Configured):
         prices = with_spot_before(prices, exogenous)
         held_out = calibration_start(prices.grid, len(prices.days))
         work = (
-            delayed(_fit_lead)(LeadModel(self.config, lead), prices, exogenous, held_out)
+            delayed(_fit_lead)(self.config.lead_model(lead), prices, exogenous, held_out)
             for lead in self.leads
         )
         fits = dict(zip(self.leads, Parallel(n_jobs=jobs)(work), strict=True))

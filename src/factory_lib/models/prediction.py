@@ -29,6 +29,7 @@ from factory_lib.models.history import (
     price_series,
     published_slots,
 )
+from factory_lib.models.own_model import figures
 from factory_lib.models.price_forecast import (
     CHAMPION,
     FROM_SPOT,
@@ -36,6 +37,7 @@ from factory_lib.models.price_forecast import (
     PUBLISHED,
     PriceForecast,
     forecast_prices,
+    whole_days,
 )
 from factory_lib.models.rule_forecast import forecast_by_rule
 from factory_lib.models.scores import OUTDOOR_CLASS, SCORE, class_chances
@@ -151,7 +153,7 @@ def _prices(
     """Return prices by hour and in the market's own slots, and models not in use."""
     model = price_model(ctx)
     estimator, reason = registry.champion(ctx, model)
-    exogenous, missing = _inputs(estimator, history)
+    exogenous, missing = _inputs(ctx, estimator, history)
     if missing:
         reason = f"The price champion needs forecasts of {missing} that are missing."
         if not estimator.expert_errors_:  # fitted by earlier code
@@ -168,13 +170,17 @@ def _prices(
 
 
 def _inputs(
-    estimator: PriceForecaster | None, history: History
+    ctx: RunContext, estimator: PriceForecaster | None, history: History
 ) -> tuple[dict[str, DayMatrix], str]:
-    """Return the forecasts of load and generation that a champion needs, and those missing."""
+    """Return the forecasts of load and generation that a champion needs, and those missing.
+
+    With them come the figures of series that one of one's own needs.
+    """
     names = estimator.exogenous_ if estimator else []
-    missing = [name for name in names if name not in history.operator]
     exogenous = {name: history.operator[name] for name in names if name in history.operator}
-    return exogenous, ", ".join(missing)
+    if prices := whole_days(history.hourly[PRICE]) if names else None:
+        exogenous |= figures(ctx, names, prices)
+    return exogenous, ", ".join(name for name in names if name not in exogenous)
 
 
 def _by_hour(forecast: PriceForecast, index: pd.DatetimeIndex) -> PriceForecast:

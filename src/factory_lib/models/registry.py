@@ -38,13 +38,15 @@ CHAMPION, CHALLENGER, RETIRED = "champion", "challenger", "retired"
 LEARNT = "learnt_until"  # tag of a version: the end of the last price it has learnt
 VERSIONS_KEPT = 7  # of each model: a champion is refitted every day
 # Reviewed: the compiled trees of scikit-learn (arrays of numbers only), a number type,
-# and the price forecaster's own classes, one of which older versions call Recipe.
+# and the price forecasters' own classes, one of which older versions call Recipe.
 # Everything else skops trusts by itself.
 TRUSTED_TYPES = [
     "factory_lib.models.forecasters.ForecasterConfig",
     "factory_lib.models.forecasters.LeadModel",
     "factory_lib.models.forecasters.PriceForecaster",
     "factory_lib.models.forecasters.Recipe",
+    "factory_lib.models.own_model.OwnConfig",
+    "factory_lib.models.own_model.OwnModel",
     "numpy.dtype",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.tree._tree.Tree",
@@ -302,6 +304,18 @@ def _model_file(ctx: RunContext, client: Any, name: str, number: str) -> Iterato
         yield Path(fetched, MODEL_FILE)
 
 
+def check_types(estimator: Any) -> None:
+    """Raise ModelIncompatible for an estimator whose types were not reviewed."""
+    import skops.io
+
+    untrusted = skops.io.get_untrusted_types(data=skops.io.dumps(estimator))
+    if foreign := sorted(set(untrusted) - set(TRUSTED_TYPES)):
+        raise ModelIncompatible(
+            f"{type(estimator).__name__} cannot be registered: {', '.join(foreign)} was not "
+            "reviewed as safe to load."
+        )
+
+
 def read_model(file: Path) -> Any:
     """Read an estimator by skops alone: whatever MLmodel says, no pickled code runs."""
     import skops.io
@@ -333,6 +347,43 @@ def versions(ctx: RunContext) -> pd.DataFrame:
             rows.append((*row, version.tags.get("decision", ""), version.run_id))
     frame = pd.DataFrame(rows, columns=columns)
     return frame.sort_values(["model", "version"], ascending=[True, False], ignore_index=True)
+
+
+def logged_runs(ctx: RunContext, kind: str = "training", most: int = 50) -> pd.DataFrame:
+    """Return the newest runs of a kind side by side, newest first.
+
+    Parameters
+    ----------
+    kind : str
+        The first word of their names: training, plan, backtest or own.
+
+    Returns
+    -------
+    DataFrame
+        Index ``run_id``; ``began`` (UTC), ``name``, ``status``, and a column per metric,
+        NaN where a run has it not.
+    """
+    rows = {}
+    if is_initialised(ctx.settings):
+        query = f"attributes.run_name LIKE '{kind} %'"
+        with client_for(ctx, "look") as client:
+            present = client.get_experiment_by_name(experiment_name(ctx))
+            ids = [present.experiment_id] if present else []  # a server's may not be there yet
+            runs = client.search_runs(ids, query, max_results=most) if ids else []
+        rows = {run.info.run_id: _as_row(run) for run in runs}
+    columns = None if rows else ["began", "name", "status"]
+    frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    return frame.rename_axis("run_id")
+
+
+def _as_row(run: Any) -> dict[str, Any]:
+    began = pd.Timestamp(run.info.start_time, unit="ms", tz="UTC")
+    return {
+        "began": began,
+        "name": run.info.run_name,
+        "status": run.info.status,
+        **run.data.metrics,
+    }
 
 
 def _own_versions(client: Any, prefix: str) -> list[Any]:

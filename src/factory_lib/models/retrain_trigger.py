@@ -93,7 +93,7 @@ def train(
         return earlier
     from factory_lib.models.train import train_models
 
-    keep = not ctx.replay or not any(source.enabled for source in ctx.settings.sources.values())
+    keep = registers(ctx)
     hashes = {"data_hash": data, "code_hash": code}
     result = train_models(ctx, history, hashes, Hooks(draw, judge), keep=keep)
     if keep:
@@ -101,6 +101,11 @@ def train(
         write_atomically(_result_file(ctx, entity), result_to_json(result))
         set_mark(ctx.state, TOPIC, entity, ctx.as_of, {"prices_until": _prices_until(history)})
     return result
+
+
+def registers(ctx: RunContext) -> bool:
+    """Return whether models are registered: of the present, or where no source is enabled."""
+    return not ctx.replay or not any(source.enabled for source in ctx.settings.sources.values())
 
 
 def _code_hash(training: TrainingSettings) -> str:

@@ -6,9 +6,10 @@ rules applied to the forecasts of price and weather, which serve where no versio
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ from factory_lib.models import registry, scores
 from factory_lib.models.evaluation import diebold_mariano
 from factory_lib.models.forecasters import SIGNIFICANCE, PriceForecaster
 from factory_lib.models.history import History, price_model
+from factory_lib.models.own_model import figures
 from factory_lib.models.price_forecast import whole_days
 from factory_lib.models.retrain_trigger import Hooks
 from factory_lib.models.rule_forecast import rolling_rule_forecast
@@ -89,7 +91,7 @@ def train_models(
         params=_params(ctx, examples),
         metrics=metrics,
         models=part.models if keep else {},
-        tags={**_tags(ctx, history), **hashes},
+        tags={**version_tags(ctx, history), **hashes},
         artifacts={f"{name}.csv": table.to_csv(index=False) for name, table in files.items()},
         figures=hooks.draw(tables) if hooks.draw else {},
     )
@@ -101,7 +103,7 @@ def train_models(
     return summarise_training(metrics, tables, history.notes, obstacles, logged.run_id)
 
 
-def _tags(ctx: RunContext, history: History) -> dict[str, str]:
+def version_tags(ctx: RunContext, history: History) -> dict[str, str]:
     """Return when and from what a version was made; prices ahead are not counted as learnt."""
     last = history.hourly[PRICE].last_valid_index()
     end = pd.Timestamp(str(last)) + timedelta(hours=1)
@@ -144,8 +146,7 @@ def _train(
 def _price_part(
     ctx: RunContext, history: History, price: PriceForecaster, prices: DayMatrix
 ) -> _Part:
-    model = price_model(ctx)
-    evaluation = evaluate_price_model(model, price, prices, history.operator)
+    evaluation = price_candidate(ctx, price, prices, history.operator)
     losses = price.losses(prices, history.operator)
     by_day = _errors_by(losses, "lead")
     tables = {
@@ -153,7 +154,7 @@ def _price_part(
         "price_days": _errors_by(losses[losses["lead"] == 1], "kind"),
         "experts": price.experts(),
     }
-    return _Part({model: price}, [evaluation], tables)
+    return _Part({price_model(ctx): price}, [evaluation], tables)
 
 
 def _forests_part(
@@ -335,21 +336,24 @@ def evaluate_price_model(
     fitted: PriceForecaster,
     prices: DayMatrix,
     exogenous: Mapping[str, DayMatrix] | None,
+    figures: Callable[[Iterable[str]], Mapping[str, DayMatrix]] = lambda _: {},
 ) -> CandidateEvaluation:
     """Evaluate a price model on the weeks kept from its fit, all leads together, as served.
 
     A lead that the naive forecast serves (``PriceForecaster.naive_leads``) has its losses:
-    else a poor sixth day would keep a good first one from being used.
+    else a poor sixth day would keep a good first one from being used. ``exogenous`` has the
+    inputs of a champion, too; ``figures`` makes those that the name spells, of one's own.
     """
     losses = fitted.losses(prices, exogenous)
     noon = (losses["issue_day"] + PRICE_ISSUE_TIME).dt.tz_localize(MADRID)
 
     def losses_of(champion: PriceForecaster) -> pd.Series:
-        if missing := set(champion.exogenous_) - set(fitted.exogenous_):
+        inputs = {**(exogenous or {}), **figures(champion.exogenous_)}
+        if missing := set(champion.exogenous_) - set(inputs):
             raise ModelIncompatible(
                 f"the champion needs forecasts of {', '.join(sorted(missing))} that are missing"
             )
-        return _as_served(fitted.losses(prices, exogenous, champion), "champion", champion)
+        return _as_served(fitted.losses(prices, inputs, champion), "champion", champion)
 
     compared = {
         "model": _as_served(losses, "model", fitted),
@@ -365,12 +369,23 @@ def evaluate_price_model(
     )
 
 
+def price_candidate(
+    ctx: RunContext,
+    price: PriceForecaster,
+    prices: DayMatrix,
+    exogenous: Mapping[str, DayMatrix],
+) -> CandidateEvaluation:
+    """Evaluate a price model as a candidate of the profile, whatever its champion needs."""
+    spelled = partial(figures, ctx, prices=prices)
+    return evaluate_price_model(price_model(ctx), price, prices, exogenous, spelled)
+
+
 def _as_served(losses: pd.DataFrame, column: str, price: PriceForecaster) -> pd.Series:
     return losses[column].where(~losses["lead"].isin(price.naive_leads), losses["naive"])
 
 
 def _recipe(price: PriceForecaster) -> tuple[Any, ...]:
-    return price.config, tuple(price.exogenous_), bool(price.expert_errors_)
+    return repr(price.config), tuple(price.exogenous_), bool(price.expert_errors_)
 
 
 def evaluate_score_model(

@@ -56,6 +56,13 @@ def test_who_sleeps_learns_nothing_and_leaves_its_share_to_the_others():
     assert np.isnan(mixture(np.full((3, 24), np.nan), weights[:, 0])).all()
 
 
+def test_one_alone_keeps_its_whole_weight():
+    alone = errors()[:1]
+    weights = expert_weights(alone, (1.0,), 1)
+    assert (weights == 1).all()
+    assert np.array_equal(mixture(alone, weights), alone[0])
+
+
 def test_a_day_without_a_price_changes_nothing():
     made = errors()
     made[:, 120] = np.nan
