@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -331,7 +332,7 @@ SERVER = """
 import time
 from tests.support.postgres_server import serving
 with serving() as server:
-    print(server.process.pid, flush=True)
+    print(server.process.pid, server.folder, flush=True)
     time.sleep(60)
 """
 
@@ -342,7 +343,8 @@ def test_a_server_of_the_tests_ends_with_a_test_process_that_is_killed() -> None
     root = Path(__file__).parents[2]
     tester = subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, cwd=root)
     assert tester.stdout is not None
-    server = int(tester.stdout.readline())
+    number, folder = tester.stdout.readline().split()
+    server = int(number)
     assert is_alive(server)
     tester.kill()
     tester.communicate()
@@ -350,3 +352,4 @@ def test_a_server_of_the_tests_ends_with_a_test_process_that_is_killed() -> None
     while is_alive(server):
         assert time.monotonic() < deadline, "the server stays"
         time.sleep(0.05)
+    shutil.rmtree(folder)
