@@ -1,7 +1,9 @@
 """A small made-up market, and a forecaster small enough to fit in a moment."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -34,12 +36,10 @@ def small() -> ForecasterConfig:
     return ForecasterConfig(lasso_windows_days=(200,), tree_window_days=200, tree_iterations=5)
 
 
-@pytest.fixture(scope="module")
-def works(tmp_path_factory: pytest.TempPathFactory, market: DayMatrix) -> Iterator[RunContext]:
-    """A store that holds all of the market, and a registry of its own, on a day of February."""
-    settings = factory_settings.load(
-        "live", env={"FACTORY_HOME": str(tmp_path_factory.mktemp("champions"))}
-    )
+@contextmanager
+def store_of(market: DayMatrix, home: Path) -> Iterator[RunContext]:
+    """Open a store that holds all of the market, on a day of February."""
+    settings = factory_settings.load("live", env={"FACTORY_HOME": str(home)})
     known = pd.concat(map(to_slots, market.days.tolist(), market.grid))
     with open_context(
         settings=settings, as_of=NOON, clock=SimulatedClock(NOON), run_id="test"
@@ -55,4 +55,18 @@ def works(tmp_path_factory: pytest.TempPathFactory, market: DayMatrix) -> Iterat
             retrieved_at=NOON,
         )
         ctx.store.write(rows, run_id="test")
+        yield ctx
+
+
+@pytest.fixture(scope="module")
+def works(tmp_path_factory: pytest.TempPathFactory, market: DayMatrix) -> Iterator[RunContext]:
+    """A store of the market, and a registry, that the tests of a file share."""
+    with store_of(market, tmp_path_factory.mktemp("champions")) as ctx:
+        yield ctx
+
+
+@pytest.fixture
+def own_works(tmp_path: Path, market: DayMatrix) -> Iterator[RunContext]:
+    """The same for a test that writes forecasts, which others would read."""
+    with store_of(market, tmp_path) as ctx:
         yield ctx

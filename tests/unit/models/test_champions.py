@@ -198,9 +198,9 @@ def store_operator_forecasts(
 
 
 @pytest.mark.parametrize("model", ["energy_charts", "entsoe"])
-def test_the_forecasts_of_any_source_of_the_catalogue_are_inputs(works, market, model):
-    store_operator_forecasts(works, market.days[-63:].tolist(), model)
-    assert "residual_load_mw" in histories.load_history(works, 70).operator
+def test_the_forecasts_of_any_source_of_the_catalogue_are_inputs(own_works, market, model):
+    store_operator_forecasts(own_works, market.days[-63:].tolist(), model)
+    assert "residual_load_mw" in histories.load_history(own_works, 70).operator
 
 
 def test_weather_forecast_ahead_gives_wind_and_load_of_days_two_to_seven(ctx, market):
@@ -220,23 +220,23 @@ def test_weather_forecast_ahead_gives_wind_and_load_of_days_two_to_seven(ctx, ma
     assert wind.days[-1] == np.datetime64("2024-02-23")
 
 
-def test_what_was_first_seen_after_noon_counts_from_then_on(works, market):
+def test_what_was_first_seen_after_noon_counts_from_then_on(own_works, market):
     # cron missed the morning: seen at 12:20
-    store_operator_forecasts(works, market.days[-70:].tolist(), "ree", hours_late=4 / 3)
+    store_operator_forecasts(own_works, market.days[-70:].tolist(), "ree", hours_late=4 / 3)
     for minutes, last in ((10, "2024-02-20"), (30, "2024-02-21")):
         as_of = NOON + timedelta(minutes=minutes)
-        load = histories.load_history(replace(works, as_of=as_of), 300).operator["load_mw"]
+        load = histories.load_history(replace(own_works, as_of=as_of), 300).operator["load_mw"]
         assert load.days[-1] == np.datetime64(last)
 
 
-def test_the_operators_forecasts_enter_if_issued_by_noon_of_the_day_before(works, market):
+def test_the_operators_forecasts_enter_if_issued_by_noon_of_the_day_before(own_works, market):
     days = market.days[-200:].tolist()
     sources = [("ES", "ree"), ("PT", "energy_charts"), ("ES", "energy_charts")]
     for number, (place, model) in enumerate(sources):
         for late in (0, 2):
             value = 100.0 + 899 * (late == 2) + number
-            store_operator_forecasts(works, days, model, place, value, late)
-    operator = histories.load_history(works, 300).operator
+            store_operator_forecasts(own_works, days, model, place, value, late)
+    operator = histories.load_history(own_works, 300).operator
     assert set(operator) == {"residual_load_mw", "load_mw", "wind_mw", "pt_residual_load_mw"}
     assert set(np.unique(operator["load_mw"].grid)) == {100.0}, (
         "the afternoon's issue came too late, and the operator's own is trusted most"
@@ -246,7 +246,8 @@ def test_the_operators_forecasts_enter_if_issued_by_noon_of_the_day_before(works
         "at noon of the 20th, that of the 21st"
     )
     assert (
-        histories.load_history(replace(works, as_of=NOON - timedelta(days=150)), 300).operator == {}
+        histories.load_history(replace(own_works, as_of=NOON - timedelta(days=150)), 300).operator
+        == {}
     ), "too few days"
 
 
@@ -351,7 +352,7 @@ def without_expert_errors(forecaster: PriceForecaster, state: dict[str, object])
     vars(forecaster).update({k: v for k, v in state.items() if k != "expert_errors_"})
 
 
-def test_prices_without_weather_make_a_price_model_and_no_score(works, small, monkeypatch):
+def test_prices_without_weather_make_a_price_model_and_no_score(own_works, small, monkeypatch):
     fit = PriceForecaster.fit
 
     def fit_two_leads(self, prices, exogenous=None, *, jobs=None):
@@ -359,7 +360,7 @@ def test_prices_without_weather_make_a_price_model_and_no_score(works, small, mo
         return fit(self, prices, exogenous, jobs=1)
 
     monkeypatch.setattr(PriceForecaster, "fit", fit_two_leads)
-    result = retrain_trigger.train(works, force=True, draw=lab.training_charts)
+    result = retrain_trigger.train(own_works, force=True, draw=lab.training_charts)
     assert result.metrics["promoted"] in ("", NAME)
     assert len(result["price"]) == 2
     assert len(result["experts"]) == 2 * 4
@@ -367,6 +368,6 @@ def test_prices_without_weather_make_a_price_model_and_no_score(works, small, mo
     assert result["scores"].empty
     assert "price of tomorrow" in result.summary
     assert any("No model of the score yet" in note for note in result.notes)
-    again = retrain_trigger.train(works)
+    again = retrain_trigger.train(own_works)
     assert again.metrics["skipped"]
     assert "No chart" in lab.training_charts(again.tables)["importances.png"]
