@@ -37,9 +37,10 @@ class Words:
         one = f"{key}_one" if values.get("n") in (1, "1") else key
         return str(self._table.get(one, self._table[key])).format(**values)
 
-    def name(self, key: str) -> str:
+    def name(self, key: object) -> str:
         """Return a thing's name in words, or the name itself where there are none."""
-        return str(self._table["names"].get(key, key.replace("_", " ")))
+        text = str(key)  # a file that a person changed may hold a number
+        return str(self._table["names"].get(text, text.replace("_", " ")))
 
     def alert(self, topic: str, entity: str) -> str:
         """Return an alert as a short sentence; the entity of a plan's is a day and a kind."""

@@ -84,9 +84,8 @@ def demo(home: Path) -> Iterator[Reading]:
 @contextmanager
 def served(demo: Reading) -> Iterator[Client]:
     demo.runs = RunList(demo.runs.root)  # what was read of runs is not read again
-    client = Client(make_app(demo))
-    yield client
-    client.close()
+    with closing(Client(make_app(demo))) as client:
+        yield client
 
 
 @pytest.fixture
