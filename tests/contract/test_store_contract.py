@@ -200,9 +200,14 @@ class TestAvailability:
                 id="spot-day-before-1345-local",
             ),
             pytest.param(
-                rows([1.0], "pvpc_eur_mwh", place="ES", source="ree"),
+                rows([1.0], "pvpc_eur_mwh", place="ES", source="esios"),
                 datetime(2026, 3, 1, 19, 20, tzinfo=UTC),
                 id="pvpc-day-before-2020-local",
+            ),
+            pytest.param(
+                rows([1.0], "pvpc_eur_mwh", place="ES", source="ree"),
+                datetime(2026, 3, 1, 19, 46, tzinfo=UTC),
+                id="pvpc-of-ree-day-before-2046-local",
             ),
             pytest.param(
                 rows([1.0]), DAY + timedelta(hours=2), id="observation-one-hour-after-its-slot"
