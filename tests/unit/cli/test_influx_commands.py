@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -45,11 +46,14 @@ def test_a_store_is_made_once(home: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_a_bucket_is_made_once_and_the_doctor_writes_beside_the_values(
     home: Path, server: double.InfluxDouble
 ) -> None:
-    missing = diagnostics._store(in_influx())
+    missing = diagnostics._store(in_influx(), may_write=True)
     assert missing.status == "fail"
     assert "`factory store create`" in missing.finding
     assert [create_store(in_influx()) for _ in range(2)] == [True, False]
-    assert diagnostics._store(in_influx()).status == "ok"
+    stamped = deepcopy(server.buckets["new"].series)
+    assert diagnostics._store(in_influx(), may_write=False).status == "ok"
+    assert server.buckets["new"].series == stamped, "who looks writes nothing"
+    assert diagnostics._store(in_influx(), may_write=True).status == "ok"
     assert {key[0] for key in server.buckets["new"].series} == {"meta"}
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from factory_lib.models.forecasters import PriceForecaster
-from factory_lib.models.train import CandidateEvaluation, _beats
+from factory_lib.models.train import FEWEST_DAYS, CandidateEvaluation, _trial
 
 
 @pytest.mark.parametrize(("rmae", "p_value"), [(0.9, 0.5), (1.1, 0.9), (float("nan"), 0.01)])
@@ -22,20 +22,29 @@ def test_versions_of_earlier_code_are_served_as_they_were():
     assert made.naive_leads == (2,)
 
 
-@pytest.mark.parametrize(
-    ("gain", "other", "replaces"),
-    [(0.05, True, False), (0.05, False, True), (1.0, True, True), (-1.0, True, False)],
-)
-def test_another_recipe_needs_significance_on_the_same_hours(gain, other, replaces):
+def on_the_same_hours(gain: float, days: int) -> tuple[bool, str]:
+    """Hold a version against the champion, whose mean loss is so much higher, on some days."""
     rng = np.random.default_rng(2)
-    hours = pd.date_range("2024-01-01", periods=40 * 24, freq="h", tz="UTC")
+    hours = pd.date_range("2024-01-01", periods=days * 24, freq="h", tz="UTC")
     champion = 10 + rng.normal(0, 3, len(hours))
-    model = champion - gain + np.repeat(rng.normal(0, 1, 40), 24)
+    model = champion - gain + np.repeat(rng.normal(0, 1, days), 24)
     model += champion.mean() - gain - model.mean()
     rows = pd.DataFrame({"model": model, "champion": champion})
     evaluation = CandidateEvaluation(
         "spot_price", "MAE", rows, pd.Series(hours), lambda _: rows["champion"]
     )
-    better, words = _beats(evaluation, rows, dict(rows.mean()), other)
-    assert bool(better) is replaces
-    assert ("p-value" in words) is other
+    better, words, _ = _trial(evaluation, "3", rows, days)
+    return better, words
+
+
+@pytest.mark.parametrize(("gain", "replaces"), [(0.05, False), (1.0, True), (-1.0, False)])
+def test_another_recipe_needs_significance_on_the_same_hours(gain, replaces):
+    better, words = on_the_same_hours(gain, 40)
+    assert better is replaces
+    assert "p-value" in words
+
+
+def test_a_few_days_decide_nothing():
+    better, words = on_the_same_hours(5.0, FEWEST_DAYS - 1)
+    assert not better
+    assert f"{FEWEST_DAYS} needed" in words
