@@ -28,6 +28,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,6 @@ import numpy as np
 import pandas as pd
 from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.client.write_api import SYNCHRONOUS
-from influxdb_client.domain.bucket_retention_rules import BucketRetentionRules
 
 from benchmarks._cli import bench
 from factory_lib.catalogue import QUARTERS_SINCE, default_catalogue
@@ -46,13 +46,12 @@ from factory_lib.frames import tidy
 from factory_lib.settings import InfluxSettings
 from factory_lib.settings.secrets import Secret
 from factory_lib.store.base import VIEW_COLUMNS, Store
-from factory_lib.store.influx import InfluxBackend
+from factory_lib.store.influx import InfluxBackend, create_bucket
 from factory_lib.store.postgres import PostgresBackend
 from factory_lib.store.sqlite import SqliteBackend
 
 SERIES = "spot_eur_mwh"
 START = epoch(QUARTERS_SINCE)
-SHARD_S = 52 * 7 * 86400
 TIMES = ("start", "available_at", "retrieved_at", "provider_updated_at")
 
 
@@ -258,31 +257,26 @@ def _influx() -> Iterator[tuple[str, InfluxSettings, str]]:
 def _influx_round(
     values: pd.DataFrame, folder: Path, where: InfluxSettings, token: str
 ) -> dict[str, float]:
+    ours, bare = (
+        replace(where, bucket=f"{where.bucket}-{role}-{uuid4().hex[:8]}")
+        for role in ("ours", "bare")
+    )
     with InfluxDBClient(url=where.url, org=where.org, token=token, timeout=600_000) as client:
-        buckets = [
-            client.buckets_api().create_bucket(
-                bucket_name=f"{where.bucket}-{role}-{uuid4().hex[:8]}",
-                org=where.org,
-                # Ten years in shards of a week are 500 files to open; a server of our
-                # own may choose longer ones.
-                retention_rules=BucketRetentionRules(  # type: ignore[no-untyped-call]
-                    type="expire", every_seconds=0, shard_group_duration_seconds=SHARD_S
-                ),
-            )
-            for role in ("ours", "bare")
-        ]
         try:
-            ours = InfluxSettings(where.url, where.org, buckets[0].name)
+            for bucket in (ours, bare):
+                create_bucket(bucket, Secret(token))
             catalogue = default_catalogue()
             store = Store(InfluxBackend(ours, Secret(token), "real", folder, catalogue), catalogue)
             try:
                 seconds, view = _through_store(store, values)
             finally:
                 store.close()
-            return {**seconds, **_client_frames(client, buckets[1].name, view)}
+            return {**seconds, **_client_frames(client, bare.bucket, view)}
         finally:
-            for bucket in buckets:
-                client.buckets_api().delete_bucket(bucket)
+            api = client.buckets_api()
+            for bucket in (ours, bare):
+                if made := api.find_bucket_by_name(bucket.bucket):
+                    api.delete_bucket(made)
 
 
 def _client_frames(client: InfluxDBClient, bucket: str, view: pd.DataFrame) -> dict[str, float]:
