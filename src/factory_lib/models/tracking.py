@@ -103,7 +103,7 @@ def client_for(ctx: RunContext, operation: str) -> Iterator[Any]:
         except ModelError:
             raise
         except _errors() as error:
-            place = ctx.settings.tracking_uri or ctx.settings.paths.registry / "mlflow.db"
+            place = ctx.settings.tracking_uri or ctx.settings.paths.mlflow_db
             why = ctx.settings.secrets.mask(f"{place}: {_first_line(error)}")
             raise RegistryUnavailable(why) from error
         finally:
@@ -205,7 +205,7 @@ def _lock_file(settings: Settings) -> Any:
 def _recorded_place(settings: Settings) -> str:
     """Return the artifact folder that a complete database names; empty without one."""
     file = _lock_file(settings)
-    if not ((settings.paths.registry / "mlflow.db").exists() and file.exists()):
+    if not (settings.paths.mlflow_db.exists() and file.exists()):
         return ""
     return str(file.read_text(encoding="utf-8").strip())
 
@@ -234,7 +234,7 @@ def champion_folders(settings: Settings, run_id: str) -> list[Path]:
     """
     if not is_initialised(settings):
         raise ModelMissing("There is no registry yet.")
-    file = settings.paths.runs / "mlflow.db"
+    file = settings.paths.mlflow_db
     try:
         with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as database:
             if not database.execute(_RUN, (run_id,)).fetchall():
@@ -248,7 +248,7 @@ def champion_folders(settings: Settings, run_id: str) -> list[Path]:
 
 def _relocate(settings: Settings, former: str, place: str) -> None:
     """Name the artifacts' present place in the database: its folder was moved or copied."""
-    with closing(sqlite3.connect(settings.paths.registry / "mlflow.db")) as database, database:
+    with closing(sqlite3.connect(settings.paths.mlflow_db)) as database, database:
         for table, columns in _PLACES.items():
             for column in columns:
                 database.execute(

@@ -395,7 +395,7 @@ def _store(settings: Settings, *, may_write: bool) -> DiagnosticCheck:
 def _registry(settings: Settings) -> DiagnosticCheck:
     if settings.tracking_uri:
         return _tracking_server(settings)
-    file = settings.paths.registry / "mlflow.db"
+    file = settings.paths.mlflow_db
     if not os.path.lexists(file):
         return DiagnosticCheck("mlflow", "ok", "no database yet: the first training makes it")
     try:
@@ -442,7 +442,7 @@ def model_versions(settings: Settings) -> list[tuple[Any, ...]]:
     StoreUnavailable
         If the registry cannot be read.
     """
-    file = settings.paths.registry / "mlflow.db"
+    file = settings.paths.mlflow_db
     if settings.tracking_uri or not file.is_file():
         return []  # a server shows its own
     try:

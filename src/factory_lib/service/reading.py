@@ -148,7 +148,7 @@ def files_of(paths: Paths, part: Part) -> tuple[Path, ...]:
         "store": (paths.store, paths.store.with_name("store.db-wal"), paths.clock),
         "state": (paths.state, paths.data / "state.db-wal", paths.clock),
         "plans": (plans / "plan.json", plans / "advice.json", plans / "overrides.json"),
-        "registry": (paths.registry / "mlflow.db",),
+        "registry": (paths.mlflow_db,),
         "runs": (paths.runs / "index.html",),  # written after each run
     }[part]
 

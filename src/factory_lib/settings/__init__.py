@@ -122,13 +122,18 @@ class Paths:
     @property
     def mlflow_uri(self) -> str:
         """MLflow's tracking database, with what its reader would decode written in code."""
-        file = str(self.registry / "mlflow.db").replace("%", "%25").replace("?", "%3F")
+        file = str(self.mlflow_db).replace("%", "%25").replace("?", "%3F")
         return f"sqlite:///{file}"
 
     @property
     def registry(self) -> Path:
         """The folder of MLflow's database and artifacts."""
         return self.shared.runs
+
+    @property
+    def mlflow_db(self) -> Path:
+        """MLflow's database, where no server is named."""
+        return self.registry / "mlflow.db"
 
     @property
     def mlflow_artifacts(self) -> Path:

@@ -192,5 +192,8 @@ def test_a_registry_of_ones_own_is_asked_without_mlflow(
     logged = train(ctx)
     registry.assign(ctx, MODEL, logged.versions[MODEL], registry.CHAMPION, "better")
     monkeypatch.setattr(registry, "client_for", None)
-    assert registry.has_run(ctx, logged.run_id)
-    assert not registry.has_run(ctx, "another")
+    paths = ctx.settings.paths.of_site("coast")
+    coast = replace(ctx, settings=structs.replace(ctx.settings, site_id="coast", paths=paths))
+    for each in (ctx, coast):
+        assert registry.has_run(each, logged.run_id), "the registry is one for all sites"
+        assert not registry.has_run(each, "another")

@@ -40,7 +40,7 @@ def test_a_site_is_the_first_one_with_its_own_tables_laid_on_top(home: Path) -> 
 def test_sites_share_store_registry_limits_and_clock_and_nothing_else(home: Path) -> None:
     first = load(home).paths
     coast = load(home, site="coast").paths
-    shared = ("store", "hosts", "clock", "mlflow_uri", "mlflow_artifacts", "notebooks")
+    shared = ("store", "hosts", "clock", "mlflow_db", "mlflow_uri", "mlflow_artifacts", "notebooks")
     for name in shared:
         assert getattr(coast, name) == getattr(first, name)
     assert coast.state == first.data / "sites" / "coast" / "state.db"
