@@ -172,15 +172,16 @@ def _svg(figure: Figure, finding: str, css: str) -> str:
 
 
 def _corners(path: str) -> str:
-    """Return a path without the points on the straight way from the one before to the next."""
+    """Return a path without the points on the straight way from the one kept to the next.
+
+    Of a corner that is written twice one stays.
+    """
     points = re.findall(r"([MLz]) ?([\d.-]*) ?([\d.-]*)", path)
-    kept = [
-        part
-        for before, part, after in zip(
-            [points[-1], *points], points, [*points[1:], points[0]], strict=False
-        )
-        if not (part[0] == after[0] == "L" and any(map(_alike, before[1:], part[1:], after[1:])))
-    ]
+    kept = points[:1]
+    for part, after in zip(points[1:], [*points[2:], points[0]], strict=True):
+        straight = any(map(_alike, kept[-1][1:], part[1:], after[1:]))
+        if not (part[0] == after[0] == "L" and straight):
+            kept.append(part)
     return "".join(f"{letter}{x} {y}".rstrip() for letter, x, y in kept)
 
 
