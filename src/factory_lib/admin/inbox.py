@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
 
+from factory_lib.clock import epoch
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput, JobLocked, OriginMismatch
 from factory_lib.files import lock
@@ -11,8 +12,9 @@ from factory_lib.importers import import_path
 from factory_lib.importers.files import printable
 from factory_lib.results import JobResult
 from factory_lib.runs import due
-from factory_lib.state.marks import STORED
+from factory_lib.state.marks import REFUSED, STORED, get_mark
 
+MOST_REFUSED = 20  # names kept of them
 UNFINISHED = "still being written, left for the next run"
 
 
@@ -64,16 +66,31 @@ def _import(ctx: RunContext, path: Path) -> InboxEntry:
     if due.entry_files(path) != before:
         # The part that was read is stored; the next run reads the whole.
         return replace(entry, refused=False, note=UNFINISHED, left=True)
-    folder = "refused" if entry.refused else f"{ctx.clock.now():%Y-%m-%d}"
-    _archive(path, ctx.settings.paths.data / "archive" / folder)
+    if entry.refused:
+        _remember_refused(ctx, _archive(path, ctx.settings.paths.refused), entry)
+    else:
+        _archive(path, ctx.settings.paths.data / "archive" / f"{ctx.clock.now():%Y-%m-%d}")
     return entry
 
 
-def _archive(path: Path, folder: Path) -> None:
+def _remember_refused(ctx: RunContext, name: str, entry: InboxEntry) -> None:
+    """Add a refused file to those that health names, the latest ones."""
+    mark = get_mark(ctx.state, REFUSED, "inbox")
+    earlier = list(mark.note.items())[1 - MOST_REFUSED :] if mark else []
+    now = ctx.clock.now()
+    why = entry.note if entry.name in entry.note else f"{entry.name}: {entry.note}"
+    note = {**dict(earlier), name: [epoch(now), why]}
+    ctx.set_mark(REFUSED, "inbox", now, note)
+
+
+def _archive(path: Path, folder: Path) -> str:
+    """Move a file or folder and return its name there."""
     folder.mkdir(parents=True, exist_ok=True)
     numbered = (f"{number}-{path.name}" for number in count(2))
     names = chain([path.name], numbered)
-    path.rename(next(folder / name for name in names if not (folder / name).exists()))
+    name = next(name for name in names if not (folder / name).exists())
+    path.rename(folder / name)
+    return name
 
 
 def with_inbox(result: JobResult, entries: list[InboxEntry]) -> JobResult:

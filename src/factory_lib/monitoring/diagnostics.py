@@ -140,6 +140,7 @@ def _of_state(
         *checks,
         _channels(settings, state),
         _cron(settings, state, now),
+        _inbox(settings, state, now),
         _backups(settings, now),
         _champions(state, now),
         _growth(settings, state),
@@ -323,6 +324,24 @@ def _cron(settings: Settings, state: State, now: datetime) -> DiagnosticCheck:
         remedy = "See that cron runs, and that `crontab -l` holds the lines of `make cron-show`."
         return DiagnosticCheck("cron", "fail", finding, remedy)
     return DiagnosticCheck("cron", "ok", finding)
+
+
+def _inbox(settings: Settings, state: State, now: datetime) -> DiagnosticCheck:
+    """Name the files that were refused within a day, unless they were taken away."""
+    folder = settings.paths.refused
+    mark = marks.get_mark(state, marks.REFUSED, "inbox")
+    reasons = [
+        text
+        for name, (at, text) in (mark.note if mark else {}).items()
+        if now - from_epoch(at) <= _DAY and os.path.lexists(folder / name)
+    ]
+    if not reasons:
+        return DiagnosticCheck("inbox", "ok", "no file was refused within a day")
+    finding = f"{len(reasons)} refused. {' '.join(reasons)}"
+    remedy = (
+        f"They lie in {folder}: correct them and put them into the inbox again, or remove them."
+    )
+    return DiagnosticCheck("inbox", "warn", finding, remedy)
 
 
 def _backups(settings: Settings, now: datetime) -> DiagnosticCheck:

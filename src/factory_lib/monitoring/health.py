@@ -27,7 +27,7 @@ ENDED = ["ok", "failed", "killed"]
 ALERT_COLUMNS = ["severity", "topic", "entity", "status", "opened_at", "count", "message"]
 # How a job's state is called where a person should look, in this order.
 BAD_STATES = {"failed": "Last run failed", "killed": "Killed", "hanging": "Hanging"}
-OF_MACHINE = ("disk", "growth", "hosts", "store", "mlflow", "backup", "models")
+OF_MACHINE = ("disk", "growth", "hosts", "store", "mlflow", "inbox", "backup", "models")
 _DAY = timedelta(days=1)
 
 

@@ -110,6 +110,11 @@ class Paths:
         return self.data / "inbox"
 
     @property
+    def refused(self) -> Path:
+        """The folder of dropped files of which nothing could be read."""
+        return self.data / "archive" / "refused"
+
+    @property
     def last_profile(self) -> Path:
         """The name of the profile that a person last worked in, for notebooks."""
         return self.shared.data.parent / "last_profile"

@@ -17,9 +17,10 @@ CRON = "cron"  # when cron last called; the note says since when without a long 
 CHAMPION = "champion"  # the instant up to which the serving version of a model has learnt
 NEW_GAP = "gap"  # when a gap was found that was not known before; the note names all of them
 SIZE = "size"  # when the size was last taken; the note holds that of each day
+REFUSED = "refused"  # when files of the inbox were last refused; the note says which, and why
 CHANNEL = "channel"  # what a channel was last sent, or could not be
 # Topics whose instants are those of a run: none of them can lie after now.
-OF_RUNS = (STORED, DRIFT, LAST_RUN, STARTED, PAUSED, CRON, NEW_GAP, SIZE, CHANNEL)
+OF_RUNS = (STORED, DRIFT, LAST_RUN, STARTED, PAUSED, CRON, NEW_GAP, SIZE, REFUSED, CHANNEL)
 
 
 class Mark(NamedTuple):

@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -17,9 +18,11 @@ from factory_lib.admin import inbox
 from factory_lib.clock import day_bounds
 from factory_lib.context import RunContext
 from factory_lib.importers import import_path
+from factory_lib.monitoring import diagnostics
 from factory_lib.results import JobResult
 from factory_lib.runs import due
-from factory_lib.state.marks import STORED, get_marks
+from factory_lib.state.marks import REFUSED, STORED, get_marks
+from factory_sim.clock import SimulatedClock
 
 DAY = date(2026, 4, 14)
 
@@ -73,8 +76,44 @@ def test_what_cannot_be_read_is_kept_apart(ctx: RunContext, folder: Path) -> Non
     written(folder / "holiday.txt", 60)
     (one,) = inbox.import_waiting(ctx)
     assert one.refused
-    assert (ctx.settings.paths.data / "archive" / "refused" / "holiday.txt").exists()
+    assert (ctx.settings.paths.refused / "holiday.txt").exists()
     assert inbox.import_waiting(ctx) == []
+
+
+def test_health_names_what_was_refused_for_a_day_or_until_it_is_taken_away(
+    ctx: RunContext, folder: Path
+) -> None:
+    clock = cast(SimulatedClock, ctx.clock)
+
+    def refuse(text: str) -> None:
+        (folder / "holiday.txt").write_text(text, encoding="utf-8")
+        written(folder / "holiday.txt", 60)
+        inbox.import_waiting(ctx)
+
+    def named() -> int:
+        check = diagnostics._inbox(ctx.settings, ctx.state, ctx.clock.now())
+        assert (check.status == "warn") == ("holiday.txt" in check.finding)
+        return check.finding.count("holiday.txt")
+
+    assert named() == 0
+    refuse("sun and sea")
+    clock.sleep(20 * 3600)
+    refuse("rain")
+    assert named() == 2
+    clock.sleep(5 * 3600)
+    assert named() == 1  # the second, which lies there under another name
+    for file in ctx.settings.paths.refused.iterdir():
+        file.unlink()
+    assert named() == 0
+
+
+def test_the_names_of_refused_files_do_not_grow_without_end(ctx: RunContext, folder: Path) -> None:
+    for number in range(inbox.MOST_REFUSED + 2):
+        (folder / f"{number}.txt").write_text("sun", encoding="utf-8")
+        written(folder / f"{number}.txt", 60)
+    inbox.import_waiting(ctx)
+    note = get_marks(ctx.state, REFUSED)["inbox"].note
+    assert len(note) == inbox.MOST_REFUSED
 
 
 def test_a_waiting_file_makes_ingestion_due(ctx: RunContext, folder: Path) -> None:
