@@ -10,7 +10,7 @@ from factory_lib.clock import HOUR_S, MADRID
 from factory_lib.context import RunContext
 from factory_lib.domain.plant import Bools, operators, room
 from factory_lib.features.horizon import HUMIDITY, TEMPERATURE
-from factory_lib.models.history import load_history
+from factory_lib.models.history import load_hours
 from factory_lib.results import JobResult
 from factory_lib.settings.plant import Plant, RoomLimits, Stage
 
@@ -34,7 +34,7 @@ def assess(ctx: RunContext, years: int = 4) -> JobResult:
         ``…_damp_pct``; ``by_hour``: share (0 to 1) of unfit hours, index local hour,
         columns (stage, month).
     """
-    past = load_history(ctx, 365 * years)
+    past = load_hours(ctx, 365 * years)
     outdoor = past.hourly[[TEMPERATURE, HUMIDITY]]
     outdoor = outdoor[outdoor.index < pd.Timestamp(ctx.as_of)].dropna()
     if outdoor.empty:

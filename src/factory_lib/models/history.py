@@ -4,7 +4,7 @@ The set of features of the last days is stored under its hash.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 
@@ -87,14 +87,13 @@ def price_model(ctx: RunContext) -> str:
     return f"{ctx.settings.tariff.price_basis}{PRICE_MODEL}"
 
 
-def load_history(ctx: RunContext, days: int) -> History:
+def load_hours(ctx: RunContext, days: int) -> History:
     """Read the last ``days`` market days before ``ctx.as_of``, and prices published beyond it.
 
     Hourly weather is used where the window has any; else hours are imputed between the
-    extremes of the daily climate.
+    extremes of the daily climate. Without what only price models need (``load_history``).
     """
-    start = day_start(market_day(ctx.as_of) - timedelta(days=days))
-    end = ctx.as_of + PUBLISHED_AHEAD
+    start, end = _window(ctx, days)
     basis = price_series(ctx)
     prices = _read(ctx, [basis], start, end, HOUR_S).rename(columns={basis: PRICE})
     tolls = "the tolls of 2.0TD in it" if basis.startswith("pvpc") else "energy only, no tolls"
@@ -108,13 +107,23 @@ def load_history(ctx: RunContext, days: int) -> History:
         TEMPERATURE: weather_until,
         HUMIDITY: weather_until,
     }
+    return History(hourly.astype("float64"), known_until, (price_note, weather_note))
+
+
+def load_history(ctx: RunContext, days: int) -> History:
+    """Read :func:`load_hours`, and the inputs of a price model beside them."""
+    start, end = _window(ctx, days)
     operator = _operator(ctx, start, end)
-    spot = _read(ctx, [SPOT], start, end, HOUR_S)[SPOT] if basis.startswith("pvpc") else None
+    is_tariff = price_series(ctx).startswith("pvpc")
+    spot = _read(ctx, [SPOT], start, end, HOUR_S)[SPOT] if is_tariff else None
     if spot is not None and len(spot.dropna()):
         operator[SPOT] = day_matrix(spot)
-    return History(
-        hourly.astype("float64"), known_until, (price_note, weather_note), operator, spot
-    )
+    return replace(load_hours(ctx, days), operator=operator, spot=spot)
+
+
+def _window(ctx: RunContext, days: int) -> tuple[datetime, datetime]:
+    first = market_day(ctx.as_of) - timedelta(days=days)
+    return day_start(first), ctx.as_of + PUBLISHED_AHEAD
 
 
 def _operator(ctx: RunContext, start: datetime, end: datetime) -> dict[str, DayMatrix]:
@@ -272,11 +281,11 @@ def build_feature_set(ctx: RunContext, days: int) -> FeatureSet:
     TooFewRows
         If fewer than ``FEWEST_COMPLETE_HOURS`` hours have price and weather.
     """
-    history = load_history(ctx, days + BAND_DAYS + 1)
+    history = load_hours(ctx, days + BAND_DAYS + 1)
     end = ctx.as_of
     notes = history.notes
     if history.hourly[-24 * days :].dropna().empty:
-        history = load_history(ctx, ctx.settings.training.history_days + BAND_DAYS + 1)
+        history = load_hours(ctx, ctx.settings.training.history_days + BAND_DAYS + 1)
         complete = history.hourly.dropna()
         if len(complete):
             end = complete.index[-1].to_pydatetime() + timedelta(hours=1)

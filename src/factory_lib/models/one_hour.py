@@ -5,14 +5,14 @@ import numpy as np
 from factory_lib.context import RunContext
 from factory_lib.domain import indices
 from factory_lib.features.horizon import MWH_PER_KWH, PRICE
-from factory_lib.models.history import load_history
+from factory_lib.models.history import load_hours
 
 
 def rule(
     ctx: RunContext, price_eur_mwh: float, temperature_c: float, humidity_pct: float
 ) -> dict[str, float | str]:
     """Return indices and class of one hypothetical hour by rule, in the price band of ``as_of``."""
-    history = load_history(ctx, indices.BAND_DAYS + 1)
+    history = load_hours(ctx, indices.BAND_DAYS + 1)
     price_eur_kwh = price_eur_mwh * MWH_PER_KWH
     band = indices.price_band(history.hourly[PRICE] * MWH_PER_KWH, ctx.as_of)
     eci = indices.energy_cost_index(price_eur_kwh, band.low_eur_kwh, band.high_eur_kwh)

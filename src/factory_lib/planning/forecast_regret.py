@@ -15,7 +15,7 @@ from factory_lib.clock import HOUR_S, MADRID
 from factory_lib.context import RunContext
 from factory_lib.domain.plant import Bools, operators
 from factory_lib.features.horizon import PRICE, VALUES
-from factory_lib.models.history import load_history, price_series
+from factory_lib.models.history import load_hours, price_series
 from factory_lib.models.verification import WINDOW_DAYS, verification_pairs
 from factory_lib.models.weather_forecast import OWN
 from factory_lib.planning import inputs
@@ -37,7 +37,7 @@ def forecast_regret(ctx: RunContext) -> pd.DataFrame:
         forecast, and the naive one, showed as cheapest, above that of the best such hour.
     """
     paths = unpublished_paths(ctx)
-    history = load_history(ctx, WINDOW_DAYS + 1).hourly
+    history = load_hours(ctx, WINDOW_DAYS + 1).hourly
     last = history[PRICE].last_valid_index()
     if not paths or last is None:
         return pd.DataFrame(columns=list(REGRETS))

@@ -12,7 +12,7 @@ from factory_lib.domain import tariff
 from factory_lib.domain.plant import Floats, auxiliary_kw
 from factory_lib.domain.pv import pv_kw
 from factory_lib.frames import QUANTILES
-from factory_lib.models.history import load_history
+from factory_lib.models.history import load_hours
 from factory_lib.models.weather_forecast import NAMES, forecast_weather
 from factory_lib.settings import ROOT, Settings
 from factory_lib.settings.plant import Photovoltaics
@@ -107,7 +107,7 @@ def weather(ctx: RunContext, begin: datetime, end: datetime) -> pd.DataFrame:
     index = pd.date_range(
         pd.Timestamp(begin).floor("h"), end, freq="h", inclusive="left", unit="s", name="start"
     )
-    observed = load_history(ctx, CLIMATE_DAYS).hourly.loc[: pd.Timestamp(ctx.as_of), NAMES]
+    observed = load_hours(ctx, CLIMATE_DAYS).hourly.loc[: pd.Timestamp(ctx.as_of), NAMES]
     return forecast_weather(ctx, observed, index).hourly
 
 

@@ -24,7 +24,7 @@ from factory_lib.domain.plant import Bools, Floats, operators
 from factory_lib.domain.tariff import Tariff, all_in
 from factory_lib.features.horizon import PRICE, VALUES
 from factory_lib.files import write_atomically
-from factory_lib.models.history import load_history
+from factory_lib.models.history import load_hours
 from factory_lib.planner.problem import Problem
 from factory_lib.planner.request import Order, PlanRequest
 from factory_lib.planning import inputs
@@ -142,7 +142,7 @@ def advise(ctx: RunContext, hourly: pd.DataFrame, errors_eur_mwh: Floats) -> pd.
     ahead = hourly.loc[hourly[PRICE].notna().cummin(), list(VALUES)]
     if len(ahead) < LEAST_HOURS:
         return hourly.reindex(columns=ADVICE)
-    past = load_history(ctx, USUAL_DAYS).hourly
+    past = load_hours(ctx, USUAL_DAYS).hourly
     table = pd.concat([past[past.index < hourly.index[0]], ahead])[list(VALUES)]
     gaps = table[PRICE].isna()[::-1].cumsum()[::-1]
     terms = (settings.plant, settings.contract, inputs.tariff_of(settings))

@@ -14,7 +14,7 @@ from factory_lib.domain.indices import uncut_production_index
 from factory_lib.domain.plant import operators
 from factory_lib.domain.tariff import EXCESS_ASSUMPTION, local_dates
 from factory_lib.features.horizon import HUMIDITY, PRICE, TEMPERATURE, documented_features
-from factory_lib.models.history import load_history
+from factory_lib.models.history import load_hours
 from factory_lib.planner.plan import Plan
 from factory_lib.planning import inputs, overrides
 from factory_lib.planning.daily import GAP, DailyPlan
@@ -263,7 +263,7 @@ def _low_index(ctx: RunContext, made: DailyPlan) -> Iterator[tuple[str, pd.Index
 
     The index calls two hours in three of southern Spain "Halt": its class says nothing.
     """
-    past = load_history(ctx, inputs.CLIMATE_DAYS).hourly
+    past = load_hours(ctx, inputs.CLIMATE_DAYS).hourly
     price = made.prices["p50"].resample("h").mean().reindex(made.weather.index)
     ahead = made.weather[[TEMPERATURE, HUMIDITY]].assign(**{PRICE: price})
     hourly = pd.concat([past[past.index < ahead.index[0]], ahead]).asfreq("h")
