@@ -18,8 +18,7 @@ from factory_lib.features.horizon import PRICE, VALUES
 from factory_lib.models.history import load_hours, price_series
 from factory_lib.models.verification import WINDOW_DAYS, verification_pairs
 from factory_lib.models.weather_forecast import OWN
-from factory_lib.planning import inputs
-from factory_lib.planning.recommendation import OneBatch, one_batch
+from factory_lib.planning.recommendation import OneBatch, lay_for
 
 REGRETS = ("market_day", "mae", "regret_eur", "naive_regret_eur")
 _CHAIN_DAYS = 3  # that chains begun on the next day may reach into
@@ -43,10 +42,8 @@ def forecast_regret(ctx: RunContext) -> pd.DataFrame:
         return pd.DataFrame(columns=list(REGRETS))
     observed = history.loc[:last, list(VALUES)]
     observed = observed.assign(**{PRICE: observed[PRICE].interpolate(limit_direction="both")})
-    settings = ctx.settings
-    terms = (settings.plant, settings.contract, inputs.tariff_of(settings))
-    batch = one_batch(*terms, observed, tolls=settings.tariff.price_basis != "pvpc")
-    working = operators(settings.plant, pd.DatetimeIndex(observed.index), HOUR_S) > 0
+    batch = lay_for(ctx.settings)(observed)
+    working = operators(ctx.settings.plant, pd.DatetimeIndex(observed.index), HOUR_S) > 0
     return regret_by_day(batch, working, paths)
 
 

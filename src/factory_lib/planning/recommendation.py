@@ -7,9 +7,11 @@ plan.
 """
 
 import json
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -29,6 +31,7 @@ from factory_lib.planner.problem import Problem
 from factory_lib.planner.request import Order, PlanRequest
 from factory_lib.planning import inputs
 from factory_lib.planning.documents import Instant, plans_folder
+from factory_lib.settings import Settings
 from factory_lib.settings.plant import Plant
 from factory_lib.settings.tariff import ContractSettings
 
@@ -67,6 +70,9 @@ class OneBatch:
         return float(np.median(eur[np.isfinite(eur)])) if np.isfinite(eur).any() else np.nan
 
 
+Lay = Callable[[pd.DataFrame], OneBatch]
+
+
 def one_batch(
     plant: Plant, contract: ContractSettings, tariff: Tariff, hourly: pd.DataFrame, *, tolls: bool
 ) -> OneBatch:
@@ -96,6 +102,12 @@ def one_batch(
     )
     problem = Problem(request)
     return OneBatch(problem, problem.startable()[0])
+
+
+def lay_for(settings: Settings) -> Lay:
+    """Return :func:`one_batch` on the terms of a site."""
+    terms = (settings.plant, settings.contract, inputs.tariff_of(settings))
+    return partial(one_batch, *terms, tolls=settings.tariff.price_basis != "pvpc")
 
 
 def recommend(batch: OneBatch, usual_eur: float, errors_eur_mwh: Floats) -> pd.DataFrame:
@@ -138,19 +150,17 @@ def advise(ctx: RunContext, hourly: pd.DataFrame, errors_eur_mwh: Floats) -> pd.
     errors_eur_mwh : array, shape (scenarios, hours)
         Errors of past forecasts, laid on ``hourly``.
     """
-    settings = ctx.settings
     ahead = hourly.loc[hourly[PRICE].notna().cummin(), list(VALUES)]
     if len(ahead) < LEAST_HOURS:
         return hourly.reindex(columns=ADVICE)
     past = load_hours(ctx, USUAL_DAYS).hourly
     table = pd.concat([past[past.index < hourly.index[0]], ahead])[list(VALUES)]
     gaps = table[PRICE].isna()[::-1].cumsum()[::-1]
-    terms = (settings.plant, settings.contract, inputs.tariff_of(settings))
-    tolls = settings.tariff.price_basis != "pvpc"
-    usual_eur = one_batch(*terms, table[gaps == 0], tolls=tolls).usual_eur()
-    batch = one_batch(*terms, ahead, tolls=tolls)
+    lay = lay_for(ctx.settings)
+    usual_eur = lay(table[gaps == 0]).usual_eur()
+    batch = lay(ahead)
     advice = recommend(batch, usual_eur, errors_eur_mwh[:, : len(ahead)])
-    working = operators(settings.plant, pd.DatetimeIndex(advice.index), HOUR_S) > 0
+    working = operators(ctx.settings.plant, pd.DatetimeIndex(advice.index), HOUR_S) > 0
     return advice[working]
 
 

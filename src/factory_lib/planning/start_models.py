@@ -7,9 +7,8 @@ The rule over the forecast prices stands beside them; it alone names an hour to 
 so it serves in any case.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, time, timedelta
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -27,8 +26,7 @@ from factory_lib.models.evaluation import rolling_origin
 from factory_lib.models.forecasters import PriceForecaster
 from factory_lib.models.history import History
 from factory_lib.models.scores import FOREST, Examples, class_chances
-from factory_lib.planning import inputs
-from factory_lib.planning.recommendation import OneBatch, one_batch
+from factory_lib.planning.recommendation import Lay, lay_for
 from factory_lib.settings.plant import Plant
 
 ISSUED = time(12)
@@ -42,7 +40,6 @@ REFIT_EVERY = "28D"
 DRAWS = 2_000  # a tree: a fit takes a second
 CLASS, REGRET, SHARE = "production_recommendation", "regret_eur", "regret_share"
 CANDIDATES = ("rule", "forest", "persistence", "majority")
-Lay = Callable[[pd.DataFrame], OneBatch]
 
 
 def past_starts(hourly: pd.DataFrame, lay: Lay) -> pd.DataFrame:
@@ -222,8 +219,7 @@ def judge_starts(
         weeks kept from its fit, if there is one.
     """
     settings = ctx.settings
-    terms = (settings.plant, settings.contract, inputs.tariff_of(settings))
-    lay = partial(one_batch, *terms, tolls=settings.tariff.price_basis != "pvpc")
+    lay = lay_for(settings)
     recent = history.hourly[-24 * LEARNT_DAYS :]
     recent = recent[recent[PRICE].first_valid_index() :]
     enough = recent[PRICE].count() > FEWEST_HOURS
