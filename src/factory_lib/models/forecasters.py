@@ -388,12 +388,15 @@ class PriceForecaster(_Configured):
             awake = np.isfinite(errors).any(axis=(1, 2))
             used = errors[awake]
             prior = np.array(model.prior)[awake]
-            mixed, weights = _mixed(used, prior, lead)
+            mixed, weights = _mixed(used, prior.tolist(), lead)
+            mae = _mae(mixed)
             for number, name in enumerate(np.array(model.expert_names)[awake]):
                 others = np.arange(len(used)) != number
-                without = mixed if len(used) == 1 else _mixed(used[others], prior[others], lead)[0]
-                error = float(np.nanmean(np.abs(used[number]))) / mixed
-                rows.append((lead, str(name), weights[number], error, without / mixed - 1))
+                left = prior[others].tolist()
+                without = _mixed(used[others], left, lead)[0] if left else mixed
+                weight = float(weights[number].mean())
+                row = (weight, _mae(used[number]) / mae, _mae(without) / mae - 1)
+                rows.append((lead, str(name), *row))
         return pd.DataFrame(rows, columns=["day_ahead", "expert", "weight", "error", "worth"])
 
     def losses(
@@ -530,10 +533,7 @@ class PriceForecaster(_Configured):
             own = mixture(recent, fixed[:, None])
             return np.vstack([self.errors_[lead], own]), fixed
         experts = np.concatenate([self.expert_errors_[lead], recent], axis=1)
-        ahead = np.full((len(experts), lead, shape[2]), np.nan)
-        padded = np.concatenate([experts, ahead], axis=1)
-        weights = expert_weights(padded, model.prior, lead)
-        return mixture(padded, weights)[:-lead], weights[:, -1]
+        return _mixed(experts, model.prior, lead)
 
 
 def band_of_day(day: date, rows: Matrix) -> pd.DataFrame:
@@ -543,13 +543,16 @@ def band_of_day(day: date, rows: Matrix) -> pd.DataFrame:
     )
 
 
-def _mixed(errors: Matrix, prior: Matrix, lead: int) -> tuple[float, list[float]]:
-    """Return the mean absolute error of the mixture, and each expert's latest mean weight."""
+def _mixed(errors: Matrix, prior: Sequence[float], lead: int) -> tuple[Matrix, Matrix]:
+    """Return the errors of the mixture (days, hours), and today's weights (experts, hours)."""
     ahead = np.full((len(errors), lead, errors.shape[2]), np.nan)
     padded = np.concatenate([errors, ahead], axis=1)
-    weights = expert_weights(padded, prior.tolist(), lead)
-    mean = float(np.nanmean(np.abs(mixture(padded, weights))))
-    return mean, weights[:, -1].mean(axis=1).tolist()
+    weights = expert_weights(padded, prior, lead)
+    return mixture(padded, weights)[:-lead], weights[:, -1]
+
+
+def _mae(errors: Matrix) -> float:
+    return float(np.nanmean(np.abs(errors)))
 
 
 def _fit_lead(
