@@ -19,6 +19,7 @@ from datetime import date
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import HistGradientBoostingRegressor
@@ -151,10 +152,7 @@ class LeadModel(_Configured):
             self.market_ = LeadModel(config, self.lead).fit(features.market, prices, end)
         if features.longer is not None:
             prices = features.longer
-        target = features.normalised(prices[: len(features.level)])
-        usable = np.flatnonzero(np.isfinite(target[:end]).all(axis=1))
-        if len(usable) < LEAST_TRAINING_DAYS:
-            raise TooFewRows("price model", len(usable), LEAST_TRAINING_DAYS)
+        target, usable = learnable(features, prices, end)
         with_curve = np.isfinite(features.curve[usable]).all(axis=1).sum()
         self.curve_ = bool(with_curve >= LEAST_TRAINING_DAYS)
         clipped = np.clip(target, -config.clip_spreads, config.clip_spreads)
@@ -234,6 +232,23 @@ class LeadModel(_Configured):
             return pooled
         near = [np.roll(features.curve, shift, axis=1) for shift in (-1, 0, 1)]
         return np.concatenate([pooled, np.stack(near, axis=2)], axis=2)
+
+
+def learnable(
+    features: DayFeatures, prices: Matrix, end: int
+) -> tuple[Matrix, npt.NDArray[np.int64]]:
+    """Return the normalised prices of all days, and the rows before ``end`` to learn from.
+
+    Raises
+    ------
+    TooFewRows
+        If there are fewer than ``LEAST_TRAINING_DAYS``.
+    """
+    target = features.normalised(prices[: len(features.level)])
+    usable = np.flatnonzero(np.isfinite(target[:end]).all(axis=1))
+    if len(usable) < LEAST_TRAINING_DAYS:
+        raise TooFewRows("price model", len(usable), LEAST_TRAINING_DAYS)
+    return target, usable
 
 
 def _lasso(penalty: float) -> Any:

@@ -23,11 +23,11 @@ from sklearn.preprocessing import StandardScaler
 from factory_lib.catalogue import Kind
 from factory_lib.clock import HOUR_S, day_start, local_instant, market_day
 from factory_lib.context import RunContext
-from factory_lib.errors import BadInput, TooFewRows, UnknownSeries
+from factory_lib.errors import BadInput, UnknownSeries
 from factory_lib.features.days import DayMatrix, Matrix, day_matrix
 from factory_lib.features.prices import AHEAD_SUFFIX, SPOT, DayFeatures
 from factory_lib.frames import wide
-from factory_lib.models.forecasters import HOURS, LEAST_TRAINING_DAYS, ForecasterConfig, LeadModel
+from factory_lib.models.forecasters import HOURS, ForecasterConfig, LeadModel, learnable
 
 STATISTICS = ("mean", "min", "max", "std")
 _NAME = re.compile(rf"(?P<series>\w+)_(?P<statistic>{'|'.join(STATISTICS)})_(?P<days>\d+)d")
@@ -68,10 +68,7 @@ class OwnModel(LeadModel):
 
     def fit(self, features: DayFeatures, prices: Matrix, end: int) -> Self:
         """Fit on the target rows before ``end``, see ``LeadModel.fit``."""
-        target = features.normalised(prices[: len(features.level)])
-        usable = np.flatnonzero(np.isfinite(target[:end]).all(axis=1))
-        if len(usable) < LEAST_TRAINING_DAYS:
-            raise TooFewRows("price model", len(usable), LEAST_TRAINING_DAYS)
+        target, usable = learnable(features, prices, end)
         rows = usable[-self.config.tree_window_days :]
         clip = self.config.clip_spreads
         inputs = features.pooled()[rows].reshape(len(rows) * HOURS, -1)
