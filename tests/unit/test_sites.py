@@ -17,6 +17,7 @@ from factory_lib.context import RunContext, open_context
 from factory_lib.importers import import_path
 from factory_lib.models.prediction import predict
 from factory_lib.models.tracking import registered_name
+from factory_lib.monitoring import growth
 from factory_lib.pipeline.gaps import analyse
 from factory_lib.planning import documents, inputs
 from factory_lib.runs import due
@@ -137,6 +138,14 @@ def test_a_further_site_maintains_what_is_its_own(coast: RunContext) -> None:
     result = maintain(coast)
     assert result.status == "ok"
     assert list(result["steps"]["step"]) == ["runs", "reports", "state", "logs"]
+
+
+def test_growth_is_that_of_the_installation(main: RunContext, coast: RunContext) -> None:
+    main.settings.paths.registry.mkdir(parents=True)
+    main.settings.paths.mlflow_db.write_bytes(bytes(2_000_000))
+    of_main, of_coast = (growth.measure(ctx.settings) for ctx in (main, coast))
+    assert of_coast == of_main
+    assert of_main.databases >= 2.0
 
 
 def test_cron_calls_every_site(first: Settings, home: Path) -> None:

@@ -173,7 +173,7 @@ def _prepare(ctx: RunContext, *, reading: bool) -> None:
     recorded = _recorded_place(settings)
     if recorded == place or (reading and recorded):
         return
-    with lock(settings.paths.registry / "mlflow.lock"):
+    with lock(_lock_file(settings)):
         _forget_connections(settings.paths.mlflow_uri)
         experiment = mlflow.get_experiment_by_name(EXPERIMENT)
         if experiment is None:

@@ -23,11 +23,14 @@ class Size(NamedTuple):
 
 def measure(settings: Settings) -> Size:
     """Return the sizes of now; backups, archive and inbox are not among them."""
-    paths = settings.paths
-    files = (paths.state, paths.store, Path(paths.runs, "mlflow.db"))
-    databases = sum(file.stat().st_size for file in files if file.is_file()) / 1e6
-    registry = files[-1].stat().st_size / 1e6 if files[-1].is_file() else 0.0
+    paths = settings.paths.shared
+    registry = _file_mb(paths.mlflow_db)
+    databases = _file_mb(paths.state) + _file_mb(paths.store) + registry
     return Size(round(databases, 3), round(size_mb(paths.runs) - registry, 3))
+
+
+def _file_mb(file: Path) -> float:
+    return file.stat().st_size / 1e6 if file.is_file() else 0.0
 
 
 def keep_size(settings: Settings, state: State, now: datetime) -> None:
