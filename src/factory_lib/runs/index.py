@@ -43,11 +43,10 @@ def write_index(paths: Paths, *, every: bool = False) -> Path:
             fields = {"day": day, "older": days[number + 1 : number + 2], "up": "../"}
             fields |= {"newer": days[number - 1 : number] if number else []}
             _write(file, root, names, [f"{day}/{name}" for name in names[day]], **fields)
-    _link_reports(root, names, every=every)
+    by_job = _by_job(names)
+    _link_reports(root, by_job, every=every)
     shown = [f"{day}/{name}" for day in days[:1] for name in names[day]]
-    newest = _runs(
-        root, sorted((str(of_job[0]) for of_job in _by_job(names).values()), reverse=True)
-    )
+    newest = _runs(root, sorted((str(of_job[0]) for of_job in by_job.values()), reverse=True))
     return _write(root / PAGE, root, names, shown, newest=newest, up="")
 
 
@@ -60,12 +59,12 @@ def _by_job(names: Names) -> dict[str, list[Path]]:
     return result
 
 
-def _link_reports(root: Path, names: Names, *, every: bool) -> None:
+def _link_reports(root: Path, by_job: Mapping[str, list[Path]], *, every: bool) -> None:
     """Lead from each report to those of its job before and after it, and to its notebook.
 
     Unless ``every`` may have changed, only the two newest of each job are written.
     """
-    for folders in _by_job(names).values():
+    for folders in by_job.values():
         reports = (folder for folder in folders if (root / folder / REPORT).is_file())
         newest = [None, *(reports if every else islice(reports, 3)), None]
         for later, folder, earlier in list(zip(newest, newest[1:], newest[2:], strict=False)):
