@@ -85,8 +85,6 @@ def run(profile: str | None, jobs: tuple[str, ...], **options: Any) -> int:
     if os.environ.get("FACTORY_SITE") != ALL_SITES:
         return run_jobs(profile, jobs, **options)
     os.environ["FACTORY_SITE"] = ""
-    for name in jobs:
-        job_settings(factory_settings.load(profile), name)
     return run_everywhere(profile, jobs, **options)
 
 
@@ -105,6 +103,8 @@ def run_everywhere(
     Sites that fetch prices and train their model for others as well come first.
     """
     loaded = factory_settings.load(profile)
+    for name in names:
+        job_settings(loaded, name)
     always = [f"--param={name}={value}" for name, value in parameters.items()]
     always += _given({f"--as-of={as_of}": as_of, "--force": force})
     words = [*always, *_given({"--code": code, "--json": as_json})]
@@ -134,8 +134,8 @@ def _commands(
 ) -> Iterator[list[str]]:
     """Yield the command of each site that has something to do."""
     for site in sites:
-        if due := _due(site, names, always):
-            yield ["run", *due, "--profile", site.profile, "--site", site.site_id, *words]
+        if own := _due(site, names, always):
+            yield ["run", *own, "--profile", site.profile, "--site", site.site_id, *words]
 
 
 def _due(site: Settings, names: Sequence[str], always: bool) -> list[str]:
