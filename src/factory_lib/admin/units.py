@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from factory_lib.admin import cron
+from factory_lib.errors import JobLocked
 from factory_lib.files import write_atomically
 from factory_lib.runs import schedule
 from factory_lib.settings import Settings
@@ -16,7 +17,6 @@ from factory_lib.state.cron_calls import CALLER, NAME
 UnitFormat = Literal["crontab", "systemd", "quadlet"]
 UNIT_FORMATS: tuple[UnitFormat, ...] = ("crontab", "systemd", "quadlet")
 IMAGE = "localhost/factory"
-LOCKED = 75  # exit code of a job that runs already: no failure
 _SPECIAL = set(" \"'\\%$")
 _WEEKDAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 Sections = Mapping[str, Mapping[str, object]]
@@ -29,7 +29,8 @@ def files(settings: Settings, fmt: UnitFormat) -> dict[str, str]:
     stem = f"factory-{settings.profile}"
     made = _timers(settings, stem)
     about = {"Unit": {"Description": f"factory job %i, profile {settings.profile}"}}
-    once = {"Service": {"Type": "oneshot", "SuccessExitStatus": LOCKED}}
+    # that a job runs already is no failure
+    once = {"Service": {"Type": "oneshot", "SuccessExitStatus": JobLocked.exit_code}}
     if fmt == "systemd":
         words = [*cron.make_command(settings), "JOB=%i"]
         once["Service"] |= {
@@ -64,13 +65,12 @@ def calendars(cadence: str) -> list[str]:
     (crontab(5)), systemd when both do (systemd.time(7)).
     """
     minutes, hours, days, months, weekdays = schedule.fields(cadence)
-    *_, day_field, _, weekday_field = cadence.split()
     names = list(dict.fromkeys(_WEEKDAYS[number] for number in weekdays))
     by_weekday = f"{','.join(names)} " if len(names) < 7 else ""
     month = _listed(months, 12)
     date = f"*-{month}-{_listed(days, 31)}"
     clock = f"{_listed(hours, 24)}:{_listed(minutes, 60)}:00"
-    if by_weekday and not (day_field.startswith("*") or weekday_field.startswith("*")):
+    if schedule.either_day(cadence):
         return [f"{date} {clock}", f"{by_weekday}*-{month}-* {clock}"]
     return [f"{by_weekday}{date} {clock}"]
 

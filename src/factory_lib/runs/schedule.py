@@ -3,6 +3,7 @@
 cron keeps the machine's own time zone. Standard library only: ticks pass through here.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from itertools import product
 
@@ -20,12 +21,12 @@ def latest(cron: str, until: datetime) -> datetime | None:
     None where that is more than a year ago. An hour that comes twice calls twice where the
     hours are not restricted, else once (Debian's cron(8)).
     """
-    minutes, hours, *_ = fields(cron)
+    minutes, hours, *dates = fields(cron)
     is_hourly = cron.split()[1].startswith("*")
     today = until.astimezone().date()
     for back in range(_FURTHEST_DAYS):
         day = today - timedelta(days=back)
-        if not _calls_on(cron, day):
+        if not _calls_on(day, dates, either=either_day(cron)):
             continue
         for hour, later in product(reversed(hours), (True, False)):
             if later and not (is_hourly and _comes_twice(day, hour)):
@@ -73,16 +74,17 @@ def _values(field: str, low: int, high: int) -> set[int]:
     return values
 
 
-def _calls_on(cron: str, day: date) -> bool:
-    """Return whether the fields of day, month and weekday name a day.
-
-    Where both day and weekday are restricted, either will do (crontab(5)).
-    """
-    _, _, days, months, weekdays = cron.split()
-    if day.month not in _values(months, 1, 12):
+def _calls_on(day: date, dates: Sequence[Sequence[int]], *, either: bool) -> bool:
+    """Return whether the fields of day, month and weekday name a day."""
+    days, months, weekdays = dates
+    if day.month not in months:
         return False
-    by_day = day.day in _values(days, 1, 31)
-    by_weekday = bool({day.isoweekday(), day.isoweekday() % 7} & _values(weekdays, 0, 7))
-    if days.startswith("*") or weekdays.startswith("*"):
-        return by_day and by_weekday
-    return by_day or by_weekday
+    by_day = day.day in days
+    by_weekday = not {day.isoweekday(), day.isoweekday() % 7}.isdisjoint(weekdays)
+    return (by_day or by_weekday) if either else (by_day and by_weekday)
+
+
+def either_day(cron: str) -> bool:
+    """Return whether day and weekday are both restricted, so that either will do (crontab(5))."""
+    _, _, day, _, weekday = cron.split()
+    return not (day.startswith("*") or weekday.startswith("*"))
