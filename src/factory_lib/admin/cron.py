@@ -22,9 +22,9 @@ from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
 from factory_lib.state.cron_calls import CALLER, NAME
 
+MINUTE_S = 60.0
 # Variables that a line takes from the shell that installs it. Keys are none of them: they
 # belong in `.env`.
-MINUTE_S = 60.0
 INHERITED = (
     "FACTORY_HOME",
     "FACTORY_CONFIG",
