@@ -53,7 +53,8 @@ def take_backup(ctx: RunContext) -> Path:
         )
     folder.mkdir(parents=True)
     ctx.state.backup_to(folder / FILES[1])
-    for name, site in _further_sites(ctx.settings):
+    sites = dict(_further_sites(ctx.settings))
+    for name, site in sites.items():
         with open_state(site) as state:
             state.backup_to(folder / name)
     inventory = copying.backup(ctx.store, folder / FILES[0])
@@ -63,7 +64,6 @@ def take_backup(ctx: RunContext) -> Path:
         models = registry.export_champions(ctx, folder / MODELS)
     except (ModelError, OSError) as error:
         problem = ctx.settings.secrets.mask(str(error))
-    sites = [name for name, _ in _further_sites(ctx.settings)]
     files = [*FILES, *sites, *(f"{MODELS}/{model}.skops" for model in models)]
     manifest = {
         "profile": ctx.profile,
