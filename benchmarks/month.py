@@ -47,9 +47,11 @@ from benchmarks._cli import bench
 from factory_lib import lab
 from factory_lib import settings as factory_settings
 from factory_lib.cli import main as factory
+from factory_lib.cli.common import own_environment
 from factory_lib.clock import SystemClock
 from factory_lib.context import open_context
 from factory_lib.monitoring import health
+from factory_lib.monitoring.sizes import size_mb
 from factory_lib.results import METRICS_MIME
 from factory_lib.runs import records, report, runner, schedule
 from factory_lib.settings import Settings
@@ -339,24 +341,20 @@ def main(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     """Walk through the days and sum up."""
     days = 1 if arguments.quick else arguments.days
     begin = QUICK_BEGIN if arguments.quick else MONTH_BEGIN
-    before = dict(os.environ)
-    try:
-        with (
-            _disk() as (home, mounted),
-            _installed(home),
-            launched(now=begin, speed=1.0) as remote,
-        ):
-            os.environ["FACTORY_SIMULATOR_URL"] = remote.url
-            walk = Walk(home, remote, begin, mounted=mounted)
-            incidents = [each for day in range(days) for each in _of_day(begin, day)]
-            walk.set_clock(begin)
-            code = walk.call("run", "ingest", "--param", f"days={HISTORY_DAYS}")
-            sys.stderr.write(f"history loaded, exit {code}\n")
-            _walk(walk, begin + timedelta(days=days) + HOUR, incidents)
-            return _figures(walk, begin, days, incidents)
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+    with (
+        own_environment(),
+        _disk() as (home, mounted),
+        _installed(home),
+        launched(now=begin, speed=1.0) as remote,
+    ):
+        os.environ["FACTORY_SIMULATOR_URL"] = remote.url
+        walk = Walk(home, remote, begin, mounted=mounted)
+        incidents = [each for day in range(days) for each in _of_day(begin, day)]
+        walk.set_clock(begin)
+        code = walk.call("run", "ingest", "--param", f"days={HISTORY_DAYS}")
+        sys.stderr.write(f"history loaded, exit {code}\n")
+        _walk(walk, begin + timedelta(days=days) + HOUR, incidents)
+        return _figures(walk, begin, days, incidents)
 
 
 @contextlib.contextmanager
@@ -485,8 +483,8 @@ def _figures(
         "digests": len(news) - len(of_alerts),
         "verified_forecasts": verified,
         "champion_age_days": round(max(ages, default=float("nan")), 2),
-        "data_mb": round(_size_mb(settings.paths.data), 1),
-        "runs_mb": round(_size_mb(settings.paths.runs), 1),
+        "data_mb": round(size_mb(settings.paths.data), 1),
+        "runs_mb": round(size_mb(settings.paths.runs), 1),
         "processes_left": _processes_left(walk),
         "health_level": found.status,
         "health": found.summary,
@@ -516,10 +514,6 @@ def _verified(ctx: Any) -> int:
 
 def _entities(news: list[dict[str, Any]], kind: str) -> int:
     return sum(len(line["entities"]) for line in news if line["news"] == kind)
-
-
-def _size_mb(folder: Path) -> float:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
 
 
 def _processes_left(walk: Walk) -> int:

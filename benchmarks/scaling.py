@@ -26,6 +26,7 @@ from msgspec import structs
 from benchmarks._cli import bench
 from factory_lib import settings as factory_settings
 from factory_lib.cli import fan_out, simulation
+from factory_lib.cli.common import own_environment
 from factory_lib.clock import save_clock
 from factory_lib.context import open_context
 from factory_lib.frames import tidy
@@ -43,22 +44,16 @@ MOST_WAIT_S = 300.0
 def run(options: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     """Live the days in a home of their own and return the figures."""
     days = 1 if options.quick else options.days
-    before = dict(os.environ)
-    with TemporaryDirectory(prefix="factory-scaling-") as folder:
-        try:
-            settings = _install(Path(folder), options.sites)
-            _furnish(settings, days)
-            start = time.perf_counter()
-            with _scale(dask=options.dask) as (scale, cluster):
-                for day in range(days):
-                    at = simulation.BEGIN + timedelta(days=day)
-                    _live(
-                        settings, at, options.jobs.split(","), scale, cluster if not day else None
-                    )
-            return _figures(settings, days, time.perf_counter() - start)
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
+    jobs = options.jobs.split(",")
+    with TemporaryDirectory(prefix="factory-scaling-") as folder, own_environment():
+        settings = _install(Path(folder), options.sites)
+        _furnish(settings, days)
+        start = time.perf_counter()
+        with _scale(dask=options.dask) as (scale, cluster):
+            for day in range(days):
+                at = simulation.BEGIN + timedelta(days=day)
+                _live(settings, at, jobs, scale, None if day else cluster)
+        return _figures(settings, days, time.perf_counter() - start)
 
 
 def _install(home: Path, sites: int) -> Settings:

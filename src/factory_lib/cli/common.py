@@ -3,7 +3,8 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import is_dataclass
 from functools import partial, wraps
 from getpass import getuser
@@ -59,13 +60,19 @@ def _use_site(ctx: click.Context, _: click.Parameter, site: str | None) -> None:
     if site == ALL_SITES and ctx.info_name != "run":
         raise BadInput("Only `factory run` takes all sites.", next_step="Name one of them.")
     if site is not None:
-        before = dict(os.environ)
+        ctx.with_resource(own_environment())
         os.environ["FACTORY_SITE"] = site
 
-        @ctx.call_on_close
-        def restore() -> None:
-            os.environ.clear()
-            os.environ.update(before)
+
+@contextmanager
+def own_environment() -> Iterator[None]:
+    """Leave the environment after the block as it was before."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _inherited(name: str) -> Any:

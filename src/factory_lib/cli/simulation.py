@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from factory_lib import settings as factory_settings
+from factory_lib.cli.common import own_environment
 from factory_lib.clock import SystemClock, load_clock
 from factory_lib.settings import Settings
 from factory_lib.state import limiter, open_hosts
@@ -44,12 +45,7 @@ def start(settings: Settings, at: datetime | None = None) -> Iterator[Settings]:
     with open_hosts(settings) as hosts:
         # Turns and open circuits of a command at the real time would block every host.
         limiter.forget_from(hosts, now)
-    before = dict(os.environ)
-    with launched(now=now, holes=holes) as remote:
+    with launched(now=now, holes=holes) as remote, own_environment():
         os.environ["FACTORY_SIMULATOR_URL"] = remote.url
         os.environ["FACTORY_CLOCK_OFFSET_S"] = str((now - SystemClock().now()).total_seconds())
-        try:
-            yield factory_settings.load(settings.profile)
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
+        yield factory_settings.load(settings.profile)
