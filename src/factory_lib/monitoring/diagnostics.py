@@ -98,15 +98,14 @@ def examine(
 
 def refused(name: str, file: Path, error: Exception) -> DiagnosticCheck:
     """Return the finding of a file that cannot be used; a damaged one wants a backup."""
-    explained = error if isinstance(error, FactoryError) else failures.explain(error)
+    if isinstance(error, FactoryError):  # which names its file or server
+        return DiagnosticCheck(name, "fail", error.message, error.next_step)
+    explained = failures.explain(error)
     is_damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(
         error, sqlite3.OperationalError
     )
     step = explained.next_step if explained and not is_damaged else RESTORE
-    finding = f"{file} cannot be used: {error}"
-    if isinstance(error, FactoryError):  # which names its file or server
-        finding = error.message
-    return DiagnosticCheck(name, "fail", finding, step)
+    return DiagnosticCheck(name, "fail", f"{file} cannot be used: {error}", step)
 
 
 def tell(
