@@ -29,11 +29,11 @@ from factory_lib.cli import fan_out, simulation
 from factory_lib.cli.common import own_environment
 from factory_lib.clock import save_clock
 from factory_lib.context import open_context
-from factory_lib.frames import tidy
 from factory_lib.runs import records
 from factory_lib.settings import ROOT, Settings
 from factory_lib.settings.records import ScaleSettings
 from factory_sim.world import World
+from tests.support.stored import store_observed
 
 PROFILE = "demo"
 STORED = timedelta(days=42)
@@ -80,17 +80,16 @@ def _furnish(settings: Settings, days: int) -> None:
     with open_context(settings=settings) as ctx:
         for name, place, source, step_s, end in wanted:
             starts, values = world.window(name, until - STORED, end)
-            rows = tidy(
+            store_observed(
+                ctx,
                 name,
                 starts,
                 np.asarray(values),
                 place=place,
                 source=source,
-                kind="observed",
-                resolution_s=step_s,
-                retrieved_at=until,
+                at=until,
+                step_s=step_s,
             )
-            ctx.store.write(rows, run_id="scaling")
 
 
 @contextmanager

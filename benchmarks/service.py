@@ -16,7 +16,6 @@ import http.client
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -33,11 +32,12 @@ import numpy as np
 from benchmarks._cli import bench
 from factory_lib import settings as factory_settings
 from factory_lib.context import open_context
-from factory_lib.frames import tidy
 from factory_lib.service import answers, pages
 from factory_lib.state import calls, open_state
 from factory_sim.clock import SimulatedClock
 from tests.support import service_home
+from tests.support.postgres_server import free_port
+from tests.support.stored import store_observed
 
 NOW = datetime(2026, 3, 18, 10, 5, tzinfo=UTC)
 HOUR = "?price=80&temperature=24&humidity=50"
@@ -61,9 +61,7 @@ def paths() -> list[str]:
 @contextmanager
 def server(home: Path) -> Iterator[tuple[int, int]]:
     """Serve a home and yield port and process id."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "factory_lib.cli", "serve", "--profile", "demo"]
     environment = {**os.environ, "FACTORY_HOME": str(home)}
     process = subprocess.Popen([*command, "--port", str(port)], env=environment)
@@ -125,9 +123,7 @@ def store_a_value(home: Path) -> None:
     settings = factory_settings.load("demo", env={"FACTORY_HOME": str(home)})
     with open_context(settings=settings, as_of=NOW, clock=SimulatedClock(NOW)) as ctx:
         start = np.array([int((NOW + timedelta(days=20)).timestamp()) // 3600 * 3600])
-        at: dict[str, Any] = {"place": "5279X", "source": "aemet", "kind": "observed"}
-        rows = tidy("temperature_c", start, [21.5], resolution_s=3600, retrieved_at=NOW, **at)
-        ctx.store.write(rows, run_id="bench")
+        store_observed(ctx, "temperature_c", start, [21.5], place="5279X", source="aemet", at=NOW)
 
 
 def hostile(port: int) -> Counter[int]:

@@ -10,12 +10,11 @@ import papermill
 import pytest
 
 from factory_lib import settings as factory_settings
-from factory_lib.clock import HOUR_S
 from factory_lib.context import open_context
-from factory_lib.frames import tidy
 from factory_lib.runs import report
 from factory_lib.settings import ROOT
 from factory_sim.world import World
+from tests.support.stored import store_observed
 
 NOW = datetime(2017, 12, 31, tzinfo=UTC)
 
@@ -32,17 +31,7 @@ def history(home: Path) -> str:
             ("humidity_pct", "Sevilla"),
         ):
             starts, values = world.window(name, NOW - timedelta(days=365), NOW)
-            rows = tidy(
-                name,
-                starts,
-                values,
-                place=place,
-                source="imported",
-                kind="observed",
-                resolution_s=HOUR_S,
-                retrieved_at=NOW,
-            )
-            ctx.store.write(rows, run_id="test")
+            store_observed(ctx, name, starts, values, place=place, source="imported", at=NOW)
     return "2017-12-31"
 
 

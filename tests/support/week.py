@@ -10,8 +10,8 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 
 from factory_lib.context import RunContext
-from factory_lib.frames import tidy
 from factory_sim.world import World
+from tests.support.stored import store_observed
 
 NOON = datetime(2025, 11, 19, 11, tzinfo=UTC)  # a Wednesday; tomorrow's prices are not published
 EVENING = datetime(2025, 11, 19, 15, 30, tzinfo=UTC)  # now they are
@@ -36,14 +36,4 @@ def furnish(
             values = np.where(
                 starts >= (now - timedelta(days=1)).timestamp(), values + warmer_k, values
             )
-        rows = tidy(
-            name,
-            starts,
-            values,
-            place=place,
-            source=source,
-            kind="observed",
-            resolution_s=step,
-            retrieved_at=now,
-        )
-        ctx.store.write(rows, run_id="test")
+        store_observed(ctx, name, starts, values, place=place, source=source, at=now, step_s=step)

@@ -13,9 +13,9 @@ from factory_lib.analysis import climate_risk, energy_levers, explorer
 from factory_lib.context import RunContext
 from factory_lib.domain.tariff import read_tariff
 from factory_lib.errors import BadInput
-from factory_lib.frames import tidy
 from factory_lib.settings import ROOT, Settings
 from factory_lib.settings.plant import RoomLimits
+from tests.support.stored import store_observed
 from tests.support.week import NOON
 
 
@@ -25,17 +25,9 @@ def air(ctx: RunContext, days: int, celsius: float, percent: float) -> None:
         int(NOON.timestamp()) - days * 86400, int(NOON.timestamp()), 3600, dtype=np.int64
     )
     for name, value in (("temperature_c", celsius), ("humidity_pct", percent)):
-        rows = tidy(
-            name,
-            starts,
-            np.full(len(starts), value),
-            place="5279X",
-            source="aemet",
-            kind="observed",
-            resolution_s=3600,
-            retrieved_at=NOON,
+        store_observed(
+            ctx, name, starts, np.full(len(starts), value), place="5279X", source="aemet", at=NOON
         )
-        ctx.store.write(rows, run_id="test")
 
 
 def at_noon(ctx: RunContext) -> RunContext:

@@ -12,9 +12,9 @@ import pytest
 from factory_lib import settings as factory_settings
 from factory_lib.context import RunContext, open_context
 from factory_lib.features.days import DayMatrix, to_slots, weekdays
-from factory_lib.frames import tidy
 from factory_lib.models.forecasters import ForecasterConfig
 from factory_sim.clock import SimulatedClock
+from tests.support.stored import store_observed
 
 NOON = datetime(2024, 2, 20, 11, tzinfo=UTC)
 
@@ -44,17 +44,7 @@ def store_of(market: DayMatrix, home: Path) -> Iterator[RunContext]:
     with open_context(
         settings=settings, as_of=NOON, clock=SimulatedClock(NOON), run_id="test"
     ) as ctx:
-        rows = tidy(
-            "spot_eur_mwh",
-            known.index,
-            known,
-            place="ES",
-            source="ree",
-            kind="observed",
-            resolution_s=3600,
-            retrieved_at=NOON,
-        )
-        ctx.store.write(rows, run_id="test")
+        store_observed(ctx, "spot_eur_mwh", known.index, known, place="ES", source="ree", at=NOON)
         yield ctx
 
 

@@ -22,12 +22,12 @@ from factory_lib.context import RunContext, open_context
 from factory_lib.errors import BadInput, ModelIncompatible, TooFewRows, UnknownSeries
 from factory_lib.features.days import DayMatrix, to_slots
 from factory_lib.features.prices import price_features
-from factory_lib.frames import tidy
 from factory_lib.models import own_model, prediction, registry, retrain_trigger
 from factory_lib.models.forecasters import ForecasterConfig, PriceForecaster
 from factory_lib.models.history import load_history
 from factory_lib.models.train import price_candidate, version_tags
 from factory_lib.runs import report
+from tests.support.stored import store_observed
 
 NAME = "spot_price"
 NOON = datetime(2024, 2, 20, 11, tzinfo=UTC)
@@ -46,17 +46,9 @@ def works(home: Path, market: DayMatrix) -> Iterator[RunContext]:
             ("spot_eur_mwh", "ES", prices),
             ("temperature_c", "Sevilla", temperature),
         ):
-            rows = tidy(
-                series,
-                values.index,
-                values,
-                place=place,
-                source="imported",
-                kind="observed",
-                resolution_s=3600,
-                retrieved_at=NOON,
+            store_observed(
+                ctx, series, values.index, values, place=place, source="imported", at=NOON
             )
-            ctx.store.write(rows, run_id="test")
         yield ctx
 
 

@@ -16,7 +16,6 @@ from factory_lib.context import RunContext, open_context
 from factory_lib.domain.indices import CLASSES, PriceBand
 from factory_lib.errors import BadInput
 from factory_lib.features.days import DayMatrix, to_slots
-from factory_lib.frames import tidy
 from factory_lib.models import one_hour, prediction, price_forecast, summary
 from factory_lib.models.forecasters import ForecasterConfig, PriceForecaster
 from factory_lib.models.rule_forecast import band_departures
@@ -25,6 +24,7 @@ from factory_lib.planning import recommendation
 from factory_lib.sources.parsing import RowCollector, forecast_rows
 from factory_sim.clock import SimulatedClock
 from factory_sim.world import World
+from tests.support.stored import store_observed
 
 # one worker builds what they share
 
@@ -66,17 +66,7 @@ def lived_in(tmp_path: Path) -> Iterator[RunContext]:
             ("humidity_pct", "5279X", NOW),
         ):
             column = hours[name] if until is None else hours[name][hours.index < until]
-            rows = tidy(
-                name,
-                column.index,
-                column,
-                place=place,
-                source="ree",
-                kind="observed",
-                resolution_s=3600,
-                retrieved_at=NOW,
-            )
-            ctx.store.write(rows, run_id="test")
+            store_observed(ctx, name, column.index, column, place=place, source="ree", at=NOW)
         for back in range(14, -1, -1):
             issued = NOW - timedelta(days=back, hours=1)
             starts = pd.date_range(issued, periods=72, freq="h").as_unit("s")
@@ -369,17 +359,16 @@ def test_since_the_market_settles_in_quarters_so_are_prices_forecast_and_stored(
         steps = np.where(starts < QUARTERS_SINCE.timestamp(), 3600, 900)
         for step in (3600, 900):
             mine = steps == step
-            rows = tidy(
+            store_observed(
+                ctx,
                 "spot_eur_mwh",
                 starts[mine],
                 values[mine],
                 place="ES",
                 source="omie",
-                kind="observed",
-                resolution_s=step,
-                retrieved_at=now,
+                at=now,
+                step_s=step,
             )
-            ctx.store.write(rows, run_id="test")
         outcome = prediction.predict(ctx, 2)
         stored = ctx.store.read_forecasts(
             "spot_eur_mwh", places=("ES",), start=now, end=now + timedelta(days=2), models=(OWN,)

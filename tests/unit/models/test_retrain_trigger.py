@@ -17,7 +17,6 @@ from factory_lib.clock import HOUR_S, from_epoch
 from factory_lib.context import RunContext, open_context
 from factory_lib.errors import ModelIncompatible, ModelMissing, TooFewRows
 from factory_lib.features.days import DayMatrix
-from factory_lib.frames import tidy
 from factory_lib.models import history as histories
 from factory_lib.models import prediction, registry, retrain_trigger, scores, train
 from factory_lib.models.forecasters import ForecasterConfig, PriceForecaster
@@ -27,6 +26,7 @@ from factory_lib.results import JobResult
 from factory_lib.settings.records import TrainingSettings
 from factory_lib.state.marks import CHAMPION, get_marks, set_mark
 from factory_sim.clock import SimulatedClock
+from tests.support.stored import store_observed
 
 # one worker builds what they share
 
@@ -67,17 +67,7 @@ def fill(ctx: RunContext, hours: pd.DataFrame) -> None:
         ("temperature_c", "5279X", "aemet"),
         ("humidity_pct", "5279X", "aemet"),
     ):
-        rows = tidy(
-            name,
-            hours.index,
-            hours[name],
-            place=place,
-            source=source,
-            kind="observed",
-            resolution_s=3600,
-            retrieved_at=NOW,
-        )
-        ctx.store.write(rows, run_id="test")
+        store_observed(ctx, name, hours.index, hours[name], place=place, source=source, at=NOW)
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from factory_lib import catalogue
-from factory_lib.frames import FORECAST_COLUMNS, tidy
+from factory_lib.frames import FORECAST_COLUMNS
 from factory_lib.models import verification
+from tests.support.stored import store_observed
 
 CATALOGUE = catalogue.default_catalogue()
 
@@ -109,17 +110,7 @@ def test_drift_is_named(actual, errors, expected):
 
 
 def test_verification_reads_every_issue_from_the_store(ctx, actual):
-    rows = tidy(
-        "spot_eur_mwh",
-        actual.index,
-        actual,
-        place="ES",
-        source="ree",
-        kind="observed",
-        resolution_s=3600,
-        retrieved_at=NOON,
-    )
-    ctx.store.write(rows, run_id="test")
+    store_observed(ctx, "spot_eur_mwh", actual.index, actual, place="ES", source="ree", at=NOON)
     for days in (3, 2, 1):
         ctx.store.write_forecasts(forecasts(NOON - timedelta(days=days), actual), run_id="test")
     found = verification.verification_pairs(
@@ -139,17 +130,16 @@ def test_quarters_right_after_the_change_of_cadence_are_compared_with_the_hours_
     )
     quarters = pd.date_range(catalogue.QUARTERS_SINCE, periods=96, freq="15min")
     for index, resolution, value in ((hours, 3600, 7.0), (quarters, 900, 10.0)):
-        rows = tidy(
+        store_observed(
+            ctx,
             "spot_eur_mwh",
             index.as_unit("s"),
             np.full(len(index), value),
             place="ES",
             source="ree",
-            kind="observed",
-            resolution_s=resolution,
-            retrieved_at=NOON,
+            at=NOON,
+            step_s=resolution,
         )
-        ctx.store.write(rows, run_id="test")
     frame = pd.DataFrame(
         {"target_start": quarters.as_unit("s"), "p10": 8.0, "p50": 11.0, "p90": 14.0}
     )

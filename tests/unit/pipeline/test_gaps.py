@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 import pytest
 
-from factory_lib import frames
 from factory_lib.catalogue import default_catalogue
 from factory_lib.context import RunContext
 from factory_lib.errors import StoreUnavailable
 from factory_lib.pipeline.gaps import analyse, severity_index
 from factory_lib.slots import expected
 from factory_lib.state.attempts import record_unfillable
+from tests.support.stored import store_observed
 
 CATALOGUE = default_catalogue()
 
@@ -26,17 +26,9 @@ def store_hours(
     """Store ten days of hours but those at the positions of the half-open holes."""
     slots = expected(CATALOGUE[name], BEGIN, END)
     keep = [n for n in range(len(slots)) if not any(a <= n < b for a, b in holes)]
-    rows = frames.tidy(
-        name,
-        slots[keep],
-        [20.0 + n % 5 for n in keep],
-        place=place,
-        source="aemet",
-        kind="observed",
-        resolution_s=3600,
-        retrieved_at=NOW,
+    store_observed(
+        ctx, name, slots[keep], [20.0 + n % 5 for n in keep], place=place, source="aemet", at=NOW
     )
-    ctx.store.write(rows, run_id="test")
 
 
 @pytest.mark.parametrize(

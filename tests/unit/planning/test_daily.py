@@ -12,12 +12,12 @@ import pytest
 from factory_lib.clock import day_start, market_day
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput
-from factory_lib.frames import tidy
 from factory_lib.monitoring import alerts, plan_alerts
 from factory_lib.planner.model import Model
 from factory_lib.planning import daily, documents, inputs, overrides, review, summary
 from factory_lib.results import JobResult
 from tests.support.batches import batches
+from tests.support.stored import store_observed
 from tests.support.week import EVENING, NOON, THURSDAY
 
 
@@ -323,17 +323,16 @@ def test_contract_advice_costs_no_more_than_the_contract(small):
 def test_contract_advice_rests_on_the_meter_where_there_are_four_weeks(small):
     index = inputs.quarters(NOON - timedelta(days=40), NOON)
     kwh = np.where(index.hour == 12, 20.0, 5.0)
-    rows = tidy(
+    store_observed(
+        small,
         "metered_quarter_kwh",
         index,
         kwh,
         place="site",
         source="meter_file",
-        kind="observed",
-        resolution_s=900,
-        retrieved_at=NOON,
+        at=NOON,
+        step_s=900,
     )
-    small.store.write(rows, run_id="test")
     plan = daily.make_plan(small)
     assert plan.contract["load"]["cheapest"] == "metered"
     assert plan.contract["days"]["cheapest"] > 30

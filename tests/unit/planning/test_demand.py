@@ -8,10 +8,10 @@ import pytest
 
 from factory_lib.clock import day_start, market_day
 from factory_lib.context import RunContext
-from factory_lib.frames import tidy
 from factory_lib.planner.request import Order
 from factory_lib.planning import daily, documents
 from factory_lib.planning.overrides import add, parse
+from tests.support.stored import store_observed
 from tests.support.week import NOON
 
 WEEKS = 6
@@ -95,17 +95,16 @@ def test_what_was_produced_counts_on_a_day_without_a_plan_too(ctx):
     ctx = daily.replace(ctx, as_of=NOON)
     plans = [kept(ctx, {"first_demand": NOON.date(), "surplus_kg": {}}, 250.0, 1)]
     (before, _), later = daily.demand(ctx, plans, NOON + 2 * DAY, 7), NOON + 4 * DAY
-    rows = tidy(
+    store_observed(
+        ctx,
         "produced_kg",
         pd.DatetimeIndex([day_start(NOON.date() + n * DAY) for n in (0, 1, 2)]).as_unit("s"),
         [200.0, 0.0, 300.0],
         place="site",
         source="production_file",
-        kind="observed",
-        resolution_s=86400,
-        retrieved_at=later,
+        at=later,
+        step_s=86400,
     )
-    ctx.store.write(rows, run_id="test")
     after, _ = daily.demand(daily.replace(ctx, as_of=later), plans, NOON + 2 * DAY, 7)
     assert sum(o.kg for o in before) - sum(o.kg for o in after) == pytest.approx(-50.0)
     after, _ = daily.demand(daily.replace(ctx, as_of=later), plans, NOON + 3 * DAY, 6)

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from factory_lib.context import RunContext
-from factory_lib.frames import tidy
 from factory_lib.planning import inputs
+from tests.support.stored import store_observed
 from tests.support.week import EVENING, NOON
 
 
@@ -80,17 +80,9 @@ def test_an_hour_metered_as_a_whole_is_spread_over_its_quarters(works):
         ("metered_hour_kwh", index[:1], [40.0], 3600),
         ("metered_quarter_kwh", index[1:5], [20.0, 20.0, 20.0, 25.0], 900),
     ):
-        rows = tidy(
-            name,
-            starts,
-            kwh,
-            place="site",
-            source="meter_file",
-            kind="observed",
-            resolution_s=step,
-            retrieved_at=works.as_of,
+        store_observed(
+            works, name, starts, kwh, place="site", source="meter_file", at=works.as_of, step_s=step
         )
-        works.store.write(rows, run_id="test")
     kw = inputs.metered_kw(works, index)
     assert kw[:5].tolist() == [40.0, 80.0, 80.0, 80.0, 100.0]
     assert kw[5:].isna().all()
