@@ -178,7 +178,7 @@ def _corners(path: str) -> str:
     """
     points = re.findall(r"([MLz]) ?([\d.-]*) ?([\d.-]*)", path)
     kept = points[:1]
-    for part, after in zip(points[1:], [*points[2:], points[0]], strict=True):
+    for part, after in pairwise([*points[1:], *points[:1]]):
         straight = any(map(_alike, kept[-1][1:], part[1:], after[1:]))
         if not (part[0] == after[0] == "L" and straight):
             kept.append(part)

@@ -203,6 +203,14 @@ def words(axes: Any) -> set[str]:
     return {text.get_text() for text in [*axes.get_legend().get_texts(), *axes.texts]}
 
 
+def test_a_line_of_one_point_or_of_none_is_drawn() -> None:
+    with drawing.chart("one", 1.0) as (made, (axes,)):
+        axes.plot([1.0], [2.0])
+        axes.plot([1.0, np.nan, 3.0, np.nan], [2.0, 1.0, 2.0, 1.0])
+        axes.plot([np.nan], [np.nan])
+    assert "<svg" in made._repr_mimebundle_()["text/html"]
+
+
 def test_a_gantt_names_stages_holding_periods_and_how_prices_are_known() -> None:
     bars, curve = plan_charts.gantt(STAGES, PRICES).axes
     assert words(bars) == {"mixing", "conching", "held"}
