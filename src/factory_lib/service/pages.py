@@ -115,7 +115,8 @@ def language(reading: Reading, request: Request) -> Literal["en", "es"]:
 def _html(
     reading: Reading, ctx: RunContext, page: Page, words: Words, query: Mapping[str, str]
 ) -> bytes:
-    fields = page.fields(View(reading, ctx, words, query))
+    view = View(reading, ctx, words, query)
+    fields = page.fields(view)
     if "raw" in fields:
         return bytes(fields["raw"])
     default = reading.settings.service.language
@@ -130,6 +131,9 @@ def _html(
         "amp_lang": suffix.replace("?", "&"),
         "other": other,
         "as_of_local": words.when(ctx.as_of),
+        "timestamp": pd.Timestamp,
+        "has_report": partial(run_pages.has_report, reading.runs.root),
+        "summary": partial(_summary, view),
     }
     template = TEMPLATES.get_template(f"{page.name}.html.j2")
     return str(template.render({**common, **fields})).encode()
@@ -162,7 +166,6 @@ def today(view: View) -> Fields:
             "today's chart", lambda: live_charts.today(board, words, view.site), "store", "plans"
         ),
         "advice": live_charts.advice_rows(_ahead(now.advice, now))[:9],
-        "timestamp": pd.Timestamp,
         "windows": _window_rows(now),
         "strips": _strips(view),
         "resolved": _resolved(view),
@@ -211,9 +214,8 @@ def _strips(view: View) -> list[Fields]:
     days = _calendar_days(view, STRIP_DAYS)
     groups: dict[str, list[str]] = {}
     for name in latest.index:
-        kind = view.ctx.catalogue[name].measurement.value
-        if view.ctx.catalogue[str(name)].forecast_of:
-            kind = "system_forecasts"
+        entry = view.ctx.catalogue[str(name)]
+        kind = "system_forecasts" if entry.forecast_of else entry.measurement.value
         together = kind in ("weather_data", "climate_daily", "system_forecasts")
         groups.setdefault(kind if together else str(name), []).append(str(name))
     rows = []
@@ -268,8 +270,6 @@ def plan(view: View) -> Fields:
         "by_name": _schedules(document),
         "batches": facts.stage_table(document)["batch"].nunique(),
         "contract": document.get("contract", []),
-        "next_start": now.next_start,
-        "timestamp": pd.Timestamp,
     }
 
 
@@ -454,8 +454,6 @@ def models(view: View) -> Fields:
         "versions": versions.to_dict("records"),
         "errors": _error_rows(view),
         "training": trainings[0] if trainings else None,
-        "summary": partial(_summary, view),
-        "has_report": partial(run_pages.has_report, view.reading.runs.root),
     }
 
 
@@ -465,7 +463,6 @@ def status(view: View) -> Fields:
     every = alerts.alert_rows(view.ctx.state, every=True)
     jobs = tables["jobs"]
     return {
-        "now": facts.today(view.reading),
         "state": state_sentence(facts.today(view.reading), view.words),
         "jobs": jobs.to_dict("records"),
         "well": int(jobs["status"].isin(["ok", "warn", "running"]).sum()),
@@ -474,7 +471,6 @@ def status(view: View) -> Fields:
         "latest": tables["latest"].to_dict("records"),
         "machine": facts.machine(view.reading),
         "alerts": sorted(every, key=lambda row: row["status"] == "resolved"),
-        "timestamp": pd.Timestamp,
     }
 
 
@@ -486,14 +482,12 @@ def _summary(view: View, row: RunRow) -> str:
     if view.words.language == "en":
         return row.text
     metrics = records.read_record(view.reading.runs.root / row.folder).metrics
-    return view.words.summary(row.job, row.text, metrics)
+    return view.words.summary(row.job, metrics)
 
 
 def runs(view: View) -> Fields:
     """Return the list of runs as the query filters it."""
-    return {"summary": partial(_summary, view)} | run_pages.listing(
-        view.reading.runs.root, view.reading.runs.all(), view.query
-    )
+    return run_pages.listing(view.reading.runs.all(), view.query)
 
 
 def run(view: View) -> Fields:

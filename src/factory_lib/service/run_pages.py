@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -69,7 +68,7 @@ def has_report(root: Path, row: RunRow) -> bool:
     return (root / row.folder / REPORT).is_file()
 
 
-def listing(root: Path, rows: Sequence[RunRow], query: Mapping[str, str]) -> dict[str, Any]:
+def listing(rows: Sequence[RunRow], query: Mapping[str, str]) -> dict[str, Any]:
     """Return the fields of the page of all runs."""
     filters = filters_of(query)
     selected = _select(rows, filters)
@@ -81,7 +80,6 @@ def listing(root: Path, rows: Sequence[RunRow], query: Mapping[str, str]) -> dic
     newest_day = rows[0].day if rows else ""
     return {
         "filters": filters,
-        "has_report": partial(has_report, root),
         "total": len(rows),
         "matches": len(selected),
         "first": first + 1,
@@ -92,10 +90,8 @@ def listing(root: Path, rows: Sequence[RunRow], query: Mapping[str, str]) -> dic
         "newest": _newest(rows),
         "newest_start": rows[0].started if rows else None,
         "today": Counter(row.ending for row in rows if row.day == newest_day),
-        "newest_day": newest_day,
         "months": _months(rows),
         "has_older": first + PAGE_ROWS < len(selected),
-        "failed": LEVELS["failed"],
     }
 
 

@@ -50,13 +50,11 @@ class Words:
             return self("alert_day", what=self.name(kind), day=self.weekday(at))
         return self(f"alert_{topic}", what=self.name(entity))
 
-    def summary(self, job: str, text: str, metrics: Mapping[str, Any]) -> str:
-        """Return the summary of a run: its own, or in Spanish one composed from its metrics.
+    def summary(self, job: str, metrics: Mapping[str, Any]) -> str:
+        """Return the summary of a run, composed from its metrics where the run's own is foreign.
 
         Nothing where the metrics do not suffice.
         """
-        if self.language == "en":
-            return text
         numbers = {key: _Number(self, value) for key, value in metrics.items()}
         try:
             return str(self._table["summaries"][job]).format(**numbers)
