@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import sqlite3
+import tomllib
 from datetime import date
 from pathlib import Path
 from typing import Any, get_args
@@ -241,6 +242,18 @@ def test_a_run_is_summed_up_from_its_metrics_in_spanish(client: Client) -> None:
     assert Words("es").summary("ml_training", {}) == ""
     own = [" values are new." in client.get(f"/runs?lang={name}").text for name in ("en", "es")]
     assert own == [True, False]
+
+
+@pytest.mark.parametrize("language", get_args(Language))
+def test_every_text_is_asked_for(language: Language) -> None:
+    package = Path(live_charts.__file__).parents[1]
+    files = [file for file in package.rglob("*") if file.suffix in {".py", ".j2"}]
+    code = "".join(file.read_text(encoding="utf-8") for file in files)
+    asked = set(re.findall(r"""["'](\w+)["']""", code))
+    texts = tomllib.loads((package / "views/templates/live.toml").read_text(encoding="utf-8"))
+    keys = {key.removesuffix("_one") for key, text in texts[language].items() if str(text) == text}
+    # those of alerts and of their news are put together
+    assert {key for key in keys - asked if not key.startswith(("alert_", "news_"))} == set()
 
 
 def test_one_of_a_thing_is_no_plural() -> None:
