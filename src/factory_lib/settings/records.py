@@ -34,7 +34,6 @@ class Site(Section, frozen=True):
     name: str
     latitude: Annotated[float, Meta(ge=-90, le=90)]
     longitude: Annotated[float, Meta(ge=-180, le=180)]
-    altitude_m: float
     municipality: str
     places: Places
     time_zone: Literal["Europe/Madrid"] = "Europe/Madrid"
