@@ -136,7 +136,7 @@ def exchanged_members(table: pd.DataFrame) -> set[str]:
             changes = days[days != days.shift()]
             if (
                 len(changes) > FEWEST_DATES
-                and _follow(_exchanged(changes)) > _follow(changes) + 0.2
+                and daily_steps(_exchanged(changes)) > daily_steps(changes) + 0.2
             ):
                 members.add(str(member))
     return members
@@ -147,10 +147,10 @@ def _exchanged(days: pd.Series) -> pd.Series:
     return pd.to_datetime(pd.DataFrame(parts), errors="coerce").fillna(days)
 
 
-def _follow(days: pd.Series) -> float:
+def daily_steps(days: pd.Series) -> float:
     """Return the share of dates that are one day after, or before, that above them."""
     steps = days.diff().dt.days.iloc[1:]
-    return float(max((steps == 1).mean(), (steps == -1).mean()))
+    return float(max((steps == 1).mean(), (steps == -1).mean())) if len(steps) else 0.0
 
 
 def between_days(days: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from functools import lru_cache
 import pandas as pd
 
 from factory_lib.errors import ImportFileError
+from factory_lib.importers.doubts import daily_steps
 from factory_lib.importers.files import Member
 from factory_lib.importers.reading import cut_short
 from factory_lib.sources.parsing import with_decimal_points
@@ -229,7 +230,7 @@ def iso_days(member: Member, texts: pd.Series, notes: list[str]) -> pd.Series:
         written = numbers[2] + "-" + numbers[month] + "-" + numbers[day]
         orders[name] = pd.to_datetime(written, format="%Y-%m-%d", errors="coerce")
     readable = {name: days.notna().sum() for name, days in orders.items()}
-    steps = {name: _daily_steps(days) for name, days in orders.items()}
+    steps = {name: daily_steps(days.dropna().drop_duplicates()) for name, days in orders.items()}
     if readable["month"] > readable["day"] or steps["month"] > max(0.5, steps["day"]):
         wrong = ", ".join(texts[texts.ne("").to_numpy()].drop_duplicates().head(3))
         raise ImportFileError(
@@ -239,12 +240,6 @@ def iso_days(member: Member, texts: pd.Series, notes: list[str]) -> pd.Series:
         )
     notes.append("Dates were read as day/month/year.")
     return orders["day"].dt.strftime("%Y-%m-%d").fillna(texts)
-
-
-def _daily_steps(days: pd.Series) -> float:
-    """Return the share of changes of date that are one day on, or back throughout."""
-    steps = days.dropna().drop_duplicates().diff().dt.days.dropna()
-    return float(max((steps == 1).mean(), (steps == -1).mean())) if len(steps) else 0.0
 
 
 def _iso_times(texts: pd.Series) -> pd.Series:
