@@ -141,27 +141,36 @@ def parse_hourly(
     rows = RowCollector(source, place, kind, retrieved_at)
     with malformed(source):
         answer = parse_json(body)
-        hourly = require(answer, "hourly", dict)
-        units = require(answer, "hourly_units", dict)
-        if answer.get("utc_offset_seconds") != 0:
-            raise ValueError("the answer is not in GMT")
-        require_near(answer, ("latitude", "longitude"), place, GRID_CELL_DEG)
-        stamps = hourly_stamps(require(hourly, "time", list))
+        stamps = hours_of(answer, place)
         for name in series:
             variable, unit, covers_hour_before = VARIABLES[name]
-            values = [number(value) for value in require(hourly, variable, list)]
-            if units.get(variable) != unit:
-                raise ValueError(f"{variable} is in {units.get(variable)!r}")
-            if len(values) != len(stamps):
-                raise ValueError(f"{len(values)} of {len(stamps)} hours of {variable}")
+            values = values_of(answer, variable, unit, len(stamps))
             rows.add(name, stamps - HOUR_S * covers_hour_before, values, HOUR_S)
     return rows.parsed()
 
 
-def hourly_stamps(times: list[Any]) -> Slots:
-    """Return the hourly grid; it has no holes, so its first stamp fixes all others."""
+def hours_of(answer: Any, place: str) -> Slots:
+    """Return the hours of an answer; it must be in GMT, and for this place.
+
+    The grid has no holes, so its first stamp fixes all others.
+    """
+    times = require(require(answer, "hourly", dict), "time", list)
+    if answer.get("utc_offset_seconds") != 0:
+        raise ValueError("the answer is not in GMT")
+    require_near(answer, ("latitude", "longitude"), place, GRID_CELL_DEG)
     first = epoch(datetime.fromisoformat(str(times[0])).replace(tzinfo=UTC)) if times else 0
     grid = first + HOUR_S * np.arange(len(times), dtype=np.int64)
     if np.datetime_as_string(grid.astype("datetime64[s]"), unit="m").tolist() != times:
         raise ValueError("the hours are not one after the other")
     return grid
+
+
+def values_of(answer: Any, variable: str, unit: str, hours: int) -> list[float]:
+    """Return a column of an answer; it must be in this unit, with a value for each hour."""
+    values = [number(value) for value in require(answer["hourly"], variable, list)]
+    given = require(answer, "hourly_units", dict).get(variable)
+    if given != unit:
+        raise ValueError(f"{variable} is in {given!r}")
+    if len(values) != hours:
+        raise ValueError(f"{len(values)} of {hours} hours of {variable}")
+    return values

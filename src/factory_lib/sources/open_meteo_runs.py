@@ -21,21 +21,8 @@ from factory_lib.frames import concat, tidy
 from factory_lib.http import Reply
 from factory_lib.slots import Slots, to_index
 from factory_lib.sources.base import PriceSource
-from factory_lib.sources.open_meteo import (
-    GRID_CELL_DEG,
-    VARIABLES,
-    classify_response,
-    hourly_stamps,
-)
-from factory_lib.sources.parsing import (
-    MARKET_AREA,
-    Parsed,
-    malformed,
-    number,
-    parse_json,
-    require,
-    require_near,
-)
+from factory_lib.sources.open_meteo import VARIABLES, classify_response, hours_of, values_of
+from factory_lib.sources.parsing import MARKET_AREA, Parsed, malformed, parse_json
 
 NAME = "open_meteo_runs"
 MODEL = "ecmwf_ifs025"
@@ -123,13 +110,15 @@ def parse_runs(
         If there is no value, or the structure is not the documented one.
     """
     answers = _answers(body, points)
-    _, unit, covers_before = QUANTITIES[quantity]
+    covers_before = QUANTITIES[quantity][2]
     stamps = _common_stamps(answers, points)
     starts = stamps - HOUR_S * covers_before
     weights = np.array(list(points.values())) / sum(points.values())
     parts = []
     for lead in leads:
-        values = weights @ np.array([_values(each, quantity, lead, unit) for each in answers])
+        values = weights @ np.array(
+            [_values(each, quantity, lead, len(stamps)) for each in answers]
+        )
         issued = (stamps - DAY_S * lead) // ECMWF_RUN_S * ECMWF_RUN_S + int(delay.total_seconds())
         mine = (starts >= epoch(tomorrow)) == (lead == 0)
         mine &= (lead == 0) | (issued <= epoch(retrieved_at))
@@ -171,27 +160,16 @@ def _answers(body: Reply | bytes, points: Mapping[str, float]) -> list[Any]:
 
 
 def _common_stamps(answers: Sequence[Any], points: Mapping[str, float]) -> Slots:
-    """Return the hours of all answers, after a look at their places and time zones."""
-    stamps: list[Slots] = []
-    for answer, place in zip(answers, points, strict=True):
-        hourly = require(answer, "hourly", dict)
-        if answer.get("utc_offset_seconds") != 0:
-            raise ValueError("the answer is not in GMT")
-        require_near(answer, ("latitude", "longitude"), place, GRID_CELL_DEG)
-        stamps.append(hourly_stamps(require(hourly, "time", list)))
-        if not np.array_equal(stamps[-1], stamps[0]):
-            raise ValueError("the points have different hours")
+    """Return the hours of all answers, each in the order of its point."""
+    stamps = [hours_of(answer, place) for answer, place in zip(answers, points, strict=True)]
+    if not all(np.array_equal(each, stamps[0]) for each in stamps):
+        raise ValueError("the points have different hours")
     return stamps[0]
 
 
-def _values(answer: Any, quantity: str, lead: int, unit: str) -> np.ndarray:
+def _values(answer: Any, quantity: str, lead: int, hours: int) -> np.ndarray:
     """Return one column of an answer; a service that names its model behind it is read, too."""
-    variable = column(QUANTITIES[quantity][0], lead)
-    named = variable if variable in answer["hourly"] else f"{variable}_{MODEL}"
-    values = [number(value) for value in require(answer["hourly"], named, list)]
-    given = require(answer, "hourly_units", dict).get(named)
-    if given != unit:
-        raise ValueError(f"{named} is in {given!r}")
-    if len(values) != len(answer["hourly"]["time"]):
-        raise ValueError(f"{len(values)} values of {named}")
-    return np.array(values)
+    variable, unit, _ = QUANTITIES[quantity]
+    name = column(variable, lead)
+    named = name if name in answer["hourly"] else f"{name}_{MODEL}"
+    return np.array(values_of(answer, named, unit, hours))
