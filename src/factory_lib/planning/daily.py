@@ -125,7 +125,7 @@ def make_plan(ctx: RunContext) -> DailyPlan:
         costs=costs,
         contract=contract,
         before=before,
-        month_eur=documents.saved_this_month(ctx, plans),
+        month_eur=documents.saved_this_month(ctx, documents.carried_out(plans, ctx.as_of)),
         files=documents.write(folder, fields, before),
         unreadable=damaged,
     )

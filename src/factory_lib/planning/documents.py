@@ -191,12 +191,16 @@ def carried_out(plans: Sequence[PlanDocument], until: datetime) -> pd.DataFrame:
     return stages.drop_duplicates(["batch", "stage"], keep="last", ignore_index=True)
 
 
-def saved_this_month(ctx: RunContext, plans: Sequence[PlanDocument]) -> float:
+def saved_this_month(ctx: RunContext, done: pd.DataFrame) -> float:
     """Return what the kilograms finished this month cost less than begun with the shift, EUR.
 
     Each is valued with the plan that its last stage began under.
+
+    Parameters
+    ----------
+    done : DataFrame
+        From ``carried_out``.
     """
-    done = carried_out(plans, ctx.as_of)
     last = done[done["stage"] == ctx.settings.plant.stages[-1].name]
     ended = last["end"].between(day_start(market_day(ctx.as_of).replace(day=1)), ctx.as_of)
     return float((last["kg"] * last["saved_eur_kg"])[ended].sum())

@@ -198,6 +198,7 @@ def _today(ctx: RunContext, frame: pd.DataFrame, tables: Mapping[str, pd.DataFra
     at = two_days.loc[two_days.index <= now, "price_eur_mwh"]
     plan = documents.latest_plan(ctx)
     plans = documents.kept(ctx)[0]
+    done = documents.carried_out(plans, ctx.as_of)
     stages = stage_table(plan)
     started = stages[(stages["start"] <= now) & (stages["held_until"] > now)]
     first = stages[stages["stage"] == ctx.settings.plant.stages[0].name]
@@ -214,11 +215,11 @@ def _today(ctx: RunContext, frame: pd.DataFrame, tables: Mapping[str, pd.DataFra
         price_now=None if at.empty else float(at.iloc[-1]),
         windows=windows(two_days, ctx.as_of),
         plan=plan,
-        stages=with_past(stages, documents.carried_out(plans, ctx.as_of), ctx.settings.plant),
+        stages=with_past(stages, done, ctx.settings.plant),
         running=None if started.empty else started.iloc[-1].to_dict(),
         next_start=None if coming.empty else coming.iloc[0].to_dict(),
         advice=recommendation.load_advice(ctx).dropna(subset=["cost_eur"]),
-        saved_eur=documents.saved_this_month(ctx, plans) if plans else None,
+        saved_eur=documents.saved_this_month(ctx, done) if plans else None,
         alerts=open_alerts,
         late=late,
         failing=failing,

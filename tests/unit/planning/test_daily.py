@@ -344,10 +344,14 @@ def test_the_saving_of_the_month_is_of_finished_kilograms(small):
     end = first.plan.stages.groupby("batch")["end"].max().min()
     later = at(small, end.to_pydatetime())
     eur_kg = first.costs["paid_eur"] / first.costs["kg"]
-    saved = documents.saved_this_month(later, documents.kept(later)[0])
-    assert saved == pytest.approx(250 * (eur_kg["shift_full"] - eur_kg["plan"]))
-    month_later = at(small, NOON + timedelta(days=30))
-    assert documents.saved_this_month(month_later, documents.kept(month_later)[0]) == 0
+
+    def saved(ctx):
+        return documents.saved_this_month(
+            ctx, documents.carried_out(documents.kept(ctx)[0], ctx.as_of)
+        )
+
+    assert saved(later) == pytest.approx(250 * (eur_kg["shift_full"] - eur_kg["plan"]))
+    assert saved(at(small, NOON + timedelta(days=30))) == 0
 
 
 def test_an_outage_that_begins_between_two_seconds_is_laid_on_the_grid(small):
