@@ -13,6 +13,7 @@ import pandas as pd
 from factory_lib.clock import MADRID
 from factory_lib.views import timeline
 from factory_lib.views.page import prose
+from factory_lib.views.palette import RECOMMENDATION
 from factory_lib.views.timeline import Readout, Scale, TimeAxis
 from factory_lib.views.words import Words, text
 
@@ -20,7 +21,6 @@ SLOT = timedelta(minutes=15)
 HOUR = timedelta(hours=1)
 PUBLISHED = "published"
 KNOWN = {PUBLISHED: "published", "forecast": "forecast", "same hour a week earlier": "week_earlier"}
-CLASS_CSS = {"Optimal": "opt", "Moderate": "mod", "Reduced": "red", "Halt Production": "halt"}
 CLASS_HEIGHT = {"Optimal": 100, "Moderate": 72, "Reduced": 46, "Halt Production": 22}
 CHARACTER = 5.8  # of 1000: mean width of one in a bar
 LEAST_LABEL = 26.0  # of 1000: a narrower bar has no room for a word
@@ -324,7 +324,7 @@ def _starts(board: Board, words: Words) -> str:
         name = str(row["production_recommendation"])
         past = " gone" if axis.now and start + HOUR <= axis.now else ""
         height = f'<i style="height:{CLASS_HEIGHT.get(name, 0)}%"></i>'
-        css = f"start {CLASS_CSS.get(name, '')}{past}"
+        css = f"start {RECOMMENDATION.get(name, '')}{past}"
         title = f"{words.when(start)}: {words.name(name)}"
         bars.append(timeline.bar(axis.x(start), axis.x(start + HOUR), css, height, title))
     names = [

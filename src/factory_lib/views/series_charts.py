@@ -19,6 +19,7 @@ from factory_lib.views.drawing import (
     split_at_gaps,
     step_line,
 )
+from factory_lib.views.live_charts import COMPLETE, NEARLY, PARTLY
 from factory_lib.views.palette import LIGHT
 from factory_lib.views.tables import label, unit_of
 from factory_lib.views.words import Words
@@ -32,7 +33,7 @@ _COLOURS = {
 _OTHERS = tuple(LIGHT[name] for name in ("market", "opt", "s3", "ink2"))
 _ROW_IN = 0.3
 # Shares of a day's due values from which on a cell is paler, and the colours from none on.
-_COMPLETE = (0.3, 0.9, 0.9999)
+_COMPLETE = (PARTLY, NEARLY, COMPLETE)
 _COMPLETENESS = (("halt", 1.0), ("red", 1.0), ("red", 0.45), ("full", 1.0))
 _SHARES = tuple(n / 10 for n in range(1, 10))
 _SHADES = tuple(("halt", max(n / 10, 0.04)) for n in range(10))
