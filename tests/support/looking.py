@@ -13,6 +13,7 @@ from sklearn.linear_model import Ridge
 from factory_lib import lab
 from factory_lib.cli import main
 from factory_lib.errors import FactoryError
+from tests.support.commands import SHOWING
 
 SERIES = "spot_eur_mwh"
 READERS = {
@@ -37,21 +38,7 @@ READERS = {
 }
 # These act, and are not called: whoever adds a function decides on which side it is.
 JOBS = {"ingest", "backfill", "train", "register", "predict", "plan", "maintain", "export"}
-COMMANDS = (
-    ("config", "check"),
-    ("config", "show"),
-    ("jobs",),
-    ("gaps",),
-    ("quarantine", "list"),
-    ("predict", "--what-if", "price=80", "temperature=24", "humidity=50"),
-    ("models",),
-    ("models", "list"),
-    ("plan", "--what-if", "operators=-1"),
-    ("plan", "override", "list"),
-    ("health",),
-    ("alerts", "list", "--all"),
-    ("cron", "show"),
-)
+COMMANDS = (*SHOWING, ("models", "list"), ("plan", "--what-if", "operators=-1"))
 
 
 def look(profile: str) -> None:

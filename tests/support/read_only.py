@@ -11,27 +11,18 @@ import tempfile
 from contextlib import redirect_stderr, redirect_stdout
 
 from factory_lib.cli import main
+from tests.support.commands import SHOWING
 
 OUT = tempfile.NamedTemporaryFile(suffix=".csv")  # noqa: SIM115  as long as the process lives
 WINDOW = ("--since", "2026-03-01", "--until", "2026-03-02")
 READERS = (
-    ("config", "check"),
-    ("config", "show"),
-    ("jobs",),
-    ("gaps",),
-    ("quarantine", "list"),
-    ("predict", "--what-if", "price=80", "temperature=24", "humidity=50"),
-    ("models",),
-    ("plan", "override", "list"),
-    ("health",),
+    *SHOWING,
     ("doctor",),
-    ("alerts", "list", "--all"),
     ("backup", "list"),
     ("backup", "verify"),
     ("backfill", *WINDOW, "--dry-run"),
     ("export", "spot_eur_mwh", *WINDOW, "--out", OUT.name),
     ("import", "--dry-run", "meter.csv"),
-    ("cron", "show"),
 )
 WRITERS = (
     ("run", "gap_analysis", "--force"),
