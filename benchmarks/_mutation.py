@@ -81,14 +81,14 @@ def touched(before: bytes, after: bytes) -> list[tuple[float, float]] | None:
 
 
 def _field(wire: Wire, chance: Chance) -> Wire:
-    tree = _tree(wire.body)
+    tree = tree_of(wire.body)
     if tree is None:
         return _cell(wire, chance)
     leaves = list(_leaves(tree))
     if not leaves:
         return _bytes(wire, chance)
     path, value = chance.choice(leaves)
-    return _dumped(wire, _replaced(tree, path, _other(value, chance)))
+    return as_body(wire, _replaced(tree, path, _other(value, chance)))
 
 
 def _other(value: Any, chance: Chance) -> Any:
@@ -130,7 +130,7 @@ def _cell(wire: Wire, chance: Chance) -> Wire:
 
 
 def _structure(wire: Wire, chance: Chance) -> Wire:
-    tree = _tree(wire.body)
+    tree = tree_of(wire.body)
     if tree is None:
         encoding, lines = _lines(wire.body)
         _disorder(lines, chance)
@@ -143,7 +143,7 @@ def _structure(wire: Wire, chance: Chance) -> Wire:
         value = container.pop(key)
         if chance.random() < 0.3:
             container[key.swapcase()] = value
-    return _dumped(wire, tree)
+    return as_body(wire, tree)
 
 
 def _disorder(rows: list[Any], chance: Chance) -> None:
@@ -204,7 +204,8 @@ def _around(wire: Wire, chance: Chance) -> Wire:
 # -- bodies as trees -------------------------------------------------------------------
 
 
-def _tree(body: bytes) -> Any:
+def tree_of(body: bytes) -> Any:
+    """Return the JSON of a body; None where it is no object or list."""
     for encoding in ("utf-8", "iso-8859-15"):
         try:
             tree = json.loads(body.decode(encoding))
@@ -214,7 +215,8 @@ def _tree(body: bytes) -> Any:
     return None
 
 
-def _dumped(wire: Wire, tree: Any) -> Wire:
+def as_body(wire: Wire, tree: Any) -> Wire:
+    """Return ``wire`` with this JSON, in the charset that it had."""
     encoding = "iso-8859-15" if "8859" in wire.content_type else "utf-8"
     text = json.dumps(tree, ensure_ascii=False)
     return wire._replace(body=text.encode(encoding, "replace"))
@@ -252,7 +254,7 @@ def _replaced(node: Any, path: tuple[Any, ...], value: Any) -> Any:
 
 
 def _flat(body: bytes) -> Iterator[Leaf]:
-    tree = _tree(body)
+    tree = tree_of(body)
     if tree is not None:
         yield from _leaves(tree)
         return

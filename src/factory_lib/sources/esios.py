@@ -28,6 +28,7 @@ from factory_lib.sources.parsing import (
     parse_json,
     require,
     require_ascending,
+    require_in_any,
     with_decimal_points,
 )
 
@@ -205,6 +206,7 @@ def _points(
     if indicator.get("id") != identity:
         raise ValueError(f"indicator {indicator.get('id')!r} came for {identity}")
     entries = require(indicator, "values", list)
+    require_in_any(entries, "geo_id")
     own = [row for row in entries if isinstance(row, dict) and row.get("geo_id") == geo]
     if not own:
         raise NoDataYet("esios", f"no value of indicator {identity}")

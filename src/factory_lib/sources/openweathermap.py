@@ -111,8 +111,8 @@ def parse_current(body: Reply | bytes, place: str, retrieved_at: datetime) -> Pa
     """
     answer = parse_json(body)
     require_near(require(answer, "coord", dict), ("lat", "lon"), place, NEAR_DEG)
-    if str(answer.get("cod")) != "200":
-        raise ValueError(f"code {answer.get('cod')}")
+    if (code := str(answer.get("cod", 200))) != "200":
+        raise ValueError(f"code {code}")
     taken_at = require(answer, "dt", int)
     if not -AHEAD_S <= epoch(retrieved_at) - taken_at <= READING_LIVES_S:
         raise NoDataYet("openweathermap", "its reading is not of this half hour")
@@ -175,7 +175,7 @@ def _of_hour(
 def parse_forecast(
     body: Reply | bytes, series: Sequence[str], place: str, retrieved_at: datetime
 ) -> Parsed:
-    """Return a five-day forecast; each entry gives its time twice.
+    """Return a five-day forecast; each entry may give its time twice.
 
     Raises
     ------
@@ -189,7 +189,7 @@ def parse_forecast(
     starts = [require(entry, "dt", int) for entry in entries]
     require_ascending(starts)
     texts = [f"{from_epoch(start):%Y-%m-%d %H:%M:%S}" for start in starts]
-    if texts != [require(entry, "dt_txt", str) for entry in entries]:
+    if texts != [entry.get("dt_txt", text) for entry, text in zip(entries, texts, strict=True)]:
         raise ValueError("a forecast gives two times")
     mains = [require(entry, "main", dict) for entry in entries]
     rows = RowCollector("openweathermap", place, Kind.OBSERVED, retrieved_at)

@@ -143,6 +143,7 @@ class RowCollector:
         times = [require(entry, "datetime", str) for entry in entries]
         starts = list(map(madrid_epoch, times))
         require_ascending(starts)
+        require_in_any(entries, "value")
         pairs = zip(times, entries, strict=True)
         values = [self.read(f"{name} {at}", entry.get("value")) for at, entry in pairs]
         return dict(zip(starts, values, strict=True))
@@ -289,6 +290,15 @@ def require(container: Any, key: str, kind: type[V]) -> V:
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ValueError(f"{key!r} is missing or no {kind.__name__}")
     return value
+
+
+def require_in_any(entries: Sequence[Any], key: str) -> None:
+    """Require that some entry has ``key``, where there are any.
+
+    Without it nothing would be read, as if the provider had nothing.
+    """
+    if entries and not any(isinstance(entry, dict) and key in entry for entry in entries):
+        raise ValueError(f"no entry has {key!r}")
 
 
 def instant(text: str) -> datetime:

@@ -19,6 +19,7 @@ from factory_lib.sources.parsing import (
     malformed,
     parse_json,
     require,
+    require_in_any,
 )
 
 PRICES = "/es/datos/mercados/precios-mercados-tiempo-real"
@@ -76,6 +77,7 @@ def parse_prices(body: Reply | bytes, series: Sequence[str], retrieved_at: datet
         If it is not the documented structure.
     """
     included = require(parse_json(body), "included", list)
+    require_in_any(included, "id")
     by_id = {str(item["id"]): item for item in included if isinstance(item, dict) and "id" in item}
     parsed = []
     for name in series:
