@@ -76,7 +76,8 @@ def series(
     since, until : str or datetime, optional
         Default: the last 14 days, and everything published ahead.
     hourly : bool
-        Quarters as hourly means; an hour that lacks a quarter is NaN.
+        Quarters as hourly means; of an hour that lacks a quarter what a source gave for
+        it as a whole, else NaN.
 
     Returns
     -------

@@ -432,6 +432,26 @@ class TestHourlyGrid:
             [pd.Timestamp(change), 25.0],
         ]
 
+    def test_an_hour_given_where_quarters_are_due_stands_for_those_that_lack(
+        self, store: Store
+    ) -> None:
+        whole = {"first": DAY, "resolution_s": 3600, "source": "ree"}
+        store.write(spot([20.0, 30.0, 40.0], **whole), run_id="a")
+        store.write(spot([28.0], **{**whole, "first": DAY - timedelta(hours=1)}), run_id="a")
+        store.write(spot([10.0, 20.0, 30.0, 41.0, 50.0]), run_id="a")
+        window = {"places": ["ES"], **EVER}
+        found = store.read("spot_eur_mwh", grid_s=3600, **window)
+        assert found["value"].tolist() == [28.0, 25.25, 30.0, 40.0]
+        assert found["source"].tolist() == ["ree", "omie", "ree", "ree"]
+        assert found["start"].is_monotonic_increasing
+        quarters = store.read("spot_eur_mwh", **window)
+        assert quarters["value"].tolist() == [10.0, 20.0, 30.0, 41.0, 50.0]
+        assert len(store.slots("spot_eur_mwh", **window)) == 5
+        (first, *_) = store.read("spot_eur_mwh", raw=True, **window).iloc
+        store.write_verdicts(verdict(first, "quarantined", RETRIEVED))
+        found = store.read("spot_eur_mwh", grid_s=3600, **window)
+        assert found["value"].tolist() == [25.25, 30.0, 40.0]
+
     def test_a_mean_says_the_latest_times_and_the_least_trusted_source(self, store: Store) -> None:
         store.write(spot([10.0, 20.0, 30.0]), run_id="a")
         store.write(spot([40.0], first=DAY + timedelta(minutes=45), source="esios"), run_id="b")

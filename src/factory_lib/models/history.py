@@ -208,11 +208,16 @@ def _newest_by_noon(rows: pd.DataFrame, lead: int) -> pd.Series:
 
 
 def published_slots(ctx: RunContext, history: History) -> pd.Series:
-    """Return the prices of ``history``, those of the last weeks in the market's own slots."""
+    """Return the prices of ``history``, those of the last weeks in the market's own slots.
+
+    A slot whose hour alone was given has the hour's price.
+    """
     basis = price_series(ctx)
-    end = ctx.as_of + PUBLISHED_AHEAD
-    recent = _read(ctx, [basis], ctx.as_of - RECENT, end, None)[basis].dropna()
+    start, end = ctx.as_of - RECENT, ctx.as_of + PUBLISHED_AHEAD
+    slots = to_index(expected(ctx.catalogue[basis], start, end))
     hourly = history.hourly[PRICE].dropna()
+    of_hour = hourly.reindex(slots.floor("h")).set_axis(slots)
+    recent = _read(ctx, [basis], start, end, None)[basis].reindex(slots).fillna(of_hour).dropna()
     return pd.concat([hourly[hourly.index < recent.index[0]], recent]) if len(recent) else hourly
 
 

@@ -25,7 +25,7 @@ from factory_lib.pipeline.coverage import (
 )
 from factory_lib.pipeline.targets import SourcePlace, Target, targets
 from factory_lib.settings.records import GapSettings
-from factory_lib.slots import Slots, from_index, to_index
+from factory_lib.slots import Slots, from_index, resolutions, to_index
 from factory_lib.state import marks
 from factory_lib.state.attempts import unfillable_stretches
 
@@ -54,12 +54,15 @@ class TargetCoverage:
         Slots with an open decision against the value that this source gave.
     no_source_has : tuple of pairs of int
         Half-open stretches that no source has; a quarantined slot may lie in one.
+    by_the_hour : int
+        Slots that are due and not present, but of whose hour a source gave the mean.
     """
 
     target: Target
     coverage: Coverage
     quarantined: Mapping[SourcePlace, Slots] = field(default_factory=dict)
     no_source_has: tuple[tuple[int, int], ...] = ()
+    by_the_hour: int = 0
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,7 @@ class GapReport:
             "gaps": len(missing),
             "critical_gaps": int((missing["severity"] == "critical").sum()),
             "longest_gap_h": float(missing["duration_h"].max()) if len(missing) else 0.0,
+            "by_the_hour": sum(part.by_the_hour for part in self.coverages),
         }
 
 
@@ -208,7 +212,25 @@ def _coverage(
     )
     if not len(coverage.starts):
         return None
-    return TargetCoverage(target, coverage, quarantined, tuple(no_source_has))
+    hours_alone = by_the_hour(ctx, target, coverage)
+    return TargetCoverage(target, coverage, quarantined, tuple(no_source_has), hours_alone)
+
+
+def by_the_hour(ctx: RunContext, target: Target, coverage: Coverage) -> int:
+    """Return how many absent quarters lie in hours that a source gave as a whole."""
+    absent = coverage.starts[~np.isin(coverage.states, (SlotState.PRESENT, SlotState.LATE))]
+    absent = absent[resolutions(target.series, absent) < HOUR_S]
+    if len(target.series.cadences) == 1 or not len(absent):
+        return 0
+    hours = ctx.store.read(
+        target.name,
+        places=target.places,
+        start=from_epoch(int(absent[0]) // HOUR_S * HOUR_S),
+        end=from_epoch(int(absent[-1]) + 1),
+        as_of=ctx.as_of,
+        grid_s=HOUR_S,
+    )
+    return int(np.isin(absent // HOUR_S * HOUR_S, from_index(hours["start"])).sum())
 
 
 def quarantined_slots(decisions: pd.DataFrame, target: Target) -> dict[SourcePlace, Slots]:

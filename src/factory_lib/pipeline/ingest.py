@@ -13,7 +13,7 @@ from factory_lib.context import RunContext
 from factory_lib.frames import QUANTILES
 from factory_lib.pipeline.coverage import classify
 from factory_lib.pipeline.fetch import FetchResult, IngestStats, Request, fetch_all, plan_requests
-from factory_lib.pipeline.gaps import expected_until
+from factory_lib.pipeline.gaps import by_the_hour, expected_until
 from factory_lib.pipeline.quality import check_requested
 from factory_lib.pipeline.summary import summarise_ingest
 from factory_lib.pipeline.targets import SourcePlace, Target, clients, read_rows, targets, trust
@@ -227,7 +227,8 @@ def _overdue(
             ),
         )
         counts = coverage.counts()
-        if counts["missing"] and not counts["present"]:
+        none_there = counts["missing"] and not counts["present"]
+        if none_there and not by_the_hour(ctx, target, coverage):
             names.append(target.name)
     return names
 

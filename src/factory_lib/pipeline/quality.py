@@ -135,8 +135,9 @@ def flag(
 
     A value that one rule flags is no witness for the rules after it, and one that is
     ``quarantined`` (series, place, source, start, rev) contradicts no other source. What
-    no view shows anyway, a kind or a cadence that the series does not have then, is
-    neither checked nor a witness: a decision about it would quarantine its namesake.
+    is of a kind or a cadence that the series does not have then is neither checked nor a
+    witness: a decision about it would quarantine its namesake. Hours where quarters are
+    due are therefore as good as their provider's day, which was checked on arrival.
     """
     slot = [*_CHANNEL, "start", "resolution_s"]
     left = rows[_visible(rows, catalogue)].sort_values([*slot, "rev"])

@@ -78,6 +78,12 @@ def summarise_gaps(report: GapReport) -> JobResult:
     if not report.coverages:
         text = "No series is expected here: no source is configured and nothing was imported."
         return JobResult("fail", text, metrics, tables)
+    notes = tuple(
+        f"Of {part.by_the_hour:,} quarters of {part.target.name} a source gave the hour alone: "
+        "hourly views and the plan use it."
+        for part in report.coverages
+        if part.by_the_hour
+    )
     due = int(metrics["expected"]) - int(metrics["late"])
     share = (
         f"{int(metrics['present']):,} of {due:,} due slots of {len(report.coverages)} series "
@@ -90,10 +96,10 @@ def summarise_gaps(report: GapReport) -> JobResult:
             f"({metrics['critical_gaps']} critical, longest {metrics['longest_gap_h']:g} h), "
             f"{metrics['quarantined']:,} quarantined, {metrics['unfillable']:,} with no source."
         )
-        return JobResult("warn", text, metrics, tables)
+        return JobResult("warn", text, metrics, tables, notes)
     unfillable = int(metrics["unfillable"])
     rest = f"; the other {unfillable:,} are with no source" if unfillable else ""
-    return JobResult("ok", f"{share}{rest}.", metrics, tables)
+    return JobResult("ok", f"{share}{rest}.", metrics, tables, notes)
 
 
 def summarise_backfill(

@@ -62,7 +62,10 @@ def _market(ctx: RunContext, index: pd.DatetimeIndex) -> pd.DataFrame:
         "end": (index[-1] + QUARTER).to_pydatetime(),
         "as_of": ctx.as_of,
     }
-    published = lay_in_quarters(ctx.store.read([name], **window), "value", index)
+    # of an hour that a source gave as a whole, each quarter that is not known costs its mean
+    both = [ctx.store.read([name], grid_s=grid_s, **window) for grid_s in (None, HOUR_S)]
+    rows = pd.concat(both).drop_duplicates(["start", "resolution_s"])
+    published = lay_in_quarters(rows, "value", index)
     rows = ctx.store.read_forecasts(name, **window).rename(columns={"target_start": "start"})
     rows = rows.sort_values("issued_at").drop_duplicates(["start", "resolution_s"], keep="last")
     band = {key: lay_in_quarters(rows, key, index) for key in QUANTILES}

@@ -157,8 +157,10 @@ class Store:
 
         Series of forecasts come last: the latest of each slot, or with ``raw`` all.
         ``places`` are in order of trust. ``grid_s=3600`` gives the mean of an hour's
-        four quarters, and nothing where one is absent. ``raw`` returns every stored
-        row, quarantined ones and old revisions included.
+        four quarters; where one is absent, the hour as a source gave it, else nothing.
+        In slots of their own such hours are not shown: what their quarters were is not
+        known. ``raw`` returns every stored row, quarantined ones and old revisions
+        included.
 
         Returns
         -------
@@ -183,21 +185,29 @@ class Store:
         return view.joined([frame, *parts])
 
     def _read_values(self, window: Window, grid_s: int | None, raw: bool) -> pd.DataFrame:
-        names = window.series
-        places = window.places
-        if not names:
+        if not window.series:
             return view.NO_ROWS
         with self._operation("read") as counted:
             rows = self.backend.load(window)
             if raw:
-                rows = view.in_series_order(rows, names)
+                frame = view.to_frame(view.in_series_order(rows, window.series))
             else:
-                shown = view.eligible(rows, self._quarantined(names), self.catalogue)
-                rows = view.select_best(rows.take(shown), names, places, self.catalogue)
-                if grid_s is not None:
-                    rows = view.coarsen(rows, names, places, grid_s, self.catalogue)
-            counted[0] = len(rows)
-            return view.to_frame(rows)
+                frame = self._best(rows, window, grid_s)
+            counted[0] = len(frame)
+            return frame
+
+    def _best(self, rows: Rows, window: Window, grid_s: int | None) -> pd.DataFrame:
+        """Return the best row of each slot, see ``read``."""
+        verdicts = self._quarantined(window.series)
+        ranked = (window.series, window.places, self.catalogue)
+        shown = view.eligible(rows, verdicts, self.catalogue)
+        best = view.select_best(rows.take(shown), *ranked)
+        if grid_s is None:
+            return view.to_frame(best)
+        best = view.coarsen(best, *ranked[:2], grid_s, self.catalogue)
+        whole = view.eligible(rows, verdicts, self.catalogue, coarse_s=grid_s)
+        coarse = view.select_best(rows.take(whole), *ranked)
+        return view.completed(view.to_frame(best), view.to_frame(coarse), window.series)
 
     def _require_grid(
         self, series: str, start: datetime, end: datetime, grid_s: int | None

@@ -112,11 +112,13 @@ def forecast_values(
     return rows[list(VIEW_COLUMNS)].reset_index(drop=True)
 
 
-def eligible(rows: Rows, quarantined: pd.DataFrame, catalogue: Catalogue) -> np.ndarray[Any, Any]:
+def eligible(
+    rows: Rows, quarantined: pd.DataFrame, catalogue: Catalogue, coarse_s: int | None = None
+) -> np.ndarray[Any, Any]:
     """Return a mask of the rows that may be shown.
 
-    Their kind is one that the catalogue accepts, their cadence the one valid then, and
-    no open verdict lies on them.
+    Their kind is one that the catalogue accepts, their cadence the one valid then (with
+    ``coarse_s``: that one, where a finer one is valid), and no open verdict lies on them.
     """
     good = np.ones(len(rows), dtype=bool)
     verdicts = quarantined.groupby(["series", "place", "source"]).indices
@@ -125,6 +127,9 @@ def eligible(rows: Rows, quarantined: pd.DataFrame, catalogue: Catalogue) -> np.
         mine = np.flatnonzero(rows["channel"] == number) if len(rows.channels) > 1 else slice(None)
         if Kind(channel.kind) not in entry.publication:
             good[mine] = False
+        elif coarse_s is not None:
+            finer = resolutions(entry, rows["start"][mine]) < coarse_s
+            good[mine] = finer & (channel.resolution_s == coarse_s)
         elif {c.resolution_s for c in entry.cadences} != {channel.resolution_s}:
             good[mine] = resolutions(entry, rows["start"][mine]) == channel.resolution_s
         if channel[:3] in verdicts:
@@ -198,3 +203,12 @@ def coarsen(
     channels = tuple(channel._replace(resolution_s=grid_s) for channel in rows.channels)
     complete = size * resolution[begin] == grid_s
     return Rows(channels, means.column).take(complete)
+
+
+def completed(frame: pd.DataFrame, coarse: pd.DataFrame, series: Sequence[str]) -> pd.DataFrame:
+    """Return view rows on a grid, and of ``coarse`` those of slots that they lack."""
+    if coarse.empty:
+        return frame
+    both = joined([frame, coarse]).drop_duplicates(["series", "start"])
+    order = np.lexsort((both["start"], both["series"].map(series.index)))
+    return both.iloc[order].reset_index(drop=True)

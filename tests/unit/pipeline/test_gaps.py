@@ -9,6 +9,7 @@ from factory_lib.catalogue import default_catalogue
 from factory_lib.context import RunContext
 from factory_lib.errors import StoreUnavailable
 from factory_lib.pipeline.gaps import analyse, severity_index
+from factory_lib.pipeline.summary import summarise_gaps
 from factory_lib.slots import expected
 from factory_lib.state.attempts import record_unfillable
 from tests.support.stored import store_observed
@@ -55,6 +56,23 @@ def test_two_and_a_quarter_hours_are_moderate(ctx: RunContext) -> None:
     assert severity_index(
         pd.Series([2.0, 2.25, 12.0, 12.25]).to_numpy(), ctx.settings.gaps
     ).tolist() == [0, 1, 1, 2]
+
+
+def test_hours_where_quarters_are_due_are_a_gap_that_says_so(ctx: RunContext) -> None:
+    def store(step_s: int, source: str, start: datetime, count: int) -> None:
+        starts = pd.date_range(start, periods=count, freq=f"{step_s}s", unit="s")
+        place = {"place": "ES", "source": source, "at": NOW, "step_s": step_s}
+        store_observed(ctx, "spot_eur_mwh", starts, [50.0] * count, **place)
+
+    store(900, "omie", BEGIN, 96)
+    store(3600, "ree", BEGIN, 48)
+    report = analyse(ctx, BEGIN, BEGIN + 3 * DAY, series=["spot_eur_mwh"])
+    counted = report.metrics
+    assert (counted["present"], counted["missing"], counted["by_the_hour"]) == (96, 192, 96)
+    assert "96 quarters of spot_eur_mwh" in summarise_gaps(report).notes[0]
+    store(900, "omie", BEGIN + DAY, 96)
+    report = analyse(ctx, BEGIN, BEGIN + 3 * DAY, series=["spot_eur_mwh"])
+    assert (report.metrics["by_the_hour"], summarise_gaps(report).notes) == (0, ())
 
 
 def test_any_trusted_place_fills_a_slot(ctx: RunContext) -> None:

@@ -119,6 +119,14 @@ def test_a_provider_that_stops_publishing_is_overdue_although_old_rows_come(demo
     assert "but temperature_c had values due" in result.summary
 
 
+def test_hours_where_quarters_are_due_came(demo_world) -> None:
+    demo_world.simulator.set_rules((Rule("hours", source="ree"),))
+    result = ingest(demo_world.ctx(), "ree", days=1)
+    assert (result.status, result.metrics["new"] > 24) == ("ok", True)
+    rows = shown(demo_world.ctx(), "spot_eur_mwh", *day_bounds(NOW.date()))
+    assert rows.empty, "of quarters nothing is known"
+
+
 def test_an_outage_shorter_than_the_grace_is_not_overdue(demo_world) -> None:
     ingest(demo_world.ctx(), "weather", days=3)
     demo_world.simulator.set_rules((Rule("outage", source="open_meteo_recent"),))

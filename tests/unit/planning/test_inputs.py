@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from factory_lib.context import RunContext
+from factory_lib.models.history import load_history, published_slots
 from factory_lib.planning import inputs
 from tests.support.stored import store_observed
 from tests.support.week import EVENING, NOON
@@ -26,6 +27,25 @@ def test_what_is_not_published_is_the_same_local_hour_a_week_earlier(works):
     np.testing.assert_allclose(unpublished["p50"], earlier)
     later = inputs.prices(at(works, EVENING), begin, end)
     assert set(later["known"]) == {inputs.PUBLISHED}
+
+
+def test_hours_where_quarters_are_due_are_published_prices(works):
+    begin, end = (datetime(2025, 11, day, 23, tzinfo=UTC) for day in (23, 24))  # not stored
+    lacking = inputs.quarters(begin, end)
+    prices = np.arange(24) + 60.0
+    store_observed(
+        works, "spot_eur_mwh", lacking[::4], prices, place="ES", source="ree", at=works.as_of
+    )
+    morning, evening = (at(works, begin - timedelta(hours=hours)) for hours in (12, 9))
+    before = inputs.prices(morning, begin, end)
+    assert set(before.loc[lacking, "known"]) == {inputs.WEEK_EARLIER}
+    frame = inputs.prices(evening, begin, end).loc[lacking]
+    assert set(frame["known"]) == {inputs.PUBLISHED}
+    assert frame["p50"].tolist() == np.repeat(prices, 4).tolist()
+    slots = published_slots(evening, load_history(evening, 10))
+    assert slots[lacking].tolist() == frame["p50"].tolist()
+    before = published_slots(morning, load_history(morning, 10))
+    pd.testing.assert_series_equal(slots[slots.index < begin][-96:], before[-96:])
 
 
 def test_the_whole_price_is_market_toll_and_tax(works):
