@@ -213,7 +213,8 @@ def published_slots(ctx: RunContext, history: History) -> pd.Series:
     A slot whose hour alone was given has the hour's price.
     """
     basis = price_series(ctx)
-    start, end = ctx.as_of - RECENT, ctx.as_of + PUBLISHED_AHEAD
+    start = ctx.as_of - RECENT
+    end = ctx.as_of + PUBLISHED_AHEAD
     slots = to_index(expected(ctx.catalogue[basis], start, end))
     hourly = history.hourly[PRICE].dropna()
     of_hour = hourly.reindex(slots.floor("h")).set_axis(slots)
