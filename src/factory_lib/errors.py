@@ -33,6 +33,7 @@
     │   └── ModelIncompatible    the stored version cannot be loaded here
     └── JobError
         ├── JobLocked            the same job is already running
+        ├── LockLost             its lock was lost on the way: another host may be running it
         ├── NotebookFailed       a cell raised
         └── UnknownParameter     a parameter that the notebook does not declare
 
@@ -309,6 +310,13 @@ class JobLocked(JobError):
     """The same job is running in another process."""
 
     exit_code = 75
+
+
+class LockLost(JobError):
+    """The lock of a running job was lost: another host may have taken it."""
+
+    exit_code = 69
+    default_next_step = "Nothing to do: the next tick of any host runs the job again."
 
 
 class NotebookFailed(JobError):

@@ -20,11 +20,11 @@ from factory_lib import settings as factory_settings
 from factory_lib.admin.backup import restore_backup, take_backup
 from factory_lib.cli import main
 from factory_lib.context import open_context
-from factory_lib.errors import JobLocked, StoreUnavailable
+from factory_lib.errors import JobLocked, LockLost, StoreUnavailable
 from factory_lib.monitoring import alerts, diagnostics
-from factory_lib.runs import runner, status
+from factory_lib.runs import records, runner, status
 from factory_lib.settings import Settings
-from factory_lib.state import calls, hold, limiter, marks, open_state
+from factory_lib.state import calls, hold, hold_all, limiter, marks, open_state
 from factory_lib.state.shared import SharedState
 from factory_sim.clock import SimulatedClock
 from tests.support.postgres_server import PostgresServer
@@ -144,6 +144,59 @@ def test_a_lock_in_another_database_of_the_server_is_another_one(
                 assert (ours.is_held(JOB), theirs.is_held(JOB)) == (False, True)
         finally:
             admin.execute("DROP DATABASE elsewhere WITH (FORCE)")
+
+
+def drop_locks(server: PostgresServer) -> int:
+    """End the connections that hold a lock, as a server or a network does that goes away."""
+    query = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+    with psycopg.connect(server.dsn) as admin:
+        return len(admin.execute(query).fetchall())
+
+
+def test_work_ends_soon_after_its_lock_was_lost(here: Settings, postgres: PostgresServer) -> None:
+    began = time.monotonic()
+    with pytest.raises(LockLost, match=JOB), hold(here, JOB):
+        assert drop_locks(postgres) == 1
+        time.sleep(30)
+    assert time.monotonic() - began < 15
+    with hold(here, JOB) as require_held:
+        require_held()
+        drop_locks(postgres)
+        with pytest.raises(LockLost):
+            require_held()
+
+
+def test_many_jobs_are_held_by_one_connection(here: Settings, postgres: PostgresServer) -> None:
+    with hold_all([(here, job) for job in here.jobs]):
+        with open_state(here, read_only=True) as state:
+            assert all(map(state.is_held, here.jobs))
+        with psycopg.connect(postgres.dsn) as admin:
+            query = "SELECT DISTINCT pid FROM pg_locks WHERE locktype = 'advisory'"
+            assert len(admin.execute(query).fetchall()) == 1
+    with hold_all([(here, job) for job in here.jobs]):
+        pass
+
+
+def test_a_run_whose_lock_was_lost_is_stopped_and_not_taken_for_the_jobs_last(
+    here: Settings, postgres: PostgresServer, tmp_path: Path
+) -> None:
+    home = tmp_path / "a"
+    running = other_host(RUN, home)
+    deadline = time.monotonic() + 60
+    with open_state(here) as state:
+        while not list(home.rglob(records.WORKING_COPY)):
+            assert time.monotonic() < deadline, "the run does not begin"
+            time.sleep(0.1)
+        assert drop_locks(postgres) == 1
+        with hold(here, JOB):
+            running.communicate(timeout=100)
+            assert running.returncode == LockLost.exit_code
+            (folder,) = records.folders(home / "runs")
+            record = records.read_record(folder)
+            assert (record.status, (record.error or "")[:8]) == ("killed", "LockLost")
+            assert not marks.get_marks(state, marks.LAST_RUN)
+            assert runner.settle_killed(here, state, NOW, alerts.after_run, JOB) == 1
+        assert marks.get_marks(state, marks.LAST_RUN)[JOB].note["status"] == "killed"
 
 
 def _until_free(settings: Settings) -> None:

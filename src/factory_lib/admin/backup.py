@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,7 +25,7 @@ from factory_lib.errors import BadInput, ModelError, WriteNotConfirmed
 from factory_lib.files import write_atomically
 from factory_lib.models import registry
 from factory_lib.settings import Settings
-from factory_lib.state import State, hold, open_state
+from factory_lib.state import State, hold_all, open_state
 from factory_lib.store import copying
 from factory_lib.store.base import Store
 from factory_lib.store.sqlite import SqliteBackend
@@ -185,10 +185,8 @@ def restore_backup(settings: Settings, clock: Clock, folder: Path | None = None)
     """
     source, manifest = select_backup(settings, folder)
     aside = _free_folder(settings.paths.data / REPLACED, clock.now())
-    with ExitStack() as locks:
-        for site in map(settings.for_site, settings.site_ids):
-            for job in site.jobs:
-                locks.enter_context(hold(site, job))
+    sites = [settings.for_site(name) for name in settings.site_ids]
+    with hold_all([(site, job) for site in sites for job in site.jobs]):
         _replace_state(settings, source / FILES[1], aside)
         for name, site in _further_sites(settings):
             if name in manifest["sha256"]:

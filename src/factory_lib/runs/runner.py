@@ -19,13 +19,13 @@ from typing import Any
 from msgspec.structs import replace
 
 from factory_lib.clock import AS_OF_ENV, REPLAY_AFTER, Clock, SystemClock, epoch
-from factory_lib.errors import BadInput, JobLocked, NotebookFailed
+from factory_lib.errors import BadInput, JobLocked, LockLost, NotebookFailed
 from factory_lib.files import write_atomically
 from factory_lib.runs import records, report
 from factory_lib.runs.index import write_index
 from factory_lib.runs.parameters import read_parameters
 from factory_lib.settings import Settings
-from factory_lib.settings.records import JobSettings
+from factory_lib.settings.records import JobKind, JobSettings
 from factory_lib.state import State, calls, hold, marks, open_state
 
 AfterRun = Callable[[State, Settings, records.RunRecord, datetime], None]
@@ -81,8 +81,7 @@ def run_job(
     """Execute the job's notebook and return its folder and record, whatever happens in it.
 
     A notebook that cannot be used is a failed run. That a run has begun is remembered
-    before anything else, so that one whose process is killed is seen
-    (``settle_killed``).
+    first, so that one whose process is killed is seen (``settle_killed``).
 
     Parameters
     ----------
@@ -93,12 +92,14 @@ def run_job(
     ------
     JobLocked
         If the same job is running, or has just run.
+    LockLost
+        If the job's lock was lost on the way: how the run ended is in its folder alone.
     BadInput, UnknownParameter
         If a parameter of the options cannot be used; nothing was run.
     """
     machine = options.clock or SystemClock()
     profile = options.clock or SystemClock(settings.clock_offset_s)
-    with hold(settings, job):
+    with hold(settings, job) as require_held:
         notebook, given = _prepare(settings, spec, as_of, options.parameters)
         began = profile.now()
         replay = options.replay or began - as_of > REPLAY_AFTER
@@ -112,19 +113,34 @@ def run_job(
             notebook, record = _without_cells(notebook, record)
         else:
             present = "" if replay else records.stamp(as_of)
-            root = settings.paths.root
-            notebook, record = _execute(notebook, folder, record, spec, root, present)
-        finder = spec.kind == "health"
-        end = machine.now()
-        record = _finish(settings, folder, record, notebook, end, code=options.code, finder=finder)
-        # a parameter that a person got wrong is no trouble of the job
-        mistyped = bool(options.parameters) and record.exit_code == BadInput.exit_code
-        after_run = None if replay or mistyped else options.after_run
+            notebook, record = _execute(
+                notebook, folder, record, spec, settings.paths.root, present
+            )
+        record = _refused_if_lost(record, require_held)
+        record = _finish(settings, folder, record, notebook, machine.now(), spec.kind, options.code)
+        require_held()
+        after_run = None if replay or _is_mistyped(options, record) else options.after_run
         with open_state(settings) as state:
             _remember_end(settings, state, folder, record, began, profile.now(), after_run)
         record = _attach(settings, folder, record)
     write_index(settings.paths, every=spec.kind == "maintenance")
     return folder, record
+
+
+def _is_mistyped(options: RunOptions, record: records.RunRecord) -> bool:
+    """Return whether a person got a parameter wrong, which is no trouble of the job."""
+    return bool(options.parameters) and record.exit_code == BadInput.exit_code
+
+
+def _refused_if_lost(
+    record: records.RunRecord, require_held: Callable[[], None]
+) -> records.RunRecord:
+    """Return the record, as that of a killed run where the job's lock was lost."""
+    try:
+        require_held()
+    except LockLost as lost:
+        return replace(record, status="killed", error=f"LockLost: {lost}")
+    return record
 
 
 def _refuse_if_done(options: RunOptions, state: State) -> None:
@@ -371,13 +387,12 @@ def _finish(
     record: records.RunRecord,
     executed: report.Notebook,
     at: datetime,
-    *,
+    kind: JobKind,
     code: bool,
-    finder: bool,
 ) -> records.RunRecord:
     """Write notebook, report and record of an executed run, without secrets.
 
-    A ``finder`` is a job whose work is to find trouble: finding it is no failure of the job.
+    The work of health is to find trouble: finding it is no failure of the job.
     """
     import nbformat
 
@@ -385,7 +400,7 @@ def _finish(
     metrics = report.metrics(executed)
     summary = mask(str(metrics.pop("summary", "")))
     level = str(metrics.pop("level", ""))
-    if record.status == "ok" and level == "fail" and not finder:
+    if record.status == "ok" and level == "fail" and kind != "health":
         record = replace(record, status="failed", error=summary)
     record = record.finish(
         record.status,

@@ -10,8 +10,18 @@ from factory_lib.state.database import (
     damaged_hosts,
     empty_state,
     hold,
+    hold_all,
     open_hosts,
     open_state,
 )
 
-__all__ = ["Hosts", "State", "damaged_hosts", "empty_state", "hold", "open_hosts", "open_state"]
+__all__ = [
+    "Hosts",
+    "State",
+    "damaged_hosts",
+    "empty_state",
+    "hold",
+    "hold_all",
+    "open_hosts",
+    "open_state",
+]

@@ -10,8 +10,8 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -381,23 +381,47 @@ def open_hosts(settings: Settings, *, read_only: bool = False) -> Hosts:
     return Hosts(settings.paths.hosts, read_only=read_only)
 
 
-@contextmanager
-def hold(settings: Settings, job: str, *, wait: bool = False) -> Iterator[None]:
-    """Hold the lock of a job or of other work: on this machine, with shared state on all.
+def hold(
+    settings: Settings, job: str, *, wait: bool = False
+) -> AbstractContextManager[Callable[[], None]]:
+    """Hold the lock of one job (``hold_all``)."""
+    return hold_all([(settings, job)], wait=wait)
 
-    It is released when the process ends, however it ends.
+
+@contextmanager
+def hold_all(
+    jobs: Sequence[tuple[Settings, str]], *, wait: bool = False
+) -> Iterator[Callable[[], None]]:
+    """Hold the locks of jobs or of other work: on this machine, with shared state on all.
+
+    They are released when the process ends, however it ends. One that is lost earlier,
+    because the connection to the shared state broke, ends what the block is at.
+
+    Yields
+    ------
+    callable
+        To be called before a result is stored; raises LockLost where the locks are lost.
 
     Raises
     ------
     JobLocked
-        If another process holds it, unless ``wait``.
+        If another process holds one of them, unless ``wait``.
+    LockLost
+        If they were lost.
     """
-    with lock(settings.paths.lock(job), wait=wait), ExitStack() as locks:
-        if settings.state.backend == "postgres":
+    with ExitStack() as locks:
+        for settings, job in jobs:
+            locks.enter_context(lock(settings.paths.lock(job), wait=wait))
+        require_held = _keep
+        if jobs[0][0].state.backend == "postgres":
             from factory_lib.state.shared import held_everywhere
 
-            locks.enter_context(held_everywhere(settings, job, wait=wait))
-        yield
+            require_held = locks.enter_context(held_everywhere(jobs, wait=wait))
+        yield require_held
+
+
+def _keep() -> None:
+    """Do nothing: what the kernel locks stays locked."""
 
 
 def empty_state() -> State:

@@ -4,20 +4,29 @@ The statements are those of the files; three words of the tables differ.
 """
 
 import re
+import signal
 import socket
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from factory_lib.errors import FactoryError, JobLocked, SchemaMismatch, StoreUnavailable
+from factory_lib.errors import (
+    FactoryError,
+    JobLocked,
+    LockLost,
+    SchemaMismatch,
+    StoreUnavailable,
+)
 from factory_lib.settings import Settings
 from factory_lib.state.database import Database, Hosts, State
 from factory_lib.state.postgres import Postgres, placeholders
 
 _WORDS = {"INTEGER": "BIGINT", "REAL": "DOUBLE PRECISION", " WITHOUT ROWID": ""}
 _KEY = "hashtextextended(?, 0)"  # of an advisory lock, which goes by number
+# A job of which another host may have taken the lock goes on for no longer than this.
+LOOK_EVERY_S = 1.0
 
 
 class _Statements:
@@ -166,25 +175,75 @@ def _lock_name(settings: Settings, job: str) -> str:
 
 
 @contextmanager
-def held_everywhere(settings: Settings, job: str, *, wait: bool) -> Iterator[None]:
-    """Hold a job's lock among all hosts, by a connection of its own that ends with the process.
+def held_everywhere(
+    jobs: Sequence[tuple[Settings, str]], *, wait: bool
+) -> Iterator[Callable[[], None]]:
+    """Hold the locks of jobs among all hosts, by one connection, which ends with the process.
+
+    The locks end with the connection, whatever ends it. So it is watched: once it is lost,
+    the main thread is interrupted.
 
     Raises
     ------
     JobLocked
-        If a process holds it, unless ``wait``.
+        If a process holds one of them, unless ``wait``.
+    LockLost
+        If the connection was lost.
     """
+    settings = jobs[0][0]
     server = Postgres(settings.secrets.postgres_dsn, _schema(settings), lambda: None, lazy=True)
     try:
-        key = (_lock_name(settings, job),)
-        if wait:
-            server.execute("SET lock_timeout = 0")
-            server.execute(f"SELECT pg_advisory_lock({_KEY})", key)
-        elif server.execute(f"SELECT pg_try_advisory_lock({_KEY})", key) != [(True,)]:
-            raise JobLocked(f"skipped: locked. {job} is running on another host.")
-        yield
+        connection = server.connection
+        for site, job in jobs:
+            _lock_everywhere(server, site, job, wait=wait)
+        with _watched(server, connection, jobs[-1][1]) as require_held:
+            yield require_held
     finally:
         # one that is only closed is free when the server has noticed
-        with suppress(FactoryError):
-            server.execute("SELECT pg_advisory_unlock_all()")
+        with suppress(FactoryError), server.reported():
+            connection.execute("SELECT pg_advisory_unlock_all()")
         server.close()
+
+
+def _lock_everywhere(server: Postgres, settings: Settings, job: str, *, wait: bool) -> None:
+    key = (_lock_name(settings, job),)
+    if wait:
+        server.execute("SET lock_timeout = 0")
+        server.execute(f"SELECT pg_advisory_lock({_KEY})", key)
+    elif server.execute(f"SELECT pg_try_advisory_lock({_KEY})", key) != [(True,)]:
+        raise JobLocked(f"skipped: locked. {job} is running on another host.")
+
+
+@contextmanager
+def _watched(server: Postgres, connection: Any, job: str) -> Iterator[Callable[[], None]]:
+    """Interrupt the main thread once a connection is lost; yield the check that it is not."""
+    ended = threading.Event()
+    lost = threading.Event()
+
+    def require_held() -> None:
+        try:
+            with server.reported():
+                connection.execute("SELECT 1")
+        except FactoryError:
+            lost.set()
+            raise LockLost(f"The connection that held {job} among all hosts was lost.") from None
+
+    def watch() -> None:
+        while not ended.wait(LOOK_EVERY_S) and not lost.is_set():
+            try:
+                require_held()
+            except LockLost:
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield require_held
+    except KeyboardInterrupt:
+        if lost.is_set():
+            require_held()
+        raise
+    finally:
+        ended.set()
+        watcher.join()
