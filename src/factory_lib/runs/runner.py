@@ -338,18 +338,18 @@ def _execute_cells(
     after_cell: Callable[..., None],
 ) -> records.RunRecord:
     """Execute a notebook in place and return the record with status and error."""
-    with _without("pyarrow"):  # for notebooks on Hadoop
-        import papermill
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
-    from traitlets.config import Config
-
-    # it warns of an annotation like "int | None"; the parameters were checked before
-    logging.getLogger("papermill").setLevel(logging.ERROR)
     os.environ[AS_OF_ENV] = present  # which the kernel takes for now
     # A termination, or the end of the terminal, ends the run like Ctrl-C: the kernel's loop
     # swallows other exceptions.
     before = {name: signal.signal(name, signal.default_int_handler) for name in ENDING_SIGNALS}
     try:
+        with _without("pyarrow"):  # for notebooks on Hadoop
+            import papermill
+        from nbclient.exceptions import CellTimeoutError, DeadKernelError
+        from traitlets.config import Config
+
+        # it warns of an annotation like "int | None"; the parameters were checked before
+        logging.getLogger("papermill").setLevel(logging.ERROR)
         papermill.execute_notebook(
             str(file),
             str(file),
@@ -366,14 +366,14 @@ def _execute_cells(
             on_cell_executed=after_cell,
         )
         return replace(record, status="ok")
+    except KeyboardInterrupt:  # first: the other names may not be imported yet
+        return replace(record, status="killed", error="Stopped by a signal.")
     except papermill.PapermillExecutionError as failure:
         error = f"{failure.ename}: {failure.evalue}"
     except CellTimeoutError:
         error = f"A cell took longer than {spec.timeout_s} s."
     except DeadKernelError as failure:
         error = f"The kernel died: {failure}"
-    except KeyboardInterrupt:
-        return replace(record, status="killed", error="Stopped by a signal.")
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)
