@@ -100,17 +100,18 @@ def _timers(settings: Settings, stem: str) -> dict[str, str]:
 def _container(
     settings: Settings, command: str, variables: Mapping[str, str]
 ) -> dict[str, dict[str, object]]:
-    """Return the section of a Quadlet: the image with a read-only root and one volume."""
+    """Return the section of a Quadlet: the image, one volume, and the checkout's settings."""
+    root = str(settings.paths.root).replace("%", "%%")
     environment = {"FACTORY_PROFILE": settings.profile, **variables}
     container: dict[str, object] = {
         "Image": IMAGE,
         "Exec": command,
         "Environment": _quoted([f"{key}={value}" for key, value in environment.items()]),
-        "EnvironmentFile": str(settings.paths.root / ".env").replace("%", "%%"),
+        "EnvironmentFile": f"{root}/.env",
         "ReadOnly": "true",
         "Tmpfs": "/tmp",  # noqa: S108 - of the container
         "Timezone": "local",
-        "Volume": "factory:/var/lib/factory",
+        "Volume": ["factory:/var/lib/factory", f"{root}/config:/app/config:ro,z"],
     }
     return {"Container": container}
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from math import isfinite
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from msgspec import field, structs
 
@@ -25,6 +25,7 @@ from factory_lib.settings.loading import Section, decode, merge
 from factory_lib.settings.plant import Plant
 from factory_lib.settings.records import (
     AlertSettings,
+    BackendName,
     BreakerSettings,
     GapSettings,
     InboxSettings,
@@ -416,6 +417,9 @@ def _for_profile(table: dict[str, Any], name: str, file: str, store: str | None)
     own = dict(profiles[name])
     spec = {key: own.pop(key) for key in ("origin", "online", "spacing_s") if key in own}
     if store:
+        if store not in get_args(BackendName):
+            problem = f"must be one of {', '.join(map(repr, get_args(BackendName)))}, not {store!r}"
+            raise ConfigError("FACTORY_STORE", problem, file="environment")
         own = merge(own, {"store": {"backend": store}})
     return {**merge(table, own), "profile": spec}
 

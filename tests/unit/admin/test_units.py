@@ -63,6 +63,7 @@ def test_containers_have_a_read_only_root_and_listen_on_this_machine(settings: S
     assert len(containers) == 2
     for text in containers:
         assert "ReadOnly=true\n" in text
+        assert f"Volume={settings.paths.root}/config:/app/config:ro" in text
         assert text.count("PublishPort=") == text.count("PublishPort=127.0.0.1:")
 
 

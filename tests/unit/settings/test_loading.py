@@ -175,6 +175,12 @@ def test_a_simulated_profile_never_points_at_a_real_host(tmp_path: Path) -> None
     assert all(spec.base_url == f"{url}/{name}" for name, spec in pointed.sources.items())
 
 
+def test_a_store_of_the_environment_that_does_not_exist_names_the_variable(tmp_path: Path) -> None:
+    env = {"FACTORY_HOME": str(tmp_path), "FACTORY_STORE": "postgre"}
+    with pytest.raises(ConfigError, match=r"environment: \[FACTORY_STORE\] .*'postgres', not"):
+        settings.load("demo", env=env)
+
+
 def test_an_unknown_profile_names_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="live, demo, history"):
         settings.load("prod", env={})
