@@ -10,6 +10,7 @@ import struct
 import sys
 import time
 from dataclasses import replace
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -78,6 +79,10 @@ class _Handler(BaseHTTPRequestHandler):
             # Linger of zero seconds: closing sends RST instead of FIN.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Return the provider's time, for the header ``Date``."""
+        return format_datetime(self.simulator.clock.now(), usegmt=True)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Keep quiet: the log is under ``/control/requests``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +16,7 @@ from factory_lib import settings as factory_settings
 from factory_lib import sources
 from factory_lib.catalogue import Measurement, default_catalogue
 from factory_lib.clock import day_start, epoch, market_day
-from factory_lib.errors import BadInput, NoDataYet
+from factory_lib.errors import BadInput, NoDataYet, SourceError
 from factory_lib.frames import FORECAST_COLUMNS, TIDY_COLUMNS
 from factory_lib.slots import expected, from_index
 from factory_lib.sources.base import Source
@@ -39,7 +39,7 @@ PAIRS = [
     for series in sources.SOURCES[name].serves
 ]
 
-Opener = Callable[[str], Source]
+Opener = Callable[..., Source]
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +56,8 @@ def open_source(simulator: Remote, home: Path) -> Iterator[Opener]:
     with ExitStack() as closing:
         closing.callback(state.close)
 
-        def opener(name: str) -> Source:
-            source = sources.open_source(name, loaded, state, SimulatedClock(NOW))
+        def opener(name: str, now: datetime = NOW) -> Source:
+            source = sources.open_source(name, loaded, state, SimulatedClock(now))
             closing.callback(source.close)
             return source
 
@@ -92,6 +92,24 @@ def test_rows_are_tidy_inside_the_window_on_the_grid_and_say_where_they_are_from
     assert not rows.duplicated(["series", "start"]).any()
     assert rows["value"].between(entry.low, entry.high).all()
     assert not source.rejected
+
+
+@pytest.mark.parametrize("name", ONLINE)
+def test_a_clock_that_is_ahead_observes_and_issues_nothing_later_than_the_provider(
+    open_source: Opener, name: str
+) -> None:
+    source = open_source(name, NOW + timedelta(days=1))
+    spec = sources.SOURCES[name]
+    weather = [each for each in source.serves if CATALOGUE[each].measurement is Measurement.WEATHER]
+    place = source.places()[0]
+    rows, issued = [], []
+    if weather:
+        with suppress(SourceError):  # it may refuse to be asked about tomorrow
+            window = (NOW - timedelta(days=1), NOW + timedelta(days=1))
+            rows = source.fetch(weather, place, *window)["start"].tolist()
+    if spec.forecasts:
+        issued = source.forecast(spec.forecasts, place)["issued_at"].tolist()
+    assert [at for at in (*rows, *issued) if at > NOW] == []
 
 
 @pytest.mark.parametrize("name", PRICES)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
 from urllib.parse import urljoin, urlsplit
@@ -94,17 +94,29 @@ class Reply:
         return closing is not None and body[-1:] != closing
 
     @property
+    def made_at(self) -> datetime | None:
+        """The instant at which the provider made it, by its clock (``Date``); None without it."""
+        return _instant(self.headers.get("date", ""))
+
+    @property
     def retry_after_s(self) -> float | None:
         """Seconds of ``Retry-After``, None without it; a date counts from the reply's ``Date``."""
         retry_after = self.headers.get("retry-after", "").strip()
         if retry_after.isdecimal():
             return min(float(retry_after), LONGEST_PAUSE_S)
-        try:
-            until = parsedate_to_datetime(retry_after)
-            sent = parsedate_to_datetime(self.headers.get("date", ""))
-            return min(max(0.0, (until - sent).total_seconds()), LONGEST_PAUSE_S)
-        except (ValueError, TypeError):
+        until = _instant(retry_after)
+        if until is None or self.made_at is None:
             return None
+        return min(max(0.0, (until - self.made_at).total_seconds()), LONGEST_PAUSE_S)
+
+
+def _instant(text: str) -> datetime | None:
+    """Return the instant of a header (RFC 9110), None where there is none."""
+    try:
+        instant = parsedate_to_datetime(text)
+    except (ValueError, TypeError):
+        return None
+    return instant.replace(tzinfo=instant.tzinfo or UTC)
 
 
 ResponseCheck = Callable[[Reply], SourceError | None]
@@ -157,7 +169,14 @@ class Http:
     ----------
     source : str
         Name in ``[sources]``; also the key of its spacing, quota and breaker.
+
+    Attributes
+    ----------
+    made_at : datetime or None
+        When the provider made its last reply, by its own clock.
     """
+
+    made_at: datetime | None = None
 
     def __init__(self, source: str, settings: Settings, state: State, clock: Clock) -> None:
         self.source = source
@@ -251,6 +270,7 @@ class Http:
         began = time.perf_counter()
         try:
             reply = send()
+            self.made_at = reply.made_at
             call = call._replace(status=str(reply.status), size=len(reply.content))
             if error := (check(reply) if check else None) or classify_response(host, reply):
                 raise error

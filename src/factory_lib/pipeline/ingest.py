@@ -252,15 +252,24 @@ def _metrics(stats: IngestStats) -> dict[str, int]:
 
 
 def _latest(ctx: RunContext, served: Sequence[Target], after: pd.DataFrame) -> pd.DataFrame:
-    """Return the newest value of each series, and mark its end, which never goes back."""
+    """Return the newest value of each series, and mark its end, which never goes back.
+
+    What lies beyond what can be known was stored or marked while the clock was ahead.
+    """
+    now = ctx.clock.now()
+    ends = {target.name: expected_until(target.series, now) for target in served}
+    after = after[after["start"] < after["series"].map(ends)]
     newest = after.sort_values("start", kind="stable").groupby("series").last()
     lines = []
     for target in served:
         if target.name in newest.index:
             row = newest.loc[target.name]
-            until = row["start"].to_pydatetime() + timedelta(seconds=row["resolution_s"].item())
+            step = timedelta(seconds=row["resolution_s"].item())
+            until = row["start"].to_pydatetime() + step
             mark = get_mark(ctx.state, LATEST_SLOT, target.name)
-            ctx.set_mark(LATEST_SLOT, target.name, max(until, mark.at) if mark else until)
+            if mark and mark.at <= ends[target.name] + step:
+                until = max(until, mark.at)
+            ctx.set_mark(LATEST_SLOT, target.name, until)
             line = {"series": target.name, **row[["place", "source", "start", "value"]]}
             line |= {"unit": target.series.unit, "due_until": target.series.due_until(ctx.as_of)}
             lines.append(line)

@@ -80,6 +80,14 @@ class Source(ABC):
         known_until = entry.publication[kind].known_until
         return max(self.since, entry.since), known_until(self.clock.now())
 
+    def present(self) -> datetime:
+        """Return now, or when the provider made its last answer, where that is earlier.
+
+        An answer holds no observation of later than it was made, however far ahead our
+        clock is.
+        """
+        return min(self.clock.now(), self.http.made_at or self.clock.now())
+
     def windows(self, start: datetime, end: datetime, series: Sequence[str] = ()) -> list[Interval]:
         """Split a half-open window into the fewest that one request each can answer."""
         return split_days(start, end, self.limits.max_range_days, self.zone)
@@ -143,7 +151,7 @@ class Source(ABC):
         if unserved := set(series) - set(sources.SOURCES[self.name].forecasts):
             raise BadInput(f"{self.name} has no forecast of {', '.join(sorted(unserved))}.")
         parsed = self._checked(self.fetch_forecast, series, place)
-        now = self.clock.now()
+        now = self.present()
         return forecast_rows(
             parsed.rows,
             model=self.forecast_model or self.name,

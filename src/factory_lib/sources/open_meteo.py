@@ -96,7 +96,7 @@ class OpenMeteoRecent(OpenMeteoArchive):
     ) -> Parsed:
         """Fetch the window, and keep only the hours that are over."""
         parsed = super().fetch_window(series, place, start, end)
-        over = parsed.rows["start"] + pd.Timedelta(hours=1) <= pd.Timestamp(self.clock.now())
+        over = parsed.rows["start"] + pd.Timedelta(hours=1) <= pd.Timestamp(self.present())
         return Parsed(parsed.rows[over], parsed.rejected)
 
     def fetch_forecast(self, series: Sequence[str], place: str) -> Parsed:

@@ -230,6 +230,17 @@ def test_a_run_as_of_the_past_moves_no_mark_back_and_sees_only_what_was_known(
         assert get_marks(ctx.state, STORED) == marks[STORED]
 
 
+def test_a_newest_slot_of_the_future_is_forgotten(demo_world) -> None:
+    """A clock that was ahead must not keep a series from being asked for."""
+    ctx = demo_world.ctx()
+    ingest(ctx, days=5)
+    right = get_marks(ctx.state, LATEST_SLOT)
+    for name in right:
+        set_mark(ctx.state, LATEST_SLOT, name, NOW + 72 * HOUR)
+    ingest(ctx)
+    assert get_marks(ctx.state, LATEST_SLOT) == right
+
+
 def test_recent_rows_and_comparison_hold_only_what_was_available(demo_world) -> None:
     ctx = demo_world.ctx()
     ingest(ctx, "weather", days=8)
