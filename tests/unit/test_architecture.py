@@ -63,6 +63,7 @@ ALLOWED: dict[str, set[str]] = {
         "pipeline",
         "planning",
         "runs",
+        "state",
         "views",
     },
     "service": {

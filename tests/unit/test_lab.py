@@ -14,8 +14,8 @@ import pytest
 from factory_lib import lab
 from factory_lib import settings as factory_settings
 from factory_lib.admin import export
-from factory_lib.cli import jobs
-from factory_lib.clock import AS_OF_ENV, from_epoch
+from factory_lib.cli import jobs, simulation
+from factory_lib.clock import AS_OF_ENV, from_epoch, save_clock
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput, RegistryUnavailable
 from factory_lib.models import registry
@@ -49,6 +49,21 @@ def test_series_of_different_cadence_need_an_hourly_grid(ctx: RunContext, fill: 
     assert frame.shape == (24, 2)
     assert frame["spot_eur_mwh"].iloc[0] == pytest.approx(50.015)
     assert frame["pvpc_eur_mwh"].isna().all()
+
+
+def test_who_runs_a_notebook_on_the_demo_needs_no_simulator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACTORY_HOME", str(tmp_path))
+    monkeypatch.delenv("FACTORY_SIMULATOR_URL", raising=False)
+    settings = factory_settings.load("demo")
+    save_clock(settings.paths.clock, simulation.BEGIN)
+    for number in range(2):  # the second kernel begins where the first did
+        with lab.open_context(settings=factory_settings.load("demo"), lazy=True) as ctx:
+            result = lab.ingest(ctx, "ree", 2)
+            assert result.metrics["new"] > 0 or number, result.summary
+            assert result.status == "ok", result.summary
+        save_clock(settings.paths.clock, simulation.BEGIN)
 
 
 def test_runs_are_listed_newest_first_and_a_damaged_one_too(ctx: RunContext) -> None:
@@ -114,13 +129,13 @@ def test_trainings_stand_side_by_side(ctx: RunContext, monkeypatch: pytest.Monke
     log = partial(registry.log, ctx, params={}, models={}, tags={}, artifacts={}, figures={})
     log(name="training first", metrics={"price_mae_eur_mwh": 9.0})
     log(name="training second", metrics={"price_mae_eur_mwh": 8.0, "score_rmae": 0.5})
-    log(name="plan from today", metrics={"plan_kg": 1.0})
+    log(name="plan from today", metrics={"plan_kg": 1.0}, kind="plans")
     frame = lab.trainings(ctx)
     assert frame["name"].tolist() == ["training second", "training first"]
     assert frame["price_mae_eur_mwh"].tolist() == [8.0, 9.0]
     assert frame["score_rmae"].isna().tolist() == [False, True]
     assert lab.trainings(ctx, "plan")["plan_kg"].tolist() == [1.0]
-    monkeypatch.setattr(registry, "experiment_name", lambda _: "of a server before the first run")
+    monkeypatch.setattr(registry, "experiments", lambda *_: [])  # a server before the first run
     assert lab.trainings(ctx).empty
 
 
