@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 # Under this MIME type an executed notebook carries the metrics that its run record keeps.
 METRICS_MIME = "application/vnd.factory.metrics+json"
+NOTEBOOK_ENV = "JPY_SESSION_NAME"  # tells a kernel its notebook; JupyterLab sets it, too
 ResultStatus = Literal["ok", "warn", "fail"]
 
 

@@ -26,8 +26,8 @@ from factory_lib.models.forecasters import (
 from factory_lib.models.history import History, load_history, price_model
 from factory_lib.models.own_model import OwnConfig, own_inputs
 from factory_lib.models.price_forecast import whole_days
-from factory_lib.models.retrain_trigger import registers
-from factory_lib.models.train import decide, price_candidate, version_tags
+from factory_lib.models.retrain_trigger import data_hash, registers
+from factory_lib.models.train import decide, price_candidate, price_example, version_tags
 from factory_lib.results import JobResult
 
 OWN, RECIPE = "own model", "champion's recipe"
@@ -144,6 +144,14 @@ def _sentence(board: list[dict[str, Any]], days: int) -> str:
     )
 
 
+def _require_registry(ctx: RunContext) -> None:
+    if not registers(ctx):
+        raise BadInput("A replay registers no model.", next_step="Leave out as_of.")
+    if not ctx.settings.has_market:
+        problem = "Here the price model of the market's first site serves."
+        raise BadInput(problem, next_step="Register yours there.")
+
+
 def register(ctx: RunContext, estimator: Any, inputs: Sequence[str] = ()) -> JobResult:
     """Fit, evaluate, log and register a price model, and decide whether it serves.
 
@@ -162,11 +170,7 @@ def register(ctx: RunContext, estimator: Any, inputs: Sequence[str] = ()) -> Job
     ModelIncompatible, TooFewRows
         If the estimator has types that were not reviewed, or prices are few.
     """
-    if not registers(ctx):
-        raise BadInput("A replay registers no model.", next_step="Leave out as_of.")
-    if not ctx.settings.has_market:
-        problem = "Here the price model of the market's first site serves."
-        raise BadInput(problem, next_step="Register yours there.")
+    _require_registry(ctx)
     material = _material(ctx, inputs)
     fitted = PriceForecaster(OwnConfig(estimator=estimator)).fit(material.prices, material.own)
     registry.check_types(fitted)
@@ -182,6 +186,8 @@ def register(ctx: RunContext, estimator: Any, inputs: Sequence[str] = ()) -> Job
         tags={**version_tags(ctx, material.history), "recipe": "own"},
         artifacts={},
         figures={},
+        data=registry.Data("history", material.history.hourly, data_hash(material.history)),
+        examples={name: price_example(material.prices, material.own)},
     )
     decision = decide(ctx, evaluation, logged.versions[name])
     return JobResult(

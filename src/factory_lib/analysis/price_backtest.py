@@ -32,6 +32,7 @@ from factory_lib.models.evaluation import (
     trailing_bands,
 )
 from factory_lib.models.forecasters import LEADS, ForecasterConfig, LeadModel, rolling_forecast
+from factory_lib.models.tracking import BACKTESTS
 
 # for the next day, and for later ones, where a fresher model gains little
 REFIT_DAYS, REFIT_DAYS_BEYOND = 14, 28
@@ -120,18 +121,24 @@ def log_backtest(
     ----------
     params, metrics : mapping
         Parameters of the test, and its ``evaluation.score``; entries that are not numbers
-        go into ``figures.json`` alone.
+        go into ``figures.json`` alone. In MLflow each is named by model and unit.
     """
     return registry.log(
         ctx,
         name=f"backtest {name}",
         params=params,
-        metrics=metrics,
+        metrics={_metric_name(key): value for key, value in metrics.items()},
         models={},
+        kind=BACKTESTS,
         tags={"kind": "backtest", "as_of": ctx.as_of.isoformat()},
         artifacts={"figures.json": json.dumps(dict(metrics), default=str, indent=1)},
         figures={},
     ).run_id
+
+
+def _metric_name(key: str) -> str:
+    unit = "_eur_mwh" if key.endswith(("mae", "rmse", "pinball")) and "rmae" not in key else ""
+    return key if key.startswith("days") else f"price_{key}{unit}"
 
 
 def _one_lead(

@@ -29,8 +29,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.parallel import Parallel, delayed
 
+from factory_lib.clock import HOUR_S, MADRID, day_start, epoch
 from factory_lib.errors import TooFewRows
-from factory_lib.features.days import DayMatrix, Matrix, to_slots
+from factory_lib.features.days import DayMatrix, Matrix, day_matrix, to_slots
 from factory_lib.features.prices import DayFeatures, price_features, with_spot_before
 from factory_lib.frames import QUANTILES
 from factory_lib.models.aggregation import expert_weights, mixture
@@ -46,6 +47,7 @@ from factory_lib.models.evaluation import (
     rolling_origin,
     trailing_bands,
 )
+from factory_lib.slots import to_index
 
 LEADS = tuple(range(1, 8))
 LEAST_TRAINING_DAYS = 60
@@ -474,7 +476,7 @@ class PriceForecaster(_Configured):
 
     def predict(
         self,
-        prices: DayMatrix,
+        prices: DayMatrix | pd.DataFrame,
         exogenous: Mapping[str, DayMatrix] | None = None,
         quarters: DayMatrix | None = None,
     ) -> pd.DataFrame:
@@ -484,7 +486,8 @@ class PriceForecaster(_Configured):
         ----------
         prices : DayMatrix
             Hourly, up to and including the issue day; at least five weeks, or back to
-            the fit where that is longer.
+            the fit where that is longer. Or all inputs as ``hourly_rows``: MLflow calls
+            a model so, and the answer is rows, too.
         exogenous : mapping of str to DayMatrix, optional
             What the fit had; where something lacks, the experts of prices alone serve.
         quarters : DayMatrix, optional
@@ -497,6 +500,8 @@ class PriceForecaster(_Configured):
             Indexed by ``start`` (UTC): ``p10``, ``p50``, ``p90`` (EUR/MWh; NaN where
             the history has too many holes) and ``lead`` (days).
         """
+        if isinstance(prices, pd.DataFrame):
+            return _in_text(self.predict(*_matrices(prices)))
         issue_day = prices.days[-1]
         unknown = DayMatrix(prices.days, np.full_like(prices.grid, np.nan))
         inputs = {name: (exogenous or {}).get(name, unknown) for name in self.exogenous_}
@@ -549,6 +554,38 @@ class PriceForecaster(_Configured):
             return np.vstack([self.errors_[lead], own]), fixed
         experts = np.concatenate([self.expert_errors_[lead], recent], axis=1)
         return _mixed(experts, model.prior, lead)
+
+
+def hourly_rows(prices: DayMatrix, exogenous: Mapping[str, DayMatrix], days: int) -> pd.DataFrame:
+    """Return the last days of a forecaster's inputs as rows: ``start`` (ISO), a column for each.
+
+    Forecasts reach to the last target day.
+    """
+    first = prices.days[-1] - days
+    last = prices.days[-1] + max(LEADS)
+    begin = epoch(day_start(first.item()))
+    end = epoch(day_start((last + 1).item()))
+    index = to_index(np.arange(begin, end, HOUR_S, dtype=np.int64))
+    local = index.tz_convert(MADRID).tz_localize(None)
+    row = (local.to_numpy().astype("datetime64[D]") - first).astype(np.int64)
+    columns = {
+        name: matrix.spanning(first, last).grid[row, local.hour]
+        for name, matrix in {"price_eur_mwh": prices, **exogenous}.items()
+    }
+    return _in_text(pd.DataFrame(columns, index=index).round(3))
+
+
+def _in_text(rows: pd.DataFrame) -> pd.DataFrame:
+    starts = pd.DatetimeIndex(rows.index).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return rows.set_axis(starts, axis=0).rename_axis("start").reset_index()
+
+
+def _matrices(rows: pd.DataFrame) -> tuple[DayMatrix, dict[str, DayMatrix]]:
+    """Return prices and other inputs of ``hourly_rows``; without those of no value."""
+    hourly = rows.set_index(pd.to_datetime(rows["start"], utc=True)).drop(columns="start")
+    columns = hourly.astype(float).dropna(axis=1, how="all").items()
+    matrices = {str(name): day_matrix(column) for name, column in columns}
+    return matrices.pop("price_eur_mwh"), matrices
 
 
 def band_of_day(day: date, rows: Matrix) -> pd.DataFrame:

@@ -7,6 +7,7 @@ are called here as in the library; on a server their names also say whose they a
 """
 
 import importlib.metadata
+import os
 import shutil
 import time
 import zipfile
@@ -16,7 +17,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -24,14 +26,17 @@ from factory_lib.clock import parse_instant
 from factory_lib.context import RunContext
 from factory_lib.errors import ModelError, ModelIncompatible, ModelMissing
 from factory_lib.models.tracking import (
+    TRAININGS,
     champion_folders,
     client_for,
-    experiment_name,
+    experiment_for,
+    experiments,
     is_initialised,
     is_shared,
     present_uri,
     registered_name,
 )
+from factory_lib.results import NOTEBOOK_ENV
 from factory_lib.state import marks
 
 CHAMPION, CHALLENGER, RETIRED = "champion", "challenger", "retired"
@@ -61,7 +66,23 @@ _UNREADABLE = (
     zipfile.BadZipFile,
 )
 MODEL_FILE = "model.skops"
+RUN_PAGES = "http://127.0.0.1:8080/runs"  # of `make serve`
 LONGEST_RUN_S = 2 * 3600.0  # no training takes longer
+
+
+class Data(NamedTuple):
+    """The data set of a run: a name, rows that are described and not stored, and their hash."""
+
+    name: str
+    frame: pd.DataFrame
+    digest: str
+
+
+class Example(NamedTuple):
+    """A few rows of a model's input, and an answer of the form it gives."""
+
+    rows: pd.DataFrame
+    answer: Any
 
 
 @dataclass(frozen=True)
@@ -82,81 +103,152 @@ def log(
     tags: Mapping[str, str],
     artifacts: Mapping[str, str],
     figures: Mapping[str, Any],
+    kind: str = TRAININGS,
+    data: Data | None = None,
+    examples: Mapping[str, Example] | None = None,
 ) -> Logged:
-    """Log one training as an MLflow run and register its models.
+    """Log one training, plan or backtest as an MLflow run and register its models.
 
     Parameters
     ----------
     metrics : mapping
-        Entries that are not numbers are left out.
+        By model and unit; entries that are not numbers are left out.
     models : mapping of str to fitted scikit-learn estimator
         By registered name.
     tags : mapping
         Set on the run and on each version.
     artifacts : mapping of file name to text
     figures : mapping of file name to matplotlib Figure
+    kind : str
+        Whose experiment: one of ``tracking.RUN_KINDS``.
+    examples : mapping of str to Example, optional
+        By model; they give it its signature, too.
     """
     with client_for(ctx, "log") as client:
         import mlflow
 
-        experiment = client.get_experiment_by_name(experiment_name(ctx))
-        _end_dead_runs(client, experiment.experiment_id)
+        experiment = experiment_for(ctx.settings, client, kind)
+        _end_dead_runs(client, [experiment])
         with mlflow.start_run(
-            experiment_id=experiment.experiment_id, run_name=name, tags=dict(tags)
+            experiment_id=experiment, run_name=name, tags={**tags, **_source(ctx)}
         ) as run:
-            mlflow.log_params(dict(params))
+            if data is not None:
+                mlflow.log_input(_dataset(ctx, data), context=kind)
             numbers = {key: x for key, x in metrics.items() if isinstance(x, int | float)}
-            mlflow.log_metrics(numbers)
-            for file, text in artifacts.items():
-                mlflow.log_text(text, file)
-            for file, figure in figures.items():
-                mlflow.log_figure(figure, file)
+            _log_content(params, numbers, artifacts, figures)
             run_id = run.info.run_id
-            versions = {
-                model: _register(client, run_id, registered_name(ctx, model), estimator, tags)
-                for model, estimator in models.items()
-            }
+            versions = {}
+            for model, estimator in models.items():
+                own = registered_name(ctx, model)
+                info = _save(own, estimator, (examples or {}).get(model))
+                versions[model] = _register(client, run_id, own, info, tags)
     return Logged(run_id, versions)
 
 
-def _register(client: Any, run_id: str, model: str, estimator: Any, tags: Mapping[str, str]) -> str:
-    """Store a fitted model as a new version and return its number."""
-    import mlflow.sklearn
-    import skops.io
-    from mlflow.utils.file_utils import local_file_uri_to_path
+def _log_content(
+    params: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    artifacts: Mapping[str, str],
+    figures: Mapping[str, Any],
+) -> None:
+    import mlflow
 
-    packages = _built_with()
-    info = mlflow.sklearn.log_model(
-        estimator,
+    mlflow.log_params(dict(params))
+    mlflow.log_metrics(dict(metrics))
+    for file, text in artifacts.items():
+        mlflow.log_text(text, file)
+    for file, figure in figures.items():
+        mlflow.log_figure(figure, file)
+
+
+def _source(ctx: RunContext) -> dict[str, str]:
+    """Return MLflow's own tags for the notebook that runs, and for the commit of the checkout."""
+    from mlflow.utils.git_utils import get_git_commit
+
+    root = ctx.settings.paths.root
+    tags: dict[str, str] = {}
+    if notebook := os.environ.get(NOTEBOOK_ENV):
+        file = Path(notebook)
+        name = file.relative_to(root) if file.is_relative_to(root) else file
+        tags |= {"mlflow.source.name": name.as_posix(), "mlflow.source.type": "NOTEBOOK"}
+    if (root / ".git").exists() and (commit := get_git_commit(str(root))):
+        tags["mlflow.source.git.commit"] = commit
+    return tags
+
+
+def _dataset(ctx: RunContext, data: Data) -> Any:
+    """Return a data set as MLflow shows it: name, digest, columns and rows, not the values."""
+    from mlflow.data.code_dataset_source import CodeDatasetSource
+    from mlflow.data.pandas_dataset import from_pandas
+
+    tags = {"profile": ctx.profile, "origin": ctx.store.origin, "as_of": ctx.as_of.isoformat()}
+    return from_pandas(data.frame, CodeDatasetSource(tags), name=data.name, digest=data.digest)
+
+
+def _save(model: str, estimator: Any, example: Example | None) -> Any:
+    """Store a fitted model with the active run, and return what MLflow knows of it.
+
+    Given an example, MLflow would load and try the model, which takes seconds, unless an
+    option is passed to ``save_model``, which that for scikit-learn does not take.
+    """
+    from mlflow.models import Model, infer_signature
+
+    return Model.log(
+        artifact_path=None,
         name=model,
+        flavor=SimpleNamespace(__name__="mlflow.sklearn", save_model=_save_packed),
+        sk_model=estimator,
         serialization_format="skops",
         skops_trusted_types=TRUSTED_TYPES,
-        pip_requirements=[f"{package}=={version}" for package, version in packages.items()],
+        pip_requirements=[f"{package}=={version}" for package, version in _built_with().items()],
+        signature=infer_signature(*example) if example else None,
+        input_example=example.rows if example else None,
+        validate_serving_input=False,
     )
-    location = client.get_logged_model(info.model_id).artifact_location
-    if location.startswith("file:"):  # the same file again, deflated: a third of the size
-        file = Path(local_file_uri_to_path(location), MODEL_FILE)
-        skops.io.dump(estimator, file, compression=zipfile.ZIP_DEFLATED)
+
+
+def _save_packed(path: str, validate_serving_input: bool, **parts: Any) -> None:
+    """Save a model as MLflow does, and deflate its file: a third of the size."""
+    import mlflow.sklearn
+
+    del validate_serving_input
+    mlflow.sklearn.save_model(path=path, **parts)
+    file = Path(path, MODEL_FILE)
+    plain = file.rename(file.with_suffix(".plain"))
+    with zipfile.ZipFile(plain) as members, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as out:
+        for name in members.namelist():
+            out.writestr(name, members.read(name))
+    plain.unlink()
+
+
+def _register(client: Any, run_id: str, model: str, info: Any, tags: Mapping[str, str]) -> str:
+    """Make a stored model a new version and return its number."""
     if not client.search_registered_models(f"name = '{model}'"):
         client.create_registered_model(model)
     version = client.create_model_version(
-        model, info.model_uri, run_id, tags={**tags, **packages}, model_id=info.model_id
+        model, info.model_uri, run_id, tags={**tags, **_built_with()}, model_id=info.model_id
     )
     return str(version.version)
 
 
-def _end_dead_runs(client: Any, experiment_id: str) -> None:
+def _end_dead_runs(client: Any, experiment_ids: Sequence[str]) -> None:
     """End the runs whose process was killed before it could: MLflow shows them as running."""
     limit = int(1000 * (time.time() - LONGEST_RUN_S))
     query = f"attributes.status = 'RUNNING' AND attributes.start_time < {limit}"
-    for run in client.search_runs([experiment_id], query):
+    for run in client.search_runs(list(experiment_ids), query):
         client.set_terminated(run.info.run_id, "KILLED")
 
 
-def attach(ctx: RunContext, run_id: str, file: Path) -> None:
-    """Add a file, such as the executed notebook, to a run."""
+def attach(ctx: RunContext, run_id: str, folder: Path) -> None:
+    """Add the notebook that a job executed to the run it made, and say where its report is."""
+    run = folder.relative_to(ctx.settings.paths.runs).as_posix()
+    note = (
+        f"[Report of {run}]({RUN_PAGES}/{run}), shown by `make serve`; a file beside: report.html"
+    )
     with client_for(ctx, "attach") as client:
-        client.log_artifact(run_id, str(file))
+        client.log_artifact(run_id, str(folder / "notebook.ipynb"))
+        client.set_tag(run_id, "report", f"{run}/report.html")
+        client.set_tag(run_id, "mlflow.note.content", note)
 
 
 def assign(ctx: RunContext, model: str, version: str, alias: str, reason: str) -> None:
@@ -367,8 +459,8 @@ def logged_runs(ctx: RunContext, kind: str = "training", most: int = 50) -> pd.D
     if is_initialised(ctx.settings):
         query = f"attributes.run_name LIKE '{kind} %'"
         with client_for(ctx, "look") as client:
-            present = client.get_experiment_by_name(experiment_name(ctx))
-            ids = [present.experiment_id] if present else []  # a server's may not be there yet
+            # a server's may not be there yet
+            ids = [each.experiment_id for each in experiments(ctx.settings, client)]
             runs = client.search_runs(ids, query, max_results=most) if ids else []
         rows = {run.info.run_id: _as_row(run) for run in runs}
     columns = None if rows else ["began", "name", "status"]
@@ -408,15 +500,17 @@ def prune(ctx: RunContext, before: datetime) -> int:
     with client_for(ctx, "prune") as client:
         prefix = registered_name(ctx, "")
         stored = _own_versions(client, prefix)
-        experiment = client.get_experiment_by_name(experiment_name(ctx)).experiment_id
-        _end_dead_runs(client, experiment)
+        own = [each.experiment_id for each in experiments(ctx.settings, client)]
+        if not own:
+            return 0
+        _end_dead_runs(client, own)
         kept = _runs_in_use(client, stored, prefix)
         for version in stored:
             if version.run_id not in kept:
                 client.delete_model_version(version.name, version.version)
         for run_id in {version.run_id for version in stored} - kept:
             _delete_models(client, client.get_run(run_id))
-        old = _unused_runs(client, experiment, before, kept)
+        old = _unused_runs(client, own, before, kept)
         for run_id, run in old.items():
             _delete_files(run.info.artifact_uri)
             client.delete_run(run_id)
@@ -452,10 +546,12 @@ def _runs_in_use(client: Any, stored: Sequence[Any], prefix: str) -> set[str]:
     return {each.run_id for each in stored if str(each.version) in in_use[each.name]}
 
 
-def _unused_runs(client: Any, experiment: str, before: datetime, kept: set[str]) -> dict[str, Any]:
+def _unused_runs(
+    client: Any, experiment_ids: list[str], before: datetime, kept: set[str]
+) -> dict[str, Any]:
     """Return the runs that began ``before``, without those that are ``kept``."""
     began_before = f"attributes.start_time < {int(before.timestamp() * 1000)}"
-    runs = client.search_runs([experiment], began_before, max_results=1000)
+    runs = client.search_runs(experiment_ids, began_before, max_results=1000)
     return {run.info.run_id: run for run in runs if run.info.run_id not in kept}
 
 

@@ -88,7 +88,7 @@ def train(
     """
     history = load_history(ctx, ctx.settings.training.history_days + BAND_DAYS + 1)
     code = _code_hash(ctx.settings.training)
-    data = _data_hash(history)
+    data = data_hash(history)
     if not force and (earlier := _earlier_result(ctx, history, code, data)):
         return earlier
     from factory_lib.models.train import train_models
@@ -117,7 +117,8 @@ def _code_hash(training: TrainingSettings) -> str:
     return total.hexdigest()[:12]
 
 
-def _data_hash(history: History) -> str:
+def data_hash(history: History) -> str:
+    """Return a hash of prices, weather and the operator's forecasts."""
     hashes = pd.util.hash_pandas_object(history.hourly.dropna(how="all"))
     total = sha256(hashes.to_numpy().tobytes())
     for name, matrix in sorted(history.operator.items()):

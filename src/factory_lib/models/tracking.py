@@ -10,7 +10,7 @@ import sqlite3
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -20,8 +20,14 @@ from factory_lib.context import RunContext
 from factory_lib.errors import ModelError, ModelMissing, RegistryUnavailable
 from factory_lib.files import lock
 from factory_lib.settings import Settings
+from factory_lib.settings.secrets import hide_users
 
+# An experiment for each kind of run; that of earlier code, for all kinds, is read and pruned.
+RUN_KINDS = TRAININGS, PLANS, BACKTESTS = "trainings", "plans", "backtests"
 EXPERIMENT = "factory"
+PAGES = "http://127.0.0.1:5000"  # of `make mlflow`
+# MLflow's pages show an experiment as one of language models, unless the address says this.
+VIEW = "workflowType=machine_learning"
 PRICE_MODEL = "_price"  # the end of the name of each price model
 # Of MLflow, whose own defaults wait for more than four minutes for a server that is away.
 QUICK = {
@@ -67,11 +73,34 @@ def registered_name(ctx: RunContext, model: str) -> str:
     return f"factory-{ctx.profile}-{settings.origin}-{own}" if is_shared(settings) else own
 
 
-def experiment_name(ctx: RunContext) -> str:
-    """Return the name of the profile's experiment."""
-    if not is_shared(ctx.settings):
-        return EXPERIMENT
-    return f"{EXPERIMENT}-{ctx.profile}-{ctx.settings.origin}"
+def experiment_name(settings: Settings, kind: str = "") -> str:
+    """Return the name of the profile's experiment of a kind; without one, that of earlier code."""
+    owner = f"-{settings.profile}-{settings.origin}" if is_shared(settings) else ""
+    return f"{EXPERIMENT}{owner}{f'-{kind}' if kind else ''}"
+
+
+def experiments(settings: Settings, client: Any) -> list[Any]:
+    """Return the profile's experiments that are there."""
+    names = (experiment_name(settings, kind) for kind in (*RUN_KINDS, ""))
+    return [*filter(None, map(client.get_experiment_by_name, names))]
+
+
+def experiment_for(settings: Settings, client: Any, kind: str) -> str:
+    """Return the id of the profile's experiment of a kind, which is made where there is none."""
+    from mlflow.exceptions import MlflowException
+
+    name = experiment_name(settings, kind)
+    if not client.get_experiment_by_name(name):
+        place = None if is_shared(settings) else _present_place(settings)
+        with suppress(MlflowException):  # another process has just made it
+            client.create_experiment(name, artifact_location=place)
+    return str(client.get_experiment_by_name(name).experiment_id)
+
+
+def pages_url(settings: Settings, path: str = "experiments") -> str:
+    """Return an address of MLflow's pages, on its server or that of `make mlflow`."""
+    uri = hide_users(settings.tracking_uri.rstrip("/"))
+    return f"{uri if uri.startswith('http') else PAGES}/#/{path}?{VIEW}"
 
 
 def is_initialised(settings: Settings) -> bool:
@@ -153,9 +182,7 @@ def _bound(settings: Settings) -> Iterator[Any]:
 
 
 def _prepare(ctx: RunContext, *, reading: bool) -> None:
-    """Create the experiment, and bring the places of artifacts to where the folder is now.
-
-    On a server who reads creates nothing.
+    """Create the database, and bring the places of artifacts to where the folder is now.
 
     Processes that first open an empty database together would damage it for good, so
     only one at a time may. The lock's file names the artifact folder once the database
@@ -165,9 +192,6 @@ def _prepare(ctx: RunContext, *, reading: bool) -> None:
 
     settings = ctx.settings
     if is_shared(settings):
-        name = experiment_name(ctx)
-        if not reading and mlflow.get_experiment_by_name(name) is None:
-            mlflow.create_experiment(name)
         return
     place = _present_place(settings)
     recorded = _recorded_place(settings)
@@ -175,11 +199,10 @@ def _prepare(ctx: RunContext, *, reading: bool) -> None:
         return
     with lock(_lock_file(settings)):
         _forget_connections(settings.paths.mlflow_uri)
-        experiment = mlflow.get_experiment_by_name(EXPERIMENT)
-        if experiment is None:
-            mlflow.create_experiment(EXPERIMENT, artifact_location=place)
-        elif experiment.artifact_location != place:
-            _relocate(settings, experiment.artifact_location, place)
+        client = mlflow.MlflowClient()
+        for former in {each.artifact_location for each in experiments(settings, client)} - {place}:
+            _relocate(settings, former, place)
+        experiment_for(settings, client, TRAININGS)
         _lock_file(settings).write_text(f"{place}\n", encoding="utf-8")
 
 

@@ -21,9 +21,10 @@ from factory_lib.domain.indices import BAND_DAYS
 from factory_lib.errors import ModelError, ModelIncompatible, TooFewRows
 from factory_lib.features.days import DayMatrix
 from factory_lib.features.horizon import PRICE
+from factory_lib.frames import QUANTILES
 from factory_lib.models import registry, scores
 from factory_lib.models.evaluation import diebold_mariano
-from factory_lib.models.forecasters import SIGNIFICANCE, PriceForecaster
+from factory_lib.models.forecasters import SIGNIFICANCE, PriceForecaster, hourly_rows
 from factory_lib.models.history import History, price_model
 from factory_lib.models.own_model import figures
 from factory_lib.models.price_forecast import whole_days
@@ -37,6 +38,26 @@ WEATHER_DAYS = 365  # training data of the weather models behind the rule
 FEWEST_DAYS = 7  # of issue, unknown to the champion: with fewer it is not replaced
 FEWEST_DAYS_TO_RETIRE = 28  # a bad week is no reason to go back to the benchmark
 PRICE_ISSUE_TIME = timedelta(hours=12)  # local time of day: when a price forecast counts as issued
+EXAMPLE_ROWS, EXAMPLE_DAYS = 3, 36  # of a model's input, for who tries it from MLflow
+# The metrics of a training as MLflow compares them: by model and unit.
+METRIC_NAMES = {
+    "mae": "score_mae_points",
+    "naive_mae": "score_naive_mae_points",
+    "last_value_mae": "score_last_value_mae_points",
+    "rule_mae": "score_rule_mae_points",
+    "mae_same_hours": "score_rule_hours_mae_points",
+    "rmae": "score_rmae",
+    "r2": "score_r2",
+    "accuracy": "outdoor_index_right_share",
+    "persistence_accuracy": "outdoor_index_naive_right_share",
+    "last_value_accuracy": "outdoor_index_last_value_right_share",
+    "majority_accuracy": "outdoor_index_majority_right_share",
+    "rule_accuracy": "outdoor_index_rule_right_share",
+    "accuracy_same_hours": "outdoor_index_rule_hours_right_share",
+    "f1_macro": "outdoor_index_f1_macro",
+    "price_mae": "price_mae_eur_mwh",
+    "price_naive_mae": "price_naive_mae_eur_mwh",
+}
 _ERRORS = ("days", "mae", "naive_mae", "rmae_best")
 # Tables of a training without prices of enough days, or without weather.
 _EMPTY = {
@@ -89,11 +110,13 @@ def train_models(
         ctx,
         name=f"training {ctx.as_of:%Y-%m-%d %H:%MZ}",
         params=_params(ctx, examples),
-        metrics=metrics,
+        metrics={METRIC_NAMES.get(name, name): value for name, value in metrics.items()},
         models=part.models if keep else {},
         tags={**version_tags(ctx, history), **hashes},
         artifacts={f"{name}.csv": table.to_csv(index=False) for name, table in files.items()},
         figures=hooks.draw(tables) if hooks.draw else {},
+        data=registry.Data("history", history.hourly, hashes["data_hash"]),
+        examples=part.shown,
     )
     del tables["tested"]  # every row: the run has them
     evaluations = part.evaluations if keep else []
@@ -121,11 +144,14 @@ class _Part(NamedTuple):
     models: dict[str, Any]
     evaluations: list["CandidateEvaluation"]
     tables: dict[str, pd.DataFrame]
+    shown: dict[str, registry.Example]
 
     def with_other(self, other: "_Part") -> "_Part":
         """Return both together."""
         evaluations = self.evaluations + other.evaluations
-        return _Part(self.models | other.models, evaluations, self.tables | other.tables)
+        models = self.models | other.models
+        tables = self.tables | other.tables
+        return _Part(models, evaluations, tables, self.shown | other.shown)
 
 
 def _train(
@@ -135,7 +161,7 @@ def _train(
     price: PriceForecaster | None,
     prices: DayMatrix | None,
 ) -> _Part:
-    part = _Part({}, [], dict(_EMPTY))
+    part = _Part({}, [], dict(_EMPTY), {})
     if examples:
         part = part.with_other(_forests_part(ctx, history, examples, price, prices))
     if price and prices and ctx.settings.has_market:
@@ -154,7 +180,18 @@ def _price_part(
         "price_days": _errors_by(losses[losses["lead"] == 1], "kind"),
         "experts": price.experts(),
     }
-    return _Part({price_model(ctx): price}, [evaluation], tables)
+    name = price_model(ctx)
+    shown = {name: price_example(prices, history.operator)}
+    return _Part({name: price}, [evaluation], tables, shown)
+
+
+def price_example(prices: DayMatrix, exogenous: Mapping[str, DayMatrix]) -> registry.Example:
+    """Return the last rows of a price model's inputs, and the form of its answer.
+
+    A true answer takes seconds.
+    """
+    answer = {"start": ["2026-01-31T23:00:00Z"], **dict.fromkeys(QUANTILES, 50.0), "lead": 1}
+    return registry.Example(hourly_rows(prices, exogenous, EXAMPLE_DAYS), pd.DataFrame(answer))
 
 
 def _forests_part(
@@ -170,7 +207,10 @@ def _forests_part(
     forests = Forests.fit(examples, ctx.settings.training.seed)
     models = {SCORE: forests.score, OUTDOOR_CLASS: forests.outdoor_index_class}
     evaluations = [evaluate_score_model(name, headline, examples) for name in models]
-    return _Part(models, evaluations, {"tested": tested, **_tables(questions, examples, forests)})
+    tables = {"tested": tested, **_tables(questions, examples, forests)}
+    rows = examples.x[-EXAMPLE_ROWS:]
+    shown = {name: registry.Example(rows, each.predict(rows)) for name, each in models.items()}
+    return _Part(models, evaluations, tables, shown)
 
 
 def _examples(ctx: RunContext, history: History, *, needed: bool) -> tuple[Examples | None, str]:

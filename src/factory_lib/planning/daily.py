@@ -396,13 +396,15 @@ def view(ctx: RunContext, first: date, days: int) -> tuple[datetime, datetime]:
 def logged(ctx: RunContext, made: DailyPlan, metrics: Mapping[str, Any]) -> str:
     """Log metrics and files as an MLflow run and return its id."""
     from factory_lib.models import registry
+    from factory_lib.models.tracking import PLANS
 
     run = registry.log(
         ctx,
         name=f"plan from {market_day(made.request.begin)}",
         params={"as_of": ctx.as_of.isoformat(), "profile": ctx.profile},
-        metrics=metrics,
+        metrics={f"plan_{name}": value for name, value in metrics.items()},
         models={},
+        kind=PLANS,
         tags={"kind": "plan", "status": made.plan.source, "origin": ctx.store.origin},
         artifacts={Path(file).name: Path(file).read_text(encoding="utf-8") for file in made.files},
         figures={},

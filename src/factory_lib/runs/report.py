@@ -24,7 +24,9 @@ def stylesheet() -> str:
     return palette.css() + (TEMPLATES / "style.css").read_text(encoding="utf-8")
 
 
-def render(notebook: Notebook, record: records.RunRecord, *, code: bool = False) -> str:
+def render(
+    notebook: Notebook, record: records.RunRecord, *, code: bool = False, mlflow_page: str = ""
+) -> str:
     """Return the page of an executed notebook.
 
     Parameters
@@ -35,6 +37,8 @@ def render(notebook: Notebook, record: records.RunRecord, *, code: bool = False)
         Status, parameters and times for the head and foot of the page.
     code : bool
         Show the cells' source, folded.
+    mlflow_page : str
+        Address of the MLflow run that the notebook made.
     """
     from nbconvert.exporters import HTMLExporter
 
@@ -53,6 +57,7 @@ def render(notebook: Notebook, record: records.RunRecord, *, code: bool = False)
         "report_css": stylesheet(),
         "report_error": record.error if record.error != record.summary else None,
         "report_run": record,
+        "report_mlflow": mlflow_page,
         "verdict": verdict.rstrip(";."),
         "rest": rest[:1].upper() + rest[1:].replace("\n", " "),
     }

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from factory_lib.clock import AS_OF_ENV, REPLAY_AFTER, Clock, SystemClock, epoch
 from factory_lib.errors import BadInput, JobLocked, LockLost, NotebookFailed
 from factory_lib.files import write_atomically
+from factory_lib.results import NOTEBOOK_ENV
 from factory_lib.runs import records, report
 from factory_lib.runs.index import write_index
 from factory_lib.runs.parameters import read_parameters
@@ -338,9 +339,9 @@ def _execute_cells(
     after_cell: Callable[..., None],
 ) -> records.RunRecord:
     """Execute a notebook in place and return the record with status and error."""
-    os.environ[AS_OF_ENV] = present  # which the kernel takes for now
-    # A termination, or the end of the terminal, ends the run like Ctrl-C: the kernel's loop
-    # swallows other exceptions.
+    # the kernel takes the first for now, and logs where it is from
+    os.environ |= {AS_OF_ENV: present, NOTEBOOK_ENV: str(root / f"notebooks/{spec.notebook}.ipynb")}
+    # A termination ends the run like Ctrl-C: the kernel's loop swallows other exceptions.
     before = {name: signal.signal(name, signal.default_int_handler) for name in ENDING_SIGNALS}
     try:
         with _without("pyarrow"):  # for notebooks on Hadoop
@@ -377,7 +378,7 @@ def _execute_cells(
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)
-        del os.environ[AS_OF_ENV]
+        del os.environ[AS_OF_ENV], os.environ[NOTEBOOK_ENV]
     return replace(record, status="failed", error=error)
 
 
@@ -413,11 +414,20 @@ def _finish(
         metrics=metrics,
     )
     executed = _masked(_cut(executed), mask)
-    page = report.render(executed, record, code=code)
+    page = report.render(executed, record, code=code, mlflow_page=_mlflow_page(settings, record))
     write_atomically(folder / "notebook.ipynb", nbformat.writes(executed))
     write_atomically(folder / "report.html", page)
     records.save_record(folder, record)
     return record
+
+
+def _mlflow_page(settings: Settings, record: records.RunRecord) -> str:
+    """Return where MLflow shows the run that the notebook made; empty if it made none."""
+    if not record.mlflow_run_id:
+        return ""
+    from factory_lib.models.tracking import pages_url
+
+    return pages_url(settings, f"runs/{record.mlflow_run_id}")
 
 
 def _cut(notebook: report.Notebook) -> report.Notebook:
@@ -497,7 +507,7 @@ def _attach(settings: Settings, folder: Path, record: records.RunRecord) -> reco
 
     try:
         with open_context(settings=settings) as ctx:
-            registry.attach(ctx, record.mlflow_run_id, folder / "notebook.ipynb")
+            registry.attach(ctx, record.mlflow_run_id, folder)
     except Exception as error:  # noqa: BLE001  MLflow and its store raise errors of any kind
         why = f"The notebook was not added to MLflow run {record.mlflow_run_id}: {error}"
         summary = settings.secrets.mask(f"{record.summary} {why}".strip())

@@ -257,7 +257,7 @@ def test_a_backtest_is_a_run_without_a_model(works, small):
     )
     with registry.client_for(works, "look") as client:
         run = client.get_run(run_id)
-    assert run.data.metrics == {"mae": 3.2, "days": 14.0}
+    assert run.data.metrics == {"price_mae_eur_mwh": 3.2, "days": 14.0}
     assert run.data.params["tree_iterations"] == "5"
     assert run.data.tags["kind"] == "backtest"
 

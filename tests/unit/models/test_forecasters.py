@@ -17,7 +17,12 @@ from factory_lib.errors import TooFewRows
 from factory_lib.features.days import DayMatrix
 from factory_lib.features.prices import ahead_name
 from factory_lib.models import registry
-from factory_lib.models.forecasters import FRESH_DAYS, ForecasterConfig, PriceForecaster
+from factory_lib.models.forecasters import (
+    FRESH_DAYS,
+    ForecasterConfig,
+    PriceForecaster,
+    hourly_rows,
+)
 
 # one worker builds what they share
 
@@ -154,6 +159,20 @@ def test_a_day_without_the_load_is_forecast_from_prices_alone(market, small):
     error = {"sighted": sighted, "blind": blind["p50"].to_numpy()}
     mae = {name: np.abs(forecast - actual).mean() for name, forecast in error.items()}
     assert mae["sighted"] < 0.7 * mae["blind"]
+
+
+def test_rows_of_all_inputs_are_forecast_as_the_matrices_they_were(market, small):
+    days = np.append(market.days, market.days[-1] + np.arange(1, 8))
+    load = DayMatrix(days, 300 * np.vstack([market.grid, *[market.grid[-1:]] * 7]))
+    known = market.until("2024-02-10")
+    inputs = {"load_mw_7d_ahead": load}
+    made = PriceForecaster(small, leads=(1, 7)).fit(known, inputs)
+    empty = DayMatrix(days, np.full_like(load.grid, np.nan))
+    rows = hourly_rows(known, {**inputs, "wind_mw": empty}, 60)
+    answer = made.predict(rows)
+    expected = made.predict(known.spanning(known.days[-61], known.days[-1]), inputs)
+    assert answer["start"].iloc[0] == "2024-02-10T23:00:00Z"
+    assert answer["p50"].to_numpy() == pytest.approx(expected["p50"].to_numpy(), abs=0.01)
 
 
 def test_each_expert_has_a_weight_and_is_worth_what_the_mixture_loses_without_it(market, fitted):

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import time
+import zipfile
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from msgspec import structs
 from sklearn.linear_model import LinearRegression
@@ -23,6 +27,7 @@ from sklearn.linear_model import LinearRegression
 from factory_lib.context import RunContext
 from factory_lib.errors import ModelIncompatible, ModelMissing, RegistryUnavailable
 from factory_lib.models import registry, tracking
+from factory_lib.results import NOTEBOOK_ENV
 from factory_lib.state.calls import calls_since
 
 MODEL = "energy_optimisation"
@@ -33,7 +38,7 @@ def train(ctx: RunContext, tags: Mapping[str, str] | None = None) -> registry.Lo
     estimator = LinearRegression().fit(np.arange(4.0).reshape(-1, 1), np.arange(4.0))
     return registry.log(
         ctx,
-        name="training",
+        name="training first",
         params={},
         metrics={},
         models={MODEL: estimator},
@@ -136,12 +141,92 @@ def test_a_folder_that_was_copied_finds_its_own_artifacts_and_no_pickle_is_loade
 def test_a_run_whose_process_was_killed_is_ended_by_the_next(ctx: RunContext) -> None:
     train(ctx)
     with registry.client_for(ctx, "look") as client:
-        experiment = client.get_experiment_by_name("factory").experiment_id
+        experiment = client.get_experiment_by_name("factory-trainings").experiment_id
         began = int(1000 * (time.time() - 3 * 3600))
         dead = client.create_run(experiment, start_time=began).info.run_id
     train(ctx)
     with registry.client_for(ctx, "look") as client:
         assert client.get_run(dead).info.status == "KILLED"
+
+
+def test_a_run_says_what_it_was_made_from_and_where_its_report_is(
+    ctx: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notebook = ctx.settings.paths.root / "notebooks" / "05_model_training.ipynb"
+    monkeypatch.setenv(NOTEBOOK_ENV, str(notebook))
+    x = pd.DataFrame({"hour": np.arange(4.0), "price": np.arange(4.0)})
+    estimator = LinearRegression().fit(x, x["price"])
+    logged = registry.log(
+        ctx,
+        name="training",
+        params={},
+        metrics={"price_mae_eur_mwh": 1.0},
+        models={MODEL: estimator},
+        tags={},
+        artifacts={},
+        figures={},
+        data=registry.Data("history", x, "abc"),
+        examples={MODEL: registry.Example(x.head(2), estimator.predict(x.head(2)))},
+    )
+    folder = ctx.settings.paths.runs / "2026-04-15" / "100000Z-ml_training"
+    folder.mkdir(parents=True)
+    (folder / "notebook.ipynb").write_text("{}", encoding="utf-8")
+    registry.attach(ctx, logged.run_id, folder)
+    with registry.client_for(ctx, "look") as client:
+        run = client.get_run(logged.run_id)
+        files = {each.path for each in client.list_artifacts(logged.run_id)}
+        place = client.get_logged_model(run.outputs.model_outputs[0].model_id).artifact_location
+    source = run.inputs.dataset_inputs[0].dataset
+    assert (source.name, source.digest) == ("history", "abc")
+    assert run.data.tags["mlflow.source.name"] == "notebooks/05_model_training.ipynb"
+    assert "/runs/2026-04-15/100000Z-ml_training)" in run.data.tags["mlflow.note.content"]
+    assert files == {"notebook.ipynb"}
+    model = Path(place.removeprefix("file://"))
+    assert '"name": "price"' in (model / "MLmodel").read_text("utf-8").replace("\\", "")
+    assert (model / "input_example.json").is_file()
+    with zipfile.ZipFile(model / registry.MODEL_FILE) as file:
+        assert {each.compress_type for each in file.infolist()} == {zipfile.ZIP_DEFLATED}
+
+
+def test_the_commit_of_the_checkout_is_noted_and_that_of_a_folder_around_it_is_not(
+    ctx: RunContext, tmp_path: Path
+) -> None:
+    def made_in(root: Path) -> dict[str, str]:
+        paths = replace(ctx.settings.paths, root=root)
+        moved = replace(ctx, settings=structs.replace(ctx.settings, paths=paths))
+        with registry.client_for(ctx, "look") as client:
+            return dict(client.get_run(train(moved).run_id).data.tags)
+
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--allow-empty", "-m", "first"], check=True)
+    (tmp_path / "inner").mkdir()
+    assert len(made_in(tmp_path)["mlflow.source.git.commit"]) == 40
+    assert "mlflow.source.git.commit" not in made_in(tmp_path / "inner")
+
+
+def test_each_kind_of_run_has_its_experiment_and_what_earlier_code_left_serves_on(
+    ctx: RunContext,
+) -> None:
+    logged = train(ctx)
+    registry.assign(ctx, MODEL, logged.versions[MODEL], registry.CHAMPION, "better")
+    with registry.client_for(ctx, "look") as client:  # which had one experiment for all
+        first = client.get_run(logged.run_id).info.experiment_id
+        client.rename_experiment(first, "factory")
+    log = partial(
+        registry.log, ctx, params={}, metrics={}, models={}, tags={}, artifacts={}, figures={}
+    )
+    for kind in tracking.RUN_KINDS:
+        log(name="training again", kind=kind)
+    with registry.client_for(ctx, "look") as client:
+        made = {each.name: each.experiment_id for each in client.search_experiments()}
+    assert set(made) == {"Default", "factory", *(f"factory-{kind}" for kind in tracking.RUN_KINDS)}
+    assert made["factory"] == first
+    assert registry.load_version(ctx, MODEL).run_id == logged.run_id
+    assert registry.has_run(ctx, logged.run_id)
+    assert len(registry.logged_runs(ctx)) == 4, "earlier ones are compared with later ones"
+    assert registry.prune(ctx, HORIZON) == 3, "the unused ones of every kind"
+    assert registry.load_version(ctx, MODEL).run_id == logged.run_id
 
 
 def test_a_server_that_is_away_is_noticed_in_seconds_and_named_without_its_password(
@@ -161,7 +246,7 @@ def test_a_server_that_is_away_is_noticed_in_seconds_and_named_without_its_passw
 def test_names_on_a_server_say_whose_they_are(ctx: RunContext) -> None:
     shared = replace(ctx, settings=structs.replace(ctx.settings, tracking_uri="http://x"))
     assert tracking.registered_name(shared, MODEL) == f"factory-live-real-{MODEL}"
-    assert tracking.experiment_name(shared) == "factory-live-real"
+    assert tracking.experiment_name(shared.settings, "plans") == "factory-live-real-plans"
     assert tracking.registered_name(ctx, MODEL) == MODEL
 
 

@@ -150,7 +150,7 @@ def test_it_is_trained_promoted_served_and_pruned(
     assert not list(server.folder.rglob("*.pkl"))
     with tracking.client_for(shared, "look") as client:
         names = {each.name for each in client.search_registered_models()}
-        experiment = client.get_experiment_by_name("factory-live-real").experiment_id
+        experiment = client.get_experiment_by_name("factory-live-real-trainings").experiment_id
         runs = client.search_runs([experiment])
     assert names == {f"factory-live-real-{NAME}"}
     assert {run.info.run_id: run.info.status for run in runs} == {
@@ -164,7 +164,7 @@ def test_who_looks_creates_nothing_on_it(shared: RunContext, server: MlflowServe
     assert registry.versions(unseen).empty
     assert not registry.has_run(unseen, "none")
     with tracking.client_for(unseen, "look") as client:
-        assert client.get_experiment_by_name(tracking.experiment_name(unseen)) is None
+        assert not tracking.experiments(unseen.settings, client)
 
 
 def test_another_profile_on_the_same_server_sees_none_of_it(
@@ -217,7 +217,7 @@ def test_a_server_that_goes_in_the_middle_of_a_training_is_given_up_and_its_run_
     monkeypatch.setattr(registry, "LONGEST_RUN_S", 0.0)
     train(shared, fitted)
     with tracking.client_for(shared, "look") as client:
-        experiment = client.get_experiment_by_name("factory-live-real").experiment_id
+        experiment = client.get_experiment_by_name("factory-live-real-trainings").experiment_id
         statuses = [run.info.status for run in client.search_runs([experiment])]
     assert statuses.count("KILLED") == 1
     assert "RUNNING" not in statuses
