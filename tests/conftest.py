@@ -7,6 +7,7 @@ where there is none.
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -30,6 +31,10 @@ from factory_sim.server import http_server
 from factory_sim.world import World
 from tests.support import postgres_server
 from tests.support.postgres_server import PostgresServer
+
+# Hundreds of processes import the library: compiled once, wherever bytecode is turned off.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
 REAL_DATA = Path(

@@ -23,6 +23,8 @@ from tests.support.sites import with_sites
 from tests.support.week import NOON, furnish
 
 COAST = """
+[sites.coast.plant]
+slot_min = 60
 [sites.coast.plant.demand]
 weekly_kg = { standard = 600 }
 """

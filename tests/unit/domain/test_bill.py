@@ -151,7 +151,7 @@ def test_the_load_so_far_counts_within_its_months_only():
     assert not excess_rule(index, sized(90.0), TARIFF).before.any()
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_no_other_contract_costs_a_load_less(seed):
     rng = np.random.default_rng(seed)
     index = hours("2026-06-01", 30)
