@@ -86,7 +86,7 @@ def test_points_of_others_are_left_alone(open_store: Open) -> None:
 def test_any_number_of_places(open_store: Open) -> None:
     store = open_store(INFLUX)
     places = [f"{number}.5/ {number} (x|y)." for number in range(1500)]
-    frame = concat([rows([20.0], place=place) for place in places])
+    frame = concat([rows([20.0])] * len(places)).assign(place=places)
     assert store.write(frame, run_id="a") == WriteResult(new=len(places))
     assert store.write(frame, run_id="b") == WriteResult(unchanged=len(places))
     found = store.read("temperature_c", places=places[:1200], raw=True, **EVER)

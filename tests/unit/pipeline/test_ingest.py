@@ -53,8 +53,8 @@ def test_what_is_stored_is_what_the_world_has(demo_world) -> None:
 
 def test_a_second_run_writes_nothing(demo_world) -> None:
     ctx = demo_world.ctx()
-    ingest(ctx, days=8)
-    again = ingest(ctx)
+    ingest(ctx, days=3)
+    again = ingest(ctx, days=3)
     assert (again.metrics["new"], again.metrics["revised"]) == (0, 0)
     assert again.status == "ok"
 
@@ -167,7 +167,7 @@ def test_providers_forecasts_are_no_observations(demo_world) -> None:
 def test_after_a_run_nothing_is_due_until_something_new_can_exist(demo_world) -> None:
     ctx = demo_world.ctx()
     assert due.nothing_due(ctx.settings, ctx.state, "ree_price_ingestion", NOW) is None
-    ingest(ctx)
+    ingest(ctx, days=2)
 
     def prices(now: datetime) -> bool:
         return due.nothing_due(ctx.settings, ctx.state, "ree_price_ingestion", now) is None
@@ -187,7 +187,7 @@ def test_after_a_run_nothing_is_due_until_something_new_can_exist(demo_world) ->
 
 def test_late_values_are_requested_ever_more_seldom(demo_world) -> None:
     ctx = demo_world.ctx()
-    ingest(ctx, days=2)
+    ingest(ctx, "prices", days=2)
     published = datetime(2026, 4, 15, 11, 45, tzinfo=UTC)
     demo_world.simulator.set_rules((Rule("outage"),))
     asked = []
@@ -215,7 +215,7 @@ def test_a_run_as_of_the_past_moves_no_mark_back_and_sees_only_what_was_known(
     demo_world, back: timedelta, explicit_as_of: bool
 ) -> None:
     ctx = demo_world.ctx()
-    ingest(ctx, days=5)
+    ingest(ctx, "weather", days=5)
     marks = {topic: get_marks(ctx.state, topic) for topic in (LATEST_SLOT, STORED)}
     requests = attempts.last_requests(ctx.state)
     demo_world.clock.set(NOW + HOUR)
@@ -233,11 +233,11 @@ def test_a_run_as_of_the_past_moves_no_mark_back_and_sees_only_what_was_known(
 def test_a_newest_slot_of_the_future_is_forgotten(demo_world) -> None:
     """A clock that was ahead must not keep a series from being asked for."""
     ctx = demo_world.ctx()
-    ingest(ctx, days=5)
+    ingest(ctx, days=2)
     right = get_marks(ctx.state, LATEST_SLOT)
     for name in right:
         set_mark(ctx.state, LATEST_SLOT, name, NOW + 72 * HOUR)
-    ingest(ctx)
+    ingest(ctx, days=2)
     assert get_marks(ctx.state, LATEST_SLOT) == right
 
 

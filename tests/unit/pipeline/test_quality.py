@@ -216,7 +216,7 @@ def test_a_frozen_sensor_stays_quarantined_when_it_is_checked_every_hour(ctx: Ru
     )
     frozen = frozen.assign(place="5279X")
     start = frozen["start"].min().to_pydatetime()
-    for hour in range(24, 72):
+    for hour in range(24, 48):
         store(ctx, frozen[: hour + 1], 3600)
         run_checks(ctx, ["temperature_c"], [(start, start + timedelta(hours=hour + 1))])
     shown = ctx.store.read("temperature_c", places=["5279X"], start=start, end=start + 3 * DAY)
