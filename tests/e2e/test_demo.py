@@ -108,6 +108,16 @@ def test_holes_were_found_and_filled_and_the_store_says_so(demo: Demo) -> None:
     assert after["unfillable"] == result["auto_backfill_check"]["unfillable"]
 
 
+def test_a_verdict_has_at_most_three_numbers(demo: Demo) -> None:
+    summaries = [
+        records.read_record(each).summary for each in records.folders(demo.settings.paths.runs)
+    ]
+    verdicts = {report.parted(summary)[0] for summary in summaries}
+    assert len(verdicts) > 6
+    for verdict in verdicts:
+        assert len(re.findall(r"\d[\d,.:]*", verdict)) <= 3, verdict
+
+
 def test_ingesting_again_brings_what_is_new_and_then_nothing(
     later: Demo, monkeypatch: pytest.MonkeyPatch
 ) -> None:

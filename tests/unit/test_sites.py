@@ -163,6 +163,8 @@ def test_each_site_has_pages_and_its_links_stay_there(first: Settings) -> None:
         assert 'href="/static' not in page
         assert client.get("/site/coast/static/style.css").status_code == 200
         assert client.get("/site/madrid/").status_code == 404
+        assert client.get("/site/madrid").status_code == 404
+        assert client.get("/site/coast").headers["location"] == "/site/coast/"
         assert "<b>Linares</b>" in client.get("/data").text
     finally:
         client.close()

@@ -270,7 +270,7 @@ def _prediction_summary(hourly: pd.DataFrame, advice: pd.DataFrame, drifts: Sequ
     best = _next_start(advice.iloc[0]) if len(advice) else ""
     drift = f" Drift: {' '.join(drifts)}" if drifts else ""
     return (
-        f"Next 24 hours: {price.mean():.0f} EUR/MWh in the mean, cheapest at "
+        f"The coming day: {price.mean():.0f} EUR/MWh in the mean, cheapest at "
         f"{cheapest:%A %H:%M} ({price.min():.0f}){best}. {tiers(hourly)}{drift}"
     )
 

@@ -115,10 +115,9 @@ def _metrics(made: DailyPlan, costs: pd.DataFrame) -> dict[str, Any]:
 
 def _sentence(made: DailyPlan, metrics: dict[str, Any]) -> str:
     plan = made.plan
-    days = (market_day(made.request.end) - market_day(made.request.begin)).days
     ahead = plan.stages["start"][~plan.stages["begun"]]
     parts = [
-        f"{metrics['kg']:,.0f} kg in {metrics['batches']} batches over {days} days for "
+        f"{metrics['kg']:,.0f} kg in {metrics['batches']} batches for "
         f"{metrics['cost_eur']:,.0f} EUR",
         f"next start {local_time(ahead.min())}" if len(ahead) else "",
         _against_baseline(metrics) if "baseline" in metrics else "",

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from factory_lib.files import write_atomically
 from factory_lib.runs import records
 from factory_lib.runs.listing import names_by_day
-from factory_lib.runs.report import TEMPLATES, stylesheet
+from factory_lib.runs.report import TEMPLATES, parted, stylesheet
 from factory_lib.settings import Paths
 
 PAGE = "index.html"
@@ -96,15 +96,23 @@ def _runs(root: Path, folders: list[str]) -> list[tuple[str, records.RunRecord, 
 def _write(file: Path, root: Path, names: Names, folders: list[str], **fields: Any) -> Path:
     from jinja2 import Environment, FileSystemLoader
 
+    from factory_lib.views.page import prose
+    from factory_lib.views.tables import local_minute
+    from factory_lib.views.words import Words
+
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["prose"] = prose
     runs = _runs(root, folders)
     page = environment.get_template("index.html.j2").render(
         css=stylesheet(),
         counts={day: len(of_day) for day, of_day in names.items()},
         runs=runs,
         metrics_line=_metrics_line,
+        parted=parted,
+        local=local_minute,
+        words=Words("en").name,
         simulated=any(record.simulated for _, record, _ in runs),
         **fields,
     )

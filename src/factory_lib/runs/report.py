@@ -17,6 +17,12 @@ Notebook = Any  # nbformat's NotebookNode; nbformat is imported when a job runs
 TEMPLATES = Path(__file__).with_name("templates")
 
 
+def parted(summary: str) -> tuple[str, str]:
+    """Return the verdict, which is a summary's first sentence, and the rest."""
+    verdict, _, rest = re.sub(r"(?<=[^\d][.;]) ", "\n", summary).partition("\n")
+    return verdict.rstrip(";."), rest[:1].upper() + rest[1:].replace("\n", " ")
+
+
 def stylesheet() -> str:
     """Return the one style sheet of reports and index."""
     from factory_lib.views import palette  # a tick with nothing to do imports no pandas
@@ -43,6 +49,8 @@ def render(
     from nbconvert.exporters import HTMLExporter
 
     from factory_lib.views.page import prose
+    from factory_lib.views.tables import local_minute
+    from factory_lib.views.words import Words
 
     exporter = HTMLExporter(
         template_name="report",
@@ -50,16 +58,16 @@ def render(
         exclude_input=not code,
         exclude_input_prompt=True,
         exclude_output_prompt=True,
-        filters={"prose": prose},
+        filters={"prose": prose, "local": local_minute, "words": Words("en").name},
     )
-    verdict, _, rest = re.sub(r"(?<=[^\d][.;]) ", "\n", record.summary).partition("\n")
+    verdict, rest = parted(record.summary)
     resources: dict[str, Any] = {
         "report_css": stylesheet(),
         "report_error": record.error if record.error != record.summary else None,
         "report_run": record,
         "report_mlflow": mlflow_page,
-        "verdict": verdict.rstrip(";."),
-        "rest": rest[:1].upper() + rest[1:].replace("\n", " "),
+        "verdict": verdict,
+        "rest": rest,
     }
     page, _ = exporter.from_notebook_node(notebook, resources)
     # the verdict is the page's first heading, the notebook's title its second

@@ -92,6 +92,10 @@ def _plain(value: Any) -> Any:
         return msgspec.Raw(
             rows.to_json(orient="records", date_format="iso", date_unit="s").encode()
         )
+    if value is pd.NaT:
+        return None
+    if isinstance(value, pd.Timestamp):
+        return stamp(value)
     return value.item() if hasattr(value, "item") else str(value)
 
 

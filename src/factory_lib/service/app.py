@@ -13,7 +13,7 @@ from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -129,6 +129,7 @@ def make_app(reading: Reading, root: str = "") -> Starlette:
         for path, page in pages.PAGES.items()
     ]
     if not root:
+        routes.append(Route("/site/{name}", partial(_own_page, reading)))
         routes.append(Mount("/site/{name}", app=FurtherSites(reading)))
     handlers = {404: _not_found, 405: _not_found}
     app = Starlette(routes=routes, exception_handlers=handlers, lifespan=_few_threads)
@@ -202,6 +203,14 @@ async def _alive(request: Request) -> Response:
 async def _acts(command: str, request: Request) -> Response:
     content = {"error": "This acts, and the service only shows.", "next_step": f"Run `{command}`."}
     return JSONResponse(content, 405, headers={**HEADERS, "allow": ""})
+
+
+async def _own_page(reading: Reading, request: Request) -> Response:
+    """Lead from a site's name to its page, to which its links are relative."""
+    name = request.path_params["name"]
+    if name not in reading.settings.sites:
+        return await _not_found(request, KeyError(name))
+    return RedirectResponse(f"/site/{name}/", 308, HEADERS)
 
 
 async def _not_found(request: Request, _: Exception) -> Response:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from factory_lib.catalogue import Measurement
 from factory_lib.clock import day_start, market_day
 from factory_lib.context import RunContext
 from factory_lib.domain.tariff import all_in
@@ -166,6 +167,8 @@ class Today:
         This month, against every batch begun with the shift; None without a plan.
     late : DataFrame
         ``series``, ``until``, ``due_until``, ``behind_h`` of series that are behind.
+    has_weather : bool
+        Whether any weather of the site ever arrived.
     """
 
     now: datetime
@@ -182,6 +185,7 @@ class Today:
     alerts: Sequence[Mapping[str, Any]]
     late: pd.DataFrame
     failing: Sequence[str]
+    has_weather: bool
 
 
 def today(reading: Reading) -> Today:
@@ -207,10 +211,13 @@ def _today(ctx: RunContext, frame: pd.DataFrame, tables: Mapping[str, pd.DataFra
     late = tables["latest"][tables["latest"]["behind_h"] > 0]
     bad = jobs["status"].isin(health.BAD_STATES) | jobs["overdue_since"].notna()
     failing = list(jobs.loc[bad, "job"])
+    arrived = tables["latest"].dropna(subset=["until"])["series"]
+    measured = {ctx.settings.catalogue[name].measurement for name in arrived}
+    has_weather = Measurement.WEATHER in measured
     open_alerts = [row for row in alerts.alert_rows(ctx.state) if row["severity"] != "info"]
     return Today(
         now=ctx.as_of,
-        level=_level(open_alerts, bool(failing) or len(late) > 0, at.empty),
+        level=_level(open_alerts, bool(failing or len(late) or not has_weather), at.empty),
         prices=two_days,
         price_now=None if at.empty else float(at.iloc[-1]),
         windows=windows(two_days, ctx.as_of),
@@ -223,6 +230,7 @@ def _today(ctx: RunContext, frame: pd.DataFrame, tables: Mapping[str, pd.DataFra
         alerts=open_alerts,
         late=late,
         failing=failing,
+        has_weather=has_weather,
     )
 
 

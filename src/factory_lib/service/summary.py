@@ -27,6 +27,8 @@ def state_sentence(now: Today, words: Words) -> State:
     findings = [*_alerts(now, words), *_late(now, words), *_failing(now, words)]
     if now.price_now is None:
         findings.append(words("no_price"))
+    if not now.has_weather:
+        findings.append(words("no_weather"))
     worst = findings[0] if findings else words("well")
     return State(now.level, worst, _coming(now, words), _saving(now, words), len(findings[1:]))
 

@@ -120,7 +120,8 @@ def confusion_matrix(
             colour = LIGHT["card" if share >= _DARK else "ink"]
             count = f"{hours[row, column]:,}"
             axes.text(column, row, count, ha="center", va="center", color=colour)
-        axes.set_xticks(range(counts.shape[1]), [str(name) for name in counts.columns])
+        names = [str(name).replace(" ", "\n") for name in counts.columns]
+        axes.set_xticks(range(counts.shape[1]), names)
         axes.set_yticks(range(counts.shape[0]), [str(name) for name in counts.index])
         total = max(int(hours.sum()), 1)
         right = int(np.trace(hours))

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from factory_lib.clock import MADRID
@@ -97,6 +98,7 @@ def file_links(page: Any, paths: Iterable[str]) -> Html:
     """
     folder = page.settings.paths.runs / "day" / "run"
     links = (
-        f'<a href="{escape(os.path.relpath(path, folder))}">{escape(path)}</a>' for path in paths
+        f'<a href="{escape(os.path.relpath(path, folder))}">{escape(Path(path).name)}</a>'
+        for path in paths
     )
     return Html(f"<p>{' · '.join(links)}</p>", text="\n".join(paths))

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime
 from html import escape
 from typing import Any
 
@@ -141,9 +141,13 @@ def _words(name: str, value: Any, digits: int, *, years: bool) -> tuple[str, str
         named = ", ".join(_WORDS.name(part) for part in value.split(", "))
         return named, value if named != value else ""
     if isinstance(value, float) and LEAST_SHOWN <= abs(value) < 10.0**-digits:
-        digits = 3  # small among large ones, and not zero
+        digits = _finest(name)  # small among large ones, and not zero
     hover = value.isoformat() if isinstance(value, pd.Timestamp) else ""
     return format_value(value, digits, years=years), hover
+
+
+def _finest(name: str) -> int:
+    return 2 if name.endswith("_eur") else 3
 
 
 def _deserved(column: pd.Series) -> int:
@@ -211,6 +215,15 @@ def format_value(value: Any, decimals: int = 2, *, years: bool = False) -> str:
     if isinstance(value, float | np.floating):
         return _WORDS.number(float(value), decimals)
     return str(value)
+
+
+def local_minute(instant: str) -> str:
+    """Return an ISO 8601 instant as local day, year and time; what is none as it is."""
+    try:
+        at = datetime.fromisoformat(instant)
+    except ValueError:
+        return instant
+    return f"{at.astimezone(MADRID):%a %-d %b %Y %H:%M}"
 
 
 def _day_and_time(at: pd.Timestamp, *, years: bool) -> str:

@@ -162,7 +162,8 @@ def test_an_unreadable_record_is_shown_and_stops_no_other(
     index.write_index(paths)
     page = (good.parent / "index.html").read_text(encoding="utf-8")
     assert (page.count(">killed<"), page.count(">unreadable<")) == (1, 1)
-    assert "2026-04-15 10:00:00Z" in page
+    assert "Wed 15 Apr 2026 12:00" in page, "local, the instant on hover"
+    assert 'title="2026-04-15T10:00:00Z"' in page
 
 
 def test_the_index_escapes_what_a_record_says(paths: Paths) -> None:
@@ -176,6 +177,7 @@ def test_the_index_escapes_what_a_record_says(paths: Paths) -> None:
     assert "2 runs on 1 day. " in page
     assert "&lt;b&gt;old&lt;/b&gt;" in page
     assert "mae 1.23" in page
+    assert "&lt;b&gt;new&lt;/b&gt;.\n" in page, "the verdict alone is open"
     assert 'href="2026-04-15/100000Z-job-2/report.html"' in page
 
 
@@ -201,7 +203,7 @@ def test_a_past_day_is_written_once(paths: Paths) -> None:
     index.write_index(paths)
     assert page.read_text(encoding="utf-8") == "kept"
     index.write_index(paths, every=True)
-    assert "1 runs" in page.read_text(encoding="utf-8")
+    assert "1 run," in page.read_text(encoding="utf-8")
 
 
 def links(page: Path) -> list[str]:

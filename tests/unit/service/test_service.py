@@ -7,6 +7,7 @@ import json
 import re
 import sqlite3
 import tomllib
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any, get_args
@@ -25,6 +26,7 @@ from factory_lib.runs.listing import RunList
 from factory_lib.service import answers, facts, pages
 from factory_lib.service.app import is_loopback, make_app, serve
 from factory_lib.service.reading import Reading
+from factory_lib.service.summary import state_sentence
 from factory_lib.settings import ROOT
 from factory_lib.views import live_charts
 from factory_lib.views.live_charts import Board
@@ -203,6 +205,29 @@ OTHERS = {
     "es": re.compile(r"\b(the|of|and|is|was|are|with|from|this|has|values)\b"),
     "en": re.compile(r"\b(el|los|las|de|del|y|es|una|con|hasta|que)\b"),
 }
+
+
+def test_instants_of_the_first_page_are_written_as_everywhere(client: Client) -> None:
+    coming = client.get("/dashboard/summary").json()["next_start"]
+    assert coming is not None
+    instant = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+    assert re.fullmatch(instant, coming["start"])
+    assert re.fullmatch(instant, coming["end"])
+
+
+def test_a_site_whose_weather_never_arrived_is_not_well(reading: Reading) -> None:
+    words = Words("en")
+    frame = facts.prices(reading)
+    tables = facts.state_tables(reading)
+    prices = tables["latest"]["series"].str.endswith("eur_mwh")
+    bare = {**tables, "latest": tables["latest"][prices]}
+    parts = ("store", "state", "plans")
+    made = reading.get("bare", lambda ctx: facts._today(ctx, frame, bare), parts)
+    quiet = replace(made, alerts=[], failing=[], late=made.late[:0])
+    assert state_sentence(quiet, words).worst == words("no_weather")
+    assert made.level != "ok"
+    assert state_sentence(replace(quiet, has_weather=True), words).worst == words("well")
+    assert facts.today(reading).has_weather
 
 
 @pytest.mark.parametrize("language", sorted(OTHERS))
