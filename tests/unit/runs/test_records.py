@@ -177,7 +177,7 @@ def test_the_index_escapes_what_a_record_says(paths: Paths) -> None:
     assert "2 runs on 1 day. " in page
     assert "&lt;b&gt;old&lt;/b&gt;" in page
     assert "mae 1.23" in page
-    assert "&lt;b&gt;new&lt;/b&gt;.\n" in page, "the verdict alone is open"
+    assert "&lt;b&gt;new&lt;/b&gt;.<details>" in page, "the verdict alone is open"
     assert 'href="2026-04-15/100000Z-job-2/report.html"' in page
 
 
