@@ -1,22 +1,28 @@
 """A month alone: the schedule of the demo profile under incidents, and what it says of them.
 
-The ticks of the crontab are walked through in one process, on the simulator's clock. The
-first run of each job, and every run during an incident that needs a process, goes through
-papermill; the others execute the same notebooks in this process, without their page.
-Incidents: providers away (one, all), a run killed, a power cut, the clock a day ahead and
-back, strange files in the inbox, the registry lost, a notebook broken and mended, a full
-disk. ``--quick`` walks through one day with the clock change of autumn.
+The first hours go by the crontab's own lines, through make. Then the ticks are walked
+through in one process, on the simulator's clock: the first run of each job in a day,
+and every run in an incident of the machine, goes through papermill; the others execute
+the same notebooks in this process, without pictures and page. Incidents: each provider away for
+hours and one for three days, all at once, runs killed, power cuts, cron absent for a
+day, the clock a day ahead and back, strange files in the inbox, the registry lost, a
+notebook broken and mended, a full disk; the clocks change on the seventh day. It ends at
+the first midnight after ``--hours`` of real time and says how many days it came to; each
+day prints its figures on standard error. ``--quick`` walks through one day with the clock
+change of autumn, in this process.
 
 The disk that is full is a file system in memory, made no larger than what it holds;
 where none may be mounted (that takes root), no file may grow (``RLIMIT_FSIZE``).
 
-Keys: ``days``, ``runs``, ``failed_unexpectedly`` (runs that did not end well outside an
-incident), ``missing``, ``wrong``, ``duplicates`` (slots that should be stored, against
-the simulated world), ``incidents``, ``unnoticed`` (incidents during which health was ok),
-``alerts_opened``, ``alerts_resolved``, ``alerts_repeated`` (beyond the digests, which are
-``digests``), ``verified_forecasts``, ``champion_age_days``, ``data_mb``, ``runs_mb``,
-``processes_left``, ``health_level``, ``full_disk`` (how it was made), ``cpu_s`` (by job, of
-this process).
+Keys: ``days``, ``by_make_hours``, ``runs``, ``by_status``, ``by_papermill``,
+``failed_unexpectedly`` (runs that did not end well outside an incident), ``missing``,
+``wrong``, ``duplicates`` (slots that should be stored, against the simulated world),
+``incidents``, ``unnoticed`` (incidents during which health was ok), ``alerts_opened``,
+``alerts_resolved``, ``alerts_repeated`` (beyond the digests, which are ``digests``: an
+alert that was told while it was open, or opened twice in one incident),
+``verified_forecasts``, ``champion_age_days``, ``data_mb``, ``runs_mb``, ``year_gb`` (what
+health foretells), ``processes_left``, ``health_level``, ``full_disk`` (how it was made),
+``cpu_s`` (by job, kernels included), ``ticks``.
 """
 
 from __future__ import annotations
@@ -38,25 +44,28 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from datetime import time as clock_time
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from benchmarks import soak
 from benchmarks._cli import bench
-from factory_lib import lab
+from factory_lib import lab, sources
 from factory_lib import settings as factory_settings
+from factory_lib.admin import cron
 from factory_lib.cli import main as factory
 from factory_lib.cli.common import own_environment
 from factory_lib.clock import SystemClock
 from factory_lib.context import open_context
-from factory_lib.monitoring import health
+from factory_lib.monitoring import growth, health
 from factory_lib.monitoring.sizes import size_mb
 from factory_lib.results import METRICS_MIME
 from factory_lib.runs import records, report, runner, schedule
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
 from factory_lib.state import marks
+from factory_sim.engine import PROVIDERS
 from factory_sim.launch import Remote, launched
 from factory_sim.world import World
 
@@ -64,12 +73,17 @@ PROFILE = "demo"
 HISTORY_DAYS = 130  # enough to train on
 TICK = timedelta(minutes=5)
 HOUR = timedelta(hours=1)
+QUIET_HOUR = clock_time(2)  # UTC: the first runs of a day are counted from here
 DISK_SIZE = "10g"  # at most so much memory, of which a day takes 20 MB
 NO_GROWTH = 4096  # bytes up to which a file may still be written
 # The clock goes back on 2025-10-26 at 03:00 local.
 QUICK_BEGIN = datetime(2025, 10, 25, 16, 0, tzinfo=UTC)
-MONTH_BEGIN = datetime(2025, 10, 10, 10, 0, tzinfo=UTC)
+MONTH_BEGIN = datetime(2025, 10, 20, 10, 0, tzinfo=UTC)
+LONG = 4  # hours, of an incident in which health is looked at hourly, else every quarter
 AFTER = 3 * HOUR  # until an incident's traces are gone: the next passes of the backfill
+
+
+Act = Callable[["Walk"], None] | None
 
 
 @dataclass
@@ -82,15 +96,26 @@ class Incident:
         How long it lasts.
     start, end : callable, optional
         What makes it begin, and end; both take the walk.
+    silent : bool
+        Whether nothing is called while it lasts.
+    of_machine : bool
+        Whether processes feel it: its runs go through papermill.
+    levels : list of str
+        Health, from its beginning to an hour after its end.
+    news : list of int
+        How many lines of news there were when it began, and when its traces were gone.
     """
 
     name: str
     begin: datetime
     hours: float
-    start: Callable[[Walk], None] | None = None
-    end: Callable[[Walk], None] | None = None
+    start: Act = None
+    end: Act = None
     silent: bool = False
+    of_machine: bool = False
     levels: list[str] = field(default_factory=list)
+    news: list[int] = field(default_factory=list)
+    is_over: bool = False
 
     @property
     def until(self) -> datetime:
@@ -100,12 +125,22 @@ class Incident:
 
 @dataclass
 class Walk:
-    """The installation, its simulator, and where the walk is."""
+    """The installation, its simulator, and where the walk is.
+
+    ``seen`` says when each run's folder was first there: its own instants are those of a
+    clock that may be ahead.
+    """
 
     home: Path
     remote: Remote
     now: datetime
+    at: datetime
+    by_make_until: datetime
+    is_month: bool
     real: set[str] = field(default_factory=set)
+    seen: dict[str, datetime] = field(default_factory=dict)
+    all_real: bool = False
+    by_papermill: int = 0
     ahead: timedelta = timedelta(0)
     set_at: float = 0.0
     mounted: bool = False
@@ -142,17 +177,47 @@ class Walk:
         return code
 
     def tick(self, job: str) -> None:
-        """Call a job as cron does; its first run goes through papermill."""
-        before = len(list(records.folders(self.settings.paths.runs, 2)))
-        began = time.process_time()
-        with contextlib.ExitStack() as stack:
-            for patch in HERE if job in self.real else HERE[:1]:
-                stack.enter_context(patch)
-            code = self.call("run", job)
-        self.cpu_s[job] += time.process_time() - began
-        if len(list(records.folders(self.settings.paths.runs, 2))) > before:
-            self.real.add(job)
+        """Call a job as cron does; its first run of a day goes through papermill."""
+        is_here = job in self.real and not self.all_real
+        used = _cpu_s()
+        if self.now < self.by_make_until:
+            is_here = False
+            code = self._call_line(job)
+        else:
+            with contextlib.ExitStack() as stack:
+                for patch in HERE if is_here else HERE[:1]:
+                    stack.enter_context(patch)
+                code = self.call("run", job)
+        self.cpu_s[job] += _cpu_s() - used
+        for folder in records.folders(self.settings.paths.runs, 3):
+            if _key(folder) not in self.seen:
+                self.seen[_key(folder)] = self.now
+                self.real.add(records.job_of(folder))
+                self.by_papermill += not is_here
         self.runs[f"exit {code}"] += 1
+
+    def _call_line(self, job: str) -> int:
+        """Run a job's line of the crontab in a shell with cron's environment."""
+        (line,) = (line for line in cron.job_lines(self.settings) if f"JOB={job} " in line)
+        command = line.removeprefix(self.settings.jobs[job].cron).replace(r"\%", "%")
+        bare = {"PATH": "/usr/bin:/bin", "HOME": str(self.home), "SHELL": "/bin/sh"}
+        return subprocess.run(["/bin/sh", "-c", command], env=bare, check=False).returncode
+
+    def news(self) -> list[dict[str, Any]]:
+        """Return what the channels were told so far."""
+        file = self.settings.paths.data / "alerts.jsonl"
+        text = file.read_text("utf-8") if file.is_file() else ""
+        return [json.loads(line) for line in text.splitlines()]
+
+
+def _key(folder: Path) -> str:
+    return f"{folder.parent.name}/{folder.name}"
+
+
+def _cpu_s() -> float:
+    """Return the processor time of this process and of its children that have ended."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 @contextlib.contextmanager
@@ -218,7 +283,7 @@ def _execute_cell(cell: Any, names: dict[str, Any]) -> None:
     tree = ast.parse(cell.source)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     exec(compile(tree, "cell", "exec"), names)
-    if last is None:
+    if last is None or "_charts." in ast.unparse(last):  # nobody sees the picture
         return
     shown = eval(compile(ast.Expression(last.value), "cell", "eval"), names)
     bundle = getattr(shown, "_repr_mimebundle_", None)
@@ -247,8 +312,12 @@ def _no_faults(walk: Walk) -> None:
     walk.remote.set_faults([])
 
 
-def _kill_a_run(walk: Walk) -> None:
-    command = [str(Path(sys.executable).with_name("factory")), "run", "feature_engineering"]
+def _kill(job: str) -> Callable[[Walk], None]:
+    return lambda walk: _kill_a_run(walk, job)
+
+
+def _kill_a_run(walk: Walk, job: str) -> None:
+    command = [str(Path(sys.executable).with_name("factory")), "run", job]
     process = subprocess.Popen(
         [*command, "--force", "--profile", PROFILE],
         stdout=subprocess.DEVNULL,
@@ -321,17 +390,44 @@ def _of_a_day(begin: datetime) -> list[Incident]:
     def at(hours: float) -> datetime:
         return begin + hours * HOUR
 
+    def of_machine(
+        name: str, hours: float, lasting: float, start: Act, end: Act = None
+    ) -> Incident:
+        return Incident(name, at(hours), lasting, start, end, of_machine=True)
+
     return [
         Incident("one provider away", at(2), 3, _faults("open_meteo_recent"), _no_faults),
         Incident("strange files", at(5.5), 0.5, _strange_files),
-        Incident("run killed", at(6.5), 0.5, _kill_a_run),
+        of_machine("run killed", 6.5, 0.5, _kill("feature_engineering")),
         Incident("power cut", at(8), 2, silent=True),
-        Incident("disk full", at(10), 1, _fill_disk, _free_disk),
-        Incident("notebook broken", at(11.2), 1.5, _break_notebook, _mend_notebook),
-        Incident("registry lost", at(14), 1, _lose_registry),
-        Incident("clock ahead", at(16), 0.2, _ahead, _back),
+        of_machine("disk full", 10, 1, _fill_disk, _free_disk),
+        of_machine("notebook broken", 11.2, 1.5, _break_notebook, _mend_notebook),
+        of_machine("registry lost", 14, 1, _lose_registry),
+        of_machine("clock ahead", 16, 0.2, _ahead, _back),
         Incident("all providers away", at(17.5), 2.5, _faults("*"), _no_faults),
     ]
+
+
+def _of_a_month(begin: datetime) -> Iterator[Incident]:
+    """Yield the incidents of a month: those of a day, each provider's outage, the long ones.
+
+    The last days are quiet.
+    """
+
+    def at(days: float) -> datetime:
+        return begin + timedelta(days=days)
+
+    yield from _of_a_day(at(1))
+    for number, source in enumerate(PROVIDERS):
+        away = at(2.1 + number // 3 + number % 3 * 0.25)
+        yield Incident(f"{source} away", away, 4, _faults(source), _no_faults)
+    yield Incident("twelve hours without power", at(6.9), 12, silent=True)
+    yield Incident("ree away for three days", at(8), 72, _faults("ree"), _no_faults)
+    yield Incident("cron absent for a day", at(12), 24, silent=True)
+    for number, job in enumerate(("ml_predictions", "hybrid_weather_ingestion")):
+        yield Incident(f"{job} killed", at(14 + number / 4), 0.5, _kill(job), of_machine=True)
+    yield from _of_a_day(at(16))
+    yield Incident("all away for six hours", at(20), 6, _faults("*"), _no_faults)
 
 
 # -- the walk ----------------------------------------------------------------------------
@@ -341,6 +437,7 @@ def main(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
     """Walk through the days and sum up."""
     days = 1 if arguments.quick else arguments.days
     begin = QUICK_BEGIN if arguments.quick else MONTH_BEGIN
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Ended."))  # and leave no disk behind
     with (
         own_environment(),
         _disk() as (home, mounted),
@@ -348,13 +445,22 @@ def main(arguments: argparse.Namespace) -> tuple[dict[str, Any], Any]:
         launched(now=begin, speed=1.0) as remote,
     ):
         os.environ["FACTORY_SIMULATOR_URL"] = remote.url
-        walk = Walk(home, remote, begin, mounted=mounted)
-        incidents = [each for day in range(days) for each in _of_day(begin, day)]
+        by_make = timedelta(hours=0 if arguments.quick else arguments.make_hours)
+        is_month = not arguments.quick
+        walk = Walk(home, remote, begin, begin, begin + by_make, is_month, mounted=mounted)
+        incidents = _of_a_day(begin) if arguments.quick else list(_of_a_month(begin))
         walk.set_clock(begin)
         code = walk.call("run", "ingest", "--param", f"days={HISTORY_DAYS}")
         sys.stderr.write(f"history loaded, exit {code}\n")
-        _walk(walk, begin + timedelta(days=days) + HOUR, incidents)
-        return _figures(walk, begin, days, incidents)
+        until = time.monotonic() + arguments.hours * 3600
+        for day in range(1, days + 1):
+            _walk(walk, begin + timedelta(days=day) + HOUR, incidents)
+            figures, rows = _figures(walk, begin, day, incidents)
+            sys.stderr.write(f"{json.dumps(figures, default=float)}\n")
+            sys.stderr.flush()
+            if time.monotonic() > until:
+                break
+        return {**figures, "processes_left": _processes_left(walk)}, rows
 
 
 @contextlib.contextmanager
@@ -372,15 +478,6 @@ def _disk() -> Iterator[tuple[Path, bool]]:
         if mounted:
             subprocess.run(["umount", "--lazy", str(home)], check=False)
         shutil.rmtree(home, ignore_errors=True)
-
-
-def _of_day(begin: datetime, day: int) -> Iterator[Incident]:
-    """Yield the incidents of a day: all on the first, then two each day in turn."""
-    incidents = _of_a_day(begin + timedelta(days=day))
-    if day == 0:
-        yield from incidents
-    else:
-        yield from (incidents[day % len(incidents)], incidents[(day + 4) % len(incidents)])
 
 
 @contextlib.contextmanager
@@ -405,39 +502,51 @@ def _installed(home: Path) -> Iterator[None]:
 
 
 def _walk(walk: Walk, end: datetime, incidents: list[Incident]) -> None:
+    """Call the jobs at their minutes, from where the walk is to ``end``."""
     jobs = {name: spec.cron for name, spec in walk.settings.jobs.items() if spec.cron}
-    began: set[int] = set()
-    ended: set[int] = set()
-    at = walk.now
-    while at < end:
-        at += TICK
-        for number, incident in enumerate(incidents):
-            if at >= incident.begin and number not in began:
-                began.add(number)
-                walk.set_clock(at)
-                sys.stderr.write(f"{at:%d %H:%M} {incident.name}\n")
-                if incident.start:
-                    incident.start(walk)
-            if at >= incident.until and number not in ended:
-                ended.add(number)
-                if incident.end:
-                    incident.end(walk)
-        current = [each for each in incidents if each.begin <= at < each.until]
+    while walk.at < end:
+        walk.at += TICK
+        if walk.at.time() == QUIET_HOUR:
+            walk.real.clear()
+        for incident in incidents:
+            _advance(walk, incident)
+        current = [each for each in incidents if each.begin <= walk.at < each.until]
         if any(each.silent for each in current):
             continue
-        walk.set_clock(at)
-        for job, cron in jobs.items():
-            if schedule.latest(cron, at) == at:
+        walk.all_real = any(each.of_machine for each in current) and walk.is_month
+        walk.set_clock(walk.at)
+        for job, times in jobs.items():
+            if schedule.latest(times, walk.at) == walk.at:
                 walk.tick(job)
-        recent = [each for each in incidents if each.begin <= at < each.until + HOUR]
-        if recent and at.minute % 15 == 0:
-            level = _level(walk)
-            for incident in recent:
-                incident.levels.append(level)
+        recent = [each for each in incidents if each.begin <= walk.at < each.until + HOUR]
+        often = any(each.hours < LONG for each in recent)
+        if recent and walk.at.minute % (15 if often else 60) == 0:
+            _look(walk, recent)
 
 
-def _level(walk: Walk) -> str:
-    return str(health.look(walk.settings).status)
+def _advance(walk: Walk, incident: Incident) -> None:
+    """Begin or end an incident whose time has come."""
+    told = len(incident.news)
+    if told == 0 and walk.at >= incident.begin:
+        walk.set_clock(walk.at)
+        incident.news.append(len(walk.news()))
+        sys.stderr.write(f"{walk.at:%d %H:%M} {incident.name}\n")
+        if incident.start:
+            incident.start(walk)
+        if not incident.silent:
+            _look(walk, [incident])
+    if not incident.is_over and walk.at >= incident.until:
+        incident.is_over = True
+        if incident.end:
+            incident.end(walk)
+    if told == 1 and walk.at >= incident.until + AFTER:
+        incident.news.append(len(walk.news()))
+
+
+def _look(walk: Walk, incidents: list[Incident]) -> None:
+    level = str(health.look(walk.settings).status)
+    for incident in incidents:
+        incident.levels.append(level)
 
 
 # -- the figures -------------------------------------------------------------------------
@@ -447,63 +556,86 @@ def _figures(
     walk: Walk, begin: datetime, days: int, incidents: list[Incident]
 ) -> tuple[dict[str, Any], Any]:
     settings = walk.settings
-    folders = list(records.folders(settings.paths.runs))
-    ran = [records.read_record(folder) for folder in folders]
-    bad = [record for record in ran if record.status not in ("ok", "started")]
+    ran = {
+        _key(folder): records.read_record(folder) for folder in records.folders(settings.paths.runs)
+    }
     excused = [(each.begin - TICK, each.until + AFTER) for each in incidents]
-    unexpected = [record for record in bad if not _is_excused(record, excused)]
-    for record in unexpected:
-        sys.stderr.write(f"{record.as_of} {record.job} {record.status}: {record.error}\n")
+    unexpected = [
+        run
+        for key, run in ran.items()
+        if run.status not in ("ok", "started")
+        and not _is_excused(walk.seen.get(key) or datetime.fromisoformat(run.as_of), excused)
+    ]
+    for run in unexpected:
+        sys.stderr.write(f"{run.as_of} {run.job} {run.status}: {run.error}\n")
     with open_context(PROFILE, read_only=True) as ctx:
-        problems = _problems(ctx, begin)
+        _, problems, _ = soak._judge(ctx, World(), begin, asked=set(sources.SOURCES))
         champions = marks.get_marks(ctx.state, marks.CHAMPION).values()
         now = ctx.clock.now()
         ages = [(now - mark.at) / timedelta(days=1) for mark in champions]
         verified = _verified(ctx)
+        year_gb = growth.year_gb(settings, ctx.state)
     found = health.look(walk.settings)
-    news = [
-        json.loads(line)
-        for line in (settings.paths.data / "alerts.jsonl").read_text("utf-8").splitlines()
-    ]
+    news = walk.news()
     of_alerts = [line for line in news if line["topic"] != "digest"]
     counted = Counter(problem["what"] for problem in problems)
+    begun = [each for each in incidents if each.news]
     figures = {
         "days": days,
-        "runs": len(ran),
-        "by_status": dict(Counter(record.ending for record in ran)),
+        "by_make_hours": max(0.0, (walk.by_make_until - begin) / HOUR),
+        "runs": len(ran.keys() | walk.seen.keys()),
+        "by_status": dict(Counter(record.ending for record in ran.values())),
+        "by_papermill": walk.by_papermill,
         "failed_unexpectedly": len(unexpected),
         "missing": counted["missing"],
         "wrong": counted["wrong"],
         "duplicates": counted["duplicate"],
-        "incidents": len(incidents),
-        "unnoticed": [each.name for each in incidents if set(each.levels) <= {"ok"}],
+        "incidents": len(begun),
+        "unnoticed": [each.name for each in begun if set(each.levels) == {"ok"}],
         "alerts_opened": _entities(of_alerts, "opened"),
         "alerts_resolved": _entities(of_alerts, "resolved"),
-        "alerts_repeated": _entities(of_alerts, "still open"),
+        "alerts_repeated": len(repeated := _repeated(news, begun)),
         "digests": len(news) - len(of_alerts),
         "verified_forecasts": verified,
         "champion_age_days": round(max(ages, default=float("nan")), 2),
         "data_mb": round(size_mb(settings.paths.data), 1),
         "runs_mb": round(size_mb(settings.paths.runs), 1),
-        "processes_left": _processes_left(walk),
+        "year_gb": year_gb,
         "health_level": found.status,
         "health": found.summary,
         "full_disk": "tmpfs" if walk.mounted else "RLIMIT_FSIZE",
         "cpu_s": {job: round(seconds, 1) for job, seconds in walk.cpu_s.items()},
         "ticks": dict(walk.runs),
     }
-    return figures, [*news, *problems]
+    return figures, [*news, *problems, *repeated]
 
 
-def _is_excused(record: records.RunRecord, windows: list[tuple[datetime, datetime]]) -> bool:
-    at = datetime.fromisoformat(record.as_of)
+def _is_excused(at: datetime, windows: list[tuple[datetime, datetime]]) -> bool:
     return any(since <= at < until for since, until in windows)
 
 
-def _problems(ctx: Any, begin: datetime) -> list[dict[str, Any]]:
-    """Return the slots since the beginning that are missing, wrong or stored twice."""
-    _, problems, _ = soak._judge(ctx, World(), begin)
-    return problems
+def _repeated(news: list[dict[str, Any]], incidents: list[Incident]) -> list[dict[str, str]]:
+    """Return the alerts told again while they were open, or opened twice in one incident."""
+    told: list[tuple[int, str, str]] = []
+    for number, line in enumerate(news):
+        if line["topic"] != "digest":
+            told += [(number, f"{line['topic']}/{name}", line["news"]) for name in line["entities"]]
+    again = []
+    is_open: set[str] = set()
+    for _, name, what in told:
+        if what == "resolved":
+            is_open.discard(name)
+        elif what == "opened" and name in is_open:
+            again.append({"repeated": name, "in": ""})
+        elif what == "opened":
+            is_open.add(name)
+    for incident in incidents:
+        first, last = (*incident.news, len(news))[:2]
+        opened = Counter(
+            name for number, name, what in told if what == "opened" and first <= number < last
+        )
+        again += [{"repeated": n, "in": incident.name} for n, times in opened.items() if times > 1]
+    return again
 
 
 def _verified(ctx: Any) -> int:
@@ -529,6 +661,10 @@ def _processes_left(walk: Walk) -> int:
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--days", type=int, default=30, help="simulated days (default 30)")
+    parser.add_argument(
+        "--make-hours", type=float, default=24.0, help="of them by make (default 24)"
+    )
+    parser.add_argument("--hours", type=float, default=3.0, help="of real time (default 3)")
 
 
 if __name__ == "__main__":

@@ -238,11 +238,16 @@ def _jobs(ctx: RunContext) -> dict[str, JobSettings]:
 # -- the judge -------------------------------------------------------------------------
 
 
-def _judge(ctx: RunContext, world: World, start: datetime) -> tuple[int, list[dict[str, Any]], int]:
-    """Return how many slots should be there, what is wrong, and how many rows were looked at."""
+def _judge(
+    ctx: RunContext, world: World, start: datetime, asked: set[str] | None = None
+) -> tuple[int, list[dict[str, Any]], int]:
+    """Return how many slots should be there, what is wrong, and how many rows were looked at.
+
+    ``asked`` are the sources that may have given a row, by default those of ingestion.
+    """
     published = rows = 0
     problems: list[dict[str, Any]] = []
-    asked = {
+    asked = asked or {
         name
         for job in _jobs(ctx).values()
         for name in sources.select(ctx.settings, str(job.parameters["sources"]))
