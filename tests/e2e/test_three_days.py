@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -17,6 +19,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from factory_lib import settings as factory_settings
+from factory_lib.monitoring import growth
+from factory_lib.monitoring.sizes import size_mb
+from factory_lib.runs import records
 from tests.e2e.demo_run import Demo, factory
 
 pytestmark = pytest.mark.timeout(1200)
@@ -45,6 +51,21 @@ VERIFICATION = (
     "Forecast against actual by lead"  # the caption of the table on the page of the predictions
 )
 NEVER_IDLE = {"weekly_cleanup"}
+# of a day with incidents, as `python -m benchmarks.month --quick` counts them
+RUNS_A_DAY = {
+    "ree_price_ingestion": 12,
+    "hybrid_weather_ingestion": 81,
+    "gap_analysis": 12,
+    "auto_backfill_check": 12,
+    "daily_backfill": 1,
+    "feature_engineering": 18,
+    "ml_training": 17,
+    "ml_predictions": 17,
+    "production_optimization": 5,
+    "health_check": 24,
+    "weekly_cleanup": 1 / 7,
+}
+ROWS_A_DAY = 8_000  # of the store
 
 
 @dataclass(frozen=True)
@@ -143,3 +164,20 @@ def test_health_follows_the_state_of_every_job(lived: Lived) -> None:
     assert shown.returncode == int(health["status"] != "ok")
     assert {job["status"] for job in health["jobs"]} <= {"ok", "warn", "never"}
     assert health["metrics"]["jobs_failing"] == 0
+
+
+def test_a_year_is_no_larger_than_health_allows(lived: Lived) -> None:
+    settings = factory_settings.load("demo", env={"FACTORY_HOME": str(lived.home)})
+    kept = settings.retention
+    mb: dict[str, float] = {}
+    for folder in records.folders(settings.paths.runs):
+        job = records.job_of(folder)
+        mb[job] = max(mb.get(job, 0.0), size_mb(folder))
+    whole = sum(mb[job] * times for job, times in RUNS_A_DAY.items()) * kept.reports_days
+    thinned = sum(mb.values()) * (kept.runs_days - kept.reports_days)
+    with closing(sqlite3.connect(f"file:{settings.paths.store}?mode=ro", uri=True)) as store:
+        tables = (store.execute(f"SELECT count(*) FROM {name}") for name in ("value", "forecast"))
+        rows = sum(table.fetchone()[0] for table in tables)
+    of_a_row = settings.paths.store.stat().st_size / 1e6 / rows
+    databases = growth.measure(settings).databases + of_a_row * ROWS_A_DAY * 365
+    assert (whole + thinned + databases * (1 + kept.backups)) / 1000 <= settings.alerts.year_gb

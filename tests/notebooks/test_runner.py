@@ -491,3 +491,20 @@ def test_what_a_cell_prints_without_end_is_cut_and_said(
     assert record.status == "ok"
     assert "more characters were cut" in (folder / "report.html").read_text(encoding="utf-8")
     assert all(file.stat().st_size < 400_000 for file in folder.iterdir())
+
+
+def test_a_chart_is_kept_as_a_drawing_and_a_figure_of_ones_own_as_a_picture(
+    checkout: Settings, make_notebook: MakeNotebook
+) -> None:
+    make_notebook(
+        "drawn",
+        "import matplotlib.pyplot as plt\nfrom factory_lib.views import drawing",
+        "own, _ = plt.subplots()\nown",
+        "with drawing.chart('Price', 2) as (drawn, axes):\n    axes[0].plot([1, 2])\ndrawn",
+    )
+    folder, record = run(checkout, "drawn")
+    assert record.status == "ok"
+    executed = nbformat.read(folder / "notebook.ipynb", as_version=4)
+    own, chart = (cell.outputs[0].data for cell in executed.cells[-2:])
+    assert set(chart) == {"text/html", "text/plain"}
+    assert set(own) == {"image/png", "text/plain"}
