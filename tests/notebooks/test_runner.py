@@ -123,12 +123,11 @@ def test_a_failing_cell_is_shown_where_it_failed(
     assert "never" not in page
 
 
-@pytest.mark.parametrize("status", ["ok", "fail"])
 @pytest.mark.parametrize(
-    ("as_of", "replay"),
+    ("status", "as_of", "replay"),
     [
-        pytest.param(NOW, True, id="asked for"),
-        pytest.param(NOW - timedelta(days=2), False, id="long ago"),
+        pytest.param("ok", NOW, True, id="asked for"),
+        pytest.param("fail", NOW - timedelta(days=2), False, id="long ago"),
     ],
 )
 def test_a_replay_is_counted_and_says_nothing_of_the_present(
@@ -386,29 +385,24 @@ def test_a_parameter_of_the_settings_that_the_notebook_lacks_fails_the_run(
     assert "no parameter anser" in str(record.error)
 
 
-@pytest.mark.parametrize(
-    ("declared", "typed", "value"),
-    [
-        pytest.param("since = ''", "20251101", "20251101", id="digits that are text"),
-        pytest.param("days = 1", "3", 3, id="number"),
-        pytest.param("days: int = None", "none", None, id="none"),
-        pytest.param("share = 0.5", "1", 1.0, id="whole where a fraction is meant"),
-        pytest.param("force = False", "yes", True, id="truth"),
-    ],
-)
 def test_a_parameter_is_read_as_its_notebook_declares_it(
-    checkout: Settings,
-    make_notebook: MakeNotebook,
-    caplog: pytest.LogCaptureFixture,
-    declared: str,
-    typed: str,
-    value: object,
+    checkout: Settings, make_notebook: MakeNotebook, caplog: pytest.LogCaptureFixture
 ) -> None:
+    cases: list[tuple[str, str, object]] = [
+        ("since = ''", "20251101", "20251101"),  # digits that are text
+        ("days = 1", "3", 3),
+        ("most: int = None", "none", None),
+        ("share = 0.5", "1", 1.0),  # whole where a fraction is meant
+        ("force = False", "yes", True),
+    ]
+    declared = "\n".join(case[0] for case in cases)
     make_notebook("typed", "1", parameters=f"profile = ''\nas_of = ''\n{declared}")
-    name = re.split(r"\W", declared, maxsplit=1)[0]
-    _, record = run(checkout, "typed", **{name: typed})
-    assert record.parameters[name] == value
-    assert type(record.parameters[name]) is type(value)
+    names = [re.split(r"\W", case[0], maxsplit=1)[0] for case in cases]
+    given = {name: case[1] for name, case in zip(names, cases, strict=True)}
+    _, record = run(checkout, "typed", **given)
+    read = [record.parameters[name] for name in names]
+    assert read == [case[2] for case in cases]
+    assert [type(value) for value in read] == [type(case[2]) for case in cases]
     assert not [line for line in caplog.records if line.name == "papermill"]
 
 

@@ -26,7 +26,7 @@ def seeds(chunk: int, cases: int) -> range:
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_every_hard_limit_is_kept_and_every_euro_is_right(chunk, world, checked):
     made = 0
-    for seed in seeds(chunk, 36):
+    for seed in seeds(chunk, 24):
         plan = solve(world(seed), gap=0.02, time_limit_s=4)
         assert checked(plan) == pytest.approx(plan.costs.objective, abs=1e-4, rel=1e-6), (
             f"seed {seed}"
@@ -38,7 +38,7 @@ def test_every_hard_limit_is_kept_and_every_euro_is_right(chunk, world, checked)
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_no_plan_is_cheaper_than_the_gap_allows(chunk, world, checked, least):
-    for seed in seeds(chunk, 18):
+    for seed in seeds(chunk, 12):
         request = world(1000 + seed, linear=True)
         plan = solve(request, gap=0.005, time_limit_s=20)
         best = least(request)
@@ -53,7 +53,7 @@ def test_no_plan_is_cheaper_than_the_gap_allows(chunk, world, checked, least):
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_planning_again_keeps_facts_numbers_and_frozen_starts(chunk, world, checked):
-    for seed in seeds(chunk, 18):
+    for seed in seeds(chunk, 12):
         request = world(2000 + seed)
         first = solve(request, gap=0.02, time_limit_s=4)
         if not batches(first):
@@ -85,7 +85,7 @@ def test_planning_again_keeps_facts_numbers_and_frozen_starts(chunk, world, chec
 
 def test_no_schedule_is_cheaper_by_the_exact_excess_rule(tiny, checked, enumerated):
     overlaps = 0
-    for seed in range(3000, 3000 + int(10 * STRESS)):
+    for seed in range(3000, 3000 + int(6 * STRESS)):
         request = tiny(seed)
         plan = solve(request, gap=0.001, time_limit_s=20)
         if len(batches(plan)) > 2:
