@@ -19,6 +19,7 @@ from factory_lib.store import backend as backend_module
 from factory_lib.store import merge
 from factory_lib.store.base import VERDICT_COLUMNS, VIEW_COLUMNS, Store, WriteResult
 from factory_lib.store.copying import copy
+from tests.contract.conftest import INFLUX
 
 Open = Callable[..., Store]
 RETRIEVED = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -721,18 +722,26 @@ class TestInventory:
         assert len(sums) == 4
 
 
-@pytest.fixture(params=["there", "back"])
-def both(open_store: Open, backend: str, request: pytest.FixtureRequest) -> tuple[Store, Store]:
-    """Return a filled SQLite store and an empty one of the backend, or the other way round."""
-    names = ["sqlite", backend] if request.param == "there" else [backend, "sqlite"]
-    source, target = (
-        open_store(name, role) for name, role in zip(names, ("source", "target"), strict=True)
-    )
-    return filled(source), target
+WAYS = [
+    ("sqlite", "sqlite"),
+    ("sqlite", INFLUX),
+    (INFLUX, "sqlite"),
+    ("sqlite", "postgres"),
+    ("postgres", "sqlite"),
+]
+
+
+@pytest.fixture(params=WAYS, ids="-to-".join)
+def both(open_store: Open, request: pytest.FixtureRequest) -> tuple[Store, Store]:
+    """Return a filled store and an empty one; one of both is SQLite."""
+    source, target = request.param
+    return filled(open_store(source, "source")), open_store(target, "target")
 
 
 class TestCopy:
-    def test_moves_everything(self, both: tuple[Store, Store]) -> None:
+    def test_moves_everything_and_what_the_target_has_beside_it_stays(
+        self, both: tuple[Store, Store]
+    ) -> None:
         source, target = both
         report = copy(source, target)
         pd.testing.assert_frame_equal(target.inventory(), source.inventory())
@@ -745,6 +754,9 @@ class TestCopy:
                 store.read(names, **window).sort_values(order, ignore_index=True) for store in both
             ]
             pd.testing.assert_frame_equal(*views)
+        target.write(spot([77.0]), run_id="since")
+        assert copy(source, target)["copied"].sum() == 0
+        assert target.inventory()["rows"].sum() == 407
 
     def test_goes_on_where_it_was_interrupted_and_then_has_nothing_to_do(
         self, both: tuple[Store, Store]
@@ -762,13 +774,6 @@ class TestCopy:
         target.write(spot([77.0]), run_id="z")
         with pytest.raises(StoreError, match="values of their own for spot_eur_mwh at ES"):
             copy(source, target)
-
-    def test_what_the_target_has_beside_it_stays(self, both: tuple[Store, Store]) -> None:
-        source, target = both
-        copy(source, target)
-        target.write(spot([77.0]), run_id="since")
-        assert copy(source, target)["copied"].sum() == 0
-        assert target.inventory()["rows"].sum() == 407
 
     def test_what_comes_in_meanwhile_is_no_failure(
         self, both: tuple[Store, Store], monkeypatch: pytest.MonkeyPatch
