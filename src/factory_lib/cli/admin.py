@@ -29,7 +29,7 @@ from factory_lib.cli.common import (
 from factory_lib.clock import SystemClock
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput
-from factory_lib.models.tracking import VIEW
+from factory_lib.models.tracking import VIEW, experiment_pages
 from factory_lib.monitoring import alerts, diagnostics, health
 from factory_lib.settings import Settings
 from factory_lib.settings.records import BackendName
@@ -333,8 +333,10 @@ def mlflow_pages(profile: str | None, port: int, as_json: bool) -> int:
     if settings.tracking_uri.startswith("http"):
         write(f"The pages are at {settings.secrets.mask(settings.tracking_uri)}.")
         return 0
-    page = f"http://127.0.0.1:{port}/#/experiments?{VIEW}"
-    write(f"Trainings, plans and backtests: {page} (Ctrl-C ends the server).")
+    pages = f"http://127.0.0.1:{port}"
+    write(f"Ctrl-C ends the server of {pages}/#/experiments?{VIEW}")
+    for kind, page in experiment_pages(settings, pages).items():
+        write(f"{kind}: {page}")
     paths = settings.paths
     program = str(Path(sys.executable).with_name("mlflow"))
     address = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]

@@ -103,6 +103,26 @@ def pages_url(settings: Settings, path: str = "experiments") -> str:
     return f"{uri if uri.startswith('http') else PAGES}/#/{path}?{VIEW}"
 
 
+def experiment_pages(settings: Settings, pages: str) -> dict[str, str]:
+    """Return the page of each kind of runs that are in the profile's own database."""
+    names = {experiment_name(settings, kind): kind for kind in RUN_KINDS}
+    try:
+        with _opened(settings) as database:
+            rows = database.execute("SELECT name, experiment_id FROM experiments").fetchall()
+    except sqlite3.Error:
+        return {}
+    numbers = {names[name]: number for name, number in rows if name in names}
+    return {kind: f"{pages}/#/experiments/{n}/runs?{VIEW}" for kind, n in numbers.items()}
+
+
+@contextmanager
+def _opened(settings: Settings) -> Iterator[sqlite3.Connection]:
+    """Open the profile's own database to read, without MLflow."""
+    uri = f"{settings.paths.mlflow_db.resolve().as_uri()}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True)) as database:
+        yield database
+
+
 def is_initialised(settings: Settings) -> bool:
     """Return whether there is a registry to read; that a server answers is not asked."""
     return is_shared(settings) or bool(_recorded_place(settings))
@@ -259,7 +279,7 @@ def champion_folders(settings: Settings, run_id: str) -> list[Path]:
         raise ModelMissing("There is no registry yet.")
     file = settings.paths.mlflow_db
     try:
-        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as database:
+        with _opened(settings) as database:
             if not database.execute(_RUN, (run_id,)).fetchall():
                 raise ModelMissing(f"The registry has no run {run_id}.")
             rows = database.execute(_CHAMPION_PLACES).fetchall()

@@ -208,6 +208,7 @@ def test_the_commit_of_the_checkout_is_noted_and_that_of_a_folder_around_it_is_n
 def test_each_kind_of_run_has_its_experiment_and_what_earlier_code_left_serves_on(
     ctx: RunContext,
 ) -> None:
+    assert tracking.experiment_pages(ctx.settings, "http://x") == {}
     logged = train(ctx)
     registry.assign(ctx, MODEL, logged.versions[MODEL], registry.CHAMPION, "better")
     with registry.client_for(ctx, "look") as client:  # which had one experiment for all
@@ -222,6 +223,10 @@ def test_each_kind_of_run_has_its_experiment_and_what_earlier_code_left_serves_o
         made = {each.name: each.experiment_id for each in client.search_experiments()}
     assert set(made) == {"Default", "factory", *(f"factory-{kind}" for kind in tracking.RUN_KINDS)}
     assert made["factory"] == first
+    pages = tracking.experiment_pages(ctx.settings, "http://x")
+    number = made["factory-plans"]
+    assert pages["plans"] == f"http://x/#/experiments/{number}/runs?workflowType=machine_learning"
+    assert set(pages) == set(tracking.RUN_KINDS)
     assert registry.load_version(ctx, MODEL).run_id == logged.run_id
     assert registry.has_run(ctx, logged.run_id)
     assert len(registry.logged_runs(ctx)) == 4, "earlier ones are compared with later ones"
