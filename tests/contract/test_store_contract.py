@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -789,6 +790,17 @@ class TestCopy:
         monkeypatch.setattr(source.backend, "load", written_to)
         copy(source, target)
         pd.testing.assert_frame_equal(target.inventory(), source.inventory())
+
+    def test_a_country_of_stations_takes_few_queries(
+        self, both: tuple[Store, Store], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        source, target = both
+        places = [f"{number}X" for number in range(60)]
+        source.write(concat([rows([20.0], place=place) for place in places]), run_id="a")
+        counted = Mock(wraps=target.backend.load)
+        monkeypatch.setattr(target.backend, "load", counted)
+        assert copy(source, target)["copied"].sum() == 406 + len(places)
+        assert counted.call_count < 20
 
     def test_refuses_another_world(self, open_store: Open, backend: str) -> None:
         with pytest.raises(OriginMismatch):

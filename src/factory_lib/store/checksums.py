@@ -3,7 +3,7 @@
 Equal checksums mean equal content, in any order and backend.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ INVENTORY_COLUMNS = (
     "checksum",
 )
 _IDENTITY = list(INVENTORY_COLUMNS[1:5])
+PLACES = 25  # at a time: decades of hours of so many fit into memory
 ALL_TIME = (-(1 << 35), 1 << 35)  # about 880 and 3058: every slot there can be
 
 
@@ -42,18 +43,35 @@ def inventory(backend: Backend, catalogue: Catalogue) -> pd.DataFrame:
 
 
 def _tables(backend: Backend, catalogue: Catalogue) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield everything stored, with its measurement: one series and place at a time."""
-    targets = {(c.kind == FORECAST, c.series, c.place) for c in backend.channels()}
-    for is_forecast, series, place in sorted(targets):
-        window = Window((series,), *ALL_TIME, (place,))
-        rows = backend.load_forecasts(window) if is_forecast else backend.load(window)
-        table = pd.DataFrame(rows.column).drop(columns="channel")
-        dimensions = {name: rows.dimension(name) for name in Channel._fields}
-        measurement = "forecasts" if is_forecast else str(catalogue[series].measurement)
-        yield measurement, table.assign(**dimensions)
+    """Yield everything stored, with its measurement: one series at some places at a time."""
+    targets: dict[tuple[bool, str], set[str]] = {}
+    for channel in backend.channels():
+        key = (channel.kind == FORECAST, channel.series)
+        targets.setdefault(key, set()).add(channel.place)
+    for (is_forecast, series), places in sorted(targets.items()):
+        for part in in_batches(places):
+            yield _table(backend, catalogue, Window((series,), *ALL_TIME, part), is_forecast)
     verdicts = backend.load_verdicts()
     times = {name: from_index(verdicts[name]) for name in ("start", "at")}
     yield "verdicts", verdicts.assign(kind="verdict", **times)
+
+
+def _table(
+    backend: Backend, catalogue: Catalogue, window: Window, is_forecast: bool
+) -> tuple[str, pd.DataFrame]:
+    """Return the rows of a window, with their measurement."""
+    rows = backend.load_forecasts(window) if is_forecast else backend.load(window)
+    table = pd.DataFrame(rows.column).drop(columns="channel")
+    dimensions = {name: rows.dimension(name) for name in Channel._fields}
+    measurement = "forecasts" if is_forecast else str(catalogue[window.series[0]].measurement)
+    return measurement, table.assign(**dimensions)
+
+
+def in_batches(places: Iterable[str]) -> Iterator[tuple[str, ...]]:
+    """Yield ordered places, some at a time: a query for each of a country's takes too long."""
+    ordered = sorted(places)
+    for first in range(0, len(ordered), PLACES):
+        yield tuple(ordered[first : first + PLACES])
 
 
 def checksum(frame: pd.DataFrame) -> str:

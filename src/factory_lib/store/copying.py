@@ -6,6 +6,7 @@ counts and checksums.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,9 +16,9 @@ from factory_lib.clock import DAY_S, epoch
 from factory_lib.errors import BadInput, OriginMismatch, StoreError, WriteNotConfirmed
 from factory_lib.files import replacing
 from factory_lib.store import merge
-from factory_lib.store.backend import Window
+from factory_lib.store.backend import Rows, Window
 from factory_lib.store.base import COMPARED, Store
-from factory_lib.store.checksums import INVENTORY_COLUMNS
+from factory_lib.store.checksums import INVENTORY_COLUMNS, in_batches
 from factory_lib.store.sqlite import SqliteBackend
 
 CHUNK_S = 366 * DAY_S
@@ -51,33 +52,38 @@ def copy(source: Store, target: Store) -> pd.DataFrame:
     content = source.inventory()
     before = target.inventory()
     different = content[content["checksum"] != _matching(content, before)["checksum"]]
-    extents = (
-        different.groupby(["measurement", "series", "place"])
-        .agg({"first": "min", "last": "max"})
-        .reset_index()
-    )
-    for measurement, series, place, *extent in extents.itertuples(index=False, name=None):
-        first, last = map(epoch, extent)
-        for start in range(first, last + 1, CHUNK_S):
-            window = Window((series,), start, start + CHUNK_S, (place,))
-            if measurement == "forecasts":
-                if len(rows := source.backend.load_forecasts(window)):
-                    target.append_forecasts(rows)
-            elif measurement != "verdicts":
-                _copy_values(source, target, window, measurement)
+    for (measurement, series), lines in different.groupby(["measurement", "series"]):
+        for places in in_batches(set(lines["place"])):
+            mine = lines[lines["place"].isin(places)]
+            window = Window((str(series),), 0, 0, places)
+            _copy_series(source, target, str(measurement), window, mine)
     target.write_verdicts(source.read_verdicts(open_only=False).iloc[::-1])
     return _confirmed(content, before, target.inventory())
 
 
-def _copy_values(source: Store, target: Store, window: Window, measurement: str) -> None:
-    rows = source.backend.load(window)
+def _copy_series(
+    source: Store, target: Store, measurement: str, window: Window, lines: pd.DataFrame
+) -> None:
+    """Copy one series at the places of ``window``, by the year, whatever its time."""
+    first, last = (epoch(at) for at in (lines["first"].min(), lines["last"].max()))
+    for start in range(first, last + 1, CHUNK_S):
+        part = replace(window, start=start, end=start + CHUNK_S)
+        if measurement == "forecasts":
+            if len(rows := source.backend.load_forecasts(part)):
+                target.append_forecasts(rows)
+        elif measurement != "verdicts" and len(rows := source.backend.load(part)):
+            _copy_values(rows, target, part, measurement)
+
+
+def _copy_values(rows: Rows, target: Store, window: Window, measurement: str) -> None:
     with target.backend.writing(measurement):
         stored = target.backend.load(window, COMPARED)
         missing = rows.take(merge.absent(rows, stored))
-        if not merge.absent(missing, stored, ("rev",)).all():
+        other = missing.take(~merge.absent(missing, stored, ("rev",)))
+        if len(other):
             raise StoreError(
                 f"Both stores have values of their own for {window.series[0]} at "
-                f"{window.places[0]}.",
+                f"{other.dimension('place')[0]}.",
                 next_step="Copy into an empty store.",
             )
         if len(missing):
