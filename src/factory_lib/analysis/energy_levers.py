@@ -90,7 +90,7 @@ def summarise(table: pd.DataFrame, weeks: list[date]) -> JobResult:
     return JobResult(
         status="ok",
         summary=f"“{best.name}” would save most: {best['saved_eur']:,.0f} of "
-        f"{today['bill_eur']:,.0f} EUR a year, judged by {len(weeks)} weeks from "
+        f"{today['bill_eur']:,.0f} EUR a year; judged by {len(weeks)} weeks from "
         f"{weeks[0]} to {weeks[-1]}.",
         metrics={
             "weeks": len(weeks),

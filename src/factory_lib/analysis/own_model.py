@@ -139,8 +139,9 @@ def _rows(
 def _sentence(board: list[dict[str, Any]], days: int) -> str:
     recipe, own = board
     return (
-        f"Day ahead, {days} days: your model is {own['mae']:.2f} EUR/MWh off, the best naive "
-        f"forecast {own['best_naive_mae']:.2f}, the champion's recipe {recipe['mae']:.2f}."
+        f"Day ahead your model is {own['mae']:.2f} EUR/MWh off, the best naive forecast "
+        f"{own['best_naive_mae']:.2f}, the champion's recipe {recipe['mae']:.2f}; "
+        f"{days} days were tested."
     )
 
 
