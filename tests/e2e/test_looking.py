@@ -1,26 +1,15 @@
 """Looking never acts: what only reads or shows leaves every file of a home as it was."""
 
-import hashlib
 import sys
 from pathlib import Path
 
 import pytest
 
 from factory_lib import lab
-from tests.e2e.demo_run import Demo, start
+from tests.e2e.demo_run import Demo, start, tree
 from tests.support import looking
 
 pytestmark = pytest.mark.timeout(1200)  # whoever comes first waits for the demo
-
-
-def tree(folder: Path) -> dict[str, str]:
-    """Return each file and folder below a folder, files with their checksum."""
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        if path.is_file()
-        else "folder"
-        for path in folder.rglob("*")
-    }
 
 
 def look(home: Path, profile: str) -> dict[str, str]:

@@ -38,7 +38,7 @@ READERS = {
 }
 # These act, and are not called: whoever adds a function decides on which side it is.
 JOBS = {"ingest", "backfill", "train", "register", "predict", "plan", "maintain", "export"}
-COMMANDS = (*SHOWING, ("models", "list"), ("plan", "--what-if", "operators=-1"))
+COMMANDS = (*SHOWING, ("models", "list"))
 
 
 def look(profile: str) -> None:
