@@ -179,7 +179,7 @@ def _settings(folder: Path, url: str) -> Settings:
     """Return the committed settings in a simulated profile of their own, with the real limits."""
     text = (factory_settings.ROOT / "config" / "factory.toml").read_text(encoding="utf-8")
     config = folder / "factory.toml"
-    config.write_text(f'{text}\n[profiles.soak]\nworld = "simulated"\n', encoding="utf-8")
+    config.write_text(f'{text}\n[profiles.soak]\norigin = "simulated"\n', encoding="utf-8")
     environment = {
         "FACTORY_HOME": str(folder),
         "FACTORY_CONFIG": str(config),
