@@ -9,6 +9,8 @@ scheduled tick with nothing to do must not pay for numpy.
 
 import time as _time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -134,18 +136,23 @@ def from_epoch(seconds: int) -> datetime:
 
 
 def market_day(instant: datetime) -> date:
-    """Return the local calendar day that ``instant`` falls in."""
-    return require_utc(instant).astimezone(MADRID).date()
+    """Return the market's calendar day that ``instant`` falls in."""
+    return local_day(instant, MADRID)
 
 
-def local_instant(day: date, at: time) -> datetime:
+def local_day(instant: datetime, zone: ZoneInfo) -> date:
+    """Return a zone's calendar day that ``instant`` falls in."""
+    return require_utc(instant).astimezone(zone).date()
+
+
+def local_instant(day: date, at: time, zone: ZoneInfo = MADRID) -> datetime:
     """Return the UTC instant of a local wall time; the first one where it happens twice."""
-    return datetime.combine(day, at, MADRID).astimezone(UTC)
+    return datetime.combine(day, at, zone).astimezone(UTC)
 
 
-def day_start(day: date) -> datetime:
+def day_start(day: date, zone: ZoneInfo = MADRID) -> datetime:
     """Return the UTC instant of local midnight that begins ``day``."""
-    return local_instant(day, time())
+    return local_instant(day, time(), zone)
 
 
 def day_bounds(day: date) -> tuple[datetime, datetime]:
@@ -161,7 +168,39 @@ def slots_in_day(day: date, resolution_s: int) -> int:
 
 def market_days(start: datetime, end: datetime) -> Iterator[date]:
     """Yield every market day that the half-open window touches."""
-    day = market_day(start)
-    while day_start(day) < require_utc(end):
+    return days_between(start, end, MADRID)
+
+
+def days_between(start: datetime, end: datetime, zone: ZoneInfo) -> Iterator[date]:
+    """Yield every day of a zone that the half-open window touches."""
+    day = local_day(start, zone)
+    while day_start(day, zone) < require_utc(end):
         yield day
         day += timedelta(days=1)
+
+
+# -- what people read --------------------------------------------------------------------
+
+_displayed: ContextVar[ZoneInfo] = ContextVar("displayed", default=MADRID)
+
+
+def display_zone() -> ZoneInfo:
+    """Return the zone in which times are shown: that of the plant that is worked with."""
+    return _displayed.get()
+
+
+def display_midnight(now: datetime, days: int = 0) -> datetime:
+    """Return the UTC instant that begins the local day of ``now``, or one ``days`` later."""
+    zone = display_zone()
+    return day_start(local_day(now, zone) + timedelta(days=days), zone)
+
+
+@contextmanager
+def displayed_in(zone: ZoneInfo) -> Iterator[None]:
+    """Show times in a zone; nothing is computed by it."""
+    before = _displayed.get()
+    _displayed.set(zone)
+    try:
+        yield
+    finally:
+        _displayed.set(before)  # no reset: a notebook's context ends in another thread of it

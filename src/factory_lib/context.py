@@ -11,7 +11,15 @@ from uuid import uuid4
 
 from factory_lib import settings as factory_settings
 from factory_lib.catalogue import Catalogue
-from factory_lib.clock import AS_OF_ENV, REPLAY_AFTER, Clock, SystemClock, parse_instant, save_clock
+from factory_lib.clock import (
+    AS_OF_ENV,
+    REPLAY_AFTER,
+    Clock,
+    SystemClock,
+    displayed_in,
+    parse_instant,
+    save_clock,
+)
 from factory_lib.settings import Settings
 from factory_lib.state import State, calls, marks, open_state
 from factory_lib.store import open_store
@@ -108,8 +116,7 @@ def open_context(
     Parameters
     ----------
     as_of : str or datetime, optional
-        One that is neither now nor what a scheduled run gave its kernel makes it a
-        replay.
+        A replay, unless it is now or what a scheduled run gave its kernel.
     read_only : bool
         Leave the state as it is, and record no call.
     lazy : bool
@@ -124,6 +131,7 @@ def open_context(
     own_clock = clock or SystemClock(settings.clock_offset_s)
     instant = parse_instant(as_of) if isinstance(as_of, str) else as_of
     with (
+        displayed_in(settings.plant.zone),
         open_state(settings, read_only=read_only, lazy=lazy) as state,
         closing(open_store(settings, lazy=state.read_only)) as store,
     ):

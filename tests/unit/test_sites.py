@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from msgspec import structs
@@ -13,19 +14,22 @@ from factory_lib import settings as factory_settings
 from factory_lib.admin import backup, cron
 from factory_lib.admin.maintenance import maintain
 from factory_lib.catalogue import SITE
+from factory_lib.clock import MADRID, display_zone
 from factory_lib.context import RunContext, open_context
 from factory_lib.importers import import_path
 from factory_lib.models.prediction import predict
 from factory_lib.models.tracking import registered_name
 from factory_lib.monitoring import growth
 from factory_lib.pipeline.gaps import analyse
-from factory_lib.planning import documents, inputs
+from factory_lib.planner.request import weekly_orders
+from factory_lib.planning import daily, documents, inputs, overrides
 from factory_lib.runs import due
 from factory_lib.service.app import make_app
 from factory_lib.service.reading import Reading
 from factory_lib.settings import Settings
 from factory_lib.state import open_state
 from factory_lib.state.marks import STORED, get_marks, set_mark
+from factory_lib.views.words import Words
 from factory_sim.clock import SimulatedClock
 from tests.support.asgi import Client
 from tests.support.sites import with_sites
@@ -168,3 +172,29 @@ def test_each_site_has_pages_and_its_links_stay_there(first: Settings) -> None:
         assert "<b>Linares</b>" in client.get("/data").text
     finally:
         client.close()
+
+
+def test_times_of_a_site_are_those_of_its_own_zone(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = '[sites.island.plant]\ntime_zone = "Atlantic/Canary"'
+    for name, value in with_sites(home, tables).items():
+        monkeypatch.setenv(name, value)
+    main = factory_settings.load("live")
+    first = next(iter(weekly_orders(main.plant, NOON.date(), NOON.date()))).due
+    island = main.for_site("island")
+    for at in (
+        datetime(2026, 3, 29, 0, 30, tzinfo=UTC),
+        datetime(2026, 10, 25, 23, 30, tzinfo=UTC),
+    ):
+        with open_context(settings=island, as_of=at, clock=SimulatedClock(at)) as ctx:
+            local = at.astimezone(ZoneInfo("Atlantic/Canary"))
+            assert overrides.local_time(at) == f"{local:%a %-d %b %H:%M}"
+            assert Words("en").clock(at) == f"{local:%H:%M}"
+            begin, end = daily.view(ctx, local.date() + timedelta(days=1), 1)
+            assert end.astimezone(local.tzinfo).time() == time()
+            assert begin.astimezone(local.tzinfo).time() == island.plant.lead_in
+        assert Words("en").clock(at) == f"{at.astimezone(MADRID):%H:%M}"
+    due = next(iter(weekly_orders(island.plant, NOON.date(), NOON.date()))).due
+    assert due - first == timedelta(hours=1)
+    assert Reading("live", "island").get("zone", lambda _: display_zone()) == island.plant.zone

@@ -150,7 +150,7 @@ def _store_overrides(
     from factory_lib.planning import daily, documents, overrides
 
     folder = documents.plans_folder(ctx)
-    first = daily.day_of(day, ctx.as_of)
+    first = daily.day_of(day, ctx.as_of, ctx.settings.plant.zone)
     plant = ctx.settings.plant
     items = [overrides.parse(text, plant, first, ctx.as_of, *by_and_reason) for text in texts]
     if clear:

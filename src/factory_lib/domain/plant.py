@@ -1,11 +1,12 @@
 """The plant on a grid of slots: room air, people present, loads that always run.
 
 All functions take a UTC index named ``start`` and return arrays or frames of its
-length; local time is Europe/Madrid.
+length; local time is the plant's.
 """
 
 from datetime import date, time, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
+from zoneinfo import ZoneInfo
 
 import holidays
 import numpy as np
@@ -93,51 +94,57 @@ def shifts_on(plant: Plant, day: date) -> tuple[Shift, ...]:
     return tuple(sorted((s for s in plant.shifts if weekday in s.days), key=lambda s: s.begin))
 
 
-def local_days(index: pd.DatetimeIndex) -> list[date]:
+def local_days(index: pd.DatetimeIndex, zone: ZoneInfo = MADRID) -> list[date]:
     """Return the local days that the index touches, in order."""
-    first = index[0].tz_convert(MADRID).date()
-    last = index[-1].tz_convert(MADRID).date()
+    first = index[0].tz_convert(zone).date()
+    last = index[-1].tz_convert(zone).date()
     return [first + timedelta(days=n) for n in range((last - first).days + 1)]
 
 
 def operators(plant: Plant, index: pd.DatetimeIndex, slot_s: int) -> Ints:
     """Return how many operators are present during the whole of each slot."""
     present = np.zeros(len(index), dtype=np.int64)
-    for day in _days_reaching(index):
+    inside = partial(_inside, index, plant.zone)
+    for day in _days_reaching(index, plant.zone):
         for shift in shifts_on(plant, day):
-            present += shift.operators * _inside(index, day, shift.begin, shift.end, slot_s)
+            present += shift.operators * inside(day, shift.begin, shift.end, slot_s)
     return present
 
 
 def auxiliary_kw(plant: Plant, index: pd.DatetimeIndex) -> Floats:
     """Return the power of the loads that run whatever is produced, at the start of each slot."""
     total = np.zeros(len(index))
-    for day in _days_reaching(index):
+    inside = partial(_inside, index, plant.zone)
+    for day in _days_reaching(index, plant.zone):
         for load in plant.auxiliaries:
-            total += load.power_kw * _inside(index, day, load.begin, load.end, 1)
+            total += load.power_kw * inside(day, load.begin, load.end, 1)
     return total
 
 
-def day_ends(index: pd.DatetimeIndex, slot_s: int) -> tuple[list[date], Ints]:
+def day_ends(
+    index: pd.DatetimeIndex, slot_s: int, zone: ZoneInfo = MADRID
+) -> tuple[list[date], Ints]:
     """Return the local days of the index and, for each, the slots that start before its end."""
-    days = local_days(index)
-    ends = [day_start(day + timedelta(days=1)).timestamp() for day in days]
+    days = local_days(index, zone)
+    ends = [day_start(day + timedelta(days=1), zone).timestamp() for day in days]
     slots = (np.array(ends) - index[0].timestamp()) // slot_s
     return days, np.minimum(slots, len(index)).astype(np.int64)
 
 
-def _days_reaching(index: pd.DatetimeIndex) -> list[date]:
+def _days_reaching(index: pd.DatetimeIndex, zone: ZoneInfo) -> list[date]:
     """Return the local days of the index, and the one before: intervals run past midnight."""
-    days = local_days(index)
+    days = local_days(index, zone)
     return [days[0] - timedelta(days=1), *days]
 
 
-def _inside(index: pd.DatetimeIndex, day: date, begin: time, end: time, least_s: int) -> Bools:
+def _inside(
+    index: pd.DatetimeIndex, zone: ZoneInfo, day: date, begin: time, end: time, least_s: int
+) -> Bools:
     """Return where ``least_s`` from the start of each slot lie in a local wall interval.
 
     An ``end`` not after ``begin`` lies on the next day.
     """
     last = day if end > begin else day + timedelta(days=1)
     starts = index.as_unit("s").asi8
-    first = starts >= local_instant(day, begin).timestamp()
-    return np.asarray(first & (starts + least_s <= local_instant(last, end).timestamp()))
+    first = starts >= local_instant(day, begin, zone).timestamp()
+    return np.asarray(first & (starts + least_s <= local_instant(last, end, zone).timestamp()))

@@ -17,6 +17,7 @@ from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 import holidays
 import numpy as np
@@ -121,9 +122,9 @@ def labels(numbers: Ints) -> "pd.Categorical[str]":
     return pd.Categorical.from_codes(numbers - 1, categories=pd.Index(PERIODS), ordered=True)
 
 
-def local_dates(index: pd.DatetimeIndex) -> LocalDays:
+def local_dates(index: pd.DatetimeIndex, zone: ZoneInfo = MADRID) -> LocalDays:
     """Return the local day of each slot."""
-    return index.tz_convert(MADRID).tz_localize(None).to_numpy("datetime64[D]")
+    return index.tz_convert(zone).tz_localize(None).to_numpy("datetime64[D]")
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +140,11 @@ class Tariff:
     by_term: Mapping[str, pd.DataFrame]
     year: int | None = None
     area: str = PENINSULA
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone of the area's days and hours."""
+        return ZoneInfo(period_table(self.area, three=False).zone)
 
     def rates(self, days: LocalDays, *terms: str) -> Floats:
         """Return a sum of terms for each local day (rows) and period P1 … P6 (columns).
@@ -219,7 +225,7 @@ def all_in(
     market = np.asarray(market_eur_mwh, dtype=np.float64)
     toll = np.zeros(len(index))
     if tariff is not None:
-        by_period = tariff.rates(local_dates(index), *ENERGY_TERMS)
+        by_period = tariff.rates(local_dates(index, tariff.zone), *ENERGY_TERMS)
         toll = by_period[np.arange(len(index)), periods(index, tariff.access, tariff.area) - 1]
     bought = market + (contract.adjustment_eur_mwh or 0.0) + (contract.capacity_eur_mwh or 0.0)
     losses = bought * (contract.losses_pct or 0.0) / 100
@@ -282,7 +288,7 @@ def excess_rule(
     kilowatts of an earlier part of the months.
     """
     small = contract.small if small is None else small
-    month = local_dates(index).astype("datetime64[M]").astype(np.int64)
+    month = local_dates(index, tariff.zone).astype("datetime64[M]").astype(np.int64)
     key, group = np.unique(
         month * 6 + periods(index, tariff.access, tariff.area) - 1, return_inverse=True
     )
@@ -334,7 +340,7 @@ def bill(
         load touches), tax_eur, total_eur.
     """
     index = pd.DatetimeIndex(import_kw.index)
-    days = local_dates(index)
+    days = local_dates(index, tariff.zone)
     mwh = import_kw * _slot_s(index) / 3.6e6
     terms = ["market_eur_mwh", "toll_eur_mwh", "other_eur_mwh"]
     amounts = prices.reindex(index)[terms].mul(mwh, axis=0)
@@ -376,7 +382,8 @@ def best_contract(
     index = pd.DatetimeIndex(import_kw.index)
     load = import_kw.to_numpy(float)
     levels = np.arange(step_kw, max(load.max(), SMALL_CONTRACT_KW) + 2 * step_kw, step_kw)
-    power = np.outer(power_eur_kw(np.unique(local_dates(index)), tariff).sum(axis=0), levels)
+    days = np.unique(local_dates(index, tariff.zone))
+    power = np.outer(power_eur_kw(days, tariff).sum(axis=0), levels)
     choices = []
     for small in (True, False):
         cost = power.copy()

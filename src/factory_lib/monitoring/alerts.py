@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from factory_lib.clock import local_instant, market_day
+from factory_lib.clock import local_day, local_instant
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput
 from factory_lib.monitoring import channels
@@ -263,7 +263,9 @@ def _digest_is_due(state: State, settings: Settings, at: datetime) -> bool:
     if last is None:  # an installation's first day has none: all there is, is new
         marks.set_mark(state, marks.CHANNEL, DIGEST, at)
         return False
-    begin = local_instant(market_day(at), time.fromisoformat(settings.alerts.digest_at))
+    zone = settings.plant.zone
+    digest_at = time.fromisoformat(settings.alerts.digest_at)
+    begin = local_instant(local_day(at, zone), digest_at, zone)
     return last.at < begin <= at
 
 

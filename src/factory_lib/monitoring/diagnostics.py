@@ -24,7 +24,7 @@ import requests
 from msgspec import structs
 
 from factory_lib import failures, sources
-from factory_lib.clock import MADRID, SystemClock, from_epoch
+from factory_lib.clock import SystemClock, from_epoch
 from factory_lib.errors import (
     AuthError,
     FactoryError,
@@ -281,11 +281,11 @@ def _clock(skews: Sequence[float]) -> DiagnosticCheck:
     return DiagnosticCheck("clock", "fail", finding, remedy)
 
 
-def _time_zone() -> DiagnosticCheck:
+def _time_zone(settings: Settings) -> DiagnosticCheck:
     now = SystemClock().now()
     zone = f"{now.astimezone():%Z}"
     finding = f"the machine keeps {zone}, and so does cron; market days are Europe/Madrid's"
-    if now.astimezone().utcoffset() == now.astimezone(MADRID).utcoffset():
+    if now.astimezone().utcoffset() == now.astimezone(settings.plant.zone).utcoffset():
         finding = f"the machine keeps the plant's time ({zone})"
     return DiagnosticCheck("time_zone", "ok", finding)
 
@@ -472,7 +472,7 @@ def model_versions(settings: Settings) -> list[tuple[Any, ...]]:
 
 def machine_checks(settings: Settings) -> list[DiagnosticCheck]:
     """Check registry, time zone and disk: what a look at the machine alone tells."""
-    return [_registry(settings), _time_zone(), _disk(settings)]
+    return [_registry(settings), _time_zone(settings), _disk(settings)]
 
 
 def _growth(settings: Settings, state: State) -> DiagnosticCheck:

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from factory_lib.clock import MADRID, market_day
+from factory_lib.clock import display_zone, local_day
 from factory_lib.context import RunContext
 from factory_lib.monitoring import alerts
 from factory_lib.monitoring.alerts import Event, Severity
@@ -31,7 +31,7 @@ def plan_with_alerts(ctx: RunContext, day: str, days: int) -> tuple[DailyPlan, J
     day, days
         The first local day on the shift sheet (``planning.daily.day_of``), and how many.
     """
-    begin, end = daily.view(ctx, daily.day_of(day, ctx.as_of), days)
+    begin, end = daily.view(ctx, daily.day_of(day, ctx.as_of, ctx.settings.plant.zone), days)
     made = daily.make_plan(ctx)
     result = summary.summarise_plan(ctx, made, begin, end)
     raise_alerts(ctx, made, result)
@@ -52,7 +52,7 @@ def events(made: DailyPlan, result: JobResult) -> Iterator[Event]:
     rooms by themselves. An hour in which the plan uses nothing needs no decision.
     """
     if made.plan.source != "solver":
-        day = market_day(made.request.begin)
+        day = local_day(made.request.begin, display_zone())
         yield Event("plan", f"{day} solver", Severity.WARNING, result.summary)
     texts = defaultdict(list)
     items: list[dict[Any, Any]] = made.plan.gave_way.to_dict("records")
@@ -60,7 +60,7 @@ def events(made: DailyPlan, result: JobResult) -> Iterator[Event]:
         begin = local_time(item["begin"])
         amount = "" if item["unit"] == "starts" else ", {amount:,.1f} {unit}".format_map(item)
         text = f"{item['subject']}{amount} from {begin}{until_when(item)}"
-        texts[item["kind"], market_day(item["begin"])].append(text)
+        texts[item["kind"], local_day(item["begin"], display_zone())].append(text)
     for (kind, day), lines in texts.items():
         if kind in ALERTED:
             severity = Severity.CRITICAL if kind in CRITICAL else Severity.WARNING
@@ -70,8 +70,8 @@ def events(made: DailyPlan, result: JobResult) -> Iterator[Event]:
     used = (attention["kind"] == "exceptional") & (attention["planned_kwh"] >= LEAST_KWH)
     hours: list[dict[Any, Any]] = attention[used].to_dict("records")
     for row in hours:
-        start = row["start"].tz_convert(MADRID)
-        end = row["end"].tz_convert(MADRID)
+        start = row["start"].tz_convert(display_zone())
+        end = row["end"].tz_convert(display_zone())
         text = (
             f"The price is exceptional on {start:%A %-d %B}: {start:%H:%M} to {end:%H:%M} "
             f"({row['reason']}), the plan uses {row['planned_kwh']:.0f} kWh there."

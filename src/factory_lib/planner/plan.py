@@ -149,7 +149,7 @@ class Plan:
                 slots,
             )
         extra_h = solution[model.extra_people] * problem.slot_h
-        dates = local_dates(problem.index)
+        dates = local_dates(problem.index, problem.plant.zone)
         for day in np.unique(dates):
             yield "overtime", str(day), extra_h * (dates == day), slack.overtime_eur_h, slots
         for job in problem.lost:

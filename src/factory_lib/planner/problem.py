@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from factory_lib.clock import DAY_S, HOUR_S, MADRID, epoch
+from factory_lib.clock import DAY_S, HOUR_S, display_zone, epoch
 from factory_lib.domain.plant import (
     Bools,
     Floats,
@@ -281,7 +281,7 @@ class Problem:
         prices = laid_on(request.prices[columns], self.index)
         missing = self.index[np.isnan(prices[0]) & self.future]
         if len(missing):
-            first, last = missing[[0, -1]].tz_convert(MADRID).strftime("%a %-d %b %H:%M")
+            first, last = missing[[0, -1]].tz_convert(display_zone()).strftime("%a %-d %b %H:%M")
             raise BadInput(
                 f"{len(missing)} of {self.future.sum()} slots of the window have no price, "
                 f"from {first} to {last}.",
@@ -317,7 +317,7 @@ class Problem:
         columns = np.array(rows, float).reshape(-1, 5).T[:, :, np.newaxis]
         due, latest, firm, wish, self.order_kg = columns
         after = due + firm * np.array(FIRM_MARKS_H) * HOUR_S // self.slot_s
-        days = day_ends(self.index, self.slot_s)[1]
+        days = day_ends(self.index, self.slot_s, self.plant.zone)[1]
         size = len(self.index)
         marks = np.unique([*days, *due.flat, *latest.flat, *after.flat, size]).astype(np.int64)
         self.marks = marks[(marks > self.now) & (marks <= size)]

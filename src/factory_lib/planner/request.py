@@ -130,9 +130,9 @@ def weekly_orders(plant: Plant, first: date, last: date) -> tuple[Order, ...]:
                 Order(
                     product,
                     kg,
-                    due=day_start(day + timedelta(days=1)),
+                    due=day_start(day + timedelta(days=1), plant.zone),
                     eur_kg_day=plant.demand.preference_eur_kg_day,
-                    latest=day_start(monday + timedelta(days=7)),
+                    latest=day_start(monday + timedelta(days=7), plant.zone),
                     name=f"{product} {day}",
                 )
                 for day, kg in _by_day(plant, product, monday).items()

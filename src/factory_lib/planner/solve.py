@@ -15,7 +15,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from factory_lib.clock import MADRID
 from factory_lib.domain.plant import Floats, local_days, shifts_on
 from factory_lib.planner.model import Model
 from factory_lib.planner.plan import Plan, PlanSource
@@ -106,8 +105,9 @@ def shift_begin(problem: Problem, counts: Mapping[str, int] | None = None) -> Pl
     progress cannot go on.
     """
     against = np.full(len(problem.index), AGAINST_RULE_EUR)
-    local = problem.index.tz_convert(MADRID)
-    for day in local_days(problem.index):
+    zone = problem.plant.zone
+    local = problem.index.tz_convert(zone)
+    for day in local_days(problem.index, zone):
         for number, shift in enumerate(shifts_on(problem.plant, day)):
             begins = (local.date == day) & (local.time == shift.begin)
             against[begins] = LATER_SHIFT_EUR * (number > 0)
@@ -125,9 +125,10 @@ def fixed_start(problem: Problem, counts: Mapping[str, int] | None = None) -> Pl
     fresh = [j for j, job in enumerate(problem.jobs) if not job.facts]
     if not fresh or np.isnan(past).mean() > 0.5:
         return None
-    clock = problem.index.tz_convert(MADRID).time
+    zone = problem.plant.zone
+    clock = problem.index.tz_convert(zone).time
     usual = copy(problem)
-    typical = pd.Series(past).groupby(back.tz_convert(MADRID).time).mean()
+    typical = pd.Series(past).groupby(back.tz_convert(zone).time).mean()
     usual.price = typical.reindex(clock).to_numpy()
     cost = pd.Series(usual.chain_eur(fresh[0], usual.startable()[fresh[0]]), clock)
     starts = cost[np.isfinite(cost)].groupby(level=0).agg(["mean", "count"])

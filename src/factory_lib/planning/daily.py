@@ -4,15 +4,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import numpy as np
 import pandas as pd
 from msgspec import structs
 
-from factory_lib.clock import day_start, epoch, from_epoch, local_instant, market_day
+from factory_lib.clock import MADRID, day_start, epoch, from_epoch, local_day, local_instant
 from factory_lib.context import RunContext
 from factory_lib.domain.tariff import all_in
 from factory_lib.errors import BadInput
@@ -138,12 +140,12 @@ def request_of(
     plant = ctx.settings.plant
     slot_s = plant.slot_min * 60
     begin = from_epoch(-(-epoch(ctx.as_of) // slot_s) * slot_s)
-    today = market_day(begin)
-    end = day_start(today + timedelta(days=days))
+    today = local_day(begin, plant.zone)
+    end = day_start(today + timedelta(days=days), plant.zone)
     stages = documents.carried_out(plans, begin)
     ahead = plans[-1].stages if plans else stages
     ahead = ahead[ahead.groupby("batch")["end"].transform("max") > pd.Timestamp(begin)]
-    so_far = inputs.quarters(day_start(today.replace(day=1)), begin)
+    so_far = inputs.quarters(day_start(today.replace(day=1), plant.zone), begin)
     items = overrides.fitting(documents.plans_folder(ctx), plant, ctx.as_of)
     orders, carried = demand(ctx, plans, begin, days)
     request = PlanRequest(
@@ -182,22 +184,23 @@ def demand(
         before it beyond what was demanded before it.
     """
     plant = ctx.settings.plant
-    today = market_day(begin)
+    start_of = partial(day_start, zone=plant.zone)
+    today = local_day(begin, plant.zone)
     since = plans[-1].first_demand if plans else today
     first = max(since, today - overrides.REMEMBERED)
     items = overrides.fitting(documents.plans_folder(ctx), plant, ctx.as_of)
     orders = (
         *weekly_orders(plant, since, today + timedelta(days=days - 1)),
-        *overrides.orders(items, day_start(since), day_start(today + timedelta(days=days))),
+        *overrides.orders(items, start_of(since), start_of(today + timedelta(days=days))),
     )
     made = _made_kg(ctx, documents.carried_out(plans, begin), since, begin)
     before = pd.Series(plans[-1].surplus_kg if plans else {}, made.columns, float).fillna(0.0)
     total = before + made.sum()
     past = pd.Series(0.0, made.columns)
     for order in orders:
-        past[order.product] += order.kg * (order.due <= day_start(first))
+        past[order.product] += order.kg * (order.due <= start_of(first))
     surplus = before + made[made.index < first].sum() - np.minimum(past, total)
-    ahead = [order for order in orders if order.due > day_start(first)]
+    ahead = [order for order in orders if order.due > start_of(first)]
     rest = open_demand(ahead, dict(zip(plant.variants, np.maximum(total - past, 0), strict=True)))
     return rest, {"first_demand": first, "surplus_kg": surplus.to_dict()}
 
@@ -211,8 +214,13 @@ def _made_kg(ctx: RunContext, stages: pd.DataFrame, since: date, begin: datetime
     plant = ctx.settings.plant
     last = stages["stage"] == plant.stages[-1].name
     ended = stages[last & (stages["end"] <= pd.Timestamp(begin))]
-    planned = ended["kg"].groupby([documents.day_ended(ended), ended["product"]]).sum().unstack()
-    recorded = inputs.produced_kg(ctx, since, market_day(begin))
+    planned = (
+        ended["kg"]
+        .groupby([documents.day_ended(ended, plant.zone), ended["product"]])
+        .sum()
+        .unstack()
+    )
+    recorded = inputs.produced_kg(ctx, since, local_day(begin, plant.zone))
     days = sorted({day for day in planned.index if day >= since} | {*recorded.index})
     planned = planned.reindex(index=days, columns=[*plant.variants]).fillna(0.0)
     usual = np.array([plant.demand.weekly_kg.get(name, 0.0) for name in plant.variants])
@@ -329,8 +337,9 @@ def week_problems(settings: Settings) -> list[str]:
     Any weather and any price are taken to do: what is left is the plant's own
     arithmetic.
     """
-    begin = day_start(ORDINARY_MONDAY)
-    end = day_start(ORDINARY_MONDAY + timedelta(days=7))
+    zone = settings.plant.zone
+    begin = day_start(ORDINARY_MONDAY, zone)
+    end = day_start(ORDINARY_MONDAY + timedelta(days=7), zone)
     index = pd.date_range(begin, end, freq="h", inclusive="left", unit="s", name="start")
     tariff = inputs.tariff_of(settings)
     request = PlanRequest(
@@ -354,7 +363,7 @@ def week_problems(settings: Settings) -> list[str]:
     return [late.format_map(item) for item in items]
 
 
-def day_of(text: str, as_of: datetime) -> date:
+def day_of(text: str, as_of: datetime, zone: ZoneInfo = MADRID) -> date:
     """Return the local day of ``today``, ``tomorrow``, nothing (tomorrow) or a date.
 
     Raises
@@ -363,7 +372,7 @@ def day_of(text: str, as_of: datetime) -> date:
         If it is none of them.
     """
     if text in ("", "today", "tomorrow"):
-        return market_day(as_of) + timedelta(days=text != "today")
+        return local_day(as_of, zone) + timedelta(days=text != "today")
     try:
         return date.fromisoformat(text)
     except ValueError:
@@ -382,15 +391,16 @@ def view(ctx: RunContext, first: date, days: int) -> tuple[datetime, datetime]:
     BadInput
         If the rolling plan does not reach that far.
     """
-    today = market_day(ctx.as_of)
+    plant = ctx.settings.plant
+    today = local_day(ctx.as_of, plant.zone)
     end = first + timedelta(days=days)
     if not today <= first < end <= today + timedelta(days=DAYS):
         raise BadInput(
             f"{days} days from {first} are not in the plan of {DAYS} days from {today}.",
             next_step=f"Choose a day in it, and 1 … {DAYS} days.",
         )
-    afternoon = local_instant(first - timedelta(days=1), ctx.settings.plant.lead_in)
-    return max(afternoon, day_start(today)), day_start(end)
+    afternoon = local_instant(first - timedelta(days=1), plant.lead_in, plant.zone)
+    return max(afternoon, day_start(today, plant.zone)), day_start(end, plant.zone)
 
 
 def logged(ctx: RunContext, made: DailyPlan, metrics: Mapping[str, Any]) -> str:
@@ -400,7 +410,7 @@ def logged(ctx: RunContext, made: DailyPlan, metrics: Mapping[str, Any]) -> str:
 
     run = registry.log(
         ctx,
-        name=f"plan from {market_day(made.request.begin)}",
+        name=f"plan from {local_day(made.request.begin, made.request.plant.zone)}",
         params={"as_of": ctx.as_of.isoformat(), "profile": ctx.profile},
         metrics={f"plan_{name}": value for name, value in metrics.items()},
         models={},

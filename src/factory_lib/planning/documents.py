@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import numpy as np
 import pandas as pd
 
-from factory_lib.clock import MADRID, day_start, market_day
+from factory_lib.clock import day_start, local_day, market_day
 from factory_lib.context import RunContext
 from factory_lib.files import write_atomically
 from factory_lib.frames import UTC_S
@@ -202,7 +203,9 @@ def saved_this_month(ctx: RunContext, done: pd.DataFrame) -> float:
         From ``carried_out``.
     """
     last = done[done["stage"] == ctx.settings.plant.stages[-1].name]
-    ended = last["end"].between(day_start(market_day(ctx.as_of).replace(day=1)), ctx.as_of)
+    zone = ctx.settings.plant.zone
+    month = day_start(local_day(ctx.as_of, zone).replace(day=1), zone)
+    ended = last["end"].between(month, ctx.as_of)
     return float((last["kg"] * last["saved_eur_kg"])[ended].sum())
 
 
@@ -222,9 +225,9 @@ def with_latest_start(stages: pd.DataFrame, plant: Plant) -> pd.DataFrame:
     return rows.sort_values(["start", "batch"], ignore_index=True)
 
 
-def day_ended(stages: pd.DataFrame) -> pd.Series:
+def day_ended(stages: pd.DataFrame, zone: ZoneInfo) -> pd.Series:
     """Return the local day of which each stage was the work; midnight ends the day before."""
-    return (stages["end"] - pd.Timedelta(seconds=1)).dt.tz_convert(MADRID).dt.date
+    return (stages["end"] - pd.Timedelta(seconds=1)).dt.tz_convert(zone).dt.date
 
 
 def write(folder: Path, fields: Mapping[str, Any], before: PlanDocument | None) -> tuple[str, ...]:

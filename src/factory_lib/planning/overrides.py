@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 import msgspec
 
-from factory_lib.clock import MADRID, epoch
+from factory_lib.clock import display_zone, epoch
 from factory_lib.errors import BadInput
 from factory_lib.files import write_atomically
 from factory_lib.planner.request import Order, Outage, Pin
@@ -53,7 +55,7 @@ class Override(msgspec.Struct, frozen=True):
 
 def local_time(instant: datetime) -> str:
     """Return an instant as the plant's clock shows it."""
-    return f"{instant.astimezone(MADRID):%a %-d %b %H:%M}"
+    return f"{instant.astimezone(display_zone()):%a %-d %b %H:%M}"
 
 
 def stored(folder: Path) -> tuple[Override, ...]:
@@ -199,7 +201,7 @@ def parse(
         If it is not understood, names what the plant does not have, or has passed.
     """
     try:
-        item = _parsed(text.split(), day, now)
+        item = _parsed(text.split(), day, now, plant.zone)
     except ValueError:
         raise BadInput(f"{text!r} is not understood.", next_step=HOW) from None
     if unknown := _unknown(item, plant):
@@ -214,22 +216,23 @@ def parse(
     return msgspec.structs.replace(item, author=author, reason=reason, created_at=now)
 
 
-def _parsed(words: Sequence[str], day: date, now: datetime) -> Override:
+def _parsed(words: Sequence[str], day: date, now: datetime, zone: ZoneInfo) -> Override:
+    instant = partial(_instant, day=day, zone=zone)
     match words:
         case ["pin", product, stage, when]:
-            at = _instant(when, day)
+            at = instant(when)
             return Override("pin", product, at, at, stage=stage)
         case ["out", machine, until]:
-            return Override("outage", machine, now, _instant(until, day))
+            return Override("outage", machine, now, instant(until))
         case ["order", product, kg, due] if 0 < float(kg) < 1e6:
-            return Override("order", product, now, _instant(due, day), kg=float(kg))
+            return Override("order", product, now, instant(due), kg=float(kg))
     raise ValueError(words)
 
 
-def _instant(when: str, day: date) -> datetime:
+def _instant(when: str, day: date, zone: ZoneInfo) -> datetime:
     """Return an instant as people write it: local, unless it carries an offset."""
     written = datetime.fromisoformat(when if "-" in when else f"{day}T{when}")
-    local = written if written.tzinfo else written.replace(tzinfo=MADRID)
+    local = written if written.tzinfo else written.replace(tzinfo=zone)
     instant = local.astimezone(UTC)
     if instant.astimezone(local.tzinfo) != local:
         raise BadInput(f"{when}: clocks go forward, there is no {local:%H:%M} that day.")

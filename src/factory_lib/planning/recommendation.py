@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from msgspec import structs
 
-from factory_lib.clock import HOUR_S, MADRID
+from factory_lib.clock import HOUR_S, display_zone
 from factory_lib.context import RunContext
 from factory_lib.domain.indices import AHEAD, CLASSES, start_regret
 from factory_lib.domain.plant import Bools, Floats, operators
@@ -188,7 +188,7 @@ def advice_document(ctx: RunContext, advice: pd.DataFrame) -> dict[str, Any]:
 
 
 def _local(instant: pd.Timestamp) -> str:
-    return instant.tz_convert(MADRID).isoformat()
+    return instant.tz_convert(display_zone()).isoformat()
 
 
 class _Hour(msgspec.Struct):

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import partial
 
 import numpy as np
 import pandas as pd
 from msgspec import structs
 
-from factory_lib.clock import MADRID, day_start, market_day
+from factory_lib.clock import day_start, local_day
 from factory_lib.context import RunContext
 from factory_lib.domain.tariff import best_contract, bill
 from factory_lib.frames import QUANTILES
@@ -41,14 +42,15 @@ def review_plans(ctx: RunContext, days: int = 7) -> JobResult:
     Energy and euros (whole marginal price) are of the whole plant, loads that always run
     included; what is not known of a whole day is NaN.
     """
-    today = market_day(ctx.as_of)
+    zone = ctx.settings.plant.zone
+    today = local_day(ctx.as_of, zone)
     past = [today - days_back * DAY for days_back in range(days, 0, -1)]
     plans, _ = documents.kept(ctx, past[0] - documents.MONTH)
-    stages = documents.carried_out(plans, day_start(today))
+    stages = documents.carried_out(plans, day_start(today, zone))
     frame = _quarters(ctx, plans, stages, past)
-    by_day = frame.groupby(pd.DatetimeIndex(frame.index).tz_convert(MADRID).date)
+    by_day = frame.groupby(pd.DatetimeIndex(frame.index).tz_convert(zone).date)
     ended = stages[stages["stage"] == ctx.settings.plant.stages[-1].name]
-    planned_kg = ended["kg"].groupby(documents.day_ended(ended)).sum()
+    planned_kg = ended["kg"].groupby(documents.day_ended(ended, zone)).sum()
     table = by_day[["planned_kwh", "metered_kwh", "planned_eur", "billed_eur"]].sum(skipna=False)
     table = table.assign(
         planned_kg=planned_kg.reindex(table.index, fill_value=0.0),
@@ -56,7 +58,7 @@ def review_plans(ctx: RunContext, days: int = 7) -> JobResult:
         expected_eur_mwh=by_day["p50"].mean(skipna=False),
         published_eur_mwh=by_day["actual"].mean(skipna=False),
     )
-    first = market_day(plans[0].begin) if plans else today
+    first = local_day(plans[0].begin, zone) if plans else today
     table.loc[table.index < first, ["planned_kg", "planned_kwh", "planned_eur"]] = np.nan
     kg = table[["planned_kg", "produced_kg"]].sum()
     recorded = f"{kg['produced_kg']:,.0f} kg" if table["produced_kg"].any() else "nothing"
@@ -85,17 +87,18 @@ def _quarters(
 
     A day's price is expected as it was when the plan in force at its begin was made.
     """
-    start = day_start(days[0])
-    prices = inputs.prices(ctx, start, day_start(days[-1] + DAY)).loc[start:]
+    start_of = partial(day_start, zone=ctx.settings.plant.zone)
+    start = start_of(days[0])
+    prices = inputs.prices(ctx, start, start_of(days[-1] + DAY)).loc[start:]
     index = pd.DatetimeIndex(prices.index)
     expected = [prices[[*QUANTILES]].iloc[:0]]
     for day in days:
-        begin = day_start(day)
+        begin = start_of(day)
         made = [plan.made_at for plan in plans if plan.made_at <= begin]
         if made:
             then = replace(ctx, as_of=made[-1])
             expected.append(
-                inputs.prices(then, begin, day_start(day + DAY)).loc[begin:, [*QUANTILES]]
+                inputs.prices(then, begin, start_of(day + DAY)).loc[begin:, [*QUANTILES]]
             )
     published = prices.where(prices["known"] == inputs.PUBLISHED)
     planned_kwh = inputs.planned_kw(ctx, stages, index) / 4
@@ -149,7 +152,7 @@ def contract_advice(ctx: RunContext, plan: Plan) -> pd.DataFrame:
         table[name] = {
             **terms.kw,
             "load": of,
-            "days": len(set(pd.DatetimeIndex(kw.index).tz_convert(MADRID).date)),
+            "days": len(set(pd.DatetimeIndex(kw.index).tz_convert(request.plant.zone).date)),
             "power_and_excess_eur": bill(kw, free, terms, request.tariff)["total_eur"].sum(),
             "kg": made.kg.sum() if made else np.nan,
             "energy_eur": made.costs["paid"] - made.costs["excess"] if made else np.nan,
@@ -160,8 +163,9 @@ def contract_advice(ctx: RunContext, plan: Plan) -> pd.DataFrame:
 def _year(ctx: RunContext, plan: Plan) -> tuple[pd.Series, str]:
     """Return the load of the last year by quarter, and whether it is metered or planned."""
     request = plan.problem.request
-    since = market_day(ctx.as_of) - 365 * DAY
-    load = inputs.metered_kw(ctx, inputs.quarters(day_start(since), request.begin)).dropna()
+    zone = request.plant.zone
+    since = local_day(ctx.as_of, zone) - 365 * DAY
+    load = inputs.metered_kw(ctx, inputs.quarters(day_start(since, zone), request.begin)).dropna()
     if len(load) >= LEAST_METERED_DAYS * 96:
         return load, "metered"
     plans, _ = documents.kept(ctx, since)

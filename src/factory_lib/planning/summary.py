@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from msgspec import structs
 
-from factory_lib.clock import HOUR_S, MADRID, QUARTER_S, market_day
+from factory_lib.clock import HOUR_S, QUARTER_S, display_zone, local_day
 from factory_lib.context import RunContext
 from factory_lib.domain.indices import uncut_production_index
 from factory_lib.domain.plant import operators
@@ -65,7 +65,7 @@ def summarise_plan(ctx: RunContext, made: DailyPlan, begin: datetime, end: datet
     same_kg_eur = made.costs["paid_eur"] / made.costs["kg"] * made.costs["kg"]["plan"]
     costs = made.costs.assign(saved_eur=same_kg_eur - plan.costs["paid"])
     metrics = _metrics(made, costs)
-    metrics["sheet_until"] = str(market_day(end - timedelta(seconds=1)))
+    metrics["sheet_until"] = str(local_day(end - timedelta(seconds=1), display_zone()))
     return JobResult(
         status="ok" if proven and not serious and not [*_left_out(made)] else "warn",
         summary=_sentence(made, metrics),
@@ -174,7 +174,7 @@ def _notes(made: DailyPlan) -> tuple[str, ...]:
         "Contracted power may change once in twelve months; the cheapest is that of the load and "
         "days beside it, and never below the loads that always run.",
         *_critical(made.plan),
-        *request.tariff.notes(local_dates(made.plan.problem.index)),
+        *request.tariff.notes(local_dates(made.plan.problem.index, request.plant.zone)),
         f"Not set in [contract] and not counted: {', '.join(contract.unset)}."
         if contract.unset
         else "",
@@ -249,7 +249,7 @@ def _exceptional(made: DailyPlan) -> Iterator[tuple[str, pd.Index, str]]:
         return
     usual = behind.quantile(USUAL)
     high = made.prices["p50"][made.prices["p50"] > usual + EXCEPTIONAL_EUR_MWH]
-    for _, day in high.groupby(pd.DatetimeIndex(high.index).tz_convert(MADRID).date):
+    for _, day in high.groupby(pd.DatetimeIndex(high.index).tz_convert(display_zone()).date):
         reason = (
             f"up to {day.max():.0f} EUR/MWh; {USUAL:.0%} of the working hours of the last weeks "
             f"were below {usual:.0f}"
@@ -271,10 +271,10 @@ def _low_index(ctx: RunContext, made: DailyPlan) -> Iterator[tuple[str, pd.Index
     index = pd.Series(uncut_production_index(*(parts[name] for name in names)), parts.index)
     index = index[operators(ctx.settings.plant, pd.DatetimeIndex(index.index), HOUR_S) > 0]
     past_index = index.where(index.index < ahead.index[0])
-    of_month = past_index.groupby(pd.DatetimeIndex(index.index).tz_convert(MADRID).month)
+    of_month = past_index.groupby(pd.DatetimeIndex(index.index).tz_convert(display_zone()).month)
     usual = of_month.transform("quantile", 1 - USUAL)
     low = index[(index < usual) & past_index.isna() & (of_month.transform("count") >= LEAST_HOURS)]
-    for day, hours in low.groupby(pd.DatetimeIndex(low.index).tz_convert(MADRID).date):
+    for day, hours in low.groupby(pd.DatetimeIndex(low.index).tz_convert(display_zone()).date):
         worst = ahead.loc[pd.Timestamp(str(hours.idxmin()))]
         reason = (
             f"worse than {USUAL:.0%} of the working hours of {day:%B}: up to "

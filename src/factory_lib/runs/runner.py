@@ -18,7 +18,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from factory_lib.clock import AS_OF_ENV, REPLAY_AFTER, Clock, SystemClock, epoch
+from factory_lib.clock import AS_OF_ENV, REPLAY_AFTER, Clock, SystemClock, displayed_in, epoch
 from factory_lib.errors import BadInput, JobLocked, LockLost, NotebookFailed
 from factory_lib.files import write_atomically
 from factory_lib.results import NOTEBOOK_ENV
@@ -100,7 +100,7 @@ def run_job(
     """
     machine = options.clock or SystemClock()
     profile = options.clock or SystemClock(settings.clock_offset_s)
-    with hold(settings, job) as require_held:
+    with displayed_in(settings.plant.zone), hold(settings, job) as require_held:
         notebook, given = _prepare(settings, spec, as_of, options.parameters)
         began = profile.now()
         replay = options.replay or began - as_of > REPLAY_AFTER
@@ -124,7 +124,7 @@ def run_job(
         with open_state(settings) as state:
             _remember_end(settings, state, folder, record, began, profile.now(), after_run)
         record = _attach(settings, folder, record)
-    write_index(settings.paths, every=spec.kind == "maintenance")
+        write_index(settings.paths, every=spec.kind == "maintenance")
     return folder, record
 
 

@@ -9,7 +9,7 @@ import msgspec
 import pandas as pd
 
 from factory_lib.catalogue import Measurement
-from factory_lib.clock import day_start, market_day
+from factory_lib.clock import day_start, display_midnight, display_zone, market_day
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput
 from factory_lib.models.history import price_series
@@ -197,7 +197,7 @@ def week(reading: Reading, ctx: RunContext, _: Values) -> dict[str, Any]:
     """Return prices and advice of the days ahead, with figures of each day."""
     frame = facts.prices(reading)
     ahead = frame[frame.index >= ctx.as_of]
-    day = pd.DatetimeIndex(ahead.index).tz_convert("Europe/Madrid").strftime("%Y-%m-%d")
+    day = pd.DatetimeIndex(ahead.index).tz_convert(display_zone()).strftime("%Y-%m-%d")
     statistics = ahead["price_eur_mwh"].groupby(day).agg(["min", "mean", "max"])
     return {"days": statistics.rename_axis("day").reset_index(), **hours(reading, ctx, _)}
 
@@ -248,7 +248,7 @@ def open_alerts(reading: Reading, ctx: RunContext, _: Values) -> dict[str, Any]:
 
 def complete(reading: Reading, ctx: RunContext, none: Values) -> dict[str, Any]:
     """Return summary, prices of today and tomorrow, plan, advice, freshness and alerts."""
-    end = day_start(market_day(ctx.as_of) + timedelta(days=2))
+    end = display_midnight(ctx.as_of, 2)
     frame = facts.prices(reading)
     return {
         **summary(reading, ctx, none),

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from factory_lib.catalogue import Measurement
-from factory_lib.clock import day_start, market_day
+from factory_lib.clock import display_midnight, display_zone, local_day
 from factory_lib.context import RunContext
 from factory_lib.domain.tariff import all_in
 from factory_lib.features.horizon import HUMIDITY, TEMPERATURE
@@ -42,8 +42,8 @@ def prices(reading: Reading) -> pd.DataFrame:
 
 
 def _prices(ctx: RunContext) -> pd.DataFrame:
-    begin = day_start(market_day(ctx.as_of))
-    end = day_start(market_day(ctx.as_of) + timedelta(days=DAYS))
+    begin = display_midnight(ctx.as_of)
+    end = display_midnight(ctx.as_of, DAYS)
     frame = inputs.prices(ctx, begin, end).loc[begin:]
     index = pd.DatetimeIndex(frame.index)
     issued = _issued(ctx, index)
@@ -82,9 +82,10 @@ def windows(frame: pd.DataFrame, now: datetime) -> list[dict[str, Any]]:
     """
     result = []
     for days in (0, 1):
-        day = market_day(now) + timedelta(days=days)
-        until = pd.Timestamp(day_start(day + timedelta(days=1)))
-        begin = max(pd.Timestamp(day_start(day)), pd.Timestamp(now).floor("15min"))
+        midnight = display_midnight(now, days)
+        day = local_day(midnight, display_zone())
+        until = pd.Timestamp(display_midnight(now, days + 1))
+        begin = max(pd.Timestamp(midnight), pd.Timestamp(now).floor("15min"))
         price = frame.loc[(frame.index >= begin) & (frame.index < until), "price_eur_mwh"]
         for hours in WINDOW_HOURS:
             means = price.rolling(hours * QUARTERS).mean().dropna()
@@ -198,7 +199,7 @@ def today(reading: Reading) -> Today:
 
 def _today(ctx: RunContext, frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> Today:
     now = pd.Timestamp(ctx.as_of)
-    two_days = frame[frame.index < day_start(market_day(ctx.as_of) + timedelta(days=2))]
+    two_days = frame[frame.index < display_midnight(ctx.as_of, 2)]
     at = two_days.loc[two_days.index <= now, "price_eur_mwh"]
     plan = documents.latest_plan(ctx)
     plans = documents.kept(ctx)[0]

@@ -12,7 +12,14 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 from starlette.requests import Request
 
-from factory_lib.clock import HOUR_S, MADRID, day_start, market_day
+from factory_lib.clock import (
+    HOUR_S,
+    day_start,
+    display_midnight,
+    display_zone,
+    local_day,
+    market_day,
+)
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput
 from factory_lib.models import verification
@@ -175,14 +182,14 @@ def today(view: View) -> Fields:
 
 def _ahead(advice: pd.DataFrame, now: facts.Today) -> pd.DataFrame:
     """Return the advice of today and tomorrow from this hour on."""
-    until = pd.Timestamp(day_start(market_day(now.now) + timedelta(days=2)))
+    until = pd.Timestamp(display_midnight(now.now, 2))
     return advice[(advice.index >= pd.Timestamp(now.now).floor("h")) & (advice.index < until)]
 
 
 def _board(view: View, frame: pd.DataFrame, days: int) -> Board:
     now = facts.today(view.reading)
-    begin = day_start(market_day(now.now))
-    end = day_start(market_day(now.now) + timedelta(days=days))
+    begin = display_midnight(now.now)
+    end = display_midnight(now.now, days)
     stages = now.stages
     return Board(
         axis=TimeAxis(begin, end, now.now),
@@ -196,7 +203,7 @@ def _board(view: View, frame: pd.DataFrame, days: int) -> Board:
 
 def _window_rows(now: facts.Today) -> list[Fields]:
     """Return the cheapest windows by length, today's and tomorrow's beside each other."""
-    tomorrow = str(market_day(now.now) + timedelta(days=1))
+    tomorrow = str(local_day(display_midnight(now.now, 1), display_zone()))
     rows: dict[int, Fields] = {hours: {"hours": hours} for hours in facts.WINDOW_HOURS}
     for window in now.windows:
         rows[window["hours"]]["tomorrow" if window["day"] == tomorrow else "today"] = window
@@ -233,10 +240,10 @@ def _deviation(item: Mapping[str, Any], words: Words) -> Fields:
     name, _, day = str(item["subject"]).rpartition(" ")
     parts = [str(item["subject"])]
     if name and re.fullmatch(r"\d{4}-\d\d-\d\d", day):
-        parts = [f"{name} {words.weekday(day_start(date.fromisoformat(day)))}"]
+        parts = [f"{name} {words.weekday(day_start(date.fromisoformat(day), display_zone()))}"]
     if item.get("begin"):
         begin = pd.Timestamp(item["begin"])
-        midnight = begin.tz_convert(MADRID).time() == time()
+        midnight = begin.tz_convert(display_zone()).time() == time()
         parts.append(words.weekday(begin) if midnight else words.when(begin))
     return {**item, "subject": ", ".join(parts)}
 
@@ -252,7 +259,7 @@ def plan(view: View) -> Fields:
     if "made_at" not in document:
         return {"document": None, "damaged": document.get("damaged")}
     words = view.words
-    until = day_start(market_day(now.now) + timedelta(days=2))
+    until = display_midnight(now.now, 2)
     steps = documents.with_latest_start(now.stages, view.ctx.settings.plant)
     shown = steps[(steps["end"] > pd.Timestamp(now.now)) & (steps["start"] < pd.Timestamp(until))]
     board = _board(view, facts.prices(view.reading), facts.DAYS)
@@ -322,7 +329,7 @@ def _hourly(view: View, name: str, days: int) -> pd.DataFrame:
         frame = counted.loc[counted["size"] == parts.reindex(counted.index), ["mean"]]
         frame.columns = pd.Index(["value"])
     if len(frame) > MOST_POINTS:
-        frame = frame.tz_convert(MADRID).resample("D").mean().tz_convert("UTC").dropna()
+        frame = frame.tz_convert(display_zone()).resample("D").mean().tz_convert("UTC").dropna()
     return frame
 
 

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from factory_lib import settings as factory_settings
-from factory_lib.clock import SystemClock, load_clock
+from factory_lib.clock import SystemClock, displayed_in, load_clock
 from factory_lib.context import RunContext, open_context
 from factory_lib.runs.listing import RunList
 from factory_lib.settings import Paths, Settings
@@ -92,7 +92,8 @@ class Reading:
             if kept := self._current(key, stamp, fresh_s):
                 return kept.value  # type: ignore[no-any-return]
             at = time.monotonic()
-            with self._bare() if set(parts) <= {"runs"} else self._context() as ctx:
+            opened = self._bare() if set(parts) <= {"runs"} else self._context()
+            with displayed_in(self._settings.plant.zone), opened as ctx:
                 value = compute(ctx)
             self._kept[key] = Kept(value, stamp, at)
             while len(self._kept) > MOST_KEPT:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import date
 from itertools import pairwise
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
 
 from msgspec import Meta, field
 
@@ -256,6 +257,13 @@ class Plant(Section, frozen=True):
     cleaning_min: Mapping[str, int] = field(default_factory=dict)
     slot_min: Literal[15, 60] = 15
     lead_in: WallTime = WallTime(14)  # local time of the day before at which a plan may begin
+    # of all local times of the site; the market's day is Madrid's everywhere
+    time_zone: Literal["Europe/Madrid", "Europe/Lisbon", "Atlantic/Canary"] = "Europe/Madrid"
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone of shifts, demand, and what people read."""
+        return ZoneInfo(self.time_zone)
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]

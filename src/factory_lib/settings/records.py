@@ -36,7 +36,6 @@ class Site(Section, frozen=True):
     longitude: Annotated[float, Meta(ge=-180, le=180)]
     municipality: str
     places: Places
-    time_zone: Literal["Europe/Madrid"] = "Europe/Madrid"
 
     @property
     def grid_place(self) -> str:

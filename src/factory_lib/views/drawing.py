@@ -23,7 +23,7 @@ from matplotlib.path import Path
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
-from factory_lib.clock import MADRID
+from factory_lib.clock import display_zone
 from factory_lib.views.palette import LIGHT, variable
 
 WIDTH, NARROW = 9.6, 4.0  # inches: on a wide screen and on a phone
@@ -260,8 +260,10 @@ def day_ticks(axes: Axes, days: pd.Index, pattern: str) -> None:
 
 def local_axis(axes: Axes, *, now: datetime | None = None) -> None:
     """Label the time axis in local time and mark ``now``."""
-    locator = AutoDateLocator(tz=MADRID, minticks=4, maxticks=9)
-    formatter = ConciseDateFormatter(locator, MADRID, _FORMATS, _OFFSET_FORMATS, _ZERO_FORMATS)
+    locator = AutoDateLocator(tz=display_zone(), minticks=4, maxticks=9)
+    formatter = ConciseDateFormatter(
+        locator, display_zone(), _FORMATS, _OFFSET_FORMATS, _ZERO_FORMATS
+    )
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(formatter)
     if now is not None:

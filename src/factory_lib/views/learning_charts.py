@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from factory_lib.clock import MADRID
+from factory_lib.clock import display_zone
 from factory_lib.views.drawing import (
     binned,
     cells,
@@ -151,7 +151,7 @@ def recommendations(classes: pd.Series, title: str) -> Figure:
         UTC index (hours); values are the recommendation's classes.
     """
     names = list(RECOMMENDATION)
-    local = pd.DatetimeIndex(classes.index).tz_convert(MADRID)
+    local = pd.DatetimeIndex(classes.index).tz_convert(display_zone())
     codes = classes.map({name: code for code, name in enumerate(names)}).astype(float)
     hours = pd.DataFrame({"day": local.date, "hour": local.hour, "code": codes.to_numpy()})
     table = hours.pivot_table(index="hour", columns="day", values="code", aggfunc="first")

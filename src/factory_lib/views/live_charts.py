@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from factory_lib.clock import MADRID
+from factory_lib.clock import display_zone
 from factory_lib.views import timeline
 from factory_lib.views.page import prose
 from factory_lib.views.palette import RECOMMENDATION
@@ -363,7 +363,7 @@ def advice_rows(advice: pd.DataFrame) -> list[dict[str, Any]]:
         least probability of the class.
     """
     rows = []
-    local = pd.DatetimeIndex(advice.index).tz_convert(MADRID)
+    local = pd.DatetimeIndex(advice.index).tz_convert(display_zone())
     for _, day in advice.groupby(local.date):
         for begin, end, name in _class_runs(day["production_recommendation"]):
             part = day.loc[begin : end - HOUR]
@@ -503,7 +503,7 @@ def completeness_chart(daily: pd.DataFrame, words: Words) -> str:
     daily : DataFrame
         Naive days; one column per series, share present, NaN where nothing is due.
     """
-    days = [pd.Timestamp(str(day)).tz_localize(MADRID) for day in daily.index]
+    days = [pd.Timestamp(str(day)).tz_localize(display_zone()) for day in daily.index]
     axis = TimeAxis(days[0].tz_convert("UTC"), (days[-1] + pd.DateOffset(days=1)).tz_convert("UTC"))
     edges = [axis.x(day) for day in days] + [timeline.WIDTH]
     lanes = [timeline.lane("", "", timeline.day_names(axis, words), "axis-above")]

@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from factory_lib.clock import MADRID
+from factory_lib.clock import display_zone
 from factory_lib.results import METRICS_MIME, JobResult
 from factory_lib.views.palette import LEVEL, variable
 from factory_lib.views.words import Words
@@ -59,7 +59,7 @@ def heading(page: Any) -> Html:
     page : RunContext
         With ``profile``, ``as_of``, ``simulated`` (the stamp of the store), ``site_name``.
     """
-    local = page.as_of.astimezone(MADRID)
+    local = page.as_of.astimezone(display_zone())
     when = f"{local:%A %-d %B %Y, %H:%M} in {page.site_name} ({page.as_of:%Y-%m-%d %H:%MZ})"
     badge = f"<span>{_SIMULATED} · </span>" if page.simulated else ""
     profile = f"profile <code>{escape(page.profile)}</code>"

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from factory_lib.clock import MADRID
+from factory_lib.clock import display_zone
 from factory_lib.views.drawing import chart, draw_band, legend, local_axis, step_line
 from factory_lib.views.palette import LIGHT
 
@@ -43,7 +43,7 @@ def gantt(
         _batches(bars, schedule.sort_values("start"))
         _curve(curve, prices)
         _periods(bars, curve, prices)
-        starts = schedule["start"].dt.tz_convert(MADRID).dt.strftime("%a %-d %b %H:%M")
+        starts = schedule["start"].dt.tz_convert(display_zone()).dt.strftime("%a %-d %b %H:%M")
         first = f", the first from {starts[schedule['start'].idxmin()]}" if len(starts) else ""
         price = prices["p50"]
         figure.finding = (

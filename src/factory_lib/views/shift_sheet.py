@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
-from factory_lib.clock import MADRID
+from factory_lib.clock import display_zone
 from factory_lib.views.page import Html
 
 Language = Literal["es", "en"]
@@ -38,13 +38,13 @@ def shift_sheet(page: Any, steps: pd.DataFrame, language: Language, until: str =
     words = tomllib.loads((_FOLDER / "shift_sheet.toml").read_text(encoding="utf-8"))[language]
     rows = steps.replace({"stage": words["names"], "machine": words["names"]})
     for name in ("start", "latest_start", "end", "held_until"):
-        rows[name] = rows[name].dt.tz_convert(MADRID)
+        rows[name] = rows[name].dt.tz_convert(display_zone())
     rows["date"] = rows["start"].dt.date
     fields = {
         "words": words,
         "language": language,
         "rows": rows.to_dict("records"),
-        "as_of": page.as_of.astimezone(MADRID),
+        "as_of": page.as_of.astimezone(display_zone()),
         "page": page,
         "until": date.fromisoformat(until) if until else None,
         "kg": rows.drop_duplicates("batch")["kg"].sum(),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from factory_lib.clock import MADRID
+from factory_lib.clock import display_zone
 from factory_lib.views.page import Html, prose
 from factory_lib.views.palette import SEVERITY, STATUS, variable
 from factory_lib.views.words import Words
@@ -223,11 +223,11 @@ def local_minute(instant: str) -> str:
         at = datetime.fromisoformat(instant)
     except ValueError:
         return instant
-    return f"{at.astimezone(MADRID):%a %-d %b %Y %H:%M}"
+    return f"{at.astimezone(display_zone()):%a %-d %b %Y %H:%M}"
 
 
 def _day_and_time(at: pd.Timestamp, *, years: bool) -> str:
     """Return a day, of an instant with the local time."""
-    local = at.tz_convert(MADRID) if at.tzinfo else at
+    local = at.tz_convert(display_zone()) if at.tzinfo else at
     day = f"{local:%-d %b %Y}" if years else f"{local:%a %-d %b}"
     return f"{day} {local:%H:%M}" if at.tzinfo else day

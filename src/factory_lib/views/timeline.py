@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from factory_lib.clock import MADRID, day_start, market_days
+from factory_lib.clock import day_start, days_between, display_zone
 from factory_lib.views.words import Words, text
 
 WIDTH = 1000.0
@@ -140,10 +140,10 @@ def weekends(axis: TimeAxis) -> str:
     """Return the grounds of Saturdays and Sundays; a long axis has none."""
     if axis.days > MOST_WEEKENDS:
         return ""
-    days = [day for day in market_days(axis.begin, axis.end) if day.weekday() > 4]
-    return "".join(
-        ground(axis, day_start(day), day_start(day + timedelta(days=1)), "weekend") for day in days
-    )
+    zone = display_zone()
+    free = [day for day in days_between(axis.begin, axis.end, zone) if day.weekday() > 4]
+    days = [(day_start(day, zone), day_start(day + timedelta(days=1), zone)) for day in free]
+    return "".join(ground(axis, begin, end, "weekend") for begin, end in days)
 
 
 # -- labels ------------------------------------------------------------------------------
@@ -167,10 +167,10 @@ def bar(x: float, right: float, css: str, words: str = "", title: str = "") -> s
 
 def day_names(axis: TimeAxis, words: Words) -> str:
     """Return the names of the days at their midnights, or of some days of a long axis."""
-    days = list(market_days(axis.begin, axis.end))
+    days = list(days_between(axis.begin, axis.end, display_zone()))
     labels = []
     for number, day in enumerate(days[:: max(1, -(-len(days) // 8))]):
-        start = day_start(day)
+        start = day_start(day, display_zone())
         name = words.weekday(start) if axis.days < LONG_DAYS else words.dated(start)[:-6]
         labels.append(label(axis.x(start), name, "day second" if number % 2 else "day"))
     return f'<div class="days">{"".join(labels)}</div>'
@@ -178,7 +178,9 @@ def day_names(axis: TimeAxis, words: Words) -> str:
 
 def hour_labels(axis: TimeAxis) -> str:
     """Return the local hours, three apart, the ones of noon and midnight in bold."""
-    hours = pd.date_range(axis.begin, axis.end, freq="h", inclusive="left").tz_convert(MADRID)
+    hours = pd.date_range(axis.begin, axis.end, freq="h", inclusive="left").tz_convert(
+        display_zone()
+    )
     labels = [
         label(
             axis.x(at),

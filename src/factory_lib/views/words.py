@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from factory_lib.clock import MADRID, day_start
+from factory_lib.clock import day_start, display_zone, local_day
 
 Language = Literal["es", "en"]
 NB = "\N{NO-BREAK SPACE}"
@@ -46,7 +46,7 @@ class Words:
         """Return an alert as a short sentence; the entity of a plan's is a day and a kind."""
         day, _, kind = entity.partition(" ")
         if topic == "plan" and kind:
-            at = day_start(date.fromisoformat(day))
+            at = day_start(date.fromisoformat(day), display_zone())
             return self("alert_day", what=self.name(kind), day=self.weekday(at))
         return self(f"alert_{topic}", what=self.name(entity))
 
@@ -99,28 +99,29 @@ class Words:
 
     def weekday(self, at: datetime) -> str:
         """Return day of the week and of the month, local: ``Thu 20``."""
-        local = at.astimezone(MADRID)
+        local = at.astimezone(display_zone())
         return f"{self._table['weekdays'][local.weekday()][:3].capitalize()}{NB}{local.day}"
 
     def clock(self, at: datetime) -> str:
         """Return the local time of day."""
-        return f"{at.astimezone(MADRID):%H:%M}"
+        return f"{at.astimezone(display_zone()):%H:%M}"
 
     def when(self, at: datetime, now: datetime | None = None) -> str:
         """Return weekday and time, local; the time alone where it is today."""
-        if now is not None and at.astimezone(MADRID).date() == now.astimezone(MADRID).date():
+        zone = display_zone()
+        if now is not None and local_day(at, zone) == local_day(now, zone):
             return self.clock(at)
         return f"{self.weekday(at)}{NB}{self.clock(at)}"
 
     def whens(self, index: pd.DatetimeIndex) -> list[str]:
         """Return ``when`` of many instants."""
         names = [f"{name[:3].capitalize()}{NB}" for name in self._table["weekdays"]]
-        local = index.tz_convert(MADRID).to_pydatetime()
+        local = index.tz_convert(display_zone()).to_pydatetime()
         return [f"{names[at.weekday()]}{at.day}{NB}{at:%H:%M}" for at in local]
 
     def date(self, at: datetime) -> str:
         """Return a local day in full."""
-        local = at.astimezone(MADRID)
+        local = at.astimezone(display_zone())
         weekday = self._table["weekdays"][local.weekday()]
         month = self._table["months"][local.month - 1]
         words = self("date", weekday=weekday, day=local.day, month=month)
@@ -128,18 +129,18 @@ class Words:
 
     def dated(self, at: datetime) -> str:
         """Return day, month and time, local: ``20 Nov 11:05``."""
-        local = at.astimezone(MADRID)
+        local = at.astimezone(display_zone())
         return f"{local.day}{NB}{self.month_name(local.month)[:3]}{NB}{local:%H:%M}"
 
     def coming(self, at: datetime, now: datetime) -> str:
         """Return when something comes, as words within a sentence."""
-        days = (at.astimezone(MADRID).date() - now.astimezone(MADRID).date()).days
+        days = (local_day(at, display_zone()) - local_day(now, display_zone())).days
         key = {0: "at_today", 1: "at_tomorrow"}.get(days, "at_day")
         return self(key, day=self.weekday(at), time=self.clock(at))
 
     def until(self, end: datetime) -> str:
         """Return the end of a stretch; midnight ends the day before, as 24:00."""
-        local = end.astimezone(MADRID)
+        local = end.astimezone(display_zone())
         if local.hour or local.minute:
             return self.when(end)
         return f"{self.weekday(end - timedelta(minutes=1))}{NB}24:00"
@@ -151,7 +152,7 @@ class Words:
 
     def month(self, at: datetime) -> str:
         """Return the local month."""
-        return self.month_name(at.astimezone(MADRID).month)
+        return self.month_name(at.astimezone(display_zone()).month)
 
     def month_name(self, number: int) -> str:
         """Return a month, 1 to 12."""

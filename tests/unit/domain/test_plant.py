@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 
 import numpy as np
 import pandas as pd
@@ -100,6 +100,25 @@ def test_a_night_shift_follows_the_wall_clock_through_both_clock_changes():
     autumn = operators(night, hours(datetime(2026, 10, 24, 12, tzinfo=UTC), 24), 3600)
     assert (spring > 0).sum() == 7
     assert (autumn > 0).sum() == 9
+
+
+@pytest.mark.parametrize("zone", ["Europe/Lisbon", "Atlantic/Canary"])
+@pytest.mark.parametrize(
+    "change", [datetime(2026, 3, 29, tzinfo=UTC), datetime(2026, 10, 25, tzinfo=UTC)]
+)
+def test_a_plant_keeps_the_clock_of_its_own_zone_through_both_clock_changes(zone, change):
+    shift = Shift("night", EVERY_DAY, time(22), time(6), 2)
+    always = WorksCalendar(public_holidays=False)
+    index = hours(change - timedelta(hours=12), 36)
+    local = index.tz_convert(zone).hour
+    own = plant(shift, calendar=always, time_zone=zone)
+    assert (operators(own, index, 3600) > 0).tolist() == ((local >= 22) | (local < 6)).tolist()
+    assert (
+        operators(own, index, 3600) != operators(plant(shift, calendar=always), index, 3600)
+    ).any()
+    days, ends = day_ends(index, 3600, own.zone)
+    assert days[0] == index[0].tz_convert(zone).date()
+    assert index[ends[0]].tz_convert(zone).time() == time()
 
 
 def test_a_shift_counts_only_where_it_covers_the_whole_slot():

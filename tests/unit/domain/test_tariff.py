@@ -9,7 +9,8 @@ import pytest
 
 from factory_lib.clock import MADRID
 from factory_lib.domain import tariff
-from factory_lib.settings.tariff import TariffSettings
+from factory_lib.settings import ROOT
+from factory_lib.settings.tariff import ContractSettings, TariffSettings
 
 # Circular CNMC 3/2020, peninsula, a working day: periods of the hours 0–8, 8–9, 9–14,
 # 14–18, 18–22, 22–24.
@@ -157,3 +158,21 @@ def test_every_area_has_a_period_for_each_hour_of_the_year(area: str, three: boo
 def test_areas_differ_in_seasons_and_hours(area: str, wall: str, expected: int) -> None:
     instant = pd.DatetimeIndex([wall]).tz_localize("Europe/Madrid").tz_convert("UTC")
     assert tariff.periods(instant, "3.0TD", area).tolist() == [expected]
+
+
+def test_a_year_of_rates_begins_at_the_midnight_of_the_area() -> None:
+    turn = pd.DatetimeIndex(["2025-12-31T23:30Z"])  # 2026 in Madrid, not yet in the Canaries
+    by_area = {
+        area: tariff.read_tariff(ROOT / "config" / "tariffs_es.csv", area=area)
+        for area in ("peninsula", "canaries")
+    }
+    days = {area: tariff.local_dates(turn, of.zone) for area, of in by_area.items()}
+    assert {area: str(day[0]) for area, day in days.items()} == {
+        "peninsula": "2026-01-01",
+        "canaries": "2025-12-31",
+    }
+    tolls = [
+        tariff.all_in(turn, [0.0], of, ContractSettings())["toll_eur_mwh"].item()
+        for of in by_area.values()
+    ]
+    assert tolls[0] != tolls[1]
