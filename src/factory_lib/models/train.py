@@ -220,7 +220,7 @@ def _examples(ctx: RunContext, history: History, *, needed: bool) -> tuple[Examp
     examples = scores.build_examples(history, first, ctx.as_of)
     if len(examples) >= least:
         return examples, ""
-    too_few = TooFewRows("Training", len(examples), least)
+    too_few = TooFewRows("Hours with both price and weather", len(examples), least)
     if needed:
         raise too_few
     return None, str(too_few)

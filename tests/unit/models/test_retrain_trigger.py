@@ -253,6 +253,13 @@ def test_an_empty_store_is_too_few_rows(ctx):
         retrain_trigger.train(ctx)
 
 
+def test_weather_without_prices_is_refused_by_what_lacks(ctx):
+    hours = made_up_hours(60, NOW)
+    fill(ctx, hours.assign(spot_eur_mwh=np.nan))
+    with pytest.raises(TooFewRows, match="Hours with both price and weather: 0 usable"):
+        retrain_trigger.train(ctx)
+
+
 @pytest.mark.parametrize(
     "call", [registry.load_version, registry.rollback], ids=["load", "rollback"]
 )
