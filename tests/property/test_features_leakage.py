@@ -54,9 +54,10 @@ def leaking(build: Build, lead: int, issue: int, seed: int) -> set[str]:
         ("level", before.level[target], after.level[target]),
         ("spread", before.spread[target], after.spread[target]),
         ("curve", before.curve[target], after.curve[target]),
+        ("lowest", before.lowest[target], after.lowest[target]),
     ]
     if before.market is not None and after.market is not None:
-        names = ("hourly", "daily", "level", "spread", "rest", "curve")
+        names = ("hourly", "daily", "level", "spread", "rest", "curve", "lowest")
         parts = (
             (name, getattr(before.market, name), getattr(after.market, name)) for name in names
         )

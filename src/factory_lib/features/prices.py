@@ -37,6 +37,7 @@ SPREAD_DAYS = 14
 PRICE_LEVEL_DAYS = 28
 PRICE_LEVEL_SHARE = 0.15
 SPREAD_FLOOR_EUR_MWH = 1.0
+LOWEST_DAYS = 28
 # night, morning peak, solar valley, evening peak, last known hour
 _ANCHOR_HOURS = (3, 8, 14, 20, 23)
 # The supply curve: chosen on spot 2023, where half or double of each costs about one
@@ -54,6 +55,7 @@ NEIGHBOUR_SHARES = {"pt": 1.0, "fr": 0.25}
 SPOT = "spot_eur_mwh"  # among the inputs of a tariff's forecast
 AHEAD_SUFFIX = "_ahead"
 _MARK = "_mw_"  # in the names of features from forecasts of load and generation
+_LAGGED = "_lag_"  # in the names of prices among the features of a day
 
 
 DayRows = slice | npt.NDArray[np.int64]
@@ -71,9 +73,11 @@ class DayFeatures:
     curve : array, shape (days, 24)
         The supply curve's price in the same units; NaN where residual load is unknown.
     daily : array, shape (days, features)
-        One value per day: daily means and extremes, calendar.
+        One value per day: daily means, that of the issue day first, extremes, calendar.
     level, spread : array, shape (days,)
         EUR/MWh; known at the issue time, NaN in the first days of a history.
+    lowest : array, shape (days,)
+        The lowest price of the last four weeks, in units of ``spread`` around ``level``.
     rest : array, shape (days, 24) or (1, 1)
         EUR/MWh above the level that a tariff's hour has anyway; 0 but in ``market``.
     market : DayFeatures, optional
@@ -87,6 +91,7 @@ class DayFeatures:
     curve: Matrix
     level: Matrix
     spread: Matrix
+    lowest: Matrix
     hourly_names: tuple[str, ...]
     daily_names: tuple[str, ...]
     rest: Matrix = field(default_factory=lambda: np.zeros((1, 1)))
@@ -103,9 +108,15 @@ class DayFeatures:
         base = (self.rest + self.level[:, None])[rows]
         return normalised * self.spread[rows, None] + base
 
-    def flat(self) -> Matrix:
-        """Return a row per day, (days, features * 24 + features), for a model per hour."""
-        return np.hstack([self.hourly.reshape(len(self.hourly), -1), self.daily])
+    def flat(self, base: Matrix | float = 0.0) -> Matrix:
+        """Return a row per day, (days, features * 24 + features), for a model per hour.
+
+        Prices are less ``base``, of shape (days, 1).
+        """
+        of_hours = np.array([_MARK not in name for name in self.hourly_names])
+        of_days = np.array([_LAGGED in name for name in self.daily_names])
+        hourly = self.hourly - (of_hours * base)[..., None]
+        return np.hstack([hourly.reshape(len(hourly), -1), self.daily - of_days * base])
 
     def prices_only(self) -> Matrix:
         """Return the columns of ``flat`` that need no forecast of another series."""
@@ -113,6 +124,11 @@ class DayFeatures:
         daily = [n for n, name in enumerate(self.daily_names) if _MARK not in name]
         own = self.hourly[:, hourly].reshape(len(self.hourly), -1)
         return np.hstack([own, self.daily[:, daily]])
+
+    @property
+    def latest(self) -> Matrix:
+        """Return the mean of the issue day around ``level``: (days, 1), 0 where unknown."""
+        return np.nan_to_num(self.daily[:, :1])
 
     def simple(self) -> Matrix:
         """Return the mean of the latest day, last week and the same weekday: (days, 24)."""
@@ -183,6 +199,7 @@ def _features(prices: DayMatrix, lead: int, inputs: Mapping[str, DayMatrix]) -> 
         (curve - level) / spread,
         level[:, 0],
         spread[:, 0],
+        (_lowest(grid, lead) - level[:, 0]) / spread[:, 0],
         tuple(hourly),
         tuple(daily),
     )
@@ -322,6 +339,11 @@ def _spread(grid: Matrix, lead: int) -> Matrix:
     mean = grid.mean(axis=1, keepdims=True)
     price_level = trailing_mean(mean, PRICE_LEVEL_DAYS, lead, at_least=3)
     return within_day + PRICE_LEVEL_SHARE * np.abs(price_level) + SPREAD_FLOOR_EUR_MWH
+
+
+def _lowest(grid: Matrix, lead: int) -> Matrix:
+    lowest = pd.Series(grid.min(axis=1)).rolling(LOWEST_DAYS, min_periods=1).min()
+    return lowest.shift(lead).to_numpy(dtype=np.float64)
 
 
 def _price_lags(grid: Matrix, lead: int) -> dict[str, Matrix]:

@@ -50,6 +50,15 @@ def test_a_market_ten_times_as_dear_has_the_same_shapes():
     assert dear.hourly[40:] == pytest.approx(cheap.hourly[40:], abs=0.02)
 
 
+def test_prices_of_a_row_are_moved_and_nothing_else():
+    features = price_features(matrix(), 1, {"load_mw": matrix(scale=500)})
+    moved = features.flat() - features.flat(features.latest)
+    names = [name for name in features.hourly_names for _ in range(24)] + [*features.daily_names]
+    is_price = np.array(["mw" not in name and ("lag" in name or "mean" in name) for name in names])
+    assert moved[60] == pytest.approx(np.where(is_price, features.latest[60], 0.0))
+    assert features.in_eur_mwh(features.latest)[60, 0] == pytest.approx(matrix().grid[59].mean())
+
+
 def test_zero_and_negative_prices_are_ordinary():
     features = price_features(matrix(scale=0.0, shift=-3.0), 1)
     assert np.isfinite(features.hourly[40:]).all()

@@ -68,3 +68,18 @@ def test_a_day_without_a_price_changes_nothing():
     made[:, 120] = np.nan
     weights = expert_weights(made, PRIOR, 1)
     assert np.array_equal(weights[:, 121], weights[:, 120])
+
+
+def test_what_was_learnt_fades():
+    good, bad = errors(400)[[0, 2]]
+    first_best = np.where(np.arange(400)[:, None] < 300, good, bad)
+    weights = expert_weights(np.stack([first_best, 3 + good - first_best]), (1.0, 1.0), 1)
+    assert weights[0, 299].mean() > 0.9
+    assert weights[0, 399].mean() < 0.5
+
+
+def test_an_hour_learns_from_those_around_it():
+    made = errors()
+    made[:, :, 12] = made[0, :, 12]
+    weights = expert_weights(made, PRIOR, 1)[:, -1]
+    assert weights[2, 12] < 0.1, "its own errors tell nothing"

@@ -363,7 +363,7 @@ def test_prices_without_weather_make_a_price_model_and_no_score(own_works, small
     result = retrain_trigger.train(own_works, force=True, draw=lab.training_charts)
     assert result.metrics["promoted"] in ("", NAME)
     assert len(result["price"]) == 2
-    assert len(result["experts"]) == 2 * 4
+    assert len(result["experts"]) == 2 * 5
     assert result["decisions"]["model"].tolist() == [NAME]
     assert result["scores"].empty
     assert "price of tomorrow" in result.summary

@@ -15,11 +15,12 @@ from factory_lib.clock import day_start, slots_in_day
 from factory_lib.domain.tariff import tariff_holidays
 from factory_lib.errors import TooFewRows
 from factory_lib.features.days import DayMatrix
-from factory_lib.features.prices import ahead_name
+from factory_lib.features.prices import ahead_name, price_features
 from factory_lib.models import registry
 from factory_lib.models.forecasters import (
     FRESH_DAYS,
     ForecasterConfig,
+    LeadModel,
     PriceForecaster,
     hourly_rows,
 )
@@ -180,7 +181,7 @@ def test_each_expert_has_a_weight_and_is_worth_what_the_mixture_loses_without_it
     assert "supply curve" not in set(experts["expert"]), "it slept: no load was given"
     for _, own in experts.groupby("day_ahead"):
         assert own["weight"].sum() == pytest.approx(1)
-        assert len(own) == 4
+        assert len(own) == 5
     poor = experts.sort_values("error").iloc[-1]
     assert poor["weight"] < experts["weight"].max()
     spoiled = {lead: errors.copy() for lead, errors in fitted.expert_errors_.items()}
@@ -190,6 +191,16 @@ def test_each_expert_has_a_weight_and_is_worth_what_the_mixture_loses_without_it
     first = changed.experts().iloc[0]
     assert first["weight"] < 0.01 < experts.iloc[0]["weight"]
     assert first["worth"] < 0 < first["error"] - 5
+
+
+def test_no_expert_falls_below_the_lowest_price_of_four_weeks(market, small):
+    floor = np.quantile(market.grid[-60:], 0.3)
+    sold = DayMatrix(market.days, np.maximum(market.grid, floor))
+    features = price_features(sold, 1)
+    rows = np.arange(len(sold.days) - 30, len(sold.days))
+    experts = LeadModel(small).fit(features, sold.grid, rows[0]).predict(features, rows)
+    lowest = features.in_eur_mwh(experts, rows)[:3].min(axis=(1, 2))
+    assert lowest == pytest.approx(floor), "a fit of the mean crosses it, and is held"
 
 
 def test_a_tariff_is_forecast_from_the_spot_too(market, small):
