@@ -157,6 +157,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="forecasts of load, wind and sun for days 2 to 7",
     )
     parser.add_argument(
+        "--leads",
+        type=lambda text: tuple(map(int, text.split(","))),
+        default=LEADS,
+        help="days ahead, comma-separated, the first with the figures (default 1,2,3,4,5,6,7)",
+    )
+    parser.add_argument(
         "--phases",
         type=int,
         default=1,
@@ -178,7 +184,7 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
         FIRST_QUARTERS_DAY if chosen.resolution == 15 else FIRST_DAY[chosen.market]
     )
     last = chosen.last or date(first.year, 12, 31)
-    leads = LEADS
+    leads = chosen.leads
     if chosen.quick:
         last, leads = min(last, first + timedelta(days=QUICK_DAYS - 1)), (1, 7)
     began = time.monotonic()
@@ -199,8 +205,8 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
         "to": str(last),
         "days_asked": (last - first).days + 1,
         "phases": chosen.phases,
-        **by_lead[1],
-        "by_kind": _by_kind(rows[rows["lead"] == 1]),
+        **by_lead[leads[0]],
+        "by_kind": _by_kind(rows[rows["lead"] == leads[0]]),
         "by_lead": by_lead,
         "assumptions": assumptions,
     }
@@ -226,9 +232,11 @@ def _backtest(
         actual = market.prices[_is_whole_hour(market.prices)]
         quarters = day_matrix(actual, QUARTER_S)
     inputs = exogenous(chosen.data, market, areas)
-    groups = {leads[:1]: inputs, leads[1:]: _inputs_ahead(chosen, market, inputs)}
+    next_day = tuple(lead for lead in leads if lead == 1)
+    further = tuple(lead for lead in leads if lead > 1)
+    groups = {next_day: inputs, further: _inputs_ahead(chosen, market, inputs)}
     parts = []
-    for phase, group in product(range(chosen.phases), groups):
+    for phase, group in product(range(chosen.phases), filter(None, groups)):
         part = backtest_prices(
             hours,
             *span,
