@@ -29,6 +29,7 @@ PAGES = "http://127.0.0.1:5000"  # of `make mlflow`
 # MLflow's pages show an experiment as one of language models, unless the address says this.
 VIEW = "workflowType=machine_learning"
 PRICE_MODEL = "_price"  # the end of the name of each price model
+EXPERT = "_expert_"  # in a metric, between the name of an expert and what is measured
 # Of MLflow, whose own defaults wait for more than four minutes for a server that is away.
 QUICK = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",

@@ -6,6 +6,7 @@ rules applied to the forecasts of price and weather, which serve where no versio
 """
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -32,6 +33,7 @@ from factory_lib.models.retrain_trigger import Hooks
 from factory_lib.models.rule_forecast import rolling_rule_forecast
 from factory_lib.models.scores import OUTDOOR_CLASS, SCORE, Examples, Forests
 from factory_lib.models.summary import summarise_training
+from factory_lib.models.tracking import EXPERT
 from factory_lib.results import JobResult
 
 WEATHER_DAYS = 365  # training data of the weather models behind the rule
@@ -298,6 +300,10 @@ def _metrics(
     if len(price):
         day_ahead = price[["mae", "naive_mae", "rmae_best"]].iloc[0].round(4)
         metrics |= {f"price_{name}": float(value) for name, value in day_ahead.items()}
+    experts = tables["experts"]
+    for expert in experts[experts["day_ahead"] == 1].round(4).to_dict("records"):
+        name = "_".join(re.findall(r"\w+", expert["expert"].lower()))
+        metrics |= {f"{name}{EXPERT}{each}": expert[each] for each in ("weight", "worth")}
     for by, row in tables["starts"].round(4).iterrows():
         metrics[f"start_class_{by}_right_share"] = float(row["right"])
         metrics[f"start_regret_{by}_mae_eur"] = float(row["regret_mae_eur"])

@@ -24,6 +24,7 @@ from factory_lib.context import RunContext
 from factory_lib.errors import BadInput
 from factory_lib.models import verification
 from factory_lib.models.history import price_series
+from factory_lib.models.tracking import EXPERT
 from factory_lib.monitoring import alerts
 from factory_lib.pipeline import gaps
 from factory_lib.pipeline.targets import read_rows
@@ -52,6 +53,8 @@ STRIP_DAYS = 14
 CALENDAR_DAYS = 92
 RANGES = (7, 28, 92, 366)
 MOST_POINTS = 1500
+MOST_TRAININGS = 7
+FROM_SPOT = "_from_the_spot"  # of a tariff's experts, the end of the name of those of the spot
 HOUR = timedelta(hours=1)
 
 
@@ -461,7 +464,29 @@ def models(view: View) -> Fields:
         "versions": versions.to_dict("records"),
         "errors": _error_rows(view),
         "training": trainings[0] if trainings else None,
+        "experts": _experts(view, trainings),
     }
+
+
+def _experts(view: View, trainings: list[RunRow]) -> list[Fields]:
+    """Return the experts of tomorrow's price, the weightiest first, by the newest training.
+
+    Of the last few: most find nothing new to learn.
+    """
+    for row in trainings[:MOST_TRAININGS]:
+        metrics = records.read_record(view.reading.runs.root / row.folder).metrics
+        weights = {key: x for key, x in metrics.items() if key.endswith(f"{EXPERT}weight")}
+        if weights:
+            return [
+                {
+                    "name": key.partition(EXPERT)[0].removesuffix(FROM_SPOT),
+                    "from_spot": FROM_SPOT in key,
+                    "weight": weight,
+                    "worth": metrics.get(key.replace("weight", "worth")),
+                }
+                for key, weight in sorted(weights.items(), key=lambda item: -item[1])
+            ]
+    return []
 
 
 def status(view: View) -> Fields:

@@ -328,6 +328,37 @@ def test_errors_stand_beside_the_naive_ones(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
+    ("language", "first", "second"),
+    [
+        ("en", ("Trees, on the market price", "78", "−0.3"), ("Like days", "22", "1.2")),
+        (
+            "es",
+            ("Árboles, sobre el precio de mercado", "78", "−0,3"),
+            ("Días parecidos", "22", "1,2"),
+        ),
+    ],
+)
+def test_experts_stand_by_weight_with_what_each_is_worth(
+    language, first, second, tmp_path, monkeypatch
+) -> None:
+    metrics = {
+        f"{name}_expert_{each}": share
+        for name, shares in (("like_days", (0.22, 0.012)), ("trees_from_the_spot", (0.78, -0.003)))
+        for each, share in zip(("weight", "worth"), shares, strict=True)
+    }
+    service_home.write_runs(tmp_path / "runs", NOW, 1)
+    made = next(tmp_path.rglob("run.json"))
+    record = json.loads(made.read_text(encoding="utf-8")) | {"job": "ml_training"}
+    made.write_text(json.dumps(record | {"metrics": metrics}), encoding="utf-8")
+    monkeypatch.setenv("FACTORY_HOME", str(tmp_path))
+    alone = Client(make_app(Reading("live")))
+    page = alone.get(f"/models?lang={language}").text
+    alone.close()
+    rows = re.findall(r"<tr><td>([^<]*)</td><td[^>]*>(\d+).%</td><td[^>]*>([^<]*)</td></tr>", page)
+    assert rows == [first, second]
+
+
+@pytest.mark.parametrize(
     ("subject", "begin", "shown"),
     [
         ("standard 2025-11-20", "2025-11-20T23:00:00Z", "standard Thu 20, Fri 21"),
