@@ -1,5 +1,6 @@
 """The forecaster as production uses it."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -194,13 +195,16 @@ def test_each_expert_has_a_weight_and_is_worth_what_the_mixture_loses_without_it
 
 
 def test_no_expert_falls_below_the_lowest_price_of_four_weeks(market, small):
-    floor = np.quantile(market.grid[-60:], 0.3)
-    sold = DayMatrix(market.days, np.maximum(market.grid, floor))
-    features = price_features(sold, 1)
-    rows = np.arange(len(sold.days) - 30, len(sold.days))
-    experts = LeadModel(small).fit(features, sold.grid, rows[0]).predict(features, rows)
-    lowest = features.in_eur_mwh(experts, rows)[:3].min(axis=(1, 2))
-    assert lowest == pytest.approx(floor), "a fit of the mean crosses it, and is held"
+    features = price_features(market, 1)
+    rows = np.arange(len(market.days) - 30, len(market.days))
+    for row in rows:
+        lowest = features.in_eur_mwh(features.lowest[:, None])[row, 0]
+        assert lowest == pytest.approx(market.grid[row - 28 : row].min())
+    model = LeadModel(small).fit(features, market.grid, rows[0])
+    held = model.predict(replace(features, lowest=np.full(len(market.days), 0.2)), rows)
+    free = model.predict(features, rows)
+    assert np.array_equal(held, np.maximum(free, 0.2), equal_nan=True)
+    assert (free < 0.2).any()
 
 
 def test_a_tariff_is_forecast_from_the_spot_too(market, small):
