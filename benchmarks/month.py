@@ -324,7 +324,7 @@ def _kill_a_run(walk: Walk, job: str) -> None:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300  # a busy machine starts slowly
     running = walk.settings.paths.runs
     while time.monotonic() < deadline and not list(running.glob(f"*/*/{records.WORKING_COPY}")):
         time.sleep(0.05)
