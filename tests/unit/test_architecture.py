@@ -190,3 +190,14 @@ def test_sql_is_in_the_packages_that_keep_a_database() -> None:
 
 def test_every_package_is_in_the_table() -> None:
     assert {package_of(file) for file in FILES} - {"__main__"} <= set(ALLOWED)
+
+
+@pytest.mark.parametrize("package", ["cli", "monitoring", "planner", "service", "views"])
+def test_what_people_read_is_in_the_time_of_the_plant(package: str) -> None:
+    for file in (SOURCE / package).rglob("*.py"):
+        names = {
+            node.id
+            for node in ast.walk(ast.parse(file.read_text("utf-8")))
+            if isinstance(node, ast.Name)
+        }
+        assert "MADRID" not in names, f"{file}: clock.display_zone() or Plant.zone is meant"

@@ -24,7 +24,7 @@ from factory_lib.cli.common import (
     write_result,
     write_rows,
 )
-from factory_lib.clock import MADRID, parse_instant
+from factory_lib.clock import display_zone, parse_instant
 from factory_lib.context import RunContext, open_context
 from factory_lib.errors import BadInput, SourceError
 from factory_lib.importers.formats import FORMATS
@@ -112,7 +112,7 @@ def fill_gaps(
 def _advance(bar: Any, progress: backfill.Progress, now: datetime) -> None:
     bar.total = progress.planned
     bar.n = progress.done
-    end = (now + timedelta(seconds=progress.remaining_s)).astimezone(MADRID)
+    end = (now + timedelta(seconds=progress.remaining_s)).astimezone(display_zone())
     bar.set_postfix_str(
         f"about {progress.remaining_s:.0f} s left at the rate limits, done at about {end:%H:%M}"
     )

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from factory_lib.clock import MADRID
+from factory_lib.clock import MADRID, display_zone
 from factory_lib.domain import indices
 from factory_lib.domain.indices import CLASSES, PriceBand
 from factory_lib.features.horizon import HUMIDITY, MWH_PER_KWH, PRICE, TEMPERATURE
@@ -266,7 +266,7 @@ def _prediction_summary(hourly: pd.DataFrame, advice: pd.DataFrame, drifts: Sequ
     price = next_day[PRICE]
     if price.isna().all():
         return "The price of the next 24 hours is unavailable: no recent day of prices is stored."
-    cheapest = pd.Timestamp(str(price.idxmin())).tz_convert(MADRID)
+    cheapest = pd.Timestamp(str(price.idxmin())).tz_convert(display_zone())
     best = _next_start(advice.iloc[0]) if len(advice) else ""
     drift = f" Drift: {' '.join(drifts)}" if drifts else ""
     return (
@@ -279,11 +279,11 @@ def _next_start(row: pd.Series) -> str:
     """Return the advice for one start, to go on a sentence with."""
     if pd.isna(row["best_start"]):
         return ""
-    start = pd.Timestamp(str(row.name)).tz_convert(MADRID)
+    start = pd.Timestamp(str(row.name)).tz_convert(display_zone())
     label = row["production_recommendation"]
     if label == CLASSES[0]:
         return f"; a batch begun on {start:%A %H:%M} is {label}"
-    wait = row["best_start"].tz_convert(MADRID)
+    wait = row["best_start"].tz_convert(display_zone())
     saving = f" and saves {row['regret_eur']:.0f} EUR" if np.isfinite(row["regret_eur"]) else ""
     return (
         f"; a batch begun on {start:%A %H:%M} is {label}, the best start is {wait:%A %H:%M}{saving}"
@@ -304,7 +304,7 @@ def starts_ahead(advice: pd.DataFrame) -> pd.DataFrame:
     columns = ["production_recommendation", "best_start", "regret_eur", *chances]
     judged = advice.reindex(columns=columns).dropna(subset=columns[0])
     label = judged["production_recommendation"].astype(str)
-    best = pd.to_datetime(judged["best_start"], utc=True).dt.tz_convert(MADRID)
+    best = pd.to_datetime(judged["best_start"], utc=True).dt.tz_convert(display_zone())
     wait = best.dt.strftime("%a %H:%M").fillna("no start within a day")
     number = pd.Categorical(label, list(CLASSES)).codes
     shares = judged[chances].to_numpy(dtype=np.float64)
@@ -365,13 +365,13 @@ def tiers(hourly: pd.DataFrame) -> str:
     tier = hourly["tier"]
     parts = []
     for _, run in tier.groupby((tier != tier.shift()).cumsum()):
-        end = (pd.DatetimeIndex(run.index)[-1] + pd.Timedelta(hours=1)).tz_convert(MADRID)
+        end = (pd.DatetimeIndex(run.index)[-1] + pd.Timedelta(hours=1)).tz_convert(display_zone())
         parts.append(f"{_TIERS[str(run.iloc[0])]} until {end:%a %d %b %H:%M}")
     return f"Prices: {', then '.join(parts)}."
 
 
 def blocks(hourly: pd.DataFrame, band: PriceBand) -> pd.DataFrame:
-    """Return consecutive hours of a market day with one class, one row per block.
+    """Return consecutive hours of a local day with one class, one row per block.
 
     Returns
     -------
@@ -382,7 +382,7 @@ def blocks(hourly: pd.DataFrame, band: PriceBand) -> pd.DataFrame:
     means = [PRICE, TEMPERATURE, HUMIDITY, "score"]
     columns = ["start", "hours", "outdoor_index_class", "probability", *means, "reason"]
     classified = hourly.dropna(subset=["outdoor_index_class"])
-    local_day = pd.DatetimeIndex(classified.index).tz_convert(MADRID).normalize()
+    local_day = pd.DatetimeIndex(classified.index).tz_convert(display_zone()).normalize()
     keys = classified.assign(day=local_day)[["outdoor_index_class", "day"]]
     changes = (keys != keys.shift()).any(axis=1)
     rows = []

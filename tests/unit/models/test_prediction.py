@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ import pytest
 
 from factory_lib import settings as factory_settings
 from factory_lib.catalogue import QUARTERS_SINCE
+from factory_lib.clock import displayed_in
 from factory_lib.context import RunContext, open_context
 from factory_lib.domain.indices import CLASSES, PriceBand
 from factory_lib.errors import BadInput
@@ -209,6 +211,28 @@ def test_a_clock_change_is_written_in_local_hours() -> None:
         expected == "Prices: published until Mon 27 Oct 00:00, "
         "then forecast by the champion until Mon 27 Oct 03:00."
     )
+
+
+def test_what_is_said_of_the_coming_hours_is_in_the_time_of_the_plant(
+    lived_in: RunContext,
+) -> None:
+    outcome = prediction.predict(lived_in)
+    advice = recommendation.advise(lived_in, outcome.hourly, outcome.price_errors)
+    madrid = summary.summarise_prediction(outcome, advice)
+    with displayed_in(ZoneInfo("Atlantic/Canary")):
+        island = summary.summarise_prediction(outcome, advice)
+    hours = [re.findall(r"(\d\d):00", result.summary) for result in (madrid, island)]
+    assert len(hours[0]) >= 3
+    assert hours[1] == [f"{(int(hour) - 1) % 24:02d}" for hour in hours[0]]
+    waits = [
+        result["starts_ahead"]["wait_for"].str.extract(r"(\d\d):00")[0]
+        for result in (madrid, island)
+    ]
+    known = waits[0].notna()
+    assert known.any()
+    assert ((waits[0][known].astype(int) - waits[1][known].astype(int)) % 24 == 1).all()
+    begins = pd.DatetimeIndex(island["blocks"]["start"]).tz_convert("Atlantic/Canary")
+    assert 0 in begins.hour  # a block ends where the day of its reader does
 
 
 def hours_of(name: str, price: float, temperature: float, score: float) -> pd.DataFrame:
