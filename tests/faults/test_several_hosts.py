@@ -7,10 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psycopg
@@ -24,7 +27,7 @@ from factory_lib.errors import JobLocked, LockLost, StoreUnavailable
 from factory_lib.monitoring import alerts, diagnostics
 from factory_lib.runs import records, runner, status
 from factory_lib.settings import Settings
-from factory_lib.state import calls, hold, hold_all, limiter, marks, open_state
+from factory_lib.state import calls, hold, hold_all, limiter, marks, open_state, shared
 from factory_lib.state.shared import SharedState
 from factory_sim.clock import SimulatedClock
 from tests.support.postgres_server import PostgresServer
@@ -164,6 +167,20 @@ def test_work_ends_soon_after_its_lock_was_lost(here: Settings, postgres: Postgr
         drop_locks(postgres)
         with pytest.raises(LockLost):
             require_held()
+
+
+def test_work_that_is_done_is_not_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = threading.Event()
+
+    def lost_at_the_end(_: str) -> None:
+        looked.set()
+        time.sleep(0.3)
+        raise StoreUnavailable("The server went away.")
+
+    monkeypatch.setattr(shared, "LOOK_EVERY_S", 0.01)
+    fake = SimpleNamespace(reported=nullcontext, execute=lost_at_the_end)
+    with shared._watched(fake, fake, JOB):  # type: ignore[arg-type]
+        assert looked.wait(5)
 
 
 def test_many_jobs_are_held_by_one_connection(here: Settings, postgres: PostgresServer) -> None:

@@ -233,7 +233,8 @@ def _watched(server: Postgres, connection: Any, job: str) -> Iterator[Callable[[
             try:
                 require_held()
             except LockLost:
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                if not ended.is_set():  # else the work is done, and an interrupt hits another
+                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                 return
 
     watcher = threading.Thread(target=watch, daemon=True)
