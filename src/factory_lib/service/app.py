@@ -210,7 +210,8 @@ async def _own_page(reading: Reading, request: Request) -> Response:
     name = request.path_params["name"]
     if name not in reading.settings.sites:
         return await _not_found(request, KeyError(name))
-    return RedirectResponse(f"/site/{name}/", 308, HEADERS)
+    target = f"/site/{name}/?{request.url.query}".removesuffix("?")
+    return RedirectResponse(target, 308, HEADERS)
 
 
 async def _not_found(request: Request, _: Exception) -> Response:
