@@ -14,6 +14,7 @@ from factory_lib import settings as factory_settings
 from factory_lib.admin import backup, cron
 from factory_lib.admin.maintenance import maintain
 from factory_lib.catalogue import SITE
+from factory_lib.cli import main as main_command
 from factory_lib.clock import MADRID, display_zone
 from factory_lib.context import RunContext, open_context
 from factory_lib.importers import import_path
@@ -23,7 +24,7 @@ from factory_lib.monitoring import growth
 from factory_lib.pipeline.gaps import analyse
 from factory_lib.planner.request import weekly_orders
 from factory_lib.planning import daily, documents, inputs, overrides
-from factory_lib.runs import due
+from factory_lib.runs import due, index
 from factory_lib.service.app import make_app
 from factory_lib.service.reading import Reading
 from factory_lib.settings import Settings
@@ -168,14 +169,16 @@ def test_each_site_has_pages_and_its_links_stay_there(first: Settings) -> None:
         assert client.get("/site/coast/static/style.css").status_code == 200
         assert client.get("/site/madrid/").status_code == 404
         assert client.get("/site/madrid").status_code == 404
-        assert client.get("/site/coast").headers["location"] == "/site/coast/"
+        for query in ("", "?lang=es"):
+            answer = client.get(f"/site/coast{query}")
+            assert answer.headers["location"] == f"/site/coast/{query}"
         assert "<b>Linares</b>" in client.get("/data").text
     finally:
         client.close()
 
 
 def test_times_of_a_site_are_those_of_its_own_zone(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tables = '[sites.island.plant]\ntime_zone = "Atlantic/Canary"'
     for name, value in with_sites(home, tables).items():
@@ -197,4 +200,7 @@ def test_times_of_a_site_are_those_of_its_own_zone(
         assert Words("en").clock(at) == f"{at.astimezone(MADRID):%H:%M}"
     due = next(iter(weekly_orders(island.plant, NOON.date(), NOON.date()))).due
     assert due - first == timedelta(hours=1)
+    monkeypatch.setattr(index, "write_index", lambda *_, **__: display_zone())
+    assert main_command(["index", "--site", "island"]) == 0
+    assert capsys.readouterr().out.strip() == "Atlantic/Canary"
     assert Reading("live", "island").get("zone", lambda _: display_zone()) == island.plant.zone

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from factory_lib.clock import HOUR_S, MADRID
+from factory_lib.clock import HOUR_S, display_zone
 from factory_lib.context import RunContext
 from factory_lib.domain.plant import Bools, operators, room
 from factory_lib.features.horizon import HUMIDITY, TEMPERATURE
@@ -43,7 +43,7 @@ def assess(ctx: RunContext, years: int = 4) -> JobResult:
         return JobResult("warn", "No outdoor air is stored.", {"hours": 0}, tables, past.notes)
     plant = ctx.settings.plant
     air = pd.concat([outdoor, room(outdoor, plant.room)], axis=1)
-    local = pd.DatetimeIndex(air.index).tz_convert(MADRID)
+    local = pd.DatetimeIndex(air.index).tz_convert(display_zone())
     stages = [stage for stage in plant.stages if stage.room != RoomLimits()]
     months = _outdoor_months(air[TEMPERATURE], local)
     by_hour = {}

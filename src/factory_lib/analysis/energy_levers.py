@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from msgspec import structs
 
-from factory_lib.clock import HOUR_S, MADRID, day_start
+from factory_lib.clock import HOUR_S, day_start
 from factory_lib.domain.pv import pv_kw
 from factory_lib.domain.tariff import Tariff, all_in, best_contract, bill
 from factory_lib.errors import BadInput
@@ -52,7 +52,7 @@ def study(settings: Settings, tariff: Tariff, hours: pd.DataFrame, every: int = 
     # a week that misses more than six prices in a row is left out
     hours = hours.interpolate(limit=6, limit_area="inside")
     prices = all_in(pd.DatetimeIndex(hours.index), hours[INPUTS[0]], tariff, settings.contract)
-    local = prices["price_eur_mwh"].tz_convert(MADRID)
+    local = prices["price_eur_mwh"].tz_convert(settings.plant.zone)
     mondays = pd.date_range(local.index[0].ceil("D"), local.index[-1] - WEEK, freq="W-MON")
     weeks = [day.date() for day in mondays if local[day : day + WEEK].notna().all()][::every]
     one_kwp = structs.replace(settings.plant.pv, kwp=1.0)
@@ -156,12 +156,13 @@ def year(request: PlanRequest, weeks: list[date]) -> tuple[pd.Series, Any]:
     """Return the imported kilowatts of the weeks, and their figures as those of a year."""
     loads = []
     rows = []
+    zone = request.plant.zone
     for monday in weeks:
         plan = solve(
             replace(
                 request,
-                begin=day_start(monday),
-                end=day_start(monday + timedelta(days=7)),
+                begin=day_start(monday, zone),
+                end=day_start(monday + timedelta(days=7), zone),
                 orders=weekly_orders(request.plant, monday, monday + timedelta(days=6)),
             )
         )

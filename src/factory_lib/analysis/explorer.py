@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from factory_lib.catalogue import ALWAYS, Series
-from factory_lib.clock import HOUR_S, MADRID, from_epoch
+from factory_lib.clock import HOUR_S, display_zone, from_epoch
 from factory_lib.context import RunContext
 from factory_lib.frames import wide
 from factory_lib.pipeline import gaps
@@ -110,7 +110,7 @@ def _provenance(raw: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _months(values: pd.Series) -> pd.DataFrame:
-    local = pd.DatetimeIndex(values.index).tz_convert(MADRID)
+    local = pd.DatetimeIndex(values.index).tz_convert(display_zone())
     groups = values.groupby(np.asarray(local.strftime("%Y-%m")))
     columns = {
         "known": (groups.count() / groups.size()).map("{:.0%}".format),
@@ -127,5 +127,5 @@ def _by_hour(values: pd.Series) -> pd.DataFrame:
     index = pd.DatetimeIndex(values.index)
     if len(index) > 1 and (index[1] - index[0]).total_seconds() > HOUR_S:
         return pd.DataFrame(columns=["p10", "p50", "p90"])
-    groups = values.groupby(np.asarray(index.tz_convert(MADRID).hour))
+    groups = values.groupby(np.asarray(index.tz_convert(display_zone()).hour))
     return pd.DataFrame({f"p{share}": groups.quantile(share / 100) for share in (10, 50, 90)})

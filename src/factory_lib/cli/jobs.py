@@ -23,7 +23,7 @@ from factory_lib.cli.common import (
     write,
     write_either,
 )
-from factory_lib.clock import SystemClock, parse_instant
+from factory_lib.clock import SystemClock, displayed_in, parse_instant
 from factory_lib.errors import BadInput, FactoryError, JobLocked
 from factory_lib.runs import due, pauses, schedule, status
 from factory_lib.runs.records import RunRecord, is_running
@@ -368,7 +368,9 @@ def write_index(profile: str | None, as_json: bool) -> None:
     """Write runs/index.html anew."""
     from factory_lib.runs import index
 
-    file = str(index.write_index(factory_settings.load(profile).paths, every=True))
+    settings = factory_settings.load(profile)
+    with displayed_in(settings.plant.zone):
+        file = str(index.write_index(settings.paths, every=True))
     write_either(as_json, {"index": file}, file)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec import structs
 
 from factory_lib.analysis import climate_risk, energy_levers, explorer
 from factory_lib.context import RunContext
@@ -124,6 +126,28 @@ def levers(settings: Settings, hours: pd.DataFrame) -> pd.DataFrame:
     result = energy_levers.study(settings, tariff, hours)
     assert result.metrics["weeks"] == 1
     return result["levers"].set_index("lever")
+
+
+def test_a_week_of_a_study_begins_at_midnight_of_the_plant(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant = structs.replace(settings.plant, time_zone="Atlantic/Canary")
+    request = SimpleNamespace(plant=plant, contract=None, prices=None, tariff=None)
+    weeks: list[SimpleNamespace] = []
+
+    def unsolved(week: SimpleNamespace) -> None:
+        weeks.append(week)
+        raise BadInput("as far as this test goes")
+
+    monkeypatch.setattr(energy_levers, "solve", unsolved)
+    monkeypatch.setattr(
+        energy_levers, "replace", lambda first, **other: SimpleNamespace(**(vars(first) | other))
+    )
+    with pytest.raises(BadInput):
+        energy_levers.year(request, [date(2026, 7, 13)])  # type: ignore[arg-type]
+    (week,) = weeks
+    assert (week.begin.hour, week.end.hour) == (23, 23)
+    assert max(order.due for order in week.orders) <= week.end
 
 
 def test_levers_stand_beside_today_for_the_same_kilograms(
