@@ -24,7 +24,7 @@ INVENTORY_COLUMNS = (
     "checksum",
 )
 _IDENTITY = list(INVENTORY_COLUMNS[1:5])
-PLACES = 25  # at a time: decades of hours of so many fit into memory
+PLACES = 8  # at a time: thirty years of hours of so many take 1 GB
 ALL_TIME = (-(1 << 35), 1 << 35)  # about 880 and 3058: every slot there can be
 
 
@@ -49,7 +49,7 @@ def _tables(backend: Backend, catalogue: Catalogue) -> Iterator[tuple[str, pd.Da
         key = (channel.kind == FORECAST, channel.series)
         targets.setdefault(key, set()).add(channel.place)
     for (is_forecast, series), places in sorted(targets.items()):
-        for part in in_batches(places):
+        for part in in_batches(places, PLACES):
             yield _table(backend, catalogue, Window((series,), *ALL_TIME, part), is_forecast)
     verdicts = backend.load_verdicts()
     times = {name: from_index(verdicts[name]) for name in ("start", "at")}
@@ -67,11 +67,11 @@ def _table(
     return measurement, table.assign(**dimensions)
 
 
-def in_batches(places: Iterable[str]) -> Iterator[tuple[str, ...]]:
+def in_batches(places: Iterable[str], size: int) -> Iterator[tuple[str, ...]]:
     """Yield ordered places, some at a time: a query for each of a country's takes too long."""
     ordered = sorted(places)
-    for first in range(0, len(ordered), PLACES):
-        yield tuple(ordered[first : first + PLACES])
+    for first in range(0, len(ordered), size):
+        yield tuple(ordered[first : first + size])
 
 
 def checksum(frame: pd.DataFrame) -> str:

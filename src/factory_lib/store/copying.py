@@ -22,6 +22,7 @@ from factory_lib.store.checksums import INVENTORY_COLUMNS, in_batches
 from factory_lib.store.sqlite import SqliteBackend
 
 CHUNK_S = 366 * DAY_S
+PLACES = 25  # at a time, each a year
 _LINE = list(INVENTORY_COLUMNS[:5])
 
 
@@ -53,7 +54,7 @@ def copy(source: Store, target: Store) -> pd.DataFrame:
     before = target.inventory()
     different = content[content["checksum"] != _matching(content, before)["checksum"]]
     for (measurement, series), lines in different.groupby(["measurement", "series"]):
-        for places in in_batches(set(lines["place"])):
+        for places in in_batches(set(lines["place"]), PLACES):
             mine = lines[lines["place"].isin(places)]
             window = Window((str(series),), 0, 0, places)
             _copy_series(source, target, str(measurement), window, mine)
