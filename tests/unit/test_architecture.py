@@ -201,3 +201,9 @@ def test_what_people_read_is_in_the_time_of_the_plant(package: str) -> None:
             if isinstance(node, ast.Name)
         }
         assert "MADRID" not in names, f"{file}: clock.display_zone() or Plant.zone is meant"
+
+
+@pytest.mark.parametrize("package", ["domain", "features", "planner", "store", "sources"])
+def test_computation_asks_for_no_zone_of_display(package: str) -> None:
+    for file in (SOURCE / package).rglob("*.py"):
+        assert "display_zone" not in file.read_text("utf-8"), f"{file}: Plant.zone is meant"

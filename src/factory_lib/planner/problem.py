@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from factory_lib.clock import DAY_S, HOUR_S, display_zone, epoch
+from factory_lib.clock import DAY_S, HOUR_S, epoch
 from factory_lib.domain.plant import (
     Bools,
     Floats,
@@ -281,7 +281,8 @@ class Problem:
         prices = laid_on(request.prices[columns], self.index)
         missing = self.index[np.isnan(prices[0]) & self.future]
         if len(missing):
-            first, last = missing[[0, -1]].tz_convert(display_zone()).strftime("%a %-d %b %H:%M")
+            local = missing[[0, -1]].tz_convert(self.plant.zone)
+            first, last = local.strftime("%a %-d %b %H:%M")
             raise BadInput(
                 f"{len(missing)} of {self.future.sum()} slots of the window have no price, "
                 f"from {first} to {last}.",
