@@ -6,8 +6,9 @@ from datetime import datetime
 from pathlib import Path
 from sys import intern
 from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
-from factory_lib.clock import market_day
+from factory_lib.clock import MADRID, local_day
 from factory_lib.runs import records
 
 REREAD = ("started", "unreadable")  # the record may be another the next time
@@ -45,12 +46,12 @@ class RunRow(NamedTuple):
         return datetime.fromisoformat(self.started_at)
 
 
-def read_row(root: Path, folder: str) -> RunRow:
+def read_row(root: Path, folder: str, zone: ZoneInfo) -> RunRow:
     """Read the record of one run folder."""
     record = records.read_record(root / folder)
     return RunRow(
         folder=folder,
-        day=intern(str(market_day(datetime.fromisoformat(record.started_at)))),
+        day=intern(str(local_day(datetime.fromisoformat(record.started_at), zone))),
         job=intern(record.job),
         ending=intern(record.ending),
         started_at=record.started_at,
@@ -83,8 +84,9 @@ def run_names(day: Path) -> list[str]:
 class RunList:
     """The runs below a folder; a day is listed again when its folder changed."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, zone: ZoneInfo = MADRID) -> None:
         self.root = root
+        self.zone = zone
         self._days: dict[str, tuple[int, list[str]]] = {}
         self._rows: dict[str, RunRow] = {}
 
@@ -110,7 +112,7 @@ class RunList:
         if not (self.root / folder / "run.json").is_file():
             return None  # it is just being made
         try:
-            self._rows[folder] = read_row(self.root, folder)
+            self._rows[folder] = read_row(self.root, folder, self.zone)
         except ValueError:  # a foreign folder: its name is no instant
             return None
         return self._rows[folder]

@@ -65,7 +65,7 @@ class Reading:
         self._kept: OrderedDict[object, Kept] = OrderedDict()
         self._computing = threading.RLock()
         self._clock_stamp: object = None
-        self.runs = RunList(self._settings.paths.runs)
+        self.runs = RunList(self._settings.paths.runs, self._settings.plant.zone)
 
     @property
     def settings(self) -> Settings:

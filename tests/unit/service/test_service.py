@@ -8,11 +8,12 @@ import re
 import sqlite3
 import tomllib
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, get_args
 from unittest.mock import Mock
 from urllib.parse import quote, urlencode
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pytest
@@ -449,6 +450,14 @@ def test_a_report_that_the_maintenance_removed_is_not_there(
     answer = client.get(f"{path}?lang=es")
     file.with_name("removed").rename(file)
     assert answer.status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("zone", "day"), [("Europe/Madrid", "2026-03-19"), ("Atlantic/Canary", "2026-03-18")]
+)
+def test_a_run_is_of_its_plants_day(tmp_path: Path, zone: str, day: str) -> None:
+    service_home.write_runs(tmp_path, datetime(2026, 3, 18, 23, 30, tzinfo=UTC), 1)
+    assert [row.day for row in RunList(tmp_path, ZoneInfo(zone)).all()] == [day]
 
 
 def test_what_others_leave_among_the_runs_hides_no_run(tmp_path: Path) -> None:
