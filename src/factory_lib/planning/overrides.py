@@ -98,7 +98,7 @@ def _unknown(item: Override, plant: Plant) -> str:
     stages = ["", *(stage.name for stage in plant.stages)]
     for name, present in ((item.what, names), (item.stage, stages)):
         if name not in present:
-            return f"the plant has no {name}, but {', '.join(present)}"
+            return f"the plant has no {name}, but {', '.join(filter(None, present))}"
     return ""
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import ipaddress
 import re
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -261,7 +262,7 @@ def serve(reading: Reading, host: str, port: int, *, behind_proxy: bool = False)
     Raises
     ------
     BadInput
-        If the address is not this machine's own and no proxy was announced.
+        If the address is taken, or not this machine's own and no proxy was announced.
     """
     import uvicorn
 
@@ -271,6 +272,14 @@ def serve(reading: Reading, host: str, port: int, *, behind_proxy: bool = False)
             next_step="Serve 127.0.0.1, or put a proxy with TLS and passwords before it and "
             "pass --behind-proxy (docs/operations.md).",
         )
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        raise BadInput(
+            f"{host}:{port} cannot be served: {error.strerror}.",
+            next_step="Choose another with --port (make serve PORT=…).",
+        ) from None
     uvicorn.run(
         make_app(reading),
         host=host,

@@ -245,6 +245,7 @@ def test_a_damaged_file_of_overrides_costs_itself_alone_and_is_set_aside_by_the_
         ("pin standard mixing 08:37", "is no start of a slot"),
         ("out conche 2025-11-19T11:59", "has passed"),
         ("order standard 100 2025-11-19T05:00", "has passed"),
+        ("pin standard baking 2025-11-21T20:00", "has no baking, but mixing, refining, "),
     ],
 )
 def test_an_override_that_no_plan_can_keep_is_refused(small, word, problem):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import socket
 import sqlite3
 import tomllib
 from dataclasses import replace
@@ -482,6 +483,13 @@ def test_a_run_that_goes_on_is_read_again(reading: Reading, served_home: Path) -
 def test_a_public_address_needs_a_proxy(reading: Reading, host: str) -> None:
     with pytest.raises(BadInput, match="no password"):
         serve(reading, host, 8080)
+
+
+def test_a_port_that_is_taken_is_said_so(reading: Reading) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(BadInput, match=f"127.0.0.1:{port} cannot be served: Address already"):
+            serve(reading, "127.0.0.1", port)
 
 
 def test_loopback_is_this_machine() -> None:
