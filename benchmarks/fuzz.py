@@ -162,7 +162,7 @@ class Bench:
         if case.source == EXPORT:
             (wire,) = self.table.values()
             fmt = FORMATS["siar_csv"]
-            reading = fmt.parse(Member(EXPORT, EXPORT, wire.body), fmt)
+            reading = fmt.read(Member(EXPORT, EXPORT, wire.body))
             return check(reading, fmt, case.now, QualitySettings(), CATALOGUE).rows
         settings = self.settings(case.keys["ESIOS_TOKEN"], case.what == "history")
         limiter.forget_from(self.state.hosts, from_epoch(0))

@@ -1,6 +1,5 @@
 """Members of one format on their way into the store."""
 
-import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -164,20 +163,13 @@ def _read(
     unreadable = []
     for member in members:
         try:
-            readings.append(_parse(fmt, member))
+            readings.append(fmt.read(member))
             readable.append(member)
         except ImportFileError as error:
             if len(members) == 1:
                 raise
             unreadable.append(Rejection(member.label, "", error.problem))
     return join_readings(readings) if readings else None, readable, unreadable
-
-
-def _parse(fmt: Format, member: Member) -> Reading:
-    try:
-        return fmt.parse(member, fmt)
-    except csv.Error as error:  # a quote that is never closed, a line without end
-        raise ImportFileError(member.label, f"is no table ({error})") from error
 
 
 def _is_still_stored(store: Store, checked: CheckedReading) -> bool:

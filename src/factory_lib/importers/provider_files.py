@@ -203,7 +203,7 @@ def parse_siar(member: Member, fmt: Format) -> Reading:
     letters = lines.column("IdProvincia").map(_PROVINCES)
     lines.reject(letters.isna(), lines.text["IdProvincia"], "unknown province")
     station = letters + lines.column("IdEstacion").str.zfill(2)
-    stations = station.dropna().unique()
+    stations = station[~lines.short].dropna().unique()
     if len(stations) > 1:
         raise ImportFileError(member.label, f"holds rows of {len(stations)} stations")
     return lines.reading(day.mask(disagree), place=station)

@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from factory_lib.clock import HOUR_S
@@ -92,7 +93,7 @@ class Lines:
         self.member = member
         self.fmt = fmt
         content = member.text(fmt.encoding)
-        _require_same_width(member, content, fmt.separator)
+        widths = _widths(member, content, fmt.separator)
         try:
             self.text = pd.read_csv(
                 io.StringIO(content), sep=fmt.separator, dtype=str, na_filter=False, index_col=False
@@ -107,6 +108,25 @@ class Lines:
             reason = "the file ends within this line"
             self._rejected.append(Rejection(member.label, content.splitlines()[-1], reason, line))
             self.text = self.text.iloc[:-1]
+        self.short = self._shorter(widths[: len(self.text)])
+
+    def _shorter(self, widths: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Reject lines without a column that most lines fill: whose their values are is unknown.
+
+        Spreadsheets leave out the separators of columns at the end that are empty.
+        """
+        columns = self.text.shape[1]
+        if not (widths < columns).any():
+            return np.zeros(len(self.text), bool)
+        filled = np.flatnonzero((self.text != "").mean() > 0.5)
+        short = widths <= filled.max(initial=-1)
+        for at in np.flatnonzero(short):
+            text = self.fmt.separator.join(self.text.iloc[at])
+            line = int(at) + self.first_line
+            self._rejected.append(
+                Rejection(self.member.label, text, "has fewer values than columns", line)
+            )
+        return np.asarray(short)
 
     def column(self, name: str) -> pd.Series:
         """Return the text of a column, without spaces around it.
@@ -186,7 +206,7 @@ class Lines:
                 **(self.values() if values is None else values),
             }
         )
-        usable = table[["start", "place", "source"]].notna().all(axis=1)
+        usable = table[["start", "place", "source"]].notna().all(axis=1) & ~self.short
         cut = [f"{self.member.label} ends in mid-line: it may have been cut."] * self.is_cut
         return Reading(
             table[usable].reset_index(drop=True),
@@ -202,23 +222,28 @@ def cut_short(last_lines: Sequence[str], separator: str) -> bool:
     return len(widths) == 2 and widths[1] < widths[0]
 
 
-def _require_same_width(member: Member, content: str, separator: str) -> None:
-    """Refuse a line with more values than columns: it is unknown which of them is whose.
+def _widths(member: Member, content: str, separator: str) -> npt.NDArray[np.int64]:
+    """Return the number of values of each line below the heading, but of empty lines.
 
     Raises
     ------
     ImportFileError
-        If there is one.
+        If a line has more values than columns: it is unknown which of them is whose.
     """
-    lines = csv.reader(io.StringIO(content), delimiter=separator)
-    width = len(next(lines, []))
+    lines = csv.reader(io.StringIO(content, newline=None), delimiter=separator)
+    columns = len(next(lines, []))
+    widths = []
     for line in lines:
-        if any(line[width:]):  # empty ones are separators at the end of a line
+        if not "".join(line).strip() and len(line) < 2:
+            continue  # as pandas does
+        if any(line[columns:]):  # empty ones are separators at the end of a line
             raise ImportFileError(
                 member.label,
-                f"has {len(line)} values for {width} columns in line {lines.line_num}; "
+                f"has {len(line)} values for {columns} columns in line {lines.line_num}; "
                 "perhaps its decimals are commas",
             )
+        widths.append(len(line))
+    return np.array(widths, dtype=np.int64)
 
 
 # -- conventions of times and places --------------------------------------------------------------
@@ -317,6 +342,19 @@ class Format:
     continuous: bool = True
     shared_window: bool = False
     editions: bool = False
+
+    def read(self, member: Member) -> Reading:
+        """Read a member.
+
+        Raises
+        ------
+        ImportFileError
+            If it is not as the format describes.
+        """
+        try:
+            return self.parse(member, self)
+        except csv.Error as error:  # a quote that is never closed, a line without end
+            raise ImportFileError(member.label, f"is no table ({error})") from error
 
     def convert(self, series: str, values: np.ndarray) -> np.ndarray:
         """Return values of a file in the unit of their series."""

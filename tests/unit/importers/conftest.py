@@ -87,7 +87,7 @@ class Reader:
         format_name = detect(member)
         assert format_name, "no format was recognised"
         fmt = FORMATS[format_name]
-        return fmt.parse(member, fmt), fmt
+        return fmt.read(member), fmt
 
     def checked(
         self,

@@ -384,9 +384,10 @@ def test_file_that_ends_in_mid_line_is_noted(read: Reader) -> None:
     [
         "dt_iso,city_name,temp,pressure\n",
         "time_utc,spot_eur_mwh\n1,2,3\n4,5,6,7\n",
+        'time_utc,spot_eur_mwh\n1,"' + "2" * 200_000,
         '{"day": "x", "data": {}}',
     ],
-    ids=["column absent", "ragged", "no date"],
+    ids=["column absent", "ragged", "an endless cell", "no date"],
 )
 def test_broken_structure_is_a_typed_error(read: Reader, text: str) -> None:
     with pytest.raises(ImportFileError):
@@ -404,3 +405,24 @@ def test_decimal_commas_are_refused_and_not_cut_off(read: Reader) -> None:
     text = "time_utc,spot_eur_mwh\n2024-03-01T00:00:00Z,48.5,\n2024-03-01T01:00:00Z,51,75\n"
     with pytest.raises(ImportFileError, match="3 values for 2 columns in line 3"):
         read.reading(text, "prices.csv")
+
+
+@pytest.mark.parametrize("separator", range(1, 18))
+def test_a_line_that_lost_a_separator_is_not_read(
+    write: Writer, read: Reader, separator: int
+) -> None:
+    text = write.siar({date(2024, 3, day): "17,12" for day in (1, 2, 3)})
+    heading, first, second, third = text.removesuffix("\r\n").split("\r\n")
+    parts = second.split(";")
+    parts[separator - 1 : separator + 1] = ["\x8f".join(parts[separator - 1 : separator + 1])]
+    damaged = "\r\n".join([heading, first, ";".join(parts), third, ""])
+    checked = read.checked(damaged, encoding="utf-16-le")
+    assert len(checked.rows) == 18
+    assert set(checked.rows["value"]) == {17.12}
+    assert "has fewer values than columns" in set(checked.tables["rejected"]["reason"])
+
+
+def test_columns_at_the_end_may_be_left_out_where_they_are_empty(read: Reader) -> None:
+    lines = [f"2024-01-01T{hour:02}:00:00Z,{hour}.5" for hour in range(4)]
+    text = "\n".join(["time_utc,spot_eur_mwh,remark", lines[0] + ",a holiday", *lines[1:], ""])
+    assert list(read.checked(text).rows["value"]) == [0.5, 1.5, 2.5, 3.5]
