@@ -65,7 +65,8 @@ TICK = timedelta(minutes=5)
 BEFORE = timedelta(days=1)  # what lay there when the run began has to come with the first load
 OUTAGE = timedelta(hours=3)
 # Local time at which each provider goes away, once in every scenario: those of prices
-# just before they publish.
+# just before they publish, any other at OTHERS_AWAY_AT.
+OTHERS_AWAY_AT = time(11)
 AWAY_AT = {
     "omie": time(13, 30),
     "ree": time(19),
@@ -166,7 +167,9 @@ def _faults(start: datetime) -> Iterator[Rule]:
     """Yield the outages, one provider after the other, and the faults of any time."""
     for source in PROVIDERS:
         days = (
-            local_instant(market_day(start) + timedelta(days=day), AWAY_AT[source])
+            local_instant(
+                market_day(start) + timedelta(days=day), AWAY_AT.get(source, OTHERS_AWAY_AT)
+            )
             for day in range(2)
         )
         since = next(at for at in days if at >= start)
