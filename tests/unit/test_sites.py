@@ -24,6 +24,7 @@ from factory_lib.monitoring import growth
 from factory_lib.pipeline.gaps import analyse
 from factory_lib.planner.request import weekly_orders
 from factory_lib.planning import daily, documents, inputs, overrides
+from factory_lib.planning.summary import describe_plant
 from factory_lib.runs import due, index
 from factory_lib.service.app import make_app
 from factory_lib.service.reading import Reading
@@ -204,3 +205,6 @@ def test_times_of_a_site_are_those_of_its_own_zone(
     assert main_command(["index", "--site", "island"]) == 0
     assert capsys.readouterr().out.strip() == "Atlantic/Canary"
     assert Reading("live", "island").get("zone", lambda _: display_zone()) == island.plant.zone
+    warning = "its periods are hours of Europe/Madrid, the shifts those of Atlantic/Canary"
+    assert warning in describe_plant(island)
+    assert warning not in describe_plant(main)

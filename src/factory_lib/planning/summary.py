@@ -12,7 +12,7 @@ from factory_lib.clock import HOUR_S, QUARTER_S, display_zone, local_day
 from factory_lib.context import RunContext
 from factory_lib.domain.indices import uncut_production_index
 from factory_lib.domain.plant import operators
-from factory_lib.domain.tariff import EXCESS_ASSUMPTION, local_dates
+from factory_lib.domain.tariff import EXCESS_ASSUMPTION, local_dates, period_table
 from factory_lib.features.horizon import HUMIDITY, PRICE, TEMPERATURE, documented_features
 from factory_lib.models.history import load_hours
 from factory_lib.planner.plan import Plan
@@ -323,6 +323,9 @@ def describe_plant(settings: Settings) -> str:
         for name, one in plant.variants.items()
     ]
     contracted = ", ".join(f"{kw:g}" for kw in settings.contract.by_period)
+    tariff = settings.tariff
+    hours_of = period_table(tariff.area, three=False).zone
+    clocks = f": its periods are hours of {hours_of}, the shifts those of {plant.time_zone}"
     return "\n".join(
         [
             f"Plant {plant.name}, in slots of {plant.slot_min} minutes; a batch takes {hours:g} h "
@@ -330,7 +333,7 @@ def describe_plant(settings: Settings) -> str:
             stages.drop(columns="room").to_string(index=False),
             shifts.to_string(index=False),
             *products,
-            f"{contracted} kW contracted by period; {settings.tariff.price_basis} price, tolls of "
-            f"{settings.tariff.access}.",
+            f"{contracted} kW contracted by period; {tariff.price_basis} price, tolls of "
+            f"{tariff.access}, area {tariff.area}{clocks * (hours_of != plant.time_zone)}.",
         ]
     )
