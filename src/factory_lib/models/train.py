@@ -494,7 +494,7 @@ def decide(ctx: RunContext, evaluation: CandidateEvaluation, version: str) -> di
     days = evaluation.issued_at[rows.index].dt.normalize().nunique()
     mean: dict[str, float] = {}
     if obstacle:
-        reasons.append(obstacle)
+        reasons.append(f"before this decision: {obstacle}")
     elif other_recipe:
         better, words, mean = _trial(evaluation, champion, rows, days)
         reasons.append(words)
