@@ -136,7 +136,7 @@ def _new_values(settings: Settings, state: State, spec: JobSettings, now: dateti
     since = min(requests[name] for name in names)
     available_at = _newest_late_slot(settings, state, names, now)
     if available_at is None:
-        return Verdict(False, f"{', '.join(names)} can have nothing new since {since:%H:%M}Z")
+        return Verdict(False, f"{_some(names)} can have nothing new since {since:%H:%M}Z")
     if now >= attempts.late_retry_at(since, available_at):
         return Verdict(True, f"new values can be there since {available_at:%H:%M}Z")
     return Verdict(False, f"what is late was asked for at {since:%H:%M}Z")
