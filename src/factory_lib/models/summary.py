@@ -191,9 +191,9 @@ def _training_summary(
     if not registered:
         decision = "A replay registers no model."
     if "mae" not in metrics:
-        return f"Next 24 hours: {price}no model of the score yet. {decision}"
+        return f"The day ahead: {price}no model of the score yet. {decision}"
     return (
-        f"Next 24 hours: {price}score {metrics['mae']:.1f} points off, the same hour yesterday "
+        f"The day ahead: {price}score {metrics['mae']:.1f} points off, the same hour yesterday "
         f"{metrics['naive_mae']:.1f} (rMAE {metrics['rmae']:.2f}); outdoor index right in "
         f"{metrics['accuracy']:.0%} of hours, yesterday's in "
         f"{metrics['persistence_accuracy']:.0%}, the commonest class in "

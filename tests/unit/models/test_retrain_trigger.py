@@ -135,7 +135,7 @@ def test_the_run_holds_what_it_was_made_of(workshop, trained):
         run = client.get_run(run_id)
         files = {artifact.path for artifact in client.list_artifacts(run_id)}
     assert {"metrics.csv", "tested.csv", "empty.png"} <= files
-    assert run.data.metrics["rmae"] == pytest.approx(trained.metrics["rmae"])
+    assert run.data.metrics[train.METRIC_NAMES["rmae"]] == pytest.approx(trained.metrics["rmae"])
     assert run.data.params["seed"] == "1"
     assert run.data.tags["data_hash"] == trained.metrics["data_hash"]
     assert run.data.tags["origin"] == "real"
@@ -323,7 +323,7 @@ def test_new_forecasts_of_the_operator_are_new_data(workshop, trained):
     history = histories.load_history(workshop, 120)
     days = np.datetime64("2025-01-01") + np.arange(3)
     aided = replace(history, operator={"load_mw": DayMatrix(days, np.ones((3, 24)))})
-    assert retrain_trigger._data_hash(aided) != retrain_trigger._data_hash(history)
+    assert retrain_trigger.data_hash(aided) != retrain_trigger.data_hash(history)
 
 
 def test_with_a_longer_history_and_the_operators_forecasts_a_price_model_is_trained_and_served(
