@@ -1,14 +1,14 @@
-"""The tariff calendar of Spain, and the whole price of energy.
+"""The tariff calendars of Spain and Portugal, and the whole price of energy.
 
-Circular CNMC 3/2020 (BOE-A-2020-1066), in force since 2021-06-01. 2.0TD (up to 15 kW)
-has three periods, 3.0TD and 6.1TD (above) have six; P1 is the most expensive, the
-highest number the cheapest. Hours and seasons of each area are a shipped table. Hours
-are local wall hours, and because every offset is a whole number of hours, quarters and
-hours of UTC fall into one period each.
+P1 is the most expensive period, the highest number the cheapest. Spain (Circular CNMC
+3/2020, BOE-A-2020-1066, in force since 2021-06-01): 2.0TD (up to 15 kW) has three,
+3.0TD and 6.1TD (above) have six. Mainland Portugal (ERSE) has four: ponta, cheias,
+vazio normal, super vazio. The hours of each area are shipped tables of local wall
+time, in quarters where they need it, by season and kind of day.
 
-The price of a period is published once a year: tolls by the CNMC, charges by the
-ministry. ``read_tariff`` reads the shipped table, ``all_in`` adds it and the contract's
-terms to the market price.
+In Spain the price of a period is published once a year: tolls by the CNMC, charges by
+the ministry. ``read_tariff`` reads the shipped table, ``own_tariff`` takes a contract's
+own tolls, ``all_in`` adds them and the contract's terms to the market price.
 """
 
 from collections.abc import Mapping
@@ -36,66 +36,95 @@ LocalDays = npt.NDArray[np.datetime64]
 ENERGY_TERMS = ("energy_toll_eur_mwh", "energy_charge_eur_mwh")
 POWER_TERMS = ("power_toll_eur_kw_year", "power_charge_eur_kw_year")
 EXCESS_TERM = "excess_eur_kw_day"
-CALENDAR = ROOT / "config" / "periods_es.csv"
+CALENDARS = ROOT / "config"  # periods_*.csv
 PENINSULA = "peninsula"
+DAYS = ("working", "sat", "sun", "holiday")
+SEASONS = {
+    "year": range(24),
+    "winter": range(12),
+    "summer": range(12, 24),  # months of summer time
+    **{str(month): (month - 1, month + 11) for month in range(1, 13)},
+}
 
 
 @cache
-def tariff_holidays(year: int) -> frozenset[date]:
-    """Return the holidays that the tariff counts as weekend.
+def tariff_holidays(year: int, country: str = "ES") -> frozenset[date]:
+    """Return the holidays that the tariff of a country counts apart; none of no country.
 
-    They are national ones of fixed date, and 6 January, which the circular names
+    In Spain they are national ones of fixed date, and 6 January, which the circular names
     although regions may replace it. A national day of the ``holidays`` library counts
     if the year after has it on the same month and day: that leaves out Good Friday,
     since Easter never repeats its date in the next year. Holidays moved to a Monday are
     left out by ``observed=False``, regional and local ones because no region is asked
-    for.
+    for. In Portugal they are the national ones, Good Friday and Corpus Christi too.
     """
-    days = holidays.country_holidays("ES", years=(year, year + 1), observed=False)
+    if not country:
+        return frozenset()
+    days = holidays.country_holidays(country, years=(year, year + 1), observed=False)
+    if country != "ES":
+        return frozenset(day for day in days if day.year == year)
     fixed = {day for day in days if day.year == year and day.replace(year=year + 1) in days}
     return frozenset(fixed | {date(year, 1, 6)})
 
 
 @dataclass(frozen=True, eq=False)
 class Calendar:
-    """The periods of an area's working days.
+    """The periods of an area.
 
-    ``hours`` are those of the day in ``zone``: V valley, S shoulder, P peak. ``peak`` and
-    ``shoulder`` are the periods of each month; the valley is always the last one.
+    ``numbers`` are those of each version (in force from ``since`` on), month (of winter
+    time, then of summer time), kind of day (``DAYS``) and quarter of the day in ``zone``.
+    ``holidays`` is the country whose holidays are a kind of their own. After ``until`` the
+    last version is known to be out of date.
     """
 
     zone: str
-    hours: npt.NDArray[np.str_]
-    peak: Ints
-    shoulder: Ints
+    holidays: str
+    since: LocalDays
+    until: np.datetime64
+    numbers: Ints
+
+    def kind(self, day: date) -> int:
+        """Return which of ``DAYS`` a day is."""
+        if day in tariff_holidays(day.year, self.holidays):
+            return DAYS.index("holiday")
+        return max(0, day.weekday() - 4)
 
 
 @cache
 def period_table(area: str, *, three: bool) -> Calendar:
-    """Return the shipped calendar of an area, of three periods or of six."""
-    table = pd.read_csv(CALENDAR)
-    table = table[(table["area"] == area) & (table["periods"] == (3 if three else 6))]
-    by_month = table.assign(month=table["months"].str.split()).explode("month")
-    by_month = by_month.set_index(by_month["month"].astype(int)).sort_index()
-    first = by_month.iloc[0]
+    """Return the shipped calendar of an area; of three periods where it has one of them."""
+    files = sorted(CALENDARS.glob("periods_*.csv"))
+    table = pd.concat([pd.read_csv(file, dtype=str, keep_default_na=False) for file in files])
+    table = table[table["area"] == area]
+    sizes = table["periods"].astype(int)
+    table = table[sizes == (sizes.min() if three else sizes.max())]
+    since = sorted(table["since"].unique())
+    numbers = np.zeros((len(since), 24, len(DAYS), 96), np.int64)
+    for row in table.to_dict("records"):
+        months = sorted({number for name in row["season"].split() for number in SEASONS[name]})
+        kinds = [DAYS.index(name) for name in row["days"].split()]
+        quarters = np.repeat([int(digit) for digit in row["hours"]], 96 // len(row["hours"]))
+        numbers[np.ix_([since.index(row["since"])], months, kinds)] = quarters
+    until = max(table.loc[table["since"] == since[-1], "until"])
     return Calendar(
-        first["zone"],
-        np.array(list(first["hours"])),
-        by_month["peak"].to_numpy(),
-        by_month["shoulder"].to_numpy(),
+        zone=table["zone"].iloc[0],
+        holidays=table["holidays"].iloc[0],
+        since=np.array(since, "datetime64[D]"),
+        until=np.datetime64(until or "9999-12-31"),
+        numbers=numbers,
     )
 
 
 def periods(index: pd.DatetimeIndex, access: Access = "3.0TD", area: str = PENINSULA) -> Ints:
-    """Return the period number (1 is P1) of every slot that starts at ``index``.
+    """Return the period number (1 is P1) at every instant of ``index``.
 
     Parameters
     ----------
     index : DatetimeIndex
-        Aware instants, in any order, of hours, quarters or anything shorter than an
-        hour.
+        Aware instants, in any order: the starts of quarters or, where the area's periods
+        begin with hours, of hours.
     access : {"2.0TD", "3.0TD", "6.1TD"}
-        The access tariff; 3.0TD and 6.1TD share one calendar.
+        The access tariff; 3.0TD and 6.1TD share one calendar. Without meaning in Portugal.
     area : str
         Of ``settings.tariff.TariffSettings.area``.
 
@@ -104,17 +133,17 @@ def periods(index: pd.DatetimeIndex, access: Access = "3.0TD", area: str = PENIN
     TypeError
         If ``index`` is naive.
     """
-    three = access == "2.0TD"
-    table = period_table(area, three=three)
+    table = period_table(area, three=access == "2.0TD")
     local = index.tz_convert(table.zone)
-    dates = local.tz_localize(None).to_numpy("datetime64[D]")
-    days, day_of_slot = np.unique(dates, return_inverse=True)
-    free = [day.weekday() >= 5 or day in tariff_holidays(day.year) for day in days.tolist()]
-    part = table.hours[local.hour]
-    month = local.month - 1
-    valley = np.array(free, bool)[day_of_slot] | (part == "V")
-    used = np.where(part == "P", table.peak[month], table.shoulder[month])
-    return np.where(valley, 3 if three else 6, used)
+    wall = local.tz_localize(None)
+    winter_offset = pd.Timestamp("2026-01-01", tz=table.zone).utcoffset()
+    summer = np.asarray(wall - index.tz_convert(None) != winter_offset)
+    days, day_of_slot = np.unique(wall.to_numpy("datetime64[D]"), return_inverse=True)
+    kinds = np.array([table.kind(day) for day in days.tolist()], np.int64)
+    versions = np.maximum(table.since.searchsorted(days, side="right") - 1, 0)
+    quarter = local.hour * 4 + local.minute // 15
+    found = versions[day_of_slot], local.month - 1 + 12 * summer, kinds[day_of_slot], quarter
+    return np.asarray(table.numbers[found])
 
 
 def labels(numbers: Ints) -> "pd.Categorical[str]":
@@ -129,17 +158,18 @@ def local_dates(index: pd.DatetimeIndex, zone: ZoneInfo = MADRID) -> LocalDays:
 
 @dataclass(frozen=True, eq=False)
 class Tariff:
-    """Published tolls and charges of one access tariff.
+    """Tolls and charges of one access tariff.
 
     ``by_term`` holds, for each term, a frame of the dates it changed on and P1 … P6.
     Every term is given with ``year`` as of the middle of that year, whatever day is
-    asked for.
+    asked for. ``published`` is False of a contract's own tolls.
     """
 
     access: Access
     by_term: Mapping[str, pd.DataFrame]
     year: int | None = None
     area: str = PENINSULA
+    published: bool = True
 
     @property
     def zone(self) -> ZoneInfo:
@@ -157,11 +187,17 @@ class Tariff:
         )
 
     def notes(self, days: LocalDays) -> tuple[str, ...]:
-        """Return a line for each term that is not published for a year of ``days``.
+        """Return what is known of the tariff on ``days`` and not as it should be.
 
-        It names the year used instead.
+        A line for each term that is not published for a year, with the year used instead.
         """
-        lines = []
+        until = period_table(self.area, three=False).until
+        lines = [
+            f"The periods of {self.area} are known until {until} alone: those of that day are "
+            f"used. Put the new ones into config/periods_*.csv."
+        ] * bool((days > until).any())
+        if not self.published:
+            return (*lines, OWN_TOLLS.format(area=self.area))
         for term, frame in self.by_term.items():
             since = frame.index[self._rows(frame, days)]
             pairs = zip(pd.DatetimeIndex(days), since, strict=True)
@@ -202,6 +238,20 @@ def read_tariff(
     return Tariff(access, by_term, year, area)
 
 
+OWN_TOLLS = (
+    "Tolls of {area} are not shipped: those of contract.toll_eur_mwh count, 0 where unset, "
+    "without power term and excess power."
+)
+
+
+def own_tariff(toll_eur_mwh: Mapping[str, float], area: str) -> Tariff:
+    """Return the tariff of a contract's own tolls and charges by period, 0 where unset."""
+    nothing = pd.DataFrame(0.0, pd.DatetimeIndex(["2000-01-01"]), list(PERIODS))
+    toll = nothing.assign(**toll_eur_mwh)
+    by_term = dict.fromkeys((*ENERGY_TERMS, *POWER_TERMS, EXCESS_TERM), nothing)
+    return Tariff("3.0TD", by_term | {ENERGY_TERMS[0]: toll}, None, area, published=False)
+
+
 def all_in(
     index: pd.DatetimeIndex,
     market_eur_mwh: npt.ArrayLike,
@@ -225,8 +275,11 @@ def all_in(
     market = np.asarray(market_eur_mwh, dtype=np.float64)
     toll = np.zeros(len(index))
     if tariff is not None:
-        by_period = tariff.rates(local_dates(index, tariff.zone), *ENERGY_TERMS)
-        toll = by_period[np.arange(len(index)), periods(index, tariff.access, tariff.area) - 1]
+        quarters = _quarters(index)  # an hour may have more than one period
+        by_period = tariff.rates(local_dates(quarters, tariff.zone), *ENERGY_TERMS)
+        number = periods(quarters, tariff.access, tariff.area)
+        tolls = by_period[np.arange(len(quarters)), number - 1]
+        toll = tolls.reshape(len(index), -1).mean(axis=1)
     bought = market + (contract.adjustment_eur_mwh or 0.0) + (contract.capacity_eur_mwh or 0.0)
     losses = bought * (contract.losses_pct or 0.0) / 100
     other = bought + losses + (contract.margin_eur_mwh or 0.0) - market
@@ -300,9 +353,8 @@ def excess_rule(
     else:
         toll = tariff.rates(days, POWER_TERMS[0])
         own = [contract.excess_eur_kw.get(period, np.nan) for period in PERIODS]
-        rate = np.asarray(
-            np.where(np.isnan(own), ASSUMED_EXCESS_EUR_KW * toll / toll[:, :1], own), float
-        )
+        share = toll / np.where(toll[:, :1] > 0, toll[:, :1], 1.0)
+        rate = np.asarray(np.where(np.isnan(own), ASSUMED_EXCESS_EUR_KW * share, own), float)
     before: Floats = np.zeros(len(key))
     if load_so_far is not None and len(load_so_far) > 1:
         earlier = excess_rule(pd.DatetimeIndex(load_so_far.index), contract, tariff)
@@ -367,9 +419,9 @@ def best_contract(
 ) -> ContractSettings:
     """Return the contract whose power by period, not falling from P1 to P6, costs a load least.
 
-    Both excess rules are tried, each for the sizes it holds for. Given a rule, the
-    costs of the periods add up, so that the best sequence is exact by dynamic
-    programming over the levels.
+    Without a power term it is the contract itself. Both excess rules are tried, each for
+    the sizes it holds for. Given a rule, the costs of the periods add up, so that the
+    best sequence is exact by dynamic programming over the levels.
 
     Parameters
     ----------
@@ -379,6 +431,8 @@ def best_contract(
     step_kw : float
         Distance of the levels of contracted power.
     """
+    if not tariff.published:
+        return contract
     index = pd.DatetimeIndex(import_kw.index)
     load = import_kw.to_numpy(float)
     levels = np.arange(step_kw, max(load.max(), SMALL_CONTRACT_KW) + 2 * step_kw, step_kw)
@@ -408,6 +462,14 @@ def _not_falling(cost: Floats) -> tuple[float, list[int]]:
         last = int(np.argmin(total[: last + 1]))
         steps.insert(0, last)
     return float(totals[-1].min()), steps
+
+
+def _quarters(index: pd.DatetimeIndex) -> pd.DatetimeIndex:
+    """Return the starts of the quarters of each slot; a single instant is a quarter."""
+    number = max(1, _slot_s(index) // QUARTER_S) if len(index) > 1 else 1
+    return index.repeat(number) + pd.to_timedelta(
+        np.tile(np.arange(number), len(index)) * QUARTER_S, unit="s"
+    )
 
 
 def _slot_s(index: pd.DatetimeIndex) -> int:

@@ -47,8 +47,10 @@ def prices(ctx: RunContext, begin: datetime, end: datetime) -> pd.DataFrame:
 
 
 def tariff_of(settings: Settings) -> tariff.Tariff:
-    """Return the published tolls and charges; a plant on 2.0TD is held to those of 3.0TD."""
+    """Return the tolls and charges; a plant on 2.0TD is held to those of 3.0TD."""
     terms = settings.tariff
+    if not terms.published:
+        return tariff.own_tariff(settings.contract.toll_eur_mwh, terms.area)
     access = "3.0TD" if terms.access == "2.0TD" else terms.access
     return tariff.read_tariff(TARIFFS, access, year=terms.year, area=terms.area)
 

@@ -178,7 +178,9 @@ def _notes(made: DailyPlan) -> tuple[str, ...]:
         f"Not set in [contract] and not counted: {', '.join(contract.unset)}."
         if contract.unset
         else "",
-        "" if contract.small or contract.excess_eur_kw else EXCESS_ASSUMPTION,
+        EXCESS_ASSUMPTION
+        if request.tariff.published and not (contract.small or contract.excess_eur_kw)
+        else "",
         f"The plan made at {local_time(before.made_at)} is taken as carried out until "
         "this one begins; batches keep their numbers."
         if before
@@ -334,6 +336,6 @@ def describe_plant(settings: Settings) -> str:
             shifts.to_string(index=False),
             *products,
             f"{contracted} kW contracted by period; {tariff.price_basis} price, tolls of "
-            f"{tariff.access}, area {tariff.area}{clocks * (hours_of != plant.time_zone)}.",
+            f"{tariff.access if tariff.published else 'the contract'}, area {tariff.area}{clocks * (hours_of != plant.time_zone)}.",
         ]
     )

@@ -19,17 +19,32 @@ class TariffSettings(Section, frozen=True):
         PVPC is regulated for contracts up to 10 kW and contains the tolls of 2.0TD;
         here it is a public proxy.
     access : {"2.0TD", "3.0TD", "6.1TD"}
-        Whose calendar the periods follow.
+        Whose calendar the periods follow in Spain.
     area : str
-        Whose hours and seasons the periods follow.
+        Whose hours and seasons the periods follow; in Portugal the cycle too, and whether
+        national holidays count as Sundays.
     year : int, optional
         Take every published toll and charge from this year, for studies over other years.
     """
 
     price_basis: Literal["spot", "pvpc"] = "spot"
     access: Literal["2.0TD", "3.0TD", "6.1TD"] = "3.0TD"
-    area: Literal["peninsula", "balearics", "canaries", "ceuta", "melilla"] = "peninsula"
+    area: Literal[
+        "peninsula",
+        "balearics",
+        "canaries",
+        "ceuta",
+        "melilla",
+        "portugal_weekly",
+        "portugal_weekly_holidays",
+        "portugal_daily",
+    ] = "peninsula"
     year: int | None = None
+
+    @property
+    def published(self) -> bool:
+        """Whether tolls and charges of the area are shipped."""
+        return not self.area.startswith("portugal")
 
 
 SMALL_CONTRACT_KW = 50.0  # up to it, metering of types 4 and 5 (Circular CNMC 3/2020)
@@ -52,6 +67,8 @@ class ContractSettings(Section, frozen=True):
     excess_eur_kw : mapping
         Rate of the excess rule above 50 kW by period, EUR per kW; empty: a stated
         assumption.
+    toll_eur_mwh : mapping
+        Tolls and charges by period where none are shipped (Portugal: P1 … P4).
     """
 
     kw: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(PERIODS, 150.0))
@@ -61,11 +78,14 @@ class ContractSettings(Section, frozen=True):
     losses_pct: float | None = None
     electricity_tax_pct: float = 5.11269632
     excess_eur_kw: Mapping[str, float] = field(default_factory=dict)
+    toll_eur_mwh: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, values in (("kw", self.kw), ("excess_eur_kw", self.excess_eur_kw)):
             if values and (set(values) != set(PERIODS) or min(values.values()) < 0):
                 raise ValueError(f"{name} needs {', '.join(PERIODS)}, none of them negative")
+        if not set(self.toll_eur_mwh) <= set(PERIODS):
+            raise ValueError(f"toll_eur_mwh is of {', '.join(PERIODS)}")
         if list(self.by_period) != sorted(self.by_period) or self.by_period[0] <= 0:
             raise ValueError("contracted kw must be above 0 and must not fall from P1 to P6")
 

@@ -1,6 +1,7 @@
-"""The tariff calendar against the published table, holidays and clock changes."""
+"""The tariff calendars against the published tables, holidays and clock changes."""
 
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import get_args, get_type_hints
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from factory_lib.clock import MADRID
 from factory_lib.domain import tariff
 from factory_lib.settings import ROOT
-from factory_lib.settings.tariff import ContractSettings, TariffSettings
+from factory_lib.settings.tariff import PERIODS, ContractSettings, TariffSettings
 
 # Circular CNMC 3/2020, peninsula, a working day: periods of the hours 0–8, 8–9, 9–14,
 # 14–18, 18–22, 22–24.
@@ -136,12 +137,113 @@ def test_labels_are_ordered_from_the_dearest():
 @pytest.mark.parametrize("three", [True, False])
 @pytest.mark.parametrize("area", get_args(get_type_hints(TariffSettings)["area"]))
 def test_every_area_has_a_period_for_each_hour_of_the_year(area: str, three: bool) -> None:
-    table = tariff.period_table(area, three=three)
-    assert (len(table.hours), len(table.peak), len(table.shoulder)) == (24, 12, 12)
-    assert set(table.hours) == {"V", "S", "P"}
-    assert (table.peak < table.shoulder).all()
-    assert table.shoulder.max() == (2 if three else 5)
-    assert pd.read_csv(tariff.CALENDAR)["source"].str.startswith("BOE-A-2020-1066").all()
+    numbers = tariff.period_table(area, three=three).numbers
+    assert numbers[..., :3, :].all()  # a holiday is asked for only where it is a kind of day
+    assert len(np.unique(numbers[..., :3, :])) == (
+        4 if area.startswith("portugal") else 3 if three else 6
+    )
+
+
+def test_the_tables_name_their_sources() -> None:
+    spain, portugal = (
+        pd.read_csv(tariff.CALENDARS / f"periods_{country}.csv") for country in ("es", "pt")
+    )
+    assert spain["source"].str.startswith("BOE-A-2020-1066").all()
+    assert portugal["source"].str.contains("ERSE").all()
+    assert spain["until"].isna().all()
+    assert (portugal["until"] == "2027-03-31").all()
+
+
+# ERSE, periods of mainland Portugal: begins of the periods of a day, as HH:MM and number.
+WINTER_WORKING = "0000-3 0200-4 0600-3 0700-2 0930-1 1200-2 1830-1 2100-2"
+WINTER_SATURDAY = "0000-3 0200-4 0600-3 0930-2 1300-3 1830-2 2200-3"
+SUMMER_WORKING = "0000-3 0200-4 0600-3 0700-2 0915-1 1215-2"
+SUMMER_SATURDAY = "0000-3 0200-4 0600-3 0900-2 1400-3 2000-2 2200-3"
+SUNDAY = "0000-3 0200-4 0600-3"
+WINTER_DAILY = "0000-3 0200-4 0600-3 0800-2 0900-1 1030-2 1800-1 2030-2 2200-3"
+SUMMER_DAILY = "0000-3 0200-4 0600-3 0800-2 1030-1 1300-2 1930-1 2100-2 2200-3"
+
+
+def begins(day: str, area: str) -> str:
+    start = pd.Timestamp(day, tz="Europe/Lisbon")
+    index = pd.date_range(start, start + pd.DateOffset(days=1), freq="15min", inclusive="left")
+    numbers = pd.Series(tariff.periods(index.tz_convert("UTC"), area=area), index)
+    changed = numbers[numbers.ne(numbers.shift())]
+    return " ".join(f"{at:%H%M}-{number}" for at, number in changed.items())
+
+
+@pytest.mark.parametrize(
+    ("day", "cycle", "expected"),
+    [
+        pytest.param("2026-11-25", "weekly", WINTER_WORKING, id="winter, Wednesday"),
+        pytest.param("2026-11-28", "weekly", WINTER_SATURDAY, id="winter, Saturday"),
+        pytest.param("2026-11-29", "weekly", SUNDAY, id="winter, Sunday"),
+        pytest.param("2026-07-01", "weekly", SUMMER_WORKING, id="summer, Wednesday"),
+        pytest.param("2026-07-04", "weekly", SUMMER_SATURDAY, id="summer, Saturday"),
+        pytest.param("2026-07-05", "weekly", SUNDAY, id="summer, Sunday"),
+        pytest.param("2026-03-27", "weekly", WINTER_WORKING, id="last Friday of winter time"),
+        pytest.param("2026-03-30", "weekly", SUMMER_WORKING, id="first Monday of summer time"),
+        pytest.param("2026-12-08", "weekly", WINTER_WORKING, id="holidays left out"),
+        pytest.param("2026-12-08", "weekly_holidays", SUNDAY, id="a holiday as a Sunday"),
+        pytest.param("2026-06-04", "weekly_holidays", SUNDAY, id="Corpus Christi"),
+        pytest.param("2026-04-25", "weekly_holidays", SUNDAY, id="a holiday on a Saturday"),
+        pytest.param("2026-10-12", "weekly_holidays", SUMMER_WORKING, id="Spain's day"),
+        pytest.param("2026-11-29", "daily", WINTER_DAILY, id="winter, by day"),
+        pytest.param("2026-07-01", "daily", SUMMER_DAILY, id="summer, by day"),
+    ],
+)
+def test_portugals_periods_are_those_of_the_regulator(day: str, cycle: str, expected: str) -> None:
+    assert begins(day, f"portugal_{cycle}") == expected
+
+
+def test_an_hour_of_two_periods_costs_the_mean_of_its_quarters() -> None:
+    own = tariff.own_tariff({"P1": 40.0, "P2": 20.0}, "portugal_weekly")
+    hours = pd.date_range("2026-07-01T07:00Z", periods=3, freq="h")  # 08:00 to 11:00 in Lisbon
+    tolls = tariff.all_in(hours, [0.0] * 3, own, ContractSettings())["toll_eur_mwh"]
+    assert tolls.tolist() == [20.0, 35.0, 40.0]
+
+
+def test_what_is_not_known_of_a_tariff_is_said() -> None:
+    own = tariff.own_tariff({}, "portugal_daily")
+    days = np.array(["2027-03-31", "2027-04-01"], "datetime64[D]")
+    (tolls,) = own.notes(days[:1])
+    assert "contract.toll_eur_mwh" in tolls
+    until, same = own.notes(days)
+    assert "known until 2027-03-31" in until
+    assert same == tolls
+    published = tariff.read_tariff(ROOT / "config" / "tariffs_es.csv")
+    assert published.notes(np.array(["2026-11-28"], "datetime64[D]")) == ()
+
+
+def test_without_a_power_term_there_is_no_excess_and_no_cheaper_contract() -> None:
+    own = tariff.own_tariff({"P1": 40.0}, "portugal_weekly")
+    index = pd.date_range("2026-11-25", periods=96, freq="15min", tz="UTC")
+    load = pd.Series(300.0, index)
+    for kw in (40.0, 150.0):
+        contract = ContractSettings(kw=dict.fromkeys(PERIODS, kw))
+        prices = tariff.all_in(index, [50.0] * 96, own, contract)
+        costs = tariff.bill(load, prices, contract, own).iloc[0]
+        assert (costs["excess_eur"], costs["power_term_eur"]) == (0.0, 0.0)
+        assert costs["toll_eur"] == pytest.approx(300 * 5 * 0.04)
+        assert tariff.best_contract(load, contract, own) == contract
+
+
+def test_a_later_version_of_a_calendar_holds_from_its_day_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = pd.read_csv(tariff.CALENDARS / "periods_pt.csv", dtype=str, keep_default_na=False)
+    later = table.assign(since="2027-04-01", until="")
+    later["hours"] = later["hours"].str.translate(str.maketrans("12", "21"))
+    pd.concat([table, later]).to_csv(tmp_path / "periods_pt.csv", index=False)
+    monkeypatch.setattr(tariff, "CALENDARS", tmp_path)
+    tariff.period_table.cache_clear()
+    try:
+        noon = pd.DatetimeIndex(["2027-03-31T10:00Z", "2027-04-01T10:00Z"])
+        assert tariff.periods(noon, area="portugal_weekly").tolist() == [1, 2]
+        own = tariff.own_tariff({}, "portugal_weekly")
+        assert len(own.notes(np.array(["2027-04-01"], "datetime64[D]"))) == 1
+    finally:
+        tariff.period_table.cache_clear()
 
 
 @pytest.mark.parametrize(
