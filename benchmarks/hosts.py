@@ -36,9 +36,9 @@ from typing import Any
 from benchmarks import soak
 from benchmarks._cli import bench
 from factory_lib import settings as factory_settings
-from factory_lib.cli.simulation import BEGIN
 from factory_lib.context import open_context
 from factory_lib.runs import records, schedule
+from factory_lib.runs.simulation import BEGIN
 from factory_lib.settings import ROOT, Settings
 from factory_lib.state import calls
 from factory_sim.launch import Remote, launched

@@ -25,12 +25,11 @@ from msgspec import structs
 
 from benchmarks._cli import bench
 from factory_lib import settings as factory_settings
-from factory_lib.cli import fan_out, simulation
-from factory_lib.cli.common import own_environment
+from factory_lib.cli import fan_out
 from factory_lib.clock import save_clock
 from factory_lib.context import open_context
-from factory_lib.runs import records
-from factory_lib.settings import ROOT, Settings
+from factory_lib.runs import records, simulation
+from factory_lib.settings import ROOT, Settings, own_environment
 from factory_lib.settings.records import ScaleSettings
 from factory_sim.world import World
 from tests.support.stored import store_observed

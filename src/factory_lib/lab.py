@@ -7,10 +7,9 @@
 """
 
 import atexit
-import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from itertools import islice
@@ -34,6 +33,7 @@ from factory_lib.pipeline import gaps as _gaps
 from factory_lib.pipeline.summary import summarise_gaps
 from factory_lib.pipeline.targets import places_of
 from factory_lib.results import JobResult, ResultStatus
+from factory_lib.runs.simulation import ensure_running
 from factory_lib.slots import expected, to_index
 
 _profiles = ExitStack()
@@ -151,29 +151,9 @@ def ingest(ctx: RunContext, sources: str = "all", days: int | None = None) -> Jo
     from factory_lib.pipeline.ingest import ingest as run
 
     entries = inbox.import_waiting(ctx)
-    with _answering(ctx) as answered:
+    with ensure_running(ctx.settings, ctx.clock.now()) as settings:
+        answered = replace(ctx, settings=settings)
         return inbox.with_inbox(run(answered, sources=sources, days=days), entries)
-
-
-@contextmanager
-def _answering(ctx: RunContext) -> Iterator[RunContext]:
-    """Yield a context whose providers answer: for a simulated profile a simulator is started.
-
-    It ends with the block. A job's kernel has one already.
-    """
-    if not ctx.settings.simulated or ctx.settings.simulator_url:
-        yield ctx
-        return
-    from factory_lib.state import limiter, open_hosts
-    from factory_sim.launch import launched
-
-    now = ctx.clock.now()
-    with open_hosts(ctx.settings) as hosts:
-        limiter.forget_from(hosts, now)  # turns at the real time would block every host
-    with launched(now=now, holes="lost") as remote:
-        environment = {**os.environ, "FACTORY_SIMULATOR_URL": remote.url}
-        site = ctx.settings.site_id or None
-        yield replace(ctx, settings=factory_settings.load(ctx.profile, site, env=environment))
 
 
 def gaps(ctx: RunContext, since: str | datetime | None = None) -> JobResult:
@@ -202,7 +182,8 @@ def backfill(
     from factory_lib.pipeline.backfill import backfill as run
 
     back = day_start(market_day(ctx.as_of) - timedelta(days=days)) if days else None
-    with _answering(ctx) as answered:
+    with ensure_running(ctx.settings, ctx.clock.now()) as settings:
+        answered = replace(ctx, settings=settings)
         result = run(answered, _instant(since) or back, automatic=automatic)
     alerts.after_recovery(ctx, result)
     alerts.after_gaps(ctx, _gaps.analyse(ctx).gaps)  # filled gaps are no longer alerts

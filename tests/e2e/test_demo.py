@@ -15,14 +15,13 @@ import papermill
 import pytest
 
 from factory_lib.cli import demo as demo_job
-from factory_lib.cli import simulation
 from factory_lib.clock import from_epoch, load_clock
 from factory_lib.context import open_context
 from factory_lib.domain.indices import CLASSES
 from factory_lib.pipeline.gaps import analyse
 from factory_lib.pipeline.ingest import ingest
 from factory_lib.planning import recommendation
-from factory_lib.runs import records, report
+from factory_lib.runs import records, report, simulation
 from factory_lib.runs.records import RunRecord
 from factory_lib.state import open_state
 from factory_lib.state.calls import calls_since

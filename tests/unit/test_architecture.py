@@ -109,11 +109,11 @@ TICK = (
     "runs/pauses",
     "runs/records",
     "runs/schedule",
+    "runs/simulation",
     "runs/status",
     "cli/app",
     "cli/jobs",
     "cli/common",
-    "cli/simulation",
 )
 HEAVY = {
     "numpy",

@@ -14,13 +14,13 @@ import pytest
 from factory_lib import lab
 from factory_lib import settings as factory_settings
 from factory_lib.admin import export
-from factory_lib.cli import jobs, simulation
+from factory_lib.cli import jobs
 from factory_lib.clock import AS_OF_ENV, from_epoch, save_clock
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput, RegistryUnavailable
 from factory_lib.models import registry
 from factory_lib.results import JobResult
-from factory_lib.runs import records
+from factory_lib.runs import records, simulation
 from factory_lib.settings import Settings
 from factory_lib.state import open_state
 from factory_lib.state.calls import calls_since

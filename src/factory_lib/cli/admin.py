@@ -15,7 +15,6 @@ import pandas as pd
 
 from factory_lib import settings as factory_settings
 from factory_lib.admin import backup, cron, maintenance, units
-from factory_lib.cli import simulation
 from factory_lib.cli.common import (
     Rows,
     by_option,
@@ -31,6 +30,7 @@ from factory_lib.context import RunContext
 from factory_lib.errors import BadInput
 from factory_lib.models.tracking import VIEW, experiment_pages
 from factory_lib.monitoring import alerts, diagnostics, health
+from factory_lib.runs import simulation
 from factory_lib.settings import Settings
 from factory_lib.settings.records import BackendName
 from factory_lib.state import State, open_state

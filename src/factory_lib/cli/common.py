@@ -3,8 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
 from functools import partial, wraps
 from getpass import getuser
@@ -15,6 +14,7 @@ from msgspec import Struct, structs
 
 from factory_lib.errors import BadInput
 from factory_lib.results import JobResult
+from factory_lib.settings import own_environment
 from factory_lib.settings.secrets import hide_users
 
 SHOWN_ROWS = 20
@@ -62,17 +62,6 @@ def _use_site(ctx: click.Context, _: click.Parameter, site: str | None) -> None:
     if site is not None:
         ctx.with_resource(own_environment())
         os.environ["FACTORY_SITE"] = site
-
-
-@contextmanager
-def own_environment() -> Iterator[None]:
-    """Leave the environment after the block as it was before."""
-    before = dict(os.environ)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def _inherited(name: str) -> Any:

@@ -13,7 +13,6 @@ from tqdm import tqdm
 from factory_lib import importers
 from factory_lib import settings as factory_settings
 from factory_lib.admin.export import export_view
-from factory_lib.cli import simulation
 from factory_lib.cli.common import (
     Command,
     Rows,
@@ -30,6 +29,7 @@ from factory_lib.errors import BadInput, SourceError
 from factory_lib.importers.formats import FORMATS
 from factory_lib.pipeline import backfill, gaps, quality, summary
 from factory_lib.results import JobResult
+from factory_lib.runs import simulation
 
 commands = click.Group()
 

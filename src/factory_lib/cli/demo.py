@@ -8,14 +8,14 @@ from typing import Any
 import click
 
 from factory_lib import settings as factory_settings
-from factory_lib.cli import data, simulation
+from factory_lib.cli import data
 from factory_lib.cli.common import common_options, write
 from factory_lib.cli.jobs import STOPPED, job_settings
 from factory_lib.clock import load_clock, parse_instant, save_clock
 from factory_lib.context import open_context
 from factory_lib.importers import import_history
 from factory_lib.monitoring import alerts
-from factory_lib.runs import runner
+from factory_lib.runs import runner, simulation
 from factory_lib.settings import Settings
 
 # Each hour trained on needs the price band of 90 days, and a training a thousand of them.

@@ -13,7 +13,7 @@ import click
 from msgspec import structs
 
 from factory_lib import settings as factory_settings
-from factory_lib.cli import fan_out, simulation
+from factory_lib.cli import fan_out
 from factory_lib.cli.common import (
     ALL_SITES,
     as_of_option,
@@ -25,7 +25,7 @@ from factory_lib.cli.common import (
 )
 from factory_lib.clock import SystemClock, displayed_in, parse_instant
 from factory_lib.errors import BadInput, FactoryError, JobLocked
-from factory_lib.runs import due, pauses, schedule, status
+from factory_lib.runs import due, pauses, schedule, simulation, status
 from factory_lib.runs.records import RunRecord, is_running
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings

@@ -7,8 +7,8 @@ file, the file.
 import os
 import re
 import tomllib
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from math import isfinite
@@ -314,6 +314,17 @@ def load(
         clock_offset_s=_clock_offset_s(environment, paths) if simulated else 0.0,
     )
     return first.for_site(site or environment.get("FACTORY_SITE", ""))
+
+
+@contextmanager
+def own_environment() -> Iterator[None]:
+    """Leave the environment after the block as it was before."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def remember(settings: Settings) -> None:

@@ -1,7 +1,7 @@
 """The simulator of a simulated profile, and its clock, which stands still between commands.
 
-A command that may ask providers starts them itself where none run. Standard library
-only: ticks pass through here.
+What may ask providers, a command or a notebook, starts them itself where none run.
+Standard library only: ticks pass through here.
 """
 
 import os
@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from factory_lib import settings as factory_settings
-from factory_lib.cli.common import own_environment
 from factory_lib.clock import SystemClock, load_clock
-from factory_lib.settings import Settings
+from factory_lib.settings import Settings, own_environment
 from factory_lib.state import limiter, open_hosts
 
 # A fixed instant, so that the demo's figures are the same on every machine and day. The
@@ -21,10 +20,10 @@ BEGIN = datetime(2025, 11, 20, 10, 0, tzinfo=UTC)
 
 
 @contextmanager
-def ensure_running(settings: Settings) -> Iterator[Settings]:
+def ensure_running(settings: Settings, at: datetime | None = None) -> Iterator[Settings]:
     """Yield settings whose providers answer; starts a simulator where one is needed."""
     if settings.simulated and not settings.simulator_url:
-        with start(settings) as changed:
+        with start(settings, at) as changed:
             yield changed
     else:
         yield settings
@@ -48,4 +47,4 @@ def start(settings: Settings, at: datetime | None = None) -> Iterator[Settings]:
     with launched(now=now, holes=holes) as remote, own_environment():
         os.environ["FACTORY_SIMULATOR_URL"] = remote.url
         os.environ["FACTORY_CLOCK_OFFSET_S"] = str((now - SystemClock().now()).total_seconds())
-        yield factory_settings.load(settings.profile)
+        yield factory_settings.load(settings.profile, settings.site_id or None)
