@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from factory_lib.clock import MADRID, day_start, local_instant
+from factory_lib.clock import day_start, local_instant
 from factory_lib.settings.plant import WEEKDAYS, Plant, RoomModel, Shift, WorksCalendar
 
 Floats = npt.NDArray[np.float64]
@@ -94,7 +94,7 @@ def shifts_on(plant: Plant, day: date) -> tuple[Shift, ...]:
     return tuple(sorted((s for s in plant.shifts if weekday in s.days), key=lambda s: s.begin))
 
 
-def local_days(index: pd.DatetimeIndex, zone: ZoneInfo = MADRID) -> list[date]:
+def local_days(index: pd.DatetimeIndex, zone: ZoneInfo) -> list[date]:
     """Return the local days that the index touches, in order."""
     first = index[0].tz_convert(zone).date()
     last = index[-1].tz_convert(zone).date()
@@ -121,14 +121,11 @@ def auxiliary_kw(plant: Plant, index: pd.DatetimeIndex) -> Floats:
     return total
 
 
-def day_ends(
-    index: pd.DatetimeIndex, slot_s: int, zone: ZoneInfo = MADRID
-) -> tuple[list[date], Ints]:
-    """Return the local days of the index and, for each, the slots that start before its end."""
-    days = local_days(index, zone)
-    ends = [day_start(day + timedelta(days=1), zone).timestamp() for day in days]
-    slots = (np.array(ends) - index[0].timestamp()) // slot_s
-    return days, np.minimum(slots, len(index)).astype(np.int64)
+def day_ends(index: pd.DatetimeIndex, slot_s: int, zone: ZoneInfo) -> Ints:
+    """Return for each local day of the index the slots that start before its end."""
+    following = [day + timedelta(days=1) for day in local_days(index, zone)]
+    ends = np.array([day_start(day, zone).timestamp() for day in following])
+    return np.minimum((ends - index[0].timestamp()) // slot_s, len(index)).astype(np.int64)
 
 
 def _days_reaching(index: pd.DatetimeIndex, zone: ZoneInfo) -> list[date]:

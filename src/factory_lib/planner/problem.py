@@ -318,7 +318,7 @@ class Problem:
         columns = np.array(rows, float).reshape(-1, 5).T[:, :, np.newaxis]
         due, latest, firm, wish, self.order_kg = columns
         after = due + firm * np.array(FIRM_MARKS_H) * HOUR_S // self.slot_s
-        days = day_ends(self.index, self.slot_s, self.plant.zone)[1]
+        days = day_ends(self.index, self.slot_s, self.plant.zone)
         size = len(self.index)
         marks = np.unique([*days, *due.flat, *latest.flat, *after.flat, size]).astype(np.int64)
         self.marks = marks[(marks > self.now) & (marks <= size)]

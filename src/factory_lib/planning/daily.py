@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from msgspec import structs
 
-from factory_lib.clock import MADRID, day_start, epoch, from_epoch, local_day, local_instant
+from factory_lib.clock import day_start, epoch, from_epoch, local_day, local_instant
 from factory_lib.context import RunContext
 from factory_lib.domain.tariff import all_in
 from factory_lib.errors import BadInput
@@ -363,7 +363,7 @@ def week_problems(settings: Settings) -> list[str]:
     return [late.format_map(item) for item in items]
 
 
-def day_of(text: str, as_of: datetime, zone: ZoneInfo = MADRID) -> date:
+def day_of(text: str, as_of: datetime, zone: ZoneInfo) -> date:
     """Return the local day of ``today``, ``tomorrow``, nothing (tomorrow) or a date.
 
     Raises

@@ -8,7 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from factory_lib.domain.plant import auxiliary_kw, day_ends, is_open, operators, room
+from factory_lib.clock import MADRID
+from factory_lib.domain.plant import (
+    auxiliary_kw,
+    day_ends,
+    is_open,
+    local_days,
+    operators,
+    room,
+)
 from factory_lib.settings.plant import (
     Auxiliary,
     Demand,
@@ -116,9 +124,8 @@ def test_a_plant_keeps_the_clock_of_its_own_zone_through_both_clock_changes(zone
     assert (
         operators(own, index, 3600) != operators(plant(shift, calendar=always), index, 3600)
     ).any()
-    days, ends = day_ends(index, 3600, own.zone)
-    assert days[0] == index[0].tz_convert(zone).date()
-    assert index[ends[0]].tz_convert(zone).time() == time()
+    assert local_days(index, own.zone)[0] == index[0].tz_convert(zone).date()
+    assert index[day_ends(index, 3600, own.zone)[0]].tz_convert(zone).time() == time()
 
 
 def test_a_shift_counts_only_where_it_covers_the_whole_slot():
@@ -149,6 +156,6 @@ def test_auxiliaries_use_the_energy_their_hours_say():
 
 def test_days_end_at_local_midnight_whatever_their_length():
     index = hours(datetime(2026, 3, 27, 23, tzinfo=UTC), 71)
-    days, ends = day_ends(index, 3600)
-    assert [day.isoformat() for day in days] == ["2026-03-28", "2026-03-29", "2026-03-30"]
-    assert ends.tolist() == [24, 47, 71]
+    days = [day.isoformat() for day in local_days(index, MADRID)]
+    assert days == ["2026-03-28", "2026-03-29", "2026-03-30"]
+    assert day_ends(index, 3600, MADRID).tolist() == [24, 47, 71]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from factory_lib.clock import day_start, market_day
+from factory_lib.clock import MADRID, day_start, market_day
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput
 from factory_lib.monitoring import alerts, plan_alerts
@@ -26,7 +26,8 @@ def at(ctx: RunContext, instant: datetime) -> RunContext:
 
 
 def shown(ctx: RunContext, made: daily.DailyPlan, day: str = "", days: int = 1) -> JobResult:
-    return summary.summarise_plan(ctx, made, *daily.view(ctx, daily.day_of(day, ctx.as_of), days))
+    first = daily.day_of(day, ctx.as_of, ctx.settings.plant.zone)
+    return summary.summarise_plan(ctx, made, *daily.view(ctx, first, days))
 
 
 def added(ctx: RunContext, *words: str) -> None:
@@ -294,14 +295,14 @@ def test_alerts_are_raised_once_and_end_with_their_reason(small):
     [("", THURSDAY), ("tomorrow", THURSDAY), ("today", market_day(NOON)), ("2025-11-21", None)],
 )
 def test_days_are_named_as_people_name_them(text, day):
-    assert daily.day_of(text, NOON) == (day or day_start(THURSDAY).date().replace(day=21))
+    assert daily.day_of(text, NOON, MADRID) == (day or day_start(THURSDAY).date().replace(day=21))
 
 
 def test_a_day_beyond_the_plan_is_refused(works):
     with pytest.raises(BadInput, match="are not in the plan"):
         daily.view(works, THURSDAY + timedelta(days=30), 1)
     with pytest.raises(BadInput, match="is no day"):
-        daily.day_of("someday", NOON)
+        daily.day_of("someday", NOON, MADRID)
 
 
 def test_contract_advice_costs_no_more_than_the_contract(small):

@@ -58,7 +58,8 @@ def added(ctx: RunContext, *words: str) -> RunContext:
 
 def planned(ctx: RunContext) -> tuple[daily.DailyPlan, JobResult]:
     made = daily.make_plan(ctx)
-    view = daily.view(ctx, daily.day_of("today", ctx.as_of), 7)
+    today = daily.day_of("today", ctx.as_of, ctx.settings.plant.zone)
+    view = daily.view(ctx, today, 7)
     return made, summary.summarise_plan(ctx, made, *view)
 
 
