@@ -38,7 +38,7 @@ POWER_TERMS = ("power_toll_eur_kw_year", "power_charge_eur_kw_year")
 EXCESS_TERM = "excess_eur_kw_day"
 CALENDARS = ROOT / "config"  # periods_*.csv
 PENINSULA = "peninsula"
-DAYS = ("working", "sat", "sun", "holiday")
+DAY_KINDS = ("working", "sat", "sun", "holiday")
 SEASONS = {
     "year": range(24),
     "winter": range(12),
@@ -72,7 +72,7 @@ class Calendar:
     """The periods of an area.
 
     ``numbers`` are those of each version (in force from ``since`` on), month (of winter
-    time, then of summer time), kind of day (``DAYS``) and quarter of the day in ``zone``.
+    time, then of summer time), kind of day (``DAY_KINDS``) and quarter of the day in ``zone``.
     ``holidays`` is the country whose holidays are a kind of their own. After ``until`` the
     last version is known to be out of date.
     """
@@ -84,9 +84,9 @@ class Calendar:
     numbers: Ints
 
     def kind(self, day: date) -> int:
-        """Return which of ``DAYS`` a day is."""
+        """Return which of ``DAY_KINDS`` a day is."""
         if day in tariff_holidays(day.year, self.holidays):
-            return DAYS.index("holiday")
+            return DAY_KINDS.index("holiday")
         return max(0, day.weekday() - 4)
 
 
@@ -99,10 +99,10 @@ def period_table(area: str, *, three: bool) -> Calendar:
     sizes = table["periods"].astype(int)
     table = table[sizes == (sizes.min() if three else sizes.max())]
     since = sorted(table["since"].unique())
-    numbers = np.zeros((len(since), 24, len(DAYS), 96), np.int64)
+    numbers = np.zeros((len(since), 24, len(DAY_KINDS), 96), np.int64)
     for row in table.to_dict("records"):
         months = sorted({number for name in row["season"].split() for number in SEASONS[name]})
-        kinds = [DAYS.index(name) for name in row["days"].split()]
+        kinds = [DAY_KINDS.index(name) for name in row["days"].split()]
         quarters = np.repeat([int(digit) for digit in row["hours"]], 96 // len(row["hours"]))
         numbers[np.ix_([since.index(row["since"])], months, kinds)] = quarters
     until = max(table.loc[table["since"] == since[-1], "until"])
@@ -142,8 +142,8 @@ def periods(index: pd.DatetimeIndex, access: Access = "3.0TD", area: str = PENIN
     kinds = np.array([table.kind(day) for day in days.tolist()], np.int64)
     versions = np.maximum(table.since.searchsorted(days, side="right") - 1, 0)
     quarter = local.hour * 4 + local.minute // 15
-    found = versions[day_of_slot], local.month - 1 + 12 * summer, kinds[day_of_slot], quarter
-    return np.asarray(table.numbers[found])
+    position = versions[day_of_slot], local.month - 1 + 12 * summer, kinds[day_of_slot], quarter
+    return np.asarray(table.numbers[position])
 
 
 def labels(numbers: Ints) -> "pd.Categorical[str]":

@@ -70,7 +70,8 @@ def import_members(
 ) -> ImportBatch:
     """Read, check and store; what the ledger does not call complete is visibly unfinished."""
     if fmt.place == SITE:
-        fmt = replace(fmt, place=ctx.settings.site.places.plant)
+        site = ctx.settings
+        fmt = replace(fmt, place=site.site.places.plant, zone=site.plant.zone)
     superseded = _superseded(ctx, name, members) if fmt.editions else set()
     states = dict.fromkeys(superseded, SUPERSEDED)
     members = _without(members, superseded)

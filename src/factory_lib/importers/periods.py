@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from factory_lib.clock import DAY_S, HOUR_S, MADRID, QUARTER_S, slots_in_day
+from factory_lib.clock import DAY_S, HOUR_S, QUARTER_S, slots_in_day
 from factory_lib.errors import ImportFileError
 from factory_lib.importers.reading import Lines, utc_midnights
 
@@ -38,7 +38,7 @@ def period_times(lines: Lines) -> pd.Series:
         beyond[rows] = elapsed[rows] >= slots
         lines.reject(beyond, lines.column("period"), f"that day has {slots} slots")
         elapsed[rows] = np.where(beyond[rows], np.nan, elapsed[rows])
-    midnights = days.dt.tz_localize(MADRID).dt.tz_convert("UTC")
+    midnights = days.dt.tz_localize(lines.fmt.zone).dt.tz_convert("UTC")
     times = midnights + pd.to_timedelta(pd.Series(elapsed * step_s, days.index), unit="s")
     return times.dt.as_unit("s")
 

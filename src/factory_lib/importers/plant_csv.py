@@ -8,8 +8,8 @@
     finished_local,batch,variant,produced_kg        (or finished_utc; batch and variant
     2026-03-01 19:00,1041,standard,200               are optional)
 
-Times are the beginning of the slot. A local time has no offset; of the hour that
-October repeats both must be there, in order: old to new, or new to old throughout.
+Times are the beginning of the slot. A local time is the plant's, without an offset; of the hour
+that October repeats both must be there, in order: old to new, or new to old throughout.
 Meters of distributors and Datadis come with a date and the hour 1 … 25, quarter 1 … 100
 or clock time of each slot (``CUPS;Fecha;Hora;Consumo_kWh``). Separators, decimals, dates
 and headings may be those of a Spanish office (``office``).
@@ -85,11 +85,11 @@ def parse_production(member: Member, fmt: Format) -> Reading:
 
 
 def _local_midnights(lines: Lines) -> pd.Series:
-    """Return the UTC instant of the local midnight that begins each line's day."""
+    """Return the UTC instant of each line's day: it is the plant's, stored at Madrid's midnight."""
     if "day" in lines.text:
         wall = utc_midnights("day")(lines).dt.tz_localize(None)
     else:
-        finished = record_times(lines, "finished").dt.tz_convert(MADRID)
+        finished = record_times(lines, "finished").dt.tz_convert(lines.fmt.zone)
         wall = finished.dt.tz_localize(None).dt.normalize()
     return wall.dt.tz_localize(MADRID).dt.tz_convert("UTC").dt.as_unit("s")
 
@@ -179,20 +179,21 @@ def record_times(lines: Lines, name: str) -> pd.Series:
 
 
 def _local_times(lines: Lines, name: str) -> pd.Series:
-    """Return wall times of Madrid as UTC; the file's order decides about repeated ones.
+    """Return wall times of the file's zone as UTC; the file's order decides about repeated ones.
 
     A file may run from old to new or from new to old: most of its steps show it.
     """
     texts = lines.column(name)
+    zone = lines.fmt.zone
     offset = texts.str.contains(r"\d(?:Z|[+-]\d\d:?\d\d)$")
     lines.reject(offset, texts, f"has an offset: call the column {name.replace('local', 'utc')}")
     wall = pd.to_datetime(texts.mask(offset), format="ISO8601", errors="coerce")
     lines.reject(wall.isna() & ~offset, texts, "not a local time")
     summer = np.ones(len(wall), dtype=bool)
-    unambiguous = wall.dt.tz_localize(MADRID, ambiguous=summer, nonexistent="NaT")
+    unambiguous = wall.dt.tz_localize(zone, ambiguous=summer, nonexistent="NaT")
     skipped = wall.notna() & unambiguous.isna()
     lines.reject(skipped, texts, "there is no such time: the clocks go forward")
-    unique = wall.dt.tz_localize(MADRID, ambiguous="NaT", nonexistent="NaT")
+    unique = wall.dt.tz_localize(zone, ambiguous="NaT", nonexistent="NaT")
     repeated = wall.notna() & ~skipped & unique.isna()
     alone = repeated & (wall.map(wall.value_counts()) != 2)
     lines.reject(
@@ -201,5 +202,5 @@ def _local_times(lines: Lines, name: str) -> pd.Series:
     steps = wall.dropna().diff().dt.total_seconds()
     newest_first = bool((steps < 0).sum() > wall.notna().sum() / 2)
     summer_time = ~wall.duplicated(keep="last" if newest_first else "first").to_numpy()
-    aware = wall.mask(alone).dt.tz_localize(MADRID, ambiguous=summer_time, nonexistent="NaT")
+    aware = wall.mask(alone).dt.tz_localize(zone, ambiguous=summer_time, nonexistent="NaT")
     return aware.dt.tz_convert("UTC").dt.as_unit("s")

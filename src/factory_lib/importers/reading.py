@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from factory_lib.clock import HOUR_S
+from factory_lib.clock import HOUR_S, MADRID
 from factory_lib.errors import ImportFileError
 from factory_lib.importers.files import Member
 
@@ -319,6 +320,8 @@ class Format:
         judged by itself.
     shared_window : bool
         Whether every place should report over the whole file, so that late ones show.
+    zone : ZoneInfo
+        Where local times and days are; the plant's, in its own records.
     editions : bool
         Whether a name ends in the number of its publication: ``….2`` replaces ``….1``.
     """
@@ -341,6 +344,7 @@ class Format:
     sums_before: tuple[str, ...] = ()
     continuous: bool = True
     shared_window: bool = False
+    zone: ZoneInfo = MADRID
     editions: bool = False
 
     def read(self, member: Member) -> Reading:

@@ -326,6 +326,7 @@ def describe_plant(settings: Settings) -> str:
     ]
     contracted = ", ".join(f"{kw:g}" for kw in settings.contract.by_period)
     tariff = settings.tariff
+    tolls = tariff.access if tariff.published else "the contract"
     hours_of = period_table(tariff.area, three=False).zone
     clocks = f": its periods are hours of {hours_of}, the shifts those of {plant.time_zone}"
     return "\n".join(
@@ -335,7 +336,7 @@ def describe_plant(settings: Settings) -> str:
             stages.drop(columns="room").to_string(index=False),
             shifts.to_string(index=False),
             *products,
-            f"{contracted} kW contracted by period; {tariff.price_basis} price, tolls of "
-            f"{tariff.access if tariff.published else 'the contract'}, area {tariff.area}{clocks * (hours_of != plant.time_zone)}.",
+            f"{contracted} kW contracted by period; {tariff.price_basis} price, tolls of {tolls}, "
+            f"area {tariff.area}{clocks * (hours_of != plant.time_zone)}.",
         ]
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from msgspec import structs
 
 from factory_lib.catalogue import SITE
 from factory_lib.context import RunContext
@@ -178,6 +180,44 @@ def test_batches_are_summed_by_the_local_day_they_were_finished_on(
     )
     assert stored(ctx, "produced_kg") == {"02-28T23:00Z": 100.0, "03-01T23:00Z": 250.0}
     assert any("holds whole days" in note for note in result.notes)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "expected"),
+    [
+        pytest.param(
+            "finished_local,produced_kg\n2026-03-01 23:30,100\n2026-03-02 00:10,50\n",
+            "produced_kg",
+            {"02-28T23:00Z": 100.0, "03-01T23:00Z": 50.0},
+            id="local ends of batches",
+        ),
+        pytest.param(
+            "finished_utc,produced_kg\n2026-03-01T23:30Z,100\n2026-03-02T00:10Z,50\n",
+            "produced_kg",
+            {"02-28T23:00Z": 100.0, "03-01T23:00Z": 50.0},
+            id="ends of batches",
+        ),
+        pytest.param(
+            meter(["2026-03-01 00:00", "2026-03-01 01:00"], column="time_local"),
+            "metered_hour_kwh",
+            {"03-01T00:00Z": 2.5, "03-01T01:00Z": 3.5},
+            id="meter",
+        ),
+        pytest.param(
+            "Fecha;Hora;Consumo_kWh\n" + "".join(f"01/03/2026;{n};{n}\n" for n in range(1, 25)),
+            "metered_hour_kwh",
+            {f"03-01T{n - 1:02}:00Z": float(n) for n in range(1, 25)},
+            id="hours of a day",
+        ),
+    ],
+)
+def test_days_and_times_of_a_plant_are_those_of_its_zone(
+    ctx: RunContext, tmp_path: Path, text: str, name: str, expected: dict[str, float]
+) -> None:
+    plant = structs.replace(ctx.settings.plant, time_zone="Europe/Lisbon")
+    lisbon = replace(ctx, settings=structs.replace(ctx.settings, plant=plant))
+    bring(lisbon, tmp_path, text)
+    assert stored(lisbon, name) == expected
 
 
 def test_a_day_with_an_unreadable_batch_has_no_sum(ctx: RunContext, tmp_path: Path) -> None:
