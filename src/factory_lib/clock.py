@@ -135,6 +135,12 @@ def from_epoch(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
+def floored(instant: datetime, step_s: int) -> datetime:
+    """Return the last whole step of ``step_s`` seconds since 1970 up to an instant."""
+    # In whole seconds: a real clock has fractions, and a slot never ends at one.
+    return from_epoch(epoch(instant) // step_s * step_s)
+
+
 def market_day(instant: datetime) -> date:
     """Return the market's calendar day that ``instant`` falls in."""
     return local_day(instant, MADRID)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from factory_lib import sources as providers
 from factory_lib.catalogue import DayAhead, Grid, Series
-from factory_lib.clock import HOUR_S, day_start, epoch, market_day
+from factory_lib.clock import HOUR_S, day_start, epoch, floored, market_day
 from factory_lib.runs.pauses import pauses
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
@@ -163,8 +163,7 @@ def _newest_slot(series: Series, source: str, now: datetime) -> tuple[datetime, 
     if isinstance(rule, DayAhead):
         last = published_until - timedelta(seconds=1)
         return published_until, rule.available_at(last, HOUR_S)
-    step_s = series.resolution_at(now)
-    end = published_until - timedelta(seconds=epoch(published_until) % step_s)
+    end = floored(published_until, series.resolution_at(now))
     return end, now - (published_until - end)
 
 
@@ -218,7 +217,7 @@ def _due_slots_end(series: Series, now: datetime) -> datetime:
     cadence = next(c for c in reversed(series.cadences) if due >= c.since)
     if cadence.grid is Grid.LOCAL_DAY:
         return day_start(market_day(due))
-    return due - timedelta(seconds=epoch(due) % cadence.resolution_s)
+    return floored(due, cadence.resolution_s)
 
 
 # -- the other jobs --------------------------------------------------------------------

@@ -12,9 +12,10 @@ from factory_lib.context import RunContext
 from factory_lib.runs import due
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobKind, JobSettings
+from factory_lib.sources import SOURCES
 from factory_lib.state import attempts
 from factory_lib.state.attempts import RetryPass
-from factory_lib.state.marks import DRIFT, STORED, set_mark
+from factory_lib.state.marks import DRIFT, LATEST_SLOT, STORED, set_mark
 
 LAST = datetime(2026, 4, 15, 10, 10, tzinfo=UTC)
 JOB = "production_optimization"
@@ -99,6 +100,25 @@ def test_gaps_are_looked_for_though_the_clock_was_put_back(
     assert (
         due.nothing_due(ctx.settings, ctx.state, "auto_backfill_check", now) is not None
     ) == quiet
+
+
+@pytest.mark.parametrize("fraction_us", [0, 1, 546_649, 999_999])
+def test_the_fraction_of_a_second_of_a_real_clock_makes_nothing_late(
+    ctx: RunContext, fraction_us: int
+) -> None:
+    """All that can be there was stored at the full hour; nothing is new until the next."""
+    whole = datetime(2026, 4, 15, 10, tzinfo=UTC)
+    now = whole + timedelta(minutes=5, microseconds=fraction_us)
+    for series in ctx.settings.catalogue.values():
+        until = series.due_until(whole + series.grace)
+        set_mark(ctx.state, LATEST_SLOT, series.name, until)
+    attempts.record_requests(ctx.state, SOURCES, whole)
+    spec = ctx.settings.jobs["hybrid_weather_ingestion"]
+    assert not due._new_values(ctx.settings, ctx.state, spec, now).is_due
+    for name in SOURCES["open_meteo_recent"].served(ctx.settings):
+        series = ctx.settings.catalogue[name]
+        full_second = due._due_slots_end(series, now.replace(microsecond=0))
+        assert due._due_slots_end(series, now) == full_second
 
 
 def test_every_kind_of_job_has_a_rule() -> None:
