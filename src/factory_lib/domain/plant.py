@@ -76,7 +76,8 @@ def _g_kg(vapour_hpa: Floats, pressure_hpa: float) -> Floats:
 
 @lru_cache(maxsize=64)
 def _public_holidays(region: str, year: int) -> frozenset[date]:
-    return frozenset(holidays.country_holidays("ES", subdiv=region, years=year))
+    country, subdivision = ("PT", None) if region == "PT" else ("ES", region)
+    return frozenset(holidays.country_holidays(country, subdiv=subdivision, years=year))
 
 
 def is_open(calendar: WorksCalendar, day: date) -> bool:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from factory_lib import sources as providers
 from factory_lib.catalogue import DayAhead, Grid, Series
-from factory_lib.clock import HOUR_S, day_start, epoch, floored, market_day
+from factory_lib.clock import HOUR_S, day_start, epoch, floored, local_day, market_day
 from factory_lib.runs.pauses import pauses
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
@@ -271,7 +271,8 @@ def _old_plan(tick: JobTick) -> Verdict:
     priced = _stored(tick).get(f"{tick.settings.tariff.price_basis}_eur_mwh")
     if priced and priced.at >= tick.last:
         return Verdict(True, f"prices came at {priced.at:%H:%M}Z")
-    if market_day(tick.last) < market_day(tick.now):
+    zone = tick.settings.plant.zone
+    if local_day(tick.last, zone) < local_day(tick.now, zone):
         return Verdict(True, "it is a new day")
     if tick.now - tick.last >= PLAN_AGAIN_AFTER:
         return Verdict(True, f"the last plan is of {tick.last:%Y-%m-%d %H:%M}Z")

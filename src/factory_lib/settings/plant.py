@@ -37,6 +37,7 @@ Region = Literal[
     "PV",
     "RI",
     "VC",
+    "PT",  # Portugal as a whole
 ]
 WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 

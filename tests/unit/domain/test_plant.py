@@ -92,6 +92,13 @@ def test_the_works_calendar_joins_public_holidays_and_its_own_days(day, open_):
     assert is_open(calendar, day) is open_
 
 
+def test_a_plant_in_portugal_closes_on_its_own_holidays():
+    calendar = WorksCalendar(region="PT")
+    assert not is_open(calendar, date(2026, 6, 10))
+    assert is_open(calendar, date(2026, 10, 12))
+    assert is_open(calendar, date(2026, 2, 28))
+
+
 @pytest.mark.parametrize("year", range(2026, 2031))
 def test_every_coming_year_has_its_fourteen_holidays(year):
     days = pd.date_range(f"{year}-01-01", f"{year}-12-31", freq="D")

@@ -21,6 +21,23 @@ LAST = datetime(2026, 4, 15, 10, 10, tzinfo=UTC)
 JOB = "production_optimization"
 
 
+@pytest.mark.parametrize(
+    ("zone", "day_ends"),
+    [("Europe/Madrid", "22:00"), ("Atlantic/Canary", "23:00")],
+    ids=["Madrid", "Canaries"],
+)
+def test_a_plan_is_due_at_the_midnight_of_its_plant(
+    ctx: RunContext, monkeypatch: pytest.MonkeyPatch, zone: str, day_ends: str
+) -> None:
+    monkeypatch.setattr(due, "PLAN_AGAIN_AFTER", timedelta(days=2))
+    plant = structs.replace(ctx.settings.plant, time_zone=zone)
+    settings = structs.replace(ctx.settings, plant=plant)
+    midnight = datetime.fromisoformat(f"2026-04-15T{day_ends}Z")
+    planned(ctx)
+    for at, is_due in ((midnight - timedelta(minutes=1), False), (midnight, True)):
+        assert due.judge(settings, ctx.state, JOB, at).is_due is is_due
+
+
 def planned(ctx: RunContext, status: str = "ok") -> None:
     set_mark(ctx.state, "job", JOB, LAST, {"status": status, "verdict": "", "error": None})
 
