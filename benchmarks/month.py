@@ -57,8 +57,8 @@ from factory_lib.admin import cron
 from factory_lib.cli import main as factory
 from factory_lib.clock import SystemClock
 from factory_lib.context import open_context
+from factory_lib.files import size_mb
 from factory_lib.monitoring import growth, health
-from factory_lib.monitoring.sizes import size_mb
 from factory_lib.results import METRICS_MIME
 from factory_lib.runs import records, report, runner, schedule
 from factory_lib.settings import Settings, own_environment

@@ -1,9 +1,9 @@
-"""Files that are written whole or not at all, and locks that processes wait for or respect."""
+"""Files: written whole or not at all, locked by one process at a time, measured."""
 
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from factory_lib.errors import JobLocked
@@ -29,6 +29,16 @@ def write_atomically(file: Path, content: str | bytes) -> None:
     """Replace ``file`` as a whole; text is written as UTF-8."""
     with replacing(file) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def size_mb(folder: Path) -> float:
+    """Return the size (MB) of the files below a folder, from which others may remove some."""
+    size = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):  # removed just now
+                size += Path(place, name).lstat().st_size
+    return size / 1e6
 
 
 @contextmanager

@@ -20,8 +20,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from factory_lib import settings as factory_settings
+from factory_lib.files import size_mb
 from factory_lib.monitoring import growth
-from factory_lib.monitoring.sizes import size_mb
 from factory_lib.runs import records
 from tests.e2e.demo_run import Demo, factory
 

@@ -114,11 +114,10 @@ def reconcile(
     topic: Topic,
     events: Iterable[Event],
     at: datetime,
-    owned: Callable[[str], bool] = lambda _: True,
     *,
     resolved: Callable[[str], str] = lambda _: "It is over.",
 ) -> None:
-    """Raise the events, and resolve every other alert of the topic's ``owned`` entities.
+    """Raise the events, and resolve every other alert of the topic.
 
     ``resolved`` gives the message of an entity that is in order again.
     """
@@ -127,7 +126,7 @@ def reconcile(
         raise_event(state, event, at)
         raised.add(event.entity)
     for alert in list_alerts(state):
-        if alert.topic == topic and alert.entity not in raised and owned(alert.entity):
+        if alert.topic == topic and alert.entity not in raised:
             resolve(state, topic, alert.entity, resolved(alert.entity), at)
 
 
@@ -340,14 +339,10 @@ def message(notification: Mapping[str, Any], language: Language = "en") -> str:
 
 def _title(notification: Mapping[str, Any], words: Words) -> str:
     """Return what happened to which things, in the language of the pages."""
-    titles = []
-    for name in notification["entities"]:
-        topic, _, entity = (
-            name.partition("/")
-            if notification["topic"] == DIGEST
-            else (notification["topic"], "", name)
-        )
-        titles.append(words.alert(topic, entity))
+    topic = notification["topic"]
+    names = notification["entities"]
+    pairs = [name.split("/", 1) if topic == DIGEST else (topic, name) for name in names]
+    titles = [words.alert(*pair) for pair in pairs]
     severity = words.name(notification["severity"]).upper()
     return f"{severity} ({words('news_' + notification['news'])}): {' '.join(titles)}"
 
@@ -404,13 +399,13 @@ def after_health(state: State, statuses: Iterable[JobStatus], at: datetime) -> N
     for job in statuses:
         if job.overdue_since:
             text = f"It was due to be called at {stamp(job.overdue_since)}, and was not."
-            events.append(Event("schedule", job.job, Severity.WARNING, text))
         elif job.status == "hanging":
             text = f"It has been running since {stamp(job.started_at or at)}."
-            events.append(Event("schedule", job.job, Severity.WARNING, text))
         elif job.pause and at - job.pause.since >= PAUSE_ALERT_AFTER:
             text = f"It is {job.pause}, since {stamp(job.pause.since)}."
-            events.append(Event("schedule", job.job, Severity.WARNING, text))
+        else:
+            continue
+        events.append(Event("schedule", job.job, Severity.WARNING, text))
     reconcile(state, "schedule", events, at)
 
 

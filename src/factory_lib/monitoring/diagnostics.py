@@ -32,9 +32,9 @@ from factory_lib.errors import (
     SourceError,
     StoreUnavailable,
 )
+from factory_lib.files import size_mb
 from factory_lib.http import Http, Reply
 from factory_lib.monitoring import alerts, channels, growth
-from factory_lib.monitoring.sizes import size_mb
 from factory_lib.pipeline.targets import clients
 from factory_lib.results import ResultStatus
 from factory_lib.runs import schedule
@@ -53,6 +53,7 @@ RENEW = (
     "Get a new one at https://opendata.aemet.es/centrodedescargas/altaUsuario and put it into .env."
 )
 RESTORE = "Restore a backup: `factory restore`."
+TAKE_BACKUP = "Take one: `factory backup`."
 CHECK_DISK = "Check the disk."
 UNUSABLE = (sqlite3.Error, FactoryError, OSError)
 _DAY = timedelta(days=1)
@@ -66,6 +67,15 @@ class DiagnosticCheck:
     status: ResultStatus
     finding: str
     next_step: str = ""
+
+
+def _graded(
+    name: str, is_good: bool, finding: str, next_step: str, grade: ResultStatus = "warn"
+) -> DiagnosticCheck:
+    """Return a check that is ok, or has a worse status and what to do."""
+    if is_good:
+        return DiagnosticCheck(name, "ok", finding)
+    return DiagnosticCheck(name, grade, finding, next_step)
 
 
 def worst(checks: Sequence[DiagnosticCheck]) -> ResultStatus:
@@ -274,19 +284,20 @@ def _provider(
 
 def _clock(skews: Sequence[float]) -> DiagnosticCheck:
     skew = median_high(skews)
-    finding = f"{skew:+.0f} s against the providers'"
-    if abs(skew) <= LARGEST_SKEW_S:
-        return DiagnosticCheck("clock", "ok", finding)
-    remedy = "Let the machine keep network time, for instance with systemd-timesyncd."
-    return DiagnosticCheck("clock", "fail", finding, remedy)
+    return _graded(
+        "clock",
+        abs(skew) <= LARGEST_SKEW_S,
+        f"{skew:+.0f} s against the providers'",
+        "Let the machine keep network time, for instance with systemd-timesyncd.",
+        "fail",
+    )
 
 
 def _time_zone(settings: Settings) -> DiagnosticCheck:
-    now = SystemClock().now()
-    zone = f"{now.astimezone():%Z}"
-    finding = f"the machine keeps {zone}, and so does cron; market days are Europe/Madrid's"
-    if now.astimezone().utcoffset() == now.astimezone(settings.plant.zone).utcoffset():
-        finding = f"the machine keeps the plant's time ({zone})"
+    now = SystemClock().now().astimezone()
+    finding = f"the machine keeps {now:%Z}, and so does cron; market days are Europe/Madrid's"
+    if now.utcoffset() == now.astimezone(settings.plant.zone).utcoffset():
+        finding = f"the machine keeps the plant's time ({now:%Z})"
     return DiagnosticCheck("time_zone", "ok", finding)
 
 
@@ -295,34 +306,34 @@ def _time_zone(settings: Settings) -> DiagnosticCheck:
 
 def _channels(settings: Settings, state: State) -> DiagnosticCheck:
     urls = settings.secrets.alert_urls
-    heartbeat = settings.secrets.heartbeat_url
     count, problem = channels.unsent(state)
     if count:
         finding = f"{count} messages could not be sent: {problem}"
         return DiagnosticCheck("channels", "warn", finding, "Check ALERT_URLS in .env.")
     if urls and find_spec("apprise") is None:
         return DiagnosticCheck("channels", "warn", "apprise is not installed", channels.INSTALL)
-    parts = [
-        "alerts go to alerts.jsonl and stderr" + (", and by apprise" if urls else " only"),
-        "a heartbeat is sent" if heartbeat else "no heartbeat is set",
-    ]
-    return DiagnosticCheck("channels", "ok", "; ".join(parts))
+    ways = ", and by apprise" if urls else " only"
+    pulse = "a heartbeat is sent" if settings.secrets.heartbeat_url else "no heartbeat is set"
+    finding = f"alerts go to alerts.jsonl and stderr{ways}; {pulse}"
+    return DiagnosticCheck("channels", "ok", finding)
 
 
 def _cron(settings: Settings, state: State, now: datetime) -> DiagnosticCheck:
     """Check that cron calls; one that is gone cannot say so itself."""
+    if not is_scheduled(settings, state, now):
+        return DiagnosticCheck("cron", "ok", "not used: the jobs of this profile run on demand")
     calls = cron_calls(state, now)
     if calls is None:
-        if not is_scheduled(settings, state, now):
-            return DiagnosticCheck("cron", "ok", "not used: the jobs of this profile run on demand")
         remedy = "Install the schedule with `make cron-install`."
         return DiagnosticCheck("cron", "warn", "never called a job here", remedy)
     ago = (now - calls.last) / timedelta(hours=1)
-    finding = f"last called at {calls.last:%Y-%m-%d %H:%M}Z, {ago:.1f} h ago"
-    if schedule.cron_was_silent(settings, calls.last, now):
-        remedy = "See that cron runs, and that `crontab -l` holds the lines of `make cron-show`."
-        return DiagnosticCheck("cron", "fail", finding, remedy)
-    return DiagnosticCheck("cron", "ok", finding)
+    return _graded(
+        "cron",
+        not schedule.cron_was_silent(settings, calls.last, now),
+        f"last called at {calls.last:%Y-%m-%d %H:%M}Z, {ago:.1f} h ago",
+        "See that cron runs, and that `crontab -l` holds the lines of `make cron-show`.",
+        "fail",
+    )
 
 
 def _inbox(settings: Settings, state: State, now: datetime) -> DiagnosticCheck:
@@ -334,13 +345,14 @@ def _inbox(settings: Settings, state: State, now: datetime) -> DiagnosticCheck:
         for name, (at, text) in (mark.note if mark else {}).items()
         if now - from_epoch(at) <= _DAY and os.path.lexists(folder / name)
     ]
-    if not reasons:
-        return DiagnosticCheck("inbox", "ok", "no file was refused within a day")
-    finding = f"{len(reasons)} refused. {' '.join(reasons)}"
-    remedy = (
-        f"They lie in {folder}: correct them and put them into the inbox again, or remove them."
+    return _graded(
+        "inbox",
+        not reasons,
+        " ".join([f"{len(reasons)} refused.", *reasons])
+        if reasons
+        else "no file was refused within a day",
+        f"They lie in {folder}: correct them and put them into the inbox again, or remove them.",
     )
-    return DiagnosticCheck("inbox", "warn", finding, remedy)
 
 
 def _backups(settings: Settings, now: datetime) -> DiagnosticCheck:
@@ -350,12 +362,12 @@ def _backups(settings: Settings, now: datetime) -> DiagnosticCheck:
         began = _instant(first_day.name, "%Y-%m-%d") if first_day else None
         if began is None or now - began < OLDEST_BACKUP:
             return DiagnosticCheck("backup", "ok", "none yet: weekly_cleanup takes one a week")
-        return DiagnosticCheck("backup", "warn", "there is none", "Take one: `factory backup`.")
+        return DiagnosticCheck("backup", "warn", "there is none", TAKE_BACKUP)
     taken = _instant(manifests[-1].parent.name, "%Y-%m-%dT%H%M%SZ")
     if taken is None or now - taken <= OLDEST_BACKUP:
         return DiagnosticCheck("backup", "ok", f"newest: {manifests[-1].parent.name}")
     finding = f"the newest is {(now - taken) / _DAY:.0f} days old"
-    return DiagnosticCheck("backup", "warn", finding, "Take one: `factory backup`.")
+    return DiagnosticCheck("backup", "warn", finding, TAKE_BACKUP)
 
 
 def _instant(name: str, form: str) -> datetime | None:
@@ -366,12 +378,12 @@ def _instant(name: str, form: str) -> datetime | None:
 
 
 def _champions(state: State, now: datetime) -> DiagnosticCheck:
-    learnt = {name: mark.at for name, mark in marks.get_marks(state, marks.CHAMPION).items()}
-    if not learnt:
+    champions = marks.get_marks(state, marks.CHAMPION)
+    if not champions:
         return DiagnosticCheck("models", "ok", "none serves yet: documented rules do")
-    ages = {name: (now - at) / _DAY for name, at in learnt.items()}
-    finding = ", ".join(f"{name} {age:.0f} days" for name, age in sorted(ages.items()))
-    if max(ages.values()) * _DAY <= OLDEST_CHAMPION:
+    ages = {name: now - learnt.at for name, learnt in sorted(champions.items())}
+    finding = ", ".join(f"{name} {age / _DAY:.0f} days" for name, age in ages.items())
+    if max(ages.values()) <= OLDEST_CHAMPION:
         return DiagnosticCheck("models", "ok", f"trained: {finding}")
     remedy = "Train with `make train`; its report says why a champion stays."
     return DiagnosticCheck("models", "warn", f"trained long ago: {finding}", remedy)
@@ -480,11 +492,12 @@ def _growth(settings: Settings, state: State) -> DiagnosticCheck:
     expected_gb = growth.year_gb(settings, state)
     if expected_gb is None:
         return DiagnosticCheck("growth", "ok", "known after a week of daily sizes")
-    finding = f"about {expected_gb:.1f} GB in a year's time"
-    if expected_gb <= settings.alerts.year_gb:
-        return DiagnosticCheck("growth", "ok", finding)
-    remedy = "Lower [retention] in config/factory.toml, or raise [alerts] year_gb."
-    return DiagnosticCheck("growth", "warn", finding, remedy)
+    return _graded(
+        "growth",
+        expected_gb <= settings.alerts.year_gb,
+        f"about {expected_gb:.1f} GB in a year's time",
+        "Lower [retention] in config/factory.toml, or raise [alerts] year_gb.",
+    )
 
 
 def _disk(settings: Settings) -> DiagnosticCheck:
@@ -496,10 +509,11 @@ def _disk(settings: Settings) -> DiagnosticCheck:
             return DiagnosticCheck("disk", "fail", f"{place} is no folder", remedy)
     folder = next(each for each in (data, *data.parents) if each.is_dir())
     free_gb = shutil.disk_usage(folder).free / 1e9
-    used = f"data {size_mb(data):,.0f} MB, runs {size_mb(settings.paths.runs):,.0f} MB"
-    finding = f"{free_gb:,.1f} GB free; {used}"
-    if free_gb >= LITTLE_DISK_GB:
-        return DiagnosticCheck("disk", "ok", finding)
-    status: ResultStatus = "warn" if free_gb >= TOO_LITTLE_DISK_GB else "fail"
-    remedy = "Lower [retention] in config/factory.toml and run `make maintenance`."
-    return DiagnosticCheck("disk", status, finding, remedy)
+    used = f"data {size_mb(data):,.0f} MB, runs {size_mb(runs):,.0f} MB"
+    return _graded(
+        "disk",
+        free_gb >= LITTLE_DISK_GB,
+        f"{free_gb:,.1f} GB free; {used}",
+        "Lower [retention] in config/factory.toml and run `make maintenance`.",
+        "warn" if free_gb >= TOO_LITTLE_DISK_GB else "fail",
+    )

@@ -5,7 +5,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from factory_lib.monitoring.sizes import size_mb
+from factory_lib.files import size_mb
 from factory_lib.settings import Settings
 from factory_lib.state import State, marks
 

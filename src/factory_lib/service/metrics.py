@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from factory_lib.clock import from_epoch
 from factory_lib.context import RunContext
-from factory_lib.monitoring.sizes import size_mb
+from factory_lib.files import size_mb
 from factory_lib.pipeline.coverage import SlotState
 from factory_lib.pipeline.gaps import GapReport
 from factory_lib.service import facts

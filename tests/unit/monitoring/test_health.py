@@ -20,8 +20,8 @@ from msgspec import structs
 from factory_lib import settings as factory_settings
 from factory_lib.clock import SystemClock
 from factory_lib.context import RunContext
+from factory_lib.files import size_mb
 from factory_lib.monitoring import alerts, diagnostics, growth, health
-from factory_lib.monitoring.sizes import size_mb
 from factory_lib.settings import Settings
 from factory_lib.settings.secrets import Secret
 from factory_lib.state import marks, open_state
