@@ -106,7 +106,6 @@ TICK = (
     "pipeline/__init__",
     "runs/__init__",
     "runs/due",
-    "runs/pauses",
     "runs/records",
     "runs/schedule",
     "runs/simulation",

@@ -12,6 +12,7 @@ from factory_lib.errors import JobLocked
 from factory_lib.files import write_atomically
 from factory_lib.runs import schedule
 from factory_lib.settings import Settings
+from factory_lib.settings.records import cron_fields
 from factory_lib.state.cron_calls import CALLER, NAME
 
 UnitFormat = Literal["crontab", "systemd", "quadlet"]
@@ -64,7 +65,7 @@ def calendars(cadence: str) -> list[str]:
     Two where day and weekday are both restricted: cron calls when either fits
     (crontab(5)), systemd when both do (systemd.time(7)).
     """
-    minutes, hours, days, months, weekdays = schedule.fields(cadence)
+    minutes, hours, days, months, weekdays = cron_fields(cadence)
     names = list(dict.fromkeys(_WEEKDAYS[number] for number in weekdays))
     by_weekday = f"{','.join(names)} " if len(names) < 7 else ""
     month = _listed(months, 12)

@@ -25,7 +25,7 @@ from factory_lib.cli.common import (
 )
 from factory_lib.clock import SystemClock, displayed_in, parse_instant
 from factory_lib.errors import BadInput, FactoryError, JobLocked
-from factory_lib.runs import due, pauses, schedule, simulation, status
+from factory_lib.runs import due, schedule, simulation, status
 from factory_lib.runs.records import RunRecord, is_running
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
@@ -346,7 +346,7 @@ def pause_job(
     now = SystemClock(settings.clock_offset_s).now()
     end = parse_instant(until) if until else None
     with open_state(settings) as state:
-        pause = pauses.pause(state, name, now, until=end, by=by, reason=reason)
+        pause = schedule.pause(state, name, now, until=end, by=by, reason=reason)
     write_either(as_json, {"job": name, "pause": str(pause)}, f"{name} is {pause}.")
 
 
@@ -358,7 +358,7 @@ def resume_job(profile: str | None, name: str, as_json: bool) -> None:
     settings = factory_settings.load(profile)
     job_settings(settings, name)
     with open_state(settings) as state:
-        pauses.resume(state, name)
+        schedule.resume(state, name)
     write_either(as_json, {"job": name, "resumed": True}, f"{name} is due by its rule again.")
 
 

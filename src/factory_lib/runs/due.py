@@ -15,7 +15,7 @@ from typing import NamedTuple
 from factory_lib import sources as providers
 from factory_lib.catalogue import DayAhead, Grid, Series
 from factory_lib.clock import HOUR_S, day_start, epoch, floored, local_day, market_day
-from factory_lib.runs.pauses import pauses
+from factory_lib.runs.schedule import pauses
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
 from factory_lib.state import State, attempts, marks, open_state

@@ -1,4 +1,4 @@
-"""Times of the cron schedule: when a job should last have been called.
+"""The schedule: when a job should last have been called, and pauses that a person decided.
 
 cron keeps the machine's own time zone. Standard library only: ticks pass through here.
 """
@@ -6,12 +6,16 @@ cron keeps the machine's own time zone. Standard library only: ticks pass throug
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from itertools import product
+from typing import NamedTuple
 
+from factory_lib.clock import epoch, from_epoch
+from factory_lib.errors import BadInput
 from factory_lib.settings import Settings
+from factory_lib.settings.records import cron_fields
+from factory_lib.state import State, marks
 
 GRACE = timedelta(minutes=10)  # for a tick to be recorded: a machine under load, a clock corrected
 LONGEST_SILENCE = timedelta(minutes=30)  # of cron: a restart of the machine is shorter
-_FIELDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 _FURTHEST_DAYS = 366
 
 
@@ -21,7 +25,7 @@ def latest(cron: str, until: datetime) -> datetime | None:
     None where that is more than a year ago. An hour that comes twice calls twice where the
     hours are not restricted, else once (Debian's cron(8)).
     """
-    minutes, hours, *dates = fields(cron)
+    minutes, hours, *dates = cron_fields(cron)
     is_hourly = cron.split()[1].startswith("*")
     today = until.astimezone().date()
     for back in range(_FURTHEST_DAYS):
@@ -56,24 +60,6 @@ def cron_was_silent(settings: Settings, last: datetime, now: datetime) -> bool:
     return any(call is not None and call > last + GRACE for call in calls)
 
 
-def fields(cron: str) -> list[list[int]]:
-    """Return the minutes, hours, days, months and weekdays (0 and 7: Sunday), ascending."""
-    pairs = zip(cron.split(), _FIELDS, strict=True)
-    return [sorted(_values(field, *ends)) for field, ends in pairs]
-
-
-def _values(field: str, low: int, high: int) -> set[int]:
-    values: set[int] = set()
-    for entry in field.split(","):
-        span, _, step = entry.partition("/")
-        first, _, last = span.partition("-")
-        begin = low if span == "*" else int(first)
-        open_end = span == "*" or (bool(step) and not last)
-        end = high if open_end else int(last or first)
-        values.update(range(begin, end + 1, int(step or 1)))
-    return values
-
-
 def _calls_on(day: date, dates: Sequence[Sequence[int]], *, either: bool) -> bool:
     """Return whether the fields of day, month and weekday name a day."""
     days, months, weekdays = dates
@@ -88,3 +74,62 @@ def either_day(cron: str) -> bool:
     """Return whether day and weekday are both restricted, so that either will do (crontab(5))."""
     _, _, day, _, weekday = cron.split()
     return not (day.startswith("*") or weekday.startswith("*"))
+
+
+# -- pauses ----------------------------------------------------------------------------
+
+
+class Pause(NamedTuple):
+    """A job that cron does not start: since when, until when (None: until resumed), why; UTC."""
+
+    since: datetime
+    until: datetime | None
+    by: str
+    reason: str
+
+    def __str__(self) -> str:
+        """Return the pause in words."""
+        end = f"until {self.until:%Y-%m-%d %H:%M}Z" if self.until else "until it is resumed"
+        reason = f" ({self.reason})" if self.reason else ""
+        return f"paused {end} by {self.by}{reason}"
+
+
+def pause(
+    state: State, job: str, now: datetime, *, until: datetime | None, by: str, reason: str
+) -> Pause:
+    """Let no tick start the job; a run with ``--force`` still does.
+
+    Raises
+    ------
+    BadInput
+        If ``until`` is over.
+    """
+    if until is not None and until <= now:
+        raise BadInput(
+            f"{until:%Y-%m-%d %H:%M}Z is over.", next_step="Give an instant that lies ahead."
+        )
+    note = {"until": epoch(until) if until else None, "by": by, "reason": reason}
+    marks.set_mark(state, marks.PAUSED, job, now, note)
+    return Pause(now, until, by, reason)
+
+
+def resume(state: State, job: str) -> None:
+    """End a pause.
+
+    Raises
+    ------
+    BadInput
+        If the job is not paused.
+    """
+    if not marks.delete_mark(state, marks.PAUSED, job):
+        raise BadInput(f"{job} is not paused.", next_step="`factory jobs` shows what is.")
+
+
+def pauses(state: State, now: datetime) -> dict[str, Pause]:
+    """Return the pauses of now by job."""
+    current = {}
+    for job, (since, note) in marks.get_marks(state, marks.PAUSED).items():
+        until = from_epoch(note["until"]) if note["until"] else None
+        if until is None or until > now:
+            current[job] = Pause(since, until, note["by"], note["reason"])
+    return current

@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple, cast
 
 from factory_lib.clock import from_epoch
 from factory_lib.runs import due, schedule
-from factory_lib.runs.pauses import Pause, pauses
 from factory_lib.runs.records import ending_of, is_running
+from factory_lib.runs.schedule import Pause, pauses
 from factory_lib.settings import Settings
 from factory_lib.state import State, calls, marks
 from factory_lib.state.cron_calls import Calls, cron_calls
@@ -72,66 +72,48 @@ def job_statuses(settings: Settings, state: State, now: datetime) -> list[JobSta
     paused = pauses(state, now)
     cron = cron_calls(state, now)
     statuses = []
-    for job in settings.jobs:
+    for job, spec in settings.jobs.items():
         start = starts.get(job)
+        end = ends.get(job)
+        last = start or end
         lives = start is not None and is_running(state, job, start.note)
-        status = _status_of(settings, job, start, ends.get(job), now, lives=lives)
-        overdue_since = None
-        if cron and job not in paused and status.status != "running":
-            overdue_since = _overdue_since(status.cron, called.get(job), cron, now)
+        longest = timedelta(seconds=2 * spec.timeout_s)
+        status = _state_of(start, end, now, longest, lives=lives)
+        is_expected = job not in paused and status != "running"
+        ended = end.note.get("ended") if end and not start else None
         verdict = due.judge(settings, state, job, now)
         statuses.append(
-            status._replace(
+            JobStatus(
+                job=job,
+                notebook=spec.notebook,
+                cron=spec.cron,
+                status=status,
+                started_at=last.at if last else None,
+                ended_at=None if ended is None else from_epoch(ended),
                 called_at=called.get(job),
-                overdue_since=overdue_since,
+                overdue_since=_overdue_since(spec.cron, called.get(job), cron, now)
+                if cron and is_expected
+                else None,
                 pause=paused.get(job),
                 waiting="" if verdict.is_due else verdict.why,
                 due_because=verdict.why if verdict.is_due else "",
+                summary=_summary(start, end, lives=lives),
+                folder=last.note.get("folder", "") if last else "",
             )
         )
     return statuses
 
 
-def _status_of(
-    settings: Settings,
-    job: str,
-    start: Mark | None,
-    end: Mark | None,
-    now: datetime,
-    *,
-    lives: bool,
-) -> JobStatus:
-    """Return the state of a job by its last run alone, whose process may still live."""
-    spec = settings.jobs[job]
-    last = start or end
-    return JobStatus(
-        job=job,
-        notebook=spec.notebook,
-        cron=spec.cron,
-        status=_state_of(start, end, now, timedelta(seconds=2 * spec.timeout_s), lives=lives),
-        started_at=last.at if last else None,
-        ended_at=None if start or not end else _ended_at(end),
-        called_at=None,
-        overdue_since=None,
-        pause=None,
-        waiting="",
-        due_because="",
-        summary=_summary(start, end, lives=lives),
-        folder=last.note.get("folder", "") if last else "",
-    )
-
-
 def _state_of(
     start: Mark | None, end: Mark | None, now: datetime, longest: timedelta, *, lives: bool
 ) -> JobState:
+    if start and not lives:
+        return "killed"
     if start:
-        if not lives:
-            return "killed"
         return "hanging" if now - start.at > longest else "running"
-    if end:
-        ending = ending_of(end.note["status"], end.note.get("level") or "")
-        return cast(JobState, ending)
-    return "never"
+    if not end:
+        return "never"
+    return cast(JobState, ending_of(end.note["status"], end.note.get("level") or ""))
 
 
 def _overdue_since(
@@ -141,10 +123,6 @@ def _overdue_since(
     expected = schedule.latest(cron, min(now, calls.last) - schedule.GRACE) if cron else None
     since = max(called_at or calls.since, calls.since)
     return expected if expected is not None and expected > since else None
-
-
-def _ended_at(end: Mark) -> datetime | None:
-    return from_epoch(end.note["ended"]) if "ended" in end.note else None
 
 
 def _summary(start: Mark | None, end: Mark | None, *, lives: bool) -> str:

@@ -338,30 +338,45 @@ class JobSettings(Section, frozen=True):
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.cron and not _is_cadence(self.cron):
+        try:
+            cron_fields(self.cron or "* * * * *")
+        except ValueError:
             raise ValueError(
                 f"cron {self.cron!r} is not five fields: minute, hour, day, month, weekday, "
                 "such as '*/30 6-22 * * 1-5'"
-            )
+            ) from None
 
 
-def _is_cadence(cron: str) -> bool:
-    """Return whether all five fields hold ``*``, numbers or ranges, with a step or without."""
-    limits = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
-    fields = [part.split(",") for part in cron.split()]
-    if len(fields) != len(limits):
-        return False
-    ranges = zip(fields, limits, strict=True)
-    return all(_selects(entry, *limit) for entries, limit in ranges for entry in entries)
+def cron_fields(cron: str) -> list[list[int]]:
+    """Return the minutes, hours, days, months and weekdays (0 and 7: Sunday), ascending.
+
+    Raises
+    ------
+    ValueError
+        If they are not five fields of ``*``, numbers or ranges, with a step or without.
+    """
+    fields = zip(cron.split(), _CRON_LIMITS, strict=True)
+    return [sorted(_numbers(field, *limits)) for field, limits in fields]
 
 
-def _selects(entry: str, low: int, high: int) -> bool:
-    match = re.fullmatch(r"(?:\*|(\d+)(?:-(\d+))?)(?:/(\d+))?", entry)
-    if not match:
-        return False
-    first, last, step = (int(number) if number else None for number in match.groups())
-    first = low if first is None else first
-    return low <= first <= (first if last is None else last) <= high and step != 0
+_CRON_LIMITS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
+_CRON_ENTRY = re.compile(r"(?:\*|(\d+)(?:-(\d+))?)(?:/(\d+))?")
+
+
+def _numbers(field: str, low: int, high: int) -> set[int]:
+    numbers: set[int] = set()
+    for entry in field.split(","):
+        match = _CRON_ENTRY.fullmatch(entry)
+        if not match:
+            raise ValueError(entry)
+        first, last, step = match.groups()
+        begin = int(first or low)
+        is_open = first is None or (step and not last)
+        end = high if is_open else int(last or first)
+        if not low <= begin <= end <= high:
+            raise ValueError(entry)
+        numbers.update(range(begin, end + 1, int(step or 1)))
+    return numbers
 
 
 class ProfileSettings(Section, frozen=True):

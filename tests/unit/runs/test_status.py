@@ -14,7 +14,7 @@ from factory_lib.context import RunContext
 from factory_lib.errors import BadInput
 from factory_lib.monitoring import alerts
 from factory_lib.monitoring.health import check_health
-from factory_lib.runs import due, pauses, schedule, status
+from factory_lib.runs import due, schedule, status
 from factory_lib.state import attempts, limiter, marks
 from factory_lib.state.calls import count_tick
 from factory_lib.state.cron_calls import cron_calls, record_call
@@ -143,7 +143,7 @@ def test_a_paused_job_is_not_due_is_shown_and_alerts_after_a_day(
     ctx: RunContext, now: datetime
 ) -> None:
     end = now + 72 * HOUR
-    pauses.pause(ctx.state, JOB, now, until=end, by="Ana", reason="new meter")
+    schedule.pause(ctx.state, JOB, now, until=end, by="Ana", reason="new meter")
     reason = due.nothing_due(ctx.settings, ctx.state, JOB, now)
     assert reason is not None
     assert "by Ana (new meter)" in reason
@@ -153,11 +153,11 @@ def test_a_paused_job_is_not_due_is_shown_and_alerts_after_a_day(
         alerts.after_health(ctx.state, statuses, at)
         assert len(alerts.alert_rows(ctx.state)) == count
     assert due.nothing_due(ctx.settings, ctx.state, JOB, end) is None
-    pauses.resume(ctx.state, JOB)
+    schedule.resume(ctx.state, JOB)
     with pytest.raises(BadInput, match="not paused"):
-        pauses.resume(ctx.state, JOB)
+        schedule.resume(ctx.state, JOB)
     with pytest.raises(BadInput, match="is over"):
-        pauses.pause(ctx.state, JOB, now, until=now, by="Ana", reason="")
+        schedule.pause(ctx.state, JOB, now, until=now, by="Ana", reason="")
 
 
 def test_what_a_clock_that_was_ahead_left_is_forgotten(ctx: RunContext, now: datetime) -> None:
