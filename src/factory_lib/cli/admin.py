@@ -1,4 +1,4 @@
-"""Commands that watch and keep the installation: doctor, health, alerts, backups, cron, mlflow."""
+"""Commands that watch, keep and serve the installation: doctor, health, backups, cron, pages."""
 
 import os
 import signal
@@ -82,10 +82,8 @@ def show_health(profile: str | None, as_json: bool) -> int:
     Exit code 1 where anything is not ok.
     """
     result = health.look(factory_settings.load(profile))
-    if as_json:
-        write_result(result, as_json)
-    else:
-        write_result(result, as_json, *SHOWN_OF_HEALTH)
+    write_result(result, as_json, *(() if as_json else SHOWN_OF_HEALTH))
+    if not as_json:
         write(f"\nchecks:\n{_lines(result['checks'].itertuples())}")
     return int(result.status != "ok")
 
@@ -318,6 +316,27 @@ def remove_cron(profile: str | None, as_json: bool) -> None:
     settings = factory_settings.load(profile)
     cron.remove(settings)
     write(f"No job of {settings.paths.root}, profile {settings.profile}, is scheduled any more.")
+
+
+@commands.command("serve")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=8080,
+    show_default=True,
+    help="Port to listen on.",
+)
+@click.option("--behind-proxy", is_flag=True, help="A proxy before it asks for passwords.")
+@common_options
+def serve(profile: str | None, host: str, port: int, behind_proxy: bool, as_json: bool) -> None:
+    """Serve the live page, the JSON API and the metrics; nothing is written."""
+    from factory_lib.service.app import serve as run
+    from factory_lib.service.reading import Reading
+
+    reading = Reading(profile)
+    write(f"http://{host}:{port}/ · profile {reading.settings.profile} · Ctrl-C ends it")
+    run(reading, host, port, behind_proxy=behind_proxy)
 
 
 @commands.command("mlflow")

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
 
 import click
 
@@ -48,7 +47,7 @@ COMMANDS = {
         "admin",
         "Show, install or remove the block of the user's crontab; run it where there is none.",
     ),
-    "serve": ("serve", "Serve the live page, the JSON API and the metrics; nothing is written."),
+    "serve": ("admin", "Serve the live page, the JSON API and the metrics; nothing is written."),
     "mlflow": ("admin", "Serve the MLflow pages on 127.0.0.1."),
     "demo": ("demo", "Live two days on simulated data, offline: every step, then the daily ones."),
     "history": ("demo", "Import a folder of real files and run the notebooks on them."),
@@ -93,7 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     code = 0
     try:
         with failures.Explained() as others:
-            code = int(_call(words) or 0)
+            answer = factory.main(words or ["--help"], prog_name="factory", standalone_mode=False)
+            code = int(answer or 0)
         error = others.error
     except click.exceptions.NoArgsIsHelpError as bare:  # a group of commands, alone
         sys.stderr.write(f"{bare.format_message()}\n")
@@ -108,10 +108,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     sys.stderr.write(f"factory: {hide_users(str(error))}\n")
     return error.exit_code
-
-
-def _call(words: list[str]) -> Any:
-    return factory.main(words or ["--help"], prog_name="factory", standalone_mode=False)
 
 
 def _unusable(usage: click.UsageError, words: Sequence[str]) -> BadInput:

@@ -70,6 +70,19 @@ def _inherited(name: str) -> Any:
     return parent.params.get(name) if parent else None
 
 
+def named_values(texts: Sequence[str], option: str, example: str) -> dict[str, str]:
+    """Return the pairs that words ``NAME=VALUE`` of an option name.
+
+    Raises
+    ------
+    BadInput
+        If a word is none.
+    """
+    if wrong := [text for text in texts if "=" not in text]:
+        raise BadInput(f"{option} {wrong[0]!r} is not NAME=VALUE.", next_step=f"Write {example}.")
+    return dict(text.split("=", 1) for text in texts)
+
+
 def in_context(*tables: str, read_only: bool = False) -> Callable[[Callable[..., Any]], Any]:
     """Make a command of a function of a profile's context, and write what it returns.
 

@@ -67,7 +67,8 @@ def demo(profile: str | None, days: int, as_json: bool) -> int:
     if code == STOPPED:
         return code
     code = max(code, _live(settings, simulation.BEGIN, SECOND_DAY, {}))
-    _write_index(settings)
+    write(f"\nAll runs: {settings.paths.runs / 'index.html'}")
+    write(f'Live page: make serve ARGS="--profile {settings.profile}"; notebooks: make lab')
     return code
 
 
@@ -126,11 +127,6 @@ def _run_chain(
         if record.status == "killed":
             return STOPPED  # the signal was meant for the command, not for one of its jobs
     return int(failures > 0)
-
-
-def _write_index(settings: Settings) -> None:
-    write(f"\nAll runs: {settings.paths.runs / 'index.html'}")
-    write(f'Live page: make serve ARGS="--profile {settings.profile}"; notebooks: make lab')
 
 
 @commands.command(

@@ -19,6 +19,7 @@ from factory_lib.cli.common import (
     as_of_option,
     by_option,
     common_options,
+    named_values,
     plain,
     write,
     write_either,
@@ -43,17 +44,6 @@ commands = click.Group()
 # -- running ---------------------------------------------------------------------------
 
 
-def _parameters(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
-    return dict(_parameter(text) for text in texts)
-
-
-def _parameter(text: str) -> tuple[str, Any]:
-    name, equals, raw = text.partition("=")
-    if not equals:
-        raise BadInput(f"--param {text!r} is not NAME=VALUE.")
-    return name, raw  # the notebook's own parameter says what it is
-
-
 def _job_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """Return the jobs that a shell may complete."""
     settings = factory_settings.load(ctx.params.get("profile"))
@@ -67,7 +57,7 @@ def _job_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[
     "--param",
     "parameters",
     multiple=True,
-    callback=_parameters,
+    callback=lambda _, __, texts: named_values(texts, "--param", "days=3"),
     metavar="NAME=VALUE",
     help="A parameter of the notebook.",
 )
@@ -110,32 +100,23 @@ def run_everywhere(
     words = [*always, *_given({"--code": code, "--json": as_json})]
     codes = [0]
     with simulation.ensure_running(loaded) as settings:
-        for stage in _stages(settings):
-            commands = list(_commands(stage, names, words, bool(always)))
+        sites = [settings.for_site(name) for name in settings.site_ids]
+        for works_for_market in (True, False):
+            stage = [site for site in sites if site.has_market is works_for_market]
+            due_jobs = {site.site_id: _due(site, names, bool(always)) for site in stage}
+            commands = [
+                ["run", *own, "--profile", settings.profile, "--site", site, *words]
+                for site, own in due_jobs.items()
+                if own
+            ]
             for exit_code, output in fan_out.run_commands(settings, commands):
                 codes.append(exit_code if exit_code in _WORST_FIRST else 1)
                 write(output.rstrip())
     return worst(codes)
 
 
-def _stages(settings: Settings) -> tuple[list[Settings], list[Settings]]:
-    """Return the sites that work for their market, and then the others."""
-    sites = [settings.for_site(name) for name in settings.site_ids]
-    others = [site for site in sites if not site.has_market]
-    return [site for site in sites if site.has_market], others
-
-
 def _given(flags: Mapping[str, Any]) -> list[str]:
     return [flag for flag, given in flags.items() if given]
-
-
-def _commands(
-    sites: Sequence[Settings], names: Sequence[str], words: Sequence[str], always: bool
-) -> Iterator[list[str]]:
-    """Yield the command of each site that has something to do."""
-    for site in sites:
-        if own := _due(site, names, always):
-            yield ["run", *own, "--profile", site.profile, "--site", site.site_id, *words]
 
 
 def _due(site: Settings, names: Sequence[str], always: bool) -> list[str]:

@@ -11,12 +11,12 @@ from factory_lib.cli.common import (
     by_option,
     common_options,
     in_context,
+    named_values,
     records,
     write_either,
     write_result,
 )
 from factory_lib.context import RunContext, open_context
-from factory_lib.errors import BadInput
 
 commands = click.Group()
 HELP_PIN = "A batch begins this stage then; local times, 14:30 or 2026-01-31T14:30."
@@ -183,8 +183,5 @@ def _write_plan(
 def _write_preview(ctx: RunContext, words: Sequence[str], as_json: bool) -> None:
     from factory_lib.planning import daily, summary
 
-    pairs = [text.partition("=") for text in words]
-    if not all(equals for _, equals, _ in pairs):
-        raise BadInput("--what-if is not NAME=VALUE.", next_step=f"Write {CHANGES}.")
-    changes = {name: value for name, _, value in pairs}
+    changes = named_values(words, "--what-if", CHANGES)
     write_result(summary.compare_previews(*daily.preview(ctx, changes)), as_json)

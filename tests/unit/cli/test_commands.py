@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from factory_lib.cli import admin, jobs, main, serve
+from factory_lib.cli import admin, jobs, main
 from factory_lib.context import RunContext, open_context
 from factory_lib.planning import recommendation
 from tests.unit.conftest import SLOTS, Fill
@@ -275,7 +275,7 @@ def test_the_pages_of_mlflow_have_no_password_among_their_words_and_a_port_of_th
     assert environment["MLFLOW_BACKEND_STORE_URI"].startswith("postgresql://ana:planted-31@")
     ports = [
         option.default
-        for command in (admin.mlflow_pages, serve.serve)
+        for command in (admin.mlflow_pages, admin.serve)
         for option in command.params
         if option.name == "port"
     ]
