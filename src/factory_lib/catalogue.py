@@ -244,19 +244,25 @@ def _climate(name: str, unit: str, description: str, low: float, high: float) ->
     )
 
 
-def _plant(name: str, unit: str, description: str, high: float, cadence: Cadence) -> Series:
-    # A record is known once its slot is over; it is imported when a person brings it.
+def plant_series(
+    name: str,
+    unit: str,
+    description: str,
+    limits: tuple[float, float],
+    cadence: Cadence,
+    grace: timedelta = timedelta(days=40),
+) -> Series:
+    """Return a series that files bring of the site: known after its slot, there with the file."""
     return Series(
         name,
         Measurement.PLANT,
         unit,
         description,
-        0.0,
-        high,
+        *limits,
         (cadence,),
         {Kind.OBSERVED: AfterSlot(timedelta(0))},
         (SITE,),
-        grace=timedelta(days=40),
+        grace=grace,
     )
 
 
@@ -298,28 +304,6 @@ def _weather_ahead(quantity: str, unit: str, description: str, high: float) -> S
         grace=timedelta(hours=8),
         forecast_of=quantity,
         area="ES",
-    )
-
-
-def own_series(
-    name: str,
-    unit: str,
-    description: str,
-    limits: tuple[float, float],
-    step_s: int,
-    grace: timedelta,
-) -> Series:
-    """Return a series of one's own: what a file brings of the site, known after its slot."""
-    return Series(
-        name,
-        Measurement.PLANT,
-        unit,
-        description,
-        *limits,
-        (Cadence(ALWAYS, step_s),),
-        {Kind.OBSERVED: AfterSlot(timedelta(0))},
-        (SITE,),
-        grace=grace,
     )
 
 
@@ -396,16 +380,26 @@ _ENTRIES = (
     _climate("solar_radiation_mj_m2", "MJ/m²", "Global radiation of the day", 0.0, 45.0),
     # Two series, because a meter's hour is no four quarters: each is kept as it was
     # read.
-    _plant(
+    plant_series(
         "metered_quarter_kwh",
         "kWh",
         "Energy metered in the quarter-hour",
-        1e6,
+        (0.0, 1e6),
         Cadence(ALWAYS, QUARTER_S),
     ),
-    _plant("metered_hour_kwh", "kWh", "Energy metered in the hour", 4e6, Cadence(ALWAYS, HOUR_S)),
-    _plant(
-        "produced_kg", "kg", "Mass finished on the day", 1e7, Cadence(ALWAYS, DAY_S, Grid.LOCAL_DAY)
+    plant_series(
+        "metered_hour_kwh",
+        "kWh",
+        "Energy metered in the hour",
+        (0.0, 4e6),
+        Cadence(ALWAYS, HOUR_S),
+    ),
+    plant_series(
+        "produced_kg",
+        "kg",
+        "Mass finished on the day",
+        (0.0, 1e7),
+        Cadence(ALWAYS, DAY_S, Grid.LOCAL_DAY),
     ),
     *(
         _day_ahead(area, country, quantity, high)
@@ -447,10 +441,6 @@ class Catalogue(Mapping[str, Series]):
     def of(self, measurement: Measurement) -> tuple[Series, ...]:
         """Return the entries of one measurement, in catalogue order."""
         return tuple(entry for entry in self.values() if entry.measurement is measurement)
-
-    def with_series(self, *entries: Series) -> Catalogue:
-        """Return a catalogue that holds further series as well."""
-        return Catalogue((*self.values(), *entries))
 
 
 @cache

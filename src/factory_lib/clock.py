@@ -172,11 +172,6 @@ def slots_in_day(day: date, resolution_s: int) -> int:
     return int((end - start).total_seconds()) // resolution_s
 
 
-def market_days(start: datetime, end: datetime) -> Iterator[date]:
-    """Yield every market day that the half-open window touches."""
-    return days_between(start, end, MADRID)
-
-
 def days_between(start: datetime, end: datetime, zone: ZoneInfo) -> Iterator[date]:
     """Yield every day of a zone that the half-open window touches."""
     day = local_day(start, zone)

@@ -289,8 +289,8 @@ def predict(ctx: RunContext, days: int = 7) -> JobResult:
     """Predict and store price, weather and score of the ``days`` ahead, and advise by hour."""
     from factory_lib.models.prediction import predict as run
     from factory_lib.models.summary import summarise_prediction
-    from factory_lib.planning.forecast_regret import forecast_regret
     from factory_lib.planning.recommendation import advise, save_advice
+    from factory_lib.planning.review import forecast_regret
 
     prediction = run(ctx, days)
     alerts.after_predictions(ctx, prediction.drifts)

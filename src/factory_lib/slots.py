@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from factory_lib.catalogue import AfterSlot, Grid, Publication, Series
-from factory_lib.clock import DAY_S, day_start, epoch, from_epoch, market_days
+from factory_lib.clock import DAY_S, MADRID, day_start, days_between, epoch, from_epoch
 
 Slots = np.ndarray[tuple[int], np.dtype[np.int64]]
 Mask = npt.NDArray[np.bool_]
@@ -21,7 +21,8 @@ LOCAL_DAY_LOOKBACK = timedelta(days=1)
 
 def local_midnights(start: datetime, end: datetime) -> Slots:
     """Return the UTC starts of the market days that begin inside the half-open window."""
-    starts = np.array([epoch(day_start(day)) for day in market_days(start, end)], dtype=np.int64)
+    days = days_between(start, end, MADRID)
+    starts = np.array([epoch(day_start(day)) for day in days], dtype=np.int64)
     return starts[starts >= epoch(start)]
 
 
@@ -100,9 +101,10 @@ def number_runs(starts: Slots, ends: Slots, *columns: npt.ArrayLike) -> Slots:
     return np.cumsum(np.append(False, breaks))[: len(starts)]
 
 
-def to_index(starts: Slots, name: str = "start") -> pd.DatetimeIndex:
+def to_index(starts: Slots) -> pd.DatetimeIndex:
     """Return seconds since 1970 as a UTC index of second resolution."""
-    return pd.DatetimeIndex(np.asarray(starts, dtype="datetime64[s]"), name=name).tz_localize("UTC")
+    seconds = np.asarray(starts, dtype="datetime64[s]")
+    return pd.DatetimeIndex(seconds, name="start").tz_localize("UTC")
 
 
 def from_index(index: pd.DatetimeIndex | pd.Series) -> Slots:

@@ -96,12 +96,12 @@ def test_an_unknown_series_names_the_known_ones() -> None:
 
 def test_own_series_are_added_to_a_catalogue_of_their_own() -> None:
     own = replace(TEMPERATURE, name="hall_temperature_c", sources=("imported",))
-    wider = CATALOGUE.with_series(own)
+    wider = catalogue.Catalogue([*CATALOGUE.values(), own])
     assert list(wider) == [*CATALOGUE, "hall_temperature_c"]
     assert own in wider.of(catalogue.Measurement.WEATHER)
     assert "hall_temperature_c" not in CATALOGUE
     with pytest.raises(BadInput, match="two series 'temperature_c'"):
-        CATALOGUE.with_series(TEMPERATURE)
+        catalogue.Catalogue([*CATALOGUE.values(), TEMPERATURE])
 
 
 def test_day_ahead_forecasts_are_series_of_their_area() -> None:

@@ -99,11 +99,16 @@ def maintain(ctx: RunContext) -> JobResult:
 
 def _shared_steps(ctx: RunContext, now: datetime, old: datetime) -> list[tuple[str, int, str]]:
     """Maintain what all sites share; the first one does."""
+    old_forecasts = now - timedelta(days=ctx.settings.retention.forecasts_days)
     steps = [
         ("backups", *_backups(ctx)),
         ("replaced", _remove_replaced(ctx, old), "files that a restore kept aside"),
         ("models", registry.prune(ctx, old), "versions with an alias stay"),
-        ("forecasts", _thin_forecasts(ctx, now), "one issue a day stays; values all stay"),
+        (
+            "forecasts",
+            ctx.store.thin_forecasts(old_forecasts, ctx.settings.sources),
+            "one issue a day stays; values all stay",
+        ),
     ]
     ctx.store.maintain()
     return steps
@@ -198,11 +203,6 @@ def _compress(file: Path) -> None:
     if file.is_file():
         write_atomically(file.with_name(f"{file.name}.gz"), gzip.compress(file.read_bytes(), 6))
         file.unlink()
-
-
-def _thin_forecasts(ctx: RunContext, now: datetime) -> int:
-    old = now - timedelta(days=ctx.settings.retention.forecasts_days)
-    return ctx.store.thin_forecasts(old, ctx.settings.sources)
 
 
 def _shorten_state(ctx: RunContext, now: datetime) -> int:

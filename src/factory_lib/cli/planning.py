@@ -17,6 +17,9 @@ from factory_lib.cli.common import (
     write_result,
 )
 from factory_lib.context import RunContext, open_context
+from factory_lib.monitoring.plan_alerts import plan_with_alerts
+from factory_lib.planning import daily, documents, overrides, summary
+from factory_lib.views.shift_sheet import shift_sheet
 
 commands = click.Group()
 HELP_PIN = "A batch begins this stage then; local times, 14:30 or 2026-01-31T14:30."
@@ -89,8 +92,8 @@ def plan(
     words += [" ".join(["order", *text]) for text in orders]
     with open_context(profile, as_of, lazy=True) as ctx:  # a slip makes no file
         if changes:
-            _write_preview(ctx, changes, as_json)
-            return 0
+            previews = daily.preview(ctx, named_values(changes, "--what-if", CHANGES))
+            return write_result(summary.compare_previews(*previews), as_json)
         _store_overrides(ctx, words, day, (by, reason), clear)
         _write_plan(ctx, day, days, language, as_json)
     return 0
@@ -106,8 +109,6 @@ def override(profile: str | None, as_json: bool) -> None:
 @in_context(read_only=True)
 def list_overrides(ctx: RunContext) -> list[dict[str, Any]]:
     """List the overrides that are stored."""
-    from factory_lib.planning import documents, overrides
-
     folder = documents.plans_folder(ctx)
     damaged = [{"override": f"{file} is damaged"} for file in overrides.damaged(folder)]
     items = overrides.stored(folder)
@@ -134,8 +135,6 @@ def add_override(
 @in_context(read_only=True)
 def remove_override(ctx: RunContext, number: int) -> list[dict[str, Any]]:
     """Remove an override by its number."""
-    from factory_lib.planning import documents, overrides
-
     removed = overrides.remove_override(documents.plans_folder(ctx), number)
     return [{"removed": number, "override": str(removed)}]
 
@@ -147,8 +146,6 @@ def _store_overrides(
     by_and_reason: tuple[str, str],
     clear: bool = False,
 ) -> Sequence[Any]:
-    from factory_lib.planning import daily, documents, overrides
-
     folder = documents.plans_folder(ctx)
     first = daily.day_of(day, ctx.as_of, ctx.settings.plant.zone)
     plant = ctx.settings.plant
@@ -161,9 +158,6 @@ def _store_overrides(
 def _write_plan(
     ctx: RunContext, day: str, days: int, language: Literal["es", "en"] | None, as_json: bool
 ) -> None:
-    from factory_lib.monitoring.plan_alerts import plan_with_alerts
-    from factory_lib.views.shift_sheet import shift_sheet
-
     made, result = plan_with_alerts(ctx, day, days)
     language = language or ctx.settings.service.language
     sheet = shift_sheet(ctx, result["sheet"], language, result.metrics["sheet_until"]).text
@@ -178,10 +172,3 @@ def _write_plan(
     }
     text = "\n\n".join([result.summary, sheet, "\n".join(result.notes), "\n".join(made.files)])
     write_either(as_json, fields | {name: records(result[name]) for name in names}, text)
-
-
-def _write_preview(ctx: RunContext, words: Sequence[str], as_json: bool) -> None:
-    from factory_lib.planning import daily, summary
-
-    changes = named_values(words, "--what-if", CHANGES)
-    write_result(summary.compare_previews(*daily.preview(ctx, changes)), as_json)

@@ -208,7 +208,7 @@ def summarise_prediction(
 
     Tables: ``hourly``, ``slots`` and ``verification`` of the prediction; ``advice``, the
     start of a batch by working hour (``planning.recommendation``); ``regret``, the euros
-    that past errors cost (``planning.forecast_regret``); ``starts_ahead`` and ``blocks``,
+    that past errors cost (``planning.review``); ``starts_ahead`` and ``blocks``,
     see there;
     ``price_chart`` and ``score_chart``, as ``views.learning_charts.forecast`` draws them.
     """

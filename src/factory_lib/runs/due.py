@@ -292,10 +292,6 @@ def _look_again(tick: JobTick) -> Verdict:
     return Verdict(False, f"all was quiet since {tick.last:%H:%M}Z")
 
 
-def _always(tick: JobTick) -> Verdict:
-    return Verdict(True, "it runs whenever it is called")
-
-
 # after a run that ended well; ingestion and the automatic backfill have rules of their own
 DUE_RULES: Mapping[str, DueRule] = {
     "gap_analysis": _new_gap,
@@ -305,6 +301,6 @@ DUE_RULES: Mapping[str, DueRule] = {
     "predictions": _new_stored,
     "plan": _old_plan,
     "health": _look_again,
-    "maintenance": _always,
+    "maintenance": lambda _: Verdict(True, "it runs whenever it is called"),
     "other": _new_stored,
 }

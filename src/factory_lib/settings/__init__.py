@@ -17,7 +17,7 @@ from typing import Any, Literal, Self, get_args
 
 from msgspec import field, structs
 
-from factory_lib.catalogue import Catalogue, default_catalogue, own_series
+from factory_lib.catalogue import ALWAYS, Cadence, Catalogue, default_catalogue, plant_series
 from factory_lib.clock import SystemClock, load_clock
 from factory_lib.errors import BadInput, ConfigError
 from factory_lib.files import write_atomically
@@ -366,22 +366,16 @@ def _services(environment: Mapping[str, str]) -> dict[str, Any]:
 def _catalogue(series: Mapping[str, SeriesSettings], file: str) -> Catalogue:
     """Return the catalogue with the series of one's own, which go by the site's place."""
     base = default_catalogue()
-    for name in series:
+    own = []
+    for name, spec in series.items():
         if name in base or not name.isidentifier():
             problem = "is a series already" if name in base else "is no name of a series"
             raise ConfigError(f"series.{name}", problem, file=file)
-    own = (
-        own_series(
-            name,
-            spec.unit,
-            spec.description or name,
-            spec.range,
-            spec.step_min * 60,
-            timedelta(hours=spec.late_after_h),
-        )
-        for name, spec in series.items()
-    )
-    return base.with_series(*own) if series else base
+        cadence = Cadence(ALWAYS, spec.step_min * 60)
+        grace = timedelta(hours=spec.late_after_h)
+        description = spec.description or name
+        own.append(plant_series(name, spec.unit, description, spec.range, cadence, grace))
+    return Catalogue([*base.values(), *own]) if own else base
 
 
 def _paths(root: Path, home: Path, profile: str, simulated: bool) -> Paths:

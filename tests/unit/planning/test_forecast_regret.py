@@ -9,8 +9,8 @@ import pytest
 from benchmarks._plants import committed_plant, tariff_of
 from factory_lib.clock import HOUR_S, MADRID
 from factory_lib.domain.plant import operators
-from factory_lib.planning.forecast_regret import REGRETS, forecast_regret, regret_by_day
 from factory_lib.planning.recommendation import one_batch
+from factory_lib.planning.review import REGRETS, forecast_regret, regret_by_day
 
 HOURS = pd.date_range("2026-03-01 23:00", periods=120, freq="h", tz="UTC", unit="s", name="start")
 DAY = date(2026, 3, 3)
