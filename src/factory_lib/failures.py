@@ -8,7 +8,6 @@ import errno
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from typing import Self
 
 from factory_lib.errors import BadInput, FactoryError, MachineError, RegistryUnavailable
 
@@ -40,20 +39,18 @@ _SQLITE_STEPS = {
 
 
 class Explained:
-    """A block whose errors of others end it with ``error`` in place of a traceback.
+    """A block that raises an error of this library in place of one of others, where there is one.
 
     With ``FACTORY_DEBUG`` set they keep their traceback.
     """
 
-    error: FactoryError | None = None
+    def __enter__(self) -> None:
+        """Begin the block."""
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
-        if error is not None and not os.environ.get("FACTORY_DEBUG"):
-            self.error = explain(error)
-        return self.error is not None
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        explained = None if error is None or os.environ.get("FACTORY_DEBUG") else explain(error)
+        if explained:
+            raise explained from error
 
 
 def explain(error: BaseException) -> FactoryError | None:
@@ -85,19 +82,6 @@ def sqlite_step(message: str) -> str:
     return next(steps, "")
 
 
-def _memory(_: BaseException) -> FactoryError:
-    return MachineError(
-        "There is not enough memory.", next_step="End other programs, or ask for a shorter window."
-    )
-
-
-def _text(error: BaseException) -> FactoryError:
-    return BadInput(
-        f"A text is not what its encoding says: {_first_line(error)}.",
-        next_step="Save the file as UTF-8.",
-    )
-
-
 def _registry(error: BaseException) -> FactoryError:
     return RegistryUnavailable(f"{type(error).__name__}: {_first_line(error)}")
 
@@ -117,8 +101,13 @@ def _first_line(error: BaseException) -> str:
 _READERS: dict[str, Callable[[BaseException], FactoryError]] = {
     f"{OSError.__module__}.OSError": _os_error,
     f"{sqlite3.Error.__module__}.Error": _sqlite_error,
-    "builtins.MemoryError": _memory,
-    "builtins.UnicodeError": _text,
+    "builtins.MemoryError": lambda _: MachineError(
+        "There is not enough memory.", next_step="End other programs, or ask for a shorter window."
+    ),
+    "builtins.UnicodeError": lambda error: BadInput(
+        f"A text is not what its encoding says: {_first_line(error)}.",
+        next_step="Save the file as UTF-8.",
+    ),
     "mlflow.MlflowException": _registry,
     "sqlalchemy.SQLAlchemyError": _registry,
     "requests.RequestException": _network,

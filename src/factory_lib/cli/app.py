@@ -88,24 +88,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     keep their traceback.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    error: FactoryError | None = None
-    code = 0
     try:
-        with failures.Explained() as others:
+        with failures.Explained():
             answer = factory.main(words or ["--help"], prog_name="factory", standalone_mode=False)
-            code = int(answer or 0)
-        error = others.error
     except click.exceptions.NoArgsIsHelpError as bare:  # a group of commands, alone
         sys.stderr.write(f"{bare.format_message()}\n")
         return BadInput.exit_code
     except click.UsageError as usage:
-        error = _unusable(usage, words)
-    except FactoryError as failure:
-        error = failure
+        return _write_error(_unusable(usage, words))
+    except FactoryError as error:
+        return _write_error(error)
     except (click.Abort, KeyboardInterrupt):
         return 130
-    if error is None:
-        return code
+    return int(answer or 0)
+
+
+def _write_error(error: FactoryError) -> int:
+    """Write an error as one sentence on stderr; return its exit code."""
     sys.stderr.write(f"factory: {hide_users(str(error))}\n")
     return error.exit_code
 

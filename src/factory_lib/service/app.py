@@ -146,10 +146,8 @@ def _route(
 
     async def handle(request: Request) -> Response:
         try:
-            with Explained() as others:
+            with Explained():
                 content, media_type = await run_in_threadpool(build, request)
-            if others.error:
-                raise others.error
         except FactoryError as error:
             return _failure(request, error, error_type)
         if reading.settings.sites and media_type == "text/html":
