@@ -87,10 +87,8 @@ def _forecasts(
     """Return every issue of ours and of the providers for targets in the window."""
     from factory_lib.models.prediction import SCORE_SERIES
 
-    weather = ctx.settings.site.places.weather
-    places = {name: places_of(ctx.settings, entry) for name, entry in ctx.catalogue.items()} | {
-        SCORE_SERIES: weather
-    }
+    places = {name: places_of(ctx.settings, entry) for name, entry in ctx.catalogue.items()}
+    places[SCORE_SERIES] = ctx.settings.site.places.weather
     if unknown := [name for name in names if name not in places]:
         raise UnknownSeries(unknown[0], list(places))
     read = ctx.store.read_forecasts

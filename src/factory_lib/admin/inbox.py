@@ -86,8 +86,7 @@ def _remember_refused(ctx: RunContext, name: str, entry: InboxEntry) -> None:
 def _archive(path: Path, folder: Path) -> str:
     """Move a file or folder and return its name there."""
     folder.mkdir(parents=True, exist_ok=True)
-    numbered = (f"{number}-{path.name}" for number in count(2))
-    names = chain([path.name], numbered)
+    names = chain([path.name], (f"{number}-{path.name}" for number in count(2)))
     name = next(name for name in names if not (folder / name).exists())
     path.rename(folder / name)
     return name

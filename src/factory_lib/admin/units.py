@@ -33,10 +33,9 @@ def files(settings: Settings, fmt: UnitFormat) -> dict[str, str]:
     # that a job runs already is no failure
     once = {"Service": {"Type": "oneshot", "SuccessExitStatus": JobLocked.exit_code}}
     if fmt == "systemd":
-        words = [*cron.make_command(settings), "JOB=%i"]
         once["Service"] |= {
             "Environment": _quoted([f"{k}={v}" for k, v in cron.variables(settings).items()]),
-            "ExecStart": _quoted(words),
+            "ExecStart": _quoted([*cron.make_command(settings), "JOB=%i"]),
         }
         return {f"{stem}@.service": _unit({**about, **once}), **made}
     sites = " --site all" if settings.sites else ""

@@ -195,8 +195,7 @@ def restore_backup(profile: str | None, folder: Path | None, yes: bool, as_json:
     source, _ = backup.select_backup(settings, folder)
     if not yes:
         _confirm(f"Replace store, state and champions of {settings.profile} by those of {source}?")
-    clock = SystemClock(settings.clock_offset_s)
-    restored = backup.restore_backup(settings, clock, source)
+    restored = backup.restore_backup(settings, SystemClock(settings.clock_offset_s), source)
     row = {
         "restored": str(restored.source),
         "rows": int(restored.inventory["rows"].sum()),

@@ -102,17 +102,21 @@ def run_everywhere(
     with simulation.ensure_running(loaded) as settings:
         sites = [settings.for_site(name) for name in settings.site_ids]
         for works_for_market in (True, False):
-            stage = [site for site in sites if site.has_market is works_for_market]
-            due_jobs = {site.site_id: _due(site, names, bool(always)) for site in stage}
-            commands = [
-                ["run", *own, "--profile", settings.profile, "--site", site, *words]
-                for site, own in due_jobs.items()
-                if own
-            ]
+            stage = (site for site in sites if site.has_market is works_for_market)
+            commands = list(_commands(stage, names, words, bool(always)))
             for exit_code, output in fan_out.run_commands(settings, commands):
                 codes.append(exit_code if exit_code in _WORST_FIRST else 1)
                 write(output.rstrip())
     return worst(codes)
+
+
+def _commands(
+    sites: Iterable[Settings], names: Sequence[str], words: Sequence[str], always: bool
+) -> Iterator[list[str]]:
+    """Yield the command of each site that has something to do."""
+    for site in sites:
+        if own := _due(site, names, always):
+            yield ["run", *own, "--profile", site.profile, "--site", site.site_id, *words]
 
 
 def _given(flags: Mapping[str, Any]) -> list[str]:

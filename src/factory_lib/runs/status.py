@@ -4,7 +4,7 @@ Standard library only: `factory jobs` and the live page read it.
 """
 
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from factory_lib.clock import from_epoch
 from factory_lib.runs import due, schedule
@@ -74,22 +74,16 @@ def job_statuses(settings: Settings, state: State, now: datetime) -> list[JobSta
     statuses = []
     for job, spec in settings.jobs.items():
         start = starts.get(job)
-        end = ends.get(job)
-        last = start or end
         lives = start is not None and is_running(state, job, start.note)
         longest = timedelta(seconds=2 * spec.timeout_s)
-        status = _state_of(start, end, now, longest, lives=lives)
-        is_expected = job not in paused and status != "running"
-        ended = end.note.get("ended") if end and not start else None
+        last_run = _last_run(start, ends.get(job), now, longest, lives=lives)
+        is_expected = job not in paused and last_run["status"] != "running"
         verdict = due.judge(settings, state, job, now)
         statuses.append(
             JobStatus(
                 job=job,
                 notebook=spec.notebook,
                 cron=spec.cron,
-                status=status,
-                started_at=last.at if last else None,
-                ended_at=None if ended is None else from_epoch(ended),
                 called_at=called.get(job),
                 overdue_since=_overdue_since(spec.cron, called.get(job), cron, now)
                 if cron and is_expected
@@ -97,11 +91,25 @@ def job_statuses(settings: Settings, state: State, now: datetime) -> list[JobSta
                 pause=paused.get(job),
                 waiting="" if verdict.is_due else verdict.why,
                 due_because=verdict.why if verdict.is_due else "",
-                summary=_summary(start, end, lives=lives),
-                folder=last.note.get("folder", "") if last else "",
+                **last_run,
             )
         )
     return statuses
+
+
+def _last_run(
+    start: Mark | None, end: Mark | None, now: datetime, longest: timedelta, *, lives: bool
+) -> dict[str, Any]:
+    """Return the fields of a status that the marks of the last run tell."""
+    last = start or end
+    ended = end.note.get("ended") if end and not start else None
+    return {
+        "status": _state_of(start, end, now, longest, lives=lives),
+        "started_at": last.at if last else None,
+        "ended_at": None if ended is None else from_epoch(ended),
+        "summary": _summary(start, end, lives=lives),
+        "folder": last.note.get("folder", "") if last else "",
+    }
 
 
 def _state_of(

@@ -7,6 +7,7 @@ import os
 import re
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import adbc_driver_manager
 import pytest
@@ -72,11 +73,11 @@ def test_an_error_of_others_is_one_sentence_with_a_next_step_and_a_documented_co
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def fail(_: list[str]) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise error
 
     monkeypatch.delenv("FACTORY_DEBUG", raising=False)
-    monkeypatch.setattr(app, "_call", fail)
+    monkeypatch.setattr(app.factory, "main", fail)
     assert main(["jobs"]) == code
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("factory: ")
