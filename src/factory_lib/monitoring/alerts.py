@@ -197,29 +197,25 @@ def deliver(state: State, settings: Settings, at: datetime) -> list[dict[str, An
     """
     # one process at a time: another one's success must not remove what this one could not send
     with hold(settings, "alerts", wait=True):
-        return _deliver(state, settings, at)
-
-
-def _deliver(state: State, settings: Settings, at: datetime) -> list[dict[str, Any]]:
-    digest_is_due = _digest_is_due(state, settings, at)
-    with edit_alerts(state) as alerts:
-        groups = _news_by_group(alerts, settings, at)
+        digest_is_due = _digest_is_due(state, settings, at)
+        with edit_alerts(state) as alerts:
+            groups = _news_by_group(alerts, settings, at)
+            if digest_is_due:
+                groups |= _digest(alerts.values(), settings, at)
+        notifications = [
+            {
+                "at": stamp(at),
+                "news": news,
+                "severity": Severity(-rank).name.lower(),
+                "topic": topic,
+                "entities": groups[rank, topic, news],
+                "link": _link(state, settings, topic, groups[rank, topic, news]),
+            }
+            for rank, topic, news in sorted(groups)
+        ]
         if digest_is_due:
-            groups |= _digest(alerts.values(), settings, at)
-    notifications = [
-        {
-            "at": stamp(at),
-            "news": news,
-            "severity": Severity(-rank).name.lower(),
-            "topic": topic,
-            "entities": groups[rank, topic, news],
-            "link": _link(state, settings, topic, groups[rank, topic, news]),
-        }
-        for rank, topic, news in sorted(groups)
-    ]
-    if digest_is_due:
-        marks.set_mark(state, marks.CHANNEL, DIGEST, at)
-    _send(state, settings, notifications, at)
+            marks.set_mark(state, marks.CHANNEL, DIGEST, at)
+        _send(state, settings, notifications, at)
     return notifications
 
 
