@@ -14,7 +14,7 @@ import click
 import pandas as pd
 
 from factory_lib import settings as factory_settings
-from factory_lib.admin import backup, cron, maintenance, units
+from factory_lib.admin import backup, cron, maintenance
 from factory_lib.cli.common import (
     Rows,
     by_option,
@@ -261,8 +261,8 @@ def cron_block(profile: str | None, as_json: bool) -> None:
 @click.option(
     "--format",
     "fmt",
-    type=click.Choice(units.UNIT_FORMATS),
-    default=units.UNIT_FORMATS[0],
+    type=click.Choice(cron.UNIT_FORMATS),
+    default=cron.UNIT_FORMATS[0],
     show_default=True,
     help="The block that `install` would write, or the units of systemd or Podman's Quadlet.",
 )
@@ -274,16 +274,14 @@ def cron_block(profile: str | None, as_json: bool) -> None:
 )
 @common_options
 def show_cron(
-    profile: str | None, fmt: units.UnitFormat, folder: Path | None, as_json: bool
+    profile: str | None, fmt: cron.UnitFormat, folder: Path | None, as_json: bool
 ) -> None:
     """Show the schedule as a crontab or as units, or write its files."""
     settings = factory_settings.load(profile)
     if folder:
-        write_rows(
-            [{"written": name} for name in units.write_files(settings, fmt, folder)], as_json
-        )
+        write_rows([{"written": name} for name in cron.write_files(settings, fmt, folder)], as_json)
         return
-    made = units.files(settings, fmt)
+    made = cron.files(settings, fmt)
     head = "# {}\n" if len(made) > 1 else ""
     texts = [head.format(name) + text.rstrip("\n") for name, text in made.items()]
     write_either(as_json, made, "\n\n".join(texts))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from factory_lib import settings as factory_settings
-from factory_lib.admin import cron, units
+from factory_lib.admin import cron
 from factory_lib.cli import main
 from factory_lib.runs import schedule
 from factory_lib.settings import Settings
@@ -41,12 +41,12 @@ def settings(home: Path) -> Settings:
     ],
 )
 def test_five_fields_as_a_timer(cadence: str, expected: list[str]) -> None:
-    assert units.calendars(cadence) == expected
+    assert cron.calendars(cadence) == expected
 
 
 @pytest.mark.parametrize("fmt", ["systemd", "quadlet"])
 def test_each_scheduled_job_has_a_timer_of_the_template(settings: Settings, fmt: str) -> None:
-    made = units.files(settings, fmt)  # type: ignore[arg-type]
+    made = cron.files(settings, fmt)  # type: ignore[arg-type]
     timers = {name for name in made if name.endswith(".timer")}
     assert timers == {f"factory-live-{name}.timer" for name in cron.scheduled(settings)}
     template = "factory-live@.container" if fmt == "quadlet" else "factory-live@.service"
@@ -54,11 +54,11 @@ def test_each_scheduled_job_has_a_timer_of_the_template(settings: Settings, fmt:
     for name, spec in cron.scheduled(settings).items():
         text = made[f"factory-live-{name}.timer"]
         assert f"Unit=factory-live@{name}.service" in text
-        assert all(f"OnCalendar={each}\n" in text for each in units.calendars(spec.cron))
+        assert all(f"OnCalendar={each}\n" in text for each in cron.calendars(spec.cron))
 
 
 def test_containers_have_a_read_only_root_and_listen_on_this_machine(settings: Settings) -> None:
-    made = units.files(settings, "quadlet")
+    made = cron.files(settings, "quadlet")
     containers = [text for name, text in made.items() if name.endswith(".container")]
     assert len(containers) == 2
     for text in containers:
@@ -67,18 +67,18 @@ def test_containers_have_a_read_only_root_and_listen_on_this_machine(settings: S
         assert text.count("PublishPort=") == text.count("PublishPort=127.0.0.1:")
 
 
-@pytest.mark.parametrize("fmt", units.UNIT_FORMATS)
+@pytest.mark.parametrize("fmt", cron.UNIT_FORMATS)
 @pytest.mark.parametrize("has_sites", [True, False], ids=["sites", "one site"])
 def test_every_format_runs_the_jobs_of_every_site(
-    home: Path, fmt: units.UnitFormat, has_sites: bool
+    home: Path, fmt: cron.UnitFormat, has_sites: bool
 ) -> None:
-    made = units.files(factory_settings.load(env=with_sites(home, SITES * has_sites)), fmt)
+    made = cron.files(factory_settings.load(env=with_sites(home, SITES * has_sites)), fmt)
     jobs = [text for name, text in made.items() if name == "crontab" or "@" in name]
     assert ["--site all" in text for text in jobs] == [has_sites]
 
 
 def test_names_with_spaces_and_signs_are_quoted() -> None:
-    assert units._quoted(["make", "a b", '50%"', "JOB=%i"]) == 'make "a b" "50%%\\"" JOB=%i'
+    assert cron._quoted(["make", "a b", '50%"', "JOB=%i"]) == 'make "a b" "50%%\\"" JOB=%i'
 
 
 def test_files_are_written_where_asked(home: Path, tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_files_are_written_where_asked(home: Path, tmp_path: Path) -> None:
     folder.mkdir()
     assert main(["cron", "show", "--format", "systemd", "--out", str(folder)]) == 0
     assert {file.name for file in folder.iterdir()} == set(
-        units.files(factory_settings.load(), "systemd")
+        cron.files(factory_settings.load(), "systemd")
     )
     assert main(["cron", "show", "--out", str(tmp_path / "none")]) == 2
 
@@ -94,7 +94,7 @@ def test_files_are_written_where_asked(home: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(ANALYZE is None, reason="there is no systemd-analyze")
 class TestSystemd:
     def test_takes_the_units(self, settings: Settings, tmp_path: Path) -> None:
-        names = units.write_files(settings, "systemd", tmp_path)
+        names = cron.write_files(settings, "systemd", tmp_path)
         files = [str(tmp_path / name) for name in names if name.endswith(".timer")]
         done = subprocess.run(
             [str(ANALYZE), "verify", "--man=no", *files], capture_output=True, text=True
@@ -103,7 +103,7 @@ class TestSystemd:
 
     def test_means_the_times_that_health_expects(self, settings: Settings) -> None:
         for spec in cron.scheduled(settings).values():
-            (calendar,) = units.calendars(spec.cron)
+            (calendar,) = cron.calendars(spec.cron)
             done = subprocess.run(
                 [str(ANALYZE), "calendar", f"--base-time={MOMENT:%Y-%m-%d %H:%M:%S} UTC", calendar],
                 capture_output=True,
