@@ -7,7 +7,7 @@ if wanted, the same gates as a training's new version.
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
@@ -46,20 +46,15 @@ BOARD = [
 ]
 
 
-class Material(NamedTuple):
-    """The history, its whole days of hourly prices, and the inputs of one's own model."""
-
-    history: History
-    prices: DayMatrix
-    own: dict[str, DayMatrix]
-
-
-def _material(ctx: RunContext, inputs: Sequence[str]) -> Material:
+def _material(
+    ctx: RunContext, inputs: Sequence[str]
+) -> tuple[History, DayMatrix, dict[str, DayMatrix]]:
+    """Return the history, its whole days of hourly prices, and the inputs of one's own model."""
     history = load_history(ctx, ctx.settings.training.history_days)
     prices = whole_days(history.hourly[PRICE])
     if prices is None:
         raise TooFewRows("backtest", 0, LOOK_BACK_DAYS)
-    return Material(history, prices, own_inputs(ctx, inputs, prices, history.operator))
+    return history, prices, own_inputs(ctx, inputs, prices, history.operator)
 
 
 def backtest(
@@ -87,21 +82,21 @@ def backtest(
     TooFewRows
         If the history before the days is too short.
     """
-    material = _material(ctx, inputs)
-    before = len(material.prices.days) - days - LOOK_BACK_DAYS - LEAST_TRAINING_DAYS
+    history, prices, own = _material(ctx, inputs)
+    before = len(prices.days) - days - LOOK_BACK_DAYS - LEAST_TRAINING_DAYS
     if days < 1 or before < LEAST_CALIBRATION_DAYS:
         raise TooFewRows("backtest", before, LEAST_CALIBRATION_DAYS)
     candidates = {
-        RECIPE: (ForecasterConfig(), material.history.operator),
-        OWN: (OwnConfig(estimator=estimator), material.own),
+        RECIPE: (ForecasterConfig(), history.operator),
+        OWN: (OwnConfig(estimator=estimator), own),
     }
     board = []
     for name, (config, exogenous) in candidates.items():
-        rows = _rows(material.prices, config, exogenous, days, min(before, WINDOW_DAYS))
+        rows = _rows(prices, config, exogenous, days, min(before, WINDOW_DAYS))
         scores = score(rows)
         board.append({"candidate": name, **scores})
         if log:
-            title = f"{name}, {days} days to {material.prices.days[-1]}"
+            title = f"{name}, {days} days to {prices.days[-1]}"
             log_backtest(ctx, title, {**asdict(config), "inputs": ", ".join(exogenous)}, scores)
     forecast = rows.set_index("start").rename(columns={board[-1]["best_naive"]: "naive"})
     return JobResult(
@@ -145,14 +140,6 @@ def _sentence(board: list[dict[str, Any]], days: int) -> str:
     )
 
 
-def _require_registry(ctx: RunContext) -> None:
-    if not registers(ctx):
-        raise BadInput("A replay registers no model.", next_step="Leave out as_of.")
-    if not ctx.settings.has_market:
-        problem = "Here the price model of the market's first site serves."
-        raise BadInput(problem, next_step="Register yours there.")
-
-
 def register(ctx: RunContext, estimator: Any, inputs: Sequence[str] = ()) -> JobResult:
     """Fit, evaluate, log and register a price model, and decide whether it serves.
 
@@ -171,24 +158,27 @@ def register(ctx: RunContext, estimator: Any, inputs: Sequence[str] = ()) -> Job
     ModelIncompatible, TooFewRows
         If the estimator has types that were not reviewed, or prices are few.
     """
-    _require_registry(ctx)
-    material = _material(ctx, inputs)
-    fitted = PriceForecaster(OwnConfig(estimator=estimator)).fit(material.prices, material.own)
+    if not registers(ctx):
+        raise BadInput("A replay registers no model.", next_step="Leave out as_of.")
+    if not ctx.settings.has_market:
+        problem = "Here the price model of the market's first site serves."
+        raise BadInput(problem, next_step="Register yours there.")
+    history, prices, own = _material(ctx, inputs)
+    fitted = PriceForecaster(OwnConfig(estimator=estimator)).fit(prices, own)
     registry.check_types(fitted)
     name = price_model(ctx)
-    inputs_of_all = {**material.history.operator, **material.own}
-    evaluation = price_candidate(ctx, fitted, material.prices, inputs_of_all)
+    evaluation = price_candidate(ctx, fitted, prices, {**history.operator, **own})
     logged = registry.log(
         ctx,
         name=f"own model {ctx.as_of:%Y-%m-%d %H:%MZ}",
         params={"estimator": repr(estimator), "inputs": ", ".join(inputs), "profile": ctx.profile},
         metrics={f"price_rmae_lead_{lead}": rmae for lead, rmae in fitted.rmae_.items()},
         models={name: fitted},
-        tags={**version_tags(ctx, material.history), "recipe": "own"},
+        tags={**version_tags(ctx, history), "recipe": "own"},
         artifacts={},
         figures={},
-        data=registry.Data("history", material.history.hourly, data_hash(material.history)),
-        examples={name: price_example(material.prices, material.own)},
+        data=registry.Data("history", history.hourly, data_hash(history)),
+        examples={name: price_example(prices, own)},
     )
     decision = decide(ctx, evaluation, logged.versions[name])
     return JobResult(
