@@ -67,11 +67,11 @@ def _os_error(error: BaseException) -> FactoryError:
     assert isinstance(error, OSError)
     file = f"{error.filename}: " if error.filename else ""
     step = _STEPS.get(error.errno or 0, "Check the file and its disk.")
-    return MachineError(f"{file}{error.strerror or _first_line(error)}.", next_step=step)
+    return MachineError(f"{file}{error.strerror or first_line(error)}.", next_step=step)
 
 
 def _sqlite_error(error: BaseException) -> FactoryError:
-    text = _first_line(error)
+    text = first_line(error)
     step = sqlite_step(text) or _DAMAGED
     return MachineError(f"A database of this profile: {text}.", next_step=step)
 
@@ -83,16 +83,17 @@ def sqlite_step(message: str) -> str:
 
 
 def _registry(error: BaseException) -> FactoryError:
-    return RegistryUnavailable(f"{type(error).__name__}: {_first_line(error)}")
+    return RegistryUnavailable(f"{type(error).__name__}: {first_line(error)}")
 
 
 def _network(error: BaseException) -> FactoryError:
     return MachineError(
-        f"No answer: {_first_line(error)}.", next_step="Check the network with `factory doctor`."
+        f"No answer: {first_line(error)}.", next_step="Check the network with `factory doctor`."
     )
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its class where it has none."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].rstrip(".")[:300]
 
@@ -105,7 +106,7 @@ _READERS: dict[str, Callable[[BaseException], FactoryError]] = {
         "There is not enough memory.", next_step="End other programs, or ask for a shorter window."
     ),
     "builtins.UnicodeError": lambda error: BadInput(
-        f"A text is not what its encoding says: {_first_line(error)}.",
+        f"A text is not what its encoding says: {first_line(error)}.",
         next_step="Save the file as UTF-8.",
     ),
     "mlflow.MlflowException": _registry,

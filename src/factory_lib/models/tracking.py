@@ -18,6 +18,7 @@ from urllib.request import url2pathname
 
 from factory_lib.context import RunContext
 from factory_lib.errors import ModelError, ModelMissing, RegistryUnavailable
+from factory_lib.failures import first_line
 from factory_lib.files import lock
 from factory_lib.settings import Settings
 from factory_lib.settings.secrets import hide_users
@@ -154,7 +155,7 @@ def client_for(ctx: RunContext, operation: str) -> Iterator[Any]:
             raise
         except _errors() as error:
             place = ctx.settings.tracking_uri or ctx.settings.paths.mlflow_db
-            why = ctx.settings.secrets.mask(f"{place}: {_first_line(error)}")
+            why = ctx.settings.secrets.mask(f"{place}: {type(error).__name__}: {first_line(error)}")
             raise RegistryUnavailable(why) from error
         finally:
             ms = 1000 * (time.perf_counter() - start)
@@ -168,10 +169,6 @@ def _errors() -> tuple[type[Exception], ...]:
     from sqlalchemy.exc import SQLAlchemyError
 
     return (MlflowException, SQLAlchemyError, requests.RequestException, sqlite3.Error, OSError)
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0][:300]
 
 
 @contextmanager
@@ -285,7 +282,7 @@ def champion_folders(settings: Settings, run_id: str) -> list[Path]:
                 raise ModelMissing(f"The registry has no run {run_id}.")
             rows = database.execute(_CHAMPION_PLACES).fetchall()
     except sqlite3.Error as error:
-        raise RegistryUnavailable(f"{file}: {_first_line(error)}") from error
+        raise RegistryUnavailable(f"{file}: {type(error).__name__}: {first_line(error)}") from error
     uris = [present_uri(settings, uri) for (uri,) in rows]
     return [Path(url2pathname(urlparse(uri).path)) for uri in uris]
 

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from factory_lib.clock import AS_OF_ENV, REPLAY_AFTER, Clock, SystemClock, displayed_in, epoch
 from factory_lib.errors import BadInput, JobLocked, LockLost, NotebookFailed
+from factory_lib.failures import first_line
 from factory_lib.files import write_atomically
 from factory_lib.results import NOTEBOOK_ENV
 from factory_lib.runs import records, report
@@ -242,7 +243,7 @@ def read_notebook(settings: Settings, spec: JobSettings) -> report.Notebook:
         ) from error
     except (ValueError, AttributeError, KeyError, TypeError, nbformat.ValidationError) as error:
         raise NotebookFailed(
-            f"{source} is not a notebook: {str(error).partition(chr(10))[0][:200]}",
+            f"{source} is not a notebook: {first_line(error)}",
             next_step="Restore it from version control.",
         ) from error
 

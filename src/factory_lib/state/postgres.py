@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from factory_lib.errors import ConfigError, StoreUnavailable
+from factory_lib.failures import first_line
 from factory_lib.settings.secrets import Secret
 
 if TYPE_CHECKING:
@@ -161,10 +162,10 @@ class Postgres:
         try:
             yield
         except psycopg.errors.InsufficientPrivilege as error:
-            reason = f"names a user who may not do this: {_first_line(error)}"
+            reason = f"names a user who may not do this: {first_line(error)}"
             raise ConfigError(DSN, reason, file="environment") from None
         except psycopg.Error as error:
-            raise StoreUnavailable(f"{self.place} cannot be used: {_first_line(error)}.") from error
+            raise StoreUnavailable(f"{self.place} cannot be used: {first_line(error)}.") from error
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement and return its rows."""
@@ -186,10 +187,6 @@ class Postgres:
 def placeholders(sql: str) -> str:
     """Return a statement with the driver's sign for a value."""
     return sql.replace("?", "%s")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0].rstrip(".")
 
 
 def _address(dsn: Secret, schema: str) -> tuple[str, str]:
