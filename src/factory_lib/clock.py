@@ -23,7 +23,8 @@ MADRID = ZoneInfo("Europe/Madrid")
 HOUR_S = 3600
 QUARTER_S = 900
 DAY_S = 86400
-REPLAY_AFTER = timedelta(days=1)  # a run as of longer ago is a replay, whatever started it
+DAY = timedelta(days=1)
+REPLAY_AFTER = DAY  # a run as of longer ago is a replay, whatever started it
 # environment: the instant that a run of the present gives its kernel as ``as_of``
 AS_OF_ENV = "FACTORY_PRESENT"
 

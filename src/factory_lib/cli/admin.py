@@ -366,11 +366,8 @@ def mlflow_pages(profile: str | None, port: int, as_json: bool) -> int:
 
 def _run_group(command: list[str], environment: Mapping[str, str]) -> int:
     """Run a program until it or this command ends, and end all of its processes with it."""
-
-    def end(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, end) for number in ENDING_SIGNALS}
+    like_ctrl_c = signal.default_int_handler
+    before = {number: signal.signal(number, like_ctrl_c) for number in ENDING_SIGNALS}
     process = subprocess.Popen(command, env=environment, start_new_session=True)
     try:
         return process.wait()

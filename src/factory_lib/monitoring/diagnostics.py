@@ -24,7 +24,7 @@ import requests
 from msgspec import structs
 
 from factory_lib import failures, sources
-from factory_lib.clock import SystemClock, from_epoch
+from factory_lib.clock import DAY, SystemClock, from_epoch
 from factory_lib.errors import (
     AuthError,
     FactoryError,
@@ -56,7 +56,6 @@ RESTORE = "Restore a backup: `factory restore`."
 TAKE_BACKUP = "Take one: `factory backup`."
 CHECK_DISK = "Check the disk."
 UNUSABLE = (sqlite3.Error, FactoryError, OSError)
-_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -183,7 +182,7 @@ def _aemet_key(
         unreadable = "it is no token with an expiry, which AEMET refuses"
         finding = f"expired on {expiry:%Y-%m-%d}" if expiry else unreadable
         return DiagnosticCheck(name, "fail", finding, RENEW)
-    days = (expiry - now) / _DAY
+    days = (expiry - now) / DAY
     finding = f"valid until {expiry:%Y-%m-%d}, {days:.0f} days left"
     if days <= settings.alerts.key_warning_days:
         return DiagnosticCheck(name, "warn", finding, RENEW)
@@ -343,7 +342,7 @@ def _inbox(settings: Settings, state: State, now: datetime) -> DiagnosticCheck:
     reasons = [
         text
         for name, (at, text) in (mark.note if mark else {}).items()
-        if now - from_epoch(at) <= _DAY and os.path.lexists(folder / name)
+        if now - from_epoch(at) <= DAY and os.path.lexists(folder / name)
     ]
     return _graded(
         "inbox",
@@ -366,7 +365,7 @@ def _backups(settings: Settings, now: datetime) -> DiagnosticCheck:
     taken = _instant(manifests[-1].parent.name, "%Y-%m-%dT%H%M%SZ")
     if taken is None or now - taken <= OLDEST_BACKUP:
         return DiagnosticCheck("backup", "ok", f"newest: {manifests[-1].parent.name}")
-    finding = f"the newest is {(now - taken) / _DAY:.0f} days old"
+    finding = f"the newest is {(now - taken) / DAY:.0f} days old"
     return DiagnosticCheck("backup", "warn", finding, TAKE_BACKUP)
 
 
@@ -382,7 +381,7 @@ def _champions(state: State, now: datetime) -> DiagnosticCheck:
     if not champions:
         return DiagnosticCheck("models", "ok", "none serves yet: documented rules do")
     ages = {name: now - learnt.at for name, learnt in sorted(champions.items())}
-    finding = ", ".join(f"{name} {age / _DAY:.0f} days" for name, age in ages.items())
+    finding = ", ".join(f"{name} {age / DAY:.0f} days" for name, age in ages.items())
     if max(ages.values()) <= OLDEST_CHAMPION:
         return DiagnosticCheck("models", "ok", f"trained: {finding}")
     remedy = "Train with `make train`; its report says why a champion stays."

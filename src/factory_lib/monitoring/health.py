@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pandas as pd
 
 from factory_lib import sources
-from factory_lib.clock import SystemClock
+from factory_lib.clock import DAY, SystemClock
 from factory_lib.context import RunContext
 from factory_lib.monitoring import alerts, growth
 from factory_lib.monitoring.diagnostics import (
@@ -28,7 +28,6 @@ ALERT_COLUMNS = ["severity", "topic", "entity", "status", "opened_at", "count", 
 # How a job's state is called where a person should look, in this order.
 BAD_STATES = {"failed": "Last run failed", "killed": "Killed", "hanging": "Hanging"}
 OF_MACHINE = ("disk", "growth", "hosts", "store", "mlflow", "inbox", "backup", "models")
-_DAY = timedelta(days=1)
 
 
 def check_health(ctx: RunContext, *, keys_only: bool = False, notify: bool = True) -> JobResult:
@@ -174,7 +173,7 @@ def _sentence(
 
 
 def _jobs(state: State, statuses: Sequence[JobStatus], now: datetime) -> pd.DataFrame:
-    rows = pd.DataFrame(calls.ticks_since(state, now - _DAY), columns=calls.Tick._fields)
+    rows = pd.DataFrame(calls.ticks_since(state, now - DAY), columns=calls.Tick._fields)
     counts = rows.pivot_table(
         index="job", columns="outcome", values="ticks", aggfunc="sum", fill_value=0
     ).reindex(columns=[*ENDED, "not_due", "locked"], fill_value=0)
@@ -188,7 +187,7 @@ def _jobs(state: State, statuses: Sequence[JobStatus], now: datetime) -> pd.Data
 
 
 def _calls(state: State, now: datetime) -> pd.DataFrame:
-    rows = pd.DataFrame(calls.calls_since(state, now - _DAY), columns=calls.Call._fields)
+    rows = pd.DataFrame(calls.calls_since(state, now - DAY), columns=calls.Call._fields)
     rows = rows[rows["component"].isin(calls.TIMED)]
     rows["ok"] = rows["status"].isin(["ok", "200"])
     grouped = rows.groupby(["component", "target"], as_index=False)

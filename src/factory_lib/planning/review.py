@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date
 from functools import partial
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 from msgspec import structs
 
 from factory_lib.catalogue import Kind
-from factory_lib.clock import HOUR_S, MADRID, day_start, local_day
+from factory_lib.clock import DAY, HOUR_S, MADRID, day_start, local_day
 from factory_lib.context import RunContext
 from factory_lib.domain.plant import Bools, operators
 from factory_lib.domain.tariff import best_contract, bill
@@ -40,7 +40,6 @@ DAY_COLUMNS = [
     "planned_eur",
     "billed_eur",
 ]
-DAY = timedelta(days=1)
 REGRETS = ("market_day", "mae", "regret_eur", "naive_regret_eur")
 _CHAIN_DAYS = 3  # that chains begun on the next day may reach into
 _FORECASTS = {"regret_eur": "p50", "naive_regret_eur": "naive"}

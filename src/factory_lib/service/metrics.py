@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from factory_lib.clock import from_epoch
+from factory_lib.clock import DAY, from_epoch
 from factory_lib.context import RunContext
 from factory_lib.files import size_mb
 from factory_lib.pipeline.coverage import SlotState
@@ -21,7 +20,6 @@ from factory_lib.service.reading import Reading
 from factory_lib.slots import from_index
 from factory_lib.state import calls
 
-DAY = timedelta(days=1)
 MINUTES_OF_A_DAY = 1440
 QUANTILES = (0.5, 0.95)
 UNKNOWN = float("nan")
