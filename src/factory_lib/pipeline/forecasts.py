@@ -51,6 +51,7 @@ def store_forecasts(ctx: RunContext, rows: pd.DataFrame) -> WriteResult:
         start=rows["start"].min().to_pydatetime(),
         end=rows["start"].max().to_pydatetime() + timedelta(seconds=1),
         models=[model],
+        as_of=rows["retrieved_at"].max().to_pydatetime(),
     )
     before = rows["start"].map(stored.set_index("target_start")["p50"])
     # A run of the present has seen by its own instant what it fetches seconds later:

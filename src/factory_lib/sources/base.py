@@ -6,6 +6,7 @@ It splits a window into what one request each can answer, and returns rows insid
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from itertools import groupby, pairwise
 
@@ -192,11 +193,16 @@ class Source(ABC):
         self.http.close()
 
     def _checked(self, request: Callable[..., Parsed], *arguments: object) -> Parsed:
-        """Return an answer's plausible rows; keep the rejected ones, secrets masked."""
+        """Return an answer's plausible rows; keep the rejected ones, secrets masked.
+
+        They were seen when the answer was made, where our clock is ahead of it.
+        """
         try:
             parsed = reject_outside(request(*arguments), self.catalogue)
         except SourceError as error:
             raise self.http.masked(error) from None
+        seen_at = parsed.rows["retrieved_at"].clip(upper=pd.Timestamp(self.present()))
+        parsed = replace(parsed, rows=parsed.rows.assign(retrieved_at=seen_at.astype(frames.UTC_S)))
         mask = self.http.mask
         self.rejected += [
             Rejected(mask(row.text)[:200], mask(row.reason)[:200]) for row in parsed.rejected

@@ -9,7 +9,7 @@ import pytest
 from msgspec import structs
 
 from factory_lib import sources
-from factory_lib.catalogue import default_catalogue
+from factory_lib.catalogue import Kind, default_catalogue
 from factory_lib.clock import MADRID, day_bounds, day_start
 from factory_lib.errors import BadInput
 from factory_lib.pipeline import summary
@@ -20,6 +20,7 @@ from factory_lib.settings.secrets import Secret
 from factory_lib.state import attempts
 from factory_lib.state.attempts import RetryPass
 from factory_lib.state.marks import LATEST_SLOT, STORED, get_marks, set_mark
+from factory_sim.clock import SimulatedClock
 from factory_sim.faults import Rule
 from factory_sim.holes import Hole
 
@@ -33,7 +34,11 @@ HOUR = timedelta(hours=1)
 
 def shown(ctx, name: str, start: datetime, end: datetime) -> pd.DataFrame:
     """What the store shows of a series at the site's trusted places."""
-    places = ("ES",) if name.endswith("eur_mwh") else ctx.settings.site.places.weather
+    places = (
+        ("ES",)
+        if name.startswith("es_") or name.endswith("eur_mwh")
+        else ctx.settings.site.places.weather
+    )
     return ctx.store.read(name, places=places, start=start, end=end)
 
 
@@ -239,6 +244,30 @@ def test_a_newest_slot_of_the_future_is_forgotten(demo_world) -> None:
         set_mark(ctx.state, LATEST_SLOT, name, NOW + 72 * HOUR)
     ingest(ctx, days=2)
     assert get_marks(ctx.state, LATEST_SLOT) == right
+
+
+@pytest.mark.parametrize("stored", ["by the clock ahead", "before"])
+def test_forecasts_of_a_clock_that_was_ahead_hide_none_of_the_present(
+    demo_world, stored: str
+) -> None:
+    """The same value may have come while the clock was ahead: it is known now all the same."""
+    ctx = demo_world.ctx()
+    name = "es_solar_radiation_forecast_wm2"  # at night it is the same every day
+    tomorrow = NOW + 24 * HOUR
+    if stored == "before":  # as older versions stored them
+        ingest(demo_world.ctx(tomorrow), "open_meteo_runs", days=2)
+        ctx = demo_world.ctx()
+    else:
+        ahead = dataclasses.replace(ctx, as_of=tomorrow, clock=SimulatedClock(tomorrow))
+        ingest(ahead, "open_meteo_runs", days=2)
+        seen = shown(ctx, name, NOW, NOW + 200 * HOUR)
+        assert seen["retrieved_at"].max() <= pd.Timestamp(NOW), "a provider's own time is known"
+    ingest(ctx, "open_meteo_runs", days=2)
+    due_until = CATALOGUE[name].publication[Kind.FORECAST].known_until(NOW)
+    known = ctx.store.read(name, places=["ES"], start=NOW, end=due_until, as_of=NOW)
+    assert len(known) == (due_until - NOW) / HOUR
+    again = ingest(ctx, "open_meteo_runs", days=2)
+    assert again.metrics["new"] == 0
 
 
 def test_recent_rows_and_comparison_hold_only_what_was_available(demo_world) -> None:
