@@ -22,10 +22,13 @@ from factory_lib.slots import expected, from_index
 from factory_lib.sources import select
 from factory_lib.sources.base import Source
 from factory_lib.state.attempts import record_requests, unfillable_stretches
+from factory_lib.state.calls import calls_since
 from factory_lib.state.marks import LATEST_SLOT, get_mark
 
 FIRST_LOAD_DAYS = 168  # six requests of 28 days: what features and a first training need
 REREAD_DAYS = 2  # prices are revised after the day, and observations arrive late
+# Not sooner, where nothing is new: while one provider is late, the others are not asked each time.
+REREAD_AFTER = timedelta(hours=1)
 # per provider and run, unless days are named; the backfill fetches what is further back
 MOST_REQUESTS = 6
 
@@ -125,6 +128,7 @@ def _requests(
     a source has a file for each day.
     """
     requests: list[Request] = []
+    answered = _answered(ctx, ctx.clock.now() - REREAD_AFTER)
     with clients(ctx.settings, ctx.state, ctx.clock, ready) as opened:
         slots = _slots(ctx, served, opened, before, days)
         for (source, _, _), group in slots.groupby(["source", "place", "measurement"], sort=False):
@@ -132,12 +136,19 @@ def _requests(
             again = plan_requests(group, opened)
             # A file of one day may have been corrected: once a day the last ones are read again.
             by_day = opened[str(source)].limits.max_range_days == 1 and len(new) > 0
-            planned = again if len(again) <= max(1, len(new)) or by_day else new
+            at_once = len(again) <= 1 and source not in answered
+            planned = again if at_once or by_day or len(again) <= len(new) else new
             requests += [item.request for item in planned[: None if days else MOST_REQUESTS]]
     for at in dict.fromkeys(SourcePlace(item.source, item.place) for item in requests):
         if series := providers.SOURCES[at.source].served(ctx.settings, forecasts=True):
             requests.append(Request(*at, series, ctx.as_of, ctx.as_of, forecast=True))
     return requests
+
+
+def _answered(ctx: RunContext, since: datetime) -> set[str]:
+    """Return the sources that gave an answer since then."""
+    calls = calls_since(ctx.state, since)
+    return {call.target for call in calls if (call.component, call.status) == ("http", "200")}
 
 
 def _slots(
@@ -195,7 +206,7 @@ def _store_forecasts(ctx: RunContext, result: FetchResult) -> int:
         "end": rows["target_start"].max() + pd.Timedelta(seconds=1),
     }
     stored = [
-        ctx.store.read_forecasts(name, places=[place], **window)
+        ctx.store.read_forecasts(name, places=[place], **window, as_of=ctx.clock.now())
         for name, place in rows[["series", "place"]].drop_duplicates().itertuples(index=False)
     ]
     before = pd.concat(stored)[_FORECAST_VALUE].assign(is_stored=True)

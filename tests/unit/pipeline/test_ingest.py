@@ -235,6 +235,19 @@ def test_a_run_as_of_the_past_moves_no_mark_back_and_sees_only_what_was_known(
         assert get_marks(ctx.state, STORED) == marks[STORED]
 
 
+def test_who_has_nothing_new_is_not_asked_again_while_another_is_late(demo_world) -> None:
+    """A provider that is away for days must not use up the requests of the others."""
+    ingest(demo_world.ctx(), "prices", days=2)
+    before = demo_world.asked("open_meteo_runs")
+    demo_world.simulator.set_rules((Rule("outage", source="ree"),))
+    for minutes in (10, 20, 40):
+        again = ingest(demo_world.ctx(NOW + timedelta(minutes=minutes)), "prices")
+        assert again.metrics["new"] == 0
+    assert demo_world.asked("open_meteo_runs") == before
+    ingest(demo_world.ctx(NOW + 2 * HOUR), "prices")
+    assert demo_world.asked("open_meteo_runs") > before, "its newest run replaces the one before"
+
+
 def test_a_newest_slot_of_the_future_is_forgotten(demo_world) -> None:
     """A clock that was ahead must not keep a series from being asked for."""
     ctx = demo_world.ctx()
