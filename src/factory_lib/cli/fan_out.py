@@ -43,12 +43,8 @@ def run_commands(settings: Settings, commands: Iterable[Sequence[str]]) -> Itera
     with _pool(settings) as pool:
         runs = [pool.submit(run_command, words, variables, patience_s) for words in commands]
         for run in as_completed(runs):
-            yield _answer(run.exception()) if run.exception() else run.result()
-
-
-def _answer(error: BaseException | None) -> Answer:
-    """Return the answer for a command whose workers were lost each time."""
-    return 1, f"Not run: {type(error).__name__}: {error}"
+            lost = run.exception()  # its workers, each time
+            yield (1, f"Not run: {type(lost).__name__}: {lost}") if lost else run.result()
 
 
 @contextmanager
