@@ -39,12 +39,11 @@ ALLOWED: dict[str, set[str]] = {
     "models": {"context", "domain", "features", "state"},
     "planning": {"context", "domain", "features", "models", "planner"},
     "analysis": {"context", "domain", "features", "models", "pipeline", "planner"},
-    "runs": {"context", "models", "pipeline", "sources", "state", "views"},
+    "runs": {"context", "models", "sources", "state", "views"},
     # health and diagnostics examine every package, and ask providers whether they are there
     "monitoring": {
         "context",
         "http",
-        "models",
         "pipeline",
         "planning",
         "runs",
@@ -63,7 +62,6 @@ ALLOWED: dict[str, set[str]] = {
         "pipeline",
         "planning",
         "runs",
-        "state",
         "views",
     },
     "service": {
@@ -81,7 +79,6 @@ ALLOWED: dict[str, set[str]] = {
     "cli": {
         "admin",
         "context",
-        "http",
         "importers",
         "models",
         "monitoring",
