@@ -37,7 +37,9 @@ LAST_HOURS = 24
 VALUES = (PRICE, TEMPERATURE, HUMIDITY)
 
 
-def documented_features(hourly: pd.DataFrame, issued_at: datetime) -> pd.DataFrame:
+def documented_features(
+    hourly: pd.DataFrame, issued_at: datetime, area: str = tariff.PENINSULA
+) -> pd.DataFrame:
     """Return the thirteen documented features of every hour in ``hourly``.
 
     Parameters
@@ -50,6 +52,8 @@ def documented_features(hourly: pd.DataFrame, issued_at: datetime) -> pd.DataFra
         One price band, of the 90 days before it, serves every hour, past and future: so
         a row is comparable with every other row, and with the input of a model trained
         for this issue time.
+    area : str
+        Whose tariff periods.
 
     Returns
     -------
@@ -69,7 +73,7 @@ def documented_features(hourly: pd.DataFrame, issued_at: datetime) -> pd.DataFra
     columns = {
         "price_eur_kwh": price_eur_kwh,
         "energy_cost_index": eci,
-        "tariff_period": tariff.labels(tariff.periods(pd.DatetimeIndex(hourly.index))),
+        "tariff_period": tariff.labels(tariff.periods(pd.DatetimeIndex(hourly.index), area=area)),
         "temperature_c": hourly[TEMPERATURE],
         "humidity_pct": hourly[HUMIDITY],
         "temperature_comfort_index": tci,

@@ -301,7 +301,7 @@ def build_feature_set(ctx: RunContext, days: int) -> FeatureSet:
                 "before it.",
             )
     hourly = history.hourly[history.hourly.index < end + PUBLISHED_AHEAD]
-    features = documented_features(hourly, end)
+    features = documented_features(hourly, end, ctx.settings.tariff.area)
     window = features[features.index >= pd.Timestamp(end - timedelta(days=days))]
     window = window[: window["energy_optimization_score"].last_valid_index()]
     hours = int(window["energy_optimization_score"].notna().sum())
