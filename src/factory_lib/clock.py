@@ -191,6 +191,11 @@ def display_zone() -> ZoneInfo:
     return _displayed.get()
 
 
+def local_time(instant: datetime) -> str:
+    """Return an instant as the plant's clock shows it: ``Thu 20 Nov 11:20``."""
+    return f"{instant.astimezone(display_zone()):%a %-d %b %H:%M}"
+
+
 def display_midnight(now: datetime, days: int = 0) -> datetime:
     """Return the UTC instant that begins the local day of ``now``, or one ``days`` later."""
     zone = display_zone()

@@ -209,9 +209,9 @@ class MalformedResponse(SourceError):
 class CircuitOpen(SourceError):
     """The host failed too often in a row and is left alone for a while."""
 
-    def __init__(self, source: str, until: datetime) -> None:
+    def __init__(self, source: str, until: datetime, shown: str) -> None:
         self.until = until
-        super().__init__(source, f"not asked until {until:%H:%M:%SZ}, after repeated failures")
+        super().__init__(source, f"not asked until {shown}, after repeated failures")
 
 
 class StoreError(FactoryError):

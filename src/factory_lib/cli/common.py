@@ -4,7 +4,9 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import is_dataclass
+from datetime import datetime
 from functools import partial, wraps
 from getpass import getuser
 from typing import Any, TypeVar
@@ -12,6 +14,7 @@ from typing import Any, TypeVar
 import click
 from msgspec import Struct, structs
 
+from factory_lib.clock import display_zone
 from factory_lib.errors import BadInput
 from factory_lib.results import JobResult
 from factory_lib.settings import own_environment
@@ -20,6 +23,7 @@ from factory_lib.settings.secrets import hide_users
 SHOWN_ROWS = 20
 ALL_SITES = "all"
 DECIMALS = "{:,.2f}"
+MINUTE = "%Y-%m-%d %H:%M %Z"  # local
 Rows = list[dict[str, Any]]
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -86,8 +90,9 @@ def named_values(texts: Sequence[str], option: str, example: str) -> dict[str, s
 def in_context(*tables: str, read_only: bool = False) -> Callable[[Callable[..., Any]], Any]:
     """Make a command of a function of a profile's context, and write what it returns.
 
-    The function returns rows, a frame, or a result, of which ``tables`` are shown (default:
-    all); a result that failed gives exit code 1.
+    The function returns rows or a frame, of which the columns ``tables`` are shown to a
+    person, or a result, of which these tables are (default: all); a result that failed
+    gives exit code 1.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
@@ -99,9 +104,10 @@ def in_context(*tables: str, read_only: bool = False) -> Callable[[Callable[...,
 
             with open_context(profile, as_of, read_only=read_only) as ctx:
                 answer = function(ctx, **options)
-            if isinstance(answer, JobResult):
-                return write_result(answer, as_json, *tables)
-            write_rows(answer if isinstance(answer, list) else records(answer), as_json)
+                if isinstance(answer, JobResult):
+                    return write_result(answer, as_json, *tables)
+                rows = answer if isinstance(answer, list) else records(answer)
+                write_rows(rows, as_json, *tables)
             return 0
 
         return common_options(command)
@@ -142,20 +148,29 @@ def records(frame: Any) -> list[dict[str, Any]]:
     return list(json.loads(text))
 
 
-def write_rows(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
-    """Write one line for each row, without its empty fields."""
+def write_rows(rows: Sequence[Mapping[str, Any]], as_json: bool, *columns: str) -> None:
+    """Write one line for each row, without its empty fields; of the columns, or all."""
     lines = []
     for row in rows:
-        fields = (f"{name} {value}" for name, value in row.items() if value not in ("", None))
-        lines.append("  ".join(fields))
+        fields = {name: _shown(row.get(name)) for name in columns or row}
+        lines.append("  ".join(f"{name} {text}" for name, text in fields.items() if text))
     write_either(as_json, list(rows), "\n".join(lines or ["none"]))
 
 
+def _shown(value: Any) -> str:
+    """Return a value as text; an instant, in ISO 8601 too, as local minutes."""
+    with suppress(ValueError):
+        at = datetime.fromisoformat(value) if isinstance(value, str) else value
+        if isinstance(at, datetime) and at.tzinfo:
+            return f"{at.astimezone(display_zone()):{MINUTE}}"
+    return "" if value is None else str(value)
+
+
 def as_table(frame: Any) -> str:
-    """Return a frame as text: instants to the minute (UTC), no empty column, no NaN and no NaT."""
+    """Return a frame as text: local times to the minute, no empty column, no NaN and no NaT."""
     shown = frame.copy()
     for name in shown.select_dtypes("datetimetz"):
-        shown[name] = shown[name].dt.tz_convert("UTC").dt.strftime("%Y-%m-%d %H:%MZ")
+        shown[name] = shown[name].dt.tz_convert(display_zone()).dt.strftime(MINUTE)
     filled = shown.notna() & (shown != "")
     shown = shown.loc[:, filled.any()]
     return str(shown.to_string(index=False, float_format=DECIMALS.format, na_rep=""))

@@ -125,7 +125,11 @@ def _window(
     end = parse_instant(until) if until else None
     if since is None:
         return None, end
-    return _bounded(since, min(end or as_of, as_of).isoformat())[0], end
+    start = parse_instant(since)
+    if start >= as_of:
+        message = f"{since} has not come yet: nothing of it can be missing."
+        raise BadInput(message, next_step="Give a day that has begun.")
+    return (_bounded(since, until)[0] if until else start), end
 
 
 def _bounded(since: str, until: str) -> tuple[datetime, datetime]:

@@ -106,7 +106,7 @@ def override(profile: str | None, as_json: bool) -> None:
 
 
 @override.command("list")
-@in_context(read_only=True)
+@in_context("number", "override", "author", "created_at", read_only=True)
 def list_overrides(ctx: RunContext) -> list[dict[str, Any]]:
     """List the overrides that are stored."""
     folder = documents.plans_folder(ctx)

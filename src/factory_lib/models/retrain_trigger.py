@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 import factory_lib
-from factory_lib.clock import MADRID
+from factory_lib.clock import MADRID, local_time
 from factory_lib.context import RunContext
 from factory_lib.domain.indices import BAND_DAYS
 from factory_lib.features.days import DayMatrix
@@ -162,7 +162,7 @@ def _training_of_the_day(ctx: RunContext, history: History, code: str) -> tuple[
     )
     if drifted or (_training_day(at) < _training_day(ctx.as_of) and new_hours >= FEWEST_NEW_HOURS):
         return "", ""
-    last = f"last trained as of {at:%Y-%m-%d %H:%MZ}, {new_hours} new hours of prices since"
+    last = f"last trained as of {local_time(at)}, {new_hours} new hours of prices since"
     return entity, f"Not due: {last}."
 
 

@@ -8,13 +8,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from factory_lib.clock import display_zone, local_day
+from factory_lib.clock import display_zone, local_day, local_time
 from factory_lib.context import RunContext
 from factory_lib.monitoring import alerts
 from factory_lib.monitoring.alerts import Event, Severity
 from factory_lib.planning import daily, summary
 from factory_lib.planning.daily import DailyPlan
-from factory_lib.planning.overrides import local_time
 from factory_lib.planning.summary import RELAXATIONS, SERIOUS, until_when
 from factory_lib.results import JobResult
 

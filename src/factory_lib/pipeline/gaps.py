@@ -29,6 +29,8 @@ from factory_lib.slots import Slots, from_index, resolutions, to_index
 from factory_lib.state import marks
 from factory_lib.state.attempts import unfillable_stretches
 
+# of an unfillable gap, whose sources have all been asked
+NOTHING = "none: no source has it; they are asked again when it is twice as old"
 STATES = [state.name.lower() for state in SlotState]
 GAP_COLUMNS = {
     "series": "str",
@@ -251,6 +253,7 @@ def gap_table(target: Target, gaps: Runs, policy: GapSettings, state: SlotState)
     """Return one row per run; its duration is missing slots times cadence."""
     hours = gaps.seconds / HOUR_S
     rules = [policy.severities[n] for n in severity_index(hours, policy)]
+    hopeless = state is SlotState.UNFILLABLE
     return pd.DataFrame(
         {
             "series": target.name,
@@ -260,8 +263,8 @@ def gap_table(target: Target, gaps: Runs, policy: GapSettings, state: SlotState)
             "slots": gaps.slots,
             "duration_h": hours,
             "severity": [rule.name for rule in rules],
-            "strategy": [rule.strategy for rule in rules],
-            "priority": [rule.priority for rule in rules],
+            "strategy": [NOTHING if hopeless else rule.strategy for rule in rules],
+            "priority": ["none" if hopeless else rule.priority for rule in rules],
             "state": state.name.lower(),
         }
     ).astype(GAP_COLUMNS)

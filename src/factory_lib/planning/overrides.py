@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from factory_lib.clock import display_zone, epoch
+from factory_lib.clock import epoch, local_time
 from factory_lib.errors import BadInput
 from factory_lib.files import write_atomically
 from factory_lib.planner.request import Order, Outage, Pin
@@ -51,11 +51,6 @@ class Override(msgspec.Struct, frozen=True):
             "order": f"order of {self.kg:g} kg {self.what} due {local_time(self.end)}",
         }
         return text[self.kind] + (f" ({self.reason})" if self.reason else "")
-
-
-def local_time(instant: datetime) -> str:
-    """Return an instant as the plant's clock shows it."""
-    return f"{instant.astimezone(display_zone()):%a %-d %b %H:%M}"
 
 
 def stored(folder: Path) -> tuple[Override, ...]:

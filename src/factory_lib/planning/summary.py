@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from msgspec import structs
 
-from factory_lib.clock import HOUR_S, QUARTER_S, display_zone, local_day
+from factory_lib.clock import HOUR_S, QUARTER_S, display_zone, local_day, local_time
 from factory_lib.context import RunContext
 from factory_lib.domain.indices import uncut_production_index
 from factory_lib.domain.plant import operators
@@ -19,7 +19,6 @@ from factory_lib.planner.plan import Plan
 from factory_lib.planning import inputs, overrides
 from factory_lib.planning.daily import GAP, DailyPlan
 from factory_lib.planning.documents import BASELINE, with_latest_start
-from factory_lib.planning.overrides import local_time
 from factory_lib.results import JobResult
 from factory_lib.settings import Settings
 

@@ -12,7 +12,7 @@ closes the circuit, its failure opens it again. A probe whose process died expir
 
 from datetime import UTC, datetime, timedelta
 
-from factory_lib.clock import Clock, from_epoch
+from factory_lib.clock import Clock, from_epoch, local_time
 from factory_lib.errors import CircuitOpen, QuotaError
 from factory_lib.settings.records import BreakerSettings, SourceSettings
 from factory_lib.state.database import Hosts, upsert
@@ -83,7 +83,7 @@ def _reserve(hosts: Hosts, host: str, limits: SourceSettings, now: float) -> flo
         if turn - now > LONGEST_WAIT_S:
             raise QuotaError(
                 host,
-                f"not asked before {from_epoch(int(turn)):%H:%M:%SZ}",
+                f"not asked before {local_time(from_epoch(int(turn)))}",
                 retry_after_s=turn - now,
             )
         connection.execute(
@@ -103,7 +103,7 @@ def refuse_if_open(hosts: Hosts, host: str, now: datetime) -> None:
     """Raise ``CircuitOpen`` while the circuit of ``host`` is open; read only."""
     _, open_until, _ = _row(hosts, host)
     if 0 < open_until - now.timestamp() <= LONGEST_BLOCK_S:
-        raise CircuitOpen(host, from_epoch(int(open_until)))
+        raise _circuit_open(host, open_until)
 
 
 def pass_breaker(hosts: Hosts, host: str, now: datetime, rules: BreakerSettings) -> None:
@@ -121,10 +121,15 @@ def pass_breaker(hosts: Hosts, host: str, now: datetime, rules: BreakerSettings)
             return
         busy_until = max(open_until, probing + rules.open_s if probing else 0.0)
         if 0 < busy_until - now.timestamp() <= LONGEST_BLOCK_S:
-            raise CircuitOpen(host, from_epoch(int(busy_until)))
+            raise _circuit_open(host, busy_until)
         connection.execute(
             "UPDATE breaker SET probing = ? WHERE host = ?", (int(now.timestamp()), host)
         )
+
+
+def _circuit_open(host: str, until_s: float) -> CircuitOpen:
+    until = from_epoch(int(until_s))
+    return CircuitOpen(host, until, local_time(until))
 
 
 def record_success(hosts: Hosts, host: str) -> None:
@@ -157,7 +162,7 @@ def open_hosts(hosts: Hosts, rules: BreakerSettings) -> dict[str, str]:
     )
     return {
         host: f"{failures} failures in a row, the last one {_cause(cause)}; not asked until "
-        f"{from_epoch(int(until)):%Y-%m-%d %H:%M:%SZ}, then once to see whether it answers."
+        f"{local_time(from_epoch(int(until)))}, then once to see whether it answers."
         for host, failures, until, cause in rows
     }
 

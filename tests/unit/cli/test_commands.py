@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -64,6 +65,21 @@ def test_values_are_rejected_and_released(
     assert {(row["reason"], row["by"]) for row in listed} == {("frozen", "Ana")}
     assert rows_of(capsys, "quarantine", "release", "spot_eur_mwh", *options)[0]["values"] == 8
     assert rows_of(capsys, "quarantine", "list") == []
+
+
+def test_a_person_reads_local_minutes_and_a_program_every_field(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    added = ["plan", "override", "add", "out", "conche", "2099-07-01T12:00", "--by", "Ana"]
+    assert main(added) == 0
+    capsys.readouterr()
+    assert main(["plan", "override", "list"]) == 0
+    line = capsys.readouterr().out
+    assert "number 1  override conche out of order until Wed 1 Jul 12:00  author Ana" in line
+    assert re.search(r"created_at \d{4}-\d\d-\d\d \d\d:\d\d CES?T$", line.strip())
+    (row,) = rows_of(capsys, "plan", "override", "list")
+    assert str(row["end"]).startswith("2099-07-01 10:00:00")
+    assert row["kind"] == "outage"
 
 
 @pytest.mark.parametrize(
@@ -225,6 +241,7 @@ def test_no_model_can_be_listed_or_rolled_back_where_none_is(
         pytest.param(
             ["backfill", "--since", "2025-11-01", "--until", "2025-10-01"], id="backfill backwards"
         ),
+        pytest.param(["gaps", "--since", "2099-01-01"], id="gaps to come"),
         pytest.param(
             [
                 "export",

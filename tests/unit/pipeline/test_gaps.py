@@ -141,6 +141,8 @@ def test_the_unfillable_is_remembered_until_it_is_to_be_asked_again(ctx: RunCont
         found = analyse(later, BEGIN, END, series=["temperature_c"]).metrics
         return found["unfillable"], found["missing"]
 
+    (gap,) = analyse(ctx, BEGIN, END, series=["temperature_c"]).gaps.to_dict("records")
+    assert (gap["strategy"].partition(":")[0], gap["priority"]) == ("none", "none")
     assert states(0) == (5, 0)
     assert states(8) == (5, 0)  # the hole was nine days old: asked again when it is twice that
     assert states(10) == (0, 5)
