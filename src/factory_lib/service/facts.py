@@ -164,6 +164,8 @@ class Today:
         The stage that is under way, as ``plan["stages"]`` has it.
     next_start : mapping, optional
         The first stage of the next batch.
+    advice : DataFrame
+        From ``recommendation.load_advice``: of hours in which no batch can begin, too.
     saved_eur : float, optional
         This month, against every batch begun with the shift; None without a plan.
     late : DataFrame
@@ -226,7 +228,7 @@ def _today(ctx: RunContext, frame: pd.DataFrame, tables: Mapping[str, pd.DataFra
         stages=with_past(stages, done, ctx.settings.plant),
         running=None if started.empty else started.iloc[-1].to_dict(),
         next_start=None if coming.empty else coming.iloc[0].to_dict(),
-        advice=recommendation.load_advice(ctx).dropna(subset=["cost_eur"]),
+        advice=recommendation.load_advice(ctx),
         saved_eur=documents.saved_this_month(ctx, done) if plans else None,
         alerts=open_alerts,
         late=late,

@@ -166,6 +166,7 @@ def today(view: View) -> Fields:
     saved = {"eur": now.saved_eur, "month": words.month(now.now)}
     four = [window for window in now.windows if window["hours"] == 4]
     at = now.prices[now.prices.index <= pd.Timestamp(now.now)]
+    ahead = _ahead(now.advice, now)
     return {
         "now": now,
         "state": state_sentence(now, words),
@@ -175,7 +176,8 @@ def today(view: View) -> Fields:
         "chart": view.kept(
             "today's chart", lambda: live_charts.today(board, words, view.site), "store", "plans"
         ),
-        "advice": live_charts.advice_rows(_ahead(now.advice, now))[:9],
+        "advice": live_charts.advice_rows(ahead),
+        "advice_hours": live_charts.advice_rows(ahead, hourly=True),
         "windows": _window_rows(now),
         "strips": _strips(view),
         "resolved": _resolved(view),

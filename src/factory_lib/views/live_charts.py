@@ -234,6 +234,8 @@ def _price_words(
 
 def _start_words(hour: Mapping[Any, Any], words: Words, at: pd.Timestamp) -> str:
     name = words.name(str(hour["production_recommendation"]))
+    if pd.isna(hour["cost_eur"]):
+        return f"{name}: {words('no_batch_fits')}"
     if pd.isna(hour["best_start"]) or hour["regret_eur"] < 0.05:
         return name
     when = words.when(hour["best_start"], at)
@@ -328,60 +330,58 @@ def _starts(board: Board, words: Words) -> str:
         title = f"{words.when(start)}: {words.name(name)}"
         bars.append(timeline.bar(axis.x(start), axis.x(start + HOUR), css, height, title))
     names = [
-        timeline.bar(axis.x(begin), axis.x(end), "class-name", text(words.name(name)))
-        for begin, end, name in _class_runs(shown["production_recommendation"])
-        if axis.x(end) - axis.x(begin) >= 2 * LEAST_LABEL
+        timeline.bar(
+            axis.x(row["start"]), axis.x(row["end"]), "class-name", text(words.name(row["name"]))
+        )
+        for row in map(_advice_row, _class_runs(shown))
+        if axis.x(row["end"]) - axis.x(row["start"]) >= 2 * LEAST_LABEL
     ]
     return (
         f'<div class="starts">{"".join(bars)}</div><div class="class-names">{"".join(names)}</div>'
     )
 
 
-def _class_runs(classes: pd.Series) -> list[tuple[pd.Timestamp, pd.Timestamp, str]]:
-    """Return begin, end and class of each run of hours."""
-    index = pd.DatetimeIndex(classes.index)
-    gap = index.to_series().diff().gt(HOUR).to_numpy()
-    number = (classes.ne(classes.shift()) | gap).cumsum()
-    return [
-        (
-            pd.Timestamp(str(part.index[0])),
-            pd.Timestamp(str(part.index[-1])) + HOUR,
-            str(part.iloc[0]),
-        )
-        for _, part in classes.groupby(number)
-    ]
+def _class_runs(advice: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return each run of hours with one class in which a batch can begin, or none can."""
+    gap = pd.DatetimeIndex(advice.index).to_series().diff().gt(HOUR).to_numpy()
+    kind = advice["production_recommendation"].astype(str) + advice["cost_eur"].isna().astype(str)
+    return [part for _, part in advice.groupby((kind.ne(kind.shift()) | gap).cumsum())]
 
 
-def advice_rows(advice: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return one row for each run of hours of a local day with one class.
+def advice_rows(advice: pd.DataFrame, *, hourly: bool = False) -> list[dict[str, Any]]:
+    """Return one row for each hour, or each run of hours of a local day with one class.
 
     Returns
     -------
     list of dict
         ``start``, ``end``, ``name``, the ``best`` hour, costs ``low`` and ``high``,
         ``saves_low`` and ``saves_high`` of waiting for ``best_start``, and ``sure``, the
-        least probability of the class.
+        least probability of the class; ``best`` is None and costs and savings are NaN
+        where no batch can begin.
     """
-    rows = []
     local = pd.DatetimeIndex(advice.index).tz_convert(display_zone())
-    for _, day in advice.groupby(local.date):
-        for begin, end, name in _class_runs(day["production_recommendation"]):
-            part = day.loc[begin : end - HOUR]
-            rows.append(
-                {
-                    "start": begin,
-                    "end": end,
-                    "name": name,
-                    "best": pd.Timestamp(str(part["cost_eur"].idxmin())),
-                    "low": part["cost_eur"].min(),
-                    "high": part["cost_eur"].max(),
-                    "best_start": part["best_start"].iloc[0],
-                    "saves_low": part["regret_eur"].min(),
-                    "saves_high": part["regret_eur"].max(),
-                    "sure": part[f"p_{name}"].min() if f"p_{name}" in part else None,
-                }
-            )
-    return rows
+    days = (day for _, day in advice.groupby(local.date))
+    split = [advice.iloc[[n]] for n in range(len(advice))]
+    parts = split if hourly else [part for day in days for part in _class_runs(day)]
+    return [_advice_row(part) for part in parts]
+
+
+def _advice_row(part: pd.DataFrame) -> dict[str, Any]:
+    name = str(part["production_recommendation"].iloc[0])
+    cost = part["cost_eur"]
+    best_start = part["best_start"].iloc[0]
+    return {
+        "start": pd.Timestamp(str(part.index[0])),
+        "end": pd.Timestamp(str(part.index[-1])) + HOUR,
+        "name": name,
+        "best": pd.Timestamp(str(cost.idxmin())) if cost.notna().any() else None,
+        "low": cost.min(),
+        "high": cost.max(),
+        "best_start": None if pd.isna(best_start) else best_start,
+        "saves_low": part["regret_eur"].min(),
+        "saves_high": part["regret_eur"].max(),
+        "sure": part[f"p_{name}"].min() if f"p_{name}" in part else None,
+    }
 
 
 # -- series ------------------------------------------------------------------------------

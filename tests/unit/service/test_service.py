@@ -203,6 +203,19 @@ def test_the_first_page_says_what_is_worst_and_what_comes(client: Client) -> Non
     assert "SIMULATED" in page
 
 
+def test_the_first_page_advises_on_every_hour_also_those_in_which_no_batch_can_begin(
+    client: Client,
+) -> None:
+    page = client.get("/").text
+    by_hour = page.partition("Hour by hour")[2].partition("</details>")[0]
+    rows = re.findall(r"<tr><td>(.*?)</tr>", by_hour, re.DOTALL)
+    hours = client.get("/dashboard/recommendations").json()["recommendations"]
+    assert len(rows) == len(hours) == 30
+    assert all(re.search(r"\d\xa0€</b>", row) for row in rows[:-1])
+    assert "Halt" in rows[-1]
+    assert "No whole batch fits" in rows[-1]
+
+
 OTHERS = {
     "es": re.compile(r"\b(the|of|and|is|was|are|with|from|this|has|values)\b"),
     "en": re.compile(r"\b(el|los|las|de|del|y|es|una|con|hasta|que)\b"),
