@@ -43,9 +43,9 @@ EVERY_JOB = (
     "weekly_cleanup",
 )
 NIGHTLY = (*INGESTION, "daily_backfill", *LOOK_AHEAD)
-LIFE = (  # local times; the demo itself lives from Wednesday 19 to Thursday 20 November, 11:05
-    ("2025-11-21T01:30", NIGHTLY),
-    ("2025-11-23T20:40", EVERY_JOB),
+LIFE = (  # local times; the demo itself lives from Wednesday 12 to Thursday 13 November, 11:05
+    ("2025-11-14T01:30", NIGHTLY),
+    ("2025-11-16T20:40", EVERY_JOB),
 )
 VERIFICATION = (
     "Forecast against actual by lead"  # the caption of the table on the page of the predictions
@@ -94,7 +94,7 @@ def exported(home: Path) -> bytes:
     """Return what is stored of the window, as ``factory export`` writes it."""
     file = home / "series.csv"
     words = ("spot_eur_mwh", "pvpc_eur_mwh", "temperature_c", "humidity_pct", "wind_speed_ms")
-    window = ("--since", "2025-10-20", "--until", "2025-11-25")
+    window = ("--since", "2025-10-13", "--until", "2025-11-18")
     done = factory(home, "export", *words, *window, "--out", str(file), "--profile", "demo")
     assert done.returncode == 0, done.stderr
     return file.read_bytes()
@@ -130,7 +130,7 @@ def test_predictions_are_made_and_verified_on_every_day(lived: Lived, at: str) -
 def test_each_day_has_its_plan_and_batches_keep_their_numbers(lived: Lived) -> None:
     plans = lived.home / "data" / "demo" / "plans"
     numbers: list[dict[int, str]] = []
-    for day in ("2025-11-19", "2025-11-20", "2025-11-21", "2025-11-23"):
+    for day in ("2025-11-12", "2025-11-13", "2025-11-14", "2025-11-16"):
         written = json.loads(max(plans.glob(f"{day}/*Z.json")).read_text(encoding="utf-8"))
         rows = [row for row in written["stages"] if row["stage"] == "mixing"]
         assert rows, day

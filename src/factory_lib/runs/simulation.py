@@ -15,8 +15,9 @@ from factory_lib.settings import Settings, own_environment
 from factory_lib.state import limiter, open_hosts
 
 # A fixed instant, so that the demo's figures are the same on every machine and day. The
-# history before it holds a clock change and the market's change from hours to quarters.
-BEGIN = datetime(2025, 11, 20, 10, 0, tzinfo=UTC)
+# history before it holds a clock change and the market's change from hours to quarters; after
+# it wind takes the price from 79 to 5 EUR/MWh, so that each class of a start is advised.
+BEGIN = datetime(2025, 11, 13, 10, 0, tzinfo=UTC)
 
 
 @contextmanager

@@ -8,8 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from factory_lib import settings as factory_settings
 from factory_lib.catalogue import default_catalogue
+from factory_lib.cli import simulation
 from factory_lib.clock import DAY_S, HOUR_S, MADRID, QUARTER_S, day_bounds, epoch
+from factory_lib.domain.indices import CLASSES, MODERATE_SHARE
+from factory_lib.planning import recommendation
 from factory_lib.slots import to_index
 from factory_sim.noise import Noise
 from factory_sim.world import PUBLISHED, World
@@ -43,6 +47,24 @@ def test_any_window_agrees_with_any_other(world: World, name: str) -> None:
     )
     assert len(inner[0]) > 10
     assert [whole[at] for at in inner[0].tolist()] == inner[1].tolist()
+
+
+def test_the_days_of_the_demo_have_starts_of_every_class_with_room_to_spare() -> None:
+    """A forecast is flatter than what comes: Reduced begins at a quarter of a usual batch."""
+    settings = factory_settings.load("demo")
+    begin = simulation.BEGIN.replace(minute=0)
+    starts = np.arange(epoch(begin - timedelta(days=28)), epoch(begin + timedelta(days=7)), HOUR_S)
+    columns = ("temperature_c", "humidity_pct")
+    hourly = pd.DataFrame({name: World().values(name, starts) for name in columns})
+    hourly = hourly.assign(price_eur_mwh=World().spot(starts, HOUR_S)).set_index(to_index(starts))
+    lay = recommendation.lay_for(settings)
+    usual_eur = lay(hourly).usual_eur()
+    ahead = hourly[begin:]
+    advice = recommendation.recommend(lay(ahead), usual_eur, np.zeros((1, len(ahead))))
+    two_days = advice[: pd.Timestamp(begin) + pd.Timedelta(hours=36)]
+    assert set(two_days["production_recommendation"]) == set(CLASSES)
+    regret = two_days["regret_eur"].replace(np.inf, np.nan)
+    assert regret.max() > 1.4 * MODERATE_SHARE * usual_eur
 
 
 def test_another_seed_is_another_world(world: World) -> None:
