@@ -23,6 +23,7 @@ class Browser:
         assert PROGRAM is not None
         flags = ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
         flags += ["--remote-allow-origins=*", "--no-first-run", f"--user-data-dir={profile}"]
+        flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
         self.process = subprocess.Popen(
             [PROGRAM, *flags, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

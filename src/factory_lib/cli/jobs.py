@@ -24,7 +24,7 @@ from factory_lib.cli.common import (
     write,
     write_either,
 )
-from factory_lib.clock import SystemClock, displayed_in, parse_instant
+from factory_lib.clock import SystemClock, displayed_in, local_time, parse_instant
 from factory_lib.errors import BadInput, FactoryError, JobLocked
 from factory_lib.runs import due, schedule, simulation, status
 from factory_lib.runs.records import RunRecord, is_running
@@ -305,9 +305,9 @@ def _row(job: status.JobStatus) -> dict[str, Any]:
 
 def _state_of(job: status.JobStatus) -> str:
     """Return the state of a job in words."""
-    parts = [f"{job.status} at {job.started_at:%Y-%m-%d %H:%M}Z" if job.started_at else "never run"]
+    parts = [f"{job.status} at {local_time(job.started_at)}" if job.started_at else "never run"]
     if job.overdue_since:
-        parts.append(f"not called at {job.overdue_since:%Y-%m-%d %H:%M}Z, when it should have been")
+        parts.append(f"not called at {local_time(job.overdue_since)}, when it should have been")
     if job.status not in ("running", "hanging"):
         called = (
             f"due at the next tick: {job.due_because}" if job.cron else "runs when it is called"

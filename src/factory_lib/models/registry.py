@@ -134,26 +134,26 @@ def log(
         ) as run:
             if data is not None:
                 mlflow.log_input(_dataset(ctx, data), context=kind)
-            numbers = {key: x for key, x in metrics.items() if isinstance(x, int | float)}
-            _log_content(params, numbers, artifacts, figures)
+            mlflow.log_params(dict(params))
             run_id = run.info.run_id
             versions = {}
+            # before the metrics: MLflow would copy each of them to every model, one by one
             for model, estimator in models.items():
                 own = registered_name(ctx, model)
                 info = _save(own, estimator, (examples or {}).get(model))
                 versions[model] = _register(client, run_id, own, info, tags)
+            numbers = {key: x for key, x in metrics.items() if isinstance(x, int | float)}
+            _log_content(numbers, artifacts, figures)
     return Logged(run_id, versions)
 
 
 def _log_content(
-    params: Mapping[str, Any],
     metrics: Mapping[str, float],
     artifacts: Mapping[str, str],
     figures: Mapping[str, Any],
 ) -> None:
     import mlflow
 
-    mlflow.log_params(dict(params))
     mlflow.log_metrics(dict(metrics))
     for file, text in artifacts.items():
         mlflow.log_text(text, file)
@@ -186,39 +186,61 @@ def _dataset(ctx: RunContext, data: Data) -> Any:
 
 
 def _save(model: str, estimator: Any, example: Example | None) -> Any:
-    """Store a fitted model with the active run, and return what MLflow knows of it.
-
-    Given an example, MLflow would load and try the model, which takes seconds, unless an
-    option is passed to ``save_model``, which that for scikit-learn does not take.
-    """
-    from mlflow.models import Model, infer_signature
+    """Store a fitted model with the active run, and return what MLflow knows of it."""
+    from mlflow.models import Model
 
     return Model.log(
         artifact_path=None,
         name=model,
-        flavor=SimpleNamespace(__name__="mlflow.sklearn", save_model=_save_packed),
-        sk_model=estimator,
-        serialization_format="skops",
-        skops_trusted_types=TRUSTED_TYPES,
-        pip_requirements=[f"{package}=={version}" for package, version in _built_with().items()],
-        signature=infer_signature(*example) if example else None,
-        input_example=example.rows if example else None,
-        validate_serving_input=False,
+        flavor=SimpleNamespace(__name__="mlflow.sklearn", save_model=_save_files),
+        estimator=estimator,
+        example=example,
+        validate_serving_input=False,  # it would load and try the model, which takes seconds
     )
 
 
-def _save_packed(path: str, validate_serving_input: bool, **parts: Any) -> None:
-    """Save a model as MLflow does, and deflate its file: a third of the size."""
-    import mlflow.sklearn
+def _save_files(
+    path: str,
+    mlflow_model: Any,
+    estimator: Any,
+    example: Example | None,
+    validate_serving_input: bool,
+) -> None:
+    """Write a model as ``mlflow.sklearn.save_model`` does in skops' format, in half the time.
 
-    del validate_serving_input
-    mlflow.sklearn.save_model(path=path, **parts)
-    file = Path(path, MODEL_FILE)
-    plain = file.rename(file.with_suffix(".plain"))
-    with zipfile.ZipFile(plain) as members, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as out:
-        for name in members.namelist():
-            out.writestr(name, members.read(name))
-    plain.unlink()
+    That compares all that is installed with the requirements, loads the model again, and
+    leaves its file three times as large.
+    """
+    import skops.io
+    from mlflow import pyfunc
+    from mlflow.models import infer_signature
+    from mlflow.models.utils import _save_example
+
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    skops.io.dump(estimator, folder / MODEL_FILE, compression=zipfile.ZIP_DEFLATED)
+    _check_types(type(estimator).__name__, skops.io.get_untrusted_types(file=folder / MODEL_FILE))
+    if example:
+        mlflow_model.signature = infer_signature(*example)
+        _save_example(mlflow_model, example.rows, path)
+    pyfunc.add_to_model(
+        mlflow_model,
+        loader_module="mlflow.sklearn",
+        model_path=MODEL_FILE,
+        predict_fn="predict",
+    )
+    built = _built_with()
+    mlflow_model.add_flavor(
+        "sklearn",
+        pickled_model=MODEL_FILE,
+        sklearn_version=built["scikit-learn"],
+        serialization_format="skops",
+        skops_trusted_types=TRUSTED_TYPES,
+        code=None,
+    )
+    mlflow_model.save(folder / "MLmodel")
+    needs = [f"{package}=={version}" for package, version in built.items()]
+    (folder / "requirements.txt").write_text("\n".join(needs), encoding="utf-8")
 
 
 def _register(client: Any, run_id: str, model: str, info: Any, tags: Mapping[str, str]) -> str:
@@ -401,10 +423,13 @@ def check_types(estimator: Any) -> None:
     import skops.io
 
     untrusted = skops.io.get_untrusted_types(data=skops.io.dumps(estimator))
+    _check_types(type(estimator).__name__, untrusted)
+
+
+def _check_types(name: str, untrusted: Sequence[str]) -> None:
     if foreign := sorted(set(untrusted) - set(TRUSTED_TYPES)):
         raise ModelIncompatible(
-            f"{type(estimator).__name__} cannot be registered: {', '.join(foreign)} was not "
-            "reviewed as safe to load."
+            f"{name} cannot be registered: {', '.join(foreign)} was not reviewed as safe to load."
         )
 
 

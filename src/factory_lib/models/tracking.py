@@ -51,6 +51,7 @@ _PLACES = {
     "model_versions": ("source", "storage_location"),
 }
 
+_EXPERIMENT = "SELECT experiment_id FROM runs WHERE run_uuid = ?"
 _RUN = "SELECT 1 FROM runs WHERE run_uuid = ? AND lifecycle_stage = 'active'"
 _CHAMPION_PLACES = (
     "SELECT COALESCE(v.storage_location, v.source) FROM registered_model_aliases a"
@@ -99,9 +100,16 @@ def experiment_for(settings: Settings, client: Any, kind: str) -> str:
     return str(client.get_experiment_by_name(name).experiment_id)
 
 
-def pages_url(settings: Settings, path: str = "experiments") -> str:
-    """Return an address of MLflow's pages, on its server or that of `make mlflow`."""
+def run_page(settings: Settings, run_id: str) -> str:
+    """Return the page of a run, on MLflow's server or that of `make mlflow`.
+
+    Without its experiment, which of a server is not asked for, the page forgets the view.
+    """
     uri = hide_users(settings.tracking_uri.rstrip("/"))
+    path = f"runs/{run_id}"
+    with suppress(sqlite3.Error, OSError), _opened(settings) as database:
+        for (number,) in database.execute(_EXPERIMENT, (run_id,)).fetchall():
+            path = f"experiments/{number}/{path}"
     return f"{uri if uri.startswith('http') else PAGES}/#/{path}?{VIEW}"
 
 

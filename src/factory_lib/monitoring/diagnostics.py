@@ -24,7 +24,7 @@ import requests
 from msgspec import structs
 
 from factory_lib import failures, sources
-from factory_lib.clock import DAY, SystemClock, from_epoch
+from factory_lib.clock import DAY, SystemClock, from_epoch, local_time
 from factory_lib.errors import (
     AuthError,
     FactoryError,
@@ -329,7 +329,7 @@ def _cron(settings: Settings, state: State, now: datetime) -> DiagnosticCheck:
     return _graded(
         "cron",
         not schedule.cron_was_silent(settings, calls.last, now),
-        f"last called at {calls.last:%Y-%m-%d %H:%M}Z, {ago:.1f} h ago",
+        f"last called at {local_time(calls.last)}, {ago:.1f} h ago",
         "See that cron runs, and that `crontab -l` holds the lines of `make cron-show`.",
         "fail",
     )

@@ -27,7 +27,7 @@ FIRST_SHARE = 0.8  # of the time for a plan without overtime; one with it may fo
 SOON_EUR = 1e-3  # each slot between begin and end: it only orders what nothing else does
 AGAINST_RULE_EUR, LATER_SHIFT_EUR = 3.0, 1.0  # less than a batch a day off
 MAKE_EUR = 20.0  # what making each of the batches is worth
-SIMPLE_LIMIT_S, SIMPLE_GAP = 10.0, 1e-4
+SIMPLE_LIMIT_S, SIMPLE_GAP = 30.0, 1e-4
 PRICES_BACK = pd.Timedelta(days=28)
 
 

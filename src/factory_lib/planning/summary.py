@@ -159,6 +159,12 @@ def until_when(item: Mapping[Any, Any] | pd.Series) -> str:
     return ", not made in the days of this plan" if item["kind"] in ("late", "firm_late") else ""
 
 
+def _not_compared(made: DailyPlan) -> list[str]:
+    """Return which simple schedules could not be laid, or not in time."""
+    names = [text for name, text in SCHEDULE_NAMES.items() if name not in made.costs.index]
+    return [f"Not found in time, and not compared: {'; '.join(names)}."] if names else []
+
+
 def _notes(made: DailyPlan) -> tuple[str, ...]:
     request = made.request
     contract = request.contract
@@ -172,6 +178,7 @@ def _notes(made: DailyPlan) -> tuple[str, ...]:
         "for every schedule.",
         "Contracted power may change once in twelve months; the cheapest is that of the load and "
         "days beside it, and never below the loads that always run.",
+        *_not_compared(made),
         *_critical(made.plan),
         *request.tariff.notes(local_dates(made.plan.problem.index, request.plant.zone)),
         f"Not set in [contract] and not counted: {', '.join(contract.unset)}."

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from factory_lib import sources as providers
 from factory_lib.catalogue import DayAhead, Grid, Series
-from factory_lib.clock import HOUR_S, day_start, epoch, floored, local_day, market_day
+from factory_lib.clock import HOUR_S, day_start, epoch, floored, local_day, local_time, market_day
 from factory_lib.runs.schedule import pauses
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
@@ -136,10 +136,10 @@ def _new_values(settings: Settings, state: State, spec: JobSettings, now: dateti
     since = min(requests[name] for name in names)
     available_at = _newest_late_slot(settings, state, names, now)
     if available_at is None:
-        return Verdict(False, f"{_some(names)} can have nothing new since {since:%H:%M}Z")
+        return Verdict(False, f"{_some(names)} can have nothing new since {local_time(since)}")
     if now >= attempts.late_retry_at(since, available_at):
-        return Verdict(True, f"new values can be there since {available_at:%H:%M}Z")
-    return Verdict(False, f"what is late was asked for at {since:%H:%M}Z")
+        return Verdict(True, f"new values can be there since {local_time(available_at)}")
+    return Verdict(False, f"what is late was asked for at {local_time(since)}")
 
 
 def _newest_late_slot(
@@ -181,9 +181,9 @@ def _pass(tick: JobTick) -> Verdict:
         return Verdict(True, "the slots were not accounted for yet")
     gap = marks.get_mark(tick.state, marks.NEW_GAP, marks.NEW_GAP)
     if gap and gap.at >= tick.last:
-        return Verdict(True, f"a gap was found at {gap.at:%H:%M}Z")
+        return Verdict(True, f"a gap was found at {local_time(gap.at)}")
     if tick.now < following.at <= tick.now + attempts.LOOK_EVERY:
-        return Verdict(False, f"gaps are looked for again at {following.at:%H:%M}Z")
+        return Verdict(False, f"gaps are looked for again at {local_time(following.at)}")
     if following.at > tick.now:
         return Verdict(True, "the clock was put back")
     if following.is_retry:
@@ -238,7 +238,7 @@ def _new_stored(tick: JobTick) -> Verdict:
         return Verdict(True, f"values of {_some(new)} were stored since its last run")
     if killed := _ended(tick, ("ingestion", "backfill"), ("killed",)):
         return Verdict(True, f"killed, and may have stored values: {_some(killed)}")
-    return Verdict(False, f"nothing was stored since the last run at {tick.last:%Y-%m-%d %H:%M}Z")
+    return Verdict(False, f"nothing was stored since the last run at {local_time(tick.last)}")
 
 
 def _ended(tick: JobTick, kinds: Sequence[str], statuses: Sequence[str]) -> list[str]:
@@ -270,13 +270,13 @@ def _old_plan(tick: JobTick) -> Verdict:
     """
     priced = _stored(tick).get(f"{tick.settings.tariff.price_basis}_eur_mwh")
     if priced and priced.at >= tick.last:
-        return Verdict(True, f"prices came at {priced.at:%H:%M}Z")
+        return Verdict(True, f"prices came at {local_time(priced.at)}")
     zone = tick.settings.plant.zone
     if local_day(tick.last, zone) < local_day(tick.now, zone):
         return Verdict(True, "it is a new day")
     if tick.now - tick.last >= PLAN_AGAIN_AFTER:
-        return Verdict(True, f"the last plan is of {tick.last:%Y-%m-%d %H:%M}Z")
-    return Verdict(False, f"no price came since the last plan at {tick.last:%Y-%m-%d %H:%M}Z")
+        return Verdict(True, f"the last plan is of {local_time(tick.last)}")
+    return Verdict(False, f"no price came since the last plan at {local_time(tick.last)}")
 
 
 def _look_again(tick: JobTick) -> Verdict:
@@ -288,8 +288,8 @@ def _look_again(tick: JobTick) -> Verdict:
     if filled := _ended(tick, ("backfill",), ("ok",)):
         return Verdict(True, f"{_some(filled)} ended")
     if tick.now - tick.last >= LONGEST_QUIET:
-        return Verdict(True, f"the last look was at {tick.last:%H:%M}Z")
-    return Verdict(False, f"all was quiet since {tick.last:%H:%M}Z")
+        return Verdict(True, f"the last look was at {local_time(tick.last)}")
+    return Verdict(False, f"all was quiet since {local_time(tick.last)}")
 
 
 # after a run that ended well; ingestion and the automatic backfill have rules of their own

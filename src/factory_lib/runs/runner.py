@@ -426,9 +426,9 @@ def _mlflow_page(settings: Settings, record: records.RunRecord) -> str:
     """Return where MLflow shows the run that the notebook made; empty if it made none."""
     if not record.mlflow_run_id:
         return ""
-    from factory_lib.models.tracking import pages_url
+    from factory_lib.models.tracking import run_page
 
-    return pages_url(settings, f"runs/{record.mlflow_run_id}")
+    return run_page(settings, record.mlflow_run_id)
 
 
 def _cut(notebook: report.Notebook) -> report.Notebook:

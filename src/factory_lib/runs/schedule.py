@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import product
 from typing import NamedTuple
 
-from factory_lib.clock import epoch, from_epoch
+from factory_lib.clock import epoch, from_epoch, local_time
 from factory_lib.errors import BadInput
 from factory_lib.settings import Settings
 from factory_lib.settings.records import cron_fields
@@ -89,7 +89,7 @@ class Pause(NamedTuple):
 
     def __str__(self) -> str:
         """Return the pause in words."""
-        end = f"until {self.until:%Y-%m-%d %H:%M}Z" if self.until else "until it is resumed"
+        end = f"until {local_time(self.until)}" if self.until else "until it is resumed"
         reason = f" ({self.reason})" if self.reason else ""
         return f"paused {end} by {self.by}{reason}"
 
@@ -106,7 +106,7 @@ def pause(
     """
     if until is not None and until <= now:
         raise BadInput(
-            f"{until:%Y-%m-%d %H:%M}Z is over.", next_step="Give an instant that lies ahead."
+            f"{local_time(until)} is over.", next_step="Give an instant that lies ahead."
         )
     note = {"until": epoch(until) if until else None, "by": by, "reason": reason}
     marks.set_mark(state, marks.PAUSED, job, now, note)

@@ -163,7 +163,9 @@ def today(view: View) -> Fields:
     now = facts.today(view.reading)
     words = view.words
     board = _board(view, now.prices, 2)
-    saved = {"eur": now.saved_eur, "month": words.month(now.now)}
+    schedules = _schedules(now.plan)
+    saved = {"eur": now.saved_eur, "month": words.month(now.now), "plan_eur": _saving(schedules)}
+    saved["finished"] = bool(now.saved_eur) or saved["plan_eur"] is None
     four = [window for window in now.windows if window["hours"] == 4]
     at = now.prices[now.prices.index <= pd.Timestamp(now.now)]
     ahead = _ahead(now.advice, now)
@@ -181,7 +183,7 @@ def today(view: View) -> Fields:
         "windows": _window_rows(now),
         "strips": _strips(view),
         "resolved": _resolved(view),
-        "schedules": _schedules(now.plan),
+        "schedules": schedules,
     }
 
 
@@ -257,6 +259,15 @@ def _schedules(plan: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {row["schedule"]: row for row in plan.get("schedules", [])}
 
 
+def _saving(schedules: Mapping[str, Mapping[str, Any]]) -> float | None:
+    """Return what a plan costs less than the same kilograms begun with the shift, EUR."""
+    own = schedules.get("plan")
+    base = schedules.get(documents.BASELINE)
+    if not (own and base and base["kg"]):
+        return None
+    return float(base["paid_eur"] / base["kg"] * own["kg"] - own["paid_eur"])
+
+
 def plan(view: View) -> Fields:
     """Return the plan in force."""
     now = facts.today(view.reading)
@@ -279,7 +290,8 @@ def plan(view: View) -> Fields:
         "sheet": shift_sheet(view.ctx, shown, words.language).html,
         "sheet_until": until,
         "schedules": list(_schedules(document).values()),
-        "by_name": _schedules(document),
+        "own": _schedules(document).get("plan"),
+        "less": _saving(_schedules(document)),
         "batches": facts.stage_table(document)["batch"].nunique(),
         "contract": document.get("contract", []),
     }

@@ -17,7 +17,7 @@ from factory_lib.views.words import Words, text
 
 PAGE_ROWS = 100
 LEVELS: Mapping[str, tuple[str, ...]] = {
-    "watch": ("warn", "started", "failed", "killed", "unreadable"),
+    "watch": ("warn", "failed", "killed", "unreadable"),
     "failed": ("failed", "killed", "unreadable"),
 }
 SORTS = ("new", "long")

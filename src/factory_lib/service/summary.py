@@ -57,8 +57,10 @@ def _coming(now: Today, words: Words) -> str:
     parts = []
     if running:
         stage = words.name(str(running["stage"]))
-        end = words.when(running["end"], now.now)
-        parts.append(words("running", batch=running["batch"], stage=stage, end=end))
+        waits = running["end"] <= now.now
+        end = words.when(running["held_until"] if waits else running["end"], now.now)
+        key = "waiting" if waits else "running"
+        parts.append(words(key, batch=running["batch"], stage=stage, end=end))
     if following:
         key = "running_next" if running else "next_start"
         when = words.coming(following["start"], now.now)

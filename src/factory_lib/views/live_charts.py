@@ -153,6 +153,7 @@ def price_plot(board: Board, words: Words) -> str:
         draw_area(frame["toll"].where(published), price.where(published), css="market"),
         draw_area(frame["toll"].where(~published), price.where(~published), css="market2"),
         draw_area(frame["low"].where(band), frame["high"].where(band), css="band"),
+        timeline.line(axis, scale, frame["issued"].where(published), SLOT, "issued halo"),
         timeline.line(axis, scale, frame["issued"].where(published), SLOT, "issued"),
         timeline.line(axis, scale, price.where(published), SLOT, "edge"),
         timeline.line(axis, scale, price.where(~published), SLOT, "edge pale"),
@@ -356,7 +357,7 @@ def advice_rows(advice: pd.DataFrame, *, hourly: bool = False) -> list[dict[str,
     list of dict
         ``start``, ``end``, ``name``, the ``best`` hour, costs ``low`` and ``high``,
         ``saves_low`` and ``saves_high`` of waiting for ``best_start``, and ``sure``, the
-        least probability of the class; ``best`` is None and costs and savings are NaN
+        mean probability of the class; ``best`` is None and costs and savings are NaN
         where no batch can begin.
     """
     local = pd.DatetimeIndex(advice.index).tz_convert(display_zone())
@@ -380,7 +381,7 @@ def _advice_row(part: pd.DataFrame) -> dict[str, Any]:
         "best_start": None if pd.isna(best_start) else best_start,
         "saves_low": part["regret_eur"].min(),
         "saves_high": part["regret_eur"].max(),
-        "sure": part[f"p_{name}"].min() if f"p_{name}" in part else None,
+        "sure": part[f"p_{name}"].mean() if f"p_{name}" in part else None,
     }
 
 

@@ -35,7 +35,10 @@ class Html:
         return self.text
 
 
-_NAMES = re.compile(r"`([^`]+)`|\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b")
+_NAMES = re.compile(
+    r"`([^`]+)`|\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b"
+    r"|(?<![\w./-])(?:aemet|datosclima|esios|omie|openweathermap|ree|siar)(?![\w/-]|\.\w)"
+)
 
 
 def prose(text: str) -> str:

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -184,6 +185,8 @@ def test_a_run_says_what_it_was_made_from_and_where_its_report_is(
     model = Path(place.removeprefix("file://"))
     assert '"name": "price"' in (model / "MLmodel").read_text("utf-8").replace("\\", "")
     assert (model / "input_example.json").is_file()
+    loaded = mlflow.sklearn.load_model(str(model))
+    assert loaded.predict(x.head(2)).tolist() == estimator.predict(x.head(2)).tolist()
     with zipfile.ZipFile(model / registry.MODEL_FILE) as file:
         assert {each.compress_type for each in file.infolist()} == {zipfile.ZIP_DEFLATED}
 
@@ -227,6 +230,9 @@ def test_each_kind_of_run_has_its_experiment_and_what_earlier_code_left_serves_o
     number = made["factory-plans"]
     assert pages["plans"] == f"http://x/#/experiments/{number}/runs?workflowType=machine_learning"
     assert set(pages) == set(tracking.RUN_KINDS)
+    page = tracking.run_page(ctx.settings, logged.run_id)
+    view = "?workflowType=machine_learning"
+    assert page == f"{tracking.PAGES}/#/experiments/{first}/runs/{logged.run_id}{view}"
     assert registry.load_version(ctx, MODEL).run_id == logged.run_id
     assert registry.has_run(ctx, logged.run_id)
     assert len(registry.logged_runs(ctx)) == 4, "earlier ones are compared with later ones"

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import pandas as pd
 import pytest
 
+from factory_lib.clock import local_time
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput
 from factory_lib.monitoring import alerts
@@ -198,7 +199,7 @@ def test_a_failed_job_and_an_open_circuit_raise_and_end(ctx: RunContext, now: da
     }
     assert messages.keys() == {("job", "ingest"), ("circuit", "ree")}
     assert messages["job", "ingest"] == "failed: no such price"
-    until = f"{now + timedelta(seconds=300):%Y-%m-%d %H:%M:%SZ}"
+    until = local_time(now + timedelta(seconds=300))
     assert messages["circuit", "ree"].startswith(
         f"5 failures in a row, the last one HTTP 503; not asked until {until}"
     )

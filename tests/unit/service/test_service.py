@@ -245,6 +245,25 @@ def test_a_site_whose_weather_never_arrived_is_not_well(reading: Reading) -> Non
     assert facts.today(reading).has_weather
 
 
+def test_a_batch_whose_stage_is_over_is_said_to_wait(reading: Reading) -> None:
+    made = facts.today(reading)
+    now = pd.Timestamp(made.now)
+    stage = {"batch": 7, "stage": "conching", "end": now - pd.Timedelta(hours=1)}
+    held = {**stage, "held_until": now + pd.Timedelta(hours=3)}
+    state = state_sentence(replace(made, running=held), Words("en"))
+    assert state.coming.startswith("Batch 7 waits after “conche” until 14:05;")
+    worked = {**held, "end": now + pd.Timedelta(hours=2)}
+    state = state_sentence(replace(made, running=worked), Words("en"))
+    assert state.coming.startswith("Batch 7 is in “conche” until 13:05;")
+
+
+def test_before_a_batch_is_finished_the_page_shows_what_the_plan_saves(client: Client) -> None:
+    page = client.get("/").text
+    figures = page.partition('<dl class="figures">')[2].partition("</dl>")[0]
+    assert "The plan saves" in figures
+    assert ">20<small>€" in figures
+
+
 @pytest.mark.parametrize("language", sorted(OTHERS))
 @pytest.mark.parametrize("path", [path for path in pages.PAGES if "{" not in path])
 def test_a_page_is_in_one_language(client: Client, path: str, language: str) -> None:
@@ -345,11 +364,11 @@ def test_errors_stand_beside_the_naive_ones(client: Client) -> None:
 @pytest.mark.parametrize(
     ("language", "first", "second"),
     [
-        ("en", ("Trees, on the market price", "78", "−0.3"), ("Like days", "22", "1.2")),
+        ("en", ("Trees, on the market price", "78", "−0.3\xa0%"), ("Like days", "22", "1.2\xa0%")),
         (
             "es",
-            ("Árboles, sobre el precio de mercado", "78", "−0,3"),
-            ("Días parecidos", "22", "1,2"),
+            ("Árboles, sobre el precio de mercado", "78", "−0,3\xa0%"),
+            ("Días parecidos", "22", "1,2\xa0%"),
         ),
     ],
 )
