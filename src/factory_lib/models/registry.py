@@ -142,19 +142,18 @@ def log(
                 own = registered_name(ctx, model)
                 info = _save(own, estimator, (examples or {}).get(model))
                 versions[model] = _register(client, run_id, own, info, tags)
-            numbers = {key: x for key, x in metrics.items() if isinstance(x, int | float)}
-            _log_content(numbers, artifacts, figures)
+            _log_content(metrics, artifacts, figures)
     return Logged(run_id, versions)
 
 
 def _log_content(
-    metrics: Mapping[str, float],
+    metrics: Mapping[str, Any],
     artifacts: Mapping[str, str],
     figures: Mapping[str, Any],
 ) -> None:
     import mlflow
 
-    mlflow.log_metrics(dict(metrics))
+    mlflow.log_metrics({key: x for key, x in metrics.items() if isinstance(x, int | float)})
     for file, text in artifacts.items():
         mlflow.log_text(text, file)
     for file, figure in figures.items():
