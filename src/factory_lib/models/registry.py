@@ -137,12 +137,11 @@ def log(
             mlflow.log_params(dict(params))
             run_id = run.info.run_id
             versions = {}
-            # before the metrics: MLflow would copy each of them to every model, one by one
             for model, estimator in models.items():
                 own = registered_name(ctx, model)
                 info = _save(own, estimator, (examples or {}).get(model))
                 versions[model] = _register(client, run_id, own, info, tags)
-            _log_content(metrics, artifacts, figures)
+            _log_content(metrics, artifacts, figures)  # earlier, each is copied to each model
     return Logged(run_id, versions)
 
 
