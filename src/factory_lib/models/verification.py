@@ -13,7 +13,7 @@ from factory_lib.slots import from_index
 WINDOW_DAYS = 28
 RECENT_DAYS = 7
 DRIFT_RATIO = 1.5  # the last week's error against that of the weeks before it
-FEWEST_SLOTS = 24
+FEWEST_DAYS = 5  # of a week: a bad day or two is weather, not drift
 ACCURACY_COLUMNS = (
     "model",
     "lead_days",
@@ -148,13 +148,17 @@ def drift(rows: pd.DataFrame) -> str:
     recent = ahead["target_start"] > ahead["target_start"].max() - timedelta(days=RECENT_DAYS)
     last = ahead[recent]
     before = ahead[~recent]
-    if len(last) < FEWEST_SLOTS:
+    if _days(last) < FEWEST_DAYS:
         return ""
     mae, naive = ((last["actual"] - last[name]).abs().mean() for name in ("p50", "naive"))
     if mae > naive:
         return f"The last {RECENT_DAYS} days were worse than naive: {mae:.1f} against {naive:.1f}."
     usual = (before["actual"] - before["p50"]).abs().mean()
-    if len(before) >= FEWEST_SLOTS and mae > DRIFT_RATIO * usual:
+    if _days(before) >= FEWEST_DAYS and mae > DRIFT_RATIO * usual:
         ratio = f"{mae / usual:.1f} times that before"
         return f"The error of the last {RECENT_DAYS} days, {mae:.1f}, is {ratio}."
     return ""
+
+
+def _days(rows: pd.DataFrame) -> int:
+    return int(_local_day(rows["target_start"]).nunique())

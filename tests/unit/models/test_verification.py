@@ -87,6 +87,8 @@ def test_slots_without_observation_are_left_out(actual):
         pytest.param([2] * 20, "", id="steady"),
         pytest.param([2] * 13 + [5] * 7, "2.5 times", id="much worse than before"),
         pytest.param([2] * 13 + [30] * 7, "worse than naive", id="worse than naive"),
+        pytest.param([30] * 4, "", id="too few days to tell"),
+        pytest.param([2] * 4 + [5] * 7, "", id="too few days before"),
         pytest.param([], "", id="nothing issued"),
     ],
 )
