@@ -69,7 +69,7 @@ from factory_sim.launch import Remote, launched
 from factory_sim.world import World
 
 PROFILE = "demo"
-HISTORY_DAYS = 130  # enough to train on
+HISTORY_DAYS = 200  # enough to train on, the price model too
 TICK = timedelta(minutes=5)
 HOUR = timedelta(hours=1)
 QUIET_HOUR = clock_time(2)  # UTC: the first runs of a day are counted from here
