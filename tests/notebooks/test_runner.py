@@ -14,8 +14,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import nbformat
+import papermill
 import pytest
 
 from factory_lib.clock import from_epoch
@@ -47,6 +49,24 @@ def run(settings: Settings, name: str, **given: object) -> tuple[Path, records.R
     spec = JobSettings(notebook=name, timeout_s=60)
     given_options = options(parameters=given, clock=SimulatedClock(NOW))
     return runner.run_job(settings, "job", spec, NOW, given_options)
+
+
+def test_a_kernel_that_starts_late_leaves_no_error(
+    checkout: Settings, make_notebook: MakeNotebook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute = papermill.execute_notebook
+    starts = []
+
+    def slow_once(*args: Any, **given: Any) -> Any:
+        starts.append(args)
+        if len(starts) == 1:
+            raise RuntimeError("Kernel didn't respond in 60 seconds")
+        return execute(*args, **given)
+
+    monkeypatch.setattr(papermill, "execute_notebook", slow_once)
+    make_notebook("good", SUMMARY.replace("LEVEL", "'ok'"))
+    _, record = run(checkout, "good", answer=42)
+    assert (len(starts), record.status, record.error) == (2, "ok", None)
 
 
 def test_a_good_run_leaves_notebook_report_and_record(

@@ -367,7 +367,7 @@ def _execute_cells(
             extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             on_cell_executed=after_cell,
         )
-        return replace(record, status="ok")
+        return replace(record, status="ok", error=None)
     except KeyboardInterrupt:  # first: the other names may not be imported yet
         return replace(record, status="killed", error="Stopped by a signal.")
     except papermill.PapermillExecutionError as failure:
