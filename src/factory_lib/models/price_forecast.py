@@ -120,11 +120,11 @@ def past_errors(
         by_lead = {lead: errors * spread for lead, errors in champion.errors_.items()}
     parts = []
     for lead, errors in by_lead.items():  # a row holds the days after one issue
-        end = len(errors) - LEADS[-1] + lead
+        end = max(len(errors) - LEADS[-1] + lead, 0)
         parts.append(errors[max(end - SCENARIO_DAYS, 0) : end])
     days = (local_dates(index) - history.days[-1]).astype(int)
     least = min(map(len, parts))
-    stack = np.stack([part[-least:] for part in parts])
+    stack = np.stack([part[len(part) - least :] for part in parts])
     laid = stack[np.clip(days, 1, len(parts)) - 1, :, index.tz_convert(MADRID).hour].T
     complete = laid[np.isfinite(laid).all(axis=1)]
     return complete if len(complete) else np.zeros((1, len(index)))

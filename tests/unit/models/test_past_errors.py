@@ -47,3 +47,11 @@ def test_published_hours_have_no_error_and_no_history_has_one_scenario():
     assert (forecast.errors[:, 12:] > 0).all()
     nothing = forecast_prices(published * np.nan, INDEX, None)
     assert (nothing.errors == np.zeros((1, 72))).all()
+
+
+@pytest.mark.parametrize("days", [1, 3, 6, 7, 8, 10, 20])
+def test_the_first_days_of_a_site_are_no_obstacle(days: int) -> None:
+    first = DayMatrix(DAYS[-days:], np.full((days, 24), 10.0))
+    errors = past_errors(first, INDEX, None)
+    assert errors.shape[1] == len(INDEX)
+    assert (errors == 0.0).all()
