@@ -81,8 +81,6 @@ class ConfigError(BadInput):
     """A setting is missing, unknown or out of range; names its place and file."""
 
     def __init__(self, where: str, problem: str, *, file: str = "config/factory.toml") -> None:
-        self.where = where
-        self.problem = problem
         check = "doctor" if file == "environment" else "config check"
         super().__init__(
             f"{file}: [{where or 'file'}] {problem}.",
@@ -126,7 +124,6 @@ class SourceError(FactoryError):
         status: int | None = None,
         retry_after_s: float | None = None,
     ) -> None:
-        self.source = source
         self.detail = detail
         self.status = status
         self.retry_after_s = retry_after_s
