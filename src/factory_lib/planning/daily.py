@@ -55,7 +55,7 @@ class DailyPlan:
         ``planning.review.contract_advice``.
     before : PlanDocument, optional
         The plan that this one follows.
-    month_eur : float
+    month_eur : float, optional
         ``planning.documents.saved_this_month``.
     unreadable : tuple of str
         Files of earlier plans that are damaged and left out.
@@ -66,7 +66,7 @@ class DailyPlan:
     costs: pd.DataFrame
     contract: pd.DataFrame
     before: documents.PlanDocument | None
-    month_eur: float
+    month_eur: float | None
     files: tuple[str, ...]
     unreadable: tuple[str, ...]
 

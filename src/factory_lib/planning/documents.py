@@ -192,10 +192,11 @@ def carried_out(plans: Sequence[PlanDocument], until: datetime) -> pd.DataFrame:
     return stages.drop_duplicates(["batch", "stage"], keep="last", ignore_index=True)
 
 
-def saved_this_month(ctx: RunContext, done: pd.DataFrame) -> float:
+def saved_this_month(ctx: RunContext, done: pd.DataFrame) -> float | None:
     """Return what the kilograms finished this month cost less than begun with the shift, EUR.
 
-    Each is valued with the plan that its last stage began under.
+    Each is valued with the plan that its last stage began under. None where no such plan
+    was compared.
 
     Parameters
     ----------
@@ -206,7 +207,8 @@ def saved_this_month(ctx: RunContext, done: pd.DataFrame) -> float:
     zone = ctx.settings.plant.zone
     month = day_start(local_day(ctx.as_of, zone).replace(day=1), zone)
     ended = last["end"].between(month, ctx.as_of)
-    return float((last["kg"] * last["saved_eur_kg"])[ended].sum())
+    saved = (last["kg"] * last["saved_eur_kg"])[ended]
+    return None if len(saved) and saved.isna().all() else float(saved.sum())
 
 
 def with_latest_start(stages: pd.DataFrame, plant: Plant) -> pd.DataFrame:

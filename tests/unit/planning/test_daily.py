@@ -353,6 +353,9 @@ def test_the_saving_of_the_month_is_of_finished_kilograms(small):
 
     assert saved(later) == pytest.approx(250 * (eur_kg["shift_full"] - eur_kg["plan"]))
     assert saved(at(small, NOON + timedelta(days=30))) == 0
+    done = documents.carried_out(documents.kept(later)[0], later.as_of)
+    not_compared = done.assign(saved_eur_kg=np.nan)
+    assert documents.saved_this_month(later, not_compared) is None, "unknown is not 0"
 
 
 def test_an_outage_that_begins_between_two_seconds_is_laid_on_the_grid(small):
