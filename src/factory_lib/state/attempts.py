@@ -1,6 +1,6 @@
 """Attempts: what was requested and did not come, when that was, and when it is tried again.
 
-A *retry* repeats a request within one call (``http.client``); the *limiter* and the
+A *retry* repeats a request within one call (``http``); the *limiter* and the
 *breaker* say when a host may be asked at all. An attempt outlives the run that made it:
 one row per source (ingestion), per gap (what no source has) and for the automatic
 backfill (what a provider failed to answer for). Standard library only: every tick reads

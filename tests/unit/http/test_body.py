@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from factory_lib import http
 from factory_lib.errors import MalformedResponse, ReadTimeout, SourceError
-from factory_lib.http import body
 from factory_sim.clock import SimulatedClock
 from tests.conftest import NOW
 
@@ -56,7 +56,7 @@ def fetch(open_http: Any, url: str) -> bytes:
 def test_a_body_without_end_is_given_up(
     open_http: Any, raw: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(body, "MOST_BYTES", 500_000)
+    monkeypatch.setattr(http, "MOST_BYTES", 500_000)
     with pytest.raises(MalformedResponse, match="more than"):
         fetch(open_http, raw(HEAD + b"Connection: close\r\n\r\n", b"x" * 100_000))
 
@@ -64,7 +64,7 @@ def test_a_body_without_end_is_given_up(
 def test_a_small_packet_that_unpacks_without_end_is_given_up(
     open_http: Any, raw: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(body, "MOST_BYTES", 500_000)
+    monkeypatch.setattr(http, "MOST_BYTES", 500_000)
     packed = gzip.compress(b" " * 5_000_000)
     head = HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
     with pytest.raises(MalformedResponse, match="more than"):
@@ -74,7 +74,7 @@ def test_a_small_packet_that_unpacks_without_end_is_given_up(
 def test_a_body_that_comes_byte_by_byte_is_given_up(
     open_http: Any, raw: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(body, "LONGEST_ANSWER_S", 0.3)
+    monkeypatch.setattr(http, "LONGEST_ANSWER_S", 0.3)
     with pytest.raises(ReadTimeout, match="no whole answer"):
         fetch(open_http, raw(HEAD + b"Content-Length: 1000000\r\n\r\n", b"x"))
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
+from threading import Event, Timer
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -34,7 +35,6 @@ from factory_lib.errors import (
     SourceError,
     Unreachable,
 )
-from factory_lib.http.body import read_body
 from factory_lib.settings import Settings
 from factory_lib.settings.records import SourceSettings
 from factory_lib.settings.secrets import Secret, hide
@@ -58,6 +58,11 @@ BACKOFFS: dict[str, Callable[[SourceSettings], wait_base]] = {
 }
 LONGEST_PAUSE_S = 86400.0
 QUOTA_PAUSE_S = 60.0  # limits are per minute, and hardly any provider says how long to wait
+
+# Unpacked. The largest answer of a provider, a year of hourly weather, has 2 MB.
+MOST_BYTES = 64_000_000
+LONGEST_ANSWER_S = 180.0  # three times the longest wait for its next part
+CHUNK = 65_536  # packed a thousandfold, one is still within the limit
 
 _CLOSING = {b"{": b"}", b"[": b"]"}  # the last byte of a JSON body by its first
 
@@ -372,6 +377,49 @@ class Http:
         if not (text.isascii() and text.isprintable()):
             raise AuthError(self.source, "the key holds characters that no key has")
         return text
+
+
+def read_body(source: str, answer: requests.Response) -> bytes:
+    """Return the unpacked body of an answer that was asked for as a stream.
+
+    Raises
+    ------
+    MalformedResponse
+        If it is larger than any answer is, or its packing or chunks are damaged.
+    ReadTimeout
+        If it takes longer than any answer does, however steadily it comes.
+    requests.RequestException
+        If it breaks off.
+    """
+    late = Event()
+
+    def give_up() -> None:
+        late.set()
+        answer.raw.shutdown()
+
+    timer = Timer(LONGEST_ANSWER_S, give_up)
+    timer.daemon = True
+    timer.start()
+    body = bytearray()
+    try:
+        for part in answer.iter_content(CHUNK):
+            body += part
+            if len(body) > MOST_BYTES:
+                raise MalformedResponse(
+                    source, f"the answer has more than {MOST_BYTES / 1e6:.0f} MB"
+                )
+    except requests.exceptions.ContentDecodingError:
+        raise MalformedResponse(source, "the answer is packed in a damaged way") from None
+    except requests.RequestException:
+        if late.is_set():
+            raise ReadTimeout(source, f"no whole answer in {LONGEST_ANSWER_S:.0f} s") from None
+        raise
+    except ValueError:  # of the standard library, for a chunk of no length
+        raise MalformedResponse(source, "the answer is cut into damaged chunks") from None
+    finally:
+        timer.cancel()
+        answer.close()
+    return bytes(body)
 
 
 def _open_session() -> requests.Session:
