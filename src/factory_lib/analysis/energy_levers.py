@@ -8,7 +8,7 @@ import pandas as pd
 from msgspec import structs
 
 from factory_lib.clock import HOUR_S, day_start
-from factory_lib.domain.pv import pv_kw
+from factory_lib.domain.plant import pv_kw
 from factory_lib.domain.tariff import Tariff, all_in, best_contract, bill
 from factory_lib.errors import BadInput
 from factory_lib.planner.request import PlanRequest, weekly_orders, with_peak_limit

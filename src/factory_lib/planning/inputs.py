@@ -9,8 +9,7 @@ import pandas as pd
 from factory_lib.clock import HOUR_S, MADRID, day_start
 from factory_lib.context import RunContext
 from factory_lib.domain import tariff
-from factory_lib.domain.plant import Floats, auxiliary_kw
-from factory_lib.domain.pv import pv_kw
+from factory_lib.domain.plant import Floats, auxiliary_kw, pv_kw
 from factory_lib.frames import QUANTILES
 from factory_lib.models.history import load_hours
 from factory_lib.models.weather_forecast import NAMES, forecast_weather

@@ -224,7 +224,7 @@ class Replanning(Section, frozen=True):
 
 
 class Photovoltaics(Section, frozen=True):
-    """Solar modules behind the meter; see :func:`factory_lib.domain.pv.pv_kw`.
+    """Solar modules behind the meter; see :func:`factory_lib.domain.plant.pv_kw`.
 
     ``azimuth_deg`` is counted from south, west positive. ``performance`` is the share of
     the nominal yield that arrives (inverter, cables, heat, dust). Surplus is paid

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from factory_lib.domain.pv import pv_kw
+from factory_lib.domain.plant import pv_kw
 from factory_lib.settings.plant import Photovoltaics
 
 LATITUDE, LONGITUDE = 38.151107, -3.629453
