@@ -124,7 +124,7 @@ SOURCES: Mapping[str, Spec] = {
     "open_meteo": Spec("open_meteo:OpenMeteoArchive", _WEATHER),
     "open_meteo_recent": Spec("open_meteo:OpenMeteoRecent", _WEATHER, forecasts=_WEATHER),
     "open_meteo_runs": Spec(
-        "open_meteo_runs:OpenMeteoRuns",
+        "open_meteo:OpenMeteoRuns",
         _WEATHER_AHEAD,
         points=("wind_speed_100m_ms", "solar_radiation_wm2"),
     ),

@@ -17,7 +17,7 @@ from factory_lib.pipeline.backfill import backfill
 from factory_lib.pipeline.gaps import analyse
 from factory_lib.pipeline.ingest import ingest
 from factory_lib.sources import missing
-from factory_lib.sources.open_meteo_runs import parse_runs
+from factory_lib.sources.open_meteo import parse_runs
 from factory_sim.faults import Rule
 from tests.conftest import NOW, DemoWorld
 
