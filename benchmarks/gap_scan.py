@@ -28,8 +28,7 @@ from factory_lib import frames
 from factory_lib import settings as factory_settings
 from factory_lib.catalogue import default_catalogue
 from factory_lib.context import RunContext, open_context
-from factory_lib.pipeline.coverage import SlotState, classify
-from factory_lib.pipeline.gaps import severity_index
+from factory_lib.pipeline.gaps import SlotState, classify, severity_index
 from factory_lib.slots import Slots, expected, to_index
 
 CATALOGUE = default_catalogue()

@@ -36,8 +36,7 @@ from factory_lib.catalogue import default_catalogue
 from factory_lib.clock import day_bounds, epoch, from_epoch, market_day
 from factory_lib.context import RunContext, open_context
 from factory_lib.pipeline.backfill import backfill
-from factory_lib.pipeline.coverage import SlotState
-from factory_lib.pipeline.gaps import analyse
+from factory_lib.pipeline.gaps import SlotState, analyse
 from factory_lib.slots import Mask, Slots, expected, from_index
 from factory_sim.clock import SimulatedClock
 from factory_sim.engine import Simulator

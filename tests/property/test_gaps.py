@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from factory_lib.catalogue import QUARTERS_SINCE, default_catalogue
 from factory_lib.clock import day_start, epoch
-from factory_lib.pipeline.coverage import (
+from factory_lib.pipeline.gaps import (
     Coverage,
     SlotState,
     classify,

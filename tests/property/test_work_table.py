@@ -19,9 +19,8 @@ from hypothesis import strategies as st
 from factory_lib.catalogue import default_catalogue
 from factory_lib.clock import epoch
 from factory_lib.errors import NoDataYet, Unreachable
-from factory_lib.pipeline.coverage import classify
 from factory_lib.pipeline.fetch import FetchResult, Request
-from factory_lib.pipeline.gaps import GapReport, TargetCoverage
+from factory_lib.pipeline.gaps import GapReport, TargetCoverage, classify
 from factory_lib.pipeline.targets import SourcePlace, Target
 from factory_lib.pipeline.work_table import (
     NO_SOURCE_HAS_IT,

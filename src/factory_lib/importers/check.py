@@ -13,7 +13,7 @@ from factory_lib.catalogue import Catalogue, DayAhead, Kind, Series
 from factory_lib.clock import HOUR_S, MADRID, day_bounds, day_start, epoch, from_epoch, market_day
 from factory_lib.importers import doubts
 from factory_lib.importers.reading import Format, Reading, Rejection
-from factory_lib.pipeline.coverage import day_labels
+from factory_lib.pipeline.gaps import day_labels
 from factory_lib.pipeline.quality import FLAGGED_COLUMNS
 from factory_lib.settings.records import QualitySettings
 from factory_lib.slots import expected, from_index, number_runs, on_grid, resolutions, to_index

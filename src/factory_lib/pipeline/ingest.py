@@ -11,9 +11,8 @@ from factory_lib.catalogue import Catalogue, Measurement
 from factory_lib.clock import MADRID, day_start, epoch, from_epoch, market_day
 from factory_lib.context import RunContext
 from factory_lib.frames import QUANTILES
-from factory_lib.pipeline.coverage import classify
 from factory_lib.pipeline.fetch import FetchResult, IngestStats, Request, fetch_all, plan_requests
-from factory_lib.pipeline.gaps import by_the_hour, expected_until
+from factory_lib.pipeline.gaps import by_the_hour, classify, expected_until
 from factory_lib.pipeline.quality import check_requested
 from factory_lib.pipeline.summary import summarise_ingest
 from factory_lib.pipeline.targets import SourcePlace, Target, clients, read_rows, targets, trust

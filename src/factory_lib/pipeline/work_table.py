@@ -33,9 +33,15 @@ import numpy as np
 import pandas as pd
 
 from factory_lib.clock import HOUR_S, epoch
-from factory_lib.pipeline.coverage import NO_SLOTS, SlotState, within
 from factory_lib.pipeline.fetch import FetchResult, PlannedRequest, plan_requests, request_order
-from factory_lib.pipeline.gaps import GapReport, TargetCoverage, severity_index
+from factory_lib.pipeline.gaps import (
+    NO_SLOTS,
+    GapReport,
+    SlotState,
+    TargetCoverage,
+    severity_index,
+    within,
+)
 from factory_lib.pipeline.targets import SourcePlace
 from factory_lib.settings.records import GapSettings
 from factory_lib.slots import Mask, Slots, from_index, number_runs, resolutions

@@ -13,8 +13,7 @@ from prometheus_client.registry import Collector
 from factory_lib.clock import DAY, from_epoch
 from factory_lib.context import RunContext
 from factory_lib.files import size_mb
-from factory_lib.pipeline.coverage import SlotState
-from factory_lib.pipeline.gaps import GapReport
+from factory_lib.pipeline.gaps import GapReport, SlotState
 from factory_lib.service import facts
 from factory_lib.service.reading import Reading
 from factory_lib.slots import from_index

@@ -7,7 +7,7 @@ import pytest
 
 from factory_lib import catalogue
 from factory_lib.clock import HOUR_S, day_bounds, epoch
-from factory_lib.pipeline.coverage import NO_SLOTS, SlotState, classify
+from factory_lib.pipeline.gaps import NO_SLOTS, SlotState, classify
 from factory_lib.slots import expected
 
 CATALOGUE = catalogue.default_catalogue()
