@@ -26,8 +26,14 @@ from factory_lib.features.horizon import (
     documented_features,
 )
 from factory_lib.features.prices import LONGEST_LEAD_DAYS, SPOT, operator_days
-from factory_lib.features.weather import CLIMATE_COLUMNS, hourly_from_daily, hourly_from_daily_until
-from factory_lib.features.weather_power import RADIATION, WIND_SPEED, system_ahead
+from factory_lib.features.weather import (
+    CLIMATE_COLUMNS,
+    RADIATION,
+    WIND_SPEED,
+    hourly_from_daily,
+    hourly_from_daily_until,
+    system_ahead,
+)
 from factory_lib.files import replacing
 from factory_lib.frames import wide
 from factory_lib.models.tracking import PRICE_MODEL
@@ -147,7 +153,7 @@ def _operator(ctx: RunContext, start: datetime, end: datetime) -> dict[str, DayM
 def _further_days(
     ctx: RunContext, forecasts: pd.DataFrame, start: datetime, end: datetime
 ) -> dict[str, DayMatrix]:
-    """Return load and generation of Spain by lead above 1, see ``features.weather_power``."""
+    """Return load and generation of Spain by lead above 1, see ``features.weather``."""
     end += timedelta(days=LONGEST_LEAD_DAYS)
     issues: dict[Hashable, pd.DataFrame] = {
         name: _forecasts(ctx, name, SPAIN, models, start, end)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from factory_lib.features.weather_power import RADIATION, WIND_SPEED, system_ahead
+from factory_lib.features.weather import RADIATION, WIND_SPEED, system_ahead
 
 HOURS = pd.date_range("2024-03-01", "2024-06-29", freq="h", inclusive="left", tz="UTC", unit="s")
 DAYS = 120
