@@ -25,7 +25,7 @@ from factory_lib.files import write_atomically
 from factory_lib.runs import schedule
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings, cron_fields
-from factory_lib.state.cron_calls import CALLER, NAME
+from factory_lib.state.marks import CALLER, CRON
 
 MINUTE_S = 60.0
 # Variables that a line takes from the shell that installs it. Keys are none of them: they
@@ -57,7 +57,7 @@ def scheduled(settings: Settings) -> dict[str, JobSettings]:
 
 def variables(settings: Settings) -> dict[str, str]:
     """Return the environment of a scheduled job, beside what `.env` holds."""
-    own = {"FACTORY_PROFILE": settings.profile, CALLER: NAME}
+    own = {"FACTORY_PROFILE": settings.profile, CALLER: CRON}
     return own | {name: os.environ[name] for name in INHERITED if name in os.environ}
 
 
@@ -196,7 +196,7 @@ def files(settings: Settings, fmt: UnitFormat) -> dict[str, str]:
         }
         return {f"{stem}@.service": _unit({**about, **once}), **made}
     sites = " --site all" if settings.sites else ""
-    job = _container(settings, f"run %i{sites}", {CALLER: NAME})
+    job = _container(settings, f"run %i{sites}", {CALLER: CRON})
     page = _container(settings, "serve --host 0.0.0.0 --behind-proxy", {})
     page["Container"] |= {"PublishPort": "127.0.0.1:8080:8080"}
     always = {"Service": {"Restart": "always"}, "Install": {"WantedBy": "default.target"}}

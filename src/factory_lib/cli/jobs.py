@@ -31,8 +31,6 @@ from factory_lib.runs.records import RunRecord, is_running
 from factory_lib.settings import Settings
 from factory_lib.settings.records import JobSettings
 from factory_lib.state import State, calls, marks, open_state
-from factory_lib.state.cron_calls import CALLER, NAME, cron_calls, record_call
-from factory_lib.state.future import forget_future
 
 # A job that failed outweighs one that was only locked, whatever the numbers say.
 STOPPED = 130
@@ -177,7 +175,7 @@ def run_jobs(
 def _begin_tick(settings: Settings, now: datetime) -> None:
     """Put the state in order: what a killed run or a clock that was ahead left, cron's call."""
     with open_state(settings) as state:
-        forgotten = forget_future(state, now)
+        forgotten = marks.forget_future(state, now)
         silent_since = _record_cron(settings, state, now)
         starts = marks.get_marks(state, marks.STARTED).items()
         killed = any(not is_running(state, job, start.note) for job, start in starts)
@@ -187,17 +185,17 @@ def _begin_tick(settings: Settings, now: datetime) -> None:
 
             alerts.after_interruption(state, settings, forgotten, silent_since, now)
             runner.settle_killed(settings, state, now, alerts.after_run)
-    if os.environ.get(CALLER) != NAME:  # a person's command: notebooks open its profile
+    if os.environ.get(marks.CALLER) != marks.CRON:  # a person's command: notebooks open its profile
         factory_settings.remember(settings)
 
 
 def _record_cron(settings: Settings, state: State, now: datetime) -> datetime | None:
     """Record a call of cron; return its last one before, where a long silence ends now."""
-    if os.environ.get(CALLER) != NAME:
+    if os.environ.get(marks.CALLER) != marks.CRON:
         return None
-    before = cron_calls(state, now)
+    before = marks.cron_calls(state, now)
     silent = before is not None and schedule.cron_was_silent(settings, before.last, now)
-    record_call(state, now, was_silent=silent)
+    marks.record_cron_call(state, now, was_silent=silent)
     return before.last if before and silent else None
 
 

@@ -42,7 +42,6 @@ from factory_lib.runs.status import is_scheduled
 from factory_lib.settings import Settings
 from factory_lib.settings.secrets import Secret
 from factory_lib.state import State, damaged_hosts, marks, open_hosts, open_state
-from factory_lib.state.cron_calls import cron_calls
 from factory_lib.store import open_store
 
 LITTLE_DISK_GB, TOO_LITTLE_DISK_GB = 5.0, 1.0
@@ -321,7 +320,7 @@ def _cron(settings: Settings, state: State, now: datetime) -> DiagnosticCheck:
     """Check that cron calls; one that is gone cannot say so itself."""
     if not is_scheduled(settings, state, now):
         return DiagnosticCheck("cron", "ok", "not used: the jobs of this profile run on demand")
-    calls = cron_calls(state, now)
+    calls = marks.cron_calls(state, now)
     if calls is None:
         remedy = "Install the schedule with `make cron-install`."
         return DiagnosticCheck("cron", "warn", "never called a job here", remedy)

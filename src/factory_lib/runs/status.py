@@ -12,9 +12,7 @@ from factory_lib.runs.records import ending_of, is_running
 from factory_lib.runs.schedule import Pause, pauses
 from factory_lib.settings import Settings
 from factory_lib.state import State, calls, marks
-from factory_lib.state.cron_calls import Calls, cron_calls
-from factory_lib.state.future import TOLERANCE
-from factory_lib.state.marks import Mark
+from factory_lib.state.marks import TOLERANCE, Calls, Mark, cron_calls
 
 JobState = Literal["ok", "warn", "failed", "killed", "running", "hanging", "never"]
 

@@ -1,11 +1,20 @@
-"""Marks: the instant at which something last happened to an entity, and a note."""
+"""Marks: the instant at which something last happened to an entity, and a note.
+
+Among them the calls of cron: the last one, and since when without a long silence. What
+lies after now was left by a clock that was ahead once, and is not believed. Standard
+library only: every tick reads and writes marks.
+"""
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from factory_lib.clock import epoch, from_epoch
+from factory_lib.state import limiter
 from factory_lib.state.database import State, upsert
+
+# A clock that is corrected by the network moves by less.
+TOLERANCE = timedelta(minutes=5)
 
 LATEST_SLOT = "latest"  # the end of the newest slot of a series
 STORED = "stored"  # when a series last got a new or revised value
@@ -50,3 +59,72 @@ def get_marks(state: State, topic: str) -> dict[str, Mark]:
     """Return the marks of a topic by entity."""
     rows = state.query("SELECT entity, at, note FROM mark WHERE topic = ?", (topic,))
     return {entity: Mark(from_epoch(at), json.loads(note)) for entity, at, note in rows}
+
+
+# -- calls of cron ---------
+
+CALLER = "FACTORY_CALLER"  # an environment variable of cron's lines, which is ``CRON`` there
+_CALLS = "calls"
+
+
+class Calls(NamedTuple):
+    """The last call, and the first one after the last long silence; UTC."""
+
+    last: datetime
+    since: datetime
+
+
+def cron_calls(state: State, now: datetime) -> Calls | None:
+    """Return cron's calls; None where it never called, or only in what is the future now."""
+    mark = get_mark(state, CRON, _CALLS)
+    if mark is None or mark.at > now + TOLERANCE:
+        return None
+    return Calls(mark.at, from_epoch(mark.note))
+
+
+def record_cron_call(state: State, now: datetime, *, was_silent: bool) -> None:
+    """Store that cron called; ``was_silent`` says that a long silence ends now."""
+    before = cron_calls(state, now)
+    since = now if before is None or was_silent else before.since
+    set_mark(state, CRON, _CALLS, now, epoch(since))
+
+
+# -- instants after now ---------
+
+_MARKS = ", ".join(f"'{topic}'" for topic in OF_RUNS)
+# By what a person calls it; the limits that lie ahead on purpose (the next attempt, the
+# end of a silence) go with the row they belong to.
+_FUTURE = {
+    "marks of jobs and series": f"mark WHERE topic IN ({_MARKS}) AND at > ?",
+    "attempts": "attempt WHERE at > ?",
+    "calls": "call WHERE at > ?",
+    "ticks": "tick WHERE last_at > ?",
+}
+_ALERT_TIMES = ("opened_at", "last_at", "notified_at")
+
+
+def forget_future(state: State, now: datetime) -> list[str]:
+    """Delete what was stored at instants after ``now``; return what it was, in words.
+
+    Alerts stay, as if they had been opened and reported now. Where anything was found,
+    the turns and open circuits of the hosts after ``now`` go as well.
+    """
+    limit = epoch(now + TOLERANCE)
+    names = [name for name, rows in _FUTURE.items() if _exists(state, rows, limit)]
+    ahead = [f"alert WHERE {column} > ?" for column in _ALERT_TIMES]
+    if any(_exists(state, rows, limit) for rows in ahead):
+        names.append("alerts")
+    if not names:
+        return []
+    with state.transaction() as connection:
+        for rows in _FUTURE.values():
+            connection.execute(f"DELETE FROM {rows}", (limit,))
+        for column in _ALERT_TIMES:
+            values = (epoch(now), epoch(now))
+            connection.execute(f"UPDATE alert SET {column} = ? WHERE {column} > ?", values)
+    limiter.forget_from(state.hosts, now + TOLERANCE)
+    return names
+
+
+def _exists(state: State, rows: str, limit: int) -> bool:
+    return bool(state.query(f"SELECT 1 FROM {rows} LIMIT 1", (limit,)))

@@ -17,8 +17,7 @@ from factory_lib.monitoring.health import check_health
 from factory_lib.runs import due, schedule, status
 from factory_lib.state import attempts, limiter, marks
 from factory_lib.state.calls import count_tick
-from factory_lib.state.cron_calls import cron_calls, record_call
-from factory_lib.state.future import forget_future
+from factory_lib.state.marks import cron_calls, forget_future, record_cron_call
 
 HOUR = timedelta(hours=1)
 JOB = "gap_analysis"
@@ -86,8 +85,8 @@ def test_each_call_of_a_night_in_which_the_clock_is_changed(
 def test_a_job_that_cron_does_not_call_is_overdue_and_one_it_calls_is_not(
     ctx: RunContext, now: datetime
 ) -> None:
-    record_call(ctx.state, now - 9 * HOUR, was_silent=False)
-    record_call(ctx.state, now, was_silent=False)
+    record_cron_call(ctx.state, now - 9 * HOUR, was_silent=False)
+    record_cron_call(ctx.state, now, was_silent=False)
     assert status_of(ctx, JOB, now).overdue_since is not None, "never called since cron is there"
     count_tick(ctx.state, JOB, "not_due", now)
     assert status_of(ctx, JOB, now).overdue_since is None
@@ -100,20 +99,20 @@ def test_a_job_that_cron_does_not_call_is_overdue_and_one_it_calls_is_not(
 def test_a_clock_that_was_corrected_by_seconds_makes_no_job_overdue(
     ctx: RunContext, now: datetime
 ) -> None:
-    record_call(ctx.state, now - 9 * HOUR, was_silent=False)
-    record_call(ctx.state, now, was_silent=False)
+    record_cron_call(ctx.state, now - 9 * HOUR, was_silent=False)
+    record_cron_call(ctx.state, now, was_silent=False)
     count_tick(ctx.state, JOB, "ok", now + timedelta(seconds=20))
     assert status_of(ctx, JOB, now).overdue_since is None
 
 
 def test_after_a_silence_of_cron_no_job_is_overdue_at_once(ctx: RunContext, now: datetime) -> None:
-    record_call(ctx.state, now - 30 * HOUR, was_silent=False)
+    record_cron_call(ctx.state, now - 30 * HOUR, was_silent=False)
     assert schedule.cron_was_silent(ctx.settings, now - 30 * HOUR, now)
     assert not schedule.cron_was_silent(ctx.settings, now - HOUR / 6, now)
     assert any(
         each.overdue_since is None for each in status.job_statuses(ctx.settings, ctx.state, now)
     )
-    record_call(ctx.state, now, was_silent=True)
+    record_cron_call(ctx.state, now, was_silent=True)
     assert cron_calls(ctx.state, now) == (now, now)
     statuses = status.job_statuses(ctx.settings, ctx.state, now + timedelta(minutes=5))
     assert not any(each.overdue_since for each in statuses)
