@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -117,28 +117,28 @@ def parse_entsoe_csv(member: Member, fmt: Format) -> Reading:
     ImportFileError
         If it has no column that is read.
     """
-    table = read_table(member)
-    if table is None:
+    lines = read_table(member, fmt)
+    if lines is None:
         raise ImportFileError(member.label, "names no quantity that is read")
-    lines = Lines(table.member, fmt, table.first_line, table.notes)
-    values = {name: lines.numbers(name) for name in table.names if name.endswith("_mw")}
-    values |= {name: lines.numbers(name) for name in table.names if name in PRICES}
-    for name in [name for name in values if name.endswith("_wind_offshore_forecast_mw")]:
-        at_sea = np.nan_to_num(values.pop(name))
-        land = name.replace("_offshore", "")
-        values[land] = values[land] + at_sea if land in values else at_sea
-    return hourly(lines.reading(record_times(lines, "time"), values))
+    names = [name for name in lines.names if name.endswith("_mw") or name in PRICES]
+    return hourly(lines.reading(record_times(lines, "time"), _with_wind_at_sea(lines, names)))
 
 
 def parse_forecasts(member: Member, fmt: Format) -> Reading:
     """Read a table of day-ahead forecasts whose columns are called like the series."""
     lines = Lines(member, fmt)
-    columns = [str(name) for name in lines.text if str(name).endswith("_forecast_mw")]
-    values = {name: lines.numbers(name) for name in columns}
-    for name in [name for name in values if "_wind_offshore_" in name]:
+    names = [name for name in lines.names if name.endswith("_forecast_mw")]
+    return lines.reading(values=_with_wind_at_sea(lines, names))
+
+
+def _with_wind_at_sea(lines: Lines, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return columns by series, with wind at sea added to that on land."""
+    values = {name: lines.numbers(name) for name in names}
+    for name in [name for name in names if "_wind_offshore_" in name]:
+        at_sea = np.nan_to_num(values.pop(name))
         land = name.replace("_offshore", "")
-        values[land] = values[land] + np.nan_to_num(values.pop(name))
-    return lines.reading(values=values)
+        values[land] = values[land] + at_sea if land in values else at_sea
+    return values
 
 
 def hourly(reading: Reading) -> Reading:

@@ -9,7 +9,6 @@ import csv
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import pandas as pd
@@ -17,7 +16,7 @@ import pandas as pd
 from factory_lib.errors import ImportFileError
 from factory_lib.importers.doubts import daily_steps
 from factory_lib.importers.files import Member
-from factory_lib.importers.reading import cut_short
+from factory_lib.importers.reading import Format, Lines
 from factory_lib.sources.parsing import with_decimal_points
 
 SEPARATORS = ";\t,|"
@@ -56,26 +55,6 @@ _ENTSOE = (
     (r"actual_total_load", "load_mw"),
 )
 _AREA = re.compile(r"(?:bzn|cta|bza)_(es|fr|pt)(?:_|$)")
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table with plain column names, as comma-separated text with decimal points.
-
-    Attributes
-    ----------
-    names : tuple of str
-        Plain names of the columns that were recognised.
-    first_line : int
-        Number of the first line of values in the file.
-    notes : tuple of str
-        Assumptions, for the reader of the report.
-    """
-
-    member: Member
-    names: tuple[str, ...]
-    first_line: int
-    notes: tuple[str, ...] = ()
 
 
 def decoded(data: bytes) -> str:
@@ -138,90 +117,58 @@ def column_names(member: Member, headings: Mapping[str, str] = NO_HEADINGS) -> f
     return frozenset(name for name, _ in header[2] if name) if header else frozenset()
 
 
-def read_table(member: Member, headings: Mapping[str, str] = NO_HEADINGS) -> Table | None:
-    """Return the table of a member, or None where no line names two known columns.
-
-    ``headings`` are plain names of further columns, which hold numbers.
+def read_table(member: Member, fmt: Format) -> Lines | None:
+    """Return the lines of a table by plain names; None where no line names two known columns.
 
     Raises
     ------
     ImportFileError
-        If the file ends within a line, a line has more values than columns, a column mixes
-        decimal signs, or day and month seem exchanged.
+        If a line has more values than columns, a column mixes decimal signs, or day and
+        month seem exchanged.
     """
     text = decoded(member.data).replace("\r\n", "\n").replace("\r", "\n")
-    lines = text.split("\n")
-    header = _header(lines, headings)
+    header = _header(text.split("\n"), fmt.headings)
     if header is None:
         return None
     position, separator, columns = header
-    _require_whole(member, lines, separator)
-    texts = _cells(member, lines[position + 1 :], separator, len(columns), position + 2)
-    notes: list[str] = []
-    frame = pd.DataFrame(index=texts.index)
-    for place, (name, unit) in enumerate(columns):
-        if name and name not in frame:
-            column = texts[place].str.strip()
-            if name in (*NUMBERS, *headings.values()) or name.endswith("_mw"):
-                column = _numbers(member, name, unit, column, notes)
-            frame[name] = column
-    if "day" in frame:
-        frame["day"] = iso_days(member, frame["day"], notes)
-    frame = _split_ends(frame)
-    body = frame.to_csv(index=False, lineterminator="\n")
-    plain = replace(member, data=(body if text.endswith("\n") else body[:-1]).encode())
-    return Table(plain, tuple(map(str, frame)), position + 2, tuple(notes))
+    names = [name for name, _ in columns]
+    lines = Lines(member, fmt, text, separator, names=names, heading=position)
+    units = dict(reversed(columns))  # of a name that stands twice, the first one's
+    for name in lines.names:
+        if name in (*NUMBERS, *fmt.headings.values()) or name.endswith("_mw"):
+            lines.text[name] = _numbers(lines, name, units[name])
+    if "day" in lines.text:
+        lines.text["day"] = iso_days(lines)
+    lines.text = _split_ends(lines.text)
+    return lines
 
 
-def _require_whole(member: Member, lines: Sequence[str], separator: str) -> None:
-    """Refuse a text that ends within a line, of which the last number may lack digits."""
-    if lines[-1] and cut_short(lines[-2:], separator):
-        problem = f"ends within line {len(lines)}: it was cut"
-        raise ImportFileError(member.label, problem, next_step="Save or copy it once more.")
-
-
-def _cells(
-    member: Member, lines: Sequence[str], separator: str, width: int, first_line: int
-) -> pd.DataFrame:
-    """Return the cells below the header as text; a line with too many is refused."""
-    rows = list(csv.reader(lines, delimiter=separator))
-    for number, row in enumerate(rows, first_line):
-        if any(row[width:]):
-            raise ImportFileError(
-                member.label,
-                f"has {len(row)} values for {width} columns in line {number}; "
-                "perhaps its decimals are commas",
-            )
-    while rows and not any(rows[-1]):
-        rows.pop()
-    even = [(row + [""] * width)[:width] for row in rows]
-    return pd.DataFrame(even, columns=range(width), dtype="str")
-
-
-def _numbers(member: Member, name: str, unit: str, texts: pd.Series, notes: list[str]) -> pd.Series:
+def _numbers(lines: Lines, name: str, unit: str) -> pd.Series:
     """Return a column of numbers as texts with a point, in the unit of the plain name."""
+    texts = lines.column(name)
     texts = texts.mask(texts.str.lower().isin(_UNKNOWN), "")
     try:
         texts = pd.Series(with_decimal_points(texts.tolist()), texts.index, dtype="str")
     except ValueError as error:
         remedy = "Save it with one decimal sign throughout. Nothing of it was stored."
         problem = f"column {name} {error}"
-        raise ImportFileError(member.label, problem, next_step=remedy) from None
+        raise ImportFileError(lines.member.label, problem, next_step=remedy) from None
     if unit in FACTORS:
-        notes.append(f"Values are in {unit.replace('_', '/')} and were converted.")
+        lines.notes.append(f"Values are in {unit.replace('_', '/')} and were converted.")
         values = pd.to_numeric(texts, errors="coerce") * FACTORS[unit]
         texts = values.round(6).map("{:g}".format).where(values.notna(), texts)
     return texts
 
 
-def iso_days(member: Member, texts: pd.Series, notes: list[str]) -> pd.Series:
-    """Return dates as ISO texts; dd/mm/yyyy is read as it is in Spain.
+def iso_days(lines: Lines) -> pd.Series:
+    """Return the dates of column ``day`` as ISO texts; dd/mm/yyyy is read as it is in Spain.
 
     Raises
     ------
     ImportFileError
         If only as mm/dd do the dates follow each other.
     """
+    texts = lines.column("day")
     numbers = texts.str.extract(r"^(\d{1,2})[/.-](\d{1,2})[/.-](\d{4})$")
     if not numbers.notna().all(axis=1).any():
         return texts.str.replace("/", "-", regex=False)
@@ -234,11 +181,11 @@ def iso_days(member: Member, texts: pd.Series, notes: list[str]) -> pd.Series:
     if readable["month"] > readable["day"] or steps["month"] > max(0.5, steps["day"]):
         wrong = ", ".join(texts[texts.ne("").to_numpy()].drop_duplicates().head(3))
         raise ImportFileError(
-            member.label,
+            lines.member.label,
             f"has day and month exchanged: its dates ({wrong} …) follow each other as mm/dd only",
             next_step="Save it with dates as dd/mm/yyyy or yyyy-mm-dd. Nothing of it was stored.",
         )
-    notes.append("Dates were read as day/month/year.")
+    lines.notes.append("Dates were read as day/month/year.")
     return orders["day"].dt.strftime("%Y-%m-%d").fillna(texts)
 
 

@@ -113,11 +113,10 @@ def parse_own(member: Member, fmt: Format) -> Reading:
     ImportFileError
         If the table has no times.
     """
-    table = read_table(member, fmt.headings)
-    if table is None:
+    lines = read_table(member, fmt)
+    if lines is None:
         raise ImportFileError(member.label, "has no column of times")
-    lines = Lines(table.member, fmt, table.first_line, table.notes)
-    by_day = "day" in table.names and "period" not in table.names
+    by_day = "day" in lines.text and "period" not in lines.text
     start = utc_midnights("day")(lines) if by_day else record_times(lines, "time")
     reading = lines.reading(start)
     slots = reading.table.assign(start=reading.table["start"].dt.floor(f"{fmt.resolution_s}s"))
@@ -131,10 +130,7 @@ def parse_own(member: Member, fmt: Format) -> Reading:
 
 def _lines(member: Member, fmt: Format) -> Lines:
     """Return the lines of a table as an office saves it, or of a plain one."""
-    table = read_table(member)
-    if table is None:
-        return Lines(member, fmt)
-    return Lines(table.member, fmt, table.first_line, table.notes)
+    return read_table(member, fmt) or Lines(member, fmt)
 
 
 def _require_one_meter(lines: Lines) -> None:

@@ -20,7 +20,6 @@ from factory_lib.errors import ImportFileError, SourceError
 from factory_lib.frames import FORECAST_COLUMNS
 from factory_lib.importers.files import Member
 from factory_lib.importers.reading import (
-    FIRST_LINE,
     KEY_COLUMNS,
     YEARS,
     Format,
@@ -219,7 +218,7 @@ def parse_aemet_hourly(member: Member, fmt: Format) -> Reading:
     start = fmt.time(lines)
     measure = lines.column("measure")
     start = start.mask(measure == "prec", start - pd.Timedelta(seconds=HOUR_S))
-    value = pd.Series(lines.numbers("value"))
+    value = pd.Series(lines.numbers("value"), measure.index)
     values = {
         series: value.where(measure == name).to_numpy() for name, series in fmt.columns.items()
     }
@@ -232,8 +231,7 @@ def parse_aemet_hourly(member: Member, fmt: Format) -> Reading:
 def _by_hour(table: pd.DataFrame, measure: pd.Series) -> pd.DataFrame:
     """Return one line per station and hour; a measure that comes twice makes a second line."""
     key = [name for name in KEY_COLUMNS if name != "line"]
-    measures = measure.to_numpy()[table["line"] - FIRST_LINE]
-    copy = table.groupby([*key, measures]).cumcount().rename("copy")
+    copy = table.groupby([*key, table["line"].map(measure)]).cumcount().rename("copy")
     return table.groupby([*key, copy], as_index=False).first().drop(columns="copy")
 
 

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -18,7 +18,6 @@ from factory_lib.importers.files import Member
 
 KEY_COLUMNS = ("member", "line", "place", "source", "resolution_s", "edition", "start")
 YEARS = (1900, 2100)  # a slip of the pen would make a window of millions of slots
-FIRST_LINE = 2  # of a table's values: the header is line 1
 # Units of files that are not those of the series. Of prices as many decimals are kept as
 # the files carry, so that the change of unit adds no digit of its own.
 CONVERSIONS: Mapping[str, Callable[[Any], Any]] = {
@@ -80,57 +79,78 @@ def join_readings(readings: Sequence[Reading]) -> Reading:
 
 
 class Lines:
-    """The lines of one delimited member, still text; those that cannot be read are collected."""
+    """The lines of one delimited member, still text; those that cannot be read are collected.
+
+    Parameters
+    ----------
+    text, separator : str, optional
+        Where they are not those of the format.
+    names : sequence of str, optional
+        Names of the columns, empty for those that are left out; else the headings.
+    heading : int
+        How many lines stand above the headings.
+
+    Attributes
+    ----------
+    text : DataFrame
+        The cells without the spaces around them; the index is the number of the line.
+    short : array of bool
+        Lines of which it is unknown whose their values are.
+
+    Raises
+    ------
+    ImportFileError
+        If there is no line, or one has more values than columns.
+    """
 
     def __init__(
         self,
         member: Member,
         fmt: "Format",
-        first_line: int = FIRST_LINE,
-        notes: Sequence[str] = (),
+        text: str | None = None,
+        separator: str | None = None,
+        *,
+        names: Sequence[str] | None = None,
+        heading: int = 0,
     ) -> None:
-        self.first_line = first_line
-        self.notes = list(notes)
         self.member = member
         self.fmt = fmt
-        content = member.text(fmt.encoding)
-        widths = _widths(member, content, fmt.separator)
-        try:
-            self.text = pd.read_csv(
-                io.StringIO(content), sep=fmt.separator, dtype=str, na_filter=False, index_col=False
-            )
-        except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-            raise ImportFileError(member.label, str(error).strip()) from error
-        self.is_cut = not content.endswith("\n")
+        self.notes: list[str] = []
         self._rejected: list[Rejection] = []
-        if self.is_cut and cut_short(content.splitlines()[-2:], fmt.separator):
-            # its last number may be one without its last digits
-            line = first_line + len(self.text) - 1
-            reason = "the file ends within this line"
-            self._rejected.append(Rejection(member.label, content.splitlines()[-1], reason, line))
-            self.text = self.text.iloc[:-1]
-        self.short = self._shorter(widths[: len(self.text)])
+        content = member.text(fmt.encoding) if text is None else text
+        self.is_cut = not content.endswith("\n")
+        separator = separator or fmt.separator
+        headings, rows = _rows(member, content, separator, heading)
+        width = len(headings)
+        even = [(row + [""] * width)[:width] for row in rows.values()]
+        cells = pd.DataFrame(even, list(rows), range(width), dtype="str")
+        self.text = cells.set_axis(list(names or headings), axis=1)
+        self.text = self.text.loc[:, ~self.text.columns.duplicated() & (self.text.columns != "")]
+        self.short = np.zeros(len(rows), dtype=bool)
+        short = self._shorter(cells, [len(row) for row in rows.values()])
+        if short.any():
+            texts = pd.Series([separator.join(row) for row in rows.values()])
+            self.reject(short, texts, "has fewer values than columns")
+            self.short = short
 
-    def _shorter(self, widths: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Reject lines without a column that most lines fill: whose their values are is unknown.
+    def _shorter(self, cells: pd.DataFrame, widths: Sequence[int]) -> npt.NDArray[np.bool_]:
+        """Return the lines without a column that most lines fill, and a last one that was cut.
 
         Spreadsheets leave out the separators of columns at the end that are empty.
         """
-        columns = self.text.shape[1]
-        if not (widths < columns).any():
-            return np.zeros(len(self.text), bool)
-        filled = np.flatnonzero((self.text != "").mean() > 0.5)
-        short = widths <= filled.max(initial=-1)
-        for at in np.flatnonzero(short):
-            text = self.fmt.separator.join(self.text.iloc[at])
-            line = int(at) + self.first_line
-            self._rejected.append(
-                Rejection(self.member.label, text, "has fewer values than columns", line)
-            )
+        filled = np.flatnonzero((cells != "").mean() > 0.5)
+        short = np.array(widths, dtype=np.int64) <= filled.max(initial=-1)
+        if self.is_cut and widths:  # its last number may be one without its last digits
+            short[-1] |= widths[-1] < [cells.shape[1], *widths][-2]
         return np.asarray(short)
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the columns."""
+        return list(map(str, self.text))
+
     def column(self, name: str) -> pd.Series:
-        """Return the text of a column, without spaces around it.
+        """Return the text of a column.
 
         Raises
         ------
@@ -139,7 +159,7 @@ class Lines:
         """
         if name not in self.text:
             raise ImportFileError(self.member.label, f"has no column {name}")
-        return self.text[name].str.strip()
+        return self.text[name]
 
     def numbers(self, name: str) -> np.ndarray:
         """Return a column as floats, NaN where empty."""
@@ -168,17 +188,11 @@ class Lines:
         return times
 
     def reject(self, where: Any, texts: pd.Series, reason: str, *, series: str = "") -> None:
-        """Collect the lines that cannot be read."""
-        for at in np.flatnonzero(np.asarray(where)):
-            self._rejected.append(
-                Rejection(
-                    self.member.label,
-                    str(texts.iloc[at]),
-                    reason,
-                    int(at) + self.first_line,
-                    series,
-                )
-            )
+        """Collect the lines that cannot be read, each for the first reason if it is short."""
+        for at in np.flatnonzero(np.asarray(where) & ~self.short).tolist():
+            text = str(texts.iloc[at])
+            line = int(self.text.index[at])
+            self._rejected.append(Rejection(self.member.label, text, reason, line, series))
 
     def reading(
         self,
@@ -198,14 +212,15 @@ class Lines:
         table = pd.DataFrame(
             {
                 "member": self.member.label,
-                "line": np.arange(len(self.text)) + self.first_line,
+                "line": self.text.index,
                 "place": place,
                 "source": fmt.source if source is None else source,
                 "resolution_s": fmt.resolution_s if resolution_s is None else resolution_s,
                 "edition": 0,
                 "start": fmt.time(self) if start is None else start,
                 **(self.values() if values is None else values),
-            }
+            },
+            index=self.text.index,
         )
         usable = table[["start", "place", "source"]].notna().all(axis=1) & ~self.short
         cut = [f"{self.member.label} ends in mid-line: it may have been cut."] * self.is_cut
@@ -217,34 +232,28 @@ class Lines:
         )
 
 
-def cut_short(last_lines: Sequence[str], separator: str) -> bool:
-    """Return whether the last of two lines has fewer values than the one above it."""
-    widths = [len(row) for row in csv.reader(last_lines, delimiter=separator)]
-    return len(widths) == 2 and widths[1] < widths[0]
-
-
-def _widths(member: Member, content: str, separator: str) -> npt.NDArray[np.int64]:
-    """Return the number of values of each line below the heading, but of empty lines.
-
-    Raises
-    ------
-    ImportFileError
-        If a line has more values than columns: it is unknown which of them is whose.
-    """
-    lines = csv.reader(io.StringIO(content, newline=None), delimiter=separator)
-    columns = len(next(lines, []))
-    widths = []
-    for line in lines:
-        if not "".join(line).strip() and len(line) < 2:
-            continue  # as pandas does
-        if any(line[columns:]):  # empty ones are separators at the end of a line
+def _rows(
+    member: Member, content: str, separator: str, heading: int
+) -> tuple[list[str], dict[int, list[str]]]:
+    """Return the headings, and the values of each line below them that has any, by its number."""
+    lines = islice(io.StringIO(content, newline=None), heading, None)
+    reader = csv.reader(lines, delimiter=separator)
+    headings = next(reader, [])
+    if not headings:
+        raise ImportFileError(member.label, "holds no table")
+    rows = {}
+    for row in reader:
+        number = heading + reader.line_num
+        if any(row[len(headings) :]):  # empty ones are separators at the end of a line
             raise ImportFileError(
                 member.label,
-                f"has {len(line)} values for {columns} columns in line {lines.line_num}; "
+                f"has {len(row)} values for {len(headings)} columns in line {number}; "
                 "perhaps its decimals are commas",
             )
-        widths.append(len(line))
-    return np.array(widths, dtype=np.int64)
+        cells = list(map(str.strip, row))
+        if any(cells):
+            rows[number] = cells
+    return headings, rows
 
 
 # -- conventions of times and places --------------------------------------------------------------

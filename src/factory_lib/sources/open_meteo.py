@@ -279,22 +279,32 @@ def parse_runs(
         issued = (stamps - DAY_S * lead) // ECMWF_RUN_S * ECMWF_RUN_S + int(delay.total_seconds())
         mine = (starts >= epoch(tomorrow)) == (lead == 0)
         mine &= (lead == 0) | (issued <= epoch(retrieved_at))
-        rows = tidy(
-            name,
-            starts[mine],
-            values[mine],
-            place=MARKET_AREA,
-            source="open_meteo_runs",
-            kind=Kind.FORECAST,
-            resolution_s=HOUR_S,
-            retrieved_at=retrieved_at,
-            provider_updated_at=to_index(issued[mine]) if lead else None,
-        )
-        parts.append(rows)
+        issues = to_index(issued[mine]) if lead else None
+        parts.append(_rows(name, starts[mine], values[mine], issues, retrieved_at))
     rows = concat(parts)
     if rows.empty:
         raise NoDataYet("open_meteo_runs", f"no value of {name}")
     return Parsed(rows)
+
+
+def _rows(
+    name: str,
+    starts: Slots,
+    values: np.ndarray,
+    issues: pd.DatetimeIndex | None,
+    retrieved_at: datetime,
+) -> pd.DataFrame:
+    return tidy(
+        name,
+        starts,
+        values,
+        place=MARKET_AREA,
+        source="open_meteo_runs",
+        kind=Kind.FORECAST,
+        resolution_s=HOUR_S,
+        retrieved_at=retrieved_at,
+        provider_updated_at=issues,
+    )
 
 
 def _answers(body: Reply | bytes, points: Mapping[str, float]) -> list[Any]:

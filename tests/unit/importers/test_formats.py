@@ -369,9 +369,19 @@ def test_a_line_that_is_cut_within_a_number_is_not_read(write: Writer, read: Rea
     checked = read.checked(cut, encoding="utf-16-le")
     assert set(checked.rows["value"]) == {17.12}
     assert len(checked.rows) == 9
-    assert "ends within this line" in checked.tables["rejected"]["reason"].iloc[0]
-    with pytest.raises(ImportFileError, match="ends within line 3"):
-        read.reading("Fecha;Hora;kWh\n02/03/2026;1;12,25\n02/03/2026;2")
+    assert list(checked.tables["rejected"]["reason"]) == ["has fewer values than columns"]
+
+
+def test_an_office_table_without_a_value_loses_that_line_alone(read: Reader) -> None:
+    lines = [f"02/03/2026;{hour};{hour},25" for hour in range(1, 25)]
+    damaged = [*lines[:3], "02/03/2026;4", *lines[4:23], "02/03/2026;24"]
+    checked = read.checked("\n".join(["Consumo de marzo", "Fecha;Hora;kWh", *damaged]))
+    rejected = checked.tables["rejected"]
+    assert dict(zip(rejected["line"], rejected["reason"], strict=True)) == dict.fromkeys(
+        (6, 26), "has fewer values than columns"
+    )
+    assert len(rejected) == 2, "each for one reason alone"
+    assert len(checked.rows) == 22
 
 
 def test_file_that_ends_in_mid_line_is_noted(read: Reader) -> None:
