@@ -2,25 +2,27 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import chain
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
+from factory_lib import frames
+from factory_lib.catalogue import SITE, Catalogue
+from factory_lib.clock import from_epoch
 from factory_lib.context import RunContext
 from factory_lib.errors import ImportFileError, OriginMismatch
-from factory_lib.importers import files, formats
-from factory_lib.importers.batch import (
-    SUPERSEDED,
-    UNREADABLE,
-    ImportBatch,
-    describe_members,
-    import_members,
-)
-from factory_lib.importers.check import FINDINGS_BY_PLACE
+from factory_lib.importers import check, files, formats
+from factory_lib.importers.check import CheckedReading
 from factory_lib.importers.files import Member
-from factory_lib.importers.reading import Format
+from factory_lib.importers.provider_files import edition
+from factory_lib.importers.reading import Format, Reading, Rejection, join_readings
+from factory_lib.pipeline import quality
+from factory_lib.pipeline.forecasts import store_forecasts
 from factory_lib.results import JobResult, ResultStatus
+from factory_lib.slots import from_index
+from factory_lib.state import import_ledger
+from factory_lib.store.base import Store, WriteResult
 
 __all__ = ["HISTORY_PATTERNS", "import_history", "import_path"]
 
@@ -35,7 +37,11 @@ HISTORY_PATTERNS = (
     "siar_*",
     "aemet*",
 )
+# States of a member of which nothing was stored.
 UNKNOWN_FORMAT = "unknown"
+UNREADABLE = "unreadable"
+SUPERSEDED = "superseded"  # a later publication is known
+WOULD_BE_STORED = "would be stored"
 METRICS = (
     "files",
     "values_read",
@@ -46,7 +52,7 @@ METRICS = (
     "forecasts_new",
     "rejected",
     "quarantined",
-    *FINDINGS_BY_PLACE,
+    *check.FINDINGS_BY_PLACE,
     UNREADABLE,
     UNKNOWN_FORMAT,
     SUPERSEDED,
@@ -109,23 +115,12 @@ def import_path(
             f"{', or '.join(formats.EXAMPLES)}. Or name a format with --format: "
             f"{', '.join(among)}.",
         )
-    batches = [
-        import_members(ctx, name, among[name], members, dry_run=dry_run)
-        for name, members in groups.items()
-    ]
-    batches.append(describe_members("", dict.fromkeys(unknown, UNKNOWN_FORMAT)))
+    report = ImportReport()
+    for name, members in groups.items():
+        _import_members(ctx, report, name, among[name], members, dry_run=dry_run)
+    report.add_members("", dict.fromkeys(unknown, UNKNOWN_FORMAT))
     title = files.printable(path.name)
-    return _joined(f"{title} (nothing was stored)" if dry_run else title, batches)
-
-
-def _joined(path: str, batches: Sequence[ImportBatch]) -> JobResult:
-    tables = {}
-    for name in TABLE_NAMES:
-        parts = [batch.tables[name] for batch in batches if name in batch.tables]
-        tables[name] = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-    counts = sum((batch.counts for batch in batches), Counter[str]())
-    notes = dict.fromkeys(chain.from_iterable(batch.notes for batch in batches))
-    return summarise(path, counts, tables, list(notes))
+    return report.result(f"{title} (nothing was stored)" if dry_run else title)
 
 
 def import_history(ctx: RunContext, folder: Path) -> list[JobResult]:
@@ -156,6 +151,212 @@ def _by_format(
     for member in members:
         groups.setdefault(name or formats.detect(member, among) or "", []).append(member)
     return groups
+
+
+class ImportReport:
+    """Counts, tables and notes of an import, which grow with every format.
+
+    Attributes
+    ----------
+    counts : Counter
+        Every value that was read is new, revised, unchanged, older, rejected or
+        repeated within the file: the six add up to ``values_read``.
+    """
+
+    def __init__(self) -> None:
+        self.counts = Counter[str]()
+        self._tables: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLE_NAMES}
+        self._notes: list[str] = []
+
+    def add(self, name: str, tables: Mapping[str, pd.DataFrame], notes: Sequence[str] = ()) -> None:
+        """Add tables of one format."""
+        for key, table in tables.items():
+            self._tables[key].append(table.assign(format=name))
+        self._notes += notes
+
+    def add_members(
+        self, name: str, states: Mapping[str, str], unreadable: Sequence[Rejection] = ()
+    ) -> None:
+        """Add the members of one format: by label, whether they were stored, or why not."""
+        members = {"member": list(states), "format": name, "state": list(states.values())}
+        rejected = check.rejection_table(unreadable)
+        self.add(name, {"members": pd.DataFrame(members, dtype="str"), "rejected": rejected})
+        self.counts.update(states.values())
+        count = len(unreadable)
+        self.counts.update(files=len(states), values_read=count, rejected=count)
+
+    def result(self, title: str) -> JobResult:
+        """Return the result of the import."""
+        tables = {
+            name: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+            for name, parts in self._tables.items()
+        }
+        return summarise(title, self.counts, tables, list(dict.fromkeys(self._notes)))
+
+
+def _import_members(
+    ctx: RunContext,
+    report: ImportReport,
+    name: str,
+    fmt: Format,
+    members: Sequence[Member],
+    *,
+    dry_run: bool,
+) -> None:
+    """Read, check and store; what the ledger does not call complete is visibly unfinished."""
+    if fmt.place == SITE:
+        settings = ctx.settings
+        fmt = replace(fmt, place=settings.site.places.plant, zone=settings.plant.zone)
+    superseded = _superseded(ctx, name, members) if fmt.editions else set()
+    states = dict.fromkeys(superseded, SUPERSEDED)
+    members = [member for member in members if member.label not in superseded]
+    if not dry_run:
+        import_ledger.record_start(ctx.state, _contents(members), name, ctx.clock.now())
+    readings, readable, unreadable = _read(fmt, members)
+    states |= {row.member: UNREADABLE for row in unreadable}
+    if readings:
+        reading = join_readings(readings)
+        now = ctx.clock.now()
+        checked = check.check(reading, fmt, now, ctx.settings.quality, ctx.catalogue)
+        report.add(name, checked.tables, reading.notes)
+        report.counts.update(checked.counts)
+        if dry_run:
+            report.add(name, {"preview": _preview(checked, ctx.catalogue)})
+            states |= {member.label: WOULD_BE_STORED for member in readable}
+        else:
+            states |= _store_members(ctx, report, name, readable, checked)
+    report.add_members(name, states, unreadable)
+
+
+def _contents(members: Sequence[Member]) -> list[import_ledger.Content]:
+    return [import_ledger.Content(member.sha256, member.name) for member in members]
+
+
+def _preview(checked: CheckedReading, catalogue: Catalogue) -> pd.DataFrame:
+    """Return what would be stored: one row per series, place and source."""
+    by = checked.rows.groupby(["series", "place", "source", "resolution_s"])
+    spans = by.agg(
+        first=("start", "min"),
+        last=("start", "max"),
+        values=("value", "size"),
+        lowest=("value", "min"),
+        mean=("value", "mean"),
+        highest=("value", "max"),
+    ).reset_index()
+    units = {entry.name: entry.unit for entry in catalogue.values()}
+    return spans.assign(unit=spans["series"].map(units))
+
+
+def _superseded(ctx: RunContext, name: str, members: Sequence[Member]) -> set[str]:
+    """Return the labels of members of which a later publication was imported before."""
+    completed = import_ledger.completed(ctx.state, name)
+    latest = dict(sorted(edition(content.member) for content in completed))
+    labels: set[str] = set()
+    for member in members:
+        subject, number = edition(member.name)
+        if number < latest.get(subject, 0):
+            labels.add(member.label)
+    return labels
+
+
+def _read(
+    fmt: Format, members: Sequence[Member]
+) -> tuple[list[Reading], list[Member], list[Rejection]]:
+    """Read the members; one that cannot be read costs only itself, unless it is the only one."""
+    readings = []
+    readable = []
+    unreadable = []
+    for member in members:
+        try:
+            readings.append(fmt.read(member))
+            readable.append(member)
+        except ImportFileError as error:
+            if len(members) == 1:
+                raise
+            unreadable.append(Rejection(member.label, "", error.problem))
+    return readings, readable, unreadable
+
+
+def _store_members(
+    ctx: RunContext,
+    report: ImportReport,
+    name: str,
+    members: Sequence[Member],
+    checked: CheckedReading,
+) -> dict[str, str]:
+    """Store what no earlier import completed, or the store has lost; return the members' states."""
+    completed = import_ledger.completed(ctx.state, name)
+    contents = _contents(members)
+    pairs = zip(members, contents, strict=True)
+    done = {member.label for member, content in pairs if content in completed}
+    if done and not _is_still_stored(ctx.store, checked):
+        done = set()
+    report.counts.update(_store(ctx, checked, done))
+    import_ledger.record_completion(ctx.state, contents, ctx.clock.now())
+    return {member.label: "repeated" if member.label in done else "stored" for member in members}
+
+
+def _is_still_stored(store: Store, checked: CheckedReading) -> bool:
+    """Return whether the store shows every slot that the files filled, but for flagged ones."""
+    flagged = checked.tables["quarantined"]
+    for name, rows in checked.rows.groupby("series", sort=False):
+        if store.catalogue[str(name)].forecast_of:
+            continue  # those are compared one by one, whatever the ledger says
+        flagged_slots = flagged.loc[flagged["series"] == name, "start"].nunique()
+        starts = from_index(rows["start"])
+        stored = store.slots(
+            str(name),
+            places=sorted(rows["place"].unique()),
+            start=from_epoch(int(starts.min())),
+            end=from_epoch(int(starts.max()) + 1),
+        )
+        if len(stored) < len(pd.unique(starts)) - flagged_slots:
+            return False
+    return True
+
+
+def _store(ctx: RunContext, checked: CheckedReading, done: set[str]) -> Counter[str]:
+    """Store what is not of members finished before, and count it.
+
+    A later edition of a day is stored after the earlier one, which it revises.
+    """
+    rows = checked.rows[~checked.rows["member"].isin(done)]
+    written = WriteResult(unchanged=len(checked.rows) - len(rows))
+    names = [name for name in rows["series"].unique() if ctx.catalogue[name].forecast_of]
+    is_forecast = rows["series"].isin(names)
+    counts = Counter[str]()
+    for _, forecasts in rows[is_forecast].groupby("series"):
+        result = store_forecasts(ctx, frames.conform(forecasts).reset_index(drop=True))
+        counts["forecasts_new"] += result.new
+        written += result
+    rows = rows[~is_forecast]
+    for _, published in rows.groupby("edition"):
+        written += ctx.store.write(
+            frames.conform(published).reset_index(drop=True), run_id=ctx.run_id
+        )
+    for name, values in checked.tables["quarantined"].groupby("series", sort=False):
+        quality.quarantine(ctx, _with_revision(ctx.store, str(name), values), "import")
+    counts.update(new=written.new, revised=written.revised, unchanged=written.unchanged)
+    if checked.forecasts is not None:
+        forecasts = checked.forecasts[~checked.forecasts["member"].isin(done)]
+        if len(forecasts):
+            rows = forecasts[list(frames.FORECAST_COLUMNS)]
+            counts["forecasts_new"] += ctx.store.write_forecasts(rows, run_id=ctx.run_id).written
+    return counts
+
+
+def _with_revision(store: Store, name: str, values: pd.DataFrame) -> pd.DataFrame:
+    """Return values of a series with the ``rev`` under which the store holds them."""
+    end = values["start"].max() + pd.Timedelta(seconds=1)
+    stored = store.read(
+        name,
+        places=sorted(values["place"].unique()),
+        start=values["start"].min().to_pydatetime(),
+        end=end.to_pydatetime(),
+        raw=True,
+    )
+    key = ["place", "source", "start", "value"]
+    return values.merge(stored[[*key, "rev"]], on=key)
 
 
 def summarise(

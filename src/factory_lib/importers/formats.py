@@ -12,7 +12,7 @@ import numpy as np
 from factory_lib.catalogue import SITE, default_catalogue
 from factory_lib.clock import DAY_S
 from factory_lib.errors import BadInput
-from factory_lib.importers import downloads, office, plant_csv, provider_files
+from factory_lib.importers import office, plant_csv, provider_files
 from factory_lib.importers.files import Member
 from factory_lib.importers.reading import (
     Format,
@@ -170,29 +170,29 @@ FORMATS: Mapping[str, Format] = {
     "forecasts_csv": Format(
         words_at_start=("time_utc,", "_load_forecast_mw"),
         source="entsoe",
-        parse=downloads.parse_forecasts,
+        parse=provider_files.parse_forecasts,
         notes=(ASSUMPTION,),
     ),
     "redata_json": Format(
         words_at_start=('"included"', '"attributes"'),
-        parse=downloads.parse_redata,
+        parse=provider_files.parse_redata,
         notes=("Instants carry their offset.",),
     ),
     "aemet_daily_json": Format(
         words_at_start=('"indicativo"', '"fecha"'),
-        parse=downloads.parse_aemet_json,
+        parse=provider_files.parse_aemet_json,
         resolution_s=DAY_S,
         notes=("Days are UTC days; rain (prec) is that from 07 to 07 UTC.",),
     ),
     "aemet_observations_json": Format(
         words_at_start=('"idema"', '"fint"'),
-        parse=downloads.parse_aemet_json,
+        parse=provider_files.parse_aemet_json,
         notes=("fint is UTC and ends the hour: a reading is of that instant.",),
         shared_window=True,
     ),
     "esios_csv": Format(
         words_at_start=("geoid", "geoname", "datetime"),
-        parse=downloads.parse_esios_csv,
+        parse=provider_files.parse_esios_csv,
         notes=("Instants carry their offset.", ASSUMPTION),
     ),
     "entsoe_csv": Format(
@@ -202,7 +202,7 @@ FORMATS: Mapping[str, Format] = {
             for name in ("load_mw", *DAY_AHEAD_COLUMNS)
         ),
         source="entsoe",
-        parse=downloads.parse_entsoe_csv,
+        parse=provider_files.parse_entsoe_csv,
         notes=("CET/CEST is local time; the hour that October repeats stands twice.", ASSUMPTION),
     ),
     "meter": Format(
