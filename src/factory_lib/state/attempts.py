@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from factory_lib.clock import epoch, from_epoch
+from factory_lib.clock import DAY_S, HOUR_S, epoch, from_epoch
 from factory_lib.settings.records import SeverityRule
 from factory_lib.state.database import State, upsert
 
@@ -24,12 +24,10 @@ LONGEST_PAUSE = timedelta(minutes=30)
 # A gap that no source can fill is requested again once it is twice as old: an hour that a
 # provider fills late costs little to request again, a day lost years ago is worth a
 # request a month.
-SOONEST = timedelta(hours=2)
-LONGEST = timedelta(days=30)
+SOONEST_S = 2 * HOUR_S
+LONGEST_S = 30 * DAY_S
 
 LOOK_EVERY = timedelta(hours=2)  # the automatic backfill accounts for every slot
-
-Stretch = tuple[int, int]  # half-open, seconds since 1970
 
 
 class Attempt(NamedTuple):
@@ -108,8 +106,8 @@ def record_unfillable(
     names = _names(requested)
     attempts = []
     for since, until, longest_s in stretches:
-        retry_at = at + min(_gap_wait_s(at - until), longest_s)
-        attempts.append(Attempt("gap", series, since, until, names, at, at, retry_at, "empty"))
+        wait_s = min(max(at - until, SOONEST_S), LONGEST_S, longest_s)
+        attempts.append(Attempt("gap", series, since, until, names, at, at, at + wait_s, "empty"))
     _save(state, attempts)
 
 
@@ -120,10 +118,11 @@ def delete_expired(state: State, now: datetime) -> None:
 
 def unfillable_stretches(
     state: State, series: str, requestable: Iterable[tuple[str, str]], as_of: datetime
-) -> list[Stretch]:
+) -> list[tuple[int, int]]:
     """Return the stretches that none of ``requestable`` (source, place) had at ``as_of``.
 
-    One that was not asked makes a stretch missing again.
+    They are half-open, in seconds since 1970. One that was not asked makes a stretch
+    missing again.
     """
     at = epoch(as_of)
     names = set(_names(requestable).split())
@@ -143,10 +142,6 @@ def next_gap_retry(state: State, series: Iterable[str]) -> datetime | None:
 
 def _names(requested: Iterable[tuple[str, str]]) -> str:
     return " ".join(sorted(f"{source}@{place}" for source, place in requested))
-
-
-def _gap_wait_s(age_s: int) -> int:
-    return int(min(max(age_s, SOONEST.total_seconds()), LONGEST.total_seconds()))
 
 
 # -- the automatic backfill: what a provider failed to answer for ---------

@@ -6,7 +6,6 @@ Standard library only: the tick that finds nothing due opens ``state.db`` and no
 else.
 """
 
-import json
 import os
 import sqlite3
 import threading
@@ -61,7 +60,6 @@ HOSTS = (
 # tables of schema 1 whose columns have other names since, in the same order
 _RENAMED = {"call": CALL, "import_ledger": IMPORT_LEDGER, "alert": ALERT}
 _NOWHERE = Path(os.devnull, "none")  # where no file can be
-_INSERT_ATTEMPT = "INSERT INTO attempt VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class Database:
@@ -440,6 +438,28 @@ def _version(connection: sqlite3.Connection) -> int | None:
 # -- migration of older files ---------
 
 
+# Notes are JSON: of the last run of a job, and of what a backfill is to request again.
+_TO_2 = (
+    CALL_INDEX,
+    "UPDATE call SET component = 'http' WHERE component = 'net'",
+    ATTEMPT,
+    """INSERT INTO attempt SELECT 'gap', series, first, last, asked, asked_at, asked_at, again_at,
+    'empty' FROM unfillable""",
+    "DROP TABLE unfillable",
+    """INSERT INTO attempt SELECT 'source', entity, 0, 0, '', at, at, at, 'requested'
+    FROM mark WHERE topic = 'asked'""",
+    """INSERT INTO attempt SELECT 'backfill', entity, 0, 0, '', json_extract(note, '$.first'),
+    CAST(json_extract(note, '$.first') + 60 * json_extract(note, '$.until_min') AS INTEGER), at,
+    iif(json_extract(note, '$.failed'), 'failed', 'complete')
+    FROM mark WHERE topic = 'backfill again' AND json_type(note, '$.first') IS NOT NULL""",
+    "DELETE FROM mark WHERE topic IN ('asked', 'backfill again')",
+    """UPDATE mark SET note = json_set(json_remove(note, '$.verdict'), '$.summary',
+    json_extract(note, '$.verdict'))
+    WHERE topic = 'job' AND json_type(note, '$.verdict') IS NOT NULL""",
+    "UPDATE meta SET value = '2' WHERE key = 'schema'",
+)
+
+
 def migrate_to_2(connection: sqlite3.Connection) -> None:
     """Give a file of schema 1 the columns of schema 2, and one table for all attempts.
 
@@ -450,40 +470,8 @@ def migrate_to_2(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
         connection.execute(f"INSERT INTO {table} SELECT * FROM former")
         connection.execute("DROP TABLE former")
-    connection.execute(CALL_INDEX)
-    connection.execute("UPDATE call SET component = 'http' WHERE component = 'net'")
-    connection.execute(ATTEMPT)
-    connection.execute(
-        "INSERT INTO attempt SELECT 'gap', series, first, last, asked, asked_at, asked_at,"
-        " again_at, 'empty' FROM unfillable"
-    )
-    connection.execute("DROP TABLE unfillable")
-    _migrate_marks(connection)
-    connection.execute("UPDATE meta SET value = '2' WHERE key = 'schema'")
-
-
-def _migrate_marks(connection: sqlite3.Connection) -> None:
-    marks = connection.execute("SELECT topic, entity, at, note FROM mark").fetchall()
-    for topic, entity, at, text in marks:
-        note = json.loads(text)
-        if topic == "asked":
-            row = ("source", entity, 0, 0, "", at, at, at, "requested")
-            connection.execute(_INSERT_ATTEMPT, row)
-        elif topic == "backfill again" and note:
-            connection.execute(_INSERT_ATTEMPT, _backfill_row(entity, at, note))
-        elif topic == "job" and "verdict" in note:
-            note["summary"] = note.pop("verdict")
-            connection.execute(
-                "UPDATE mark SET note = ? WHERE topic = ? AND entity = ?",
-                (json.dumps(note), topic, entity),
-            )
-    connection.execute("DELETE FROM mark WHERE topic IN ('asked', 'backfill again')")
-
-
-def _backfill_row(job: str, retry_at: int, note: dict[str, Any]) -> tuple[object, ...]:
-    latest = int(note["first"] + 60 * note["until_min"])
-    outcome = "failed" if note["failed"] else "complete"
-    return "backfill", job, 0, 0, "", note["first"], latest, retry_at, outcome
+    for statement in _TO_2:
+        connection.execute(statement)
 
 
 def take_hosts(connection: sqlite3.Connection) -> tuple[HostRows, HostRows]:

@@ -10,10 +10,10 @@ kind, most trusted place and source, highest ``rev`` available at ``as_of``.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence, Sized
 from datetime import datetime
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -39,6 +39,8 @@ from factory_lib.store.view import VIEW_COLUMNS
 
 __all__ = ["VERDICT_COLUMNS", "VIEW_COLUMNS", "Store", "WriteResult"]
 
+P = ParamSpec("P")
+R = TypeVar("R", bound=Sized | int | None)
 _VERDICT_TYPES: dict[str, Any] = {
     **dict.fromkeys(VERDICT_COLUMNS, "str"),
     "rev": "int64",
@@ -47,8 +49,34 @@ _VERDICT_TYPES: dict[str, Any] = {
 }
 COMPARED = ("channel", "start", "rev", "value")
 
+Method = Callable[Concatenate["Store", P], R]
+
 # Noon of Madrid's winter, in seconds of the UTC day: forecasts of the next day are issued by then.
 ISSUE_NOON_S = 11 * 3600
+
+
+def _operation(method: Method[P, R]) -> Method[P, R]:
+    """Report each call of a method to ``Store.on_operation``, with the rows of its result."""
+
+    @wraps(method)
+    def reported(store: "Store", /, *args: P.args, **options: P.kwargs) -> R:
+        rows = 0
+        status = "failed"
+        began = time.perf_counter()
+        try:
+            result = method(store, *args, **options)
+            if isinstance(result, Sized):
+                rows = len(result)
+            elif isinstance(result, int):
+                rows = result
+            status = "ok"
+            return result
+        finally:
+            if store.on_operation:
+                passed_ms = (time.perf_counter() - began) * 1000
+                store.on_operation(method.__name__.strip("_"), status, rows, passed_ms)
+
+    return reported
 
 
 class Store:
@@ -71,21 +99,9 @@ class Store:
         self.origin: Origin = backend.origin
         self.on_operation: Callable[[str, str, int, float], None] | None = None
 
-    @contextmanager
-    def _operation(self, name: str) -> Iterator[list[int]]:
-        """Time one operation; the caller puts its number of rows into the list."""
-        rows = [0]
-        status = "failed"
-        began = time.perf_counter()
-        try:
-            yield rows
-            status = "ok"
-        finally:
-            if self.on_operation:
-                self.on_operation(name, status, rows[0], (time.perf_counter() - began) * 1000)
-
     # -- values -------------------------------------------------------------------------------
 
+    @_operation
     def write(self, rows: pd.DataFrame, *, run_id: str) -> WriteResult:
         """Append tidy rows (``frames.TIDY_COLUMNS``).
 
@@ -103,13 +119,11 @@ class Store:
             If what was written is not found when read again; repeating the write
             completes it.
         """
-        with self._operation("write") as counted:
-            measurements = {s: self.catalogue[s].measurement for s in rows["series"].unique()}
-            result = WriteResult()
-            for name, part in rows.groupby(rows["series"].map(measurements), sort=False):
-                result += self._write(part, str(name), run_id)
-            counted[0] = len(rows)
-            return result
+        measurements = {s: self.catalogue[s].measurement for s in rows["series"].unique()}
+        result = WriteResult()
+        for name, part in rows.groupby(rows["series"].map(measurements), sort=False):
+            result += self._write(part, str(name), run_id)
+        return result
 
     def _write(self, frame: pd.DataFrame, measurement: str, run_id: str) -> WriteResult:
         arriving, rejected = merge.admit(frame, run_id, self.catalogue)
@@ -178,27 +192,24 @@ class Store:
         for name in values:
             self._require_grid(name, start, end, grid_s)
         window = _window(values, places, start, end, as_of)
-        frame = self._read_values(window, grid_s, raw)
-        if len(values) == len(names):
-            return frame
-        parts = [self._forecast_series(name, start, end, as_of, raw) for name in names]
-        return view.joined([frame, *parts])
+        forecasts = [name for name in names if name not in values]
+        if not forecasts:
+            return self._read(window, grid_s, raw)
+        parts = [self._forecast_series(name, start, end, as_of, raw) for name in forecasts]
+        if values:
+            parts.insert(0, self._read(window, grid_s, raw))
+        return view.joined(parts)
 
-    def _read_values(self, window: Window, grid_s: int | None, raw: bool) -> pd.DataFrame:
-        if not window.series:
-            return view.NO_ROWS
-        with self._operation("read") as counted:
-            rows = self.backend.load(window)
-            if raw:
-                frame = view.to_frame(view.in_series_order(rows, window.series))
-            else:
-                frame = self._best(rows, window, grid_s)
-            counted[0] = len(frame)
-            return frame
+    @_operation
+    def _read(self, window: Window, grid_s: int | None, raw: bool) -> pd.DataFrame:
+        rows = self.backend.load(window)
+        if raw:
+            return view.to_frame(view.in_series_order(rows, window.series))
+        return self._best(rows, window, grid_s)
 
     def _best(self, rows: Rows, window: Window, grid_s: int | None) -> pd.DataFrame:
         """Return the best row of each slot, see ``read``."""
-        verdicts = self._quarantined(window.series)
+        verdicts = self._verdicts(open_only=True)
         ranked = (window.series, window.places, self.catalogue)
         shown = view.eligible(rows, verdicts, self.catalogue)
         best = view.select_best(rows.take(shown), *ranked)
@@ -221,6 +232,7 @@ class Store:
                     next_step="Use a coarser grid, or a window after the change of cadence.",
                 )
 
+    @_operation
     def slots(
         self,
         series: str,
@@ -236,22 +248,15 @@ class Store:
         """
         if self.catalogue[series].forecast_of:  # an unknown one is refused
             return from_index(self._forecast_series(series, start, end, as_of)["start"])
-        with self._operation("slots") as counted:
-            window = _window([series], places, start, end, as_of)
-            rows = self.backend.load(window, ("channel", "start", "rev"))
-            shown = view.eligible(rows, self._quarantined([series]), self.catalogue)
-            starts: Slots = rows.take(shown)["start"]
-            if (np.diff(starts) <= 0).any():
-                starts = np.unique(starts)
-            counted[0] = len(starts)
-            return starts
-
-    def _quarantined(self, series: Sequence[str]) -> pd.DataFrame:
-        rows = self._verdicts(open_only=True)
-        return rows[rows["series"].isin(series)]
+        window = _window([series], places, start, end, as_of)
+        rows = self.backend.load(window, ("channel", "start", "rev"))
+        shown = view.eligible(rows, self._verdicts(open_only=True), self.catalogue)
+        starts: Slots = rows.take(shown)["start"]
+        return starts if (np.diff(starts) > 0).all() else np.unique(starts)
 
     # -- forecasts ----------------------------------------------------------------------------
 
+    @_operation
     def write_forecasts(self, rows: pd.DataFrame, *, run_id: str) -> WriteResult:
         """Store forecast rows (``frames.FORECAST_COLUMNS``).
 
@@ -265,12 +270,10 @@ class Store:
         WriteNotConfirmed
             If what was written is not found when read again.
         """
-        with self._operation("write_forecasts") as counted:
-            counted[0] = len(rows)
-            arriving, rejected = merge.admit_forecasts(rows[list(FORECAST_COLUMNS)], run_id)
-            if not len(arriving):
-                return WriteResult(rejected=rejected)
-            return self.append_forecasts(arriving) + WriteResult(rejected=rejected)
+        arriving, rejected = merge.admit_forecasts(rows[list(FORECAST_COLUMNS)], run_id)
+        if not len(arriving):
+            return WriteResult(rejected=rejected)
+        return self.append_forecasts(arriving) + WriteResult(rejected=rejected)
 
     def append_forecasts(self, rows: Rows) -> WriteResult:
         """Add the forecasts that are not stored yet, and look whether they are there."""
@@ -298,6 +301,7 @@ class Store:
         models = sorted({each.source for each in channels} - set(providers))
         return int(thin(models, epoch(before), ISSUE_NOON_S)) if thin and models else 0
 
+    @_operation
     def read_forecasts(
         self,
         series: str,
@@ -314,21 +318,17 @@ class Store:
         They are ordered by model, target and issue. ``latest``: of each model and
         target only the last issue, from the most trusted place.
         """
-        with self._operation("read_forecasts") as counted:
-            rows = self.backend.load_forecasts(_window([series], places, start, end, as_of))
-            frame = view.forecast_frame(rows, places, latest=latest)
-            if models is not None:
-                frame = frame[frame["model"].isin(list(models))].reset_index(drop=True)
-            counted[0] = len(frame)
-            return frame
+        rows = self.backend.load_forecasts(_window([series], places, start, end, as_of))
+        frame = view.forecast_frame(rows, places, latest=latest)
+        if models is not None:
+            frame = frame[frame["model"].isin(list(models))].reset_index(drop=True)
+        return frame
 
     def _forecast_series(
         self, name: str, start: datetime, end: datetime, as_of: datetime | None, raw: bool = False
     ) -> pd.DataFrame:
-        """Return the forecasts of a series that consists of them as view rows, else none."""
+        """Return the forecasts of a series that consists of them as view rows."""
         entry = self.catalogue[name]
-        if not entry.forecast_of:
-            return view.NO_ROWS
         models = {FORECAST_MODELS.get(source, source): source for source in entry.sources}
         frame = self.read_forecasts(
             entry.forecast_of,
@@ -343,6 +343,7 @@ class Store:
 
     # -- verdicts -----------------------------------------------------------------------------
 
+    @_operation
     def write_verdicts(self, rows: pd.DataFrame) -> int:
         """Append verdicts (``VERDICT_COLUMNS``) and return the number of new ones.
 
@@ -353,25 +354,22 @@ class Store:
             raise BadInput(
                 f"A verdict is quarantined or released, not {', '.join(sorted(unknown))}."
             )
-        with self._operation("write_verdicts") as counted, self.backend.writing("verdicts"):
-            rows = rows.assign(reason=rows["reason"].astype("str").str.split().str.join(" "))
+        rows = rows.assign(reason=rows["reason"].astype("str").str.split().str.join(" "))
+        with self.backend.writing("verdicts"):
             stored = self._verdicts(open_only=False)
             both = pd.concat([stored, rows[list(VERDICT_COLUMNS)].astype(_VERDICT_TYPES)])
             new = both[~both.duplicated()].iloc[len(stored.drop_duplicates()) :]
             if len(new):
                 self.backend.append_verdicts(new)
-            counted[0] = len(new)
-            return len(new)
+        return len(new)
 
+    @_operation
     def read_verdicts(self, *, open_only: bool = True) -> pd.DataFrame:
         """Return the verdicts, newest first.
 
         ``open_only``: the last of each value, where it is a quarantine.
         """
-        with self._operation("read_verdicts") as counted:
-            rows = self._verdicts(open_only=open_only)
-            counted[0] = len(rows)
-            return rows
+        return self._verdicts(open_only=open_only)
 
     def _verdicts(self, *, open_only: bool) -> pd.DataFrame:
         rows = self.backend.load_verdicts().astype(_VERDICT_TYPES)
@@ -383,13 +381,12 @@ class Store:
 
     # -- the whole ----------------------------------------------------------------------------
 
+    @_operation
     def sources(self) -> set[str]:
         """Return the sources of values and the models of forecasts, without loading any."""
-        with self._operation("sources") as counted:
-            names = {channel.source for channel in self.backend.channels()}
-            counted[0] = len(names)
-            return names
+        return {channel.source for channel in self.backend.channels()}
 
+    @_operation
     def inventory(self) -> pd.DataFrame:
         """Return one row per measurement, series, place, source and kind.
 
@@ -401,15 +398,12 @@ class Store:
             ``checksums.INVENTORY_COLUMNS``; forecasts count as measurement
             ``forecasts``, verdicts as ``verdicts``.
         """
-        with self._operation("inventory") as counted:
-            frame = checksums.inventory(self.backend, self.catalogue)
-            counted[0] = int(frame["rows"].sum())
-            return frame
+        return checksums.inventory(self.backend, self.catalogue)
 
+    @_operation
     def maintain(self) -> None:
         """Compact whatever the backend lets grow."""
-        with self._operation("maintain"):
-            self.backend.maintain()
+        self.backend.maintain()
 
     def close(self) -> None:
         """Release files and connections."""

@@ -48,6 +48,10 @@ class WriteResult:
     def __add__(self, other: WriteResult) -> WriteResult:
         return WriteResult(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
+    def __len__(self) -> int:
+        """Return the rows that arrived."""
+        return self.new + self.revised + self.unchanged + self.rejected
+
     @property
     def written(self) -> int:
         """Rows that the store did not hold before."""

@@ -25,7 +25,6 @@ VIEW_COLUMNS = (
     "provider_updated_at",
     "run_id",
 )
-NO_ROWS = pd.DataFrame(columns=list(VIEW_COLUMNS))
 _REV_BITS = 20  # space for a million revisions of one value
 _TIMES = ("available_at", "retrieved_at", "provider_updated_at")
 
@@ -45,8 +44,7 @@ def to_frame(rows: Rows) -> pd.DataFrame:
 def joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return frames of view rows one below the other."""
     filled = [part for part in parts if len(part)]
-    typed = filled or [part for part in parts if part is not NO_ROWS]
-    return pd.concat(typed or parts, ignore_index=True)
+    return pd.concat(filled or parts, ignore_index=True)
 
 
 def forecast_frame(rows: Rows, places: Sequence[str], *, latest: bool) -> pd.DataFrame:
