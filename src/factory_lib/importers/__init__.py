@@ -11,7 +11,7 @@ from factory_lib import frames
 from factory_lib.catalogue import SITE, Catalogue
 from factory_lib.clock import from_epoch
 from factory_lib.context import RunContext
-from factory_lib.errors import ImportFileError, OriginMismatch
+from factory_lib.errors import BadInput, ImportFileError, OriginMismatch
 from factory_lib.importers import check, files, formats
 from factory_lib.importers.check import CheckedReading
 from factory_lib.importers.files import Member
@@ -145,8 +145,10 @@ def _by_format(
     members: Sequence[Member], name: str | None, among: Mapping[str, Format]
 ) -> dict[str, list[Member]]:
     """Group members by format; those of none are under the empty name."""
-    if name is not None:
-        formats.require_format(name, among)
+    if name not in (None, *among):
+        raise BadInput(
+            f"There is no import format {name!r}.", next_step=f"Known: {', '.join(among)}."
+        )
     groups: dict[str, list[Member]] = {}
     for member in members:
         groups.setdefault(name or formats.detect(member, among) or "", []).append(member)
@@ -337,11 +339,6 @@ def _store(ctx: RunContext, checked: CheckedReading, done: set[str]) -> Counter[
     for name, values in checked.tables["quarantined"].groupby("series", sort=False):
         quality.quarantine(ctx, _with_revision(ctx.store, str(name), values), "import")
     counts.update(new=written.new, revised=written.revised, unchanged=written.unchanged)
-    if checked.forecasts is not None:
-        forecasts = checked.forecasts[~checked.forecasts["member"].isin(done)]
-        if len(forecasts):
-            rows = forecasts[list(frames.FORECAST_COLUMNS)]
-            counts["forecasts_new"] += ctx.store.write_forecasts(rows, run_id=ctx.run_id).written
     return counts
 
 

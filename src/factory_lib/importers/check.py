@@ -44,14 +44,11 @@ class CheckedReading:
         ``values_read``, cells that held something; ``repeated_values``, cells of lines
         that only repeat another; ``rejected``, ``quarantined`` and the sums of
         ``places``.
-    forecasts : DataFrame, optional
-        Forecasts to store.
     """
 
     rows: pd.DataFrame
     tables: dict[str, pd.DataFrame]
     counts: Counter[str]
-    forecasts: pd.DataFrame | None = None
 
 
 def check(
@@ -75,7 +72,6 @@ def check(
     reasons[reasons == ""] = doubts.file_reasons(possible, rules, catalogue)
     exchanged = rows["member"].isin(doubts.exchanged_members(table)).to_numpy()
     reasons[(reasons == "") & exchanged] = doubts.EXCHANGED
-    forecasts, doubtful = _checked_forecasts(reading.forecasts, rules, catalogue)
     good = rows[reasons == ""].reset_index(drop=True)
     frozen = _frozen(table.drop_duplicates(_IDENTITY), rules.frozen_h)
     repeated = table.loc[table.duplicated(_IDENTITY), REPEATED_COLUMNS].reset_index(drop=True)
@@ -87,7 +83,6 @@ def check(
         rejection_table(reading.rejected),
         _offending(doubles[again & ~same], "contradicts an earlier line of the same slot"),
         _offending(rows[reasons != ""], reasons[reasons != ""]),
-        doubtful,
     )
     tables = {
         "rejected": pd.concat(unusable, ignore_index=True),
@@ -98,29 +93,12 @@ def check(
     }
     counts = Counter({name: int(places[name].sum()) for name in FINDINGS_BY_PLACE})
     counts.update(
-        values_read=len(rows) + int(again.sum()) + len(reading.rejected) + len(doubtful),
+        values_read=len(rows) + int(again.sum()) + len(reading.rejected),
         repeated_values=int(same.sum()),
         rejected=len(tables["rejected"]),
         quarantined=len(tables["quarantined"]),
     )
-    return CheckedReading(good, tables, counts, forecasts)
-
-
-def _checked_forecasts(
-    forecasts: pd.DataFrame | None, rules: QualitySettings, catalogue: Catalogue
-) -> tuple[pd.DataFrame | None, pd.DataFrame]:
-    """Return the forecasts that can be meant, and the others as rejected values."""
-    if forecasts is None or forecasts.empty:
-        return forecasts, rejection_table(())
-    rows = forecasts.rename(columns={"target_start": "start", "p50": "value"}).assign(line=0)
-    # the rules know a quantity by its series of forecasts
-    named = rows.assign(series=rows["place"].str.lower() + "_" + rows["series"])
-    named["series"] = named["series"].str.replace("_mw", "_forecast_mw", regex=False)
-    reasons = doubts.file_reasons(named, rules, catalogue)
-    exchanged = rows["member"].isin(doubts.exchanged_members(rows)).to_numpy()
-    reasons = np.where(exchanged, doubts.EXCHANGED, reasons)
-    wrong = reasons != ""
-    return forecasts[~wrong].reset_index(drop=True), _offending(rows[wrong], reasons[wrong])
+    return CheckedReading(good, tables, counts)
 
 
 def rejection_table(rejected: Iterable[Rejection]) -> pd.DataFrame:

@@ -45,18 +45,10 @@ class Member:
         """The content's digest."""
         return hashlib.sha256(self.data).hexdigest()
 
-    def text(self, encoding: str) -> str:
-        """Return the content as text.
-
-        Raises
-        ------
-        ImportFileError
-            If it is not in that encoding.
-        """
-        try:
-            return self.data.decode(encoding)
-        except UnicodeDecodeError as error:
-            raise ImportFileError(self.label, f"is not {encoding} at byte {error.start}") from error
+    @cached_property
+    def text(self) -> str:
+        """The content as text."""
+        return decoded(self.data)
 
     @property
     def label(self) -> str:
@@ -64,6 +56,23 @@ class Member:
         file = Path(self.file)
         whole = file.name in (self.name, f"{self.name}.gz")
         return str(file.with_name(self.name)) if whole else f"{self.file}: {self.name}"
+
+
+def decoded(data: bytes) -> str:
+    """Return the text of a file by its byte-order mark, its zeros, else UTF-8 or Windows-1252."""
+    for mark, encoding in (
+        (b"\xff\xfe", "utf-16"),
+        (b"\xfe\xff", "utf-16"),
+        (b"\xef", "utf-8-sig"),
+    ):
+        if data.startswith(mark):
+            return data.decode(encoding, errors="replace")
+    if data[1:2] == b"\0":
+        return data.decode("utf-16-le", errors="replace")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", errors="replace")
 
 
 def members(path: Path) -> list[Member]:

@@ -11,16 +11,15 @@ import numpy as np
 
 from factory_lib.catalogue import SITE, default_catalogue
 from factory_lib.clock import DAY_S
-from factory_lib.errors import BadInput
 from factory_lib.importers import office, plant_csv, provider_files
-from factory_lib.importers.files import Member
+from factory_lib.importers.files import Member, decoded
 from factory_lib.importers.reading import (
     Format,
     instants,
     named_by,
     utc_midnights,
 )
-from factory_lib.pipeline.forecasts import ASSUMPTION
+from factory_lib.pipeline.forecasts import ASSUMPTION, ISSUED_AT
 from factory_lib.settings.records import SeriesSettings
 
 _HEAD_BYTES = 4096
@@ -68,10 +67,17 @@ FORMATS: Mapping[str, Format] = {
         columns={
             "total load actual": "load_mw",
             "price day ahead": "spot_eur_mwh",
+            "total load forecast": "es_load_forecast_mw",
+            "forecast wind onshore day ahead": "es_wind_forecast_mw",
+            "forecast solar day ahead": "es_solar_forecast_mw",
         },
         source="entsoe",
-        parse=provider_files.parse_energy,
-        notes=provider_files.ENERGY_NOTES,
+        notes=(
+            f"Assumed: the system operator issued its forecasts at {ISSUED_AT:%H:%M} local time "
+            "of the day before.",
+            "`price actual` is the final price with system costs, not the market's: left out, "
+            "as are the generation columns.",
+        ),
     ),
     # the day's local midnight with its offset
     "gas_csv": Format(
@@ -148,7 +154,6 @@ FORMATS: Mapping[str, Format] = {
         place=named_by("Indicativo"),
         source="aemet",
         resolution_s=DAY_S,
-        encoding="iso-8859-1",
         separator=";",
         decimal=",",
         # a trace below 0.1 mm; an amount measured together with a later day's
@@ -241,26 +246,24 @@ FORMATS: Mapping[str, Format] = {
 
 def formats_of(series: Mapping[str, SeriesSettings]) -> Mapping[str, Format]:
     """Return all formats, with one for each series of one's own, under its name."""
-    own = {name: _own_format(name, spec) for name, spec in series.items()}
+    own = {
+        name: Format(
+            names=(("time_utc", name), ("time_local", name), ("day", name)),
+            headings={office.plain_heading(spec.column): name},
+            columns={name: name},
+            place=SITE,
+            source=SITE,
+            resolution_s=spec.step_min * 60,
+            parse=plant_csv.parse_own,
+        )
+        for name, spec in series.items()
+    }
     return {**own, **FORMATS}
-
-
-def _own_format(name: str, spec: SeriesSettings) -> Format:
-    return Format(
-        names=(("time_utc", name), ("time_local", name), ("day", name)),
-        headings={office.plain_heading(spec.column): name},
-        columns={name: name},
-        place=SITE,
-        source=SITE,
-        resolution_s=spec.step_min * 60,
-        parse=plant_csv.parse_own,
-    )
 
 
 def detect(member: Member, among: Mapping[str, Format] = FORMATS) -> str | None:
     """Return the name of the member's format, or None where it is none of these."""
-    data = member.data[:_HEAD_BYTES]
-    head = data.decode("utf-16-le" if data[1:2] == b"\0" else "latin-1", errors="replace")
+    head = decoded(member.data[:_HEAD_BYTES])
     for name, fmt in among.items():
         if fmt.words_at_start and all(words in head for words in fmt.words_at_start):
             return name
@@ -269,17 +272,3 @@ def detect(member: Member, among: Mapping[str, Format] = FORMATS) -> str | None:
         if any(columns.issuperset(names) for names in fmt.names):
             return name
     return None
-
-
-def require_format(name: str, among: Mapping[str, Format] = FORMATS) -> None:
-    """Check that there is a format of that name.
-
-    Raises
-    ------
-    BadInput
-        If there is none.
-    """
-    if name not in among:
-        raise BadInput(
-            f"There is no import format {name!r}.", next_step=f"Known: {', '.join(among)}."
-        )

@@ -15,7 +15,7 @@ import pandas as pd
 
 from factory_lib.errors import ImportFileError
 from factory_lib.importers.doubts import daily_steps
-from factory_lib.importers.files import Member
+from factory_lib.importers.files import Member, decoded
 from factory_lib.importers.reading import Format, Lines
 from factory_lib.sources.parsing import with_decimal_points
 
@@ -55,23 +55,6 @@ _ENTSOE = (
     (r"actual_total_load", "load_mw"),
 )
 _AREA = re.compile(r"(?:bzn|cta|bza)_(es|fr|pt)(?:_|$)")
-
-
-def decoded(data: bytes) -> str:
-    """Return the text of a file by its byte-order mark, its zeros, else UTF-8 or Windows-1252."""
-    for mark, encoding in (
-        (b"\xff\xfe", "utf-16"),
-        (b"\xfe\xff", "utf-16"),
-        (b"\xef", "utf-8-sig"),
-    ):
-        if data.startswith(mark):
-            return data.decode(encoding, errors="replace")
-    if data[1:2] == b"\0":
-        return data.decode("utf-16-le", errors="replace")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return data.decode("cp1252", errors="replace")
 
 
 def plain_heading(text: str) -> str:
@@ -126,13 +109,12 @@ def read_table(member: Member, fmt: Format) -> Lines | None:
         If a line has more values than columns, a column mixes decimal signs, or day and
         month seem exchanged.
     """
-    text = decoded(member.data).replace("\r\n", "\n").replace("\r", "\n")
-    header = _header(text.split("\n"), fmt.headings)
+    header = _header(member.text.splitlines(), fmt.headings)
     if header is None:
         return None
     position, separator, columns = header
     names = [name for name, _ in columns]
-    lines = Lines(member, fmt, text, separator, names=names, heading=position)
+    lines = Lines(member, fmt, separator, names=names, heading=position)
     units = dict(reversed(columns))  # of a name that stands twice, the first one's
     for name in lines.names:
         if name in (*NUMBERS, *fmt.headings.values()) or name.endswith("_mw"):

@@ -23,9 +23,8 @@ from factory_lib.clock import (
     from_epoch,
 )
 from factory_lib.errors import ImportFileError, SourceError
-from factory_lib.frames import FORECAST_COLUMNS
 from factory_lib.importers.files import Member
-from factory_lib.importers.office import decoded, read_table
+from factory_lib.importers.office import read_table
 from factory_lib.importers.plant_csv import record_times
 from factory_lib.importers.reading import (
     KEY_COLUMNS,
@@ -35,25 +34,13 @@ from factory_lib.importers.reading import (
     Reading,
     Rejection,
 )
-from factory_lib.pipeline.forecasts import ISSUED_AT, issued_on_the_day_before
 from factory_lib.slots import to_index
 from factory_lib.sources import aemet, ree
 from factory_lib.sources.esios import INDICATORS, PRICES, archive_hours, parse_download
 from factory_lib.sources.omie import parse_marginalpdbc
-from factory_lib.sources.parsing import ARCHIVE_TIER, Parsed
+from factory_lib.sources.parsing import Parsed
 
 _SOURCES = ("ree", "esios", "omie", "entsoe")
-_FORECASTS = {
-    "total load forecast": "load_mw",
-    "forecast wind onshore day ahead": "wind_mw",
-    "forecast solar day ahead": "solar_mw",
-}
-ENERGY_NOTES = (
-    f"Assumed: the system operator issued its forecasts at {ISSUED_AT:%H:%M} local time "
-    "of the day before.",
-    "`price actual` is the final price with system costs, not the market's: left out, "
-    "as are the generation columns.",
-)
 _EDITION = re.compile(r"\.(\d+)$")
 _DAY = re.compile(r"_(\d{8})$")
 _PROVINCES = {"23": "J"}  # IdProvincia -> letters of the station code
@@ -104,35 +91,6 @@ def _resolution(start: pd.Series) -> np.ndarray:
     return np.where(in_quarters.to_numpy(dtype=bool, na_value=False), QUARTER_S, HOUR_S)
 
 
-def parse_energy(member: Member, fmt: Format) -> Reading:
-    """Read observed values, and the operator's own day-ahead forecasts."""
-    lines = Lines(member, fmt)
-    start = fmt.time(lines)
-    tables = [_forecast(start, series, lines.numbers(name)) for name, series in _FORECASTS.items()]
-    forecasts = pd.concat(tables, ignore_index=True).assign(member=member.label)
-    return lines.reading(start, forecasts=forecasts)
-
-
-def _forecast(start: pd.Series, series: str, values: np.ndarray) -> pd.DataFrame:
-    usable = start.notna().to_numpy() & np.isfinite(values)
-    targets = start[usable]
-    frame = pd.DataFrame(
-        {
-            "series": series,
-            "place": "ES",
-            "model": "ree",
-            "issued_at": issued_on_the_day_before(targets, ISSUED_AT),
-            "target_start": targets,
-            "resolution_s": HOUR_S,
-            "p10": np.nan,
-            "p50": pd.Series(values[usable], targets.index),
-            "p90": np.nan,
-            "tier": ARCHIVE_TIER,
-        }
-    )
-    return frame.drop_duplicates(["series", "target_start"])[list(FORECAST_COLUMNS)]
-
-
 def edition(name: str) -> tuple[str, int]:
     """Split a file name into its subject and the number of its publication."""
     number = _EDITION.search(name)
@@ -166,7 +124,7 @@ def parse_pvpc_json(member: Member, fmt: Format) -> Reading:
         If it is not a day of prices.
     """
     try:
-        body = json.loads(member.text("utf-8"))
+        body = json.loads(member.text)
         day = date.fromisoformat(body["day"])
         data = body["data"]
     except (ValueError, KeyError, TypeError) as error:
@@ -213,8 +171,7 @@ def parse_siar(member: Member, fmt: Format) -> Reading:
     ImportFileError
         If it is no export of one station.
     """
-    encoding = "utf-16-le" if b"\0" in member.data[:4] else fmt.encoding
-    lines = Lines(member, replace(fmt, encoding=encoding))
+    lines = Lines(member, fmt)
     dates = lines.column("Fecha")
     numbers = lines.column("Año") + lines.column("Dia").str.zfill(3)
     day = lines.times(dates, "%d/%m/%Y", dates, "not a date")
@@ -281,7 +238,7 @@ def parse_aemet_json(member: Member, fmt: Format) -> Reading:
         If it is no list of records of stations.
     """
     try:
-        records = json.loads(decoded(member.data))
+        records = json.loads(member.text)
     except ValueError:
         raise ImportFileError(member.label, "is not whole JSON") from None
     key = "idema" if "idema" in str(records)[:4000] else "indicativo"
@@ -310,7 +267,7 @@ def parse_esios_csv(member: Member, fmt: Format) -> Reading:
     ImportFileError
         If it holds none of the indicators that are read.
     """
-    text = decoded(member.data)
+    text = member.text
     separator = ";" if ";" in text.partition("\n")[0] else ","
     lines = list(csv.DictReader(io.StringIO(text), delimiter=separator))
     by_id: dict[str, list[dict[str, Any]]] = {}

@@ -50,15 +50,12 @@ class Reading:
         One row per line of the file: ``KEY_COLUMNS``, then one float column per series;
         NaN is an empty cell. ``edition`` counts publications of the same day, of which
         the highest is valid.
-    forecasts : DataFrame, optional
-        Forecast rows (``frames.FORECAST_COLUMNS``) with their ``member``.
     notes : tuple of str
         Assumptions made and columns left out, for the reader of the report.
     """
 
     table: pd.DataFrame
     rejected: tuple[Rejection, ...] = ()
-    forecasts: pd.DataFrame | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -69,11 +66,9 @@ class Reading:
 
 def join_readings(readings: Sequence[Reading]) -> Reading:
     """Return readings of one format as one, each note once."""
-    forecasts = [each.forecasts for each in readings if each.forecasts is not None]
     return Reading(
         pd.concat([each.table for each in readings], ignore_index=True),
         tuple(chain.from_iterable(each.rejected for each in readings)),
-        pd.concat(forecasts, ignore_index=True) if forecasts else None,
         tuple(dict.fromkeys(chain.from_iterable(each.notes for each in readings))),
     )
 
@@ -83,8 +78,8 @@ class Lines:
 
     Parameters
     ----------
-    text, separator : str, optional
-        Where they are not those of the format.
+    separator : str, optional
+        Of the values, where it is not that of the format.
     names : sequence of str, optional
         Names of the columns, empty for those that are left out; else the headings.
     heading : int
@@ -107,8 +102,7 @@ class Lines:
         self,
         member: Member,
         fmt: "Format",
-        text: str | None = None,
-        separator: str | None = None,
+        separator: str = "",
         *,
         names: Sequence[str] | None = None,
         heading: int = 0,
@@ -117,10 +111,9 @@ class Lines:
         self.fmt = fmt
         self.notes: list[str] = []
         self._rejected: list[Rejection] = []
-        content = member.text(fmt.encoding) if text is None else text
-        self.is_cut = not content.endswith("\n")
+        self.is_cut = not member.text.endswith(("\n", "\r"))
         separator = separator or fmt.separator
-        headings, rows = _rows(member, content, separator, heading)
+        headings, rows = _rows(member, separator, heading)
         width = len(headings)
         even = [(row + [""] * width)[:width] for row in rows.values()]
         cells = pd.DataFrame(even, list(rows), range(width), dtype="str")
@@ -202,7 +195,6 @@ class Lines:
         place: str | pd.Series | None = None,
         source: str | pd.Series | None = None,
         resolution_s: int | np.ndarray | None = None,
-        forecasts: pd.DataFrame | None = None,
         notes: Sequence[str] = (),
     ) -> Reading:
         """Return the readable lines, as the format describes them unless given otherwise."""
@@ -227,16 +219,13 @@ class Lines:
         return Reading(
             table[usable].reset_index(drop=True),
             tuple(self._rejected),
-            forecasts,
             (*fmt.notes, *self.notes, *notes, *cut),
         )
 
 
-def _rows(
-    member: Member, content: str, separator: str, heading: int
-) -> tuple[list[str], dict[int, list[str]]]:
+def _rows(member: Member, separator: str, heading: int) -> tuple[list[str], dict[int, list[str]]]:
     """Return the headings, and the values of each line below them that has any, by its number."""
-    lines = islice(io.StringIO(content, newline=None), heading, None)
+    lines = islice(io.StringIO(member.text, newline=None), heading, None)
     reader = csv.reader(lines, delimiter=separator)
     headings = next(reader, [])
     if not headings:
@@ -345,7 +334,6 @@ class Format:
     source: str = ""
     resolution_s: int = HOUR_S
     parse: Parser = parse_table
-    encoding: str = "utf-8-sig"
     separator: str = ","
     decimal: str = "."
     words: Mapping[str, float] = field(default_factory=dict)

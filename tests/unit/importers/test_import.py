@@ -10,7 +10,7 @@ import pytest
 
 from factory_lib import settings as factory_settings
 from factory_lib.context import RunContext, open_context
-from factory_lib.errors import ImportFileError, OriginMismatch, StoreUnavailable
+from factory_lib.errors import BadInput, ImportFileError, OriginMismatch, StoreUnavailable
 from factory_lib.importers import import_history, import_path
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def test_forecasts_are_stored_as_forecasts(ctx: RunContext, tmp_path: Path) -> N
     )
     assert (report.metrics["new"], report.metrics["forecasts_new"]) == (2, 3)
     known = ctx.store.read_forecasts("load_mw", places=["ES"], **WINDOW)
-    assert known[["model", "p50"]].to_numpy().tolist() == [["ree", 4.0]]
+    assert known[["model", "p50"]].to_numpy().tolist() == [["entsoe", 4.0]]
     loads = ctx.store.read("load_mw", places=["ES"], **WINDOW)
     assert loads["value"].tolist() == [5.0]
 
@@ -208,6 +208,12 @@ def test_file_of_no_use_is_a_typed_error(ctx: RunContext, tmp_path: Path, conten
     with pytest.raises(ImportFileError):
         import_path(ctx, tmp_path / "x.bin")
     assert ledger(ctx) == {}
+
+
+def test_format_that_is_not_there_is_named(ctx: RunContext, write: Writer, tmp_path: Path) -> None:
+    file = saved(tmp_path / "spot.csv", write.spot("2024-01-01T00:00Z", [1.0]))
+    with pytest.raises(BadInput, match="spot_csv"):
+        import_path(ctx, file, format="excel")
 
 
 def test_path_that_is_not_there_is_a_typed_error(ctx: RunContext, tmp_path: Path) -> None:
