@@ -115,6 +115,11 @@ def period_table(area: str, *, three: bool) -> Calendar:
     )
 
 
+def zone_of(area: str) -> ZoneInfo:
+    """Return the time zone of an area's days and hours."""
+    return ZoneInfo(period_table(area, three=False).zone)
+
+
 def periods(index: pd.DatetimeIndex, access: Access = "3.0TD", area: str = PENINSULA) -> Ints:
     """Return the period number (1 is P1) at every instant of ``index``.
 
@@ -170,11 +175,6 @@ class Tariff:
     year: int | None = None
     area: str = PENINSULA
     published: bool = True
-
-    @property
-    def zone(self) -> ZoneInfo:
-        """The time zone of the area's days and hours."""
-        return ZoneInfo(period_table(self.area, three=False).zone)
 
     def rates(self, days: LocalDays, *terms: str) -> Floats:
         """Return a sum of terms for each local day (rows) and period P1 … P6 (columns).
@@ -276,7 +276,7 @@ def all_in(
     toll = np.zeros(len(index))
     if tariff is not None:
         quarters = _quarters(index)  # an hour may have more than one period
-        by_period = tariff.rates(local_dates(quarters, tariff.zone), *ENERGY_TERMS)
+        by_period = tariff.rates(local_dates(quarters, zone_of(tariff.area)), *ENERGY_TERMS)
         number = periods(quarters, tariff.access, tariff.area)
         tolls = by_period[np.arange(len(quarters)), number - 1]
         toll = tolls.reshape(len(index), -1).mean(axis=1)
@@ -341,7 +341,7 @@ def excess_rule(
     kilowatts of an earlier part of the months.
     """
     small = contract.small if small is None else small
-    month = local_dates(index, tariff.zone).astype("datetime64[M]").astype(np.int64)
+    month = local_dates(index, zone_of(tariff.area)).astype("datetime64[M]").astype(np.int64)
     key, group = np.unique(
         month * 6 + periods(index, tariff.access, tariff.area) - 1, return_inverse=True
     )
@@ -392,7 +392,7 @@ def bill(
         load touches), tax_eur, total_eur.
     """
     index = pd.DatetimeIndex(import_kw.index)
-    days = local_dates(index, tariff.zone)
+    days = local_dates(index, zone_of(tariff.area))
     mwh = import_kw * _slot_s(index) / 3.6e6
     terms = ["market_eur_mwh", "toll_eur_mwh", "other_eur_mwh"]
     amounts = prices.reindex(index)[terms].mul(mwh, axis=0)
@@ -436,7 +436,7 @@ def best_contract(
     index = pd.DatetimeIndex(import_kw.index)
     load = import_kw.to_numpy(float)
     levels = np.arange(step_kw, max(load.max(), SMALL_CONTRACT_KW) + 2 * step_kw, step_kw)
-    days = np.unique(local_dates(index, tariff.zone))
+    days = np.unique(local_dates(index, zone_of(tariff.area)))
     power = np.outer(power_eur_kw(days, tariff).sum(axis=0), levels)
     choices = []
     for small in (True, False):

@@ -12,7 +12,7 @@ from factory_lib.clock import HOUR_S, QUARTER_S, display_zone, local_day, local_
 from factory_lib.context import RunContext
 from factory_lib.domain.indices import uncut_production_index
 from factory_lib.domain.plant import operators
-from factory_lib.domain.tariff import EXCESS_ASSUMPTION, local_dates, period_table
+from factory_lib.domain.tariff import EXCESS_ASSUMPTION, local_dates, zone_of
 from factory_lib.features.horizon import HUMIDITY, PRICE, TEMPERATURE, documented_features
 from factory_lib.models.history import load_hours
 from factory_lib.planner.plan import Plan
@@ -333,7 +333,7 @@ def describe_plant(settings: Settings) -> str:
     contracted = ", ".join(f"{kw:g}" for kw in settings.contract.by_period)
     tariff = settings.tariff
     tolls = tariff.access if tariff.published else "the contract"
-    hours_of = period_table(tariff.area, three=False).zone
+    hours_of = zone_of(tariff.area).key
     clocks = f": its periods are hours of {hours_of}, the shifts those of {plant.time_zone}"
     return "\n".join(
         [

@@ -268,7 +268,7 @@ def test_a_year_of_rates_begins_at_the_midnight_of_the_area() -> None:
         area: tariff.read_tariff(ROOT / "config" / "tariffs_es.csv", area=area)
         for area in ("peninsula", "canaries")
     }
-    days = {area: tariff.local_dates(turn, of.zone) for area, of in by_area.items()}
+    days = {area: tariff.local_dates(turn, tariff.zone_of(of.area)) for area, of in by_area.items()}
     assert {area: str(day[0]) for area, day in days.items()} == {
         "peninsula": "2026-01-01",
         "canaries": "2025-12-31",
