@@ -5,10 +5,11 @@ The contract above it is in ``base``.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -126,41 +127,58 @@ class Window:
     as_of: int | None = None
 
 
-class Backend(Protocol):
+class Backend(ABC):
     """One database; every method raises ``StoreUnavailable`` when it cannot be reached."""
 
     origin: Origin
 
+    @abstractmethod
     def writing(self, measurement: str) -> AbstractContextManager[None]:
         """Admit one writer per measurement.
 
         The rows that it appended count when the block ends without an error.
         """
 
+    @abstractmethod
     def load(self, window: Window, columns: Sequence[str] = VALUE_COLUMNS) -> Rows:
         """Return at least ``columns`` of the rows, by channel, start and rev."""
 
+    @abstractmethod
     def append(self, rows: Rows) -> None:
         """Add rows that the store does not hold."""
 
+    @abstractmethod
     def load_forecasts(self, window: Window) -> Rows:
         """Return forecasts of targets in the window, issued at or before ``as_of``."""
 
+    @abstractmethod
     def append_forecasts(self, rows: Rows) -> None:
         """Add forecast rows; one of the same identity is replaced."""
 
+    @abstractmethod
     def load_verdicts(self) -> pd.DataFrame:
         """Return every verdict (``VERDICT_COLUMNS``), oldest first."""
 
+    @abstractmethod
     def append_verdicts(self, rows: pd.DataFrame) -> None:
         """Add verdicts."""
 
+    @abstractmethod
     def channels(self) -> list[Channel]:
         """Return all channels; forecasts have the kind ``forecast`` and the model as source."""
 
-    def maintain(self) -> None:
+    def thin_forecasts(self, models: Sequence[str], before_s: int, noon_s: int) -> int:
+        """Delete issues of models from before an instant but the last of each day, and count them.
+
+        ``noon_s`` is the second of the UTC day up to which an issue counts for it. Here all
+        are kept.
+        """
+        return 0
+
+    def maintain(self) -> None:  # noqa: B027  a server does so itself
         """Compact whatever the backend lets grow."""
 
+    @abstractmethod
     def close(self) -> None:
         """Release files and connections."""
 

@@ -23,7 +23,7 @@ from factory_lib.clock import epoch
 from factory_lib.errors import BadInput, WriteNotConfirmed
 from factory_lib.frames import FORECAST_COLUMNS, UTC_S
 from factory_lib.slots import Slots, from_index
-from factory_lib.store import checksums, merge, view
+from factory_lib.store import merge, view
 from factory_lib.store.backend import (
     FORECAST,
     JUDGED,
@@ -296,10 +296,9 @@ class Store:
         forecast is scored by. Those of ``providers`` stay, for models learn from them.
         InfluxDB keeps all.
         """
-        thin = getattr(self.backend, "thin_forecasts", None)
         channels = (each for each in self.backend.channels() if each.kind == FORECAST)
         models = sorted({each.source for each in channels} - set(providers))
-        return int(thin(models, epoch(before), ISSUE_NOON_S)) if thin and models else 0
+        return self.backend.thin_forecasts(models, epoch(before), ISSUE_NOON_S) if models else 0
 
     @_operation
     def read_forecasts(
@@ -395,10 +394,10 @@ class Store:
         Returns
         -------
         DataFrame
-            ``checksums.INVENTORY_COLUMNS``; forecasts count as measurement
+            ``view.INVENTORY_COLUMNS``; forecasts count as measurement
             ``forecasts``, verdicts as ``verdicts``.
         """
-        return checksums.inventory(self.backend, self.catalogue)
+        return view.inventory(self.backend, self.catalogue)
 
     @_operation
     def maintain(self) -> None:

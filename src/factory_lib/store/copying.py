@@ -18,8 +18,8 @@ from factory_lib.files import replacing
 from factory_lib.store import merge
 from factory_lib.store.backend import Rows, Window
 from factory_lib.store.base import COMPARED, Store
-from factory_lib.store.checksums import INVENTORY_COLUMNS, in_batches
 from factory_lib.store.sqlite import SqliteBackend
+from factory_lib.store.view import INVENTORY_COLUMNS, in_batches
 
 CHUNK_S = 366 * DAY_S
 PLACES = 25  # at a time, each a year

@@ -51,6 +51,7 @@ from factory_lib.store.backend import (
     SCHEMA_VERSION,
     VALUE_COLUMNS,
     VERDICT_COLUMNS,
+    Backend,
     Channel,
     Origin,
     Rows,
@@ -90,7 +91,7 @@ _FORECAST_FIELDS = (*QUANTILES, "tier", "run")
 _PIVOT = ' |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")'
 
 
-class InfluxBackend:
+class InfluxBackend(Backend):
     """Rows in one bucket; one writer per measurement among the processes of this machine.
 
     Parameters
@@ -366,9 +367,6 @@ class InfluxBackend:
             f"{flux}{_having(*columns)} |> first()", columns
         ).to_pylist()
         return points
-
-    def maintain(self) -> None:
-        """Leave compaction to the server."""
 
     def close(self) -> None:
         """Close the connection."""

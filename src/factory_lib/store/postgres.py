@@ -124,9 +124,6 @@ class PostgresBackend(SqlBackend):
         if not self._server.lazy:
             self.execute("UPDATE meta SET value = value")
 
-    def maintain(self) -> None:
-        """Leave compaction to the server."""
-
     def close(self) -> None:
         """Close the connection."""
         self._server.close()

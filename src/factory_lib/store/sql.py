@@ -4,7 +4,7 @@ What differs from database to database is below ``SqlBackend``: how a connection
 what a transaction is, and how many rows go in and out at once.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
@@ -20,8 +20,8 @@ from factory_lib.store.backend import (
     SCHEMA_VERSION,
     VALUE_COLUMNS,
     VERDICT_COLUMNS,
+    Backend,
     Channel,
-    Origin,
     Rows,
     Window,
     as_texts,
@@ -56,7 +56,7 @@ _VERDICT = ", ".join(f'"{name}"' for name in VERDICT_COLUMNS)
 Columns = Mapping[str, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]
 
 
-class SqlBackend(ABC):
+class SqlBackend(Backend):
     """Rows in the tables of one SQL database.
 
     Attributes
@@ -69,7 +69,6 @@ class SqlBackend(ABC):
 
     words: ClassVar[Mapping[str, str]]
     infinite: ClassVar[str]
-    origin: Origin
 
     @abstractmethod
     def execute(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -218,10 +217,7 @@ class SqlBackend(ABC):
         self.ingest(table, masked)
 
     def thin_forecasts(self, models: Sequence[str], before_s: int, noon_s: int) -> int:
-        """Delete issues from before an instant; keep the last of each day that ends at noon.
-
-        ``noon_s`` is the second of the UTC day up to which an issue counts for it.
-        """
+        """Delete issues from before an instant; keep the last of each day that ends at noon."""
         names = ", ".join("?" * len(models))
         where = (
             f"issued_at < ? AND channel IN (SELECT id FROM channel WHERE source IN ({names}))"
