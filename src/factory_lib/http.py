@@ -438,15 +438,6 @@ def _without_queries(record: logging.LogRecord) -> bool:
     return True
 
 
-def worth_another_try(error: BaseException) -> bool:
-    """Return whether a retry soon can succeed."""
-    return (
-        isinstance(error, SourceError)
-        and error.retryable
-        and (error.retry_after_s or 0.0) <= LONGEST_WAIT_S
-    )
-
-
 def policy(limits: SourceSettings, clock: Clock, retry_timeout: bool = True) -> Retrying:
     """Return the retry policy of one provider; it sleeps on ``clock``.
 
@@ -460,14 +451,18 @@ def policy(limits: SourceSettings, clock: Clock, retry_timeout: bool = True) -> 
         retry_after_s = error.retry_after_s if isinstance(error, SourceError) else None
         return max(backoff(call), retry_after_s or 0.0)
 
+    def is_worth_another_try(error: BaseException) -> bool:
+        return (
+            isinstance(error, SourceError)
+            and error.retryable
+            and (error.retry_after_s or 0.0) <= LONGEST_WAIT_S
+            and (retry_timeout or not isinstance(error, ReadTimeout))
+        )
+
     return Retrying(
         stop=stop_after_attempt(limits.retries + 1),
         wait=wait,
-        retry=retry_if_exception(
-            lambda error: (
-                worth_another_try(error) and (retry_timeout or not isinstance(error, ReadTimeout))
-            )
-        ),
+        retry=retry_if_exception(is_worth_another_try),
         sleep=clock.sleep,
         reraise=True,
     )
