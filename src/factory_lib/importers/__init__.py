@@ -251,7 +251,7 @@ def _preview(checked: CheckedReading, catalogue: Catalogue) -> pd.DataFrame:
 
 def _superseded(ctx: RunContext, name: str, members: Sequence[Member]) -> set[str]:
     """Return the labels of members of which a later publication was imported before."""
-    completed = import_ledger.completed(ctx.state, name)
+    completed = import_ledger.completed_contents(ctx.state, name)
     latest = dict(sorted(edition(content.member) for content in completed))
     labels: set[str] = set()
     for member in members:
@@ -287,7 +287,7 @@ def _store_members(
     checked: CheckedReading,
 ) -> dict[str, str]:
     """Store what no earlier import completed, or the store has lost; return the members' states."""
-    completed = import_ledger.completed(ctx.state, name)
+    completed = import_ledger.completed_contents(ctx.state, name)
     contents = _contents(members)
     pairs = zip(members, contents, strict=True)
     done = {member.label for member, content in pairs if content in completed}

@@ -443,15 +443,17 @@ _TO_2 = (
     CALL_INDEX,
     "UPDATE call SET component = 'http' WHERE component = 'net'",
     ATTEMPT,
-    """INSERT INTO attempt SELECT 'gap', series, first, last, asked, asked_at, asked_at, again_at,
-    'empty' FROM unfillable""",
+    """INSERT INTO attempt SELECT 'gap', series, first, last, asked, asked_at, asked_at,
+    again_at, 'empty' FROM unfillable""",
     "DROP TABLE unfillable",
     """INSERT INTO attempt SELECT 'source', entity, 0, 0, '', at, at, at, 'requested'
     FROM mark WHERE topic = 'asked'""",
-    """INSERT INTO attempt SELECT 'backfill', entity, 0, 0, '', json_extract(note, '$.first'),
-    CAST(json_extract(note, '$.first') + 60 * json_extract(note, '$.until_min') AS INTEGER), at,
-    iif(json_extract(note, '$.failed'), 'failed', 'complete')
-    FROM mark WHERE topic = 'backfill again' AND json_type(note, '$.first') IS NOT NULL""",
+    """INSERT INTO attempt SELECT 'backfill', entity, 0, 0, '',
+    json_extract(note, '$.first'),
+    CAST(json_extract(note, '$.first') + 60 * json_extract(note, '$.until_min') AS INTEGER),
+    at, iif(json_extract(note, '$.failed'), 'failed', 'complete')
+    FROM mark
+    WHERE topic = 'backfill again' AND json_type(note, '$.first') IS NOT NULL""",
     "DELETE FROM mark WHERE topic IN ('asked', 'backfill again')",
     """UPDATE mark SET note = json_set(json_remove(note, '$.verdict'), '$.summary',
     json_extract(note, '$.verdict'))

@@ -1,4 +1,4 @@
-"""The import ledger: the contents whose import was started, and whether it was completed."""
+"""The import ledger: contents whose import was started, and whether it was completed."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -32,7 +32,7 @@ def record_completion(state: State, contents: Iterable[Content], at: datetime) -
     )
 
 
-def completed(state: State, file_format: str) -> set[Content]:
+def completed_contents(state: State, file_format: str) -> set[Content]:
     """Return the contents of a format whose import was completed."""
     rows = state.query(
         "SELECT sha256, member FROM import_ledger WHERE format = ? AND status = 'complete'",

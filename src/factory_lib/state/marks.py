@@ -63,7 +63,7 @@ def get_marks(state: State, topic: str) -> dict[str, Mark]:
 
 # -- calls of cron ---------
 
-CALLER = "FACTORY_CALLER"  # an environment variable of cron's lines, which is ``CRON`` there
+CALLER = "FACTORY_CALLER"  # variable of cron's lines, which is ``CRON`` there
 _CALLS = "calls"
 
 

@@ -116,7 +116,7 @@ def test_every_row_is_in_its_new_place(migrated: State) -> None:
         Call(NOW - timedelta(seconds=0.5), "http", "omie", "503", 0, 64, 12.5),
         Call(NOW, "registry", "log", "ok", 0, 0, 9.0),
     ]
-    assert import_ledger.completed(migrated, "spot") == {("ab" * 32, "spot.csv")}
+    assert import_ledger.completed_contents(migrated, "spot") == {("ab" * 32, "spot.csv")}
     statuses = migrated.query("SELECT status FROM import_ledger ORDER BY member")
     assert statuses == [("complete",), ("started",)]
     counts = migrated.query("SELECT counts FROM import_ledger WHERE member = 'spot.csv'")
