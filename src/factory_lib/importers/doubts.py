@@ -31,14 +31,12 @@ def file_reasons(rows: pd.DataFrame, rules: QualitySettings, catalogue: Catalogu
         ``series, place, resolution_s, start, value``, any order and index.
     """
     reasons = pd.Series("", rows.index, dtype=object)
-    for name, of_series in rows.groupby("series", sort=False):
-        for _, part in of_series.groupby("place", sort=False):
-            ordered = part.sort_values("start")
-            for rule in FILE_RULES:
-                doubtful = rule(str(name), ordered, rules, catalogue)
-                reasons[doubtful.index] = reasons[doubtful.index].where(
-                    reasons[doubtful.index] != "", doubtful
-                )
+    for (name, _), part in rows.groupby(["series", "place"], sort=False):
+        ordered = part.sort_values("start")
+        for rule in FILE_RULES:
+            doubtful = rule(str(name), ordered, rules, catalogue)
+            is_first = reasons[doubtful.index] == ""
+            reasons.update(doubtful[is_first])
     return reasons.to_numpy()
 
 

@@ -314,11 +314,14 @@ class State(Database):
         """The limits and breakers of the hosts."""
         with self._writing:
             if self._hosts is None:
-                self._hosts = Hosts(self._hosts_file, read_only=self.read_only, lazy=self.lazy)
+                self._hosts = self._open_hosts()
             return self._hosts
 
+    def _open_hosts(self) -> Hosts:
+        return Hosts(self._hosts_file, read_only=self.read_only, lazy=self.lazy)
+
     def close(self) -> None:
-        """Close both files."""
+        """Close both."""
         if self._hosts is not None:
             self._hosts.close()
         super().close()

@@ -105,28 +105,17 @@ class SharedHosts(SharedDatabase, Hosts):
         super().__init__(settings, schema, read_only=read_only, lazy=lazy)
 
 
-class SharedState(SharedDatabase, State):
+class SharedState(State, SharedDatabase):
     """The state of one profile on all hosts."""
 
     def __init__(self, settings: Settings, *, read_only: bool = False, lazy: bool = False) -> None:
         self._settings = settings
         self._hosts: Hosts | None = None
         self.host = socket.gethostname()
-        super().__init__(settings, _schema(settings), read_only=read_only, lazy=lazy)
+        SharedDatabase.__init__(self, settings, _schema(settings), read_only=read_only, lazy=lazy)
 
-    @property
-    def hosts(self) -> Hosts:
-        """The limits and breakers of the hosts."""
-        with self._writing:
-            if self._hosts is None:
-                self._hosts = SharedHosts(self._settings, read_only=self.read_only, lazy=self.lazy)
-            return self._hosts
-
-    def close(self) -> None:
-        """Close both connections."""
-        if self._hosts is not None:
-            self._hosts.close()
-        super().close()
+    def _open_hosts(self) -> Hosts:
+        return SharedHosts(self._settings, read_only=self.read_only, lazy=self.lazy)
 
     def is_held(self, job: str) -> bool:
         """Return whether a process of any host holds the job's lock."""

@@ -72,8 +72,7 @@ def forecast_frame(rows: Rows, places: Sequence[str], *, latest: bool) -> pd.Dat
             "run_id": rows["run"],
         }
     )
-    order = dict(zip(places, range(len(places)), strict=True))
-    frame["distrust"] = frame["place"].map(order)
+    frame["distrust"] = frame["place"].map(list(places).index)
     frame = frame.sort_values(
         ["model", "target_start", "distrust", "issued_at"], ascending=[True, True, False, True]
     )
