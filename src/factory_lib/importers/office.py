@@ -6,6 +6,7 @@ each is recognised from the content. What is assumed stands in the notes.
 """
 
 import csv
+import io
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -42,7 +43,6 @@ COLUMNS: Mapping[str, str] = {
     "spot_eur_mwh": rf"(?:spot|precio(?:_spot|_marginal|_mercado)?|price){_UNIT}",
     "pvpc_eur_mwh": rf"pvpc{_UNIT}",
 }
-NO_HEADINGS: Mapping[str, str] = {}
 NUMBERS = ("energy_kwh", "produced_kg", "spot_eur_mwh", "pvpc_eur_mwh")
 _UNKNOWN = frozenset({"n/e", "n/a", "-", "nan", "null"})
 # ENTSO-E's headings: quantity, kind and the area of a bidding zone.
@@ -94,24 +94,24 @@ def _header(
     return None
 
 
-def column_names(member: Member, headings: Mapping[str, str] = NO_HEADINGS) -> frozenset[str]:
+def column_names(member: Member, headings: Mapping[str, str]) -> frozenset[str]:
     """Return the plain names of a table's columns that are recognised from its first lines."""
     header = _header(decoded(member.data[:HEAD_BYTES]).splitlines(), headings)
     return frozenset(name for name, _ in header[2] if name) if header else frozenset()
 
 
-def read_table(member: Member, fmt: Format) -> Lines | None:
-    """Return the lines of a table by plain names; None where no line names two known columns.
+def read_table(member: Member, fmt: Format) -> Lines:
+    """Return the lines of a table by the plain names of its columns.
 
     Raises
     ------
     ImportFileError
-        If a line has more values than columns, a column mixes decimal signs, or day and
-        month seem exchanged.
+        If no line names two known columns, a line has more values than columns, a column
+        mixes decimal signs, or day and month seem exchanged.
     """
-    header = _header(member.text.splitlines(), fmt.headings)
+    header = _header(list(io.StringIO(member.text, newline=None)), fmt.headings)
     if header is None:
-        return None
+        raise ImportFileError(member.label, "has no line that names two known columns")
     position, separator, columns = header
     names = [name for name, _ in columns]
     lines = Lines(member, fmt, separator, names=names, heading=position)

@@ -39,7 +39,7 @@ _METERS = {QUARTER_S: "metered_quarter_kwh", HOUR_S: "metered_hour_kwh"}
 
 def parse_meter(member: Member, fmt: Format) -> Reading:
     """Read ``time_utc|time_local,energy_kwh``, in quarters or hours."""
-    lines = _lines(member, fmt)
+    lines = read_table(member, fmt)
     _require_one_meter(lines)
     energy = lines.numbers("energy_kwh")
     _refuse_register(member, energy)
@@ -61,7 +61,7 @@ def parse_meter(member: Member, fmt: Format) -> Reading:
 
 def parse_production(member: Member, fmt: Format) -> Reading:
     """Read ``day|finished_utc|finished_local[,batch][,variant],produced_kg``."""
-    lines = _lines(member, fmt)
+    lines = read_table(member, fmt)
     texts = lines.column("produced_kg")
     kg = lines.numbers("produced_kg")
     day = _local_midnights(lines)
@@ -95,7 +95,7 @@ def _local_midnights(lines: Lines) -> pd.Series:
 
 def parse_price_table(member: Member, fmt: Format) -> Reading:
     """Read a table of prices by time, or by date and hour or quarter."""
-    lines = _lines(member, fmt)
+    lines = read_table(member, fmt)
     names = [name for name in ("spot_eur_mwh", "pvpc_eur_mwh") if name in lines.text]
     start = record_times(lines, "time")
     step = start.dropna().drop_duplicates().sort_values().diff().dt.total_seconds().min()
@@ -110,11 +110,9 @@ def parse_own(member: Member, fmt: Format) -> Reading:
     Raises
     ------
     ImportFileError
-        If the table has no times.
+        If it is no table, or has no times.
     """
     lines = read_table(member, fmt)
-    if lines is None:
-        raise ImportFileError(member.label, "has no column of times")
     by_day = "day" in lines.text and "period" not in lines.text
     start = utc_midnights("day")(lines) if by_day else record_times(lines, "time")
     reading = lines.reading(start)
@@ -125,11 +123,6 @@ def parse_own(member: Member, fmt: Format) -> Reading:
     means = slots.groupby(key, as_index=False).mean()
     note = f"Readings were averaged over slots of {fmt.resolution_s // 60} minutes."
     return replace(reading, table=means.astype({"line": "int64"}), notes=(*reading.notes, note))
-
-
-def _lines(member: Member, fmt: Format) -> Lines:
-    """Return the lines of a table as an office saves it, or of a plain one."""
-    return read_table(member, fmt) or Lines(member, fmt)
 
 
 def _require_one_meter(lines: Lines) -> None:

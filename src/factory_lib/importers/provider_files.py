@@ -297,11 +297,9 @@ def parse_entsoe_csv(member: Member, fmt: Format) -> Reading:
     Raises
     ------
     ImportFileError
-        If it has no column that is read.
+        If it is no table.
     """
     lines = read_table(member, fmt)
-    if lines is None:
-        raise ImportFileError(member.label, "names no quantity that is read")
     names = [name for name in lines.names if name.endswith("_mw") or name in PRICES]
     return hourly(lines.reading(record_times(lines, "time"), _with_wind_at_sea(lines, names)))
 
