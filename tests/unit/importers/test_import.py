@@ -184,7 +184,7 @@ def test_forecasts_are_stored_as_forecasts(ctx: RunContext, tmp_path: Path) -> N
     report = import_path(
         ctx, saved(tmp_path / "e.csv", f"{header}\n2016-07-01T10:00:00Z,1,2,3,4,5,6,7\n")
     )
-    assert (report.metrics["new"], report.metrics["forecasts_new"]) == (2, 3)
+    assert (report.metrics["new"], report.metrics["forecasts_new"]) == (5, 3)
     known = ctx.store.read_forecasts("load_mw", places=["ES"], **WINDOW)
     assert known[["model", "p50"]].to_numpy().tolist() == [["entsoe", 4.0]]
     loads = ctx.store.read("load_mw", places=["ES"], **WINDOW)
