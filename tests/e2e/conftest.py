@@ -11,8 +11,6 @@ import pytest
 from factory_lib.files import lock
 from tests.e2e.demo_run import Demo, factory
 
-DAYS = 130
-
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
@@ -27,7 +25,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     ended = shared / "demo.json"
     with lock(shared / "demo.lock"):
         if not ended.exists():
-            ran = factory(home, "demo", "--days", str(DAYS))
+            ran = factory(home, "demo")
             shutil.copytree(home, shared / "finished", dirs_exist_ok=True)
             ended.write_text(json.dumps([ran.returncode, ran.stdout + ran.stderr]), "utf-8")
     code, printed = json.loads(ended.read_text("utf-8"))

@@ -77,8 +77,7 @@ def test_the_training_judged_forests_and_two_days_of_advice_have_every_class(dem
         run.job: run.metrics
         for run in map(records.load_record, records.folders(demo.settings.paths.runs))
     }
-    # the days of this demo are too few for a price model, on whose forecasts to judge the rule
-    for by in ("forest", "persistence", "majority"):
+    for by in ("rule", "forest", "persistence", "majority"):
         assert 0 < metrics["ml_training"][f"start_class_{by}_right_share"] <= 1
         assert metrics["ml_training"][f"start_regret_{by}_mae_eur"] > 0
     with open_context(settings=demo.settings, as_of=simulation.BEGIN, read_only=True) as ctx:
