@@ -186,10 +186,7 @@ def register(ctx: RunContext, estimator: Any, inputs: Sequence[str] = ()) -> Job
         summary=f"{name} version {decision['version']} is {decision['alias']}: "
         f"{decision['reason']}.",
         metrics={"mlflow_run_id": logged.run_id, "version": decision["version"]},
-        tables={
-            "decisions": pd.DataFrame([decision]),
-            "leads": _by_lead(fitted),
-        },
+        tables={"decisions": pd.DataFrame([decision]), "leads": _by_lead(fitted)},
     )
 
 
