@@ -226,11 +226,7 @@ def _backtest(
     areas: str,
 ) -> tuple[DayMatrix, pd.DataFrame]:
     """Return the hourly prices by day, and the forecasts of every phase with the actual prices."""
-    actual = market.prices.groupby(_hour(market.prices)).mean()
-    hours, quarters = day_matrix(actual), None
-    if chosen.resolution == 15:
-        actual = market.prices[_is_whole_hour(market.prices)]
-        quarters = day_matrix(actual, QUARTER_S)
+    actual, hours, quarters = by_day(market.prices, chosen.resolution)
     inputs = exogenous(chosen.data, market, areas)
     next_day = tuple(lead for lead in leads if lead == 1)
     further = tuple(lead for lead in leads if lead > 1)
@@ -252,6 +248,16 @@ def _backtest(
     kinds = pd.Series(day_kinds(hours.grid), hours.days.astype(str))
     rows["kind"] = rows["market_day"].map(kinds)
     return hours, rows
+
+
+def by_day(prices: pd.Series, resolution_min: int) -> tuple[pd.Series, DayMatrix, DayMatrix | None]:
+    """Return the prices of the scored slots, hours by day, and quarters by day where scored."""
+    actual = prices.groupby(_hour(prices)).mean()
+    hours = day_matrix(actual)
+    if resolution_min * 60 == HOUR_S:
+        return actual, hours, None
+    actual = prices[_is_whole_hour(prices)]
+    return actual, hours, day_matrix(actual, QUARTER_S)
 
 
 def _by_kind(rows: pd.DataFrame) -> dict[str, dict[str, float]]:

@@ -15,7 +15,6 @@ from factory_lib.analysis.price_backtest import backtest_prices, log_backtest
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput, TooFewRows
 from factory_lib.features.days import DayMatrix, to_slots
-from factory_lib.features.horizon import PRICE
 from factory_lib.models import registry
 from factory_lib.models.evaluation import LEAST_CALIBRATION_DAYS, WINDOW_DAYS, score
 from factory_lib.models.forecasters import (
@@ -50,8 +49,9 @@ def _material(
     ctx: RunContext, inputs: Sequence[str]
 ) -> tuple[History, DayMatrix, dict[str, DayMatrix]]:
     """Return the history, its whole days of hourly prices, and the inputs of one's own model."""
-    history = load_history(ctx, ctx.settings.training.history_days)
-    prices = whole_days(history.hourly[PRICE])
+    settings = ctx.settings.training
+    history = load_history(ctx, settings.history_days, settings.price_history_days)
+    prices = whole_days(history.prices)
     if prices is None:
         raise TooFewRows("backtest", 0, LOOK_BACK_DAYS)
     return history, prices, own_inputs(ctx, inputs, prices, history.operator)

@@ -3,15 +3,18 @@
 Every market day of the test is forecast once for each lead, by models fitted on the
 prices known at the issue time of the first day of their block (two to four weeks; models
 in production are younger, so this errs on the careful side). Features of a row are taken
-from known rows only, see ``features.days``; bands come from the errors of earlier
-forecasts.
+from known rows only, see ``features.days``. Weights and bands come from what a
+``PriceForecaster`` fitted on that day would remember: errors on the weeks kept from its fit,
+then its own. So a service that refits on the same days says the same.
 """
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
-from typing import Any
+from functools import cache
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,19 +22,19 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from factory_lib.context import RunContext
 from factory_lib.features.days import DayMatrix, Matrix, to_slots
-from factory_lib.features.prices import price_features, with_spot_before
+from factory_lib.features.prices import DayFeatures, price_features, with_spot_before
 from factory_lib.frames import QUANTILES
 from factory_lib.models import registry
+from factory_lib.models.aggregation import expert_weights, mixture
 from factory_lib.models.evaluation import (
     WINDOW_DAYS,
     band,
-    calibration_start,
-    in_quarters,
     naive_forecasts,
-    quarter_factors,
+    quarter_errors,
+    quarterly,
     trailing_bands,
 )
-from factory_lib.models.forecasters import LEADS, ForecasterConfig, LeadModel, rolling_forecast
+from factory_lib.models.forecasters import LEADS, ForecasterConfig, LeadModel, held_out_origins
 from factory_lib.models.tracking import BACKTESTS
 
 # for the next day, and for later ones, where a fresher model gains little
@@ -81,23 +84,14 @@ def backtest_prices(
     """
     longest = with_spot_before(prices, exogenous)
     spanned = longest.spanning(longest.days[0], last)
-    end = spanned.row(first)
     work = []
     for lead in leads:
-        model = config.lead_model(lead)
-        origins = _origins(spanned, end, lead, calibration_days, refit_days, phase)
-        work.append(delayed(_one_lead)(model, spanned, quarters, end, exogenous, origins))
+        step = refit_days or (REFIT_DAYS if lead == 1 else REFIT_DAYS_BEYOND)
+        refits = range(spanned.row(first) - round(phase * step), len(spanned.days), step)
+        fits = _Fits(config.lead_model(lead), spanned, exogenous, refits, calibration_days)
+        work.append(delayed(_one_lead)(fits, quarters, first))
     parts: list[pd.DataFrame] = Parallel(n_jobs=jobs)(work)
     return pd.concat(parts, ignore_index=True)
-
-
-def _origins(
-    prices: DayMatrix, first: int, lead: int, before: int, refit_days: int | None, phase: float
-) -> range:
-    """Return the rows of the refits, from so many days ``before`` row ``first`` on."""
-    step = refit_days or (REFIT_DAYS if lead == 1 else REFIT_DAYS_BEYOND)
-    start = calibration_start(prices.grid, first - lead + 1, before)
-    return range(start - round(phase * step), len(prices.days), step)
 
 
 def days_within(prices: DayMatrix, seconds: float, candidates: int, refit_days: int) -> int:
@@ -141,44 +135,70 @@ def _metric_name(key: str) -> str:
     return key if key.startswith("days") else f"price_{key}{unit}"
 
 
-def _one_lead(
-    model: LeadModel,
-    prices: DayMatrix,
-    quarters: DayMatrix | None,
-    first: int,
-    exogenous: Mapping[str, DayMatrix] | None,
-    origins: range,
-) -> pd.DataFrame:
-    lead = model.lead
-    features = price_features(prices, lead, exogenous)
-    forecast = rolling_forecast(model, features, prices.grid, origins)
-    errors = prices.grid - forecast
-    actual = prices
-    if quarters is not None:
-        forecast, errors, actual = _in_quarters(prices, quarters, forecast, errors, lead)
-    spread = features.spread[:, None]
-    quantiles = trailing_bands(errors / spread, first, lead)
-    bands = band(forecast[first:], quantiles, spread[first:])
+class _Fits(NamedTuple):
+    """The refits of a lead, at these rows of the prices."""
+
+    model: LeadModel
+    prices: DayMatrix
+    exogenous: Mapping[str, DayMatrix] | None
+    refits: Sequence[int]
+    calibration_days: int
+
+
+def _one_lead(fits: _Fits, quarters: DayMatrix | None, first: date) -> pd.DataFrame:
+    lead, prices = fits.model.lead, fits.prices
+    features = price_features(prices, lead, fits.exogenous)
+    forecasts = np.vstack(list(_blocks(fits, features, quarters)))
+    start = prices.row(first)
+    bands = np.moveaxis(forecasts, 1, 0)[:, start - fits.refits[0] :]
+    actual = prices if quarters is None else _with_quarters(prices, quarters)
     columns = dict(zip(QUANTILES, bands, strict=True))
-    columns |= {name: values[first:] for name, values in naive_forecasts(actual, lead).items()}
+    columns |= {name: values[start:] for name, values in naive_forecasts(actual, lead).items()}
     parts = []
-    for number, day in enumerate(prices.days[first:].tolist()):
+    for number, day in enumerate(prices.days[start:].tolist()):
         slots = {name: to_slots(day, values[number]) for name, values in columns.items()}
         parts.append(pd.DataFrame(slots).assign(market_day=str(day)))
     return pd.concat(parts).rename_axis("start").reset_index().assign(lead=lead)
 
 
-def _in_quarters(
-    prices: DayMatrix, quarters: DayMatrix, forecast: Matrix, errors: Matrix, lead: int
-) -> tuple[Matrix, Matrix, DayMatrix]:
-    # Before quarters existed, an hour stands for its four.
-    published = quarters.spanning(prices.days[0], prices.days[-1]).grid
-    rows = []
-    for row in range(len(forecast)):
-        factors = quarter_factors(published[: max(row - lead + 1, 0)])
-        rows.append(in_quarters(forecast[[row]], factors))
-    fine = np.vstack(rows)
-    is_published = np.isfinite(published)
-    fine_errors = np.where(is_published, published - fine, errors.repeat(4, axis=1))
-    grid = np.where(is_published, published, prices.grid.repeat(4, axis=1))
-    return fine, fine_errors, DayMatrix(prices.days, grid)
+def _blocks(fits: _Fits, features: DayFeatures, quarters: DayMatrix | None) -> Iterator[Matrix]:
+    """Yield p10, p50 and p90 (days, 3, columns) of each block of days between refits."""
+    model, prices = fits.model, fits.prices
+    lead = model.lead
+    actual = features.normalised(prices.grid)
+
+    @cache
+    def forecast_from(origin: int) -> Matrix:
+        model.fit(features, prices.grid, origin - lead + 1)
+        return model.predict(features, range(origin, len(prices.days)))
+
+    for start, stop in pairwise([*fits.refits, len(prices.days)]):
+        end = start - lead + 1
+        held_out = held_out_origins(prices.grid, end, lead, fits.calibration_days)
+        first = held_out[0]
+        ends = [*held_out[1:], end, stop]
+        parts = [
+            (origin, until, forecast_from(origin)[:, : until - origin])
+            for origin, until in zip([*held_out, start], ends, strict=True)
+        ]
+        experts = np.full((len(model.prior), stop - first, prices.grid.shape[1]), np.nan)
+        for origin, until, forecast in parts:
+            experts[:, origin - first : until - first] = forecast
+        weights = expert_weights(actual[first:stop] - experts, model.prior, lead)
+        mixed = mixture(experts, weights)
+        errors = actual[first:stop] - mixed
+        point = features.in_eur_mwh(mixed[start - first :], slice(start, stop))
+        spread = features.spread[:stop]
+        if quarters is not None:
+            window = prices.until(prices.days[stop - 1])
+            errors = quarter_errors(errors, window, spread, quarters, lead)
+            point = quarterly(point, prices.days[start:stop], quarters, lead)
+        quantiles = trailing_bands(errors, start - first, lead)
+        yield np.moveaxis(band(point, quantiles, spread[start:, np.newaxis]), 0, 1)
+
+
+def _with_quarters(prices: DayMatrix, quarters: DayMatrix) -> DayMatrix:
+    """Return the prices in quarters; before they existed, an hour stands for its four."""
+    published = quarters.spanning(*prices.days[[0, -1]]).grid
+    grid = np.where(np.isfinite(published), published, prices.grid.repeat(4, axis=1))
+    return DayMatrix(prices.days, grid)

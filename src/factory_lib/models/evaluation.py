@@ -35,6 +35,7 @@ from scipy.special import ndtr
 from factory_lib.errors import TooFewRows
 from factory_lib.features.days import (
     DayMatrix,
+    Days,
     Flags,
     Matrix,
     known_mean,
@@ -329,6 +330,41 @@ def in_quarters(hourly: Matrix, factors: Matrix) -> Matrix:
     """Return hourly forecasts (days, 24) as quarters (days, 96) with the same hourly means."""
     fine = hourly[:, :, None] + _slope(hourly)[:, :, None] * factors
     return np.asarray(fine).reshape(len(hourly), 96)
+
+
+def quarterly(hourly: Matrix, days: Days, quarters: DayMatrix, lead: int) -> Matrix:
+    """Return hourly forecasts of some days as quarters, by the quarters known at each issue."""
+    known = (days - quarters.days[0]).astype(int) + 1 - lead
+    parts = [
+        in_quarters(row[np.newaxis], quarter_factors(quarters.grid[: max(count, 0)]))
+        for row, count in zip(hourly, known, strict=True)
+    ]
+    return np.vstack(parts)
+
+
+def quarter_errors(
+    errors: Matrix, prices: DayMatrix, spread: Matrix, quarters: DayMatrix, lead: int
+) -> Matrix:
+    """Return the errors of hourly forecasts as those of quarters, where these are known.
+
+    Parameters
+    ----------
+    errors : array, shape (days, 24)
+        Of the last days of ``prices``, in units of ``spread``.
+
+    Returns
+    -------
+    array, shape (days, 96)
+        Where no quarter was published, the hour's error stands for its four.
+    """
+    count = min(len(errors), len(prices.days))
+    days, scale = prices.days[-count:], spread[-count:, np.newaxis]
+    hourly = prices.grid[-count:] - errors[-count:] * scale
+    published = quarters.spanning(*days[[0, -1]]).grid
+    own = (published - quarterly(hourly, days, quarters, lead)) / scale
+    fine = errors.repeat(4, axis=1)
+    fine[-count:] = np.where(np.isfinite(own), own, fine[-count:])
+    return fine
 
 
 def _slope(hourly: Matrix) -> Matrix:

@@ -43,9 +43,9 @@ from factory_lib.models.evaluation import (
     calibration_start,
     day_kinds,
     diebold_mariano,
-    in_quarters,
     naive_forecasts,
-    quarter_factors,
+    quarter_errors,
+    quarterly,
     rolling_origin,
     trailing_bands,
 )
@@ -392,9 +392,8 @@ class PriceForecaster(_Configured):
             If the history is too short for both.
         """
         prices = with_spot_before(prices, exogenous)
-        held_out = calibration_start(prices.grid, len(prices.days))
         work = (
-            delayed(_fit_lead)(self.config.lead_model(lead), prices, exogenous, held_out)
+            delayed(_fit_lead)(self.config.lead_model(lead), prices, exogenous)
             for lead in self.leads
         )
         fits = dict(zip(self.leads, Parallel(n_jobs=jobs)(work), strict=True))
@@ -551,11 +550,11 @@ class PriceForecaster(_Configured):
             experts = self.models_[lead].predict(features, [target])
             row = slice(target, target + 1)
             point = features.in_eur_mwh(mixture(experts, weights[:, None]), row)
-            ahead = np.full((lead, errors.shape[1]), np.nan)
-            quantiles = trailing_bands(np.vstack([errors, ahead]), len(errors) + lead - 1, lead)[0]
             if quarters is not None:
-                point = in_quarters(point, quarter_factors(quarters.until(issue_day).grid))
-                quantiles = quantiles.repeat(4, axis=1)
+                published = quarters.until(issue_day)
+                errors = quarter_errors(errors, future, features.spread, published, lead)
+                point = quarterly(point, future.days[row], published, lead)
+            quantiles = trailing_bands(errors, len(errors) - 1, lead)[0]
             rows = band(point[0], quantiles, features.spread[target])
             parts.append(band_of_day((issue_day + lead).astype(date), rows).assign(lead=lead))
         return pd.concat(parts)
@@ -563,7 +562,7 @@ class PriceForecaster(_Configured):
     def past_errors(
         self, features: DayFeatures, prices: DayMatrix, lead: int
     ) -> tuple[Matrix, Matrix]:
-        """Return the errors of past forecasts in spreads, and today's weights of the experts.
+        """Return the errors of past forecasts in spreads, and the weights on the last day.
 
         Parameters
         ----------
@@ -573,24 +572,26 @@ class PriceForecaster(_Configured):
         Returns
         -------
         errors : array, shape (days, 24)
-            Those of the weeks kept from the fit, then of the days with prices since. A
-            forecast issued before the fit would have known less than this model does:
-            it is left out.
+            A row per day from the weeks kept from the fit to the last of ``prices``; NaN
+            where the price is unknown. A forecast issued before the fit would have known
+            less than this model does: it is NaN, too.
         weights : array, shape (experts, 24)
         """
         model = self.models_[lead]
-        last = np.flatnonzero(np.isfinite(prices.grid).any(axis=1))[-1]
-        since = np.arange(prices.row(self.fitted_until_) + lead, last + 1)
-        shape = (len(model.prior), 0, prices.grid.shape[1])
-        recent = np.empty(shape)
-        if len(since):
-            recent = features.normalised(prices.grid)[since] - model.predict(features, since)
+        first_unseen = prices.row(self.fitted_until_) + 1
+        issued = np.arange(first_unseen + lead - 1, len(prices.days))
+        shape = (len(model.prior), len(prices.days) - first_unseen, prices.grid.shape[1])
+        recent = np.full(shape, np.nan)
+        if len(issued):
+            actual = features.normalised(prices.grid)[issued]
+            recent[:, lead - 1 :] = actual - model.predict(features, issued)
         if lead not in self.expert_errors_:
             fixed = np.repeat(np.array(model.prior)[:, None], shape[2], axis=1)
             own = mixture(recent, fixed[:, None])
             return np.vstack([self.errors_[lead], own]), fixed
         experts = np.concatenate([self.expert_errors_[lead], recent], axis=1)
-        return _mixed(experts, model.prior, lead)
+        weights = expert_weights(experts, model.prior, lead)
+        return mixture(experts, weights), weights[:, -1]
 
 
 def hourly_rows(prices: DayMatrix, exogenous: Mapping[str, DayMatrix], days: int) -> pd.DataFrame:
@@ -645,16 +646,34 @@ def _mae(errors: Matrix) -> float:
 
 
 def _fit_lead(
-    model: LeadModel,
-    prices: DayMatrix,
-    exogenous: Mapping[str, DayMatrix] | None,
-    held_out: int,
+    model: LeadModel, prices: DayMatrix, exogenous: Mapping[str, DayMatrix] | None
 ) -> tuple[LeadModel, Matrix]:
-    """Return the fitted experts of a lead, and out-of-sample errors from row ``held_out`` on."""
+    """Return the fitted experts of a lead, and their out-of-sample errors of sixteen weeks."""
     end = len(prices.days)
     features = price_features(prices, model.lead, exogenous)
-    origins = [held_out, end - FRESH_DAYS] if model.lead == 1 else [held_out]
+    origins = held_out_origins(prices.grid, end, model.lead)
     experts = rolling_experts(model, features, prices.grid, origins)
     errors = features.normalised(prices.grid) - experts
-    kept: Matrix = errors[:, held_out:].astype(np.float32)  # half the bytes in a stored model
+    kept: Matrix = errors[:, origins[0] :].astype(np.float32)  # half the bytes in a stored model
     return model.fit(features, prices.grid, end), kept
+
+
+def held_out_origins(prices: Matrix, end: int, lead: int, days: int = WINDOW_DAYS) -> list[int]:
+    """Return the rows whose issues have fits that forecast the weeks kept from a fit.
+
+    They lie whole weeks before the first row that the fit itself forecasts, so that refits
+    at such distances are each other's: a backtest needs no other.
+
+    Parameters
+    ----------
+    end : int
+        The first row unknown to the fit.
+
+    Raises
+    ------
+    TooFewRows
+        If fewer than ``days`` days of prices are known before.
+    """
+    first = calibration_start(prices, end, days) + lead - 1
+    fresh = end - FRESH_DAYS
+    return [first, fresh] if lead == 1 and first < fresh else [first]

@@ -67,6 +67,8 @@ class History:
         End (UTC) of the known values at an issue time.
     notes : tuple of str
         Provenance of price and weather, for readers of any figure from these hours.
+    prices : Series
+        The hourly prices (EUR/MWh, UTC index) that price models learn from: further back.
     operator : mapping of str to DayMatrix
         The system operator's day-ahead forecasts (``features.prices.operator_days``),
         empty where there are too few; and the spot prices, where there are any beside
@@ -79,6 +81,7 @@ class History:
     hourly: pd.DataFrame
     known_until: KnownUntil
     notes: tuple[str, ...]
+    prices: pd.Series = field(default_factory=pd.Series)
     operator: Mapping[str, DayMatrix] = field(default_factory=dict)
     spot: pd.Series | None = None
 
@@ -116,15 +119,18 @@ def load_hours(ctx: RunContext, days: int) -> History:
     return History(hourly.astype("float64"), known_until, (price_note, weather_note))
 
 
-def load_history(ctx: RunContext, days: int) -> History:
-    """Read :func:`load_hours`, and the inputs of a price model beside them."""
-    start, end = _window(ctx, days)
+def load_history(ctx: RunContext, days: int, price_days: int = 0) -> History:
+    """Read :func:`load_hours`, and what price models learn from: of ``price_days``, if more."""
+    hours = load_hours(ctx, days)
+    start, end = _window(ctx, max(days, price_days))
     operator = _operator(ctx, start, end)
-    is_tariff = price_series(ctx).startswith("pvpc")
+    basis = price_series(ctx)
+    prices = _read(ctx, [basis], start, end, HOUR_S)[basis].astype("float64")
+    is_tariff = basis.startswith("pvpc")
     spot = _read(ctx, [SPOT], start, end, HOUR_S)[SPOT] if is_tariff else None
     if spot is not None and len(spot.dropna()):
         operator[SPOT] = day_matrix(spot)
-    return replace(load_hours(ctx, days), operator=operator, spot=spot)
+    return replace(hours, prices=prices, operator=operator, spot=spot)
 
 
 def _window(ctx: RunContext, days: int) -> tuple[datetime, datetime]:

@@ -86,8 +86,9 @@ def train(
     TooFewRows
         If too few hours have price, weather and the price band's history.
     """
-    history = load_history(ctx, ctx.settings.training.history_days + BAND_DAYS + 1)
-    code = _code_hash(ctx.settings.training)
+    settings = ctx.settings.training
+    history = load_history(ctx, settings.history_days + BAND_DAYS + 1, settings.price_history_days)
+    code = _code_hash(settings)
     data = data_hash(history)
     if not force and (earlier := _earlier_result(ctx, history, code, data)):
         return earlier
@@ -120,7 +121,7 @@ def _code_hash(training: TrainingSettings) -> str:
 def data_hash(history: History) -> str:
     """Return a hash of prices, weather and the operator's forecasts."""
     hashes = pd.util.hash_pandas_object(history.hourly.dropna(how="all"))
-    total = sha256(hashes.to_numpy().tobytes())
+    total = sha256(hashes.to_numpy().tobytes() + history.prices.to_numpy().tobytes())
     for name, matrix in sorted(history.operator.items()):
         total.update(name.encode() + matrix.days.tobytes() + matrix.grid.tobytes())
     return total.hexdigest()[:12]

@@ -96,7 +96,7 @@ def train_models(
     TooFewRows
         If neither days of prices nor hours with price and weather are enough for a model.
     """
-    prices = whole_days(history.hourly[PRICE])
+    prices = whole_days(history.prices)
     price, no_price = _price(ctx, prices, history.operator)
     is_own = price is not None and ctx.settings.has_market
     examples, no_score = _examples(ctx, history, needed=not is_own)

@@ -224,6 +224,7 @@ class TrainingSettings(Section, frozen=True):
 
     minimum_rows: Positive = 1000
     history_days: Positive = 1461
+    price_history_days: Positive = 2700
     folds: Positive = 3
     seed: int = 20210601
 

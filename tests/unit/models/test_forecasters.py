@@ -19,12 +19,13 @@ from factory_lib.features.days import DayMatrix
 from factory_lib.features.prices import ahead_name, price_features
 from factory_lib.models import registry
 from factory_lib.models.forecasters import (
-    FRESH_DAYS,
     ForecasterConfig,
     LeadModel,
     PriceForecaster,
     hourly_rows,
 )
+
+DAY = timedelta(days=1)
 
 # one worker builds what they share
 
@@ -56,15 +57,22 @@ def test_a_day_of_a_clock_change_has_its_own_number_of_slots(market, small):
     assert len(forecast) == slots_in_day(moved.days[-1].item() + timedelta(days=1), 3600) == 23
 
 
-def test_production_says_what_the_backtest_says(market, small):
-    target = market.days[250].item()
-    known = market.until(target - timedelta(days=1))
-    ours = PriceForecaster(small, leads=(1,)).fit(known).predict(known)
-    rows = backtest_prices(
-        market, target, target, config=small, leads=(1,), refit_days=FRESH_DAYS
-    ).set_index("start")
-    for name in ("p10", "p50", "p90"):
-        assert ours[name].to_numpy() == pytest.approx(rows[name].to_numpy())
+@pytest.mark.parametrize("lead", [1, 3])
+def test_production_says_what_the_backtest_says_also_days_after_its_fit(market, small, lead):
+    first = market.row("2024-02-01")
+    begin = first - 40  # of the quarters
+    noise = np.random.default_rng(3).normal(0, 2, (len(market.days) - begin, 96))
+    quarters = DayMatrix(market.days[begin:], market.grid[begin:].repeat(4, axis=1) + noise)
+    days = market.days[[first, first + 5]].tolist()
+    for fine in (None, quarters):
+        rows = backtest_prices(market, *days, config=small, leads=(lead,), quarters=fine)
+        fitted = PriceForecaster(small, leads=(lead,)).fit(market.until(days[0] - lead * DAY))
+        for day in days:
+            known = market.until(day - lead * DAY)
+            ours = fitted.predict(known, quarters=fine)
+            scored = rows[rows["market_day"] == str(day)]
+            for name in ("p10", "p50", "p90"):
+                assert ours[name].to_numpy() == pytest.approx(scored[name].to_numpy(), abs=1e-4)
 
 
 def test_the_band_follows_errors_made_after_the_fit(market, fitted):

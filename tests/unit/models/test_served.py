@@ -14,9 +14,11 @@ from factory_lib.context import open_context
 from factory_lib.features.days import to_slots
 from factory_lib.frames import QUANTILES, tidy
 from factory_lib.models import prediction, retrain_trigger
-from factory_lib.models.forecasters import FRESH_DAYS, PriceForecaster
+from factory_lib.models.forecasters import PriceForecaster
 
-FIRST, DAYS = "2024-02-18", 3
+FIRST, DAYS = "2024-02-18", 4
+LEADS = (1, 2)
+REFIT_DAYS = 2
 HISTORY = ("--profile", "history")
 
 
@@ -25,7 +27,7 @@ def small_fits(small, monkeypatch):
     fit = PriceForecaster.fit
 
     def fit_one_lead(self, prices, exogenous=None, *, jobs=None):
-        self.config, self.leads = small, (1,)
+        self.config, self.leads = small, LEADS
         return fit(self, prices, exogenous, jobs=1)
 
     monkeypatch.setattr(PriceForecaster, "fit", fit_one_lead)
@@ -49,32 +51,41 @@ def test_days_after_a_training_are_served_as_the_backtest_scores_them(
         resolution_s=3600,
         retrieved_at=noons[0],
     )
-    with open_context(settings=settings, as_of=noons[0]) as ctx:
-        ctx.store.write(rows, run_id="test")
-        assert retrain_trigger.train(ctx, force=True).metrics["promoted"] == "spot_price"
-    for noon in noons[:-1]:
+    for number, noon in enumerate(noons):
         with open_context(settings=settings, as_of=noon) as ctx:
-            prediction.predict(ctx)
+            ctx.store.write(rows, run_id="test")
+            if number % REFIT_DAYS == 0:
+                result = retrain_trigger.train(ctx, force=True)
+                assert result.metrics["promoted"] == "spot_price"
+            if noon < noons[-1]:
+                prediction.predict(ctx)
     assert main(["predict", "--as-of", noons[-1].isoformat(), *HISTORY]) == 0
     with open_context(settings=settings, read_only=True) as ctx:
         stored = ctx.store.read_forecasts(
             "spot_eur_mwh",
             places=("ES",),
             start=noons[0],
-            end=noons[-1] + timedelta(days=2),
+            end=noons[-1] + timedelta(days=3),
             as_of=noons[-1],
             latest=False,
         )
-    ahead = stored["target_start"] - stored["issued_at"]
-    next_day = stored[ahead.between(pd.Timedelta(hours=12), pd.Timedelta(hours=35))]
-    served = next_day.set_index("target_start")[list(QUANTILES)].sort_index()
-    scored = backtest_prices(
-        market,
-        first,
-        first + timedelta(days=DAYS - 1),
-        config=small,
-        leads=(1,),
-        refit_days=FRESH_DAYS,
-    ).set_index("start")[list(QUANTILES)]
-    assert len(served) == 24 * DAYS
-    assert np.allclose(served, scored.loc[served.index], atol=1e-3)
+    day, issue_day = (
+        stored[name].dt.tz_convert("Europe/Madrid").dt.normalize().dt.tz_localize(None)
+        for name in ("target_start", "issued_at")
+    )
+    served = stored.assign(lead=(day - issue_day).dt.days).set_index(["lead", "target_start"])
+    served = served[served["tier"] == "champion"]
+    scored = pd.concat(
+        backtest_prices(
+            market,
+            first + timedelta(days=lead - 1),
+            first + timedelta(days=lead + DAYS - 2),
+            config=small,
+            leads=(lead,),
+            refit_days=REFIT_DAYS,
+        )
+        for lead in LEADS
+    ).set_index(["lead", "start"])
+    assert len(served) == 24 * DAYS * len(LEADS)
+    quantiles = list(QUANTILES)
+    assert np.allclose(served[quantiles], scored.loc[served.index, quantiles], atol=1e-3)
