@@ -29,7 +29,7 @@ from factory_lib.analysis.price_backtest import (
     backtest_prices,
     log_backtest,
 )
-from factory_lib.clock import HOUR_S, QUARTER_S
+from factory_lib.clock import HOUR_S, MADRID, QUARTER_S
 from factory_lib.context import open_context
 from factory_lib.features.days import DayMatrix, day_matrix
 from factory_lib.features.prices import SPOT, ahead_name, operator_days
@@ -80,8 +80,14 @@ class Market:
 
 
 def spot(data: Path) -> Market:
-    """Hourly spot prices; an hour whose four quarters are in the folder is those."""
+    """Hourly spot prices; an hour whose four quarters are in the folder is those.
+
+    Without the repeated hours of autumn that hold half of one sum each, as in the store.
+    """
     hourly = _tables(data, "spot_es_hourly_*")["spot_eur_mwh"]
+    wall = pd.DatetimeIndex(hourly.index).tz_convert(MADRID).tz_localize(None)
+    alike = hourly.groupby(wall).transform("nunique") == 1
+    hourly = hourly[~(wall.duplicated(keep=False) & alike)]
     if not any(data.glob("omie_15min_*")):
         return Market(hourly)
     quarters = _tables(data, "omie_15min_*")["spot_eur_mwh"].dropna()

@@ -12,7 +12,9 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from datetime import date, time, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,10 @@ from benchmarks.price_backtest import FIRST_QUARTERS_DAY, by_day, exogenous, spo
 from factory_lib import settings as factory_settings
 from factory_lib.analysis.price_backtest import REFIT_DAYS, backtest_prices
 from factory_lib.clock import MADRID, local_instant
-from factory_lib.context import open_context
+from factory_lib.context import RunContext, open_context
 from factory_lib.frames import QUANTILES
 from factory_lib.importers import import_path
+from factory_lib.models import prediction, retrain_trigger
 from factory_lib.models.evaluation import score
 from factory_lib.models.price_forecast import CHAMPION
 
@@ -34,6 +37,11 @@ SERIES = "spot_eur_mwh"
 PRICES = ["spot_es_hourly_*", "omie_15min_*"]
 FILES = {"none": PRICES, "es,fr,pt": [*PRICES, "entsoe_day_ahead_forecasts_*"]}
 EQUAL_EUR_MWH = 0.01
+COMMANDS = {"train": ("run", "ml_training", "--force"), "predict": ("predict",)}
+DIRECT: dict[str, Callable[[RunContext], object]] = {
+    "train": partial(retrain_trigger.train, force=True),
+    "predict": prediction.predict,
+}
 
 
 def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -58,10 +66,14 @@ def _served(chosen: argparse.Namespace, home: Path, days: int, refit_days: int) 
         for file in sorted(f for name in FILES[chosen.exogenous] for f in chosen.data.glob(name)):
             sys.stderr.write(f"{import_path(ctx, file).summary}\n")
     for number in range(days):
-        noon = local_instant(chosen.first + timedelta(days=number - 1), time(12)).isoformat()
-        if number % refit_days == 0:
-            _factory(home, "run", "ml_training", "--force", "--as-of", noon)
-        _factory(home, "predict", "--as-of", noon)
+        noon = local_instant(chosen.first + timedelta(days=number - 1), time(12))
+        for word in ["train", "predict"][number % refit_days > 0 :]:
+            if chosen.direct:
+                with open_context(settings=settings, as_of=noon) as ctx:
+                    DIRECT[word](ctx)
+            else:
+                _factory(home, *COMMANDS[word], "--as-of", noon.isoformat())
+        sys.stderr.write(f"{noon:%Y-%m-%d}\n")
     with open_context(settings=settings, read_only=True) as ctx:
         start = local_instant(chosen.first, time())
         end = start + timedelta(days=days + 8)
@@ -122,6 +134,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--from", dest="first", type=date.fromisoformat, default=date(2024, 3, 4), metavar="DAY"
     )
     parser.add_argument("--days", type=int, default=28)
+    parser.add_argument(
+        "--direct", action="store_true", help="call what the notebooks call, without them: faster"
+    )
     parser.add_argument("--exogenous", choices=sorted(FILES), default="none")
     parser.add_argument("--leads", type=lambda text: tuple(map(int, text.split(","))), default=(1,))
 
