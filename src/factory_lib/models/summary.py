@@ -224,7 +224,11 @@ def summarise_prediction(
     return JobResult(
         status="warn" if drifts or fallen_back else "ok",
         summary=_prediction_summary(hourly, advice, drifts),
-        metrics={**_prediction_metrics(hourly, advice), "stored": prediction.stored},
+        metrics={
+            **_prediction_metrics(hourly, advice),
+            **_regret_metrics(regret),
+            "stored": prediction.stored,
+        },
         tables={
             "hourly": hourly,
             "slots": slots,
@@ -245,12 +249,11 @@ def summarise_prediction(
 def _regret_notes(hourly: pd.DataFrame, regret: pd.DataFrame | None) -> list[str]:
     """Return what the errors of past forecasts cost, and whether one of tomorrow can."""
     notes = []
-    if regret is not None and len(regret):
-        mean = regret[["mae", "regret_eur", "naive_regret_eur"]].mean()
+    if mean := _regret_metrics(regret):
         notes.append(
-            f"Starts chosen before publication, {len(regret)} days: the forecast was "
-            f"{mean['mae']:.1f} EUR/MWh off, which cost a batch {mean['regret_eur']:.2f} EUR, "
-            f"the naive forecast {mean['naive_regret_eur']:.2f} EUR."
+            f"Starts chosen before publication, {mean['regret_days']} days: the forecast was "
+            f"{mean['regret_mae_eur_mwh']:.1f} EUR/MWh off, which cost a batch "
+            f"{mean['regret_eur']:.2f} EUR, the naive forecast {mean['naive_regret_eur']:.2f} EUR."
         )
     local_day = pd.DatetimeIndex(hourly.index).tz_convert(MADRID).normalize()
     tomorrow = hourly["tier"][local_day == local_day[0] + pd.Timedelta(days=1)]
@@ -259,6 +262,19 @@ def _regret_notes(hourly: pd.DataFrame, regret: pd.DataFrame | None) -> list[str
             "Tomorrow's prices are published: errors of the forecast mean nothing for tomorrow."
         )
     return notes
+
+
+def _regret_metrics(regret: pd.DataFrame | None) -> dict[str, float]:
+    """Return the means of ``planning.forecast_regret`` over its days, if there are any."""
+    if regret is None or regret.empty:
+        return {}
+    columns = {
+        "regret_mae_eur_mwh": "mae",
+        "regret_eur": "regret_eur",
+        "naive_regret_eur": "naive_regret_eur",
+    }
+    means = {name: round(float(regret[column].mean()), 3) for name, column in columns.items()}
+    return {"regret_days": len(regret), **means}
 
 
 def _prediction_summary(hourly: pd.DataFrame, advice: pd.DataFrame, drifts: Sequence[str]) -> str:

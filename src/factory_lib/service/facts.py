@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from factory_lib.catalogue import Measurement
-from factory_lib.clock import display_midnight, display_zone, local_day
+from factory_lib.clock import day_bounds, display_midnight, display_zone, local_day, market_day
 from factory_lib.context import RunContext
 from factory_lib.domain.tariff import all_in
 from factory_lib.features.horizon import HUMIDITY, TEMPERATURE
@@ -51,6 +51,14 @@ def _prices(ctx: RunContext) -> pd.DataFrame:
     whole = {name: whole_price(ctx.settings, index, values) for name, values in quantiles.items()}
     whole["toll"] = frame["toll_eur_mwh"] * (1 + ctx.settings.contract.electricity_tax_pct / 100)
     return frame.assign(**whole).dropna(subset=["price_eur_mwh"])
+
+
+def tomorrow_is_published(reading: Reading, now: datetime) -> bool:
+    """Return whether every price of tomorrow's market day is published."""
+    known = prices(reading)["known"]
+    begin, end = day_bounds(market_day(now) + timedelta(days=1))
+    tomorrow = known[(known.index >= begin) & (known.index < end)]
+    return bool(len(tomorrow) and (tomorrow == inputs.PUBLISHED).all())
 
 
 def whole_price(settings: Settings, index: pd.DatetimeIndex, market: pd.Series) -> pd.Series:

@@ -53,7 +53,7 @@ STRIP_DAYS = 14
 CALENDAR_DAYS = 92
 RANGES = (7, 28, 92, 366)
 MOST_POINTS = 1500
-MOST_TRAININGS = 7
+MOST_RUNS = 7
 FROM_SPOT = "_from_the_spot"  # of a tariff's experts, the end of the name of those of the spot
 HOUR = timedelta(hours=1)
 
@@ -317,7 +317,22 @@ def prices(view: View) -> Fields:
         "history": _history_chart(view, history, name, days) if len(history) else "",
         "forecast": _forecast_chart(view, ahead) if len(ahead) else "",
         "errors": _error_rows(view),
+        "worth": _newest_metrics(view, "ml_predictions", "regret_eur"),
+        "tomorrow_published": facts.tomorrow_is_published(view.reading, view.ctx.as_of),
     }
+
+
+def _newest_metrics(view: View, job: str, key: str) -> Mapping[str, Any]:
+    """Return the metrics of the newest run of a job that have a key with this ending, if any.
+
+    Of the last few: most find nothing new.
+    """
+    rows = [row for row in view.reading.runs.all() if row.job == job]
+    for row in rows[:MOST_RUNS]:
+        metrics = records.read_record(view.reading.runs.root / row.folder).metrics
+        if any(name.endswith(key) for name in metrics):
+            return metrics
+    return {}
 
 
 def _error_rows(view: View) -> list[Fields]:
@@ -478,29 +493,22 @@ def models(view: View) -> Fields:
         "versions": versions.to_dict("records"),
         "errors": _error_rows(view),
         "training": trainings[0] if trainings else None,
-        "experts": _experts(view, trainings),
+        "experts": _experts(_newest_metrics(view, "ml_training", f"{EXPERT}weight")),
     }
 
 
-def _experts(view: View, trainings: list[RunRow]) -> list[Fields]:
-    """Return the experts of tomorrow's price, the weightiest first, by the newest training.
-
-    Of the last few: most find nothing new to learn.
-    """
-    for row in trainings[:MOST_TRAININGS]:
-        metrics = records.read_record(view.reading.runs.root / row.folder).metrics
-        weights = {key: x for key, x in metrics.items() if key.endswith(f"{EXPERT}weight")}
-        if weights:
-            return [
-                {
-                    "name": key.partition(EXPERT)[0].removesuffix(FROM_SPOT),
-                    "from_spot": FROM_SPOT in key,
-                    "weight": weight,
-                    "worth": metrics.get(key.replace("weight", "worth")),
-                }
-                for key, weight in sorted(weights.items(), key=lambda item: -item[1])
-            ]
-    return []
+def _experts(metrics: Mapping[str, Any]) -> list[Fields]:
+    """Return the experts of tomorrow's price, the weightiest first, by a training's metrics."""
+    weights = {key: x for key, x in metrics.items() if key.endswith(f"{EXPERT}weight")}
+    return [
+        {
+            "name": key.partition(EXPERT)[0].removesuffix(FROM_SPOT),
+            "from_spot": FROM_SPOT in key,
+            "weight": weight,
+            "worth": metrics.get(key.replace("weight", "worth")),
+        }
+        for key, weight in sorted(weights.items(), key=lambda item: -item[1])
+    ]
 
 
 def status(view: View) -> Fields:

@@ -392,6 +392,21 @@ def test_experts_stand_by_weight_with_what_each_is_worth(
     assert rows == [first, second]
 
 
+@pytest.mark.parametrize("known", ["published", "forecast"])
+def test_beside_the_errors_stands_what_they_cost_and_when_they_mean_nothing(
+    known: str, reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics = {"regret_days": 9, "regret_eur": 1.25, "naive_regret_eur": 3.5}
+    frame = facts.prices(reading).assign(known=known)
+    monkeypatch.setattr(pages, "_newest_metrics", lambda *_: metrics)
+    monkeypatch.setattr(facts, "prices", lambda _: frame)
+    alone = Client(make_app(Reading("demo")))  # pages are kept
+    page = alone.get("/prices").text.replace("\N{NO-BREAK SPACE}", " ")
+    alone.close()
+    assert "cost 1.2 € more than at the best hour, by the naive forecast 3.5 € (mean of 9" in page
+    assert ("errors of the forecast mean nothing for tomorrow" in page) == (known == "published")
+
+
 @pytest.mark.parametrize(
     ("subject", "begin", "shown"),
     [
