@@ -41,7 +41,8 @@ from factory_lib.slots import expected, to_index
 
 FEATURE_SET_VERSION = 1  # rises with every change of a definition
 FEWEST_COMPLETE_HOURS = 24
-RECENT = timedelta(days=35)  # four weeks for the shape of quarters, and a week more
+# the errors of sixteen weeks, the shape of quarters of four before, a fit four weeks old
+RECENT = timedelta(days=168)
 PUBLISHED_AHEAD = timedelta(days=2)  # nothing is published further ahead than the next market day
 # before a day begins: forecasts issued by then may enter its price forecast
 NOON_BEFORE = timedelta(hours=12)
@@ -220,7 +221,7 @@ def _newest_by_noon(rows: pd.DataFrame, lead: int) -> pd.Series:
 
 
 def published_slots(ctx: RunContext, history: History) -> pd.Series:
-    """Return the prices of ``history``, those of the last weeks in the market's own slots.
+    """Return the prices of ``history``, those of the last months in the market's own slots.
 
     A slot whose hour alone was given has the hour's price.
     """
