@@ -59,7 +59,7 @@ RUNS_A_DAY = {
     "auto_backfill_check": 11,
     "daily_backfill": 1,
     "feature_engineering": 35,
-    "ml_training": 33,
+    "ml_training": 10,
     "ml_predictions": 22,
     "production_optimization": 6,
     "health_check": 24,

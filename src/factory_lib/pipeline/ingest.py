@@ -11,7 +11,14 @@ from factory_lib.catalogue import Catalogue, Measurement
 from factory_lib.clock import MADRID, day_start, epoch, from_epoch, market_day
 from factory_lib.context import RunContext
 from factory_lib.frames import QUANTILES
-from factory_lib.pipeline.fetch import FetchResult, IngestStats, Request, fetch_all, plan_requests
+from factory_lib.pipeline.fetch import (
+    FetchResult,
+    IngestStats,
+    PlannedRequest,
+    Request,
+    fetch_all,
+    plan_requests,
+)
 from factory_lib.pipeline.gaps import by_the_hour, classify, expected_until
 from factory_lib.pipeline.quality import check_requested
 from factory_lib.pipeline.summary import summarise_ingest
@@ -131,17 +138,24 @@ def _requests(
     with clients(ctx.settings, ctx.state, ctx.clock, ready) as opened:
         slots = _slots(ctx, served, opened, before, days)
         for (source, _, _), group in slots.groupby(["source", "place", "measurement"], sort=False):
-            new = plan_requests(group[group["new"]], opened)
-            again = plan_requests(group, opened)
-            # A file of one day may have been corrected: once a day the last ones are read again.
-            by_day = opened[str(source)].limits.max_range_days == 1 and len(new) > 0
-            at_once = len(again) <= 1 and source not in answered
-            planned = again if at_once or by_day or len(again) <= len(new) else new
+            planned = _planned(group, opened, answered=source in answered)
             requests += [item.request for item in planned[: None if days else MOST_REQUESTS]]
     for at in dict.fromkeys(SourcePlace(item.source, item.place) for item in requests):
         if series := providers.SOURCES[at.source].served(ctx.settings, forecasts=True):
             requests.append(Request(*at, series, ctx.as_of, ctx.as_of, forecast=True))
     return requests
+
+
+def _planned(
+    slots: pd.DataFrame, opened: Mapping[str, Source], *, answered: bool
+) -> list[PlannedRequest]:
+    """Return the requests of one source and place for what is new, or for the last days whole."""
+    new = plan_requests(slots[slots["new"]], opened)
+    again = plan_requests(slots, opened)
+    # A file of one day may have been corrected: once a day the last ones are read again.
+    by_day = opened[str(slots["source"].iloc[0])].limits.max_range_days == 1 and len(new) > 0
+    at_once = len(again) <= 1 and not answered
+    return again if at_once or by_day or len(again) <= len(new) else new
 
 
 def _answered(ctx: RunContext, since: datetime) -> set[str]:

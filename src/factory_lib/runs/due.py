@@ -6,7 +6,7 @@ nothing due reads a few rows of one SQLite file and ends.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ from factory_lib.settings.records import JobSettings
 from factory_lib.state import State, attempts, marks, open_state
 
 PLAN_AGAIN_AFTER = timedelta(hours=6)
+LEARNT_AT_ONCE = ("spot_eur_mwh", "pvpc_eur_mwh")  # by a training; the rest once a day
 LONGEST_QUIET = timedelta(hours=1)  # health is checked that often, and after a job that failed
 
 
@@ -233,12 +234,15 @@ def _stored(tick: JobTick) -> dict[str, marks.Mark]:
         return marks.get_marks(state, marks.STORED) | stored
 
 
-def _new_stored(tick: JobTick) -> Verdict:
-    if new := [name for name, mark in _stored(tick).items() if mark.at >= tick.last]:
+def _new_stored(tick: JobTick, among: Collection[str] = ()) -> Verdict:
+    """Return whether values were stored since the last run, of some series where they are named."""
+    stored = _stored(tick).items()
+    if new := [n for n, mark in stored if mark.at >= tick.last and (not among or n in among)]:
         return Verdict(True, f"values of {_some(new)} were stored since its last run")
     if killed := _ended(tick, ("ingestion", "backfill"), ("killed",)):
         return Verdict(True, f"killed, and may have stored values: {_some(killed)}")
-    return Verdict(False, f"nothing was stored since the last run at {local_time(tick.last)}")
+    what = "no price" if among else "nothing"
+    return Verdict(False, f"{what} was stored since the last run at {local_time(tick.last)}")
 
 
 def _ended(tick: JobTick, kinds: Sequence[str], statuses: Sequence[str]) -> list[str]:
@@ -254,12 +258,17 @@ def _ended(tick: JobTick, kinds: Sequence[str], statuses: Sequence[str]) -> list
     ]
 
 
-def _new_drift(tick: JobTick) -> Verdict:
+def _retraining(tick: JobTick) -> Verdict:
+    """Return whether a training can be worth it: on drift, for prices, and once a day.
+
+    Weather that comes every hour is learnt with the next prices.
+    """
     drifts = marks.get_marks(tick.state, marks.DRIFT)
     drifting = [name for name, mark in drifts.items() if mark.note and mark.at >= tick.last]
     if drifting:
         return Verdict(True, f"the forecasts of {_some(drifting)} are out of line")
-    return _new_stored(tick)
+    is_new_day = market_day(tick.last) < market_day(tick.now)
+    return _new_stored(tick) if is_new_day else _new_stored(tick, LEARNT_AT_ONCE)
 
 
 def _old_plan(tick: JobTick) -> Verdict:
@@ -297,7 +306,7 @@ DUE_RULES: Mapping[str, DueRule] = {
     "gap_analysis": _new_gap,
     "backfill": _new_gap,
     "features": _new_stored,
-    "training": _new_drift,
+    "training": _retraining,
     "predictions": _new_stored,
     "plan": _old_plan,
     "health": _look_again,

@@ -96,6 +96,23 @@ def test_drift_makes_a_training_due(
 
 
 @pytest.mark.parametrize(
+    ("series", "later", "quiet"),
+    [
+        pytest.param("spot_eur_mwh", timedelta(hours=1), False, id="prices"),
+        pytest.param("temperature_c", timedelta(hours=1), True, id="weather, every hour"),
+        pytest.param("temperature_c", timedelta(days=1), False, id="weather, the day after"),
+    ],
+)
+def test_new_prices_make_a_training_due_and_weather_once_a_day(
+    ctx: RunContext, series: str, later: timedelta, quiet: bool
+) -> None:
+    set_mark(ctx.state, "job", "ml_training", LAST, {"status": "ok", "verdict": "", "error": None})
+    set_mark(ctx.state, STORED, series, LAST + later)
+    now = LAST + later + timedelta(minutes=1)
+    assert (due.nothing_due(ctx.settings, ctx.state, "ml_training", now) is not None) == quiet
+
+
+@pytest.mark.parametrize(
     ("put_back", "quiet"),
     [
         pytest.param(timedelta(0), True, id="in time"),
