@@ -201,7 +201,9 @@ class Source(ABC):
             parsed = reject_outside(request(*arguments), self.catalogue)
         except SourceError as error:
             raise self.http.masked(error) from None
-        seen_at = parsed.rows["retrieved_at"].clip(upper=pd.Timestamp(self.present()))
+        made_at = pd.Timestamp(self.present())
+        seen_at = parsed.rows["retrieved_at"]
+        seen_at = seen_at.mask(seen_at > made_at, made_at)
         parsed = replace(parsed, rows=parsed.rows.assign(retrieved_at=seen_at.astype(frames.UTC_S)))
         mask = self.http.mask
         self.rejected += [
