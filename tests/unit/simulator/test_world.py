@@ -10,10 +10,10 @@ import pytest
 
 from factory_lib import settings as factory_settings
 from factory_lib.catalogue import default_catalogue
-from factory_lib.cli import simulation
 from factory_lib.clock import DAY_S, HOUR_S, MADRID, QUARTER_S, day_bounds, epoch
 from factory_lib.domain.indices import CLASSES, MODERATE_SHARE
 from factory_lib.planning import recommendation
+from factory_lib.runs import simulation
 from factory_lib.slots import to_index
 from factory_sim.noise import Noise
 from factory_sim.world import PUBLISHED, World
