@@ -140,10 +140,20 @@ def _requests(
         for (source, _, _), group in slots.groupby(["source", "place", "measurement"], sort=False):
             planned = _planned(group, opened, answered=source in answered)
             requests += [item.request for item in planned[: None if days else MOST_REQUESTS]]
-    for at in dict.fromkeys(SourcePlace(item.source, item.place) for item in requests):
-        if series := providers.SOURCES[at.source].served(ctx.settings, forecasts=True):
-            requests.append(Request(*at, series, ctx.as_of, ctx.as_of, forecast=True))
-    return requests
+    return requests + _forecast_requests(ctx, requests)
+
+
+def _forecast_requests(ctx: RunContext, requests: Sequence[Request]) -> list[Request]:
+    """Return a request of the forecast of each place that a source is asked for."""
+    places = dict.fromkeys(SourcePlace(item.source, item.place) for item in requests)
+    series = {
+        at: providers.SOURCES[at.source].served(ctx.settings, forecasts=True) for at in places
+    }
+    return [
+        Request(*at, names, ctx.as_of, ctx.as_of, forecast=True)
+        for at, names in series.items()
+        if names
+    ]
 
 
 def _planned(
