@@ -146,7 +146,8 @@ class _Fits(NamedTuple):
 
 
 def _one_lead(fits: _Fits, quarters: DayMatrix | None, first: date) -> pd.DataFrame:
-    lead, prices = fits.model.lead, fits.prices
+    lead = fits.model.lead
+    prices = fits.prices
     features = price_features(prices, lead, fits.exogenous)
     forecasts = np.vstack(list(_blocks(fits, features, quarters)))
     start = prices.row(first)
@@ -163,7 +164,8 @@ def _one_lead(fits: _Fits, quarters: DayMatrix | None, first: date) -> pd.DataFr
 
 def _blocks(fits: _Fits, features: DayFeatures, quarters: DayMatrix | None) -> Iterator[Matrix]:
     """Yield p10, p50 and p90 (days, 3, columns) of each block of days between refits."""
-    model, prices = fits.model, fits.prices
+    model = fits.model
+    prices = fits.prices
     lead = model.lead
     actual = features.normalised(prices.grid)
 

@@ -12,8 +12,9 @@ means nothing.
 
 Bands are split-conformal: quantiles of trailing out-of-sample errors, in units of the
 spread known at issue, per local hour together with its neighbours, over the last sixteen
-weeks known at the issue time. So the band widens with the market and needs no assumption
-about the shape of errors. Only errors of forecasts that had not seen their target count.
+weeks known at the issue time. So the band widens with the market and needs no
+assumption about the shape of errors. Only errors of forecasts that had not seen their
+target count.
 Each is divided by the usual error of its hours in the days before it, to a power
 (normalised conformal prediction: Papadopoulos, Gammerman, Vovk, AIA 2008, 64): after bad
 days the band is wide, after good ones narrow, where quantiles of sixteen weeks change late.
@@ -56,9 +57,10 @@ LONGEST_LAG_DAYS = 7
 LEVELS = (0.1, 0.5, 0.9)
 WINDOW_DAYS = 112
 LEAST_CALIBRATION_DAYS = 28
-# Chosen on prices alone of spot 2021 to 2023, by the pinball loss and the worst months' coverage:
-# by how much, per day, a side's multiplier follows its share of misses; and of the usual
-# error its half-life, the hours on each side of an hour that it is taken over, its power.
+# Chosen on prices alone of spot 2021 to 2023, by the pinball loss and the coverage of
+# the worst months: by how much, per day, a side's multiplier follows its share of
+# misses; and of the usual error its half-life, the hours on each side of an hour that
+# it is taken over, its power.
 BAND_RATE = 0.25
 USUAL_ERROR_HALF_LIFE_DAYS = 4.0
 USUAL_ERROR_HOURS_AROUND = 3
@@ -285,13 +287,13 @@ def trailing_bands(errors: Matrix, first: int, lead: int) -> Matrix:
 
 
 def _usual_error(errors: Matrix, lead: int) -> Matrix:
-    """Return the recent mean absolute error known at each row's issue; 1 where it is not."""
+    """Return the recent mean absolute error known at each row's issue, else 1."""
     size = pd.DataFrame(np.abs(errors)).ewm(halflife=USUAL_ERROR_HALF_LIFE_DAYS).mean()
-    known = size.shift(lead).bfill().to_numpy(dtype=np.float64)
-    columns = known.shape[1]
+    sizes = size.shift(lead).bfill().to_numpy(dtype=np.float64)
+    columns = sizes.shape[1]
     around = USUAL_ERROR_HOURS_AROUND * columns // 24
     offsets = np.arange(columns)[:, None] + np.arange(-around, around + 1)
-    usual = known[:, np.clip(offsets, 0, columns - 1)].mean(axis=2)
+    usual = sizes[:, np.clip(offsets, 0, columns - 1)].mean(axis=2)
     return np.where(usual > 0, usual, 1.0)
 
 
@@ -354,11 +356,11 @@ def in_quarters(hourly: Matrix, factors: Matrix) -> Matrix:
 
 
 def quarterly(hourly: Matrix, days: Days, quarters: DayMatrix, lead: int) -> Matrix:
-    """Return hourly forecasts of some days as quarters, by the quarters known at each issue."""
-    known = (days - quarters.days[0]).astype(int) + 1 - lead
+    """Return hourly forecasts of some days as quarters, as learnt by each issue."""
+    counts = (days - quarters.days[0]).astype(int) + 1 - lead
     parts = [
         in_quarters(row[np.newaxis], quarter_factors(quarters.grid[: max(count, 0)]))
-        for row, count in zip(hourly, known, strict=True)
+        for row, count in zip(hourly, counts, strict=True)
     ]
     return np.vstack(parts)
 
@@ -379,7 +381,8 @@ def quarter_errors(
         Where no quarter was published, the hour's error stands for its four.
     """
     count = min(len(errors), len(prices.days))
-    days, scale = prices.days[-count:], spread[-count:, np.newaxis]
+    days = prices.days[-count:]
+    scale = spread[-count:, np.newaxis]
     hourly = prices.grid[-count:] - errors[-count:] * scale
     published = quarters.spanning(*days[[0, -1]]).grid
     own = (published - quarterly(hourly, days, quarters, lead)) / scale

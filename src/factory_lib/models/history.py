@@ -41,7 +41,7 @@ from factory_lib.slots import expected, to_index
 
 FEATURE_SET_VERSION = 1  # rises with every change of a definition
 FEWEST_COMPLETE_HOURS = 24
-# the errors of sixteen weeks, the shape of quarters of four before, a fit four weeks old
+# the errors of sixteen weeks, the shape of quarters before, a fit four weeks old
 RECENT = timedelta(days=168)
 PUBLISHED_AHEAD = timedelta(days=2)  # nothing is published further ahead than the next market day
 # before a day begins: forecasts issued by then may enter its price forecast
@@ -121,7 +121,7 @@ def load_hours(ctx: RunContext, days: int) -> History:
 
 
 def load_history(ctx: RunContext, days: int, price_days: int = 0) -> History:
-    """Read :func:`load_hours`, and what price models learn from: of ``price_days``, if more."""
+    """Read :func:`load_hours`, and ``price_days`` of what price models learn from."""
     hours = load_hours(ctx, days)
     start, end = _window(ctx, max(days, price_days))
     operator = _operator(ctx, start, end)

@@ -55,9 +55,9 @@ def _prices(ctx: RunContext) -> pd.DataFrame:
 
 def tomorrow_is_published(reading: Reading, now: datetime) -> bool:
     """Return whether every price of tomorrow's market day is published."""
-    known = prices(reading)["known"]
+    tiers = prices(reading)["known"]
     begin, end = day_bounds(market_day(now) + timedelta(days=1))
-    tomorrow = known[(known.index >= begin) & (known.index < end)]
+    tomorrow = tiers[(tiers.index >= begin) & (tiers.index < end)]
     return bool(len(tomorrow) and (tomorrow == inputs.PUBLISHED).all())
 
 

@@ -150,7 +150,7 @@ def test_a_champion_stored_under_the_former_names_still_forecasts(market):
     assert champion.models_[1].config == champion.config
     forecast = champion.predict(market.until("2024-02-10"))
     assert forecast[["p10", "p50", "p90"]].sum().tolist() == pytest.approx(
-        [1390.3880066637118, 1577.170128596516, 1765.1264747353466]
+        [1396.061670791119, 1577.170128596516, 1771.851887393224]
     )
 
 
