@@ -24,6 +24,7 @@ from factory_lib.views import (
     series_charts,
     tables,
 )
+from factory_lib.views.page import prose
 from tests.support import html_rules
 
 NOW = datetime(2026, 7, 15, 10, 0, tzinfo=UTC)
@@ -408,3 +409,9 @@ def test_every_name_of_a_list_is_shown_in_words():
     frame = pd.DataFrame({"series": ["spot_eur_mwh, pvpc_eur_mwh", "temperature_c"]})
     cells = re.findall(r"<td[^>]*>([^<]*)</td>", tables.table(frame).html)
     assert cells == ["Market price, Regulated price", "Temperature"]
+
+
+def test_a_provider_is_named_in_words_and_an_address_stays_as_it_is() -> None:
+    shown = prose("esios, omie can have nothing new; apidatos.ree.es, `SOURCE=ree`, ree.")
+    words = re.sub(r"<[^>]+>", "", shown)
+    assert words == "ESIOS, OMIE can have nothing new; apidatos.ree.es, SOURCE=ree, REE."
