@@ -98,6 +98,7 @@ def ingest(ctx: RunContext, sources: str = "all", days: int | None = None) -> Jo
         overdue=_overdue(ctx, served, before, after),
         skipped={name: reason for name, reason in reasons.items() if reason},
         offline=not any(spec.enabled for spec in ctx.settings.sources.values()),
+        is_current=bool(ready and served and not requests),
     )
 
 
@@ -134,7 +135,8 @@ def _requests(
     a source has a file for each day.
     """
     requests: list[Request] = []
-    answered = _answered(ctx, ctx.clock.now() - REREAD_AFTER)
+    # a person who names one provider wants it asked
+    answered = _answered(ctx, ctx.clock.now() - REREAD_AFTER) if len(ready) > 1 else set()
     with clients(ctx.settings, ctx.state, ctx.clock, ready) as opened:
         slots = _slots(ctx, served, opened, before, days)
         for (source, _, _), group in slots.groupby(["source", "place", "measurement"], sort=False):

@@ -19,6 +19,7 @@ def summarise_ingest(
     overdue: Sequence[str],
     skipped: Mapping[str, str],
     offline: bool,
+    is_current: bool,
 ) -> JobResult:
     """Return the result of an ingestion.
 
@@ -32,11 +33,16 @@ def summarise_ingest(
         Series that had slots due and got none of them.
     offline : bool
         Whether every source is switched off: the profile lives on imported files.
+    is_current : bool
+        Whether no source was asked because all answered within the hour and can have
+        nothing new.
     """
     reasons = [f"{name}: {reason}" for name, reason in skipped.items()]
     status: ResultStatus = "ok"
     if offline:
         text = "Every source is switched off in this profile: its values are imported from files"
+    elif is_current:
+        text = "Every source answered within the last hour, and none can have anything new"
     elif not metrics["sources_asked"]:
         status = "fail"
         text = f"No request was sent: {'; '.join(reasons) or 'no source serves this site'}"

@@ -248,6 +248,18 @@ def test_who_has_nothing_new_is_not_asked_again_while_another_is_late(demo_world
     assert demo_world.asked("open_meteo_runs") > before, "its newest run replaces the one before"
 
 
+def test_a_second_call_soon_after_asks_nobody_but_the_provider_that_is_named(demo_world) -> None:
+    ingest(demo_world.ctx(), days=2)
+    before = len(demo_world.simulator.log)
+    again = ingest(demo_world.ctx(NOW + timedelta(minutes=5)))
+    assert again.status == "ok"
+    assert again.summary.startswith("Every source answered within the last hour")
+    assert len(demo_world.simulator.log) == before
+    ingest(demo_world.ctx(NOW + timedelta(minutes=6)), "ree")
+    assert demo_world.asked("ree") > 0
+    assert len(demo_world.simulator.log) > before
+
+
 def test_a_newest_slot_of_the_future_is_forgotten(demo_world) -> None:
     """A clock that was ahead must not keep a series from being asked for."""
     ctx = demo_world.ctx()
