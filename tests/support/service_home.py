@@ -117,7 +117,7 @@ def _advice(ctx: RunContext) -> None:
     frame = pd.DataFrame({"cost_eur": cost, "regret_eur": cost - cost.min()}, index)
     frame["best_start"] = index[int(cost.argmin())]
     frame["production_recommendation"] = names[np.minimum((cost - cost.min()) // 6, 3).astype(int)]
-    frame.iloc[-1, frame.columns.get_loc("production_recommendation")] = names[-1]
+    frame.loc[frame.index[-1], "production_recommendation"] = names[-1]
     for name in names:
         frame[f"p_{name}"] = (frame["production_recommendation"] == name) * 0.8
     frame.iloc[-1, :2] = np.nan  # no batch can begin
