@@ -71,8 +71,11 @@ def _operation(method: Method[P, R]) -> Method[P, R]:
                 rows = result
             status = "ok"
             return result
+        except BadInput:
+            status = ""  # a mistake of who asks is no operation of the store
+            raise
         finally:
-            if store.on_operation:
+            if store.on_operation and status:
                 passed_ms = (time.perf_counter() - began) * 1000
                 store.on_operation(method.__name__.strip("_"), status, rows, passed_ms)
 

@@ -249,9 +249,9 @@ def test_who_has_nothing_new_is_not_asked_again_while_another_is_late(demo_world
 
 
 def test_a_second_call_soon_after_asks_nobody_but_the_provider_that_is_named(demo_world) -> None:
-    ingest(demo_world.ctx(), days=2)
+    ingest(demo_world.ctx(), "prices", days=2)
     before = len(demo_world.simulator.log)
-    again = ingest(demo_world.ctx(NOW + timedelta(minutes=5)))
+    again = ingest(demo_world.ctx(NOW + timedelta(minutes=5)), "prices")
     assert again.status == "ok"
     assert again.summary.startswith("Every source answered within the last hour")
     assert len(demo_world.simulator.log) == before
