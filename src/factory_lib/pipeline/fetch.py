@@ -59,7 +59,7 @@ class Request:
     forecast: bool = False
 
 
-# -- the fewest requests for some slots ------------------------------------------------------------
+# -- the fewest requests for some slots ---------------------------------------
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def plan_table(
     return pd.DataFrame(lines, columns=columns)
 
 
-# -- sending requests, storing and counting what they bring ----------------------------------------
+# -- sending requests, storing and counting what they bring -------------------
 
 
 @dataclass(frozen=True)

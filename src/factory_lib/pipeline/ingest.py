@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,7 @@ from factory_lib.state.marks import LATEST_SLOT, get_mark
 
 FIRST_LOAD_DAYS = 168  # six requests of 28 days: what features and a first training need
 REREAD_DAYS = 2  # prices are revised after the day, and observations arrive late
-# Not sooner, where nothing is new: while one provider is late, the others are not asked each time.
+# Not sooner, where nothing is new: while one provider is late, the others are left alone.
 REREAD_AFTER = timedelta(hours=1)
 # per provider and run, unless days are named; the backfill fetches what is further back
 MOST_REQUESTS = 6
@@ -72,7 +73,8 @@ def ingest(ctx: RunContext, sources: str = "all", days: int | None = None) -> Jo
     reasons = {
         name: providers.missing(name, ctx.settings) for name in select(ctx.settings, sources)
     }
-    ready = order_by_hour([name for name, reason in reasons.items() if not reason], ctx.as_of)
+    skipped = {name: reason for name, reason in reasons.items() if reason}
+    ready = order_by_hour([name for name in reasons if name not in skipped], ctx.as_of)
     served = _served(ctx, ready)
     now = ctx.clock.now()
     before = recent_rows(ctx, served, days or FIRST_LOAD_DAYS, raw=True)
@@ -96,10 +98,18 @@ def ingest(ctx: RunContext, sources: str = "all", days: int | None = None) -> Jo
         tables,
         errors=stats.source_errors,
         overdue=_overdue(ctx, served, before, after),
-        skipped={name: reason for name, reason in reasons.items() if reason},
-        offline=not any(spec.enabled for spec in ctx.settings.sources.values()),
-        is_current=bool(ready and served and not requests),
+        skipped=skipped,
+        idle=_idle(ctx, served, requests),
     )
+
+
+def _idle(
+    ctx: RunContext, served: Sequence[Target], requests: Sequence[Request]
+) -> Literal["", "offline", "current"]:
+    """Return why it is well that no source was asked, if it is."""
+    if not any(spec.enabled for spec in ctx.settings.sources.values()):
+        return "offline"
+    return "current" if served and not requests else ""
 
 
 def _served(ctx: RunContext, ready: Sequence[str]) -> list[Target]:
@@ -312,7 +322,7 @@ def _latest(ctx: RunContext, served: Sequence[Target], after: pd.DataFrame) -> p
     return pd.DataFrame(lines, columns=LATEST_COLUMNS)
 
 
-# -- weather of several providers -----------------------------------------------------------------
+# -- weather of several providers ----------------------------------------------
 # One value per hour is shown, by order of trust. All providers with a key are requested, and
 # everything they give is stored; the hour only decides which request comes first.
 

@@ -241,7 +241,7 @@ def _days(rows: pd.DataFrame) -> pd.Series:
     return days
 
 
-# -- decisions of a person: values are quarantined, released or corrected, and never deleted -------
+# -- decisions of a person: values are quarantined, released or corrected, and n
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The results of ingestion, gap analysis and backfill as a person reads them."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import pandas as pd
 
@@ -9,6 +10,10 @@ from factory_lib.results import JobResult, ResultStatus
 
 Metrics = Mapping[str, int | float | str]
 Tables = Mapping[str, pd.DataFrame]
+IDLE = {
+    "offline": "Every source is switched off in this profile: its values are imported from files",
+    "current": "Every source answered within the last hour, and none can have anything new",
+}
 
 
 def summarise_ingest(
@@ -18,8 +23,7 @@ def summarise_ingest(
     errors: Mapping[str, str],
     overdue: Sequence[str],
     skipped: Mapping[str, str],
-    offline: bool,
-    is_current: bool,
+    idle: Literal["", "offline", "current"],
 ) -> JobResult:
     """Return the result of an ingestion.
 
@@ -31,18 +35,14 @@ def summarise_ingest(
         The first error of each source that failed, and why others got no request.
     overdue : sequence of str
         Series that had slots due and got none of them.
-    offline : bool
-        Whether every source is switched off: the profile lives on imported files.
-    is_current : bool
-        Whether no source was asked because all answered within the hour and can have
-        nothing new.
+    idle : str
+        Why it is well that no source was asked: every one is switched off, or answered
+        within the hour and can have nothing new.
     """
     reasons = [f"{name}: {reason}" for name, reason in skipped.items()]
     status: ResultStatus = "ok"
-    if offline:
-        text = "Every source is switched off in this profile: its values are imported from files"
-    elif is_current:
-        text = "Every source answered within the last hour, and none can have anything new"
+    if idle:
+        text = IDLE[idle]
     elif not metrics["sources_asked"]:
         status = "fail"
         text = f"No request was sent: {'; '.join(reasons) or 'no source serves this site'}"

@@ -293,7 +293,7 @@ def plan(view: View) -> Fields:
         "own": _schedules(document).get("plan"),
         "less": _saving(_schedules(document)),
         "batches": facts.stage_table(document)["batch"].nunique(),
-        # without a power term nothing can be said of the contract
+        # without a power term a contract has no price
         "contract": view.ctx.settings.tariff.published and document.get("contract", []),
     }
 
