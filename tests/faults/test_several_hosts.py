@@ -151,9 +151,13 @@ def test_a_lock_in_another_database_of_the_server_is_another_one(
 
 def drop_locks(server: PostgresServer) -> int:
     """End the connections that hold a lock, as a server or a network does that goes away."""
-    query = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
-    with psycopg.connect(server.dsn) as admin:
-        return len(admin.execute(query).fetchall())
+    locks = "FROM pg_locks WHERE locktype = 'advisory' AND granted"
+    with psycopg.connect(server.dsn, autocommit=True) as admin:
+        ended = admin.execute(f"SELECT pg_terminate_backend(pid) {locks}").fetchall()
+        deadline = time.monotonic() + 20  # the server says so before it has done it
+        while admin.execute(f"SELECT 1 {locks}").fetchall() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return len(ended)
 
 
 def test_work_ends_soon_after_its_lock_was_lost(here: Settings, postgres: PostgresServer) -> None:
