@@ -198,5 +198,5 @@ def test_a_table_has_no_empty_column_and_no_word_for_nothing(
     assert [line.split() for line in lines] == [
         ["job", "begun", "rate"],
         ["ingest"],
-        ["health_check", "2026-11-27", "22:57Z", "1.00"],
+        ["health_check", "2026-11-27", "23:57", "CET", "1.00"],
     ]
