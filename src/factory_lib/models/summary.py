@@ -125,6 +125,8 @@ def summarise_training(
     decisions = tables["decisions"].reindex(columns=["model", "alias", "serving"])
     promoted = decisions.loc[decisions["alias"] == registry.CHAMPION, "model"].tolist()
     without = decisions.loc[decisions["serving"] == "", "model"].tolist()
+    if all(obstacles.values()):
+        return _nothing_trained(metrics, tables, data_notes, obstacles, run_id)
     notes = [*data_notes, *_data_notes(metrics, obstacles), *_starts_notes(tables["starts"])]
     names = ", ".join(promoted)
     return JobResult(
@@ -133,6 +135,24 @@ def summarise_training(
         metrics={**metrics, "promoted": names, "mlflow_run_id": run_id, "skipped": 0},
         tables=tables,
         notes=tuple(notes),
+    )
+
+
+def _nothing_trained(
+    metrics: Mapping[str, int | float | str],
+    tables: Mapping[str, pd.DataFrame],
+    data_notes: Sequence[str],
+    obstacles: Mapping[str, str],
+    run_id: str,
+) -> JobResult:
+    """Return the result of a training on weather alone: its forecast needs no fit."""
+    return JobResult(
+        status="warn",
+        summary="Nothing was trained, for want of prices: load some with `factory backfill` or "
+        "`factory import FILE`. The weather ahead is forecast from what is stored.",
+        metrics={**metrics, "promoted": "", "mlflow_run_id": run_id, "skipped": 0},
+        tables=tables,
+        notes=(*data_notes, *(f"No model of the {name}: {x}" for name, x in obstacles.items())),
     )
 
 
@@ -281,7 +301,12 @@ def _prediction_summary(hourly: pd.DataFrame, advice: pd.DataFrame, drifts: Sequ
     next_day = hourly.iloc[:24]
     price = next_day[PRICE]
     if price.isna().all():
-        return "The price of the next 24 hours is unavailable: no recent day of prices is stored."
+        no_price = (
+            "The price of the next 24 hours is unavailable: no recent day of prices is stored."
+        )
+        air = next_day[TEMPERATURE]
+        weather = f" The weather is forecast: {air.min():.0f} to {air.max():.0f} °C."
+        return no_price + (weather if air.notna().any() else " Nor is the weather known.")
     cheapest = pd.Timestamp(str(price.idxmin())).tz_convert(display_zone())
     best = _next_start(advice.iloc[0]) if len(advice) else ""
     drift = f" Drift: {' '.join(drifts)}" if drifts else ""

@@ -21,7 +21,7 @@ from factory_lib.context import RunContext
 from factory_lib.domain.indices import BAND_DAYS
 from factory_lib.errors import ModelError, ModelIncompatible, TooFewRows
 from factory_lib.features.days import DayMatrix
-from factory_lib.features.horizon import PRICE
+from factory_lib.features.horizon import PRICE, TEMPERATURE
 from factory_lib.frames import QUANTILES
 from factory_lib.models import registry, scores
 from factory_lib.models.evaluation import diebold_mariano
@@ -94,12 +94,12 @@ def train_models(
     Raises
     ------
     TooFewRows
-        If neither days of prices nor hours with price and weather are enough for a model.
+        If the data are too few for a model, unless they are weather alone: that needs none.
     """
     prices = whole_days(history.prices)
     price, no_price = _price(ctx, prices, history.operator)
-    is_own = price is not None and ctx.settings.has_market
-    examples, no_score = _examples(ctx, history, needed=not is_own)
+    needed = _needs_examples(ctx, history, price, prices)
+    examples, no_score = _examples(ctx, history, needed=needed)
     part = _train(ctx, history, examples, price, prices)
     tables = part.tables
     if examples is None:
@@ -128,16 +128,26 @@ def train_models(
     return summarise_training(metrics, tables, history.notes, obstacles, logged.run_id)
 
 
+def _needs_examples(
+    ctx: RunContext,
+    history: History,
+    price: PriceForecaster | None,
+    prices: DayMatrix | None,
+) -> bool:
+    """Return whether a training without them would be one of nothing at all."""
+    weather_alone = prices is None and history.hourly[TEMPERATURE].notna().any()
+    is_own = price is not None and ctx.settings.has_market
+    return not (weather_alone or is_own)
+
+
 def version_tags(ctx: RunContext, history: History) -> dict[str, str]:
     """Return when and from what a version was made; prices ahead are not counted as learnt."""
+    tags = {"as_of": ctx.as_of.isoformat(), "origin": ctx.store.origin}
     last = history.hourly[PRICE].last_valid_index()
+    if last is None:
+        return tags
     end = pd.Timestamp(str(last)) + timedelta(hours=1)
-    learnt_until = min(end.to_pydatetime(), ctx.as_of).isoformat()
-    return {
-        "as_of": ctx.as_of.isoformat(),
-        registry.LEARNT: learnt_until,
-        "origin": ctx.store.origin,
-    }
+    return {**tags, registry.LEARNT: min(end.to_pydatetime(), ctx.as_of).isoformat()}
 
 
 class _Part(NamedTuple):

@@ -253,11 +253,16 @@ def test_an_empty_store_is_too_few_rows(ctx):
         retrain_trigger.train(ctx)
 
 
-def test_weather_without_prices_is_refused_by_what_lacks(ctx):
+def test_weather_without_prices_is_forecast_and_what_lacks_is_named(ctx):
     hours = made_up_hours(60, NOW)
     fill(ctx, hours.assign(spot_eur_mwh=np.nan))
-    with pytest.raises(TooFewRows, match="Hours with both price and weather: 0 usable"):
-        retrain_trigger.train(ctx)
+    trained = retrain_trigger.train(ctx)
+    assert trained.status == "warn"
+    assert trained.summary.startswith("Nothing was trained, for want of prices: load some with")
+    assert "No model of the price: there is no whole day of prices." in trained.notes
+    predicted = summarise_prediction(prediction.predict(ctx), pd.DataFrame())
+    assert predicted["hourly"]["temperature_c"].notna().all()
+    assert "no recent day of prices is stored. The weather is forecast: " in predicted.summary
 
 
 @pytest.mark.parametrize(
