@@ -192,6 +192,17 @@ class TestWriting:
         ]
 
 
+class TestEmptyWindow:
+    def test_a_window_without_a_second_holds_nothing(self, store: Store) -> None:
+        store.write(rows([1.5, 2.5]), run_id="a")
+        for end in (DAY, DAY - timedelta(days=1)):
+            window = {"places": ["5279X"], "start": DAY, "end": end}
+            assert store.read("temperature_c", **window).empty
+            assert store.read("temperature_c", **window, as_of=RETRIEVED).empty
+            assert not len(store.slots("temperature_c", **window))
+            assert store.read_forecasts("temperature_c", **window).empty
+
+
 class TestAvailability:
     @pytest.mark.parametrize(
         ("given", "known_at"),

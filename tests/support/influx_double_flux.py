@@ -97,6 +97,8 @@ def _texts(text: str) -> list[str]:
 
 def _scan(bucket: Bucket, limits: str, conditions: list[str]) -> list[Table]:
     start, stop = (_instant(limits, name) for name in ("start", "stop"))
+    if start >= stop:
+        raise FluxError("cannot query an empty range")
     tests = [_condition(text) for text in conditions]
     tables = []
     for (measurement, tags), fields in sorted(bucket.series.items()):

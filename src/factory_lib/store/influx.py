@@ -199,8 +199,10 @@ class InfluxBackend(Backend):
             ) from error
 
     def _from(self, start: int, end: int) -> str:
-        limits = [from_epoch(min(max(t, -LATEST), LATEST)) for t in (start, end)]
-        first, last = (f"{limit:%Y-%m-%dT%H:%M:%SZ}" for limit in limits)
+        limits = [min(max(t, -LATEST), LATEST) for t in (start, end)]
+        if limits[0] >= limits[1]:  # InfluxDB refuses an empty range: ask for a second of nothing
+            limits = [LATEST - 1, LATEST]
+        first, last = (f"{from_epoch(limit):%Y-%m-%dT%H:%M:%SZ}" for limit in limits)
         return f"from(bucket: {_quoted(self.where.bucket)}) |> range(start: {first}, stop: {last})"
 
     @contextmanager
