@@ -188,8 +188,7 @@ class TestWriting:
             ("write", "ok", 2),
             ("read", "ok", 2),
             ("read_verdicts", "ok", 0),
-            ("write", "failed", 0),
-        ]
+        ]  # a mistake of who asks is no operation
 
 
 class TestEmptyWindow:
