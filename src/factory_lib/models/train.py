@@ -143,10 +143,10 @@ def _needs_examples(
 def version_tags(ctx: RunContext, history: History) -> dict[str, str]:
     """Return when and from what a version was made; prices ahead are not counted as learnt."""
     tags = {"as_of": ctx.as_of.isoformat(), "origin": ctx.store.origin}
-    last = history.hourly[PRICE].last_valid_index()
-    if last is None:
+    priced = history.hourly[PRICE].dropna().index
+    if priced.empty:
         return tags
-    end = pd.Timestamp(str(last)) + timedelta(hours=1)
+    end = pd.Timestamp(str(priced[-1])) + timedelta(hours=1)
     return {**tags, registry.LEARNT: min(end.to_pydatetime(), ctx.as_of).isoformat()}
 
 
