@@ -126,7 +126,9 @@ def load_history(ctx: RunContext, days: int, price_days: int = 0) -> History:
     start, end = _window(ctx, max(days, price_days))
     operator = _operator(ctx, start, end)
     basis = price_series(ctx)
-    prices = _read(ctx, [basis], start, end, HOUR_S)[basis].astype("float64")
+    prices = hours.hourly[PRICE]
+    if price_days > days:
+        prices = _read(ctx, [basis], start, end, HOUR_S)[basis].astype("float64")
     is_tariff = basis.startswith("pvpc")
     spot = _read(ctx, [SPOT], start, end, HOUR_S)[SPOT] if is_tariff else None
     if spot is not None and len(spot.dropna()):

@@ -19,6 +19,10 @@ from factory_lib.models.price_forecast import CHAMPION, FROM_SPOT, NAIVE, PUBLIS
 from factory_lib.models.scores import OUTDOOR_CLASS, SCORE
 from factory_lib.results import JobResult
 
+NOTHING_TRAINED = (
+    "Nothing was trained, for want of prices: load some with `factory backfill` or "
+    "`factory import FILE`. The weather ahead is forecast from what is stored."
+)
 _INDICES = [
     "energy_cost_index",
     "temperature_comfort_index",
@@ -125,34 +129,19 @@ def summarise_training(
     decisions = tables["decisions"].reindex(columns=["model", "alias", "serving"])
     promoted = decisions.loc[decisions["alias"] == registry.CHAMPION, "model"].tolist()
     without = decisions.loc[decisions["serving"] == "", "model"].tolist()
-    if all(obstacles.values()):
-        return _nothing_trained(metrics, tables, data_notes, obstacles, run_id)
     notes = [*data_notes, *_data_notes(metrics, obstacles), *_starts_notes(tables["starts"])]
+    summary = _training_summary(metrics, promoted, without, registered=len(decisions) > 0)
+    is_idle = all(obstacles.values())
+    if is_idle:  # on weather alone, whose forecast needs no fit
+        summary = NOTHING_TRAINED
+        notes = [*data_notes, *(f"No model of the {name}: {x}" for name, x in obstacles.items())]
     names = ", ".join(promoted)
     return JobResult(
-        status="warn" if without else "ok",
-        summary=_training_summary(metrics, promoted, without, registered=len(decisions) > 0),
+        status="warn" if without or is_idle else "ok",
+        summary=summary,
         metrics={**metrics, "promoted": names, "mlflow_run_id": run_id, "skipped": 0},
         tables=tables,
         notes=tuple(notes),
-    )
-
-
-def _nothing_trained(
-    metrics: Mapping[str, int | float | str],
-    tables: Mapping[str, pd.DataFrame],
-    data_notes: Sequence[str],
-    obstacles: Mapping[str, str],
-    run_id: str,
-) -> JobResult:
-    """Return the result of a training on weather alone: its forecast needs no fit."""
-    return JobResult(
-        status="warn",
-        summary="Nothing was trained, for want of prices: load some with `factory backfill` or "
-        "`factory import FILE`. The weather ahead is forecast from what is stored.",
-        metrics={**metrics, "promoted": "", "mlflow_run_id": run_id, "skipped": 0},
-        tables=tables,
-        notes=(*data_notes, *(f"No model of the {name}: {x}" for name, x in obstacles.items())),
     )
 
 
