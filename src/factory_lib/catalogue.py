@@ -93,6 +93,7 @@ class AfterSlot:
 Publication = DayAhead | AfterSlot
 
 SITE = "site"  # place and source of the plant's own records
+MARKET_PRICES = ("spot_eur_mwh", "pvpc_eur_mwh")  # the plant pays by one of them
 ALWAYS = datetime(1900, 1, 1, tzinfo=UTC)  # before any series; daily climate goes back to 1920
 # First market day in quarters of an hour: 2025-10-01 local (Iberian day-ahead market,
 # change of the time unit).

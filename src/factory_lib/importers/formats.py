@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from factory_lib.catalogue import SITE, default_catalogue
+from factory_lib.catalogue import MARKET_PRICES, SITE, default_catalogue
 from factory_lib.clock import DAY_S
 from factory_lib.importers import office, plant_csv, provider_files
 from factory_lib.importers.files import Member, decoded
@@ -220,7 +220,7 @@ FORMATS: Mapping[str, Format] = {
         names=tuple(
             (*times, name)
             for times in (("time_utc",), ("time_local",), ("day", "period"))
-            for name in ("spot_eur_mwh", "pvpc_eur_mwh")
+            for name in MARKET_PRICES
         ),
         source="omie",
         parse=plant_csv.parse_price_table,

@@ -20,6 +20,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from factory_lib.catalogue import MARKET_PRICES
 from factory_lib.clock import DAY_S, HOUR_S, MADRID, QUARTER_S, slots_in_day
 from factory_lib.errors import ImportFileError
 from factory_lib.importers.files import Member
@@ -96,7 +97,7 @@ def _local_midnights(lines: Lines) -> pd.Series:
 def parse_price_table(member: Member, fmt: Format) -> Reading:
     """Read a table of prices by time, or by date and hour or quarter."""
     lines = read_table(member, fmt)
-    names = [name for name in ("spot_eur_mwh", "pvpc_eur_mwh") if name in lines.text]
+    names = [name for name in MARKET_PRICES if name in lines.text]
     start = record_times(lines, "time")
     step = start.dropna().drop_duplicates().sort_values().diff().dt.total_seconds().min()
     resolution_s = QUARTER_S if step == QUARTER_S else HOUR_S

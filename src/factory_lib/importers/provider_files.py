@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from factory_lib.catalogue import MARKET_PRICES
 from factory_lib.clock import (
     HOUR_S,
     MADRID,
@@ -36,7 +37,7 @@ from factory_lib.importers.reading import (
 )
 from factory_lib.slots import to_index
 from factory_lib.sources import aemet, ree
-from factory_lib.sources.esios import INDICATORS, PRICES, archive_hours, parse_download
+from factory_lib.sources.esios import INDICATORS, archive_hours, parse_download
 from factory_lib.sources.omie import parse_marginalpdbc
 from factory_lib.sources.parsing import Parsed
 
@@ -225,7 +226,7 @@ def city_of_name(lines: Lines) -> str:
 
 def parse_redata(member: Member, fmt: Format) -> Reading:
     """Read an answer of REData saved as a file."""
-    parsed = _parsed(member, ree.parse_prices, member.data, PRICES)
+    parsed = _parsed(member, ree.parse_prices, member.data, MARKET_PRICES)
     return reading_of(member, parsed, fmt.notes)
 
 
@@ -300,7 +301,7 @@ def parse_entsoe_csv(member: Member, fmt: Format) -> Reading:
         If it is no table.
     """
     lines = read_table(member, fmt)
-    names = [name for name in lines.names if name.endswith("_mw") or name in PRICES]
+    names = [name for name in lines.names if name.endswith("_mw") or name in MARKET_PRICES]
     return hourly(lines.reading(record_times(lines, "time"), _with_wind_at_sea(lines, names)))
 
 

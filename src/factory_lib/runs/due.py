@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from factory_lib import sources as providers
-from factory_lib.catalogue import DayAhead, Grid, Series
+from factory_lib.catalogue import MARKET_PRICES, DayAhead, Grid, Series
 from factory_lib.clock import HOUR_S, day_start, epoch, floored, local_day, local_time, market_day
 from factory_lib.runs.schedule import pauses
 from factory_lib.settings import Settings
@@ -21,7 +21,6 @@ from factory_lib.settings.records import JobSettings
 from factory_lib.state import State, attempts, marks, open_state
 
 PLAN_AGAIN_AFTER = timedelta(hours=6)
-LEARNT_AT_ONCE = ("spot_eur_mwh", "pvpc_eur_mwh")  # by a training; the rest once a day
 LONGEST_QUIET = timedelta(hours=1)  # health is checked that often, and after a job that failed
 
 
@@ -268,7 +267,7 @@ def _retraining(tick: JobTick) -> Verdict:
     if drifting:
         return Verdict(True, f"the forecasts of {_some(drifting)} are out of line")
     is_new_day = market_day(tick.last) < market_day(tick.now)
-    return _new_stored(tick) if is_new_day else _new_stored(tick, LEARNT_AT_ONCE)
+    return _new_stored(tick) if is_new_day else _new_stored(tick, MARKET_PRICES)
 
 
 def _old_plan(tick: JobTick) -> Verdict:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from factory_lib.catalogue import Measurement
+from factory_lib.catalogue import MARKET_PRICES, Measurement
 from factory_lib.clock import Clock
 from factory_lib.errors import BadInput
 from factory_lib.settings import Settings
@@ -25,7 +25,6 @@ from factory_lib.state import State
 if TYPE_CHECKING:
     from factory_lib.sources.base import Source
 
-_PRICES = ("spot_eur_mwh", "pvpc_eur_mwh")
 _DAY_AHEAD_ES = ("es_load_forecast_mw", "es_wind_forecast_mw", "es_solar_forecast_mw")
 _DAY_AHEAD = (
     *_DAY_AHEAD_ES,
@@ -99,11 +98,11 @@ class Spec:
 MEASUREMENTS = {"prices": Measurement.PRICES, "weather": Measurement.WEATHER}
 
 SOURCES: Mapping[str, Spec] = {
-    "ree": Spec("ree:Ree", _PRICES),
+    "ree": Spec("ree:Ree", MARKET_PRICES),
     "omie": Spec("omie:Omie", ("spot_eur_mwh",)),
     "esios": Spec(
         "esios:Esios",
-        (*_PRICES, *_DAY_AHEAD_ES),
+        (*MARKET_PRICES, *_DAY_AHEAD_ES),
         keyed=tuple((name, "esios_token") for name in ("spot_eur_mwh", "load_mw", *_DAY_AHEAD_ES)),
         forecasts=("load_mw",),
     ),

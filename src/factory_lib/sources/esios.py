@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from math import isnan
 
-from factory_lib.catalogue import QUARTERS_SINCE, Kind
+from factory_lib.catalogue import MARKET_PRICES, QUARTERS_SINCE, Kind
 from factory_lib.clock import HOUR_S, QUARTER_S, day_start, epoch, market_day, slots_in_day
 from factory_lib.errors import AuthError, NoDataYet, ReadTimeout, ServerError, SourceError
 from factory_lib.http import Reply
@@ -45,7 +45,6 @@ INDICATORS = {
 }
 FORECASTS_SINCE = day_start(date(2019, 1, 1))
 DAYS_AHEAD = timedelta(days=7)
-PRICES = ("spot_eur_mwh", "pvpc_eur_mwh")
 ARCHIVE = "/archives/70/download_json"
 NO_VALUES = "No values for specified archive"
 PVPC_2_0TD_SINCE = date(2021, 6, 1)
@@ -103,7 +102,7 @@ class Esios(PriceSource):
 
     def _halving(self, name: str, first: date, last: date) -> Parsed:
         """Fetch one indicator; half a year of quarters may take the service too long."""
-        parse = parse_indicator if name in PRICES else parse_forecast
+        parse = parse_indicator if name in MARKET_PRICES else parse_forecast
         try:
             return parse(self._indicator(name, first, last), name, self.clock.now())
         except ReadTimeout:
@@ -180,7 +179,7 @@ def parse_download(lines: Sequence[Mapping[str, str]], name: str, retrieved_at: 
         for line, number in zip(filled, numbers, strict=True)
     ]
     body = json.dumps({"indicator": {"id": identity, "values": values}}).encode()
-    return (parse_indicator if name in PRICES else parse_forecast)(body, name, retrieved_at)
+    return (parse_indicator if name in MARKET_PRICES else parse_forecast)(body, name, retrieved_at)
 
 
 @malformed("esios")
