@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from factory_lib.clock import DAY_S, HOUR_S, epoch, from_epoch
+from factory_lib.clock import DAY_S, HOUR_S, floored
 from factory_lib.domain.plant import saturation_hpa
 from factory_lib.features.days import YEAR_DAYS, DayMatrix, Matrix, day_matrix, known_mean, lag
 from factory_lib.features.horizon import HUMIDITY, TEMPERATURE, AsOfView, KnownUntil
@@ -64,7 +64,7 @@ def hourly_from_daily_until(days_until: datetime) -> datetime:
     The hours after a day's warmest lead on to the next day's coldest, so they are known
     only with it.
     """
-    last_day = from_epoch(epoch(days_until) // DAY_S * DAY_S) - timedelta(days=1)
+    last_day = floored(days_until, DAY_S) - timedelta(days=1)
     return last_day + timedelta(hours=WARMEST_HOUR_UTC + 1)
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from factory_lib import sources as providers
 from factory_lib.catalogue import Catalogue, Measurement
-from factory_lib.clock import MADRID, day_start, epoch, from_epoch, market_day
+from factory_lib.clock import MADRID, day_start, epoch, floored, market_day
 from factory_lib.context import RunContext
 from factory_lib.frames import QUANTILES
 from factory_lib.pipeline.fetch import (
@@ -215,7 +215,7 @@ def _recent_slots(
 ) -> pd.DataFrame:
     first, last = client.available_window(target.name)
     step = target.series.resolution_at(last)
-    until = min(from_epoch(epoch(last) // step * step), expected_until(target.series, as_of))
+    until = min(floored(last, step), expected_until(target.series, as_of))
     reread = day_start(market_day(as_of) - timedelta(days=REREAD_DAYS))
     starts = expected(target.series, max(first, min(since, reread)), until)
     return pd.DataFrame(

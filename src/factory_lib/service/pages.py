@@ -279,6 +279,7 @@ def plan(view: View) -> Fields:
     steps = documents.with_latest_start(now.stages, view.ctx.settings.plant)
     shown = steps[(steps["end"] > pd.Timestamp(now.now)) & (steps["start"] < pd.Timestamp(until))]
     board = _board(view, facts.prices(view.reading), facts.DAYS)
+    schedules = _schedules(document)
     return {
         "document": document,
         "gave_way": [_deviation(item, words) for item in document.get("gave_way", [])],
@@ -289,9 +290,9 @@ def plan(view: View) -> Fields:
         ),
         "sheet": shift_sheet(view.ctx, shown, words.language).html,
         "sheet_until": until,
-        "schedules": list(_schedules(document).values()),
-        "own": _schedules(document).get("plan"),
-        "less": _saving(_schedules(document)),
+        "schedules": list(schedules.values()),
+        "own": schedules.get("plan"),
+        "less": _saving(schedules),
         "batches": facts.stage_table(document)["batch"].nunique(),
         # without a power term a contract has no price
         "contract": view.ctx.settings.tariff.published and document.get("contract", []),
