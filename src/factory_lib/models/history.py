@@ -191,7 +191,7 @@ def _day_ahead(ctx: RunContext, name: str, area: str, start: datetime, end: date
 def _forecasts(
     ctx: RunContext, name: str, area: str, models: Sequence[str], start: datetime, end: datetime
 ) -> pd.DataFrame:
-    """Return all issues of a series' forecasts, with the rank of ``trust`` of their model."""
+    """Return all issues of a series' forecasts: the most trusted model last, then the newest."""
     rows = ctx.store.read_forecasts(
         name,
         places=[area],
@@ -201,7 +201,8 @@ def _forecasts(
         models=models,
         latest=False,
     )
-    return rows.assign(trust=rows["model"].map(list(models).index))
+    trust = rows["model"].map(list(models).index)
+    return rows.assign(trust=trust).sort_values(["trust", "issued_at"], ascending=[False, True])
 
 
 def _newest_by_noon(rows: pd.DataFrame, lead: int) -> pd.Series:
@@ -210,16 +211,22 @@ def _newest_by_noon(rows: pd.DataFrame, lead: int) -> pd.Series:
     Where none of the next day had been seen by noon, the first one seen after it:
     operators publish before, and what is known at ``ctx.as_of`` counts.
     """
-    day = rows["target_start"].dt.tz_convert(MADRID).dt.tz_localize(None).dt.normalize()
-    noon = (day - timedelta(days=lead - 1) - NOON_BEFORE).dt.tz_localize(MADRID)
-    is_late = rows["issued_at"] > noon
-    parts = []
-    for part, newest_last in ((rows[~is_late], True), (rows[is_late], False)):
-        ordered = part.sort_values(["trust", "issued_at"], ascending=[False, newest_last])
-        selection = ordered.drop_duplicates("target_start", keep="last")
-        parts.append(selection.set_index("target_start")["p50"].sort_index())
-    forecasts: pd.Series = parts[0].combine_first(parts[1]) if lead == 1 else parts[0]
-    return forecasts
+    local = rows["target_start"].dt.tz_convert(MADRID).dt.tz_localize(None).dt.normalize()
+    of_day, days = pd.factorize(local)  # few days of many rows
+    noons = (days - timedelta(days=lead - 1) - NOON_BEFORE).tz_localize(MADRID)
+    is_late = (rows["issued_at"] > noons[of_day]).to_numpy()
+    forecasts = _last_of_hour(rows[~is_late])
+    if lead > 1:
+        return forecasts
+    late = rows[is_late].sort_values(["trust", "issued_at"], ascending=False)
+    return forecasts.combine_first(_last_of_hour(late))
+
+
+def _last_of_hour(rows: pd.DataFrame) -> pd.Series:
+    forecasts: pd.Series = rows.drop_duplicates("target_start", keep="last").set_index(
+        "target_start"
+    )["p50"]
+    return forecasts.sort_index()
 
 
 def published_slots(ctx: RunContext, history: History) -> pd.Series:

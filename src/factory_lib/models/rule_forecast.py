@@ -8,6 +8,7 @@ the results, the outdoor index their commonest class, its probability its share.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import datetime
 
 import numpy as np
@@ -49,7 +50,7 @@ def expect(
     ----------
     forecast : DataFrame
         Columns ``horizon.VALUES``.
-    errors : array, shape (past forecasts, 3)
+    errors : array, shape (past forecasts, 3) or (rows, past forecasts, 3)
         Actual minus forecast of the same columns, made together; 0 for a price that was
         already published.
     low_eur_kwh, high_eur_kwh : array
@@ -63,7 +64,9 @@ def expect(
         is.
     """
     values = forecast[list(VALUES)].to_numpy(dtype=np.float64)
-    price, temperature, humidity = (values[:, :, None] + errors.T).transpose(1, 0, 2)
+    price, temperature, humidity = (values[:, :, None] + np.swapaxes(errors, -1, -2)).transpose(
+        1, 0, 2
+    )
     eci = indices.energy_cost_index(
         price * MWH_PER_KWH, low_eur_kwh[:, None], high_eur_kwh[:, None]
     )
@@ -97,16 +100,21 @@ def forecast_by_rule(
     draw = np.random.default_rng(0)
     low = np.array([band.low_eur_kwh])
     high = np.array([band.high_eur_kwh])
-    parts = []
-    for number, start in enumerate(pd.DatetimeIndex(hourly.index)):
-        row = hourly.iloc[[number]]
-        lead_days = (start - pd.Timestamp(issued_at)).days
-        errors = weather.errors_like(start.hour, lead_days, row["weather_source"].iloc[0])
+    index = pd.DatetimeIndex(hourly.index)
+    lead_days = (index - pd.Timestamp(issued_at)).days
+    prices = hourly[["price_p10", PRICE, "price_p90"]].to_numpy(dtype=float)
+    alike = defaultdict(list)  # hours with as many errors are worked out together
+    for row, source in enumerate(hourly["weather_source"]):
+        errors = weather.errors_like(index[row].hour, lead_days[row], source)
         errors = np.resize(errors, (max(len(errors), LEAST_DEPARTURES), 2))
-        p10, p50, p90 = row[["price_p10", PRICE, "price_p90"]].to_numpy(dtype=float)[0]
+        p10, p50, p90 = prices[row]
         departures = draw.permutation(band_departures(p10, p50, p90, len(errors)))
-        parts.append(expect(row, np.column_stack([departures, errors]), low, high))
-    return pd.concat(parts)
+        alike[len(errors)].append((row, np.column_stack([departures, errors])))
+    parts = []
+    for group in alike.values():
+        rows, errors = zip(*group, strict=True)
+        parts.append(expect(hourly.iloc[list(rows)], np.stack(errors), low, high))
+    return pd.concat(parts).reindex(index)
 
 
 def band_departures(p10: float, p50: float, p90: float, count: int) -> Floats:
