@@ -343,8 +343,13 @@ class Version:
     run_id: str
 
 
-def load_version(ctx: RunContext, model: str, alias: str = CHAMPION) -> Version:
+def load_version(
+    ctx: RunContext, model: str, alias: str = CHAMPION, as_of: datetime | None = None
+) -> Version:
     """Load the version that carries ``alias``, without running pickled code.
+
+    Given an instant, and where that version was trained later: the last of those replaced
+    one after another that was trained by then, if it is stored.
 
     Raises
     ------
@@ -362,6 +367,7 @@ def load_version(ctx: RunContext, model: str, alias: str = CHAMPION) -> Version:
         number = _registered(client, name)[0].get(alias)
         if number is None:
             raise ModelMissing(f"{model} has no {alias}.")
+        number = _replaced_since(client, name, number, as_of) if as_of else number
         version = client.get_model_version(name, number)
         tags = dict(version.tags)
         _refuse_foreign(ctx, f"{model} version {number}", tags)
@@ -376,9 +382,9 @@ def load_version(ctx: RunContext, model: str, alias: str = CHAMPION) -> Version:
 
 
 def champion(ctx: RunContext, model: str) -> tuple[Any, str]:
-    """Return the champion's estimator, or None and the reason why it cannot be used."""
+    """Return the estimator of the champion, in a replay of that of then, or None and why not."""
     try:
-        version = load_version(ctx, model)
+        version = load_version(ctx, model, as_of=ctx.as_of)
     except ModelError as missing:
         return None, missing.message
     if parse_instant(version.tags["as_of"]) <= ctx.as_of:
@@ -586,6 +592,22 @@ def _last_champions(client: Any, model: str) -> tuple[str, str]:
     last = aliases.get(CHAMPION) or tags.get(RETIRED, "")
     before = replaced.get(last, "")
     return last if last in replaced else "", before if before in replaced else ""
+
+
+def _replaced_since(client: Any, model: str, number: str, as_of: datetime) -> str:
+    """Return the version trained by an instant that ``number`` and those before it replaced.
+
+    ``number`` itself if it was trained by then, or if none is stored.
+    """
+    versions = client.search_model_versions(f"name = '{model}'")
+    tags = {str(version.version): version.tags for version in versions}
+    before = number
+    while before in tags:
+        of_version = tags.pop(before)
+        if parse_instant(of_version["as_of"]) <= as_of:
+            return before
+        before = of_version.get("replaced", "")
+    return number
 
 
 def _registered(client: Any, model: str) -> tuple[dict[str, str], dict[str, str]]:

@@ -260,7 +260,7 @@ def _regret_notes(hourly: pd.DataFrame, regret: pd.DataFrame | None) -> list[str
     notes = []
     if mean := _regret_metrics(regret):
         notes.append(
-            f"Starts chosen before publication, {mean['regret_days']} days: the forecast was "
+            f"Starts chosen before publication, {mean['regret_days']} day(s): the forecast was "
             f"{mean['regret_mae_eur_mwh']:.1f} EUR/MWh off, which cost a batch "
             f"{mean['regret_eur']:.2f} EUR, the naive forecast {mean['naive_regret_eur']:.2f} EUR."
         )

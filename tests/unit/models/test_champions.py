@@ -107,6 +107,17 @@ def test_a_champion_that_knows_the_future_is_not_used_for_the_past(works, first)
     )
 
 
+def test_a_replay_is_served_by_the_champion_of_then(works, market, small, first):
+    retrained = datetime(2024, 2, 15, 20, tzinfo=UTC)
+    second = trained(works, market, small, "2024-02-15", retrained)
+    assert second.champion == first.version
+    until = {
+        as_of: registry.champion(replace(works, as_of=as_of), NAME)[0].fitted_until_
+        for as_of in (retrained - timedelta(hours=1), retrained)
+    }
+    assert list(until.values()) == [np.datetime64("2024-01-10"), np.datetime64("2024-02-15")]
+
+
 def test_a_version_built_elsewhere_is_refused_and_naive_serves(works, first, monkeypatch):
     monkeypatch.setattr(registry, "_built_with", lambda: {"scikit-learn": "9.9.9", "skops": "1"})
     outcome = prediction.predict(works, 2)

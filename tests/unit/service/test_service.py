@@ -323,6 +323,8 @@ def test_one_of_a_thing_is_no_plural() -> None:
         gaps = [say("data_sentence_gaps", n=n, hours="2 h") for n in (1, 2)]
         assert [say("n_runs", n=1), *gaps] == words
     assert [Words("es")("runs_failed", n=n) for n in (1, 2)] == ["1 fallida", "2 fallidas"]
+    worth = [Words("en")("errors_worth", n=n, eur="2 €", naive="3 €") for n in (1, 2)]
+    assert [text.rpartition("(")[2] for text in worth] == ["one day).", "mean of 2 days)."]
 
 
 def test_the_cheapest_windows_are_the_cheapest(reading: Reading) -> None:
