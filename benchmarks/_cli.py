@@ -52,8 +52,8 @@ def write_rows(file: Path, rows: Any) -> None:
         file.write_text(json.dumps(rows, default=str, indent=1), encoding="utf-8")
 
 
-def find(data: Path, pattern: str) -> Path:
-    """Return the newest-named file of ``data`` that fits ``pattern``.
+def find(data: Path, pattern: str) -> list[Path]:
+    """Return all files of ``data`` that fit ``pattern``, by name.
 
     Raises
     ------
@@ -63,4 +63,4 @@ def find(data: Path, pattern: str) -> Path:
     files = sorted(data.glob(pattern))
     if not files:
         raise SystemExit(f"No {pattern} in {data}: name the folder with --data.")
-    return files[-1]
+    return files

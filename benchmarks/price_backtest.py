@@ -331,8 +331,7 @@ def _is_whole_hour(quarters: pd.Series) -> pd.Series:
 
 def _tables(data: Path, pattern: str) -> pd.DataFrame:
     """Return all files of the pattern as one table; a newer-named one wins."""
-    find(data, pattern)
-    table = pd.concat([pd.read_csv(file) for file in sorted(data.glob(pattern))])
+    table = pd.concat(map(pd.read_csv, find(data, pattern)))
     index = pd.DatetimeIndex(pd.to_datetime(table.pop("time_utc"), utc=True), name="start")
     table = table.set_index(index.as_unit("s"))
     return table[~table.index.duplicated(keep="last")].sort_index()

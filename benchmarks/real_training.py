@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ def real_history(data: Path, as_of: str) -> History:
     with tempfile.TemporaryDirectory() as home:
         settings = factory_settings.load("history", env={"FACTORY_HOME": home})
         with open_context(settings=settings, as_of=parse_instant(as_of)) as ctx:
-            for pattern in FILES:
-                sys.stderr.write(f"{import_path(ctx, find(data, pattern)).summary}\n")
+            for file in chain.from_iterable(find(data, pattern) for pattern in FILES):
+                sys.stderr.write(f"{import_path(ctx, file).summary}\n")
             return load_history(ctx, settings.training.history_days)
 
 

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from datetime import timedelta
+from itertools import chain
 from typing import Any
 
 import pandas as pd
@@ -91,8 +92,8 @@ def timed_training(settings: Settings, days: int, price_days: int) -> tuple[JobR
 
 def fill(ctx: RunContext, chosen: argparse.Namespace) -> None:
     """Import prices, forecasts and weather, the latter where the others are."""
-    for pattern in PATTERNS:
-        sys.stderr.write(f"{import_path(ctx, find(chosen.data, pattern)).summary}\n")
+    for file in chain.from_iterable(find(chosen.data, pattern) for pattern in PATTERNS):
+        sys.stderr.write(f"{import_path(ctx, file).summary}\n")
     rows = ctx.store.read(
         ["temperature_c", "humidity_pct"],
         places=ctx.settings.site.places.weather,

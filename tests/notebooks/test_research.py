@@ -35,6 +35,23 @@ def history(home: Path) -> str:
     return "2017-12-31"
 
 
+def execute(name: str, parameters: dict[str, object], folder: Path) -> nbformat.NotebookNode:
+    source = str(ROOT / "notebooks" / "research" / f"{name}.ipynb")
+    done = folder / "done.ipynb"
+    papermill.execute_notebook(source, str(done), parameters, progress_bar=False, cwd=str(ROOT))
+    return nbformat.read(done, as_version=4)
+
+
+def test_price_forecasts_are_compared_on_the_prices_of_ones_own(
+    history: str, tmp_path: Path
+) -> None:
+    parameters = {"profile": "history", "as_of": history, "data": str(tmp_path), "days": 2}
+    made = execute("price_backtest", parameters, tmp_path)
+    texts = [str(output) for cell in made.cells for output in cell.get("outputs", [])]
+    assert any("Prices of the profile history: 8,760 hours" in text for text in texts)
+    assert any("what serves" in text and "rmae" in text for text in texts)
+
+
 @pytest.mark.parametrize(
     ("name", "says", "more"),
     [
@@ -52,9 +69,6 @@ def test_it_runs_on_history_and_has_something_to_say(
     history: str, tmp_path: Path, name: str, says: str, more: dict[str, int]
 ) -> None:
     parameters = {"profile": "history", "as_of": history, **more}
-    done = tmp_path / "done.ipynb"
-    source = str(ROOT / "notebooks" / "research" / f"{name}.ipynb")
-    papermill.execute_notebook(source, str(done), parameters, progress_bar=False, cwd=str(ROOT))
-    metrics = report.metrics(nbformat.read(done, as_version=4))
+    metrics = report.metrics(execute(name, parameters, tmp_path))
     assert says in metrics["summary"]
     assert metrics["simulated"] is False
