@@ -189,7 +189,7 @@ def _blocks(fits: _Fits, features: DayFeatures, quarters: DayMatrix | None) -> I
         weights = expert_weights(actual[first:stop] - experts, model.prior, lead)
         mixed = mixture(experts, weights)
         errors = actual[first:stop] - mixed
-        point = features.in_eur_mwh(mixed[start - first :], slice(start, stop))
+        point = features.at(slice(start, stop)).in_eur_mwh(mixed[start - first :])
         spread = features.spread[:stop]
         if quarters is not None:
             window = prices.until(prices.days[stop - 1])

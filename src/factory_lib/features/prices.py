@@ -13,7 +13,7 @@ it by slope and rest of the last like days (``features.pvpc``).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -58,9 +58,6 @@ _MARK = "_mw_"  # in the names of features from forecasts of load and generation
 _LAGGED = "_lag_"  # in the names of prices among the features of a day
 
 
-DayRows = slice | npt.NDArray[np.int64]
-
-
 @dataclass(frozen=True)
 class DayFeatures:
     """Features of every target day, for one lead.
@@ -78,7 +75,7 @@ class DayFeatures:
         EUR/MWh; known at the issue time, NaN in the first days of a history.
     lowest : array, shape (days,)
         The lowest price of the last four weeks, in units of ``spread`` around ``level``.
-    rest : array, shape (days, 24) or (1, 1)
+    rest : array, shape (days, 24) or (days, 1)
         EUR/MWh above the level that a tariff's hour has anyway; 0 but in ``market``.
     market : DayFeatures, optional
         Those of the spot price that a tariff follows, in terms of the tariff.
@@ -92,21 +89,24 @@ class DayFeatures:
     level: Matrix
     spread: Matrix
     lowest: Matrix
+    rest: Matrix
     hourly_names: tuple[str, ...]
     daily_names: tuple[str, ...]
-    rest: Matrix = field(default_factory=lambda: np.zeros((1, 1)))
     market: "DayFeatures | None" = None
     longer: Matrix | None = None
 
-    def normalised(self, prices: Matrix, rows: DayRows = slice(None)) -> Matrix:
-        """Express the prices of some days in units of spread around the level."""
-        base = (self.rest + self.level[:, None])[rows]
-        return (prices - base) / self.spread[rows, None]
+    def at(self, rows: slice | npt.NDArray[np.int64]) -> "DayFeatures":
+        """Return the features of some days."""
+        parts = {name: part[rows] for name, part in vars(self).items() if hasattr(part, "shape")}
+        return replace(self, market=self.market and self.market.at(rows), **parts)
 
-    def in_eur_mwh(self, normalised: Matrix, rows: DayRows = slice(None)) -> Matrix:
-        """Return the prices of some days from units of spread around the level."""
-        base = (self.rest + self.level[:, None])[rows]
-        return normalised * self.spread[rows, None] + base
+    def normalised(self, prices: Matrix) -> Matrix:
+        """Express the prices of the days in units of spread around the level."""
+        return (prices - self.rest - self.level[:, None]) / self.spread[:, None]
+
+    def in_eur_mwh(self, normalised: Matrix) -> Matrix:
+        """Return the prices of the days from units of spread around the level."""
+        return normalised * self.spread[:, None] + self.rest + self.level[:, None]
 
     def flat(self, base: Matrix | float = 0.0) -> Matrix:
         """Return a row per day, (days, features * 24 + features), for a model per hour.
@@ -200,6 +200,7 @@ def _features(prices: DayMatrix, lead: int, inputs: Mapping[str, DayMatrix]) -> 
         level[:, 0],
         spread[:, 0],
         (_lowest(grid, lead) - level[:, 0]) / spread[:, 0],
+        np.zeros_like(level),
         tuple(hourly),
         tuple(daily),
     )

@@ -20,7 +20,6 @@ from datetime import date
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import HistGradientBoostingRegressor
@@ -165,29 +164,29 @@ class LeadModel(_Configured):
             self.market_ = LeadModel(config, self.lead).fit(features.market, prices, end)
         if features.longer is not None:
             prices = features.longer
-        target, usable = learnable(features, prices, end)
-        with_curve = np.isfinite(features.curve[usable]).all(axis=1).sum()
-        self.curve_ = bool(with_curve >= LEAST_TRAINING_DAYS)
+        target, known = learnable(features, prices, end)
+        with_curve = np.isfinite(known.curve).all(axis=1)
+        self.curve_ = bool(with_curve.sum() >= LEAST_TRAINING_DAYS)
         clipped = np.clip(target, -config.clip_spreads, config.clip_spreads)
         penalty = config.lasso_penalty + config.lasso_penalty_per_day * (self.lead - 1)
-        flat = self._flat(features)
-        windows = [usable[-days:] for days in config.lasso_windows_days]
+        flat = self._flat(known)
+        windows = [slice(-days, None) for days in config.lasso_windows_days]
         self.lassos_ = [_lasso(penalty).fit(flat[rows], clipped[rows]) for rows in windows]
-        rows = usable[-config.long_window_days :]
-        self.alone_ = _lasso(penalty / 2).fit(features.prices_only()[rows], clipped[rows])
+        long = slice(-config.long_window_days, None)
+        self.alone_ = _lasso(penalty / 2).fit(known.prices_only()[long], clipped[long])
         for lasso in (*self.lassos_, self.alone_):  # half the bytes in a stored model
             lasso[-1].coef_ = lasso[-1].coef_.astype(np.float32)
-        complete = usable[np.isfinite(features.curve[usable]).all(axis=1) | (not self.curve_)]
+        complete = np.flatnonzero(with_curve | (not self.curve_))
         rows = complete[-config.kernel_window_days :]
-        around_latest = self._flat(features, features.latest)[rows]
+        around_latest = self._flat(known, known.latest)[rows]
         self.kernel_ = _kernel(config, *around_latest.shape)
-        self.kernel_.fit(around_latest, clipped[rows] - features.latest[rows])
+        self.kernel_.fit(around_latest, clipped[rows] - known.latest[rows])
         rows = complete[-config.tree_window_days :]
-        pooled = self._pooled(features)[rows].reshape(len(rows) * HOURS, -1)
+        pooled = self._pooled(known.at(rows)).reshape(len(rows) * HOURS, -1)
         pooled[:, np.isnan(pooled).all(axis=0)] = 0.0  # trees refuse a column without any value
-        base = self.lassos_[-1].predict(flat)
+        rest = target[rows] - self.lassos_[-1].predict(flat[rows])
         self.trees_ = HistGradientBoostingRegressor(max_iter=config.tree_iterations, **_BOOSTED)
-        self.trees_.fit(pooled, (target - base)[rows].ravel())
+        self.trees_.fit(pooled, rest.ravel())
         return self
 
     @property
@@ -224,27 +223,26 @@ class LeadModel(_Configured):
             the lowest price of four weeks: many hours sell at a floor, which a fit of the
             mean crosses.
         """
-        selected = np.asarray(rows, dtype=int)
-        flat = self._flat(features)[selected]
-        pooled = self._pooled(features)[selected]
+        days = features.at(np.asarray(rows, dtype=int))
+        flat = self._flat(days)
+        pooled = self._pooled(days)
         linear = [lasso.predict(flat) for lasso in self.lassos_]
         trees = self.trees_.predict(pooled.reshape(-1, pooled.shape[2])).reshape(-1, HOURS)
         if self.alone_ is None:
             return np.stack([*linear, trees])
         aware = [*linear, linear[-1] + trees]
         if self.kernel_ is not None:
-            around_latest = self._flat(features, features.latest)[selected]
-            aware.append(self.kernel_.predict(around_latest) + features.latest[selected])
-        asleep = ~np.isfinite(features.curve[selected]) & self.curve_
-        alone = self.alone_.predict(features.prices_only()[selected])
-        others = [alone, features.simple()[selected], features.curve[selected]]
-        unbounded = np.stack([*np.where(asleep, np.nan, aware), *others])
-        experts: Matrix = np.maximum(unbounded, features.lowest[selected, None])
-        if self.market_ is None or features.market is None:
+            around_latest = self._flat(days, days.latest)
+            aware.append(self.kernel_.predict(around_latest) + days.latest)
+        asleep = ~np.isfinite(days.curve) & self.curve_
+        alone = self.alone_.predict(days.prices_only())
+        unbounded = [*np.where(asleep, np.nan, aware), alone, days.simple(), days.curve]
+        experts: Matrix = np.maximum(np.stack(unbounded), days.lowest[:, None])
+        if self.market_ is None or days.market is None:
             return experts
-        theirs = self.market_.predict(features.market, selected)
-        prices = features.market.in_eur_mwh(theirs, selected)
-        return np.concatenate([experts, features.normalised(prices, selected)])
+        theirs = self.market_.predict(days.market, range(len(days.level)))
+        prices = days.market.in_eur_mwh(theirs)
+        return np.concatenate([experts, days.normalised(prices)])
 
     def _flat(self, features: DayFeatures, base: Matrix | float = 0.0) -> Matrix:
         flat = features.flat(base)
@@ -258,10 +256,8 @@ class LeadModel(_Configured):
         return np.concatenate([pooled, np.stack(near, axis=2)], axis=2)
 
 
-def learnable(
-    features: DayFeatures, prices: Matrix, end: int
-) -> tuple[Matrix, npt.NDArray[np.int64]]:
-    """Return the normalised prices of all days, and the rows before ``end`` to learn from.
+def learnable(features: DayFeatures, prices: Matrix, end: int) -> tuple[Matrix, DayFeatures]:
+    """Return the normalised prices of the days before ``end`` to learn from, and their features.
 
     Raises
     ------
@@ -272,7 +268,7 @@ def learnable(
     usable = np.flatnonzero(np.isfinite(target[:end]).all(axis=1))
     if len(usable) < LEAST_TRAINING_DAYS:
         raise TooFewRows("price model", len(usable), LEAST_TRAINING_DAYS)
-    return target, usable
+    return target[usable], features.at(usable)
 
 
 def _lasso(penalty: float) -> Any:
@@ -549,7 +545,7 @@ class PriceForecaster(_Configured):
             errors, weights = self.past_errors(features, future, lead)
             experts = self.models_[lead].predict(features, [target])
             row = slice(target, target + 1)
-            point = features.in_eur_mwh(mixture(experts, weights[:, None]), row)
+            point = features.at(row).in_eur_mwh(mixture(experts, weights[:, None]))
             if quarters is not None:
                 published = quarters.until(issue_day)
                 errors = quarter_errors(errors, future, features.spread, published, lead)

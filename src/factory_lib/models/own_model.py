@@ -68,19 +68,19 @@ class OwnModel(LeadModel):
 
     def fit(self, features: DayFeatures, prices: Matrix, end: int) -> Self:
         """Fit on the target rows before ``end``, see ``LeadModel.fit``."""
-        target, usable = learnable(features, prices, end)
-        rows = usable[-self.config.tree_window_days :]
+        target, known = learnable(features, prices, end)
+        target = target[-self.config.tree_window_days :]
         clip = self.config.clip_spreads
-        inputs = features.pooled()[rows].reshape(len(rows) * HOURS, -1)
+        inputs = known.at(slice(-len(target), None)).pooled().reshape(target.size, -1)
         self.model_ = make_pipeline(
             SimpleImputer(keep_empty_features=True), StandardScaler(), clone(self.config.estimator)
-        ).fit(inputs, np.clip(target[rows], -clip, clip).ravel())
+        ).fit(inputs, np.clip(target, -clip, clip).ravel())
         return self
 
     def predict(self, features: DayFeatures, rows: Any) -> Matrix:
         """Return the forecast of the target rows: (1, rows, 24), in spreads around the level."""
-        selected = np.asarray(rows, dtype=int)
-        inputs = features.pooled()[selected].reshape(len(selected) * HOURS, -1)
+        pooled = features.at(np.asarray(rows, dtype=int)).pooled()
+        inputs = pooled.reshape(len(pooled) * HOURS, -1)
         return np.asarray(self.model_.predict(inputs)).reshape(1, -1, HOURS)
 
 
