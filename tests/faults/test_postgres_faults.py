@@ -196,7 +196,7 @@ def test_commands_and_doctor_say_what_is_wrong_without_the_password(
         ]
     assert main(["doctor", "--profile", "history", "--json"]) == 0
     checks = {each["name"]: each for each in json.loads(capfd.readouterr().out)["checks"]}
-    assert checks["store"]["finding"] == "postgres, real, 0 rows"
+    assert checks["store"]["finding"] == "postgres, real, 0 series"
     with psycopg.connect(postgres.dsn, autocommit=True) as admin:
         admin.execute('DROP SCHEMA "factory_live" CASCADE')
 

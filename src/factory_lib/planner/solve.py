@@ -142,7 +142,7 @@ def _by_rule(
     problem: Problem, against: Floats, counts: Mapping[str, int] | None, source: PlanSource
 ) -> Plan | None:
     """Lay batches where beginning is least ``against`` a rule, EUR by slot."""
-    left = Counter(_least_batches(problem) if counts is None else counts)
+    left = Counter(least_batches(problem) if counts is None else counts)
     left.subtract(job.product for job in problem.jobs if job.facts and job.count)
     limited = copy(problem)
     limited.jobs = tuple(
@@ -163,8 +163,8 @@ def _solved(model: Model, source: PlanSource) -> Plan | None:
     return plan
 
 
-def _least_batches(problem: Problem) -> Counter[str]:
-    """Return by product how many batches the kilograms of each due instant need."""
+def least_batches(problem: Problem) -> Counter[str]:
+    """Return by product how many batches the kilograms of each due instant need at least."""
     counts: Counter[str] = Counter()
     orders = problem.request.orders
     for product, due in {(order.product, order.due) for order in orders}:

@@ -27,7 +27,7 @@ from factory_lib.planner.request import (
     open_demand,
     weekly_orders,
 )
-from factory_lib.planner.solve import fixed_start, shift_begin, solve
+from factory_lib.planner.solve import fixed_start, least_batches, shift_begin, solve
 from factory_lib.planning import documents, inputs, overrides, review
 from factory_lib.settings import Settings
 from factory_lib.settings.plant import Replanning
@@ -242,10 +242,11 @@ def compared(plan: Plan) -> pd.DataFrame:
     """
     problem = plan.problem
     counts = Counter(plan.products)
+    full = shift_begin(problem, counts)
     schedules = {
         "plan": plan,
-        "shift_full": shift_begin(problem, counts),
-        "shift_begin": shift_begin(problem),
+        "shift_full": full,
+        "shift_begin": full if counts == least_batches(problem) else shift_begin(problem),
         "fixed_start": fixed_start(problem, counts),
     }
     rows = {
