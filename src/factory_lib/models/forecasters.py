@@ -164,25 +164,25 @@ class LeadModel(_Configured):
             self.market_ = LeadModel(config, self.lead).fit(features.market, prices, end)
         if features.longer is not None:
             prices = features.longer
-        target, known = learnable(features, prices, end)
-        with_curve = np.isfinite(known.curve).all(axis=1)
+        target, days = learnable(features, prices, end)
+        with_curve = np.isfinite(days.curve).all(axis=1)
         self.curve_ = bool(with_curve.sum() >= LEAST_TRAINING_DAYS)
         clipped = np.clip(target, -config.clip_spreads, config.clip_spreads)
         penalty = config.lasso_penalty + config.lasso_penalty_per_day * (self.lead - 1)
-        flat = self._flat(known)
-        windows = [slice(-days, None) for days in config.lasso_windows_days]
+        flat = self._flat(days)
+        windows = [slice(-length, None) for length in config.lasso_windows_days]
         self.lassos_ = [_lasso(penalty).fit(flat[rows], clipped[rows]) for rows in windows]
         long = slice(-config.long_window_days, None)
-        self.alone_ = _lasso(penalty / 2).fit(known.prices_only()[long], clipped[long])
+        self.alone_ = _lasso(penalty / 2).fit(days.prices_only()[long], clipped[long])
         for lasso in (*self.lassos_, self.alone_):  # half the bytes in a stored model
             lasso[-1].coef_ = lasso[-1].coef_.astype(np.float32)
         complete = np.flatnonzero(with_curve | (not self.curve_))
         rows = complete[-config.kernel_window_days :]
-        around_latest = self._flat(known, known.latest)[rows]
+        around_latest = self._flat(days, days.latest)[rows]
         self.kernel_ = _kernel(config, *around_latest.shape)
-        self.kernel_.fit(around_latest, clipped[rows] - known.latest[rows])
+        self.kernel_.fit(around_latest, clipped[rows] - days.latest[rows])
         rows = complete[-config.tree_window_days :]
-        pooled = self._pooled(known.at(rows)).reshape(len(rows) * HOURS, -1)
+        pooled = self._pooled(days.at(rows)).reshape(len(rows) * HOURS, -1)
         pooled[:, np.isnan(pooled).all(axis=0)] = 0.0  # trees refuse a column without any value
         rest = target[rows] - self.lassos_[-1].predict(flat[rows])
         self.trees_ = HistGradientBoostingRegressor(max_iter=config.tree_iterations, **_BOOSTED)

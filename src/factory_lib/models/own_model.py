@@ -68,10 +68,10 @@ class OwnModel(LeadModel):
 
     def fit(self, features: DayFeatures, prices: Matrix, end: int) -> Self:
         """Fit on the target rows before ``end``, see ``LeadModel.fit``."""
-        target, known = learnable(features, prices, end)
+        target, days = learnable(features, prices, end)
         target = target[-self.config.tree_window_days :]
         clip = self.config.clip_spreads
-        inputs = known.at(slice(-len(target), None)).pooled().reshape(target.size, -1)
+        inputs = days.at(slice(-len(target), None)).pooled().reshape(target.size, -1)
         self.model_ = make_pipeline(
             SimpleImputer(keep_empty_features=True), StandardScaler(), clone(self.config.estimator)
         ).fit(inputs, np.clip(target, -clip, clip).ravel())
