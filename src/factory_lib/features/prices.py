@@ -97,7 +97,8 @@ class DayFeatures:
 
     def at(self, rows: slice | npt.NDArray[np.int64]) -> "DayFeatures":
         """Return the features of some days."""
-        parts = {name: part[rows] for name, part in vars(self).items() if hasattr(part, "shape")}
+        arrays = [name for name, part in vars(self).items() if hasattr(part, "shape")]
+        parts = {name: getattr(self, name)[rows] for name in arrays}
         return replace(self, market=self.market and self.market.at(rows), **parts)
 
     def normalised(self, prices: Matrix) -> Matrix:
@@ -142,10 +143,10 @@ class DayFeatures:
         Lags of the hour and of its neighbours, the hour, and features of the day.
         """
         last = self.hourly[:, 0]
-        own = [*np.moveaxis(self.hourly, 1, 0), np.roll(last, 1, axis=1), np.roll(last, -1, axis=1)]
+        around = [np.roll(last, hours, axis=1) for hours in (1, -1)]
         hours = np.broadcast_to(np.arange(24.0), last.shape)
         shared = np.hstack([self.daily, last[:, _ANCHOR_HOURS]])
-        by_hour = np.stack([*own, hours], axis=2)
+        by_hour = np.stack([*np.moveaxis(self.hourly, 1, 0), *around, hours], axis=2)
         return np.concatenate([by_hour, np.repeat(shared[:, None, :], 24, axis=1)], axis=2)
 
 

@@ -8,10 +8,12 @@ import pandas as pd
 from factory_lib.catalogue import Kind, Series
 from factory_lib.clock import DAY_S, MADRID, epoch, from_epoch
 from factory_lib.context import RunContext
+from factory_lib.features.days import Matrix, known_mean
 from factory_lib.slots import from_index
 
 WINDOW_DAYS = 28
 RECENT_DAYS = 7
+_LOOK_BACK = timedelta(days=36)  # of the observations that naive forecasts are made of
 DRIFT_RATIO = 1.5  # the last week's error against that of the weeks before it
 FEWEST_DAYS = 5  # of a week: a bad day or two is weather, not drift
 ACCURACY_COLUMNS = (
@@ -20,6 +22,7 @@ ACCURACY_COLUMNS = (
     "slots",
     "mae",
     "naive_mae",
+    "simple_mae",
     "rmae",
     "bias",
     "coverage_80",
@@ -44,9 +47,9 @@ def verification_pairs(ctx: RunContext, series: str) -> pd.DataFrame:
         as_of=ctx.as_of,
         latest=False,
     )
-    parts = [forecasts[:0].assign(lead_days=0, actual=np.nan, naive=np.nan)]
+    parts = [forecasts[:0].assign(lead_days=0, actual=np.nan, naive=np.nan, simple=np.nan)]
     for resolution, group in forecasts.groupby("resolution_s"):
-        observed = _observed(ctx, series, start - timedelta(days=8), int(str(resolution)))
+        observed = _observed(ctx, series, start - _LOOK_BACK, int(str(resolution)))
         parts.append(match_observations(group, observed, ctx.catalogue[series]))
     return pd.concat(parts, ignore_index=True)
 
@@ -78,10 +81,11 @@ def _observed(ctx: RunContext, series: str, start: datetime, resolution_s: int) 
 
 
 def match_observations(forecasts: pd.DataFrame, observed: pd.Series, entry: Series) -> pd.DataFrame:
-    """Return the forecasts with ``lead_days``, ``actual`` and ``naive``, where an actual is known.
+    """Return the forecasts with ``lead_days`` and the actual value, where that is known.
 
-    The naive forecast is the latest value at the target's hour of the day that was
-    published at the issue time.
+    Beside stand ``naive``, the latest value at the target's hour of the day that was
+    published at the issue time, and ``simple``, the mean of three: that, the mean of a week,
+    and of the same weekday of four weeks.
 
     Parameters
     ----------
@@ -98,10 +102,19 @@ def match_observations(forecasts: pd.DataFrame, observed: pd.Series, entry: Seri
     days_back = np.maximum(1, -((np.array(known_until, dtype=np.int64)[which] - end_s) // DAY_S))
     starts = from_index(pd.DatetimeIndex(observed.index))
     values = pd.Series(observed.to_numpy(dtype=np.float64), index=starts)
+
+    def values_before(days: int | np.ndarray) -> Matrix:
+        return values.reindex(targets - days * DAY_S).to_numpy()
+
+    naive = values_before(days_back)
+    last_week = known_mean([values_before(days_back + more) for more in range(7)])
+    weekday = -(-days_back // 7) * 7
+    same_weekday = known_mean([values_before(weekday + 7 * more) for more in range(4)])
     paired = forecasts.assign(
         lead_days=(_local_day(forecasts["target_start"]) - _local_day(forecasts["issued_at"])).days,
-        actual=values.reindex(targets).to_numpy(),
-        naive=values.reindex(targets - days_back * DAY_S).to_numpy(),
+        actual=values_before(0),
+        naive=naive,
+        simple=known_mean([naive, last_week, same_weekday]),
     )
     return paired.dropna(subset=["actual", "p50"])
 
@@ -129,6 +142,7 @@ def by_lead(rows: pd.DataFrame) -> pd.DataFrame:
         slots=1,
         mae=error.abs(),
         naive_mae=(rows["naive"] - rows["actual"]).abs(),
+        simple_mae=(rows["simple"] - rows["actual"]).abs(),
         rmae=error.abs().where(rows["naive"].notna()),
         bias=error,
         coverage_80=rows["actual"].between(rows["p10"], rows["p90"]).astype(float).where(has_band),

@@ -55,6 +55,16 @@ def test_leads_are_market_days_and_naive_is_the_latest_published_same_hour(actua
     assert back.groupby(made["lead_days"]).unique().map(list).to_dict() == {1: [1.0], 2: [2.0]}
 
 
+def test_the_mean_of_three_stands_beside(actual):
+    """Prices rise by 1 EUR/MWh an hour: a value so many days old is as many times 24 too low."""
+    made = verification.match_observations(forecasts(NOON, actual), actual, ENTRY)
+    days = (made["actual"] - made["simple"]) / 24
+    expected = {lead: (lead + (lead + 3) + 17.5) / 3 for lead in (1, 2)}
+    assert days.groupby(made["lead_days"]).mean().to_dict() == pytest.approx(expected)
+    error = verification.by_lead(made).set_index("lead_days")["simple_mae"]
+    assert (error / 24).to_dict() == pytest.approx(expected)
+
+
 def test_after_publication_the_day_after_tomorrow_has_a_nearer_naive(actual):
     afternoon = NOON + timedelta(hours=3)
     made = verification.match_observations(forecasts(afternoon, actual), actual, ENTRY)
