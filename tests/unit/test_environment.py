@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from itertools import chain
 from pathlib import Path
@@ -79,3 +82,16 @@ def test_the_conda_file_installs_the_same_lock() -> None:
     assert "requirements.lock" in text
     assert re.search(r"python\s*>=3\.11,<3\.14", text)
     assert project()["requires-python"] == ">=3.11,<3.14"
+
+
+def test_threads_wait_asleep_on_a_busy_machine() -> None:
+    code = "import factory_lib.lab, factory_lib.models.forecasters"
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
+    shown = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**ours, "OMP_DISPLAY_ENV": "verbose"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stderr
+    assert "GOMP_SPINCOUNT = '0'" in shown
