@@ -107,15 +107,22 @@ def test_a_champion_that_knows_the_future_is_not_used_for_the_past(works, first)
     )
 
 
-def test_a_replay_is_served_by_the_champion_of_then(works, market, small, first):
-    retrained = datetime(2024, 2, 15, 20, tzinfo=UTC)
-    second = trained(works, market, small, "2024-02-15", retrained)
+def test_a_replay_says_what_was_said_then(works, market, small, first):
+    before = prediction.predict(works, 3)
+    later = NOON + timedelta(days=2, hours=9)
+    second = trained(works, market, small, "2024-02-20", later)
     assert second.champion == first.version
-    until = {
+    again = prediction.predict(works, 3)
+    assert "champion" in set(again.hourly["tier"])
+    pd.testing.assert_frame_equal(again.slots, before.slots)
+    learnt_until = {
         as_of: registry.champion(replace(works, as_of=as_of), NAME)[0].fitted_until_
-        for as_of in (retrained - timedelta(hours=1), retrained)
+        for as_of in (later - timedelta(hours=1), later)
     }
-    assert list(until.values()) == [np.datetime64("2024-01-10"), np.datetime64("2024-02-15")]
+    assert list(learnt_until.values()) == [
+        np.datetime64("2024-01-10"),
+        np.datetime64("2024-02-20"),
+    ]
 
 
 def test_a_version_built_elsewhere_is_refused_and_naive_serves(works, first, monkeypatch):
