@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -365,6 +366,58 @@ def test_a_registry_that_refuses_the_notebook_costs_no_mark_and_no_alert(
     assert [(tick.job, tick.outcome) for tick in ticks] == [("job", "ok")]
     assert list(get_marks(state, "job")) == ["job"]
     state.close()
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "failure", "why"),
+    [
+        pytest.param(
+            "factory_lib.runs.report.render",
+            "good",
+            ValueError("No template sub-directory with name 'base' found:\n/usr/share"),
+            "The report cannot be made: ValueError: No template sub-directory with name 'base'",
+            id="nbconvert without its templates",
+        ),
+        pytest.param(
+            "factory_lib.runs.report.render",
+            "bad",
+            KeyError("dark"),
+            "ValueError: 3 < 2",
+            id="a notebook that failed before",
+        ),
+        pytest.param(
+            "papermill.execute_notebook",
+            "good",
+            ModuleNotFoundError("No module named 'ansicolors'"),
+            "The notebook cannot be executed: ModuleNotFoundError: No module named 'ansicolors'",
+            id="papermill without a package",
+        ),
+    ],
+)
+def test_what_the_packages_refuse_is_a_failed_run_with_an_alert(
+    checkout: Settings,
+    make_notebook: MakeNotebook,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    name: str,
+    failure: Exception,
+    why: str,
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(where, refuse)
+    make_notebook("good", SUMMARY.replace("LEVEL", "'ok'"))
+    make_notebook("bad", "raise ValueError('3 < 2')")
+    folder, record = run(checkout, name)
+    assert (record.status, record.exit_code) == ("failed", 74 if name == "good" else 1)
+    assert records.load_record(folder) == record
+    assert why in str(record.error)
+    assert why in html.unescape((folder / "report.html").read_text(encoding="utf-8"))
+    assert nbformat.read(folder / "notebook.ipynb", as_version=4).cells
+    with open_state(checkout) as state:
+        assert [row["entity"] for row in alerts.alert_rows(state)] == ["job"]
+        assert get_mark(state, "start", "job") is None
 
 
 @pytest.mark.parametrize("content", ["{", "{}", "[]", "null", "\xff", '{"cells": 3}'])

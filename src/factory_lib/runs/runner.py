@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -370,6 +371,8 @@ def _execute_cells(
         return replace(record, status="ok", error=None)
     except KeyboardInterrupt:  # first: the other names may not be imported yet
         return replace(record, status="killed", error="Stopped by a signal.")
+    except ImportError as failure:  # nor are they here
+        error = _unusable("The notebook cannot be executed", failure)
     except papermill.PapermillExecutionError as failure:
         error = f"{failure.ename}: {failure.evalue}"
     except CellTimeoutError:
@@ -415,11 +418,23 @@ def _finish(
         metrics=metrics,
     )
     executed = _masked(_cut(executed), mask)
-    page = report.render(executed, record, code=code, mlflow_page=_mlflow_page(settings, record))
     write_atomically(folder / "notebook.ipynb", nbformat.writes(executed))
+    try:
+        address = _mlflow_page(settings, record)
+        page = report.render(executed, record, code=code, mlflow_page=address)
+    except Exception as failure:  # noqa: BLE001  nbconvert, its templates, MLflow fail in any way
+        error = record.error or mask(_unusable("The report cannot be made", failure))
+        record = replace(record, status="failed", error=error)
+        page = f'<!DOCTYPE html><html lang="en"><title>{record.job}</title><p>{escape(error)}</p>'
     write_atomically(folder / "report.html", page)
     records.save_record(folder, record)
     return record
+
+
+def _unusable(what: str, failure: Exception) -> str:
+    """Return the error of a run that the installed packages do not let be."""
+    why = f"{type(failure).__name__}: {first_line(failure)}"
+    return f"MachineError: {what}: {why}. `rm -r .venv; make setup` installs all anew."
 
 
 def _mlflow_page(settings: Settings, record: records.RunRecord) -> str:
