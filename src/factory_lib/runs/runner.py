@@ -351,8 +351,7 @@ def _execute_cells(
         from nbclient.exceptions import CellTimeoutError, DeadKernelError
         from traitlets.config import Config
 
-        # it warns of an annotation like "int | None"; the parameters were checked before
-        logging.getLogger("papermill").setLevel(logging.ERROR)
+        logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of "int | None"
         papermill.execute_notebook(
             str(file),
             str(file),
@@ -364,8 +363,7 @@ def _execute_cells(
             execution_timeout=spec.timeout_s,
             log_output=False,
             config=Config(KernelManager={"transport_encryption": "required"}),
-            # a kernel is interrupted before it is ended, and would report that as an error
-            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # or its end is an error
             on_cell_executed=after_cell,
         )
         return replace(record, status="ok", error=None)
