@@ -42,7 +42,7 @@ _TIERS = {
     PUBLISHED: "published",
     FROM_SPOT: "from the published spot price",
     CHAMPION: "forecast by the champion",
-    NAIVE: "by the naive forecast (a published day repeated)",
+    NAIVE: "by the naive forecast (a published day or a mean of such)",
     UNAVAILABLE: "unavailable",
 }
 _SUBSTITUTES = {

@@ -93,7 +93,7 @@ def test_every_hour_has_a_price_a_class_and_says_where_they_come_from(lived_in: 
     assert any("naive forecast serves" in note for note in result.notes)
     assert (
         "Prices: published until Wed 11 Jun 00:00, then by the naive forecast "
-        "(a published day repeated) until "
+        "(a published day or a mean of such) until "
         "Tue 17 Jun 12:00." in result.summary
     )
     assert result.status == "warn"
