@@ -31,6 +31,7 @@ from factory_lib.pipeline.targets import read_rows
 from factory_lib.planning import documents
 from factory_lib.runs import records
 from factory_lib.runs.listing import RunRow
+from factory_lib.runs.report import parted
 from factory_lib.service import facts, run_pages
 from factory_lib.service.reading import PARTS, Part, Reading
 from factory_lib.service.summary import state_sentence
@@ -47,7 +48,6 @@ TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-TEMPLATES.filters["prose"] = prose
 NAVIGATION = ("today", "plan", "prices", "data", "models", "runs")
 STRIP_DAYS = 14
 CALENDAR_DAYS = 92
@@ -56,6 +56,14 @@ MOST_POINTS = 1500
 MOST_RUNS = 7
 FROM_SPOT = "_from_the_spot"  # of a tariff's experts, the end of the name of those of the spot
 HOUR = timedelta(hours=1)
+
+
+def _verdict(summary: str) -> str:
+    """Return the first sentence of a summary."""
+    return f"{parted(summary)[0]}." if summary else ""
+
+
+TEMPLATES.filters |= {"prose": prose, "verdict": _verdict}
 
 
 @dataclass(frozen=True)
@@ -318,7 +326,7 @@ def prices(view: View) -> Fields:
         "own_rmae": own["rmae"].min() if len(own) else None,
         "history": _history_chart(view, history, name, days) if len(history) else "",
         "forecast": _forecast_chart(view, ahead) if len(ahead) else "",
-        "errors": _error_rows(view),
+        "errors": _error_rows(view, errors[errors["series"] == name]),
         "worth": _newest_metrics(view, "ml_predictions", "regret_eur"),
         "tomorrow_published": facts.tomorrow_is_published(view.reading, view.ctx.as_of),
     }
@@ -337,9 +345,8 @@ def _newest_metrics(view: View, job: str, key: str) -> Mapping[str, Any]:
     return {}
 
 
-def _error_rows(view: View) -> list[Fields]:
+def _error_rows(view: View, errors: pd.DataFrame) -> list[Fields]:
     """Return the errors by lead, with their unit and the largest of their series for the bars."""
-    errors = facts.accuracy(view.reading)
     if errors.empty:
         return []
     largest = errors.groupby("series")[["mae", "naive_mae"]].transform("max").max(axis=1)
@@ -493,7 +500,7 @@ def models(view: View) -> Fields:
         "names": names,
         "champions": {row["model"]: row for row in champions.to_dict("records")},
         "versions": versions.to_dict("records"),
-        "errors": _error_rows(view),
+        "errors": _error_rows(view, facts.accuracy(view.reading)),
         "training": trainings[0] if trainings else None,
         "experts": _experts(_newest_metrics(view, "ml_training", f"{EXPERT}weight")),
     }
@@ -518,14 +525,16 @@ def status(view: View) -> Fields:
     tables = facts.state_tables(view.reading)
     every = alerts.alert_rows(view.ctx.state, every=True)
     jobs = tables["jobs"]
+    latest = tables["latest"].dropna(subset=["until"])
     return {
         "state": state_sentence(facts.today(view.reading), view.words),
         "jobs": jobs.to_dict("records"),
         "well": int(jobs["status"].isin(["ok", "warn", "running"]).sum()),
         "ran": int((jobs["status"] != "never").sum()),
         "calls": tables["calls"].to_dict("records"),
-        "latest": tables["latest"].to_dict("records"),
+        "latest": latest.sort_values("behind_h", ascending=False, kind="stable").to_dict("records"),
         "machine": facts.machine(view.reading),
+        "open": sum(row["status"] != "resolved" for row in every),
         "alerts": sorted(every, key=lambda row: row["status"] == "resolved"),
     }
 
@@ -536,7 +545,7 @@ def status(view: View) -> Fields:
 def _summary(view: View, row: RunRow) -> str:
     """Return the summary of a run in the language of the page."""
     if view.words.language == "en":
-        return row.text
+        return _verdict(row.text) if row.ending in ("ok", "warn") else row.text
     metrics = records.read_record(view.reading.runs.root / row.folder).metrics
     return view.words.summary(row.job, metrics)
 

@@ -21,6 +21,10 @@ pytestmark = [
 ]
 PATHS = [path for path in pages.PAGES if "{" not in path]
 PATHS += ["/?lang=es", "/runs/2026-03-18/083500Z-ml_predictions"]
+INSIDE = (
+    "[...document.querySelectorAll('main *')].filter((e) => e.scrollWidth > e.clientWidth + 1"
+    " && ['auto', 'scroll'].includes(getComputedStyle(e).overflowX)).map((e) => e.outerHTML)"
+)
 BOX = "JSON.stringify(document.querySelector('.chart .on-axis .plot').getBoundingClientRect())"
 
 
@@ -53,6 +57,7 @@ def test_a_page_fits_a_phone_and_says_no_error(browser: Browser, address: str, p
     browser.resize(390)
     browser.open(address + path)
     assert browser.run("document.documentElement.scrollWidth") <= 390
+    assert browser.run(INSIDE) == []
     assert browser.run("document.querySelectorAll('h1').length") == 1
     names = browser.run("[...document.querySelectorAll('[id]')].map((e) => e.id)")
     assert len(names) == len(set(names))

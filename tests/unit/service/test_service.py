@@ -476,6 +476,33 @@ def test_runs_are_filtered_sorted_and_in_pages(client: Client) -> None:
     assert listed("?page=3") == []
 
 
+def test_a_run_that_ended_well_is_its_first_sentence_and_a_failed_one_says_what_to_do(
+    client: Client,
+) -> None:
+    page = client.get("/runs").text
+    assert "7 values are new." in page
+    assert "revised" not in page
+    assert "It stopped. Run it again." in page
+
+
+@pytest.mark.parametrize(("rows", "most", "shown"), [(20, 8, 8), (3, 8, 3), (3, 0, 0), (0, 8, 0)])
+def test_rows_beyond_the_first_are_folded(rows: int, most: int, shown: int) -> None:
+    text = (
+        '{% import "parts.html.j2" as parts with context %}'
+        '{% call(row) parts.folded(rows, most, "") %}<td>{{ row }}</td>{% endcall %}'
+    )
+    template = pages.TEMPLATES.from_string(text)
+    page = template.render(rows=list(range(rows)), most=most, t=Words("en"))
+    unfolded = re.sub(r"<details>.*?</details>", "", page, flags=re.DOTALL)
+    assert (page.count("<td>"), unfolded.count("<td>")) == (rows, shown)
+    assert (f"{rows - shown} more" in page) == (rows > shown)
+
+
+def test_the_page_of_prices_has_the_errors_of_the_price_alone(client: Client) -> None:
+    page = client.get("/prices").text
+    assert page.count('class="pair"') == page.count('title="spot_eur_mwh"') > 0
+
+
 def test_a_report_leads_to_the_runs_before_and_after(client: Client) -> None:
     folder = "2026-03-18/083500Z-ml_predictions"
     page = client.get(f"/runs/{folder}").text
