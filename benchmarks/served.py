@@ -50,10 +50,10 @@ def run(chosen: argparse.Namespace) -> tuple[dict[str, Any], pd.DataFrame]:
     refit_days = 2 if chosen.quick else REFIT_DAYS
     with tempfile.TemporaryDirectory() as home:
         served = _served(chosen, Path(home), days, refit_days)
-    served = served[served["lead"].isin(chosen.leads)].set_index(["lead", "start"])
+    served = served.set_index(["lead", "start"]).add_suffix("_served")
     sys.stderr.write("backtest…\n")
     scored = _backtest(chosen, days, refit_days).set_index(["lead", "start"])
-    both = scored.join(served, rsuffix="_served", how="left").reset_index()
+    both = scored.join(served, how="left").reset_index()
     by_lead = {lead: _compared(rows) for lead, rows in both.groupby("lead")}
     figures = {"from": str(chosen.first), "days": days, "refit_days": refit_days}
     return {**figures, "exogenous": chosen.exogenous, "by_lead": by_lead}, both
