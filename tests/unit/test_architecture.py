@@ -44,6 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "monitoring": {
         "context",
         "http",
+        "models",
         "pipeline",
         "planning",
         "runs",

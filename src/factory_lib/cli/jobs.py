@@ -34,7 +34,7 @@ from factory_lib.state import State, calls, marks, open_state
 
 # A job that failed outweighs one that was only locked, whatever the numbers say.
 STOPPED = 130
-_WORST_FIRST = (STOPPED, 1, 2, 69, 75, 0)
+_WORST_FIRST = (STOPPED, 74, 1, 2, 69, 75, 0)
 
 commands = click.Group()
 
@@ -200,7 +200,7 @@ def _record_cron(settings: Settings, state: State, now: datetime) -> datetime | 
 
 
 def worst(codes: Iterable[int]) -> int:
-    """Return the exit code for all: stopped, failed, wrong input, unavailable, locked, done."""
+    """Return the exit code for all: that of the worst one."""
     return min(codes, key=_WORST_FIRST.index)
 
 

@@ -26,8 +26,9 @@ from factory_lib.clock import parse_instant
 from factory_lib.context import RunContext
 from factory_lib.errors import ModelError, ModelIncompatible, ModelMissing
 from factory_lib.models.tracking import (
+    MODEL_FILE,
     TRAININGS,
-    champion_folders,
+    champion_files,
     client_for,
     experiment_for,
     experiments,
@@ -65,7 +66,6 @@ _UNREADABLE = (
     ImportError,
     zipfile.BadZipFile,
 )
-MODEL_FILE = "model.skops"
 RUN_PAGES = "http://127.0.0.1:8080/runs"  # of `make serve`
 LONGEST_RUN_S = 2 * 3600.0  # no training takes longer
 
@@ -674,8 +674,7 @@ def has_run(ctx: RunContext, run_id: str) -> bool:
     """
     try:
         if not is_shared(ctx.settings):
-            folders = champion_folders(ctx.settings, run_id)
-            return all((folder / MODEL_FILE).is_file() for folder in folders)
+            return all(file.is_file() for file in champion_files(ctx.settings, run_id))
         with client_for(ctx, "look") as client:
             if client.get_run(run_id).info.lifecycle_stage != "active":
                 return False

@@ -29,6 +29,7 @@ EXPERIMENT = "factory"
 PAGES = "http://127.0.0.1:5000"  # of `make mlflow`
 # MLflow's pages show an experiment as one of language models, unless the address says this.
 VIEW = "workflowType=machine_learning"
+MODEL_FILE = "model.skops"
 PRICE_MODEL = "_price"  # the end of the name of each price model
 EXPERT = "_expert_"  # in a metric, between the name of an expert and what is measured
 # Of MLflow, whose own defaults wait for more than four minutes for a server that is away.
@@ -271,13 +272,13 @@ def present_uri(settings: Settings, uri: str) -> str:
     return uri
 
 
-def champion_folders(settings: Settings, run_id: str) -> list[Path]:
-    """Return the artifact folder of each champion in the profile's own database.
+def champion_files(settings: Settings, run_id: str = "") -> list[Path]:
+    """Return the file of each champion in the profile's own database, whether it is there or not.
 
     Raises
     ------
     ModelMissing
-        If it has no such run, or there is no database.
+        If it has no such run, where one is named, or there is no database.
     RegistryUnavailable
         If it cannot be read.
     """
@@ -286,13 +287,13 @@ def champion_folders(settings: Settings, run_id: str) -> list[Path]:
     file = settings.paths.mlflow_db
     try:
         with _opened(settings) as database:
-            if not database.execute(_RUN, (run_id,)).fetchall():
+            if run_id and not database.execute(_RUN, (run_id,)).fetchall():
                 raise ModelMissing(f"The registry has no run {run_id}.")
             rows = database.execute(_CHAMPION_PLACES).fetchall()
     except sqlite3.Error as error:
         raise RegistryUnavailable(f"{file}: {type(error).__name__}: {first_line(error)}") from error
     uris = [present_uri(settings, uri) for (uri,) in rows]
-    return [Path(url2pathname(urlparse(uri).path)) for uri in uris]
+    return [Path(url2pathname(urlparse(uri).path), MODEL_FILE) for uri in uris]
 
 
 def _relocate(settings: Settings, former: str, place: str) -> None:

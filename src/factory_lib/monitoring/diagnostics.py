@@ -28,12 +28,15 @@ from factory_lib.clock import DAY, SystemClock, from_epoch, local_time
 from factory_lib.errors import (
     AuthError,
     FactoryError,
+    ModelMissing,
     NoDataYet,
+    RegistryUnavailable,
     SourceError,
     StoreUnavailable,
 )
 from factory_lib.files import size_mb
 from factory_lib.http import Http, Reply
+from factory_lib.models.tracking import champion_files
 from factory_lib.monitoring import alerts, channels, growth
 from factory_lib.pipeline.targets import clients
 from factory_lib.results import ResultStatus
@@ -52,6 +55,7 @@ RENEW = (
     "Get a new one at https://opendata.aemet.es/centrodedescargas/altaUsuario and put it into .env."
 )
 RESTORE = "Restore a backup: `factory restore`."
+RETRAIN = f"{RESTORE} Or train anew: `make train ARGS=--force`."
 TAKE_BACKUP = "Take one: `factory backup`."
 CHECK_DISK = "Check the disk."
 UNUSABLE = (sqlite3.Error, FactoryError, OSError)
@@ -149,7 +153,7 @@ def _of_state(
         _cron(settings, state, now),
         _inbox(settings, state, now),
         _backups(settings, now),
-        _champions(state, now),
+        _champions(settings, state, now),
         _growth(settings, state),
     ]
 
@@ -375,16 +379,31 @@ def _instant(name: str, form: str) -> datetime | None:
         return None
 
 
-def _champions(state: State, now: datetime) -> DiagnosticCheck:
+def _champions(settings: Settings, state: State, now: datetime) -> DiagnosticCheck:
     champions = marks.get_marks(state, marks.CHAMPION)
     if not champions:
         return DiagnosticCheck("models", "ok", "none serves yet: documented rules do")
+    if lost := _lost_champions(settings):
+        return DiagnosticCheck("models", "warn", f"{lost}; documented rules serve", RETRAIN)
     ages = {name: now - learnt.at for name, learnt in sorted(champions.items())}
     finding = ", ".join(f"{name} {age / DAY:.0f} days" for name, age in ages.items())
     if max(ages.values()) <= OLDEST_CHAMPION:
         return DiagnosticCheck("models", "ok", f"trained: {finding}")
     remedy = "Train with `make train`; its report says why a champion stays."
     return DiagnosticCheck("models", "warn", f"trained long ago: {finding}", remedy)
+
+
+def _lost_champions(settings: Settings) -> str:
+    """Return what is gone of the champions, in words; a server is not asked."""
+    if settings.tracking_uri:
+        return ""
+    try:
+        gone = [str(file) for file in champion_files(settings) if not file.is_file()]
+    except ModelMissing:
+        return f"the registry is gone, {settings.paths.mlflow_db}"
+    except RegistryUnavailable:
+        return ""  # the line of MLflow says so
+    return f"the file of a champion is gone: {', '.join(gone)}" if gone else ""
 
 
 # -- hosts, store, registry and disk ---------------------------------------------------

@@ -91,7 +91,7 @@ class Pause(NamedTuple):
         """Return the pause in words."""
         end = f"until {local_time(self.until)}" if self.until else "until it is resumed"
         reason = f" ({self.reason})" if self.reason else ""
-        return f"paused {end} by {self.by}{reason}"
+        return f"paused by {self.by} {end}{reason}"
 
 
 def pause(

@@ -126,7 +126,7 @@ def test_a_job_is_paused_and_resumed(home: Path, capsys: pytest.CaptureFixture[s
     assert "by Ana" in str(jobs["ml_training"]["pause"])
     assert not jobs["ml_training"]["due"]
     assert main(["run", "ml_training"]) == 0
-    assert "not due. paused until it is resumed by Ana" in capsys.readouterr().out
+    assert "not due. paused by Ana until it is resumed" in capsys.readouterr().out
     assert main(["jobs", "resume", "ml_training"]) == 0
     assert main(["jobs", "resume", "ml_training"]) == 2
 

@@ -28,6 +28,7 @@ from sklearn.linear_model import LinearRegression
 from factory_lib.context import RunContext
 from factory_lib.errors import ModelIncompatible, ModelMissing, RegistryUnavailable
 from factory_lib.models import registry, tracking
+from factory_lib.monitoring import diagnostics
 from factory_lib.results import NOTEBOOK_ENV
 from factory_lib.state.calls import calls_since
 
@@ -137,6 +138,22 @@ def test_a_folder_that_was_copied_finds_its_own_artifacts_and_no_pickle_is_loade
     assert registry.has_run(moved, logged.run_id)
     shutil.rmtree(copy.mlflow_artifacts)
     assert not registry.has_run(moved, logged.run_id)
+
+
+@pytest.mark.parametrize("lost", ["model.skops", "mlflow.db"])
+def test_a_champion_that_is_gone_is_a_finding(ctx: RunContext, lost: str) -> None:
+    logged = train(ctx, {registry.LEARNT: datetime.now(UTC).isoformat()})
+    registry.assign(ctx, MODEL, logged.versions[MODEL], registry.CHAMPION, "better")
+
+    def models() -> diagnostics.DiagnosticCheck:
+        return {check.name: check for check in diagnostics.examine(ctx.settings)}["models"]
+
+    assert models().status == "ok"
+    for file in ctx.settings.paths.runs.rglob(lost):
+        file.unlink()
+    found = models()
+    assert (found.status, lost in found.finding) == ("warn", True)
+    assert "factory restore" in found.next_step
 
 
 def test_a_run_whose_process_was_killed_is_ended_by_the_next(ctx: RunContext) -> None:
