@@ -141,16 +141,22 @@ def fixed_start(problem: Problem, counts: Mapping[str, int] | None = None) -> Pl
 def _by_rule(
     problem: Problem, against: Floats, counts: Mapping[str, int] | None, source: PlanSource
 ) -> Plan | None:
-    """Lay batches where beginning is least ``against`` a rule, EUR by slot."""
-    left = Counter(least_batches(problem) if counts is None else counts)
-    left.subtract(job.product for job in problem.jobs if job.facts and job.count)
+    """Lay batches where beginning is least ``against`` a rule, EUR by slot.
+
+    People beyond the shifts are asked for only where a batch would lack or be late without.
+    """
+    wanted = Counter(least_batches(problem) if counts is None else counts)
+    left = wanted - Counter(job.product for job in problem.jobs if job.facts and job.count)
     limited = copy(problem)
     limited.jobs = tuple(
-        job if job.facts else replace(job, count=max(left[job.product], 0)) for job in problem.jobs
+        job if job.facts else replace(job, count=left[job.product]) for job in problem.jobs
     )
     soon = SOON_EUR * np.arange(len(problem.index))
     first = against - MAKE_EUR - soon  # a batch is short: soon from its begin to its end
     costs = np.array([first, *[0.01 * soon] * (len(problem.stages) - 2), 1.01 * soon])
+    plan = _solved(Model(limited, start_costs=costs), source)
+    if plan and Counter(plan.products) >= wanted and not plan.stated_eur("late", "firm_late"):
+        return plan
     return _solved(Model(limited, overtime=True, start_costs=costs), source)
 
 
