@@ -17,7 +17,8 @@ where none may be mounted (that takes root), no file may grow (``RLIMIT_FSIZE``)
 Keys: ``days``, ``by_make_hours``, ``runs``, ``by_status``, ``by_papermill``,
 ``failed_unexpectedly`` (runs that did not end well outside an incident), ``missing``,
 ``wrong``, ``duplicates`` (slots that should be stored, against the simulated world),
-``incidents``, ``unnoticed`` (incidents during which health was ok), ``alerts_opened``,
+``incidents``, ``unnoticed`` (incidents during which health was ok), ``unmet`` (of providers
+that nobody asked meanwhile), ``alerts_opened``,
 ``alerts_resolved``, ``alerts_repeated`` (beyond the digests, which are ``digests``: an
 alert that was told while it was open, or opened twice in one incident),
 ``verified_forecasts``, ``champion_age_days``, ``data_mb``, ``runs_mb``, ``year_gb`` (what
@@ -63,7 +64,8 @@ from factory_lib.results import METRICS_MIME
 from factory_lib.runs import records, report, runner, schedule
 from factory_lib.settings import Settings, own_environment
 from factory_lib.settings.records import JobSettings
-from factory_lib.state import marks
+from factory_lib.state import marks, open_state
+from factory_lib.state.calls import calls_since
 from factory_sim.engine import PROVIDERS
 from factory_sim.launch import Remote, launched
 from factory_sim.world import World
@@ -101,6 +103,10 @@ class Incident:
         Whether nothing is called while it lasts.
     of_machine : bool
         Whether processes feel it: its runs go through papermill.
+    source : str
+        The one provider that is away.
+    was_met : bool
+        Whether that provider was asked meanwhile: else nobody can have noticed.
     levels : list of str
         Health, from its beginning to an hour after its end.
     news : list of int
@@ -114,6 +120,8 @@ class Incident:
     end: Act = None
     silent: bool = False
     of_machine: bool = False
+    source: str = ""
+    was_met: bool = True
     levels: list[str] = field(default_factory=list)
     news: list[int] = field(default_factory=list)
     is_over: bool = False
@@ -421,7 +429,7 @@ def _of_a_month(begin: datetime) -> Iterator[Incident]:
     yield from _of_a_day(at(1))
     for number, source in enumerate(PROVIDERS):
         away = at(2.1 + number // 3 + number % 3 * 0.25)
-        yield Incident(f"{source} away", away, 4, _faults(source), _no_faults)
+        yield Incident(f"{source} away", away, 4, _faults(source), _no_faults, source=source)
     yield Incident("twelve hours without power", at(6.9), 12, silent=True)
     yield Incident("ree away for three days", at(8), 72, _faults("ree"), _no_faults)
     yield Incident("cron absent for a day", at(12), 24, silent=True)
@@ -540,8 +548,16 @@ def _advance(walk: Walk, incident: Incident) -> None:
         incident.is_over = True
         if incident.end:
             incident.end(walk)
+        if incident.source:
+            incident.was_met = _was_asked(walk, incident)
     if told == 1 and walk.at >= incident.until + AFTER:
         incident.news.append(len(walk.news()))
+
+
+def _was_asked(walk: Walk, incident: Incident) -> bool:
+    with open_state(walk.settings, read_only=True) as state:
+        calls = calls_since(state, incident.begin)
+    return any(call.component == "http" and call.target == incident.source for call in calls)
 
 
 def _look(walk: Walk, incidents: list[Incident]) -> None:
@@ -592,7 +608,8 @@ def _figures(
         "wrong": counted["wrong"],
         "duplicates": counted["duplicate"],
         "incidents": len(begun),
-        "unnoticed": [each.name for each in begun if set(each.levels) == {"ok"}],
+        "unnoticed": [e.name for e in begun if set(e.levels) == {"ok"} and e.was_met],
+        "unmet": [each.name for each in begun if not each.was_met],
         "alerts_opened": _entities(of_alerts, "opened"),
         "alerts_resolved": _entities(of_alerts, "resolved"),
         "alerts_repeated": len(repeated := _repeated(news, begun)),

@@ -38,7 +38,7 @@ from factory_lib.results import JobResult
 
 WEATHER_DAYS = 365  # training data of the weather models behind the rule
 FEWEST_DAYS = 7  # of issue, unknown to the champion: with fewer it is not replaced
-FEWEST_DAYS_TO_RETIRE = 28  # a bad week is no reason to go back to the benchmark
+DAYS_TO_RETIRE = 28  # a bad week is no reason to go back to the benchmark
 PRICE_ISSUE_TIME = timedelta(hours=12)  # local time of day: when a price forecast counts as issued
 EXAMPLE_ROWS, EXAMPLE_DAYS = 3, 36  # of a model's input, for who tries it from MLflow
 # The metrics of a training as MLflow compares them: by model and unit.
@@ -488,9 +488,11 @@ def _loss(actual: pd.Series, forecast: pd.Series) -> pd.Series:
 def decide(ctx: RunContext, evaluation: CandidateEvaluation, version: str) -> dict[str, Any]:
     """Compare a new version with its benchmarks and the champion, and set the aliases.
 
-    A refit of the champion's recipe on newer days replaces it without a trial. A champion
-    of another recipe is evaluated again on rows issued after its training, and replaced only
-    by a significantly better one. One behind a benchmark is retired.
+    A refit of the champion's recipe on newer days replaces it without a trial, though it be
+    a little worse than a benchmark: else an older fit would go on. A champion of another
+    recipe is evaluated again on rows issued after its training, and replaced only by a
+    significantly better version. What was significantly behind a benchmark in the last four
+    weeks does not serve.
 
     Returns
     -------
@@ -501,19 +503,22 @@ def decide(ctx: RunContext, evaluation: CandidateEvaluation, version: str) -> di
     promote = error < benchmark_error
     reasons = [f"{_WORDS[promote]} than {benchmark}, {error:.3g} against {benchmark_error:.3g}"]
     champion, rows, obstacle, other_recipe = _rows_new_to_champion(ctx, evaluation)
-    days = evaluation.issued_at[rows.index].dt.normalize().nunique()
     mean: dict[str, float] = {}
-    if obstacle:
-        reasons.append(f"before this decision: {obstacle}")
-    elif other_recipe:
-        better, words, mean = _trial(evaluation, champion, rows, days)
+    if other_recipe:
+        better, words, mean = _trial(evaluation, champion, rows)
         reasons.append(words)
         promote = promote and better
+        behind = not promote and _is_behind(evaluation, rows, "champion", benchmark)
     else:
-        reasons.append(f"a refit of champion {champion} on newer days")
-    retired = not promote and _is_behind(rows, benchmark, days)
+        behind = _is_behind(evaluation, evaluation.losses, "model", benchmark)
+        refit = f"a refit of champion {champion} on newer days"
+        reasons.append(f"before this decision: {obstacle}" if obstacle else refit)
+        promote = not behind and (promote or not obstacle)
+    if behind:
+        reasons.append(f"behind {benchmark} in the last four weeks")
+    retired = behind and not obstacle
     if retired:
-        reasons.append(f"champion {champion} is behind {benchmark} and retired")
+        reasons.append(f"champion {champion} is retired")
         registry.retire(ctx, evaluation.model, f"behind {benchmark}")
     alias = _ALIASES[promote]
     registry.assign(ctx, evaluation.model, version, alias, "; ".join(reasons))
@@ -533,26 +538,34 @@ def decide(ctx: RunContext, evaluation: CandidateEvaluation, version: str) -> di
     }
 
 
-def _is_behind(rows: pd.DataFrame, benchmark: str, days: int) -> bool:
-    """Return whether enough days show the champion to be worse than a benchmark."""
-    paired = rows[[benchmark, "champion"]].dropna().mean()
-    return days >= FEWEST_DAYS_TO_RETIRE and bool(paired[benchmark] < paired["champion"])
+def _is_behind(
+    evaluation: CandidateEvaluation, losses: pd.DataFrame, model: str, benchmark: str
+) -> bool:
+    """Return whether the last four weeks show a column to be significantly worse."""
+    daily = _by_day(evaluation, losses[[benchmark, model]].dropna())[-DAYS_TO_RETIRE:]
+    enough = len(daily) == DAYS_TO_RETIRE
+    return enough and diebold_mariano(*daily.to_numpy().T) < SIGNIFICANCE
+
+
+def _by_day(evaluation: CandidateEvaluation, losses: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean losses by day of issue."""
+    return losses.groupby(evaluation.issued_at[losses.index].dt.normalize()).mean()
 
 
 def _trial(
-    evaluation: CandidateEvaluation, champion: str, rows: pd.DataFrame, days: int
+    evaluation: CandidateEvaluation, champion: str, rows: pd.DataFrame
 ) -> tuple[bool, str, dict[str, float]]:
     """Return whether the new version beats the champion on days new to it, in words, and means."""
-    if days < FEWEST_DAYS:
-        words = f"{days} days are new to the champion, {FEWEST_DAYS} needed to replace it"
+    daily = _by_day(evaluation, rows)
+    if len(daily) < FEWEST_DAYS:
+        words = f"{len(daily)} days are new to the champion, {FEWEST_DAYS} needed to replace it"
         return False, words, {}
     mean = {name: float(rows[name].mean()) for name in ("model", "champion")}
-    daily = rows.groupby(evaluation.issued_at[rows.index].dt.normalize()).mean()
     p_value = diebold_mariano(daily["model"].to_numpy(), daily["champion"].to_numpy())
     better = mean["model"] < mean["champion"] and p_value < SIGNIFICANCE
     words = (
         f"{_WORDS[better]} than champion {champion} of another recipe (p-value {p_value:.2g}) "
-        f"on {days} days new to it, {mean['model']:.3g} against {mean['champion']:.3g}"
+        f"on {len(daily)} days new to it, {mean['model']:.3g} against {mean['champion']:.3g}"
     )
     return better, words, mean
 

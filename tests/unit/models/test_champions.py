@@ -22,7 +22,7 @@ from factory_lib.models import prediction, price_forecast, registry, retrain_tri
 from factory_lib.models.forecasters import ForecasterConfig, PriceForecaster
 from factory_lib.models.price_forecast import whole_days
 from factory_lib.models.summary import summarise_prediction
-from factory_lib.models.train import decide, evaluate_price_model
+from factory_lib.models.train import CandidateEvaluation, decide, evaluate_price_model
 
 # one worker builds what they share
 
@@ -173,20 +173,44 @@ def test_a_version_of_another_recipe_is_held_against_the_champion_and_a_worse_on
     assert (listed["decision"] != "").all()
 
 
-def test_a_champion_behind_the_naive_forecast_is_retired_and_can_be_restored(
-    works, market, small, first
+@pytest.mark.parametrize(
+    ("days", "worse_by", "retired"),
+    [
+        (60, 0.01, False),  # an older fit would be no better
+        (20, 2.0, False),  # a bad week is no reason
+        (60, 2.0, True),
+    ],
+)
+def test_a_refit_replaces_the_champion_unless_it_is_clearly_behind(
+    works, first, days, worse_by, retired
 ):
-    wild = DayMatrix(market.days, market.grid.copy())
-    wild.grid[-45:] = 50 + np.random.default_rng(2).normal(
-        0, 0.1, 24
-    )  # every day the same: repeating it is perfect
-    made = trained(works, wild, small, str(LAST_DAY), datetime(2024, 2, 24, 11, tzinfo=UTC))
-    assert made.alias == "challenger"
-    assert "retired" in made.reason
-    with pytest.raises(registry.ModelMissing):
-        registry.load_version(works, NAME)
-    assert registry.rollback(works, NAME) == first.version
-    assert registry.load_version(works, NAME).number == first.version
+    draw = np.random.default_rng(5)
+    issued = pd.Series(pd.date_range("2024-01-15", periods=days * 24, freq="h", tz="UTC"))
+    naive = draw.uniform(5, 9, len(issued))
+    model = naive + worse_by + draw.normal(0, 1, len(issued))
+    losses = pd.DataFrame({"model": model, "naive": naive})
+    evaluation = CandidateEvaluation(NAME, "MAE", losses, issued, lambda _: losses["model"])
+    estimator = registry.load_version(works, NAME).estimator
+    logged = registry.log(
+        works,
+        name="refit",
+        params={},
+        metrics={},
+        models={NAME: estimator},
+        tags={"as_of": NOON.isoformat()},
+        artifacts={},
+        figures={},
+    )
+    decision = SimpleNamespace(**decide(works, evaluation, logged.versions[NAME]))
+    assert decision.error > decision.benchmark_error
+    assert decision.serving == ("" if retired else logged.versions[NAME])
+    assert ("retired" in decision.reason) == retired
+    if retired:
+        with pytest.raises(registry.ModelMissing):
+            registry.load_version(works, NAME)
+        assert registry.rollback(works, NAME) == first.version
+    serving = registry.load_version(works, NAME).number
+    assert serving == (first.version if retired else decision.serving)
 
 
 OPERATOR = ("load_mw", "wind_mw", "solar_mw")
