@@ -501,7 +501,7 @@ def decide(ctx: RunContext, evaluation: CandidateEvaluation, version: str) -> di
     """
     benchmark, benchmark_error, error = evaluation.strongest_benchmark()
     promote = error < benchmark_error
-    reasons = [f"{_WORDS[promote]} than {benchmark}, {error:.3g} against {benchmark_error:.3g}"]
+    reasons = [f"{_WORDS[promote]} than {benchmark}, {error:#.3g} against {benchmark_error:#.3g}"]
     champion, rows, obstacle, other_recipe = _rows_new_to_champion(ctx, evaluation)
     mean: dict[str, float] = {}
     if other_recipe:
@@ -565,7 +565,7 @@ def _trial(
     better = mean["model"] < mean["champion"] and p_value < SIGNIFICANCE
     words = (
         f"{_WORDS[better]} than champion {champion} of another recipe (p-value {p_value:.2g}) "
-        f"on {len(daily)} days new to it, {mean['model']:.3g} against {mean['champion']:.3g}"
+        f"on {len(daily)} days new to it, {mean['model']:#.3g} against {mean['champion']:#.3g}"
     )
     return better, words, mean
 

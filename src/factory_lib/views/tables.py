@@ -21,6 +21,7 @@ LEAST_SHOWN = 0.0005
 # Characters: a shorter cell stays on one line, a longer one gets room to wrap.
 SHORT = 20
 LONG = 44
+_MOST_COLUMNS = 5  # that a phone shows beside each other
 _FOLD = 12  # rows that are shown at once
 _LONG_DAYS = 180  # a column of instants that spans more shows the year
 # Columns that hold internal names, shown in words.
@@ -90,25 +91,30 @@ def table(
     if frame.empty:
         return Html(f"<p>{prose(caption)}: none.</p>", text=f"{caption}: none.")
     marks = colours or {}
-    columns = [_column(shown[name], decimals, marks.get(str(name), {})) for name in shown]
+    wide = len(shown.columns) > _MOST_COLUMNS
+    columns = [_column(shown[name], decimals, marks.get(str(name), {}), wide) for name in shown]
     head, *body = (f"<tr>{''.join(row)}</tr>" for row in zip(*columns, strict=True))
     first = len(body) if len(body) <= _FOLD + 3 else _FOLD
-    html = f'<p class="caption">{prose(caption)}</p>{_rows(head, body[:first], caption)}'
+    html = f'<p class="caption">{prose(caption)}</p>{_rows(head, body[:first], caption, wide)}'
     if rest := body[first:]:
-        more = _rows(head, rest, f"{caption}, continued")
+        more = _rows(head, rest, f"{caption}, continued", wide)
         html += f"<details><summary>{len(rest)} more rows</summary>{more}</details>"
     return Html(html, text=f"{caption}\n{shown.to_string(index=False)}")
 
 
-def _rows(head: str, body: list[str], name: str) -> str:
-    """Return a table that scrolls within its frame where it does not fit."""
+def _rows(head: str, body: list[str], name: str, wide: bool) -> str:
+    """Return a table that scrolls within its frame where it does not fit.
+
+    On a phone, the rows of a wide one become lines (class ``stack``).
+    """
+    css = ' class="stack"' if wide else ""
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(name)}">'
-        f"<table><thead>{head}</thead><tbody>{''.join(body)}</tbody></table></div>"
+        f"<table{css}><thead>{head}</thead><tbody>{''.join(body)}</tbody></table></div>"
     )
 
 
-def _column(column: pd.Series, decimals: int, colours: Mapping[str, str]) -> list[str]:
+def _column(column: pd.Series, decimals: int, colours: Mapping[str, str], wide: bool) -> list[str]:
     """Return the cells of a column: its head, then its values."""
     name = str(column.name)
     number = pd.api.types.is_numeric_dtype(column.dtype) and column.dtype != bool
@@ -119,14 +125,21 @@ def _column(column: pd.Series, decimals: int, colours: Mapping[str, str]) -> lis
     heading = f"{label(name)}{' (local time)' if dated else ''}"
     cells = [f'<th class="{css}" scope="col" title="{escape(name)}">{escape(heading)}</th>']
     align = "right" if number else "left"
+    named = _attribute("data-name", label(name) if wide else "")
     for value in column:
         words, hover = _words(name, value, digits, years=years)
         width = _width(words)
         colour = colours.get(str(value))
         style = f' style="color:{variable(colour)};font-weight:600"' if colour else ""
-        title = f' title="{escape(hover)}"' if hover else ""
-        cells.append(f'<td class="{css}{width}" align="{align}"{style}{title}>{prose(words)}</td>')
+        title = _attribute("title", hover)
+        cells.append(
+            f'<td class="{css}{width}" align="{align}"{named}{style}{title}>{prose(words)}</td>'
+        )
     return cells
+
+
+def _attribute(name: str, value: str) -> str:
+    return f' {name}="{escape(value)}"' if value else ""
 
 
 def _width(words: str) -> str:

@@ -6,14 +6,19 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
+import pandas as pd
 import pytest
 import uvicorn
 
+from factory_lib.runs import report
 from factory_lib.service import pages
 from factory_lib.service.app import make_app
 from factory_lib.service.reading import Reading
+from factory_lib.views import tables
 from tests.support.browser import PROGRAM, Browser
+from tests.unit.service.conftest import NOW
 
 pytestmark = [
     pytest.mark.browser,
@@ -62,6 +67,22 @@ def test_a_page_fits_a_phone_and_says_no_error(browser: Browser, address: str, p
     names = browser.run("[...document.querySelectorAll('[id]')].map((e) => e.id)")
     assert len(names) == len(set(names))
     assert browser.errors == []
+
+
+def test_a_wide_table_of_a_report_fits_a_phone(browser: Browser, tmp_path: Path) -> None:
+    text = "by the price of power, which falls after noon"
+    row = {"start": NOW, "source": "open_meteo_recent", "reason": text, "error": ""}
+    row |= {f"column_{n}_eur_mwh": 100.0 + n for n in range(9)}
+    table = tables.table(pd.DataFrame([row] * 30), "All that is known").html
+    page = tmp_path / "report.html"
+    head = f'<meta name="viewport" content="width=device-width"><style>{report.stylesheet()}'
+    page.write_text(f"<!DOCTYPE html>{head}</style><main>{table}", encoding="utf-8")
+    browser.resize(390)
+    browser.open(page.as_uri())
+    assert browser.run("document.documentElement.scrollWidth") <= 390
+    assert browser.run(INSIDE) == []
+    named = "getComputedStyle(document.querySelector('td:nth-child(5)'), '::before').content"
+    assert browser.run(named) == '"column 0 (€/MWh) "'
 
 
 def test_hover_shows_the_values_of_the_slot(browser: Browser, address: str) -> None:
