@@ -500,24 +500,15 @@ def decide(ctx: RunContext, evaluation: CandidateEvaluation, version: str) -> di
         A row of the table ``decisions``, see ``summary.summarise_training``.
     """
     benchmark, benchmark_error, error = evaluation.strongest_benchmark()
-    promote = error < benchmark_error
-    reasons = [f"{_WORDS[promote]} than {benchmark}, {error:#.3g} against {benchmark_error:#.3g}"]
-    champion, rows, obstacle, other_recipe = _rows_new_to_champion(ctx, evaluation)
-    mean: dict[str, float] = {}
-    if other_recipe:
-        better, words, mean = _trial(evaluation, champion, rows)
-        reasons.append(words)
-        promote = promote and better
-        behind = not promote and _is_behind(evaluation, rows, "champion", benchmark)
-    else:
-        behind = _is_behind(evaluation, evaluation.losses, "model", benchmark)
-        refit = f"a refit of champion {champion} on newer days"
-        reasons.append(f"before this decision: {obstacle}" if obstacle else refit)
-        promote = not behind and (promote or not obstacle)
+    better = error < benchmark_error
+    reasons = [f"{_WORDS[better]} than {benchmark}, {error:#.3g} against {benchmark_error:#.3g}"]
+    standing = _rows_new_to_champion(ctx, evaluation)
+    champion, _, obstacle, _ = standing
+    promote, behind, words, mean = _judged(evaluation, standing, benchmark, better)
+    reasons.append(words)
     if behind:
         reasons.append(f"behind {benchmark} in the last four weeks")
-    retired = behind and not obstacle
-    if retired:
+    if behind and not obstacle:
         reasons.append(f"champion {champion} is retired")
         registry.retire(ctx, evaluation.model, f"behind {benchmark}")
     alias = _ALIASES[promote]
@@ -531,11 +522,34 @@ def decide(ctx: RunContext, evaluation: CandidateEvaluation, version: str) -> di
         "benchmark": benchmark,
         "benchmark_error": benchmark_error,
         "champion": champion,
-        "serving": version if promote else "" if obstacle or retired else champion,
+        "serving": version if promote else "" if obstacle or behind else champion,
         "champion_error": mean.get("champion"),
         "error_on_same_hours": mean.get("model"),
         "reason": "; ".join(reasons),
     }
+
+
+def _judged(
+    evaluation: CandidateEvaluation,
+    standing: tuple[str, pd.DataFrame, str, bool],
+    benchmark: str,
+    better: bool,
+) -> tuple[bool, bool, str, dict[str, float]]:
+    """Return whether to promote the new version, and whether what serves is behind a benchmark.
+
+    Then words on the champion, and both versions' mean losses if they were compared.
+    ``standing`` comes from ``_rows_new_to_champion``; ``better`` is better than the benchmark.
+    """
+    champion, rows, obstacle, other_recipe = standing
+    if other_recipe:
+        wins, words, mean = _trial(evaluation, champion, rows)
+        promote = better and wins
+        behind = not promote and _is_behind(evaluation, rows, "champion", benchmark)
+        return promote, behind, words, mean
+    behind = _is_behind(evaluation, evaluation.losses, "model", benchmark)
+    if obstacle:
+        return better and not behind, behind, f"before this decision: {obstacle}", {}
+    return not behind, behind, f"a refit of champion {champion} on newer days", {}
 
 
 def _is_behind(

@@ -145,8 +145,8 @@ def _by_rule(
 
     People beyond the shifts are asked for only where a batch would lack or be late without.
     """
-    wanted = Counter(least_batches(problem) if counts is None else counts)
-    left = wanted - Counter(job.product for job in problem.jobs if job.facts and job.count)
+    batches = Counter(least_batches(problem) if counts is None else counts)
+    left = batches - Counter(job.product for job in problem.jobs if job.facts and job.count)
     limited = copy(problem)
     limited.jobs = tuple(
         job if job.facts else replace(job, count=left[job.product]) for job in problem.jobs
@@ -155,7 +155,7 @@ def _by_rule(
     first = against - MAKE_EUR - soon  # a batch is short: soon from its begin to its end
     costs = np.array([first, *[0.01 * soon] * (len(problem.stages) - 2), 1.01 * soon])
     plan = _solved(Model(limited, start_costs=costs), source)
-    if plan and Counter(plan.products) >= wanted and not plan.stated_eur("late", "firm_late"):
+    if plan and Counter(plan.products) >= batches and not plan.stated_eur("late", "firm_late"):
         return plan
     return _solved(Model(limited, overtime=True, start_costs=costs), source)
 
