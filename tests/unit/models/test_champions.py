@@ -65,7 +65,7 @@ def as_it_was(works: RunContext, first: SimpleNamespace) -> Iterator[None]:
 def test_the_first_version_is_champion_when_better_than_the_best_naive(first):
     assert first.alias == "champion"
     assert first.error < first.benchmark_error
-    assert f"{first.error:.3g} against {first.benchmark_error:.3g}" in first.reason
+    assert f"{first.error:#.3g} against {first.benchmark_error:#.3g}" in first.reason
 
 
 def test_a_version_is_judged_as_it_is_served(works, market, first):
