@@ -11,7 +11,6 @@ from pathlib import Path
 
 import nbformat
 import pandas as pd
-import papermill
 import pytest
 
 from factory_lib.cli import demo as demo_job
@@ -26,6 +25,7 @@ from factory_lib.runs.records import RunRecord
 from factory_lib.state import open_state
 from factory_lib.state.calls import calls_since
 from tests.e2e.demo_run import Demo, factory, start, tree
+from tests.support.notebooks import execute, printed
 
 pytestmark = pytest.mark.timeout(1200)  # whoever comes first waits for the demo
 
@@ -46,6 +46,8 @@ def test_the_jobs_end_well(demo: Demo) -> None:
     assert {run.status for run in runs} == {"ok"}
     assert all(run.simulated and run.summary and run.metrics for run in runs)
     assert str(demo.settings.paths.runs / "index.html") in demo.printed
+    notebooks = demo.settings.paths.runs.glob("*/*/notebook.ipynb")
+    assert [text for file in notebooks for text in printed(nbformat.read(file, 4))] == []
 
 
 def test_every_component_that_the_jobs_called_is_counted(demo: Demo) -> None:
@@ -140,10 +142,7 @@ def test_a_notebook_run_by_plain_papermill_tells_the_same(
     monkeypatch.setenv("FACTORY_HOME", str(demo.home))
     parameters = {"profile": "demo", "as_of": records.stamp(FIRST_DAY)}
     source = demo.settings.paths.notebooks / "04_feature_engineering.ipynb"
-    papermill.execute_notebook(
-        str(source), str(tmp_path / "out.ipynb"), parameters, progress_bar=False
-    )
-    result = report.metrics(nbformat.read(tmp_path / "out.ipynb", as_version=4))
+    result = report.metrics(execute(source, tmp_path / "out.ipynb", parameters))
     ran = newest(demo, "feature_engineering")
     assert result["summary"] == ran.summary
     assert result["feature_hash"] == ran.metrics["feature_hash"]
@@ -155,10 +154,7 @@ def test_the_tour_runs_on_the_demo(
     monkeypatch.setenv("FACTORY_HOME", str(demo.home))
     parameters = {"profile": "demo", "as_of": records.stamp(simulation.BEGIN)}
     source = demo.settings.paths.notebooks / "research" / "00_tour.ipynb"
-    papermill.execute_notebook(
-        str(source), str(tmp_path / "out.ipynb"), parameters, progress_bar=False
-    )
-    result = report.metrics(nbformat.read(tmp_path / "out.ipynb", as_version=4))
+    result = report.metrics(execute(source, tmp_path / "out.ipynb", parameters))
     assert result["simulated"]
     assert result["summary"]
 

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import nbformat
-import papermill
 import pytest
 
 from factory_lib import settings as factory_settings
@@ -14,6 +13,7 @@ from factory_lib.context import open_context
 from factory_lib.runs import report
 from factory_lib.settings import ROOT
 from factory_sim.world import World
+from tests.support import notebooks
 from tests.support.stored import store_observed
 
 NOW = datetime(2017, 12, 31, tzinfo=UTC)
@@ -36,10 +36,8 @@ def history(home: Path) -> str:
 
 
 def execute(name: str, parameters: dict[str, object], folder: Path) -> nbformat.NotebookNode:
-    source = str(ROOT / "notebooks" / "research" / f"{name}.ipynb")
-    done = folder / "done.ipynb"
-    papermill.execute_notebook(source, str(done), parameters, progress_bar=False, cwd=str(ROOT))
-    return nbformat.read(done, as_version=4)
+    source = ROOT / "notebooks" / "research" / f"{name}.ipynb"
+    return notebooks.execute(source, folder / "done.ipynb", parameters)
 
 
 def test_price_forecasts_are_compared_on_the_prices_of_ones_own(

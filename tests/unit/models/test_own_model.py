@@ -7,10 +7,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import nbformat
 import numpy as np
 import pandas as pd
-import papermill
 import pytest
 from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import Ridge
@@ -27,6 +25,7 @@ from factory_lib.models.forecasters import ForecasterConfig, PriceForecaster
 from factory_lib.models.history import load_history
 from factory_lib.models.train import price_candidate, version_tags
 from factory_lib.runs import report
+from tests.support.notebooks import execute
 from tests.support.stored import store_observed
 
 NAME = "spot_price"
@@ -128,10 +127,7 @@ def test_the_notebook_registers_it_and_predictions_serve_it(
     done = tmp_path / "done.ipynb"
     source = factory_settings.ROOT / "notebooks" / "research" / "own_model.ipynb"
     parameters = {"profile": "history", "as_of": NOON.isoformat(), "days": 3, "register": True}
-    papermill.execute_notebook(
-        str(source), str(done), parameters, progress_bar=False, cwd=str(factory_settings.ROOT)
-    )
-    said = report.metrics(nbformat.read(done, as_version=4))["summary"]
+    said = report.metrics(execute(source, done, parameters))["summary"]
     assert said.startswith("spot_price version 1 is champion: better than best naive")
     served = registry.load_version(works, NAME)
     assert served.tags["recipe"] == "own"
