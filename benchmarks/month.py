@@ -17,8 +17,8 @@ where none may be mounted (that takes root), no file may grow (``RLIMIT_FSIZE``)
 Keys: ``days``, ``by_make_hours``, ``runs``, ``by_status``, ``by_papermill``,
 ``failed_unexpectedly`` (runs that did not end well outside an incident), ``missing``,
 ``wrong``, ``duplicates`` (slots that should be stored, against the simulated world),
-``incidents``, ``unnoticed`` (incidents during which health was ok), ``unmet`` (of providers
-that nobody asked meanwhile), ``alerts_opened``,
+``incidents``, ``unnoticed`` (incidents during which health was ok; silences of which no
+alert told), ``unmet`` (of providers that nobody asked meanwhile), ``alerts_opened``,
 ``alerts_resolved``, ``alerts_repeated`` (beyond the digests, which are ``digests``: an
 alert that was told while it was open, or opened twice in one incident),
 ``verified_forecasts``, ``champion_age_days``, ``data_mb``, ``runs_mb``, ``year_gb`` (what
@@ -608,7 +608,7 @@ def _figures(
         "wrong": counted["wrong"],
         "duplicates": counted["duplicate"],
         "incidents": len(begun),
-        "unnoticed": [e.name for e in begun if set(e.levels) == {"ok"} and e.was_met],
+        "unnoticed": [each.name for each in begun if not _is_noticed(each, news)],
         "unmet": [each.name for each in begun if not each.was_met],
         "alerts_opened": _entities(of_alerts, "opened"),
         "alerts_resolved": _entities(of_alerts, "resolved"),
@@ -630,6 +630,13 @@ def _figures(
 
 def _is_excused(at: datetime, windows: list[tuple[datetime, datetime]]) -> bool:
     return any(since <= at < until for since, until in windows)
+
+
+def _is_noticed(incident: Incident, news: list[dict[str, Any]]) -> bool:
+    """Return whether health was not ok, or cron's silence was told; else nobody could notice."""
+    after = news[incident.news[0] :]
+    told = incident.silent and any(line["topic"] == "schedule" for line in after)
+    return told or set(incident.levels) != {"ok"} or not incident.was_met
 
 
 def _repeated(news: list[dict[str, Any]], incidents: list[Incident]) -> list[dict[str, str]]:

@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from factory_lib.clock import local_day, local_instant
+from factory_lib.clock import local_day, local_instant, local_time
 from factory_lib.context import RunContext
 from factory_lib.errors import BadInput
 from factory_lib.monitoring import channels
@@ -379,11 +379,12 @@ def after_interruption(
     """Report what a tick found of the time before it: a clock put back, a silence of cron."""
     if forgotten:
         names = ", ".join(forgotten)
-        text = f"The clock was ahead once: {names} of after {stamp(at)} are forgotten."
+        text = f"The clock was ahead once: {names} of after {local_time(at)} are forgotten."
         raise_event(state, Event("schedule", "clock", Severity.WARNING, text), at)
     if silent_since:
         hours = (at - silent_since) / timedelta(hours=1)
-        text = f"cron started no job from {stamp(silent_since)} to {stamp(at)} ({hours:.1f} h)."
+        since = local_time(silent_since)
+        text = f"cron started no job from {since} to {local_time(at)} ({hours:.1f} h)."
         raise_event(state, Event("schedule", "cron", Severity.WARNING, text), at)
     if forgotten or silent_since:
         deliver(state, settings, at)
@@ -394,11 +395,11 @@ def after_health(state: State, statuses: Iterable[JobStatus], at: datetime) -> N
     events = []
     for job in statuses:
         if job.overdue_since:
-            text = f"It was due to be called at {stamp(job.overdue_since)}, and was not."
+            text = f"It was due to be called at {local_time(job.overdue_since)}, and was not."
         elif job.status == "hanging":
-            text = f"It has been running since {stamp(job.started_at or at)}."
+            text = f"It has been running since {local_time(job.started_at or at)}."
         elif job.pause and at - job.pause.since >= PAUSE_ALERT_AFTER:
-            text = f"It is {job.pause}, since {stamp(job.pause.since)}."
+            text = f"It is {job.pause}, since {local_time(job.pause.since)}."
         else:
             continue
         events.append(Event("schedule", job.job, Severity.WARNING, text))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -227,26 +227,28 @@ def test_the_size_of_a_folder_leaves_out_what_was_just_removed(
 
 
 @pytest.mark.parametrize(
-    ("days", "mb_a_day", "expected_gb"),
+    ("ages", "mb_a_day", "expected_gb"),
     [
-        pytest.param(3, 1.0, None, id="too early"),
-        pytest.param(8, 0.0, 0.2, id="as large as now"),
-        # 365 days of databases in five copies, and 90 days of runs
-        pytest.param(8, 1.0, 2.015, id="growing"),
+        pytest.param(range(3), 1.0, None, id="too early"),
+        pytest.param(range(8), 0.0, 0.17, id="as large as now"),
+        # five copies of databases that grow by 83 days, and by 15 % of 282; 39 days of runs
+        pytest.param(range(8), 4.0, 2.77, id="growing, not thinned yet"),
+        # five copies of databases that grow by 365 days
+        pytest.param([*range(35), 200], 1.5, 2.91, id="growing, though thinned"),
     ],
 )
 def test_the_size_of_a_year_is_foretold(
-    settings: Settings, days: int, mb_a_day: float, expected_gb: float | None
+    settings: Settings, ages: Iterable[int], mb_a_day: float, expected_gb: float | None
 ) -> None:
     now = SystemClock().now()
     sizes = {
-        f"{now - timedelta(days=age):%Y-%m-%d}": (20 - age * mb_a_day, 60 - age * mb_a_day)
-        for age in range(days)
+        f"{now - timedelta(days=age):%Y-%m-%d}": (20 - age * mb_a_day, 60 - age * mb_a_day, 10)
+        for age in ages
     }
     with open_state(settings) as state:
         marks.set_mark(state, marks.SIZE, growth.WEIGHED, now, sizes)
         foretold = growth.year_gb(settings, state)
-    assert foretold == (expected_gb and pytest.approx(expected_gb, abs=0.05))
+    assert foretold == (expected_gb and pytest.approx(expected_gb, abs=0.01))
     check = check_of(settings, "growth")
     assert check.status == ("warn" if mb_a_day and expected_gb else "ok")
     assert bool(check.next_step) == (check.status == "warn")
