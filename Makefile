@@ -7,11 +7,13 @@ FACTORY := $(VENV)/bin/factory
 PY := $(VENV)/bin/python
 DATA ?= ../shared/data
 CONTAINER ?= podman
+# The scripts of an environment name its folder. Where that was moved or copied they would run the former one's, or nothing.
+MOVED := $(shell test ! -e $(FACTORY) -o -L $(VENV) || head -n 2 $(FACTORY) | grep -qF '$(abspath $(VENV))/' || echo yes)
 # What a caller may set: SOURCE=… for ingest, SINCE=… for backfill, DAY=… and DAYS=… for plan, AS_OF=… for any job, ARGS="…" for the rest.
 JOB_ARGS = $(if $(AS_OF),--as-of $(AS_OF)) $(ARGS)
 
 .PHONY: help setup lab demo history run ingest gaps backfill features train predict plan health maintenance \
-	cron-show cron-install cron-remove image serve mlflow docs check test bench clean lock
+	cron-show cron-install cron-remove image serve mlflow docs check test bench clean lock moved
 
 help:  ## Show this help
 	@awk 'BEGIN {FS = ":.*## "; print "factory_lib: make TARGET. Begin with demo, then serve or lab.\n"} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
@@ -22,9 +24,9 @@ STRIP = import sys; sys.modules.update(rfc3987_syntax=None); from nbstripout imp
 FILTER = if test -x $(PY); then $(PY) -c "$(STRIP)" --keep-id --extra-keys metadata.language_info; else cat; fi
 
 # The environment is rebuilt when the lock is newer; the stamp is written last, so that a broken install is repeated.
-$(VENV)/.ready: requirements.lock pyproject.toml
+$(VENV)/.ready: requirements.lock pyproject.toml $(if $(MOVED),moved)
 	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11, 3.12 or 3.13 is needed; name one with make PYTHON=python3.12")'
-	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	test -x $(PY) -a -z "$(MOVED)" || $(PYTHON) -m venv --clear $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@$(MAKE) --no-print-directory notebook-filter
@@ -47,7 +49,7 @@ history: $(VENV)/.ready  ## Import the real files of DATA=… and run the notebo
 
 # A tick must not wait for make to compare time stamps of the environment: it only checks that it exists.
 run:  ## Run JOB=… (what cron calls); does nothing when nothing new can exist
-	@test -x $(FACTORY) || $(MAKE) --no-print-directory setup
+	@test -x $(FACTORY) -a -z "$(MOVED)" || $(MAKE) --no-print-directory setup
 	@$(FACTORY) run $(JOB) $(JOB_ARGS)
 
 ingest: $(VENV)/.ready  ## Fetch new prices and weather; SOURCE=… from one provider

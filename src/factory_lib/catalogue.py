@@ -323,7 +323,7 @@ _PVPC_SINCE = day_start(date(2021, 6, 1))  # the 2.0TD tariff, Circular CNMC 3/2
 _ENTRIES = (
     _price(
         "spot_eur_mwh",
-        "Day-ahead market price, Spain",
+        "Day-ahead market price",
         time(13, 45),
         (Cadence(ALWAYS, HOUR_S), Cadence(QUARTERS_SINCE, QUARTER_S)),
         ("omie", "ree", "esios", "entsoe"),

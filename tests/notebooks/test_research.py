@@ -55,7 +55,7 @@ def test_price_forecasts_are_compared_on_the_prices_of_ones_own(
     [
         pytest.param(
             "data_explorer",
-            "Day-ahead market price, Spain: 8,760 of 8,760 slots",
+            "Day-ahead market price: 8,760 of 8,760 slots",
             {},
             id="explorer",
         ),

@@ -95,3 +95,25 @@ def test_threads_wait_asleep_on_a_busy_machine() -> None:
         check=True,
     ).stderr
     assert "GOMP_SPINCOUNT = '0'" in shown
+
+
+@pytest.mark.parametrize("target", ["gaps", "run"])
+@pytest.mark.parametrize(
+    ("named", "rebuilt"),
+    [("{}/.venv/bin/python", False), ("/elsewhere/.venv/bin/python", True)],
+    ids=["here", "moved"],
+)
+def test_an_environment_that_was_moved_is_built_anew(
+    tmp_path: Path, target: str, named: str, rebuilt: bool
+) -> None:
+    programs = tmp_path / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    for name in ("python", "factory"):
+        (programs / name).write_text(f"#!{named.format(tmp_path)}\n", encoding="utf-8")
+        (programs / name).chmod(0o755)
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / ".venv" / ".ready").touch()
+    words = ["make", "--dry-run", f"--directory={tmp_path}", target, "JOB=x"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert ("pip install" in done.stdout) is rebuilt

@@ -20,7 +20,7 @@ from factory_lib.context import RunContext, open_context
 from factory_lib.importers import import_path
 from factory_lib.models.prediction import predict
 from factory_lib.models.tracking import registered_name
-from factory_lib.monitoring import growth
+from factory_lib.monitoring import growth, health
 from factory_lib.pipeline.gaps import analyse
 from factory_lib.planner.request import weekly_orders
 from factory_lib.planning import daily, documents, inputs, overrides
@@ -72,6 +72,13 @@ def test_gaps_of_prices_are_the_markets_and_of_weather_the_sites(
     )
     assert "temperature_c" in of_coast - of_main
     assert not [name for name in of_coast if name.endswith("eur_mwh")]
+
+
+def test_a_series_that_no_provider_has_for_a_site_is_not_missed(first: Settings) -> None:
+    lisbon = first.for_site("lisbon")
+    of_first, of_lisbon = (set(health.look(site)["latest"]["series"]) for site in (first, lisbon))
+    assert of_first - of_lisbon == {"pvpc_eur_mwh"}, "Portugal has no regulated tariff"
+    assert "spot_eur_mwh" in of_lisbon
 
 
 def test_records_of_the_plant_are_its_own(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, get_args
@@ -39,6 +40,7 @@ ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 LONGEST_SILENCE_H = 8784.0  # a year; what is to be silent for longer is better mended
 
 SHOWN_OF_HEALTH = ("jobs", "calls", "latest", "alerts")  # the checks are lines
+SENTENCES_OF_JOBS = ["waiting", "due_because", "summary"]  # too wide for a table: `factory jobs`
 
 commands = click.Group()
 bucket_option = click.option(
@@ -82,8 +84,12 @@ def show_health(profile: str | None, as_json: bool) -> int:
     Exit code 1 where anything is not ok.
     """
     result = health.look(factory_settings.load(profile))
-    write_result(result, as_json, *(() if as_json else SHOWN_OF_HEALTH))
-    if not as_json:
+    if as_json:
+        write_result(result, as_json)
+    else:
+        jobs = result["jobs"].drop(columns=SENTENCES_OF_JOBS)
+        shown = replace(result, tables={**result.tables, "jobs": jobs})
+        write_result(shown, as_json, *SHOWN_OF_HEALTH)
         write(f"\nchecks:\n{_lines(result['checks'].itertuples())}")
     return int(result.status != "ok")
 

@@ -63,6 +63,16 @@ def is_own(settings: Settings, series: Series) -> bool:
     return settings.has_market or not (series.area or series.measurement is Measurement.PRICES)
 
 
+def is_offered(settings: Settings, series: Series) -> bool:
+    """Return whether any provider, asked or not, has a series at one of the site's places."""
+    places = set(places_of(settings, series))
+    return any(
+        series.name in spec.serves
+        and places.intersection(sources.source_class(name).places_of(settings))
+        for name, spec in sources.SOURCES.items()
+    )
+
+
 def trust(series: Series, source: str) -> int:
     """Return the source's position in the series' order of trust, 0 first, unlisted ones last."""
     return series.sources.index(source) if source in series.sources else len(series.sources)

@@ -137,9 +137,12 @@ def contract_advice(ctx: RunContext, plan: Plan) -> pd.DataFrame:
         Index: ``contract now`` and ``cheapest`` for the load; ``plan`` and ``plan below a
         peak`` for the days of the plan. P1 … P6 (kW), ``load``, ``days``,
         ``power_and_excess_eur`` of these days, ``kg`` and ``energy_eur`` (with tolls and
-        tax) of a plan's production.
+        tax) of a plan's production. No rows where no power term is published: without
+        one a contract has no price.
     """
     request = plan.problem.request
+    if not request.tariff.published:
+        return pd.DataFrame(index=pd.Index([], name="contract"))
     contract = request.contract
     load, kind = _year(ctx, plan)
     stage_kw = max(stage.power_kw for stage in request.plant.stages)

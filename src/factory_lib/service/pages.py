@@ -302,8 +302,7 @@ def plan(view: View) -> Fields:
         "own": schedules.get("plan"),
         "less": _saving(schedules),
         "batches": facts.stage_table(document)["batch"].nunique(),
-        # without a power term a contract has no price
-        "contract": view.ctx.settings.tariff.published and document.get("contract", []),
+        "contract": document.get("contract", []),
     }
 
 

@@ -34,8 +34,8 @@ class Site(Section, frozen=True):
     name: str
     latitude: Annotated[float, Meta(ge=-90, le=90)]
     longitude: Annotated[float, Meta(ge=-180, le=180)]
-    municipality: str
     places: Places
+    municipality: str = ""  # INE code, for AEMET's forecast
 
     @property
     def grid_place(self) -> str:

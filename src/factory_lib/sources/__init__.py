@@ -187,8 +187,11 @@ def open_source(name: str, settings: Settings, state: State, clock: Clock) -> So
         raise BadInput(
             f"Source {name} cannot be asked: {why}.", next_step="Set it, or leave this source out."
         )
+    return source_class(name)(name, settings, state, clock)
+
+
+def source_class(name: str) -> type[Source]:
+    """Return the class of a provider's client."""
     module, _, cls = SOURCES[name].path.partition(":")
-    source: Source = getattr(import_module(f"{__name__}.{module}"), cls)(
-        name, settings, state, clock
-    )
+    source: type[Source] = getattr(import_module(f"{__name__}.{module}"), cls)
     return source

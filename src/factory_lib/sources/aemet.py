@@ -97,9 +97,9 @@ class Aemet(Source):
 
     def fetch_forecast(self, series: Sequence[str], place: str) -> Parsed:
         """Fetch the hourly forecast of the site's municipality, about 48 hours."""
-        reply = self._document(
-            f"/prediccion/especifica/municipio/horaria/{self.settings.site.municipality}"
-        )
+        if not (code := self.settings.site.municipality):
+            raise NoDataYet(self.name, "its forecasts need [site] municipality, an INE code")
+        reply = self._document(f"/prediccion/especifica/municipio/horaria/{code}")
         return parse_hourly_forecast(reply, series, place, self.clock.now())
 
     def check_key(self) -> tuple[str, str]:

@@ -68,11 +68,16 @@ class Source(ABC):
         self.serves = sources.SOURCES[name].served(settings)
         self.rejected: list[Rejected] = []
 
-    def places(self) -> tuple[str, ...]:
+    @classmethod
+    def places_of(cls, settings: Settings) -> tuple[str, ...]:
         """Return the site's places that this provider can answer for, most trusted first."""
-        site = self.settings.site.places
+        site = settings.site.places
         every = dict.fromkeys((*site.prices, *site.weather, *site.climate))
-        return tuple(place for place in every if re.fullmatch(self.place_pattern, place))
+        return tuple(place for place in every if re.fullmatch(cls.place_pattern, place))
+
+    def places(self) -> tuple[str, ...]:
+        """Return :meth:`places_of` the client's own settings."""
+        return self.places_of(self.settings)
 
     def available_window(self, series: str) -> Interval:
         """Return the window (UTC) that can hold values of ``series`` now."""
@@ -231,9 +236,10 @@ class PointSource(Source):
 
     place_pattern = r"-?\d+(\.\d+)?,-?\d+(\.\d+)?"
 
-    def places(self) -> tuple[str, ...]:
+    @classmethod
+    def places_of(cls, settings: Settings) -> tuple[str, ...]:
         """Return the site's grid points, the site itself if none is named."""
-        return super().places() or (self.settings.site.grid_place,)
+        return super().places_of(settings) or (settings.site.grid_place,)
 
 
 def split_days(start: datetime, end: datetime, days: int, zone: tzinfo) -> list[Interval]:

@@ -13,6 +13,7 @@ from factory_lib.catalogue import Kind
 from factory_lib.clock import day_start
 from factory_lib.errors import NoDataYet
 from factory_lib.http import Reply
+from factory_lib.settings import Settings
 from factory_lib.sources.base import PriceSource
 from factory_lib.sources.parsing import (
     Parsed,
@@ -42,7 +43,8 @@ class EnergyCharts(PriceSource):
     kind = Kind.FORECAST
     since = day_start(date(2018, 1, 1))
 
-    def places(self) -> tuple[str, ...]:
+    @classmethod
+    def places_of(cls, settings: Settings) -> tuple[str, ...]:
         """Return the countries, whatever the site's own places are."""
         return AREAS
 

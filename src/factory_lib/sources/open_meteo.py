@@ -24,6 +24,7 @@ from factory_lib.clock import DAY_S, HOUR_S, day_start, epoch, market_day
 from factory_lib.errors import BadRange, NoDataYet, QuotaError, ServerError, SourceError
 from factory_lib.frames import concat, tidy
 from factory_lib.http import Reply
+from factory_lib.settings import Settings
 from factory_lib.slots import Slots, to_index
 from factory_lib.sources.base import Interval, PointSource, PriceSource
 from factory_lib.sources.parsing import (
@@ -197,7 +198,8 @@ class OpenMeteoRuns(PriceSource):
 
     kind = Kind.FORECAST
 
-    def places(self) -> tuple[str, ...]:
+    @classmethod
+    def places_of(cls, settings: Settings) -> tuple[str, ...]:
         """Return the country, whatever the site's own places are."""
         return (MARKET_AREA,)
 

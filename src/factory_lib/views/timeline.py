@@ -19,6 +19,7 @@ WIDTH = 1000.0
 _NICE = (1.0, 2.0, 2.5, 5.0, 10.0)
 _MOST_TICKS = 5
 NARROW = 110  # of 1000: no room for a word on a phone
+DAY_NAME = 150  # of 1000: what the name of a day takes on a phone
 LONG_DAYS = 21  # from so many days on a label names the month
 MOST_WEEKENDS = 62  # days of an axis on which they do not blur
 
@@ -168,6 +169,9 @@ def bar(x: float, right: float, css: str, words: str = "", title: str = "") -> s
 def day_names(axis: TimeAxis, words: Words) -> str:
     """Return the names of the days at their midnights, or of some days of a long axis."""
     days = list(days_between(axis.begin, axis.end, display_zone()))
+    room = axis.x(day_start(days[0] + timedelta(days=1), display_zone()))
+    if room < min(DAY_NAME, WIDTH / axis.days / 2):  # the end of a day that began before the axis
+        del days[0]
     labels = []
     for number, day in enumerate(days[:: max(1, -(-len(days) // 8))]):
         start = day_start(day, display_zone())

@@ -123,6 +123,10 @@ def test_an_undamaged_installation_names_none_of_them(
     main(["health", "--json"])
     checks = {c["name"]: c["status"] for c in json.loads(capsys.readouterr().out)["checks"]}
     assert {checks.get(name, "ok") for name in FILES} == {"ok"}
+    main(["health"])
+    jobs = capsys.readouterr().out.partition("\njobs:\n")[2].partition("\n\n")[0]
+    assert "ml_training" in jobs
+    assert max(map(len, jobs.splitlines())) < 160, "a row of the table is a line of a screen"
 
 
 @pytest.mark.parametrize("damage", [garbage, half_overwritten, cut, a_folder])

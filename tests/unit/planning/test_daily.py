@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec import structs
 
 from factory_lib.clock import MADRID, day_start, market_day
 from factory_lib.context import RunContext
@@ -319,6 +320,14 @@ def test_contract_advice_costs_no_more_than_the_contract(small):
         below[["energy_eur", "power_and_excess_eur"]].sum()
         < table.loc["plan", ["energy_eur", "power_and_excess_eur"]].sum()
     )
+
+
+def test_no_contract_is_advised_where_no_power_term_is_published(small):
+    tariff = structs.replace(small.settings.tariff, area="portugal_weekly")
+    lisbon = replace(small, settings=structs.replace(small.settings, tariff=tariff))
+    made = daily.make_plan(lisbon)
+    assert made.contract.empty
+    assert shown(lisbon, made)["contract"].empty
 
 
 def test_contract_advice_rests_on_the_meter_where_there_are_four_weeks(small):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html import escape
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 
 from factory_lib import views
+from factory_lib.clock import displayed_in
 from factory_lib.results import METRICS_MIME, JobResult
 from factory_lib.views import (
     drawing,
@@ -23,8 +25,10 @@ from factory_lib.views import (
     plan_charts,
     series_charts,
     tables,
+    timeline,
 )
 from factory_lib.views.page import prose
+from factory_lib.views.words import Words
 from tests.support import html_rules
 
 NOW = datetime(2026, 7, 15, 10, 0, tzinfo=UTC)
@@ -37,6 +41,17 @@ class Context:
     as_of: datetime = NOW
     site_name: str = "Marchena"
     simulated: bool = True
+
+
+@pytest.mark.parametrize(
+    ("hours", "shown"), [(12, ["Thu 13"]), (25, ["Thu 13"]), (3, ["Wed 12", "Thu 13"])]
+)
+def test_the_names_of_two_days_do_not_lie_on_each_other(hours: int, shown: list[str]) -> None:
+    begin = datetime(2025, 11, 12, 23, tzinfo=UTC)  # the market's midnight, 23:00 in Lisbon
+    with displayed_in(ZoneInfo("Europe/Lisbon")):
+        axis = timeline.TimeAxis(begin, begin + timedelta(hours=hours))
+        names = timeline.day_names(axis, Words("en"))
+    assert re.findall(r"\w{3}\s\d\d", names.replace("\xa0", " ")) == shown
 
 
 def test_a_summary_carries_its_metrics_into_the_record() -> None:
