@@ -13,7 +13,8 @@ MOVED := $(shell test ! -e $(FACTORY) -o -L $(VENV) || head -n 2 $(FACTORY) | gr
 JOB_ARGS = $(if $(AS_OF),--as-of $(AS_OF)) $(ARGS)
 
 .PHONY: help setup lab demo history run ingest gaps backfill features train predict plan health maintenance \
-	cron-show cron-install cron-remove image serve mlflow docs check test bench clean lock moved
+	cron-show cron-install cron-remove image serve mlflow docs check test bench clean lock
+.PHONY: $(if $(MOVED),$(VENV)/.ready)
 
 help:  ## Show this help
 	@awk 'BEGIN {FS = ":.*## "; print "factory_lib: make TARGET. Begin with demo, then serve or lab.\n"} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
@@ -24,7 +25,7 @@ STRIP = import sys; sys.modules.update(rfc3987_syntax=None); from nbstripout imp
 FILTER = if test -x $(PY); then $(PY) -c "$(STRIP)" --keep-id --extra-keys metadata.language_info; else cat; fi
 
 # The environment is rebuilt when the lock is newer; the stamp is written last, so that a broken install is repeated.
-$(VENV)/.ready: requirements.lock pyproject.toml $(if $(MOVED),moved)
+$(VENV)/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11, 3.12 or 3.13 is needed; name one with make PYTHON=python3.12")'
 	test -x $(PY) -a -z "$(MOVED)" || $(PYTHON) -m venv --clear $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock

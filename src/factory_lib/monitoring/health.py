@@ -17,7 +17,7 @@ from factory_lib.monitoring.diagnostics import (
     tell,
     worst,
 )
-from factory_lib.pipeline.targets import is_offered, is_own
+from factory_lib.pipeline.targets import is_offered
 from factory_lib.results import JobResult, ResultStatus
 from factory_lib.runs.status import JobStatus, job_statuses
 from factory_lib.settings import Settings
@@ -204,12 +204,9 @@ def _latest(settings: Settings, state: State, now: datetime) -> pd.DataFrame:
     latest = marks.get_marks(state, marks.LATEST_SLOT)
     usable = [name for name in settings.sources if not sources.missing(name, settings)]
     served = {series for name in usable for series in sources.SOURCES[name].served(settings)}
-    entries = map(settings.catalogue.__getitem__, served)
-    own = {
-        entry.name for entry in entries if is_own(settings, entry) and is_offered(settings, entry)
-    }
+    served = {name for name in served if is_offered(settings, settings.catalogue[name])}
     lines = []
-    for name in sorted(own | set(latest)):
+    for name in sorted(served | set(latest)):
         until = latest[name].at if name in latest else None
         due_until = settings.catalogue[name].due_until(now)
         behind_h = max(0.0, (due_until - until) / timedelta(hours=1)) if until else 0.0

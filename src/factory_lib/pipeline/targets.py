@@ -64,9 +64,9 @@ def is_own(settings: Settings, series: Series) -> bool:
 
 
 def is_offered(settings: Settings, series: Series) -> bool:
-    """Return whether any provider, asked or not, has a series at one of the site's places."""
+    """Return whether a series is this site's and any provider has it at one of its places."""
     places = set(places_of(settings, series))
-    return any(
+    return is_own(settings, series) and any(
         series.name in spec.serves
         and places.intersection(sources.source_class(name).places_of(settings))
         for name, spec in sources.SOURCES.items()
