@@ -21,7 +21,7 @@ LEAST_SHOWN = 0.0005
 # Characters: a shorter cell stays on one line, a longer one gets room to wrap.
 SHORT = 20
 LONG = 44
-_MOST_COLUMNS = 5  # that a phone shows beside each other
+_PHONE_COLUMNS = 6  # of numbers that fit beside each other; a text takes the room of two
 _FOLD = 12  # rows that are shown at once
 _LONG_DAYS = 180  # a column of instants that spans more shows the year
 # Columns that hold internal names, shown in words.
@@ -91,7 +91,8 @@ def table(
     if frame.empty:
         return Html(f"<p>{prose(caption)}: none.</p>", text=f"{caption}: none.")
     marks = colours or {}
-    wide = len(shown.columns) > _MOST_COLUMNS
+    numbers = shown.select_dtypes("number").shape[1]
+    wide = 2 * len(shown.columns) - numbers > _PHONE_COLUMNS
     columns = [_column(shown[name], decimals, marks.get(str(name), {}), wide) for name in shown]
     head, *body = (f"<tr>{''.join(row)}</tr>" for row in zip(*columns, strict=True))
     first = len(body) if len(body) <= _FOLD + 3 else _FOLD
