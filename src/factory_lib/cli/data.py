@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 import pandas as pd
-from tqdm import tqdm
 
 from factory_lib import importers
 from factory_lib import settings as factory_settings
@@ -96,7 +95,9 @@ def fill_gaps(
     with (
         simulation.ensure_running(factory_settings.load(profile)) as settings,
         open_context(settings=settings, as_of=as_of, read_only=dry_run) as ctx,
-        tqdm(unit="request", disable=not sys.stderr.isatty()) as bar,
+        click.progressbar(
+            length=0, file=sys.stderr, hidden=not sys.stderr.isatty(), show_pos=True, show_eta=False
+        ) as bar,
     ):
         result = backfill.backfill(
             ctx,
@@ -110,12 +111,11 @@ def fill_gaps(
 
 
 def _advance(bar: Any, progress: backfill.Progress, now: datetime) -> None:
-    bar.total = progress.planned
-    bar.n = progress.done
+    """Show the requests of a backfill that were made."""
     end = (now + timedelta(seconds=progress.remaining_s)).astimezone(display_zone())
-    bar.set_postfix_str(
-        f"about {progress.remaining_s:.0f} s left at the rate limits, done at about {end:%H:%M}"
-    )
+    bar.length = progress.planned
+    bar.label = f"Requests, until about {end:%H:%M} at the rate limits"
+    bar.update(progress.done - bar.pos)
 
 
 def _window(

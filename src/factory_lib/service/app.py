@@ -1,18 +1,18 @@
 """The server: routes, what it refuses, and how an answer becomes a response."""
 
+import asyncio
 import hashlib
 import ipaddress
 import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from html import escape
 from pathlib import Path
 
-from anyio import to_thread
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -147,7 +147,7 @@ def _route(
     async def handle(request: Request) -> Response:
         try:
             with Explained():
-                content, media_type = await run_in_threadpool(build, request)
+                content, media_type = await asyncio.to_thread(build, request)
         except FactoryError as error:
             return _failure(request, error, error_type)
         if reading.settings.sites and media_type == "text/html":
@@ -191,7 +191,7 @@ def _failure(request: Request, error: FactoryError, error_type: str) -> Response
 @asynccontextmanager
 async def _few_threads(_: Starlette) -> AsyncIterator[None]:
     """Let few threads build pages: each keeps memory of its own, and there are two cores."""
-    to_thread.current_default_thread_limiter().total_tokens = THREADS
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
     yield
 
 
