@@ -4,6 +4,7 @@ import csv
 import gzip
 import hashlib
 import io
+import stat
 import tarfile
 import zipfile
 import zlib
@@ -109,6 +110,10 @@ def _visible(folder: Path) -> list[Path]:
 
 def _open(file: Path, label: str) -> Iterator[Member]:
     try:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe or a device may never end
+            raise ImportFileError(str(file), "is no regular file", next_step="Copy a data file.")
+        _require_size(file, status.st_size)
         data = file.read_bytes()
         if data[:2] == _GZIP:
             with gzip.open(io.BytesIO(data)) as packed:

@@ -80,6 +80,21 @@ def test_what_cannot_be_read_is_kept_apart(ctx: RunContext, folder: Path) -> Non
     assert inbox.import_waiting(ctx) == []
 
 
+@pytest.mark.parametrize("kind", ["device", "pipe"])
+def test_what_is_no_regular_file_is_refused_unread(
+    ctx: RunContext, folder: Path, kind: str
+) -> None:
+    entry = folder / "endless.csv"
+    if kind == "pipe":
+        os.mkfifo(entry)
+        written(entry, 60)
+    else:
+        entry.symlink_to("/dev/null")
+    (one,) = inbox.import_waiting(ctx)
+    assert (one.refused, "is no regular file" in one.note) == (True, True)
+    assert list(folder.iterdir()) == []
+
+
 def test_health_names_what_was_refused_for_a_day_or_until_it_is_taken_away(
     ctx: RunContext, folder: Path
 ) -> None:
