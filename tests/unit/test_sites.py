@@ -74,6 +74,25 @@ def test_gaps_of_prices_are_the_markets_and_of_weather_the_sites(
     assert not [name for name in of_coast if name.endswith("eur_mwh")]
 
 
+def test_prices_of_a_file_are_those_of_the_sites_market(first: Settings, tmp_path: Path) -> None:
+    day = (NOON - timedelta(days=1)).date()
+    file = tmp_path / f"marginalpdbc_{day:%Y%m%d}.1"
+    rows = [f"{day:%Y;%m;%d};{n};30;60;" for n in range(1, 97)]
+    file.write_text("\n".join(["MARGINALPDBC;", *rows, "*"]), encoding="latin-1")
+    found = {}
+    for site in (first, first.for_site("lisbon")):
+        with open_context(settings=site, as_of=NOON, clock=SimulatedClock(NOON)) as ctx:
+            import_path(ctx, file)
+            stored = ctx.store.read(
+                "spot_eur_mwh",
+                places=site.site.places.prices,
+                start=NOON - timedelta(days=2),
+                end=NOON,
+            )
+            found |= {site.site_id: set(stored["value"])}
+    assert found == {"": {60.0}, "lisbon": {30.0}}
+
+
 def test_a_series_that_no_provider_has_for_a_site_is_not_missed(first: Settings) -> None:
     lisbon = first.for_site("lisbon")
     of_first, of_lisbon = (set(health.look(site)["latest"]["series"]) for site in (first, lisbon))

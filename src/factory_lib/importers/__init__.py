@@ -209,6 +209,8 @@ def _import_members(
     if fmt.place == SITE:
         settings = ctx.settings
         fmt = replace(fmt, place=settings.site.places.plant, zone=settings.plant.zone)
+    if fmt.own_market:
+        fmt = replace(fmt, place=ctx.settings.site.places.prices[0])
     superseded = _superseded(ctx, name, members) if fmt.editions else set()
     states = dict.fromkeys(superseded, SUPERSEDED)
     members = [member for member in members if member.label not in superseded]

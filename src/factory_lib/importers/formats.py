@@ -42,6 +42,7 @@ FORMATS: Mapping[str, Format] = {
         parse=provider_files.parse_omie,
         continuous=False,
         editions=True,
+        own_market=True,
     ),
     "spot_csv": Format(
         words_at_start=("time_utc,spot_eur_mwh",),
@@ -224,6 +225,7 @@ FORMATS: Mapping[str, Format] = {
         ),
         source="omie",
         parse=plant_csv.parse_price_table,
+        own_market=True,
     ),
     "production": Format(
         names=(

@@ -109,7 +109,9 @@ def parse_omie(member: Member, fmt: Format) -> Reading:
     subject, number = edition(member.name)
     day = _DAY.search(subject)
     named = date.fromisoformat(day[1]) if day else None
-    parsed = _parsed(member, partial(parse_marginalpdbc, day=named), member.data)
+    parsed = _parsed(
+        member, partial(parse_marginalpdbc, day=named, area=str(fmt.place)), member.data
+    )
     return reading_of(member, parsed, edition=number)
 
 

@@ -322,6 +322,8 @@ class Format:
         Where local times and days are; the plant's, in its own records.
     editions : bool
         Whether a name ends in the number of its publication: ``….2`` replaces ``….1``.
+    own_market : bool
+        Whether its prices are those of the site's own market area.
     """
 
     words_at_start: tuple[str, ...] = ()
@@ -343,6 +345,7 @@ class Format:
     shared_window: bool = False
     zone: ZoneInfo = MADRID
     editions: bool = False
+    own_market: bool = False
 
     def read(self, member: Member) -> Reading:
         """Read a member.
