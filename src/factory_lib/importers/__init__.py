@@ -20,6 +20,7 @@ from factory_lib.importers.reading import Format, Reading, Rejection, join_readi
 from factory_lib.pipeline import quality
 from factory_lib.pipeline.forecasts import store_forecasts
 from factory_lib.results import JobResult, ResultStatus
+from factory_lib.settings import Settings
 from factory_lib.slots import from_index
 from factory_lib.state import import_ledger
 from factory_lib.store.base import Store, WriteResult
@@ -206,11 +207,7 @@ def _import_members(
     dry_run: bool,
 ) -> None:
     """Read, check and store; what the ledger does not call complete is visibly unfinished."""
-    if fmt.place == SITE:
-        settings = ctx.settings
-        fmt = replace(fmt, place=settings.site.places.plant, zone=settings.plant.zone)
-    if fmt.own_market:
-        fmt = replace(fmt, place=ctx.settings.site.places.prices[0])
+    fmt = _at_site(fmt, ctx.settings)
     superseded = _superseded(ctx, name, members) if fmt.editions else set()
     states = dict.fromkeys(superseded, SUPERSEDED)
     members = [member for member in members if member.label not in superseded]
@@ -230,6 +227,15 @@ def _import_members(
         else:
             states |= _store_members(ctx, report, name, readable, checked)
     report.add_members(name, states, unreadable)
+
+
+def _at_site(fmt: Format, settings: Settings) -> Format:
+    """Return the format with the places of the site whose values it holds."""
+    if fmt.own_market:
+        return replace(fmt, place=settings.site.places.prices[0])
+    if fmt.place == SITE:
+        return replace(fmt, place=settings.site.places.plant, zone=settings.plant.zone)
+    return fmt
 
 
 def _contents(members: Sequence[Member]) -> list[import_ledger.Content]:

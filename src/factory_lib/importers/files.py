@@ -110,11 +110,7 @@ def _visible(folder: Path) -> list[Path]:
 
 def _open(file: Path, label: str) -> Iterator[Member]:
     try:
-        status = file.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe or a device may never end
-            raise ImportFileError(str(file), "is no regular file", next_step="Copy a data file.")
-        _require_size(file, status.st_size)
-        data = file.read_bytes()
+        data = _content(file)
         if data[:2] == _GZIP:
             with gzip.open(io.BytesIO(data)) as packed:
                 data = packed.read(MOST_UNPACKED + 1)
@@ -136,6 +132,14 @@ def _open(file: Path, label: str) -> Iterator[Member]:
         raise ImportFileError(str(file), "does not exist", next_step="Check the path.") from None
     except (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile) as error:
         raise ImportFileError(str(file), f"is cut or damaged ({error})") from error
+
+
+def _content(file: Path) -> bytes:
+    status = file.stat()
+    if not stat.S_ISREG(status.st_mode):  # a pipe or a device may never end
+        raise ImportFileError(str(file), "is no regular file", next_step="Copy a data file.")
+    _require_size(file, status.st_size)
+    return file.read_bytes()
 
 
 def _require_size(file: Path, size: int) -> None:
