@@ -26,6 +26,7 @@ from factory_lib.planner.request import weekly_orders
 from factory_lib.planning import daily, documents, inputs, overrides
 from factory_lib.planning.summary import describe_plant
 from factory_lib.runs import due, index
+from factory_lib.service import pages
 from factory_lib.service.app import make_app
 from factory_lib.service.reading import Reading
 from factory_lib.settings import Settings
@@ -196,6 +197,9 @@ def test_each_site_has_pages_and_its_links_stay_there(first: Settings) -> None:
         assert client.get("/site/coast/static/style.css").status_code == 200
         assert client.get("/site/madrid/").status_code == 404
         assert client.get("/site/madrid").status_code == 404
+        for path in filter(lambda path: "{" not in path, pages.PAGES):
+            own, main = (client.get(f"{root}{path}") for root in ("/site/coast", ""))
+            assert own.status_code == main.status_code, path
         for query in ("", "?lang=es"):
             answer = client.get(f"/site/coast{query}")
             assert answer.headers["location"] == f"/site/coast/{query}"

@@ -92,7 +92,7 @@ class FurtherSites:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on to the application of its site."""
-        name = scope["path_params"]["name"]
+        name = scope["path_params"].pop("name")  # no parameter of the site's own pages
         if name not in self._first.sites:
             await (await _not_found(Request(scope), KeyError(name)))(scope, receive, send)
             return
