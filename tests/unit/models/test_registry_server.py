@@ -132,8 +132,9 @@ def test_it_is_trained_promoted_served_and_pruned(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(registry, "VERSIONS_KEPT", 1)
+    others = stored_files(server)
     first = train(shared, fitted)
-    files = stored_files(server)
+    files = stored_files(server) - others
     registry.assign(shared, NAME, first.versions[NAME], registry.CHAMPION, "the first")
     assert prediction.predict(shared, 2).hourly["tier"].eq("champion").any()
     assert registry.has_run(shared, first.run_id)

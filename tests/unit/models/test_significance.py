@@ -33,7 +33,7 @@ def on_the_same_hours(gain: float, days: int) -> tuple[bool, str]:
     evaluation = CandidateEvaluation(
         "spot_price", "MAE", rows, pd.Series(hours), lambda _: rows["champion"]
     )
-    better, words, _ = _trial(evaluation, "3", rows, days)
+    better, words, _ = _trial(evaluation, "3", rows)
     return better, words
 
 

@@ -145,7 +145,7 @@ def test_a_paused_job_is_not_due_is_shown_and_alerts_after_a_day(
     schedule.pause(ctx.state, JOB, now, until=end, by="Ana", reason="new meter")
     reason = due.nothing_due(ctx.settings, ctx.state, JOB, now)
     assert reason is not None
-    assert "by Ana (new meter)" in reason
+    assert "paused by Ana until Sat 18 Apr 12:00 (new meter)" in reason
     assert check_health(ctx, notify=False).notes == (f"{JOB} is {reason}.",)
     for at, count in ((now + HOUR, 0), (now + 25 * HOUR, 1), (end, 0)):
         statuses = status.job_statuses(ctx.settings, ctx.state, at)
