@@ -56,8 +56,10 @@ def price_band(price_eur_kwh: pd.Series, issued_at: datetime) -> PriceBand:
         band does not depend on the hour of publication.
     """
     issue = pd.Timestamp(issued_at)
-    window = price_eur_kwh.loc[issue - timedelta(days=BAND_DAYS) : issue]
-    prices = window[window.index < issue].dropna().to_numpy()
+    ends = pd.DatetimeIndex([issue - timedelta(days=BAND_DAYS), issue])
+    first, end = price_eur_kwh.index.searchsorted(ends)
+    window = price_eur_kwh.to_numpy()[first:end]
+    prices = window[np.isfinite(window)]
     if len(prices) < BAND_MINIMUM_DAYS * 24:
         return PriceBand(np.nan, np.nan)
     low, high = np.percentile(prices, BAND_PERCENTILES)
