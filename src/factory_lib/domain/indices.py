@@ -56,7 +56,8 @@ def price_band(price_eur_kwh: pd.Series, issued_at: datetime) -> PriceBand:
         band does not depend on the hour of publication.
     """
     issue = pd.Timestamp(issued_at)
-    ends = pd.DatetimeIndex([issue - timedelta(days=BAND_DAYS), issue])
+    # hours begin at whole seconds, in which their index counts; a clock does not
+    ends = pd.DatetimeIndex([issue - timedelta(days=BAND_DAYS), issue]).ceil("s")
     first, end = price_eur_kwh.index.searchsorted(ends)
     window = price_eur_kwh.to_numpy()[first:end]
     prices = window[np.isfinite(window)]

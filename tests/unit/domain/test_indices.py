@@ -39,6 +39,8 @@ def test_energy_cost_works_where_the_whole_band_is_negative():
 def test_the_band_needs_sixty_days_of_hours():
     assert np.isnan(indices.price_band(prices(60 - 1 / 24), ISSUE).low_eur_kwh)
     assert indices.price_band(prices(60), ISSUE).low_eur_kwh == pytest.approx(0.1)
+    soon = ISSUE + timedelta(microseconds=7)  # a clock shows fractions of a second
+    assert indices.price_band(prices(60), soon) == indices.price_band(prices(60), ISSUE)
 
 
 def test_the_band_looks_at_ninety_days_and_not_at_the_future():
