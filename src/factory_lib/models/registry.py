@@ -343,32 +343,32 @@ class Version:
     run_id: str
 
 
-def load_version(
-    ctx: RunContext, model: str, alias: str = CHAMPION, as_of: datetime | None = None
-) -> Version:
-    """Load the version that carries ``alias``, without running pickled code.
+def load_version(ctx: RunContext, model: str, as_of: datetime | None = None) -> Version:
+    """Load the champion, without running pickled code.
 
-    Given an instant, and where that version was trained later: the last of those replaced
+    Given an instant, and where the champion was trained later: the last of those replaced
     one after another that was trained by then, if it is stored.
 
     Raises
     ------
     ModelMissing
-        If none does.
+        If there is none.
     ModelIncompatible
         If it was built with another minor version of scikit-learn, or its file is
         damaged or not what was reviewed.
     """
     # where nothing was trained yet, a reader makes no database
     if not is_initialised(ctx.settings):
-        raise ModelMissing(f"{model} has no {alias}.")
+        raise ModelMissing(f"{model} has no {CHAMPION}.")
     name = registered_name(ctx, model)
     with client_for(ctx, "load") as client:
-        number = _registered(client, name)[0].get(alias)
+        number = _registered(client, name)[0].get(CHAMPION)
         if number is None:
-            raise ModelMissing(f"{model} has no {alias}.")
-        number = _replaced_since(client, name, number, as_of) if as_of else number
+            raise ModelMissing(f"{model} has no {CHAMPION}.")
         version = client.get_model_version(name, number)
+        if as_of and parse_instant(version.tags["as_of"]) > as_of:
+            version = _replaced_since(client, version, as_of)
+            number = str(version.version)
         tags = dict(version.tags)
         _refuse_foreign(ctx, f"{model} version {number}", tags)
         try:
@@ -594,20 +594,19 @@ def _last_champions(client: Any, model: str) -> tuple[str, str]:
     return last if last in replaced else "", before if before in replaced else ""
 
 
-def _replaced_since(client: Any, model: str, number: str, as_of: datetime) -> str:
-    """Return the version trained by an instant that ``number`` and those before it replaced.
+def _replaced_since(client: Any, champion: Any, as_of: datetime) -> Any:
+    """Return the version trained by an instant that the champion and those before it replaced.
 
-    ``number`` itself if it was trained by then, or if none is stored.
+    The champion itself if none is stored.
     """
-    versions = client.search_model_versions(f"name = '{model}'")
-    tags = {str(version.version): version.tags for version in versions}
-    before = number
-    while before in tags:
-        of_version = tags.pop(before)
-        if parse_instant(of_version["as_of"]) <= as_of:
+    query = f"name = '{champion.name}'"
+    versions = {str(each.version): each for each in client.search_model_versions(query)}
+    version = champion
+    while before := versions.pop(version.tags.get("replaced", ""), None):
+        if parse_instant(before.tags["as_of"]) <= as_of:
             return before
-        before = of_version.get("replaced", "")
-    return number
+        version = before
+    return champion
 
 
 def _registered(client: Any, model: str) -> tuple[dict[str, str], dict[str, str]]:

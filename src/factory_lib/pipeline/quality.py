@@ -241,7 +241,8 @@ def _days(rows: pd.DataFrame) -> pd.Series:
     return days
 
 
-# -- decisions of a person: values are quarantined, released or corrected, and n
+# -- decisions of a person -----------------------------------------------------
+# Values are quarantined, released or corrected, and never deleted.
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,13 @@ def trained(
 ) -> SimpleNamespace:
     prices = market.until(until)
     fitted = PriceForecaster(config, leads=(1, 2)).fit(prices)
+    return decided(ctx, fitted, as_of, evaluate_price_model(NAME, fitted, prices, {}))
+
+
+def decided(
+    ctx: RunContext, fitted: PriceForecaster, as_of: datetime, evaluation: CandidateEvaluation
+) -> SimpleNamespace:
+    """Store a version, and return what was decided on it."""
     logged = registry.log(
         ctx,
         name="test",
@@ -46,7 +53,6 @@ def trained(
         artifacts={},
         figures={},
     )
-    evaluation = evaluate_price_model(NAME, fitted, prices, {})
     return SimpleNamespace(**decide(ctx, evaluation, logged.versions[NAME]))
 
 
@@ -190,20 +196,10 @@ def test_a_refit_replaces_the_champion_unless_it_is_clearly_behind(
     model = naive + worse_by + draw.normal(0, 1, len(issued))
     losses = pd.DataFrame({"model": model, "naive": naive})
     evaluation = CandidateEvaluation(NAME, "MAE", losses, issued, lambda _: losses["model"])
-    estimator = registry.load_version(works, NAME).estimator
-    logged = registry.log(
-        works,
-        name="refit",
-        params={},
-        metrics={},
-        models={NAME: estimator},
-        tags={"as_of": NOON.isoformat()},
-        artifacts={},
-        figures={},
-    )
-    decision = SimpleNamespace(**decide(works, evaluation, logged.versions[NAME]))
+    fitted = registry.load_version(works, NAME).estimator
+    decision = decided(works, fitted, NOON, evaluation)
     assert decision.error > decision.benchmark_error
-    assert decision.serving == ("" if retired else logged.versions[NAME])
+    assert decision.serving == ("" if retired else decision.version)
     assert ("retired" in decision.reason) == retired
     if retired:
         with pytest.raises(registry.ModelMissing):
