@@ -4,7 +4,7 @@ In use, the forecast is a provider's less its recent mean error, else climatolog
 site; beside it stand the errors that such forecasts made together in both series, by hour
 of the day and days ahead. Where past issue times are evaluated and no provider's forecast
 of then is stored, ``rolling_weather`` forecasts them from the site's own past: one ridge
-regression per local issue time and lead corrects the mean of the last week at the
+regression of both per local issue time and lead corrects the mean of the last week at the
 target's hour.
 """
 
@@ -180,7 +180,7 @@ def rolling_weather(view: AsOfView, rows: pd.DataFrame, refits: pd.DatetimeIndex
     -------
     DataFrame
         Indexed like ``rows``: ``temperature_c``, ``humidity_pct``; NaN where fewer than
-        ``FEWEST_ROWS`` rows had been observed.
+        ``FEWEST_ROWS`` rows had been observed, of both.
     """
     # imported here: a plan forecasts its weather without scikit-learn
     from sklearn.impute import SimpleImputer
@@ -194,20 +194,19 @@ def rolling_weather(view: AsOfView, rows: pd.DataFrame, refits: pd.DatetimeIndex
     wall = rows["issued_at"].dt.tz_convert(MADRID)
     group = pd.MultiIndex.from_arrays([wall.dt.time, rows["lead_h"]]).factorize()[0]
     observed_at = rows["target_start"] + pd.Timedelta(seconds=2 * HOUR_S)
-    forecasts = {}
-    for name in NAMES:
-        base = known_mean(view.same_hour(name, BASE_DAYS, nearest=1))
-        correction = view.actual(name, view.target_s) - base
-        forecast = np.full(len(rows), np.nan)
-        for origin, issued in rolling_origin(rows["issued_at"], refits):
-            observed = (observed_at <= origin).to_numpy() & np.isfinite(correction)
-            issued &= np.isfinite(base)
-            for key in np.unique(group[issued]):
-                train = observed & (group == key)
-                test = issued & (group == key)
-                if train.sum() >= FEWEST_ROWS:
-                    ridge.fit(x[train], correction[train])
-                    forecast[test] = base[test] + ridge.predict(x[test])
-        forecasts[name] = forecast
-    forecasts[HUMIDITY] = np.clip(forecasts[HUMIDITY], 0.0, 100.0)
-    return pd.DataFrame(forecasts, index=rows.index)
+    base = np.column_stack(
+        [known_mean(view.same_hour(name, BASE_DAYS, nearest=1)) for name in NAMES]
+    )
+    actual = np.column_stack([view.actual(name, view.target_s) for name in NAMES])
+    correction = actual - base
+    forecast = np.full_like(base, np.nan)
+    for origin, issued in rolling_origin(rows["issued_at"], refits):
+        observed = (observed_at <= origin).to_numpy() & np.isfinite(correction).all(axis=1)
+        for key in np.unique(group[issued]):
+            train = observed & (group == key)
+            test = issued & (group == key)
+            if train.sum() >= FEWEST_ROWS:
+                ridge.fit(x[train], correction[train])
+                forecast[test] = base[test] + ridge.predict(x[test])
+    forecasts = pd.DataFrame(forecast, index=rows.index, columns=NAMES)
+    return forecasts.assign(**{HUMIDITY: forecasts[HUMIDITY].clip(0.0, 100.0)})

@@ -123,7 +123,8 @@ def forecast_starts(
         if len(past) < FEWEST_HOURS or not block.any():
             continue
         now = data.where(block)
-        sizes = {**FOREST, "max_samples": min(DRAWS, len(past)), "random_state": seed}
+        draws = min(DRAWS, len(past))
+        sizes = {**FOREST, "max_samples": draws, "n_jobs": -1, "random_state": seed}
         finite = np.isfinite(past.y[REGRET])
         regrets = past.y.loc[finite, REGRET]
         classifier = RandomForestClassifier(**sizes)
