@@ -26,12 +26,13 @@ FILTER = if test -x $(PY); then $(PY) -c "$(STRIP)" --keep-id --extra-keys metad
 
 # The environment is rebuilt when the lock is newer; the stamp is written last, so that a broken install is repeated.
 $(VENV)/.ready: requirements.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11, 3.12 or 3.13 is needed; name one with make PYTHON=python3.12")'
-	test -x $(PY) -a -z "$(MOVED)" || $(PYTHON) -m venv --clear $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11, 3.12 or 3.13 is needed; name one with make PYTHON=python3.12")'
+	@echo "Building $(VENV) from requirements.lock: about two minutes, of which nothing is shown."
+	@test -x $(PY) -a -z "$(MOVED)" || $(PYTHON) -m venv --clear $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@$(MAKE) --no-print-directory notebook-filter
-	touch $@
+	@touch $@
 
 notebook-filter:
 	@test "$$(git rev-parse --show-toplevel 2>/dev/null)" != "$$(pwd -P)" || git config filter.notebook.clean '$(FILTER)'
@@ -71,7 +72,7 @@ train: $(VENV)/.ready  ## Train, evaluate and register the models
 predict: $(VENV)/.ready  ## Predict price, weather, score and recommendation of the hours ahead
 	$(FACTORY) run ml_predictions --force $(JOB_ARGS)
 
-plan: $(VENV)/.ready  ## Plan the next seven days; tomorrow's shift sheet, DAY=2026-01-31 DAYS=7 for others
+plan: $(VENV)/.ready  ## Plan the next seven days; tomorrow's shift sheet, DAY=today DAYS=7 for others
 	$(FACTORY) run production_optimization --force $(if $(DAY),--param day=$(DAY)) $(if $(DAYS),--param days=$(DAYS)) $(JOB_ARGS)
 
 health: $(VENV)/.ready  ## Check jobs, providers, series, keys and disk

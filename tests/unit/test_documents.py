@@ -74,3 +74,21 @@ def test_every_make_target_named_in_the_readme_exists() -> None:
     )
     named = {word for command in commands for word in command.split()}
     assert {"demo", "test"} <= named & targets
+
+
+def test_examples_of_what_is_to_come_name_no_day_that_passes() -> None:
+    """The demo's clock stands still; elsewhere a date in an example is soon of the past."""
+    pages = [page for page in ROOT.glob("docs/*.md") if page.name != "quickstart.md"]
+    files = [*pages, ROOT / "README.md", ROOT / "Makefile", *ROOT.glob("src/factory_lib/cli/*.py")]
+    ahead = (
+        r"(?:jobs pause|plan --(?:out|pin|order|day)|\"--until\"|HELP_|\bDAY=).*\b20\d\d-\d\d-\d\d"
+    )
+    found = [f"{file.name}: {line}" for file in files for line in _lines(file, ahead)]
+    assert found == []
+
+
+def _lines(file: Path, pattern: str) -> list[str]:
+    """Return the lines of a file that match."""
+    return [
+        line for line in file.read_text(encoding="utf-8").splitlines() if re.search(pattern, line)
+    ]

@@ -316,7 +316,7 @@ def _state_of(job: status.JobStatus) -> str:
 
 @jobs.command("pause")
 @click.argument("name")
-@click.option("--until", help="When it goes on by itself (2026-01-31, or an instant).")
+@click.option("--until", help="When it goes on by itself: YYYY-MM-DD, or an instant.")
 @click.option("--reason", default="", help="Reason of the pause.")
 @by_option
 @common_options

@@ -22,7 +22,7 @@ from factory_lib.planning import daily, documents, overrides, summary
 from factory_lib.views.shift_sheet import shift_sheet
 
 commands = click.Group()
-HELP_PIN = "A batch begins this stage then; local times, 14:30 or 2026-01-31T14:30."
+HELP_PIN = "A batch begins this stage then; local times, 14:30 or YYYY-MM-DDThh:mm."
 CHANGES = "operators=-1 contract_kw=80 out=conche price_eur_mwh=20 pv_kwp=50"
 
 

@@ -101,10 +101,6 @@ def import_path(
     OriginMismatch
         If the profile is simulated: files hold real values.
     """
-    if ctx.settings.simulated:
-        raise OriginMismatch(
-            f"{path} holds real values, and profile {ctx.settings.profile} is simulated."
-        )
     among = formats.formats_of(ctx.settings.series)
     groups = _by_format(files.members(path), format, among)
     unknown = [member.label for member in groups.pop("", [])]
@@ -115,6 +111,10 @@ def import_path(
             next_step="A table needs columns such as "
             f"{', or '.join(formats.EXAMPLES)}. Or name a format with --format: "
             f"{', '.join(among)}.",
+        )
+    if ctx.settings.simulated:
+        raise OriginMismatch(
+            f"{path} holds real values, and profile {ctx.settings.profile} is simulated."
         )
     report = ImportReport()
     for name, members in groups.items():

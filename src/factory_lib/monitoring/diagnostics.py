@@ -527,8 +527,12 @@ def _disk(settings: Settings) -> DiagnosticCheck:
         if os.path.lexists(place) and not place.is_dir():
             remedy = "See what it is; where it leads to a disk, mount that."
             return DiagnosticCheck("disk", "fail", f"{place} is no folder", remedy)
-    folder = next(each for each in (data, *data.parents) if each.is_dir())
-    free_gb = shutil.disk_usage(folder).free / 1e9
+    folders = [next(filter(Path.is_dir, (place, *place.parents))) for place in (data, runs)]
+    for folder in folders:
+        if os.statvfs(folder).f_flag & os.ST_RDONLY:
+            finding = f"{folder} is mounted for reading only: every job fails"
+            return DiagnosticCheck("disk", "fail", finding, "Mount it for writing.")
+    free_gb = shutil.disk_usage(folders[0]).free / 1e9
     used = f"data {size_mb(data):,.0f} MB, runs {size_mb(runs):,.0f} MB"
     return _graded(
         "disk",

@@ -24,6 +24,9 @@ from factory_lib.settings import Settings
 from factory_lib.state import State, calls, empty_state, marks, open_state
 
 ENDED = ["ok", "failed", "killed"]
+# How a call that succeeded ended. With 404 a provider says that it has nothing there: OMIE where a
+# file has no second edition, others of a day to come.
+SUCCEEDED = ["ok", "200", "404"]
 ALERT_COLUMNS = ["severity", "topic", "entity", "status", "opened_at", "count", "message"]
 # How a job's state is called where a person should look, in this order.
 BAD_STATES = {"failed": "Last run failed", "killed": "Killed", "hanging": "Hanging"}
@@ -189,7 +192,7 @@ def _jobs(state: State, statuses: Sequence[JobStatus], now: datetime) -> pd.Data
 def _calls(state: State, now: datetime) -> pd.DataFrame:
     rows = pd.DataFrame(calls.calls_since(state, now - DAY), columns=calls.Call._fields)
     rows = rows[rows["component"].isin(calls.TIMED)]
-    rows["ok"] = rows["status"].isin(["ok", "200"])
+    rows["ok"] = rows["status"].isin(SUCCEEDED)
     grouped = rows.groupby(["component", "target"], as_index=False)
     return grouped.agg(
         calls=("duration_ms", "size"),

@@ -20,7 +20,7 @@ REMEMBERED = timedelta(days=14)  # what was demanded before is not made up for
 EARLY_EUR_KG_DAY = 0.05  # of an extra order that is finished before it is due
 HOW = (
     "Write 'pin PRODUCT STAGE WHEN', 'out MACHINE UNTIL' or 'order PRODUCT KG DUE'. "
-    "Times are local: 14:30 on the planned day, or 2026-01-31T14:30."
+    "Times are local: 14:30 on the planned day, or YYYY-MM-DDThh:mm."
 )
 
 

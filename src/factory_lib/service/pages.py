@@ -324,7 +324,7 @@ def prices(view: View) -> Fields:
         "mean": history["value"].mean() if len(history) else None,
         "own_rmae": own["rmae"].min() if len(own) else None,
         "history": _history_chart(view, history, name, days) if len(history) else "",
-        "forecast": _forecast_chart(view, ahead) if len(ahead) else "",
+        "forecast": _forecast_chart(view, ahead),
         "errors": _error_rows(view, errors[errors["series"] == name]),
         "worth": _newest_metrics(view, "ml_predictions", "regret_eur"),
         "tomorrow_published": facts.tomorrow_is_published(view.reading, view.ctx.as_of),
@@ -364,13 +364,17 @@ def _hourly(view: View, name: str, days: int) -> pd.DataFrame:
     )
     frame = rows.set_index("start")[["value"]].sort_index()
     if entry.resolution_at(view.ctx.as_of) < HOUR_S:
-        counted = frame["value"].resample("h").agg(["mean", "size"])
-        parts = HOUR_S // rows.groupby(rows["start"].dt.floor("h"))["resolution_s"].max()
-        frame = counted.loc[counted["size"] == parts.reindex(counted.index), ["mean"]]
-        frame.columns = pd.Index(["value"])
+        frame = _whole_hours(frame, rows.set_index("start")["resolution_s"])
     if len(frame) > MOST_POINTS:
         frame = frame.tz_convert(display_zone()).resample("D").mean().tz_convert("UTC").dropna()
     return frame
+
+
+def _whole_hours(frame: pd.DataFrame, resolution_s: pd.Series) -> pd.DataFrame:
+    """Return the means by hour, of the hours of which no part is missing."""
+    hours = frame.resample("h")
+    parts = HOUR_S // resolution_s.resample("h").max()
+    return hours.mean().where(hours.count().ge(parts, axis=0)).dropna(how="all")
 
 
 def _step(frame: pd.DataFrame) -> timedelta:
@@ -401,8 +405,11 @@ def _history_chart(view: View, frame: pd.DataFrame, name: str, days: int) -> str
 def _forecast_chart(view: View, ahead: pd.DataFrame) -> str:
     words = view.words
     frame = ahead.sort_values("issued_at").drop_duplicates("target_start", keep="last")
-    frame = frame.set_index("target_start")[["p10", "p50", "p90", "naive", "actual"]].sort_index()
-    frame = frame.resample("h").mean().dropna(how="all")
+    frame = frame.set_index("target_start").sort_index()
+    values = frame[["p10", "p50", "p90", "naive", "actual"]]
+    frame = _whole_hours(values, frame["resolution_s"])
+    if frame.empty:
+        return ""
     layers = [
         Layer("p10", "band", words("in_band"), to="p90"),
         Layer("naive", "thin", words("naive")),

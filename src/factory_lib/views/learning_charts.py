@@ -23,8 +23,8 @@ from factory_lib.views.palette import LIGHT, RECOMMENDATION
 from factory_lib.views.words import Words
 
 _SHARES = tuple(n / 10 for n in range(1, 10))
-_SHADES = tuple(("market", max(n / 10, 0.03)) for n in range(10))
-_DARK = 0.6  # share from which a cell needs light text
+# at most half, on which a number stands out both on light and on dark pages
+_SHADES = tuple(("market", max(n / 18, 0.03)) for n in range(10))
 
 
 def fold_scores(scores: pd.DataFrame, *, metric: str, title: str) -> Figure:
@@ -116,10 +116,8 @@ def confusion_matrix(
     hours = counts.to_numpy(dtype=int)
     with chart(title, 3.2, width=5.6) as (figure, [axes]):
         cells(axes, binned(shares, _SHARES), _SHADES)
-        for (row, column), share in np.ndenumerate(shares.to_numpy()):
-            colour = LIGHT["card" if share >= _DARK else "ink"]
-            count = f"{hours[row, column]:,}"
-            axes.text(column, row, count, ha="center", va="center", color=colour)
+        for (row, column), count in np.ndenumerate(hours):
+            axes.text(column, row, f"{count:,}", ha="center", va="center")
         names = [str(name).replace(" ", "\n") for name in counts.columns]
         axes.set_xticks(range(counts.shape[1]), names)
         axes.set_yticks(range(counts.shape[0]), [str(name) for name in counts.index])

@@ -94,7 +94,8 @@ def test_health_sums_up_jobs_calls_and_series(ctx: RunContext) -> None:
         now,
         {"status": "failed", "summary": "", "error": "no rows"},
     )
-    for status, ms in (("200", 100.0), ("200", 200.0), ("Unreachable", 900.0), ("200", 300.0)):
+    # a 404 is the answer that there is nothing, as of a file that has no second edition
+    for status, ms in (("200", 100.0), ("404", 200.0), ("Unreachable", 900.0), ("200", 300.0)):
         record_call(ctx.state, Call(now, "http", "ree", status, duration_ms=ms))
     set_mark(ctx.state, "latest", "spot_eur_mwh", now - timedelta(days=2))
     result = check_health(ctx)

@@ -194,8 +194,11 @@ def test_forecasts_are_stored_as_forecasts(ctx: RunContext, tmp_path: Path) -> N
 def test_simulated_profile_takes_no_real_file(home: Path, write: Writer) -> None:
     file = saved(home / "spot.csv", write.spot("2024-01-01T00:00Z", [1.0]))
     demo = factory_settings.load("demo", env={"FACTORY_HOME": str(home)})
-    with open_context(settings=demo) as ctx, pytest.raises(OriginMismatch):
-        import_path(ctx, file)
+    with open_context(settings=demo) as ctx:
+        with pytest.raises(OriginMismatch):
+            import_path(ctx, file)
+        with pytest.raises(ImportFileError, match="does not exist"):
+            import_path(ctx, home / "spto.csv")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -28,8 +29,6 @@ from factory_lib.state import marks, open_state
 from factory_lib.store.sqlite import SqliteBackend
 from factory_sim import KEYS
 from factory_sim.launch import Remote, launched
-
-# one worker builds what they share
 
 
 def token(expiry: datetime) -> str:
@@ -189,6 +188,21 @@ def test_a_full_disk_is_seen(
         diagnostics.shutil, "disk_usage", lambda _: SimpleNamespace(free=free_gb * 1e9)
     )
     assert check_of(settings, "disk").status == status
+
+
+@pytest.mark.parametrize("sealed", ["data", "runs"])
+def test_a_disk_for_reading_only_is_seen(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, sealed: str
+) -> None:
+    folder = getattr(settings.paths, sealed)
+    folder.mkdir(parents=True, exist_ok=True)
+    flags = {str(folder): os.ST_RDONLY}
+    monkeypatch.setattr(
+        diagnostics.os, "statvfs", lambda place: SimpleNamespace(f_flag=flags.get(str(place), 0))
+    )
+    check = check_of(settings, "disk")
+    assert (check.status, check.next_step) == ("fail", "Mount it for writing.")
+    assert f"{folder} is mounted for reading only" in check.finding
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +19,7 @@ from factory_lib.service.app import make_app
 from factory_lib.service.reading import Reading
 from factory_lib.views import tables
 from tests.support.browser import PROGRAM, Browser
+from tests.support.sites import with_sites
 from tests.unit.service.conftest import NOW
 
 pytestmark = [
@@ -33,9 +35,9 @@ INSIDE = (
 BOX = "JSON.stringify(document.querySelector('.chart .on-axis .plot').getBoundingClientRect())"
 
 
-@pytest.fixture(scope="module")
-def address(reading: Reading) -> Iterator[str]:
-    """The service on a free port."""
+@contextmanager
+def served(reading: Reading) -> Iterator[str]:
+    """Serve the pages on a free port."""
     config = uvicorn.Config(make_app(reading), port=0, log_level="error", lifespan="off")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
@@ -46,6 +48,13 @@ def address(reading: Reading) -> Iterator[str]:
     yield f"http://127.0.0.1:{port}"
     server.should_exit = True
     thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def address(reading: Reading) -> Iterator[str]:
+    """The service of the furnished home."""
+    with served(reading) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +141,22 @@ def test_runs_are_filtered_by_the_form(browser: Browser, address: str) -> None:
         time.sleep(0.05)
     time.sleep(0.2)
     assert browser.run("document.querySelectorAll('.list li').length") == 30
+
+
+def test_tabs_and_sites_stand_in_one_line(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in with_sites(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    browser.resize(1400)
+    with served(Reading("demo")) as url:
+        browser.open(f"{url}/runs")
+        middles = browser.run(
+            "[...document.querySelectorAll('.top > *')].map((part) => part.getBoundingClientRect())"
+            ".map((box) => (box.top + box.bottom) / 2)"
+        )
+    assert len(middles) == 4
+    assert max(middles) - min(middles) < 1
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

@@ -498,6 +498,17 @@ def test_rows_beyond_the_first_are_folded(rows: int, most: int, shown: int) -> N
     assert (f"{rows - shown} more" in page) == (rows > shown)
 
 
+def test_an_hour_of_which_quarters_are_to_come_is_not_drawn_beside_its_forecast(
+    client: Client,
+) -> None:
+    """At 11:05 the quarter of 11:00 was forecast and is known, but not the hour."""
+    page = client.get("/prices").text
+    _, ahead = re.findall(r'<script type="application/json">(.*?)</script>', page)
+    _, slot, values = json.loads(ahead)[-1]
+    assert slot.replace("\N{NO-BREAK SPACE}", " ") == "Wed 18 10:00"
+    assert values.startswith("published ")
+
+
 def test_the_page_of_prices_has_the_errors_of_the_price_alone(client: Client) -> None:
     page = client.get("/prices").text
     assert page.count('class="pair"') == page.count('title="spot_eur_mwh"') > 0

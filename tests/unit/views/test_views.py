@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 
@@ -400,6 +401,22 @@ def test_texts_and_classes_stand_out_from_every_ground(colours: dict[str, str]) 
             assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
     for area in ("market", "opt", "red", "halt"):
         assert contrast(colours[area], colours["card"]) >= 3.0, area
+
+
+@pytest.mark.parametrize("colours", [palette.LIGHT, palette.DARK], ids=["light", "dark"])
+def test_counts_of_a_confusion_matrix_stand_out_from_their_cells(colours: dict[str, str]) -> None:
+    counts = pd.DataFrame([[n, 100 - n] for n in range(0, 101, 5)])
+    (axes,) = learning_charts.confusion_matrix(counts).axes
+    names = {colour: name for name, colour in palette.LIGHT.items()}
+    assert len(axes.texts) == counts.size
+    for text in axes.texts:
+        cell = next(c for c in axes.patches if c.get_path().contains_point(text.get_position()))
+        colour = colours[names[to_hex(text.get_color())]]
+        over = np.array(to_rgb(colours[names[to_hex(cell.get_facecolor())]]))
+        under = np.array(to_rgb(colours["card"]))
+        share = cell.get_alpha()
+        ground = to_hex(share * over + (1 - share) * under)
+        assert contrast(colour, ground) >= 4.5, (text.get_text(), share)
 
 
 def contrast(one: str, other: str) -> float:
