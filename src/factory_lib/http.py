@@ -100,7 +100,11 @@ class Reply:
 
     @property
     def made_at(self) -> datetime | None:
-        """The instant at which the provider made it, by its clock (``Date``); None without it."""
+        """The instant at which the provider made it, by its clock (``Date``).
+
+        None where it does not say, or not in a way that can be read: a header that is of no
+        use costs no value.
+        """
         return _instant(self.headers.get("date", ""))
 
     @property
@@ -119,7 +123,7 @@ def _instant(text: str) -> datetime | None:
     """Return the instant of a header (RFC 9110), None where there is none."""
     try:
         instant = parsedate_to_datetime(text)
-    except (ValueError, TypeError):
+    except (ValueError, OverflowError):
         return None
     return instant.replace(tzinfo=instant.tzinfo or UTC)
 

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -260,9 +259,8 @@ def _provider(
     """Check that a provider answers; add the seconds by which this clock is ahead."""
 
     def note_date(reply: Reply) -> NoDataYet:
-        if "date" in reply.headers:
-            date = parsedate_to_datetime(reply.headers["date"])
-            skews.append((clock.now() - date).total_seconds())
+        if reply.made_at:
+            skews.append((clock.now() - reply.made_at).total_seconds())
         return NoDataYet(name, "it answers")
 
     keys = {*sources.SOURCES[name].keys, *(key for _, key in sources.SOURCES[name].keyed)}

@@ -131,6 +131,24 @@ def test_a_429_is_waited_out_as_long_as_it_says(
     assert seconds <= waited < seconds + 3
 
 
+@pytest.mark.parametrize(
+    "date",
+    [
+        "yesterday",
+        "Tue, 31 Feb 2026 10:00:00 GMT",
+        "Wed, 15 Apr 99999999999999999999 10:00:00 GMT",
+        "Wed, 15 Apr 2026 10:00:00 +99999999999999999999",
+    ],
+)
+def test_an_answer_whose_date_cannot_be_read_is_taken_as_one_without(
+    script: Any, open_http: Any, clock: SimulatedClock, date: str
+) -> None:
+    script.answers = [(200, b"{}", {"Date": date, "Retry-After": date})]
+    client = open_http(clock)
+    reply = client.get("/")
+    assert (reply.content, reply.retry_after_s, client.made_at) == (b"{}", None, None)
+
+
 def test_a_429_that_one_process_gets_blocks_all(
     script: Any, open_http: Any, clock: SimulatedClock
 ) -> None:

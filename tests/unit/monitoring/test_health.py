@@ -22,6 +22,7 @@ from factory_lib import settings as factory_settings
 from factory_lib.clock import SystemClock
 from factory_lib.context import RunContext
 from factory_lib.files import size_mb
+from factory_lib.http import Http, Reply
 from factory_lib.monitoring import alerts, diagnostics, growth, health
 from factory_lib.settings import Settings
 from factory_lib.settings.secrets import Secret
@@ -163,6 +164,14 @@ def test_a_site_without_an_open_station_is_warned_with_those_of_its_province(
     assert check.status == "warn"
     assert "J99 unknown to it" in check.finding
     assert check.next_step == "Name an open one in [site.places] climate: J05."
+
+
+@pytest.mark.parametrize("date", ["yesterday", "Wed, 15 Apr 2026 10:00:00 -0000", ""])
+def test_a_provider_whose_date_says_little_answers(
+    demo: Settings, monkeypatch: pytest.MonkeyPatch, date: str
+) -> None:
+    monkeypatch.setattr(Http, "_send", lambda *_: Reply(200, {"date": date}, b"{}"))
+    assert check_of(demo, "ree", providers=True).finding == "answers"
 
 
 def test_a_machine_without_network_fails_and_says_what_to_do(home: Path) -> None:
