@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from factory_lib.catalogue import Kind, Series
-from factory_lib.clock import DAY_S, MADRID, epoch, from_epoch
+from factory_lib.clock import DAY, MADRID, from_epoch
 from factory_lib.context import RunContext
 from factory_lib.features.days import Matrix, known_mean
 from factory_lib.slots import from_index
@@ -83,7 +83,7 @@ def _observed(ctx: RunContext, series: str, start: datetime, resolution_s: int) 
 def match_observations(forecasts: pd.DataFrame, observed: pd.Series, entry: Series) -> pd.DataFrame:
     """Return the forecasts with ``lead_days`` and the actual value, where that is known.
 
-    Beside stand ``naive``, the latest value at the target's hour of the day that was
+    Beside stand ``naive``, the latest value at the target's local hour of the day that was
     published at the issue time, and ``simple``, the mean of three: that, the mean of a week,
     and of the same weekday of four weeks.
 
@@ -94,33 +94,34 @@ def match_observations(forecasts: pd.DataFrame, observed: pd.Series, entry: Seri
     observed : Series
         Indexed by ``start`` (UTC).
     """
-    targets = from_index(forecasts["target_start"])
+    target = _wall(forecasts["target_start"])
     rule = entry.publication[Kind.OBSERVED]
     distinct, which = np.unique(from_index(forecasts["issued_at"]), return_inverse=True)
-    known_until = [epoch(rule.known_until(from_epoch(int(issue)))) for issue in distinct]
-    end_s = targets + forecasts["resolution_s"].to_numpy()
-    days_back = np.maximum(1, -((np.array(known_until, dtype=np.int64)[which] - end_s) // DAY_S))
-    starts = from_index(pd.DatetimeIndex(observed.index))
-    values = pd.Series(observed.to_numpy(dtype=np.float64), index=starts)
+    ends = [rule.known_until(from_epoch(int(issue))) for issue in distinct]
+    known_until = _wall(pd.to_datetime(ends, utc=True))[which]
+    slot = pd.to_timedelta(forecasts["resolution_s"].to_numpy(), unit="s")
+    days_back = np.maximum(1, -((known_until - target - slot) // DAY).to_numpy())
+    by_wall = observed.groupby(_wall(observed.index)).mean()
 
-    def values_before(days: int | np.ndarray) -> Matrix:
-        return values.reindex(targets - days * DAY_S).to_numpy()
+    def values_before(days: np.ndarray) -> Matrix:
+        return by_wall.reindex(target - pd.to_timedelta(days, unit="D")).to_numpy(np.float64)
 
     naive = values_before(days_back)
     last_week = known_mean([values_before(days_back + more) for more in range(7)])
     weekday = -(-days_back // 7) * 7
     same_weekday = known_mean([values_before(weekday + 7 * more) for more in range(4)])
     paired = forecasts.assign(
-        lead_days=(_local_day(forecasts["target_start"]) - _local_day(forecasts["issued_at"])).days,
-        actual=values_before(0),
+        lead_days=(target.normalize() - _wall(forecasts["issued_at"]).normalize()).days,
+        actual=observed.reindex(forecasts["target_start"]).to_numpy(np.float64),
         naive=naive,
         simple=known_mean([naive, last_week, same_weekday]),
     )
     return paired.dropna(subset=["actual", "p50"])
 
 
-def _local_day(times: pd.Series) -> pd.DatetimeIndex:
-    return pd.DatetimeIndex(times).tz_convert(MADRID).tz_localize(None).normalize()
+def _wall(times: pd.Series | pd.Index) -> pd.DatetimeIndex:
+    """Return local wall times: a day before is the same hour of the clock, whatever it was."""
+    return pd.DatetimeIndex(times).tz_convert(MADRID).tz_localize(None)
 
 
 def by_lead(rows: pd.DataFrame) -> pd.DataFrame:
@@ -175,4 +176,4 @@ def drift(rows: pd.DataFrame) -> str:
 
 
 def _days(rows: pd.DataFrame) -> int:
-    return int(_local_day(rows["target_start"]).nunique())
+    return int(_wall(rows["target_start"]).normalize().nunique())

@@ -171,3 +171,22 @@ def test_quarters_right_after_the_change_of_cadence_are_compared_with_the_hours_
 def test_without_forecasts_there_is_no_accuracy(ctx):
     found = verification.verification_pairs(ctx, "spot_eur_mwh")
     assert verification.by_lead(found).empty
+
+
+@pytest.mark.parametrize("day", ["2025-03-30", "2025-03-31", "2025-10-26", "2025-10-27"])
+def test_a_day_before_is_the_same_hour_of_the_clock_where_that_is_changed(day: str) -> None:
+    """The price is the local hour: what repeats earlier days is never wrong."""
+    midnight = pd.Timestamp(day)
+    around = [midnight + timedelta(days=days) for days in (-40, 3)]
+    hours, targets = (
+        pd.date_range(*ends, freq="h", inclusive="left", tz="Europe/Madrid").tz_convert("UTC")
+        for ends in (around, [midnight, midnight + timedelta(days=1)])
+    )
+    actual = pd.Series(hours.tz_convert("Europe/Madrid").hour.astype(float), hours.as_unit("s"))
+    frame = pd.DataFrame({"target_start": targets.as_unit("s"), "p50": 0.0})
+    issued_at = (midnight - timedelta(hours=12)).tz_localize("Europe/Madrid").tz_convert("UTC")
+    frame = frame.assign(issued_at=issued_at.as_unit("s"), resolution_s=3600)
+    made = verification.match_observations(frame, actual, ENTRY)
+    assert len(made) == len(targets)
+    for name in ("naive", "simple"):
+        assert (made[name] - made["actual"]).abs().max() == 0
