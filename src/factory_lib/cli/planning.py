@@ -150,9 +150,7 @@ def _store_overrides(
     first = daily.day_of(day, ctx.as_of, ctx.settings.plant.zone)
     plant = ctx.settings.plant
     items = [overrides.parse(text, plant, first, ctx.as_of, *by_and_reason) for text in texts]
-    if clear:
-        overrides.store(folder, [])
-    return overrides.add(folder, items, ctx.as_of) if items else ()
+    return overrides.add(folder, items, ctx.as_of, clear=clear) if items or clear else ()
 
 
 def _write_plan(

@@ -1,6 +1,7 @@
 """Overrides of people: pinned starts, outages of machines, extra orders; each a record."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ import msgspec
 
 from factory_lib.clock import epoch, local_time
 from factory_lib.errors import BadInput
-from factory_lib.files import write_atomically
+from factory_lib.files import lock, write_atomically
 from factory_lib.planner.request import Order, Outage, Pin
 from factory_lib.settings.plant import Plant
 
@@ -113,31 +114,42 @@ def active(folder: Path, now: datetime) -> tuple[Override, ...]:
     return tuple(item for item in created_by(folder, now) if item.end > now)
 
 
-def store(folder: Path, items: Sequence[Override]) -> None:
-    """Keep overrides for the plans to come; a damaged file is set aside."""
+@contextmanager
+def _editing(folder: Path) -> Iterator[list[Override]]:
+    """Yield the stored overrides; what is left in the list is stored when the block ends.
+
+    One process at a time: two people may write at once. A damaged file is set aside.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / FILE
-    if _read(file) is None:
-        file.rename(folder / f"overrides-damaged-{int(file.stat().st_mtime)}.json")
-    write_atomically(file, msgspec.json.format(msgspec.json.encode(items), indent=1))
+    with lock(folder):
+        before = _read(file)
+        items = list(before or ())
+        yield items
+        if before is None:
+            file.rename(folder / f"overrides-damaged-{int(file.stat().st_mtime)}.json")
+        write_atomically(file, msgspec.json.format(msgspec.json.encode(items), indent=1))
 
 
-def add(folder: Path, items: Sequence[Override], now: datetime) -> tuple[Override, ...]:
-    """Store new overrides with numbers of their own and return them.
+def add(
+    folder: Path, items: Sequence[Override], now: datetime, *, clear: bool = False
+) -> tuple[Override, ...]:
+    """Store new overrides with numbers of their own and return them; ``clear`` drops all others.
 
     What is new of a machine takes the place of what was known of it. What has passed stays
     for a while: the kilograms of an order are demanded beside those of its week.
     """
-    first = max((item.number for item in stored(folder)), default=0) + 1
-    new = [msgspec.structs.replace(item, number=first + n) for n, item in enumerate(items)]
-    out = {item.what for item in new if item.kind == "outage"}
-    kept = [
-        one
-        for one in stored(folder)
-        if one.end > now - 2 * REMEMBERED  # plans before demanded them
-        and (one.kind != "outage" or one.what not in out)
-    ]
-    store(folder, [*kept, *new])
+    out = {item.what for item in items if item.kind == "outage"}
+    with _editing(folder) as stored_items:
+        first = max((item.number for item in stored_items), default=0) + 1
+        new = [msgspec.structs.replace(item, number=first + n) for n, item in enumerate(items)]
+        kept = [
+            one
+            for one in stored_items
+            if one.end > now - 2 * REMEMBERED  # plans before demanded them
+            and (one.kind != "outage" or one.what not in out)
+        ]
+        stored_items[:] = [*([] if clear else kept), *new]
     return tuple(new)
 
 
@@ -149,13 +161,13 @@ def remove_override(folder: Path, number: int) -> Override:
     BadInput
         If there is none of that number.
     """
-    items = stored(folder)
-    removed = [item for item in items if item.number == number]
-    if not removed:
-        next_step = "`factory plan override list` shows those that there are."
-        raise BadInput(f"There is no override {number}.", next_step=next_step)
-    store(folder, [item for item in items if item.number != number])
-    return removed[0]
+    with _editing(folder) as items:
+        removed = next((item for item in items if item.number == number), None)
+        if removed is None:
+            next_step = "`factory plan override list` shows those that there are."
+            raise BadInput(f"There is no override {number}.", next_step=next_step)
+        items.remove(removed)
+    return removed
 
 
 def outages(items: Sequence[Override], begin: datetime, end: datetime) -> tuple[Outage, ...]:

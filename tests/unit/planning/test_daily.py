@@ -1,6 +1,7 @@
 """The rolling plan: made from what is known, followed by the next one, and never missing."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from types import SimpleNamespace
@@ -262,6 +263,19 @@ def test_overrides_keep_author_reason_and_number(small):
             added(small, text)
 
 
+def test_people_who_add_and_remove_overrides_at_once_lose_none(small):
+    folder = documents.plans_folder(small)
+    ends = [NOON + timedelta(hours=1 + n) for n in range(40)]
+    items = [overrides.Override("order", "standard", NOON, end, kg=100.0) for end in ends]
+    added(small, "out conche 22:00")
+    with ThreadPoolExecutor(8) as pool:
+        new = list(pool.map(lambda item: overrides.add(folder, [item], NOON), items))
+        list(pool.map(lambda n: overrides.remove_override(folder, n), range(2, 12)))
+    assert sorted(item.number for (item,) in new) == list(range(2, 42))
+    left = overrides.stored(folder)
+    assert sorted(item.number for item in left) == [1, *range(12, 42)]
+
+
 def test_a_replay_reads_no_later_plan_and_writes_beside_the_real_ones(small):
     daily.make_plan(at(small, EVENING))
     assert documents.kept(small)[0] == []
@@ -282,7 +296,7 @@ def test_alerts_are_raised_once_and_end_with_their_reason(small):
     plan_alerts.raise_alerts(live, made, shown(live, made))
     names = {event.entity for event in plan_alerts.events(made, shown(live, made))}
     assert any(name.endswith(" pin") for name in names)
-    overrides.store(documents.plans_folder(live), [])
+    overrides.add(documents.plans_folder(live), [], live.as_of, clear=True)
     made = daily.make_plan(live)
     plan_alerts.raise_alerts(live, made, shown(live, made))
     rows = [

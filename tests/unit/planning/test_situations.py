@@ -99,7 +99,7 @@ def pin_on_a_broken_machine(ctx: RunContext) -> RunContext:
 
 def override_of_another_plant(ctx: RunContext) -> RunContext:
     item = overrides.Override("outage", "oven", ctx.as_of, ctx.as_of + 9 * HOUR)
-    overrides.store(documents.plans_folder(ctx), [item])
+    overrides.add(documents.plans_folder(ctx), [item], ctx.as_of)
     return ctx
 
 
