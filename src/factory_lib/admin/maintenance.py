@@ -24,7 +24,7 @@ from factory_lib.results import JobResult
 from factory_lib.runs import records
 from factory_lib.settings import Settings
 from factory_lib.settings.records import BackendName, StoreSettings
-from factory_lib.state import alerts, calls
+from factory_lib.state import alerts, calls, hold
 from factory_lib.store import copying, create_store, open_store
 
 COMPRESS_AFTER = timedelta(days=2)
@@ -218,11 +218,11 @@ def _shorten_logs(ctx: RunContext) -> int:
     """Keep the end of each log, cut at a line."""
     limit = int(ctx.settings.retention.log_mb * 1e6)
     shortened = 0
-    for name in ("cron.log", "alerts.jsonl"):
-        file = ctx.settings.paths.data / name
-        if file.is_file() and file.stat().st_size > limit:
-            tail = file.read_bytes()[-limit:]
-            # In place: the shells of cron hold the file open.
-            file.write_bytes(tail[tail.index(b"\n") + 1 :])
-            shortened += 1
+    with hold(ctx.settings, "alerts", wait=True):  # as who appends one does
+        for name in ("cron.log", "alerts.jsonl"):
+            file = ctx.settings.paths.data / name
+            if file.is_file() and (size := file.stat().st_size) > limit:
+                # In place: the shells of cron hold the file open.
+                file.write_bytes(file.read_bytes()[size - limit :].partition(b"\n")[2])
+                shortened += 1
     return shortened

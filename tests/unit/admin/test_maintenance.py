@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
+from threading import Thread
 
 import pandas as pd
+import pytest
+from msgspec import structs
 
 from factory_lib.admin import backup, maintenance
 from factory_lib.context import RunContext, open_context
 from factory_lib.monitoring.health import check_health
 from factory_lib.runs import records
 from factory_lib.runs.records import RunRecord, stamp
+from factory_lib.state import hold
 from factory_lib.state.calls import Call, count_tick, record_call
 from factory_lib.state.marks import set_mark
 from tests.unit.conftest import SLOTS, Fill
@@ -66,6 +72,44 @@ def test_a_long_log_keeps_its_end_in_whole_lines(ctx: RunContext) -> None:
     assert lines[-1] == "line 199999"
     assert lines[0].startswith("line ")
     assert log.stat().st_size <= 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("log_mb", "text"), [(0.0, "one\ntwo\n"), (1e-5, "a line without end, longer than the limit")]
+)
+def test_a_log_of_which_no_whole_line_may_stay_is_emptied(
+    ctx: RunContext, log_mb: float, text: str
+) -> None:
+    (ctx.settings.paths.data / "cron.log").write_text(text, encoding="utf-8")
+    retention = structs.replace(ctx.settings.retention, log_mb=log_mb)
+    limited = replace(ctx, settings=structs.replace(ctx.settings, retention=retention))
+    assert maintenance.maintain(limited).metrics["removed_logs"] == 1
+    assert (ctx.settings.paths.data / "cron.log").read_text(encoding="utf-8") == ""
+
+
+def test_an_alert_that_comes_while_logs_are_shortened_is_kept(
+    ctx: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = ctx.settings.paths.data / "alerts.jsonl"
+    log.write_text("old\n" * 300_000, encoding="utf-8")
+    read = Path.read_bytes
+
+    def read_slowly(file: Path) -> bytes:
+        content = read(file)
+        if file == log:
+            appending.start()
+            appending.join(0.2)
+        return content
+
+    def append() -> None:
+        with hold(ctx.settings, "alerts", wait=True), log.open("a", encoding="utf-8") as file:
+            file.write("new\n")
+
+    appending = Thread(target=append)
+    monkeypatch.setattr(Path, "read_bytes", read_slowly)
+    maintenance.maintain(ctx)
+    appending.join()
+    assert log.read_text(encoding="utf-8").endswith("old\nnew\n")
 
 
 def test_damage_stops_everything_and_is_reported(ctx: RunContext, fill: Fill) -> None:
