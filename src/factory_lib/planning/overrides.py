@@ -1,7 +1,7 @@
 """Overrides of people: pinned starts, outages of machines, extra orders; each a record."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -120,7 +120,6 @@ def _editing(folder: Path) -> Iterator[list[Override]]:
 
     One process at a time: two people may write at once. A damaged file is set aside.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     file = folder / FILE
     with lock(folder):
         before = _read(file)
@@ -140,6 +139,7 @@ def add(
     for a while: the kilograms of an order are demanded beside those of its week.
     """
     out = {item.what for item in items if item.kind == "outage"}
+    folder.mkdir(parents=True, exist_ok=True)
     with _editing(folder) as stored_items:
         first = max((item.number for item in stored_items), default=0) + 1
         new = [msgspec.structs.replace(item, number=first + n) for n, item in enumerate(items)]
@@ -161,7 +161,10 @@ def remove_override(folder: Path, number: int) -> Override:
     BadInput
         If there is none of that number.
     """
-    with _editing(folder) as items:
+    editing: AbstractContextManager[list[Override]] = nullcontext([])
+    if folder.is_dir():  # else there is nothing to lock
+        editing = _editing(folder)
+    with editing as items:
         removed = next((item for item in items if item.number == number), None)
         if removed is None:
             next_step = "`factory plan override list` shows those that there are."
