@@ -16,10 +16,12 @@ from factory_lib.planning import daily, summary
 from factory_lib.planning.daily import DailyPlan
 from factory_lib.planning.summary import RELAXATIONS, SERIOUS, until_when
 from factory_lib.results import JobResult
+from factory_lib.state import hold
 
 CRITICAL = ("lost", "firm_late")
 ALERTED = (*SERIOUS, "room_temperature", "room_humidity")
 LEAST_KWH = 0.5
+MAKING = "making a plan"  # the name of the lock
 
 
 def plan_with_alerts(ctx: RunContext, day: str, days: int) -> tuple[DailyPlan, JobResult]:
@@ -31,7 +33,9 @@ def plan_with_alerts(ctx: RunContext, day: str, days: int) -> tuple[DailyPlan, J
         The first local day on the shift sheet (``planning.daily.day_of``), and how many.
     """
     begin, end = daily.view(ctx, daily.day_of(day, ctx.as_of, ctx.settings.plant.zone), days)
-    made = daily.make_plan(ctx)
+    # a person's command and the job may plan at once: each follows the plan that is written
+    with hold(ctx.settings, MAKING, wait=True):
+        made = daily.make_plan(ctx)
     result = summary.summarise_plan(ctx, made, begin, end)
     raise_alerts(ctx, made, result)
     return made, result

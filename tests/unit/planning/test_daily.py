@@ -4,6 +4,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
+from time import sleep
 from types import SimpleNamespace
 
 import numpy as np
@@ -274,6 +275,22 @@ def test_people_who_add_and_remove_overrides_at_once_lose_none(small):
     assert sorted(item.number for (item,) in new) == list(range(2, 42))
     left = overrides.stored(folder)
     assert sorted(item.number for item in left) == [1, *range(12, 42)]
+
+
+def test_two_who_plan_at_once_follow_each_other(small, monkeypatch):
+    """Else both give the next numbers, to different batches."""
+    make_plan = daily.make_plan
+
+    def slowly(ctx: RunContext) -> daily.DailyPlan:
+        made = make_plan(ctx)
+        sleep(0.1)  # the files are there, the other one must have waited
+        return made
+
+    monkeypatch.setattr(daily, "make_plan", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(plan_alerts.plan_with_alerts, small, "", 1) for _ in range(2)]
+        plans = [run.result()[0] for run in runs]
+    assert sum(made.before is None for made in plans) == 1
 
 
 def test_a_replay_reads_no_later_plan_and_writes_beside_the_real_ones(small):
