@@ -104,8 +104,8 @@ def train_models(
     tables = part.tables
     if examples is None:
         hooks = Hooks()
-    judge = hooks.judge or _no_starts
-    tables["starts"] = judge(ctx, history, price, prices)
+    judge = hooks.judge
+    tables["starts"] = judge(ctx, history, price, prices) if judge else pd.DataFrame()
     metrics = {**_metrics(examples, tables), **hashes}
     files = {"metrics": tables["scores"], "price": tables["price"], "tested": tables["tested"]}
     logged = registry.log(
@@ -335,10 +335,6 @@ def _tables(
     }
 
 
-def _no_starts(*_: Any) -> pd.DataFrame:
-    return pd.DataFrame()
-
-
 def _errors_by(losses: pd.DataFrame, column: str) -> pd.DataFrame:
     """Return the price model's errors (EUR/MWh) on the held-out weeks, beside the naive ones."""
     table = losses.groupby(column).agg(
@@ -501,18 +497,21 @@ def decide(ctx: RunContext, evaluation: CandidateEvaluation, version: str) -> di
     """
     benchmark, benchmark_error, error = evaluation.strongest_benchmark()
     better = error < benchmark_error
-    reasons = [f"{_WORDS[better]} than {benchmark}, {error:#.3g} against {benchmark_error:#.3g}"]
-    standing = _rows_new_to_champion(ctx, evaluation)
-    champion, _, obstacle, _ = standing
-    promote, behind, words, mean = _judged(evaluation, standing, benchmark, better)
-    reasons.append(words)
-    if behind:
+    champion = _standing_champion(ctx, evaluation)
+    judgement = _judge(evaluation, champion, benchmark, better)
+    reasons = [
+        f"{_WORDS[better]} than {benchmark}, {error:#.3g} against {benchmark_error:#.3g}",
+        judgement.reason,
+    ]
+    if judgement.behind:
         reasons.append(f"behind {benchmark} in the last four weeks")
-    if behind and not obstacle:
-        reasons.append(f"champion {champion} is retired")
+    if judgement.behind and not champion.obstacle:
+        reasons.append(f"champion {champion.number} is retired")
         registry.retire(ctx, evaluation.model, f"behind {benchmark}")
-    alias = _ALIASES[promote]
-    registry.assign(ctx, evaluation.model, version, alias, "; ".join(reasons))
+    alias = _ALIASES[judgement.promote]
+    reason = "; ".join(reasons)
+    registry.assign(ctx, evaluation.model, version, alias, reason)
+    stays = "" if champion.obstacle or judgement.behind else champion.number
     return {
         "model": evaluation.model,
         "version": version,
@@ -521,35 +520,86 @@ def decide(ctx: RunContext, evaluation: CandidateEvaluation, version: str) -> di
         "error": error,
         "benchmark": benchmark,
         "benchmark_error": benchmark_error,
-        "champion": champion,
-        "serving": version if promote else "" if obstacle or behind else champion,
-        "champion_error": mean.get("champion"),
-        "error_on_same_hours": mean.get("model"),
-        "reason": "; ".join(reasons),
+        "champion": champion.number,
+        "serving": version if judgement.promote else stays,
+        "champion_error": judgement.means.get("champion"),
+        "error_on_same_hours": judgement.means.get("model"),
+        "reason": reason,
     }
 
 
-def _judged(
-    evaluation: CandidateEvaluation,
-    standing: tuple[str, pd.DataFrame, str, bool],
-    benchmark: str,
-    better: bool,
-) -> tuple[bool, bool, str, dict[str, float]]:
-    """Return whether to promote the new version, and whether what serves is behind a benchmark.
+class _Champion(NamedTuple):
+    """The version that serves, beside a new one.
 
-    Then words on the champion, and both versions' mean losses if they were compared.
-    ``standing`` comes from ``_rows_new_to_champion``; ``better`` is better than the benchmark.
+    Attributes
+    ----------
+    number : str
+        Empty where none could be loaded.
+    losses : DataFrame
+        Those of the evaluation and a column ``champion``, on rows issued after its training.
+    obstacle : str
+        Why the two cannot be compared; else empty.
+    is_of_other_recipe : bool
+        Whether it was made otherwise than by a fit on older data.
     """
-    champion, rows, obstacle, other_recipe = standing
-    if other_recipe:
-        wins, words, mean = _trial(evaluation, champion, rows)
-        promote = better and wins
-        behind = not promote and _is_behind(evaluation, rows, "champion", benchmark)
-        return promote, behind, words, mean
+
+    number: str
+    losses: pd.DataFrame
+    obstacle: str = ""
+    is_of_other_recipe: bool = False
+
+
+class _Judgement(NamedTuple):
+    """Whether a new version is to serve, and why.
+
+    Attributes
+    ----------
+    behind : bool
+        Whether what would serve is significantly behind a benchmark: it does not, then.
+    means : mapping of str to float
+        The mean losses of ``model`` and ``champion`` on the same rows, if they were compared.
+    """
+
+    promote: bool
+    behind: bool
+    reason: str
+    means: Mapping[str, float] = {}
+
+
+def _judge(
+    evaluation: CandidateEvaluation, champion: _Champion, benchmark: str, better: bool
+) -> _Judgement:
+    """Judge a new version, which is ``better`` than the benchmark or not, beside the champion."""
+    if champion.is_of_other_recipe:
+        return _trial(evaluation, champion, benchmark, better)
     behind = _is_behind(evaluation, evaluation.losses, "model", benchmark)
-    if obstacle:
-        return better and not behind, behind, f"before this decision: {obstacle}", {}
-    return not behind, behind, f"a refit of champion {champion} on newer days", {}
+    if champion.obstacle:
+        reason = f"before this decision: {champion.obstacle}"
+        return _Judgement(better and not behind, behind, reason)
+    return _Judgement(not behind, behind, f"a refit of champion {champion.number} on newer days")
+
+
+def _trial(
+    evaluation: CandidateEvaluation, champion: _Champion, benchmark: str, better: bool
+) -> _Judgement:
+    """Judge a new version on the days new to a champion of another recipe."""
+    rows = champion.losses
+    daily = _by_day(evaluation, rows)
+    wins = False
+    means = {}
+    reason = f"{len(daily)} days are new to the champion, {FEWEST_DAYS} needed to replace it"
+    if len(daily) >= FEWEST_DAYS:
+        means = {name: float(rows[name].mean()) for name in ("model", "champion")}
+        p_value = diebold_mariano(daily["model"].to_numpy(), daily["champion"].to_numpy())
+        wins = means["model"] < means["champion"] and p_value < SIGNIFICANCE
+        reason = (
+            f"{_WORDS[wins]} than champion {champion.number} of another recipe "
+            f"(p-value {p_value:.2g}) on {len(daily)} days new to it, "
+            f"{means['model']:#.3g} against {means['champion']:#.3g}"
+        )
+    promote = better and wins
+    behind = not promote and _is_behind(evaluation, rows, "champion", benchmark)
+    return _Judgement(promote, behind, reason, means)
 
 
 def _is_behind(
@@ -566,41 +616,18 @@ def _by_day(evaluation: CandidateEvaluation, losses: pd.DataFrame) -> pd.DataFra
     return losses.groupby(evaluation.issued_at[losses.index].dt.normalize()).mean()
 
 
-def _trial(
-    evaluation: CandidateEvaluation, champion: str, rows: pd.DataFrame
-) -> tuple[bool, str, dict[str, float]]:
-    """Return whether the new version beats the champion on days new to it, in words, and means."""
-    daily = _by_day(evaluation, rows)
-    if len(daily) < FEWEST_DAYS:
-        words = f"{len(daily)} days are new to the champion, {FEWEST_DAYS} needed to replace it"
-        return False, words, {}
-    mean = {name: float(rows[name].mean()) for name in ("model", "champion")}
-    p_value = diebold_mariano(daily["model"].to_numpy(), daily["champion"].to_numpy())
-    better = mean["model"] < mean["champion"] and p_value < SIGNIFICANCE
-    words = (
-        f"{_WORDS[better]} than champion {champion} of another recipe (p-value {p_value:.2g}) "
-        f"on {len(daily)} days new to it, {mean['model']:#.3g} against {mean['champion']:#.3g}"
-    )
-    return better, words, mean
-
-
-def _rows_new_to_champion(
-    ctx: RunContext, evaluation: CandidateEvaluation
-) -> tuple[str, pd.DataFrame, str, bool]:
-    """Return the champion, the losses on rows issued after its training, or why there are none.
-
-    Last, whether the champion is of another recipe.
-    """
-    champion = ""
+def _standing_champion(ctx: RunContext, evaluation: CandidateEvaluation) -> _Champion:
+    number = ""
     losses = evaluation.losses.assign(champion=np.nan)
     try:
         version = registry.load_version(ctx, evaluation.model)
-        champion = version.number
+        number = version.number
         losses["champion"] = evaluation.losses_of(version.estimator)
     except ModelError as error:
-        return champion, losses[:0], error.message.rstrip("."), False
+        return _Champion(number, losses[:0], error.message.rstrip("."))
     made_at = parse_instant(version.tags["as_of"])
     unseen = evaluation.issued_at >= made_at
     # what learnt later is no fit on older data
-    other_recipe = made_at > ctx.as_of or evaluation.is_other_recipe(version.estimator)
-    return champion, losses[unseen & losses["champion"].notna()], "", other_recipe
+    is_other = made_at > ctx.as_of or evaluation.is_other_recipe(version.estimator)
+    kept = losses[unseen & losses["champion"].notna()]
+    return _Champion(number, kept, is_of_other_recipe=is_other)

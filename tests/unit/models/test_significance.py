@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from factory_lib.models.forecasters import PriceForecaster
-from factory_lib.models.train import FEWEST_DAYS, CandidateEvaluation, _trial
+from factory_lib.models.train import FEWEST_DAYS, CandidateEvaluation, _Champion, _trial
 
 
 @pytest.mark.parametrize(("rmae", "p_value"), [(0.9, 0.5), (1.1, 0.9), (float("nan"), 0.01)])
@@ -29,12 +29,12 @@ def on_the_same_hours(gain: float, days: int) -> tuple[bool, str]:
     champion = 10 + rng.normal(0, 3, len(hours))
     model = champion - gain + np.repeat(rng.normal(0, 1, days), 24)
     model += champion.mean() - gain - model.mean()
-    rows = pd.DataFrame({"model": model, "champion": champion})
+    rows = pd.DataFrame({"model": model, "champion": champion, "naive": 99.0})
     evaluation = CandidateEvaluation(
         "spot_price", "MAE", rows, pd.Series(hours), lambda _: rows["champion"]
     )
-    better, words, _ = _trial(evaluation, "3", rows)
-    return better, words
+    judgement = _trial(evaluation, _Champion("3", rows), "naive", better=True)
+    return judgement.promote, judgement.reason
 
 
 @pytest.mark.parametrize(("gain", "replaces"), [(0.05, False), (1.0, True), (-1.0, False)])
