@@ -171,7 +171,7 @@ def test_a_tick_imports_nothing_heavy(module: str) -> None:
 
 
 def test_sql_is_in_the_packages_that_keep_a_database() -> None:
-    """Health reads MLflow's own database, and a moved folder is named anew in it."""
+    """MLflow's own database is read, and a moved folder is named anew in it."""
     statement = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|CREATE|PRAGMA|BEGIN) ")
     others = {
         file.relative_to(SOURCE).as_posix()
@@ -182,7 +182,7 @@ def test_sql_is_in_the_packages_that_keep_a_database() -> None:
         and statement.match(node.value)
         and package_of(file) not in ("state", "store")
     }
-    assert others == {"monitoring/diagnostics.py", "models/tracking.py"}
+    assert others == {"models/tracking.py"}
 
 
 def test_every_package_is_in_the_table() -> None:

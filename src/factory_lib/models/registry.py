@@ -36,6 +36,7 @@ from factory_lib.models.tracking import (
     is_shared,
     present_uri,
     registered_name,
+    stored_versions,
 )
 from factory_lib.results import NOTEBOOK_ENV
 from factory_lib.state import marks
@@ -453,21 +454,29 @@ def versions(ctx: RunContext) -> pd.DataFrame:
         ``model``, ``version``, ``alias``, ``created`` (UTC), ``decision``, ``run_id``.
     """
     columns = ["model", "version", "alias", "created", "decision", "run_id"]
-    # where nothing was trained yet, a reader makes no database
-    if not is_initialised(ctx.settings):
-        return pd.DataFrame(columns=columns)
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     prefix = registered_name(ctx, "")
+    if is_shared(ctx.settings):
+        rows = _server_versions(ctx, prefix)
+    elif is_initialised(ctx.settings):  # where nothing was trained yet, a reader makes no database
+        rows = [row for row in stored_versions(ctx.settings) if row[0].startswith(prefix)]
+    frame = pd.DataFrame(rows, columns=columns).fillna({"alias": "", "decision": ""})
+    frame["model"] = frame["model"].str.removeprefix(prefix)
+    frame["created"] = pd.to_datetime(frame["created"].astype("int64"), unit="ms", utc=True)
+    return frame.sort_values(["model", "version"], ascending=[True, False], ignore_index=True)
+
+
+def _server_versions(ctx: RunContext, prefix: str) -> list[tuple[Any, ...]]:
+    """Return the rows of ``tracking.stored_versions`` of a server's registry."""
+    rows = []
     with client_for(ctx, "versions") as client:
         aliases = {each.name: each.aliases for each in _own_models(client, prefix)}
         for version in _own_versions(client, prefix):
             number = str(version.version)
             names = [alias for alias, of in aliases[version.name].items() if str(of) == number]
-            created = pd.Timestamp(version.creation_timestamp, unit="ms", tz="UTC")
-            row = (version.name.removeprefix(prefix), int(number), ", ".join(names), created)
-            rows.append((*row, version.tags.get("decision", ""), version.run_id))
-    frame = pd.DataFrame(rows, columns=columns)
-    return frame.sort_values(["model", "version"], ascending=[True, False], ignore_index=True)
+            row = (version.name, int(number), ", ".join(names), version.creation_timestamp)
+            rows.append((*row, version.tags.get("decision"), version.run_id))
+    return rows
 
 
 def logged_runs(ctx: RunContext, kind: str = "training", most: int = 50) -> pd.DataFrame:

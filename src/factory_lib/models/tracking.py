@@ -54,6 +54,16 @@ _PLACES = {
 
 _EXPERIMENT = "SELECT experiment_id FROM runs WHERE run_uuid = ?"
 _RUN = "SELECT 1 FROM runs WHERE run_uuid = ? AND lifecycle_stage = 'active'"
+_STORED = "current_stage != 'Deleted_Internal'"  # of a version: MLflow keeps rows of deleted ones
+_VERSIONS = f"""SELECT v.name, v.version,
+    (SELECT group_concat(alias, ', ') FROM registered_model_aliases a
+        WHERE a.name = v.name AND a.version = v.version),
+    v.creation_time,
+    (SELECT value FROM model_version_tags t
+        WHERE t.name = v.name AND t.version = v.version AND t.key = 'decision'),
+    v.run_id FROM model_versions v WHERE {_STORED}"""
+_COUNTS = f"""SELECT (SELECT count(*) FROM runs WHERE lifecycle_stage = 'active'),
+    (SELECT count(*) FROM model_versions WHERE {_STORED})"""
 _CHAMPION_PLACES = (
     "SELECT COALESCE(v.storage_location, v.source) FROM registered_model_aliases a"
     " JOIN model_versions v ON v.name = a.name AND v.version = a.version"
@@ -108,7 +118,7 @@ def run_page(settings: Settings, run_id: str) -> str:
     """
     uri = hide_users(settings.tracking_uri.rstrip("/"))
     path = f"runs/{run_id}"
-    with suppress(sqlite3.Error, OSError), _opened(settings) as database:
+    with suppress(RegistryUnavailable), _opened(settings) as database:
         for (number,) in database.execute(_EXPERIMENT, (run_id,)).fetchall():
             path = f"experiments/{number}/{path}"
     return f"{uri if uri.startswith('http') else PAGES}/#/{path}?{VIEW}"
@@ -117,21 +127,48 @@ def run_page(settings: Settings, run_id: str) -> str:
 def experiment_pages(settings: Settings, pages: str) -> dict[str, str]:
     """Return the page of each kind of runs that are in the profile's own database."""
     names = {experiment_name(settings, kind): kind for kind in RUN_KINDS}
-    try:
-        with _opened(settings) as database:
-            rows = database.execute("SELECT name, experiment_id FROM experiments").fetchall()
-    except sqlite3.Error:
-        return {}
+    rows = []
+    with suppress(RegistryUnavailable), _opened(settings) as database:
+        rows = database.execute("SELECT name, experiment_id FROM experiments").fetchall()
     numbers = {names[name]: number for name, number in rows if name in names}
     return {kind: f"{pages}/#/experiments/{n}/runs?{VIEW}" for kind, n in numbers.items()}
 
 
+def stored_versions(settings: Settings) -> list[tuple[Any, ...]]:
+    """Return the versions in the profile's own database, without MLflow, which takes seconds.
+
+    Returns
+    -------
+    list of tuple
+        Registered name, version, aliases, creation (milliseconds since 1970), decision, run;
+        aliases and decision None where there is none.
+    """
+    with _opened(settings) as database:
+        return database.execute(_VERSIONS).fetchall()
+
+
+def counts(settings: Settings) -> tuple[int, int]:
+    """Return the number of runs and of model versions in the profile's own database."""
+    with _opened(settings) as database:
+        runs, versions = database.execute(_COUNTS).fetchone()
+    return runs, versions
+
+
 @contextmanager
 def _opened(settings: Settings) -> Iterator[sqlite3.Connection]:
-    """Open the profile's own database to read, without MLflow."""
-    uri = f"{settings.paths.mlflow_db.resolve().as_uri()}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True)) as database:
-        yield database
+    """Open the profile's own database to read, without MLflow.
+
+    Raises
+    ------
+    RegistryUnavailable
+        If it cannot be read.
+    """
+    file = settings.paths.mlflow_db
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            yield database
+    except sqlite3.Error as error:
+        raise RegistryUnavailable(f"{file}: {type(error).__name__}: {first_line(error)}") from error
 
 
 def is_initialised(settings: Settings) -> bool:
@@ -284,14 +321,10 @@ def champion_files(settings: Settings, run_id: str = "") -> list[Path]:
     """
     if not is_initialised(settings):
         raise ModelMissing("There is no registry yet.")
-    file = settings.paths.mlflow_db
-    try:
-        with _opened(settings) as database:
-            if run_id and not database.execute(_RUN, (run_id,)).fetchall():
-                raise ModelMissing(f"The registry has no run {run_id}.")
-            rows = database.execute(_CHAMPION_PLACES).fetchall()
-    except sqlite3.Error as error:
-        raise RegistryUnavailable(f"{file}: {type(error).__name__}: {first_line(error)}") from error
+    with _opened(settings) as database:
+        if run_id and not database.execute(_RUN, (run_id,)).fetchall():
+            raise ModelMissing(f"The registry has no run {run_id}.")
+        rows = database.execute(_CHAMPION_PLACES).fetchall()
     uris = [present_uri(settings, uri) for (uri,) in rows]
     return [Path(url2pathname(urlparse(uri).path), MODEL_FILE) for uri in uris]
 

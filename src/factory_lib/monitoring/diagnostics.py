@@ -17,7 +17,6 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median_high
-from typing import Any
 
 import requests
 from msgspec import structs
@@ -31,11 +30,10 @@ from factory_lib.errors import (
     NoDataYet,
     RegistryUnavailable,
     SourceError,
-    StoreUnavailable,
 )
 from factory_lib.files import size_mb
 from factory_lib.http import Http, Reply
-from factory_lib.models.tracking import champion_files
+from factory_lib.models import tracking
 from factory_lib.monitoring import alerts, channels, growth
 from factory_lib.pipeline.targets import clients
 from factory_lib.results import ResultStatus
@@ -396,7 +394,7 @@ def _lost_champions(settings: Settings) -> str:
     if settings.tracking_uri:
         return ""
     try:
-        gone = [str(file) for file in champion_files(settings) if not file.is_file()]
+        gone = [str(file) for file in tracking.champion_files(settings) if not file.is_file()]
     except ModelMissing:
         return f"the registry is gone, {settings.paths.mlflow_db}"
     except RegistryUnavailable:
@@ -447,10 +445,8 @@ def _registry(settings: Settings) -> DiagnosticCheck:
     if not os.path.lexists(file):
         return DiagnosticCheck("mlflow", "ok", "no database yet: the first training makes it")
     try:
-        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as database:
-            (runs,) = database.execute("SELECT count(*) FROM runs").fetchone()
-            (versions,) = database.execute("SELECT count(*) FROM model_versions").fetchone()
-    except sqlite3.Error as error:
+        runs, versions = tracking.counts(settings)
+    except RegistryUnavailable as error:
         return replace(refused("mlflow", file, error), next_step=RESTORE)
     return DiagnosticCheck("mlflow", "ok", f"{runs} runs, {versions} model versions")
 
@@ -467,37 +463,6 @@ def _tracking_server(settings: Settings) -> DiagnosticCheck:
         remedy = "Start the server, or correct MLFLOW_TRACKING_URI."
         return DiagnosticCheck("mlflow", "fail", finding, remedy)
     return DiagnosticCheck("mlflow", "ok", f"{uri} answers")
-
-
-_VERSIONS = """SELECT v.name, v.version, ifnull(a.alias, ''), v.creation_time,
-    ifnull(t.value, ''), v.run_id FROM model_versions v
-    LEFT JOIN registered_model_aliases a ON a.name = v.name AND a.version = v.version
-    LEFT JOIN model_version_tags t
-    ON t.name = v.name AND t.version = v.version AND t.key = 'decision'
-    ORDER BY v.name, v.version DESC"""
-
-
-def model_versions(settings: Settings) -> list[tuple[Any, ...]]:
-    """Return the rows of ``models.registry.versions`` without MLflow, whose import takes seconds.
-
-    Returns
-    -------
-    list of tuple
-        model, version, alias, created (milliseconds since 1970), decision, MLflow run.
-
-    Raises
-    ------
-    StoreUnavailable
-        If the registry cannot be read.
-    """
-    file = settings.paths.mlflow_db
-    if settings.tracking_uri or not file.is_file():
-        return []  # a server shows its own
-    try:
-        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as base:
-            return base.execute(_VERSIONS).fetchall()
-    except sqlite3.Error as error:
-        raise StoreUnavailable(f"{file} cannot be read: {error}.") from error
 
 
 def machine_checks(settings: Settings) -> list[DiagnosticCheck]:

@@ -24,6 +24,7 @@ from factory_lib.errors import (
     FactoryError,
     MachineError,
     NotThere,
+    RegistryUnavailable,
     StoreUnavailable,
 )
 from factory_lib.failures import Explained
@@ -177,7 +178,8 @@ def _within_site(content: bytes, settings: Settings) -> bytes:
 
 def _failure(request: Request, error: FactoryError, error_type: str) -> Response:
     """Return the status and the words of an error, with its next step."""
-    status = 503 if isinstance(error, (StoreUnavailable, MachineError)) else 500
+    away = isinstance(error, (StoreUnavailable, RegistryUnavailable, MachineError))
+    status = 503 if away else 500
     if isinstance(error, BadInput) and not isinstance(error, ConfigError):
         status = 404 if isinstance(error, NotThere) else 400
     path = request.url.path.removeprefix(request.scope.get("root_path", ""))

@@ -129,16 +129,7 @@ def _accuracy(ctx: RunContext) -> pd.DataFrame:
 
 def versions(reading: Reading) -> pd.DataFrame:
     """Return the registered versions, newest first."""
-    return reading.get("versions", _versions, ("registry",), SLOW_S)
-
-
-def _versions(ctx: RunContext) -> pd.DataFrame:
-    if ctx.settings.tracking_uri:
-        return registry.versions(ctx)  # through MLflow, which takes memory and seconds
-    columns = ["model", "version", "alias", "created", "decision", "run_id"]
-    frame = pd.DataFrame(diagnostics.model_versions(ctx.settings), columns=columns)
-    created = pd.to_datetime(frame["created"].astype("int64"), unit="ms", utc=True)
-    return frame.assign(created=created)
+    return reading.get("versions", registry.versions, ("registry",), SLOW_S)
 
 
 def machine(reading: Reading) -> list[diagnostics.DiagnosticCheck]:

@@ -66,6 +66,7 @@ def test_only_what_is_old_and_has_no_alias_goes(ctx: RunContext) -> None:
     assert registry.prune(ctx, HORIZON - timedelta(days=2)) == 0, "the run keeps its figures"
     assert registry.prune(ctx, HORIZON) == 1
     assert list(registry.versions(ctx)["run_id"]) == [second.run_id]
+    assert tracking.counts(ctx.settings)[1] == 1, "MLflow keeps the rows of what it deleted"
     assert registry.load_version(ctx, MODEL).run_id == second.run_id
     after = sum(file.is_file() for file in folder.rglob("*"))
     assert after < before, f"the files of {first.run_id} are still there"
@@ -310,3 +311,5 @@ def test_a_registry_of_ones_own_is_asked_without_mlflow(
     for each in (ctx, coast):
         assert registry.has_run(each, logged.run_id), "the registry is one for all sites"
         assert not registry.has_run(each, "another")
+    assert list(registry.versions(ctx)["alias"]) == ["champion"]
+    assert registry.versions(coast).empty, "a site shows its own models"

@@ -65,8 +65,8 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ctx.state.hosts.change("INSERT INTO breaker VALUES (?, 1, 0, 0, '')", [("omie",)])
     settings.paths.runs.mkdir(parents=True)
     with sqlite3.connect(settings.paths.runs / "mlflow.db") as registry:
-        for table in ("runs", "model_versions"):
-            registry.execute(f"CREATE TABLE {table} (id INTEGER)")
+        registry.execute("CREATE TABLE runs (lifecycle_stage TEXT)")
+        registry.execute("CREATE TABLE model_versions (current_stage TEXT)")
     registry.close()
     for file in (settings.paths.state, settings.paths.hosts, settings.paths.store):
         with sqlite3.connect(file) as base:

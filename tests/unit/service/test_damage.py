@@ -36,10 +36,11 @@ FILES: dict[str, set[str]] = {
 }
 
 
-REGISTRY = """CREATE TABLE model_versions (name, version, creation_time, run_id);
+REGISTRY = """CREATE TABLE model_versions (name, version, creation_time, run_id, current_stage);
 CREATE TABLE registered_model_aliases (name, version, alias);
 CREATE TABLE model_version_tags (name, version, key, value);
-CREATE TABLE runs (id); INSERT INTO model_versions VALUES ('spot_price', 1, 0, 'a');"""
+CREATE TABLE runs (id, lifecycle_stage);
+INSERT INTO model_versions VALUES ('spot_price', 1, 0, 'a', 'None');"""
 
 
 def cut(file: Path) -> None:
@@ -71,6 +72,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "data/demo/plans/overrides.json").write_text("[]", encoding="utf-8")
     with closing(sqlite3.connect(folder / "runs/demo/mlflow.db")) as registry:
         registry.executescript(REGISTRY)
+    (folder / "runs/demo/mlflow.lock").write_text("file:///models\n", encoding="utf-8")
     return folder
 
 
