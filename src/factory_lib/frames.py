@@ -37,8 +37,13 @@ FORECAST_COLUMNS = (
     *QUANTILES,
     "tier",
 )
-_TEXT = ("series", "place", "source", "kind")
 _TIMES = ("start", "provider_updated_at", "retrieved_at")
+_TYPES: dict[str, Any] = {
+    **dict.fromkeys(TIDY_COLUMNS, pd.api.types.pandas_dtype("str")),
+    "resolution_s": np.dtype("int64"),
+    "value": np.dtype("float64"),
+    **dict.fromkeys(_TIMES, UTC_S),
+}
 
 
 def tidy(
@@ -84,17 +89,20 @@ def tidy(
             "retrieved_at": pd.Timestamp(retrieved_at).as_unit("s"),
         }
     )
-    return conform(frame[np.isfinite(frame["value"].to_numpy())].reset_index(drop=True))
+    finite = np.isfinite(frame["value"].to_numpy())
+    return conform(frame if finite.all() else frame[finite].reset_index(drop=True))
 
 
 def empty_tidy() -> pd.DataFrame:
     """Return a tidy frame without rows."""
-    return conform(pd.DataFrame({name: [] for name in TIDY_COLUMNS}))
+    return pd.DataFrame({name: pd.array([], dtype) for name, dtype in _TYPES.items()})
 
 
 def concat(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Join tidy frames; none at all gives an empty one."""
     filled = [part for part in parts if len(part)]
+    if len(filled) == 1:
+        return filled[0].reset_index(drop=True)
     return pd.concat(filled, ignore_index=True) if filled else empty_tidy()
 
 
@@ -108,18 +116,18 @@ def conform(frame: pd.DataFrame) -> pd.DataFrame:
     TypeError
         If a time is naive.
     """
-    missing = [name for name in TIDY_COLUMNS if name not in frame]
-    if missing:
-        raise KeyError(f"a tidy frame needs {missing}")
+    if tuple(frame) != TIDY_COLUMNS:
+        missing = [name for name in TIDY_COLUMNS if name not in frame]
+        if missing:
+            raise KeyError(f"a tidy frame needs {missing}")
+        frame = frame[list(TIDY_COLUMNS)]
+    # to cast what has its type already takes longer than all else about an answer
+    dtypes = dict(zip(TIDY_COLUMNS, frame.dtypes, strict=True))
+    other = dict(_TYPES.items() - dtypes.items())
     for name in _TIMES:
-        if len(frame) and not isinstance(frame[name].dtype, pd.DatetimeTZDtype):
+        if name in other and len(frame) and not isinstance(dtypes[name], pd.DatetimeTZDtype):
             raise TypeError(f"{name} must be aware UTC times")
-    types: dict[str, Any] = {
-        **dict.fromkeys(_TEXT, "str"),
-        "resolution_s": "int64",
-        "value": "float64",
-    }
-    return frame[list(TIDY_COLUMNS)].astype(types | dict.fromkeys(_TIMES, UTC_S))
+    return frame.astype(other) if other else frame
 
 
 def wide(rows: pd.DataFrame, index: pd.DatetimeIndex | None = None) -> pd.DataFrame:

@@ -208,8 +208,9 @@ class Source(ABC):
             raise self.http.masked(error) from None
         made_at = pd.Timestamp(self.present())
         seen_at = parsed.rows["retrieved_at"]
-        seen_at = seen_at.mask(seen_at > made_at, made_at)
-        parsed = replace(parsed, rows=parsed.rows.assign(retrieved_at=seen_at.astype(frames.UTC_S)))
+        if (seen_at > made_at).any():
+            seen_at = seen_at.mask(seen_at > made_at, made_at).astype(frames.UTC_S)
+            parsed = replace(parsed, rows=parsed.rows.assign(retrieved_at=seen_at))
         mask = self.http.mask
         self.rejected += [
             Rejected(mask(row.text)[:200], mask(row.reason)[:200]) for row in parsed.rejected

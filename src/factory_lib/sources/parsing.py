@@ -200,12 +200,13 @@ class RowCollector:
 
     def parsed(self, issued_at: datetime | None = None) -> Parsed:
         """Return everything collected."""
-        rows = frames.empty_tidy()
-        if self._rows:
-            names, starts, values, steps = map(list, zip(*self._rows, strict=True))
-            index = to_index(np.array(starts))
-            rows = frames.tidy(names, index, values, resolution_s=steps, **self._provenance)
-        return Parsed(rows, tuple(self._rejected), issued_at)
+        rejected = tuple(self._rejected)
+        if not self._rows:
+            return Parsed(frames.empty_tidy(), rejected, issued_at)
+        names, starts, values, steps = map(list, zip(*self._rows, strict=True))
+        index = to_index(np.array(starts))
+        rows = frames.tidy(names, index, values, resolution_s=steps, **self._provenance)
+        return Parsed(rows, rejected, issued_at)
 
 
 def price_step_s(name: str, start: datetime) -> int:
@@ -243,9 +244,12 @@ def _summed_hours(day: date, prices: Mapping[int, float]) -> set[int]:
 def reject_outside(parsed: Parsed, catalogue: Catalogue) -> Parsed:
     """Move the values outside of the catalogue's range from the rows to the rejected ones."""
     rows = parsed.rows
-    ranges = {name: (catalogue[name].low, catalogue[name].high) for name in rows["series"].unique()}
-    limits = np.array([ranges[name] for name in rows["series"]]).reshape(-1, 2)
-    outside = (rows["value"] < limits[:, 0]) | (rows["value"] > limits[:, 1])
+    code, names = pd.factorize(rows["series"])
+    ranges = {name: (catalogue[name].low, catalogue[name].high) for name in names}
+    low, high = np.array(list(ranges.values())).reshape(-1, 2)[code].T
+    outside = (rows["value"] < low) | (rows["value"] > high)
+    if not outside.any():
+        return parsed
     rejected = tuple(
         Rejected(
             f"{row.series} {row.start:%Y-%m-%dT%H:%MZ} {row.value:g}",

@@ -107,10 +107,16 @@ def as_texts(texts: Sequence[str], codes: Slots) -> pd.api.extensions.ExtensionA
 
 def encode(frame: pd.DataFrame, names: Sequence[str]) -> tuple[list[tuple[Any, ...]], Slots]:
     """Return the distinct rows of some columns, and the number of each row's among them."""
-    groups = frame.groupby(list(names), sort=False, observed=True, dropna=False)
-    code = np.asarray(groups.ngroup(), dtype=np.int64)
-    distinct = frame[list(names)].iloc[np.unique(code, return_index=True)[1]]
-    return list(distinct.itertuples(index=False, name=None)), code
+    code = np.zeros(len(frame), dtype=np.int64)
+    columns = []
+    for name in names:
+        part, values = pd.factorize(frame[name].array, use_na_sentinel=False)
+        columns.append((part, values))
+        if len(values) > 1:
+            code = pd.factorize(code * len(values) + part)[0]
+    first = np.unique(code, return_index=True)[1]
+    distinct = (values[part[first]].tolist() for part, values in columns)
+    return list(zip(*distinct, strict=True)), code
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import numpy as np
 import pandas as pd
 
-from factory_lib.catalogue import FORECAST_MODELS, Catalogue
+from factory_lib.catalogue import FORECAST_MODELS, Catalogue, Series
 from factory_lib.clock import epoch
 from factory_lib.errors import BadInput, WriteNotConfirmed
 from factory_lib.frames import FORECAST_COLUMNS, UTC_S
-from factory_lib.slots import Slots, from_index
+from factory_lib.slots import Slots
 from factory_lib.store import merge, view
 from factory_lib.store.backend import (
     FORECAST,
@@ -122,10 +122,13 @@ class Store:
             If what was written is not found when read again; repeating the write
             completes it.
         """
-        measurements = {s: self.catalogue[s].measurement for s in rows["series"].unique()}
+        series: dict[str, list[str]] = {}
+        for name in rows["series"].unique():
+            series.setdefault(self.catalogue[name].measurement, []).append(name)
         result = WriteResult()
-        for name, part in rows.groupby(rows["series"].map(measurements), sort=False):
-            result += self._write(part, str(name), run_id)
+        for measurement, names in series.items():
+            part = rows if len(series) == 1 else rows[rows["series"].isin(names)]
+            result += self._write(part, measurement, run_id)
         return result
 
     def _write(self, frame: pd.DataFrame, measurement: str, run_id: str) -> WriteResult:
@@ -249,8 +252,12 @@ class Store:
 
         They are ascending and distinct, in seconds since 1970.
         """
-        if self.catalogue[series].forecast_of:  # an unknown one is refused
-            return from_index(self._forecast_series(series, start, end, as_of)["start"])
+        entry = self.catalogue[series]  # an unknown one is refused
+        if entry.forecast_of:
+            window = _window([entry.forecast_of], [entry.area], start, end, as_of)
+            rows = self.backend.load_forecasts(window)
+            models = [channel.source in _models(entry) for channel in rows.channels]
+            return np.unique(rows["start"][np.array(models or [False])[rows["channel"]]])
         window = _window([series], places, start, end, as_of)
         rows = self.backend.load(window, ("channel", "start", "rev"))
         shown = view.eligible(rows, self._verdicts(open_only=True), self.catalogue)
@@ -331,7 +338,7 @@ class Store:
     ) -> pd.DataFrame:
         """Return the forecasts of a series that consists of them as view rows."""
         entry = self.catalogue[name]
-        models = {FORECAST_MODELS.get(source, source): source for source in entry.sources}
+        models = _models(entry)
         frame = self.read_forecasts(
             entry.forecast_of,
             places=[entry.area],
@@ -410,6 +417,11 @@ class Store:
     def close(self) -> None:
         """Release files and connections."""
         self.backend.close()
+
+
+def _models(entry: Series) -> dict[str, str]:
+    """Return the source of each model of a series of forecasts, most trusted first."""
+    return {FORECAST_MODELS.get(source, source): source for source in entry.sources}
 
 
 def _window(

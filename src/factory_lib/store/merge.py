@@ -176,6 +176,8 @@ def has_revisions(rows: Rows) -> bool:
 
 def absent(rows: Rows, stored: Rows, names: tuple[str, ...] = ("rev", "value")) -> Mask:
     """Return a mask of ``rows`` that are not stored with the same channel, start and values."""
+    if len(stored):
+        stored = stored.take(stored.codes(rows.channels) >= 0)
     keys = stored.keys(rows.channels) if len(stored) else stored["start"]
     mine = [rows.keys(), *(rows[name] for name in names)]
     theirs = [keys, *(stored[name] for name in names)]

@@ -72,7 +72,8 @@ def forecast_frame(rows: Rows, places: Sequence[str], *, latest: bool) -> pd.Dat
             "run_id": rows["run"],
         }
     )
-    frame["distrust"] = frame["place"].map(list(places).index)
+    distrust = [places.index(channel.place) for channel in rows.channels]
+    frame["distrust"] = np.array(distrust or [0])[rows["channel"]]
     frame = frame.sort_values(
         ["model", "target_start", "distrust", "issued_at"], ascending=[True, True, False, True]
     )
