@@ -56,6 +56,9 @@ def open_profile(profile: str | None = None, as_of: str = "", site: str = "") ->
     if shell := get_ipython():
         # figures that were made without pyplot's global state
         select_figure_formats(shell, {"png"})
+        # a chart of ours is its own drawing, and a picture beside it takes as long again
+        pictures = shell.display_formatter.formatters["image/png"]
+        pictures.for_type_by_name("factory_lib.views.drawing", "Chart", lambda _: None)
     settings = factory_settings.load(profile, site or None, last_used=not in_job())
     context = open_context(settings=settings, as_of=as_of or None, lazy=not in_job())
     return _profiles.enter_context(context)
