@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -56,6 +57,12 @@ TABLE = Path(__file__).parents[3] / "config" / "tariffs_es.csv"
 TARIFF = tariffs.read_tariff(TABLE, "3.0TD", year=2026)
 RAW = pd.read_csv(TABLE).query("access == '3.0TD' and since == '2026-01-01'").set_index("period")
 HOUR = timedelta(hours=1)
+
+
+@cache
+def period_of(at: datetime) -> int:
+    """Return the tariff period of an instant, which each schedule of an enumeration asks for."""
+    return int(tariffs.periods(pd.DatetimeIndex([at]), "3.0TD")[0])
 
 
 class World:
@@ -218,7 +225,7 @@ class World:
 
         def note(at: datetime, with_kw: float, without_kw: float, quarters: int) -> None:
             local = at.astimezone(MADRID)
-            number = int(tariffs.periods(pd.DatetimeIndex([at]), "3.0TD")[0])
+            number = period_of(at)
             pair = loads[local.year, local.month, number]
             limit = contract.kw[f"P{number}"]
             pair[0] += [max(0.0, with_kw - limit)] * quarters
