@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -55,17 +56,29 @@ def fill_in() -> FillIn:
 @pytest.fixture
 def works(home: Path) -> Iterator[RunContext]:
     """Five weeks of the simulated world's prices and weather, to the end of the week."""
-    settings = factory_settings.load("live", env={"FACTORY_HOME": str(home)})
-    with open_context(
-        settings=settings, as_of=NOON, clock=SimulatedClock(NOON), run_id="test"
-    ) as opened:
+    with at_noon(home) as opened:
         furnish(opened, NOON, days=35, quarters=True)
         yield opened
 
 
 @pytest.fixture
 def small(works: RunContext) -> RunContext:
-    """The works with hours as slots: a tenth of the time for the same rules."""
+    """The works with hours as slots."""
+    return in_hours(works)
+
+
+@contextmanager
+def at_noon(home: Path) -> Iterator[RunContext]:
+    """Open profile live of a home on a Wednesday."""
+    settings = factory_settings.load("live", env={"FACTORY_HOME": str(home)})
+    with open_context(
+        settings=settings, as_of=NOON, clock=SimulatedClock(NOON), run_id="test"
+    ) as opened:
+        yield opened
+
+
+def in_hours(works: RunContext) -> RunContext:
+    """Return a context with hours as slots: a tenth of the time for the same rules."""
     plant = structs.replace(works.settings.plant, slot_min=60)
     stages = tuple(structs.replace(stage, wait_min=60) for stage in plant.stages)
     plant = structs.replace(plant, stages=stages)

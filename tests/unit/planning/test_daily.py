@@ -40,8 +40,8 @@ def added(ctx: RunContext, *words: str) -> None:
     overrides.add(folder, items, ctx.as_of)
 
 
-def test_a_week_is_planned_cheaper_than_simple_schedules_and_its_files_say_so(small):
-    made = daily.make_plan(small)
+def test_a_week_is_planned_cheaper_than_simple_schedules_and_its_files_say_so(planned):
+    small, made = planned
     result = shown(small, made)
     assert result.status == "ok", result.summary
     assert made.plan.source == "solver"
@@ -55,8 +55,8 @@ def test_a_week_is_planned_cheaper_than_simple_schedules_and_its_files_say_so(sm
     assert [file.split("/")[-1] for file in made.files] == ["plan.json", "plan.csv", "plan.ics"]
 
 
-def test_a_simple_schedule_of_fewer_kilograms_is_compared_by_the_kilogram(small):
-    made = daily.make_plan(small)
+def test_a_simple_schedule_of_fewer_kilograms_is_compared_by_the_kilogram(planned):
+    small, made = planned
     costs = made.costs.copy()
     costs.loc["shift_full", "kg"] = costs.loc["plan", "kg"] / 4
     costs.loc["shift_full", "paid_eur"] = made.plan.costs.paid / 2
@@ -66,8 +66,8 @@ def test_a_simple_schedule_of_fewer_kilograms_is_compared_by_the_kilogram(small)
     assert "which makes" in result.summary
 
 
-def test_a_simple_schedule_cut_off_by_the_clock_is_not_compared(small, monkeypatch):
-    made = daily.make_plan(small)
+def test_a_simple_schedule_cut_off_by_the_clock_is_not_compared(planned, monkeypatch):
+    made = planned.made
     assert set(made.costs.index) > {"plan", "shift_full"}
     whole = Model.solve
 
@@ -80,8 +80,10 @@ def test_a_simple_schedule_cut_off_by_the_clock_is_not_compared(small, monkeypat
     assert list(daily.compared(made.plan).index) == ["plan"]
 
 
-def test_an_hour_of_attention_is_an_alert_where_the_price_is_exceptional_and_energy_is_used(small):
-    made = daily.make_plan(small)
+def test_an_hour_of_attention_is_an_alert_where_the_price_is_exceptional_and_energy_is_used(
+    planned,
+):
+    small, made = planned
     result = shown(small, made)
     hour = pd.Timestamp(THURSDAY, tz="UTC") + pd.Timedelta(hours=10)
     row = {"start": hour, "end": hour + pd.Timedelta(hours=1), "reason": "high"}
@@ -97,9 +99,9 @@ def test_an_hour_of_attention_is_an_alert_where_the_price_is_exceptional_and_ene
 
 
 def test_the_sheet_of_a_day_begins_in_the_afternoon_before_and_leaves_time_where_there_is_some(
-    small,
+    planned,
 ):
-    made = daily.make_plan(small)
+    small, made = planned
     week = shown(small, made, "today", 7)["sheet"]
     assert len(week) == len(made.plan.stages)
     assert (week["latest_start"] >= week["start"]).all()
@@ -108,8 +110,8 @@ def test_the_sheet_of_a_day_begins_in_the_afternoon_before_and_leaves_time_where
     assert day["start"].between(pd.Timestamp(begin), pd.Timestamp(end)).all()
 
 
-def test_the_next_plan_keeps_numbers_facts_and_the_starts_of_the_next_hours(small):
-    first = daily.make_plan(small)
+def test_the_next_plan_keeps_numbers_facts_and_the_starts_of_the_next_hours(planned):
+    small, first = planned
     planned = {batch.number: batch for batch in batches(first.plan)}
     start = min(at for batch in planned.values() for at in batch.starts.values())
     later = at(small, start + timedelta(hours=1))
@@ -127,15 +129,15 @@ def test_the_next_plan_keeps_numbers_facts_and_the_starts_of_the_next_hours(smal
     assert second.before.made_at == small.as_of
 
 
-def test_planning_twice_at_the_same_instant_changes_nothing(small):
-    first = daily.make_plan(small)
+def test_planning_twice_at_the_same_instant_changes_nothing(planned):
+    small, first = planned
     second = daily.make_plan(small)
     assert second.plan.costs.paid == pytest.approx(first.plan.costs.paid, rel=0.01)
     assert {b.number for b in batches(second.plan)} == {b.number for b in batches(first.plan)}
 
 
-def test_what_was_planned_and_finished_is_not_demanded_again(small):
-    first = daily.make_plan(small)
+def test_what_was_planned_and_finished_is_not_demanded_again(planned):
+    small, first = planned
     ends = first.plan.stages.groupby("batch")["end"].max().sort_values()
     later = at(small, ends.iloc[0].to_pydatetime() + timedelta(hours=1))
     request, _ = daily.request_of(later, documents.kept(later)[0])
@@ -167,8 +169,8 @@ def test_a_pinned_start_is_kept_and_an_impossible_one_is_said(small):
     assert "pinned start is not kept" in result.summary
 
 
-def test_an_extra_order_is_made_by_its_time(small):
-    base = daily.make_plan(small).plan.kg.sum()
+def test_an_extra_order_is_made_by_its_time(planned):
+    small, base = planned.ctx, planned.made.plan.kg.sum()
     added(small, "order standard 200 2025-11-21T18:00")
     made = daily.make_plan(small)
     assert made.plan.kg.sum() >= base + 190
@@ -202,8 +204,8 @@ def test_a_preview_writes_nothing_and_says_what_a_change_costs(small):
         daily.preview(small, {"weather": "3"})
 
 
-def test_a_preview_moves_planned_starts_freely_and_says_which(small):
-    daily.make_plan(small)
+def test_a_preview_moves_planned_starts_freely_and_says_which(planned):
+    small = planned.ctx
     base, changed = daily.preview(small, {"out": "conche"})
     assert changed.kg.sum() > 0
     conching = changed.stages.query("machine == 'conche' and not begun")
@@ -216,8 +218,8 @@ def test_a_preview_moves_planned_starts_freely_and_says_which(small):
         daily.preview(small, {"operators": "-2"})
 
 
-def test_calendar_entries_update_and_are_cancelled(small):
-    first = daily.make_plan(small)
+def test_calendar_entries_update_and_are_cancelled(planned):
+    small, first = planned
     stages = first.plan.stages
     fewer = stages[stages["batch"] != stages["batch"].max()]
     text = documents.to_ics(fewer, small.as_of, stages)
@@ -231,8 +233,8 @@ def test_calendar_entries_update_and_are_cancelled(small):
     assert max(len(line.encode()) for line in text.split("\r\n")) <= 75
 
 
-def test_the_review_knows_nothing_of_days_before_the_first_plan(small):
-    daily.make_plan(small)
+def test_the_review_knows_nothing_of_days_before_the_first_plan(planned):
+    small = planned.ctx
     result = review.review_plans(at(small, NOON + timedelta(days=3)))
     days = result["days"].set_index("day")
     assert list(days.index) == [THURSDAY + timedelta(days=back) for back in range(-5, 2)]
@@ -337,8 +339,8 @@ def test_a_day_beyond_the_plan_is_refused(works):
         daily.day_of("someday", NOON, MADRID)
 
 
-def test_contract_advice_costs_no_more_than_the_contract(small):
-    table = daily.make_plan(small).contract
+def test_contract_advice_costs_no_more_than_the_contract(planned):
+    table = planned.made.contract
     eur = table["power_and_excess_eur"]
     assert eur["cheapest"] <= eur["contract now"]
     assert set(table.loc[["contract now", "cheapest"], "load"]) == {"planned"}
@@ -380,8 +382,8 @@ def test_contract_advice_rests_on_the_meter_where_there_are_four_weeks(small):
     assert plan.request.load_so_far.max() == 80.0
 
 
-def test_the_saving_of_the_month_is_of_finished_kilograms(small):
-    first = daily.make_plan(small)
+def test_the_saving_of_the_month_is_of_finished_kilograms(planned):
+    small, first = planned
     end = first.plan.stages.groupby("batch")["end"].max().min()
     later = at(small, end.to_pydatetime())
     eur_kg = first.costs["paid_eur"] / first.costs["kg"]
