@@ -10,6 +10,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from IPython.core.formatters import DisplayFormatter
+from matplotlib.figure import Figure
 
 from factory_lib import lab
 from factory_lib import settings as factory_settings
@@ -24,6 +26,7 @@ from factory_lib.runs import records, simulation
 from factory_lib.settings import Settings
 from factory_lib.state import open_state
 from factory_lib.state.calls import calls_since
+from factory_lib.views import drawing
 from tests.unit.conftest import FIRST, SLOTS, Fill
 
 DAY = timedelta(days=1)
@@ -64,6 +67,20 @@ def test_who_runs_a_notebook_on_the_demo_needs_no_simulator(
             assert result.metrics["new"] > 0 or number, result.summary
             assert result.status == "ok", result.summary
         save_clock(settings.paths.clock, simulation.BEGIN)
+
+
+def test_a_notebook_draws_a_chart_as_a_drawing_alone_and_a_figure_of_ones_own_as_a_picture(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell = SimpleNamespace(display_formatter=DisplayFormatter())
+    monkeypatch.setattr(lab, "get_ipython", lambda: shell)
+    with lab.open_profile("live"):
+        own = Figure()
+        own.subplots()
+        with drawing.chart("Price", 2) as (chart, _):
+            pass
+    formats = [set(shell.display_formatter.format(each)[0]) for each in (own, chart)]
+    assert formats == [{"image/png", "text/plain"}, {"text/html", "text/plain"}]
 
 
 def test_runs_are_listed_newest_first_and_a_damaged_one_too(ctx: RunContext) -> None:
