@@ -388,6 +388,8 @@ class PriceForecaster(_Configured):
             If the history is too short for both.
         """
         prices = with_spot_before(prices, exogenous)
+        if len(prices.days) < WINDOW_DAYS + LEAST_TRAINING_DAYS:
+            jobs = 1  # the first fit will refuse so few: no process need start for it
         work = (
             delayed(_fit_lead)(self.config.lead_model(lead), prices, exogenous)
             for lead in self.leads

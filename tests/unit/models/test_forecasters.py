@@ -10,6 +10,7 @@ import pytest
 import sklearn
 import skops.io
 from sklearn.base import clone
+from sklearn.utils.parallel import Parallel
 
 from factory_lib.analysis.price_backtest import backtest_prices
 from factory_lib.clock import day_start, slots_in_day
@@ -17,7 +18,7 @@ from factory_lib.domain.tariff import tariff_holidays
 from factory_lib.errors import TooFewRows
 from factory_lib.features.days import DayMatrix
 from factory_lib.features.prices import ahead_name, price_features
-from factory_lib.models import registry
+from factory_lib.models import forecasters, registry
 from factory_lib.models.forecasters import (
     ForecasterConfig,
     LeadModel,
@@ -108,9 +109,17 @@ def test_a_missing_issue_day_is_survived_and_a_broken_history_is_unknown(market,
     assert fitted.predict(holed)["p50"].isna().all()
 
 
-def test_a_short_history_is_refused(market, small):
+def test_a_short_history_is_refused_and_no_process_is_started_for_it(market, small, monkeypatch):
+    used = []
+
+    def parallel(n_jobs):
+        used.append(n_jobs)
+        return Parallel(n_jobs=n_jobs)
+
+    monkeypatch.setattr(forecasters, "Parallel", parallel)
     with pytest.raises(TooFewRows):
-        PriceForecaster(small).fit(market.until(market.days[150]))
+        PriceForecaster(small).fit(market.until(market.days[150]), jobs=2)
+    assert used == [1]
 
 
 def test_inputs_that_began_yesterday_are_unknown_to_earlier_fits(market, small):
