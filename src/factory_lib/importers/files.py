@@ -4,6 +4,7 @@ import csv
 import gzip
 import hashlib
 import io
+import lzma
 import stat
 import tarfile
 import zipfile
@@ -19,6 +20,7 @@ from factory_lib.errors import ImportFileError
 
 # Unpacked, of one file: ten years of quarters in a wide table have a tenth of it.
 MOST_UNPACKED = 200_000_000
+DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile)
 _GZIP = b"\x1f\x8b"
 _ZIP = b"PK\x03\x04"
 
@@ -130,7 +132,7 @@ def _open(file: Path, label: str) -> Iterator[Member]:
                     yield Member(label, _short(printable(entry.name)), content.read())
     except FileNotFoundError:
         raise ImportFileError(str(file), "does not exist", next_step="Check the path.") from None
-    except (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise ImportFileError(str(file), f"is cut or damaged ({error})") from error
 
 

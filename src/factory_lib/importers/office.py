@@ -138,7 +138,7 @@ def _numbers(lines: Lines, name: str, unit: str) -> pd.Series:
     if unit in FACTORS:
         lines.notes.append(f"Values are in {unit.replace('_', '/')} and were converted.")
         values = pd.to_numeric(texts, errors="coerce") * FACTORS[unit]
-        texts = values.round(6).map("{:g}".format).where(values.notna(), texts)
+        texts = values.round(6).map("{:.15g}".format).where(values.notna(), texts)
     return texts
 
 

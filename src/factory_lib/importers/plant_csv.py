@@ -88,6 +88,8 @@ def _local_midnights(lines: Lines) -> pd.Series:
     """Return the UTC instant of each line's day: it is the plant's, stored at Madrid's midnight."""
     if "day" in lines.text:
         wall = utc_midnights("day")(lines).dt.tz_localize(None)
+    elif "finished_local" in lines.text:  # of the hour that October repeats the day is known, too
+        wall = _wall_times(lines, "finished_local").dt.normalize()
     else:
         finished = record_times(lines, "finished").dt.tz_convert(lines.fmt.zone)
         wall = finished.dt.tz_localize(None).dt.normalize()
@@ -99,10 +101,15 @@ def parse_price_table(member: Member, fmt: Format) -> Reading:
     lines = read_table(member, fmt)
     names = [name for name in MARKET_PRICES if name in lines.text]
     start = record_times(lines, "time")
-    step = start.dropna().drop_duplicates().sort_values().diff().dt.total_seconds().min()
-    resolution_s = QUARTER_S if step == QUARTER_S else HOUR_S
     values = {name: lines.numbers(name) for name in names}
-    return lines.reading(start, values, resolution_s=resolution_s)
+    return lines.reading(start, values, resolution_s=market_steps(start))
+
+
+def market_steps(start: pd.Series) -> np.ndarray:
+    """Return quarters for a market day with any time off the full hour, else hours."""
+    days = start.dt.tz_convert(MADRID).dt.date
+    in_quarters = (start.dt.minute != 0).groupby(days).transform("any")
+    return np.where(in_quarters.to_numpy(dtype=bool, na_value=False), QUARTER_S, HOUR_S)
 
 
 def parse_own(member: Member, fmt: Format) -> Reading:
@@ -172,27 +179,34 @@ def _local_times(lines: Lines, name: str) -> pd.Series:
 
     A file may run from old to new or from new to old: most of its steps show it.
     """
-    texts = lines.column(name)
+    wall = _wall_times(lines, name)
     zone = lines.fmt.zone
+    repeated = wall.notna() & wall.dt.tz_localize(zone, ambiguous="NaT").isna()
+    alone = repeated & (wall.map(wall.value_counts()) != 2)
+    lines.reject(
+        alone,
+        lines.column(name),
+        "happens twice when the clocks go back, and both must be there, in order",
+    )
+    steps = wall.dropna().diff().dt.total_seconds()
+    newest_first = bool((steps < 0).sum() > wall.notna().sum() / 2)
+    summer_time = ~wall.duplicated(keep="last" if newest_first else "first").to_numpy()
+    aware = wall.mask(alone).dt.tz_localize(zone, ambiguous=summer_time)
+    return aware.dt.tz_convert("UTC").dt.as_unit("s")
+
+
+def _wall_times(lines: Lines, name: str) -> "pd.Series[pd.Timestamp]":
+    """Return a column's local times as they are written, without those that never were."""
+    texts = lines.column(name)
     offset = texts.str.contains(r"\d(?:Z|[+-]\d\d:?\d\d)$")
     lines.reject(offset, texts, f"has an offset: call the column {name.replace('local', 'utc')}")
     wall = pd.to_datetime(texts.mask(offset), format="ISO8601", errors="coerce")
     lines.reject(wall.isna() & ~offset, texts, "not a local time")
     summer = np.ones(len(wall), dtype=bool)
-    unambiguous = wall.dt.tz_localize(zone, ambiguous=summer, nonexistent="NaT")
-    skipped = wall.notna() & unambiguous.isna()
+    aware = wall.dt.tz_localize(lines.fmt.zone, ambiguous=summer, nonexistent="NaT")
+    skipped = wall.notna() & aware.isna()
     lines.reject(skipped, texts, "there is no such time: the clocks go forward")
-    unique = wall.dt.tz_localize(zone, ambiguous="NaT", nonexistent="NaT")
-    repeated = wall.notna() & ~skipped & unique.isna()
-    alone = repeated & (wall.map(wall.value_counts()) != 2)
-    lines.reject(
-        alone, texts, "happens twice when the clocks go back, and both must be there, in order"
-    )
-    steps = wall.dropna().diff().dt.total_seconds()
-    newest_first = bool((steps < 0).sum() > wall.notna().sum() / 2)
-    summer_time = ~wall.duplicated(keep="last" if newest_first else "first").to_numpy()
-    aware = wall.mask(alone).dt.tz_localize(zone, ambiguous=summer_time, nonexistent="NaT")
-    return aware.dt.tz_convert("UTC").dt.as_unit("s")
+    return wall.mask(skipped)
 
 
 # -- slots that a file names by their date and their number or clock time within the day ---------

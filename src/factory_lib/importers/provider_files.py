@@ -17,8 +17,6 @@ import pandas as pd
 from factory_lib.catalogue import MARKET_PRICES
 from factory_lib.clock import (
     HOUR_S,
-    MADRID,
-    QUARTER_S,
     day_start,
     epoch,
     from_epoch,
@@ -26,7 +24,7 @@ from factory_lib.clock import (
 from factory_lib.errors import ImportFileError, SourceError
 from factory_lib.importers.files import Member
 from factory_lib.importers.office import read_table
-from factory_lib.importers.plant_csv import record_times
+from factory_lib.importers.plant_csv import market_steps, record_times
 from factory_lib.importers.reading import (
     KEY_COLUMNS,
     YEARS,
@@ -82,14 +80,7 @@ def parse_spot(member: Member, fmt: Format) -> Reading:
         texts = lines.column("src")
         source = texts.str.extract(rf"^({'|'.join(_SOURCES)})\b", expand=False)
         lines.reject(source.isna(), texts, "unknown source")
-    return lines.reading(start, source=source, resolution_s=_resolution(start))
-
-
-def _resolution(start: pd.Series) -> np.ndarray:
-    """Return quarters for a market day with any value off the full hour, else hours."""
-    days = start.dt.tz_convert(MADRID).dt.date
-    in_quarters = (start.dt.minute != 0).groupby(days).transform("any")
-    return np.where(in_quarters.to_numpy(dtype=bool, na_value=False), QUARTER_S, HOUR_S)
+    return lines.reading(start, source=source, resolution_s=market_steps(start))
 
 
 def edition(name: str) -> tuple[str, int]:
@@ -327,16 +318,15 @@ def _with_wind_at_sea(lines: Lines, names: Sequence[str]) -> dict[str, np.ndarra
 def hourly(reading: Reading) -> Reading:
     """Return quarters of quantities that are stored by the hour as means of whole hours."""
     table = reading.table
-    quarters = (table["start"].dt.minute != 0).any()
-    if not quarters or "spot_eur_mwh" in table:
-        resolution = np.where(quarters, HOUR_S // 4, HOUR_S)
-        return Reading(table.assign(resolution_s=resolution), reading.rejected, notes=reading.notes)
+    steps = market_steps(table["start"])
+    if "spot_eur_mwh" in table or (steps == HOUR_S).all():
+        return replace(reading, table=table.assign(resolution_s=steps))
     by = [name for name in KEY_COLUMNS if name not in ("line", "start")]
-    hours = table.assign(start=table["start"].dt.floor("h")).groupby([*by, "start"], as_index=False)
+    slots = table.assign(start=table["start"].dt.floor("h"), due=HOUR_S // steps)
+    hours = slots.groupby([*by, "start"], as_index=False)
     whole = hours[reading.series].mean()
-    whole[reading.series] = whole[reading.series].where(
-        hours[reading.series].count()[reading.series] == 4
-    )
+    is_whole = hours[reading.series].count()[reading.series].eq(hours["due"].max()["due"], axis=0)
+    whole[reading.series] = whole[reading.series].where(is_whole)
     whole = whole.assign(line=hours["line"].first()["line"])[list(table)]
     notes = (*reading.notes, "Quarters were read as means of hours.")
-    return Reading(pd.DataFrame(whole), reading.rejected, notes=notes)
+    return replace(reading, table=pd.DataFrame(whole), notes=notes)

@@ -231,13 +231,16 @@ def test_an_export_of_entsoe_in_quarters(ctx: RunContext, bring: Bring) -> None:
     times = [f"02/03/2026 {n // 4:02d}:{n % 4 * 15:02d}:00" for n in range(96)]
     rows = [f'"{at} - {at}","{n}","{2 * n}"' for n, at in enumerate(times)]
     heads = [
-        "MTU (UTC)",
+        "MTU (CET/CEST)",
         "Generation - Solar [MW] Day Ahead/ BZN|PT",
         "Generation - Wind Onshore [MW] Day Ahead/ BZN|PT",
     ]
+    times = [f"03/03/2026 {hour:02d}:00:00" for hour in range(24)]
+    rows += [f'"{at} - {at}","{hour}","{hour}"' for hour, at in enumerate(times)]
     result = bring(entsoe(rows, heads))
-    wind = values(ctx, "pt_wind_forecast_mw", "PT")
-    assert list(wind.values())[:2] == [3.0, 11.0]
+    wind = list(values(ctx, "pt_wind_forecast_mw", "PT").values())
+    assert wind[:2] == [3.0, 11.0]
+    assert wind[24:] == [float(hour) for hour in range(24)], "a day in hours stays one"
     assert any("means of hours" in note for note in result.notes)
 
 
@@ -275,6 +278,28 @@ def test_a_table_of_prices_by_hour(ctx: RunContext, bring: Bring) -> None:
     rows = [f"02/03/2025;{n};{comma(50 + n)}" for n in range(1, 25)]
     bring("\n".join(["Fecha;Hora;Precio (€/MWh)", *rows, ""]))
     assert list(values(ctx, "spot_eur_mwh", "ES").values()) == [51.0 + n for n in range(24)]
+
+
+def test_a_table_of_prices_keeps_the_digits_of_another_unit(ctx: RunContext, bring: Bring) -> None:
+    rows = [f"02/03/2025;{n};{comma(0.1)}4567{n % 10}" for n in range(1, 25)]
+    bring("\n".join(["Fecha;Hora;Precio (€/kWh)", *rows, ""]))
+    expected = [100.4567 + n % 10 / 1e5 for n in range(1, 25)]
+    assert list(values(ctx, "spot_eur_mwh", "ES").values()) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("head", "area"), [("Precio (€/MWh)", "ES"), ("Day-ahead Price (EUR/MWh) BZN|ES", "ES")]
+)
+def test_prices_of_hours_and_of_the_quarters_that_followed(
+    ctx: RunContext, bring: Bring, head: str, area: str
+) -> None:
+    hours = pd.date_range("2025-09-29T22:00Z", "2025-09-30T21:00Z", freq="h")
+    quarters = pd.date_range("2025-09-30T22:00Z", "2025-10-01T21:45Z", freq="15min")
+    times = hours.append(quarters)
+    rows = [f"{at:%Y-%m-%d %H:%M}Z;{50 + n}" for n, at in enumerate(times)]
+    result = bring("\n".join([f"time_utc;{head}", *rows, ""]))
+    assert result.metrics["rejected"] == 0
+    assert list(values(ctx, "spot_eur_mwh", area).values()) == [50.0 + n for n in range(24 + 96)]
 
 
 def test_production_with_spanish_headings(ctx: RunContext, bring: Bring) -> None:
@@ -328,6 +353,21 @@ def test_what_cannot_be_read_is_told_what_is_wanted(
     with pytest.raises(ImportFileError, match=sentence):
         bring(text)
     assert ctx.store.inventory().empty
+
+
+@pytest.mark.parametrize("method", ["gz", "xz"])
+def test_an_archive_that_was_damaged_is_refused_by_name(bring: Bring, method: str) -> None:
+    content = np.random.default_rng(0).bytes(100_000)
+    body = io.BytesIO()
+    with tarfile.open(None, f"w:{method}", body) as packed:  # type: ignore[call-overload]
+        for name in ("one.csv", "two.csv"):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            packed.addfile(entry, io.BytesIO(content[::-1]))
+    damaged = bytearray(body.getvalue())
+    damaged[50_000:50_100] = bytes(100)
+    with pytest.raises(ImportFileError, match="cut or damaged"):
+        bring(bytes(damaged), "datos.bin")
 
 
 def test_a_clock_change_with_too_few_lines_costs_that_day_alone(

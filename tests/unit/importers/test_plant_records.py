@@ -182,6 +182,15 @@ def test_batches_are_summed_by_the_local_day_they_were_finished_on(
     assert any("holds whole days" in note for note in result.notes)
 
 
+def test_batches_that_end_in_the_repeated_hour_count_on_their_day(
+    ctx: RunContext, tmp_path: Path
+) -> None:
+    lines = [f"2025-10-26 {clock},100" for clock in ("01:30", "02:10", "02:30", "02:50", "12:00")]
+    result = bring(ctx, tmp_path, "\n".join(["finished_local,produced_kg", *lines, ""]))
+    assert result.metrics["rejected"] == 0
+    assert list(stored(ctx, "produced_kg").values()) == [500.0]
+
+
 @pytest.mark.parametrize(
     ("text", "name", "expected"),
     [
