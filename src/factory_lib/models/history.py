@@ -191,7 +191,10 @@ def _day_ahead(ctx: RunContext, name: str, area: str, start: datetime, end: date
 def _forecasts(
     ctx: RunContext, name: str, area: str, models: Sequence[str], start: datetime, end: datetime
 ) -> pd.DataFrame:
-    """Return all issues of a series' forecasts: the most trusted model last, then the newest."""
+    """Return all issues of a series' forecasts: the most trusted model last, then the newest.
+
+    With the market ``day`` (datetime64) of each target.
+    """
     rows = ctx.store.read_forecasts(
         name,
         places=[area],
@@ -202,7 +205,9 @@ def _forecasts(
         latest=False,
     )
     trust = rows["model"].map(list(models).index)
-    return rows.assign(trust=trust).sort_values(["trust", "issued_at"], ascending=[False, True])
+    day = rows["target_start"].dt.tz_convert(MADRID).dt.tz_localize(None).dt.normalize()
+    order = ["trust", "issued_at"]
+    return rows.assign(trust=trust, day=day).sort_values(order, ascending=[False, True])
 
 
 def _newest_by_noon(rows: pd.DataFrame, lead: int) -> pd.Series:
@@ -211,8 +216,7 @@ def _newest_by_noon(rows: pd.DataFrame, lead: int) -> pd.Series:
     Where none of the next day had been seen by noon, the first one seen after it:
     operators publish before, and what is known at ``ctx.as_of`` counts.
     """
-    local = rows["target_start"].dt.tz_convert(MADRID).dt.tz_localize(None).dt.normalize()
-    of_day, days = pd.factorize(local)  # few days of many rows
+    of_day, days = pd.factorize(rows["day"])  # few days of many rows
     noons = (days - timedelta(days=lead - 1) - NOON_BEFORE).tz_localize(MADRID)
     is_late = (rows["issued_at"] > noons[of_day]).to_numpy()
     forecasts = _last_of_hour(rows[~is_late])
