@@ -217,7 +217,7 @@ def _newest_by_noon(rows: pd.DataFrame, lead: int) -> pd.Series:
     operators publish before, and what is known at ``ctx.as_of`` counts.
     """
     of_day, days = pd.factorize(rows["day"])  # few days of many rows
-    noons = (days - timedelta(days=lead - 1) - NOON_BEFORE).tz_localize(MADRID)
+    noons = (pd.DatetimeIndex(days) - timedelta(days=lead - 1) - NOON_BEFORE).tz_localize(MADRID)
     is_late = (rows["issued_at"] > noons[of_day]).to_numpy()
     forecasts = _last_of_hour(rows[~is_late])
     if lead > 1:
