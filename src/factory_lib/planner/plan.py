@@ -1,7 +1,7 @@
 """A plan: the batches of a program's solution, what they cost, and what gave way."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,11 +28,18 @@ KINDS = {
     "frozen": "starts",
     "pin": "starts",
 }
-Wish = tuple[str, str, Floats, float | Floats, Ints]
-"""Kind and subject, by how much it gave way by slot, the price of that, and the slots.
 
-One slot more says until when the last amount is.
-"""
+
+class Wish(NamedTuple):
+    """A wish and by how much it gave way; one slot more says until when the last amount is."""
+
+    kind: str
+    subject: str
+    amounts: Floats
+    price: float | Floats
+    slots: Ints
+
+
 PlanSource = Literal["solver", "previous", "shift_begin", "fixed_start", "nothing"]
 
 
@@ -140,27 +147,23 @@ class Plan:
             runs = [float(act.kind == "run" and act.stage == s) for act in problem.activities]
             hours = model.used(runs, solution) * problem.slot_h
             kelvin_hours = hours * problem.kelvin[s]
-            yield "room_temperature", stage.name, kelvin_hours, slack.room_eur_k_h, slots
-            yield (
-                "room_humidity",
-                stage.name,
-                hours * problem.percent[s],
-                slack.room_eur_pct_h,
-                slots,
-            )
+            percent_hours = hours * problem.percent[s]
+            yield Wish("room_temperature", stage.name, kelvin_hours, slack.room_eur_k_h, slots)
+            yield Wish("room_humidity", stage.name, percent_hours, slack.room_eur_pct_h, slots)
         extra_h = solution[model.extra_people] * problem.slot_h
         dates = local_dates(problem.index, problem.plant.zone)
         for day in np.unique(dates):
-            yield "overtime", str(day), extra_h * (dates == day), slack.overtime_eur_h, slots
+            overtime_h = extra_h * (dates == day)
+            yield Wish("overtime", str(day), overtime_h, slack.overtime_eur_h, slots)
         for job in problem.lost:
             kg = np.array([job.max_kg])
             name = f"{job.product} {job.number}"
-            yield "lost", name, kg, slack.lost_eur_kg, slots[[problem.now]]
+            yield Wish("lost", name, kg, slack.lost_eur_kg, slots[[problem.now]])
         for (kind, product, s, slot), count in problem.keeps.items():
             kept = np.sum((self.products == product) & (self.starts[:, s] == slot))
             gone = np.array([max(0.0, count - kept)])
             name = f"{product} {problem.stages[s].name}"
-            yield kind, name, gone, problem.keep_eur[kind], slots[[slot]]
+            yield Wish(kind, name, gone, problem.keep_eur[kind], slots[[slot]])
 
     def _off_orders(self, off_kg: Floats) -> Iterator[Wish]:
         problem = self.problem
@@ -169,9 +172,10 @@ class Plan:
             problem.orders, problem.late, off_kg, problem.eur_kg, strict=True
         ):
             name = order.name or order.product
-            wish = "preferred_day" if np.isfinite(order.kg) else "extra_kg"
-            yield wish, name, kg * days * ~late, eur / days, problem.marks
-            yield "firm_late" if order.firm else "late", name, kg * late, eur, problem.marks
+            early = "preferred_day" if np.isfinite(order.kg) else "extra_kg"
+            yield Wish(early, name, kg * days * ~late, eur / days, problem.marks)
+            due = "firm_late" if order.firm else "late"
+            yield Wish(due, name, kg * late, eur, problem.marks)
 
     def _numbers(self) -> Ints:
         """Return a number for each batch: its own, the one planned nearest, or a new one.

@@ -123,7 +123,7 @@ def recommend(batch: OneBatch, usual_eur: float, errors_eur_mwh: Floats) -> pd.D
     Returns
     -------
     DataFrame
-        :func:`factory_lib.domain.regret.start_regret`, and the probability ``p_<class>``
+        :func:`factory_lib.domain.indices.start_regret`, and the probability ``p_<class>``
         of each class; without the last hours, whose chains and better starts may lie beyond.
     """
     index = batch.problem.index

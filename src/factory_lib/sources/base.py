@@ -250,6 +250,3 @@ def split_days(start: datetime, end: datetime, days: int, zone: tzinfo) -> list[
         day = edges[-1].astimezone(zone).date() + timedelta(days=days)
         edges.append(min(end, datetime.combine(day, time(), zone).astimezone(UTC)))
     return list(pairwise(edges))
-
-
-# -- what parsers read; each raises ``ValueError``, which ``malformed`` turns into its error ------

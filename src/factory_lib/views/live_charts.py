@@ -157,14 +157,10 @@ def price_plot(board: Board, words: Words) -> str:
         timeline.line(axis, scale, frame["issued"].where(published), SLOT, "issued"),
         timeline.line(axis, scale, price.where(published), SLOT, "edge"),
         timeline.line(axis, scale, price.where(~published), SLOT, "edge pale"),
-        _past(axis),
+        timeline.ground(axis, axis.begin, axis.now, "past") if axis.now else "",
     ]
     labels = timeline.value_labels(scale, words, "") + _period_labels(axis, frame, words)
     return timeline.plot("".join(layers), labels + _now_label(board, words))
-
-
-def _past(axis: TimeAxis) -> str:
-    return timeline.ground(axis, axis.begin, axis.now, "past") if axis.now else ""
 
 
 def _runs(values: pd.Series) -> list[tuple[Any, Any, Any]]:

@@ -79,7 +79,7 @@ def scale_of(*values: pd.Series, zero: bool = False) -> Scale:
     power = 10.0 ** np.floor(np.log10(rough))
     step = next(nice * power for nice in _NICE if nice * power >= rough)
     first = np.floor(low / step)
-    last = max(np.ceil(high * 1.02 / step), first + 1)
+    last = max(np.ceil((high + 0.02 * span) / step), first + 1)
     ticks = tuple(float(n * step) for n in np.arange(first, last + 1))
     return Scale(ticks[0], ticks[-1], ticks)
 
@@ -199,7 +199,8 @@ def hour_labels(axis: TimeAxis) -> str:
 
 def value_labels(scale: Scale, words: Words, unit: str) -> str:
     """Return the values of the grid lines, and the unit once above them."""
-    decimals = 0 if scale.ticks[1] - scale.ticks[0] >= 1 else 1
+    step = scale.ticks[1] - scale.ticks[0]
+    decimals = next((n for n in range(4) if abs(step - round(step, n)) < 1e-9), 4)
     labels = [
         f'<span style="top:{scale.y(tick):g}%">{words.number(tick, decimals)}</span>'
         for tick in scale.ticks[:-1]

@@ -29,7 +29,7 @@ from factory_lib.views import (
     timeline,
 )
 from factory_lib.views.page import prose
-from factory_lib.views.words import Words
+from factory_lib.views.words import MINUS, Words
 from tests.support import html_rules
 
 NOW = datetime(2026, 7, 15, 10, 0, tzinfo=UTC)
@@ -53,6 +53,18 @@ def test_the_names_of_two_days_do_not_lie_on_each_other(hours: int, shown: list[
         axis = timeline.TimeAxis(begin, begin + timedelta(hours=hours))
         names = timeline.day_names(axis, Words("en"))
     assert re.findall(r"\w{3}\s\d\d", names.replace("\xa0", " ")) == shown
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(3, 14.5), (0, 1.1), (0, 0.003), (1013.2, 1015.1), (-40, -0.1), (0, 120_000)]
+)
+def test_the_values_of_an_axis_are_those_of_its_lines(low: float, high: float) -> None:
+    scale = timeline.scale_of(pd.Series([low, high]))
+    assert scale.low <= low < high <= scale.high
+    assert len(scale.ticks) <= 8, "the range decides how many there are, not how high it lies"
+    labels = re.findall(r"top:[^<]*>([^<]*)</span>", timeline.value_labels(scale, Words("en"), ""))
+    values = [float(label.replace(",", "").replace(MINUS, "-")) for label in labels]
+    assert values == pytest.approx(scale.ticks[:-1])
 
 
 def test_a_summary_carries_its_metrics_into_the_record() -> None:
