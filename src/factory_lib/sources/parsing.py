@@ -163,17 +163,14 @@ class RowCollector:
         self.add(name, starts, values, DAY_S)
 
     def add_hourly_means(self, name: str, points: Mapping[int, float]) -> None:
-        """Add the means of whole hours of a series that comes in steps of an hour or less.
+        """Add the means of whole hours of a series in hours, in parts of them, or first in hours.
 
         Keys are ascending starts in seconds; NaN is absent, and so is its hour.
         """
-        starts = list(points)
-        step_s = min((after - start for start, after in pairwise(starts)), default=HOUR_S)
-        if step_s > HOUR_S or HOUR_S % step_s or any(start % step_s for start in starts):
-            raise ValueError(f"its values do not come in even parts of an hour ({step_s} s)")
+        step_s, in_parts_since = _parts_of_hours(list(points))
         for hour, entries in groupby(points.items(), lambda point: point[0] // HOUR_S * HOUR_S):
             values = [value for _, value in entries]
-            whole = len(values) * step_s == HOUR_S
+            whole = len(values) * step_s == HOUR_S or hour < in_parts_since
             self.add(name, [hour], [sum(values) / len(values) if whole else math.nan], HOUR_S)
 
     def add_prices(self, name: str, prices: Mapping[int, float]) -> None:
@@ -207,6 +204,16 @@ class RowCollector:
         index = to_index(np.array(starts))
         rows = frames.tidy(names, index, values, resolution_s=steps, **self._provenance)
         return Parsed(rows, rejected, issued_at)
+
+
+def _parts_of_hours(starts: Sequence[int]) -> tuple[int, int]:
+    """Return the shortest step (s) of ascending starts, and the hour in which it is first met."""
+    steps = [(after - start, start) for start, after in pairwise(starts)]
+    step_s = min(steps, default=(HOUR_S, 0))[0]
+    if step_s > HOUR_S or HOUR_S % step_s or any(start % step_s for start in starts):
+        raise ValueError(f"its values do not come in even parts of an hour ({step_s} s)")
+    first = next((start for step, start in steps if step == step_s), 0)
+    return step_s, first // HOUR_S * HOUR_S
 
 
 def price_step_s(name: str, start: datetime) -> int:

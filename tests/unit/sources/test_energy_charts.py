@@ -51,6 +51,13 @@ def test_hours_stay_hours_and_an_unknown_field_hurts_nothing() -> None:
     assert rows["value"].tolist() == [10.0, 20.0, 30.0]
 
 
+def test_hours_before_a_change_to_quarters_are_kept() -> None:
+    steps = [3600 * n for n in range(3)] + [3 * 3600 + 900 * n for n in range(7)]
+    instants = [FIRST + step for step in steps]
+    rows = parse(answer([10, 20, 30, 1, 2, 3, 4, 5, 6, 7], unix_seconds=instants))
+    assert rows["value"].tolist() == [10.0, 20.0, 30.0, 2.5], "the last hour is not whole"
+
+
 def test_wind_at_sea_adds_where_it_has_a_value() -> None:
     sea = answer([1.0, None, 3.0], 3600, production_type="wind_offshore")
     assert parse(answer([10, 20, 30], 3600), sea)["value"].tolist() == [11.0, 20.0, 33.0]
