@@ -163,7 +163,7 @@ def _route(
 
 
 def _within_site(content: bytes, settings: Settings) -> bytes:
-    """Return a page whose links stay within its site, with links to the other sites on top."""
+    """Return a page whose links stay within its site, with the others beside its name on top."""
     root = f"/site/{settings.site_id}" if settings.site_id else ""
     content = re.sub(rb'\b(href|src|action)="/', rb'\1="%b/' % root.encode(), content)
     first = escape(settings.for_site("").site.name)
@@ -172,8 +172,8 @@ def _within_site(content: bytes, settings: Settings) -> bytes:
         *(f'<a href="/site/{one}/">{one}</a>' for one in settings.sites),
     ]
     links[settings.site_ids.index(settings.site_id)] = f"<b>{escape(settings.site.name)}</b>"
-    switcher = f'<p class="links-row">{" ".join(links)}</p><nav>'
-    return content.replace(b"<nav>", switcher.encode(), 1)
+    switcher = f'<header class="top"><p class="links-row">{" ".join(links)}</p>'
+    return re.sub(rb'<header class="top"><b>.*?</b>', lambda _: switcher.encode(), content, count=1)
 
 
 def _failure(request: Request, error: FactoryError, error_type: str) -> Response:
