@@ -168,5 +168,7 @@ def _write_plan(
         "notes": result.notes,
         "files": made.files,
     }
-    text = "\n\n".join([result.summary, sheet, "\n".join(result.notes), "\n".join(made.files)])
+    text = "\n\n".join(
+        [result.summary, sheet.strip(), "\n".join(result.notes), "\n".join(made.files)]
+    )
     write_either(as_json, fields | {name: records(result[name]) for name in names}, text)

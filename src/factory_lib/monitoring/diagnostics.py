@@ -382,11 +382,13 @@ def _champions(settings: Settings, state: State, now: datetime) -> DiagnosticChe
     if lost := _lost_champions(settings):
         return DiagnosticCheck("models", "warn", f"{lost}; documented rules serve", RETRAIN)
     ages = {name: now - learnt.at for name, learnt in sorted(champions.items())}
-    finding = ", ".join(f"{name} {age / DAY:.0f} days" for name, age in ages.items())
-    if max(ages.values()) <= OLDEST_CHAMPION:
-        return DiagnosticCheck("models", "ok", f"trained: {finding}")
-    remedy = "Train with `make train`; its report says why a champion stays."
-    return DiagnosticCheck("models", "warn", f"trained long ago: {finding}", remedy)
+    listed = ", ".join(f"{name} {age / DAY:.0f}" for name, age in ages.items())
+    return _graded(
+        "models",
+        max(ages.values()) <= OLDEST_CHAMPION,
+        f"days since the training: {listed}",
+        "Train with `make train`; its report says why a champion stays.",
+    )
 
 
 def _lost_champions(settings: Settings) -> str:

@@ -118,7 +118,7 @@ def _sentence(made: DailyPlan, metrics: dict[str, Any]) -> str:
     parts = [
         f"{metrics['kg']:,.0f} kg in {metrics['batches']} batches for "
         f"{metrics['cost_eur']:,.0f} EUR",
-        f"next start {local_time(ahead.min())}" if len(ahead) else "",
+        f"the next stage begins {local_time(ahead.min())}" if len(ahead) else "",
         _against_baseline(metrics) if "baseline" in metrics else "",
         f"{made.month_eur:,.0f} EUR less this month than begun with the shift"
         if made.month_eur

@@ -113,9 +113,9 @@ def _keys(legend: Any) -> Iterator[str]:
             style = f"border-top:2px {line} {_colour(handle.get_color())};width:1.6em"
         else:
             edge = isinstance(handle, StepPatch)
-            colour = _colour(handle.get_edgecolor() if edge else handle.get_facecolor())
-            style = f"background:{colour};width:1em;height:{'2px' if edge else '.7em'}"
-            style += f";opacity:{handle.get_alpha() or 1:g}"
+            colour = mpl.colors.to_rgba(handle.get_edgecolor() if edge else handle.get_facecolor())
+            style = f"background:{_colour(colour)};width:1em;height:{'2px' if edge else '.7em'}"
+            style += f";opacity:{colour[3]:g}"
         swatch = f'<i style="display:inline-block;vertical-align:middle;{style}"></i>'
         words = escape(label.get_text())
         yield f'<span style="white-space:nowrap;margin-left:1em">{swatch} {words}</span>'

@@ -70,14 +70,16 @@ def forecast(frame: pd.DataFrame, *, unit: str, title: str) -> Figure:
     """
     values = split_at_gaps(frame)
     middle = "p50" if "p50" in values else "forecast"
+    is_forecast = values[middle].notna().any()
     with chart(title, 2.8) as (figure, [axes]):
-        if {"p10", "p90"} <= set(values.columns):
+        if is_forecast and {"p10", "p90"} <= set(values.columns):
             draw_band(axes, values.index, values["p10"], values["p90"])
         if "naive" in values:
             axes.plot(
                 values.index, values["naive"], "--", color=LIGHT["ink2"], label="naive", linewidth=1
             )
-        axes.plot(values.index, values[middle], color=LIGHT["market"], label="forecast")
+        if is_forecast:
+            axes.plot(values.index, values[middle], color=LIGHT["market"], label="forecast")
         if "actual" in values:
             axes.plot(
                 values.index, values["actual"], color=LIGHT["ink"], label="actual", linewidth=1.1

@@ -65,14 +65,15 @@ def _batches(axes: Axes, stages: pd.DataFrame) -> None:
         _bars(axes, part, "start", "end", color=colour, label=name)
     holding = stages[stages["held_until"] > stages["end"]]
     if len(holding):
-        _bars(axes, holding, "end", "held_until", color=LIGHT["none"], label="held")
+        thin = {"height": 0.14, "color": LIGHT["ink2"]}  # seen on every ground
+        _bars(axes, holding, "end", "held_until", label="held", **thin)
     axes.invert_yaxis()
     axes.legend(loc="lower left", bbox_to_anchor=(0, 0.98), ncols=9, borderaxespad=0.2)
 
 
 def _bars(axes: Axes, rows: pd.DataFrame, begin: str, end: str, **style: Any) -> None:
     width: Any = (rows[end] - rows[begin]).to_numpy()
-    axes.barh(rows["row"], width, left=rows[begin], height=0.62, linewidth=0, **style)
+    axes.barh(rows["row"], width, left=rows[begin], linewidth=0, **{"height": 0.62, **style})
 
 
 def _curve(axes: Axes, prices: pd.DataFrame) -> None:

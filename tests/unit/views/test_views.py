@@ -396,6 +396,28 @@ def test_where_there_is_no_value_a_chart_says_so() -> None:
     assert figure.finding == "There is nothing to show."
 
 
+def test_a_legend_has_what_is_drawn_in_the_shade_in_which_it_is() -> None:
+    frame = pd.DataFrame({"p10": 1.0, "p50": 2.0, "p90": 3.0, "actual": 2.0}, HOURS)
+    key = r'opacity:([\d.]+)"></i> 8 in 10|> (forecast|actual)</span>'
+    found = []
+    for row in (frame, frame.assign(p10=np.nan, p50=np.nan, p90=np.nan)):
+        figure: Any = learning_charts.forecast(row, unit="€/MWh", title="t")
+        found.append(re.findall(key, figure._repr_mimebundle_()["text/html"]))
+    assert found == [[("0.18", ""), ("", "forecast"), ("", "actual")], [("", "actual")]]
+
+
+def test_what_is_held_is_seen_on_the_ground_of_every_period() -> None:
+    figure = plan_charts.gantt(STAGES, PRICES)
+    held = next(c for c in figure.axes[0].containers if c.get_label() == "held")
+    (colour,) = {to_hex(bar.get_facecolor()) for bar in held}
+    names = {code: name for name, code in palette.LIGHT.items()}
+    for colours in (palette.LIGHT, palette.DARK):
+        over, under = (np.array(to_rgb(colours[name])) for name in ("ink2", "card"))
+        for share in plan_charts._SHADES.values():
+            ground = to_hex(share * over + (1 - share) * under)
+            assert contrast(colours[names[colour]], ground) >= 3.0
+
+
 def test_every_candidate_of_a_fold_has_a_line_of_its_own() -> None:
     names = ["model", "rule over the forecasts", "same hour yesterday", "last value"]
     figure = learning_charts.fold_scores(
