@@ -84,8 +84,10 @@ KINDS = {"open_meteo": Kind.REANALYSIS, "open_meteo_recent": Kind.REANALYSIS}
 # providers.
 TOLERANCE = {"humidity_pct": 0.51, "pressure_station_hpa": 0.51, "pressure_sea_level_hpa": 0.51}
 # OpenWeatherMap measures every ten minutes at an odd second; any of the readings may
-# stand for the hour.
-READINGS_S = 185 + 600 * np.arange(6)
+# stand for the hour. The rain of the sixty minutes before a reading stands for the hour
+# before its own, that of an hour's last reading for this hour.
+READING_EVERY_S = 600
+READINGS_S = 185 + READING_EVERY_S * np.arange(6)
 
 
 class SharedClock(SimulatedClock):
@@ -326,9 +328,8 @@ def _truth(world: World, source: str, name: str, starts: Any) -> tuple[Any, Any]
     seen: Callable[..., Any] = world.climate.as_seen_by
     if source != "openweathermap":
         return (seen(source, name, starts),) * 2
-    # A reading's rain is that of the sixty minutes before it, and stands for the hour
-    # before the reading's own.
-    readings = np.stack([seen(source, name, starts + offset) for offset in READINGS_S])
+    first = READING_EVERY_S if name in ACCUMULATED else 0
+    readings = np.stack([seen(source, name, starts + offset - first) for offset in READINGS_S])
     return readings.min(axis=0), readings.max(axis=0)
 
 
