@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -74,11 +75,13 @@ def test_a_notebook_draws_a_chart_as_a_drawing_alone_and_a_figure_of_ones_own_as
 ) -> None:
     shell = SimpleNamespace(display_formatter=DisplayFormatter())
     monkeypatch.setattr(lab, "get_ipython", lambda: shell)
-    with lab.open_profile("live"):
-        own = Figure()
-        own.subplots()
-        with drawing.chart("Price", 2) as (chart, _):
-            pass
+    with ExitStack() as profiles:
+        monkeypatch.setattr(lab, "_profiles", profiles)
+        lab.open_profile("live")
+    own = Figure()
+    own.subplots()
+    with drawing.chart("Price", 2) as (chart, _):
+        pass
     formats = [set(shell.display_formatter.format(each)[0]) for each in (own, chart)]
     assert formats == [{"image/png", "text/plain"}, {"text/html", "text/plain"}]
 
