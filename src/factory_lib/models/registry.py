@@ -34,6 +34,7 @@ from factory_lib.models.tracking import (
     experiments,
     is_initialised,
     is_shared,
+    local_path,
     present_uri,
     registered_name,
     stored_versions,
@@ -410,13 +411,12 @@ def _refuse_foreign(ctx: RunContext, what: str, tags: Mapping[str, str]) -> None
 @contextmanager
 def _model_file(ctx: RunContext, client: Any, name: str, number: str) -> Iterator[Path]:
     """Yield the file of a version; a server's is fetched into a folder that is removed again."""
-    import mlflow
-    from mlflow.utils.file_utils import local_file_uri_to_path
-
     place = present_uri(ctx.settings, client.get_model_version_download_uri(name, number))
     if place.startswith("file:"):
-        yield Path(local_file_uri_to_path(place), MODEL_FILE)
+        yield local_path(place) / MODEL_FILE
         return
+    import mlflow
+
     with TemporaryDirectory() as folder:
         uri = f"models:/{name}/{number}"
         fetched = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder)
@@ -564,10 +564,9 @@ def _delete_models(client: Any, run: Any) -> None:
 def _delete_files(place: str) -> None:
     """Remove the artifacts of a run or model, in a folder or through the server."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-    from mlflow.utils.file_utils import local_file_uri_to_path
 
     if place.startswith("file:"):
-        shutil.rmtree(local_file_uri_to_path(place), ignore_errors=True)
+        shutil.rmtree(local_path(place), ignore_errors=True)
     else:
         get_artifact_repository(place).delete_artifacts()
 

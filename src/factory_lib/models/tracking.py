@@ -10,8 +10,9 @@ import sqlite3
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlparse
 from urllib.request import url2pathname
@@ -44,6 +45,8 @@ QUICK = {
 _URI = "MLFLOW_TRACKING_URI"  # MLflow sets it, too
 # These look: they leave the database of a moved folder as it is, and find its files.
 READING = ("load", "versions", "export", "look")
+# Of these, what the profile's own database answers without MLflow.
+LOADING = ("load", "versions", "export")
 # Where the database names the artifact folder, by table.
 _PLACES = {
     "experiments": ("artifact_location",),
@@ -176,9 +179,63 @@ def is_initialised(settings: Settings) -> bool:
     return is_shared(settings) or bool(_recorded_place(settings))
 
 
+class OwnRegistry:
+    """The methods of MLflow's client that load a version, over the profile's own database.
+
+    A prediction needs no more of MLflow, whose import takes a tenth of its time.
+    """
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    def _rows(self, sql: str, *values: str) -> list[tuple[Any, ...]]:
+        return self._database.execute(sql, values).fetchall()
+
+    def search_registered_models(self, query: str) -> list[SimpleNamespace]:
+        """Return models with aliases and tags; a query on the name is the same in SQL."""
+        names = self._rows(f"SELECT name FROM registered_models WHERE {query}")
+        aliases = "SELECT alias, version FROM registered_model_aliases WHERE name = ?"
+        tags = "SELECT key, value FROM registered_model_tags WHERE name = ?"
+        return [
+            SimpleNamespace(
+                name=name,
+                aliases=dict(self._rows(aliases, name)),
+                tags=dict(self._rows(tags, name)),
+            )
+            for (name,) in names
+        ]
+
+    def search_model_versions(self, query: str) -> list[SimpleNamespace]:
+        """Return versions that were not deleted, with their tags."""
+        columns = ("name", "version", "run_id", "creation_timestamp")
+        rows = self._rows(
+            "SELECT name, version, run_id, creation_time FROM model_versions"
+            f" WHERE {query} AND current_stage != 'Deleted_Internal'"
+        )
+        tags = "SELECT key, value FROM model_version_tags WHERE name = ? AND version = ?"
+        return [
+            SimpleNamespace(
+                **dict(zip(columns, row, strict=True)), tags=dict(self._rows(tags, *row[:2]))
+            )
+            for row in rows
+        ]
+
+    def get_model_version(self, name: str, number: str) -> SimpleNamespace:
+        """Return one version."""
+        for version in self.search_model_versions(f"name = '{name}' AND version = {number}"):
+            return version
+        raise ModelMissing(f"{name} has no version {number}.")
+
+    def get_model_version_download_uri(self, name: str, number: str) -> str:
+        """Return where the files of a version were stored."""
+        place = "SELECT COALESCE(storage_location, source) FROM model_versions"
+        ((uri,),) = self._rows(f"{place} WHERE name = ? AND version = ?", name, number)
+        return str(uri)
+
+
 @contextmanager
 def client_for(ctx: RunContext, operation: str) -> Iterator[Any]:
-    """Yield an MLflow client; the call is timed for the metrics.
+    """Yield an MLflow client, or what loads without one; the call is timed for the metrics.
 
     Meanwhile MLflow itself is bound to that registry, and gives no messages.
 
@@ -187,19 +244,25 @@ def client_for(ctx: RunContext, operation: str) -> Iterator[Any]:
     RegistryUnavailable
         If the server does not answer in seconds, or the database cannot be used.
     """
-    with _bound(ctx.settings) as mlflow:
+    own = operation in LOADING and not is_shared(ctx.settings)
+    bound: AbstractContextManager[Any] = nullcontext() if own else _bound(ctx.settings)
+    with bound as mlflow:
         start = time.perf_counter()
         status = "failed"
         try:
-            _prepare(ctx, reading=operation in READING)
-            yield mlflow.MlflowClient()
+            if own:
+                with _opened(ctx.settings) as database:
+                    yield OwnRegistry(database)
+            else:
+                _prepare(ctx, reading=operation in READING)
+                yield mlflow.MlflowClient()
             status = "ok"
         except ModelMissing:
             status = "ok"  # the registry answered
             raise
         except ModelError:
             raise
-        except _errors() as error:
+        except _errors(own) as error:
             place = ctx.settings.tracking_uri or ctx.settings.paths.mlflow_db
             why = ctx.settings.secrets.mask(f"{place}: {type(error).__name__}: {first_line(error)}")
             raise RegistryUnavailable(why) from error
@@ -208,8 +271,10 @@ def client_for(ctx: RunContext, operation: str) -> Iterator[Any]:
             ctx.record_call("registry", operation, status, 0, ms)
 
 
-def _errors() -> tuple[type[Exception], ...]:
+def _errors(own: bool) -> tuple[type[Exception], ...]:
     """Return the errors of others that a registry which is away or damaged can raise."""
+    if own:
+        return (sqlite3.Error, OSError)
     import requests
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -325,8 +390,12 @@ def champion_files(settings: Settings, run_id: str = "") -> list[Path]:
         if run_id and not database.execute(_RUN, (run_id,)).fetchall():
             raise ModelMissing(f"The registry has no run {run_id}.")
         rows = database.execute(_CHAMPION_PLACES).fetchall()
-    uris = [present_uri(settings, uri) for (uri,) in rows]
-    return [Path(url2pathname(urlparse(uri).path), MODEL_FILE) for uri in uris]
+    return [local_path(present_uri(settings, uri)) / MODEL_FILE for (uri,) in rows]
+
+
+def local_path(uri: str) -> Path:
+    """Return the path of a file URI."""
+    return Path(url2pathname(urlparse(uri).path))
 
 
 def _relocate(settings: Settings, former: str, place: str) -> None:

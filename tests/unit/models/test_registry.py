@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Mapping
@@ -298,6 +299,42 @@ def test_a_server_full_of_others_models_hides_none_of_ours(
     monkeypatch.setattr(registry, "client_for", lambda *_: nullcontext(FullServer()))
     row = registry.versions(shared).iloc[0]
     assert (row["model"], row["alias"]) == ("ours", "champion")
+
+
+def test_a_registry_of_ones_own_is_read_without_mlflow_as_with_it(
+    ctx: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for reason in ("better", "worse", "best"):
+        logged = train(ctx, {"as_of": ctx.as_of.isoformat(), "origin": "real"})
+        alias = registry.CHALLENGER if reason == "worse" else registry.CHAMPION
+        registry.assign(ctx, MODEL, logged.versions[MODEL], alias, reason)
+    with registry.client_for(ctx, "prune") as client:
+        client.delete_model_version(MODEL, "2")
+
+    def found() -> tuple[pd.DataFrame, tuple[object, ...]]:
+        version = registry.load_version(ctx, MODEL)
+        return registry.versions(ctx), (version.number, version.tags, version.run_id)
+
+    own = found()
+    monkeypatch.setattr(tracking, "LOADING", ())
+    by_mlflow = found()
+    pd.testing.assert_frame_equal(own[0], by_mlflow[0])
+    assert own[1] == by_mlflow[1]
+    assert own[0]["version"].tolist() == [3, 1]
+
+
+def test_a_champion_is_loaded_in_a_process_without_mlflow(ctx: RunContext, home: Path) -> None:
+    registry.assign(ctx, MODEL, train(ctx).versions[MODEL], registry.CHAMPION, "better")
+    program = (
+        "import sys; sys.modules['mlflow'] = None\n"
+        "from factory_lib.context import open_context; from factory_lib.models import registry\n"
+        "with open_context('live') as ctx:\n"
+        f"    registry.load_version(ctx, {MODEL!r}); registry.versions(ctx)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_registry_of_ones_own_is_asked_without_mlflow(
