@@ -364,7 +364,8 @@ def mlflow_pages(profile: str | None, port: int, as_json: bool) -> int:
     address = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     models = ["--artifacts-destination", str(paths.mlflow_artifacts)]
     # its job workers are for what nothing here uses: seven processes
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    options = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment = {**os.environ, **options}
     # whose password the list of processes would show
     environment["MLFLOW_BACKEND_STORE_URI"] = settings.tracking_uri or paths.mlflow_uri
     return _run_group([program, "server", *address, *models], environment)

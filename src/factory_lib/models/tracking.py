@@ -33,8 +33,10 @@ VIEW = "workflowType=machine_learning"
 MODEL_FILE = "model.skops"
 PRICE_MODEL = "_price"  # the end of the name of each price model
 EXPERT = "_expert_"  # in a metric, between the name of an expert and what is measured
-# Of MLflow, whose own defaults wait for more than four minutes for a server that is away.
+# Of MLflow, whose own defaults wait for more than four minutes for a server that is away, and
+# report to its makers that it is used.
 QUICK = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",

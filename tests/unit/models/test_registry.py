@@ -337,6 +337,21 @@ def test_a_champion_is_loaded_in_a_process_without_mlflow(ctx: RunContext, home:
     assert done.returncode == 0, done.stderr
 
 
+def test_mlflow_reports_nothing_to_its_makers(ctx: RunContext, home: Path) -> None:
+    program = (
+        "from factory_lib.context import open_context; from factory_lib.models import tracking\n"
+        "with open_context('live') as ctx, tracking.client_for(ctx, 'log'):\n"
+        "    from mlflow.telemetry import get_telemetry_client\n"
+        "    assert get_telemetry_client() is None\n"
+    )
+    silent = ("PYTEST_CURRENT_TEST", "CI", "DO_NOT_TRACK")  # under which it never does
+    plain = {name: value for name, value in os.environ.items() if name not in silent}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=plain, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_registry_of_ones_own_is_asked_without_mlflow(
     ctx: RunContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
