@@ -244,10 +244,15 @@ class GapReport:
 
         ``state`` is missing, unfillable or quarantined.
         """
-        tables = [
-            gap_table(part.target, part.coverage.runs(state), self.policy, state)
+        runs = (
+            (part.target, part.coverage.runs(state), state)
             for part in self.coverages
             for state in (SlotState.MISSING, SlotState.UNFILLABLE, SlotState.QUARANTINED)
+        )
+        tables = [
+            gap_table(target, stretches, self.policy, state)
+            for target, stretches, state in runs
+            if len(stretches.starts)
         ]
         no_gaps = pd.DataFrame(columns=list(GAP_COLUMNS)).astype(GAP_COLUMNS)
         return pd.concat([no_gaps, *tables], ignore_index=True).sort_values(

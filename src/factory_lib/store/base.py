@@ -47,6 +47,7 @@ _VERDICT_TYPES: dict[str, Any] = {
     "start": UTC_S,
     "at": UTC_S,
 }
+_NO_VERDICTS = pd.DataFrame(columns=list(VERDICT_COLUMNS)).astype(_VERDICT_TYPES)
 COMPARED = ("channel", "start", "rev", "value")
 
 Method = Callable[Concatenate["Store", P], R]
@@ -381,8 +382,10 @@ class Store:
         return self._verdicts(open_only=open_only)
 
     def _verdicts(self, *, open_only: bool) -> pd.DataFrame:
-        rows = self.backend.load_verdicts().astype(_VERDICT_TYPES)
-        rows = rows.sort_values("at", kind="stable")
+        rows = self.backend.load_verdicts()
+        if rows.empty:  # as in most stores; every reading asks
+            return _NO_VERDICTS.copy()
+        rows = rows.astype(_VERDICT_TYPES).sort_values("at", kind="stable")
         if open_only:
             rows = rows.drop_duplicates(list(JUDGED), keep="last")
             rows = rows[rows["verdict"] == "quarantined"]

@@ -123,7 +123,8 @@ def eligible(
     ``coarse_s``: that one, where a finer one is valid), and no open verdict lies on them.
     """
     good = np.ones(len(rows), dtype=bool)
-    verdicts = quarantined.groupby(["series", "place", "source"]).indices
+    judged_at = ["series", "place", "source"]
+    verdicts = quarantined.groupby(judged_at).indices if len(quarantined) else {}
     for number, channel in enumerate(rows.channels):
         entry = catalogue[channel.series]
         mine = np.flatnonzero(rows["channel"] == number) if len(rows.channels) > 1 else slice(None)
