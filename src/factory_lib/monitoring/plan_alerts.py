@@ -6,13 +6,15 @@ alerts with it.
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from factory_lib.clock import display_zone, local_day, local_time
 from factory_lib.context import RunContext
 from factory_lib.monitoring import alerts
 from factory_lib.monitoring.alerts import Event, Severity
-from factory_lib.planning import daily, summary
+from factory_lib.planning import daily, documents, summary
 from factory_lib.planning.daily import DailyPlan
 from factory_lib.planning.summary import RELAXATIONS, SERIOUS, until_when
 from factory_lib.results import JobResult
@@ -35,10 +37,19 @@ def plan_with_alerts(ctx: RunContext, day: str, days: int) -> tuple[DailyPlan, J
     begin, end = daily.view(ctx, daily.day_of(day, ctx.as_of, ctx.settings.plant.zone), days)
     # a person's command and the job may plan at once: each follows the plan that is written
     with hold(ctx.settings, MAKING, wait=True):
-        made = daily.make_plan(ctx)
+        made = daily.make_plan(_after_newest(ctx))
     result = summary.summarise_plan(ctx, made, begin, end)
     raise_alerts(ctx, made, result)
     return made, result
+
+
+def _after_newest(ctx: RunContext) -> RunContext:
+    """Return the context, as one of now where a newer plan was made while this one waited."""
+    made_at = documents.latest_plan(ctx).get("made_at")
+    now = ctx.clock.now()
+    if made_at and not ctx.replay and ctx.as_of < datetime.fromisoformat(made_at) <= now:
+        return replace(ctx, as_of=now)
+    return ctx
 
 
 def raise_alerts(ctx: RunContext, made: DailyPlan, result: JobResult) -> None:

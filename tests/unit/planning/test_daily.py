@@ -19,6 +19,7 @@ from factory_lib.monitoring import alerts, plan_alerts
 from factory_lib.planner.model import Model
 from factory_lib.planning import daily, documents, inputs, overrides, review, summary
 from factory_lib.results import JobResult
+from factory_sim.clock import SimulatedClock
 from tests.support.batches import batches
 from tests.support.stored import store_observed
 from tests.support.week import EVENING, NOON, THURSDAY
@@ -293,6 +294,17 @@ def test_two_who_plan_at_once_follow_each_other(small, monkeypatch):
         runs = [pool.submit(plan_alerts.plan_with_alerts, small, "", 1) for _ in range(2)]
         plans = [run.result()[0] for run in runs]
     assert sum(made.before is None for made in plans) == 1
+
+
+def test_a_plan_that_waited_for_a_newer_one_follows_it(small):
+    """A job's present is that of its start, before its kernel's: a person is faster."""
+    waited = replace(small, clock=SimulatedClock(small.as_of + timedelta(seconds=30)))
+    newer, _ = plan_alerts.plan_with_alerts(at(waited, small.as_of + timedelta(seconds=5)), "", 1)
+    made, _ = plan_alerts.plan_with_alerts(waited, "", 1)
+    assert made.before is not None
+    assert newer.plan.stages["batch"].isin(made.before.stages["batch"]).all()
+    written = json.loads((documents.plans_folder(small) / "plan.json").read_text(encoding="utf-8"))
+    assert datetime.fromisoformat(written["made_at"]) == waited.clock.now()
 
 
 def test_a_replay_reads_no_later_plan_and_writes_beside_the_real_ones(small):
