@@ -121,7 +121,7 @@ def parse_pvpc_json(member: Member, fmt: Format) -> Reading:
         body = json.loads(member.text)
         day = date.fromisoformat(body["day"])
         data = body["data"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ImportFileError(member.label, f"is not a day of PVPC prices ({error})") from error
     if not isinstance(data, dict) or not YEARS[0] <= day.year <= YEARS[1]:
         raise ImportFileError(member.label, f"has no prices by hour of {day}")
@@ -233,7 +233,7 @@ def parse_aemet_json(member: Member, fmt: Format) -> Reading:
     """
     try:
         records = json.loads(member.text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ImportFileError(member.label, "is not whole JSON") from None
     key = "idema" if "idema" in str(records)[:4000] else "indicativo"
     if not isinstance(records, list) or not all(

@@ -356,9 +356,12 @@ class Format:
             If it is not as the format describes.
         """
         try:
-            return self.parse(member, self)
+            reading = self.parse(member, self)
         except csv.Error as error:  # a quote that is never closed, a line without end
             raise ImportFileError(member.label, f"is no table ({error})") from error
+        if not reading.series:
+            raise ImportFileError(member.label, "has no column of a series")
+        return reading
 
     def convert(self, series: str, values: np.ndarray) -> np.ndarray:
         """Return values of a file in the unit of their series."""

@@ -172,9 +172,9 @@ def parse_download(lines: Sequence[Mapping[str, str]], name: str, retrieved_at: 
     numbers = with_decimal_points([line["value"].strip() for line in filled])
     values = [
         {
-            "geo_id": int(line["geoid"] or geo),
+            "geo_id": int(line.get("geoid") or geo),
             "value": float(number),
-            "datetime": line["datetime"].strip(),
+            "datetime": require(line, "datetime", str).strip(),
         }
         for line, number in zip(filled, numbers, strict=True)
     ]
