@@ -195,8 +195,8 @@ def backfill(
 
 def features(ctx: RunContext, days: int = 28) -> JobResult:
     """Build the documented features of the last ``days`` days."""
+    from factory_lib.models.feature_summary import summarise_features
     from factory_lib.models.history import build_feature_set
-    from factory_lib.models.summary import summarise_features
 
     return summarise_features(build_feature_set(ctx, days))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from contextlib import ExitStack
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -84,6 +86,16 @@ def test_a_notebook_draws_a_chart_as_a_drawing_alone_and_a_figure_of_ones_own_as
         pass
     formats = [set(shell.display_formatter.format(each)[0]) for each in (own, chart)]
     assert formats == [{"image/png", "text/plain"}, {"text/html", "text/plain"}]
+
+
+def test_features_are_built_without_the_libraries_of_models() -> None:
+    # thirty times a day
+    blocked = "import sys; sys.modules.update(sklearn=None, mlflow=None)"
+    used = "import factory_lib.lab, factory_lib.models.feature_summary, factory_lib.views"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{blocked}; {used}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_runs_are_listed_newest_first_and_a_damaged_one_too(ctx: RunContext) -> None:

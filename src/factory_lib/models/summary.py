@@ -1,4 +1,4 @@
-"""Results of the feature, training and prediction jobs: sentences, key figures and tables."""
+"""Results of the training and prediction jobs: sentences, key figures and tables."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +13,6 @@ from factory_lib.features.horizon import HUMIDITY, MWH_PER_KWH, PRICE, TEMPERATU
 from factory_lib.features.weather import BIAS_DAYS
 from factory_lib.frames import QUANTILES
 from factory_lib.models import registry
-from factory_lib.models.history import FEATURE_SET_VERSION, FeatureSet
 from factory_lib.models.prediction import PRICE_INPUTS, Prediction
 from factory_lib.models.price_forecast import CHAMPION, FROM_SPOT, NAIVE, PUBLISHED, UNAVAILABLE
 from factory_lib.models.scores import OUTDOOR_CLASS, SCORE
@@ -23,21 +22,6 @@ NOTHING_TRAINED = (
     "Nothing was trained, for want of prices: load some with `factory backfill` or "
     "`factory import FILE`. The weather ahead is forecast from what is stored."
 )
-_INDICES = [
-    "energy_cost_index",
-    "temperature_comfort_index",
-    "energy_optimization_score",
-    "chocolate_production_index",
-]
-_LATEST = [
-    "price_eur_kwh",
-    "tariff_period",
-    "temperature_c",
-    "humidity_pct",
-    "energy_optimization_score",
-    "chocolate_production_index",
-    "outdoor_index_class",
-]
 _TIERS = {
     PUBLISHED: "published",
     FROM_SPOT: "from the published spot price",
@@ -50,50 +34,6 @@ _SUBSTITUTES = {
     OUTDOOR_CLASS: "The documented rule over the forecasts",
     PRICE_INPUTS: "What it learnt from prices alone",
 }
-
-
-def summarise_features(features: FeatureSet) -> JobResult:
-    """Return the result of the feature job.
-
-    Tables: ``hourly`` (the set), ``features`` (one row per feature: share known, lowest,
-    mean and highest value, or the commonest class), ``indices`` (0 to 100) and ``latest``
-    (the last 24 hours with all of them known, newest first).
-    """
-    frame = features.frame
-    hours = len(frame)
-    complete = int(frame["energy_optimization_score"].notna().sum())
-    halted = int((frame["outdoor_index_class"] == CLASSES[-1]).sum())
-    halt_share = round(halted / max(complete, 1), 3)
-    return JobResult(
-        status="ok" if complete == hours else "warn" if complete else "fail",
-        summary=f"{complete:,} of {hours:,} hours have all inputs of the score; by the outdoor "
-        f"index {halt_share:.0%} of them are Halt. Set {features.hash}, version "
-        f"{FEATURE_SET_VERSION}.",
-        metrics={
-            "hours": hours,
-            "known_hours": complete,
-            "halt_share": halt_share,
-            "feature_version": FEATURE_SET_VERSION,
-            "feature_hash": features.hash,
-        },
-        tables={
-            "hourly": frame,
-            "features": pd.DataFrame([_description(str(name), frame[name]) for name in frame]),
-            "indices": frame[_INDICES],
-            "latest": frame[_LATEST].dropna().tail(24)[::-1].reset_index(),
-        },
-        notes=features.notes,
-    )
-
-
-def _description(name: str, column: pd.Series) -> dict[str, object]:
-    row: dict[str, object] = {"feature": name, "known": f"{column.notna().mean():.0%}"}
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        counts = column.value_counts()
-        row["commonest"] = f"{counts.index[0]} ({counts.iloc[0]:,} h)"
-        return {**row, "lowest": None, "mean": None, "highest": None}
-    values = {"lowest": column.min(), "mean": column.mean(), "highest": column.max()}
-    return {**row, **values, "commonest": ""}
 
 
 def summarise_training(
