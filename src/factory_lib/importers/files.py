@@ -20,7 +20,16 @@ from factory_lib.errors import ImportFileError
 
 # Unpacked, of one file: ten years of quarters in a wide table have a tenth of it.
 MOST_UNPACKED = 200_000_000
-DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile)
+DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,  # places outside of a zip archive
+    NotImplementedError,  # a version that no zip archive has
+    zlib.error,
+    lzma.LZMAError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+)
 _GZIP = b"\x1f\x8b"
 _ZIP = b"PK\x03\x04"
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
+import zipfile
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,7 +18,7 @@ from factory_lib.catalogue import default_catalogue
 from factory_lib.clock import MADRID
 from factory_lib.errors import ImportFileError
 from factory_lib.importers.check import check
-from factory_lib.importers.files import Member
+from factory_lib.importers.files import Member, members
 from factory_lib.importers.formats import FORMATS
 from factory_lib.settings.records import QualitySettings
 from tests.conftest import NOW
@@ -74,3 +78,32 @@ def test_an_odd_text_within_is_an_answer(file: tuple[str, Member], share: float,
 )
 def test_a_file_of_another_kind_is_an_answer(fmt: str, text: str) -> None:
     require_answer(fmt, text)
+
+
+def archives() -> dict[str, bytes]:
+    """Return an archive of each kind, with two files."""
+    written = {}
+    for method in ("", "gz", "bz2", "xz"):
+        body = io.BytesIO()
+        with tarfile.open(None, f"w:{method}", body) as packed:  # type: ignore[call-overload]
+            for name in ("one.csv", "two.csv"):
+                entry = tarfile.TarInfo(name)
+                entry.size = len(name)
+                packed.addfile(entry, io.BytesIO(name.encode()))
+        written[f"tar {method}"] = body.getvalue()
+    for kind in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        body = io.BytesIO()
+        with zipfile.ZipFile(body, "w", kind) as archive:
+            for name in ("one.csv", "two.csv"):
+                archive.writestr(name, name)
+        written[f"zip {kind}"] = body.getvalue()
+    return written
+
+
+@pytest.mark.parametrize("content", archives().values(), ids=archives())
+def test_an_archive_with_any_byte_spoilt_is_an_answer(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "odd"
+    for place in range(min(len(content), 600)):
+        file.write_bytes(content[:place] + b"\xff" + content[place + 1 :])
+        with suppress(ImportFileError):
+            assert all(isinstance(member.text, str) for member in members(file))
