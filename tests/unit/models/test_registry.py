@@ -26,11 +26,13 @@ import pytest
 from msgspec import structs
 from sklearn.linear_model import LinearRegression
 
-from factory_lib.context import RunContext
+from factory_lib import settings as factory_settings
+from factory_lib.context import RunContext, open_context
 from factory_lib.errors import ModelIncompatible, ModelMissing, RegistryUnavailable
 from factory_lib.models import registry, tracking
 from factory_lib.monitoring import diagnostics
 from factory_lib.results import NOTEBOOK_ENV
+from factory_lib.settings import Settings
 from factory_lib.state.calls import calls_since
 
 MODEL = "energy_optimisation"
@@ -49,6 +51,22 @@ def train(ctx: RunContext, tags: Mapping[str, str] | None = None) -> registry.Lo
         artifacts={},
         figures={},
     )
+
+
+@pytest.fixture(scope="module")
+def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a registry without runs: to make its tables takes MLflow a second."""
+    home = tmp_path_factory.mktemp("registry")
+    settings = factory_settings.load("live", env={"FACTORY_HOME": str(home)})
+    with open_context(settings=settings) as opened, registry.client_for(opened, "log"):
+        return settings.paths.registry
+
+
+@pytest.fixture
+def ctx(ctx: RunContext, empty_registry: Path) -> RunContext:
+    """A profile with a copy of that registry."""
+    shutil.copytree(empty_registry, ctx.settings.paths.registry, dirs_exist_ok=True)
+    return ctx
 
 
 @pytest.fixture
@@ -227,10 +245,13 @@ def test_the_commit_of_the_checkout_is_noted_and_that_of_a_folder_around_it_is_n
     assert "mlflow.source.git.commit" not in made_in(tmp_path / "inner")
 
 
+def test_where_nothing_was_ever_logged_there_are_no_pages(settings: Settings) -> None:
+    assert tracking.experiment_pages(settings, "http://x") == {}
+
+
 def test_each_kind_of_run_has_its_experiment_and_what_earlier_code_left_serves_on(
     ctx: RunContext,
 ) -> None:
-    assert tracking.experiment_pages(ctx.settings, "http://x") == {}
     logged = train(ctx)
     registry.assign(ctx, MODEL, logged.versions[MODEL], registry.CHAMPION, "better")
     with registry.client_for(ctx, "look") as client:  # which had one experiment for all
