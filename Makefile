@@ -96,8 +96,8 @@ image:  ## Build the container image localhost/factory; CONTAINER=docker, ARGS="
 serve: $(VENV)/.ready  ## Serve the live page on 127.0.0.1:8080; PORT=…, ARGS="--profile demo"
 	$(FACTORY) serve $(if $(PORT),--port $(PORT)) $(ARGS)
 
-mlflow: $(VENV)/.ready  ## Open the MLflow pages on 127.0.0.1:5000; PORT=… for another
-	$(FACTORY) mlflow $(if $(PORT),--port $(PORT))
+mlflow: $(VENV)/.ready  ## Serve the MLflow pages on 127.0.0.1:5000; PORT=…, ARGS="--profile demo"
+	$(FACTORY) mlflow $(if $(PORT),--port $(PORT)) $(ARGS)
 
 docs: $(VENV)/.ready  ## Make the API pages from the docstrings: docs/api/index.html
 	$(PY) -m pdoc --docformat numpy --output-directory docs/api factory_lib factory_sim

@@ -9,10 +9,11 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import nbformat
 import pytest
 from msgspec import structs
 
-from factory_lib.runs import index, records
+from factory_lib.runs import index, records, report
 from factory_lib.settings import Paths
 
 NOW = datetime(2026, 4, 15, 10, 0, tzinfo=UTC)
@@ -123,6 +124,19 @@ def test_the_record_of_an_earlier_version_still_loads(tmp_path: Path) -> None:
     assert record.summary == "1,501 of 49,054 due slots are missing."
     assert record.metrics == {"expected": 49054, "missing": 1501}
     assert (record.ending, record.exit_code, record.seconds) == ("warn", 0, 6.87)
+
+
+@pytest.mark.parametrize(
+    ("profile", "command"), [("live", "make mlflow"), ("demo", "FACTORY_PROFILE=demo make mlflow")]
+)
+def test_a_report_names_the_command_that_shows_its_run_in_mlflow(
+    profile: str, command: str
+) -> None:
+    stamp = records.stamp(NOW)
+    record = records.RunRecord(
+        "job", profile, "good", "ok", stamp, stamp, 1, {}, mlflow_run_id="5787b720"
+    )
+    assert f"<code>{command}</code>" in report.render(nbformat.v4.new_notebook(), record)
 
 
 def changed(**values: object) -> str:
