@@ -119,11 +119,14 @@ def climatology(observed: pd.Series, index: pd.DatetimeIndex) -> pd.Series:
     """
     values = observed.dropna()
     past = pd.DatetimeIndex(values.index)
+    past_values = values.to_numpy(dtype=np.float64)
+    past_days = past.day_of_year.to_numpy()
+    past_hours = past.hour.to_numpy()
     medians = []
     for slot in index:
-        apart = np.abs(np.asarray(past.day_of_year) - slot.day_of_year)
+        apart = np.abs(past_days - slot.day_of_year)
         in_season = np.minimum(apart, YEAR_DAYS - apart) <= _SEASON_DAYS
-        near = values[in_season & np.asarray(past.hour == slot.hour)]
+        near = past_values[in_season & (past_hours == slot.hour)]
         medians.append(np.quantile(near, 0.5) if len(near) else np.nan)
     return pd.Series(medians, index=index, dtype="float64")
 
