@@ -69,7 +69,9 @@ class WeatherForecast:
         alike = near & (lead_days == lead_day)
         if source != "forecast" or alike.sum() < FEWEST_ERRORS:
             alike = near & (lead_days == NO_LEAD)
-        errors: Floats = self.errors[NAMES].to_numpy(dtype=np.float64)[alike][-MOST_ERRORS:]
+        latest = np.flatnonzero(alike)[-MOST_ERRORS:]
+        columns = [self.errors[name].to_numpy(dtype=np.float64)[latest] for name in NAMES]
+        errors: Floats = np.column_stack(columns)
         return errors if len(errors) else np.zeros((1, 2))
 
 
