@@ -394,14 +394,14 @@ def view(ctx: RunContext, first: date, days: int) -> tuple[datetime, datetime]:
     """
     plant = ctx.settings.plant
     today = local_day(ctx.as_of, plant.zone)
-    end = first + timedelta(days=days)
-    if not today <= first < end <= today + timedelta(days=DAYS):
+    if not (1 <= days <= DAYS and today <= first <= today + timedelta(days=DAYS - days)):
         raise BadInput(
             f"{days} days from {first} are not in the plan of {DAYS} days from {today}.",
             next_step=f"Choose a day in it, and 1 … {DAYS} days.",
         )
     afternoon = local_instant(first - timedelta(days=1), plant.lead_in, plant.zone)
-    return max(afternoon, day_start(today, plant.zone)), day_start(end, plant.zone)
+    end = day_start(first + timedelta(days=days), plant.zone)
+    return max(afternoon, day_start(today, plant.zone)), end
 
 
 def logged(ctx: RunContext, made: DailyPlan, metrics: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from factory_lib.clock import epoch, local_time
+from factory_lib.clock import FIRST_YEAR, LAST_YEAR, epoch, local_time
 from factory_lib.errors import BadInput
 from factory_lib.files import lock, write_atomically
 from factory_lib.planner.request import Order, Outage, Pin
@@ -242,6 +242,8 @@ def _parsed(words: Sequence[str], day: date, now: datetime, zone: ZoneInfo) -> O
 def _instant(when: str, day: date, zone: ZoneInfo) -> datetime:
     """Return an instant as people write it: local, unless it carries an offset."""
     written = datetime.fromisoformat(when if "-" in when else f"{day}T{when}")
+    if not FIRST_YEAR <= written.year <= LAST_YEAR:
+        raise ValueError(when)
     local = written if written.tzinfo else written.replace(tzinfo=zone)
     instant = local.astimezone(UTC)
     if instant.astimezone(local.tzinfo) != local:

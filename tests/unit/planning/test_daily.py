@@ -3,7 +3,7 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from time import sleep
 from types import SimpleNamespace
 
@@ -261,6 +261,8 @@ def test_overrides_keep_author_reason_and_number(small):
         "out conche 2025-11-19T08:00": "has passed",
         "order standard -5 08:00": "not understood",
         "out conche 25:00": "not understood",
+        "out conche 0001-01-01T00:00+05:00": "not understood",
+        "order standard 200 9999-12-31T23:59-05:00": "not understood",
         "out conche 2026-03-29T02:30": "clocks go forward",
     }.items():
         with pytest.raises(BadInput, match=problem):
@@ -344,9 +346,16 @@ def test_days_are_named_as_people_name_them(text, day):
     assert daily.day_of(text, NOON, MADRID) == (day or day_start(THURSDAY).date().replace(day=21))
 
 
-def test_a_day_beyond_the_plan_is_refused(works):
+@pytest.mark.parametrize(
+    ("day", "days"),
+    [(THURSDAY + timedelta(days=30), 1), (date.max, 1), (date.min, 1), (THURSDAY, 0)],
+)
+def test_a_day_beyond_the_plan_is_refused(works, day, days):
     with pytest.raises(BadInput, match="are not in the plan"):
-        daily.view(works, THURSDAY + timedelta(days=30), 1)
+        daily.view(works, day, days)
+
+
+def test_a_word_is_no_day():
     with pytest.raises(BadInput, match="is no day"):
         daily.day_of("someday", NOON, MADRID)
 
