@@ -82,7 +82,7 @@ def test_the_training_judged_forests_and_two_days_of_advice_have_every_class(dem
     for by in ("rule", "forest", "persistence", "majority"):
         assert 0 < metrics["ml_training"][f"start_class_{by}_right_share"] <= 1
         assert metrics["ml_training"][f"start_regret_{by}_mae_eur"] > 0
-    with open_context(settings=demo.settings, as_of=simulation.BEGIN, read_only=True) as ctx:
+    with open_context(settings=demo.settings, read_only=True) as ctx:
         advice = recommendation.load_advice(ctx)
     two_days = advice["production_recommendation"][: advice.index[0] + pd.Timedelta(days=2)]
     assert set(two_days) == set(CLASSES)

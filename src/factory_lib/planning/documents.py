@@ -70,9 +70,8 @@ class PlanDocument(msgspec.Struct, frozen=True):
 
 
 def plans_folder(ctx: RunContext) -> Path:
-    """Return where the plans of a context lie."""
-    replay = ctx.replay and not ctx.simulated
-    return ctx.settings.paths.data / "plans" / ("replayed" if replay else "")
+    """Return where the plans of a context lie; those of replays hide none of the present."""
+    return ctx.settings.paths.data / "plans" / ("replayed" if ctx.replay else "")
 
 
 def kept(ctx: RunContext, since: date | None = None) -> tuple[list[PlanDocument], tuple[str, ...]]:

@@ -139,3 +139,10 @@ def test_without_advice_there_is_none(works):
     save_advice(works, pd.DataFrame(columns=ADVICE, index=HOURS[:0]))
     assert read_advice(works)["hours"] == []
     assert load_advice(works).empty
+
+
+def test_a_replay_leaves_the_advice_of_the_present_as_it_is(works):
+    advice = recommend(lay(np.where(HOURS.hour < 6, 10.0, 150.0)), 50.0, np.zeros((1, 96)))
+    save_advice(works, advice)
+    save_advice(replace(works, explicit_as_of=True), advice.iloc[:3])
+    assert len(load_advice(works)) == len(advice)
