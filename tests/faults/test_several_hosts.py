@@ -161,10 +161,14 @@ def drop_locks(server: PostgresServer) -> int:
 
 
 def test_work_ends_soon_after_its_lock_was_lost(here: Settings, postgres: PostgresServer) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell's background has it
     began = time.monotonic()
-    with pytest.raises(LockLost, match=JOB), hold(here, JOB):
-        assert drop_locks(postgres) == 1
-        time.sleep(30)
+    try:
+        with pytest.raises(LockLost, match=JOB), hold(here, JOB):
+            assert drop_locks(postgres) == 1
+            time.sleep(30)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert time.monotonic() - began < 15
     with hold(here, JOB) as require_held:
         require_held()

@@ -27,6 +27,8 @@ _WORDS = {"INTEGER": "BIGINT", "REAL": "DOUBLE PRECISION", " WITHOUT ROWID": ""}
 _KEY = "hashtextextended(?, 0)"  # of an advisory lock, which goes by number
 # A job of which another host may have taken the lock goes on for no longer than this.
 LOOK_EVERY_S = 1.0
+# Not SIGINT, which what a shell starts in the background ignores.
+INTERRUPT = signal.SIGUSR1
 
 
 class _Statements:
@@ -222,10 +224,13 @@ def _watched(server: Postgres, connection: Any, job: str) -> Iterator[Callable[[
             try:
                 require_held()
             except LockLost:
-                if not ended.is_set():  # else the work is done, and an interrupt hits another
-                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                # once the work is done, an interrupt would hit another
+                if is_main and not ended.is_set():
+                    signal.pthread_kill(threading.main_thread().ident or 0, INTERRUPT)
                 return
 
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(INTERRUPT, signal.default_int_handler) if is_main else None
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
@@ -237,3 +242,5 @@ def _watched(server: Postgres, connection: Any, job: str) -> Iterator[Callable[[
     finally:
         ended.set()
         watcher.join()
+        if is_main:
+            signal.signal(INTERRUPT, before)
