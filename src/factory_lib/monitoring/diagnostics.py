@@ -183,7 +183,7 @@ def _aemet_key(
         finding = f"expired on {expiry:%Y-%m-%d}" if expiry else unreadable
         return DiagnosticCheck(name, "fail", finding, RENEW)
     days = (expiry - now) / DAY
-    finding = f"valid until {expiry:%Y-%m-%d}, {days:.0f} days left"
+    finding = f"valid until {expiry:%Y-%m-%d}; days left: {days:.0f}"
     if days <= settings.alerts.key_warning_days:
         return DiagnosticCheck(name, "warn", finding, RENEW)
     if sources.missing("aemet", settings):

@@ -115,9 +115,9 @@ def _metrics(made: DailyPlan, costs: pd.DataFrame) -> dict[str, Any]:
 def _sentence(made: DailyPlan, metrics: dict[str, Any]) -> str:
     plan = made.plan
     ahead = plan.stages["start"][~plan.stages["begun"]]
+    batches = "one batch" if metrics["batches"] == 1 else f"{metrics['batches']} batches"
     parts = [
-        f"{metrics['kg']:,.0f} kg in {metrics['batches']} batches for "
-        f"{metrics['cost_eur']:,.0f} EUR",
+        f"{metrics['kg']:,.0f} kg in {batches} for {metrics['cost_eur']:,.0f} EUR",
         f"the next stage begins {local_time(ahead.min())}" if len(ahead) else "",
         _against_baseline(metrics) if "baseline" in metrics else "",
         f"{made.month_eur:,.0f} EUR less this month than begun with the shift"

@@ -46,8 +46,10 @@ def gantt(
         starts = schedule["start"].dt.tz_convert(display_zone()).dt.strftime("%a %-d %b %H:%M")
         first = f", the first from {starts[schedule['start'].idxmin()]}" if len(starts) else ""
         price = prices["p50"]
+        count = schedule["batch"].nunique()
+        batches = "One batch" if count == 1 else f"{count} batches"
         figure.finding = (
-            f"{schedule['batch'].nunique()} batches{first}; the market "
+            f"{batches}{first}; the market "
             f"price runs from {price.min():.0f} to {price.max():.0f} €/MWh."
         )
     return figure

@@ -84,6 +84,10 @@ def too_much_by_five(ctx: RunContext) -> RunContext:
     return added(ctx, "order standard 900 2025-11-20T05:00")
 
 
+def a_small_week(ctx: RunContext) -> RunContext:
+    return part(ctx, "demand", weekly_kg={"standard": 200.0})
+
+
 def beyond_capacity(ctx: RunContext) -> RunContext:
     return part(ctx, "demand", weekly_kg={"standard": 9000.0})
 
@@ -113,6 +117,7 @@ def order_of_next_month(ctx: RunContext) -> RunContext:
         (conche_out, "warn", "1,000 kg, not made", "not made in the days", "conche out of order"),
         (one_operator, "ok", "1,000 kg in 4 batches", "", ""),
         (one_machine_at_a_time, "ok", "1,000 kg in 4 batches", "", ""),
+        (a_small_week, "ok", "200 kg in one batch for ", "", ""),
         (too_much_by_five, "warn", "a firm order is late: order 1, ", "until Thu 20 Nov", "900 kg"),
         (beyond_capacity, "warn", "not made in the days of this plan", "Late kilograms", ""),
         (closed_and_no_overtime, "warn", LATE, "until ", ""),

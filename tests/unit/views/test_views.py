@@ -241,7 +241,9 @@ def test_a_line_of_one_point_or_of_none_is_drawn() -> None:
 
 
 def test_a_gantt_names_stages_holding_periods_and_how_prices_are_known() -> None:
-    bars, curve = plan_charts.gantt(STAGES, PRICES).axes
+    figure = plan_charts.gantt(STAGES, PRICES)
+    assert figure.finding.startswith("One batch, the first from ")
+    bars, curve = figure.axes
     assert words(bars) == {"mixing", "conching", "held"}
     assert [label.get_text() for label in bars.get_yticklabels()] == ["1: 200 kg standard"]
     assert words(curve) == {"8 in 10", "published", "expected", "P6", "P1"}
