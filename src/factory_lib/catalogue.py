@@ -154,6 +154,11 @@ class Series:
         """The range, in words."""
         return f"{self.low:g} to {self.high:g} {self.unit}"
 
+    @property
+    def models(self) -> dict[str, str]:
+        """The source of each model of a series of forecasts, most trusted first."""
+        return {FORECAST_MODELS.get(source, source): source for source in self.sources}
+
     def rule(self, kind: str, source: str) -> Publication:
         """Return the publication rule of a value of that kind from that source."""
         return self.publication_by_source.get(source) or self.publication[Kind(kind)]

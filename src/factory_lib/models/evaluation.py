@@ -254,11 +254,11 @@ def error_quantiles(errors: Matrix) -> Matrix:
     around = np.clip(np.arange(columns)[:, None] + np.arange(-1, 2), 0, columns - 1)
     pooled = np.sort(complete.T[around].reshape(columns, -1))
     # As np.quantile, in a quarter of its time: backtests take millions of them.
-    place = np.array(LEVELS)[:, None] * (pooled.shape[1] - 1)
+    place = np.array(LEVELS) * (pooled.shape[1] - 1)
     below = place.astype(int)
-    low = pooled.T[below[:, 0]]
-    high = pooled.T[below[:, 0] + 1]
-    return np.asarray(low + (high - low) * (place - below))
+    low = pooled.T[below]
+    high = pooled.T[below + 1]
+    return np.asarray(low + (high - low) * (place - below)[:, None])
 
 
 def trailing_bands(errors: Matrix, first: int, lead: int) -> Matrix:

@@ -10,7 +10,7 @@ from hashlib import sha256
 
 import pandas as pd
 
-from factory_lib.catalogue import FORECAST_MODELS, Kind
+from factory_lib.catalogue import Kind
 from factory_lib.clock import HOUR_S, MADRID, day_start, market_day
 from factory_lib.context import RunContext
 from factory_lib.domain.indices import BAND_DAYS
@@ -184,8 +184,7 @@ def _day_ahead(ctx: RunContext, name: str, area: str, start: datetime, end: date
     Those of the most trusted source that has the hour.
     """
     entry = ctx.catalogue[f"{area.lower()}_{name.replace('_mw', '_forecast_mw')}"]
-    models = [FORECAST_MODELS.get(source, source) for source in entry.sources]
-    return _newest_by_noon(_forecasts(ctx, name, area, models, start, end), 1)
+    return _newest_by_noon(_forecasts(ctx, name, area, list(entry.models), start, end), 1)
 
 
 def _forecasts(

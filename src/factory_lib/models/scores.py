@@ -72,6 +72,12 @@ def build_examples(history: History, first: datetime, last: datetime) -> Example
     return everything.where(complete.to_numpy())
 
 
+def forest_sizes(rows: int, most_draws: int, seed: int) -> dict[str, Any]:
+    """Return the parameters of a forest fitted to so many rows, on all cores."""
+    draws = min(most_draws, rows)
+    return {**FOREST, "max_samples": draws, "n_jobs": -1, "random_state": seed}
+
+
 @dataclass(frozen=True)
 class Forests:
     """A regressor of the score and a classifier of the outdoor index."""
@@ -82,12 +88,7 @@ class Forests:
     @classmethod
     def fit(cls, examples: Examples, seed: int) -> Forests:
         """Fit both; a NaN among the features is a value like any other to a tree."""
-        sizes = {
-            **FOREST,
-            "max_samples": min(MOST_DRAWS, len(examples)),
-            "n_jobs": -1,
-            "random_state": seed,
-        }
+        sizes = forest_sizes(len(examples), MOST_DRAWS, seed)
         return cls(
             RandomForestRegressor(**sizes).fit(examples.x, examples.y["score"]),
             RandomForestClassifier(**sizes).fit(

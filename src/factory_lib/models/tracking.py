@@ -48,7 +48,7 @@ _URI = "MLFLOW_TRACKING_URI"  # MLflow sets it, too
 # These look: they leave the database of a moved folder as it is, and find its files.
 READING = ("load", "versions", "export", "look")
 # Of these, what the profile's own database answers without MLflow.
-LOADING = ("load", "versions", "export")
+LOADING = ("load", "export")
 # Where the database names the artifact folder, by table.
 _PLACES = {
     "experiments": ("artifact_location",),
@@ -172,7 +172,7 @@ def _opened(settings: Settings) -> Iterator[sqlite3.Connection]:
     try:
         with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as database:
             yield database
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise RegistryUnavailable(f"{file}: {type(error).__name__}: {first_line(error)}") from error
 
 
@@ -209,17 +209,13 @@ class OwnRegistry:
 
     def search_model_versions(self, query: str) -> list[SimpleNamespace]:
         """Return versions that were not deleted, with their tags."""
-        columns = ("name", "version", "run_id", "creation_timestamp")
-        rows = self._rows(
-            "SELECT name, version, run_id, creation_time FROM model_versions"
-            f" WHERE {query} AND current_stage != 'Deleted_Internal'"
-        )
+        versions = "SELECT name, version, run_id FROM model_versions"
         tags = "SELECT key, value FROM model_version_tags WHERE name = ? AND version = ?"
         return [
             SimpleNamespace(
-                **dict(zip(columns, row, strict=True)), tags=dict(self._rows(tags, *row[:2]))
+                name=name, version=number, run_id=run, tags=dict(self._rows(tags, name, number))
             )
-            for row in rows
+            for name, number, run in self._rows(f"{versions} WHERE {query} AND {_STORED}")
         ]
 
     def get_model_version(self, name: str, number: str) -> SimpleNamespace:
@@ -248,35 +244,45 @@ def client_for(ctx: RunContext, operation: str) -> Iterator[Any]:
     """
     own = operation in LOADING and not is_shared(ctx.settings)
     bound: AbstractContextManager[Any] = nullcontext() if own else _bound(ctx.settings)
-    with bound as mlflow:
+    with bound:
         start = time.perf_counter()
         status = "failed"
         try:
-            if own:
-                with _opened(ctx.settings) as database:
-                    yield OwnRegistry(database)
-            else:
-                _prepare(ctx, reading=operation in READING)
-                yield mlflow.MlflowClient()
+            reading = operation in READING
+            with _own_client(ctx) if own else _mlflow_client(ctx, reading=reading) as client:
+                yield client
             status = "ok"
         except ModelMissing:
             status = "ok"  # the registry answered
             raise
-        except ModelError:
-            raise
-        except _errors(own) as error:
-            place = ctx.settings.tracking_uri or ctx.settings.paths.mlflow_db
-            why = ctx.settings.secrets.mask(f"{place}: {type(error).__name__}: {first_line(error)}")
-            raise RegistryUnavailable(why) from error
         finally:
             ms = 1000 * (time.perf_counter() - start)
             ctx.record_call("registry", operation, status, 0, ms)
 
 
-def _errors(own: bool) -> tuple[type[Exception], ...]:
+@contextmanager
+def _own_client(ctx: RunContext) -> Iterator[OwnRegistry]:
+    with _opened(ctx.settings) as database:
+        yield OwnRegistry(database)
+
+
+@contextmanager
+def _mlflow_client(ctx: RunContext, *, reading: bool) -> Iterator[Any]:
+    import mlflow
+
+    try:
+        _prepare(ctx, reading=reading)
+        yield mlflow.MlflowClient()
+    except ModelError:
+        raise
+    except _errors() as error:
+        place = ctx.settings.tracking_uri or ctx.settings.paths.mlflow_db
+        why = ctx.settings.secrets.mask(f"{place}: {type(error).__name__}: {first_line(error)}")
+        raise RegistryUnavailable(why) from error
+
+
+def _errors() -> tuple[type[Exception], ...]:
     """Return the errors of others that a registry which is away or damaged can raise."""
-    if own:
-        return (sqlite3.Error, OSError)
     import requests
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError

@@ -25,7 +25,7 @@ from factory_lib.features.horizon import HUMIDITY, PRICE, TEMPERATURE
 from factory_lib.models.evaluation import rolling_origin
 from factory_lib.models.forecasters import PriceForecaster
 from factory_lib.models.history import History
-from factory_lib.models.scores import FOREST, Examples, class_chances
+from factory_lib.models.scores import Examples, class_chances, forest_sizes
 from factory_lib.planning.recommendation import Lay, lay_for
 from factory_lib.settings.plant import Plant
 
@@ -123,8 +123,7 @@ def forecast_starts(
         if len(past) < FEWEST_HOURS or not block.any():
             continue
         now = data.where(block)
-        draws = min(DRAWS, len(past))
-        sizes = {**FOREST, "max_samples": draws, "n_jobs": -1, "random_state": seed}
+        sizes = forest_sizes(len(past), DRAWS, seed)
         finite = np.isfinite(past.y[REGRET])
         regrets = past.y.loc[finite, REGRET]
         classifier = RandomForestClassifier(**sizes)

@@ -18,7 +18,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import numpy as np
 import pandas as pd
 
-from factory_lib.catalogue import FORECAST_MODELS, Catalogue, Series
+from factory_lib.catalogue import Catalogue
 from factory_lib.clock import epoch
 from factory_lib.errors import BadInput, WriteNotConfirmed
 from factory_lib.frames import FORECAST_COLUMNS, UTC_S
@@ -257,7 +257,7 @@ class Store:
         if entry.forecast_of:
             window = _window([entry.forecast_of], [entry.area], start, end, as_of)
             rows = self.backend.load_forecasts(window)
-            models = [channel.source in _models(entry) for channel in rows.channels]
+            models = [channel.source in entry.models for channel in rows.channels]
             return np.unique(rows["start"][np.array(models or [False])[rows["channel"]]])
         window = _window([series], places, start, end, as_of)
         rows = self.backend.load(window, ("channel", "start", "rev"))
@@ -339,17 +339,16 @@ class Store:
     ) -> pd.DataFrame:
         """Return the forecasts of a series that consists of them as view rows."""
         entry = self.catalogue[name]
-        models = _models(entry)
         frame = self.read_forecasts(
             entry.forecast_of,
             places=[entry.area],
             start=start,
             end=end,
             as_of=as_of,
-            models=list(models),
+            models=list(entry.models),
             latest=not raw,
         )
-        return view.forecast_values(frame, entry, models, raw=raw)
+        return view.forecast_values(frame, entry, entry.models, raw=raw)
 
     # -- verdicts -----------------------------------------------------------------------------
 
@@ -420,11 +419,6 @@ class Store:
     def close(self) -> None:
         """Release files and connections."""
         self.backend.close()
-
-
-def _models(entry: Series) -> dict[str, str]:
-    """Return the source of each model of a series of forecasts, most trusted first."""
-    return {FORECAST_MODELS.get(source, source): source for source in entry.sources}
 
 
 def _window(

@@ -338,6 +338,7 @@ def test_a_registry_of_ones_own_is_read_without_mlflow_as_with_it(
 
     own = found()
     monkeypatch.setattr(tracking, "LOADING", ())
+    monkeypatch.setattr(registry, "is_shared", lambda _: True)  # versions as of a server
     by_mlflow = found()
     pd.testing.assert_frame_equal(own[0], by_mlflow[0])
     assert own[1] == by_mlflow[1]
